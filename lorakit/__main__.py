@@ -1,0 +1,3 @@
+from lorakit.cli.main import entry
+
+entry()

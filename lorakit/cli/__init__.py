@@ -1,0 +1,1 @@
+"""One small module per command; the only rooms that print or choose an exit code."""

@@ -1,0 +1,111 @@
+"""The front door: finds the command, opens one error boundary around it, and imports nothing a command does not need.
+
+A command is a module with `add_arguments(parser)` and `run(args) -> int`; its docstring's first line is its description,
+the rest its epilog. A group (`dataset`) is a module with COMMANDS of its own instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
+
+from lorakit import __version__
+from lorakit.errors import LorakitError
+
+# name: (module, what it does). The order is the order in which a newcomer meets them.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "presets": ("lorakit.cli.presets", "what exists, for which machine, where the numbers come from"),
+    "new": ("lorakit.cli.new", "a recipe and an empty dataset folder"),
+    "dataset": ("lorakit.cli.dataset", "add, check, prepare, layout, caption, review, rank, select, bundle, stats, diff"),
+    "plan": ("lorakit.cli.plan", "everything that would happen; nothing is started"),
+    "rehearse": ("lorakit.cli.rehearse", "the same plan, a few steps, on stand-in weights"),
+    "train": ("lorakit.cli.train", "run one recipe, or several one after another"),
+    "runs": ("lorakit.cli.runs", "every run and its state"),
+    "watch": ("lorakit.cli.watch", "follow a run live from another terminal"),
+    "log": ("lorakit.cli.log", "what a run printed"),
+    "stop": ("lorakit.cli.stop", "end a run in good order"),
+    "resume": ("lorakit.cli.resume", "go on where a run ended"),
+    "explain": ("lorakit.cli.explain", "why a run failed, the evidence, the remedy"),
+    "queue": ("lorakit.cli.queue", "recipes that wait for their turn"),
+    "lock": ("lorakit.cli.lock", "pin everything a recipe's result depends on"),
+    "verify": ("lorakit.cli.verify", "hash again and name every difference"),
+    "diff": ("lorakit.cli.diff", "two runs side by side"),
+    "registry": ("lorakit.cli.registry", "the table of LoRAs and where each came from"),
+    "note": ("lorakit.cli.note", "write a rating or a remark to a run"),
+    "report": ("lorakit.cli.report", "one self-contained page about a run"),
+    "sheet": ("lorakit.cli.sheet", "a grid of pictures: checkpoint x strength x prompt"),
+    "deploy": ("lorakit.cli.deploy", "put a LoRA where A1111, ComfyUI or diffusers looks"),
+}
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code: 0 done, 1 yours, 2 usage, 3 our bug, 4 training failed, 130 Ctrl-C."""
+    if hasattr(signal, "SIGPIPE"):   # `lorakit runs | head` ends like any other program
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        return dispatch("lorakit", COMMANDS, argv)
+    except LorakitError as error:
+        from lorakit.show import tell_error
+
+        tell_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001  (the one boundary: whatever is left is our bug, told in three lines)
+        from lorakit.show import tell_bug
+
+        tell_bug(error, argv)
+        return 3
+
+
+def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[str]) -> int:
+    """Pick the command named first, import its module alone, parse the rest with its own parser."""
+    if not argv or argv[0] in {"-h", "--help", "help"}:
+        print(overview(prog, commands))
+        return 0 if argv else 2
+    if argv[0] in {"-V", "--version"}:
+        print(f"lorakit {__version__}")
+        return 0
+    name, rest = argv[0], list(argv[1:])
+    if name not in commands:
+        from lorakit.errors import did_you_mean
+
+        print(f"{prog}: no command {name!r}. {did_you_mean(name, commands)}\n{prog} --help lists them.", file=sys.stderr)
+        return 2
+    module = import_module(commands[name][0])
+    if hasattr(module, "COMMANDS"):
+        return dispatch(f"{prog} {name}", module.COMMANDS, rest)
+    args = parser_for(f"{prog} {name}", module).parse_args(rest)
+    code: int = module.run(args)
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    return code
+
+
+def parser_for(prog: str, module: ModuleType) -> argparse.ArgumentParser:
+    """The parser of one command, abbreviations off: `--set` must never become `--settings` by accident."""
+    about, _, more = (module.__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        prog=prog, description=about, epilog=more.strip(), allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return parser
+
+
+def overview(prog: str, commands: Mapping[str, tuple[str, str]]) -> str:
+    width = max(map(len, commands))
+    lines = [f"  {name.ljust(width)}  {what}" for name, (_, what) in commands.items()]
+    first = "lorakit turns a short recipe into a trained LoRA.\n\n" if prog == "lorakit" else ""
+    return f"{first}usage: {prog} COMMAND [ARGUMENTS]\n\n" + "\n".join(lines) + f"\n\n{prog} COMMAND --help tells more."

@@ -1,0 +1,50 @@
+"""The user's own settings: $XDG_CONFIG_HOME/lorakit/config.toml, and the environment variables that win over it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from lorakit.errors import SetupError, did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+KEYS = ("sd_scripts", "sd_scripts_python")
+
+
+def config_path() -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "lorakit" / "config.toml"
+
+
+def cache_dir() -> Path:
+    """Where stand-in weights and hashes are kept: $XDG_CACHE_HOME/lorakit."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorakit"
+
+
+def user_setting(key: str) -> tuple[str, str] | None:
+    """The value and where it stands, environment first; None where the user says nothing."""
+    variable = f"LORAKIT_{key.upper()}"
+    if os.environ.get(variable):
+        return os.environ[variable], variable
+    path = config_path()
+    data = _read(path)
+    return (str(data[key]), str(path)) if key in data else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SetupError(f"{path}: {error}") from error
+    for key in data:
+        if key not in KEYS:
+            raise SetupError(f"{path}: no setting is called {key!r}. {did_you_mean(key, KEYS)}".rstrip())
+    return data

@@ -1,0 +1,87 @@
+"""The plan and its parts: everything that would happen, decided and checked, before anything happens. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorakit.dataset.facts import DatasetFacts, ImageFacts
+from lorakit.errors import Fault
+from lorakit.recipe.model import Resolved
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """One bucket of one dataset: its size, the images in it, and how many times an epoch draws from it."""
+
+    width: int
+    height: int
+    images: tuple[ImageFacts, ...]
+    draws: int                   # sum of repeats
+    batches: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file (or state folder) that the run will write, named exactly as the script names it."""
+
+    name: str
+    step: int
+    epoch: int                   # the epoch that has ended, or is running, when it is written
+    kind: str                    # "epoch", "step", "final", "state"
+    kept: bool = True            # False when save_last_n_* removes it again before the end
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The arithmetic, exactly as the script will do it."""
+
+    buckets: tuple[Bucket, ...]
+    train_images: int            # images x repeats, as the script prints "num train images * repeats"
+    reg_images: int
+    validation_images: int
+    batches: int                 # of one epoch, over all processes
+    batches_per_process: int     # what the script prints as "num batches per epoch"
+    batch_size: int
+    processes: int
+    accumulation: int
+    epochs: int                  # what the script prints as "num epochs"
+    steps_per_epoch: int
+    total: int                   # "total optimization steps"
+    checkpoints: tuple[Checkpoint, ...]
+    sample_steps: tuple[int, ...]
+    formula: str                 # one line a person can check: "(40 x 70 + 20 x 30) / 1 = 3400 batches, / 4 accumulated = 850 steps, x 8 epochs = 6800"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the run will need. Bytes; memory is a range because attention and allocators vary."""
+
+    lora_bytes: int
+    state_bytes: int
+    cache_bytes: int
+    disk_bytes: int              # peak of everything the run writes
+    memory_low: int
+    memory_high: int
+    basis: str                   # where the memory figures come from, in one line
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`files` are texts to be written into the run folder under these names; argv and env already point there."""
+
+    resolved: Resolved
+    dataset: DatasetFacts
+    steps: Steps
+    run_dir: Path
+    script: Path | None          # None: no checkout of sd-scripts; plans work, training stops with one message
+    files: Mapping[str, str]     # train.toml, dataset.toml, prompts.toml, accelerate.yaml
+    argv: tuple[str, ...]
+    env: Mapping[str, str]       # only what we set; the rest is inherited
+    estimate: Estimate
+    faults: tuple[Fault, ...]    # errors, warnings and notes; errors mean that nothing is started
+
+    @property
+    def output_name(self) -> str:
+        return str(self.resolved.get("output_name", self.resolved.name))

@@ -1,0 +1,31 @@
+"""The only door to other programs. No shell, argv lists, output as text with bad bytes replaced."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a short program said. A program that is not there answers 127 and says so."""
+
+    code: int
+    out: str
+    err: str
+
+
+def ask(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout_s: float = 30) -> Answer:
+    """Run a short program to its end and return what it said; never raises for its failures."""
+    try:
+        done = subprocess.run(
+            list(argv), cwd=cwd, env=None if env is None else dict(env), capture_output=True, timeout=timeout_s, check=False,
+            stdin=subprocess.DEVNULL, encoding="utf-8", errors="replace",
+        )
+    except subprocess.TimeoutExpired:
+        return Answer(124, "", f"{argv[0]} did not answer within {timeout_s:g} s")
+    except OSError as error:
+        return Answer(127, "", f"{argv[0]}: {error.strerror}")
+    return Answer(done.returncode, done.stdout, done.stderr)

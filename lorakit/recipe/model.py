@@ -1,0 +1,65 @@
+"""The nouns of this room. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value and where it came from, in words a person can follow: 'preset sdxl', 'recipes/maya.toml:14', '--set'."""
+
+    value: Any
+    source: str
+
+
+Section = Mapping[str, Setting]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a recipe with several: what differs from the recipe itself, already layered over it."""
+
+    name: str
+    dataset: Section
+    train: Section
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe with every layer applied. Keys of `train` are kohya's option names; other sections are lorakit's own words.
+
+    `root` is the project folder that relative paths start from: the parent of a `recipes/` folder, else the recipe's own folder.
+    Paths in sections are still as the person wrote them; `path_of` makes them absolute.
+    """
+
+    file: Path                   # the recipe, absolute
+    root: Path
+    name: str
+    trigger: str
+    preset: str
+    family: str                  # key of lorakit.families.FAMILIES
+    trainer: str                 # "kohya" or "embedded"
+    model: Section = EMPTY       # base, vae, clip_l, t5xxl, ae, sha256, allow_pickle, ...
+    dataset: Section = EMPTY     # path, reg_path, layout, caption_extension, rules_off, ...
+    train: Section = EMPTY
+    sample: Section = EMPTY      # prompts, negative, every_n_epochs, every_n_steps, at_first, width, height, steps, scale, seed, sampler
+    launch: Section = EMPTY      # processes, machines, machine_rank, address, port, python, accelerate_config, deepspeed, env
+    stages: tuple[Stage, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=lambda: EMPTY)   # notes, [subject], ... kept for the record, unread by training
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a training option, or `default` where no layer sets it."""
+        setting = self.train.get(key)
+        return default if setting is None else setting.value
+
+    def path_of(self, text: str) -> Path:
+        """A path from the recipe, made absolute: `~` is the home folder, relative starts at `root`."""
+        path = Path(text).expanduser()
+        return path if path.is_absolute() else self.root / path

@@ -1,0 +1,1 @@
+"""Execute a plan, follow it, stop it, and write down what happened."""

@@ -1,0 +1,86 @@
+"""How things are told: tables and errors on a terminal, plain text elsewhere. Data goes to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lorakit.errors import Fault, LorakitError
+
+MARK = {"error": "error", "warning": "warning", "note": "note"}
+
+
+def tell(*lines: str) -> None:
+    """A message for the person, not data: stderr."""
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def tell_faults(faults: Iterable[Fault]) -> None:
+    for fault in faults:
+        tell(f"{MARK[fault.severity]}: {fault}")
+
+
+def tell_error(error: LorakitError) -> None:
+    tell_faults(error.faults)
+    tell(*(line for line in (error.message, error.hint) if line))
+
+
+def tell_bug(error: BaseException, argv: Sequence[str]) -> None:
+    """Two lines on the screen; the traceback in a file ready to be pasted into a report."""
+    from lorakit import __version__
+
+    text = "".join(traceback.format_exception(error))
+    handle, name = tempfile.mkstemp(prefix="lorakit-bug-", suffix=".txt")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(f"lorakit {__version__}, Python {sys.version}, {sys.platform}\nlorakit {' '.join(argv)}\n\n{text}")
+    tell(f"lorakit made a mistake of its own ({type(error).__name__}: {error}).", f"Please report it with this file: {name}")
+
+
+def print_json(data: Any) -> None:
+    """One JSON document on stdout; paths as text."""
+    print(json.dumps(data, indent=2, ensure_ascii=False, default=_plain))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+    """A table on stdout: aligned plain text, which reads the same on a terminal, in a file and in a mail."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
+    for row in [list(columns), *cells]:
+        padded = (c.rjust(w) if name in right else c.ljust(w) for c, w, name in zip(row, widths, columns, strict=True))
+        print("  ".join(padded).rstrip())
+
+
+def size(count: float) -> str:
+    """Bytes for people: 151 MB, 2.1 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit in {"B", "kB"} or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 45 s, 12 min, 3 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if hasattr(value, "items"):
+        return dict(value.items())
+    return str(value)

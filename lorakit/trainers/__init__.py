@@ -1,0 +1,1 @@
+"""Who runs the plan. Two trainers, one contract: the same TOML in, the same LoRA out."""

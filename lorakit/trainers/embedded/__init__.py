@@ -1,0 +1,1 @@
+"""Our own small kohya-compatible train script. The only rooms that import torch."""

@@ -1,0 +1,33 @@
+"""Every test gets a home of its own: the real one is never read, except by tests that ask for the configured sd-scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lorakit import config
+
+REAL_CONFIG = {key: config.user_setting(key) for key in config.KEYS}   # read once, before the home is taken away
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
+    for key in config.KEYS:
+        monkeypatch.delenv(f"LORAKIT_{key.upper()}", raising=False)
+    return home
+
+
+@pytest.fixture
+def sd_scripts(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The configured sd-scripts checkout with an environment of its own; the test is skipped, aloud, where there is none."""
+    if not all(REAL_CONFIG.values()):
+        pytest.skip("no sd-scripts configured (sd_scripts and sd_scripts_python in the user's config.toml)")
+    for key, setting in REAL_CONFIG.items():
+        assert setting is not None
+        monkeypatch.setenv(f"LORAKIT_{key.upper()}", setting[0])
+    return Path(REAL_CONFIG["sd_scripts"][0])  # type: ignore[index]
