@@ -1,4 +1,6 @@
-"""What is trained: one module per family, one explicit table. A family decides the script, the network module and the weights needed."""
+"""What is trained: one module per family, one explicit table.
+
+A family decides the script, the network module and the weights needed."""
 
 from __future__ import annotations
 

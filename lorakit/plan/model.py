@@ -51,7 +51,7 @@ class Steps:
     total: int                   # "total optimization steps"
     checkpoints: tuple[Checkpoint, ...]
     sample_steps: tuple[int, ...]
-    formula: str                 # one line a person can check: "(40 x 70 + 20 x 30) / 1 = 3400 batches, / 4 accumulated = 850 steps, x 8 epochs = 6800"
+    formula: str                 # one line a person can check: "(40 x 70 + 20 x 30) / 1 = 3400 batches, / 4 = 850 steps, x 8 = 6800"
 
 
 @dataclass(frozen=True)
