@@ -1,6 +1,7 @@
 """What is trained: one module per family, one explicit table.
 
-A family decides the script, the network module and the weights needed."""
+A family decides the script, the network module and the weights needed.
+"""
 
 from __future__ import annotations
 
