@@ -1,0 +1,72 @@
+# Thin wrappers: nothing here that `lorakit` or a script in tools/ cannot do by itself.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+RUN    := $(BIN)/lorakit
+RECIPE ?= recipes/demo.toml
+export PYTHONUTF8 = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo vendor presets plan train test test-slow test-real test-browser check fix bench golden catalogue docs clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## an environment in .venv with everything that lorakit needs, versions pinned
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' || { echo "lorakit needs Python 3.10, 3.11 or 3.12: make setup PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	@touch $@
+
+demo: setup ## train the toy base on a drawn character, on this CPU, and draw the sheet
+	$(BIN)/python tools/demo.py
+
+vendor: setup ## check out sd-scripts at its pin and build vendor/.venv for it
+	$(BIN)/python tools/vendor.py
+
+presets: setup ## what exists, for which machine
+	@$(RUN) presets
+
+plan: setup ## everything that would happen: make plan RECIPE=recipes/maya.toml
+	@$(RUN) plan $(RECIPE)
+
+train: setup ## train one recipe: make train RECIPE=recipes/maya.toml
+	@$(RUN) train $(RECIPE)
+
+test: setup ## the quick tests
+	$(BIN)/python -m pytest
+
+test-slow: setup ## real training at toy size, kill loops, two processes
+	$(BIN)/python -m pytest -m 'slow and not real and not browser and not gpu'
+
+test-real: setup ## against the real sd-scripts, where one is configured
+	$(BIN)/python -m pytest -m 'real and not gpu' -rs
+
+test-browser: setup ## pages in headless Chromium, where one is installed
+	$(BIN)/python -m pytest -m 'browser' -rs
+
+check: setup ## ruff, mypy and the quick tests
+	$(BIN)/ruff check lorakit tools tests
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+fix: setup ## let ruff mend what it can
+	$(BIN)/ruff check --fix lorakit tools tests
+
+bench: setup ## start-up, planning, images and following, as ratios against a named peer
+	$(BIN)/python tools/bench_cli.py
+	$(BIN)/python tools/bench_dataset.py
+	$(BIN)/python tools/bench_follow.py
+
+golden: setup ## rewrite the golden plans; judge them in the diff
+	$(BIN)/python -m pytest tests/plan --rewrite-golden
+
+catalogue: setup ## read the option lists from the vendored source again
+	$(BIN)/python tools/make_catalogue.py
+
+docs: setup ## rewrite the generated parts of README.md and docs/
+	$(BIN)/python tools/make_docs.py
+
+clean: ## remove what was built here; never runs, datasets or models
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist

@@ -1,0 +1,104 @@
+"""The house itself: who may import whom, what stays cheap, and that every door leads somewhere."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lorakit.cli import main as front
+
+PACKAGE = Path(front.__file__).parents[1]
+FLOORS = {   # a room imports from its own floor's neighbours listed here and from everything below, never from above
+    "errors": 0, "proc": 0, "files": 0, "config": 1, "machine": 1, "data": 1,
+    "show": 2, "families": 2, "trainers": 2, "recipe": 3, "dataset": 3,
+    "plan": 4, "rehearse": 5, "run": 5, "sheet": 5, "report": 6, "deploy": 6, "export": 6, "cli": 9,
+}
+HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft"}
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "lorakit" else {node.module}
+    return found
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE or path.stem not in {"__init__", "__main__"}]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down_only(path: Path) -> None:
+    room = room_of(path)
+    embedded = path.is_relative_to(PACKAGE / "trainers" / "embedded")
+    for name in imports_of(path):
+        top = name.split(".")[0]
+        assert embedded or top not in HEAVY, f"{path} imports {name}: only trainers/embedded may"
+        if top == "lorakit" and "." in name:
+            target = name.split(".")[1]
+            if embedded and target == "dataset":
+                continue   # the embedded trainer places images by the same bucket rules as the plan: one truth, not two
+            if target != room and target != "__version__":
+                assert FLOORS[target] <= FLOORS[room], f"{path} ({room}) must not import {name}"
+                assert FLOORS[target] < FLOORS[room] or {room, target} <= {"recipe", "dataset"} or FLOORS[room] <= 2
+
+
+def test_no_room_prints_but_the_command_line_and_the_train_script() -> None:
+    for path in SOURCES:
+        if room_of(path) in {"cli", "show"} or path.is_relative_to(PACKAGE / "trainers" / "embedded"):
+            continue
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        assert not any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls), path
+
+
+def commands(table: dict[str, tuple[str, str]], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for name, (module_name, _) in table.items():
+        if importlib.util.find_spec(module_name) is None:
+            continue
+        module = importlib.import_module(module_name)
+        found += commands(module.COMMANDS, (*prefix, name)) if hasattr(module, "COMMANDS") else [(*prefix, name)]
+    return found
+
+
+def test_every_command_has_help_with_a_description(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in commands(dict(front.COMMANDS)):
+        with pytest.raises(SystemExit) as stopped:
+            front.main([*words, "--help"])
+        assert stopped.value.code == 0
+        out = capsys.readouterr().out
+        assert out.startswith(f"usage: lorakit {' '.join(words)}") and len(out.splitlines()) > 4, words
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--version"]])
+def test_light_commands_import_nothing_heavy(argv: list[str]) -> None:
+    code = (
+        "import sys; from lorakit.cli.main import main; main(sys.argv[1:]); "
+        "print([m for m in ('torch', 'accelerate', 'transformers', 'diffusers', 'numpy', 'PIL', 'rich') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_a_mistyped_command_names_the_nearest_and_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert front.main(["trian"]) == 2
+    assert "Did you mean train?" in capsys.readouterr().err
+
+
+def test_our_own_bug_leaves_two_lines_and_a_report(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "dispatch", lambda *_: 1 / 0)
+    assert front.main(["plan"]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and "Traceback" in Path(lines[1].rsplit(": ", 1)[1]).read_text()
