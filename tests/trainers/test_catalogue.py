@@ -1,0 +1,136 @@
+"""The option catalogue: committed data, equal to the checkout it was read from and to the script's own parser."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lorakit.families import FAMILIES
+from lorakit.proc import ask
+from lorakit.trainers.catalogue import commit, options
+from lorakit.trainers.kohya.locate import PIN
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import make_catalogue  # noqa: E402  (tools/ is not a package)
+
+MINI = {
+    "train_network.py": """
+import torch
+from library import common, missing
+import library.common as again
+from library.common import kind as of
+class Net(torch.nn.Module): pass
+def setup_parser():
+    parser = common.argparse.ArgumentParser()
+    common.add(parser)
+    parser.add_argument("--rank", type=int, default=4)
+    parser.add_argument("--args", nargs="*", type=str)
+    parser.add_argument("--warm", type=of, default=0)
+    return parser
+""",
+    "library/common.py": """
+import argparse
+import train_network
+SIZES = ["a", "b"]
+DEVICE = train_network.torch.device("cpu")
+def kind(x: SIZES = DEVICE): return x
+def add(parser):
+    parser.add_argument("--flag", action="store_true", help="words")
+    parser.add_argument("--size", choices=SIZES, default="a")
+""",
+}
+FAMILY_SCRIPT = """
+import train_network
+def setup_parser():
+    parser = train_network.setup_parser()
+    parser.set_defaults(size="b")
+    return parser
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name, text in {**dict.fromkeys(make_catalogue.SCRIPTS, FAMILY_SCRIPT), **MINI}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_every_family_has_its_script_in_the_catalogue() -> None:
+    for family in FAMILIES.values():
+        assert "network_dim" in options("kohya", family.script)
+        assert {weight.option for weight in family.weights} <= set(options("kohya", family.script)), family.name
+
+
+def test_counts_types_choices_and_defaults_are_as_the_pinned_commit_says() -> None:
+    sizes = {script: len(options("kohya", script)) for script in make_catalogue.SCRIPTS}
+    assert (sizes["train_network.py"], sizes["sdxl_train_network.py"]) == (193, 196)
+    assert sizes["flux_train_network.py"] == 215
+    flux = options("kohya", "flux_train_network.py")
+    assert flux["lr_warmup_steps"].type == "number"
+    assert flux["text_encoder_lr"].many
+    assert flux["sdpa"].type == "bool"
+    assert flux["guidance_scale"].default == 3.5
+    assert "raw" in flux["model_prediction_type"].choices
+    assert commit("kohya") == PIN
+
+
+def test_families_keep_what_they_say_differently(checkout: Path) -> None:
+    (checkout / "library/common.py").write_text(
+        MINI["library/common.py"] + "def int_or_float(x): return x\n", encoding="utf-8")
+    script = checkout / "train_network.py"
+    script.write_text(script.read_text(encoding="utf-8").replace("import kind as of", "import int_or_float as of"), encoding="utf-8")
+    found = make_catalogue.read_catalogue(checkout)
+    assert found["options"] == {
+        "args": {"type": "str", "many": True}, "flag": {"type": "bool", "default": False}, "rank": {"type": "int", "default": 4},
+        "size": {"type": "str", "choices": ["a", "b"], "default": "a"}, "warm": {"type": "number", "default": 0},
+    }
+    assert found["overrides"]["flux_train_network.py"] == {"size": {"default": "b"}}
+    assert "train_network.py" not in found["overrides"]
+
+
+def test_an_unknown_converter_stops_the_tool_by_name(checkout: Path) -> None:
+    with pytest.raises(SystemExit, match="--warm"):
+        make_catalogue.read_catalogue(checkout)
+
+
+@pytest.mark.real
+def test_committed_catalogue_equals_the_checkout(sd_scripts: Path) -> None:
+    assert make_catalogue.TARGET.read_text(encoding="utf-8") == make_catalogue.text(make_catalogue.read_catalogue(sd_scripts))
+
+
+REAL_PARSER = """
+import importlib, json, sys
+sys.path.insert(0, sys.argv[1])
+found = {}
+for script in sys.argv[2:]:
+    parser = importlib.import_module(script[:-3]).setup_parser()
+    found[script] = {
+        a.dest: [getattr(a.type, "__name__", None), a.nargs, list(a.choices or ()), a.default]
+        for a in parser._actions if a.dest != "help"
+    }
+print("\\n" + json.dumps(found))
+"""
+
+
+@pytest.mark.real
+def test_the_real_parsers_say_the_same(sd_scripts: Path, tmp_path: Path) -> None:
+    from lorakit.trainers.kohya.locate import require
+
+    scripts = make_catalogue.SCRIPTS
+    answer = ask([str(require().python), "-c", REAL_PARSER, str(sd_scripts), *scripts], cwd=tmp_path, timeout_s=240)
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out.splitlines()[-1])
+    names = {None: "str", "str": "str", "Path": "str", "int": "int", "float": "float", "int_or_float": "number"}
+    for script in scripts:
+        known = options("kohya", script)
+        assert set(found[script]) == set(known), script
+        for name, (kind, nargs, choices, default) in found[script].items():
+            option = known[name]
+            expected = ("bool" if nargs == 0 else names[kind], nargs in {"*", "+"}, choices, default)
+            assert (option.type, option.many, list(option.choices), option.default) == expected, f"{script} --{name}"
