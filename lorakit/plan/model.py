@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.errors import Fault
-from lorakit.recipe.model import Resolved
+from lorakit.recipe.model import EMPTY, Resolved, Section
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,17 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class WeightFile:
+    """A file of weights the run will load: kohya's option, what the recipe said, and where it lies (or will lie once fetched)."""
+
+    option: str                  # pretrained_model_name_or_path, vae, clip_l, ...
+    asked: str                   # as the recipe says it
+    path: Path
+    reference: str = ""          # "hf:owner/repo/file@revision" where it must be fetched first; "" for what is on this machine
+    present: bool = True
+
+
+@dataclass(frozen=True)
 class Plan:
     """`files` are texts to be written into the run folder under these names; argv and env already point there."""
 
@@ -81,7 +92,22 @@ class Plan:
     env: Mapping[str, str]       # only what we set; the rest is inherited
     estimate: Estimate
     faults: tuple[Fault, ...]    # errors, warnings and notes; errors mean that nothing is started
+    settings: Section = field(default_factory=lambda: EMPTY)   # what train.toml says, every value with its source ("plan" where we add it)
+    weights: tuple[WeightFile, ...] = ()
+    commit: str = ""             # of the sd-scripts checkout, where the trainer is kohya
+    stage: str = ""              # the stage's name, in a recipe with several
 
     @property
     def output_name(self) -> str:
         return str(self.resolved.get("output_name", self.resolved.name))
+
+    @property
+    def output_dir(self) -> Path:
+        """Where the script writes checkpoints, states and `sample/`."""
+        setting = self.settings.get("output_dir")
+        return Path(str(setting.value)) if setting else self.run_dir / "output"
+
+    @property
+    def logging_dir(self) -> Path:
+        setting = self.settings.get("logging_dir")
+        return Path(str(setting.value)) if setting else self.run_dir / "logs"
