@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from lorakit.dataset import bundle
+from lorakit.errors import RecipeError
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    root = tmp_path / "maya"
+    (root / "40_maya").mkdir(parents=True)
+    (root / "40_maya" / "ä b.png").write_bytes(b"picture")
+    (root / "40_maya" / "ä b.txt").write_text("maya, smiling")
+    (root / "40_maya" / "ä b_0064x0064_sd.npz").write_bytes(b"cache")
+    (root / "originals").mkdir()
+    (root / "originals" / "a.png").write_bytes(b"original")
+    return root
+
+
+def test_the_same_content_gives_the_same_bytes(dataset: Path, tmp_path: Path) -> None:
+    bundle.make_bundle(dataset, tmp_path / "1.zip")
+    os.utime(dataset / "40_maya" / "ä b.png", (1, 1))
+    (dataset / "40_maya" / "ä b.png").chmod(0o600)
+    bundle.make_bundle(dataset, tmp_path / "2.zip")
+    assert (tmp_path / "1.zip").read_bytes() == (tmp_path / "2.zip").read_bytes()
+
+
+def test_caches_and_originals_stay_at_home(dataset: Path, tmp_path: Path) -> None:
+    manifest = bundle.make_bundle(dataset, tmp_path / "1.zip")
+    assert [entry.name for entry in manifest.entries] == ["40_maya/ä b.png", "40_maya/ä b.txt"]
+    assert manifest.counts == {"40_maya": {".png": 1, ".txt": 1}}
+
+
+def test_what_is_unpacked_is_what_was_bundled(dataset: Path, tmp_path: Path) -> None:
+    bundle.make_bundle(dataset, tmp_path / "1.zip")
+    bundle.unpack(tmp_path / "1.zip", tmp_path / "there")
+    assert (tmp_path / "there" / "40_maya" / "ä b.txt").read_text() == "maya, smiling"
+    with pytest.raises(RecipeError, match="exists already"):
+        bundle.unpack(tmp_path / "1.zip", tmp_path / "there")
+
+
+def test_one_flipped_bit_is_named_and_nothing_is_unpacked(dataset: Path, tmp_path: Path) -> None:
+    path = tmp_path / "1.zip"
+    bundle.make_bundle(dataset, path)
+    path.write_bytes(path.read_bytes().replace(b"picture", b"pictuse"))
+    with pytest.raises(RecipeError, match=r"ä b\.png.*not those that were bundled"):
+        bundle.unpack(path, tmp_path / "there")
+    assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize("size", [0, 10, 200])
+def test_a_cut_transfer_is_told_as_one(dataset: Path, tmp_path: Path, size: int) -> None:
+    bundle.make_bundle(dataset, tmp_path / "1.zip")
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "1.zip").read_bytes()[:size])
+    with pytest.raises(RecipeError, match="not a whole zip"):
+        bundle.verify(tmp_path / "cut.zip")
+
+
+def altered(source: Path, target: Path, name: str, data: bytes, *, deflated: bool = False, mode: int = 0o100644) -> Path:
+    target.write_bytes(source.read_bytes())
+    with zipfile.ZipFile(target, "a") as file:
+        info = zipfile.ZipInfo(name)
+        info.external_attr = mode << 16
+        info.compress_type = zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED
+        file.writestr(info, data)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "rule"),
+    [
+        ("../evil.txt", {}, "bundle-escape"),
+        ("/etc/evil", {}, "bundle-escape"),
+        ("C:\\evil", {}, "bundle-escape"),
+        ("40_maya/link.png", {"mode": 0o120777}, "bundle-link"),
+        ("40_maya/bomb.png", {"deflated": True}, "bundle-bomb"),
+        ("40_MAYA/Ä B.png", {}, "bundle-twice"),
+        ("40_maya/extra.png", {}, "bundle-extra"),
+    ],
+)
+def test_a_hostile_entry_is_refused_by_its_own_rule(dataset: Path, tmp_path: Path, name: str, options: dict[str, int], rule: str) -> None:
+    bundle.make_bundle(dataset, tmp_path / "1.zip")
+    _, faults = bundle.verify(altered(tmp_path / "1.zip", tmp_path / "2.zip", name, b"x" * 100, **options))  # type: ignore[arg-type]
+    assert rule in {fault.rule for fault in faults}
+
+
+def test_a_bundle_made_elsewhere_has_no_manifest_and_says_so(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr("a.png", b"x")
+    with pytest.raises(RecipeError, match=r"no usable manifest\.json"):
+        bundle.verify(tmp_path / "x.zip")
+
+
+def test_an_empty_folder_has_nothing_to_bundle(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="nothing to bundle"):
+        bundle.make_bundle(tmp_path, tmp_path / "1.zip")
