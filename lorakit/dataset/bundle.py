@@ -188,7 +188,7 @@ def _unsafe(bundle: zipfile.ZipFile, path: Path, manifest: Manifest) -> Iterator
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
             yield Fault(f"{path}: {info.filename!r}", "a link or a device, not a file.", rule="bundle-link")
         if info.compress_type != zipfile.ZIP_STORED:
-            yield Fault(f"{path}: {info.filename!r}", "compressed, which our bundles never are: its size cannot be trusted.", rule="bundle-bomb")
+            yield Fault(f"{path}: {info.filename!r}", "compressed, which ours never are: its size cannot be trusted.", rule="bundle-bomb")
 
 
 def _differences(bundle: zipfile.ZipFile, path: Path, manifest: Manifest) -> Iterator[Fault]:

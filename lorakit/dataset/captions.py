@@ -105,7 +105,7 @@ def pattern(text: str, values: Mapping[str, str]) -> Edit:
 
     def edit(caption: str) -> str:
         taken: dict[str, list[str]] = {name: [] for name in names if name in GROUPS}
-        rest = []
+        rest: list[str] = []
         for part in parts(caption):
             if part.casefold() in literal or part.casefold() == values.get("trigger", "").casefold():
                 continue
