@@ -46,11 +46,12 @@ class Resolved:
     preset: str
     family: str                  # key of lorakit.families.FAMILIES
     trainer: str                 # "kohya" or "embedded"
-    model: Section = EMPTY       # base, vae, clip_l, t5xxl, ae, sha256, allow_pickle, ...
-    dataset: Section = EMPTY     # path, reg_path, layout, caption_extension, rules_off, ...
-    train: Section = EMPTY
-    sample: Section = EMPTY      # prompts, negative, every_n_epochs, every_n_steps, at_first, width, height, steps, scale, seed, sampler
-    launch: Section = EMPTY      # processes, machines, machine_rank, address, port, python, accelerate_config, deepspeed, env
+    # The keys of each section: recipe/schema.py.
+    model: Section = field(default_factory=lambda: EMPTY)
+    dataset: Section = field(default_factory=lambda: EMPTY)
+    train: Section = field(default_factory=lambda: EMPTY)
+    sample: Section = field(default_factory=lambda: EMPTY)
+    launch: Section = field(default_factory=lambda: EMPTY)
     stages: tuple[Stage, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=lambda: EMPTY)   # notes, [subject], ... kept for the record, unread by training
 
