@@ -20,6 +20,7 @@ class ImageFacts:
     caption_path: Path | None    # None: no caption file, so class tokens are used
     size_bytes: int
     mtime_ns: int
+    caption: str = ""            # the text as kohya feeds it: first line of the file, or the class tokens
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,147 @@
+"""Which bucket kohya puts an image into, exactly, before it does so. Pure; no numpy, because `plan` must start at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+Size = tuple[int, int]           # width, height
+
+
+class UnfitError(ValueError):
+    """This image has no bucket: kohya would stop with a bare ZeroDivisionError."""
+
+
+@dataclass(frozen=True)
+class BucketRules:
+    """The options that decide. Names as kohya's, without their `bucket` affixes; defaults are the script's."""
+
+    resolution: Size
+    enable: bool = True
+    min: int = 256
+    max: int = 1024
+    step: int = 64
+    no_upscale: bool = False
+
+    @property
+    def low(self) -> int:
+        """min, down to a multiple of step, as kohya does with a warning."""
+        return self.min - self.min % self.step
+
+    @property
+    def high(self) -> int:
+        """max, up to a multiple of step."""
+        return self.max + -self.max % self.step
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lands: its bucket, the size it is scaled to before the centre crop, and the difference of the two w/h ratios."""
+
+    bucket: Size
+    scaled: Size
+    error: float
+
+    @property
+    def cropped(self) -> float:
+        """The share of the scaled image that the centre crop throws away, 0 to 1."""
+        return 1 - (self.bucket[0] * self.bucket[1]) / max(1, self.scaled[0] * self.scaled[1])
+
+    def scale(self, width: int) -> float:
+        """Above 1: the image is enlarged."""
+        return self.scaled[0] / width
+
+
+def check(rules: BucketRules) -> list[str]:
+    """What kohya would assert, or divide by zero over, whatever the images are. Empty: these rules can be used."""
+    width, height = rules.resolution
+    if min(width, height) < 1:
+        return [f"resolution {width}x{height}: both sides must be positive"]
+    if not rules.enable:
+        return []
+    if rules.step < 1:
+        return [f"bucket_reso_steps = {rules.step}: must be positive"]
+    problems = []
+    if min(width, height) < rules.low:
+        problems.append(f"min_bucket_reso = {rules.min} is larger than the short side of resolution {width}x{height}")
+    if max(width, height) > rules.high:
+        problems.append(f"max_bucket_reso = {rules.max} is smaller than the long side of resolution {width}x{height}")
+    if not rules.no_upscale:
+        if rules.low < 1:
+            problems.append(f"min_bucket_reso = {rules.min} is below bucket_reso_steps = {rules.step}: it is rounded down to 0")
+        if math.sqrt(width * height) < rules.step:
+            problems.append(f"resolution {width}x{height} is below bucket_reso_steps = {rules.step}: the square bucket would be empty")
+    return problems
+
+
+def bucket_sizes(rules: BucketRules) -> tuple[Size, ...]:
+    """The fixed buckets, sorted as kohya sorts them (ties of the choice go to the first). One bucket when buckets are off."""
+    if not rules.enable:
+        return (rules.resolution,)
+    area, step = rules.resolution[0] * rules.resolution[1], rules.step
+    square = int(math.sqrt(area) // step) * step
+    sizes = {(square, square)}
+    for width in range(rules.low, rules.high + 1, step):
+        height = min(rules.high, area // width // step * step)
+        if height >= rules.low:
+            sizes |= {(width, height), (height, width)}
+    return tuple(sorted(sizes))
+
+
+class Chooser:
+    """Chooses as kohya does; remembers what it chose, because photos come in few sizes."""
+
+    def __init__(self, rules: BucketRules) -> None:
+        problems = check(rules)
+        if problems:
+            raise ValueError("; ".join(problems))
+        self.rules = rules
+        self.free = rules.enable and rules.no_upscale       # no_upscale has no fixed buckets
+        self.sizes = () if self.free else bucket_sizes(rules)
+        self._ratios = [width / height for width, height in self.sizes]
+        self._known: dict[Size, Placement] = {}
+
+    def choose(self, width: int, height: int) -> Placement:
+        """Raises UnfitError where kohya would divide by zero."""
+        size = (width, height)
+        placement = self._known.get(size)
+        if placement is None:
+            if min(size) < 1:
+                raise UnfitError(f"{width}x{height} has no bucket")
+            placement = self._shrunk(width, height) if self.free else self._nearest(width, height)
+            self._known[size] = placement
+        return placement
+
+    def _nearest(self, width: int, height: int) -> Placement:
+        ratio = width / height
+        bucket = (width, height)
+        if bucket not in self.sizes:
+            distances = [abs(known - ratio) for known in self._ratios]
+            bucket = self.sizes[distances.index(min(distances))]
+        bucket_ratio = bucket[0] / bucket[1]
+        scale = bucket[1] / height if ratio > bucket_ratio else bucket[0] / width
+        return Placement(bucket, (int(width * scale + 0.5), int(height * scale + 0.5)), bucket_ratio - ratio)
+
+    def _shrunk(self, width: int, height: int) -> Placement:
+        """no_upscale: down to about the area if larger, then both sides floored to the step."""
+        ratio, step = width / height, self.rules.step
+        scaled = (width, height)
+        area = self.rules.resolution[0] * self.rules.resolution[1]
+        if width * height > area:
+            wide = math.sqrt(area * ratio)
+            by_width, by_height = self._floored(wide), self._floored(area / wide)
+            other_height, other_width = self._floored(by_width / ratio), self._floored(by_height * ratio)
+            if not other_height or not by_height:
+                raise UnfitError(f"{width}x{height} shrinks to less than {step} pixels on one side")
+            if abs(by_width / other_height - ratio) < abs(other_width / by_height - ratio):
+                scaled = (by_width, int(by_width / ratio + 0.5))
+            else:
+                scaled = (int(by_height * ratio + 0.5), by_height)
+        bucket = (scaled[0] - scaled[0] % step, scaled[1] - scaled[1] % step)
+        if not all(bucket):
+            raise UnfitError(f"{width}x{height} has a side below {step} pixels")
+        return Placement(bucket, scaled, bucket[0] / bucket[1] - ratio)
+
+    def _floored(self, length: float) -> int:
+        whole = int(length + 0.5)
+        return whole - whole % self.rules.step

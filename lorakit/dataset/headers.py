@@ -1,0 +1,116 @@
+"""The size and the true kind of an image from its first bytes, without decoding and, for the four usual kinds, without Pillow."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+FIRST_READ = 4096                # one page: enough for all but JPEGs with a large EXIF block
+SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+BARE = frozenset({0x01, *range(0xD0, 0xD9)})   # JPEG markers without a length
+
+
+@dataclass(frozen=True)
+class Header:
+    """`kind` is Pillow's name in lower case: png, jpeg, webp, bmp, gif, tiff, ... ; `extended` is a WebP with a VP8X chunk."""
+
+    kind: str
+    width: int
+    height: int
+    extended: bool = False
+
+    @property
+    def as_kohya_reads(self) -> tuple[int, int]:
+        """Imagesize 1.4.1, which kohya asks, forgets that a VP8X chunk stores each side minus one."""
+        if self.extended and self.width > 1:
+            return self.width - 1, self.height - 1
+        return self.width, self.height
+
+
+class HeaderError(ValueError):
+    """Why the header cannot be read."""
+
+
+def read_header(path: Path | str) -> Header:
+    """Raw size as stored: EXIF orientation is not applied, as kohya does not apply it."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        head = os.read(handle, FIRST_READ)
+        header = _known(handle, head)
+    finally:
+        os.close(handle)
+    header = header or _by_pillow(path)
+    if header.width < 1 or header.height < 1:
+        raise HeaderError(f"its header says {header.width}x{header.height}")
+    return header
+
+
+def _known(handle: int, head: bytes) -> Header | None:
+    if not head:
+        raise HeaderError("the file is empty")
+    if head.startswith(b"\xff\xd8"):
+        return _jpeg(handle, head)
+    if head.startswith(b"\x89PNG\r\n\x1a\n") and head[12:16] == b"IHDR" and len(head) >= 24:
+        return Header("png", int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big"))
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return _webp(head)
+    if head[:2] == b"BM" and len(head) >= 26 and int.from_bytes(head[14:18], "little") >= 40:
+        height = int.from_bytes(head[22:26], "little", signed=True)      # negative: stored from the top
+        return Header("bmp", int.from_bytes(head[18:22], "little", signed=True), abs(height))
+    if head[:6] in {b"GIF87a", b"GIF89a"} and len(head) >= 10:
+        return Header("gif", int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little"))
+    return None
+
+
+def _jpeg(handle: int, head: bytes) -> Header | None:
+    """Hop from marker to marker to the start of frame; only what lies beyond the first page is read again."""
+    at = 2
+    while True:
+        chunk = head[at:at + 10] if at + 10 <= len(head) else os.pread(handle, 10, at)
+        if len(chunk) < 4:
+            raise HeaderError("a JPEG that ends before its size is told")
+        if chunk[0] != 0xFF:         # stray bytes between markers: Pillow knows how to look further
+            return None
+        marker = chunk[1]
+        if marker == 0xFF:           # fill byte
+            at += 1
+        elif marker in BARE:
+            at += 2
+        elif marker in SOF:
+            if len(chunk) < 9:
+                raise HeaderError("a JPEG that ends before its size is told")
+            return Header("jpeg", int.from_bytes(chunk[7:9], "big"), int.from_bytes(chunk[5:7], "big"))
+        else:
+            at += 2 + int.from_bytes(chunk[2:4], "big")
+
+
+def _webp(head: bytes) -> Header | None:
+    kind, body = head[12:16], head[20:30]
+    if len(body) < 10:
+        raise HeaderError("a WebP that ends before its size is told")
+    if kind == b"VP8X":
+        return Header("webp", 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little"), extended=True)
+    if kind == b"VP8L" and body[0] == 0x2F:
+        bits = int.from_bytes(body[1:5], "little")
+        return Header("webp", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
+    if kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
+        return Header("webp", int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF)
+    return None
+
+
+def _by_pillow(path: Path | str) -> Header:
+    """Everything else: TIFF, AVIF, old BMPs. Pillow's own guard refuses sizes that no memory could hold."""
+    import warnings
+
+    from PIL import Image, UnidentifiedImageError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path) as image:
+                return Header((image.format or "unknown").lower(), *image.size)
+        except UnidentifiedImageError:
+            raise HeaderError("not an image of any kind Pillow knows") from None
+        except Exception as error:  # noqa: BLE001  (Pillow raises whatever a broken header makes its plugins raise)
+            raise HeaderError(str(error) or type(error).__name__) from None

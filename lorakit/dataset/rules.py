@@ -1,0 +1,100 @@
+"""Every rule by name: how severe it is and why it matters. A rule is switched off by its name, in a recipe or with --off."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorakit.errors import Fault, RecipeError, Severity, did_you_mean
+
+
+@dataclass(frozen=True)
+class Rule:
+    name: str
+    severity: Severity
+    why: str
+
+
+def _table(severity: Severity, rows: dict[str, str]) -> dict[str, Rule]:
+    return {name: Rule(name, severity, why) for name, why in rows.items()}
+
+
+RULES: dict[str, Rule] = {
+    # folders and files, from names alone
+    **_table("error", {
+        "no-folder": "a dataset that is not there trains nothing, and the script ends with exit code 0",
+        "image-folder-given": "kohya looks only at folders inside the given one; given the images' own folder it finds nothing and exits 0",
+        "nothing-to-train": "with no image at all the script says 'No data found' and ends with exit code 0",
+        "folder-name": "a folder whose name does not begin with a number and an underscore is left out",
+        "folder-negative": "a folder with fewer than one repeat is left out without a word",
+        "extension-case": "kohya matches .png and .PNG but not .Png: such an image is left out without a word",
+        "extension-unsupported": "kohya reads png, jpg, jpeg, webp and bmp; any other image is left out without a word",
+        "not-a-file": "kohya would open this as an image and stop",
+        "broken-link": "kohya stops with FileNotFoundError",
+        "unreadable": "kohya stops when it cannot open a file",
+        "header": "an image whose size cannot be read stops kohya with 'division by zero' and no file name",
+        "cache-size": "kohya takes sizes from the names of cache files by prefix; a wrong one puts the image into a wrong bucket",
+    }),
+    **_table("warning", {
+        "folder-zero": "a folder with 0 repeats is left out without a word; fine if meant",
+        "folder-odd": "the name can be read in more than one way, and kohya's way may not be yours",
+        "folder-empty": "a subset without images is left out",
+        "image-outside": "images beside the N_ folders are not trained on",
+        "nested": "kohya does not look into folders inside a subset",
+        "dot-file": "names that begin with a dot are left out without a word",
+        "webp-size": "kohya reads the size of this kind of WebP one pixel too small on each side, which can choose a smaller bucket",
+        "cache-stale": "kohya never looks whether a cache is older than its image or caption: it would train on the old one",
+        "cache-old-style": "a <name>.npz without size in its name wins over the newer caches for SD and SDXL",
+        "reg-empty": "a regularisation folder without images does nothing",
+    }),
+    # captions
+    **_table("error", {
+        "caption-missing": "an image without a caption among captioned ones is trained on the folder's class tokens alone",
+        "caption-extension": "kohya looks for one extension only; a caption with another one is not used, and nobody says so",
+        "caption-empty": "a caption file of zero bytes stops kohya with an assertion",
+        "caption-blank": "a caption of blanks, or with an empty first line, is trained as no caption at all, not as the class tokens",
+        "caption-encoding": "kohya reads captions as UTF-8 and stops at the first other byte",
+        "caption-bom": "the byte order mark stays in the caption and becomes part of its first word",
+        "caption-nul": "NUL and other control characters become tokens nobody wanted",
+        "caption-shared": "two images with the same name share one caption, and one latent cache when their sizes match",
+        "caption-unreadable": "kohya stops when it cannot open a caption",
+    }),
+    **_table("warning", {
+        "caption-none": "without captions every image is trained on the class tokens alone; fine for an object, poor for a character",
+        "caption-lines": "only the first line of a caption is used (unless enable_wildcard is on)",
+        "caption-orphan": "a caption without an image is not used; often the image was renamed",
+        "caption-fallback": "kohya also looks for a caption with the last four parts of the path cut off (names from its face detector)",
+        "caption-huge": "a caption of many kilobytes is a mistake; all but the first 75 (or 225) tokens are cut off",
+    }),
+}
+
+
+def fault(rule: str, where: Path | str, what: str, hint: str = "") -> Fault:
+    """A fault with its rule's severity; `where` is made safe to print."""
+    return Fault(shown(where), what, hint, rule, RULES[rule].severity)
+
+
+def shown(name: Path | str) -> str:
+    """A path as one printable line: control characters and bytes that are no UTF-8 are escaped."""
+    text = os_text(str(name))
+    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def os_text(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def without(faults: Iterable[Fault], off: Collection[str]) -> tuple[Fault, ...]:
+    return tuple(item for item in faults if item.rule not in off)
+
+
+def known_rules(names: Iterable[str], where: str) -> frozenset[str]:
+    """The names as a set; an unknown one is refused with the nearest right one."""
+    names = list(names)
+    wrong = [Fault(where, f"no rule is called {name!r}.", did_you_mean(name, RULES)) for name in names if name not in RULES]
+    if wrong:
+        raise RecipeError("lorakit dataset check --rules lists them.", faults=wrong)
+    return frozenset(names)
+
+
