@@ -1,0 +1,163 @@
+"""Is there such a key, may it stand here, and does its value fit? Every question about one entry, answered with one fault at most."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from lorakit.errors import Fault, did_you_mean
+from lorakit.families import FAMILIES
+from lorakit.recipe.layers import Entry
+from lorakit.recipe.schema import SUBSET, WRITTEN_BY_US, home_of, words_of
+from lorakit.recipe.values import fit
+from lorakit.trainers.catalogue import Option, options
+
+HUB = re.compile(r"hf:[^/@\s]+/[^/@\s]+/[^@\s]+(@[^@\s]+)?")
+
+
+@dataclass(frozen=True)
+class Checker:
+    """What may be said for one family under one trainer."""
+
+    family: str
+    trainer: str
+
+    @property
+    def script(self) -> str:
+        return FAMILIES[self.family].script
+
+    @cached_property
+    def options(self) -> Mapping[str, Option] | None:
+        """None where this trainer has no catalogue (yet): then [train] is taken as it is."""
+        return catalogue(self.trainer, self.script)
+
+    def known(self, section: str) -> Mapping[str, Option] | None:
+        return self.options if section == "train" else words_of(section, self.family)
+
+    def check(self, entry: Entry) -> tuple[Entry | None, list[Fault]]:
+        """The entry with its value as the script wants it, or None and what is wrong."""
+        option, fault = self._option(entry)
+        if fault:
+            return None, [fault]
+        if option is None:
+            return entry, []
+        value = entry.value
+        if entry.raw and option.type == "str" and not option.many and not isinstance(value, str):
+            value = entry.raw
+        fitted = fit(option, value)
+        if fitted.problem:
+            return None, [Fault(entry.where, fitted.problem, fitted.hint, rule="value")]
+        if (entry.section, entry.key) == ("dataset", "subset"):
+            subsets, faults = _subsets(entry, fitted.value)
+            return replace(entry, value=subsets), faults
+        return replace(entry, value=fitted.value), _inside(entry, fitted.value, self.family)
+
+    def _option(self, entry: Entry) -> tuple[Option | None, Fault | None]:
+        if entry.section != "train":
+            known = words_of(entry.section, self.family)
+            return (known[entry.key], None) if entry.key in known else (None, self._unknown_word(entry, known))
+        if entry.key in WRITTEN_BY_US:
+            place = WRITTEN_BY_US[entry.key]
+            hint = f"Use {place}." if place else "It goes into the run's own folder."
+            return None, Fault(entry.where, "lorakit writes this option itself.", hint, rule="ours")
+        if self.options is None:
+            return None, None
+        if entry.key in self.options:
+            return self.options[entry.key], None
+        return None, self._unknown_option(entry)
+
+    def _unknown_word(self, entry: Entry, known: Mapping[str, Option]) -> Fault:
+        key, section = entry.key, entry.section
+        if section == "model" and key in words_of("model"):
+            what = f"{self.family} has no such file; only {_families_with_weight(key)}."
+            return Fault(entry.where, what, rule="unknown-key")
+        if self.options and key in self.options and key not in WRITTEN_BY_US:
+            return Fault(entry.where, f"[{section}] has no such key.", f"{key} belongs in [train].", rule="unknown-key")
+        hint = f"{key} belongs in [{home_of(key)}]." if home_of(key) else did_you_mean(key, known)
+        return Fault(entry.where, f"[{section}] has no such key.", hint or f"It knows {', '.join(known)}.", rule="unknown-key")
+
+    def _unknown_option(self, entry: Entry) -> Fault:
+        key = entry.key
+        assert self.options is not None
+        if home_of(key):
+            return Fault(entry.where, f"{self.script} has no such option.", f"{key} belongs in [{home_of(key)}].", rule="unknown-key")
+        other = "embedded" if self.trainer == "kohya" else "kohya"
+        theirs = catalogue(other, self.script)
+        if theirs and key in theirs:
+            hint = f'Write trainer = "{other}", or leave it out.'
+            return Fault(entry.where, f"only the {other} trainer has this option.", hint, rule="trainer")
+        elsewhere = [name for name, family in FAMILIES.items() if key in (catalogue(self.trainer, family.script) or {})]
+        if elsewhere:
+            return Fault(entry.where, f"{self.script} has no such option; {' and '.join(elsewhere)} only.", rule="family")
+        hint = did_you_mean(key.replace("-", "_"), [name for name in self.options if name not in WRITTEN_BY_US])
+        return Fault(entry.where, f"{self.script} has no such option.", hint, rule="unknown-key")
+
+
+def catalogue(trainer: str, script: str) -> Mapping[str, Option] | None:
+    try:
+        return options(trainer, script)
+    except (FileNotFoundError, KeyError):
+        return None
+
+
+def _inside(entry: Entry, value: Any, family: str) -> list[Fault]:
+    """What is wrong within a table, or within a path to weights."""
+    place = (entry.section, entry.key)
+    if place == ("launch", "env"):
+        wrong = [(name, text) for name, text in value.items() if not isinstance(text, str)]
+        return [_bad(entry, name, "takes a text.", f'Write {name} = "{text}".') for name, text in wrong]
+    if place == ("model", "sha256"):
+        return _hashes(entry, value, family)
+    if entry.section == "model" and isinstance(value, str) and value.startswith("hf:"):
+        return _hub(entry, value)
+    return []
+
+
+def _subsets(entry: Entry, tables: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
+    """[dataset.subset.FOLDER]: the options that one folder may have of its own, each checked like any other."""
+    fitted: dict[str, dict[str, Any]] = {}
+    faults: list[Fault] = []
+    for folder, table in tables.items():
+        if not isinstance(table, dict):
+            faults.append(_bad(entry, folder, "is not a table.", f'Write [dataset.subset."{folder}"] and its options below.'))
+            continue
+        fitted[folder] = {}
+        for key, value in table.items():
+            name = f"{folder}.{key}"
+            if key not in SUBSET:
+                faults.append(_bad(entry, name, "one folder cannot have this option of its own.", did_you_mean(key, SUBSET)))
+                continue
+            one = fit(SUBSET[key], value)
+            if one.problem:
+                faults.append(_bad(entry, name, one.problem, one.hint))
+            else:
+                fitted[folder][key] = one.value
+    return fitted, faults
+
+
+def _hashes(entry: Entry, value: Any, family: str) -> list[Fault]:
+    files = [weight.key for weight in FAMILIES[family].weights] + ["network_weights"]
+    named = value if isinstance(value, dict) else {"base": value}
+    faults = [_bad(entry, key, "is no file of this recipe.", did_you_mean(key, files)) for key in named if key not in files]
+    wrong = [key for key, text in named.items() if not re.fullmatch(r"[0-9a-fA-F]{64}", str(text))]
+    return faults + [_bad(entry, key if isinstance(value, dict) else "", "is not a SHA-256: 64 hexadecimal digits.") for key in wrong]
+
+
+def _hub(entry: Entry, value: str) -> list[Fault]:
+    if not HUB.fullmatch(value):
+        return [Fault(entry.where, f"{value} is no file on the hub.", "Write hf:owner/repo/file@revision.", rule="hub")]
+    if "@" not in value:
+        what = "names no revision, so it may be another file tomorrow."
+        return [Fault(entry.where, what, f"Write {value}@COMMIT.", rule="hub", severity="warning")]
+    return []
+
+
+def _bad(entry: Entry, name: str, what: str, hint: str = "") -> Fault:
+    return Fault(f"{entry.where} {name}".rstrip(), what, hint, rule="value")
+
+
+def _families_with_weight(key: str) -> str:
+    return " and ".join(name for name, family in FAMILIES.items() if any(weight.key == key for weight in family.weights))

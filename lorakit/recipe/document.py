@@ -1,0 +1,120 @@
+"""Reading one TOML file of the user's, and remembering on which line every key stands."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorakit.errors import Fault, RecipeError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+KeyPath = tuple[str, ...]
+
+_TOKEN = re.compile(
+    r"""(?P<comment>\#[^\n]*)
+    | (?P<text>\"\"\"(?:\\.|[^\\])*?\"{3,5} | '''.*?'{3,5} | "(?:\\.|[^"\\\n])*" | '[^'\n]*')
+    | (?P<mark>[\[\]{}=,.\n])
+    | (?P<bare>[^\s\[\]{}=,.\#"']+)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file. `label` is what faults call it: 'recipes/maya.toml' or 'preset sdxl'."""
+
+    path: Path
+    label: str
+    text: str
+    data: Mapping[str, Any]
+    lines: Mapping[KeyPath, int]
+
+    def source(self, *path: str) -> str:
+        """'recipes/maya.toml:14' for a key that stands there; the nearest table that holds it otherwise."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.lines:
+                return f"{self.label}:{self.lines[path[:end]]}"
+        return self.label
+
+
+def read_document(path: Path, label: str) -> Document:
+    """The file, or a RecipeError that says the line and column where TOML ends."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        fault = Fault(label, f"byte {error.start} is not UTF-8.", "Save the file as UTF-8.", rule="toml")
+        raise RecipeError(f"{label} cannot be read.", faults=[fault]) from error
+    except OSError as error:
+        raise RecipeError(f"{label}: {error.strerror or error}.") from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{label} is not valid TOML; nothing was read.", faults=[_toml_fault(label, str(error))]) from error
+    return Document(path, label, text, data, key_lines(text))
+
+
+def key_lines(text: str) -> dict[KeyPath, int]:
+    """The line of every key and table header in a text that is valid TOML; arrays of tables count from "0"."""
+    lines: dict[KeyPath, int] = {}
+    counts: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    for line, pieces in _statements(text):
+        if pieces[0] == "[":
+            table = _table(pieces, counts)
+            lines.setdefault(table, line)
+        else:
+            names = tuple(_unquote(piece) for piece in pieces[: pieces.index("=")] if piece != ".")
+            for end in range(1, len(names) + 1):
+                lines.setdefault((*table, *names[:end]), line)
+    return lines
+
+
+def _table(pieces: Sequence[str], counts: dict[KeyPath, int]) -> KeyPath:
+    """The path that a header opens, with the number of the current element after the name of an array of tables."""
+    names = [_unquote(piece) for piece in pieces if piece not in "[].,"]
+    path: KeyPath = ()
+    for name in names[:-1]:
+        path = (*path, name)
+        if path in counts:
+            path = (*path, str(counts[path]))
+    path = (*path, names[-1])
+    if pieces[1] == "[":
+        counts[path] = counts.get(path, -1) + 1
+        path = (*path, str(counts[path]))
+    return path
+
+
+def _statements(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Headers and `key = value` statements, each with its first line; arrays and long strings may span several."""
+    line, first, depth, pieces = 1, 1, 0, list[str]()
+    for match in _TOKEN.finditer(text + "\n"):
+        piece = match.group()
+        if match.lastgroup == "mark" and piece == "\n" and not depth:
+            if pieces:
+                yield first, pieces
+            pieces = []
+        elif match.lastgroup != "comment" and piece != "\n":
+            first = first if pieces else line
+            pieces.append(piece)
+            depth += (piece in "[{") - (piece in "]}") if match.lastgroup == "mark" else 0
+        line += piece.count("\n")
+
+
+def _unquote(piece: str) -> str:
+    return piece[1:-1] if piece[0] in "\"'" else piece
+
+
+def _toml_fault(label: str, message: str) -> Fault:
+    at = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    what = message.partition(" (at ")[0].rstrip(".") + "."
+    hint = 'Write backslashes in paths as "/", or quote the path with single quotes.' if "escape" in what.lower() else ""
+    where = f"{label}:{at[1]}:{at[2]}" if at else label
+    return Fault(where, what if at else message.rstrip(".") + ".", hint, rule="toml")

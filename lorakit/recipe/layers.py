@@ -1,0 +1,107 @@
+"""Layers of settings, and how a later one covers an earlier one without leaving half of it standing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lorakit.errors import Fault
+from lorakit.recipe.model import Section, Setting
+from lorakit.recipe.schema import SECTIONS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One key of one layer: its value, the source a Setting will tell, and the place a fault will name."""
+
+    section: str
+    key: str
+    value: Any
+    source: str
+    where: str
+    raw: str = ""                # as typed after --set
+
+
+@dataclass(frozen=True)
+class Layer:
+    """`unset` names what this layer takes away from those below it, before it adds its own."""
+
+    name: str
+    entries: tuple[Entry, ...] = ()
+    unset: tuple[tuple[str, str], ...] = ()      # (section, key)
+
+
+# Only one of each group can be meant; the scripts would silently prefer the first.
+EITHER_OR: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("train", ("max_train_epochs", "max_train_steps")),
+    ("sample", ("every_n_epochs", "every_n_steps")),
+)
+# Arguments that mean nothing, or an error, to another owner.
+BELONGS_TO: Mapping[str, tuple[str, ...]] = {
+    "optimizer_type": ("optimizer_args",),
+    "lr_scheduler": ("lr_scheduler_args", "lr_scheduler_num_cycles"),
+    "network_module": ("network_args",),
+}
+
+Merged = dict[str, dict[str, Setting]]
+
+
+def merge(layers: Sequence[Layer]) -> tuple[dict[str, Section], list[Fault]]:
+    """Every section with the last word on every key, and a note where a key had to go because its partner changed."""
+    merged: Merged = {section: {} for section in SECTIONS}
+    notes: list[Fault] = []
+    for layer in layers:
+        for section, key in layer.unset:
+            merged[section].pop(key, None)
+        for entry in layer.entries:
+            notes += _make_room(merged, entry, layer.entries)
+        for entry in layer.entries:
+            merged[entry.section][entry.key] = _over(merged[entry.section].get(entry.key), entry)
+    return dict(merged), notes
+
+
+def both_of_a_pair(entries: Iterable[Entry]) -> list[Fault]:
+    """One layer that sets two keys of which only one can count."""
+    by_place = {(entry.section, entry.key): entry for entry in entries}
+    faults = []
+    for section, keys in EITHER_OR:
+        said = [by_place[section, key] for key in keys if (section, key) in by_place]
+        if len(said) > 1:
+            first, last = said[0], said[-1]
+            what = f"{first.key} is set too, and the script would listen to only one."
+            faults.append(Fault(last.where, what, "Keep one.", rule="either-or"))
+    return faults
+
+
+def _make_room(merged: Merged, entry: Entry, siblings: Sequence[Entry]) -> list[Fault]:
+    own = {one.key for one in siblings if one.section == entry.section}
+    gone: list[str] = []
+    for section, keys in EITHER_OR:
+        if section == entry.section and entry.key in keys:
+            gone += [key for key in keys if key != entry.key and key not in own]
+    before = merged[entry.section].get(entry.key)
+    if entry.section == "train" and entry.key in BELONGS_TO and before is not None and before.value != entry.value:
+        gone += [key for key in BELONGS_TO[entry.key] if key not in own]
+    notes = []
+    for key in gone:
+        lost = merged[entry.section].pop(key, None)
+        if lost is not None:
+            what = f"{key} from {lost.source} is left out, because it does not go with {entry.key} here."
+            notes.append(Fault(entry.where, what, rule="replaced", severity="note"))
+    return notes
+
+
+def _over(before: Setting | None, entry: Entry) -> Setting:
+    """Tables (env, subset, rules) are layered key by key; everything else is replaced."""
+    if before is None or not (isinstance(before.value, dict) and isinstance(entry.value, dict)):
+        return Setting(entry.value, entry.source)
+    return Setting(_deep(before.value, entry.value), f"{before.source}, {entry.source}")
+
+
+def _deep(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _deep(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,51 @@
+"""`--set key=value` and `--unset key`: the last layer, read as TOML where it is TOML and as text where it is not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lorakit.errors import Fault
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Override:
+    """One `--set`. `raw` is the value as typed, for options that take text."""
+
+    key: tuple[str, ...]
+    value: Any
+    raw: str
+
+    @property
+    def where(self) -> str:
+        return f"--set {'.'.join(self.key)}"
+
+
+def read_overrides(sets: Sequence[str]) -> tuple[list[Override], list[Fault]]:
+    found: list[Override] = []
+    faults: list[Fault] = []
+    for text in sets:
+        key, equals, raw = text.partition("=")
+        parts = tuple(part.strip() for part in key.split("."))
+        if not equals or not all(parts):
+            faults.append(Fault(f"--set {text}", "is not KEY=VALUE.", "Such as --set train.network_dim=16.", rule="override"))
+        else:
+            found.append(Override(parts, read_value(raw.strip()), raw.strip()))
+    return found, faults
+
+
+def read_value(raw: str) -> Any:
+    """The TOML value, or the bare text where it is none: `bf16`, a path, a date that is somebody's name for a run."""
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        return raw
+    return raw if isinstance(value, (dt.date, dt.time)) or "\n" in raw else value

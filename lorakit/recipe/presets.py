@@ -1,0 +1,106 @@
+"""The shelf of presets: shipped ones, and a project's own `presets/`, which win."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from lorakit.errors import Fault, RecipeError, did_you_mean
+from lorakit.recipe.document import Document, read_document
+
+HERE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One page. `about` is for people; the sections are still as written, unchecked, without those of its base."""
+
+    name: str
+    document: Document
+    own: bool = False            # from the project's presets/, not shipped
+    base: Preset | None = None
+    faults: tuple[Fault, ...] = field(default=())
+
+    @cached_property
+    def about(self) -> Mapping[str, str]:
+        """What the page says about itself; the family may come from the page it extends."""
+        said = self.document.data.get("about")
+        own = {key: str(value) for key, value in said.items()} if isinstance(said, dict) else {}
+        family = {"family": self.base.about["family"]} if self.base and "family" in self.base.about else {}
+        return MappingProxyType({**family, **own})
+
+    @property
+    def family(self) -> str:
+        return self.about.get("family", "")
+
+    @property
+    def title(self) -> str:
+        return self.about.get("title", "")
+
+    @property
+    def text(self) -> str:
+        return self.document.text
+
+    @property
+    def sections(self) -> Mapping[str, Any]:
+        return {key: value for key, value in self.document.data.items() if isinstance(value, dict) and key != "about"}
+
+
+def shipped_dir() -> Path:
+    """`lorakit/_presets` in an installed wheel, `presets/` in the repository."""
+    inside = HERE / "_presets"
+    return inside if inside.is_dir() else HERE.parent / "presets"
+
+
+def find(name: str, root: Path | None = None) -> tuple[Path, bool] | None:
+    """Where a preset's page lies, and whether it is the project's own."""
+    own = root / "presets" / f"{name}.toml" if root else None
+    if own and own.is_file() and own.parent.resolve() != shipped_dir().resolve():
+        return own, True
+    shipped = shipped_dir() / f"{name}.toml"
+    return (shipped, False) if name and "/" not in name and shipped.is_file() else None
+
+
+def names(root: Path | None = None) -> tuple[str, ...]:
+    """Every preset's name, the project's own included."""
+    folders = [shipped_dir(), *([root / "presets"] if root else [])]
+    return tuple(sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}))
+
+
+def read(name: str, root: Path | None = None) -> Preset:
+    """The preset and the one it extends; a RecipeError names the nearest when there is none."""
+    preset = _read_one(name, root)
+    base_name = preset.document.data.get("extends")
+    if base_name is None:
+        return preset
+    where = f"{preset.document.source('extends')} extends"
+    base: Preset | None = None
+    faults: list[Fault] = []
+    if not isinstance(base_name, str):
+        faults.append(Fault(where, "takes the name of one preset.", rule="preset"))
+    elif find(base_name, root) is None:
+        faults.append(Fault(where, f"no preset is called {base_name!r}.", did_you_mean(base_name, names(root)), rule="preset"))
+    else:
+        base = _read_one(base_name, root)
+        deeper = base.document.data.get("extends")
+        if deeper is not None:
+            what = f"{base_name} extends {deeper} itself; one step is the most, so that a person can follow."
+            faults.append(Fault(where, what, f"Extend {deeper}.", rule="preset"))
+    return Preset(preset.name, preset.document, preset.own, base, tuple(faults))
+
+
+def _read_one(name: str, root: Path | None) -> Preset:
+    found = find(name, root)
+    if found is None:
+        hint = did_you_mean(name, names(root)) or "`lorakit presets` lists them."
+        raise RecipeError(f"No preset is called {name!r}. {hint}")
+    path, own = found
+    label = f"presets/{path.name}" if own else f"preset {name}"
+    notes: tuple[Fault, ...] = ()
+    if own and (shipped_dir() / path.name).is_file():
+        notes = (Fault(label, "is used instead of the shipped preset of that name.", rule="preset", severity="note"),)
+    return Preset(name, read_document(path, label), own, faults=notes)
