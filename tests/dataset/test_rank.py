@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from lorakit.dataset import rank
+from lorakit.dataset.rank import Ranked
+from lorakit.errors import RecipeError
+
+
+def drawn(seed: int, side: int = 600) -> Image.Image:
+    tiles = np.random.default_rng(seed).integers(20, 235, (9, 9, 3), dtype=np.uint8)
+    return Image.fromarray(tiles).resize((side, side), Image.Resampling.NEAREST)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    for category in ("faces", "bodies"):
+        folder = tmp_path / "set" / "originals" / category
+        folder.mkdir(parents=True)
+        for number in range(5):
+            picture = drawn(number + 50 * (category == "bodies"))
+            picture.filter(ImageFilter.GaussianBlur(number * 3)).save(folder / f"{number}.png")
+            (folder / f"{number}.txt").write_text(f"{category} {number}")
+    drawn(0, 150).save(tmp_path / "set" / "originals" / "faces" / "twin.jpg", quality=90)
+    (tmp_path / "set" / "originals" / "faces" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n junk")
+    return tmp_path / "set"
+
+
+def test_sharp_pictures_come_before_blurred_ones_and_broken_ones_last(dataset: Path) -> None:
+    faces = rank.by_category(rank.rank(dataset))["faces"]
+    assert [Path(item.file).name for item in faces if "twin" not in item.file] == ["0.png", "1.png", "2.png", "3.png", "4.png", "broken.png"]
+    assert faces[-1].score == 0
+    assert "cannot be decoded" in faces[-1].faults[0]
+
+
+def test_rankings_are_written_per_category_and_read_back(dataset: Path) -> None:
+    ranked = rank.rank(dataset)
+    paths = rank.write_rankings(dataset, ranked)
+    assert [path.name for path in paths] == ["bodies_ranking.json", "faces_ranking.json"]
+    assert rank.read_scores(paths[1])["originals/faces/0.png"] == next(r.score for r in ranked if r.file.endswith("faces/0.png"))
+
+
+def test_a_near_duplicate_is_left_out_by_name_and_the_reason_is_told(dataset: Path) -> None:
+    selection = rank.select(rank.rank(dataset), per_category=3)
+    reasons = {Path(item.file).name: why for item, why in selection.left_out if item.category == "faces"}
+    assert reasons["twin.jpg"] == "near-duplicate of originals/faces/0.png"
+    assert "3 better ones" in reasons["4.png"]
+    assert {name: count for name, (count, _) in selection.averages().items()} == {"bodies": 3, "faces": 3}
+
+
+def test_diverse_prefers_an_unlike_picture_to_a_slightly_better_like_one() -> None:
+    ranked = [Ranked("a/1.png", 95, dhash="0" * 16), Ranked("a/2.png", 94, dhash="0" * 13 + "3ff"), Ranked("a/3.png", 90, dhash="f" * 16)]
+    assert [r.file for r in rank.select(ranked, per_category=2).chosen] == ["a/1.png", "a/2.png"]
+    assert [r.file for r in rank.select(ranked, per_category=2, diverse=True).chosen] == ["a/1.png", "a/3.png"]
+
+
+def test_what_is_below_the_bar_is_left_out_even_when_places_are_free() -> None:
+    selection = rank.select([Ranked("a/1.png", 87.9), Ranked("a/2.png", 88)], per_category=18, min_score=88)
+    assert [item.file for item in selection.chosen] == ["a/2.png"]
+    assert selection.left_out[0][1] == "score 87.9 is below 88"
+
+
+def test_given_scores_win_and_unmatched_ones_are_named(dataset: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("file, score\n4.png, 99\nnobody.png, 50\n")
+    ranked, faults = rank.with_scores([Ranked("originals/faces/4.png", 10)], rank.read_scores(path))
+    assert ranked[0].score == 99
+    assert [fault.where for fault in faults] == ["nobody.png"]
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "file,score\nx.png,high\n"])
+def test_a_csv_that_is_no_list_of_scores_is_told_as_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    if text:
+        with pytest.raises(RecipeError, match="columns file,score"):
+            rank.read_scores(tmp_path / "x.csv")
+    else:
+        assert rank.read_scores(tmp_path / "x.csv") == {}
+
+
+def test_the_selection_is_a_new_dataset_and_the_old_one_is_untouched(dataset: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()}
+    selection = rank.select(rank.rank(dataset), per_category=2)
+    origin = rank.copy_selection(dataset, selection, tmp_path / "v2")
+    assert sorted(origin) == [f"originals/{c}/{c}_selected_0{n}.png" for c in ("bodies", "faces") for n in (1, 2)]
+    new = tmp_path / "v2" / "originals" / "faces" / "faces_selected_01.png"
+    assert new.read_bytes() == (dataset / origin["originals/faces/faces_selected_01.png"]).read_bytes()
+    assert new.with_suffix(".txt").read_text().startswith("faces")
+    assert json.loads((tmp_path / "v2" / "selection.json").read_text())["averages"]["faces"][0] == 2
+    assert {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()} == before
+    with pytest.raises(RecipeError, match="exists already"):
+        rank.copy_selection(dataset, selection, tmp_path / "v2")
+
+
+def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no pictures"):
+        rank.rank(tmp_path)
