@@ -1,0 +1,122 @@
+"""Write and correct captions: every change is shown as a diff first, written with --write, and taken back with --undo.
+
+  lorakit dataset caption recipes/maya.toml --trigger-first --remove blurry
+  lorakit dataset caption recipes/maya.toml --pattern "{trigger}, {shot}, {pose}, {rest}, {light}" --write
+  lorakit dataset caption recipes/maya.toml --subset 20_maya_realbody --add realistic_body --write
+  lorakit dataset caption datasets/maya --undo
+
+Edits are done in the order of this list: --replace, --remove, --add, --pattern, --trigger-first, --dedupe, --sort.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lorakit.cli.dataset.target import Target, add_target, read_target
+from lorakit.dataset import captions
+from lorakit.dataset.captions import Change, Edit, History
+from lorakit.dataset.facts import SubsetFacts
+from lorakit.errors import RecipeError, did_you_mean
+from lorakit.show import print_json, tell, tell_faults
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_target(parser)
+    parser.add_argument("--subset", action="append", default=[], metavar="FOLDER", help="only this N_trigger folder; repeatable")
+    parser.add_argument("--trigger", metavar="T", help="the trigger (default: the recipe's, else the folder's)")
+    parser.add_argument("--pattern", metavar="TEXT", help="put the parts in this order; placeholders: "
+                        + " ".join(f"{{{name}}}" for name in captions.PLACEHOLDERS))
+    parser.add_argument("--trigger-first", action="store_true", help="the trigger stands first in every caption")
+    parser.add_argument("--add", action="append", default=[], metavar="TAG", help="behind the trigger, where it is missing")
+    parser.add_argument("--remove", action="append", default=[], metavar="TAG", help="the whole part between commas")
+    parser.add_argument("--replace", action="append", default=[], metavar="OLD=NEW", help="whole words, wherever they stand")
+    parser.add_argument("--dedupe", action="store_true", help="each part once")
+    parser.add_argument("--sort", action="store_true", help="alphabetical behind the first part")
+    parser.add_argument("--write", action="store_true", help="write what the diff shows")
+    parser.add_argument("--dry-run", action="store_true", help="show the diff only (the default)")
+    parser.add_argument("--undo", action="store_true", help="take the last step back")
+    parser.add_argument("--history", action="store_true", help="list the steps taken so far")
+    parser.add_argument("--json", action="store_true", help="one JSON document with every change")
+
+
+def run(args: argparse.Namespace) -> int:
+    target = read_target(args)
+    history = History(target.root)
+    if args.undo:
+        what, count, faults = history.undo()
+        tell_faults(faults)
+        tell(f"taken back: {what} ({count} caption{'s' * (count != 1)})")
+        return 0
+    if args.history:
+        for step in history.steps():
+            print(step["when"], step["what"])
+        return 0
+    found = changes(args, target)
+    if args.json:
+        print_json([{"file": change.path, "before": change.before, "after": change.after} for change in found])
+    else:
+        show(found, target.root)
+    if not found:
+        tell("Nothing to change.")
+    elif args.write and not args.dry_run:
+        history.apply(" ".join(sys.argv[3:]), found)
+        tell(f"{len(found)} captions written; --undo takes it back.")
+    else:
+        tell(f"{len(found)} captions would change; --write does it.")
+    return 0
+
+
+def changes(args: argparse.Namespace, target: Target) -> list[Change]:
+    facts = target.scan()
+    subsets = chosen(facts.subsets, args.subset, target.root)
+    plan: list[tuple[Path, Sequence[Edit]]] = []
+    for subset in subsets:
+        trigger = args.trigger or target.trigger or subset.class_tokens
+        wanted = edits(args, trigger, subset)
+        if not wanted:
+            raise RecipeError("No edit was asked for.", hint="lorakit dataset caption --help lists them; --history shows past ones.")
+        plan += [(image.path.with_suffix(target.caption_extension), wanted) for image in subset.images]
+    return captions.changes(plan)
+
+
+def chosen(subsets: Sequence[SubsetFacts], names: Sequence[str], root: Path) -> list[SubsetFacts]:
+    known = {subset.path.name: subset for subset in subsets}
+    for name in names:
+        if name not in known:
+            raise RecipeError(f"{root}: no subset {name!r}. {did_you_mean(name, known)}", hint="There are " + ", ".join(known) + ".")
+    picked = [known[name] for name in names] if names else [subset for subset in subsets if not subset.is_reg]
+    if not picked:
+        raise RecipeError(f"{root}: no N_trigger folder with images.", hint="`lorakit dataset prepare` makes them from originals/.")
+    return picked
+
+
+def edits(args: argparse.Namespace, trigger: str, subset: SubsetFacts) -> list[Edit]:
+    found: list[Edit] = []
+    for pair in args.replace:
+        old, equals, new = pair.partition("=")
+        if not equals or not old:
+            raise RecipeError(f"--replace {pair}: say OLD=NEW.", hint='--replace "grey cat=silver cat"')
+        found.append(captions.replace(old, new))
+    found += [captions.remove(tag) for tag in args.remove]
+    found += [captions.add(tag, after_trigger=trigger) for tag in reversed(args.add)]
+    if args.pattern:
+        values = {"trigger": trigger, "name": subset.path.parent.name, "subset": subset.path.name}
+        found.append(captions.pattern(args.pattern, values))
+    if args.trigger_first:
+        found.append(captions.trigger_first(trigger))
+    if args.dedupe:
+        found.append(captions.dedupe)
+    if args.sort:
+        found.append(captions.sort)
+    return found
+
+
+def show(found: Sequence[Change], root: Path) -> None:
+    for change in found:
+        print(change.path.relative_to(root))
+        if change.before is not None:
+            print(f"  - {change.before}")
+        print(f"  + {change.after}")
