@@ -1,0 +1,43 @@
+"""What differs between two versions of a dataset, by content: added, removed, renamed, changed, recaptioned, other repeats.
+
+  lorakit dataset diff datasets/maya datasets/maya-v2
+  lorakit dataset diff recipes/maya.toml recipes/maya-v2.toml --json
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from lorakit.cli.dataset.target import read_target
+from lorakit.dataset.versions import Difference, compare, version_of
+from lorakit.show import print_json, tell
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("before", metavar="BEFORE", help="a recipe or a dataset folder")
+    parser.add_argument("after", metavar="AFTER", help="another")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+
+
+def run(args: argparse.Namespace) -> int:
+    before, after = (version_of(read_target(argparse.Namespace(target=target)).scan()) for target in (args.before, args.after))
+    difference = compare(before, after)
+    if args.json:
+        print_json(asdict(difference))
+    else:
+        show(difference)
+        tell(f"{len(before.items)} images before, {len(after.items)} after." if difference else "No difference.")
+    return 0
+
+
+def show(difference: Difference) -> None:
+    for tokens, fewer, more in difference.repeats:
+        print(f"repeats      {tokens}: {fewer} -> {more}")
+    for mark, names in (("added", difference.added), ("removed", difference.removed), ("changed", difference.changed)):
+        for name in names:
+            print(f"{mark:<11}  {name}")
+    for old, new in difference.renamed:
+        print(f"renamed      {old} -> {new}")
+    for name, was, now in difference.recaptioned:
+        print(f"recaptioned  {name}\n  - {was}\n  + {now}")
