@@ -1,0 +1,255 @@
+"""The scripts' own asserts, refusals and silent no-ops, each caught from settings alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorakit.families import FAMILIES
+from lorakit.machine import Gpu, Machine
+from lorakit.recipe.model import Resolved, Setting
+from lorakit.trainers.catalogue import options
+from lorakit.trainers.kohya.rules import FINDERS, RULES, check
+
+CUDA = Machine("Linux", "x86_64", 8, 64 << 30, (Gpu("A card", 24 << 30),))
+CPU = Machine("Linux", "x86_64", 8, 64 << 30, ())
+MAC = Machine("Darwin", "arm64", 10, 64 << 30, ())
+
+GOOD: dict[str, dict[str, Any]] = {
+    "": {"network_dim": 16, "network_alpha": 8, "learning_rate": 1e-4, "max_train_epochs": 4, "resolution": "512", "mixed_precision": "bf16",
+         "max_data_loader_n_workers": 0},
+    "sd15": {"sdpa": True},
+    "sdxl": {"sdpa": True, "network_train_unet_only": True, "cache_text_encoder_outputs": True},
+    "flux": {"network_train_unet_only": True, "cache_text_encoder_outputs": True, "guidance_scale": 1.0, "timestep_sampling": "flux_shift",
+             "model_prediction_type": "raw"},
+    "anima": {"network_train_unet_only": True},
+}
+
+
+def judge(family: str, machine: Machine = CUDA, *, sample: dict[str, Any] | None = None, launch: dict[str, Any] | None = None,
+          model: dict[str, Any] | None = None, subset: dict[str, Any] | None = None, drop: tuple[str, ...] = (), **train: Any) -> dict[str, str]:
+    settings = {**GOOD[""], **GOOD.get(family, {}), **train}
+    resolved = Resolved(
+        file=Path("/p/recipes/maya.toml"), root=Path("/p"), name="maya", trigger="maya", preset="", family=family, trainer="kohya",
+        train={key: Setting(value, "preset x") for key, value in settings.items() if key not in drop},
+        sample=said(sample), launch=said(launch), model=said(model), dataset=said({"subset": subset} if subset else None),
+    )
+    return {fault.rule: f"{fault.severity} {fault}" for fault in check(resolved, machine)}
+
+
+def said(section: dict[str, Any] | None) -> dict[str, Setting]:
+    return {key: Setting(value, "recipes/maya.toml:9") for key, value in (section or {}).items()}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_plain_good_settings_break_no_rule(family: str) -> None:
+    assert judge(family) == {}
+
+
+# rule, family, machine, settings that break it and nothing else
+BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
+    ("text-cache-training", "sdxl", CUDA, {"network_train_unet_only": False}),
+    ("text-cache-training", "anima", CUDA, {"cache_text_encoder_outputs_to_disk": True, "network_train_unet_only": False}),
+    ("text-cache-captions", "sdxl", CUDA, {"shuffle_caption": True}),
+    ("text-cache-captions", "flux", CUDA, {"caption_dropout_rate": 0.05}),
+    ("text-cache-captions", "flux", CUDA, {"subset": {"10_maya": {"token_warmup_step": 10}}}),
+    ("text-cache-lost", "sdxl", CUDA, {"caption_prefix": "maya_char"}),
+    ("text-cache-lost", "flux", CUDA, {"enable_wildcard": True}),
+    ("text-cache-missing", "flux", CUDA, {"cache_text_encoder_outputs": False}),
+    ("t5-training-cache", "flux", CUDA, {"network_args": ["train_t5xxl=True"]}),
+    ("weighted-captions-ignored", "flux", CUDA, {"weighted_captions": True}),
+    ("latent-cache-augment", "sd15", CUDA, {"cache_latents": True, "color_aug": True}),
+    ("latent-cache-augment", "sd15", CUDA, {"cache_latents_to_disk": True, "random_crop": True}),
+    ("keep-tokens-alone", "sd15", CUDA, {"keep_tokens": 1}),
+    ("separator-in-caption", "sd15", CUDA, {"keep_tokens_separator": "|||"}),
+    ("separator-rejoined", "sd15", CUDA, {"shuffle_caption": True, "caption_separator": ";"}),
+    ("crop-range-form", "sd15", CUDA, {"face_crop_aug_range": "1.0"}),
+    ("repeats-unused", "sd15", CUDA, {"dataset_repeats": 5}),
+    ("buckets-off-crops", "sd15", CUDA, {"random_crop": True, "enable_bucket": True}),
+    ("bucket-step", "sd15", CUDA, {"bucket_reso_steps": 32}),
+    ("bucket-step", "sdxl", CUDA, {"bucket_reso_steps": 16}),
+    ("bucket-bounds", "sd15", CUDA, {"enable_bucket": True, "min_bucket_reso": 576}),
+    ("bucket-bounds", "sd15", CUDA, {"enable_bucket": True, "max_bucket_reso": 448}),
+    ("bucket-narrow", "sdxl", CUDA, {"enable_bucket": True, "resolution": "1024,1024"}),
+    ("validation-share", "sd15", CUDA, {"validation_split": 2.0}),
+    ("validation-on-mps", "sd15", MAC, {"validation_split": 0.1, "mixed_precision": "no"}),
+    ("validation-idle", "sd15", CUDA, {"validate_every_n_steps": 50}),
+    ("full-fp16", "sd15", CUDA, {"full_fp16": True}),
+    ("full-bf16", "sd15", CUDA, {"full_bf16": True, "mixed_precision": "fp16"}),
+    ("full-both", "sd15", CUDA, {"full_bf16": True, "full_fp16": True}),
+    ("fp8-precision", "flux", CUDA, {"fp8_base": True, "mixed_precision": "no"}),
+    ("fp8-unet-precision", "flux", CUDA, {"fp8_base_unet": True, "mixed_precision": "no"}),
+    ("fp8-device", "flux", CPU, {"fp8_base": True}),
+    ("fp8-unsupported", "anima", CUDA, {"fp8_base": True}),
+    ("fp8-scaled", "hunyuan_image", CUDA, {"fp8_base": True}),
+    ("fp16-device", "sd15", MAC, {"mixed_precision": "fp16"}),
+    ("fp16-on-cpu", "sd15", CPU, {"mixed_precision": "fp16"}),
+    ("bf16-on-mps", "sd15", MAC, {}),
+    ("fp8-mode", "sd15", CUDA, {"mixed_precision": "fp8"}),
+    ("fp32-on-cuda", "sd15", CUDA, {"mixed_precision": "no"}),
+    ("sdxl-vae-nan", "sdxl", CUDA, {"mixed_precision": "fp16"}),
+    ("fp16-flow", "flux", CUDA, {"mixed_precision": "fp16"}),
+    ("swap-offload", "flux", CUDA, {"blocks_to_swap": 8, "cpu_offload_checkpointing": True}),
+    ("swap-too-many", "flux", CUDA, {"blocks_to_swap": 36}),
+    ("swap-device", "flux", CPU, {"blocks_to_swap": 8}),
+    ("swap-unsloth", "anima", CUDA, {"unsloth_offload_checkpointing": True, "blocks_to_swap": 4}),
+    ("split-mode", "flux", CUDA, {"split_mode": True}),
+    ("offload-unet", "sdxl", CUDA, {"cpu_offload_checkpointing": True, "gradient_checkpointing": True}),
+    ("offload-idle", "flux", CUDA, {"cpu_offload_checkpointing": True}),
+    ("xformers-device", "sd15", MAC, {"xformers": True, "sdpa": False, "mixed_precision": "no"}),
+    ("attention-plain", "sd15", CUDA, {"sdpa": False}),
+    ("attention-several", "sdxl", CUDA, {"mem_eff_attn": True}),
+    ("attention-ignored", "flux", CUDA, {"mem_eff_attn": True}),
+    ("workers-persistent", "sd15", CUDA, {"persistent_data_loader_workers": True, "max_data_loader_n_workers": 0}),
+    ("workers-spawned", "sd15", MAC, {"mixed_precision": "no", "max_data_loader_n_workers": 8}),
+    ("lowram-highvram", "sd15", CUDA, {"lowram": True, "highvram": True}),
+    ("flow-no-effect", "flux", CUDA, {"min_snr_gamma": 5.0}),
+    ("v2-in-sdxl", "sdxl", CUDA, {"v2": True}),
+    ("clip-skip-v2", "sd15", CUDA, {"v2": True, "clip_skip": 2}),
+    ("clip-skip-sdxl", "sdxl", CUDA, {"clip_skip": 2}),
+    ("adaptive-noise", "sd15", CUDA, {"adaptive_noise_scale": 0.1}),
+    ("noise-random-alone", "sd15", CUDA, {"noise_offset_random_strength": True}),
+    ("ip-noise-random-alone", "sd15", CUDA, {"ip_noise_gamma_random_strength": True}),
+    ("v-pred-scale", "sd15", CUDA, {"scale_v_pred_loss_like_noise_pred": True}),
+    ("v-pred-like", "sd15", CUDA, {"v_parameterization": True, "v_pred_like_loss": 0.5}),
+    ("zero-snr", "sdxl", CUDA, {"zero_terminal_snr": True}),
+    ("huber-idle", "sd15", CUDA, {"huber_c": 0.2}),
+    ("timestep-range", "sd15", CUDA, {"min_timestep": 500, "max_timestep": 200}),
+    ("chroma-mask", "flux", CUDA, {"model_type": "chroma", "guidance_scale": 0.0}),
+    ("chroma-guidance", "flux", CUDA, {"model_type": "chroma", "apply_t5_attn_mask": True}),
+    ("flux-guidance", "flux", CUDA, {"drop": ("guidance_scale",)}),
+    ("flux-prediction", "flux", CUDA, {"drop": ("model_prediction_type",)}),
+    ("flow-shift-idle", "flux", CUDA, {"discrete_flow_shift": 3.1}),
+    ("weighting-idle", "flux", CUDA, {"weighting_scheme": "logit_normal"}),
+    ("pickle-out", "sd15", CUDA, {"save_model_as": "pt"}),
+    ("no-metadata", "sd15", CUDA, {"no_metadata": True}),
+    ("secret-in-recipe", "sd15", CUDA, {"wandb_api_key": "k"}),
+    ("upload-off", "sd15", CUDA, {"huggingface_repo_id": "me/it"}),
+    ("empty-text", "sd15", CUDA, {"training_comment": ""}),
+    ("seed-per-process", "sd15", Machine("Linux", "x86_64", 8, 0, CUDA.gpus * 2), {"launch": {"processes": 2}}),
+    ("processes-device", "sd15", CUDA, {"launch": {"processes": 2}, "seed": 1}),
+    ("deepspeed-device", "sd15", CPU, {"launch": {"deepspeed": True}}),
+    ("deepspeed-state", "sd15", CUDA, {"launch": {"deepspeed": True}, "save_state": True}),
+    ("zero-idle", "sd15", CUDA, {"zero_stage": 3}),
+    ("tracker-network", "sd15", CUDA, {"log_with": "wandb"}),
+    ("debug-dataset", "sd15", CUDA, {"debug_dataset": True}),
+    ("config-in-config", "sd15", CUDA, {"output_config": True}),
+    ("own-dataset-class", "sd15", CUDA, {"dataset_class": "my.Data"}),
+    ("log-to-file", "sd15", CUDA, {"console_log_file": "x.log"}),
+    ("args-literal", "sd15", CUDA, {"optimizer_args": ["weight_decay=0.01", "amsgrad=true"]}),
+    ("args-literal", "sd15", CUDA, {"lr_scheduler_args": ["a = 1"]}),
+    ("optimizer-unknown", "sd15", CUDA, {"optimizer_type": "AdamW8bits"}),
+    ("optimizer-twice", "sd15", CUDA, {"use_8bit_adam": True, "optimizer_type": "AdamW"}),
+    ("optimizer-8bit-device", "sd15", CPU, {"optimizer_type": "AdamW8bit"}),
+    ("optimizer-8bit-device", "sd15", MAC, {"optimizer_type": "PagedAdamW", "mixed_precision": "no"}),
+    ("optimizer-dadapt", "sd15", CUDA, {"optimizer_type": "DAdaptAdam", "learning_rate": 1.0}),
+    ("optimizer-own-rate", "sd15", CUDA, {"optimizer_type": "Prodigy"}),
+    ("fused-adafactor", "sdxl", CUDA, {"fused_backward_pass": True}),
+    ("fused-accumulation", "sdxl", CUDA, {"fused_backward_pass": True, "optimizer_type": "Adafactor", "gradient_accumulation_steps": 4}),
+    ("adafactor-warmup", "sd15", CUDA, {"optimizer_type": "Adafactor", "lr_warmup_steps": 100}),
+    ("rate-unset", "sd15", CUDA, {"drop": ("learning_rate",)}),
+    ("rate-zero", "sd15", CUDA, {"unet_lr": 0.0, "text_encoder_lr": [0.0]}),
+    ("train-only-both", "sd15", CUDA, {"network_train_unet_only": True, "network_train_text_encoder_only": True, "text_encoder_lr": [1e-5]}),
+    ("text-rate-unused", "sd15", CUDA, {"network_train_unet_only": True, "text_encoder_lr": [1e-5]}),
+    ("text-rate-first", "sd15", CUDA, {"text_encoder_lr": [1e-5, 2e-5]}),
+    ("clip-rate-unset", "flux", CUDA, {"network_train_unet_only": False}),
+    ("network-module", "flux", CUDA, {"network_module": "networks.lora"}),
+    ("network-module", "sd15", CUDA, {"network_module": "networks.loar"}),
+    ("network-foreign", "sd15", CUDA, {"network_module": "lycoris.kohya"}),
+    ("network-args-form", "sd15", CUDA, {"network_args": ["conv_dim"]}),
+    ("network-args-unknown", "sd15", CUDA, {"network_args": ["conv_dims=4"]}),
+    ("network-args-switch", "flux", CUDA, {"network_args": ["split_qkv=true"]}),
+    ("rank-unset", "sd15", CUDA, {"drop": ("network_dim",)}),
+    ("alpha-unset", "sd15", CUDA, {"drop": ("network_alpha",)}),
+    ("rank-positive", "sd15", CUDA, {"network_dim": 0}),
+    ("alpha-positive", "sd15", CUDA, {"network_alpha": -1}),
+    ("dropout-share", "sd15", CUDA, {"network_dropout": 1.5}),
+    ("weights-rank", "sd15", CUDA, {"dim_from_weights": True}),
+    ("sample-without-prompts", "sd15", CUDA, {"sample": {"every_n_epochs": 1}}),
+    ("sample-never", "sd15", CUDA, {"sample": {"prompts": ["a"]}}),
+    ("sample-both", "sd15", CUDA, {"sample": {"prompts": ["a"], "every_n_epochs": 1, "every_n_steps": 10}}),
+    ("sample-interval", "sd15", CUDA, {"sample": {"prompts": ["a"], "every_n_epochs": 0, "at_first": True}}),
+    ("scheduler-unknown", "sd15", CUDA, {"lr_scheduler": "cosin"}),
+    ("warmup-share", "sd15", CUDA, {"lr_scheduler": "cosine", "lr_warmup_steps": 100.0}),
+    ("warmup-constant", "sd15", CUDA, {"lr_warmup_steps": 100}),
+    ("warmup-foreign", "sd15", CUDA, {"lr_warmup_steps": 100, "lr_scheduler_type": "CosineAnnealingLR"}),
+    ("min-lr-ratio", "sd15", CUDA, {"lr_scheduler": "cosine_with_min_lr"}),
+    ("min-lr-idle", "sd15", CUDA, {"lr_scheduler": "cosine", "lr_scheduler_min_lr_ratio": 0.1}),
+    ("adafactor-schedule", "sd15", CUDA, {"lr_scheduler": "adafactor:0.1"}),
+    ("piecewise-steps", "sd15", CUDA, {"lr_scheduler": "piecewise_constant"}),
+    ("plateau", "sd15", CUDA, {"lr_scheduler": "reduce_lr_on_plateau"}),
+    ("restarts-idle", "sd15", CUDA, {"lr_scheduler": "cosine", "lr_scheduler_num_cycles": 3}),
+    ("decay-idle", "sd15", CUDA, {"lr_scheduler": "cosine", "lr_decay_steps": 10}),
+    ("schedule-free", "sd15", CUDA, {"optimizer_type": "AdamWScheduleFree", "lr_scheduler": "cosine"}),
+    ("interval-zero", "sd15", CUDA, {"save_every_n_epochs": 0}),
+    ("count-positive", "sd15", CUDA, {"max_train_epochs": 0}),
+    ("steps-unset", "sd15", CUDA, {"drop": ("max_train_epochs",)}),
+    ("steps-and-epochs", "sd15", CUDA, {"max_train_steps": 100}),
+    ("ratio-and-epochs", "sd15", CUDA, {"save_n_epoch_ratio": 2, "save_every_n_epochs": 1}),
+    ("last-n-steps", "sd15", CUDA, {"save_every_n_steps": 100, "save_last_n_steps": 2}),
+    ("resume-accumulation", "sd15", CUDA, {"skip_until_initial_step": True, "gradient_accumulation_steps": 2}),
+]
+COMPANIONS = {     # rules that rightly speak together
+    "full-both": {"full-fp16"}, "train-only-both": {"rate-zero", "text-rate-unused"}, "swap-offload": {"offload-idle"},
+    "fp8-precision": {"fp32-on-cuda"}, "fp8-unet-precision": {"fp32-on-cuda"},
+}
+
+
+@pytest.mark.parametrize(("rule", "family", "machine", "settings"), BREAKS, ids=[f"{rule}-{family}" for rule, family, *_ in BREAKS])
+def test_each_rule_speaks_alone_when_it_is_broken(rule: str, family: str, machine: Machine, settings: dict[str, Any]) -> None:
+    found = judge(family, machine, **settings)
+    assert rule in found
+    assert set(found) - {rule} <= COMPANIONS.get(rule, set())
+
+
+def test_every_rule_is_broken_by_one_of_these_cases() -> None:
+    tried = {rule for rule, *_ in BREAKS}
+    names = [rule.name for rule in RULES]
+    assert sorted(names) == sorted(set(names))
+    assert set(names) <= tried
+    assert len(FINDERS) == 15, "a new finder needs a case of its own above"
+
+
+def test_every_rule_speaks_of_an_option_its_families_have() -> None:
+    outside = {"sample_prompts"}          # said in [sample]; the option is where the fault is shown
+    for rule in RULES:
+        for family in rule.families:
+            known = options("kohya", FAMILIES[family].script)
+            assert rule.key in known or rule.key in outside, f"{rule.name}: {family} has no {rule.key}"
+
+
+def test_a_fault_says_where_its_setting_came_from_and_what_to_do() -> None:
+    found = judge("sd15", optimizer_type="AdamW8bits", optimizer_args=["amsgrad=true"])
+    assert found["optimizer-unknown"].startswith("error preset x [train] optimizer_type: no optimiser is called 'AdamW8bits'")
+    assert "Did you mean AdamW8bit?" in found["optimizer-unknown"]
+    assert 'Write "amsgrad=True".' in found["args-literal"]
+
+
+def test_an_unset_option_is_blamed_on_the_recipe() -> None:
+    assert judge("sd15", drop=("max_train_epochs",))["steps-unset"].startswith("error recipes/maya.toml [train] max_train_steps: unset")
+
+
+def test_a_folder_of_its_own_settings_is_named() -> None:
+    found = judge("sdxl", subset={"10_maya": {"shuffle_caption": True}})
+    assert "recipes/maya.toml:9 [dataset.subset.10_maya] shuffle_caption" in found["text-cache-captions"]
+
+
+def test_errors_come_before_warnings() -> None:
+    faults = check(Resolved(file=Path("/p/r.toml"), root=Path("/p"), name="x", trigger="x", preset="", family="sd15", trainer="kohya"), CUDA)
+    severities = [fault.severity for fault in faults]
+    assert severities == sorted(severities, key=lambda severity: severity != "error")
+    assert severities[0] == "error"
+
+
+def test_anima_may_drop_captions_while_text_is_cached() -> None:
+    assert judge("anima", cache_text_encoder_outputs=True, caption_dropout_rate=0.1) == {}
+
+
+def test_an_own_vae_stops_the_fear_of_sdxl_in_fp16() -> None:
+    assert judge("sdxl", mixed_precision="fp16", model={"vae": "fix.safetensors"}) == {}
+
+
+def test_schedule_free_optimisers_may_warm_up() -> None:
+    assert judge("sd15", optimizer_type="AdamWScheduleFree", lr_warmup_steps=10) == {}
