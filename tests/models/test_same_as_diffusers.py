@@ -1,0 +1,174 @@
+"""Our plain networks give the same numbers as diffusers' and transformers' on the same folders: they are the judges of what a file means."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from lorakit.trainers.embedded.models import open_base  # noqa: E402 -- after the check that torch is there
+from lorakit.trainers.embedded.models.tiny import make_tiny  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("bases")
+    return {family: make_tiny(family, root / family) for family in ("sd15", "sdxl", "flux")}
+
+
+def opened(folder: Path, family: str, **options: Any) -> Any:
+    return open_base(SimpleNamespace(pretrained_model_name_or_path=str(folder), **options), family)
+
+
+def close(ours: Any, theirs: Any, tolerance: float = 2e-5) -> None:
+    assert ours.shape == theirs.shape
+    assert (ours - theirs).abs().max().item() <= tolerance * max(1.0, theirs.abs().max().item())
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_the_unet_and_its_gradient_are_those_of_diffusers(bases: dict[str, Path], family: str) -> None:
+    from diffusers import UNet2DConditionModel
+    theirs = UNet2DConditionModel.from_pretrained(bases[family] / "unet").eval()
+    ours = opened(bases[family], family).load_denoiser(torch.float32, "cpu")
+    assert {n for n, _ in ours.named_parameters()} == {n for n, _ in theirs.named_parameters()}
+    torch.manual_seed(1)
+    told = torch.randn(2, 77, ours.config.cross_attention_dim)
+    added = {"text_embeds": torch.randn(2, 32), "time_ids": torch.tensor([[64.0, 96, 0, 8, 64, 96]] * 2)} if family == "sdxl" else None
+    gradients, answers = [], []
+    for network in (ours, theirs):
+        latents = torch.randn(2, 4, 8, 12, generator=torch.Generator().manual_seed(2)).requires_grad_()
+        out = network(latents, torch.tensor([3, 811]), told, added_cond_kwargs=added).sample
+        out.square().mean().backward()
+        answers.append(out)
+        gradients.append(latents.grad)
+    close(*answers)
+    close(*gradients)
+
+
+def test_gradient_checkpointing_changes_no_number(bases: dict[str, Path]) -> None:
+    results = []
+    for checkpointing in (False, True):
+        unet = opened(bases["sd15"], "sd15").load_denoiser(torch.float32, "cpu")
+        if checkpointing:
+            unet.enable_gradient_checkpointing()
+        latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)).requires_grad_()
+        unet(latents, 5, torch.ones(1, 77, 32)).sample.sum().backward()
+        results.append(latents.grad)
+    assert torch.equal(*results)
+
+
+def test_an_odd_size_goes_through_the_unet(bases: dict[str, Path]) -> None:
+    from diffusers import UNet2DConditionModel
+    theirs = UNet2DConditionModel.from_pretrained(bases["sd15"] / "unet").eval()
+    ours = opened(bases["sd15"], "sd15").load_denoiser(torch.float32, "cpu")
+    latents, told = torch.randn(1, 4, 9, 11), torch.randn(1, 77, 32)
+    close(ours(latents, 7, told).sample, theirs(latents, 7, told).sample)
+
+
+@pytest.mark.parametrize("family", ["sd15", "flux"])
+def test_the_vae_encodes_and_decodes_as_diffusers_does(bases: dict[str, Path], family: str) -> None:
+    from diffusers import AutoencoderKL
+    theirs = AutoencoderKL.from_pretrained(bases[family] / "vae").eval()
+    base = opened(bases[family], family)
+    ours = base.load_vae(torch.float32, "cpu")
+    pixels = torch.rand(2, 3, 64, 96) * 2 - 1
+    encoded, expected = ours.encode(pixels), theirs.encode(pixels).latent_dist
+    close(encoded.mean, expected.mean)
+    close(encoded.std, expected.std)
+    close(ours.decode(encoded.mean).sample, theirs.decode(expected.mean).sample)
+    shift = theirs.config.shift_factor or 0.0
+    torch.manual_seed(5)
+    latents = base.to_latents(encoded)
+    torch.manual_seed(5)
+    close(latents, (expected.sample() - shift) * theirs.config.scaling_factor)
+
+
+@pytest.mark.parametrize(("family", "part", "kind"), [
+    ("sd15", "text_encoder", "CLIPTextModel"), ("sdxl", "text_encoder", "CLIPTextModel"), ("sdxl", "text_encoder_2", "CLIPTextModelWithProjection"),
+])
+def test_clip_says_what_transformers_clip_says(bases: dict[str, Path], family: str, part: str, kind: str) -> None:
+    import transformers
+    theirs = getattr(transformers, kind).from_pretrained(bases[family] / part).eval()
+    base = opened(bases[family], family)
+    ours = base.load_encoders(torch.float32, "cpu")[part.endswith("2")]
+    ids = base.tokenize(base.load_tokenizers(), ["a red fox in the snow", "it's 3 o'clock!"])[part.endswith("2")].flatten(0, 1)
+    expected, states = theirs(ids, output_hidden_states=True), ours(ids)
+    close(states.last, expected.last_hidden_state)
+    for mine, other in zip(states.hidden, expected.hidden_states, strict=True):
+        close(mine, other)
+    close(states.pooled, expected.text_embeds if part.endswith("2") else expected.pooler_output)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_t5_says_what_transformers_t5_says(bases: dict[str, Path], masked: bool) -> None:
+    from transformers import T5EncoderModel
+    theirs = T5EncoderModel.from_pretrained(bases["flux"] / "text_encoder_2").eval()
+    base = opened(bases["flux"], "flux", t5xxl_max_token_length=300, apply_t5_attn_mask=masked)
+    ours = base.load_encoders(torch.float32, "cpu")[1]
+    _, ids, mask = base.tokenize(base.load_tokenizers(), ["a red fox in the snow", "far away " * 20])
+    close(ours(ids, mask if masked else None), theirs(ids, attention_mask=mask if masked else None).last_hidden_state)
+
+
+def test_the_flux_transformer_is_that_of_diffusers(bases: dict[str, Path]) -> None:
+    from diffusers import FluxTransformer2DModel
+    theirs = FluxTransformer2DModel.from_pretrained(bases["flux"] / "transformer").eval()
+    base = opened(bases["flux"], "flux")
+    ours = base.load_denoiser(torch.float32, "cpu")
+    inputs = {"hidden_states": torch.randn(2, 24, 16), "encoder_hidden_states": torch.randn(2, 10, 32), "pooled_projections": torch.randn(2, 32),
+              "timestep": torch.tensor([0.25, 0.9]), "guidance": torch.tensor([1.0, 3.5]), "txt_ids": torch.zeros(10, 3), "img_ids": torch.rand(24, 3) * 9}
+    close(ours(**inputs).sample, theirs(**inputs).sample)
+
+
+def test_flux_latents_are_packed_as_the_pipeline_packs_them() -> None:
+    from diffusers import FluxPipeline
+
+    from lorakit.trainers.embedded.models.flux import pack, place_ids, unpack
+    latents = torch.randn(2, 4, 6, 10)
+    assert torch.equal(pack(latents), FluxPipeline._pack_latents(latents, 2, 4, 6, 10))
+    assert torch.equal(unpack(pack(latents), 6, 10), latents)
+    assert torch.equal(place_ids(6, 10, "cpu"), FluxPipeline._prepare_latent_image_ids(2, 3, 5, "cpu", torch.float32))
+
+
+TEXTS = ["a red fox, in the snow", "It's 1girl's   über-cool café, 2024!!! :) <3", "", "日本語 mixed_with-snake_case\n(brackets:1.2)", "x" * 400]
+
+
+def test_clip_tokens_are_those_of_transformers(bases: dict[str, Path], tmp_path: Path) -> None:
+    import json
+
+    from transformers import CLIPTokenizer
+
+    from lorakit import data
+    from lorakit.trainers.embedded.models import ClipTokenizer
+    (tmp_path / "vocab.json").write_text(json.dumps(data.clip_vocabulary()), encoding="utf-8")
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, data.clip_merges())), encoding="utf-8")
+    for folder, ours in ((tmp_path, ClipTokenizer(None)), (tmp_path, ClipTokenizer(tmp_path)), (bases["sd15"] / "tokenizer", ClipTokenizer(bases["sd15"] / "tokenizer"))):
+        theirs = CLIPTokenizer.from_pretrained(folder)
+        expected = theirs(TEXTS, padding="max_length", max_length=77, truncation=True).input_ids
+        assert ours.batch(TEXTS, None)[:, 0].tolist() == expected
+
+
+def test_long_captions_give_three_chunks_as_kohya_cuts_them() -> None:
+    from lorakit.trainers.embedded.models import ClipTokenizer
+    words = "fox " * 100
+    first, second = ClipTokenizer(None), ClipTokenizer(None, pad=0)
+    fox = first.numbers("fox")[0]
+    start, end = first.bos, first.eos
+    assert first.batch([words], 225).tolist() == [[[start, *[fox] * 75, end], [start, *[fox] * 25, *[end] * 51], [start, *[end] * 76]]]
+    assert second.batch([words], 225).tolist() == [[[start, *[fox] * 75, end], [start, *[fox] * 25, end, *[0] * 50], [start, end, *[0] * 75]]]
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
+def test_the_pipelines_of_diffusers_open_a_tiny_base(bases: dict[str, Path], family: str) -> None:
+    import diffusers
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(bases[family])
+        picture = pipeline("a red fox", height=64, width=64, num_inference_steps=2, output_type="np").images
+    assert picture.shape == (1, 64, 64, 3)
