@@ -11,7 +11,7 @@ from typing import Any
 from lorakit.errors import Fault, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.recipe.layers import Entry
-from lorakit.recipe.schema import SUBSET, WRITTEN_BY_US, home_of, words_of
+from lorakit.recipe.schema import SUBSET, WRITTEN_BY_US, above, home_of, words_of
 from lorakit.recipe.values import fit
 from lorakit.trainers.catalogue import Option, options
 
@@ -76,7 +76,7 @@ class Checker:
             return Fault(entry.where, what, rule="unknown-key")
         if self.options and key in self.options and key not in WRITTEN_BY_US:
             return Fault(entry.where, f"[{section}] has no such key.", f"{key} belongs in [train].", rule="unknown-key")
-        hint = f"{key} belongs in [{home_of(key)}]." if home_of(key) else did_you_mean(key, known)
+        hint = above(key) or (f"{key} belongs in [{home_of(key)}]." if home_of(key) else did_you_mean(key, known))
         return Fault(entry.where, f"[{section}] has no such key.", hint or f"It knows {', '.join(known)}.", rule="unknown-key")
 
     def _unknown_option(self, entry: Entry) -> Fault:
@@ -92,7 +92,7 @@ class Checker:
         elsewhere = [name for name, family in FAMILIES.items() if key in (catalogue(self.trainer, family.script) or {})]
         if elsewhere:
             return Fault(entry.where, f"{self.script} has no such option; {' and '.join(elsewhere)} only.", rule="family")
-        hint = did_you_mean(key.replace("-", "_"), [name for name in self.options if name not in WRITTEN_BY_US])
+        hint = above(key) or did_you_mean(key.replace("-", "_"), [name for name in self.options if name not in WRITTEN_BY_US])
         return Fault(entry.where, f"{self.script} has no such option.", hint, rule="unknown-key")
 
 
@@ -147,9 +147,7 @@ def _hashes(entry: Entry, value: Any, family: str) -> list[Fault]:
 
 
 def _hub(entry: Entry, value: str) -> list[Fault]:
-    if not HUB.fullmatch(value):
-        return [Fault(entry.where, f"{value} is no file on the hub.", "Write hf:owner/repo/file@revision.", rule="hub")]
-    if "@" not in value:
+    if "@" not in value and HUB.fullmatch(value):      # what is no reference at all is told where weights are looked for
         what = "names no revision, so it may be another file tomorrow."
         return [Fault(entry.where, what, f"Write {value}@COMMIT.", rule="hub", severity="warning")]
     return []

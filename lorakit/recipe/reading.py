@@ -11,7 +11,7 @@ from lorakit.recipe.checks import Checker
 from lorakit.recipe.document import Document
 from lorakit.recipe.layers import Entry, Layer
 from lorakit.recipe.overrides import Override
-from lorakit.recipe.schema import ABOUT, PRESET_TOP, SECTIONS, SHARED_WORDS, STAGE, TOP, TOP_WORDS, WRITTEN_BY_US, home_of
+from lorakit.recipe.schema import ABOUT, PRESET_TOP, SECTIONS, SHARED_WORDS, STAGE, TOP, TOP_WORDS, WRITTEN_BY_US, above, home_of
 from lorakit.recipe.values import fit
 
 FOREIGN = {"about": "[about] belongs in a preset.", "extends": 'Only a preset extends another; a recipe names one: preset = "...".'}
@@ -169,7 +169,7 @@ def _about_faults(document: Document) -> list[Fault]:
         return [Fault(document.source("about"), "a preset says in [about] what it is for.", f"Keys: {', '.join(ABOUT)}.", rule="preset")]
     return [
         Fault(f"{document.source('about', key)} [about] {key}", "takes a text." if key in ABOUT else "[about] has no such key.",
-              did_you_mean(key, ABOUT) if key not in ABOUT else "", rule="preset")
+              "" if key in ABOUT else above(key) or did_you_mean(key, ABOUT), rule="preset")
         for key, value in about.items() if key not in ABOUT or not isinstance(value, str)
     ]
 

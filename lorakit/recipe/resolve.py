@@ -23,6 +23,7 @@ from lorakit.recipe.model import Resolved, Section, Setting, Stage
 from lorakit.recipe.names import name_problem, trigger_problem
 from lorakit.recipe.overrides import Override, read_overrides
 from lorakit.recipe.placeholders import fill, is_filled
+from lorakit.recipe.preset_values import layers_of
 from lorakit.recipe.reading import StageLayer, layer_of, sets_layer, stages_of, top_faults
 from lorakit.recipe.schema import TRAINERS
 
@@ -55,7 +56,7 @@ def resolve(file: Path, *, sets: Sequence[str] = (), unsets: Sequence[str] = ())
     head, more = _head(document, top, root)
     faults += more
     checker = Checker(head.family, head.trainer)
-    below, more = _layers_below(head, checker)
+    below, more = layers_of(head.preset, checker)
     faults += more
     own, more = layer_of(document, checker)
     faults += more
@@ -65,7 +66,7 @@ def resolve(file: Path, *, sets: Sequence[str] = (), unsets: Sequence[str] = ())
     faults += more
     layers = [*below, own]
     merged, notes = merge([*layers, last])
-    for layer in (*layers, *(stage.layer for stage in stages), last):
+    for layer in (own, *(stage.layer for stage in stages), last):
         faults += both_of_a_pair(layer.entries)
     faults += notes + _together(below, [own, last])
     words = {"trigger": head.trigger, "name": head.name}
@@ -156,23 +157,6 @@ def _family(
     hint = "" if faults else 'Write preset = "sdxl", or another that `lorakit presets` lists.'
     message = f"{document.label}: neither a preset nor a family, so nothing says what is to be trained."
     raise RecipeError(message, faults=faults, hint=hint)
-
-
-def _layers_below(head: Head, checker: Checker) -> tuple[list[Layer], list[Fault]]:
-    """Family, the preset's base, the preset."""
-    family = FAMILIES[head.family]
-    source = f"family {family.name}"
-    entries = [Entry("train", key, value, source, source) for key, value in family.defaults.items()]
-    entries.append(Entry("dataset", "caption_extension", ".txt", "lorakit", "lorakit"))
-    layers, faults = [Layer(source, tuple(entries))], list[Fault]()
-    if head.preset:
-        faults += head.preset.faults
-        for page in filter(None, (head.preset.base, head.preset)):
-            faults += top_faults(page.document, preset=True)
-            layer, more = layer_of(page.document, checker, source=f"preset {page.name}")
-            layers.append(layer)
-            faults += more
-    return layers, faults
 
 
 def _together(below: Sequence[Layer], own: Sequence[Layer]) -> list[Fault]:

@@ -134,6 +134,11 @@ def words_of(section: str, family: str = "") -> Mapping[str, Option]:
     return {"dataset": DATASET, "sample": SAMPLE, "launch": LAUNCH}[section]
 
 
+def above(key: str) -> str:
+    """TOML's trap: a top-level word below a [section] belongs to that section."""
+    return f"{key} stands above the first [section]." if key in {*TOP, *PRESET_TOP} - {*SECTIONS, "about", "stage", "subject"} else ""
+
+
 def home_of(key: str) -> str:
     """The section (not [train]) in which a key is known, or nothing."""
     return next((section for section in SECTIONS if section != "train" and key in words_of(section)), "")

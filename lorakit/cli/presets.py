@@ -1,0 +1,84 @@
+"""What exists, for which machine, where the numbers come from.
+
+lorakit presets                        every preset: family, machine, title
+lorakit presets show sdxl              the page itself, with its comments
+lorakit presets show sdxl-12gb --resolved   every value, and the page that set it
+lorakit presets copy sdxl              into this project's presets/, to be changed; the copy wins over the shipped page
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lorakit.errors import RecipeError
+from lorakit.files import write_atomic
+from lorakit.recipe import presets
+from lorakit.recipe.preset_values import preset_values
+from lorakit.recipe.values import told
+from lorakit.show import print_json, table, tell, tell_faults
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    verbs = parser.add_subparsers(dest="verb", metavar="show|copy", title="verbs")
+    show = verbs.add_parser("show", help="one page", allow_abbrev=False)
+    show.add_argument("name", metavar="NAME")
+    show.add_argument("--resolved", action="store_true", help="every value with its source, the extended page included")
+    show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON document")
+    copy = verbs.add_parser("copy", help="a copy of a page in this project's presets/", allow_abbrev=False)
+    copy.add_argument("name", metavar="NAME")
+    copy.add_argument("--to", metavar="DIR", type=Path, default=Path("presets"), help="another folder than presets/")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.verb == "show":
+        return _show(args.name, resolved=args.resolved, as_json=args.json)
+    if args.verb == "copy":
+        return _copy(args.name, args.to)
+    return _list(as_json=args.json)
+
+
+def _list(*, as_json: bool) -> int:
+    root = Path.cwd()
+    pages = [presets.read(name, root) for name in presets.names(root)]
+    if as_json:
+        print_json([{"name": page.name, "own": page.own, "extends": page.base.name if page.base else None, **page.about} for page in pages])
+        return 0
+    table(("name", "family", "machine", "title"), [
+        (page.name + " *" * page.own, page.family, page.about.get("machine", ""), page.title) for page in pages
+    ])
+    if any(page.own for page in pages):
+        tell("", "* this project's own")
+    tell("", "lorakit presets show NAME tells what a preset sets and why.")
+    return 0
+
+
+def _show(name: str, *, resolved: bool, as_json: bool) -> int:
+    page = presets.read(name, Path.cwd())
+    if not resolved and not as_json:
+        tell_faults(page.faults)
+        print(page.text.rstrip())
+        return 0
+    sections, faults = preset_values(page)
+    tell_faults(faults)
+    if as_json:
+        print_json({"name": page.name, "own": page.own, "extends": page.base.name if page.base else None, "about": page.about,
+                    **{section: settings for section, settings in sections.items() if settings}})
+        return 0
+    rows = [(f"[{section}]", key, told(setting.value), setting.source)
+            for section, settings in sections.items() for key, setting in sorted(settings.items())]
+    table(("section", "key", "value", "source"), rows)
+    return 0
+
+
+def _copy(name: str, folder: Path) -> int:
+    page = presets.read(name)
+    target = folder / f"{name}.toml"
+    if target.exists():
+        raise RecipeError(f"{target} is there already, and is left as it is.", hint="Rename it first, or copy with --to DIR.")
+    if folder.resolve() == presets.shipped_dir().resolve():
+        raise RecipeError("This is where the shipped presets lie.", hint="Run it in your own project, or with --to DIR.")
+    write_atomic(target, page.text)
+    tell(f"Wrote {target}. In this project it is used instead of the shipped {name}.")
+    return 0
