@@ -53,3 +53,8 @@ def weight_files(resolved: Resolved) -> tuple[tuple[WeightFile, ...], list[Fault
             faults.append(Fault(str(resolved.file), f"[model] {weight.key} = {asked}: fetched when training starts, checked then.", "",
                                 "weights-to-fetch", "note"))
     return tuple(found), faults
+
+
+def trains_text(resolved: Resolved) -> bool:
+    """Whether the LoRA has a text-encoder part that the script would train."""
+    return resolved.get("network_train_unet_only") is not True

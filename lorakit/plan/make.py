@@ -1,0 +1,167 @@
+"""Recipe + dataset + machine -> Plan. Reads folders and headers; changes nothing, starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lorakit.dataset.facts import DatasetFacts
+from lorakit.dataset.scan import scan
+from lorakit.errors import Fault, LorakitError, RecipeError
+from lorakit.families import FAMILIES
+from lorakit.machine import Machine, this_machine
+from lorakit.plan import argv, read, write
+from lorakit.plan.complete import completed, prompts
+from lorakit.plan.data_checks import data_faults
+from lorakit.plan.estimate import estimate
+from lorakit.plan.model import Plan
+from lorakit.plan.model_checks import weight_faults
+from lorakit.plan.run_checks import run_faults, tokenizer_faults, trainer_faults
+from lorakit.plan.steps import count_steps
+from lorakit.plan.weights import weight_files
+from lorakit.recipe.model import Resolved, Section, Setting
+from lorakit.trainers.catalogue import options
+
+ORDER = {"error": 0, "warning": 1, "note": 2}
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Where the script and its Python are; both None where sd-scripts is not set up."""
+
+    script: Path | None
+    python: Path | None
+    commit: str = ""
+    faults: tuple[Fault, ...] = ()
+
+
+def make_plan(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_dir: Path, machine: Machine | None = None,
+              folders: bool = False) -> Plan:
+    """Everything that would happen in `run_dir`, and every fault at once. Raises only where there is nothing to plan with."""
+    machine = machine or this_machine()
+    run_dir = run_dir.absolute()
+    folders = folders or _mode(resolved) == "folders"
+    weights, faults = weight_files(resolved)
+    launch = argv.launch_of(resolved, run_dir, machine)
+    resolved = replace(resolved, launch={**resolved.launch, "processes": Setting(launch.processes, "plan")}) if launch.own_config else resolved
+    full = completed(resolved, run_dir, weights, folders=folders)
+    known = options(resolved.trainer, FAMILIES[resolved.family].script)
+    settings = write.settings_for(full, known)
+    facts = _facts(resolved)
+    steps, more = count_steps(full, facts)
+    faults += more
+    files, more = _files(full, settings, facts, launch, folders=folders)
+    faults += more
+    trainer = find_trainer(resolved)
+    env = argv.environment(full, launch, weights, run_dir)
+    needs = estimate(full, steps)
+    judged = replace(full, train={key: setting for key, setting in full.train.items() if key in known or key in resolved.train})
+    gathered = [
+        *recipe_faults, *facts.faults, *_rules(judged, machine), *faults, *argv.launch_faults(full, launch), *weight_faults(full, weights),
+        *data_faults(full, facts, steps), *run_faults(full, steps, needs, machine), *tokenizer_faults(full, env), *trainer.faults,
+        *trainer_faults(full, trainer.script), *_folder_faults(resolved, folders=folders),
+    ]
+    script = trainer.script or Path(FAMILIES[resolved.family].script)
+    command = argv.argv_for(full, launch, machine, python=argv.python_of(full, trainer.python), script=script, run_dir=run_dir)
+    return Plan(
+        resolved=resolved, dataset=facts, steps=steps, run_dir=run_dir, script=trainer.script, files=files, argv=command, env=env,
+        estimate=needs, faults=in_order(gathered), settings=settings, weights=weights, commit=trainer.commit,
+    )
+
+
+def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """Errors first; what two rooms say about the same rule and the same setting is said once."""
+    once: dict[tuple[str, str], Fault] = {}
+    for fault in faults:
+        once.setdefault((fault.rule, fault.where) if fault.rule else (fault.what, fault.where), fault)
+    return tuple(sorted(once.values(), key=lambda fault: ORDER[fault.severity]))
+
+
+def find_trainer(resolved: Resolved) -> Trainer:
+    if resolved.trainer == "embedded":
+        from lorakit.trainers.embedded import SCRIPTS
+
+        script = SCRIPTS.get(resolved.family)
+        return Trainer(script, None)
+    from lorakit.trainers.kohya.locate import locate
+
+    try:
+        located = locate()
+    except LorakitError as error:
+        return Trainer(None, None, faults=(Fault("trainer = kohya", error.message, "", "sd-scripts-place"),))
+    if located is None:
+        return Trainer(None, None)
+    script = located.directory / FAMILIES[resolved.family].script
+    return Trainer(script, located.python, located.commit, tuple(located.faults()))
+
+
+def _facts(resolved: Resolved) -> DatasetFacts:
+    path, reg = resolved.dataset.get("path"), resolved.dataset.get("reg_path")
+    if path is None or not isinstance(path.value, str):
+        return DatasetFacts(resolved.root, (), (Fault(str(resolved.file), "[dataset] path is not set.",
+                                                      'Write path = "datasets/NAME", the parent of the N_trigger folders.', "dataset-path"),))
+    off = resolved.dataset.get("rules_off")
+    return scan(
+        resolved.path_of(path.value), reg=resolved.path_of(reg.value) if reg and isinstance(reg.value, str) else None,
+        caption_extension=read.caption_extension(resolved), off=tuple(off.value) if off and isinstance(off.value, (list, tuple)) else (),
+    )
+
+
+def _files(resolved: Resolved, settings: Section, facts: DatasetFacts, launch: argv.Launch, *, folders: bool,
+           ) -> tuple[Mapping[str, str], list[Fault]]:
+    """The texts; a text that kohya's reader cannot take is a fault, not an exception."""
+    faults: list[Fault] = []
+    files: dict[str, str] = {}
+
+    def compose(name: str, text: str | None) -> None:
+        if text is not None:
+            files[name] = text
+
+    for name, maker in (
+        ("train.toml", lambda: write.train_toml(resolved, settings)),
+        ("dataset.toml", lambda: None if folders else write.dataset_toml(resolved, facts)),
+        ("prompts.toml", lambda: _prompts(resolved, faults)),
+    ):
+        try:
+            compose(name, maker())
+        except RecipeError as error:
+            faults.append(Fault(name, error.message.partition(": ")[2], error.hint, "toml-unreadable"))
+    if not launch.own_config:
+        files["accelerate.yaml"] = write.accelerate_yaml(
+            processes=launch.processes, machines=launch.machines, rank=launch.rank, cpu=launch.device == "cpu",
+            mixed_precision=read.text(resolved, "mixed_precision", "no"))
+    return files, faults
+
+
+def _prompts(resolved: Resolved, faults: list[Fault]) -> str | None:
+    if not prompts(resolved):
+        return None
+    text, problems = write.prompts_toml(resolved)
+    faults += problems
+    return text
+
+
+def _rules(resolved: Resolved, machine: Machine) -> Sequence[Fault]:
+    """The trainer's own rules: what its script asserts, forbids or silently ignores."""
+    if resolved.trainer == "embedded":
+        from lorakit.trainers.embedded import rules as embedded
+
+        return embedded.check(resolved, machine)
+    from lorakit.trainers.kohya import rules
+
+    return rules.check(resolved, machine)
+
+
+def _folder_faults(resolved: Resolved, *, folders: bool) -> Iterable[Fault]:
+    if folders and "subset" in resolved.dataset:
+        yield Fault(f"{resolved.dataset['subset'].source} [dataset.subset]", "folder mode cannot say anything about single folders.",
+                    'Set mode = "toml".', "folders-subset")
+    if folders and read.number(resolved, "validation_split", 0.0) > 0:
+        yield Fault(str(resolved.file), "in folder mode the order of the folders is the disk's, so validation images differ between machines.",
+                    'Set mode = "toml".', "folders-order", "warning")
+
+
+def _mode(resolved: Resolved) -> str:
+    setting = resolved.dataset.get("mode")
+    return str(setting.value) if setting else "toml"
