@@ -125,7 +125,7 @@ def python_of(resolved: Resolved, located: Path | None) -> Path:
 
 
 def launch_faults(resolved: Resolved, launch: Launch) -> list[Fault]:
-    where = f"{resolved.file} [launch]"
+    where = f"{read.recipe_name(resolved)} [launch]"
     faults = []
     if launch.machines > 1 and not (launch.address and launch.port):
         faults.append(Fault(where, f"machines = {launch.machines} needs main_address and main_port of the first machine.",

@@ -69,7 +69,7 @@ def _unbucketed(resolved: Resolved, facts: DatasetFacts, placed: list[tuple[Imag
     width, height = read.resolution(resolved)
     cached = read.flag(resolved, "cache_latents") or read.flag(resolved, "cache_latents_to_disk")
     if cached:
-        yield Fault(str(facts.root), f"{_these(other)} are not {width}x{height}: without buckets they are scaled and centre-cropped silently.",
+        yield Fault(str(facts.root), f"{_these(other)} are not {width}x{height}: without buckets they are centre-cropped silently.",
                     "Set enable_bucket = true.", "unbucketed-crop", "warning")
     elif not read.flag(resolved, "random_crop"):
         yield Fault(str(facts.root), f"{_these(other)} are not {width}x{height}: without buckets the script stops at the first of them.",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 from lorakit.dataset.facts import DatasetFacts
@@ -44,23 +45,24 @@ def make_plan(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_di
     folders = folders or _mode(resolved) == "folders"
     weights, faults = weight_files(resolved)
     launch = argv.launch_of(resolved, run_dir, machine)
-    resolved = replace(resolved, launch={**resolved.launch, "processes": Setting(launch.processes, "plan")}) if launch.own_config else resolved
+    if launch.own_config:                                  # the person's accelerate configuration counts the processes
+        resolved = replace(resolved, launch={**resolved.launch, "processes": Setting(launch.processes, str(launch.config))})
     full = completed(resolved, run_dir, weights, folders=folders)
     known = options(resolved.trainer, FAMILIES[resolved.family].script)
     settings = write.settings_for(full, known)
     facts = _facts(resolved)
     steps, more = count_steps(full, facts)
-    faults += more
+    rules = _rules(replace(full, train={key: one for key, one in full.train.items() if key in known or key in resolved.train}), machine)
+    faults += [fault for fault in more if fault.rule not in {told.rule for told in rules}]
     files, more = _files(full, settings, facts, launch, folders=folders)
     faults += more
     trainer = find_trainer(resolved)
     env = argv.environment(full, launch, weights, run_dir)
     needs = estimate(full, steps)
-    judged = replace(full, train={key: setting for key, setting in full.train.items() if key in known or key in resolved.train})
     gathered = [
-        *recipe_faults, *facts.faults, *_rules(judged, machine), *faults, *argv.launch_faults(full, launch), *weight_faults(full, weights),
+        *recipe_faults, *facts.faults, *rules, *faults, *argv.launch_faults(full, launch), *weight_faults(full, weights),
         *data_faults(full, facts, steps), *run_faults(full, steps, needs, machine), *tokenizer_faults(full, env), *trainer.faults,
-        *trainer_faults(full, trainer.script), *_folder_faults(resolved, folders=folders),
+        *trainer_faults(trainer.script), *_folder_faults(resolved, folders=folders),
     ]
     script = trainer.script or Path(FAMILIES[resolved.family].script)
     command = argv.argv_for(full, launch, machine, python=argv.python_of(full, trainer.python), script=script, run_dir=run_dir)
@@ -80,10 +82,7 @@ def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
 
 def find_trainer(resolved: Resolved) -> Trainer:
     if resolved.trainer == "embedded":
-        from lorakit.trainers.embedded import SCRIPTS
-
-        script = SCRIPTS.get(resolved.family)
-        return Trainer(script, None)
+        return Trainer(import_module("lorakit.trainers.embedded").SCRIPTS.get(resolved.family), None)
     from lorakit.trainers.kohya.locate import locate
 
     try:
@@ -99,8 +98,9 @@ def find_trainer(resolved: Resolved) -> Trainer:
 def _facts(resolved: Resolved) -> DatasetFacts:
     path, reg = resolved.dataset.get("path"), resolved.dataset.get("reg_path")
     if path is None or not isinstance(path.value, str):
-        return DatasetFacts(resolved.root, (), (Fault(str(resolved.file), "[dataset] path is not set.",
-                                                      'Write path = "datasets/NAME", the parent of the N_trigger folders.', "dataset-path"),))
+        unset = Fault(read.recipe_name(resolved), "[dataset] path is not set.",
+                      'Write path = "datasets/NAME", the parent of the N_trigger folders.', "dataset-path")
+        return DatasetFacts(resolved.root, (), (unset,))
     off = resolved.dataset.get("rules_off")
     return scan(
         resolved.path_of(path.value), reg=resolved.path_of(reg.value) if reg and isinstance(reg.value, str) else None,
@@ -114,17 +114,14 @@ def _files(resolved: Resolved, settings: Section, facts: DatasetFacts, launch: a
     faults: list[Fault] = []
     files: dict[str, str] = {}
 
-    def compose(name: str, text: str | None) -> None:
-        if text is not None:
-            files[name] = text
-
-    for name, maker in (
-        ("train.toml", lambda: write.train_toml(resolved, settings)),
-        ("dataset.toml", lambda: None if folders else write.dataset_toml(resolved, facts)),
-        ("prompts.toml", lambda: _prompts(resolved, faults)),
-    ):
+    makers: dict[str, Callable[[], str]] = {"train.toml": lambda: write.train_toml(resolved, settings)}
+    if not folders:
+        makers["dataset.toml"] = lambda: write.dataset_toml(resolved, facts)
+    if prompts(resolved):
+        makers["prompts.toml"] = lambda: _prompts(resolved, faults)
+    for name, maker in makers.items():
         try:
-            compose(name, maker())
+            files[name] = maker()
         except RecipeError as error:
             faults.append(Fault(name, error.message.partition(": ")[2], error.hint, "toml-unreadable"))
     if not launch.own_config:
@@ -134,9 +131,7 @@ def _files(resolved: Resolved, settings: Section, facts: DatasetFacts, launch: a
     return files, faults
 
 
-def _prompts(resolved: Resolved, faults: list[Fault]) -> str | None:
-    if not prompts(resolved):
-        return None
+def _prompts(resolved: Resolved, faults: list[Fault]) -> str:
     text, problems = write.prompts_toml(resolved)
     faults += problems
     return text
@@ -144,13 +139,8 @@ def _prompts(resolved: Resolved, faults: list[Fault]) -> str | None:
 
 def _rules(resolved: Resolved, machine: Machine) -> Sequence[Fault]:
     """The trainer's own rules: what its script asserts, forbids or silently ignores."""
-    if resolved.trainer == "embedded":
-        from lorakit.trainers.embedded import rules as embedded
-
-        return embedded.check(resolved, machine)
-    from lorakit.trainers.kohya import rules
-
-    return rules.check(resolved, machine)
+    found: list[Fault] = import_module(f"lorakit.trainers.{resolved.trainer}.rules").check(resolved, machine)
+    return found
 
 
 def _folder_faults(resolved: Resolved, *, folders: bool) -> Iterable[Fault]:
@@ -158,10 +148,39 @@ def _folder_faults(resolved: Resolved, *, folders: bool) -> Iterable[Fault]:
         yield Fault(f"{resolved.dataset['subset'].source} [dataset.subset]", "folder mode cannot say anything about single folders.",
                     'Set mode = "toml".', "folders-subset")
     if folders and read.number(resolved, "validation_split", 0.0) > 0:
-        yield Fault(str(resolved.file), "in folder mode the order of the folders is the disk's, so validation images differ between machines.",
+        yield Fault(read.recipe_name(resolved), "in folder mode the order of the folders is the disk's, not the plan's.",
                     'Set mode = "toml".', "folders-order", "warning")
 
 
 def _mode(resolved: Resolved) -> str:
     setting = resolved.dataset.get("mode")
     return str(setting.value) if setting else "toml"
+
+
+def make_plans(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_dir: Path, machine: Machine | None = None,
+               folders: bool = False) -> tuple[Plan, ...]:
+    """One plan, or one for each stage of a recipe with several."""
+    if resolved.stages:
+        return make_stages(resolved, recipe_faults, run_dir=run_dir, machine=machine, folders=folders)
+    return (make_plan(resolved, recipe_faults, run_dir=run_dir, machine=machine, folders=folders),)
+
+
+def make_stages(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_dir: Path, machine: Machine | None = None,
+                folders: bool = False) -> tuple[Plan, ...]:
+    """A plan for each stage, each in its own folder; the next starts from the LoRA that the last one leaves."""
+    machine = machine or this_machine()
+    plans: list[Plan] = []
+    for place, stage in enumerate(resolved.stages):
+        model = dict(resolved.model)
+        if plans:
+            model["network_weights"] = Setting(str(final_file(plans[-1])), f"stage {plans[-1].stage}")
+        one = replace(resolved, stages=(), dataset=stage.dataset, train=stage.train, model=model)
+        plan = make_plan(one, recipe_faults if not place else (), run_dir=run_dir / stage.name, machine=machine, folders=folders)
+        told = tuple(fault for fault in plan.faults if not (plans and fault.rule == "start-not-there"))   # it will be there
+        plans.append(replace(plan, stage=stage.name, faults=told))
+    return tuple(plans)
+
+
+def final_file(plan: Plan) -> Path:
+    """The LoRA that the run leaves behind."""
+    return plan.output_dir / f"{plan.settings['output_name'].value if 'output_name' in plan.settings else plan.output_name}.safetensors"

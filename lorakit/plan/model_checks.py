@@ -48,7 +48,7 @@ def base_faults(resolved: Resolved, found: Sniffed) -> Iterator[Fault]:
         yield Fault(where, f"is {NAMES[found.kind]}, not a base model.", f"[model] base takes {family.weights[0].what}.", "model-is-part")
         return
     if found.kind not in WHOLE or not found.family:
-        yield Fault(where, "its layers are of no model known here; whether it fits is seen only when it loads.", "", "model-unknown", "warning")
+        yield Fault(where, "its layers are of no model known here; whether it fits shows when it loads.", "", "model-unknown", "warning")
         return
     if found.family != resolved.family and not (found.family == "sd2" and resolved.family == "sd15"):
         right = f'family = "{found.family}"' if found.family in FAMILIES else ""
@@ -68,7 +68,8 @@ def start_faults(resolved: Resolved, path: Path) -> Iterator[Fault]:
         return
     found = sniff(path)
     if found.kind != "lora":
-        yield Fault(str(path), f"is {NAMES.get(found.kind, 'not a LoRA')}; network_weights takes a LoRA.", found.problem, "start-is-no-lora")
+        told = NAMES.get(found.kind, "not a LoRA")
+        yield Fault(str(path), f"is {told}; network_weights takes a LoRA.", found.problem, "start-is-no-lora")
         return
     if found.family and found.family != resolved.family:
         yield Fault(str(path), f"is a LoRA for {TITLES.get(found.family, found.family)}; the recipe trains {TITLES[resolved.family]}.", "",

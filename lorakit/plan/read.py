@@ -83,6 +83,17 @@ def subset_overrides(resolved: Resolved, folder: str) -> Mapping[str, Any]:
     return own if isinstance(own, Mapping) else {}
 
 
+def where(resolved: Resolved, key: str) -> str:
+    """Where a training option was set, or would be."""
+    setting = resolved.train.get(key)
+    return f"{setting.source if setting else recipe_name(resolved)} [train] {key}"
+
+
+def recipe_name(resolved: Resolved) -> str:
+    """The recipe as a person names it: from the project's root."""
+    return resolved.file.relative_to(resolved.root).as_posix() if resolved.file.is_relative_to(resolved.root) else str(resolved.file)
+
+
 def launched(resolved: Resolved, key: str, default: int) -> int:
     """A whole number from [launch]."""
     setting = resolved.launch.get(key)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lorakit.errors import Fault
 from lorakit.machine import Machine, free_disk
-from lorakit.plan.argv import missing_tokenizers
 from lorakit.plan import read
+from lorakit.plan.argv import missing_tokenizers
 from lorakit.plan.model import Estimate, Steps
 from lorakit.recipe.model import Resolved
 from lorakit.show import size
@@ -25,28 +25,25 @@ def run_faults(resolved: Resolved, steps: Steps, needs: Estimate, machine: Machi
     if needs.disk_bytes + RESERVE > free:
         yield Fault(str(output), f"the run needs {size(needs.disk_bytes)} at its fullest; {size(free)} are free.",
                     "Free some, or keep fewer checkpoints (save_last_n_epochs) and no states.", "disk-space")
-    if machine.gpus and needs.memory_low > machine.gpus[0].memory_bytes:
-        yield Fault(machine.gpus[0].name, f"has {size(machine.gpus[0].memory_bytes)}; the run needs about {size(needs.memory_low)} to "
-                    f"{size(needs.memory_high)}.", "gradient_checkpointing, cache_latents, a smaller batch or an 8-bit optimiser save some.",
-                    "memory", "warning")
-    if not machine.gpus and machine.memory_bytes and needs.memory_low > machine.memory_bytes:
-        yield Fault("this machine", f"has {size(machine.memory_bytes)} of memory; the run needs about {size(needs.memory_low)} to "
-                    f"{size(needs.memory_high)}.", "gradient_checkpointing, cache_latents or a smaller resolution save some.", "memory", "warning")
+    who, there = (machine.gpus[0].name, machine.gpus[0].memory_bytes) if machine.gpus else ("this machine", machine.memory_bytes)
+    if there and needs.memory_low > there:
+        yield Fault(who, f"has {size(there)} of memory; the run needs about {size(needs.memory_low)} to {size(needs.memory_high)}.",
+                    "gradient_checkpointing, cache_latents, a smaller batch or an 8-bit optimiser save some.", "memory", "warning")
 
 
 def tokenizer_faults(resolved: Resolved, env: Mapping[str, str]) -> Iterator[Fault]:
-    """kohya's scripts load tokenizers from the hub; offline without them they stop with a misleading TypeError."""
+    """The scripts of kohya load tokenizers from the hub; offline without them they stop with a misleading TypeError."""
     missing = missing_tokenizers(resolved) if resolved.trainer == "kohya" else []
     if not missing:
         return
     offline = {**os.environ, **env}.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
     what = f"the script {'would have to download' if offline else 'downloads'} {' and '.join(missing)} at its start"
-    yield Fault(str(resolved.file), f"{what}{', but HF_HUB_OFFLINE is set' if offline else ''}.",
+    yield Fault(read.recipe_name(resolved), f"{what}{', but HF_HUB_OFFLINE is set' if offline else ''}.",
                 "Name a folder that holds them as tokenizers in [model].", "tokenizers-offline" if offline else "tokenizers-fetched",
                 "error" if offline else "note")
 
 
-def trainer_faults(resolved: Resolved, script: Path | None) -> Iterator[Fault]:
+def trainer_faults(script: Path | None) -> Iterator[Fault]:
     if script is None:
         yield Fault("trainer = kohya", "no sd-scripts checkout is configured; the plan stands, but `lorakit train` would stop.",
                     'make vendor sets one up; or trainer = "embedded".', "no-sd-scripts", "note")
@@ -57,17 +54,18 @@ def trainer_faults(resolved: Resolved, script: Path | None) -> Iterator[Fault]:
 def _output(resolved: Resolved, output: Path, steps: Steps) -> Iterator[Fault]:
     name = read.text(resolved, "output_name", resolved.name)
     if name != Path(name).name or name in {"", ".", ".."} or "\\" in name:
-        yield Fault(str(resolved.file), f"output_name = {name!r} is no file name.", "Leave out slashes.", "output-name")
+        yield Fault(read.recipe_name(resolved), f"output_name = {name!r} is no file name.", "Leave out slashes.", "output-name")
         return
     taken = [saved.name for saved in steps.checkpoints if (output / saved.name).exists()]
     if taken:
-        yield Fault(str(output / taken[0]), f"is there already, and the script would overwrite {'it' if len(taken) == 1 else 'them'} silently"
-                    f"{f' ({len(taken)} files)' if len(taken) > 1 else ''}.", "Choose another output_name or run folder.", "output-exists")
+        more = f" ({len(taken)} files are)" if len(taken) > 1 else ""
+        yield Fault(str(output / taken[0]), f"is there already{more}, and the script would overwrite it silently.",
+                    "Choose another output_name or run folder.", "output-exists")
     place = output
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK):
         yield Fault(str(place), "cannot be written to; the script would notice at its first checkpoint.", "", "output-read-only")
     if read.text(resolved, "save_model_as", "safetensors") != "safetensors":
-        yield Fault(str(resolved.file), "save_model_as: lorakit saves safetensors only; the others are pickled and carry no metadata.",
-                    "Remove save_model_as.", "save-pickled")
+        yield Fault(read.where(resolved, "save_model_as"), "only safetensors is saved; the others are pickled and carry no metadata.",
+                    "Remove it.", "save-pickled")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError, check
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
-from lorakit.errors import Fault
+from lorakit.errors import Fault, Severity
 from lorakit.plan import read
 from lorakit.plan.model import Bucket, Steps
 from lorakit.plan.saves import checkpoints, sample_steps
@@ -49,8 +49,8 @@ def count_steps(resolved: Resolved, facts: DatasetFacts) -> tuple[Steps, list[Fa
     faults: list[Fault] = []
     split = split_images(resolved, facts)
     if split.leaked:
-        faults.append(_fault(resolved, f"validation_split puts {split.leaked} images into both parts (kohya's rounding).",
-                             "Choose another share or number of images.", "validation-overlap", "warning"))
+        faults.append(_fault(resolved, "validation_split", f"puts {split.leaked} images into training and validation (kohya's rounding).",
+                             "validation-overlap", "warning"))
     rules = read.bucket_rules(resolved)
     buckets, misfits = fill_buckets((*split.train, *split.reg), rules, max(1, read.whole(resolved, "train_batch_size", 1)), resolved)
     faults += misfits
@@ -108,7 +108,7 @@ def fill_buckets(
     """Buckets with something in them, in the order of their sizes."""
     problems = check(rules)
     if problems:
-        return (), [_fault(resolved, f"{problem}.", "", "bucket-rules") for problem in problems]
+        return (), [_fault(resolved, problem.split(" ")[0], f"{problem}.", "bucket-bounds") for problem in problems]
     chooser = Chooser(rules)
     filled: dict[tuple[int, int], list[Draw]] = {}
     faults = []
@@ -171,22 +171,19 @@ def _formula(resolved: Resolved, split: Split, buckets: tuple[Bucket, ...], coun
 
 
 def _length_faults(resolved: Resolved, steps: Steps) -> list[Fault]:
+    """The same words as the trainers' own rules, so that each is told once; here for whoever counts without them."""
     faults = []
     share = read.number(resolved, "validation_split", 0.0)
     if not 0.0 <= share < 1.0:
-        faults.append(_fault(resolved, f"validation_split = {share:g}: must be at least 0 and below 1, or training loses its images.", "",
-                             "validation-split"))
+        faults.append(_fault(resolved, "validation_split", f"{share:g}: must be at least 0 and below 1, or training loses its images.",
+                             "validation-share"))
     epochs, limit = read.maybe_whole(resolved, "max_train_epochs"), read.maybe_whole(resolved, "max_train_steps")
     if epochs is None and limit is None:
-        faults.append(_fault(resolved, "neither max_train_epochs nor max_train_steps is set; the script would do 1600 steps.",
-                             "Set one of them.", "no-length"))
-    if epochs is not None and limit is not None:
-        faults.append(_fault(resolved, f"max_train_epochs = {epochs} makes {steps.total} steps; max_train_steps = {limit} is not used.",
-                             "Unset one: --unset max_train_steps.", "two-lengths", "warning"))
+        faults.append(_fault(resolved, "max_train_steps", f"unset, and so is max_train_epochs: the script would do {steps.total} steps.",
+                             "steps-unset"))
     for key, value in (("max_train_epochs", epochs), ("max_train_steps", limit)):
         if value is not None and value < 1:
-            faults.append(_fault(resolved, f"{key} = {value}: an untouched LoRA would be saved as if it were trained.", "Set at least 1.",
-                                 "zero-length"))
+            faults.append(_fault(resolved, key, f"{value}: an untouched LoRA would be saved as if it were trained.", "count-positive"))
     return faults
 
 
@@ -203,5 +200,5 @@ def _sorted(subset: SubsetFacts) -> list[ImageFacts]:
     return sorted(subset.images, key=lambda image: str(image.path))
 
 
-def _fault(resolved: Resolved, what: str, hint: str, rule: str, severity: str = "error") -> Fault:
-    return Fault(str(resolved.file), what, hint, rule, "warning" if severity == "warning" else "error")
+def _fault(resolved: Resolved, key: str, what: str, rule: str, severity: Severity = "error") -> Fault:
+    return Fault(read.where(resolved, key), what, "", rule, severity)

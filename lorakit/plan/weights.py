@@ -8,6 +8,7 @@ from pathlib import Path
 from lorakit.config import cache_dir
 from lorakit.errors import Fault
 from lorakit.families import FAMILIES
+from lorakit.plan import read
 from lorakit.plan.model import WeightFile
 from lorakit.recipe.model import Resolved
 
@@ -31,27 +32,25 @@ def weight_files(resolved: Resolved) -> tuple[tuple[WeightFile, ...], list[Fault
     for weight in FAMILIES[resolved.family].weights:
         setting = resolved.model.get(weight.key)
         asked = str(setting.value) if setting else ""
+        where = f"{setting.source if setting else read.recipe_name(resolved)} [model] {weight.key}"
         if not asked:
             if weight.required:
-                faults.append(Fault(str(resolved.file), f"[model] {weight.key} is not set: {weight.what}.",
-                                    f'Write {weight.key} = "path" or "hf:owner/repo/file".', "weights-missing"))
+                faults.append(Fault(where, f"is not set: {weight.what}.", f'Write {weight.key} = "path" or "hf:owner/repo/file".',
+                                    "weights-missing"))
             continue
         if not asked.startswith("hf:"):
             path = resolved.path_of(asked)
             found.append(WeightFile(weight.option, asked, path, present=path.exists()))
             if not path.exists():
-                faults.append(Fault(f"{setting.source if setting else resolved.file} [model] {weight.key}", f"there is no {path}.",
-                                    f"It should be {weight.what}.", "weights-not-there"))
+                faults.append(Fault(where, f"there is no {path}.", f"It should be {weight.what}.", "weights-not-there"))
             continue
         place = fetched_path(asked)
         if place is None:
-            faults.append(Fault(str(resolved.file), f"[model] {weight.key} = {asked!r} is no hub reference.",
-                                "Write hf:owner/repo/file@revision.", "hub-reference"))
+            faults.append(Fault(where, f"{asked!r} is no hub reference.", "Write hf:owner/repo/file@revision.", "hub-reference"))
             continue
         found.append(WeightFile(weight.option, asked, place, asked, place.exists()))
         if not place.exists():
-            faults.append(Fault(str(resolved.file), f"[model] {weight.key} = {asked}: fetched when training starts, checked then.", "",
-                                "weights-to-fetch", "note"))
+            faults.append(Fault(where, f"{asked} is fetched when training starts, and checked then.", "", "weights-to-fetch", "note"))
     return tuple(found), faults
 
 

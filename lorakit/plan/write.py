@@ -67,7 +67,7 @@ def prompts_toml(resolved: Resolved) -> tuple[str, list[Fault]]:
     subsets = []
     for prompt in prompts(resolved):
         own, problems = read_prompt(prompt)
-        faults += [Fault(f"{resolved.file} [sample] prompts", problem, "", "prompt-option") for problem in problems]
+        faults += [Fault(f"{read.recipe_name(resolved)} [sample] prompts", problem, "", "prompt-option") for problem in problems]
         subsets.append({"prompt": own.pop("prompt"), **common, **own})
     text = "[prompt]\n" + "".join(f"\n[[prompt.subset]]\n{table_text(subset)}" for subset in subsets)
     return proven("prompts.toml", text, {"prompt": {"subset": subsets}}), faults
