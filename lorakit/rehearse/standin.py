@@ -1,0 +1,156 @@
+"""Stand-in weights: files of the right names, shapes and size, filled with small random numbers. They draw noise, but they train.
+
+Written without torch, once, into the user's cache folder, and told apart from real models by their metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from lorakit.config import cache_dir
+from lorakit.data import clip_merges, clip_vocabulary
+from lorakit.errors import SetupError
+from lorakit.files import write_atomic
+from lorakit.machine import free_disk
+from lorakit.rehearse import shapes
+
+Tensors = Sequence[tuple[str, shapes.Shape]]
+METADATA = {"modelspec.title": "lorakit stand-in (random numbers)"}
+POOL = 1 << 22
+VERSION = 1                        # raise it when a file's content changes: the old one is then left unread
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """One file. `hole` files hold nothing but zeros that take no room on the disk."""
+
+    name: str
+    tensors: Callable[[], Tensors]
+    dtype: str                     # F16 or BF16
+    hole: bool = False
+
+
+FILES: Mapping[str, StandIn] = {
+    file.name: file
+    for file in (
+        StandIn("sd15", shapes.sd15_checkpoint, "F16"),
+        StandIn("sdxl", shapes.sdxl_checkpoint, "F16"),
+        StandIn("flux", lambda: list(shapes.flux()), "BF16"),
+        StandIn("flux-ae", lambda: list(shapes.autoencoder(16, quantised=False)), "BF16"),
+        StandIn("clip-l", lambda: list(shapes.clip_l()), "BF16"),
+        StandIn("t5xxl", lambda: list(shapes.t5xxl()), "BF16", hole=True),
+    )
+}
+# Which files stand for the [model] keys of a family.
+FAMILIES: Mapping[str, Mapping[str, str]] = {
+    "sd15": {"base": "sd15"},
+    "sdxl": {"base": "sdxl"},
+    "flux": {"base": "flux", "ae": "flux-ae", "clip_l": "clip-l", "t5xxl": "t5xxl"},
+}
+
+
+def weights(family: str, tell: Callable[[str], None] = lambda _: None) -> dict[str, Path]:
+    """The stand-ins of a family by [model] key, made where they are missing."""
+    return {key: stand_in(name, tell) for key, name in FAMILIES[family].items()}
+
+
+def stand_in(name: str, tell: Callable[[str], None] = lambda _: None) -> Path:
+    file = FILES[name]
+    path = folder() / f"{name}-{VERSION}.safetensors"
+    if not path.is_file():
+        tensors = file.tensors()
+        need = 0 if file.hole else 2 * sum(math.prod(shape) for _, shape in tensors)
+        if free_disk(path.parent) < need + (1 << 30):
+            raise SetupError(f"{path.parent}: no room for a stand-in of {need / 1e9:.1f} GB.",
+                             hint="Free some disk, or point XDG_CACHE_HOME at a larger one.")
+        tell(f"Making a stand-in for {name} ({need / 1e9:.1f} GB, once) in {path.parent}")
+        write(path, tensors, file.dtype, hole=file.hole)
+    return path
+
+
+def folder() -> Path:
+    return cache_dir() / "stand-ins"
+
+
+def write(path: Path, tensors: Tensors, dtype: str, *, hole: bool = False) -> None:
+    """A safetensors file, streamed tensor by tensor beside its place and then moved into it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as out:
+            end = write_header(out, tensors, dtype)
+            if hole:
+                out.truncate(out.tell() + end)
+            else:
+                for number, (name, shape) in enumerate(tensors):
+                    out.write(encode(fill(name, shape, number), dtype))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_header(out: BinaryIO, tensors: Tensors, dtype: str) -> int:
+    """Length, names, shapes and places; returns the number of bytes that must follow."""
+    header: dict[str, object] = {"__metadata__": METADATA}
+    start = 0
+    for name, shape in tensors:
+        end = start + 2 * math.prod(shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    out.write(len(text).to_bytes(8, "little") + text)
+    return start
+
+
+def fill(name: str, shape: shapes.Shape, number: int) -> npt.NDArray[np.float32]:
+    """Norms at 1, biases at 0, the rest small and random, scaled by what flows in: no layer makes its signal larger."""
+    count = math.prod(shape)
+    if name.endswith((".bias", "in_proj_bias")):
+        return np.zeros(count, np.float32)
+    if len(shape) < 2:
+        return np.ones(count, np.float32)
+    spread = 0.02 if "embedding" in name else 0.7 / math.sqrt(math.prod(shape[1:]))
+    start = number * 7919 % (POOL // 2)
+    values: npt.NDArray[np.float32] = np.resize(pool()[start:], count) * np.float32(spread)
+    return values
+
+
+_pool: list[npt.NDArray[np.float32]] = []
+
+
+def pool() -> npt.NDArray[np.float32]:
+    """Four million normal numbers, drawn once; every tensor takes its own stretch of them."""
+    if not _pool:
+        _pool.append(np.random.default_rng(2026).standard_normal(POOL, dtype=np.float32))
+    return _pool[0]
+
+
+def encode(values: npt.NDArray[np.float32], dtype: str) -> bytes:
+    if dtype == "F16":
+        return values.astype(np.float16).tobytes()
+    bits = values.view(np.uint32)
+    return ((bits + 0x8000) >> 16).astype(np.uint16).tobytes()      # numpy has no bfloat16: the upper half, rounded
+
+
+def tokenizers() -> Path:
+    """A folder for tokenizer_cache_dir with the tokenisers of CLIP, so that no script asks the network for them."""
+    place = folder() / "tokenizers"
+    config = {"add_prefix_space": False, "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",
+              "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
+    for name, pad in (("openai_clip-vit-large-patch14", "<|endoftext|>"), ("laion_CLIP-ViT-bigG-14-laion2B-39B-b160k", "!")):
+        own = place / name
+        if not (own / "merges.txt").is_file():
+            write_atomic(own / "vocab.json", json.dumps(clip_vocabulary(), ensure_ascii=False))
+            write_atomic(own / "tokenizer_config.json", json.dumps({**config, "pad_token": pad}))
+            write_atomic(own / "merges.txt", "#version: 0.2\n" + "\n".join(map(" ".join, clip_merges())) + "\n")
+    return place
