@@ -44,6 +44,7 @@ test-real: setup ## against the real sd-scripts, where one is configured
 	$(BIN)/python -m pytest -m 'real and not gpu' -rs
 
 test-browser: setup ## pages in headless Chromium, where one is installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
 	$(BIN)/python -m pytest -m 'browser' -rs
 
 check: setup ## ruff, mypy and the quick tests

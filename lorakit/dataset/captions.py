@@ -156,14 +156,18 @@ class History:
         return [json.loads(line) for line in lines if line.endswith("}")]   # a line cut by a crash was never acted on
 
     def apply(self, what: str, found: Sequence[Change]) -> None:
-        if not found:
-            return
+        """Log the step, then write the captions."""
+        if found:
+            self.record(what, found)
+        for change in found:
+            write_atomic(change.path, change.after + "\n")
+
+    def record(self, what: str, found: Sequence[Change]) -> None:
+        """Log a step whose captions are written already, or are about to be."""
         self._log({
             "when": datetime.now(timezone.utc).isoformat(timespec="seconds"), "what": what,
             "changes": [[self._name(change.path), change.before, change.after] for change in found],
         })
-        for change in found:
-            write_atomic(change.path, change.after + "\n")
 
     def undo(self) -> tuple[str, int, list[Fault]]:
         """Take the last step back. A caption that was edited since is left alone and named."""

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorakit.dataset.buckets import Chooser
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.errors import RecipeError
 from lorakit.recipe.model import Resolved
@@ -29,6 +30,17 @@ class Target:
     def rules_off(self) -> tuple[str, ...]:
         setting = self.resolved.dataset.get("rules_off") if self.resolved else None
         return tuple(setting.value) if setting else ()
+
+    def chooser(self) -> Chooser | None:
+        """The buckets that the recipe's settings give; None for a bare folder, or where they give none (`plan` says why)."""
+        if self.resolved is None:
+            return None
+        from lorakit.plan.read import bucket_rules
+
+        try:
+            return Chooser(bucket_rules(self.resolved))
+        except ValueError:
+            return None
 
     def scan(self) -> DatasetFacts:
         from lorakit.dataset.scan import scan

@@ -1,0 +1,116 @@
+"""The page over HTTP: 127.0.0.1 only, every request carries the token, every answer forbids caching by others."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from lorakit.dataset.review.desk import Conflict, Desk
+
+PAGE = Path(__file__).with_name("page.html")
+LARGEST_BODY = 1 << 20
+POLICY = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, desk: Desk, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.desk = desk
+        self.token = secrets.token_urlsafe(18)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/?token={self.token}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        query = parse_qs(parts.query)
+        if not self._allowed(query.get("token", [""])[0]):
+            return
+        words = parts.path.strip("/").split("/")
+        desk = self.server.desk
+        try:
+            if words == [""]:
+                self._send(PAGE.read_bytes(), "text/html; charset=utf-8")
+            elif words == ["items"]:
+                self._json({"root": desk.root.name, "items": desk.items()})
+            elif len(words) == 2 and words[0] == "image":
+                side = int(query.get("side", ["1200"])[0])
+                self._send(desk.picture(_number(words[1], desk), side), "image/jpeg", keep_s=600)
+            else:
+                self._send(b"no such page", "text/plain", status=HTTPStatus.NOT_FOUND)
+        except (ValueError, IndexError):
+            self._send(b"no such image", "text/plain", status=HTTPStatus.NOT_FOUND)
+        except OSError as error:
+            self._send(str(error).encode(), "text/plain", status=HTTPStatus.UNPROCESSABLE_ENTITY)
+
+    def do_POST(self) -> None:
+        if not self._allowed(self.headers.get("X-Token", "")):
+            return
+        length = int(self.headers.get("Content-Length") or 0)
+        if length > LARGEST_BODY:
+            self._send(b"too long", "text/plain", status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return
+        try:
+            data = json.loads(self.rfile.read(length))
+            self._act(urlsplit(self.path).path.strip("/").split("/"), data)
+        except Conflict as conflict:
+            self._json({"now": conflict.now}, status=HTTPStatus.CONFLICT)
+        except (ValueError, KeyError, IndexError, TypeError):
+            self._send(b"not understood", "text/plain", status=HTTPStatus.BAD_REQUEST)
+
+    def _act(self, words: list[str], data: dict[str, Any]) -> None:
+        desk = self.server.desk
+        number = _number(words[1], desk)
+        if words[0] == "caption":
+            self._json(desk.save(number, str(data["text"]), seen=str(data["seen"]), done=bool(data.get("done"))))
+        elif words[0] == "mark":
+            desk.mark(number, str(data["mark"]))
+            self._json({})
+        else:
+            raise KeyError(words[0])
+
+    def _allowed(self, token: str) -> bool:
+        """The right token, and a Host of ours: a page elsewhere that rebinds its name to this address gets nothing."""
+        host = self.headers.get("Host", "").rsplit(":", 1)[0]
+        if host in {"127.0.0.1", "localhost"} and hmac.compare_digest(token.encode(), self.server.token.encode()):
+            return True
+        self.close_connection = True
+        self._send(b"Open the address that lorakit printed; it holds the token.", "text/plain", status=HTTPStatus.FORBIDDEN)
+        return False
+
+    def _json(self, data: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self._send(json.dumps(data, ensure_ascii=False).encode(), "application/json", status=status)
+
+    def _send(self, body: bytes, kind: str, *, status: HTTPStatus = HTTPStatus.OK, keep_s: int = 0) -> None:
+        self.send_response(status)
+        for name, value in {
+            "Content-Type": kind, "Content-Length": str(len(body)), "Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff", "Cache-Control": f"private, max-age={keep_s}" if keep_s else "no-store",
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
+        """Quiet: the terminal belongs to the person."""
+
+
+def _number(text: str, desk: Desk) -> int:
+    number = int(text)
+    if not 0 <= number < len(desk.images):
+        raise IndexError(number)
+    return number

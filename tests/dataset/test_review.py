@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+from lorakit.dataset.buckets import BucketRules, Chooser
+from lorakit.dataset.captions import History
+from lorakit.dataset.review.desk import Conflict, Desk
+from lorakit.dataset.review.server import Server
+from lorakit.dataset.scan import scan
+
+
+def make(root: Path, count: int) -> Path:
+    folder = root / "maya" / "40_maya"
+    folder.mkdir(parents=True)
+    for number in range(count):
+        image = Image.new("RGB", (300, 200), (40 + number % 200, 90, 120))
+        ImageDraw.Draw(image).ellipse((100, 50, 200, 150), fill=(220, 180, 60))
+        image.save(folder / f"{number:04d}.png")
+        (folder / f"{number:04d}.txt").write_text(f"maya, picture {number}\n")
+    return root / "maya"
+
+
+def desk_of(root: Path) -> Desk:
+    lint = lambda caption: [] if caption.startswith("maya") else ["the trigger maya does not stand first"]  # noqa: E731
+    return Desk(scan(root), lint=lint, chooser=Chooser(BucketRules((256, 256), enable=False)))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(desk_of(make(tmp_path, 3)))
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def call(server: Server, path: str, data: dict[str, Any] | None = None, *, token: str | None = None, host: str = "") -> tuple[int, bytes]:
+    token = server.token if token is None else token
+    url = f"http://127.0.0.1:{server.server_port}{path}" + ("" if data is not None else f"{'&' if '?' in path else '?'}token={token}")
+    request = urllib.request.Request(url, data=None if data is None else json.dumps(data).encode(), headers={"X-Token": token})
+    if host:
+        request.add_header("Host", host)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_without_the_token_or_under_another_host_nothing_is_told(server: Server) -> None:
+    assert server.server_address[0] == "127.0.0.1"
+    assert call(server, "/items", token="guess")[0] == 403
+    assert call(server, "/items", host="evil.example:80")[0] == 403
+    assert call(server, "/caption/0", {"text": "x", "seen": ""}, token="")[0] == 403
+    assert call(server, "/items")[0] == 200
+
+
+def test_an_item_says_where_the_trainers_crop_lies(server: Server) -> None:
+    item = json.loads(call(server, "/items")[1])["items"][0]
+    assert item["crop"] == [pytest.approx(1 / 6), 0, pytest.approx(2 / 3), 1]
+    assert item["bucket"] == [256, 256]
+
+
+def test_a_picture_comes_as_small_as_asked(server: Server) -> None:
+    status, body = call(server, "/image/1?side=64")
+    assert status == 200
+    assert body[:3] == b"\xff\xd8\xff" and len(body) < 5000
+    assert call(server, "/image/9")[0] == 404
+    assert call(server, "/image/-1")[0] == 404
+    assert call(server, "/../../etc/passwd")[0] == 404
+
+
+def test_a_save_is_on_disk_at_once_and_one_visit_is_one_step(server: Server) -> None:
+    path = server.desk.images[0][1].path.with_suffix(".txt")
+    for text, seen in (("maya, a", "maya, picture 0"), ("maya, ab", "maya, a")):
+        assert call(server, "/caption/0", {"text": text, "seen": seen})[0] == 200
+        assert path.read_text() == text + "\n"
+    call(server, "/caption/0", {"text": "maya, ab", "seen": "maya, ab", "done": True})
+    history = History(server.desk.root)
+    assert len(history.steps()) == 1
+    history.undo()
+    assert path.read_text() == "maya, picture 0\n"
+
+
+def test_an_edit_made_elsewhere_is_never_overwritten(server: Server) -> None:
+    path = server.desk.images[0][1].path.with_suffix(".txt")
+    path.write_text("maya, from an editor\n")
+    status, body = call(server, "/caption/0", {"text": "mine", "seen": "maya, picture 0"})
+    assert (status, json.loads(body)) == (409, {"now": "maya, from an editor"})
+    assert path.read_text() == "maya, from an editor\n"
+
+
+def test_nonsense_is_refused_without_harm(server: Server) -> None:
+    for path, data in (("/caption/0", {}), ("/caption/x", {"text": "", "seen": ""}), ("/mark/0", {"mark": "loved"}), ("/drop/0", {})):
+        assert call(server, path, data)[0] == 400
+
+
+def test_marks_outlive_the_server(server: Server) -> None:
+    call(server, "/mark/1", {"mark": "flagged"})
+    assert [item["mark"] for item in desk_of(server.desk.root).items()] == ["", "flagged", ""]
+
+
+def test_what_was_saved_but_not_left_becomes_history_at_the_end(tmp_path: Path) -> None:
+    desk = desk_of(make(tmp_path, 1))
+    desk.save(0, "maya, new", seen="maya, picture 0", done=False)
+    desk.leave()
+    assert len(desk.history.steps()) == 1
+    with pytest.raises(Conflict):
+        desk.save(0, "other", seen="stale", done=True)
+
+
+def until(page: Any, expression: str, seconds: float = 8) -> None:
+    """Polls from outside: the page's own content policy forbids evaluating strings inside it, and stays on."""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        time.sleep(0.02)
+
+
+def serving(root: Path, out: Path) -> tuple[subprocess.Popen[bytes], str]:
+    with out.open("wb") as file:
+        process = subprocess.Popen([sys.executable, "-m", "lorakit", "dataset", "review", str(root), "--no-browser"], stdout=file)
+    deadline = time.monotonic() + 10
+    while not out.read_text().endswith("\n"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return process, out.read_text().strip()
+
+
+@pytest.mark.browser
+def test_a_thousand_images_by_keyboard_in_a_real_browser_and_lorakit_killed_in_between(tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or pytest.skip("no chromium here")
+    playwright = pytest.importorskip("playwright.sync_api")
+    root = make(tmp_path, 1000)
+    folder = root / "40_maya"
+    process, url = serving(root, tmp_path / "1")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=flags)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        started = time.perf_counter()
+        page.goto(url)
+        until(page, "document.querySelector('#image').naturalWidth > 0")
+        first_picture_s = time.perf_counter() - started
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("e")
+        page.keyboard.press("Control+A")
+        page.keyboard.type("a red hat, a red hat")
+        until(page, "document.querySelector('#saved').textContent == 'saved'")
+        assert (folder / "0001.txt").read_text() == "a red hat, a red hat\n"
+        assert "twice: a red hat" in page.inner_text("#lint")
+        page.keyboard.press("Enter")                        # accepts and goes on
+        page.keyboard.press("f")
+        assert page.inner_text("#where") == "3 of 1000"
+        until(page, "document.querySelector('#tally').textContent == '1 accepted, 1 flagged'")
+        process.kill()                                      # while the person types
+        process.wait()
+        page.keyboard.press("e")
+        page.keyboard.type(" KEPT")
+        until(page, "document.querySelector('#saved').textContent.startsWith('not saved yet')")
+        assert (folder / "0002.txt").read_text() == "maya, picture 2\n"
+        process, url = serving(root, tmp_path / "2")
+        page.goto(url)                                      # the same port, so the same browser storage
+        until(page, "document.querySelector('#where').textContent != ''")
+        deadline = time.monotonic() + 5
+        while (folder / "0002.txt").read_text() != "maya, picture 2 KEPT\n":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        browser.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 0
+    assert first_picture_s < 1.0
