@@ -1,0 +1,1 @@
+"""Put a LoRA where another program looks, with what that program shows beside it."""

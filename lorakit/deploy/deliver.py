@@ -1,0 +1,161 @@
+"""Copy a LoRA into a program's folder with its sidecar and preview. What a person wrote there is kept; a different LoRA is never replaced.
+
+Folders and sidecar keys are those programs' own: models/Lora and <stem>.json for A1111 and Forge, models/loras for ComfyUI.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorakit.errors import RecipeError
+from lorakit.files import sha256, write_atomic
+
+FOLDERS: Mapping[str, tuple[str, ...]] = {"a1111": ("models/Lora",), "comfyui": ("models/loras",), "diffusers": ()}
+SHOWN_AS: Mapping[str, str] = {"sd15": "SD1", "sdxl": "SDXL", "flux": "Flux"}   # A1111's and Forge's words for families
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """One LoRA and what is to be said about it."""
+
+    file: Path
+    name: str                    # file stem at its destination; programs find a LoRA by it
+    trigger: str
+    family: str
+    strength: float = 0.8
+    notes: str = ""
+    preview: Path | None = None
+
+
+@dataclass(frozen=True)
+class Delivered:
+    path: Path
+    written: tuple[Path, ...]    # empty: everything was there already
+    usage: str
+
+
+def deliver(parcel: Parcel, program: str, home: Path, *, link: bool = False) -> Delivered:
+    """Into `home`: the program's own folder, or directly a folder of LoRAs."""
+    folder = lora_folder(program, home)
+    target = folder / f"{parcel.name}.safetensors"
+    written = [target] if _place(parcel.file, target, link=link) else []
+    if program == "a1111":
+        written += [path for path in [_sidecar(parcel, target.with_suffix(".json"))] if path]
+    if parcel.preview and program in {"a1111", "comfyui"} and not _has_preview(target):
+        shutil.copyfile(parcel.preview, target.with_suffix(parcel.preview.suffix.lower()))
+        written.append(target.with_suffix(parcel.preview.suffix.lower()))
+    return Delivered(target, tuple(written), usage(parcel, program, target))
+
+
+def lora_folder(program: str, home: Path) -> Path:
+    """The folder a LoRA goes to; a folder that is not the program's says what was expected."""
+    if not home.is_dir():
+        raise RecipeError(f"{home}: no such folder.", hint=f"Give the folder that {program} is installed in, or its folder of LoRAs.")
+    for inside in FOLDERS[program]:
+        if (home / inside).is_dir():
+            return home / inside
+        if home.name.casefold() == Path(inside).name.casefold():
+            return home
+        if (home / inside).parent.is_dir():
+            return home / inside
+    if FOLDERS[program]:
+        raise RecipeError(f"{home} does not look like {program}: there is no {FOLDERS[program][0]} in it.",
+                          hint="Give its installation folder, or its folder of LoRAs itself.")
+    return home
+
+
+def usage(parcel: Parcel, program: str, target: Path) -> str:
+    """What to type next, in the program's own words."""
+    if program == "a1111":
+        return f"<lora:{parcel.name}:{parcel.strength:g}>, {parcel.trigger}, ..."
+    if program == "comfyui":
+        node = "LoraLoader" if parcel.family != "flux" else "LoraLoaderModelOnly (LoraLoader if CLIP-L was trained too)"
+        return f"{node}: lora_name {target.name}, strength {parcel.strength:g}; prompt: {parcel.trigger}, ..."
+    pipeline = {"sdxl": "StableDiffusionXLPipeline", "flux": "FluxPipeline"}.get(parcel.family, "StableDiffusionPipeline")
+    return "\n".join([
+        f"from diffusers import {pipeline}",
+        f'pipe = {pipeline}.from_pretrained("BASE")   # the base model that this LoRA was trained on',
+        f"pipe.load_lora_weights({str(target.parent)!r}, weight_name={target.name!r}, adapter_name={parcel.name!r})",
+        f"pipe.set_adapters([{parcel.name!r}], [{parcel.strength:g}])",
+        f'pipe("{parcel.trigger}, ...").images[0].save("{parcel.name}.png")',
+    ])
+
+
+def swap_workflow(workflow: Path, *, lora: str, trigger: str, old_trigger: str, strength: float | None) -> tuple[str, list[str]]:
+    """An existing ComfyUI workflow (API format) with our LoRA and trigger in it; returns the new text and what was changed, in words."""
+    try:
+        nodes = json.loads(workflow.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{workflow}: not a workflow ({error}).") from error
+    if not isinstance(nodes, dict) or not all(isinstance(node, dict) and "class_type" in node for node in nodes.values()):
+        raise RecipeError(f"{workflow} is not in ComfyUI's API format.", hint="In ComfyUI: Workflow > Export (API), and give that file.")
+    told = []
+    for number, node in nodes.items():
+        inputs = node.get("inputs", {})
+        if "lora_name" in inputs:
+            told.append(f"node {number} {node['class_type']}: {inputs['lora_name']} -> {lora}")
+            inputs["lora_name"] = lora
+            if strength is not None:
+                inputs.update({key: strength for key in ("strength_model", "strength_clip") if key in inputs})
+        for key, value in inputs.items():
+            if isinstance(value, str) and old_trigger and old_trigger in value:
+                inputs[key] = value.replace(old_trigger, trigger)
+                told.append(f"node {number} {key}: {old_trigger} -> {trigger}")
+    if not any("class_type" in node and "lora_name" in node.get("inputs", {}) for node in nodes.values()):
+        raise RecipeError(f"{workflow}: no node in it loads a LoRA.", hint="Add a LoraLoader node in ComfyUI and export again.")
+    return json.dumps(nodes, indent=2, ensure_ascii=False) + "\n", told
+
+
+def _place(source: Path, target: Path, *, link: bool) -> bool:
+    """Copy (or link) beside and move into place; False where the same LoRA is there already."""
+    if target.exists() or target.is_symlink():
+        if target.exists() and sha256(target) == sha256(source):
+            return False
+        raise RecipeError(f"{target} is another LoRA; it was left as it is.", hint="Give this one another name with --as.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=".tmp")
+    os.close(handle)
+    try:
+        if link:
+            os.unlink(beside)
+            os.symlink(source.resolve(), beside)
+        else:
+            shutil.copyfile(source, beside)
+            os.chmod(beside, 0o644)
+        os.replace(beside, target)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _sidecar(parcel: Parcel, path: Path) -> Path | None:
+    """A1111's <stem>.json: only fields that are empty are filled, a person's words stay."""
+    ours: dict[str, Any] = {
+        "description": "", "sd version": SHOWN_AS.get(parcel.family, "Unknown"), "activation text": parcel.trigger,
+        "preferred weight": parcel.strength, "negative text": "", "notes": parcel.notes,
+    }
+    try:
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        theirs = {}
+    except ValueError:
+        return None                # not ours to repair
+    if not isinstance(theirs, dict):
+        return None
+    merged = {**theirs, **{key: value for key, value in ours.items() if not theirs.get(key)}}
+    if merged == theirs:
+        return None
+    write_atomic(path, json.dumps(merged, indent=4, ensure_ascii=False) + "\n")
+    return path
+
+
+def _has_preview(target: Path) -> bool:
+    return any(target.with_suffix(suffix).exists() for kind in (".png", ".jpg", ".jpeg", ".webp") for suffix in (kind, f".preview{kind}"))
