@@ -1,0 +1,141 @@
+"""The long-running child: starts it in a session of its own, signals the whole run, climbs the ladder. Knows nothing about training.
+
+Its output goes straight into the log, not through us: should lorakit be killed, the training goes on and can be adopted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorakit.errors import SetupError
+from lorakit.run.process import MARK, Identity, members
+
+SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds between the rungs: interrupt, this long; terminate, this long; kill."""
+
+    interrupt_s: float = 30.0
+    terminate_s: float = 10.0
+
+
+class Child:
+    """A run's processes, ours by birth or adopted from a lorakit that is gone."""
+
+    def __init__(self, identity: Identity, popen: subprocess.Popen[bytes] | None = None) -> None:
+        self.identity = identity
+        self._popen = popen
+
+    @property
+    def leader_ended(self) -> bool:
+        return not self.identity.alive if self._popen is None else self._popen.poll() is not None
+
+    @property
+    def return_code(self) -> int | None:
+        """The leader's: negative for a signal, None when it still runs or was never our child."""
+        return None if self._popen is None else self._popen.poll()
+
+    def anyone_left(self) -> bool:
+        return not self.leader_ended or bool(members(self.identity))
+
+    def send(self, number: int) -> None:
+        """To the group; to workers outside it only when the group is empty (their own parent passes signals on) or to kill."""
+        if self._popen is not None:
+            self._popen.poll()
+        living = members(self.identity)
+        inside = [member for member in living if member.group == self.identity.pid]
+        if inside:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.identity.pid, number)
+        for member in living:
+            if member.group != self.identity.pid and (number == SIGKILL or not inside):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(member.pid, number)
+
+
+def launch(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, keep_fds: Sequence[int] = ()) -> Child:
+    """Start it: own session and group, nothing on stdin, output appended to `log`, never a shell."""
+    mark = secrets.token_hex(12)
+    whole = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", **env, MARK: mark}
+    try:
+        with log.open("ab") as out:
+            popen = subprocess.Popen(
+                list(argv), env=whole, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                start_new_session=True, pass_fds=tuple(keep_fds) if sys.platform != "win32" else (),
+            )
+    except OSError as error:
+        raise SetupError(f"{argv[0]}: {error.strerror}; nothing was started.") from error
+    return Child(Identity.of(popen.pid, mark), popen)
+
+
+class Ladder:
+    """Interrupt, wait, terminate, wait, kill. Polled, so that what the trainer says meanwhile is still followed."""
+
+    def __init__(self, child: Child, patience: Patience) -> None:
+        self._child = child
+        self._rungs = [(int(signal.SIGINT), patience.interrupt_s), (int(signal.SIGTERM), patience.terminate_s), (int(SIGKILL), 5.0)]
+        self._next_at: float | None = None
+        self.sent: list[int] = []
+
+    @property
+    def started(self) -> bool:
+        return bool(self.sent)
+
+    def start(self) -> None:
+        if not self.started:
+            self._climb()
+
+    def kill(self) -> None:
+        self._rungs = self._rungs[-1:]
+        self._climb()
+
+    def poll(self) -> None:
+        if self._next_at is not None and time.monotonic() >= self._next_at:
+            self._climb()
+
+    def _climb(self) -> None:
+        number, wait_s = self._rungs[0]
+        self._rungs = self._rungs[1:] or self._rungs   # kill is repeated: a worker may have been born meanwhile
+        self._child.send(number)
+        self.sent.append(number)
+        self._next_at = time.monotonic() + wait_s
+
+
+class Signals:
+    """While it is open, Ctrl-C, SIGTERM and SIGHUP are counted instead of ending us, and a closed pipe is an error, not our death."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self._old: dict[int, object] = {}
+
+    def __enter__(self) -> Signals:
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                self._set(getattr(signal, name), lambda number, _frame: self.seen.append(number))
+        if hasattr(signal, "SIGPIPE"):
+            self._set(signal.SIGPIPE, signal.SIG_IGN)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    @property
+    def hurried(self) -> bool:
+        """Asked twice. A closing terminal may send SIGHUP more than once; that is not impatience."""
+        return sum(number in {signal.SIGINT, signal.SIGTERM} for number in self.seen) > 1
+
+    def _set(self, number: int, handler: object) -> None:
+        with contextlib.suppress(ValueError):   # not the main thread: the caller keeps its own handlers
+            self._old[number] = signal.signal(number, handler)  # type: ignore[arg-type]

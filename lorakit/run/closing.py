@@ -1,0 +1,162 @@
+"""The end of a run: judge what lies there, find the cause of a bad end, close the record. Also for runs whose lorakit died."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lorakit.run import record as records
+from lorakit.run.diagnose import diagnose, run_name
+from lorakit.run.events import Event, Teller
+from lorakit.run.follow import LOG
+from lorakit.run.lines import last_lines
+from lorakit.run.outcome import Before, Diagnosis, Outcome, State, judge, made_since
+from lorakit.run.process import Identity, oom_kills
+from lorakit.run.record import Record
+from lorakit.run.states import counter_of, fault_of
+from lorakit.run.supervise import Supervision, kind_of
+from lorakit.run.weights import read_header
+
+WINDOW = 400                     # lines of the log in which a cause is looked for
+_INNER_SIGNAL = re.compile(r"died with <Signals\.(SIG\w+): (\d+)>")
+_INNER_CODE = re.compile(r"returned non-zero exit status (\d+)")
+
+
+def close(
+    record: Record, supervision: Supervision, before: Before, tell: Teller, duration_s: float, cannot_wait: Callable[[], bool],
+) -> Outcome:
+    """Judge, explain, write down, tell."""
+    outcome = _judged(record, supervision, before, duration_s)
+    _add_missing_files(record, supervision, outcome)
+    _write(record, outcome, supervision)      # first without waiting for hashes: the outcome must not be lost to impatience
+    supervision.books.finish(cannot_wait)
+    for part, entry in supervision.books.take():
+        supervision.booked(part, entry)
+    _write(record, outcome, supervision)
+    tell(Event("ended", outcome.step, outcome.total, loss=outcome.loss, seconds=round(duration_s, 1), text=outcome.state,
+               path=None if outcome.lora is None else str(outcome.lora)))
+    return outcome
+
+
+def lora_of(record: Record) -> Path:
+    return record.run_dir / "output" / f"{record.data['output_name']}.safetensors"
+
+
+def _judged(record: Record, supervision: Supervision, before: Before, duration_s: float) -> Outcome:
+    follower, data = supervision.follower, record.data
+    total = int(data["steps"].get("total") or 0)
+    lora = supervision.output_dir / f"{data['output_name']}.safetensors"
+    code, number = _how_it_ended(supervision.child.return_code, record.run_dir / LOG)
+    early = follower.end_reason == "early_stop"
+    weights, fault = judge(lora, before, steps=total - supervision.offset, reached=follower.step - supervision.offset, shorter_is_right=early)
+    saved = tuple(made_since(supervision.output_dir, before))
+    outcome = Outcome(
+        "failed", record.run_dir, code, number, follower.step, total, follower.loss, duration_s, None if weights.fault else lora, saved,
+        nan=supervision.stopped == "nan" or follower.end_reason == "nan" or bool(weights.not_finite), recipe=str(data["recipe"]),
+        settings=_values(data), asked_by=supervision.asked_by,
+    )
+    state, reason = _verdict(outcome, supervision, fault)
+    outcome = replace(outcome, state=state, reason=reason, step=max(outcome.step, total if state == "done" and not early else 0))
+    return replace(outcome, diagnosis=_diagnosis(record, outcome)) if state in {"failed", "dead"} else outcome
+
+
+def _diagnosis(record: Record, outcome: Outcome) -> Diagnosis:
+    leader = Identity.read(record.data["process"])
+    if leader is not None and not leader.same_boot:
+        return Diagnosis("the machine was restarted while the run went on", "the boot id differs from the one in the record",
+                         f"lorakit resume {run_name(record.run_dir)}", "reboot")
+    killed = leader is not None and oom_kills() > int(record.data["process"].get("oom_kills") or 0)
+    return diagnose(last_lines(record.run_dir / LOG, WINDOW), outcome, memory_killed=killed)
+
+
+def _verdict(outcome: Outcome, supervision: Supervision, fault: str) -> tuple[State, str]:
+    stopped = supervision.stopped
+    unseen = outcome.exit_code is None and outcome.signal is None    # nobody waited for it: its lorakit was gone
+    clean = outcome.exit_code == 0 or unseen
+    if not fault and not outcome.nan and (clean or stopped in {"signal", "request", "complete"}):
+        return "done", ""
+    if outcome.nan:
+        return "failed", fault if outcome.lora and "NaN" in fault else f"the loss became NaN at step {outcome.step}"
+    if stopped == "signal":
+        return "interrupted", f"interrupted at step {outcome.step} of {outcome.total}"
+    if stopped == "request":
+        return "stopped", f"stopped on request at step {outcome.step} of {outcome.total}"
+    if stopped == "orphan":
+        return "failed", f"the launcher ended ({_ending(outcome)}) and left the trainer running; the trainer was ended"
+    if unseen:
+        return "dead", f"it ended at step {outcome.step} of {outcome.total} while no lorakit watched; {fault}"
+    if clean:
+        return "failed", f"the script ended with exit code 0, but {fault}"
+    return "failed", f"the script ended with {_ending(outcome)}" + (f"; {fault}" if outcome.lora else "")
+
+
+def _ending(outcome: Outcome) -> str:
+    if outcome.signal is not None:
+        return f"signal {outcome.signal} ({signal.Signals(outcome.signal).name})"
+    return f"exit code {outcome.exit_code}"
+
+
+def _how_it_ended(code: int | None, log: Path) -> tuple[int | None, int | None]:
+    """Exit code and signal of the trainer itself: accelerate answers 1 for everything and tells the truth in its last line."""
+    if code is None or code == 0:
+        return code, None
+    if code < 0:
+        return None, -code
+    for line in reversed(last_lines(log, 5)):
+        if match := _INNER_SIGNAL.search(line):
+            return None, int(match[2])
+        if match := _INNER_CODE.search(line):
+            return int(match[1]), None
+    return code, None
+
+
+def _add_missing_files(record: Record, supervision: Supervision, outcome: Outcome) -> None:
+    """Files that no line of the log spoke about, and every whole state."""
+    known = {str(entry.get("path")) for entry in record.data["checkpoints"]}
+    for path in outcome.saved:
+        name = supervision.name(path)
+        if name not in known:
+            entry: dict[str, Any] = {"path": name, "step": _steps(path, supervision.offset), "kind": kind_of(path.name)}
+            record.data["checkpoints"].append(entry)
+            supervision.books.checkpoint(record.run_dir, entry)
+    states = sorted(supervision.output_dir.glob("*-state")) if supervision.output_dir.is_dir() else []
+    fresh = [
+        {"path": supervision.name(path), "step": (counter_of(path) or 0) + supervision.offset, "fault": fault_of(path) or None}
+        for path in states if path.is_dir()
+    ]
+    named = {entry["path"] for entry in fresh}
+    record.data["states"] = [old for old in record.data["states"] if old.get("path") not in named] + fresh
+
+
+def _steps(path: Path, offset: int) -> int | None:
+    try:
+        counted = str((read_header(path)[0].get("__metadata__") or {}).get("ss_steps", ""))
+    except (OSError, ValueError):
+        return None
+    return int(counted) + offset if counted.isdigit() else None
+
+
+def _write(record: Record, outcome: Outcome, supervision: Supervision) -> None:
+    found = outcome.diagnosis
+    data = {
+        "exit_code": outcome.exit_code, "signal": outcome.signal, "asked_by": outcome.asked_by, "step": outcome.step, "total": outcome.total,
+        "loss": outcome.loss if outcome.loss is None or outcome.loss == outcome.loss else None,  # noqa: PLR0124  (NaN is not JSON)
+        "duration_s": round(outcome.duration_s, 2), "reason": outcome.reason, "nan": outcome.nan, "gave_up": supervision.gave_up,
+        "seconds_a_step": round(supervision.follower.seconds_a_step, 4) or None,
+        "lora": None if outcome.lora is None else supervision.name(outcome.lora),
+        "saved": [supervision.name(path) for path in outcome.saved],
+        "diagnosis": None if found is None else {"rule": found.rule, "cause": found.cause, "evidence": found.evidence, "remedy": found.remedy},
+    }
+    record.data["outcome"] = data
+    if record.data["parts"]:
+        record.data["parts"][-1] |= {"ended": records.now(), "state": outcome.state, "last_step": outcome.step}
+    record.update(state=outcome.state, ended=records.now())
+
+
+def _values(data: dict[str, Any]) -> dict[str, object]:
+    train = data["settings"].get("train", {})
+    return {key: entry.get("value") for key, entry in train.items() if isinstance(entry, dict)}

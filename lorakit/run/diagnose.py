@@ -1,0 +1,92 @@
+"""From the last lines of a log to a cause, the line that proves it and a command that helps. Never guesses: unknown is an answer."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lorakit.run.outcome import Diagnosis, Outcome
+from lorakit.run.symptoms import SYMPTOMS, Symptom
+
+_TRACE_END = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Warning|Interrupt|Invalid))\b(?::|$)")
+NEAR = 60
+NAN = re.compile(r"avr_loss=nan|loss is nan", re.IGNORECASE)
+
+
+def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = False) -> Diagnosis:
+    """`memory_killed`: the kernel says that it has killed something of ours for memory during the run."""
+    words = _words(outcome)
+    for near in (lines[-NEAR:], lines):      # what stands near the end is the cause; the rest may be an old warning
+        for symptom in SYMPTOMS:
+            for line in reversed(near):
+                if match := symptom.pattern.search(line):
+                    return _found(symptom, match, line, words)
+    if outcome.nan:
+        return _nan(lines, outcome, words)
+    if memory_killed:
+        return Diagnosis("the kernel killed the training because the machine's memory was full", "the kernel's count of memory kills rose",
+                         "{again} --set max_data_loader_n_workers=0 --set train_batch_size=1".format(**words), "host-memory")
+    if outcome.signal is not None:
+        return _signalled(lines, outcome, words)
+    evidence = _evidence(lines)
+    return Diagnosis("unknown: this is no failure lorakit knows", evidence, f"lorakit log {shlex.quote(run_name(outcome.run_dir))}", "unknown")
+
+
+def run_name(run_dir: Path) -> str:
+    return f"{run_dir.parent.name}/{run_dir.name}"
+
+
+def _words(outcome: Outcome) -> dict[str, str]:
+    recipe = _shortest(outcome.recipe)
+    python = str(outcome.settings.get("python") or "python")
+    return {"recipe": shlex.quote(recipe), "again": f"lorakit train {shlex.quote(recipe)}", "python": shlex.quote(python)}
+
+
+def _shortest(recipe: str) -> str:
+    path = Path(recipe)
+    return str(path.relative_to(Path.cwd())) if recipe and path.is_relative_to(Path.cwd()) else recipe
+
+
+def _found(symptom: Symptom, match: re.Match[str], line: str, words: Mapping[str, str]) -> Diagnosis:
+    caught = [group.strip() for group in match.groups() if group]
+    if symptom.rule in {"missing-package"} and caught:
+        caught[0] = caught[0].partition(".")[0]
+    fill = [*caught, *[""] * 3]
+    cause = symptom.cause.format(*fill, **words).removesuffix(": ").rstrip(" :")
+    remedy = symptom.remedy.format(*[shlex.quote(word) for word in fill], **words)
+    return Diagnosis(cause, line.strip(), remedy, symptom.rule)
+
+
+def _nan(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str]) -> Diagnosis:
+    """The commonest reasons first: half precision in the VAE or at all, then a learning rate that is too high."""
+    line = next((line for line in lines if NAN.search(line)), "")
+    precision, rate = str(outcome.settings.get("mixed_precision", "no")), outcome.settings.get("learning_rate")
+    if precision == "fp16" and not outcome.settings.get("no_half_vae"):
+        return Diagnosis("the loss became NaN; in fp16 the VAE overflows first", line, "{again} --set no_half_vae=true".format(**words), "nan")
+    if precision == "fp16":
+        return Diagnosis("the loss became NaN in fp16", line, "{again} --set mixed_precision=bf16".format(**words), "nan")
+    lower = f"{float(rate) / 4:g}" if isinstance(rate, (int, float)) and rate > 0 else "5e-5"
+    return Diagnosis("the loss became NaN; most likely the learning rate is too high", line, f"{words['again']} --set learning_rate={lower}", "nan")
+
+
+def _signalled(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str]) -> Diagnosis:
+    number = outcome.signal or 0
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    evidence = next((line.strip() for line in reversed(lines) if name in line), f"the process ended by {name}")
+    if name == "SIGKILL":
+        return Diagnosis("the training was killed from outside; when nobody did it by hand, the machine's memory was full", evidence,
+                         "{again} --set max_data_loader_n_workers=0 --set train_batch_size=1".format(**words), "killed")
+    if name in {"SIGSEGV", "SIGBUS", "SIGILL", "SIGABRT"}:
+        return Diagnosis(f"a library crashed in machine code ({name})", evidence, words["again"], "crash")
+    return Diagnosis(f"the training was ended by {name} from outside lorakit", evidence, words["again"], "interrupted")
+
+
+def _evidence(lines: Sequence[str]) -> str:
+    """The last line that names an error; else the last line there is."""
+    for line in reversed(lines):
+        if _TRACE_END.match(line.strip()) and "CalledProcessError" not in line:
+            return line.strip()
+    return lines[-1].strip() if lines else "the log is empty"

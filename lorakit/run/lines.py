@@ -1,0 +1,97 @@
+"""A growing file, read as lines: split at newlines and carriage returns, broken bytes replaced, a line of any length survived."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+LONGEST = 8192                   # of a line we look at; the log keeps the rest
+BLOCK = 1 << 18
+ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_BREAK = re.compile(rb"[\r\n]")
+
+
+class Tail:
+    """Follows one file from `offset` on. The file may not exist yet, and may be deleted while we read: we keep our handle."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self._path = path
+        self._offset = offset
+        self._file: BinaryIO | None = None
+        self._rest = b""
+        self._overlong = False
+
+    def read(self) -> list[bytes]:
+        """The lines that have been completed since the last call, bytes as they came, without their ends; empty ones left out."""
+        if self._file is None:
+            try:
+                self._file = self._path.open("rb")
+            except OSError:
+                return []
+            self._file.seek(self._offset)
+        lines: list[bytes] = []
+        while block := self._file.read(BLOCK):
+            lines += self._split(block)
+            if len(block) < BLOCK:
+                break
+        return lines
+
+    def finish(self) -> list[bytes]:
+        """What is left, with the last line even if nothing ended it."""
+        lines = self.read()
+        if self._rest and not self._overlong:
+            lines.append(self._rest)
+        self._rest = b""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        return lines
+
+    def _split(self, block: bytes) -> list[bytes]:
+        parts = (block.replace(b"\r", b"\n")).split(b"\n")
+        if self._overlong:            # still inside a line whose head was already handed out
+            if len(parts) == 1:
+                return []
+            parts = parts[1:]
+            self._overlong, self._rest = False, b""
+        parts[0] = self._rest + parts[0]
+        self._rest = parts.pop()
+        if len(self._rest) > LONGEST:
+            parts.append(self._rest[:LONGEST])
+            self._rest, self._overlong = b"", True
+        return [part[:LONGEST] for part in parts if part]
+
+
+def text_of(line: bytes) -> str:
+    """A line fit for a terminal: colours and control characters gone, bad bytes replaced."""
+    return CONTROL.sub("", ANSI.sub("", line.decode("utf-8", "replace"))).rstrip()
+
+
+def last_lines(path: Path, count: int, *, window: int = 1 << 18) -> list[str]:
+    """The last lines of a log of any size; of a progress bar that was redrawn a hundred times only the last frame."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            size = file.tell()
+            file.seek(max(0, size - window))
+            data = file.read()
+    except OSError:
+        return []
+    raw = _BREAK.split(data if size <= window else data.partition(b"\n")[2] or data)
+    lines: list[str] = []
+    for piece in raw:
+        text = text_of(piece[:LONGEST])
+        if not text:
+            continue
+        if lines and _same_bar(lines[-1], text):
+            lines[-1] = text
+        else:
+            lines.append(text)
+    return lines[-count:]
+
+
+def _same_bar(before: str, after: str) -> bool:
+    head = after.partition("%|")[0]
+    return "%|" in after and "%|" in before and head.rstrip("0123456789 ") == before.partition("%|")[0].rstrip("0123456789 ")

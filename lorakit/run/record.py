@@ -1,0 +1,208 @@
+"""record.json: what ran, from what, what came out. Opened before the launch, closed whatever happened. docs/record.md says each key."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import platform
+import re
+import sys
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from lorakit import __version__
+from lorakit.errors import LorakitError, SetupError
+from lorakit.files import write_atomic
+from lorakit.machine import this_machine
+from lorakit.plan.model import Plan
+from lorakit.proc import ask
+from lorakit.recipe.model import Resolved, Section
+
+SCHEMA = 1
+NAME = "record.json"
+_SECRET = re.compile(r"token|api_?key|secret|passw|credential", re.IGNORECASE)
+HIDDEN = "(not recorded)"
+
+
+class Record:
+    """The record while its run goes on. Writing it may fail (disk full, folder gone) without ending a training that still works."""
+
+    def __init__(self, run_dir: Path, data: dict[str, Any]) -> None:
+        self.run_dir = run_dir
+        self.data = data
+        self.trouble = ""
+
+    def update(self, **entries: Any) -> None:
+        self.data.update(entries)
+        self.save()
+
+    def save(self) -> None:
+        try:
+            write_atomic(self.run_dir / NAME, json.dumps(self.data, indent=1, ensure_ascii=False, default=str) + "\n")
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = f"{self.run_dir / NAME} cannot be written: {error.strerror}"
+
+
+def read_record(run_dir: Path) -> dict[str, Any]:
+    """A record from disk, checked enough that readers may rely on its shape. Hand-edited nonsense is a clear error, never a traceback."""
+    path = run_dir / NAME
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise LorakitError(f"{run_dir} has no {NAME}; it is not a run of lorakit.") from None
+    except OSError as error:
+        raise LorakitError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise LorakitError(f"{path} is not JSON any more ({error}). Was it edited by hand? The log and the LoRAs beside it are untouched.") from None
+    if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
+        raise LorakitError(f"{path} is not a record: it has no schema number.")
+    if data["schema"] > SCHEMA:
+        raise LorakitError(f"{path} was written by a newer lorakit (schema {data['schema']}, this one reads {SCHEMA}).")
+    for key, (kind, empty) in _SHAPE.items():
+        if not isinstance(data.setdefault(key, empty()), kind):
+            raise LorakitError(f"{path}: {key} is {data[key]!r}, which no record holds. Was it edited by hand?")
+    return data
+
+
+_SHAPE: Mapping[str, tuple[type, Any]] = {
+    "state": (str, str), "name": (str, str), "trainer": (dict, dict), "steps": (dict, dict), "outcome": (dict, dict), "process": (dict, dict),
+    "supervisor": (dict, dict), "settings": (dict, dict), "dataset": (dict, dict), "weights": (list, list), "checkpoints": (list, list),
+    "states": (list, list), "samples": (list, list), "warnings": (list, list), "parts": (list, list), "command": (list, list), "env": (dict, dict),
+    "started": (str, str), "output_name": (str, str), "recipe": (str, str),
+}
+
+
+def from_plan(plan: Plan) -> dict[str, Any]:
+    """Everything that is known before the launch."""
+    resolved, steps = plan.resolved, plan.steps
+    return {
+        "schema": SCHEMA,
+        "lorakit": __version__,
+        "state": "running",
+        "name": resolved.name,
+        "run": f"{resolved.name}/{plan.run_dir.name}",
+        "recipe": str(resolved.file),
+        "root": str(resolved.root),
+        "trigger": resolved.trigger,
+        "family": resolved.family,
+        "preset": resolved.preset,
+        "output_name": plan.output_name,
+        "started": now(),
+        "platform": _platform(),
+        "trainer": trainer_of(plan),
+        "command": list(plan.argv),
+        "env": {key: HIDDEN if _SECRET.search(key) else value for key, value in plan.env.items()},
+        "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in plan.files.items()},
+        "settings": settings_of(resolved),
+        "steps": {
+            "total": steps.total, "epochs": steps.epochs, "per_epoch": steps.steps_per_epoch, "accumulation": steps.accumulation,
+            "batches_per_process": steps.batches_per_process, "processes": steps.processes, "batch_size": steps.batch_size,
+            "formula": steps.formula,
+            "checkpoints": [{"name": c.name, "step": c.step, "epoch": c.epoch, "kind": c.kind, "kept": c.kept} for c in steps.checkpoints],
+        },
+        "estimate": {"lora_bytes": plan.estimate.lora_bytes, "state_bytes": plan.estimate.state_bytes, "disk_bytes": plan.estimate.disk_bytes},
+        "dataset": dataset_of(plan),
+        "weights": weights_of(plan),
+        "plan_warnings": [str(fault) for fault in plan.faults if fault.severity != "error"],
+        "warnings": [], "checkpoints": [], "states": [], "samples": [], "parts": [], "outcome": {},
+    }
+
+
+def settings_of(resolved: Resolved) -> dict[str, Any]:
+    """Section -> key -> value and source; secrets are named, never written."""
+    sections: dict[str, Section] = {
+        "model": resolved.model, "dataset": resolved.dataset, "train": resolved.train, "sample": resolved.sample, "launch": resolved.launch,
+    }
+    return {
+        name: {key: {"value": HIDDEN if _SECRET.search(key) else setting.value, "source": setting.source} for key, setting in section.items()}
+        for name, section in sections.items()
+    }
+
+
+def dataset_of(plan: Plan) -> dict[str, Any]:
+    facts = plan.dataset
+    return {
+        "root": str(facts.root),
+        "images": facts.image_count,
+        "subsets": [
+            {
+                "path": str(subset.path), "repeats": subset.repeats, "class_tokens": subset.class_tokens, "is_reg": subset.is_reg,
+                "images": len(subset.images), "captioned": subset.captioned,
+            }
+            for subset in facts.subsets
+        ],
+        "digest": None,              # of dataset.json, computed beside the training
+    }
+
+
+def weights_of(plan: Plan) -> list[dict[str, Any]]:
+    """The weight files the run reads; hashes are filled in beside the training."""
+    from lorakit.families import FAMILIES
+
+    family = FAMILIES.get(plan.resolved.family)
+    found: list[dict[str, Any]] = []
+    for weight in family.weights if family else ():
+        setting = plan.resolved.model.get(weight.key)
+        if setting is not None and setting.value:
+            path = str(plan.resolved.get(weight.option) or plan.resolved.path_of(str(setting.value)))
+            found.append({"key": weight.key, "path": path, "sha256": None, "short": None})
+    return found
+
+
+def trainer_of(plan: Plan) -> dict[str, Any]:
+    """Who trains: script, commit, Python, packages. Only files are read; a commit costs one short git."""
+    script = plan.script
+    commit = None
+    if plan.resolved.trainer == "kohya" and script is not None:
+        answer = ask(["git", "-C", str(script.parent), "rev-parse", "HEAD"], timeout_s=5)
+        commit = answer.out.strip() if answer.code == 0 else None
+    python = Path(plan.argv[0])
+    return {
+        "name": plan.resolved.trainer, "script": None if script is None else str(script), "commit": commit, "python": str(python),
+        "packages": packages_of(python),
+    }
+
+
+def packages_of(python: Path) -> dict[str, str]:
+    """Name and version of everything in that interpreter's environment, read from folder names alone."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for site in sorted(python.parent.parent.glob("lib/python3*/site-packages")):
+            for entry in sorted(site.glob("*.dist-info")):
+                name, _, version = entry.name.removesuffix(".dist-info").rpartition("-")
+                if name:
+                    found[name.replace("_", "-").lower()] = version
+    return found
+
+
+def now() -> str:
+    return datetime.fromtimestamp(time.time(), timezone.utc).astimezone().isoformat(timespec="seconds")
+
+
+def _platform() -> dict[str, Any]:
+    machine = this_machine()
+    return {
+        "system": machine.system, "arch": machine.arch, "cpus": machine.cpu_count, "memory_bytes": machine.memory_bytes,
+        "gpus": [gpu.name for gpu in machine.gpus], "node": platform.node(), "python": sys.version.split()[0],
+    }
+
+
+def require_folder(run_dir: Path) -> None:
+    """Make the run's folder, which must be new: a run never reuses one."""
+    try:
+        run_dir.parent.mkdir(parents=True, exist_ok=True)
+        run_dir.mkdir()
+    except FileExistsError:
+        if any(run_dir.iterdir()):
+            raise FolderTaken(f"{run_dir} holds another run; nothing was started.") from None
+    except OSError as error:
+        raise SetupError(f"{run_dir}: {error.strerror}; nothing was started.") from error
+
+
+class FolderTaken(SetupError):
+    """Two starts in the same second: the later one plans again with the next name."""

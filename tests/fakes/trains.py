@@ -1,0 +1,19 @@
+"""Trains as sd-scripts does, checkpoints every other step when SAVE_EVERY is set, and ends well. LOSS is the loss it prints."""
+
+import os
+
+from saying import arguments, bar, lora, opening, say, state, work
+
+output, name, steps, pause = arguments()
+opening(steps)
+say("\nepoch 1/1\n")
+every = int(os.environ.get("SAVE_EVERY", "0"))
+for step in range(1, steps + 1):
+    work(pause)
+    bar(step, steps, os.environ.get("LOSS") or f"{1 / step:.3g}")
+    if every and step % every == 0:
+        lora(output / f"{name}-step{step:08d}.safetensors", step, epoch=0)
+        if os.environ.get("SAVE_STATE"):
+            state(output / f"{name}-step{step:08d}-state", step)
+lora(output / f"{name}.safetensors", steps)
+say("model saved.")
