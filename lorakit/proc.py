@@ -17,6 +17,15 @@ class Answer:
     err: str
 
 
+def start(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path, keep_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    """Start a long-running program in a session and group of its own; everything it says is appended to `log`. Raises OSError."""
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            list(argv), cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+            pass_fds=tuple(keep_fds),
+        )
+
+
 def ask(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout_s: float = 30) -> Answer:
     """Run a short program to its end and return what it said; never raises for its failures."""
     try:

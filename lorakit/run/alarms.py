@@ -34,7 +34,7 @@ class Alarms:
             return found
         if not math.isfinite(loss):
             self.nan_steps += 1
-            return [*found, *self._once("nan", event.step, f"the loss is {loss} at step {event.step}: this LoRA can no longer become whole")]
+            return [*found, *self._once("nan", event.step, f"the loss is {loss} at step {event.step}: this LoRA is lost")]
         self._recent.append(loss)
         if len(self._early) < FIRST:
             self._early.append(loss)

@@ -9,15 +9,19 @@ import contextlib
 import os
 import secrets
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
+from typing import TYPE_CHECKING
 
 from lorakit.errors import SetupError
+from lorakit.proc import start
 from lorakit.run.process import MARK, Identity, members
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
@@ -33,7 +37,7 @@ class Patience:
 class Child:
     """A run's processes, ours by birth or adopted from a lorakit that is gone."""
 
-    def __init__(self, identity: Identity, popen: subprocess.Popen[bytes] | None = None) -> None:
+    def __init__(self, identity: Identity, popen: Popen[bytes] | None = None) -> None:
         self.identity = identity
         self._popen = popen
 
@@ -69,11 +73,7 @@ def launch(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path,
     mark = secrets.token_hex(12)
     whole = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", **env, MARK: mark}
     try:
-        with log.open("ab") as out:
-            popen = subprocess.Popen(
-                list(argv), env=whole, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                start_new_session=True, pass_fds=tuple(keep_fds) if sys.platform != "win32" else (),
-            )
+        popen = start(argv, cwd=cwd, env=whole, log=log, keep_fds=keep_fds)
     except OSError as error:
         raise SetupError(f"{argv[0]}: {error.strerror}; nothing was started.") from error
     return Child(Identity.of(popen.pid, mark), popen)
@@ -119,7 +119,7 @@ class Signals:
         self.seen: list[int] = []
         self._old: dict[int, object] = {}
 
-    def __enter__(self) -> Signals:
+    def __enter__(self) -> Self:
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             if hasattr(signal, name):
                 self._set(getattr(signal, name), lambda number, _frame: self.seen.append(number))

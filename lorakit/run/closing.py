@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
+import shlex
 import signal
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from lorakit.machine import free_disk
 from lorakit.run import record as records
 from lorakit.run.diagnose import diagnose, run_name
 from lorakit.run.events import Event, Teller
@@ -21,12 +24,13 @@ from lorakit.run.states import counter_of, fault_of
 from lorakit.run.supervise import Supervision, kind_of
 from lorakit.run.weights import read_header
 
+FULL = 1 << 20
 WINDOW = 400                     # lines of the log in which a cause is looked for
 _INNER_SIGNAL = re.compile(r"died with <Signals\.(SIG\w+): (\d+)>")
 _INNER_CODE = re.compile(r"returned non-zero exit status (\d+)")
 
 
-def close(
+def close(  # noqa: PLR0917  (the parts of one sentence: whose record, what was watched, against what, told to whom)
     record: Record, supervision: Supervision, before: Before, tell: Teller, duration_s: float, cannot_wait: Callable[[], bool],
 ) -> Outcome:
     """Judge, explain, write down, tell."""
@@ -52,10 +56,12 @@ def _judged(record: Record, supervision: Supervision, before: Before, duration_s
     lora = supervision.output_dir / f"{data['output_name']}.safetensors"
     code, number = _how_it_ended(supervision.child.return_code, record.run_dir / LOG)
     early = follower.end_reason == "early_stop"
-    weights, fault = judge(lora, before, steps=total - supervision.offset, reached=follower.step - supervision.offset, shorter_is_right=early)
+    offset = supervision.offset
+    weights, fault = judge(lora, before, steps=total - offset, reached=follower.step - offset, shorter_is_right=early)
     saved = tuple(made_since(supervision.output_dir, before))
     outcome = Outcome(
-        "failed", record.run_dir, code, number, follower.step, total, follower.loss, duration_s, None if weights.fault else lora, saved,
+        "failed", record.run_dir, code, number, follower.step, total, follower.loss, duration_s,
+        lora=None if weights.fault else lora, saved=saved,
         nan=supervision.stopped == "nan" or follower.end_reason == "nan" or bool(weights.not_finite), recipe=str(data["recipe"]),
         settings=_values(data), asked_by=supervision.asked_by,
     )
@@ -69,6 +75,9 @@ def _diagnosis(record: Record, outcome: Outcome) -> Diagnosis:
     if leader is not None and not leader.same_boot:
         return Diagnosis("the machine was restarted while the run went on", "the boot id differs from the one in the record",
                          f"lorakit resume {run_name(record.run_dir)}", "reboot")
+    if outcome.lora is None and free_disk(record.run_dir) < max(FULL, int(record.data.get("estimate", {}).get("lora_bytes") or 0)):
+        return Diagnosis("the disk is full; not even the log could be written to its end", f"{free_disk(record.run_dir) >> 20} MB are free",
+                         "df -h . && lorakit plan " + shlex.quote(outcome.recipe), "disk-full")
     killed = leader is not None and oom_kills() > int(record.data["process"].get("oom_kills") or 0)
     return diagnose(last_lines(record.run_dir / LOG, WINDOW), outcome, memory_killed=killed)
 
@@ -143,13 +152,14 @@ def _steps(path: Path, offset: int) -> int | None:
 def _write(record: Record, outcome: Outcome, supervision: Supervision) -> None:
     found = outcome.diagnosis
     data = {
-        "exit_code": outcome.exit_code, "signal": outcome.signal, "asked_by": outcome.asked_by, "step": outcome.step, "total": outcome.total,
-        "loss": outcome.loss if outcome.loss is None or outcome.loss == outcome.loss else None,  # noqa: PLR0124  (NaN is not JSON)
+        "exit_code": outcome.exit_code, "signal": outcome.signal, "asked_by": outcome.asked_by,
+        "step": outcome.step, "total": outcome.total,
+        "loss": outcome.loss if outcome.loss is not None and math.isfinite(outcome.loss) else None,    # JSON has no NaN
         "duration_s": round(outcome.duration_s, 2), "reason": outcome.reason, "nan": outcome.nan, "gave_up": supervision.gave_up,
         "seconds_a_step": round(supervision.follower.seconds_a_step, 4) or None,
         "lora": None if outcome.lora is None else supervision.name(outcome.lora),
         "saved": [supervision.name(path) for path in outcome.saved],
-        "diagnosis": None if found is None else {"rule": found.rule, "cause": found.cause, "evidence": found.evidence, "remedy": found.remedy},
+        "diagnosis": None if found is None else asdict(found),
     }
     record.data["outcome"] = data
     if record.data["parts"]:

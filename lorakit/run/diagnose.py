@@ -12,6 +12,7 @@ from lorakit.run.outcome import Diagnosis, Outcome
 from lorakit.run.symptoms import SYMPTOMS, Symptom
 
 _TRACE_END = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Warning|Interrupt|Invalid))\b(?::|$)")
+SMALLER = "{again} --set max_data_loader_n_workers=0 --set train_batch_size=1"
 NEAR = 60
 NAN = re.compile(r"avr_loss=nan|loss is nan", re.IGNORECASE)
 
@@ -27,12 +28,13 @@ def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = Fa
     if outcome.nan:
         return _nan(lines, outcome, words)
     if memory_killed:
-        return Diagnosis("the kernel killed the training because the machine's memory was full", "the kernel's count of memory kills rose",
-                         "{again} --set max_data_loader_n_workers=0 --set train_batch_size=1".format(**words), "host-memory")
+        return Diagnosis("the kernel killed the training because the machine's memory was full",
+                         "the kernel's count of memory kills rose", SMALLER.format(**words), "host-memory")
     if outcome.signal is not None:
         return _signalled(lines, outcome, words)
     evidence = _evidence(lines)
-    return Diagnosis("unknown: this is no failure lorakit knows", evidence, f"lorakit log {shlex.quote(run_name(outcome.run_dir))}", "unknown")
+    remedy = f"lorakit log {shlex.quote(run_name(outcome.run_dir))}"
+    return Diagnosis("unknown: this is no failure lorakit knows", evidence, remedy, "unknown")
 
 
 def run_name(run_dir: Path) -> str:
@@ -52,7 +54,7 @@ def _shortest(recipe: str) -> str:
 
 def _found(symptom: Symptom, match: re.Match[str], line: str, words: Mapping[str, str]) -> Diagnosis:
     caught = [group.strip() for group in match.groups() if group]
-    if symptom.rule in {"missing-package"} and caught:
+    if symptom.rule == "missing-package" and caught:
         caught[0] = caught[0].partition(".")[0]
     fill = [*caught, *[""] * 3]
     cause = symptom.cause.format(*fill, **words).removesuffix(": ").rstrip(" :")
@@ -63,13 +65,15 @@ def _found(symptom: Symptom, match: re.Match[str], line: str, words: Mapping[str
 def _nan(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str]) -> Diagnosis:
     """The commonest reasons first: half precision in the VAE or at all, then a learning rate that is too high."""
     line = next((line for line in lines if NAN.search(line)), "")
+    again = words["again"]
     precision, rate = str(outcome.settings.get("mixed_precision", "no")), outcome.settings.get("learning_rate")
     if precision == "fp16" and not outcome.settings.get("no_half_vae"):
-        return Diagnosis("the loss became NaN; in fp16 the VAE overflows first", line, "{again} --set no_half_vae=true".format(**words), "nan")
+        return Diagnosis("the loss became NaN; in fp16 the VAE overflows first", line, f"{again} --set no_half_vae=true", "nan")
     if precision == "fp16":
-        return Diagnosis("the loss became NaN in fp16", line, "{again} --set mixed_precision=bf16".format(**words), "nan")
+        return Diagnosis("the loss became NaN in fp16", line, f"{again} --set mixed_precision=bf16", "nan")
     lower = f"{float(rate) / 4:g}" if isinstance(rate, (int, float)) and rate > 0 else "5e-5"
-    return Diagnosis("the loss became NaN; most likely the learning rate is too high", line, f"{words['again']} --set learning_rate={lower}", "nan")
+    cause = "the loss became NaN; most likely the learning rate is too high"
+    return Diagnosis(cause, line, f"{again} --set learning_rate={lower}", "nan")
 
 
 def _signalled(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str]) -> Diagnosis:
@@ -77,8 +81,8 @@ def _signalled(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str])
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     evidence = next((line.strip() for line in reversed(lines) if name in line), f"the process ended by {name}")
     if name == "SIGKILL":
-        return Diagnosis("the training was killed from outside; when nobody did it by hand, the machine's memory was full", evidence,
-                         "{again} --set max_data_loader_n_workers=0 --set train_batch_size=1".format(**words), "killed")
+        return Diagnosis("the training was killed from outside; if nobody did it by hand, memory was full", evidence,
+                         SMALLER.format(**words), "killed")
     if name in {"SIGSEGV", "SIGBUS", "SIGILL", "SIGABRT"}:
         return Diagnosis(f"a library crashed in machine code ({name})", evidence, words["again"], "crash")
     return Diagnosis(f"the training was ended by {name} from outside lorakit", evidence, words["again"], "interrupted")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal[
-    "started", "phase", "step", "saving", "saved", "removed", "state", "sample", "validation", "best", "nan", "warning", "note", "end", "ended"
+    "started", "phase", "step", "saving", "saved", "removed", "state", "sample", "validation", "best", "nan", "warning", "note",
+    "end", "ended",
 ]
 
 

@@ -82,7 +82,8 @@ def find_run(word: str = LATEST, root: Path | None = None) -> Path:
             return run_dir
         if "/" in stem and f"{run_dir.parent.name}/{run_dir.name}".startswith(stem):
             return run_dir
-    raise LorakitError(f"No run is called {word!r}. {did_you_mean(stem, {path.parent.name for path in every})}".rstrip(), hint="lorakit runs lists them.")
+    near = did_you_mean(stem, {path.parent.name for path in every})
+    raise LorakitError(f"No run is called {word!r}. {near}".rstrip(), hint="lorakit runs lists them.")
 
 
 def info(run_dir: Path) -> RunInfo:
@@ -104,8 +105,8 @@ def _info(run_dir: Path, data: dict[str, Any]) -> RunInfo:
         rate = last.get("rate_s")
         eta = max(0, total - step) * rate if rate and state != "dead" else None
     return RunInfo(
-        run_dir, data["name"] or run_dir.parent.name, state, int(step), int(total), _number(loss), eta, str(data["trainer"].get("name", "")),
-        data["started"], _age(run_dir, data["started"]), str(outcome.get("reason") or ""),
+        run_dir, data["name"] or run_dir.parent.name, state, int(step), int(total), _number(loss), eta,
+        str(data["trainer"].get("name", "")), data["started"], _age(run_dir, data["started"]), str(outcome.get("reason") or ""),
     )
 
 
@@ -127,7 +128,7 @@ def last_progress(run_dir: Path) -> dict[str, Any]:
     if not rows:
         return {}
     last = dict(rows[-1])
-    steps = [(row["step"], row["seconds"]) for row in rows if isinstance(row.get("step"), int) and isinstance(row.get("seconds"), (int, float))]
+    steps = [(row["step"], row["seconds"]) for row in rows if {"step", "seconds"} <= row.keys()]
     if len(steps) > 1 and steps[-1][0] > steps[0][0]:
         last["rate_s"] = max(0.0, steps[-1][1] - steps[0][1]) / (steps[-1][0] - steps[0][0])
     return last

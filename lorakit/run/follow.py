@@ -99,14 +99,16 @@ class Follower:
                 warnings += self._alarms.step(replace(event, loss=math.nan), None)
             elif event.kind == "end":
                 self.end_reason = event.text or ""
-            out.append(replace(event, seconds=round(seconds, 3), step=self.step if event.step is None and first < self.step else event.step))
+            step = self.step if event.step is None and first < self.step else event.step
+            out.append(replace(event, seconds=round(seconds, 3), step=step))
         return out + warnings
 
     def _dated(self, event: Event, seconds: float) -> Event:
         rate = self.seconds_a_step
         total = event.total or self.total
         left = max(0, total - (event.step or 0)) * rate if rate else None
-        return replace(event, seconds=round(seconds, 3), total=total, rate_s=round(rate, 4) or None, eta_s=None if left is None else round(left, 1))
+        eta = None if left is None else round(left, 1)
+        return replace(event, seconds=round(seconds, 3), total=total, rate_s=round(rate, 4) or None, eta_s=eta)
 
     def _write(self, rows: list[str]) -> None:
         if rows and self._progress is not None:

@@ -77,7 +77,8 @@ def judge(lora: Path, before: Before, *, steps: int, reached: int, shorter_is_ri
     if before.get(lora.name) == _stamp(lora):
         return weights, f"{lora.name} is older than this run"
     if weights.not_finite:
-        return weights, f"{lora.name} holds NaN or infinity in {len(weights.not_finite)} of {weights.tensors} tensors ({weights.not_finite[0]}, ...)"
+        share = f"{len(weights.not_finite)} of {weights.tensors} tensors"
+        return weights, f"{lora.name} holds NaN or infinity in {share} ({weights.not_finite[0]}, ...)"
     if not weights.tensors:
         return weights, f"{lora.name} holds no tensors"
     count = weights.steps if weights.steps is not None else reached

@@ -12,6 +12,7 @@ from lorakit.run.lines import text_of
 # steps:  33%|###3      | 5/15 [01:12<02:25, 14.55s/it, avr_loss=1.09]   (library/train_util.py and tqdm draw it)
 _BAR = re.compile(rb"(\d+)/(\d+) \[[\d:]+<[\d:?]+, *[^\],]+(?:, (.*?))?\]")
 _LOSS = re.compile(rb"avr_loss=([^,\]\s]+)")
+_VALIDATION = re.compile(rb"val\w*_loss=([^,\]\s]+)")
 _EPOCH = re.compile(r"^epoch (\d+)/(\d+)$")
 _TOTAL = re.compile(r"^\s*total optimization steps\b.*?:\s*(\d+)\s*$")
 _SAVING = re.compile(r"^saving checkpoint: (.+)$")
@@ -46,6 +47,8 @@ class KohyaText:
     def feed(self, line: bytes) -> list[Event]:
         if line.startswith(b"steps:"):
             return self._bar(line)
+        if b"validation steps:" in line:
+            return self._validation(line)
         return self._marker(text_of(line))
 
     def finish(self) -> list[Event]:
@@ -65,12 +68,20 @@ class KohyaText:
             self._frame = (done, loss)
         return events
 
+    def _validation(self, line: bytes) -> list[Event]:
+        """Only the full bar: its loss is the mean over the whole validation."""
+        match, found = _BAR.search(line), _VALIDATION.search(line)
+        if match is None or found is None or match[1] != match[2]:
+            return []
+        return [Event("validation", self._step(), epoch=self._epoch, loss=_number(found[1]))]
+
     def _tell(self) -> list[Event]:
         if self._frame is None or self._frame[0] <= self._told:
             return []
         self._told, tail = self._frame
         match = _LOSS.search(tail)
-        return [Event("step", self._told + self._offset, self._total or None, self._epoch, self._epochs, _number(match[1]) if match else None)]
+        loss = _number(match[1]) if match else None
+        return [Event("step", self._told + self._offset, self._total or None, self._epoch, self._epochs, loss)]
 
     def _marker(self, text: str) -> list[Event]:
         if match := _EPOCH.match(text):

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from lorakit.files import write_atomic
 from lorakit.machine import this_machine
 from lorakit.plan.model import Plan
 from lorakit.proc import ask
-from lorakit.recipe.model import Resolved, Section
+from lorakit.recipe.model import Resolved, Section, Setting
 
 SCHEMA = 1
 NAME = "record.json"
@@ -58,7 +59,7 @@ def read_record(run_dir: Path) -> dict[str, Any]:
     except OSError as error:
         raise LorakitError(f"{path}: {error.strerror}") from error
     except ValueError as error:
-        raise LorakitError(f"{path} is not JSON any more ({error}). Was it edited by hand? The log and the LoRAs beside it are untouched.") from None
+        raise LorakitError(f"{path} is not JSON any more ({error}). Was it edited by hand?") from None
     if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
         raise LorakitError(f"{path} is not a record: it has no schema number.")
     if data["schema"] > SCHEMA:
@@ -70,10 +71,9 @@ def read_record(run_dir: Path) -> dict[str, Any]:
 
 
 _SHAPE: Mapping[str, tuple[type, Any]] = {
-    "state": (str, str), "name": (str, str), "trainer": (dict, dict), "steps": (dict, dict), "outcome": (dict, dict), "process": (dict, dict),
-    "supervisor": (dict, dict), "settings": (dict, dict), "dataset": (dict, dict), "weights": (list, list), "checkpoints": (list, list),
-    "states": (list, list), "samples": (list, list), "warnings": (list, list), "parts": (list, list), "command": (list, list), "env": (dict, dict),
-    "started": (str, str), "output_name": (str, str), "recipe": (str, str),
+    **dict.fromkeys(("state", "name", "started", "output_name", "recipe"), (str, str)),
+    **dict.fromkeys(("trainer", "steps", "outcome", "process", "supervisor", "settings", "dataset", "env"), (dict, dict)),
+    **dict.fromkeys(("weights", "checkpoints", "states", "samples", "warnings", "parts", "command"), (list, list)),
 }
 
 
@@ -102,10 +102,9 @@ def from_plan(plan: Plan) -> dict[str, Any]:
         "steps": {
             "total": steps.total, "epochs": steps.epochs, "per_epoch": steps.steps_per_epoch, "accumulation": steps.accumulation,
             "batches_per_process": steps.batches_per_process, "processes": steps.processes, "batch_size": steps.batch_size,
-            "formula": steps.formula,
-            "checkpoints": [{"name": c.name, "step": c.step, "epoch": c.epoch, "kind": c.kind, "kept": c.kept} for c in steps.checkpoints],
+            "formula": steps.formula, "checkpoints": [asdict(checkpoint) for checkpoint in steps.checkpoints],
         },
-        "estimate": {"lora_bytes": plan.estimate.lora_bytes, "state_bytes": plan.estimate.state_bytes, "disk_bytes": plan.estimate.disk_bytes},
+        "estimate": asdict(plan.estimate),
         "dataset": dataset_of(plan),
         "weights": weights_of(plan),
         "plan_warnings": [str(fault) for fault in plan.faults if fault.severity != "error"],
@@ -116,12 +115,14 @@ def from_plan(plan: Plan) -> dict[str, Any]:
 def settings_of(resolved: Resolved) -> dict[str, Any]:
     """Section -> key -> value and source; secrets are named, never written."""
     sections: dict[str, Section] = {
-        "model": resolved.model, "dataset": resolved.dataset, "train": resolved.train, "sample": resolved.sample, "launch": resolved.launch,
+        "model": resolved.model, "dataset": resolved.dataset, "train": resolved.train, "sample": resolved.sample,
+        "launch": resolved.launch,
     }
-    return {
-        name: {key: {"value": HIDDEN if _SECRET.search(key) else setting.value, "source": setting.source} for key, setting in section.items()}
-        for name, section in sections.items()
-    }
+    return {name: {key: _setting(key, setting) for key, setting in section.items()} for name, section in sections.items()}
+
+
+def _setting(key: str, setting: Setting) -> dict[str, Any]:
+    return {"value": HIDDEN if _SECRET.search(key) else setting.value, "source": setting.source}
 
 
 def dataset_of(plan: Plan) -> dict[str, Any]:
@@ -204,5 +205,5 @@ def require_folder(run_dir: Path) -> None:
         raise SetupError(f"{run_dir}: {error.strerror}; nothing was started.") from error
 
 
-class FolderTaken(SetupError):
+class FolderTaken(SetupError):  # noqa: N818  (reads as what happened)
     """Two starts in the same second: the later one plans again with the next name."""

@@ -89,7 +89,8 @@ class Supervision:
             if event.kind not in {"saved", "best"}:      # told once the file is whole
                 tell(event)
         if self.follower.nan_steps >= 2 and not self._past_nan and not self._ladder.started:
-            tell(Event("note", self.follower.step, text="the loss is NaN: a NaN LoRA is worthless, so the run is ended (--past-nan goes on)"))
+            text = "the loss is NaN: a NaN LoRA is worthless, so the run ends here (--past-nan goes on)"
+            tell(Event("note", self.follower.step, text=text))
             self.stop("nan")
 
     def _obey(self, signals: Signals, tell: Teller) -> None:

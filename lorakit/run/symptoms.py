@@ -59,7 +59,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
              "lorakit dataset check {recipe}"),
     _symptom("cache-broken", r"(?:BadZipFile|Failed to (?:load|interpret) file|EOFError: No data left).*?(\S+\.npz)?",
              "a cache file (.npz) beside the images is damaged", "lorakit dataset check {recipe}"),
-    _symptom("bad-image", r"cannot identify image file '?([^'>]+)|image file is truncated|Error loading file: (.+)|Invalid JPEG file|failed to get image size: (.+)",
+    _symptom("bad-image", r"cannot identify image file '?([^'>]+)|image file is truncated|Error loading file: (.+)|Invalid JPEG file"
+             r"|failed to get image size: (.+)",
              "an image cannot be read: {0}", "lorakit dataset check {recipe}"),
     _symptom("tiny-image", r"ZeroDivisionError",
              "an image is broken or smaller than one bucket step, or an every-n setting is 0", "lorakit dataset check {recipe}"),
@@ -80,7 +81,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
              "the hub asks for a login before it gives this model out", "huggingface-cli login && {again}"),
     _symptom("sample-prompts", r"stat: path should be string, bytes, os\.PathLike or integer, not NoneType",
              "sampling is on but there are no prompts", "{again} --set sample.every_n_epochs=0"),
-    _symptom("wrong-model", r"Error\(s\) in loading state_dict|size mismatch for|Missing key\(s\) in state_dict|KeyError: 'model\.diffusion_model",
+    _symptom("wrong-model", r"Error\(s\) in loading state_dict|size mismatch for|Missing key\(s\) in state_dict"
+             r"|KeyError: 'model\.diffusion_model",
              "the base model is of another family than the recipe", "lorakit plan {recipe}"),
     _symptom("model-broken", r"SafetensorError: Error while deserializing|InvalidHeader|MetadataIncompleteBuffer",
              "a weight file is damaged or was not downloaded to its end", "lorakit plan {recipe}"),
@@ -123,7 +125,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
              "the script could not read the settings written for it", "lorakit plan {recipe}"),
     _symptom("network-module", r"'NoneType' object has no attribute 'startswith'",
              "network_module is not set", "{again} --set network_module=networks.lora"),
-    _symptom("no-cuda", r"No CUDA GPUs are available|Found no NVIDIA driver|CUDA driver version is insufficient|no kernel image is available",
+    _symptom("no-cuda", r"No CUDA GPUs are available|Found no NVIDIA driver|CUDA driver version is insufficient"
+             r"|no kernel image is available",
              "torch cannot use this machine's GPU (none, driver too old, or a torch built for other cards)", "nvidia-smi"),
     _symptom("cuda-error", r"CUDA error: (.+)|cuDNN error|NCCL error|device-side assert",
              "the GPU or its driver reported an error: {0}", "nvidia-smi && {again}"),

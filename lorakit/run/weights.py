@@ -50,7 +50,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         except ValueError:
             raise ValueError("has a broken header") from None
     if not isinstance(header, dict):
-        raise ValueError("has a broken header")
+        raise ValueError("has a broken header")  # noqa: TRY004  (the file's fault, told as the others are)
     try:
         ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
     except (TypeError, KeyError, IndexError, ValueError):

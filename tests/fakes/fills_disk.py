@@ -9,7 +9,7 @@ output, name, steps, pause = arguments()
 opening(steps)
 bar(steps, steps, "0.5")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))
 try:
     lora(output / f"{name}.safetensors", steps)
 except OSError as error:

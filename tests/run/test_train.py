@@ -90,7 +90,7 @@ def test_the_phases_come_in_order(make_plan: Any) -> None:
     events: list[Event] = []
     train(make_plan(), teller=events.append)
     assert [event.text for event in events if event.kind == "phase"] == ["caching", "preparing", "training", "saving"]
-    assert [event.kind for event in events][0] == "started"
+    assert events[0].kind == "started"
     assert events[-1].kind == "ended"
 
 
@@ -213,8 +213,11 @@ def test_a_program_that_is_not_there_is_a_setup_error_and_the_record_says_failed
 
 def test_a_file_with_an_old_clock_still_counts_as_new(make_plan: Any, project: Path) -> None:
     plan = make_plan(steps=2)
-    script = f"import runpy, sys, os; sys.argv = {list(plan.argv[1:])!r}; sys.path.insert(0, {str(Path(plan.argv[1]).parent)!r});" \
-             f"runpy.run_path(sys.argv[0]); os.utime({str(plan.run_dir / 'output' / 'fox.safetensors')!r}, (1, 1))"
+    lora = str(plan.run_dir / "output" / "fox.safetensors")
+    script = "; ".join([
+        "import runpy, sys, os", f"sys.argv = {list(plan.argv[1:])!r}", f"sys.path.insert(0, {str(Path(plan.argv[1]).parent)!r})",
+        "runpy.run_path(sys.argv[0])", f"os.utime({lora!r}, (1, 1))",
+    ])
     assert train(make_plan(steps=2, argv=[plan.argv[0], "-c", script])).state == "done"
 
 
