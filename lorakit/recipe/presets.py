@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +23,7 @@ class Preset:
     document: Document
     own: bool = False            # from the project's presets/, not shipped
     base: Preset | None = None
-    faults: tuple[Fault, ...] = field(default=())
+    faults: tuple[Fault, ...] = ()
 
     @cached_property
     def about(self) -> Mapping[str, str]:
@@ -90,6 +90,8 @@ def read(name: str, root: Path | None = None) -> Preset:
         if deeper is not None:
             what = f"{base_name} extends {deeper} itself; one step is the most, so that a person can follow."
             faults.append(Fault(where, what, f"Extend {deeper}.", rule="preset"))
+            if isinstance(deeper, str) and find(deeper, root):      # so that the family is known, and the rest can be checked
+                base = replace(base, base=_read_one(deeper, root))
     return Preset(preset.name, preset.document, preset.own, base, tuple(faults))
 
 

@@ -149,7 +149,8 @@ def _family(
         return of_preset, faults
     if preset and of_preset not in FAMILIES:
         where = f"{preset.document.label} [about] family"
-        faults.append(Fault(where, f"no family is called {of_preset!r}.", did_you_mean(of_preset, FAMILIES)))
+        what = f"no family is called {of_preset!r}." if of_preset else "the preset says no family."
+        faults.append(Fault(where, what, did_you_mean(of_preset, FAMILIES) or f"There are {', '.join(FAMILIES)}.", rule="family"))
     for family in (own, of_preset):
         if family in FAMILIES:
             return family, faults
@@ -164,7 +165,8 @@ def _together(below: Sequence[Layer], own: Sequence[Layer]) -> list[Fault]:
     before = merge(below)[0]["train"]
     after = merge([*below, *own])[0]["train"]
     changed = [key for key in TOGETHER if key in before and key in after and before[key].value != after[key].value]
-    if not changed or len(changed) == len(TOGETHER) or not all(key in after for key in TOGETHER):
+    said = {entry.key for layer in own for entry in layer.entries if entry.section == "train"}
+    if not changed or said.issuperset(TOGETHER) or not all(key in after for key in TOGETHER):
         return []
     kept = [f"{key} = {after[key].value:g} from {after[key].source}" for key in TOGETHER if key not in changed]
     strength = [at["learning_rate"].value * at["network_alpha"].value / max(1, at["network_dim"].value) for at in (before, after)]

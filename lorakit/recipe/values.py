@@ -133,5 +133,5 @@ def _resolution(value: Any) -> Fit:
     if isinstance(value, str) and re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*)?", value):
         return Fit(re.sub(r"\s", "", value))
     sides = re.findall(r"\d+", str(value))
-    right = f'Write resolution = "{",".join(sides)}".' if len(sides) in {1, 2} and "." not in str(value) else ""
+    right = f'Write resolution = "{",".join(sides)}".' if len(sides) in {1, 2} and "." not in str(value) and all(map(int, sides)) else ""
     return Fit(value, f'{told(value)} is no size; one side or "width,height" is.', right)

@@ -1,0 +1,73 @@
+"""`lorakit new`: a recipe that resolves, a folder for the photos, and nothing overwritten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lorakit.cli.main import main
+from lorakit.recipe import presets
+from lorakit.recipe.resolve import resolve
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("preset", presets.names())
+def test_a_new_recipe_resolves_without_a_word_of_complaint(preset: str, project: Path) -> None:
+    assert main(["new", "maya", "--preset", preset, "--trigger", "maya_char"]) == 0
+    resolved, faults = resolve(project / "recipes" / "maya.toml")
+    assert not faults
+    assert (resolved.name, resolved.trigger, resolved.preset) == ("maya", "maya_char", preset)
+    assert resolved.root == project
+    assert (project / "datasets" / "maya").is_dir()
+    assert all("maya_char" in prompt for prompt in resolved.sample["prompts"].value)
+
+
+def test_every_file_that_flux_needs_has_a_line(project: Path) -> None:
+    main(["new", "maya", "--preset", "flux", "--trigger", "maya_char"])
+    assert set(resolve(project / "recipes" / "maya.toml")[0].model) == {"base", "clip_l", "t5xxl", "ae"}
+
+
+def test_it_says_what_to_type_next(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["new", "maya", "--preset", "sdxl", "--trigger", "maya_char", "--dir", "there"])
+    err = capsys.readouterr().err
+    assert "lorakit dataset add there/recipes/maya.toml" in err
+    assert "lorakit plan there/recipes/maya.toml" in err
+    assert (project / "there" / "recipes" / "maya.toml").is_file()
+
+
+def test_an_existing_recipe_is_left_alone_and_an_existing_dataset_kept(project: Path) -> None:
+    (project / "datasets" / "maya").mkdir(parents=True)
+    (project / "datasets" / "maya" / "note.txt").write_text("keep", encoding="utf-8")
+    assert main(["new", "maya", "--preset", "sdxl", "--trigger", "maya_char"]) == 0
+    before = (project / "recipes" / "maya.toml").read_text(encoding="utf-8")
+    assert main(["new", "maya", "--preset", "flux", "--trigger", "other_char"]) == 1
+    assert (project / "recipes" / "maya.toml").read_text(encoding="utf-8") == before
+    assert (project / "datasets" / "maya" / "note.txt").read_text(encoding="utf-8") == "keep"
+
+
+@pytest.mark.parametrize(("name", "trigger", "told"), [
+    ("a/b", "x_char", "cannot be a name"), ("..", "x_char", "cannot be a name"), ("-x", "x_char", "cannot be a name"),
+    ("con", "x_char", "cannot be a name"), ("x" * 90, "x_char", "too long"),
+    ("maya", "maya char", "Write maya_char."), ("maya", "", "the trigger is empty"), ("maya", "a/b", "cannot be a trigger"),
+    ("maya", "a,b", "cannot be a trigger"), ("maya", "{x}", "cannot be a trigger"), ("maya", "x" * 101, "too long"),
+])
+def test_bad_names_and_triggers_are_refused_and_nothing_is_written(
+    name: str, trigger: str, told: str, project: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["new", "--preset=sdxl", f"--trigger={trigger}", "--", name]) == 1
+    assert told in capsys.readouterr().err
+    assert not list(project.iterdir())
+
+
+def test_all_that_is_wrong_is_told_at_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", "a b", "--preset", "sdlx", "--trigger", "x y"]) == 1
+    err = capsys.readouterr().err
+    assert "NAME:" in err
+    assert "--trigger:" in err
+    assert "Did you mean sdxl?" in err
