@@ -67,6 +67,47 @@ RULES: dict[str, Rule] = {
         "caption-fallback": "kohya also looks for a caption with the last four parts of the path cut off (names from its face detector)",
         "caption-huge": "a caption of many kilobytes is a mistake; all but the first 75 (or 225) tokens are cut off",
     }),
+    # pixels: these need a full decode
+    **_table("error", {
+        "undecodable": "a truncated or broken image stops the script when it is first drawn, perhaps hours later",
+        "bomb": "an image too large to decode in reasonable memory; kohya would try",
+        "extension-content": "programs that go by the name (converters, browsers, taggers) misread a file of another kind",
+        "too-small": "a side shorter than the bucket step leaves no pixels, and kohya divides by zero",
+        "unfit": "with buckets off and latents not cached, an image of another size than `resolution` stops a worker",
+    }),
+    **_table("warning", {
+        "rotated": "kohya ignores the camera's orientation mark: the photo would be trained lying on its side",
+        "transparent": "kohya drops transparency, and whatever colour lies hidden behind it becomes visible",
+        "animated": "only the first picture of an animation is trained on",
+        "grey": "grey pictures among coloured ones teach that the subject may be grey",
+        "colours": "CMYK and 16-bit pictures are converted crudely; 16-bit grey turns white",
+        "icc": "colour profiles are ignored; colours of another space than sRGB come out wrong",
+        "exif": "broken metadata: other programs may turn the picture or refuse it",
+        "duplicate": "the same file twice counts twice as much as its neighbours",
+        "near-duplicate": "pictures that hardly differ count like one with more repeats, and are learnt by heart first",
+        "blurry": "blur is learnt as part of the subject",
+        "flat": "a picture with hardly any contrast teaches little",
+        "exposure": "almost black or almost white pictures teach little",
+        "border": "frames, letterbox bars and caption strips are learnt and come back in the results",
+        "enlarged": "an enlarged picture teaches softness",
+        "cropped": "kohya crops the centre: what stands at the edges, often the head or the feet, is lost",
+        "aspect": "a picture of an unusual shape sits alone in its bucket",
+    }),
+    # what the captions say
+    **_table("warning", {
+        "trigger-missing": "what is trained without the trigger cannot be called by it",
+        "trigger-late": "the trigger belongs first: later words weigh less, and shuffling keeps only the first ones in place",
+        "trigger-common": "a word that CLIP knows already brings its old meaning along",
+        "caption-same": "identical captions make different pictures one and the same to the model",
+        "caption-alike": "captions that differ in one word do not tell the model what differs in the pictures",
+        "caption-structure": "captions of one set should be built alike: all tags or all sentences, of similar length",
+        "caption-tokens": "what lies beyond the limit is cut off without a word",
+        "face-described": "features that the captions describe are tied to those words instead of to the trigger",
+        "bleed": "an outfit or background that always comes with the trigger becomes part of it",
+        "share": "a subset with nearly all, or nearly none, of the steps is not what several subsets are for",
+        "shots": "only close-ups, or only full bodies, teach one distance",
+        "few-images": "under ten pictures a character is learnt by heart rather than understood",
+    }),
 }
 
 

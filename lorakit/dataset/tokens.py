@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache, lru_cache
+from itertools import pairwise
 
 from lorakit.data import byte_symbols, clip_merges, clip_vocabulary
 
@@ -87,7 +88,7 @@ def _merged(word: str) -> tuple[str, ...]:
     parts[-1] += "</w>"
     ranks, worst = _ranks(), len(clip_merges())
     while len(parts) > 1:
-        best = min(zip(parts, parts[1:], strict=False), key=lambda pair: ranks.get(pair, worst))
+        best = min(pairwise(parts), key=lambda pair: ranks.get(pair, worst))
         if best not in ranks:
             break
         joined: list[str] = []

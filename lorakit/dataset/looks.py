@@ -1,0 +1,240 @@
+"""A close look at every image: fully decoded, measured, and remembered as long as the file does not change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorakit.config import cache_dir
+from lorakit.dataset.headers import Header, HeaderError, read_header
+from lorakit.dataset.pool import WorkerDied, spread
+from lorakit.files import write_atomic
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+VERSION = 1                      # of what a look holds; a change forgets all earlier ones
+MAX_PIXELS = 128_000_000         # 400 MB decoded; a JPEG is decoded smaller and may have four times as many
+ORIENTATION = 0x0112
+EDGES = ("top", "bottom", "left", "right")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What decoding an image tells. `problem` is set, and the rest is not, where it could not be decoded."""
+
+    problem: str = ""
+    bomb: bool = False
+    kind: str = ""               # true kind, whatever the name says
+    mode: str = ""               # Pillow's: RGB, CMYK, I;16, ...
+    width: int = 0
+    height: int = 0
+    bits: int = 8
+    orientation: int = 1         # EXIF; 1 is upright
+    animated: bool = False
+    transparent: bool = False    # some pixel lets the background through
+    grey: bool = False
+    profile: str = ""            # the ICC profile's name where it is not sRGB; "corrupt" where it cannot be read
+    odd_exif: bool = False       # EXIF that cannot be read
+    border: str = ""             # edges with a plain band: "top, bottom"
+    sharpness: float = 0
+    brightness: float = 0
+    clipped: float = 0
+    contrast: float = 0
+    noise: float = 0
+    dhash: int = 0
+
+    @property
+    def sideways(self) -> bool:
+        return self.orientation != 1
+
+
+def look(path: Path) -> Look:
+    """Decode one image; says what is wrong instead of raising."""
+    try:
+        header = read_header(path)
+        pixels = header.width * header.height
+        limit = MAX_PIXELS * (4 if header.kind == "jpeg" else 1)
+        if pixels > limit:
+            what = f"{header.width}x{header.height} would take {pixels * 3 / 1e9:.1f} GB to decode (limit {limit // 10**6} megapixels)"
+            return Look(problem=what, bomb=True, kind=header.kind, width=header.width, height=header.height)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _decoded(path, header)
+    except HeaderError as error:
+        return Look(problem=str(error))
+    except OSError as error:
+        return Look(problem=error.strerror or str(error))
+    except MemoryError:
+        return Look(problem="not enough memory to decode it")
+    except Exception as error:  # noqa: BLE001  (a broken file may raise anything in a decoder)
+        return Look(problem=f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def unlimited() -> Iterator[None]:
+    """Pillow's own limit on pixels off: `look` has looked at the size already, and says more when it refuses."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _decoded(path: Path, header: Header) -> Look:
+    from PIL import Image
+
+    from lorakit.dataset.measures import measure
+
+    with unlimited(), Image.open(path) as image:
+        longest = max(image.size)
+        if header.kind == "jpeg" and longest > 768:     # every byte is still read and checked; only fewer pixels are made of them
+            image.draft(image.mode, (max(1, image.width * 768 // longest), max(1, image.height * 768 // longest)))
+        image.load()
+        small = _small(image)
+        measures = measure(small)
+        orientation, odd_exif = _orientation(image)
+        return Look(
+            kind=header.kind, mode=image.mode, width=header.width, height=header.height, bits=_bits(path, header, image),
+            orientation=orientation, odd_exif=odd_exif, animated=bool(getattr(image, "is_animated", False)),
+            transparent=is_transparent(image), grey=_is_grey(small), profile=_profile(image), border=_border(small),
+            sharpness=round(measures.sharpness, 2), brightness=round(measures.brightness, 4), clipped=round(measures.clipped, 4),
+            contrast=round(measures.contrast, 4), noise=round(measures.noise, 3), dhash=measures.dhash,
+        )
+
+
+def _small(image: Image.Image) -> Image.Image:
+    """RGB, at most about 1,500 pixels long, as kohya would see the colours."""
+    factor = max(1, max(image.size) // 768)
+    if factor > 1 and image.mode in {"RGB", "L", "RGBA", "CMYK", "LA"}:
+        image = image.reduce(factor)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> tuple[int, bool]:
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # noqa: BLE001  (broken EXIF raises struct errors, SyntaxError, ...)
+        return 1, True
+    return (int(value), False) if isinstance(value, int) and 1 <= value <= 8 else (1, value is not None and value != 0)
+
+
+def _bits(path: Path, header: Header, image: Image.Image) -> int:
+    if image.mode.startswith(("I", "F")):
+        return 32 if image.mode in {"I", "F"} and header.kind != "png" else 16
+    if header.kind == "png":
+        with path.open("rb") as file:
+            return max(8, file.read(25)[24])
+    return 8
+
+
+def is_transparent(image: Image.Image) -> bool:
+    """Whether some pixel lets the background through; an alpha channel of nothing but 255 does not count."""
+    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"}:
+        low = image.getchannel("A" if "A" in image.getbands() else "a").getextrema()[0]
+        return isinstance(low, (int, float)) and low < 255
+    if "transparency" not in image.info:
+        return False
+    low = image.convert("RGBA").getchannel("A").getextrema()[0]
+    return isinstance(low, (int, float)) and low < 255
+
+
+def _is_grey(small: Image.Image) -> bool:
+    import numpy as np
+
+    pixels = np.asarray(small, dtype=np.int16)[::4, ::4]
+    return bool((np.abs(pixels - pixels.mean(axis=2, keepdims=True)).max(axis=2) > 6).mean() < 0.002)
+
+
+def _profile(image: Image.Image) -> str:
+    icc = image.info.get("icc_profile")
+    if not icc:
+        return ""
+    from PIL import ImageCms
+
+    try:
+        name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(icc))).strip()
+    except Exception:  # noqa: BLE001  (a corrupt profile raises PyCMSError, OSError or struct errors)
+        return "corrupt"
+    return "" if "srgb" in name.lower().replace(" ", "") or name in {"c2", "uRGB", "c2ci"} else name or "without a name"
+
+
+def _border(small: Image.Image) -> str:
+    """Edges with a band of one colour, a fortieth of the side or wider: letterboxes, frames, caption strips."""
+    import numpy as np
+
+    pixels = np.asarray(small, dtype=np.float32)
+    if min(pixels.shape[:2]) < 80:
+        return ""
+    found = [edge for edge, turned in zip(EDGES, (pixels, pixels[::-1], pixels.swapaxes(0, 1), pixels.swapaxes(0, 1)[::-1]), strict=True)
+             if _plain_lines(turned) >= turned.shape[0] / 40]
+    return "" if len(found) == 4 and _plain_lines(pixels) == pixels.shape[0] else ", ".join(found)
+
+
+def _plain_lines(pixels: np.ndarray[Any, np.dtype[np.float32]]) -> int:
+    """How many lines from the first on hold one colour, the same in all of them."""
+    first = pixels[0].mean(axis=0)
+    plain = (abs(pixels - first).mean(axis=(1, 2)) < 1.5) & (abs(pixels - first).max(axis=(1, 2)) < 40)
+    return int(plain.argmin()) if not plain.all() else len(plain)
+
+
+def look_at(root: Path, paths: Iterable[Path], *, progress: Callable[[int, int], None] = lambda _done, _all: None,
+            workers: int | None = None) -> dict[Path, Look]:
+    """Every image looked at, unchanged ones from memory (by path, size, time and inode)."""
+    store = cache_dir() / "looks" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]}.json"
+    known = _remembered(store)
+    found: dict[Path, Look] = {}
+    stamps: dict[Path, list[int]] = {}
+    fresh: list[Path] = []
+    for path in paths:
+        stamps[path] = _stamp(path)
+        entry = known.get(_key(path))
+        if entry and entry[0] == stamps[path]:
+            found[path] = Look(**entry[1])
+        else:
+            fresh.append(path)
+    for path, result in spread(look, fresh, workers=workers):
+        found[path] = Look(problem=str(result)) if isinstance(result, WorkerDied) else result
+        progress(len(found), len(stamps))
+    if fresh or len(known) != len(found):
+        with suppress(OSError):                         # a cache that cannot be written only costs time
+            entries = {_key(path): [stamps[path], _changed(item)] for path, item in found.items()}
+            write_atomic(store, json.dumps({"version": VERSION, "looks": entries}, separators=(",", ":")))
+    return found
+
+
+def _changed(item: Look) -> dict[str, Any]:
+    defaults = {field.name: field.default for field in fields(Look)}
+    return {name: value for name, value in asdict(item).items() if value != defaults[name]}
+
+
+def _key(path: Path) -> str:
+    return os.fsencode(os.path.abspath(path)).decode("utf-8", "backslashreplace")
+
+
+def _stamp(path: Path) -> list[int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return [-1, -1, -1]
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _remembered(store: Path) -> Mapping[str, Any]:
+    try:
+        data = json.loads(store.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data["looks"] if isinstance(data, dict) and data.get("version") == VERSION else {}
