@@ -66,7 +66,7 @@ def _from_text(option: Option, value: Any) -> Any:
     if option.type == "number":
         if value.endswith("%"):
             return float(value[:-1]) / 100
-        return float(value) if "." in value else int(value)
+        return float(value) if set(value) & set(".eE") else int(value)
     return value
 
 

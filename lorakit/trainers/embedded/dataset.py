@@ -1,0 +1,185 @@
+"""Which images are trained on, how often, in which bucket and under which caption: from a dataset TOML or an `N_trigger` tree."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lorakit.dataset.buckets import BucketRules, Chooser, Placement, UnfitError
+from lorakit.dataset.facts import IMAGE_SUFFIXES
+from lorakit.dataset.headers import HeaderError, read_header
+from lorakit.errors import Fault, raise_on_errors
+from lorakit.trainers.embedded.captions import CaptionRules
+from lorakit.trainers.embedded.dataset_config import read_blueprint
+
+
+@dataclass(frozen=True)
+class Subset:
+    image_dir: Path
+    num_repeats: int
+    class_tokens: str | None
+    caption_extension: str
+    captions: CaptionRules
+    is_reg: bool = False
+    flip_aug: bool = False
+    color_aug: bool = False
+    random_crop: bool = False
+    resize_interpolation: str | None = None
+
+
+@dataclass(frozen=True)
+class Image:
+    path: Path
+    subset: Subset
+    caption: str                 # all lines; the rules choose
+    size: tuple[int, int]        # as stored: EXIF orientation is not applied
+    placement: Placement
+    repeats: int
+
+    @property
+    def bucket(self) -> tuple[int, int]:
+        return self.placement.bucket
+
+
+@dataclass(frozen=True)
+class Dataset:
+    batch_size: int
+    rules: BucketRules
+    subsets: tuple[Subset, ...]
+    images: tuple[Image, ...]            # reg images among them
+    validation: tuple[Image, ...] = ()
+
+    @property
+    def train_count(self) -> int:
+        return sum(image.repeats for image in self.images if not image.subset.is_reg)
+
+    @property
+    def reg_count(self) -> int:
+        """As kohya prints it: the reg images that there are, with their repeats, used or not."""
+        return sum(len(image_files(subset.image_dir)) * subset.num_repeats for subset in self.subsets if subset.is_reg)
+
+    @property
+    def buckets(self) -> dict[tuple[int, int], list[int]]:
+        """Bucket -> indices of images, each as often as it repeats; sorted, so that nothing depends on the order of a directory."""
+        found: dict[tuple[int, int], list[int]] = {}
+        for index, image in enumerate(self.images):
+            found.setdefault(image.bucket, []).extend([index] * image.repeats)
+        return dict(sorted(found.items()))
+
+    @property
+    def batch_count(self) -> int:
+        return sum(math.ceil(len(draws) / self.batch_size) for draws in self.buckets.values())
+
+
+def read_datasets(args: argparse.Namespace, seed: int) -> tuple[Dataset, ...]:
+    """Every dataset with its images; raises one error with every fault."""
+    faults: list[Fault] = []
+    datasets = tuple(_read(blueprint, args, seed, faults) for blueprint in read_blueprint(args, faults))
+    if not faults and not any(dataset.images for dataset in datasets):
+        faults.append(Fault(str(args.dataset_config or args.train_data_dir), "holds no images.",
+                            "train_data_dir must be the parent of folders such as 10_trigger."))
+    raise_on_errors(faults)
+    return datasets
+
+
+def image_files(folder: Path) -> list[Path]:
+    """What kohya's globs find, in its order: the five suffixes, all lower or all upper case."""
+    suffixes = {*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)}
+    return sorted((path for path in folder.iterdir() if path.suffix in suffixes and not path.name.startswith(".")), key=str)
+
+
+def _read(blueprint: dict[str, object], args: argparse.Namespace, seed: int, faults: list[Fault]) -> Dataset:
+    width, height = blueprint["resolution"]                     # type: ignore[misc]
+    rules = BucketRules(
+        (width, height), enable=bool(blueprint["enable_bucket"]), min=blueprint["min_bucket_reso"],     # type: ignore[arg-type]
+        max=blueprint["max_bucket_reso"], step=blueprint["bucket_reso_steps"],                          # type: ignore[arg-type]
+        no_upscale=bool(blueprint["bucket_no_upscale"]),
+    )
+    try:
+        chooser = Chooser(rules)
+    except ValueError as error:
+        faults.append(Fault("buckets", str(error)))
+        return Dataset(1, rules, (), ())
+    subsets = tuple(_subset(entry) for entry in blueprint["subsets"])      # type: ignore[attr-defined]
+    split = float(blueprint["validation_split"])                 # type: ignore[arg-type]
+    validation_seed = blueprint["validation_seed"] if blueprint["validation_seed"] is not None else seed
+    train: list[Image] = []
+    reg: list[Image] = []
+    held_out: list[Image] = []
+    for subset in subsets:
+        images = _images(subset, chooser, faults)
+        if subset.is_reg:
+            reg += images
+        elif split > 0:
+            random.Random(validation_seed).shuffle(images)       # type: ignore[arg-type]
+            kept = math.ceil(len(images) * (1 - split))
+            train += images[:kept]
+            held_out += [replace(image, repeats=1) for image in images[kept:]]
+        else:
+            train += images
+    wanted = sum(image.repeats for image in train)
+    return Dataset(int(blueprint["batch_size"]), rules, subsets, (*train, *_used_reg(reg, wanted)), tuple(held_out))  # type: ignore[call-overload]
+
+
+def _subset(entry: dict[str, object]) -> Subset:
+    get = entry.get
+    captions = CaptionRules(
+        prefix=get("caption_prefix"), suffix=get("caption_suffix"), separator=get("caption_separator"),      # type: ignore[arg-type]
+        secondary_separator=get("secondary_separator"), keep_tokens=get("keep_tokens"),                      # type: ignore[arg-type]
+        keep_tokens_separator=get("keep_tokens_separator"), shuffle=bool(get("shuffle_caption")),            # type: ignore[arg-type]
+        wildcard=bool(get("enable_wildcard")), dropout_rate=get("caption_dropout_rate"),                     # type: ignore[arg-type]
+        dropout_every_n_epochs=get("caption_dropout_every_n_epochs"),                                        # type: ignore[arg-type]
+        tag_dropout_rate=get("caption_tag_dropout_rate"), warmup_min=get("token_warmup_min"),                # type: ignore[arg-type]
+        warmup_step=get("token_warmup_step"),                                                                # type: ignore[arg-type]
+    )
+    extension = str(get("caption_extension"))
+    return Subset(
+        Path(str(get("image_dir"))), int(get("num_repeats")), get("class_tokens"),                           # type: ignore[call-overload,arg-type]
+        extension if extension.startswith(".") else f".{extension}", captions, is_reg=bool(get("is_reg")),
+        flip_aug=bool(get("flip_aug")), color_aug=bool(get("color_aug")), random_crop=bool(get("random_crop")),
+        resize_interpolation=get("resize_interpolation"),                                                    # type: ignore[arg-type]
+    )
+
+
+def _images(subset: Subset, chooser: Chooser, faults: list[Fault]) -> list[Image]:
+    images = []
+    for path in image_files(subset.image_dir):
+        try:
+            size = read_header(path).as_kohya_reads
+            images.append(Image(path, subset, _caption(path, subset), size, chooser.choose(*size), subset.num_repeats))
+        except (OSError, HeaderError, UnfitError) as error:
+            faults.append(Fault(str(path), f"{error}.", "Take the file out of the folder or mend it."))
+        except UnicodeDecodeError as error:
+            faults.append(Fault(str(path.with_suffix(subset.caption_extension)), f"is not UTF-8 ({error.reason})."))
+    return images
+
+
+def _caption(path: Path, subset: Subset) -> str:
+    """The caption file's lines; class tokens where there is no file."""
+    file = path.with_suffix(subset.caption_extension)
+    if not file.is_file():
+        return subset.class_tokens or ""
+    lines = file.read_text(encoding="utf-8-sig").split("\n")
+    if not subset.captions.wildcard:
+        return lines[0].strip()
+    return "\n".join(line.strip() for line in lines if line.strip())
+
+
+def _used_reg(reg: Sequence[Image], wanted: int) -> list[Image]:
+    """As many draws of reg images as of train images: each with its repeats first, then one more each in turn."""
+    repeats = [0] * len(reg)
+    count = 0
+    first = True
+    while reg and count < wanted:
+        for index, image in enumerate(reg):
+            more = image.repeats if first else 1
+            repeats[index] += more
+            count += more
+            if count >= wanted:
+                break
+        first = False
+    return [replace(image, repeats=times) for image, times in zip(reg, repeats, strict=True) if times]

@@ -1,0 +1,194 @@
+"""Optimisers under kohya's names. Where one looks at single numbers only, it gets one flat tensor per group: one fused call a step."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from lorakit.errors import Fault, RecipeError, SetupError
+from lorakit.trainers.embedded.lora import Network
+from lorakit.trainers.embedded.schedulers import Factor, keyword_arguments, schedule
+
+# lower-case name -> module, class, package to install, may it see flat tensors
+KNOWN: dict[str, tuple[str, str, str, bool]] = {
+    "adamw": ("torch.optim", "AdamW", "torch", True),
+    "sgdnesterov": ("torch.optim", "SGD", "torch", True),
+    "lion": ("lion_pytorch", "Lion", "lion-pytorch", True),
+    "prodigy": ("prodigyopt", "Prodigy", "prodigyopt", True),
+    "adamwschedulefree": ("schedulefree", "AdamWScheduleFree", "schedulefree", True),
+    "radamschedulefree": ("schedulefree", "RAdamScheduleFree", "schedulefree", True),
+    "sgdschedulefree": ("schedulefree", "SGDScheduleFree", "schedulefree", True),
+    "adafactor": ("transformers.optimization", "Adafactor", "transformers", False),
+    **{name.lower(): ("bitsandbytes.optim", name, "bitsandbytes", False) for name in (
+        "AdamW8bit", "Lion8bit", "PagedAdamW8bit", "PagedLion8bit", "PagedAdamW", "PagedAdamW32bit", "AdEMAMix8bit", "PagedAdEMAMix8bit")},
+    "sgdnesterov8bit": ("bitsandbytes.optim", "SGD8bit", "bitsandbytes", False),
+}
+
+
+def optimizer_type(args: argparse.Namespace) -> str:
+    if args.use_8bit_adam:
+        return "AdamW8bit"
+    return "Lion" if args.use_lion_optimizer else args.optimizer_type or "AdamW"
+
+
+def rates(args: argparse.Namespace, groups: list[str]) -> dict[str, float]:
+    """The learning rate of every group; a group whose rate is 0 is not trained, though it is saved."""
+    from lorakit.trainers.embedded.targets import network_args
+
+    extra = network_args(args)
+    given = args.text_encoder_lr or []
+    found = {}
+    for group in groups:
+        base, plus = group.removesuffix(" plus"), group.endswith(" plus")
+        kind = "unet" if base == "unet" else "text_encoder"
+        rate = args.unet_lr if base == "unet" else given[min(len(given) - 1, int(base[-1]) - 1 if base[-1].isdigit() else 0)] if given else None
+        rate = args.learning_rate if rate is None else rate
+        ratio = float(extra.get(f"loraplus_{kind}_lr_ratio") or extra.get("loraplus_lr_ratio") or 1.0)
+        found[group] = rate * ratio if plus else rate
+    return found
+
+
+class Optimizer:
+    """The optimiser, its schedule and its state as plain tensors and numbers."""
+
+    def __init__(self, args: argparse.Namespace, network: Network, total_steps: int, world_size: int) -> None:
+        self.network = network
+        self.world_size = world_size
+        name = optimizer_type(args)
+        keywords = keyword_arguments(args.optimizer_args)
+        self.rates = {group: rate for group, rate in rates(args, list(network.flat)).items() if rate}
+        if not self.rates:
+            raise RecipeError("1 problem; nothing was started.", faults=[Fault("learning_rate", "every learning rate is 0: nothing would be trained.")])
+        cls, flat = _find(name)
+        self.schedule_free = name.lower().endswith("schedulefree")
+        self.relative = name.lower() == "adafactor" and (keywords.setdefault("relative_step", True) or keywords.get("warmup_init", False))
+        if self.relative:
+            keywords["relative_step"] = True
+        if name.lower().startswith("sgdnesterov"):
+            keywords = {"momentum": 0.9, "nesterov": True, **keywords}
+        if name.lower() == "adamw" and not {"fused", "foreach"} & set(keywords):
+            keywords["fused"] = True
+        groups: list[dict[str, Any]] = []
+        for group, rate in self.rates.items():
+            members = [network.flat[group]] if flat else network.parameters(group)
+            groups.append({"params": members} | ({} if self.relative else {"lr": rate}))
+        self.inner = cls(groups, lr=None if self.relative else args.learning_rate, **keywords)
+        if self.schedule_free:
+            self.inner.train()
+        keywords.pop("fused", None)
+        self.name = f"{cls.__module__}.{cls.__name__}"
+        self.arguments = ",".join(f"{key}={value}" for key, value in keywords.items())
+        self.factor: Factor = schedule(args, total_steps * world_size) if not (self.schedule_free or self.relative) else lambda _step: 1.0
+        self.other: Any = _other_scheduler(args, self.inner)
+        self.set_step(0)
+
+    def step(self, done: int) -> None:
+        """One update; `done` steps are then behind us."""
+        self.inner.step()
+        if self.other is not None:
+            self.other.step()
+        self.set_step(done)
+
+    def set_step(self, done: int) -> None:
+        if self.schedule_free or self.relative or self.other is not None:
+            return
+        factor = self.factor(done * self.world_size)
+        for group, rate in zip(self.inner.param_groups, self.rates.values(), strict=True):
+            group["lr"] = rate * factor
+
+    def learning_rates(self) -> dict[str, float]:
+        """What each group's rate is now."""
+        if self.relative:
+            get = self.inner._get_lr  # noqa: SLF001 - the rate that Adafactor computes is nowhere else to be had
+            return {name: float(get(group, self.inner.state[group["params"][0]])) if self.inner.state else 0.0
+                    for name, group in zip(self.rates, self.inner.param_groups, strict=True)}
+        return {name: float(group["lr"]) for name, group in zip(self.rates, self.inner.param_groups, strict=True)}
+
+    def adapted_rates(self) -> dict[str, float]:
+        """Prodigy's estimate times the rate."""
+        return {name: float(group["d"] * group["lr"]) for name, group in zip(self.rates, self.inner.param_groups, strict=True) if "d" in group}
+
+    @contextlib.contextmanager
+    def weights_to_use(self) -> Iterator[None]:
+        """Schedule-free optimisers train at one point and mean another; whatever happens inside, training goes on with the same bytes."""
+        if not self.schedule_free:
+            yield
+            return
+        kept = {group: flat.detach().clone() for group, flat in self.network.flat.items()}
+        self.inner.eval()
+        try:
+            yield
+        finally:
+            self.inner.train()
+            with torch.no_grad():
+                for group, flat in self.network.flat.items():
+                    flat.copy_(kept[group])
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors, and everything else, which is plain numbers."""
+        data = self.inner.state_dict()
+        tensors: dict[str, torch.Tensor] = {}
+        plain: dict[str, Any] = {"groups": [{k: _plain(v) for k, v in group.items() if k != "params"} for group in data["param_groups"]], "state": {}}
+        for index, entry in data["state"].items():
+            for key, value in entry.items():
+                if isinstance(value, torch.Tensor):
+                    tensors[f"{index}.{key}"] = value.detach().cpu().contiguous()
+                else:
+                    plain["state"].setdefault(str(index), {})[key] = value
+        if self.other is not None:
+            plain["scheduler"] = {k: v for k, v in self.other.state_dict().items() if isinstance(v, (int, float, str, list, dict, type(None)))}
+        return tensors, plain
+
+    def load(self, tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> None:
+        data = self.inner.state_dict()
+        state: dict[int, dict[str, Any]] = {int(index): dict(entry) for index, entry in plain["state"].items()}
+        for name, tensor in tensors.items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = tensor
+        groups = []
+        for old, saved in zip(data["param_groups"], plain["groups"], strict=True):
+            groups.append({**old, **{k: _as(old.get(k), v) for k, v in saved.items()}})
+        self.inner.load_state_dict({"state": state, "param_groups": groups})
+        if self.other is not None:
+            self.other.load_state_dict({**self.other.state_dict(), **plain["scheduler"]})
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, torch.Tensor) else value
+
+
+def _as(old: Any, saved: Any) -> Any:
+    """JSON makes lists of tuples."""
+    return tuple(saved) if isinstance(old, tuple) else saved
+
+
+def _find(name: str) -> tuple[Any, bool]:
+    if name.lower() in KNOWN:
+        module, cls, package, flat = KNOWN[name.lower()]
+    else:                                                    # any class by its path, or of torch.optim, as with kohya
+        module, _, cls = name.rpartition(".")
+        module, package, flat = module or "torch.optim", module or "torch", False
+    try:
+        return getattr(importlib.import_module(module), cls), flat
+    except ImportError as error:
+        raise SetupError(f"optimizer_type {name!r} needs the package {package}: {error}", hint=f"pip install {package}") from error
+    except AttributeError as error:
+        raise RecipeError("1 problem; nothing was started.", faults=[Fault(f"optimizer_type {name!r}", f"{module} has no such optimiser.")]) from error
+
+
+def _other_scheduler(args: argparse.Namespace, inner: Any) -> Any:
+    """`lr_scheduler_type`: any scheduler class by its path, or of torch.optim.lr_scheduler."""
+    if not args.lr_scheduler_type:
+        return None
+    module, _, cls = args.lr_scheduler_type.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module or "torch.optim.lr_scheduler"), cls)
+    except (ImportError, AttributeError) as error:
+        raise RecipeError("1 problem; nothing was started.", faults=[Fault(f"lr_scheduler_type {args.lr_scheduler_type!r}", str(error))]) from error
+    return found(inner, **keyword_arguments(args.lr_scheduler_args))

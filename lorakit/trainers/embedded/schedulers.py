@@ -1,0 +1,106 @@
+"""Learning-rate schedules: the factor of the learning rate at a step, under kohya's names. Pure functions, so nothing has to be saved."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import math
+from collections.abc import Callable
+from typing import Any
+
+from lorakit.errors import Fault, RecipeError, did_you_mean
+
+Factor = Callable[[int], float]
+NAMES = (
+    "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt",
+    "cosine_with_min_lr", "warmup_stable_decay", "piecewise_constant", "adafactor",
+)
+
+
+def keyword_arguments(pairs: list[str] | None) -> dict[str, Any]:
+    """`optimizer_args` and `lr_scheduler_args`: name=value with a Python literal."""
+    return {name: ast.literal_eval(value) for name, _, value in (pair.partition("=") for pair in pairs or [])}
+
+
+def schedule(args: argparse.Namespace, total: int) -> Factor:
+    """`total` counts the steps of all processes, as kohya's schedule does."""
+    name = args.lr_scheduler
+    warmup, decay = _steps(args.lr_warmup_steps, total), _steps(args.lr_decay_steps, total)
+    if name not in NAMES:
+        raise RecipeError("1 problem; nothing was started.", faults=[Fault(f"lr_scheduler = {name!r}", "is not known.", did_you_mean(name, NAMES))])
+    if name in ("constant", "adafactor"):
+        if warmup:
+            raise RecipeError("1 problem; nothing was started.", faults=[
+                Fault("lr_warmup_steps", f"the schedule {name!r} has no warm-up.", 'Use "constant_with_warmup" or drop lr_warmup_steps.')])
+        return lambda _step: 1.0
+    if name == "piecewise_constant":
+        return _pieces(str(keyword_arguments(args.lr_scheduler_args)["step_rules"]))
+    if name == "warmup_stable_decay":
+        return _stable(args, total, warmup, decay)
+    rest = _after_warmup(args, name, total, warmup)
+    return lambda step: step / max(1, warmup) if step < warmup else rest(step)
+
+
+def _steps(value: float | None, total: int) -> int:
+    return int(value * total) if isinstance(value, float) else int(value or 0)
+
+
+def _after_warmup(args: argparse.Namespace, name: str, total: int, warmup: int) -> Factor:
+    def progress(step: int) -> float:
+        return (step - warmup) / max(1, total - warmup)
+
+    cycles = args.lr_scheduler_num_cycles
+    if name == "constant_with_warmup":
+        return lambda _step: 1.0
+    if name == "linear":
+        return lambda step: max(0.0, (total - step) / max(1, total - warmup))
+    if name == "cosine":
+        return lambda step: max(0.0, 0.5 * (1 + math.cos(math.pi * progress(step))))
+    if name == "cosine_with_restarts":
+        return lambda step: 0.0 if progress(step) >= 1 else max(0.0, 0.5 * (1 + math.cos(math.pi * (cycles * progress(step) % 1.0))))
+    if name == "polynomial":
+        return _polynomial(args, total, warmup)
+    if name == "inverse_sqrt":
+        scale = args.lr_scheduler_timescale or warmup or 10_000
+        return lambda step: 1.0 / math.sqrt((step + scale - warmup) / scale)
+    low = args.lr_scheduler_min_lr_ratio
+    if low is None:
+        raise RecipeError("1 problem; nothing was started.", faults=[Fault("lr_scheduler_min_lr_ratio", "must be set for cosine_with_min_lr.")])
+    return lambda step: max(0.0, 0.5 * (1 + math.cos(math.pi * cycles * progress(step))) * (1 - low) + low)
+
+
+def _polynomial(args: argparse.Namespace, total: int, warmup: int) -> Factor:
+    first, last = args.learning_rate, 1e-7
+
+    def factor(step: int) -> float:
+        if step > total:
+            return last / first
+        left = 1 - (step - warmup) / max(1, total - warmup)
+        return ((first - last) * left**args.lr_scheduler_power + last) / first
+
+    return factor
+
+
+def _stable(args: argparse.Namespace, total: int, warmup: int, decay: int) -> Factor:
+    low = args.lr_scheduler_min_lr_ratio or 0.0
+    stable = total - warmup - decay
+    cycles = args.lr_scheduler_num_cycles
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return step / max(1, warmup) * (1 - low) + low
+        if step < warmup + stable:
+            return 1.0
+        if step < total:
+            progress = (step - warmup - stable) / max(1, decay)
+            return max(0.0, 0.5 * (1 + math.cos(math.pi * cycles * progress)) * (1 - low) + low)
+        return low
+
+    return factor
+
+
+def _pieces(rules: str) -> Factor:
+    """`1:10,0.1:20,0.01`: a factor up to each step, and the last one from then on."""
+    *steps, last = rules.split(",")
+    bounds = [(int(until), float(value)) for value, _, until in (rule.partition(":") for rule in steps)]
+    return lambda step: next((value for until, value in sorted(bounds) if step < until), float(last))
