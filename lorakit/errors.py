@@ -59,6 +59,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"Did you mean {near[0]}?" if near else ""
 
 
+def refused(where: str, what: str, hint: str = "") -> RecipeError:
+    """One fault, ready to be raised."""
+    return RecipeError("1 problem; nothing was started.", faults=[Fault(where, what, hint)])
+
+
 def raise_on_errors(faults: Sequence[Fault], *, kind: type[LorakitError] = RecipeError) -> None:
     """Raise one error that carries every fault, or return when there are only warnings and notes."""
     count = sum(fault.severity == "error" for fault in faults)

@@ -1,4 +1,4 @@
-"""Latents and text outputs, computed once and found again by content: an edited image, caption, VAE or size is never answered with old numbers."""
+"""Latents and text outputs, computed once and found again by content: an edited image is never answered with old numbers."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Latents:
     def _encode(self, group: Sequence[tuple[Image, bool, str, bytes]]) -> None:
         batch = torch.stack([pixels(image, data, flip=flip) for image, flip, _, data in group])
         seeds = [seed_of("latent", key) for *_, key, _ in group]
-        for (image, _, key, _), latent in zip(group, self._sampled(batch, seeds, [image for image, *_ in group]), strict=True):
+        for (_, _, key, _), latent in zip(group, self._sampled(batch, seeds, [image for image, *_ in group]), strict=True):
             self._shelf.put(key, {"latent": latent.cpu()})
 
     @torch.no_grad()
@@ -148,7 +148,9 @@ class Latents:
         return torch.stack(sampled)
 
     def pixels_of(self, batch: Sequence[Draw], seed: int) -> list[torch.Tensor]:
-        return [pixels(draw.image, draw.image.path.read_bytes(), flip=draw.flipped(seed), chance=draw.chance(seed, "pixels")) for draw in batch]
+        return [
+            pixels(draw.image, draw.image.path.read_bytes(), flip=draw.flipped(seed), chance=draw.chance(seed, "pixels")) for draw in batch
+        ]
 
 
 class Told:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lorakit.dataset.buckets import BucketRules, Chooser, Placement, UnfitError
 from lorakit.dataset.facts import IMAGE_SUFFIXES
@@ -78,7 +79,7 @@ class Dataset:
 def read_datasets(args: argparse.Namespace, seed: int) -> tuple[Dataset, ...]:
     """Every dataset with its images; raises one error with every fault."""
     faults: list[Fault] = []
-    datasets = tuple(_read(blueprint, args, seed, faults) for blueprint in read_blueprint(args, faults))
+    datasets = tuple(_read(blueprint, seed, faults) for blueprint in read_blueprint(args, faults))
     if not faults and not any(dataset.images for dataset in datasets):
         faults.append(Fault(str(args.dataset_config or args.train_data_dir), "holds no images.",
                             "train_data_dir must be the parent of folders such as 10_trigger."))
@@ -92,11 +93,11 @@ def image_files(folder: Path) -> list[Path]:
     return sorted((path for path in folder.iterdir() if path.suffix in suffixes and not path.name.startswith(".")), key=str)
 
 
-def _read(blueprint: dict[str, object], args: argparse.Namespace, seed: int, faults: list[Fault]) -> Dataset:
-    width, height = blueprint["resolution"]                     # type: ignore[misc]
+def _read(blueprint: dict[str, Any], seed: int, faults: list[Fault]) -> Dataset:
+    width, height = blueprint["resolution"]
     rules = BucketRules(
-        (width, height), enable=bool(blueprint["enable_bucket"]), min=blueprint["min_bucket_reso"],     # type: ignore[arg-type]
-        max=blueprint["max_bucket_reso"], step=blueprint["bucket_reso_steps"],                          # type: ignore[arg-type]
+        (width, height), enable=bool(blueprint["enable_bucket"]), min=blueprint["min_bucket_reso"],
+        max=blueprint["max_bucket_reso"], step=blueprint["bucket_reso_steps"],
         no_upscale=bool(blueprint["bucket_no_upscale"]),
     )
     try:
@@ -104,8 +105,8 @@ def _read(blueprint: dict[str, object], args: argparse.Namespace, seed: int, fau
     except ValueError as error:
         faults.append(Fault("buckets", str(error)))
         return Dataset(1, rules, (), ())
-    subsets = tuple(_subset(entry) for entry in blueprint["subsets"])      # type: ignore[attr-defined]
-    split = float(blueprint["validation_split"])                 # type: ignore[arg-type]
+    subsets = tuple(_subset(entry) for entry in blueprint["subsets"])
+    split = float(blueprint["validation_split"])
     validation_seed = blueprint["validation_seed"] if blueprint["validation_seed"] is not None else seed
     train: list[Image] = []
     reg: list[Image] = []
@@ -115,33 +116,37 @@ def _read(blueprint: dict[str, object], args: argparse.Namespace, seed: int, fau
         if subset.is_reg:
             reg += images
         elif split > 0:
-            random.Random(validation_seed).shuffle(images)       # type: ignore[arg-type]
+            random.Random(validation_seed).shuffle(images)
             kept = math.ceil(len(images) * (1 - split))
             train += images[:kept]
-            held_out += [replace(image, repeats=1) for image in images[kept:]]
+            held_out += [replace(image, repeats=1, subset=_steady(subset)) for image in images[kept:]]
         else:
             train += images
     wanted = sum(image.repeats for image in train)
-    return Dataset(int(blueprint["batch_size"]), rules, subsets, (*train, *_used_reg(reg, wanted)), tuple(held_out))  # type: ignore[call-overload]
+    return Dataset(int(blueprint["batch_size"]), rules, subsets, (*train, *_used_reg(reg, wanted)), tuple(held_out))
 
 
-def _subset(entry: dict[str, object]) -> Subset:
-    get = entry.get
+def _steady(subset: Subset) -> Subset:
+    """For validation: nothing by chance."""
+    captions = replace(subset.captions, shuffle=False, dropout_rate=0.0, dropout_every_n_epochs=0, tag_dropout_rate=0.0, warmup_step=0)
+    return replace(subset, captions=captions, flip_aug=False, color_aug=False, random_crop=False)
+
+
+def _subset(entry: dict[str, Any]) -> Subset:
     captions = CaptionRules(
-        prefix=get("caption_prefix"), suffix=get("caption_suffix"), separator=get("caption_separator"),      # type: ignore[arg-type]
-        secondary_separator=get("secondary_separator"), keep_tokens=get("keep_tokens"),                      # type: ignore[arg-type]
-        keep_tokens_separator=get("keep_tokens_separator"), shuffle=bool(get("shuffle_caption")),            # type: ignore[arg-type]
-        wildcard=bool(get("enable_wildcard")), dropout_rate=get("caption_dropout_rate"),                     # type: ignore[arg-type]
-        dropout_every_n_epochs=get("caption_dropout_every_n_epochs"),                                        # type: ignore[arg-type]
-        tag_dropout_rate=get("caption_tag_dropout_rate"), warmup_min=get("token_warmup_min"),                # type: ignore[arg-type]
-        warmup_step=get("token_warmup_step"),                                                                # type: ignore[arg-type]
+        prefix=entry["caption_prefix"], suffix=entry["caption_suffix"], separator=entry["caption_separator"],
+        secondary_separator=entry["secondary_separator"], keep_tokens=entry["keep_tokens"],
+        keep_tokens_separator=entry["keep_tokens_separator"], shuffle=bool(entry["shuffle_caption"]),
+        wildcard=bool(entry["enable_wildcard"]), dropout_rate=entry["caption_dropout_rate"],
+        dropout_every_n_epochs=entry["caption_dropout_every_n_epochs"], tag_dropout_rate=entry["caption_tag_dropout_rate"],
+        warmup_min=entry["token_warmup_min"], warmup_step=entry["token_warmup_step"],
     )
-    extension = str(get("caption_extension"))
+    extension = str(entry["caption_extension"])
     return Subset(
-        Path(str(get("image_dir"))), int(get("num_repeats")), get("class_tokens"),                           # type: ignore[call-overload,arg-type]
-        extension if extension.startswith(".") else f".{extension}", captions, is_reg=bool(get("is_reg")),
-        flip_aug=bool(get("flip_aug")), color_aug=bool(get("color_aug")), random_crop=bool(get("random_crop")),
-        resize_interpolation=get("resize_interpolation"),                                                    # type: ignore[arg-type]
+        Path(str(entry["image_dir"])), int(entry["num_repeats"]), entry["class_tokens"],
+        extension if extension.startswith(".") else f".{extension}", captions, is_reg=bool(entry["is_reg"]),
+        flip_aug=bool(entry["flip_aug"]), color_aug=bool(entry["color_aug"]), random_crop=bool(entry["random_crop"]),
+        resize_interpolation=entry["resize_interpolation"],
     )
 
 

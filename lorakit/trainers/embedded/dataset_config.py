@@ -1,4 +1,4 @@
-"""The dataset TOML, read strictly: kohya's keys at kohya's levels, each falling back from subset to dataset to [general] to the arguments."""
+"""The dataset TOML, read strictly: kohya's keys at its levels, each falling back from subset to dataset to [general] to the arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ else:
 
 FROM_ARGUMENTS = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}     # where the two names differ
 DEFAULTS = {"is_reg": False, "class_tokens": None}
-WORDS = {"bool": "true or false", "int": "a whole number", "str": "a text", "number": "a number", "size": "a whole number or [width, height]"}
+WORDS = {"bool": "true or false", "int": "a whole number", "str": "a text", "number": "a number",
+         "size": "a whole number or [width, height]"}
 
 
 def read_blueprint(args: argparse.Namespace, faults: list[Fault]) -> list[dict[str, Any]]:
@@ -31,7 +32,7 @@ def read_blueprint(args: argparse.Namespace, faults: list[Fault]) -> list[dict[s
         where = f"{args.dataset_config or args.train_data_dir} datasets[{number}]"
         settings = {key: _first(key, (table, general), args) for key in DATASET_LEVEL}
         settings["resolution"] = _size(settings["resolution"], where, faults)
-        subsets = []
+        subsets: list[dict[str, Any]] = []
         for subset in table.get("subsets", []):
             entry = {key: _first(key, (subset, table, general), args) for key in (*DATASET_EVERYWHERE, *SUBSET_LEVEL)}
             folder = Path(str(entry["image_dir"]))
@@ -98,7 +99,8 @@ def _check(path: Path, where: str, table: Mapping[str, Any], known: Mapping[str,
     for key, value in table.items():
         spot = f"{path} {where} {key}".replace("  ", " ")
         if key in DATASET_REFUSED:
-            faults.append(Fault(spot, "the embedded trainer does not implement it.", 'Leave it out or use trainer = "kohya".', "not-implemented"))
+            faults.append(Fault(spot, "the embedded trainer does not implement it.", 'Leave it out or use trainer = "kohya".',
+                                rule="not-implemented"))
         elif key not in known:
             faults.append(Fault(spot, "does not belong here.", did_you_mean(key, known)))
         elif not _fits(known[key], value):

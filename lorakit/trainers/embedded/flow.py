@@ -57,7 +57,8 @@ def _from_table(place: torch.Tensor, shift: float) -> tuple[torch.Tensor, torch.
     return share, share * STEPS
 
 
-def prediction(output: torch.Tensor, noisy: torch.Tensor, share: torch.Tensor, args: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor | None]:
+def prediction(output: torch.Tensor, noisy: torch.Tensor, share: torch.Tensor,
+               args: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor | None]:
     """What `model_prediction_type` makes of the model's output, and the weight of the loss where it has one."""
     share = share.view(-1, *[1] * (output.dim() - 1))
     if args.model_prediction_type == "raw":
@@ -73,3 +74,9 @@ def _weight(share: torch.Tensor, scheme: str) -> torch.Tensor:
     if scheme == "cosmap":
         return 2 / (math.pi * (1 - 2 * share + 2 * share**2))
     return torch.ones_like(share)
+
+
+def flux_schedule(count: int, height: int, width: int) -> list[float]:
+    """The shares of noise that a picture is drawn along: from 1 to 0, shifted by its size. Height and width are the latents'."""
+    even = torch.linspace(1.0, 1.0 / count, count)
+    return [*map(float, _shifted(even, math.exp(_mu((height // 2) * (width // 2))))), 0.0]

@@ -32,7 +32,7 @@ def pixels(image: Image, data: bytes, *, flip: bool, chance: random.Random | Non
     wide, high = image.bucket
     left, top = _corner(width - wide, image, chance), _corner(height - high, image, chance)
     picture = picture.crop((left, top, left + wide, top + high))
-    array = np.asarray(picture, dtype=np.uint8)
+    array = np.array(picture, dtype=np.uint8)
     if chance is not None and image.subset.color_aug:
         array = _jittered(array, chance)
     if flip:

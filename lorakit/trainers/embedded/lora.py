@@ -1,6 +1,7 @@
 """Low-rank adapters on frozen Linear and Conv2d modules, named and shaped as networks.lora and networks.lora_flux name and shape theirs.
 
-The adapters' weights are views into one flat tensor per group, so that clipping, averaging over processes and the optimiser are single calls.
+The adapters' weights are views into one flat tensor per group, so that clipping, averaging over processes and the optimiser are single
+calls.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ class LowRankLinear(torch.autograd.Function):
     """x W' + b + scale x D' U' in one pass: the low-rank products are added in place, forward and backward."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, down: torch.Tensor, up: torch.Tensor,
-                scale: float) -> torch.Tensor:
+    def forward(  # noqa: PLR0917 - autograd passes by position
+            ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, down: torch.Tensor, up: torch.Tensor,
+            scale: float) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])
         low = flat @ down.t()
         out = F.linear(flat, weight, bias)
@@ -55,7 +57,7 @@ class LowRankLinear(torch.autograd.Function):
         return out.view(*x.shape[:-1], weight.shape[0])
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         flat, low, weight, down, up = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1])
         grad_low = (grad @ up).mul_(ctx.scale)
@@ -83,10 +85,10 @@ class Adapter:
         self.down: torch.Tensor
         self.up: torch.Tensor
         self._plain = shape.module.forward
-        shape.module.forward = self.forward_conv if self.conv else self.forward_linear  # type: ignore[method-assign]
+        shape.module.forward = self.forward_conv if self.conv else self.forward_linear
 
     def release(self) -> None:
-        self.module.forward = self._plain  # type: ignore[method-assign]
+        self.module.forward = self._plain
 
     def forward_linear(self, x: torch.Tensor) -> torch.Tensor:
         weight, bias = self.module.weight, self.module.bias
@@ -113,7 +115,7 @@ class Adapter:
         kind, scale = out.dtype, self.scale * self.multiplier
         x = x.to(kind)
         if self.conv:
-            low = F.conv2d(x, self.down.to(kind), None, self.module.stride, self.module.padding)  # type: ignore[arg-type]
+            low = F.conv2d(x, self.down.to(kind), None, self.module.stride, self.module.padding)
         else:
             low = F.linear(x, self.down.to(kind))
         if dropping and self.dropout.neuron:

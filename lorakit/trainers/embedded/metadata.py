@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
+import datetime as dt
 import hashlib
 import json
 import os
@@ -27,16 +27,17 @@ IMPLEMENTATIONS = {
     "sd15": "diffusers", "sdxl": "https://github.com/Stability-AI/generative-models", "flux": "https://github.com/black-forest-labs/flux",
 }
 FROM_ARGUMENTS = (      # written as they are, under the same name
-    "output_name", "learning_rate", "unet_lr", "gradient_checkpointing", "gradient_accumulation_steps", "max_train_steps", "lr_warmup_steps",
-    "lr_scheduler", "network_module", "network_dim", "network_alpha", "network_dropout", "mixed_precision", "clip_skip", "max_token_length",
+    "output_name", "learning_rate", "unet_lr", "gradient_checkpointing", "gradient_accumulation_steps", "max_train_steps",
+    "lr_warmup_steps", "lr_scheduler", "network_module", "network_dim", "network_alpha", "network_dropout", "mixed_precision", "clip_skip",
+    "max_token_length",
     "lowram", "noise_offset", "multires_noise_iterations", "multires_noise_discount", "adaptive_noise_scale", "zero_terminal_snr",
     "training_comment", "max_grad_norm", "caption_dropout_rate", "caption_dropout_every_n_epochs", "caption_tag_dropout_rate",
     "prior_loss_weight", "min_snr_gamma", "scale_weight_norms", "ip_noise_gamma", "noise_offset_random_strength",
     "ip_noise_gamma_random_strength", "loss_type", "huber_schedule", "huber_scale", "huber_c", "validation_seed", "validation_split",
     "max_validation_steps", "validate_every_n_epochs", "validate_every_n_steps", "resize_interpolation",
 )
-FLUX = ("model_type", "apply_t5_attn_mask", "weighting_scheme", "logit_mean", "logit_std", "mode_scale", "guidance_scale", "timestep_sampling",
-        "sigmoid_scale", "model_prediction_type", "discrete_flow_shift")
+FLUX = ("model_type", "apply_t5_attn_mask", "weighting_scheme", "logit_mean", "logit_std", "mode_scale", "guidance_scale",
+        "timestep_sampling", "sigmoid_scale", "model_prediction_type", "discrete_flow_shift")
 MINIMUM = ("ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args")
 
 
@@ -105,7 +106,8 @@ def _model_spec(args: argparse.Namespace, base: Base, datasets: Sequence[Dataset
     spec: dict[str, str | None] = {
         "sai_model_spec": "1.0.1", "architecture": f"{ARCHITECTURES[base.family]}/lora", "implementation": IMPLEMENTATIONS[base.family],
         "implementation_version": f"lorakit/{__version__}", "title": args.metadata_title or args.output_name,
-        "resolution": f"{width}x{height}", "date": datetime.datetime.now().isoformat(timespec="seconds"),  # noqa: DTZ005 - kohya writes local time
+        "resolution": f"{width}x{height}",
+        "date": dt.datetime.now().isoformat(timespec="seconds"),  # noqa: DTZ005 - kohya writes local time
         "prediction_type": None if base.family == "flux" else "v" if args.v_parameterization else "epsilon",
         "encoder_layer": str(args.clip_skip) if args.clip_skip else None,
     }
@@ -139,7 +141,9 @@ def bucket_info(dataset: Dataset) -> dict[str, Any]:
 
 
 def _of_datasets(datasets: Sequence[Dataset]) -> dict[str, str]:
-    described, folders, tags = [], {}, {}
+    described: list[dict[str, Any]] = []
+    folders: dict[str, Any] = {}
+    tags: dict[str, Any] = {}
     for dataset in datasets:
         subsets = []
         for subset in dataset.subsets:
@@ -163,7 +167,8 @@ def _of_datasets(datasets: Sequence[Dataset]) -> dict[str, str]:
             "is_dreambooth": True, "batch_size_per_device": dataset.batch_size, "num_train_images": dataset.train_count,
             "num_reg_images": dataset.reg_count, "resolution": list(dataset.rules.resolution), "enable_bucket": dataset.rules.enable,
             "min_bucket_reso": dataset.rules.low, "max_bucket_reso": dataset.rules.high, "tag_frequency": frequencies,
-            "bucket_info": bucket_info(dataset), "resize_interpolation": dataset.subsets[0].resize_interpolation if dataset.subsets else None,
+            "bucket_info": bucket_info(dataset),
+            "resize_interpolation": dataset.subsets[0].resize_interpolation if dataset.subsets else None,
             "subsets": subsets,
         })
         for name, counts in frequencies.items():
@@ -180,7 +185,8 @@ def _of_folders(args: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
         "ss_batch_size_per_device": args.train_batch_size,
         "ss_total_batch_size": args.train_batch_size * world * args.gradient_accumulation_steps, "ss_resolution": args.resolution,
         "ss_color_aug": args.color_aug, "ss_flip_aug": args.flip_aug, "ss_random_crop": args.random_crop,
-        "ss_shuffle_caption": args.shuffle_caption, "ss_enable_bucket": dataset.rules.enable, "ss_bucket_no_upscale": dataset.rules.no_upscale,
+        "ss_shuffle_caption": args.shuffle_caption, "ss_enable_bucket": dataset.rules.enable,
+        "ss_bucket_no_upscale": dataset.rules.no_upscale,
         "ss_min_bucket_reso": dataset.rules.low, "ss_max_bucket_reso": dataset.rules.high, "ss_keep_tokens": args.keep_tokens,
         "ss_dataset_dirs": json.dumps(folders[False]), "ss_reg_dataset_dirs": json.dumps(folders[True]),
         "ss_tag_frequency": json.dumps(tag_frequency(dataset)), "ss_bucket_info": json.dumps(bucket_info(dataset)),

@@ -41,8 +41,8 @@ class Texts:
 
 
 class Objective:
-    def __init__(self, args: argparse.Namespace, world: World, base: Base, denoiser: nn.Module, latents: Latents, texts: Texts, *,
-                 seed: int, total_steps: int) -> None:
+    def __init__(self, args: argparse.Namespace, world: World, base: Base, *, denoiser: nn.Module, latents: Latents,
+                 texts: Texts, seed: int, total_steps: int) -> None:
         self.args, self.world, self.base, self.denoiser = args, world, base, denoiser
         self.latents, self.texts, self.seed, self.total_steps = latents, texts, seed, total_steps
         self.is_flow = base.prediction == "flow"
@@ -59,11 +59,15 @@ class Objective:
         told = self.texts.of(captions, learning=learning)
         weights = torch.tensor([self.args.prior_loss_weight if draw.image.subset.is_reg else 1.0 for draw in batch]).to(latents)
         with torch.set_grad_enabled(learning):
-            losses = (self._flow if self.is_flow else self._noise)(latents, told, batch, step_seed, timestep, weights)
-        return losses.mean()
+            if self.is_flow:
+                losses = self._flow(latents, told, timestep)
+            else:
+                losses = self._noise(latents, told, batch, step_seed=step_seed, timestep=timestep)
+            return self._weighted(losses, weights).mean()
 
-    def _noise(self, latents: torch.Tensor, told: Conditioning, batch: Batch, step_seed: int, timestep: int | None,
-               weights: torch.Tensor) -> torch.Tensor:
+    def _noise(self, latents: torch.Tensor, told: Conditioning, batch: Batch, *, step_seed: int,
+               timestep: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Per-sample losses and their timesteps."""
         args, schedule = self.args, self.schedule
         assert schedule is not None
         white = noise.sample_noise(latents, args, step_seed)
@@ -75,22 +79,24 @@ class Objective:
             ids = torch.tensor([size_ids(draw.image, flip=draw.flipped(self.seed)) for draw in batch]).to(latents.device)
         predicted = self._predict(noisy, t, told, time_ids=ids)
         target = schedule.velocity(latents, white, t) if args.v_parameterization else white
-        losses = self._mean_distance(predicted, target, t, schedule.signal)
-        return noise.weighted(losses * weights, t, schedule, args)
+        return self._mean_distance(predicted, target, t), t
 
-    def _flow(self, latents: torch.Tensor, told: Conditioning, batch: Batch, step_seed: int, timestep: int | None,
-              weights: torch.Tensor) -> torch.Tensor:
-        del step_seed
+    def _flow(self, latents: torch.Tensor, told: Conditioning, timestep: int | None) -> tuple[torch.Tensor, torch.Tensor]:
         args = self.args
         white = noise.gaussian(latents)
-        count, (height, width) = len(batch), latents.shape[-2:]
+        count, (height, width) = len(latents), latents.shape[-2:]
         share, t = flow.sigmas(count, height, width, args) if timestep is None else flow.fixed_sigmas(count, timestep)
         share, t = share.to(latents), t.to(latents)
         place = share.view(-1, 1, 1, 1)
         noisy = (1.0 - place) * latents + place * noise.perturbed(white, args)
         predicted = self._predict(noisy, t, told, guidance=float(args.guidance_scale))
         predicted, factor = flow.prediction(predicted.float(), noisy, share, args)
-        return self._mean_distance(predicted, white - latents, t, None, factor) * weights
+        return self._mean_distance(predicted, white - latents, t, factor), t
+
+    def _weighted(self, losses: tuple[torch.Tensor, torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
+        """Times the prior's weight and, for noise prediction, what min-SNR and its kin say."""
+        found, t = losses
+        return found * weights if self.schedule is None else noise.weighted(found * weights, t, self.schedule, self.args)
 
     def _predict(self, noisy: torch.Tensor, t: torch.Tensor, told: Conditioning, **more: Any) -> torch.Tensor:
         kind = self.world.weight_dtype
@@ -98,8 +104,9 @@ class Objective:
         with self.world.autocast():
             return self.base.predict(self.denoiser, noisy.to(kind), t, told, **more)
 
-    def _mean_distance(self, predicted: torch.Tensor, target: torch.Tensor, t: torch.Tensor, signal: torch.Tensor | None,
+    def _mean_distance(self, predicted: torch.Tensor, target: torch.Tensor, t: torch.Tensor,
                        factor: torch.Tensor | None = None) -> torch.Tensor:
+        signal = self.schedule.signal if self.schedule is not None else None
         threshold = noise.huber_threshold(t, self.args, signal) if self.args.loss_type in ("huber", "smooth_l1") else None
         distance = noise.distance(predicted, target, self.args, threshold)
         if factor is not None:

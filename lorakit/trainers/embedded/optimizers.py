@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from lorakit.errors import Fault, RecipeError, SetupError
+from lorakit.errors import SetupError, refused
 from lorakit.trainers.embedded.lora import Network
 from lorakit.trainers.embedded.schedulers import Factor, keyword_arguments, schedule
 
@@ -47,7 +47,7 @@ def rates(args: argparse.Namespace, groups: list[str]) -> dict[str, float]:
     for group in groups:
         base, plus = group.removesuffix(" plus"), group.endswith(" plus")
         kind = "unet" if base == "unet" else "text_encoder"
-        rate = args.unet_lr if base == "unet" else given[min(len(given) - 1, int(base[-1]) - 1 if base[-1].isdigit() else 0)] if given else None
+        rate = args.unet_lr if base == "unet" else given[0] if given else None         # kohya uses the first of several, too
         rate = args.learning_rate if rate is None else rate
         ratio = float(extra.get(f"loraplus_{kind}_lr_ratio") or extra.get("loraplus_lr_ratio") or 1.0)
         found[group] = rate * ratio if plus else rate
@@ -64,10 +64,10 @@ class Optimizer:
         keywords = keyword_arguments(args.optimizer_args)
         self.rates = {group: rate for group, rate in rates(args, list(network.flat)).items() if rate}
         if not self.rates:
-            raise RecipeError("1 problem; nothing was started.", faults=[Fault("learning_rate", "every learning rate is 0: nothing would be trained.")])
+            raise refused("learning_rate", "every learning rate is 0: nothing would be trained.")
         cls, flat = _find(name)
         self.schedule_free = name.lower().endswith("schedulefree")
-        self.relative = name.lower() == "adafactor" and (keywords.setdefault("relative_step", True) or keywords.get("warmup_init", False))
+        self.relative = name.lower() == "adafactor" and bool(keywords.setdefault("relative_step", True) or keywords.get("warmup_init"))
         if self.relative:
             keywords["relative_step"] = True
         if name.lower().startswith("sgdnesterov"):
@@ -112,7 +112,8 @@ class Optimizer:
 
     def adapted_rates(self) -> dict[str, float]:
         """Prodigy's estimate times the rate."""
-        return {name: float(group["d"] * group["lr"]) for name, group in zip(self.rates, self.inner.param_groups, strict=True) if "d" in group}
+        named = zip(self.rates, self.inner.param_groups, strict=True)
+        return {name: float(group["d"] * group["lr"]) for name, group in named if "d" in group}
 
     @contextlib.contextmanager
     def weights_to_use(self) -> Iterator[None]:
@@ -134,7 +135,8 @@ class Optimizer:
         """Tensors, and everything else, which is plain numbers."""
         data = self.inner.state_dict()
         tensors: dict[str, torch.Tensor] = {}
-        plain: dict[str, Any] = {"groups": [{k: _plain(v) for k, v in group.items() if k != "params"} for group in data["param_groups"]], "state": {}}
+        groups = [{key: _plain(value) for key, value in group.items() if key != "params"} for group in data["param_groups"]]
+        plain: dict[str, Any] = {"groups": groups, "state": {}}
         for index, entry in data["state"].items():
             for key, value in entry.items():
                 if isinstance(value, torch.Tensor):
@@ -142,7 +144,8 @@ class Optimizer:
                 else:
                     plain["state"].setdefault(str(index), {})[key] = value
         if self.other is not None:
-            plain["scheduler"] = {k: v for k, v in self.other.state_dict().items() if isinstance(v, (int, float, str, list, dict, type(None)))}
+            simple = (int, float, str, list, dict, type(None))
+            plain["scheduler"] = {key: value for key, value in self.other.state_dict().items() if isinstance(value, simple)}
         return tensors, plain
 
     def load(self, tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> None:
@@ -179,7 +182,7 @@ def _find(name: str) -> tuple[Any, bool]:
     except ImportError as error:
         raise SetupError(f"optimizer_type {name!r} needs the package {package}: {error}", hint=f"pip install {package}") from error
     except AttributeError as error:
-        raise RecipeError("1 problem; nothing was started.", faults=[Fault(f"optimizer_type {name!r}", f"{module} has no such optimiser.")]) from error
+        raise refused(f"optimizer_type {name!r}", f"{module} has no such optimiser.") from error
 
 
 def _other_scheduler(args: argparse.Namespace, inner: Any) -> Any:
@@ -190,5 +193,5 @@ def _other_scheduler(args: argparse.Namespace, inner: Any) -> Any:
     try:
         found = getattr(importlib.import_module(module or "torch.optim.lr_scheduler"), cls)
     except (ImportError, AttributeError) as error:
-        raise RecipeError("1 problem; nothing was started.", faults=[Fault(f"lr_scheduler_type {args.lr_scheduler_type!r}", str(error))]) from error
+        raise refused(f"lr_scheduler_type {args.lr_scheduler_type!r}", f"{error}.") from error
     return found(inner, **keyword_arguments(args.lr_scheduler_args))

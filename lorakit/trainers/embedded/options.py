@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-MODEL = ("pretrained_model_name_or_path", "vae", "tokenizer_cache_dir", "no_half_vae", "disable_mmap_load_safetensors", "lowram", "highvram")
+MODEL = (
+    "pretrained_model_name_or_path", "vae", "tokenizer_cache_dir", "no_half_vae", "disable_mmap_load_safetensors", "lowram", "highvram",
+)
 METADATA = (
     "metadata_title", "metadata_author", "metadata_description", "metadata_license", "metadata_tags", "metadata_usage_hint",
     "metadata_thumbnail", "metadata_merged_from", "metadata_trigger_phrase", "metadata_preprocessor", "metadata_is_negative_embedding",
@@ -64,11 +66,11 @@ SCRIPT_OPTIONS = {"train_network.py": COMMON, "sdxl_train_network.py": COMMON, "
 OWN: dict[str, dict[str, Any]] = {
     "ema_decay": {
         "type": "float",
-        "help": "Keep an exponential moving average of the LoRA's weights with this decay (0.999); checkpoints, samples and validation use it.",
+        "help": "Average the LoRA's weights over steps with this decay (0.999); checkpoints, samples and validation use the average.",
     },
     "early_stop_patience": {"type": "int", "help": "Stop after this many validations in a row without gain."},
     "early_stop_min_delta": {"type": "float", "default": 0.0, "help": "How much lower the validation loss must be to count as gain."},
-    "save_best": {"type": "bool", "default": False, "help": "Keep the checkpoint with the lowest validation loss as NAME-best.safetensors."},
+    "save_best": {"type": "bool", "default": False, "help": "Keep the weights with the lowest validation loss as NAME-best.safetensors."},
 }
 
 # Where the family's script of kohya lacks an option that ours has (train_network.py has no text cache), it is described here.

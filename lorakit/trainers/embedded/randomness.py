@@ -1,4 +1,4 @@
-"""Every random number of a run follows from its seed and a purpose: nothing to save, nothing that a sample or a validation could disturb."""
+"""Every random number of a run follows from its seed and a purpose: nothing to save, nothing that a sample could disturb."""
 
 from __future__ import annotations
 

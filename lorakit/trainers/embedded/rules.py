@@ -13,6 +13,7 @@ from lorakit.trainers import catalogue
 from lorakit.trainers.embedded import options
 
 FAMILY_OF = {"train_network.py": "sd15", "sdxl_train_network.py": "sdxl", "flux_train_network.py": "flux"}
+REQUIRED = ("pretrained_model_name_or_path", "network_module", "output_dir", "output_name")
 MODULES = {"sd15": "networks.lora", "sdxl": "networks.lora", "flux": "networks.lora_flux"}
 
 
@@ -36,9 +37,7 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
             faults.append(Fault(f"{setting.source} {key}", "there is no such option.", did_you_mean(key, known), rule="unknown-option"))
     values.setdefault("network_module", family.network_module)
     values["network_module"] = values["network_module"] or family.network_module
-    faults += [
-        fault for fault in faults_of(family.script, values, planned=True)
-    ]
+    faults += faults_of(family.script, values, planned=True)
     if values.get("mixed_precision") == "fp16" and machine.accelerator != "cuda":
         faults.append(Fault("mixed_precision", f'"fp16" does not work on {machine.accelerator}.', 'Use "no" or, on the CPU, "bf16".'))
     return faults
@@ -49,18 +48,17 @@ def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) 
     family = FAMILY_OF[script]
     faults = _choices(script, values)
     if not planned:
-        faults += [Fault(name, "must be set.") for name in _required(family) if not values.get(name)]
+        faults += [Fault(name, "must be set.") for name in REQUIRED if not values.get(name)]
     if values.get("network_module") and values["network_module"] != MODULES[family]:
         faults.append(Fault("network_module", f"must be {MODULES[family]} for this script."))
     faults += _network_args(family, values.get("network_args") or [])
     faults += _text_cache(family, values)
     faults += _combinations(values)
+    if family == "flux" and values.get("loss_type") in ("huber", "smooth_l1") and values.get("huber_schedule") == "snr":
+        faults.append(Fault("huber_schedule", '"snr" has no meaning for FLUX.', 'Use "constant" or "exponential".'))
     return faults
 
 
-def _required(family: str) -> tuple[str, ...]:
-    base = ("pretrained_model_name_or_path", "network_module", "output_dir", "output_name")
-    return base if family != "flux" else (*base, "clip_l", "t5xxl", "ae")
 
 
 def _choices(script: str, values: Mapping[str, Any]) -> list[Fault]:
@@ -89,13 +87,14 @@ def _text_cache(family: str, values: Mapping[str, Any]) -> list[Fault]:
     cached = values.get("cache_text_encoder_outputs") or values.get("cache_text_encoder_outputs_to_disk")
     if not cached:
         return []
-    faults = []
-    for name in ("shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step"):
-        if values.get(name):
-            faults.append(Fault(name, "every step would see another caption, so the text encoder's outputs cannot be cached.",
-                                "Drop cache_text_encoder_outputs or this option."))
+    faults = [
+        Fault(name, "every step would see another caption, so the text encoder's outputs cannot be cached.",
+              "Drop cache_text_encoder_outputs or this option.")
+        for name in ("shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step") if values.get(name)
+    ]
     if family != "flux" and not values.get("network_train_unet_only"):
-        faults.append(Fault("cache_text_encoder_outputs", "a text encoder that is trained cannot be cached.", "Set network_train_unet_only."))
+        faults.append(Fault("cache_text_encoder_outputs", "a text encoder that is trained cannot be cached.",
+                            "Set network_train_unet_only."))
     return faults
 
 
@@ -118,14 +117,14 @@ def _combinations(values: Mapping[str, Any]) -> list[Fault]:
     sampling = get("sample_every_n_steps") or get("sample_every_n_epochs") or get("sample_at_first")
     refuse(sampling and not get("sample_prompts"), "sample_prompts", "must be set when samples are asked for.")
     for name in ("save_every_n_steps", "save_every_n_epochs", "validate_every_n_steps", "validate_every_n_epochs"):
-        refuse(get(name) is not None and get(name) < 1, name, "must be at least 1.")
+        refuse(get(name) is not None and float(get(name) or 0) < 1, name, "must be at least 1.")
     refuse(get("network_train_unet_only") and get("network_train_text_encoder_only"), "network_train_unet_only",
            "together with network_train_text_encoder_only nothing is left to train.")
     stops = get("early_stop_patience") or get("save_best")
     refuse(stops and not get("dataset_config") and not get("validation_split"), "early_stop_patience / save_best",
            "need a validation loss.", "Set validation_split.")
-    decay = get("ema_decay")
-    refuse(decay is not None and not 0 < decay < 1, "ema_decay", f"{decay} must lie between 0 and 1.", "0.999 is usual.")
+    decay = float(get("ema_decay") or 0)
+    refuse(get("ema_decay") is not None and not 0 < decay < 1, "ema_decay", f"{decay} must lie between 0 and 1.", "0.999 is usual.")
     split = get("validation_split") or 0
     refuse(not 0 <= split < 1, "validation_split", f"{split} must be at least 0 and below 1.")
     refuse((get("gradient_accumulation_steps") or 1) < 1, "gradient_accumulation_steps", "must be at least 1.")

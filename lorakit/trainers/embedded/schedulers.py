@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from lorakit.errors import Fault, RecipeError, did_you_mean
+from lorakit.errors import did_you_mean, refused
 
 Factor = Callable[[int], float]
 NAMES = (
@@ -27,11 +27,10 @@ def schedule(args: argparse.Namespace, total: int) -> Factor:
     name = args.lr_scheduler
     warmup, decay = _steps(args.lr_warmup_steps, total), _steps(args.lr_decay_steps, total)
     if name not in NAMES:
-        raise RecipeError("1 problem; nothing was started.", faults=[Fault(f"lr_scheduler = {name!r}", "is not known.", did_you_mean(name, NAMES))])
+        raise refused(f"lr_scheduler = {name!r}", "is not known.", did_you_mean(name, NAMES))
     if name in ("constant", "adafactor"):
         if warmup:
-            raise RecipeError("1 problem; nothing was started.", faults=[
-                Fault("lr_warmup_steps", f"the schedule {name!r} has no warm-up.", 'Use "constant_with_warmup" or drop lr_warmup_steps.')])
+            raise refused("lr_warmup_steps", f"schedule {name!r} has no warm-up.", 'Use "constant_with_warmup" or drop lr_warmup_steps.')
         return lambda _step: 1.0
     if name == "piecewise_constant":
         return _pieces(str(keyword_arguments(args.lr_scheduler_args)["step_rules"]))
@@ -65,7 +64,7 @@ def _after_warmup(args: argparse.Namespace, name: str, total: int, warmup: int) 
         return lambda step: 1.0 / math.sqrt((step + scale - warmup) / scale)
     low = args.lr_scheduler_min_lr_ratio
     if low is None:
-        raise RecipeError("1 problem; nothing was started.", faults=[Fault("lr_scheduler_min_lr_ratio", "must be set for cosine_with_min_lr.")])
+        raise refused("lr_scheduler_min_lr_ratio", "must be set for cosine_with_min_lr.")
     return lambda step: max(0.0, 0.5 * (1 + math.cos(math.pi * cycles * progress(step))) * (1 - low) + low)
 
 

@@ -1,4 +1,4 @@
-"""States: everything that a resumed run needs to go on with the same bytes. Plain tensors and JSON, no pickle; a folder is whole or absent."""
+"""States: everything that a resumed run needs to go on with the same bytes. Tensors and JSON, no pickle; a folder is whole or absent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Position:
     watch: Watch | None = None
 
 
-def save(folder: Path, position: Position, network: Network, optimizer: Optimizer, average: Average | None, identity: dict[str, Any],
+def save(folder: Path, position: Position, *, network: Network, optimizer: Optimizer, average: Average | None, identity: dict[str, Any],
          scaler: dict[str, Any] | None = None) -> None:
     from safetensors.torch import save_file
 
@@ -72,7 +72,8 @@ def read_identity(folder: Path) -> dict[str, Any]:
     return dict(_facts(folder)["identity"])
 
 
-def load(folder: Path, network: Network, optimizer: Optimizer, average: Average | None, identity: dict[str, Any]) -> tuple[Position, Any]:
+def load(folder: Path, *, network: Network, optimizer: Optimizer, average: Average | None,
+         identity: dict[str, Any]) -> tuple[Position, Any]:
     """Refuses a state of another run: same seed, data and network, or the bytes would not be the same."""
     from safetensors.torch import load_file
 

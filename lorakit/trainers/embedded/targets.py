@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lorakit.errors import Fault, RecipeError
+from lorakit.errors import refused
 from lorakit.trainers.embedded.lora import Shape
 from lorakit.trainers.embedded.models.layouts import ldm_module
 
@@ -39,7 +39,7 @@ def unet_shapes(unet: nn.Module, args: argparse.Namespace, *, ldm_names: bool) -
         wide = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
         dim, alpha = (conv_dim, conv_alpha) if wide else (args.network_dim or 4, args.network_alpha)
         if dim:
-            shapes.append(_shape("lora_unet", name, module, dim, alpha, "unet"))
+            shapes.append(_shape("lora_unet", name, module, dim=dim, alpha=alpha, group="unet"))
     return shapes
 
 
@@ -53,13 +53,13 @@ def flux_shapes(flux: nn.Module, args: argparse.Namespace) -> list[Shape]:
                 dim = int(extra[key])
                 break
         if dim:
-            shapes.append(_shape("lora_unet", path, module, dim, args.network_alpha, "unet"))
+            shapes.append(_shape("lora_unet", path, module, dim=dim, alpha=args.network_alpha, group="unet"))
     return shapes
 
 
 def text_shapes(encoders: Sequence[nn.Module], args: argparse.Namespace, prefixes: Sequence[str], groups: Sequence[str]) -> list[Shape]:
     return [
-        _shape(prefix, path, module, args.network_dim or 4, args.network_alpha, group)
+        _shape(prefix, path, module, dim=args.network_dim or 4, alpha=args.network_alpha, group=group)
         for encoder, prefix, group in zip(encoders, prefixes, groups, strict=True)
         for path, module in _inside(encoder, TEXT)
     ]
@@ -74,14 +74,14 @@ def from_weights(shapes: Sequence[Shape], state: Mapping[str, torch.Tensor], fil
         if rest != "lora_down.weight":
             continue
         if name not in known:
-            raise RecipeError("Nothing was started.", faults=[Fault(str(file), f"{name} fits no layer of this model.")])
+            raise refused(str(file), f"{name} fits no layer of this model.")
         alpha = state.get(f"{name}.alpha")
         old = known[name]
         found.append(Shape(name, old.module, down.shape[0], float(alpha) if alpha is not None else float(down.shape[0]), old.group))
     return found
 
 
-def _shape(prefix: str, path: str, module: nn.Module, dim: int, alpha: float | None, group: str) -> Shape:
+def _shape(prefix: str, path: str, module: nn.Module, *, dim: int, alpha: float | None, group: str) -> Shape:
     return Shape(f"{prefix}_{path.replace('.', '_')}", module, dim, float(alpha or dim), group)
 
 

@@ -1,4 +1,4 @@
-"""Train a LoRA for SD1.5: `accelerate launch THIS --config_file train.toml --dataset_config dataset.toml`, as kohya's script is launched."""
+"""Train a LoRA for SD1.5: `accelerate launch THIS --config_file train.toml --dataset_config dataset.toml`."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
+import datetime as dt
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -78,6 +78,6 @@ def enter(args: argparse.Namespace) -> World:
     else:
         device = torch.device("cpu")
     if size > 1:
-        timeout = datetime.timedelta(minutes=args.ddp_timeout) if args.ddp_timeout else None
+        timeout = dt.timedelta(minutes=args.ddp_timeout) if args.ddp_timeout else None
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
     return World(device, rank, size, args.mixed_precision or "no")

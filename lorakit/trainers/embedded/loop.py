@@ -1,0 +1,276 @@
+"""The training itself: epochs, steps, saving, sampling, validating, and stopping well."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lorakit.trainers.embedded import EXIT_NAN, checkpoints, metadata, samples, signals, state
+from lorakit.trainers.embedded.batches import Batch, epoch_batches, share
+from lorakit.trainers.embedded.checkpoints import Names, epoch_mark, step_mark
+from lorakit.trainers.embedded.events import tell
+from lorakit.trainers.embedded.report import Bar, Trackers, Window, rate_tags
+from lorakit.trainers.embedded.session import Session
+from lorakit.trainers.embedded.validation import validate
+
+
+class Stop(Exception):  # noqa: N818 - not an error: the training ends before its last step
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
+        self.reason, self.code = reason, code
+
+
+class Loop:
+    def __init__(self, session: Session) -> None:
+        self.s = session
+        self.args, self.world, self.at = session.args, session.world, session.position
+        self.names = Names(session.args)
+        self.window = Window(self.at.losses)
+        self.trackers = Trackers(session.args, session.world)
+        self.bar = Bar(session.world, session.args.max_train_steps, self.at.step)
+        self.saved: set[str] = set()
+        self.norms: dict[str, float] = {}
+        workers = min(self.args.max_data_loader_n_workers or 0, 4)
+        self.reader = None if session.latents.cached or workers < 1 else ThreadPoolExecutor(workers)
+
+    def run(self) -> int:
+        """The exit code. Whatever ends the training, what is on disk is whole."""
+        signals.listen(together=self.world.size > 1)
+        code, reason = 0, "done"
+        try:
+            if self.at.step == 0 and samples.due(self.s, step=0, epoch=None):
+                self._sample(epoch=0)
+            tell("phase", phase="training")
+            for epoch in range(self.at.epoch, self.s.epochs):
+                self.world.say(f"\nepoch {epoch + 1}/{self.s.epochs}\n")
+                self._epoch(epoch)
+            self._finish()
+        except Stop as stop:
+            code, reason = stop.code, stop.reason
+            if reason == "early_stop":
+                self._finish()
+        finally:
+            self.bar.close()
+            self.trackers.close()
+            if self.reader is not None:
+                self.reader.shutdown(cancel_futures=True)
+        tell("end", reason=reason, step=self.at.step)
+        return code
+
+    # -- an epoch, a step -----------------------------------------------------------------------------------------------
+
+    def _epoch(self, epoch: int) -> None:
+        at, args = self.at, self.args
+        at.epoch = epoch
+        mine = share(epoch_batches(self.s.datasets, self.s.seed, epoch + 1), self.world.rank, self.world.size)
+        accumulation = args.gradient_accumulation_steps
+        pixels = self._read_ahead(mine, at.batch)
+        while at.batch < len(mine) and at.step < args.max_train_steps:
+            group = mine[at.batch : at.batch + accumulation]
+            self.s.network.zero_grad()
+            for place, batch in enumerate(group):
+                loss = self._micro_step(batch, next(pixels), accumulation)
+                last = place == len(group) - 1
+                if last:
+                    self._update(batch)
+                self._note(loss, at.batch)
+                at.batch += 1
+                at.micro_step += 1
+                if last:
+                    self._after_step()
+        self._after_epoch(epoch + 1)
+        at.batch = 0
+        at.epoch = epoch + 1
+
+    def _micro_step(self, batch: Batch, pixels: Any, accumulation: int) -> float:
+        s = self.s
+        s.network.train(on=True)
+        loss = s.objective.loss(batch, s.objective.step_seed(self.at.micro_step), step=self.at.step,
+                                pixels=pixels.result() if pixels is not None else None)
+        value = float(loss.detach())
+        if self.world.highest(int(not math.isfinite(value))):
+            self._not_finite(batch, "the loss")
+        scaled = loss / accumulation
+        (s.scaler.scale(scaled) if s.scaler is not None else scaled).backward()
+        return value
+
+    def _update(self, batch: Batch) -> None:
+        """Average, clip, step. A gradient that is not finite never reaches the weights."""
+        s, args = self.s, self.args
+        gradients = s.network.gradients()
+        self.world.average(gradients)
+        if s.scaler is not None:
+            inverse = 1.0 / s.scaler.get_scale()
+            for gradient in gradients:
+                gradient.mul_(inverse)
+        norm = float(torch.stack([gradient.float().norm() for gradient in gradients]).norm())
+        finite = math.isfinite(norm)
+        if s.scaler is not None:
+            s.scaler.update(s.scaler.get_scale() * (1.0 if finite else 0.5))
+        elif not finite:
+            self._not_finite(batch, "a gradient")
+        if finite:
+            if args.max_grad_norm and norm > args.max_grad_norm:
+                for gradient in gradients:
+                    gradient.mul_(args.max_grad_norm / (norm + 1e-6))
+            s.optimizer.step(self.at.step + 1)
+        if args.scale_weight_norms:
+            scaled, mean, highest = s.network.limit_norms(args.scale_weight_norms)
+            self.norms = {"max_norm/keys_scaled": scaled, "norm/avg_key_norm": mean, "max_norm/max_key_norm": highest}
+        self.at.step += 1
+        if s.average is not None:
+            s.average.update(self.at.step)
+        self.bar.step()
+
+    def _note(self, loss: float, batch: int) -> None:
+        self.window.add(self.at.epoch, batch, loss)
+        facts: dict[str, Any] = {"avr_loss": self.window.mean}
+        if self.norms:
+            facts = {"Keys Scaled": self.norms["max_norm/keys_scaled"], "Average key norm": self.norms["norm/avg_key_norm"], **facts}
+        self.bar.note(facts)
+        if self.trackers.active:
+            rates = rate_tags(self.s.optimizer.learning_rates(), self.s.optimizer.adapted_rates(), unet_only=not self.s.texts.trained)
+            values = {"loss/current": loss, "loss/average": self.window.mean, **self.norms, **rates}
+            self.trackers.log(values, x=self.at.step, step=self.at.step, epoch=self.at.epoch + 1)
+
+    def _after_step(self) -> None:
+        at, args = self.at, self.args
+        rates = self.s.optimizer.learning_rates()
+        tell("step", step=at.step, epoch=at.epoch + 1, loss=self.window.losses[-1] if at.epoch == 0 else self.window.losses[at.batch - 1],
+             average=self.window.mean, lr=rates.get("unet", next(iter(rates.values()))))
+        if samples.due(self.s, step=at.step, epoch=None):
+            self._sample(epoch=None)
+        if args.save_every_n_steps and at.step % args.save_every_n_steps == 0:
+            self._save(step_mark(at.step), "step", epoch=at.epoch)
+            old = checkpoints.step_to_remove(at.step, args.save_every_n_steps, args.save_last_n_steps)
+            self._remove(file=step_mark(old) if old else None)
+            if args.save_state:
+                self._save_state(step_mark(at.step))
+                old = checkpoints.step_to_remove(at.step, args.save_every_n_steps, args.save_last_n_steps_state or args.save_last_n_steps)
+                self._remove(state=step_mark(old) if old else None)
+        if args.validate_every_n_steps and at.step % args.validate_every_n_steps == 0:
+            self._validate("step")
+        code = self.world.highest(signals.caught())
+        if code and at.step < args.max_train_steps:
+            self._save(step_mark(at.step), "interrupted", epoch=at.epoch)
+            self._save_state(step_mark(at.step))
+            self.world.say(f"\nstopped after step {at.step}; resume with --resume {self.names.state(step_mark(at.step))}")
+            raise Stop(signals.REASONS[code], code)
+
+    def _after_epoch(self, epoch: int) -> None:
+        args = self.args
+        if args.validate_every_n_epochs is None or epoch % args.validate_every_n_epochs == 0:
+            self._validate("epoch", x=epoch)
+        self.trackers.log({"loss/epoch_average": self.window.mean}, x=epoch, step=self.at.step, epoch=epoch)
+        if args.save_every_n_epochs and epoch % args.save_every_n_epochs == 0 and epoch < self.s.epochs:
+            self._save(epoch_mark(epoch), "epoch", epoch=epoch)
+            old = checkpoints.epoch_to_remove(epoch, args.save_every_n_epochs, args.save_last_n_epochs)
+            self._remove(file=epoch_mark(old) if old else None)
+            if args.save_state:
+                self._save_state(epoch_mark(epoch), epoch_done=True)
+                old = checkpoints.epoch_to_remove(epoch, args.save_every_n_epochs, args.save_last_n_epochs_state or args.save_last_n_epochs)
+                self._remove(state=epoch_mark(old) if old else None)
+        if samples.due(self.s, step=self.at.step, epoch=epoch):
+            self._sample(epoch=epoch)
+
+    def _finish(self) -> None:
+        if self.args.save_state or self.args.save_state_on_train_end:
+            self._save_state("")
+        self._save("", "final", epoch=self.s.epochs if self.at.step >= self.args.max_train_steps else self.at.epoch + 1)
+        self.world.say("model saved.")
+
+    # -- what a step may bring ---------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _as_saved(self) -> Iterator[None]:
+        """The weights that are saved, sampled and validated; training goes on with its own."""
+        self.s.network.train(on=False)
+        with self.s.average.in_place() if self.s.average is not None else self.s.optimizer.weights_to_use():
+            yield
+        self.s.network.train(on=True)
+
+    def _sample(self, *, epoch: int | None) -> None:
+        with self._as_saved():
+            samples.draw_all(self.s, self.trackers, step=self.at.step, epoch=epoch)
+
+    def _validate(self, kind: str, x: int | None = None) -> None:
+        with self._as_saved():
+            loss = validate(self.s)
+        if loss is None:
+            return
+        at = self.at
+        tags = {f"loss/validation/{kind}_average": loss, f"loss/validation/{kind}_divergence": loss - self.window.mean}
+        self.trackers.log(tags, x=at.step if x is None else x, step=at.step, epoch=at.epoch + 1)
+        tell("validation", step=at.step, epoch=at.epoch + 1, loss=loss)
+        assert at.watch is not None
+        at.watch = at.watch.after(loss, at.step)
+        if at.watch.improved and self.args.save_best:
+            self._save("-best", "best", epoch=at.epoch + 1)
+            tell("best", step=at.step, loss=loss, path=str(self.names.file("-best")))
+        if at.watch.should_stop:
+            self.world.say(f"\nno gain in {at.watch.without_gain} validations; the best was {at.watch.best:.4g} "
+                           f"after step {at.watch.best_step}")
+            raise Stop("early_stop", 0)
+
+    def _save(self, mark: str, kind: str, *, epoch: int) -> None:
+        path = self.names.file(mark)
+        if not self.world.is_main:
+            return
+        self.world.say(f"\nsaving checkpoint: {path}")
+        with self._as_saved():
+            weights = self.s.network.state_dict()
+        said = metadata.of_checkpoint(self.s.known, self.args, self.s.base, self.s.datasets, step=self.at.step, epoch=epoch,
+                                      hashes=self.s.hashes.result())
+        checkpoints.write(path, weights, said, self.args.save_precision)
+        tell("saved", path=str(path), step=self.at.step, kind=kind)
+
+    def _save_state(self, mark: str, *, epoch_done: bool = False) -> None:
+        if not self.world.is_main:
+            return
+        at = self.at
+        position = state.Position(at.step, at.epoch + 1 if epoch_done else at.epoch, 0 if epoch_done else at.batch, at.micro_step,
+                                  at.losses, at.watch)
+        folder = self.names.state(mark)
+        self.world.say(f"\nsaving state: {folder}")
+        state.save(folder, position, network=self.s.network, optimizer=self.s.optimizer, average=self.s.average, identity=self.s.identity,
+                   scaler=self.s.scaler.state_dict() if self.s.scaler is not None else None)
+        tell("saved", path=str(folder), step=at.step, kind="state")
+
+    def _remove(self, *, file: str | None = None, state: str | None = None) -> None:
+        if self.world.is_main:
+            if file:
+                checkpoints.remove_file(self.names.file(file), self.world)
+            if state:
+                checkpoints.remove_state(self.names.state(state), self.world)
+
+    def _not_finite(self, batch: Batch, what: str) -> None:
+        files = [str(draw.image.path) for draw in batch]
+        tell("nan", step=self.at.step + 1, files=files)
+        lines = [f"\nstep {self.at.step + 1}: {what} is not a finite number. Nothing more is written; the last checkpoint is good.",
+                 "  images: " + ", ".join(files)]
+        remedy = 'bf16 or mixed_precision = "no", no_half_vae' if self.world.precision == "fp16" else "a lower learning rate"
+        lines.append(f"  what helps most often: {remedy}, max_grad_norm = 1.0, or these images taken out.")
+        print("\n".join(lines), flush=True)
+        raise Stop("nan", EXIT_NAN)
+
+    def _read_ahead(self, batches: list[Batch], start: int) -> Iterator[Future[Any] | None]:
+        """Images are read and scaled while the step before is trained."""
+        if self.reader is None:
+            while True:
+                yield None
+        waiting: list[Future[Any]] = []
+        for batch in batches[start:]:
+            waiting.append(self.reader.submit(self.s.latents.pixels_of, batch, self.s.seed))
+            if len(waiting) > 2:
+                yield waiting.pop(0)
+        yield from waiting
+
+
+def outputs(session: Session) -> Path:
+    return Path(session.args.output_dir)

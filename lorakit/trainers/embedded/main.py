@@ -1,0 +1,37 @@
+"""The script: arguments in, exit code out. What goes wrong is said in words."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from lorakit.errors import LorakitError
+from lorakit.trainers.embedded import SCRIPTS, arguments
+
+
+def main(family: str, argv: Sequence[str] | None = None) -> int:
+    """0 done, 1 refused before the start, 4 failed, 5 not finite, 130 and 143 stopped by a signal."""
+    script = SCRIPTS[family].name
+    try:
+        args = arguments.read(script, sys.argv[1:] if argv is None else argv)
+        return train(family, args)
+    except LorakitError as error:
+        print(error, file=sys.stderr, flush=True)
+        return error.exit_code
+
+
+def train(family: str, args: object) -> int:
+    import argparse
+
+    from lorakit.trainers.embedded import signals, world
+    from lorakit.trainers.embedded.loop import Loop
+    from lorakit.trainers.embedded.session import prepare
+
+    assert isinstance(args, argparse.Namespace)
+    place = world.enter(args)
+    signals.exit_at_once()
+    try:
+        place.say(f"accelerator device: {place.device}")
+        return Loop(prepare(args, place, family)).run()
+    finally:
+        place.close()

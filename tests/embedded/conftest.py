@@ -1,0 +1,129 @@
+"""Real trainings at toy size, in this process: random bases of a few megabytes, four pictures of 64 pixels, seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from PIL import Image  # noqa: E402
+
+COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
+MODULES = {"sd15": "networks.lora", "sdxl": "networks.lora", "flux": "networks.lora_flux"}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A random base of a family, made once."""
+    from lorakit.trainers.embedded.models.tiny import make_tiny
+
+    made: dict[str, Path] = {}
+
+    def of(family: str) -> Path:
+        if family not in made:
+            made[family] = make_tiny(family, tmp_path_factory.mktemp(family))
+        return made[family]
+
+    return of
+
+
+def draw_pictures(folder: Path, count: int = 4, *, wide: bool = True) -> Path:
+    folder.mkdir(parents=True)
+    for index in range(count):
+        size = (96, 64) if wide and index % 2 else (64, 64)
+        Image.new("RGB", size, COLOURS[index % len(COLOURS)]).save(folder / f"{index}.png")
+        (folder / f"{index}.txt").write_text(f"zwx, a {COLOURS[index % len(COLOURS)]} wall, number {index}", encoding="utf-8")
+    return folder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    folder: Path
+    events: list[dict[str, Any]]
+    said: str
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        return [one for one in self.events if one["event"] == event]
+
+    def tensors(self, mark: str = "") -> dict[str, Any]:
+        from safetensors.torch import load_file
+
+        return load_file(self.folder / f"fox{mark}.safetensors")
+
+    def digest(self, mark: str = "") -> str:
+        """Of the tensors alone: dates in the metadata differ."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.tensors(mark).items()):
+            digest.update(name.encode() + tensor.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def metadata(self, mark: str = "") -> dict[str, str]:
+        from safetensors import safe_open
+
+        with safe_open(self.folder / f"fox{mark}.safetensors", "pt") as file:
+            return dict(file.metadata())
+
+    @property
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+
+Train = Callable[..., Outcome]
+
+
+def arguments(base: Path, data: Path, out: Path, family: str, options: dict[str, Any]) -> list[str]:
+    """Options as a command line: True is a flag, lists are spread, None is left out."""
+    settings: dict[str, Any] = {
+        "pretrained_model_name_or_path": base, "train_data_dir": data, "output_dir": out, "output_name": "fox",
+        "network_module": MODULES[family], "network_dim": 4, "network_alpha": 2, "learning_rate": 1e-3, "resolution": "64",
+        "caption_extension": ".txt", "max_train_epochs": 1, "seed": 7, "enable_bucket": True, "min_bucket_reso": 64, "max_bucket_reso": 128,
+        "max_data_loader_n_workers": 0, "network_train_unet_only": True, "cache_latents": True, **options,
+    }
+    words = []
+    for name, value in settings.items():
+        if value is True:
+            words.append(f"--{name}")
+        elif isinstance(value, (list, tuple)):
+            words += [f"--{name}", *map(str, value)]
+        elif value is not None and value is not False:
+            words += [f"--{name}", str(value)]
+    return words
+
+
+@pytest.fixture
+def train(tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Train]:
+    """Train in this process: `train("sd15", max_train_steps=3)`; every call writes into a folder of its own."""
+    from lorakit.trainers.embedded.main import main
+
+    data = tmp_path / "data"
+    draw_pictures(data / "2_zwx")
+    count = 0
+
+    def run(family: str = "sd15", *, data_dir: Path | None = data, out: Path | None = None, **options: Any) -> Outcome:
+        nonlocal count
+        count += 1
+        folder = out or tmp_path / f"out{count}"
+        events = tmp_path / f"events{count}.jsonl"
+        monkeypatch.setenv("LORAKIT_EVENTS", str(events))
+        if options.get("dataset_config"):
+            data_dir = None
+        words = arguments(tiny(family), data_dir or data, folder, family, {**options, "train_data_dir": data_dir})
+        code = main(family, words)
+        said = capsys.readouterr()
+        lines = events.read_text(encoding="utf-8").splitlines() if events.exists() else []
+        return Outcome(code, folder, [json.loads(line) for line in lines], said.out + said.err)
+
+    return run

@@ -1,0 +1,67 @@
+"""The same bytes: seeded runs, resumed runs, runs with everything switched on in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+def test_two_seeded_runs_give_the_same_bytes_and_another_seed_does_not(train: Callable[..., Any]):
+    first, second, other = train(), train(), train(seed=8)
+    assert first.code == second.code == 0
+    assert first.digest() == second.digest() != other.digest()
+
+
+@pytest.mark.slow
+def test_a_run_resumed_at_any_step_ends_with_the_bytes_of_the_uninterrupted_one(train: Callable[..., Any]):
+    """Two accumulated batches a step and an odd number of batches, so that steps end short at the end of an epoch."""
+    options = {"max_train_epochs": 3, "gradient_accumulation_steps": 3, "save_every_n_steps": 1, "save_state": True, "lr_scheduler": "cosine",
+               "network_dropout": 0.2, "lr_warmup_steps": 2}
+    whole = train(**options)
+    assert [event["step"] for event in whole.of("step")] == list(range(1, 10))
+    for step in range(1, 9):
+        resumed = train(**options, resume=whole.folder / f"fox-step{step:08d}-state")
+        assert resumed.of("step")[0]["step"] == step + 1
+        assert resumed.digest() == whole.digest(), step
+        assert resumed.of("step")[-1]["average"] == whole.of("step")[-1]["average"]
+
+
+def test_a_run_resumed_twice_is_the_same_run(train: Callable[..., Any]):
+    options = {"max_train_epochs": 2, "save_every_n_steps": 3, "save_state": True, "ema_decay": 0.9}
+    whole = train(**options)
+    once = train(**options, resume=whole.folder / "fox-step00000003-state")
+    twice = train(**options, resume=once.folder / "fox-step00000012-state")
+    assert whole.digest() == once.digest() == twice.digest()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("optimizer", "more"), [
+    ("Lion", {}), ("Prodigy", {"learning_rate": 1.0}), ("AdamWScheduleFree", {}), ("SGDNesterov", {}), ("RAdam", {}),
+    ("AdamW", {"lr_scheduler_type": "ExponentialLR", "lr_scheduler_args": ["gamma=0.9"]}),
+])
+def test_every_optimiser_resumes_exactly(train: Callable[..., Any], optimizer: str, more: dict[str, Any]):
+    options = {"optimizer_type": optimizer, "max_train_steps": 4, "max_train_epochs": None, "save_every_n_steps": 2, "save_state": True, **more}
+    whole = train(**options)
+    resumed = train(**options, resume=whole.folder / "fox-step00000002-state")
+    assert resumed.digest() == whole.digest()
+    assert whole.digest() != whole.digest("-step00000002")
+
+
+def test_saving_sampling_and_validating_do_not_change_what_is_learned(train: Callable[..., Any], tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("zwx --w 64 --h 64 --s 2 --d 1\n", encoding="utf-8")
+    options = {"max_train_epochs": 2, "validation_split": 0.25, "validation_seed": 1, "optimizer_type": "AdamWScheduleFree"}
+    plain = train(**options, validate_every_n_epochs=99)
+    busy = train(**options, validate_every_n_steps=2, save_every_n_steps=3, save_state=True, sample_prompts=prompts, sample_every_n_steps=4)
+    assert busy.of("sample")
+    assert busy.of("validation")
+    assert plain.digest() == busy.digest()
+
+
+def test_a_state_of_another_run_is_refused_with_both_values(train: Callable[..., Any]):
+    first = train(save_state_on_train_end=True, max_train_epochs=1)
+    other = train(resume=first.folder / "fox-state", seed=9, max_train_epochs=2)
+    assert other.code == 1
+    assert "seed: was 7 in that run and is 9 now" in other.said
