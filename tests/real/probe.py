@@ -1,6 +1,6 @@
 """Runs inside sd-scripts' own Python: puts questions to its own functions and answers in JSON. One import for all questions.
 
-    PYTHON probe.py CHECKOUT QUESTIONS.json ANSWERS.json
+PYTHON probe.py CHECKOUT QUESTIONS.json ANSWERS.json
 """
 
 import importlib

@@ -165,7 +165,7 @@ def test_buckets_are_chosen_as_the_script_chooses_them(put: Any) -> None:
     answers = put({"buckets": {"kind": "buckets", "cases": cases}})["buckets"]["ok"]
     compared, wrong = 0, []
     for (rules, sizes), answer in zip(cases, answers, strict=True):
-        chosen = BucketRules(tuple(rules["resolution"]), True, rules["min"], rules["max"], rules["step"], rules["no_upscale"])  # noqa: FBT003
+        chosen = BucketRules(tuple(rules["resolution"]), True, rules["min"], rules["max"], rules["step"], rules["no_upscale"])
         try:
             chooser = Chooser(chosen)
         except ValueError:
