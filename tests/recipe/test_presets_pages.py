@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from lorakit.families import FAMILIES
+from lorakit.machine import Gpu, Machine
 from lorakit.recipe import presets
 from lorakit.recipe.preset_values import preset_values
 from lorakit.recipe.resolve import resolve
 from lorakit.recipe.schema import ABOUT
 from lorakit.trainers.catalogue import options
+from lorakit.trainers.kohya.rules import check
 
 SHIPPED = ("flux", "flux-12gb", "flux-16gb", "flux-8gb", "sd15", "sd15-anime", "sd15-cpu", "sd15-mps", "sd15-mps-fast",
            "sdxl", "sdxl-12gb", "sdxl-3d-render", "sdxl-anime", "sdxl-video-ready")
@@ -139,3 +141,17 @@ def test_every_example_recipe_resolves_without_a_word_of_complaint(file: Path) -
 def test_no_page_and_no_example_holds_a_path_of_somebodys_machine() -> None:
     for file in (*presets.shipped_dir().glob("*.toml"), *IN_REPO.glob("*.toml")):
         assert not re.search(r"/home/|/Users/|C:\\|/root/", file.read_text(encoding="utf-8")), file
+
+
+MAC = Machine("Darwin", "arm64", 10, 64 << 30, ())
+NO_CARD = Machine("Linux", "x86_64", 8, 32 << 30, ())
+
+
+@every_page
+def test_a_page_breaks_no_rule_of_the_scripts_on_the_machine_it_is_for(name: str, tmp_path: Path) -> None:
+    gigabytes = int(name.rsplit("-", 1)[1].removesuffix("gb")) if name.endswith("gb") else 24
+    card = Machine("Linux", "x86_64", 16, 64 << 30, (Gpu("a card", gigabytes << 30),))
+    machine = MAC if "mps" in name else NO_CARD if "cpu" in name else card
+    file = tmp_path / "x.toml"
+    file.write_text(f'preset = "{name}"\ntrigger = "x_char"\n[model]\nbase = "a.safetensors"\n', encoding="utf-8")
+    assert check(resolve(file)[0], machine) == []

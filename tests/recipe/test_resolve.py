@@ -169,3 +169,129 @@ def test_caption_extension_is_txt_unless_somebody_says_otherwise(say: Say) -> No
     moved, faults = say('[train]\ncaption_extension = ".cap"\n')
     assert moved.dataset["caption_extension"].value == ".cap"
     assert not told(faults)
+
+
+STAGES = """[dataset]
+path = "datasets/maya"
+[train]
+max_train_epochs = 4
+[[stage]]
+name = "faces"
+[stage.dataset]
+path = "datasets/maya-faces"
+[stage.train]
+max_train_steps = 300
+[[stage]]
+name = "everything"
+[stage.train]
+learning_rate = 5e-5
+"""
+
+
+def test_stages_are_layered_over_the_recipe_and_set_over_both(say: Say) -> None:
+    resolved, faults = say(STAGES, sets=["seed=9"])
+    assert not told(faults)
+    faces, everything = resolved.stages
+    assert (faces.name, everything.name) == ("faces", "everything")
+    assert faces.dataset["path"].value == "datasets/maya-faces"
+    assert faces.train["max_train_steps"].source == "recipes/maya.toml:13"
+    assert "max_train_epochs" not in faces.train
+    assert everything.dataset["path"].value == "datasets/maya"
+    assert everything.train["max_train_epochs"].value == 4
+    assert everything.train["learning_rate"].value == 5e-5
+    assert {stage.train["seed"].value for stage in resolved.stages} == {9}
+
+
+def test_stages_get_the_same_checks(say: Say) -> None:
+    _, faults = say('[[stage]]\nname = "a"\n[stage.train]\nlearing_rate = 1\n[[stage]]\nname = "a"\nmodel = 3\n[[stage]]\n[stage.dataset]\npaht = "x"\n')
+    errors = told(faults)
+    assert "recipes/maya.toml:7 [[stage]] [train] learing_rate: sdxl_train_network.py has no such option. Did you mean learning_rate?" in errors
+    assert "recipes/maya.toml:9 [[stage]] name: two stages are called 'a'." in errors
+    assert "recipes/maya.toml:10 [[stage]] model: a stage has no such key. It knows name, dataset and train." in errors
+    assert 'recipes/maya.toml:11 [[stage]]: has no name. Such as name = "faces".' in errors
+    assert "recipes/maya.toml:13 [[stage]] [dataset] paht: [dataset] has no such key. Did you mean path?" in errors
+    assert len(errors) == 5
+
+
+def test_one_key_in_two_sections_is_told_once_at_the_wrong_one(say: Say) -> None:
+    _, faults = say("[train]\nnetwork_dim = 16\nnetwork_alpha = 8\n[launch]\nnetwork_dim = 8\n")
+    assert told(faults) == ["recipes/maya.toml:8 [launch] network_dim: stands in [train] too (recipes/maya.toml:5). Keep one of the two."]
+
+
+def test_seed_means_its_own_thing_in_two_sections(say: Say) -> None:
+    resolved, faults = say("[train]\nseed = 1\n[sample]\nseed = 2\n")
+    assert not told(faults)
+    assert (resolved.get("seed"), resolved.sample["seed"].value) == (1, 2)
+
+
+@pytest.mark.parametrize(("text", "what"), [
+    ("[sample]\nmin_snr_gamma = 5\n", "[sample] min_snr_gamma: [sample] has no such key. min_snr_gamma belongs in [train]."),
+    ("[train]\nevery_n_epochs = 5\n", "sdxl_train_network.py has no such option. every_n_epochs belongs in [sample]."),
+    ("[train]\nsample_prompts = 'x'\n", "lorakit writes this option itself. Use [sample] prompts."),
+    ("[train]\nclip_l = 'x'\n", "lorakit writes this option itself. Use [model] clip_l."),
+    ("[train]\ntrain_data_dir = 'x'\n", "lorakit writes this option itself. Use [dataset] path."),
+    ("[train]\nwandb_api_key = 'x'\n", "Use the environment variable WANDB_API_KEY."),
+    ("[train]\nname = 'x'\n", "name stands above the first [section]."),
+    ("[train]\nnetwork-dim = 3\n", "Did you mean network_dim?"),
+    ("[about]\ntitle = 'x'\n", "[about] belongs in a preset."),
+    ("[launch]\nenv = { A = 1 }\n", 'Write A = "1".'),
+    ("[launch]\ngpu_ids = ['a']\n", "entry 1: takes a whole number"),
+    ("[model]\nsha256 = 'abc'\n", "is not a SHA-256"),
+    ("[model.sha256]\nbas = '" + "0" * 64 + "'\n", "is no file of this recipe. Did you mean base?"),
+    ("[dataset.subset.10_maya_char]\nnum_repeat = 3\n", "Did you mean num_repeats?"),
+    ("[dataset.subset]\n10_maya_char = 3\n", "is not a table."),
+    ("[dataset.subset.10_maya_char]\nclass_tokens = '{name_of}'\n", "{name_of} is no word to fill in"),
+    ("[[train]]\nx = 1\n", "is a section; write [train] on a line of its own."),
+    ("stage = 3\n", "write [[stage]]"),
+])
+def test_what_stands_in_the_wrong_place_is_told_where_it_belongs(say: Say, text: str, what: str) -> None:
+    errors = told(say(text)[1])
+    assert len(errors) == 1
+    assert what in errors[0]
+
+
+def test_a_hub_file_without_a_revision_is_a_warning(say: Say) -> None:
+    _, faults = say('[model]\nbase = "hf:owner/repo/model.safetensors"\n')
+    assert "names no revision" in told(faults, "warning")[0]
+    assert not say('[model]\nbase = "hf:owner/repo/model.safetensors@abc123"\n')[1]
+
+
+def test_another_optimizer_leaves_the_arguments_of_the_presets_behind(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "ada.toml").write_text(
+        'extends = "sdxl"\n[about]\ntitle = "x"\n[train]\noptimizer_type = "Adafactor"\noptimizer_args = ["relative_step=False"]\n', encoding="utf-8")
+    resolved, faults = say('[train]\noptimizer_type = "AdamW"\n', head='preset = "ada"\ntrigger = "x_char"\n')
+    assert "optimizer_args" not in resolved.train
+    assert "optimizer_args from preset ada is left out" in told(faults, "note")[0]
+
+
+def test_tables_are_layered_key_by_key(say: Say) -> None:
+    resolved, _ = say('[launch]\nenv = { A = "1", B = "2" }\n', sets=["launch.env.B=3"])
+    assert resolved.launch["env"].value == {"A": "1", "B": "3"}
+    assert resolved.launch["env"].source == "recipes/maya.toml:5, --set"
+
+
+def test_the_embedded_trainer_is_refused_where_it_cannot_train_a_family(say: Say) -> None:
+    _, faults = say("", head='family = "sd3"\ntrainer = "embedded"\ntrigger = "x_char"\n')
+    assert 'the embedded trainer cannot train sd3. Write trainer = "kohya".' in told(faults)[0]
+
+
+def test_notes_and_subject_are_kept_and_unread(say: Say) -> None:
+    resolved, faults = say('notes = "second try"\n[subject]\nkind = "character"\n')
+    assert not faults
+    assert resolved.extra == {"notes": "second try", "subject": {"kind": "character"}}
+
+
+def test_a_family_that_contradicts_the_preset_is_refused(say: Say) -> None:
+    _, faults = say("", head='preset = "sdxl"\nfamily = "flux"\ntrigger = "x_char"\n')
+    assert "preset sdxl is for sdxl, not flux." in told(faults)[0]
+
+
+def test_a_preset_nobody_knows_is_one_fault_among_others_where_the_family_is_said(say: Say) -> None:
+    _, faults = say("[train]\nlearing_rate = 1\n", head='preset = "sdlx"\nfamily = "sdxl"\ntrigger = "x_char"\n')
+    assert len(told(faults)) == 2
+
+
+def test_nothing_at_all_says_what_a_recipe_needs(say: Say) -> None:
+    with pytest.raises(RecipeError, match="neither a preset nor a family"):
+        say("", head="")
