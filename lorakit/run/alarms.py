@@ -9,7 +9,8 @@ from statistics import fmean, median
 from lorakit.run.events import Event
 
 FIRST = 50                       # steps that say what is normal for this run
-MIN_PLATEAU_STEPS = 300
+WINDOW = 200                     # steps whose mean is compared
+MIN_PLATEAU_STEPS = 500
 
 
 class Alarms:
@@ -20,8 +21,9 @@ class Alarms:
         self._said: set[str] = set()
         self._early: list[float] = []
         self._late: deque[float] = deque(maxlen=10)
-        self._first_third: list[float] = []
-        self._recent: deque[float] = deque(maxlen=200)
+        self._before: list[float] = []
+        self._recent: deque[float] = deque(maxlen=WINDOW)
+        self._halfway_seen = False
         self._normal_s: list[float] = []
         self._last_s: deque[float] = deque(maxlen=10)
         self._validations: list[tuple[int, float, float]] = []   # step, validation loss, training loss then
@@ -81,15 +83,15 @@ class Alarms:
         )
 
     def _plateau(self, event: Event) -> list[Event]:
-        step = event.step or 0
-        if len(self._first_third) < 200:
-            self._first_third.append(event.loss or 0.0)
+        """Asked once, half-way: a loss is so noisy that asking often would find a plateau in every run; a flat end is as it should be."""
+        if len(self._before) < WINDOW:
+            self._before.append(event.loss or 0.0)
             return []
-        if step < MIN_PLATEAU_STEPS or len(self._recent) < 200 or not 0.25 * self._total < step < 0.8 * self._total:
+        if self._halfway_seen or (event.step or 0) < max(MIN_PLATEAU_STEPS, self._total // 2):
             return []
-        first, now = fmean(self._first_third), fmean(self._recent)
-        if now < 0.995 * first:
-            self._said.add("plateau")   # it fell; a flat end is as it should be
+        self._halfway_seen = True
+        first, now = fmean(self._before), fmean(self._recent)
+        if now < first:
             return []
         return self._once("plateau", event.step, f"the loss has not fallen since step {FIRST} ({first:.3f} then, {now:.3f} now)")
 

@@ -62,6 +62,7 @@ class Child:
         if inside:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.identity.pid, number)
+                os.killpg(self.identity.pid, signal.SIGCONT)     # a sleeping one must wake to hear it
         for member in living:
             if member.group != self.identity.pid and (number == SIGKILL or not inside):
                 with contextlib.suppress(ProcessLookupError, PermissionError):

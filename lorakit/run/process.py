@@ -7,6 +7,7 @@ which left the process group (torch's elastic launcher does that) are found, and
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -81,6 +82,15 @@ def members(leader: Identity) -> list[Member]:
     if not leader.same_boot:
         return []
     return list(_linux_members(leader) if LINUX else _ps_members(leader))
+
+
+def gpu_memory(pids: set[int]) -> int:
+    """What these processes hold of the GPUs, in bytes; 0 where there is no nvidia-smi to ask."""
+    if not shutil.which("nvidia-smi"):
+        return 0
+    answer = ask(["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"], timeout_s=5)
+    rows = (line.partition(",") for line in answer.out.splitlines())
+    return sum(int(mib) << 20 for pid, _, mib in rows if pid.strip().isdigit() and int(pid) in pids and mib.strip().isdigit())
 
 
 def oom_kills() -> int:

@@ -67,7 +67,20 @@ def read_record(run_dir: Path) -> dict[str, Any]:
     for key, (kind, empty) in _SHAPE.items():
         if not isinstance(data.setdefault(key, empty()), kind):
             raise LorakitError(f"{path}: {key} is {data[key]!r}, which no record holds. Was it edited by hand?")
+    _check_inside(path, data)
     return data
+
+
+def _check_inside(path: Path, data: dict[str, Any]) -> None:
+    """The few inner values that everybody counts with."""
+    for section, keys in (("steps", ("total", "epochs", "per_epoch", "accumulation")), ("outcome", ("step", "total"))):
+        for key in keys:
+            value = data[section].get(key)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+                raise LorakitError(f"{path}: {section}.{key} is {value!r}, not a count. Was it edited by hand?")
+    for key in ("weights", "checkpoints", "states", "samples", "warnings", "parts"):
+        if not all(isinstance(entry, dict) for entry in data[key]):
+            raise LorakitError(f"{path}: {key} holds something that no record holds. Was it edited by hand?")
 
 
 _SHAPE: Mapping[str, tuple[type, Any]] = {

@@ -1,0 +1,51 @@
+"""Every run and its state.
+
+examples:
+  lorakit runs
+  lorakit runs maya --json
+  lorakit runs --last 5
+
+states: running; unattended (its lorakit is gone, it trains on: `lorakit watch` takes it over); done; failed; interrupted; stopped;
+dead (ended while nobody watched: `lorakit explain` says why); broken (its record makes no sense).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lorakit.run.find import RunInfo, info, run_dirs
+from lorakit.show import duration, print_json, table, tell
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="only runs of this recipe")
+    parser.add_argument("--last", type=int, metavar="N", help="only the newest N")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+
+
+def run(args: argparse.Namespace) -> int:
+    folders = [path for path in run_dirs(Path.cwd()) if args.name in {None, path.parent.name}]
+    rows = [info(path) for path in (folders[-args.last:] if args.last else folders)]
+    if args.json:
+        print_json([vars(row) | {"run": row.short} for row in rows])
+        return 0
+    if not rows:
+        tell(f"No runs{f' of {args.name}' if args.name else ''} here. lorakit train RECIPE makes one.")
+        return 0
+    table(("run", "state", "step", "loss", "left", "trainer", "age"), map(_cells, rows), right=("step", "loss", "left", "age"))
+    for row in rows:
+        if row.state in {"broken", "dead"} and row.reason:
+            tell(f"{row.short}: {row.reason}")
+    return 0
+
+
+def _cells(row: RunInfo) -> tuple[str, ...]:
+    return (
+        row.short, row.state, f"{row.step}/{row.total}" if row.total else "-", "-" if row.loss is None else f"{row.loss:.4g}",
+        "-" if row.eta_s is None else duration(row.eta_s), row.trainer or "-", age(row.age_s),
+    )
+
+
+def age(seconds: float) -> str:
+    return duration(seconds) if seconds < 172_800 else f"{seconds / 86_400:.0f} days"

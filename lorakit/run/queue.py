@@ -1,0 +1,140 @@
+"""Recipes that wait for their turn: one JSON file under the project's .lorakit/, changed only under a lock."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lorakit.errors import LorakitError
+from lorakit.files import write_atomic
+from lorakit.run.process import Identity
+from lorakit.run.record import now
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One place in the queue. `state`: waiting, running, done, failed, not started, interrupted, stopped."""
+
+    number: int
+    recipe: str                      # relative to the project where that is possible: projects move
+    sets: tuple[str, ...] = ()
+    unsets: tuple[str, ...] = ()
+    state: str = "waiting"
+    added: str = ""
+    run: str = ""                    # the run folder, once there is one
+    worker: dict[str, Any] | None = None
+
+
+def listed(root: Path) -> list[Waiting]:
+    return _read(root)
+
+
+def add(root: Path, recipe: Path, *, sets: Sequence[str] = (), unsets: Sequence[str] = ()) -> Waiting:
+    """At the end of the queue. The recipe is read when its turn comes, not now."""
+    place = recipe.absolute()
+    with _changing(root) as items:
+        number = max((item.number for item in items), default=0) + 1
+        name = str(place.relative_to(root.absolute())) if place.is_relative_to(root.absolute()) else str(place)
+        items.append(Waiting(number, name, tuple(sets), tuple(unsets), added=now()))
+        return items[-1]
+
+
+def remove(root: Path, numbers: Sequence[int]) -> list[Waiting]:
+    """Take them out; what runs just now must be stopped first."""
+    with _changing(root) as items:
+        known = {item.number: item for item in items}
+        for number in numbers:
+            if number not in known:
+                raise LorakitError(f"The queue has no number {number}.", hint="lorakit queue list shows the numbers.")
+            if _is_running(known[number]):
+                raise LorakitError(f"Number {number} is running.", hint="lorakit stop ends it.")
+        gone = [known[number] for number in numbers]
+        items[:] = [item for item in items if item not in gone]
+        return gone
+
+
+def clear_ended(root: Path) -> int:
+    """Forget what has ended; the runs themselves stay."""
+    with _changing(root) as items:
+        count = len(items)
+        items[:] = [item for item in items if item.state == "waiting" or _is_running(item)]
+        return count - len(items)
+
+
+def take(root: Path) -> Waiting | None:
+    """The next one, now ours: waiting, or left running by a worker that a restart or a kill has ended."""
+    with _changing(root) as items:
+        for index, item in enumerate(items):
+            if item.state == "waiting" or (item.state == "running" and not _is_running(item)):
+                items[index] = replace(item, state="running", worker=Identity.of(os.getpid()).as_dict())
+                return items[index]
+    return None
+
+
+def close(root: Path, number: int, *, state: str, run: str = "") -> None:
+    with _changing(root) as items:
+        items[:] = [replace(item, state=state, run=run, worker=None) if item.number == number else item for item in items]
+
+
+def work(root: Path, do: Callable[[Waiting], tuple[str, str]], *, go_on: Callable[[], bool]) -> list[Waiting]:
+    """Take one after another until the queue is empty; `do` gives back state and run folder."""
+    mine: list[int] = []
+    while go_on() and (item := take(root)) is not None:
+        state, run = "failed", ""
+        try:
+            state, run = do(item)
+        finally:
+            close(root, item.number, state=state, run=run)
+        mine.append(item.number)
+    return [item for item in _read(root) if item.number in mine]
+
+
+def path_of(root: Path) -> Path:
+    return root / ".lorakit" / "queue.json"
+
+
+def _is_running(item: Waiting) -> bool:
+    worker = Identity.read(item.worker)
+    return item.state == "running" and worker is not None and worker.alive
+
+
+def _read(root: Path) -> list[Waiting]:
+    path = path_of(root)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["schema"] > SCHEMA:
+            raise LorakitError(f"{path} was written by a newer lorakit.")
+        return [Waiting(**{**item, "sets": tuple(item["sets"]), "unsets": tuple(item["unsets"])}) for item in data["queue"]]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise LorakitError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError):
+        raise LorakitError(f"{path} makes no sense any more. Was it edited by hand?", hint="Deleting it empties the queue.") from None
+
+
+@contextmanager
+def _changing(root: Path) -> Iterator[list[Waiting]]:
+    """Read, change, write, alone."""
+    import fcntl
+
+    path = path_of(root)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LorakitError(f"{path.parent}: {error.strerror}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        items = _read(root)
+        yield items
+        write_atomic(path, json.dumps({"schema": SCHEMA, "queue": [asdict(item) for item in items]}, indent=1, ensure_ascii=False) + "\n")
+    finally:
+        os.close(handle)

@@ -1,0 +1,184 @@
+"""kill -9 of anybody, vanished terminals, sleep, full disks: real processes, real signals."""
+
+from __future__ import annotations
+
+import copyreg
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from lorakit.plan.model import Plan
+from lorakit.run.adopt import adopt, bury
+from lorakit.run.child import Patience
+from lorakit.run.find import info, last_progress, live_state
+from lorakit.run.process import Identity, members
+from lorakit.run.record import read_record
+from lorakit.run.train import train
+
+pytestmark = pytest.mark.slow
+QUICK = Patience(0.3, 0.3)
+LORAKIT = "import pickle, sys; from lorakit.run.train import train; print(train(pickle.load(open(sys.argv[1], 'rb'))).state)"
+
+
+def until(true: Callable[[], Any], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[[Plan], subprocess.Popen[str]]:
+    """A lorakit of its own, as in another terminal."""
+    def started(plan: Plan) -> subprocess.Popen[str]:
+        copyreg.pickle(MappingProxyType, lambda mapping: (dict, (dict(mapping),)))
+        (tmp_path / "plan.pickle").write_bytes(pickle.dumps(plan))
+        process = subprocess.Popen([sys.executable, "-c", LORAKIT, str(tmp_path / "plan.pickle")], stdout=subprocess.PIPE, text=True,
+                                   start_new_session=True)
+        until(lambda: last_progress(plan.run_dir).get("step"))
+        return process
+
+    return started
+
+
+def leader(plan: Plan) -> Identity:
+    found = Identity.read(read_record(plan.run_dir)["process"])
+    assert found is not None
+    return found
+
+
+def test_lorakit_killed_the_training_goes_on_and_is_taken_over(make_plan: Any, start: Any) -> None:
+    plan = make_plan(steps=40, pause=0.05)
+    lorakit = start(plan)
+    lorakit.kill()
+    lorakit.communicate()
+    assert info(plan.run_dir).state == "unattended"
+    step = last_progress(plan.run_dir)["step"]
+    outcome = adopt(plan.run_dir)
+    assert outcome.state == "done"
+    assert step < 40
+    assert last_progress(plan.run_dir)["step"] == 40
+    assert read_record(plan.run_dir)["state"] == "done"
+
+
+def test_lorakit_killed_and_the_run_ended_unseen_but_well(make_plan: Any, start: Any) -> None:
+    plan = make_plan(steps=20, pause=0.05)
+    lorakit = start(plan)
+    lorakit.kill()
+    lorakit.communicate()
+    until(lambda: info(plan.run_dir).state == "dead")
+    outcome = bury(plan.run_dir)
+    assert outcome is not None
+    assert outcome.state == "done"
+
+
+def test_everything_killed_is_dead_and_says_when(make_plan: Any, start: Any) -> None:
+    plan = make_plan(steps=400, pause=0.05)
+    lorakit = start(plan)
+    lorakit.kill()
+    lorakit.communicate()
+    os.kill(leader(plan).pid, signal.SIGKILL)
+    until(lambda: info(plan.run_dir).state == "dead")
+    outcome = bury(plan.run_dir)
+    assert outcome is not None
+    assert outcome.state == "dead"
+    assert "while no lorakit watched" in outcome.reason
+    assert info(plan.run_dir).state == "dead"
+
+
+def test_a_restart_of_the_machine_is_recognised(make_plan: Any) -> None:
+    plan = make_plan("dies_silently.py")
+    train(plan)
+    path = plan.run_dir / "record.json"
+    data = json.loads(path.read_text()) | {"state": "running"}
+    data["process"]["boot_id"] = data["supervisor"]["boot_id"] = "the boot before"
+    path.write_text(json.dumps(data))
+    outcome = bury(plan.run_dir)
+    assert outcome is not None
+    assert outcome.diagnosis is not None
+    assert outcome.diagnosis.rule == "reboot"
+
+
+def test_the_trainer_killed_under_a_launcher(make_plan: Any, start: Any) -> None:
+    base = make_plan()
+    plan = make_plan(argv=[base.argv[0], str(Path(base.argv[1]).with_name("orphan_maker.py")), "trains.py", base.argv[2], "fox", "400", "0.05"])
+    lorakit = start(plan)
+    os.kill(int((plan.run_dir / "output" / "trainer.pid").read_text()), signal.SIGKILL)
+    assert lorakit.communicate(timeout=20)[0].strip() == "failed"
+    assert read_record(plan.run_dir)["outcome"]["signal"] == signal.SIGKILL
+
+
+def test_the_launcher_killed_leaves_nobody(make_plan: Any, start: Any) -> None:
+    base = make_plan()
+    plan = make_plan(argv=[base.argv[0], str(Path(base.argv[1]).with_name("orphan_maker.py")), "trains.py", base.argv[2], "fox", "400", "0.05"])
+    lorakit = start(plan)
+    os.kill(leader(plan).pid, signal.SIGKILL)
+    assert lorakit.communicate(timeout=20)[0].strip() == "failed"
+    assert members(leader(plan)) == []
+    assert "left the trainer running" in read_record(plan.run_dir)["outcome"]["reason"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_to_a_lorakit_of_its_own_leaves_no_process(make_plan: Any, start: Any, number: int) -> None:
+    plan = make_plan(steps=400, pause=0.05)
+    lorakit = start(plan)
+    lorakit.send_signal(number)
+    assert lorakit.communicate(timeout=20)[0].strip() == "interrupted"
+    assert members(leader(plan)) == []
+
+
+def test_sleep_of_the_whole_machine_changes_nothing(make_plan: Any, start: Any) -> None:
+    plan = make_plan(steps=60, pause=0.03)
+    lorakit = start(plan)
+    pid = leader(plan).pid
+    os.kill(pid, signal.SIGSTOP)
+    lorakit.send_signal(signal.SIGSTOP)
+    time.sleep(1)
+    assert info(plan.run_dir).state == "running"
+    lorakit.send_signal(signal.SIGCONT)
+    os.kill(pid, signal.SIGCONT)
+    assert lorakit.communicate(timeout=30)[0].strip() == "done"
+
+
+def test_a_stop_reaches_a_sleeping_trainer_too(make_plan: Any, start: Any) -> None:
+    plan = make_plan(steps=400, pause=0.05)
+    lorakit = start(plan)
+    os.kill(leader(plan).pid, signal.SIGSTOP)
+    lorakit.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    lorakit.send_signal(signal.SIGTERM)
+    assert lorakit.communicate(timeout=20)[0].strip() == "interrupted"
+
+
+def test_two_trainings_of_one_recipe_at_once_do_not_meet(make_plan: Any, start: Any) -> None:
+    first, second = make_plan(steps=30, pause=0.05), make_plan(steps=10, run="20260101-120000-2")
+    lorakit = start(first)
+    assert train(second).state == "done"
+    assert lorakit.communicate(timeout=30)[0].strip() == "done"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_output_is_a_failure_with_its_cause(make_plan: Any) -> None:
+    plan = make_plan()
+    (plan.run_dir / "output").mkdir(parents=True, mode=0o500)
+    assert train(plan).state == "failed"
+
+
+def test_an_adopted_run_can_be_stopped(make_plan: Any, start: Any) -> None:
+    plan = make_plan("ignores_interrupt.py", steps=400, pause=0.05)
+    lorakit = start(plan)
+    lorakit.kill()
+    lorakit.communicate()
+    outcome = adopt(plan.run_dir, stop=True, patience=QUICK)
+    assert outcome.state == "stopped"
+    assert live_state(read_record(plan.run_dir)) == "stopped"

@@ -1,0 +1,96 @@
+"""The queue survives restarts, hand edits and two hands at once."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lorakit.errors import LorakitError
+from lorakit.run import queue
+
+
+def recipe(root: Path, name: str) -> Path:
+    path = root / "recipes" / f"{name}.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('preset = "sd15"\n')
+    return path
+
+
+def states(root: Path) -> list[tuple[int, str, str]]:
+    return [(item.number, item.recipe, item.state) for item in queue.listed(root)]
+
+
+def test_what_was_added_is_there_with_its_settings(tmp_path: Path) -> None:
+    queue.add(tmp_path, recipe(tmp_path, "fox"), sets=["network_dim=8"], unsets=["vae"])
+    item = queue.listed(tmp_path)[0]
+    assert (item.number, item.recipe, item.sets, item.unsets, item.state) == (1, "recipes/fox.toml", ("network_dim=8",), ("vae",), "waiting")
+
+
+def test_work_goes_past_a_failed_one_and_keeps_the_order(tmp_path: Path) -> None:
+    for name in "abc":
+        queue.add(tmp_path, recipe(tmp_path, name))
+    ended = queue.work(tmp_path, lambda item: ("failed" if item.recipe.endswith("b.toml") else "done", "runs/x"), go_on=lambda: True)
+    assert [(item.recipe, item.state) for item in ended] == [
+        ("recipes/a.toml", "done"), ("recipes/b.toml", "failed"), ("recipes/c.toml", "done"),
+    ]
+    assert queue.take(tmp_path) is None
+
+
+def test_an_error_of_ours_leaves_the_item_failed_not_running(tmp_path: Path) -> None:
+    queue.add(tmp_path, recipe(tmp_path, "fox"))
+
+    def breaks(item: queue.Waiting) -> tuple[str, str]:
+        raise RuntimeError(item.recipe)
+
+    with pytest.raises(RuntimeError):
+        queue.work(tmp_path, breaks, go_on=lambda: True)
+    assert states(tmp_path) == [(1, "recipes/fox.toml", "failed")]
+
+
+def test_what_a_restart_cut_off_is_taken_again(tmp_path: Path) -> None:
+    queue.add(tmp_path, recipe(tmp_path, "fox"))
+    assert queue.take(tmp_path) is not None
+    assert queue.take(tmp_path) is None       # its worker, this process, lives
+    data = json.loads(queue.path_of(tmp_path).read_text())
+    data["queue"][0]["worker"]["boot_id"] = "the boot before"
+    queue.path_of(tmp_path).write_text(json.dumps(data))
+    again = queue.take(tmp_path)
+    assert again is not None
+    assert again.number == 1
+
+
+def test_the_running_one_is_not_removed(tmp_path: Path) -> None:
+    queue.add(tmp_path, recipe(tmp_path, "fox"))
+    queue.take(tmp_path)
+    with pytest.raises(LorakitError, match="Number 1 is running"):
+        queue.remove(tmp_path, [1])
+
+
+def test_removing_and_clearing(tmp_path: Path) -> None:
+    for name in "abc":
+        queue.add(tmp_path, recipe(tmp_path, name))
+    queue.close(tmp_path, 1, state="done")
+    assert [item.number for item in queue.remove(tmp_path, [2])] == [2]
+    assert queue.clear_ended(tmp_path) == 1
+    assert states(tmp_path) == [(3, "recipes/c.toml", "waiting")]
+    with pytest.raises(LorakitError, match="no number 9"):
+        queue.remove(tmp_path, [9])
+
+
+def test_many_hands_at_once_lose_nothing(tmp_path: Path) -> None:
+    path = recipe(tmp_path, "fox")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: queue.add(tmp_path, path), range(30)))
+    assert [item.number for item in queue.listed(tmp_path)] == list(range(1, 31))
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 1, "queue": [{"tea": 1}]}', '{"schema": "x", "queue": []}'])
+def test_a_queue_edited_into_nonsense_is_a_clear_error(tmp_path: Path, text: str) -> None:
+    queue.path_of(tmp_path).parent.mkdir()
+    queue.path_of(tmp_path).write_text(text)
+    with pytest.raises(LorakitError, match=r"queue\.json makes no sense any more"):
+        queue.add(tmp_path, recipe(tmp_path, "fox"))
+    assert queue.path_of(tmp_path).read_text() == text
