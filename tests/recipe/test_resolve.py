@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lorakit.errors import Fault, RecipeError
+from lorakit.recipe.checks import catalogue
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.resolve import resolve
 
@@ -200,6 +201,8 @@ def test_stages_are_layered_over_the_recipe_and_set_over_both(say: Say) -> None:
     assert everything.train["max_train_epochs"].value == 4
     assert everything.train["learning_rate"].value == 5e-5
     assert {stage.train["seed"].value for stage in resolved.stages} == {9}
+    last, _ = say(STAGES, sets=["learning_rate=1e-6"])
+    assert last.stages[1].train["learning_rate"].source == "--set"
 
 
 def test_stages_get_the_same_checks(say: Say) -> None:
@@ -295,3 +298,13 @@ def test_a_preset_nobody_knows_is_one_fault_among_others_where_the_family_is_sai
 def test_nothing_at_all_says_what_a_recipe_needs(say: Say) -> None:
     with pytest.raises(RecipeError, match="neither a preset nor a family"):
         say("", head="")
+
+
+def test_an_option_of_the_other_trainer_is_named_as_such(say: Say) -> None:
+    if catalogue("embedded", "sdxl_train_network.py") is None:
+        pytest.skip("the embedded trainer has no catalogue yet")
+    _, faults = say("[train]\nema_decay = 0.999\n")
+    assert 'only the embedded trainer has this option. Write trainer = "embedded", or leave it out.' in told(faults)[0]
+    assert not told(say("[train]\nema_decay = 0.999\n", sets=["trainer=embedded"])[1])
+    _, faults = say("[train]\nfp8_base = true\n", sets=["trainer=embedded"])
+    assert "only the kohya trainer has this option" in told(faults)[0]
