@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_generated_parts_of_the_readme_are_up_to_date() -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "tools" / "make_docs.py"), "--check"])
+    assert done.returncode == 0, "make docs"
+
+
+def test_every_relative_link_in_the_documents_leads_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    readme = (ROOT / "README.md").read_text()
+    assert set(re.findall(r"`make ([a-z-]+)", readme)) <= targets
