@@ -17,7 +17,7 @@ PACKAGE = Path(front.__file__).parents[1]
 FLOORS = {   # a room imports from its own floor's neighbours listed here and from everything below, never from above
     "errors": 0, "proc": 0, "files": 0, "config": 1, "machine": 1, "data": 1,
     "show": 2, "families": 2, "trainers": 2, "recipe": 3, "dataset": 3,
-    "plan": 4, "rehearse": 5, "run": 5, "sheet": 5, "report": 6, "deploy": 6, "export": 6, "cli": 9,
+    "plan": 4, "run": 5, "sheet": 5, "rehearse": 6, "proof": 6, "report": 7, "deploy": 7, "export": 7, "cli": 9,
 }
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft"}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
-from lorakit.run.hashes import cached_sha256, sha256_of_all
+from lorakit.run.hashes import path_digest, sha256_of_all
 from lorakit.run.weights import inspect
 
 Entry = dict[str, Any]
@@ -60,10 +60,10 @@ class Bookkeeper:
 
 def hash_weight(entry: Entry) -> Entry:
     path = Path(str(entry["path"]))
-    if not path.is_file():
-        return entry      # a diffusers folder or a name on a hub: its own files carry no single hash
-    digest = cached_sha256(path)
-    return {**entry, "sha256": digest, "short": digest[:10], "size_bytes": path.stat().st_size}
+    if not path.exists():
+        return entry      # a name on a hub, fetched by the script itself
+    digest, size = path_digest(path)
+    return {**entry, "sha256": digest, "short": digest[:10], "size_bytes": size}
 
 
 def dataset_rows(plan: Plan) -> list[Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Iterable
@@ -31,6 +32,15 @@ def cached_sha256(path: Path) -> str:
         with _lock:
             write_atomic(_store(), json.dumps({**_read(), key: {"stamp": stamp, "sha256": digest}}, indent=0))
     return digest
+
+
+def path_digest(path: Path) -> tuple[str, int]:
+    """One hash and size for what weights come as: a file, or a diffusers folder (over its sorted relative names and their hashes)."""
+    if path.is_file():
+        return cached_sha256(path), path.stat().st_size
+    files = sorted(file for file in path.rglob("[!.]*") if file.is_file())
+    lines = (f"{file.relative_to(path).as_posix()}\t{cached_sha256(file)}" for file in files)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest(), sum(file.stat().st_size for file in files)
 
 
 def sha256_of_all(paths: Iterable[Path], *, workers: int = 4) -> dict[Path, str | None]:

@@ -1,0 +1,62 @@
+"""Pin everything a recipe's result depends on, in recipes/NAME.lock.toml, for git.
+
+  lorakit lock recipes/maya.toml            # write or renew the lock; says what changed since the old one
+  lorakit train recipes/maya.toml --locked  # refuses if anything differs
+  lorakit verify recipes/maya.lock.toml     # hashes again and names every difference
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from lorakit.cli.recipe_args import add_recipe_arguments, read
+from lorakit.errors import LorakitError, raise_on_errors
+from lorakit.files import write_atomic
+from lorakit.plan.make import make_plan
+from lorakit.proof.lock import compare_locks, lock_of, lock_path, outputs_of, read_lock, text_of
+from lorakit.recipe.model import Resolved
+from lorakit.run.find import run_dirs
+from lorakit.run.record import read_record
+from lorakit.show import print_json, tell
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_recipe_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what would change, write nothing")
+    parser.add_argument("--json", action="store_true", help="the lock as one JSON document")
+
+
+def finished_run(resolved: Resolved, digest: str) -> tuple[str, dict[str, Any]] | None:
+    """The newest finished run of this recipe on this very dataset, and what it made."""
+    for run_dir in reversed(run_dirs(resolved.root)):
+        if run_dir.parent.name != resolved.name:
+            continue
+        try:
+            record = read_record(run_dir)
+        except LorakitError:
+            continue
+        if record["state"] == "done" and record["dataset"].get("digest") == digest:
+            return f"{run_dir.parent.name}/{run_dir.name}", outputs_of(record)
+    return None
+
+
+def run(args: argparse.Namespace) -> int:
+    resolved, faults = read(args)
+    plan = make_plan(resolved, faults, run_dir=resolved.root / "runs" / "lock")
+    raise_on_errors(plan.faults)
+    lock, path = lock_of(plan), lock_path(resolved.file)
+    made = finished_run(resolved, lock["dataset"]["digest"])
+    if made:
+        lock |= {"run": made[0], "outputs": made[1]}
+    if args.json:
+        print_json(lock)
+    if path.exists():
+        inputs, around = compare_locks(read_lock(path), lock)
+        for one in [*inputs, *around]:
+            print(one)
+        tell("Nothing changed since the old lock." if not inputs and not around else "")
+    if not args.dry_run:
+        write_atomic(path, text_of(lock))
+        tell(f"wrote {path}: {lock['dataset']['images']} images, {len(lock['weights'])} weights, {len(lock['options'])} options")
+    return 0

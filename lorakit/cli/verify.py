@@ -1,0 +1,39 @@
+"""Hash again and name every difference; exit 1 where there is one.
+
+  lorakit verify latest                     # a run: its files, weights, dataset and checkpoints
+  lorakit verify recipes/maya.lock.toml     # a lock: would the recipe train from the same inputs today?
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lorakit.run.find import find_run
+from lorakit.show import print_json, tell
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="RUN|LOCK", help="a run (name, date, path, latest) or a .lock.toml")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+
+
+def run(args: argparse.Namespace) -> int:
+    from lorakit.proof.verify import verify_lock, verify_run
+
+    if args.what.endswith(".lock.toml"):
+        found, around = verify_lock(Path(args.what))
+        good = "The recipe would train from exactly what was locked."
+    else:
+        run_dir = find_run(args.what)
+        found, around = verify_run(run_dir), []
+        good = f"{run_dir.parent.name}/{run_dir.name}: everything is what its record says."
+    if args.json:
+        print_json({"differences": found, "circumstances": around})
+    else:
+        for one in found:
+            print(one)
+        for one in around:
+            print(f"(circumstance) {one}")
+    tell(good if not found else f"{len(found)} difference{'s' * (len(found) != 1)}.")
+    return int(bool(found))

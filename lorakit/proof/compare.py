@@ -1,0 +1,54 @@
+"""Two nested accounts, compared key by key. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ABSENT = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One key that differs; None stands for a side that does not have it."""
+
+    key: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        if self.before is ABSENT:
+            return f"{self.key}: {shown(self.after)} is new"
+        if self.after is ABSENT:
+            return f"{self.key}: {shown(self.before)} is gone"
+        return f"{self.key}: {shown(self.before)} -> {shown(self.after)}"
+
+
+def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`{"a": {"b": 1}}` as ("a.b", 1). Lists are values: what differs in them differs as a whole."""
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
+    a, b = dict(flat(before)), dict(flat(after))
+    return [Difference(key, a.get(key), b.get(key)) for key in dict.fromkeys([*a, *b]) if not same(a.get(key), b.get(key))]
+
+
+def same(a: Any, b: Any) -> bool:
+    """1 and 1.0 are the same number however TOML spelt it; True and 1 are not."""
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    return bool(a == b)
+
+
+def shown(value: Any) -> str:
+    """A value in a line; a hash by its beginning."""
+    text = value if isinstance(value, str) else repr(value)
+    if len(text) == 64 and all(letter in "0123456789abcdef" for letter in text):
+        return text[:12]
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,0 +1,61 @@
+"""Two runs side by side: settings, data, versions, results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lorakit.proof.compare import Difference, differences
+from lorakit.run.record import read_record
+
+# Where the run's own folder stands in a setting, it differs without meaning anything.
+LOCAL = ("output_dir", "logging_dir", "dataset_config", "sample_prompts", "config_file")
+
+
+def compare_runs(a: Path, b: Path) -> dict[str, list[Difference]]:
+    """Section -> differences, in the order in which a person looks for a cause."""
+    before, after = read_record(a), read_record(b)
+    return {
+        "settings": differences(_settings(before), _settings(after)),
+        "data": differences(_rows(a, before), _rows(b, after)),
+        "weights": differences(_weights(before), _weights(after)),
+        "versions": differences(_versions(before), _versions(after)),
+        "results": differences(_results(before), _results(after)),
+    }
+
+
+def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    sections = {
+        name: {key: entry.get("value") if isinstance(entry, Mapping) else entry for key, entry in section.items() if key not in LOCAL}
+        for name, section in record["settings"].items() if isinstance(section, Mapping)
+    }
+    return {"preset": record.get("preset"), "trigger": record.get("trigger"), "trainer": record["trainer"].get("name"), **sections}
+
+
+def _rows(run_dir: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Per image: its picture's hash, its caption as text, its repeats. Texts are shown, not hashes of texts."""
+    try:
+        rows = json.loads((run_dir / "dataset.json").read_text(encoding="utf-8"))
+        return {str(row["image"]): {"image": row["sha256"], "caption": row.get("caption"), "repeats": row.get("repeats")} for row in rows}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {"digest": record["dataset"].get("digest")}
+
+
+def _weights(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(entry.get("key")): {"file": Path(str(entry.get("path"))).name, "sha256": entry.get("sha256")}
+            for entry in record["weights"]}
+
+
+def _versions(record: Mapping[str, Any]) -> dict[str, Any]:
+    trainer = record["trainer"]
+    return {"lorakit": record.get("lorakit"), "trainer commit": trainer.get("commit"), "packages": trainer.get("packages", {}),
+            "platform": record.get("platform", {})}
+
+
+def _results(record: Mapping[str, Any]) -> dict[str, Any]:
+    outcome = record["outcome"]
+    kept = ("state", "step", "total", "loss", "duration_s", "exit_code")
+    tensors = {str(entry.get("path")): entry.get("tensors_sha256") for entry in record["checkpoints"]}
+    return {"state": record["state"], **{key: outcome.get(key) for key in kept if key in outcome}, "tensors": tensors}
