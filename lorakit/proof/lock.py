@@ -126,8 +126,9 @@ def require_locked(plan: Plan) -> list[Difference]:
 
 
 def compare_locks(locked: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[Difference], list[Difference]]:
-    """Differences in the inputs, and differences in the circumstances. The digest is left to the files that explain it."""
+    """Differences in the inputs, and differences in the circumstances. A hash says what its short form would say again."""
     inputs = differences({key: locked.get(key, {}) for key in INPUTS}, {key: now.get(key, {}) for key in INPUTS})
+    inputs = [one for one in inputs if not (one.key.startswith("weights.") and one.key.endswith((".path", ".short", ".bytes")))]
     if any(one.key.startswith("dataset.files.") for one in inputs):
         inputs = [one for one in inputs if one.key not in {"dataset.digest", "dataset.images"}]
     around = differences({key: locked.get(key, {}) for key in CIRCUMSTANCES}, {key: now.get(key, {}) for key in CIRCUMSTANCES})
