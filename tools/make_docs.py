@@ -59,7 +59,8 @@ def faults() -> str:
         recipe.parent.mkdir()
         recipe.write_text(FAULTY, encoding="utf-8")
         lines = said("lorakit", "plan", "recipes/maya.toml", folder=Path(folder)).splitlines()
-    return "$ lorakit plan recipes/maya.toml\n" + "\n".join(line for line in lines if line.startswith("error: recipes/maya.toml:") and "[train]" in line)
+    told = [line for line in lines if line.startswith("error: recipes/maya.toml:") and "[train]" in line]
+    return "\n".join(["$ lorakit plan recipes/maya.toml", *told])
 
 
 if __name__ == "__main__":
