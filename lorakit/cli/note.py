@@ -1,0 +1,34 @@
+"""Write a remark, a rating, the chosen checkpoint or its strength to a run; the registry shows them.
+
+  lorakit note latest "hands better than v1" --rating 4
+  lorakit note maya --chosen maya-000006.safetensors --strength 0.8
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from lorakit.errors import LorakitError
+from lorakit.proof.registry import add_note, update
+from lorakit.run.find import find_run
+from lorakit.run.record import read_record
+from lorakit.show import tell
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="name, date, path or latest")
+    parser.add_argument("text", nargs="?", default="", metavar="TEXT", help="the remark")
+    parser.add_argument("--rating", type=int, metavar="0-5", help="how good it is")
+    parser.add_argument("--chosen", default="", metavar="FILE", help="the checkpoint to use")
+    parser.add_argument("--strength", type=float, metavar="S", help="at which strength")
+
+
+def run(args: argparse.Namespace) -> int:
+    run_dir = find_run(args.run)
+    read_record(run_dir)
+    if not args.text and args.rating is None and not args.chosen and args.strength is None:
+        raise LorakitError("Nothing to note.", hint='lorakit note RUN "a remark" --rating 4 --chosen FILE --strength 0.8')
+    add_note(run_dir, args.text, rating=args.rating, chosen=args.chosen, strength=args.strength)
+    update(run_dir.parents[2])
+    tell(f"noted for {run_dir.parent.name}/{run_dir.name}")
+    return 0

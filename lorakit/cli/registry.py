@@ -1,0 +1,30 @@
+"""The table of every LoRA trained here, kept up to date in REGISTRY.md.
+
+  lorakit registry            # bring REGISTRY.md up to date and show it
+  lorakit registry --json
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from lorakit.proof.registry import FILE, update
+from lorakit.show import print_json, table, tell
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+
+
+def run(args: argparse.Namespace) -> int:
+    root = Path.cwd()
+    rows, changed = update(root)
+    if args.json:
+        print_json([asdict(row) for row in rows])
+    elif rows:
+        shown = ("run", "trigger", "family", "base", "steps", "images", "loss", "chosen", "strength", "rating", "notes")
+        table(shown, [[getattr(row, name) for name in shown] for row in rows], right=("steps", "images", "loss"))
+    tell(f"{FILE} is up to date." if not changed else f"wrote {root / FILE}" if rows else "No finished run yet: `lorakit train RECIPE`.")
+    return 0
