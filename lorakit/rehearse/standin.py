@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,8 +143,8 @@ def encode(values: npt.NDArray[np.float32], dtype: str) -> bytes:
     return ((bits + 0x8000) >> 16).astype(np.uint16).tobytes()      # numpy has no bfloat16: the upper half, rounded
 
 
-def tokenizers() -> Path:
-    """A folder for tokenizer_cache_dir with the tokenisers of CLIP, so that no script asks the network for them."""
+def tokenizers(checkout: Path | None = None) -> Path:
+    """A folder for tokenizer_cache_dir with the tokenisers of CLIP, so that no script asks the network; T5's is in the checkout."""
     place = folder() / "tokenizers"
     config = {"add_prefix_space": False, "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",
               "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
@@ -153,4 +154,7 @@ def tokenizers() -> Path:
             write_atomic(own / "vocab.json", json.dumps(clip_vocabulary(), ensure_ascii=False))
             write_atomic(own / "tokenizer_config.json", json.dumps({**config, "pad_token": pad}))
             write_atomic(own / "merges.txt", "#version: 0.2\n" + "\n".join(map(" ".join, clip_merges())) + "\n")
+    t5 = checkout / "configs" / "t5_old" if checkout else None
+    if t5 and t5.is_dir() and not (place / "google_t5-v1_1-xxl").is_dir():
+        shutil.copytree(t5, place / "google_t5-v1_1-xxl")
     return place

@@ -1,0 +1,67 @@
+"""The same plan, a few steps, on stand-in weights: proves this machine, its trainer and the dataset before the large download.
+
+examples:
+  lorakit rehearse recipes/maya.toml
+  lorakit rehearse maya --set trainer=embedded
+  lorakit rehearse maya --steps 4 --resolution 128 --keep out/
+
+Images are only linked to; the result is thrown away unless --keep names a folder for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from lorakit import show
+from lorakit.cli import recipe_args
+from lorakit.config import cache_dir
+from lorakit.errors import RecipeError
+from lorakit.recipe.model import Resolved
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    recipe_args.add_recipe_arguments(parser)
+    parser.add_argument("--steps", type=int, default=2, help="training steps (2)")
+    parser.add_argument("--resolution", type=int, default=64, help="side of the training pictures (64)")
+    parser.add_argument("--keep", metavar="DIR", type=Path, help="keep the rehearsal's run in this new folder")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.steps < 1 or args.resolution < 64:
+        raise RecipeError("--steps must be at least 1 and --resolution at least 64.")
+    if args.keep and args.keep.exists():
+        raise RecipeError(f"{args.keep} exists already.", hint="Name a new folder.")
+    resolved, faults = recipe_args.read(args)
+    home = args.keep or _fresh(resolved)
+    try:
+        return _rehearse(args, resolved, faults, home)
+    finally:
+        if not args.keep:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _rehearse(args: argparse.Namespace, resolved: Resolved, faults: tuple[object, ...], home: Path) -> int:
+    from lorakit.cli.screen import screen
+    from lorakit.rehearse.rehearse import prepare, rehearse
+
+    plan = prepare(resolved, faults, home, steps=args.steps, resolution=args.resolution, tell=show.tell)  # type: ignore[arg-type]
+    show.tell(plan.steps.formula)
+    with screen() as teller:
+        done = rehearse(plan, teller=teller)
+    if args.json:
+        show.print_json({"schema": "lorakit.rehearsal/1", "name": resolved.name, "trainer": resolved.trainer, "family": resolved.family,
+                         "seconds": round(done.seconds, 1), "loss": done.outcome.loss, "steps": done.outcome.step, "proofs": done.proofs,
+                         "kept": args.keep})
+    else:
+        print("Rehearsed; this machine can run the recipe:", *done.proofs, sep="\n  ")
+    return 0
+
+
+def _fresh(resolved: Resolved) -> Path:
+    place = cache_dir() / "rehearsals"
+    place.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{resolved.name}-", dir=place))
