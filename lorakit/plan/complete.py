@@ -5,6 +5,7 @@ Every addition carries its reason as its source, so `lorakit plan` shows it like
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,7 @@ def posix(path: Path) -> str:
 def _from_other_sections(resolved: Resolved, weights: Sequence[WeightFile]) -> Iterator[tuple[str, Setting]]:
     for weight in weights:
         source = next((setting.source for setting in resolved.model.values() if setting.value == weight.asked), "[model]")
-        yield weight.option, Setting(posix(weight.path), source)
+        yield weight.option, Setting(posix(_unlinked(weight.path)), source)
     for key, option in (("network_weights", "network_weights"), ("tokenizers", "tokenizer_cache_dir")):
         if key in resolved.model:
             setting = resolved.model[key]
@@ -94,6 +95,11 @@ def prompts(resolved: Resolved) -> tuple[str, ...]:
     value = setting.value if setting else ()
     given = value if isinstance(value, (list, tuple)) else (value,)
     return tuple(str(one).replace("{trigger}", resolved.trigger).replace("{name}", resolved.name) for one in given if one)
+
+
+def _unlinked(path: Path) -> Path:
+    """SDXL's script reads a link's text as if it were a path from where it was started; so the target is named."""
+    return path.resolve() if path.is_symlink() and not os.path.isabs(os.readlink(path)) else path
 
 
 def _absolute(resolved: Resolved, value: Any) -> Any:

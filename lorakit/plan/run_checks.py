@@ -54,8 +54,7 @@ def trainer_faults(script: Path | None) -> Iterator[Fault]:
 def _output(resolved: Resolved, output: Path, steps: Steps) -> Iterator[Fault]:
     name = read.text(resolved, "output_name", resolved.name)
     if name != Path(name).name or name in {"", ".", ".."} or "\\" in name:
-        yield Fault(read.recipe_name(resolved), f"output_name = {name!r} is no file name.", "Leave out slashes.", "output-name")
-        return
+        yield Fault(read.where(resolved, "output_name"), f"{name!r} is no file name.", "Leave out slashes.", "output-name")
     taken = [saved.name for saved in steps.checkpoints if (output / saved.name).exists()]
     if taken:
         more = f" ({len(taken)} files are)" if len(taken) > 1 else ""

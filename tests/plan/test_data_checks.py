@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plan_cases import folder, recipe
+
+from lorakit.dataset.scan import scan
+from lorakit.plan.data_checks import data_faults, latent_shape
+from lorakit.plan.steps import count_steps
+
+
+def rules(root: Path, train: dict[str, Any] | None = None, *, family: str = "sd15") -> list[str]:
+    resolved = recipe(root, train, family=family)
+    facts = scan(root / "data", reg=root / "reg" if (root / "reg").exists() else None)
+    steps, _ = count_steps(resolved, facts)
+    return [f"{fault.rule}:{fault.severity}" for fault in data_faults(resolved, facts, steps)]
+
+
+def npz(path: Path, shape: tuple[int, ...]) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (117 - len(header)) + b"\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("latents.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+
+
+def test_ordinary_images_raise_no_question(tmp_path: Path) -> None:
+    folder(tmp_path / "data" / "1_maya", [(512, 512), (640, 480)])
+    assert rules(tmp_path) == []
+
+
+def test_an_image_that_loses_a_quarter_to_the_crop_is_named(tmp_path: Path) -> None:
+    folder(tmp_path / "data" / "1_maya", [(3000, 500)])
+    assert rules(tmp_path) == ["much-cropped:warning"]
+
+
+def test_an_image_that_is_blown_up_is_named(tmp_path: Path) -> None:
+    folder(tmp_path / "data" / "1_maya", [(256, 256)])
+    assert rules(tmp_path) == ["much-enlarged:warning"]
+    assert rules(tmp_path, {"bucket_no_upscale": True}) == []
+
+
+@pytest.mark.parametrize(("train", "expected"), [
+    ({}, ["unbucketed-size:error"]), ({"cache_latents": True}, ["unbucketed-crop:warning"]), ({"random_crop": True}, []),
+])
+def test_without_buckets_every_other_size_is_told(tmp_path: Path, train: dict[str, Any], expected: list[str]) -> None:
+    folder(tmp_path / "data" / "1_maya", [(512, 512), (640, 480)])
+    assert rules(tmp_path, {"enable_bucket": False, **train}) == expected
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((4, 64, 64), []), ((4, 8, 8), ["cache-bucket:error"]), ((4, 64, 48), ["cache-bucket:error"])])
+def test_a_latent_cache_of_another_resolution_is_refused(tmp_path: Path, shape: tuple[int, ...], expected: list[str]) -> None:
+    folder(tmp_path / "data" / "1_maya", [(512, 512)])
+    npz(tmp_path / "data" / "1_maya" / "000_0512x0512_sd.npz", shape)
+    assert rules(tmp_path, {"cache_latents_to_disk": True}) == expected
+
+
+def test_a_broken_latent_cache_is_refused(tmp_path: Path) -> None:
+    folder(tmp_path / "data" / "1_maya", [(512, 512)])
+    (tmp_path / "data" / "1_maya" / "000_0512x0512_sd.npz").write_bytes(b"PK nothing")
+    assert latent_shape(tmp_path / "data" / "1_maya" / "000_0512x0512_sd.npz") is None
+    assert rules(tmp_path, {"cache_latents_to_disk": True}) == ["cache-bucket:error"]
+
+
+def test_caches_that_the_run_does_not_read_are_left_alone(tmp_path: Path) -> None:
+    folder(tmp_path / "data" / "1_maya", [(512, 512)])
+    npz(tmp_path / "data" / "1_maya" / "000_0512x0512_sd.npz", (4, 8, 8))
+    assert rules(tmp_path) == []
+
+
+def test_the_shape_that_numpy_wrote_is_read_without_numpy(tmp_path: Path) -> None:
+    import numpy as np
+
+    np.savez(tmp_path / "x.npz", latents=np.zeros((4, 12, 20), np.float32), original_size=np.array([160, 96]))
+    assert latent_shape(tmp_path / "x.npz") == (4, 12, 20)
+
+
+def test_regularisation_images_that_nobody_draws_are_told(tmp_path: Path) -> None:
+    folder(tmp_path / "data" / "1_maya", [(512, 512)])
+    folder(tmp_path / "reg" / "1_person", [(512, 512)] * 5, captions=False)
+    assert rules(tmp_path) == ["reg-unused:note"]
+
+
+def test_everything_held_back_for_validation_leaves_nothing_to_train(tmp_path: Path) -> None:
+    folder(tmp_path / "data" / "1_maya", [(512, 512)])
+    resolved = recipe(tmp_path, dataset={"subset": {"1_maya": {"num_repeats": 0}}})
+    facts = scan(tmp_path / "data")
+    steps, _ = count_steps(resolved, facts)
+    assert [fault.rule for fault in data_faults(resolved, facts, steps)] == ["nothing-to-train"]

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import toml
+from plan_cases import folder, sd15_base
+
+from lorakit.cli.main import main
+
+RECIPE = """
+family = "sd15"
+name = "maya"
+trigger = "maya_char"
+[model]
+base = "base.safetensors"
+tokenizers = "tokenizers"
+[dataset]
+path = "data"
+[train]
+network_dim = 8
+network_alpha = 4
+learning_rate = 1e-4
+resolution = "512,512"
+enable_bucket = true
+max_train_epochs = 2
+save_every_n_epochs = 1
+network_train_unet_only = true
+optimizer_type = "AdamW"
+lr_scheduler = "cosine"
+sdpa = true
+[sample]
+every_n_epochs = 1
+prompts = ["{trigger}, portrait"]
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    sd15_base(tmp_path)
+    folder(tmp_path / "data" / "10_maya_char", [(512, 512), (640, 480), (480, 640)])
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "maya.toml").write_text(RECIPE, encoding="utf-8")
+    return tmp_path
+
+
+def lorakit(*words: str | Path) -> int:
+    return main(["plan", *map(str, words)])
+
+
+def test_everything_a_person_wants_to_check_is_on_one_page(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lorakit(project / "recipes/maya.toml") == 0
+    page = capsys.readouterr().out
+    assert "network_dim" in page
+    assert "recipes/maya.toml:11" in page
+    assert "10_maya_char       3       10     30         3" in page
+    assert "10 x 3 = 30 draws, / 1 = 30 batches, x 2 epochs = 60 steps" in page
+    assert "maya-000001.safetensors" in page
+    assert "512 x 512" in page
+    assert "after steps 30, 60" in page
+    command = page.strip().splitlines()[-1]
+    words = shlex.split(command)
+    assert "PYTHONUTF8=1" in words
+    assert words[-2:] == ["--config_file", words[-1]]
+
+
+def test_the_command_is_quoted_for_a_shell(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lorakit(project / "recipes/maya.toml", "--write", tmp_path / "a run of mine") == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert str(tmp_path / "a run of mine" / "train.toml") in shlex.split(last)
+
+
+def test_json_is_one_document_with_the_same_numbers(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lorakit(project / "recipes/maya.toml", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "lorakit.plan/1"
+    assert document["steps"]["total"] == 60
+    assert document["settings"]["network_dim"] == {"value": 8, "source": "recipes/maya.toml:11"}
+    assert document["subsets"] == [{"folder": "10_maya_char", "images": 3, "repeats": 10, "draws": 30, "captions": 3, "kind": ""}]
+    assert [one["name"] for one in document["steps"]["checkpoints"]] == ["maya-000001.safetensors", "maya.safetensors"]
+    assert toml.loads(document["files"]["train.toml"])["network_dim"] == 8
+
+
+def test_write_leaves_the_runs_files_and_nothing_else(project: Path, tmp_path: Path) -> None:
+    assert lorakit(project / "recipes/maya.toml", "--write", tmp_path / "out") == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"train.toml", "dataset.toml", "prompts.toml", "accelerate.yaml", "command.txt"}
+
+
+def test_errors_end_with_1_and_write_nothing(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lorakit(project / "recipes/maya.toml", "--set", "max_train_epochs=0", "--set", "full_bf16=true", "--write", tmp_path / "out") == 1
+    told = capsys.readouterr().err
+    assert "max_train_epochs" in told
+    assert "full_bf16" in told
+    assert "nothing was started" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_json_has_the_errors_too(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lorakit(project / "recipes/maya.toml", "--set", "max_train_epochs=0", "--json") == 1
+    document = json.loads(capsys.readouterr().out)
+    assert "error" in {fault["severity"] for fault in document["faults"]}
+
+
+def test_folders_prints_the_folder_mode(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lorakit(project / "recipes/maya.toml", "--folders") == 0
+    assert "train_data_dir" in capsys.readouterr().out
+
+
+def child(*words: str | Path) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *map(str, words)], check=True, capture_output=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    return time.perf_counter() - start
+
+
+def test_planning_imports_no_trainer_and_no_picture_library(project: Path) -> None:
+    code = ("import sys; from lorakit.cli.main import main; code = main(['plan', sys.argv[1]]); "
+            "heavy = {'torch', 'accelerate', 'diffusers', 'transformers', 'PIL', 'numpy', 'rich', 'safetensors'} & set(sys.modules); "
+            "assert not heavy, heavy; sys.exit(code)")
+    subprocess.run([sys.executable, "-c", code, str(project / "recipes/maya.toml")], check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_planning_a_hundred_images_costs_less_than_a_third_of_a_second(project: Path) -> None:
+    folder(project / "data" / "10_maya_char", [(512 + 8 * number, 768) for number in range(100)])
+    bare = min(child("-c", "pass") for _ in range(5))
+    planned = min(child("-m", "lorakit", "plan", project / "recipes/maya.toml") for _ in range(5))
+    assert planned - bare < 0.35
+
+
+@pytest.mark.slow
+def test_planning_ten_thousand_images_stays_under_three_seconds(project: Path) -> None:
+    folder(project / "data" / "10_maya_char", [(512 + 8 * (number % 97), 768 + number % 13) for number in range(10_000)])
+    assert child("-m", "lorakit", "plan", project / "recipes/maya.toml") < 3
