@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from lorakit.errors import TrainingFailed
 from lorakit.files import write_atomic
 from lorakit.trainers.embedded.world import DTYPES, World
 
@@ -58,6 +59,10 @@ def write(path: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, 
 
     kind = SAVE_DTYPES.get(precision or "")
     tensors = {key: tensor.to(kind) if kind else tensor for key, tensor in state.items()}
+    for key, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise TrainingFailed(f"{path.name} is not written: {key} holds numbers that are not finite in {precision or 'float'}.",
+                                 hint='Older checkpoints are good. save_precision = "float" or "bf16" holds larger numbers.')
     hashed = save(tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")})
     marks = {"sshs_model_hash": _body_hash(hashed), "sshs_legacy_hash": hashlib.sha256(hashed[0x100000:0x110000]).hexdigest()[:8]}
     write_atomic(path, save(tensors, {**metadata, **marks}))

@@ -34,7 +34,7 @@ def pixels(image: Image, data: bytes, *, flip: bool, chance: random.Random | Non
     picture = picture.crop((left, top, left + wide, top + high))
     array = np.array(picture, dtype=np.uint8)
     if chance is not None and image.subset.color_aug:
-        array = _jittered(array, chance)
+        array = np.array(_jittered(array, chance))
     if flip:
         array = array[:, ::-1]
     return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1).float() / 127.5 - 1.0

@@ -22,21 +22,11 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
     family = FAMILIES[resolved.family]
     if resolved.family not in MODULES:
         return [Fault(str(resolved.file), f"the embedded trainer does not train {family.title}.", 'Use trainer = "kohya".')]
-    known = catalogue.options("embedded", family.script)
-    kohya = catalogue.options("kohya", family.script)
-    faults = []
-    values = {name: option.default for name, option in known.items()}
-    for key, setting in resolved.train.items():
-        values[key] = setting.value
-        if key in known or (key in kohya and setting.value == kohya[key].default):
-            continue
-        if key in kohya:
-            faults.append(Fault(f"{setting.source} {key}", "the embedded trainer does not implement this option.",
-                                'Leave it out or use trainer = "kohya".', rule="not-implemented"))
-        else:
-            faults.append(Fault(f"{setting.source} {key}", "there is no such option.", did_you_mean(key, known), rule="unknown-option"))
-    values.setdefault("network_module", family.network_module)
+    # Names are checked with the recipe, against the catalogue; here are the values and what they mean together.
+    values = {name: option.default for name, option in catalogue.options("embedded", family.script).items()}
+    values |= {key: setting.value for key, setting in resolved.train.items()}
     values["network_module"] = values["network_module"] or family.network_module
+    faults = []
     faults += faults_of(family.script, values, planned=True)
     if values.get("mixed_precision") == "fp16" and machine.accelerator != "cuda":
         faults.append(Fault("mixed_precision", f'"fp16" does not work on {machine.accelerator}.', 'Use "no" or, on the CPU, "bf16".'))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,9 @@ def _draw(session: Session, prompt: Prompt, number: int, step: int) -> Any:
 
 def _diffuse(session: Session, prompt: Prompt, latents: torch.Tensor, told: list[Conditioning], generator: torch.Generator) -> torch.Tensor:
     scheduler = _scheduler(session, prompt)
-    scheduler.set_timesteps(prompt.sample_steps or 30, device=session.world.device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scheduler.set_timesteps(prompt.sample_steps or 30, device=session.world.device)
     latents = latents * scheduler.init_noise_sigma
     scale = 7.5 if prompt.scale is None else prompt.scale
     height, width = (length * session.base.latent_step for length in latents.shape[-2:])
@@ -116,7 +119,9 @@ def _scheduler(session: Session, prompt: Prompt) -> Any:
     module, cls, settings = SAMPLERS[name]
     kind = "v_prediction" if session.args.v_parameterization else "epsilon"
     made = getattr(importlib.import_module(f"diffusers.schedulers.{module}"), cls)
-    return made(**BETAS, **settings, prediction_type=kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)              # diffusers and numpy 2 about copies
+        return made(**BETAS, **settings, prediction_type=kind)
 
 
 def _flow(session: Session, prompt: Prompt, latents: torch.Tensor, told: list[Conditioning]) -> torch.Tensor:

@@ -1,0 +1,129 @@
+"""What is refused, all at once, by name, before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorakit.errors import RecipeError
+from lorakit.trainers.embedded import arguments
+from lorakit.trainers.embedded.prompts import read_prompts
+
+LEAST = ["--pretrained_model_name_or_path", "x", "--network_module", "networks.lora", "--output_dir", "out", "--output_name", "fox"]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path):
+    file = write(tmp_path / "train.toml", """
+network_dim = 8
+learning_rate = 1e-4
+max_train_steps = 50
+[any_name]
+lr_warmup_steps = 0.1
+text_encoder_lr = 5e-5
+""")
+    args = arguments.read("train_network.py", [*LEAST, "--config_file", str(file), "--max_train_steps", "1600"])
+    assert (args.network_dim, args.learning_rate, args.max_train_steps, args.min_bucket_reso) == (8, 1e-4, 1600, 256)
+    assert (args.lr_warmup_steps, args.text_encoder_lr) == (0.1, [5e-5])
+    without_suffix = arguments.read("train_network.py", [*LEAST, "--config_file", str(file.with_suffix(""))])
+    assert without_suffix.max_train_steps == 50
+
+
+def test_every_fault_of_the_options_is_said_at_once(tmp_path: Path):
+    file = write(tmp_path / "train.toml", """
+netwrok_dim = 8
+network_dim = "16"
+cache_latents = "false"
+deepspeed = true
+xformers = false
+optimizer_args = "weight_decay=0.1"
+""")
+    with pytest.raises(RecipeError) as caught:
+        arguments.read("train_network.py", [*LEAST, "--config_file", str(file), "--blocks_to_swap", "3", "--max_train_steps", "ten"])
+    said = str(caught.value)
+    assert f"{file} netwrok_dim: there is no such option. Did you mean network_dim?" in said
+    assert "network_dim: '16' is not a whole number." in said
+    assert "cache_latents: 'false' is not true or false." in said
+    assert f"{file} deepspeed: the embedded trainer does not implement this option" in said
+    assert "xformers" not in said                                        # stands at the value that does nothing
+    assert "optimizer_args: 'weight_decay=0.1' is not a list" in said
+    assert "blocks_to_swap" in said
+    assert "--max_train_steps: 'ten' is not a whole number" in said
+
+
+@pytest.mark.parametrize(("options", "fault"), [
+    (["--cache_latents", "--random_crop"], "cached latents allow neither color_aug nor random_crop"),
+    (["--mixed_precision", "fp8"], "must be one of no, fp16, bf16"),
+    (["--save_model_as", "ckpt"], "must be one of safetensors"),
+    (["--network_args", "conv_dims=4"], "network_args conv_dims: the embedded trainer does not know it. Did you mean conv_dim?"),
+    (["--cache_text_encoder_outputs"], "a text encoder that is trained cannot be cached"),
+    (["--cache_text_encoder_outputs", "--network_train_unet_only", "--shuffle_caption"], "every step would see another caption"),
+    (["--sample_every_n_steps", "5"], "sample_prompts: must be set"),
+    (["--save_every_n_steps", "0"], "save_every_n_steps: must be at least 1"),
+    (["--zero_terminal_snr"], "Set v_parameterization"),
+    (["--ema_decay", "1.5"], "must lie between 0 and 1"),
+    (["--validation_split", "1.5"], "at least 0 and below 1"),
+    (["--early_stop_patience", "2"], "need a validation loss"),
+    (["--network_module", "lycoris.kohya"], "network_module"),
+])
+def test_values_and_combinations_that_cannot_work(options: list[str], fault: str):
+    with pytest.raises(RecipeError) as caught:
+        arguments.read("train_network.py", [*LEAST, *options])
+    assert fault in str(caught.value)
+
+
+def test_the_faults_of_a_dataset_file_are_said_at_once(train: Callable[..., Any], tmp_path: Path):
+    file = write(tmp_path / "dataset.toml", """
+[general]
+caption_extention = ".txt"
+[[datasets]]
+resolution = "512"
+train_batch_size = 2
+[[datasets.subsets]]
+image_dir = "nowhere"
+metadata_file = "x.json"
+[[datasets.subsets]]
+num_repeats = 2
+""")
+    said = train(dataset_config=file)
+    assert said.code == 1
+    for fault in ("caption_extention does not belong", "resolution: '512' is not a whole number or [width, height]", "train_batch_size does not",
+                  "metadata_file: the embedded trainer does not implement it", "image_dir is missing", "Did you mean caption_extension?"):
+        assert fault.replace(" does not belong", ": does not belong").replace("train_batch_size does not", "train_batch_size: does not") in said.said
+
+
+def test_broken_pictures_and_captions_are_named(train: Callable[..., Any], tmp_path: Path):
+    folder = tmp_path / "data" / "2_zwx"
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "0.txt").write_bytes("für".encode("latin-1"))
+    said = train()
+    assert said.code == 1
+    assert "broken.png" in said.said
+    assert "0.txt: is not UTF-8" in said.said
+    assert "2 problems; nothing was started." in said.said
+
+
+def test_no_images_and_no_model_are_refused(train: Callable[..., Any], tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    assert "holds no images" in train(data_dir=tmp_path / "empty").said
+    assert "does not exist" in train(pretrained_model_name_or_path=tmp_path / "gone").said
+
+
+def test_prompts_are_read_in_three_formats(tmp_path: Path):
+    lines = read_prompts(write(tmp_path / "p.txt", "# note\n\na fox --w 256 --h 320 --d 7 --s 12 --l 5.5 --n blurry, bad --ss euler\na dog\n"))
+    assert (lines[0].prompt, lines[0].width, lines[0].height, lines[0].seed, lines[0].sample_steps) == ("a fox", 256, 320, 7, 12)
+    assert (lines[0].scale, lines[0].negative_prompt, lines[0].sample_sampler, lines[1].prompt) == (5.5, "blurry, bad", "euler", "a dog")
+    table = read_prompts(write(tmp_path / "p.toml", '[prompt]\nwidth = 64\n[[prompt.subset]]\nprompt = "a"\n[[prompt.subset]]\nprompt = "b"\nwidth = 128\n'))
+    assert [(prompt.prompt, prompt.width) for prompt in table] == [("a", 64), ("b", 128)]
+    assert [prompt.prompt for prompt in read_prompts(write(tmp_path / "p.json", '["a --w 64", {"prompt": "b"}]'))] == ["a", "b"]
+    with pytest.raises(RecipeError, match="is not known"):
+        read_prompts(write(tmp_path / "q.txt", "a fox --zz 3"))
+    with pytest.raises(RecipeError, match="does not exist"):
+        read_prompts(tmp_path / "gone.txt")

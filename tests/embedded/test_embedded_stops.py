@@ -1,0 +1,177 @@
+"""Stopping: signals, kills, numbers that are not finite, several processes. Real processes where the operating system is part of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorakit.trainers.embedded import EXIT_NAN, SCRIPTS
+
+LONG = {"max_train_epochs": None, "max_train_steps": 60, "save_every_n_steps": 2, "save_state": True}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(train: Callable[..., Any]):
+    outcome = train(learning_rate=1e30, max_train_steps=5, max_train_epochs=None, save_every_n_steps=1)
+    assert outcome.code == EXIT_NAN
+    event = outcome.of("nan")[0]
+    assert event["step"] == 2
+    assert event["files"][0].endswith(".png")
+    assert "step 2: the loss is not a finite number" in outcome.said
+    assert "a lower learning rate" in outcome.said
+    assert outcome.files == ["fox-step00000001.safetensors"]
+    assert all(tensor.isfinite().all() for tensor in outcome.tensors("-step00000001").values())
+    assert outcome.events[-1]["reason"] == "nan"
+
+
+def test_weights_that_do_not_fit_the_precision_are_never_written(train: Callable[..., Any]):
+    outcome = train(learning_rate=1e6, max_train_steps=1, max_train_epochs=None, save_precision="fp16")
+    assert outcome.code == 4
+    assert "holds numbers that are not finite in fp16" in outcome.said
+    assert not outcome.folder.exists() or outcome.files == []
+
+
+class Script:
+    """The real script in a process group of its own."""
+
+    def __init__(self, words: list[str], folder: Path, *, launcher: tuple[str, ...] = ()) -> None:
+        self.events = folder / "events.jsonl"
+        self.log = folder / "log.txt"
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "LORAKIT_EVENTS": str(self.events), "ACCELERATE_USE_CPU": "true"}
+        with self.log.open("ab") as log:
+            self.child = subprocess.Popen([sys.executable, *launcher, str(SCRIPTS["sd15"]), *words], stdout=log, stderr=log, env=environment,
+                                          start_new_session=True)
+
+    def until_step(self, step: int) -> None:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and self.child.poll() is None:
+            if any(event["event"] == "step" and event["step"] >= step for event in self.told()):
+                return
+            time.sleep(0.01)
+        raise AssertionError(self.log.read_text(encoding="utf-8", errors="replace")[-2000:])
+
+    def told(self) -> list[dict[str, Any]]:
+        if not self.events.exists():
+            return []
+        return [json.loads(line) for line in self.events.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+
+    def send(self, number: int) -> None:
+        os.killpg(self.child.pid, number)
+
+
+@pytest.fixture
+def start(tiny: Callable[[str], Path], tmp_path: Path) -> Iterator[Callable[..., Script]]:
+    from conftest import arguments, draw_pictures
+
+    data = tmp_path / "data"
+    draw_pictures(data / "2_zwx")
+    started: list[Script] = []
+
+    def run(out: Path, *, launcher: tuple[str, ...] = (), **options: Any) -> Script:
+        folder = tmp_path / f"run{len(started)}"
+        folder.mkdir()
+        script = Script(arguments(tiny("sd15"), data, out, "sd15", {**LONG, **options}), folder, launcher=launcher)
+        started.append(script)
+        return script
+
+    yield run
+    for script in started:
+        if script.child.poll() is None:
+            script.send(signal.SIGKILL)
+            script.child.wait()
+
+
+def digest(path: Path) -> bytes:
+    import torch
+    from safetensors.torch import load_file
+
+    tensors = load_file(path)
+    return b"".join(name.encode() + tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes() for name in sorted(tensors))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code", "reason"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+def test_a_signal_ends_the_step_saves_everything_and_the_rest_can_be_resumed(
+        start: Callable[..., Script], tmp_path: Path, number: int, code: int, reason: str):
+    whole = start(tmp_path / "whole")
+    assert whole.child.wait(120) == 0
+    script = start(tmp_path / "out", save_every_n_steps=50)
+    script.until_step(3)
+    script.send(number)
+    assert script.child.wait(60) == code
+    end = script.told()[-1]
+    assert (end["event"], end["reason"]) == ("end", reason)
+    mark = f"fox-step{end['step']:08d}"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{mark}-state", f"{mark}.safetensors"]
+    rest = start(tmp_path / "out", save_every_n_steps=50, resume=tmp_path / "out" / f"{mark}-state")
+    assert rest.child.wait(120) == 0
+    assert digest(tmp_path / "out" / "fox.safetensors") == digest(tmp_path / "whole" / "fox.safetensors")
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_at_once(start: Callable[..., Script], tmp_path: Path):
+    # One step of a thousand accumulated batches: the first signal alone would wait long.
+    script = start(tmp_path / "out", gradient_accumulation_steps=8, dataset_repeats=1, max_train_steps=1000)
+    script.until_step(1)
+    script.child.send_signal(signal.SIGSTOP)
+    script.send(signal.SIGINT)
+    script.send(signal.SIGTERM)
+    script.child.send_signal(signal.SIGCONT)
+    assert script.child.wait(20) in (130, 143)
+
+
+@pytest.mark.slow
+def test_whatever_is_killed_leaves_whole_files_and_ends_where_the_unkilled_run_ends(start: Callable[..., Script], tmp_path: Path):
+    from safetensors.torch import load_file
+
+    whole = start(tmp_path / "whole")
+    assert whole.child.wait(120) == 0
+    out = tmp_path / "out"
+    chance = random.Random(5)
+    kills = 0
+    for _ in range(40):
+        states = sorted(out.glob("fox-step*-state")) if out.exists() else []
+        script = start(out, **({"resume": states[-1]} if states else {}))
+        if kills < 6:
+            script.until_step(1)
+            time.sleep(chance.uniform(0.0, 0.25))
+            script.send(signal.SIGKILL)
+            script.child.wait()
+            kills += 1
+            for path in (path for path in out.iterdir() if not path.name.startswith(".")):
+                load_file(path / "optimizer.safetensors" if path.is_dir() else path)
+        else:
+            assert script.child.wait(120) == 0
+            break
+    assert digest(out / "fox.safetensors") == digest(tmp_path / "whole" / "fox.safetensors")
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_work_and_resume_exactly(start: Callable[..., Script], tmp_path: Path):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    options = {"max_train_steps": 6, "max_train_epochs": None, "save_every_n_steps": 2, "gradient_accumulation_steps": 2}
+    whole = start(tmp_path / "whole", launcher=launcher, **options)
+    assert whole.child.wait(120) == 0, whole.log.read_text()
+    said = whole.log.read_text(encoding="utf-8")
+    assert "  num batches per epoch: 4\n" in said                       # eight batches, two processes
+    assert said.count("model saved.") == 1
+    rest = start(tmp_path / "rest", launcher=launcher, **options, resume=tmp_path / "whole" / "fox-step00000004-state")
+    assert rest.child.wait(120) == 0
+    assert digest(tmp_path / "rest" / "fox.safetensors") == digest(tmp_path / "whole" / "fox.safetensors")
+
+
+@pytest.mark.slow
+def test_accelerate_launches_it_as_it_launches_kohyas(start: Callable[..., Script], tmp_path: Path):
+    launcher = ("-m", "accelerate.commands.launch", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
+    script = start(tmp_path / "out", launcher=launcher, max_train_steps=2)
+    assert script.child.wait(120) == 0, script.log.read_text()
+    assert (tmp_path / "out" / "fox.safetensors").is_file()

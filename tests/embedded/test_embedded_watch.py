@@ -1,0 +1,168 @@
+"""Caches keyed by content, validation, the average of the weights, early stopping, samples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from PIL import Image  # noqa: E402
+
+from lorakit.config import cache_dir  # noqa: E402
+from lorakit.trainers.embedded.early_stop import Watch  # noqa: E402
+from lorakit.trainers.embedded.validation import timesteps  # noqa: E402
+
+ONE = {"max_train_steps": 1, "max_train_epochs": None}
+
+
+def cached_files(kind: str) -> set[Path]:
+    return set((cache_dir() / "embedded" / kind).rglob("*.safetensors"))
+
+
+def test_a_cache_on_disk_gives_the_same_bytes_and_an_edited_picture_gets_new_latents(train: Callable[..., Any], tmp_path: Path):
+    options = {"cache_latents_to_disk": True, "cache_text_encoder_outputs_to_disk": True}
+    in_memory = train()
+    first = train(**options)
+    written = cached_files("latents")
+    assert len(written) == 4
+    assert len(cached_files("text")) == 4
+    again = train(**options)
+    assert cached_files("latents") == written
+    assert in_memory.digest() == first.digest() == again.digest()
+
+    picture = tmp_path / "data" / "2_zwx" / "0.png"
+    before = picture.stat()
+    Image.new("RGB", (64, 64), "white").save(picture)
+    os.utime(picture, ns=(before.st_atime_ns, before.st_mtime_ns))      # same name, same size, same date
+    edited = train(**options)
+    assert edited.digest() != first.digest()
+    assert len(cached_files("latents") - written) == 1
+
+
+def test_an_edited_caption_another_size_and_another_vae_are_never_answered_with_old_numbers(
+        train: Callable[..., Any], tiny: Callable[[str], Path], tmp_path: Path):
+    options = {"cache_latents_to_disk": True, "cache_text_encoder_outputs_to_disk": True, **ONE}
+    train(**options)
+    latents, texts = cached_files("latents"), cached_files("text")
+    (tmp_path / "data" / "2_zwx" / "0.txt").write_text("zwx, something else", encoding="utf-8")
+    train(**options)
+    assert len(cached_files("text") - texts) == 1
+    train(**options, resolution="128")
+    assert len(cached_files("latents") - latents) == 4
+    other = _other_vae(tiny("sd15"), tmp_path)
+    train(**options, vae=other)
+    assert len(cached_files("latents") - latents) == 8
+
+
+def _other_vae(base: Path, folder: Path) -> Path:
+    from safetensors.torch import load_file, save_file
+
+    other = folder / "vae"
+    other.mkdir()
+    (other / "config.json").write_bytes((base / "vae" / "config.json").read_bytes())
+    weights = next((base / "vae").glob("*.safetensors"))
+    save_file({name: tensor * 1.01 for name, tensor in load_file(weights).items()}, other / weights.name)
+    return other
+
+
+def test_a_prefix_reaches_the_encoder_although_its_outputs_are_cached(train: Callable[..., Any]):
+    plain = train(**ONE, cache_text_encoder_outputs=True)
+    prefixed = train(**ONE, cache_text_encoder_outputs=True, caption_prefix="a green fox")
+    uncached = train(**ONE, caption_prefix="a green fox")
+    assert prefixed.digest() == uncached.digest() != plain.digest()
+
+
+def test_wildcards_and_dropped_captions_are_known_before_the_encoders_go(train: Callable[..., Any], tmp_path: Path):
+    for file in (tmp_path / "data" / "2_zwx").glob("*.txt"):
+        file.write_text("zwx, {a|b|c|d} wall", encoding="utf-8")
+    outcome = train(cache_text_encoder_outputs=True, enable_wildcard=True, caption_dropout_rate=0.3, max_train_epochs=3)
+    assert outcome.code == 0
+
+
+def test_uncached_latents_are_drawn_anew_and_read_ahead_alike(train: Callable[..., Any]):
+    options = {"cache_latents": False, "flip_aug": True, "random_crop": True, "color_aug": True, "max_train_epochs": 2}
+    alone, ahead = train(**options), train(**options, max_data_loader_n_workers=2)
+    assert alone.digest() == ahead.digest() != train(max_train_epochs=2).digest()
+
+
+def test_the_validation_loss_is_told_and_only_held_out_images_count(train: Callable[..., Any]):
+    outcome = train(validation_split=0.25, validation_seed=3, max_train_epochs=2, validate_every_n_steps=3)
+    assert "  num train images * repeats: 6" in outcome.said
+    assert "  num validation images * repeats: 1" in outcome.said
+    assert [event["step"] for event in outcome.of("validation")] == [3, 6, 6, 9, 12, 12]
+    twice = [event["loss"] for event in outcome.of("validation") if event["step"] == 6]
+    assert twice[0] == twice[1]                                  # the same weights, the same noise
+    assert outcome.metadata()["ss_num_validation_images"] == "1"
+
+
+def test_validation_places_are_kohyas():
+    assert timesteps(0, 1000) == [200, 400, 600, 800]
+    assert timesteps(500, 600) == [520, 540, 560, 580]
+
+
+def test_early_stopping_keeps_the_best_and_says_why(train: Callable[..., Any]):
+    outcome = train(validation_split=0.5, validation_seed=3, max_train_epochs=30, early_stop_patience=2, early_stop_min_delta=0.5, save_best=True)
+    assert outcome.code == 0
+    assert outcome.events[-1]["reason"] == "early_stop"
+    losses = [event["loss"] for event in outcome.of("validation")]
+    assert len(losses) < 30
+    assert next(event["loss"] for event in outcome.of("best")) == losses[0]
+    assert "no gain in 2 validations; the best was" in outcome.said
+    assert "fox-best.safetensors" in outcome.files
+    assert "fox.safetensors" in outcome.files
+
+
+def test_the_watch_counts_validations_without_gain():
+    watch = Watch(patience=2, min_delta=0.1)
+    seen = []
+    for step, loss in enumerate((1.0, 0.95, 0.8, 0.75, 0.79), 1):
+        watch = watch.after(loss, step)
+        seen.append((watch.improved, watch.should_stop))
+    assert seen == [(True, False), (False, False), (True, False), (False, False), (False, True)]
+    assert (watch.best, watch.best_step) == (0.8, 3)
+    assert not Watch(patience=None).after(1.0, 1).after(2.0, 2).should_stop
+
+
+def test_the_average_is_saved_and_the_training_weights_go_on(train: Callable[..., Any]):
+    plain = train(save_state_on_train_end=True)
+    averaged = train(save_state_on_train_end=True, ema_decay=0.9, save_every_n_steps=4)
+    from safetensors.torch import load_file
+
+    raw, mean = load_file(averaged.folder / "fox-state" / "model.safetensors"), averaged.tensors()
+    key = next(key for key in raw if key.endswith("lora_up.weight"))
+    torch.testing.assert_close(raw[key], load_file(plain.folder / "fox-state" / "model.safetensors")[key], rtol=0, atol=0)
+    assert float(mean[key].norm()) < float(raw[key].norm())
+    assert averaged.metadata()["ss_ema_decay"] == "0.9"
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
+def test_samples_have_kohyas_names_and_show_what_was_learned(train: Callable[..., Any], tmp_path: Path, family: str):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("# a comment\nzwx --w 64 --h 70 --s 2 --d 5 --l 2\n", encoding="utf-8")
+    outcome = train(family, sample_prompts=prompts, sample_at_first=True, sample_every_n_epochs=1, sample_sampler="euler_a", learning_rate=0.1)
+    names = sorted(path.name for path in (outcome.folder / "sample").iterdir())
+    assert [name[:18] for name in names] == ["fox_e000000_00_202", "fox_e000001_00_202"]
+    assert all(name.endswith("_5.png") for name in names)
+    first, last = (Image.open(outcome.folder / "sample" / name) for name in names)
+    assert first.size == (64, 64)
+    assert first.tobytes() != last.tobytes()
+    assert [(event["step"], event["prompt"]) for event in outcome.of("sample")] == [(0, "zwx"), (8, "zwx")]
+
+
+def test_tensorboard_holds_kohyas_tags(train: Callable[..., Any], tmp_path: Path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(logging_dir=tmp_path / "logs", log_prefix="fox_", network_train_unet_only=False, text_encoder_lr=[1e-4], validation_split=0.25)
+    folder = next((tmp_path / "logs").glob("fox_*"))
+    board = EventAccumulator(str(folder / "network_train"))
+    board.Reload()
+    tags = set(board.Tags()["scalars"])
+    assert {"loss/current", "loss/average", "loss/epoch_average", "lr/unet", "lr/textencoder", "lr/group1",
+            "loss/validation/epoch_average", "loss/validation/epoch_divergence"} <= tags
+    assert [event.step for event in board.Scalars("loss/current")] == [1, 2, 3, 4, 5, 6]
+    assert board.Scalars("lr/textencoder")[0].value == pytest.approx(1e-4)
