@@ -172,3 +172,95 @@ def test_the_pipelines_of_diffusers_open_a_tiny_base(bases: dict[str, Path], fam
         pipeline = diffusers.DiffusionPipeline.from_pretrained(bases[family])
         picture = pipeline("a red fox", height=64, width=64, num_inference_steps=2, output_type="np").images
     assert picture.shape == (1, 64, 64, 3)
+
+
+# -- the names in single files, against the converters of diffusers, at full size without memory -----------------------
+
+def shipped(family: str) -> dict[str, Any]:
+    import json
+
+    from lorakit.trainers.embedded.models import opening
+    text = (Path(opening.__file__).parent / "configs" / f"{family}.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def on_meta(kind: Any, *arguments: Any, **options: Any) -> Any:
+    with torch.device("meta"):
+        return kind(*arguments, **options)
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_the_ldm_names_of_the_full_unet_are_those_that_diffusers_converts(family: str) -> None:
+    from diffusers import UNet2DConditionModel
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    from lorakit.trainers.embedded.models.layouts import ldm_unet
+    from lorakit.trainers.embedded.models.unet import UNet
+    config = shipped(family)["unet"]
+    ours = on_meta(UNet, config)
+    theirs = on_meta(UNet2DConditionModel, **config)
+    shapes = {name: tuple(value.shape) for name, value in ours.named_parameters()}
+    assert shapes == {name: tuple(value.shape) for name, value in theirs.named_parameters()}
+    file = {parts[0].name: name for name, parts in ldm_unet(ours, config).items()}
+    extra = {"class_embed_type": None, **config}
+    if family == "sdxl":
+        extra["addition_embed_type"] = "text_time"
+    assert convert_ldm_unet_checkpoint(file, extra) == {name: name for name in shapes}
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
+def test_the_ldm_names_of_the_full_vae_are_those_that_diffusers_converts(family: str) -> None:
+    from diffusers import AutoencoderKL
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+
+    from lorakit.trainers.embedded.models.layouts import ldm_vae
+    from lorakit.trainers.embedded.models.vae import VAE
+    config = shipped(family)["vae"]
+    kinds = {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
+    ours, theirs = on_meta(VAE, config), on_meta(AutoencoderKL, **config, **kinds)
+    shapes = {name: tuple(value.shape) for name, value in ours.named_parameters()}
+    assert shapes == {name: tuple(value.shape) for name, value in theirs.named_parameters()}
+    prefix = "" if family == "flux" else "first_stage_model."
+    file = {parts[0].name: torch.zeros(1, 1, 1) for name, parts in ldm_vae(ours, config, prefix).items()}
+    places = {id(value): name for name, value in file.items()}
+    for name, value in convert_ldm_vae_checkpoint(file, {**config, **kinds}).items():
+        if id(value) in places:              # the attention's matrices are reshaped on the way; the rest is the same object
+            assert ldm_vae(ours, config, prefix)[name][0].name == places[id(value)]
+
+
+def test_the_names_of_open_clip_are_those_that_diffusers_converts() -> None:
+    from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    from lorakit.trainers.embedded.models.clip import CLIPText
+    from lorakit.trainers.embedded.models.layouts import open_clip
+    from lorakit.trainers.embedded.models.tiny import CLIP, randomise, stored
+    config = {**CLIP, "vocab_size": 60, "hidden_act": "gelu", "eos_token_id": 59}
+    ours = CLIPText(config, projection=True)
+    randomise(ours, torch.Generator().manual_seed(0))
+    prefix = "conditioner.embedders.1.model."
+    theirs = CLIPTextModelWithProjection(CLIPTextConfig(**config)).eval()
+    converted = convert_open_clip_checkpoint(theirs, stored(ours, open_clip(ours, config, prefix), torch.float32), prefix=prefix)
+    expected = dict(theirs.named_parameters())
+    for name, value in ours.named_parameters():
+        name = name if name in expected else name.removeprefix("text_model.")
+        source = converted.get(name, converted.get(f"text_model.{name}"))
+        assert torch.equal(source, value), name
+
+
+def test_the_own_names_of_flux_are_those_that_diffusers_converts() -> None:
+    from diffusers.loaders.single_file_utils import convert_flux_transformer_checkpoint_to_diffusers
+
+    from lorakit.trainers.embedded.models.flux import Flux
+    from lorakit.trainers.embedded.models.layouts import folder_flux
+    from lorakit.trainers.embedded.models.tiny import randomise, stored
+    config = {"in_channels": 64, "num_layers": 2, "num_single_layers": 2, "attention_head_dim": 128, "num_attention_heads": 24,
+              "joint_attention_dim": 32, "pooled_projection_dim": 32, "guidance_embeds": True}      # diffusers' converter knows one width only
+    ours = Flux(config)
+    randomise(ours, torch.Generator().manual_seed(0))
+    folder = stored(ours, folder_flux(ours, 3072), torch.float32)
+    converted = convert_flux_transformer_checkpoint_to_diffusers(dict(ours.state_dict()))
+    assert set(converted) == set(folder)
+    for name, value in folder.items():
+        assert torch.equal(converted[name], value), name
