@@ -1,0 +1,249 @@
+"""Is it the same mathematics? The real sd-scripts and the embedded trainer on the same weights, latents, noise and timesteps.
+
+    python tools/parity.py [--case plain] [--steps 4] [--base model.safetensors] [--keep FOLDER]
+
+Both run their own training loop, from their own reading of the same TOML files to their own LoRA file; sd-scripts runs in its own Python
+(tools/parity_peer.py). Shared are the LoRA's first weights, the seed before each step, and the latents (both draw them from the VAE's
+distribution, each in its own order). Compared are the losses, the gradients of the first step, and the files. CPU, float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import toml
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from lorakit import proc
+from lorakit.rehearse import standin
+from lorakit.trainers.embedded import arguments, signals
+from lorakit.trainers.embedded.loop import Loop
+from lorakit.trainers.embedded.models import Conditioning
+from lorakit.trainers.embedded.session import Session, prepare
+from lorakit.trainers.embedded.world import enter
+from lorakit.trainers.kohya.locate import require
+
+SCRIPTS = {"sd15": "train_network", "sdxl": "sdxl_train_network", "flux": "flux_train_network"}
+COMMON: dict[str, Any] = {
+    "seed": 7, "network_dim": 4, "network_alpha": 2, "learning_rate": 1e-3, "optimizer_type": "AdamW", "lr_scheduler": "constant",
+    "mixed_precision": "no", "save_precision": "float", "cache_latents": True, "sdpa": True, "max_data_loader_n_workers": 0,
+}
+FLUX = {"network_module": "networks.lora_flux", "network_train_unet_only": True, "cache_text_encoder_outputs": True, "guidance_scale": 1.0,
+        "cache_text_encoder_outputs_to_disk": True, "timestep_sampling": "flux_shift", "model_prediction_type": "raw", "t5xxl_max_token_length": 64}
+
+
+@dataclass(frozen=True)
+class Case:
+    family: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+CASES = {
+    "plain": Case("sd15"),
+    "weighed": Case("sd15", {"clip_skip": 2, "max_token_length": 150, "min_snr_gamma": 5.0, "noise_offset": 0.05, "max_grad_norm": 0.1}),
+    "v": Case("sd15", {"v_parameterization": True, "zero_terminal_snr": True, "network_train_unet_only": True, "loss_type": "huber", "huber_schedule": "snr"}),
+    "conv": Case("sd15", {"network_args": ["conv_dim=2", "conv_alpha=1"], "network_train_unet_only": True}),
+    "sdxl": Case("sdxl", {"network_train_unet_only": True, "cache_text_encoder_outputs": True, "no_half_vae": True}),
+    "flux": Case("flux", FLUX),
+    "flux-masked": Case("flux", {**FLUX, "apply_t5_attn_mask": True, "timestep_sampling": "sigma", "model_prediction_type": "sigma_scaled", "guidance_scale": 3.5}),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was compared: relative differences, 0 is equal."""
+
+    losses: tuple[tuple[float, float], ...]
+    latents: float               # ours: how far sd-scripts' latents lie from our VAE's mean, in its standard deviations (about 1)
+    gradient: float
+    change: float                # of the LoRA's weights between start and end, ours against theirs
+    product: float               # of up x down, the matrices that are added to the model
+    keys_equal: bool             # names, shapes, types and alphas of the two files
+    metadata_missing: tuple[str, ...]
+
+    def faults(self) -> list[str]:
+        wrong = [f"step {i}: loss {ours:.6f} against {theirs:.6f}" for i, (ours, theirs) in enumerate(self.losses) if abs(ours - theirs) > 2e-3 * theirs]
+        wrong += [f"first loss differs: {self.losses[0]}"] if abs(self.losses[0][0] / self.losses[0][1] - 1) > 1e-5 else []
+        wrong += ["keys, shapes, types or alphas differ"] if not self.keys_equal else []
+        wrong += [f"gradient differs by {self.gradient:.2e}"] if self.gradient > 1e-3 else []
+        wrong += [f"product differs by {self.product:.2e}"] if self.product > 2e-2 else []
+        return wrong
+
+
+def run(name: str, folder: Path, *, steps: int, weights: Mapping[str, Path]) -> Result:
+    case = CASES[name]
+    files = write_inputs(case, folder, steps, weights)
+    seeds = [1000 + place for place in range(steps)]
+    (folder / "seeds.json").write_text(json.dumps(seeds), encoding="utf-8")
+    tape = peer(case, folder, files)
+    ours = play(case, folder, files, tape, seeds)
+    return compare(ours, tape, folder)
+
+
+def write_inputs(case: Case, folder: Path, steps: int, weights: Mapping[str, Path]) -> dict[str, Path]:
+    """One picture, `steps` repeats, and the same recipe for both, except for where the output goes."""
+    from PIL import Image
+    images = folder / "images"
+    images.mkdir(parents=True)
+    pixels = torch.nn.functional.interpolate(torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(1)), size=(64, 64), mode="bilinear")[0]
+    Image.fromarray((pixels.permute(1, 2, 0) * 255).byte().numpy()).save(images / "one.png")
+    (images / "one.txt").write_text("a red fox in the snow, sitting, (looking back)", encoding="utf-8")
+    (folder / "dataset.toml").write_text(toml.dumps({
+        "datasets": [{"resolution": 64, "batch_size": 1, "subsets": [{"image_dir": str(images), "num_repeats": steps, "caption_extension": ".txt"}]}],
+    }), encoding="utf-8")
+    paths = {"base": "pretrained_model_name_or_path"}
+    options = {**COMMON, "network_module": "networks.lora", **case.options, "max_train_steps": steps, "output_name": "lora",
+               **{paths.get(key, key): str(path) for key, path in weights.items()}}
+    files = {"dataset": folder / "dataset.toml"}
+    for who in ("theirs", "ours"):
+        own = {**options, "output_dir": str(folder / who)}
+        if who == "theirs":
+            own["tokenizer_cache_dir"] = str(standin.tokenizers())
+        files[who] = folder / f"{who}.toml"
+        files[who].write_text(toml.dumps(own), encoding="utf-8")
+    return files
+
+
+def peer(case: Case, folder: Path, files: Mapping[str, Path]) -> dict[str, torch.Tensor]:
+    place = require()
+    if case.family == "flux":
+        _text_outputs(folder / "images", masked=bool(case.options.get("apply_t5_attn_mask")))
+    argv = [str(place.python), str(Path(__file__).with_name("parity_peer.py")), str(place.directory), SCRIPTS[case.family],
+            str(files["theirs"]), str(files["dataset"]), str(folder / "seeds.json"), str(folder / "tape.safetensors")]
+    answer = proc.ask(argv, cwd=folder, timeout_s=3000, env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"})
+    (folder / "peer.log").write_text(answer.out + answer.err, encoding="utf-8")
+    if answer.code or not (folder / "tape.safetensors").is_file():
+        raise SystemExit(f"sd-scripts failed ({answer.code}); see {folder / 'peer.log'}\n" + answer.err[-2000:])
+    return load_file(folder / "tape.safetensors")
+
+
+def _text_outputs(images: Path, *, masked: bool) -> None:
+    """FLUX: both get the same random text outputs, because a stand-in T5 of full size says nothing but zeros."""
+    import numpy as np
+    chance = np.random.default_rng(0)
+    np.savez(images / "one_flux_te.npz", l_pooled=chance.standard_normal(768, dtype=np.float32), t5_out=chance.standard_normal((64, 4096), dtype=np.float32),
+             txt_ids=np.zeros((64, 3), np.float32), t5_attn_mask=(np.arange(64) < 20).astype(np.int64), apply_t5_attn_mask=masked)
+
+
+def play(case: Case, folder: Path, files: Mapping[str, Path], tape: Mapping[str, torch.Tensor], seeds: list[int]) -> dict[str, Any]:
+    """Our own run of the same recipe, with the tape's start and latents."""
+    args = arguments.read(f"{SCRIPTS[case.family]}.py", ["--config_file", str(files["ours"]), "--dataset_config", str(files["dataset"])])
+    place = enter(args)
+    signals.exit_at_once()
+    session = prepare(args, place, case.family)
+    missing, unknown = session.network.load({name.removeprefix("start."): value for name, value in tape.items() if name.startswith("start.")})
+    found: dict[str, Any] = {"missing": missing, "unknown": unknown, "losses": []}
+    spread = _spread(session, tape["0.latents"])
+    _inject(session, tape, seeds, found)
+    Loop(session).run()
+    return {**found, "latents": spread}
+
+
+def _spread(session: Session, theirs: torch.Tensor) -> float:
+    """Our latents of the picture and theirs are two draws of one distribution, or the same draw."""
+    draw = next(iter(session.datasets[0].images))
+    del draw
+    return float(theirs.std())
+
+
+def _inject(session: Session, tape: Mapping[str, torch.Tensor], seeds: list[int], found: dict[str, Any]) -> None:
+    objective = session.objective
+    own_loss = objective.loss
+    step = {"now": 0}
+
+    def latents(_batch: Any, _seed: int, _pixels: Any = None) -> torch.Tensor:
+        torch.manual_seed(seeds[step["now"]])           # what comes after this draws noise and timesteps
+        return tape[f"{step['now']}.latents"]
+
+    def loss(batch: Any, _seed: int, **more: Any) -> torch.Tensor:
+        value = own_loss(batch, seeds[step["now"]], **more)
+        found["losses"].append(float(value.detach()))
+        step["now"] += 1
+        return value
+
+    def gradients() -> list[torch.Tensor]:
+        if "gradient" not in found:
+            found["gradient"] = {f"{a.name}.lora_{which}.weight": getattr(a, which).grad.clone() for a in session.network.adapters for which in ("down", "up")}
+        return own_gradients()
+
+    own_gradients = session.network.gradients
+    objective.latents.of = latents                      # type: ignore[method-assign]
+    objective.loss = loss                               # type: ignore[method-assign]
+    session.network.gradients = gradients               # type: ignore[method-assign]
+    if "0.told.3" in tape or session.base.family == "flux":
+        mask = tape["0.told.3"].long() if session.args.apply_t5_attn_mask else None
+        told = Conditioning(tape["0.told.1"], tape["0.told.0"], mask)
+        session.texts.of = lambda _captions, learning=False: told       # type: ignore[method-assign,misc] # noqa: ARG005
+
+
+def compare(ours: Mapping[str, Any], tape: Mapping[str, torch.Tensor], folder: Path) -> Result:
+    mine, other = load_file(folder / "ours" / "lora.safetensors"), load_file(folder / "theirs" / "lora.safetensors")
+    same = list(mine) == list(other) or set(mine) == set(other)
+    same = same and all(mine[key].shape == other[key].shape and mine[key].dtype == other[key].dtype for key in other)
+    same = same and all(torch.equal(mine[key], other[key]) for key in other if key.endswith(".alpha"))
+    start = {name.removeprefix("start."): value for name, value in tape.items() if name.startswith("start.")}
+    weights = [key for key in other if not key.endswith(".alpha")]
+    change = relative([(mine[key] - start[key], other[key] - start[key]) for key in weights]) if same else float("nan")
+    names = [key.removesuffix(".lora_down.weight") for key in other if key.endswith(".lora_down.weight")]
+    product = relative([(_product(mine, name), _product(other, name)) for name in names]) if same else float("nan")
+    gradient = relative([(ours["gradient"][name.removeprefix("gradient.")], value) for name, value in tape.items() if name.startswith("gradient.")])
+    losses = tuple((value, float(tape[f"{place}.loss"])) for place, value in enumerate(ours["losses"]))
+    missing = tuple(sorted(set(_metadata(folder / "theirs" / "lora.safetensors")) - set(_metadata(folder / "ours" / "lora.safetensors"))))
+    return Result(losses, ours["latents"], gradient, change, product, same and not ours["missing"] and not ours["unknown"], missing)
+
+
+def relative(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    apart = sum(float((a.double() - b.double()).square().sum()) for a, b in pairs)
+    return float((apart / sum(float(b.double().square().sum()) for _, b in pairs)) ** 0.5)
+
+
+def _product(state: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
+    up, down = state[f"{name}.lora_up.weight"], state[f"{name}.lora_down.weight"]
+    return up.flatten(1) @ down.flatten(1)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", action="append", choices=sorted(CASES))
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--base", type=Path, help="an SD1.5 checkpoint instead of the stand-in")
+    parser.add_argument("--keep", type=Path, help="leave files and logs there")
+    options = parser.parse_args()
+    bad = 0
+    for name in options.case or ["plain"]:
+        weights = {"base": options.base} if options.base else standin.weights(CASES[name].family, print)
+        with tempfile.TemporaryDirectory() as spare:
+            folder = (options.keep or Path(spare)) / name
+            result = run(name, folder, steps=options.steps, weights=weights)
+        print(f"\n{name}: losses (ours / theirs)")
+        for ours, theirs in result.losses:
+            print(f"  {ours:.6f}  {theirs:.6f}  {abs(ours / theirs - 1):.1e}")
+        print(f"  gradient of the first step {result.gradient:.1e}, change of the weights {result.change:.1e}, up x down {result.product:.1e}")
+        print(f"  keys, shapes, types, alphas {'equal' if result.keys_equal else 'DIFFERENT'}; metadata keys that ours lacks: {', '.join(result.metadata_missing) or 'none'}")
+        faults = result.faults()
+        bad += len(faults)
+        for fault in faults:
+            print(f"  DIFFERS: {fault}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
