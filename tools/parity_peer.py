@@ -33,7 +33,7 @@ def note(name: str, value: torch.Tensor) -> None:
 
 
 class Recorded(getattr(module, TRAINERS[SCRIPT])):      # type: ignore[misc]
-    def get_noise_pred_and_target(self, args, accelerator, noise_scheduler, latents, batch, conds, *rest, **more):  # noqa: ANN001, ANN002, ANN003, ANN202
+    def get_noise_pred_and_target(self, args, accelerator, noise_scheduler, latents, batch, conds, *rest, **more):  # noqa: ANN001, ANN002, ANN003, ANN201, PLR0917 -- theirs
         network = accelerator.unwrap_model(rest[1])
         if step == 0:
             for name, value in network.state_dict().items():
@@ -50,19 +50,38 @@ class Recorded(getattr(module, TRAINERS[SCRIPT])):      # type: ignore[misc]
         note(f"{step}.timesteps", timesteps)
         return predicted, target, timesteps, weighting
 
-    def process_batch(self, *args, **more):  # noqa: ANN002, ANN003, ANN202
+    def load_target_model(self, *args, **more):  # noqa: ANN002, ANN003
+        loaded = super().load_target_model(*args, **more)
+        listen(loaded[2])
+        return loaded
+
+    def process_batch(self, *args, **more):  # noqa: ANN002, ANN003
         global step  # noqa: PLW0603 -- a script of one run
         loss = super().process_batch(*args, **more)
         note(f"{step}.loss", loss)
         step += 1
         return loss
 
-    def all_reduce_network(self, accelerator, network):  # noqa: ANN001, ANN202
+    def all_reduce_network(self, accelerator, network):  # noqa: ANN001
         if step == 1:
             for name, value in accelerator.unwrap_model(network).named_parameters():
                 if value.grad is not None:
                     note(f"gradient.{name}", value.grad)
         return super().all_reduce_network(accelerator, network)
+
+
+def listen(vae) -> None:  # noqa: ANN001
+    """What the VAE is shown, and the mean of what it answers."""
+    encode = vae.encode
+
+    def encode_and_note(pixels, *args, **more):  # noqa: ANN001, ANN002, ANN003, ANN202
+        answer = encode(pixels, *args, **more)
+        if hasattr(answer, "latent_dist"):
+            note("vae.pixels", pixels)
+            note("vae.mean", answer.latent_dist.mean)
+        return answer
+
+    vae.encode = encode_and_note
 
 
 parser = module.setup_parser()

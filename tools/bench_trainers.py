@@ -1,0 +1,207 @@
+"""Side by side: the real sd-scripts and the embedded trainer, same recipe, same random SD1.5 weights, runs in turn, medians and ratios.
+
+    python tools/bench_trainers.py [--row unet-64 ...] [--runs 3] [--steps 4] [--cuda]
+
+For every row: the whole run from start to exit, start to the end of the first step, a later step (median of all but the first two), and
+the peak of resident memory (with --cuda: of the device). Take the ratios; the seconds belong to the machine and to what else runs on it.
+The last lines say what the imports alone cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import toml
+
+from lorakit.rehearse import standin
+from lorakit.trainers.kohya.locate import require
+
+STEP = re.compile(rb"steps:\s+\d+%.*?\| (\d+)/(\d+) \[")
+COMMON: dict[str, Any] = {
+    "seed": 1, "network_module": "networks.lora", "network_dim": 4, "network_alpha": 2, "learning_rate": 1e-4, "optimizer_type": "AdamW",
+    "lr_scheduler": "constant", "output_name": "lora", "cache_latents": True, "max_data_loader_n_workers": 0, "mixed_precision": "no",
+}
+BF16 = {"mixed_precision": "bf16", "sdpa": True, "gradient_checkpointing": False, "network_dim": 16, "network_train_unet_only": True}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a family, a size, and how the two recipes differ, if they do."""
+
+    what: str
+    pixels: int
+    both: Mapping[str, Any]
+    theirs: Mapping[str, Any] = field(default_factory=dict)
+    ours: Mapping[str, Any] = field(default_factory=dict)
+    family: str = "sd15"
+
+
+ROWS = {
+    "text-64": Row("U-Net and text encoder, 64 px", 64, {"sdpa": True}),
+    "unet-64": Row("U-Net only, sdpa, 64 px (like for like)", 64, {"sdpa": True, "network_train_unet_only": True}),
+    "unet-256": Row("U-Net only, sdpa, 256 px (like for like)", 256, {"sdpa": True, "network_train_unet_only": True}),
+    "default-64": Row("sd-scripts' default against U-Net only with cached text, 64 px", 64, {}, ours={"network_train_unet_only": True}),
+    "default-256": Row("sd-scripts' default against U-Net only with cached text, 256 px", 256, {}, ours={"network_train_unet_only": True}),
+}
+CUDA_ROWS = {
+    "cuda-sd15": Row("SD1.5, 512 px, bf16, batch 1", 512, BF16),
+    "cuda-sdxl": Row("SDXL, 1024 px, bf16, batch 1", 1024, {**BF16, "no_half_vae": True, "cache_text_encoder_outputs": True}, family="sdxl"),
+}
+SCRIPTS = {"sd15": "train_network.py", "sdxl": "sdxl_train_network.py"}
+
+
+@dataclass(frozen=True)
+class Run:
+    whole_s: float
+    first_s: float
+    step_s: float
+    peak_gb: float
+
+
+def argv_of(who: str, family: str) -> list[str]:
+    if who == "theirs":
+        place = require()
+        return [str(place.python), str(place.directory / SCRIPTS[family])]
+    return [sys.executable, str(ROOT / "lorakit" / "trainers" / "embedded" / SCRIPTS[family])]
+
+
+def measure(argv: list[str], cwd: Path, *, cuda: bool) -> Run:
+    """One run, watched: the progress bar is the clock, the kernel counts the memory."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+    start = time.monotonic()
+    child = subprocess.Popen(argv, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    device = _DeviceMemory(child.pid) if cuda else None
+    times: dict[int, float] = {}
+    log = b""
+    assert child.stdout is not None
+    while chunk := child.stdout.read1():
+        log += chunk
+        now = time.monotonic() - start
+        for found in STEP.finditer(log[-4000:]):
+            times.setdefault(int(found[1]), now)
+    _, status, usage = os.wait4(child.pid, 0)
+    whole = time.monotonic() - start
+    child.returncode = os.waitstatus_to_exitcode(status)
+    (cwd / "log.txt").write_bytes(log)
+    if child.returncode or 1 not in times:
+        raise SystemExit(f"{' '.join(argv)}\nended with {child.returncode}:\n{log[-3000:].decode(errors='replace')}")
+    steps = [times[number] - times[number - 1] for number in sorted(times) if number > 2 and number - 1 in times]
+    return Run(whole, times[1], statistics.median(steps) if steps else float("nan"), device.peak_gb() if device else usage.ru_maxrss / 1e6)
+
+
+class _DeviceMemory:
+    """The most that nvidia-smi says a process holds, asked twice a second."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.most, self.ended = pid, 0.0, False
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
+        while not self.ended:
+            for line in subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines():
+                pid, used = line.split(",")
+                if int(pid) == self.pid:
+                    self.most = max(self.most, float(used) / 1024)
+            time.sleep(0.5)
+
+    def peak_gb(self) -> float:
+        self.ended = True
+        return self.most
+
+
+def prepare(folder: Path, row: Row, who: str, steps: int, weights: Mapping[str, Path]) -> list[str]:
+    options = {**COMMON, **row.both, **(row.theirs if who == "theirs" else row.ours), "max_train_steps": steps, "output_dir": str(folder / "out"),
+               "pretrained_model_name_or_path": str(weights["base"])}
+    if who == "theirs":
+        options["tokenizer_cache_dir"] = str(standin.tokenizers())
+    folder.mkdir(parents=True)
+    (folder / "train.toml").write_text(toml.dumps(options), encoding="utf-8")
+    (folder / "dataset.toml").write_text(toml.dumps({"datasets": [{
+        "resolution": row.pixels, "batch_size": 1,
+        "subsets": [{"image_dir": str(folder.parent / f"images-{row.pixels}"), "num_repeats": 10, "caption_extension": ".txt"}]}]}), encoding="utf-8")
+    return [*argv_of(who, row.family), "--config_file", str(folder / "train.toml"), "--dataset_config", str(folder / "dataset.toml")]
+
+
+def draw_images(folder: Path, pixels: int) -> None:
+    """Two pictures with a caption each, so that no trainer can be lucky with a single one."""
+    import numpy as np
+    from PIL import Image
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(2):
+        noise = np.random.default_rng(number).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((pixels, pixels), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"a red fox, number {number}, in the snow", encoding="utf-8")
+
+
+def imports() -> dict[str, tuple[float, float]]:
+    """Seconds and gigabytes of importing each trainer, best of three."""
+    place = require()
+    code = {"theirs": f"import sys; sys.path.insert(0, {str(place.directory)!r}); import train_network",
+            "ours": f"import sys; sys.path.insert(0, {str(ROOT)!r}); import lorakit.trainers.embedded.loop"}
+    python = {"theirs": str(place.python), "ours": sys.executable}
+    found: dict[str, tuple[float, float]] = {}
+    for _ in range(3):
+        for who, program in code.items():
+            start = time.monotonic()
+            child = subprocess.Popen([python[who], "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            _, _, usage = os.wait4(child.pid, 0)
+            child.returncode = 0
+            found[who] = min(found.get(who, (1e9, 0.0)), (time.monotonic() - start, usage.ru_maxrss / 1e6))
+    return found
+
+
+def table(name: str, row: Row, runs: Mapping[str, list[Run]]) -> None:
+    print(f"\n{name}: {row.what}; medians of {len(runs['ours'])} interleaved runs")
+    print(f"{'':22}{'sd-scripts':>12}{'embedded':>12}{'ratio':>8}")
+    for key, title in (("whole_s", "whole run, s"), ("first_s", "to first step, s"), ("step_s", "a later step, s"), ("peak_gb", "peak memory, GB")):
+        theirs, ours = (statistics.median(getattr(run, key) for run in runs[who]) for who in ("theirs", "ours"))
+        ratio = statistics.median(getattr(b, key) / getattr(a, key) for a, b in zip(runs["theirs"], runs["ours"], strict=True))
+        print(f"{title:22}{theirs:12.2f}{ours:12.2f}{ratio:8.2f}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--row", action="append", choices=[*ROWS, *CUDA_ROWS])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--cuda", action="store_true", help="the rows for an NVIDIA GPU, device memory instead of resident memory")
+    parser.add_argument("--no-imports", action="store_true")
+    options = parser.parse_args()
+    rows = {**ROWS, **CUDA_ROWS}
+    with tempfile.TemporaryDirectory(prefix="bench-") as spare:
+        for name in options.row or (CUDA_ROWS if options.cuda else ROWS):
+            row = rows[name]
+            weights = standin.weights(row.family, lambda text: print(text, flush=True))
+            draw_images(Path(spare) / name / f"images-{row.pixels}", row.pixels)
+            runs: dict[str, list[Run]] = {"theirs": [], "ours": []}
+            for number in range(options.runs):
+                for who in ("theirs", "ours"):
+                    folder = Path(spare) / name / f"{who}-{number}"
+                    argv = prepare(folder, row, who, options.steps, weights)
+                    runs[who].append(measure(argv, folder, cuda=options.cuda))
+                    print(f"  {who} {number}: {runs[who][-1]}", file=sys.stderr, flush=True)
+            table(name, row, runs)
+    if not options.no_imports:
+        for who, (seconds, memory) in imports().items():
+            print(f"imports, {who}: {seconds:.1f} s, {memory:.2f} GB")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
