@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -26,10 +27,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import toml
+import toml  # noqa: E402
 
-from lorakit.rehearse import standin
-from lorakit.trainers.kohya.locate import require
+from lorakit.rehearse import standin  # noqa: E402 -- from a plain checkout, too
+from lorakit.trainers.kohya.locate import require  # noqa: E402 -- from a plain checkout, too
 
 STEP = re.compile(rb"steps:\s+\d+%.*?\| (\d+)/(\d+) \[")
 COMMON: dict[str, Any] = {
@@ -60,7 +61,9 @@ ROWS = {
 }
 CUDA_ROWS = {
     "cuda-sd15": Row("SD1.5, 512 px, bf16, batch 1", 512, BF16),
-    "cuda-sdxl": Row("SDXL, 1024 px, bf16, batch 1", 1024, {**BF16, "no_half_vae": True, "cache_text_encoder_outputs": True}, family="sdxl"),
+    "cuda-sdxl": Row(
+        "SDXL, 1024 px, bf16, batch 1", 1024, {**BF16, "no_half_vae": True, "cache_text_encoder_outputs": True}, family="sdxl"
+    ),
 }
 SCRIPTS = {"sd15": "train_network.py", "sdxl": "sdxl_train_network.py"}
 
@@ -89,11 +92,15 @@ def measure(argv: list[str], cwd: Path, *, cuda: bool) -> Run:
     times: dict[int, float] = {}
     log = b""
     assert child.stdout is not None
-    while chunk := child.stdout.read1():
-        log += chunk
-        now = time.monotonic() - start
-        for found in STEP.finditer(log[-4000:]):
-            times.setdefault(int(found[1]), now)
+    try:
+        while chunk := child.stdout.read1():
+            log += chunk
+            now = time.monotonic() - start
+            for found in STEP.finditer(log[-4000:]):
+                times.setdefault(int(found[1]), now)
+    except BaseException:
+        child.kill()                              # a bench that is stopped leaves nothing running
+        raise
     _, status, usage = os.wait4(child.pid, 0)
     whole = time.monotonic() - start
     child.returncode = os.waitstatus_to_exitcode(status)
@@ -126,15 +133,34 @@ class _DeviceMemory:
 
 
 def prepare(folder: Path, row: Row, who: str, steps: int, weights: Mapping[str, Path]) -> list[str]:
-    options = {**COMMON, **row.both, **(row.theirs if who == "theirs" else row.ours), "max_train_steps": steps, "output_dir": str(folder / "out"),
-               "pretrained_model_name_or_path": str(weights["base"])}
+    options = {
+        **COMMON,
+        **row.both,
+        **(row.theirs if who == "theirs" else row.ours),
+        "max_train_steps": steps,
+        "output_dir": str(folder / "out"),
+        "pretrained_model_name_or_path": str(weights["base"]),
+    }
     if who == "theirs":
         options["tokenizer_cache_dir"] = str(standin.tokenizers())
     folder.mkdir(parents=True)
     (folder / "train.toml").write_text(toml.dumps(options), encoding="utf-8")
-    (folder / "dataset.toml").write_text(toml.dumps({"datasets": [{
-        "resolution": row.pixels, "batch_size": 1,
-        "subsets": [{"image_dir": str(folder.parent / f"images-{row.pixels}"), "num_repeats": 10, "caption_extension": ".txt"}]}]}), encoding="utf-8")
+    (folder / "dataset.toml").write_text(
+        toml.dumps(
+            {
+                "datasets": [
+                    {
+                        "resolution": row.pixels,
+                        "batch_size": 1,
+                        "subsets": [
+                            {"image_dir": str(folder.parent / f"images-{row.pixels}"), "num_repeats": 10, "caption_extension": ".txt"}
+                        ],
+                    }
+                ]
+            }
+        ),
+        encoding="utf-8",
+    )
     return [*argv_of(who, row.family), "--config_file", str(folder / "train.toml"), "--dataset_config", str(folder / "dataset.toml")]
 
 
@@ -169,7 +195,12 @@ def imports() -> dict[str, tuple[float, float]]:
 def table(name: str, row: Row, runs: Mapping[str, list[Run]]) -> None:
     print(f"\n{name}: {row.what}; medians of {len(runs['ours'])} interleaved runs")
     print(f"{'':22}{'sd-scripts':>12}{'embedded':>12}{'ratio':>8}")
-    for key, title in (("whole_s", "whole run, s"), ("first_s", "to first step, s"), ("step_s", "a later step, s"), ("peak_gb", "peak memory, GB")):
+    for key, title in (
+        ("whole_s", "whole run, s"),
+        ("first_s", "to first step, s"),
+        ("step_s", "a later step, s"),
+        ("peak_gb", "peak memory, GB"),
+    ):
         theirs, ours = (statistics.median(getattr(run, key) for run in runs[who]) for who in ("theirs", "ours"))
         ratio = statistics.median(getattr(b, key) / getattr(a, key) for a, b in zip(runs["theirs"], runs["ours"], strict=True))
         print(f"{title:22}{theirs:12.2f}{ours:12.2f}{ratio:8.2f}", flush=True)
@@ -183,6 +214,7 @@ def main() -> int:
     parser.add_argument("--cuda", action="store_true", help="the rows for an NVIDIA GPU, device memory instead of resident memory")
     parser.add_argument("--no-imports", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rows = {**ROWS, **CUDA_ROWS}
     with tempfile.TemporaryDirectory(prefix="bench-") as spare:
         for name in options.row or (CUDA_ROWS if options.cuda else ROWS):

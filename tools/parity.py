@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -23,16 +24,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import toml
 import torch
-from lorakit.trainers.embedded.loop import Loop
-from lorakit.trainers.embedded.session import Session, prepare
-from lorakit.trainers.embedded.world import enter
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from lorakit import proc
 from lorakit.rehearse import standin
 from lorakit.trainers.embedded import arguments, signals
+from lorakit.trainers.embedded.loop import Loop
 from lorakit.trainers.embedded.models import Conditioning
+from lorakit.trainers.embedded.models.tiny import make_tiny
+from lorakit.trainers.embedded.session import Session, prepare
+from lorakit.trainers.embedded.world import enter
 from lorakit.trainers.kohya.locate import require
 
 SCRIPTS = {"sd15": "train_network", "sdxl": "sdxl_train_network", "flux": "flux_train_network"}
@@ -40,8 +42,16 @@ COMMON: dict[str, Any] = {
     "seed": 7, "network_dim": 4, "network_alpha": 2, "learning_rate": 1e-3, "optimizer_type": "AdamW", "lr_scheduler": "constant",
     "mixed_precision": "no", "save_precision": "float", "cache_latents": True, "sdpa": True, "max_data_loader_n_workers": 0,
 }
-FLUX = {"network_module": "networks.lora_flux", "network_train_unet_only": True, "cache_text_encoder_outputs": True, "guidance_scale": 1.0,
-        "cache_text_encoder_outputs_to_disk": True, "timestep_sampling": "flux_shift", "model_prediction_type": "raw", "t5xxl_max_token_length": 64}
+FLUX = {
+    "network_module": "networks.lora_flux",
+    "network_train_unet_only": True,
+    "cache_text_encoder_outputs": True,
+    "guidance_scale": 1.0,
+    "cache_text_encoder_outputs_to_disk": True,
+    "timestep_sampling": "flux_shift",
+    "model_prediction_type": "raw",
+    "t5xxl_max_token_length": 64,
+}
 
 
 @dataclass(frozen=True)
@@ -53,11 +63,23 @@ class Case:
 CASES = {
     "plain": Case("sd15"),
     "weighed": Case("sd15", {"clip_skip": 2, "max_token_length": 150, "min_snr_gamma": 5.0, "noise_offset": 0.05, "max_grad_norm": 0.1}),
-    "v": Case("sd15", {"v_parameterization": True, "zero_terminal_snr": True, "network_train_unet_only": True, "loss_type": "huber", "huber_schedule": "snr"}),
+    "v": Case(
+        "sd15",
+        {
+            "v_parameterization": True,
+            "zero_terminal_snr": True,
+            "network_train_unet_only": True,
+            "loss_type": "huber",
+            "huber_schedule": "snr",
+        },
+    ),
     "conv": Case("sd15", {"network_args": ["conv_dim=2", "conv_alpha=1"], "network_train_unet_only": True}),
     "sdxl": Case("sdxl", {"network_train_unet_only": True, "cache_text_encoder_outputs": True, "no_half_vae": True}),
     "flux": Case("flux", FLUX),
-    "flux-masked": Case("flux", {**FLUX, "apply_t5_attn_mask": True, "timestep_sampling": "sigma", "model_prediction_type": "sigma_scaled", "guidance_scale": 3.5}),
+    "flux-masked": Case(
+        "flux",
+        {**FLUX, "apply_t5_attn_mask": True, "timestep_sampling": "sigma", "model_prediction_type": "sigma_scaled", "guidance_scale": 3.5},
+    ),
 }
 
 
@@ -74,7 +96,11 @@ class Result:
     metadata_missing: tuple[str, ...]
 
     def faults(self) -> list[str]:
-        wrong = [f"step {i}: loss {ours:.6f} against {theirs:.6f}" for i, (ours, theirs) in enumerate(self.losses) if abs(ours - theirs) > 2e-3 * theirs]
+        wrong = [
+            f"step {i}: loss {ours:.6f} against {theirs:.6f}"
+            for i, (ours, theirs) in enumerate(self.losses)
+            if abs(ours - theirs) > 2e-3 * theirs
+        ]
         wrong += [f"first loss differs: {self.losses[0]}"] if abs(self.losses[0][0] / self.losses[0][1] - 1) > 1e-5 else []
         wrong += ["keys, shapes, types or alphas differ"] if not self.keys_equal else []
         wrong += [f"the VAE's mean differs by {self.latents:.2e}"] if self.latents > 1e-3 else []
@@ -98,12 +124,14 @@ def write_inputs(case: Case, folder: Path, steps: int, weights: Mapping[str, Pat
     from PIL import Image
     images = folder / "images"
     images.mkdir(parents=True)
-    pixels = torch.nn.functional.interpolate(torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(1)), size=(64, 64), mode="bilinear")[0]
+    pixels = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(1)), size=(64, 64), mode="bilinear"
+    )[0]
     Image.fromarray((pixels.permute(1, 2, 0) * 255).byte().numpy()).save(images / "one.png")
     (images / "one.txt").write_text("a red fox in the snow, sitting, (looking back)", encoding="utf-8")
-    (folder / "dataset.toml").write_text(toml.dumps({
-        "datasets": [{"resolution": 64, "batch_size": 1, "subsets": [{"image_dir": str(images), "num_repeats": steps, "caption_extension": ".txt"}]}],
-    }), encoding="utf-8")
+    subset = {"image_dir": str(images), "num_repeats": steps, "caption_extension": ".txt"}
+    dataset = {"datasets": [{"resolution": 64, "batch_size": 1, "subsets": [subset]}]}
+    (folder / "dataset.toml").write_text(toml.dumps(dataset), encoding="utf-8")
     paths = {"base": "pretrained_model_name_or_path"}
     options = {**COMMON, "network_module": "networks.lora", **case.options, "max_train_steps": steps, "output_name": "lora",
                **{paths.get(key, key): str(path) for key, path in weights.items()}}
@@ -111,10 +139,21 @@ def write_inputs(case: Case, folder: Path, steps: int, weights: Mapping[str, Pat
     for who in ("theirs", "ours"):
         own = {**options, "output_dir": str(folder / who)}
         if who == "theirs":
-            own["tokenizer_cache_dir"] = str(standin.tokenizers())
+            own["tokenizer_cache_dir"] = str(_tokenizers(folder))
+        elif case.family == "flux":
+            own["t5xxl"] = str(make_tiny("flux", folder / "tiny") / "text_encoder_2")     # its answers are given, not computed
+            own.pop("cache_text_encoder_outputs_to_disk")
         files[who] = folder / f"{who}.toml"
         files[who].write_text(toml.dumps(own), encoding="utf-8")
     return files
+
+
+def _tokenizers(folder: Path) -> Path:
+    """CLIP's from the stand-ins, T5's from the checkout, in one place."""
+    shutil.copytree(standin.tokenizers(), folder / "tokenizers")
+    t5 = require().directory / "configs" / "t5_old"
+    shutil.copytree(t5, folder / "tokenizers" / "google_t5-v1_1-xxl", dirs_exist_ok=True)
+    return folder / "tokenizers"
 
 
 def peer(case: Case, folder: Path, files: Mapping[str, Path]) -> dict[str, torch.Tensor]:
@@ -134,8 +173,14 @@ def _text_outputs(images: Path, *, masked: bool) -> None:
     """FLUX: both get the same random text outputs, because a stand-in T5 of full size says nothing but zeros."""
     import numpy as np
     chance = np.random.default_rng(0)
-    np.savez(images / "one_flux_te.npz", l_pooled=chance.standard_normal(768, dtype=np.float32), t5_out=chance.standard_normal((64, 4096), dtype=np.float32),
-             txt_ids=np.zeros((64, 3), np.float32), t5_attn_mask=(np.arange(64) < 20).astype(np.int64), apply_t5_attn_mask=masked)
+    np.savez(
+        images / "one_flux_te.npz",
+        l_pooled=chance.standard_normal(768, dtype=np.float32),
+        t5_out=chance.standard_normal((64, 4096), dtype=np.float32),
+        txt_ids=np.zeros((64, 3), np.float32),
+        t5_attn_mask=(np.arange(64) < 20).astype(np.int64),
+        apply_t5_attn_mask=masked,
+    )
 
 
 def play(case: Case, files: Mapping[str, Path], tape: Mapping[str, torch.Tensor], seeds: list[int]) -> dict[str, Any]:
@@ -144,7 +189,9 @@ def play(case: Case, files: Mapping[str, Path], tape: Mapping[str, torch.Tensor]
     place = enter(args)
     signals.exit_at_once()
     session = prepare(args, place, case.family)
-    missing, unknown = session.network.load({name.removeprefix("start."): value for name, value in tape.items() if name.startswith("start.")})
+    missing, unknown = session.network.load(
+        {name.removeprefix("start."): value for name, value in tape.items() if name.startswith("start.")}
+    )
     found: dict[str, Any] = {"missing": missing, "unknown": unknown, "losses": []}
     _inject(session, tape, seeds, found)
     Loop(session).run()
@@ -176,8 +223,12 @@ def _inject(session: Session, tape: Mapping[str, torch.Tensor], seeds: list[int]
         return value
 
     def gradients() -> list[torch.Tensor]:
-        if step["now"] == 1 and "gradient" not in found:      # the loop empties them by the same door before the step
-            found["gradient"] = {f"{a.name}.lora_{which}.weight": getattr(a, which).grad.clone() for a in session.network.adapters for which in ("down", "up")}
+        if step["now"] == 1 and "gradient" not in found:  # the loop empties them by the same door before the step
+            found["gradient"] = {
+                f"{a.name}.lora_{which}.weight": getattr(a, which).grad.clone()
+                for a in session.network.adapters
+                for which in ("down", "up")
+            }
         return own_gradients()
 
     own_gradients = session.network.gradients
@@ -200,7 +251,9 @@ def compare(ours: Mapping[str, Any], tape: Mapping[str, torch.Tensor], folder: P
     change = relative([(mine[key] - start[key], other[key] - start[key]) for key in weights]) if same else float("nan")
     names = [key.removesuffix(".lora_down.weight") for key in other if key.endswith(".lora_down.weight")]
     product = relative([(_product(mine, name), _product(other, name)) for name in names]) if same else float("nan")
-    gradient = relative([(ours["gradient"][name.removeprefix("gradient.")], value) for name, value in tape.items() if name.startswith("gradient.")])
+    gradient = relative(
+        [(ours["gradient"][name.removeprefix("gradient.")], value) for name, value in tape.items() if name.startswith("gradient.")]
+    )
     losses = tuple((value, float(tape[f"{place}.loss"])) for place, value in enumerate(ours["losses"]))
     missing = tuple(sorted(set(_metadata(folder / "theirs" / "lora.safetensors")) - set(_metadata(folder / "ours" / "lora.safetensors"))))
     return Result(losses, ours["latents"], gradient, change, product, same and not ours["missing"] and not ours["unknown"], missing)
@@ -237,8 +290,10 @@ def main() -> int:
         print(f"\n{name}: losses (ours / theirs)")
         for ours, theirs in result.losses:
             print(f"  {ours:.6f}  {theirs:.6f}  {abs(ours / theirs - 1):.1e}")
-        print(f"  VAE {result.latents:.1e}, gradient of the first step {result.gradient:.1e}, change of the weights {result.change:.1e}, up x down {result.product:.1e}")
-        print(f"  keys, shapes, types, alphas {'equal' if result.keys_equal else 'DIFFERENT'}; metadata keys that ours lacks: {', '.join(result.metadata_missing) or 'none'}")
+        print(f"  VAE {result.latents:.1e}, gradient of the first step {result.gradient:.1e}, change of the weights {result.change:.1e}, "
+              f"up x down {result.product:.1e}")
+        print(f"  keys, shapes, types, alphas {'equal' if result.keys_equal else 'DIFFERENT'}; "
+              f"metadata keys that ours lacks: {', '.join(result.metadata_missing) or 'none'}")
         faults = result.faults()
         bad += len(faults)
         for fault in faults:

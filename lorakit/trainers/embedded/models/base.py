@@ -162,7 +162,7 @@ class Base:
         """The denoiser's answer for latents of any shape; time_ids (batch, 6) for SDXL; timesteps 0 to 1000 for every family."""
         if self.family != "flux":
             added = None if self.family == "sd15" else {"text_embeds": told.pooled, "time_ids": time_ids}
-            return cast("torch.Tensor", denoiser(noisy, timesteps, told.hidden, added, return_dict=False)[0])
+            return cast("torch.Tensor", denoiser(noisy, timesteps, told.hidden, added_cond_kwargs=added, return_dict=False)[0])
         height, width = noisy.shape[-2:]
         device = noisy.device
         out = denoiser(
