@@ -1,0 +1,113 @@
+"""Drawing a sheet: prompts down the side, checkpoints and strengths along the top, the same seeds in every column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lorakit.sheet.model import Sheet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+    Font = FreeTypeFont | ImageFont
+
+PAPER, INK, FAINT, RULE, MISSING = "#ffffff", "#1b1b1f", "#6a6a73", "#dcdce2", "#f0f0f3"
+MARGIN, GAP, LABEL = 24, 4, 220
+
+
+def draw_grid(sheet: Sheet, *, side: int = 0) -> Image:
+    """`side` is the longer side of a picture on the sheet; 0 chooses: its own size, but at least 96 and at most 320."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    title, plain, small = (ImageFont.load_default(points) for points in (24, 16, 14))
+    width, height = _picture_size(sheet, side)
+    seeds = max((len(files) for files in sheet.pictures.values()), default=1)
+    cell = seeds * (width + GAP) + 3 * GAP
+    left, top = MARGIN + LABEL, MARGIN + 92
+    page = Image.new("RGB", (left + len(sheet.columns) * cell + MARGIN, top + len(sheet.rows) * (height + 3 * GAP) + MARGIN + 34), PAPER)
+    pen = ImageDraw.Draw(page)
+    pen.text((MARGIN, MARGIN), sheet.title, fill=INK, font=title)
+    _column_heads(pen, sheet, (left, top, cell), (plain, small))
+    for row, prompt in enumerate(sheet.rows):
+        y = top + row * (height + 3 * GAP)
+        pen.line((MARGIN, y - 2 * GAP, page.width - MARGIN, y - 2 * GAP), fill=RULE)
+        lines = wrapped(prompt, LABEL - 2 * GAP, small)
+        for line, text in enumerate(lines[:max(1, height // 18)]):
+            pen.text((MARGIN, y + 18 * line), text, fill=INK, font=small)
+        for column in range(len(sheet.columns)):
+            files = sheet.pictures.get((row, column), ())
+            for place in range(seeds):
+                x = left + column * cell + place * (width + GAP)
+                if place < len(files) and files[place].is_file():
+                    with Image.open(files[place]) as picture:
+                        page.paste(_fitted(picture.convert("RGB"), width, height), (x, y))
+                else:
+                    pen.rectangle((x, y, x + width - 1, y + height - 1), fill=MISSING)
+    pen.text((MARGIN, page.height - MARGIN - 14), sheet.footer, fill=FAINT, font=small)
+    return page
+
+
+def _column_heads(pen: ImageDraw, sheet: Sheet, place: tuple[int, int, int], fonts: tuple[Font, Font]) -> None:
+    """A checkpoint's name once, over all its strengths."""
+    (left, top, cell), (plain, small) = place, fonts
+    before = ""
+    for index, column in enumerate(sheet.columns):
+        x = left + index * cell
+        if column.label != before:
+            span = next((n for n, other in enumerate(sheet.columns[index:]) if other.label != column.label), len(sheet.columns) - index)
+            if index:
+                pen.line((x - 2 * GAP, top - 50, x - 2 * GAP, top + 9999), fill=RULE)
+            pen.text((x, top - 50), shortened(column.label, span * cell - 2 * GAP, plain), fill=INK, font=plain)
+            before = column.label
+        pen.text((x, top - 28), f"strength {column.strength:g}" if column.lora is not None else "no LoRA", fill=FAINT, font=small)
+
+
+def _picture_size(sheet: Sheet, side: int) -> tuple[int, int]:
+    """The size all pictures get: the first one's shape, its longer side as asked."""
+    from PIL import Image
+
+    for files in sheet.pictures.values():
+        for file in files:
+            if file.is_file():
+                with Image.open(file) as picture:
+                    width, height = picture.size
+                longer = side or min(320, max(96, *picture.size))
+                return max(1, round(width * longer / max(width, height))), max(1, round(height * longer / max(width, height)))
+    return (side or 96,) * 2
+
+
+def _fitted(picture: Image, width: int, height: int) -> Image:
+    """The whole picture inside the frame, never cropped: edges are where overfitting shows."""
+    from PIL import Image
+
+    scale = min(width / picture.width, height / picture.height)
+    inside = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.LANCZOS)
+    if inside.size == (width, height):
+        return inside
+    frame = Image.new("RGB", (width, height), MISSING)
+    frame.paste(inside, ((width - inside.width) // 2, (height - inside.height) // 2))
+    return frame
+
+
+def wrapped(text: str, width: float, font: Font) -> list[str]:
+    """Lines no wider than `width`; a word that is wider alone is cut with dots."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(shortened(word, width, font))
+    return lines
+
+
+def shortened(text: str, width: float, font: Font) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+

@@ -1,0 +1,73 @@
+"""The nouns of a sheet. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A LoRA of a run, with the place in the training it comes from."""
+
+    path: Path
+    label: str                   # epoch 4, step 250, final
+    order: tuple[int, int]       # sorts as the training went; the final one last
+
+
+@dataclass(frozen=True)
+class Column:
+    """The base alone, or one checkpoint at one strength."""
+
+    label: str
+    lora: Path | None = None
+    strength: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prompt, with everything its picture depends on but the seed."""
+
+    prompt: str
+    negative: str = ""
+    width: int = 512
+    height: int = 512
+    steps: int = 30
+    scale: float = 7.5
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run, as far as a sheet must know it."""
+
+    run_dir: Path
+    name: str
+    family: str
+    options: Mapping[str, Any]               # kohya's words for the weights: pretrained_model_name_or_path, vae, ...
+    checkpoints: tuple[Checkpoint, ...]      # oldest first
+    rows: tuple[Row, ...]                    # the run's own sample prompts
+    seed: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a person asked for: which checkpoints, strengths, prompts, and how many seeds."""
+
+    checkpoints: str = "all"                 # all, last, last:3, or parts of labels and names: 4,final
+    strengths: tuple[float, ...] = (0.6, 0.8, 1.0)
+    prompts: tuple[str, ...] = ()            # () is the run's own
+    seeds: int = 2
+    base: bool = True                        # a first column without any LoRA
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A grid ready to be drawn; `pictures` has one list of files, one per seed, for each row of each column."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[str, ...]
+    pictures: Mapping[tuple[int, int], tuple[Path, ...]]     # (row, column)
+    footer: str = ""

@@ -1,0 +1,178 @@
+"""Train the toy base: a text encoder and a U-Net of SD1.5's architecture, together and from scratch, in the VAE's latents.
+
+    python tools/toy/train_vae.py  --out recipes/demo/base
+    python tools/toy/train_base.py --out recipes/demo/base
+
+About forty minutes on two cores. It prints losses, draws a grid of samples now and then, and leaves a whole diffusers folder in fp16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from draw import any_scene, contact_sheet, draw, spoken
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from words import write_tokenizer
+
+WIDTH = 128       # of the text encoder and of cross attention
+PROMPTS = (
+    "a red circle, white background", "a big blue square, yellow background", "a green triangle on the left, black background",
+    "a small purple star, gray background", "a yellow house, meadow", "a brown cat on the right, pink background", "an orange fish, sea",
+    "a pink flower, snow", "a red robot on the left and a blue tree on the right, beach", "a white rocket, night",
+    "a red mushroom, green background", "a blue car on the right, orange background", "a heart", "zwx, meadow",
+    "a purple boat, sea, outlined", "a black cross on the left and a yellow heart on the right, blue background",
+)
+
+
+def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    return CLIPTextModel(CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_hidden_layers=3, num_attention_heads=4,
+        max_position_embeddings=77, projection_dim=WIDTH, hidden_act="quick_gelu", bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    ))
+
+
+def new_unet() -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=16, in_channels=4, out_channels=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), block_out_channels=(64, 128), layers_per_block=1,
+        cross_attention_dim=WIDTH, attention_head_dim=4, norm_num_groups=16,
+    )
+
+
+def new_scheduler() -> DDPMScheduler:
+    return DDPMScheduler(
+        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="epsilon",
+        clip_sample=False, steps_offset=1,
+    )
+
+
+@torch.no_grad()
+def latents_of(vae: AutoencoderKL, count: int) -> torch.Tensor:
+    """Mean latents of the first pictures of the base's world, scaled as SD1.5 scales them."""
+    parts = []
+    for first in range(0, count, 128):
+        pixels = np.stack([np.asarray(draw(any_scene(seed), seed=seed)) for seed in range(first, min(first + 128, count))])
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+        parts.append(vae.encode(images).latent_dist.mean * vae.config.scaling_factor)
+    return torch.cat(parts)
+
+
+def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
+    return tokenizer(captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt").input_ids
+
+
+class Average:
+    """Exponential moving average of weights, with the usual slow start."""
+
+    def __init__(self, models: list[torch.nn.Module], decay: float) -> None:
+        self.models, self.decay, self.step = models, decay, 0
+        self.kept = [copy.deepcopy(model).requires_grad_(requires_grad=False) for model in models]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.step += 1
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        for model, kept in zip(self.models, self.kept, strict=True):
+            torch._foreach_lerp_(list(kept.parameters()), list(model.parameters()), 1 - decay)
+
+
+def train(args: argparse.Namespace, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> tuple[CLIPTextModel, UNet2DConditionModel]:
+    started = time.monotonic()
+    store = latents_of(vae, args.pictures)
+    captions = [spoken(any_scene(seed), seed) for seed in range(args.pictures)]
+    ids, nothing = token_ids(tokenizer, captions), token_ids(tokenizer, [""])
+    length = int((ids != tokenizer.pad_token_id).sum(dim=1).max()) + 2
+    print(f"{len(store)} pictures, captions up to {length} tokens, {time.monotonic() - started:.0f} s", flush=True)
+    text_encoder, unet, scheduler = new_text_encoder(tokenizer), new_unet(), new_scheduler()
+    count = sum(p.numel() for model in (text_encoder, unet) for p in model.parameters())
+    print(f"{count / 1e6:.1f} M weights", flush=True)
+    average = Average([text_encoder, unet], 0.999)
+    weights = [*text_encoder.parameters(), *unet.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1, (step + 1) / 200) * (0.03 + 0.97 * (1 + math.cos(math.pi * min(1, step / args.steps))) / 2))
+    snr = scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
+    total = 0.0
+    for step in range(1, args.steps + 1):
+        chosen = torch.randint(len(store), (args.batch,))
+        clean, words = store[chosen], ids[chosen].clone()
+        words[torch.rand(args.batch) < 0.1] = nothing
+        noise, times = torch.randn_like(clean), torch.randint(1000, (args.batch,))
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = text_encoder(words).last_hidden_state
+            guess = unet(scheduler.add_noise(clean, noise, times), times, hidden).sample.float()
+        weight = snr[times].clamp(max=5) / snr[times]
+        loss = ((guess - noise).square().mean(dim=(1, 2, 3)) * weight).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        average.update()
+        total += loss.item()
+        if step % 100 == 0:
+            print(f"step {step}/{args.steps}  loss {total / 100:.4f}  {time.monotonic() - started:.0f} s", flush=True)
+            total = 0.0
+        if step % args.show_every == 0 or step == args.steps:
+            kept = average.kept
+            save(args.out, vae, tokenizer, kept[0], kept[1])
+            show(args.show, vae, tokenizer, kept[0], kept[1])
+    return average.kept[0], average.kept[1]
+
+
+def pipeline(
+    vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel,
+) -> StableDiffusionPipeline:
+    return StableDiffusionPipeline(
+        vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=new_scheduler(), safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+    )
+
+
+def save(folder: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
+    whole = pipeline(copy.deepcopy(vae).half(), tokenizer, copy.deepcopy(text_encoder).half(), copy.deepcopy(unet).half())
+    whole.save_pretrained(folder, safe_serialization=True)
+    (folder / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)   # vocab.json and merges.txt say it all, and any version reads them
+    write_tokenizer(folder / "tokenizer")
+
+
+def show(path: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
+    """Every prompt twice, 20 DDIM steps, guidance 4."""
+    pipe = pipeline(vae, tokenizer, text_encoder.eval(), unet.eval())
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    state = torch.get_rng_state()
+    images = [image for seed in (1, 2) for image in pipe(
+        list(PROMPTS), num_inference_steps=20, guidance_scale=4.0, height=64, width=64,
+        generator=[torch.Generator().manual_seed(seed) for _ in PROMPTS]).images]
+    torch.set_rng_state(state)
+    contact_sheet(images, 8).resize((8 * 96, 4 * 96)).save(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="the base's folder, with vae/ in it")
+    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--pictures", type=int, default=30_000)
+    parser.add_argument("--show-every", type=int, default=500)
+    parser.add_argument("--show", type=Path, default=Path("samples.png"))
+    args = parser.parse_args()
+    torch.manual_seed(15)
+    vae = AutoencoderKL.from_pretrained(args.out / "vae", torch_dtype=torch.float32).requires_grad_(requires_grad=False)
+    write_tokenizer(args.out / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(args.out / "tokenizer")
+    train(args, vae, tokenizer)
+
+
+if __name__ == "__main__":
+    main()
