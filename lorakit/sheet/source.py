@@ -83,8 +83,8 @@ def row_of(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> Row:
     width, height = _resolution(settings)
     scale = entry.get("guidance_scale", entry.get("scale", 7.5))
     return Row(
-        str(entry.get("prompt", "")), str(entry.get("negative_prompt", "")), int(entry.get("width", width)), int(entry.get("height", height)),
-        int(entry.get("sample_steps", 30)), float(scale),
+        prompt=str(entry.get("prompt", "")), negative=str(entry.get("negative_prompt", "")), steps=int(entry.get("sample_steps", 30)),
+        width=int(entry.get("width", width)), height=int(entry.get("height", height)), scale=float(scale),
     )
 
 

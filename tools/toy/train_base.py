@@ -3,7 +3,8 @@
     python tools/toy/train_vae.py  --out recipes/demo/base
     python tools/toy/train_base.py --out recipes/demo/base
 
-About forty minutes on two cores. It prints losses, draws a grid of samples now and then, and leaves a whole diffusers folder in fp16.
+Two processes of one thread each share every step; about forty minutes on two idle cores. It prints losses, draws a grid of samples
+now and then, and leaves a whole diffusers folder in fp16.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusi
 from draw import any_scene, contact_sheet, draw, spoken
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from words import write_tokenizer
+from workers import join, shared, together
 
 WIDTH = 128       # of the text encoder and of cross attention
 PROMPTS = (
@@ -84,48 +86,54 @@ class Average:
             torch._foreach_lerp_(list(kept.parameters()), list(model.parameters()), 1 - decay)
 
 
-def train(args: argparse.Namespace, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> tuple[CLIPTextModel, UNet2DConditionModel]:
-    started = time.monotonic()
-    store = latents_of(vae, args.pictures)
-    captions = [spoken(any_scene(seed), seed) for seed in range(args.pictures)]
-    ids, nothing = token_ids(tokenizer, captions), token_ids(tokenizer, [""])
-    length = int((ids != tokenizer.pad_token_id).sum(dim=1).max()) + 2
-    print(f"{len(store)} pictures, captions up to {length} tokens, {time.monotonic() - started:.0f} s", flush=True)
+def loss_of(
+    text_encoder: CLIPTextModel, unet: UNet2DConditionModel, scheduler: DDPMScheduler, clean: torch.Tensor, words: torch.Tensor,
+) -> torch.Tensor:
+    """How far the guessed noise is off, weighted by min-SNR-5 so that no noise level drowns the others."""
+    noise, times = torch.randn_like(clean), torch.randint(1000, (len(clean),))
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = text_encoder(words).last_hidden_state
+        guess = unet(scheduler.add_noise(clean, noise, times), times, hidden).sample.float()
+    snr = scheduler.alphas_cumprod[times] / (1 - scheduler.alphas_cumprod[times])
+    return ((guess - noise).square().mean(dim=(1, 2, 3)) * snr.clamp(max=5) / snr).mean()
+
+
+def train(worker: int, args: argparse.Namespace, meeting: str) -> None:
+    """One worker's share; the first one also averages, saves, prints and draws."""
+    join(worker, args.workers, meeting)
+    vae = AutoencoderKL.from_pretrained(args.out / "vae", torch_dtype=torch.float32).requires_grad_(requires_grad=False)
+    tokenizer = CLIPTokenizer.from_pretrained(args.out / "tokenizer")
+    store = torch.load(args.latents, weights_only=True)
+    ids, nothing = token_ids(tokenizer, [spoken(any_scene(seed), seed) for seed in range(len(store))]), token_ids(tokenizer, [""])
+    torch.manual_seed(15)
     text_encoder, unet, scheduler = new_text_encoder(tokenizer), new_unet(), new_scheduler()
-    count = sum(p.numel() for model in (text_encoder, unet) for p in model.parameters())
-    print(f"{count / 1e6:.1f} M weights", flush=True)
-    average = Average([text_encoder, unet], 0.999)
     weights = [*text_encoder.parameters(), *unet.parameters()]
+    average = Average([text_encoder, unet], 0.999) if worker == 0 else None
     optimizer = torch.optim.AdamW(weights, lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1, (step + 1) / 200) * (0.03 + 0.97 * (1 + math.cos(math.pi * min(1, step / args.steps))) / 2))
-    snr = scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
-    total = 0.0
+    started, total = time.monotonic(), 0.0
+    torch.manual_seed(16 + worker)
     for step in range(1, args.steps + 1):
         chosen = torch.randint(len(store), (args.batch,))
-        clean, words = store[chosen], ids[chosen].clone()
-        words[torch.rand(args.batch) < 0.1] = nothing
-        noise, times = torch.randn_like(clean), torch.randint(1000, (args.batch,))
-        with torch.autocast("cpu", torch.bfloat16):
-            hidden = text_encoder(words).last_hidden_state
-            guess = unet(scheduler.add_noise(clean, noise, times), times, hidden).sample.float()
-        weight = snr[times].clamp(max=5) / snr[times]
-        loss = ((guess - noise).square().mean(dim=(1, 2, 3)) * weight).mean()
+        words = torch.where(torch.rand(args.batch, 1) < 0.1, nothing, ids[chosen])
+        loss = loss_of(text_encoder, unet, scheduler, store[chosen], words)
         loss.backward()
+        shared(weights, args.workers)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        average.update()
         total += loss.item()
+        if average is None:
+            continue
+        average.update()
         if step % 100 == 0:
             print(f"step {step}/{args.steps}  loss {total / 100:.4f}  {time.monotonic() - started:.0f} s", flush=True)
             total = 0.0
         if step % args.show_every == 0 or step == args.steps:
-            kept = average.kept
-            save(args.out, vae, tokenizer, kept[0], kept[1])
-            show(args.show, vae, tokenizer, kept[0], kept[1])
-    return average.kept[0], average.kept[1]
+            save(args.out, vae, tokenizer, *average.kept)
+            show(args.show, vae, tokenizer, *average.kept)
 
 
 def pipeline(
@@ -160,18 +168,21 @@ def show(path: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_encoder:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the base's folder, with vae/ in it")
-    parser.add_argument("--steps", type=int, default=7000)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=16, help="of one worker")
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--pictures", type=int, default=30_000)
+    parser.add_argument("--pictures", type=int, default=20_000)
+    parser.add_argument("--latents", type=Path, default=Path("latents.pt"), help="the pictures' latents are kept here")
     parser.add_argument("--show-every", type=int, default=500)
     parser.add_argument("--show", type=Path, default=Path("samples.png"))
     args = parser.parse_args()
-    torch.manual_seed(15)
-    vae = AutoencoderKL.from_pretrained(args.out / "vae", torch_dtype=torch.float32).requires_grad_(requires_grad=False)
+    torch.set_num_threads(1)
     write_tokenizer(args.out / "tokenizer")
-    tokenizer = CLIPTokenizer.from_pretrained(args.out / "tokenizer")
-    train(args, vae, tokenizer)
+    if not args.latents.exists():
+        vae = AutoencoderKL.from_pretrained(args.out / "vae", torch_dtype=torch.float32)
+        torch.save(latents_of(vae, args.pictures), args.latents)
+    together(train, args)
 
 
 if __name__ == "__main__":
