@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from draw import CHARACTER, COLOURS, FIGURES, PLACES, PLAIN, Scene, Thing, any_scene, character_scene, draw
+from draw import CHARACTER, FIGURES, PLACES, PLAIN, SPOKEN_COLOURS, Scene, Thing, any_scene, character_scene, draw
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-KINDS, HUES, GROUNDS = (*FIGURES, *CHARACTER), (*COLOURS, ""), (*PLAIN, *PLACES)
+KINDS, HUES, GROUNDS = (*FIGURES, *CHARACTER), (*SPOKEN_COLOURS, ""), (*PLAIN, *PLACES)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from draw import any_scene, contact_sheet, draw, spoken
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from words import write_tokenizer
 from workers import join, shared, together
@@ -26,10 +27,10 @@ from workers import join, shared, together
 WIDTH = 128       # of the text encoder and of cross attention
 PROMPTS = (
     "a red circle, white background", "a big blue square, yellow background", "a green triangle on the left, black background",
-    "a small purple star, gray background", "a yellow house, meadow", "a brown cat on the right, pink background", "an orange fish, sea",
-    "a pink flower, snow", "a red robot on the left and a blue tree on the right, beach", "a white rocket, night",
-    "a red mushroom, green background", "a blue car on the right, orange background", "a heart", "zwx, meadow",
-    "a purple boat, sea, outlined", "a black cross on the left and a yellow heart on the right, blue background",
+    "a small purple star, gray background", "a yellow house, meadow", "a black cat on the right, blue background", "an orange fish, sea",
+    "a purple flower, meadow", "a red robot on the left and a blue tree on the right, white background", "a white car, night",
+    "a yellow heart, night, outlined", "a blue car on the right, green background", "a red heart", "zwx, meadow",
+    "a big orange cat, white background", "a white fish on the left and a yellow star on the right, blue background",
 )
 
 
@@ -148,6 +149,9 @@ def pipeline(
 def save(folder: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
     whole = pipeline(copy.deepcopy(vae).half(), tokenizer, copy.deepcopy(text_encoder).half(), copy.deepcopy(unet).half())
     whole.save_pretrained(folder, safe_serialization=True)
+    text = folder / "text_encoder" / "model.safetensors"
+    names = {name: f"text_model.{name.removeprefix('text_model.')}" for name in load_file(text)}     # as in SD1.5's own files
+    save_file({names[name]: tensor for name, tensor in load_file(text).items()}, text, metadata={"format": "pt"})
     (folder / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)   # vocab.json and merges.txt say it all, and any version reads them
     write_tokenizer(folder / "tokenizer")
 

@@ -33,7 +33,7 @@ def new_vae(*, attention: bool = False) -> AutoencoderKL:
 
 def drawn(count: int, *, first: int = 0) -> torch.Tensor:
     """Pictures of the base's world, uint8, count x 3 x 64 x 64."""
-    pixels = np.stack([np.asarray(draw(any_scene(seed), seed=seed)) for seed in range(first, first + count)])
+    pixels = np.stack([np.asarray(draw(any_scene(seed, wide=True), seed=seed)) for seed in range(first, first + count)])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
 

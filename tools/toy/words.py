@@ -10,9 +10,9 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-from draw import COLOURS, FIGURES, PLACES, PLAIN, POSITIONS, SIZES
+from draw import ALL_FIGURES, ALL_PLACES, COLOURS, PLAIN_COLOURS, POSITIONS, SIZES
 
-WORDS = sorted({*COLOURS, *FIGURES, *PLACES, *PLAIN, *(w for w in (*POSITIONS, *SIZES) if w),
+WORDS = sorted({*COLOURS, *ALL_FIGURES, *ALL_PLACES, *PLAIN_COLOURS, *(w for w in (*POSITIONS, *SIZES) if w),
                 "a", "an", "and", "on", "the", "background", "outlined", "small", "big", "with", "in", "of"})
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 
