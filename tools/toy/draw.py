@@ -252,6 +252,7 @@ FIGURES = ("circle", "square", "triangle", "star", "heart", "house", "tree", "fi
 SPOKEN_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "black", "white")
 PLAIN = ("white", "gray", "yellow", "green", "blue", "black")
 PLACES = ("meadow", "night", "sea")
+CHARACTER_BACKGROUNDS = ("white", "gray", "yellow", "green", "blue", "meadow", "night")     # sea and black are held out from its dataset
 
 
 def backdrop(name: str, side: int, rng: random.Random) -> Image.Image:

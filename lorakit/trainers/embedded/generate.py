@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lorakit.errors import LorakitError, SetupError
+from lorakit.trainers.embedded.flow import flux_schedule
 from lorakit.trainers.embedded.models import Base, Conditioning, ldm_module, open_base
 
 Prompt = Mapping[str, Any]      # prompt, negative, width, height, steps, scale, seed
@@ -95,7 +97,7 @@ class Studio:
         times = torch.linspace(999, 0, steps + 1).round().long()
         height, width = (side * self.base.latent_step for side in latents.shape[-2:])
         ids = torch.tensor([[height, width, 0, 0, height, width]] * len(latents), device=self.device, dtype=self.dtype)
-        for now, then in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
+        for now, then in pairwise(times.tolist()):
             at = torch.full((len(latents),), now, device=self.device)
             answers = [
                 self.base.predict(self.denoiser, latents.to(self.dtype), at, words, time_ids=ids).float()
@@ -113,11 +115,7 @@ class Studio:
 
     def _flow(self, latents: torch.Tensor, told: Conditioning, steps: int, guidance: float) -> torch.Tensor:
         """Euler steps along the flow, with FLUX's shift by picture size."""
-        tokens = latents.shape[-1] * latents.shape[-2] / 4
-        shift = torch.tensor(0.5 + (tokens - 256) * (1.15 - 0.5) / (4096 - 256)).exp()
-        line = torch.linspace(1, 0, steps + 1)
-        sigmas = (shift / (shift + 1 / line.clamp(min=1e-9) - 1)) * (line > 0)
-        for now, then in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
+        for now, then in pairwise(flux_schedule(steps, *latents.shape[-2:])):
             at = torch.full((len(latents),), now * 1000, device=self.device, dtype=self.dtype)
             answer = self.base.predict(self.denoiser, latents.to(self.dtype), at, told, guidance=guidance)
             latents = latents + (then - now) * answer.float()

@@ -1,0 +1,131 @@
+"""What `make demo` runs: draw a new character, train it into the toy base on the CPU, show the sheet, and measure what was learned.
+
+    python tools/demo.py                        in the project's folder; a few minutes on two cores
+    python tools/demo.py --project DIR          the same in another folder that has recipes/demo.toml and recipes/demo/
+
+Nothing that exists is overwritten: pictures that are there stay, every run gets a folder of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "toy"))
+
+from draw import CHARACTER_BACKGROUNDS, Scene, Thing, any_scene, character_scene, draw  # noqa: E402  (the path is set first)
+
+RECIPE = "recipes/demo.toml"
+PICTURES = 18
+WITH_TRIGGER = tuple(Scene(ground, (Thing("zwx", "", size, place),)) for ground, size, place in (
+    ("sea", "", ""), ("black", "", ""), ("white", "", "left"), ("blue", "", "right"), ("night", "big", ""), ("meadow", "", ""),
+    ("green", "", "left"), ("yellow", "", "")))
+OTHERS = tuple(scene for scene in map(any_scene, range(7_000_000, 7_000_060)) if len(scene.things) == 1 and not scene.outlined)[:24]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of pictures of one kind of prompt: how many show the character, and how much of the prompt they obey."""
+
+    character: float
+    obeyed: float
+
+
+def draw_dataset(folder: Path) -> int:
+    """8_zwx: the character in varied scenes, two backgrounds held out; captions say the scene, never the look."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = 0
+    for seed in range(PICTURES):
+        scene = character_scene(seed, CHARACTER_BACKGROUNDS)
+        picture, caption = folder / f"zwx_{seed:02d}.png", folder / f"zwx_{seed:02d}.txt"
+        if not picture.exists():
+            draw(scene, seed=seed).save(picture)
+            drawn += 1
+        if not caption.exists():
+            caption.write_text(scene.caption + "\n", encoding="utf-8")
+    return drawn
+
+
+def lorakit(project: Path, *words: str, quiet: bool = False) -> str:
+    """One command of lorakit, shown as a person would type it."""
+    print(f"\n$ lorakit {' '.join(words)}", flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "lorakit", *words], cwd=project, check=False, text=True, stdout=subprocess.PIPE if quiet else None)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return done.stdout or ""
+
+
+def newest_run(project: Path) -> Path:
+    return max((project / "runs" / "demo").iterdir(), key=lambda path: path.stat().st_mtime)
+
+
+def score(project: Path, run_dir: Path) -> dict[str, dict[str, Score]]:
+    """Base and LoRA, prompts with the trigger and without: the judge looks at two pictures of each prompt."""
+    from PIL import Image
+    from recognise import judged, load_judge, obeyed
+
+    judge = load_judge(project / "recipes" / "demo" / "judge.safetensors")
+    scores: dict[str, dict[str, Score]] = {"base": {}, "LoRA": {}}
+    for kind, scenes in (("trigger", WITH_TRIGGER), ("others", OTHERS)):
+        answer = lorakit(project, "sheet", str(run_dir), "--checkpoints", "last", "--strengths", "1.0", "--seeds", "2", "--json",
+                         "--out", str(run_dir / f"scored-{kind}.png"), "--prompts", *(scene.caption for scene in scenes), quiet=True)
+        for cell in json.loads(answer)["cells"]:
+            cell["verdicts"] = judged(judge, [Image.open(path) for path in cell["pictures"]])
+            scores["base" if cell["lora"] is None else "LoRA"].setdefault(kind, []).append(cell)
+    by_caption = {scene.caption: scene for scene in (*WITH_TRIGGER, *OTHERS)}
+    return {who: {kind: Score(
+        _mean([verdict.character for cell in cells for verdict in cell["verdicts"]]),
+        _mean([obeyed(verdict, by_caption[cell["prompt"]]) for cell in cells for verdict in cell["verdicts"]]),
+    ) for kind, cells in kinds.items()} for who, kinds in scores.items()}
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--project", type=Path, default=HERE.parent, help="the folder with recipes/ (default: this project)")
+    parser.add_argument("--json", type=Path, help="also write the scores here")
+    args = parser.parse_args()
+    project: Path = args.project.resolve()
+    dataset = project / "datasets" / "demo" / "8_zwx"
+    print(f"{draw_dataset(dataset)} pictures of zwx drawn into {dataset}: a character, and two colours, that the toy base has never seen.")
+    lorakit(project, "plan", RECIPE)
+    started = time.monotonic()
+    lorakit(project, "train", RECIPE)
+    trained_s = time.monotonic() - started
+    run_dir = newest_run(project)
+    lorakit(project, "sheet", str(run_dir), "--strengths", "0.6,1.0", "--seeds", "2")
+    scores = score(project, run_dir)
+    before, after = scores["base"], scores["LoRA"]
+    print(f"""
+Measured on pictures that no sheet shows, by a small judge trained on drawings alone (tools/toy/recognise.py):
+  is it the character, asked for zwx        {before['trigger'].character:4.0%} before   {after['trigger'].character:4.0%} after
+  figure, colour, background as prompted    {before['others'].obeyed:4.0%} before   {after['others'].obeyed:4.0%} after
+  the character where nobody asked for it   {before['others'].character:4.0%} before   {after['others'].character:4.0%} after
+
+Trained in {trained_s:.0f} s. Where everything lies:
+  pictures and captions   {dataset}
+  the run                 {run_dir}
+  the LoRA                {run_dir / 'output' / 'demo.safetensors'}
+  the sheet               {run_dir / 'sheet.png'}
+
+What to type next:
+  lorakit sheet {run_dir.parent.name} --checkpoints last --prompts "zwx and a purple star, night" --seeds 4
+  lorakit train {RECIPE} --set network_dim=4      the same with less capacity; then: lorakit diff
+  lorakit new maya --preset sdxl --trigger maya_char      a recipe of your own
+""")
+    if args.json:
+        args.json.write_text(json.dumps({who: {kind: vars(one) for kind, one in kinds.items()} for who, kinds in scores.items()}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
