@@ -36,7 +36,7 @@ PROMPTS = (
 
 def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     return CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_hidden_layers=3, num_attention_heads=4,
+        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_hidden_layers=2, num_attention_heads=4,
         max_position_embeddings=77, projection_dim=WIDTH, hidden_act="quick_gelu", bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     ))
@@ -45,7 +45,7 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 def new_unet() -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=16, in_channels=4, out_channels=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), block_out_channels=(64, 128), layers_per_block=1,
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), block_out_channels=(48, 96), layers_per_block=1,
         cross_attention_dim=WIDTH, attention_head_dim=4, norm_num_groups=16,
     )
 
