@@ -172,7 +172,7 @@ def show(path: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_encoder:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the base's folder, with vae/ in it")
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=4200)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch", type=int, default=16, help="of one worker")
     parser.add_argument("--rate", type=float, default=1e-3)
