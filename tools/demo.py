@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -55,8 +56,10 @@ def draw_dataset(folder: Path) -> int:
 def lorakit(project: Path, *words: str, quiet: bool = False) -> str:
     """One command of lorakit, shown as a person would type it."""
     print(f"\n$ lorakit {' '.join(words)}", flush=True)
+    paths = os.pathsep.join(path for path in (str(HERE.parent), os.environ.get("PYTHONPATH", "")) if path)
     done = subprocess.run(
-        [sys.executable, "-m", "lorakit", *words], cwd=project, check=False, text=True, stdout=subprocess.PIPE if quiet else None)
+        [sys.executable, "-m", "lorakit", *words], cwd=project, check=False, text=True, stdout=subprocess.PIPE if quiet else None,
+        env={**os.environ, "PYTHONPATH": paths})
     if done.returncode:
         sys.exit(done.returncode)
     return done.stdout or ""
@@ -76,18 +79,14 @@ def score(project: Path, run_dir: Path) -> dict[str, dict[str, Score]]:
     for kind, scenes in (("trigger", WITH_TRIGGER), ("others", OTHERS)):
         answer = lorakit(project, "sheet", str(run_dir), "--checkpoints", "last", "--strengths", "1.0", "--seeds", "2", "--json",
                          "--out", str(run_dir / f"scored-{kind}.png"), "--prompts", *(scene.caption for scene in scenes), quiet=True)
-        for cell in json.loads(answer)["cells"]:
-            cell["verdicts"] = judged(judge, [Image.open(path) for path in cell["pictures"]])
-            scores["base" if cell["lora"] is None else "LoRA"].setdefault(kind, []).append(cell)
-    by_caption = {scene.caption: scene for scene in (*WITH_TRIGGER, *OTHERS)}
-    return {who: {kind: Score(
-        _mean([verdict.character for cell in cells for verdict in cell["verdicts"]]),
-        _mean([obeyed(verdict, by_caption[cell["prompt"]]) for cell in cells for verdict in cell["verdicts"]]),
-    ) for kind, cells in kinds.items()} for who, kinds in scores.items()}
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+        asked = {scene.caption: scene for scene in scenes}
+        cells = json.loads(answer)["cells"]
+        for who, of in scores.items():
+            mine = [cell for cell in cells if (cell["lora"] is None) == (who == "base")]
+            seen = [(verdict, asked[cell["prompt"]]) for cell in mine
+                    for verdict in judged(judge, [Image.open(path) for path in cell["pictures"]])]
+            of[kind] = Score(sum(verdict.character for verdict, _ in seen) / len(seen), sum(obeyed(*one) for one in seen) / len(seen))
+    return scores
 
 
 def main() -> None:

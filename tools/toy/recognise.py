@@ -125,7 +125,7 @@ def obeyed(verdict: Verdict, scene: Scene) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--pictures", type=int, default=12_000)
     args = parser.parse_args()
     torch.manual_seed(15)
