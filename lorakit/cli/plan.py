@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         for plan in plans:
             tell_plan(plan)
-        show.tell_faults(fault for fault in everything if fault.severity != "error")
-    raise_on_errors(() if args.json and not _wrong(plans) else [fault for fault in everything if fault.severity == "error"])
+        show.tell_faults(dict.fromkeys(fault for fault in everything if fault.severity != "error"))
+    raise_on_errors([fault for fault in dict.fromkeys(everything) if fault.severity == "error"])
     if args.write:
         for plan in plans:
             written = write_plan(plan)
@@ -142,10 +142,6 @@ def _tell_needs(plan: Plan) -> None:
     if needs.memory_high:
         print(f"memory     {show.size(needs.memory_low)} to {show.size(needs.memory_high)} ({needs.basis})")
     print(f"run        {plan.run_dir}")
-
-
-def _wrong(plans: Sequence[Plan]) -> bool:
-    return any(fault.severity == "error" for plan in plans for fault in plan.faults)
 
 
 def _short(value: Any) -> str:

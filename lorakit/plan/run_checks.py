@@ -67,4 +67,4 @@ def _output(resolved: Resolved, output: Path, steps: Steps) -> Iterator[Fault]:
         yield Fault(str(place), "cannot be written to; the script would notice at its first checkpoint.", "", "output-read-only")
     if read.text(resolved, "save_model_as", "safetensors") != "safetensors":
         yield Fault(read.where(resolved, "save_model_as"), "only safetensors is saved; the others are pickled and carry no metadata.",
-                    "Remove it.", "save-pickled")
+                    "Remove it.", "pickle-out")

@@ -64,7 +64,7 @@ def test_ten_faults_are_told_at_once(tmp_path: Path) -> None:
                                  "save_model_as": "ckpt", "mixed_precision": "fp8"}, launch={"machine_rank": 3},
                       sample={"prompts": ["x --zz 1"], "every_n_epochs": 1})
     found = make_plan(resolved, [Fault("recipes/maya.toml:3", "no such key", rule="unknown-key")], run_dir=tmp_path / "run", machine=CUDA)
-    assert {"unknown-key", "output-name", "validation-share", "full-bf16", "interval-zero", "save-pickled", "machine-rank", "prompt-option",
+    assert {"unknown-key", "output-name", "validation-share", "full-bf16", "interval-zero", "pickle-out", "machine-rank", "prompt-option",
             "model-family", "count-positive"} <= set(errors(found))
 
 
@@ -115,6 +115,17 @@ def test_folder_mode_has_no_dataset_file(tmp_path: Path) -> None:
 
 def test_folder_mode_cannot_speak_about_one_folder(tmp_path: Path) -> None:
     assert errors(plan(tmp_path, folders=True, dataset={"subset": {"10_maya_char": {"flip_aug": True}}})) == ["folders-subset"]
+
+
+def test_folder_mode_warns_of_the_disks_order_where_it_decides_something(tmp_path: Path) -> None:
+    assert "folders-order" in [fault.rule for fault in plan(tmp_path, {"validation_split": 0.3, "validation_seed": 1}, folders=True).faults]
+
+
+def test_a_named_checkout_that_is_none_is_an_error_and_the_plan_still_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORAKIT_SD_SCRIPTS", str(tmp_path))
+    found = plan(tmp_path)
+    assert errors(found) == ["sd-scripts-place"]
+    assert found.steps.total == 60
 
 
 def test_a_given_accelerate_configuration_is_not_written_and_counts_the_processes(tmp_path: Path) -> None:

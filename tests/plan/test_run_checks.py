@@ -60,7 +60,7 @@ def test_a_file_in_the_place_of_the_output_folder_is_known_before(tmp_path: Path
 
 
 def test_only_safetensors_are_saved(tmp_path: Path) -> None:
-    assert rules(tmp_path, {"save_model_as": "ckpt"}) == ["save-pickled"]
+    assert rules(tmp_path, {"save_model_as": "ckpt"}) == ["pickle-out"]
 
 
 def test_tokenizers_that_are_not_here_are_a_note_and_offline_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
