@@ -1,0 +1,297 @@
+"""Originals into N_trigger folders: only what changed, never over a person's edit, whole files or none, whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lorakit.dataset import captions
+from lorakit.dataset.adding import ORIGINALS, Subset, clean_name, read_subsets
+from lorakit.dataset.fitting import SUFFIXES, Geometry, RefusedError, Settings, render
+from lorakit.dataset.headers import HeaderError
+from lorakit.dataset.layout import NotASubset, format_folder, parse_folder
+from lorakit.dataset.pool import spread
+from lorakit.dataset.prepared import FOLDER, Entry, Manifest, journal_path, stamp_of
+from lorakit.dataset.rules import shown
+from lorakit.dataset.scan import looks_like_image
+from lorakit.dataset.sidecars import CAPTION_SUFFIXES
+from lorakit.errors import Fault, RecipeError
+from lorakit.files import sha256, write_atomic
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to be made; travels to a worker."""
+
+    root: Path
+    source: Path
+    target: Path
+    settings: Settings
+    tag: str = ""
+    trigger: str = ""
+    tokens: str = ""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a worker has written beside its place."""
+
+    temporary: Path
+    sha: str
+    source_sha: str
+    source_stamp: tuple[int, ...]
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class Outcome:
+    made: tuple[Path, ...]
+    unchanged: tuple[Path, ...]
+    kept: tuple[Fault, ...]              # edited by a person, or not ours
+    refused: tuple[Fault, ...]
+    notes: tuple[Fault, ...]
+
+
+def jobs_of(root: Path, settings: Settings, *, repeats: int | None = None, trigger: str = "", source: Path | None = None) -> list[Job]:
+    """Every original and the place of its prepared file. `source`: a folder of images to use where there are no originals."""
+    known = read_subsets(root)
+    manifest = Manifest(root)
+    taken: dict[Path, set[str]] = {}
+    jobs: list[Job] = []
+    for folder, subset in _sources(root, known, trigger, source):
+        target = folder_for(root, subset.tokens, repeats or subset.repeats)
+        own = {entry.source: Path(entry.file).stem for entry in manifest.entries.values() if (root / entry.file).parent == target}
+        stems = taken.setdefault(target, set())
+        images = _images(folder)
+        for path in sorted(images, key=lambda path: name_of(root, path) not in own):       # those with a place keep it
+            stem = own.get(name_of(root, path)) or _free(os.path.splitext(clean_name(path.name))[0] or "image", stems)
+            stems.add(stem.casefold())
+            jobs.append(Job(root, path, target / f"{stem}{SUFFIXES[settings.format]}", settings, subset.tag, subset.trigger, subset.tokens))
+    if not jobs:
+        raise RecipeError(f"{root}: there are no originals to prepare.",
+                          hint="Add some: lorakit dataset add TARGET PATHS --repeats 10; or name a folder of images: --from DIR")
+    return jobs
+
+
+def _sources(root: Path, known: Mapping[str, Subset], trigger: str, source: Path | None) -> Iterator[tuple[Path, Subset]]:
+    if source is not None:
+        if not source.is_dir():
+            raise RecipeError(f"{source}: there is no such folder.")
+        yield source, Subset(10, trigger or root.name)
+        return
+    originals = root / ORIGINALS
+    folders = sorted(path for path in originals.iterdir() if path.is_dir() and not path.name.startswith(".")) if originals.is_dir() else []
+    for folder in folders:
+        parsed = parse_folder(folder.name)
+        if folder.name in known:
+            yield folder, known[folder.name]
+        elif isinstance(parsed, NotASubset):
+            yield folder, Subset(10, folder.name)
+        else:
+            yield folder, Subset(parsed.repeats, parsed.class_tokens or trigger or root.name)
+
+
+def folder_for(root: Path, tokens: str, repeats: int) -> Path:
+    """The subset folder with these class tokens, whatever its number; a new name where there is none."""
+    if root.is_dir():
+        for path in sorted(root.iterdir()):
+            parsed = parse_folder(path.name)
+            if path.is_dir() and not isinstance(parsed, NotASubset) and parsed.class_tokens == tokens:
+                return path
+    return root / format_folder(repeats, tokens)
+
+
+def _images(folder: Path) -> list[Path]:
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place) / name for name in sorted(names) if looks_like_image(name)]
+    return found
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    free, number = stem, 1
+    while free.casefold() in taken:
+        number += 1
+        free = f"{stem}-{number}"
+    return free
+
+
+def name_of(root: Path, path: Path) -> str:
+    """Relative to the dataset where it lies inside, else absolute."""
+    path = Path(os.path.abspath(path))
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def prepare(root: Path, jobs: Sequence[Job], *, force: bool = False, dry_run: bool = False, workers: int | None = None,
+            caption_extension: str = ".txt", progress: Callable[[int, int], None] = lambda _done, _all: None) -> Outcome:
+    manifest = Manifest(root)
+    if not dry_run:
+        _sweep(root)
+        if journal_path(root).exists():
+            manifest.close()             # what a killed run has left
+    todo: list[Job] = []
+    unchanged: list[Path] = []
+    kept: list[Fault] = []
+    for job in jobs:
+        state = _state(manifest, job, force=force)
+        if isinstance(state, Fault):
+            kept.append(state)
+        elif state:
+            unchanged.append(job.target)
+        else:
+            todo.append(job)
+    notes = [*_orphans(manifest, jobs)]
+    if dry_run:
+        return Outcome(tuple(job.target for job in todo), tuple(unchanged), tuple(kept), (), tuple(notes))
+    for job in jobs:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        notes += _carry_caption(manifest, job, caption_extension) if job.target in unchanged else []
+    made: list[Path] = []
+    refused: list[Fault] = []
+    try:
+        for job, result in spread(make, todo, workers=workers):
+            if isinstance(result, Made):
+                notes += _placed(manifest, job, result, caption_extension, force=force)
+                made.append(job.target)
+            else:
+                refused.append(Fault(shown(job.source), f"{result}.".replace("..", "."), rule="undecodable"))
+            progress(len(made) + len(refused), len(todo))
+    finally:
+        _sweep(root)
+        manifest.close()
+    return Outcome(tuple(made), tuple(unchanged), tuple(kept), tuple(refused), tuple(notes))
+
+
+def _state(manifest: Manifest, job: Job, *, force: bool) -> bool | Fault:
+    """True: nothing to do. A fault: somebody's own file stands there. False: to be made."""
+    if not job.target.exists():
+        return False
+    entry = manifest.entry_of(name_of(job.root, job.target), name_of(job.root, job.source))
+    if entry is None:
+        return False if force else _kept(job, "was not made by lorakit")
+    if manifest.edited(entry):
+        return False if force else _kept(job, "was edited since lorakit made it")
+    same_source = stamp_of(job.source) == entry.source_stamp or sha256(job.source) == entry.source_sha
+    standing = stamp_of(job.target) == entry.stamp or sha256(job.target) == entry.sha
+    return same_source and standing and entry.settings == job.settings.as_data()
+
+
+def _kept(job: Job, why: str) -> Fault:
+    return Fault(shown(name_of(job.root, job.target)), f"{why}; left as it is.", "--force makes it anew.", "edited", "warning")
+
+
+def _orphans(manifest: Manifest, jobs: Iterable[Job]) -> Iterator[Fault]:
+    """Prepared files whose original is gone: still trained on, so somebody should decide."""
+    current = {name_of(job.root, job.target) for job in jobs}
+    sources = {name_of(job.root, job.source) for job in jobs}
+    for name, entry in manifest.entries.items():
+        source = manifest.root / entry.source
+        if name not in current and entry.source not in sources and not source.exists() and (manifest.root / name).exists():
+            yield Fault(shown(name), f"its original {shown(entry.source)} is gone.", "Remove it if it should not be trained on.", "orphan",
+                        "warning")
+
+
+def make(job: Job) -> Made | str:
+    """In a worker: render, and write beside the place. Says what is wrong instead of raising."""
+    try:
+        stamp = stamp_of(job.source)
+        source_sha = sha256(job.source)
+        done = render(job.source, job.settings)
+        thumbs = job.root / FOLDER / "thumbs"
+        thumbs.mkdir(parents=True, exist_ok=True)
+        (thumbs / f"{source_sha[:24]}.jpg").write_bytes(done.thumb)
+        handle, name = tempfile.mkstemp(dir=job.target.parent, prefix=".preparing.", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(done.data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+    except (RefusedError, HeaderError) as error:
+        return str(error)
+    except MemoryError:
+        return "not enough memory to decode it"
+    except Exception as error:  # noqa: BLE001  (a broken file may raise anything in a decoder)
+        return f"cannot be decoded: {error}"
+    return Made(Path(name), hashlib.sha256(done.data).hexdigest(), source_sha, stamp, done.geometry)
+
+
+def _placed(manifest: Manifest, job: Job, result: Made, caption_extension: str, *, force: bool) -> list[Fault]:
+    """Journal, move, caption; then remove what the same original was prepared as under another name."""
+    root, name = job.root, name_of(job.root, job.target)
+    before = sha256(job.target) if job.target.exists() else ""
+    geometry = result.geometry
+    old = manifest.entries.get(name)
+    manifest.note(Entry(
+        file=name, source=name_of(root, job.source), source_sha=result.source_sha, source_stamp=result.source_stamp,
+        settings=job.settings.as_data(), sha=result.sha, stamp=stamp_of(result.temporary), size=geometry.source, box=geometry.box,
+        scaled=geometry.scaled, canvas=geometry.canvas, caption_sha=old.caption_sha if old else "", replaces=before,
+    ))
+    os.replace(result.temporary, job.target)
+    notes = _carry_caption(manifest, job, caption_extension)
+    for other in [entry for entry in manifest.entries.values() if entry.source == name_of(root, job.source) and entry.file != name]:
+        path = root / other.file
+        if path.parent == job.target.parent and path.exists():
+            if force or not manifest.edited(other):
+                path.unlink()            # lorakit made it, nobody has touched it, and its successor stands beside it
+                manifest.forget(other.file)
+            else:
+                notes.append(Fault(shown(other.file), "was edited and stays beside the new file.", "Remove one of the two.", "edited",
+                                   "warning"))
+    return notes
+
+
+def _carry_caption(manifest: Manifest, job: Job, suffix: str) -> list[Fault]:
+    """The original's caption in UTF-8, with the subset's tag; a caption that a person wrote or changed stays."""
+    source = next((path for ending in CAPTION_SUFFIXES if (path := job.source.with_suffix(ending)).is_file()), None)
+    name = name_of(job.root, job.target)
+    entry = manifest.entries[name]
+    target = job.target.with_suffix(suffix)
+    if source is None:
+        return []
+    text, notes = _caption_text(source)
+    if not text:
+        return notes
+    if job.tag:
+        text = captions.add(job.tag, after_trigger=job.trigger)(text)
+    data = (text + "\n").encode()
+    digest = hashlib.sha256(data).hexdigest()
+    if target.exists():
+        standing = sha256(target)
+        if standing == digest:
+            return notes
+        if not entry.caption_sha or standing != entry.caption_sha:
+            return notes                 # somebody's own words
+    manifest.note(replace(entry, caption_sha=digest))
+    write_atomic(target, data)
+    return notes
+
+
+def _caption_text(source: Path) -> tuple[str, list[Fault]]:
+    """The words of a caption in whatever encoding; what had to be guessed is said."""
+    data = source.read_bytes()[:65_536]
+    try:
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return _tidy(data.decode("utf-16")), []
+        return _tidy(data.decode("utf-8-sig")), []
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", "replace")
+        return _tidy(text), [Fault(shown(source), "is not UTF-8; read as Windows text.", "Look at the prepared caption.",
+                                   "caption-encoding", "warning")]
+
+
+def _tidy(text: str) -> str:
+    lines = [" ".join(line.split()) for line in text.replace("\0", "").splitlines()]
+    return "\n".join(line for line in lines if line)
+
+
+def _sweep(root: Path) -> None:
+    """What a killed worker has left; nobody else writes such names."""
+    for path in root.glob("*_*/.preparing.*.tmp"):
+        with suppress(OSError):
+            path.unlink()
