@@ -35,7 +35,7 @@ train: setup ## train one recipe: make train RECIPE=recipes/maya.toml
 	@$(RUN) train $(RECIPE)
 
 test: setup ## the quick tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-slow: setup ## real training at toy size, kill loops, two processes
 	$(BIN)/python -m pytest -m 'slow and not real and not browser and not gpu'
@@ -50,7 +50,7 @@ test-browser: setup ## pages in headless Chromium, where one is installed
 check: setup ## ruff, mypy and the quick tests
 	$(BIN)/ruff check lorakit tools tests
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 fix: setup ## let ruff mend what it can
 	$(BIN)/ruff check --fix lorakit tools tests

@@ -8,15 +8,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lorakit.dataset.facts import IMAGE_SUFFIXES
+from lorakit.dataset.pool import WorkerDied, spread
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import write_atomic
+
+if TYPE_CHECKING:
+    from lorakit.dataset.measures import Measures
 
 VERSION = 1
 NEAR_BITS = 6                    # dHashes of two pictures that differ in fewer bits show the same thing
@@ -61,15 +63,16 @@ def pictures(root: Path) -> list[Path]:
 
 def rank(root: Path, *, progress: Callable[[int, int], None] = lambda _done, _all: None, workers: int | None = None) -> list[Ranked]:
     """Score every picture; what cannot be read gets 0 and its reason. Best first within each category."""
-    from lorakit.dataset.measures import Measures, near_pairs, scores, total
+    from lorakit.dataset.measures import near_pairs, scores, total
 
     paths = pictures(root)
     if not paths:
         raise RecipeError(f"{root}: no pictures here or below.", hint="Give the dataset folder; `lorakit dataset add` fills it.")
-    measured: list[Measures | str] = []
-    for result in _measure_all(paths, workers):
-        measured.append(result)
-        progress(len(measured), len(paths))
+    results: dict[Path, Measures | str] = {}
+    for path, result in spread(_measure_one, paths, workers=workers):
+        results[path] = f"cannot be measured ({result})" if isinstance(result, WorkerDied) else result
+        progress(len(results), len(paths))
+    measured = [results[path] for path in paths]
     hashes = [0 if isinstance(result, str) else result.dhash for result in measured]
     nearest = dict.fromkeys(range(len(paths)), 64)
     for i, j, distance in near_pairs(hashes, within=14):
@@ -211,16 +214,7 @@ def _images(folder: Path) -> list[Path]:
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
-def _measure_all(paths: Sequence[Path], workers: int | None) -> Iterator[Any]:
-    count = min(workers or os.cpu_count() or 1, len(paths))
-    if count == 1 or len(paths) < 8:
-        yield from map(_measure_one, paths)
-        return
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_measure_one, paths, chunksize=4)
-
-
-def _measure_one(path: Path) -> Any:
+def _measure_one(path: Path) -> Measures | str:
     """Measures, or in words why there are none."""
     from PIL import Image, ImageOps
 
