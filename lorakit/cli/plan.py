@@ -6,13 +6,16 @@ examples:
   lorakit plan maya --json | jq .steps.total
   lorakit plan maya --write out/        train.toml, dataset.toml, prompts.toml, accelerate.yaml and command.txt
   lorakit plan maya --folders           the command with train_data_dir instead of a dataset file
+  lorakit plan maya --for cuda:24       judged for another machine: one CUDA card with 24 GB; also mps, cpu
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from lorakit import show
 from lorakit.cli import recipe_args
 from lorakit.errors import raise_on_errors
 from lorakit.files import write_atomic
+from lorakit.machine import Gpu, Machine, this_machine
 from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
 
@@ -29,13 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipe_args.add_recipe_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--write", metavar="DIR", type=Path, help="write the run's files into this folder")
+    parser.add_argument("--for", dest="machine", metavar="DEVICE", type=another_machine,
+                        help="plan for another machine: cuda, cuda:24 (GB), cuda:24x2 (cards), mps or cpu")
     parser.add_argument("--folders", action="store_true", help="kohya's folder mode: train_data_dir instead of a dataset file")
 
 
 def run(args: argparse.Namespace) -> int:
     resolved, faults = recipe_args.read(args)
     run_dir = args.write or resolved.root / "runs" / resolved.name / datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
-    plans = make_plans(resolved, faults, run_dir=run_dir, folders=args.folders)
+    plans = make_plans(resolved, faults, run_dir=run_dir, machine=args.machine, folders=args.folders)
     everything = tuple(fault for plan in plans for fault in plan.faults)
     if args.json:
         documents = [as_document(plan) for plan in plans]
@@ -50,6 +56,19 @@ def run(args: argparse.Namespace) -> int:
             written = write_plan(plan)
             show.tell(*(f"wrote {path}" for path in written))
     return 0
+
+
+def another_machine(text: str) -> Machine:
+    """`cuda:24x2` and its like; memory and cores are those of this machine."""
+    match = re.fullmatch(r"(?:(cpu|mps)|cuda(?::(\d+)(?:x(\d+))?)?)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r}: write cuda, cuda:24, cuda:24x2, mps or cpu")
+    device, memory_gb, cards = match.groups()
+    here = this_machine()
+    if device == "mps":
+        return replace(here, system="Darwin", arch="arm64", gpus=())
+    gpu = Gpu(f"a CUDA card{f' with {memory_gb} GB' if memory_gb else ''}", int(memory_gb or 0) * 1_000_000_000)
+    return replace(here, system="Linux", arch="x86_64", gpus=() if device == "cpu" else (gpu,) * int(cards or 1))
 
 
 def write_plan(plan: Plan) -> list[Path]:

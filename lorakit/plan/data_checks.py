@@ -32,7 +32,7 @@ def data_faults(resolved: Resolved, facts: DatasetFacts, steps: Steps) -> Iterat
         yield from _crops(facts, placed, enabled=rules.enable)
         if not rules.enable:
             yield from _unbucketed(resolved, facts, placed)
-        if resolved.family in {"sd15", "sdxl"} and read.flag(resolved, "cache_latents_to_disk"):
+        if resolved.trainer == "kohya" and resolved.family in {"sd15", "sdxl"} and read.flag(resolved, "cache_latents_to_disk"):
             yield from _stale_latents(resolved, placed)
     used = sum(1 for bucket in steps.buckets for _ in bucket.images)
     images = sum(len(subset.images) for subset in facts.subsets if repeats_of(resolved, subset) >= 1)

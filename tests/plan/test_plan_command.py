@@ -112,6 +112,23 @@ def test_folders_prints_the_folder_mode(project: Path, capsys: pytest.CaptureFix
     assert "train_data_dir" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("device", "present"), [("cuda:24", "--num_cpu_threads_per_process"), ("cpu", "--cpu"),
+                                                 ("mps", "PYTORCH_ENABLE_MPS_FALLBACK=1")])
+def test_a_plan_can_be_made_for_another_machine(project: Path, capsys: pytest.CaptureFixture[str], device: str, present: str) -> None:
+    assert lorakit(project / "recipes/maya.toml", "--for", device) == 0
+    command = capsys.readouterr().out.strip().splitlines()[-1]
+    assert present in command
+    assert ("--cpu" in command) == (device == "cpu")
+
+
+def test_a_card_too_small_is_told_and_an_unknown_device_is_usage(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lorakit(project / "recipes/maya.toml", "--for", "cuda:2") == 0
+    assert "a CUDA card with 2 GB" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        lorakit(project / "recipes/maya.toml", "--for", "tpu")
+    assert stopped.value.code == 2
+
+
 def child(*words: str | Path) -> float:
     start = time.perf_counter()
     subprocess.run([sys.executable, *map(str, words)], check=True, capture_output=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
