@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lorakit.run.lines import last_lines
 from lorakit.run.outcome import Outcome, failure
 from lorakit.show import duration, tell, tell_error
@@ -11,7 +13,25 @@ STOPPED = 130
 
 
 def tell_outcome(outcome: Outcome) -> int:
-    """Say how it ended and return the exit code that says the same."""
+    """Say how it ended, make the run's page, and return the exit code that says how it ended."""
+    code = _say(outcome)
+    page(outcome.run_dir)
+    return code
+
+
+def page(run_dir: Path) -> None:
+    """report.html. Whatever goes wrong with it is a remark: the run's outcome stands already."""
+    from lorakit.report.make import make_report
+
+    try:
+        tell(f"All of it on one page: {make_report(run_dir)}")
+    except KeyboardInterrupt:
+        tell(f"No page was made; lorakit report {run_dir.parent.name}/{run_dir.name} makes it.")
+    except Exception as error:  # noqa: BLE001  (no mistake in a page may change the end of a training)
+        tell(f"The run's page could not be made ({error}); lorakit report {run_dir.parent.name}/{run_dir.name} tries again.")
+
+
+def _say(outcome: Outcome) -> int:
     if outcome.ok:
         tell(f"{outcome.lora} is whole: {outcome.step} steps in {duration(outcome.duration_s)}.")
         return 0

@@ -1,0 +1,74 @@
+"""Small JPEGs as data URLs, made in a few threads, within a budget of count and bytes that is never exceeded."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+LARGEST_PIXELS = 100_000_000     # beyond it nothing is decoded for the sake of a thumbnail
+
+
+@dataclass(frozen=True)
+class Budget:
+    side: int                    # of the longer side, in pixels
+    count: int
+    size_bytes: int              # of all data URLs together
+    quality: int = 74
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What the page shows for one file: a data URL, or why there is none."""
+
+    url: str = ""
+    width: int = 0
+    height: int = 0
+    fault: str = ""
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Which of `count` things to take when at most `most` fit: evenly, the first and the last always."""
+    if count <= most:
+        return list(range(count))
+    return sorted({round(place * (count - 1) / (most - 1)) for place in range(most)}) if most > 1 else [count - 1][:most]
+
+
+def shrink(paths: Sequence[Path], budget: Budget) -> list[Picture]:
+    """One picture per path, in order, until the bytes are spent; the rest come back empty, without a fault."""
+    found: list[Picture] = []
+    left = budget.size_bytes
+    workers = min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(paths), 4 * workers):      # a few at a time: what the budget refuses is not made first
+            for picture in pool.map(lambda path: _small(path, budget), paths[start:start + 4 * workers]):
+                if len(picture.url) > left:
+                    return found + [Picture()] * (len(paths) - len(found))
+                left -= len(picture.url)
+                found.append(picture)
+    return found
+
+
+def _small(path: Path, budget: Budget) -> Picture:
+    """As the trainer sees it: EXIF orientation is not applied."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > LARGEST_PIXELS:
+                return Picture(fault="too large to be shown")
+            image.draft("RGB", (budget.side, budget.side))
+            shown = image.convert("RGB")
+        shown.thumbnail((budget.side, budget.side), reducing_gap=2.0)
+        stream = io.BytesIO()
+        shown.save(stream, "JPEG", quality=budget.quality)
+    except FileNotFoundError:
+        return Picture(fault="not there any more")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return Picture(fault="cannot be decoded")
+    return Picture("data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode(), *shown.size)

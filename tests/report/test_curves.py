@@ -1,0 +1,157 @@
+"""Numbers and charts: read from what a run leaves, smoothed without lag, thinned without losing a spike, drawn inside their frame."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from lorakit.report.advice import advise
+from lorakit.report.curves import Line, chart, ticks
+from lorakit.report.pictures import spread
+from lorakit.report.scalars import read_scalars
+from lorakit.report.series import Numbers, Series, read_numbers, smoothed, thinned
+
+LOSS = tuple((step, 1 / step) for step in range(1, 2001))
+
+
+def varint(number: int) -> bytes:
+    out = b""
+    while number >= 0x80:
+        out, number = out + bytes([number & 0x7F | 0x80]), number >> 7
+    return out + bytes([number])
+
+
+def event(tag: str, step: int, value: float) -> bytes:
+    """One framed message as tensorboard's writer makes it; checksums are not read."""
+    entry = b"\x0a" + varint(len(tag)) + tag.encode() + b"\x15" + struct.pack("<f", value)
+    summary = b"\x0a" + varint(len(entry)) + entry
+    body = b"\x09" + struct.pack("<d", 1.5) + b"\x10" + varint(step) + b"\x2a" + varint(len(summary)) + summary
+    return struct.pack("<Q", len(body)) + b"\0\0\0\0" + body + b"\0\0\0\0"
+
+
+def record(**more: Any) -> dict[str, Any]:
+    return {"steps": {"accumulation": 1}, "settings": {"train": {}}, "outcome": {}, "warnings": [], "checkpoints": [], "states": [], **more}
+
+
+def test_tensorboards_files_are_read_up_to_a_half_written_end(tmp_path: Path) -> None:
+    folder = tmp_path / "logs" / "x" / "network_train"
+    folder.mkdir(parents=True)
+    whole = event("lr/unet", 1, 0.5) + event("lr/unet", 300, 0.25) + event("loss/current", 300, 2.0)
+    (folder / "events.out.tfevents.1.a").write_bytes(whole + event("lr/unet", 301, 9.0)[:-20])
+    (folder / "events.out.tfevents.2.b").write_bytes(struct.pack("<Q", 7) + b"\0\0\0\0" + b"\xff" * 30)
+    assert read_scalars(tmp_path / "logs") == {"lr/unet": [(1, 0.5), (300, 0.25)], "loss/current": [(300, 2.0)]}
+
+
+@pytest.mark.slow
+def test_tensorboards_own_writer_is_understood(tmp_path: Path) -> None:
+    tensorboard = pytest.importorskip("torch.utils.tensorboard")
+    with tensorboard.SummaryWriter(str(tmp_path)) as writer:
+        for step in (1, 2, 1000):
+            writer.add_scalar("lr/unet", step / 4, global_step=step)
+        writer.add_text("note", "no scalar")
+    assert read_scalars(tmp_path)["lr/unet"] == [(1, 0.25), (2, 0.5), (1000, 250.0)]
+
+
+def test_rates_come_from_tensorboard_by_name_and_by_step(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    points = [("lr/unet", 0, 0.1), ("lr/unet", 1, 0.1), ("lr/unet", 2, 0.2), ("lr/group1", 2, 0.2), ("lr/textencoder", 2, 0.05)]
+    (tmp_path / "logs" / "events.out.tfevents.1").write_bytes(b"".join(event(*point) for point in points))
+    found = read_numbers(tmp_path, record(steps={"accumulation": 2}))
+    assert [(series.name, [(step, round(value, 3)) for step, value in series.points]) for series in found.rates] == [
+        ("textencoder", [(1, 0.05)]), ("unet", [(0, 0.1), (1, 0.2)]),
+    ]
+
+
+def test_loss_rate_and_validation_come_from_the_trainers_own_lines(tmp_path: Path) -> None:
+    rows = [{"step": 1, "loss": 0.5, "lr": 0.1}, {"step": 2, "loss": None, "lr": 0.1}, {"step": 3, "loss": 0.25, "lr": 0.05}]
+    (tmp_path / "progress.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 4, "lo')
+    (tmp_path / "events.jsonl").write_text('{"event": "validation", "step": 2, "loss": 0.75}\n{"event": "validation", "step": 3, "loss": null}\n{"ev')
+    found = read_numbers(tmp_path, record())
+    assert found.loss.points == ((1, 0.5), (3, 0.25))
+    assert found.lost == 1
+    assert found.validation.points == ((2, 0.75),)
+    assert found.rates[0].points == ((1, 0.1), (2, 0.1), (3, 0.05))
+
+
+def test_validation_of_sd_scripts_comes_from_the_full_bars_of_its_log(tmp_path: Path) -> None:
+    bar = "steps:  50%|#####     | 5/10 [00:05<00:05,  1.00it/s, avr_loss=0.3]"
+    held = "validation steps: 100%|##########| 4/4 [00:01<00:00,  4.00it/s, val_avg_loss=0.42, timestep=800]"
+    (tmp_path / "log.txt").write_text(f"{bar}\r{held}\n")
+    settings = {"train": {"validation_split": {"value": 0.1}}}
+    assert read_numbers(tmp_path, record(settings=settings)).validation.points == ((5, 0.42),)
+
+
+def test_smoothing_keeps_a_straight_line_straight() -> None:
+    line = [(step, 2.0 * step) for step in range(200)]
+    assert all(abs(value - 2.0 * step) < 1e-9 for step, value in smoothed(line)[10:-10])
+    assert smoothed([(1, 5.0)]) == ((1, 5.0),)
+
+
+def test_thinning_keeps_the_highest_and_the_lowest_point() -> None:
+    points = [(step, 1.0) for step in range(5000)]
+    points[1234], points[4321] = (1234, 9.0), (4321, -9.0)
+    kept = thinned(points, 700)
+    assert len(kept) <= 700
+    assert {(1234, 9.0), (4321, -9.0)} <= set(kept)
+    assert list(kept) == sorted(kept)
+
+
+@given(some.floats(-1e6, 1e6), some.floats(1e-6, 1e6), some.integers(2, 12))
+def test_ticks_lie_inside_and_are_not_many(low: float, span: float, about: int) -> None:
+    found = ticks(low, low + span, about)
+    slack = 1e-6 * max(abs(low), span)
+    assert all(low - slack <= value <= low + span + slack for value in found)
+    assert len(found) <= 2.6 * about + 2
+
+
+def test_a_chart_is_xml_with_axes_in_words_and_every_point_inside_the_picture() -> None:
+    lines = [Line("every <step>", LOSS, "raw"), Line("mean", smoothed(LOSS), "smooth"), Line("held", ((10, 0.4),), "validation", dots=True)]
+    text = chart(lines, label='loss "falls" <fast>', unit="loss", ident="loss-wide", width=1100, height=320, last_step=4000, marks=(1000, 9999))
+    root = ET.fromstring(text)
+    assert root.get("aria-label") == 'loss "falls" <fast>'
+    words = [element.text for element in root.iter("text")]
+    assert {"step", "loss", "1000", "4000"} <= set(words)
+    smooth = next(path for path in root.iter("path") if path.get("class") == "line smooth")
+    places = [tuple(map(float, place.split())) for place in str(smooth.get("d"))[1:].split("L")]
+    assert all(62 <= x <= 1088 and 12 <= y <= 280 for x, y in places)
+    assert len([path for path in root.iter("path") if path.get("class") == "mark"]) == 1
+    assert len(text) < 40_000
+
+
+@pytest.mark.parametrize("points", [[(1, 0.5)], [(5, 0.0), (6, 0.0)], [(1, -3.0), (2, 1e9)], [(0, 1e-9), (1, 1e-9)]])
+def test_odd_numbers_make_a_chart_too(points: list[tuple[int, float]]) -> None:
+    text = chart([Line("x", points, "smooth")], label="x", unit="loss", ident="i", width=380, height=260)
+    assert "nan" not in text and ET.fromstring(text) is not None
+    assert chart([], label="x", unit="loss", ident="i", width=380, height=260) == ""
+
+
+def test_an_even_choice_has_both_ends() -> None:
+    assert spread(10, 4) == [0, 3, 6, 9]
+    assert spread(3, 200) == [0, 1, 2]
+    assert spread(9, 1) == [8]
+    assert spread(9, 0) == []
+
+
+def test_validation_that_rose_again_names_the_nearest_checkpoint() -> None:
+    numbers = Numbers(Series("loss", LOSS), (), Series("validation", ((100, 0.5), (200, 0.4), (300, 0.5))))
+    saved = [{"path": "output/fox-000001.safetensors", "step": 90}, {"path": "output/fox-000002.safetensors", "step": 190}]
+    said = advise(record(checkpoints=saved), "done", "fox/x", numbers)
+    assert said[0].severity == "warning"
+    assert "lowest at step 200 (0.4) and ended at 0.5" in said[0].text
+    assert "fox-000002.safetensors" in said[0].text
+    assert said[-1].command == "lorakit sheet fox/x"
+
+
+def test_a_failure_comes_first_with_its_remedy() -> None:
+    outcome = {"diagnosis": {"cause": "the GPU ran out of memory", "evidence": "CUDA out of memory", "remedy": "lorakit train fox"}}
+    said = advise(record(outcome=outcome, warnings=[{"rule": "slow", "text": "3 s a step"}]), "failed", "fox/x", Numbers(Series("", ()), (), Series("", ()), 2))
+    assert [one.severity for one in said] == ["error", "error", "warning"]
+    assert said[0].text == "The GPU ran out of memory. The line that says so: CUDA out of memory"
+    assert said[0].command == "lorakit train fox"
