@@ -85,7 +85,7 @@ def argv_of(who: str, family: str) -> list[str]:
 
 def measure(argv: list[str], cwd: Path, *, cuda: bool) -> Run:
     """One run, watched: the progress bar is the clock, the kernel counts the memory."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
     start = time.monotonic()
     child = subprocess.Popen(argv, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     device = _DeviceMemory(child.pid) if cuda else None
