@@ -73,6 +73,7 @@ class Run:
     whole_s: float
     first_s: float
     step_s: float
+    cpu_s: float                 # all its threads and children, in user and system: hardly moved by what else the machine does
     peak_gb: float
 
 
@@ -108,7 +109,8 @@ def measure(argv: list[str], cwd: Path, *, cuda: bool) -> Run:
     if child.returncode or 1 not in times:
         raise SystemExit(f"{' '.join(argv)}\nended with {child.returncode}:\n{log[-3000:].decode(errors='replace')}")
     steps = [times[number] - times[number - 1] for number in sorted(times) if number > 2 and number - 1 in times]
-    return Run(whole, times[1], statistics.median(steps) if steps else float("nan"), device.peak_gb() if device else usage.ru_maxrss / 1e6)
+    step = statistics.median(steps) if steps else float("nan")
+    return Run(whole, times[1], step, usage.ru_utime + usage.ru_stime, device.peak_gb() if device else usage.ru_maxrss / 1e6)
 
 
 class _DeviceMemory:

@@ -162,7 +162,8 @@ def peer(case: Case, folder: Path, files: Mapping[str, Path]) -> dict[str, torch
         _text_outputs(folder / "images", masked=bool(case.options.get("apply_t5_attn_mask")))
     argv = [str(place.python), str(Path(__file__).with_name("parity_peer.py")), str(place.directory), SCRIPTS[case.family],
             str(files["theirs"]), str(files["dataset"]), str(folder / "seeds.json"), str(folder / "tape.safetensors")]
-    answer = proc.ask(argv, cwd=folder, timeout_s=3000, env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"})
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    answer = proc.ask(argv, cwd=folder, timeout_s=3000, env=environment)
     (folder / "peer.log").write_text(answer.out + answer.err, encoding="utf-8")
     if answer.code or not (folder / "tape.safetensors").is_file():
         raise SystemExit(f"sd-scripts failed ({answer.code}); see {folder / 'peer.log'}\n" + answer.err[-2000:])

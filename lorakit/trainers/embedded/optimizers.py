@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from lorakit.errors import SetupError, refused
+from lorakit.trainers.embedded import adamw
 from lorakit.trainers.embedded.lora import Network
 from lorakit.trainers.embedded.schedulers import Factor, keyword_arguments, schedule
 
@@ -72,16 +73,15 @@ class Optimizer:
             keywords["relative_step"] = True
         if name.lower().startswith("sgdnesterov"):
             keywords = {"momentum": 0.9, "nesterov": True, **keywords}
-        if name.lower() == "adamw" and not {"fused", "foreach"} & set(keywords):
-            keywords["fused"] = True
+        light = name.lower() == "adamw" and set(keywords) <= set(adamw.DEFAULTS) and not args.lr_scheduler_type
         groups: list[dict[str, Any]] = []
         for group, rate in self.rates.items():
             members = [network.flat[group]] if flat else network.parameters(group)
             groups.append({"params": members} | ({} if self.relative else {"lr": rate}))
-        self.inner = cls(groups, lr=None if self.relative else args.learning_rate, **keywords)
+        make: Any = adamw.AdamW if light else cls
+        self.inner = make(groups, lr=None if self.relative else args.learning_rate, **keywords)
         if self.schedule_free:
             self.inner.train()
-        keywords.pop("fused", None)
         self.name = f"{cls.__module__}.{cls.__name__}"
         self.arguments = ",".join(f"{key}={value}" for key, value in keywords.items())
         self.factor: Factor = schedule(args, total_steps * world_size) if not (self.schedule_free or self.relative) else lambda _step: 1.0

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from lorakit.errors import SetupError, did_you_mean
 
@@ -149,8 +150,18 @@ def _read_at(handle: int, view: memoryview, offset: int) -> int:
 
 def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
     """Build a module without memory or random numbers."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Uninitialised():
         return build()
+
+
+class _Uninitialised(TorchFunctionMode):
+    """No first values: there is nothing to put them in, and drawing them without memory imports torch's compiler (a second, 70 MB)."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def fill(module: nn.Module, tensors: Tensors, layout: Layout, *, dtype: torch.dtype, device: torch.device | str, what: str) -> None:
