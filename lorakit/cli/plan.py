@@ -88,7 +88,7 @@ def tell_plan(plan: Plan) -> None:
     title = f"{resolved.name}{f' / {plan.stage}' if plan.stage else ''}"
     print(f"{title}: {resolved.family} by the {resolved.trainer} trainer"
           f"{f', preset {resolved.preset}' if resolved.preset else ''}{f', trigger {resolved.trigger}' if resolved.trigger else ''}\n")
-    show.table(("setting", "value", "source"), ((key, _short(setting.value), setting.source) for key, setting in settings_rows(plan)))
+    show.table(("setting", "value", "source"), ((key, _short(setting.value, resolved.root), setting.source) for key, setting in settings_rows(plan)))
     print()
     numbers = ("images", "repeats", "draws", "captions")
     show.table(("subset", *numbers, ""), subset_rows(plan), right=numbers)
@@ -163,6 +163,7 @@ def _tell_needs(plan: Plan) -> None:
     print(f"run        {plan.run_dir}")
 
 
-def _short(value: Any) -> str:
-    text = "true" if value is True else "false" if value is False else str(value)
+def _short(value: Any, root: Path) -> str:
+    """For reading: paths from the project's root, long ones without their middle."""
+    text = "true" if value is True else "false" if value is False else str(value).removeprefix(f"{root.as_posix()}/")
     return text if len(text) <= 70 else f"{text[:33]} ... {text[-32:]}"

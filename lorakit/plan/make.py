@@ -33,6 +33,7 @@ class Trainer:
 
     script: Path | None
     python: Path | None
+    path: Path                   # of the script, or where `make vendor` would put it
     commit: str = ""
     faults: tuple[Fault, ...] = ()
 
@@ -64,8 +65,7 @@ def make_plan(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_di
         *data_faults(full, facts, steps), *run_faults(full, steps, needs, machine), *tokenizer_faults(full, env), *trainer.faults,
         *trainer_faults(trainer.script), *_folder_faults(resolved, folders=folders),
     ]
-    script = trainer.script or Path(FAMILIES[resolved.family].script)
-    command = argv.argv_for(full, launch, machine, python=argv.python_of(full, trainer.python), script=script, run_dir=run_dir)
+    command = argv.argv_for(full, launch, machine, python=argv.python_of(full, trainer.python), script=trainer.path, run_dir=run_dir)
     return Plan(
         resolved=resolved, dataset=facts, steps=steps, run_dir=run_dir, script=trainer.script, files=files, argv=command, env=env,
         estimate=needs, faults=in_order(gathered), settings=settings, weights=weights, commit=trainer.commit,
@@ -82,17 +82,19 @@ def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
 
 def find_trainer(resolved: Resolved) -> Trainer:
     if resolved.trainer == "embedded":
-        return Trainer(import_module("lorakit.trainers.embedded").SCRIPTS.get(resolved.family), None)
-    from lorakit.trainers.kohya.locate import locate
+        script = import_module("lorakit.trainers.embedded").SCRIPTS.get(resolved.family)
+        return Trainer(script, None, script or Path(FAMILIES[resolved.family].script))
+    from lorakit.trainers.kohya.locate import VENDOR, locate
 
+    vendored = VENDOR / "sd-scripts" / FAMILIES[resolved.family].script
     try:
         located = locate()
     except LorakitError as error:
-        return Trainer(None, None, faults=(Fault("trainer = kohya", error.message, "", "sd-scripts-place"),))
+        return Trainer(None, None, vendored, faults=(Fault("trainer = kohya", error.message, "", "sd-scripts-place"),))
     if located is None:
-        return Trainer(None, None)
-    script = located.directory / FAMILIES[resolved.family].script
-    return Trainer(script, located.python, located.commit, tuple(located.faults()))
+        return Trainer(None, None, vendored)
+    script = located.directory / vendored.name
+    return Trainer(script, located.python, script, located.commit, tuple(located.faults()))
 
 
 def _facts(resolved: Resolved) -> DatasetFacts:
