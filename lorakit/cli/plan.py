@@ -88,7 +88,8 @@ def tell_plan(plan: Plan) -> None:
     title = f"{resolved.name}{f' / {plan.stage}' if plan.stage else ''}"
     print(f"{title}: {resolved.family} by the {resolved.trainer} trainer"
           f"{f', preset {resolved.preset}' if resolved.preset else ''}{f', trigger {resolved.trigger}' if resolved.trigger else ''}\n")
-    show.table(("setting", "value", "source"), ((key, _short(setting.value, resolved.root), setting.source) for key, setting in settings_rows(plan)))
+    settings = ((key, _short(setting.value, resolved.root), setting.source) for key, setting in settings_rows(plan))
+    show.table(("setting", "value", "source"), settings)
     print()
     numbers = ("images", "repeats", "draws", "captions")
     show.table(("subset", *numbers, ""), subset_rows(plan), right=numbers)

@@ -58,6 +58,12 @@ def test_a_latent_cache_of_another_resolution_is_refused(tmp_path: Path, shape: 
     assert rules(tmp_path, {"cache_latents_to_disk": True}) == expected
 
 
+def test_a_wide_image_has_a_wide_cache(tmp_path: Path) -> None:
+    folder(tmp_path / "data" / "1_maya", [(640, 384)])
+    npz(tmp_path / "data" / "1_maya" / "000_0640x0384_sd.npz", (4, 48, 80))
+    assert rules(tmp_path, {"cache_latents_to_disk": True}) == []
+
+
 def test_a_broken_latent_cache_is_refused(tmp_path: Path) -> None:
     folder(tmp_path / "data" / "1_maya", [(512, 512)])
     (tmp_path / "data" / "1_maya" / "000_0512x0512_sd.npz").write_bytes(b"PK nothing")
