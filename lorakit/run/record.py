@@ -20,12 +20,11 @@ from lorakit.errors import LorakitError, SetupError
 from lorakit.files import write_atomic
 from lorakit.machine import this_machine
 from lorakit.plan.model import Plan
-from lorakit.proc import ask
-from lorakit.recipe.model import Resolved, Section, Setting
+from lorakit.recipe.model import Section, Setting
 
 SCHEMA = 1
 NAME = "record.json"
-_SECRET = re.compile(r"token|api_?key|secret|passw|credential", re.IGNORECASE)
+_SECRET = re.compile(r"token(?!i)|api_?key|secret|passw|credential", re.IGNORECASE)   # TOKENIZERS_PARALLELISM is none
 HIDDEN = "(not recorded)"
 
 
@@ -111,7 +110,7 @@ def from_plan(plan: Plan) -> dict[str, Any]:
         "command": list(plan.argv),
         "env": {key: HIDDEN if _SECRET.search(key) else value for key, value in plan.env.items()},
         "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in plan.files.items()},
-        "settings": settings_of(resolved),
+        "settings": settings_of(plan),
         "steps": {
             "total": steps.total, "epochs": steps.epochs, "per_epoch": steps.steps_per_epoch, "accumulation": steps.accumulation,
             "batches_per_process": steps.batches_per_process, "processes": steps.processes, "batch_size": steps.batch_size,
@@ -125,10 +124,11 @@ def from_plan(plan: Plan) -> dict[str, Any]:
     }
 
 
-def settings_of(resolved: Resolved) -> dict[str, Any]:
-    """Section -> key -> value and source; secrets are named, never written."""
+def settings_of(plan: Plan) -> dict[str, Any]:
+    """Section -> key -> value and source, `train` as the script gets it; secrets are named, never written."""
+    resolved = plan.resolved
     sections: dict[str, Section] = {
-        "model": resolved.model, "dataset": resolved.dataset, "train": resolved.train, "sample": resolved.sample,
+        "model": resolved.model, "dataset": resolved.dataset, "train": plan.settings or resolved.train, "sample": resolved.sample,
         "launch": resolved.launch,
     }
     return {name: {key: _setting(key, setting) for key, setting in section.items()} for name, section in sections.items()}
@@ -156,29 +156,19 @@ def dataset_of(plan: Plan) -> dict[str, Any]:
 
 def weights_of(plan: Plan) -> list[dict[str, Any]]:
     """The weight files the run reads; hashes are filled in beside the training."""
-    from lorakit.families import FAMILIES
-
-    family = FAMILIES.get(plan.resolved.family)
-    found: list[dict[str, Any]] = []
-    for weight in family.weights if family else ():
-        setting = plan.resolved.model.get(weight.key)
-        if setting is not None and setting.value:
-            path = str(plan.resolved.get(weight.option) or plan.resolved.path_of(str(setting.value)))
-            found.append({"key": weight.key, "path": path, "sha256": None, "short": None})
-    return found
+    return [
+        {"key": file.option, "asked": file.asked, "path": str(file.path), "reference": file.reference, "sha256": None, "short": None}
+        for file in plan.weights
+    ]
 
 
 def trainer_of(plan: Plan) -> dict[str, Any]:
-    """Who trains: script, commit, Python, packages. Only files are read; a commit costs one short git."""
+    """Who trains: script, commit, Python, packages. Only folder names are read."""
     script = plan.script
-    commit = None
-    if plan.resolved.trainer == "kohya" and script is not None:
-        answer = ask(["git", "-C", str(script.parent), "rev-parse", "HEAD"], timeout_s=5)
-        commit = answer.out.strip() if answer.code == 0 else None
     python = Path(plan.argv[0])
     return {
-        "name": plan.resolved.trainer, "script": None if script is None else str(script), "commit": commit, "python": str(python),
-        "packages": packages_of(python),
+        "name": plan.resolved.trainer, "script": None if script is None else str(script), "commit": plan.commit or None,
+        "python": str(python), "packages": packages_of(python),
     }
 
 

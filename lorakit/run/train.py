@@ -46,7 +46,7 @@ def train(plan: Plan, *, teller: Teller = silent, patience: Patience | None = No
         write_atomic(plan.run_dir / name, text)
     record = Record(plan.run_dir, records.from_plan(plan))
     root = plan.resolved.root
-    job = Job(plan.run_dir, plan.argv, plan.env, root if root.is_dir() else plan.run_dir, plan.run_dir / "output")
+    job = Job(plan.run_dir, plan.argv, plan.env, root if root.is_dir() else plan.run_dir, plan.output_dir)
     books = Bookkeeper()
     books.weights(record.data["weights"])
     books.dataset(plan, plan.run_dir)

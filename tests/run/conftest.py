@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
-from lorakit.plan.model import Estimate, Plan, Steps
+from lorakit.plan.model import Estimate, Plan, Steps, WeightFile
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.run.process import PROC
 
@@ -51,6 +51,7 @@ def make_plan(project: Path) -> MakePlan:
             run_dir=run_dir, script=FAKES / fake, files={"train.toml": "learning_rate = 1e-4\n"},
             argv=tuple(argv or [sys.executable, str(FAKES / fake), *arguments]), env=env or {},
             estimate=Estimate(1000, 3000, 0, 5000, 1, 2, "test"), faults=(),
+            weights=(WeightFile("pretrained_model_name_or_path", "models/base.safetensors", project / "models" / "base.safetensors"),),
         )
 
     return make

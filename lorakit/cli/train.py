@@ -1,0 +1,159 @@
+"""Run one recipe, or several one after another.
+
+examples:
+  lorakit train recipes/maya.toml
+  lorakit train recipes/maya.toml --set learning_rate=5e-5 --dry-run
+  lorakit train recipes/maya.toml recipes/finn.toml --notify "mail -s done me@example.org"
+  lorakit train recipes/maya.toml --json | tee events.ndjson
+  lorakit train recipes/maya.toml --queue        # wait for the device; see lorakit queue
+
+Ctrl-C ends the run in good order, a second Ctrl-C at once. Several recipes go on past a failed one.
+exit codes: 0 every LoRA is whole, 1 a recipe or the machine is wrong, 4 a training failed, 130 stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorakit.cli.ending import STOPPED, tell_outcome
+from lorakit.cli.recipe_args import add_override_arguments, recipe_path
+from lorakit.cli.screen import screen
+from lorakit.errors import LorakitError, SetupError, raise_on_errors
+from lorakit.plan.model import Plan
+from lorakit.proc import ask
+from lorakit.run.find import new_run_dir
+from lorakit.run.outcome import Outcome
+from lorakit.run.record import FolderTaken
+from lorakit.show import duration, table, tell, tell_error, tell_faults
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipes", metavar="RECIPE", nargs="+", help="a recipe file, or the bare name of one in recipes/")
+    add_override_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="the plan and nothing else")
+    parser.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
+    parser.add_argument("--notify", metavar="CMD", help="a command to run at the end; LORAKIT_STATE and LORAKIT_RUNS tell it what happened")
+    parser.add_argument("--queue", action="store_true", help="put the recipes into the queue instead; `lorakit queue run` trains them")
+    parser.add_argument("--past-nan", action="store_true", help="go on when the loss becomes NaN")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One recipe's end: an outcome, or the error that kept it from starting."""
+
+    recipe: Path
+    code: int
+    outcome: Outcome | None = None
+
+    @property
+    def state(self) -> str:
+        return self.outcome.state if self.outcome else "not started"
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.queue:
+        from lorakit.run.queue import add
+
+        for recipe in args.recipes:
+            tell(f"queued as {add(Path.cwd(), recipe_path(recipe), sets=args.sets, unsets=args.unsets).number}: {recipe}")
+        return 0
+    if args.dry_run:
+        return _dry_run(args)
+    results: list[Result] = []
+    for recipe in args.recipes:
+        results.append(train_one(Path(recipe), sets=args.sets, unsets=args.unsets, as_json=args.json, past_nan=args.past_nan))
+        if results[-1].code == STOPPED:
+            break
+    if len(args.recipes) > 1:
+        summary(results)
+    if args.notify:
+        notify(args.notify, results)
+    return code_of(results)
+
+
+def train_one(recipe: Path, *, sets: list[str], unsets: list[str], as_json: bool = False, past_nan: bool = False) -> Result:
+    """Plan and train one recipe, telling everything; never raises for what belongs to the recipe or the run."""
+    from lorakit.run.train import train
+
+    try:
+        while True:
+            plan = plan_of(recipe, sets, unsets)
+            tell_faults(fault for fault in plan.faults if fault.severity != "note")
+            raise_on_errors(plan.faults)
+            try:
+                with screen(as_json=as_json) as teller:
+                    outcome = train(plan, teller=teller, past_nan=past_nan)
+                break
+            except FolderTaken:
+                continue         # another start of the same second was quicker
+    except LorakitError as error:
+        tell_error(error)
+        return Result(recipe, error.exit_code)
+    return Result(recipe, tell_outcome(outcome), outcome)
+
+
+def plan_of(recipe: Path, sets: list[str], unsets: list[str]) -> Plan:
+    from lorakit.plan.make import make_plan
+    from lorakit.recipe.resolve import resolve
+
+    resolved, faults = resolve(recipe_path(str(recipe)), sets=sets, unsets=unsets)
+    if resolved.stages:
+        raise SetupError(f"{recipe} has several stages; lorakit cannot train those yet.")
+    return make_plan(resolved, faults, run_dir=new_run_dir(resolved.root, resolved.name))
+
+
+def summary(results: list[Result]) -> None:
+    table(
+        ("recipe", "state", "steps", "loss", "time", "run"),
+        [
+            (result.recipe, result.state, *_columns(result.outcome))
+            for result in results
+        ],
+        right=("steps", "loss", "time"),
+    )
+
+
+def _columns(outcome: Outcome | None) -> tuple[str, str, str, str]:
+    if outcome is None:
+        return "-", "-", "-", "-"
+    loss = "-" if outcome.loss is None else f"{outcome.loss:.4g}"
+    return str(outcome.step), loss, duration(outcome.duration_s), str(outcome.run_dir)
+
+
+def code_of(results: list[Result]) -> int:
+    """Stopped wins, then a failed training, then a recipe that could not start."""
+    codes = {result.code for result in results}
+    return next((code for code in (STOPPED, 4, 3, 1) if code in codes), 0)
+
+
+def notify(command: str, results: list[Result]) -> None:
+    """The user's own command, split as a shell would but run without one; its failure is a remark, not ours."""
+    env = {
+        **os.environ, "LORAKIT_STATE": " ".join(result.state.replace(" ", "-") for result in results),
+        "LORAKIT_RUNS": os.pathsep.join(str(result.outcome.run_dir) for result in results if result.outcome),
+    }
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        tell(f"--notify: {error}: {command}")
+        return
+    answer = ask(words, env=env, timeout_s=300) if words else None
+    if answer is not None and answer.code:
+        tell(f"--notify: {words[0]} ended with {answer.code}. {answer.err.strip()}".rstrip())
+
+
+def _dry_run(args: argparse.Namespace) -> int:
+    from lorakit.cli import plan as plan_command
+
+    code = 0
+    for recipe in args.recipes:
+        parser = argparse.ArgumentParser()
+        plan_command.add_arguments(parser)
+        words = [recipe, *(f"--set={item}" for item in args.sets), *(f"--unset={item}" for item in args.unsets)]
+        words += ["--json"] if args.json else []
+        code = max(code, plan_command.run(parser.parse_args(words)))
+    return code
