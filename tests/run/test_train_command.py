@@ -77,7 +77,7 @@ def test_several_recipes_go_past_a_failed_one_and_end_with_a_table(capsys: pytes
 def test_json_is_one_event_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "recipes/fox.toml", "--json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [event["event"] for event in events][0] == "started"
+    assert events[0]["event"] == "started"
     assert [(event["step"], event["loss"]) for event in events if event["event"] == "step"] == [(1, 1.0), (2, 0.5)]
     assert events[-1]["event"] == "ended"
     assert events[-1]["text"] == "done"
