@@ -10,10 +10,10 @@ from pathlib import Path
 from lorakit.errors import LorakitError
 from lorakit.run.bookkeeper import Bookkeeper
 from lorakit.run.child import Child, Patience, Signals
-from lorakit.run.closing import close
+from lorakit.run.closing import close, output_of
 from lorakit.run.events import Teller, silent
 from lorakit.run.find import last_progress, live_state
-from lorakit.run.outcome import Outcome
+from lorakit.run.outcome import Outcome, seen_in
 from lorakit.run.process import Identity
 from lorakit.run.record import Record, read_record
 from lorakit.run.supervise import Supervision
@@ -35,13 +35,15 @@ def adopt(run_dir: Path, *, teller: Teller = silent, patience: Patience | None =
     with Signals() as signals:
         supervision = Supervision(
             Child(leader or Identity(0, "", "")), record, Bookkeeper(), output_dir=run_dir / str(part.get("output") or "output"),
-            offset=int(part.get("offset") or 0), stop_after=int(part.get("stop_after") or 0), patience=patience or patience_for(data),
+            offset=int(part.get("offset") or 0), bar_offset=int(part.get("bar_offset") or 0),
+            stop_after=int(part.get("stop_after") or 0), patience=patience or patience_for(data),
             past_nan=False, at=(int(log_at[0]), int(log_at[1])), write_after=int(last_progress(run_dir).get("step") or 0),
         )
         if stop:
             supervision.stop("request")
         supervision.watch(signals, tell, time.monotonic() - _since(data["started"]))
-        return close(record, supervision, {}, tell, _lasted(run_dir, data["started"]), lambda: signals.hurried)
+        before = seen_in(output_of(record)) if part else {}
+        return close(record, supervision, before, tell, _lasted(run_dir, data["started"]), lambda: signals.hurried)
 
 
 def bury(run_dir: Path, *, teller: Teller = silent) -> Outcome | None:

@@ -16,10 +16,12 @@ from lorakit.run import record as records
 from lorakit.run.diagnose import diagnose, run_name
 from lorakit.run.events import Event, Teller
 from lorakit.run.follow import LOG
+from lorakit.run.gather import gather
 from lorakit.run.lines import last_lines
 from lorakit.run.outcome import Before, Diagnosis, Outcome, State, judge, made_since
 from lorakit.run.process import Identity, oom_kills
 from lorakit.run.record import Record
+from lorakit.run.shape import Shape
 from lorakit.run.states import counter_of, fault_of
 from lorakit.run.supervise import Supervision, kind_of
 from lorakit.run.weights import read_header
@@ -33,7 +35,9 @@ _INNER_CODE = re.compile(r"returned non-zero exit status (\d+)")
 def close(  # noqa: PLR0917  (the parts of one sentence: whose record, what was watched, against what, told to whom)
     record: Record, supervision: Supervision, before: Before, tell: Teller, duration_s: float, cannot_wait: Callable[[], bool],
 ) -> Outcome:
-    """Judge, explain, write down, tell."""
+    """Gather a resumed part's files, judge, explain, write down, tell."""
+    for text in _gathered(record):
+        tell(Event("warning", text=text, rule="gather"))
     outcome = _judged(record, supervision, before, duration_s)
     _add_missing_files(record, supervision, outcome)
     _write(record, outcome, supervision)      # first without waiting for hashes: the outcome must not be lost to impatience
@@ -46,19 +50,28 @@ def close(  # noqa: PLR0917  (the parts of one sentence: whose record, what was 
     return outcome
 
 
-def lora_of(record: Record) -> Path:
-    return record.run_dir / "output" / f"{record.data['output_name']}.safetensors"
+def output_of(record: Record) -> Path:
+    return record.run_dir / str(record.data.get("output") or "output")
+
+
+def _gathered(record: Record) -> list[str]:
+    part = record.data["parts"][-1] if record.data["parts"] else {}
+    if not part.get("offset"):
+        return []
+    for key in ("checkpoints", "samples"):
+        record.data[key] = [entry for entry in record.data[key] if not str(entry.get("path")).startswith(f"{part['output']}/")]
+    every = Shape.of(record.data).save_every
+    return gather(record.run_dir, part, output_of(record), output_name=record.data["output_name"], save_every=every)
 
 
 def _judged(record: Record, supervision: Supervision, before: Before, duration_s: float) -> Outcome:
     follower, data = supervision.follower, record.data
     total = int(data["steps"].get("total") or 0)
-    lora = supervision.output_dir / f"{data['output_name']}.safetensors"
+    lora = output_of(record) / f"{data['output_name']}.safetensors"
     code, number = _how_it_ended(supervision.child.return_code, record.run_dir / LOG)
     early = follower.end_reason == "early_stop"
-    offset = supervision.offset
-    weights, fault = judge(lora, before, steps=total - offset, reached=follower.step - offset, shorter_is_right=early)
-    saved = tuple(made_since(supervision.output_dir, before))
+    weights, fault = judge(lora, before, steps=total, reached=follower.step, shorter_is_right=early)
+    saved = tuple(made_since(output_of(record), before))
     outcome = Outcome(
         "failed", record.run_dir, code, number, follower.step, total, follower.loss, duration_s,
         lora=None if weights.fault else lora, saved=saved,
@@ -129,24 +142,25 @@ def _add_missing_files(record: Record, supervision: Supervision, outcome: Outcom
     for path in outcome.saved:
         name = supervision.name(path)
         if name not in known:
-            entry: dict[str, Any] = {"path": name, "step": _steps(path, supervision.offset), "kind": kind_of(path.name)}
+            entry: dict[str, Any] = {"path": name, "step": _steps(path), "kind": kind_of(path.name)}
             record.data["checkpoints"].append(entry)
             supervision.books.checkpoint(record.run_dir, entry)
-    states = sorted(supervision.output_dir.glob("*-state")) if supervision.output_dir.is_dir() else []
+    output = output_of(record)
+    states = sorted(output.glob("*-state")) if output.is_dir() else []
     fresh = [
-        {"path": supervision.name(path), "step": (counter_of(path) or 0) + supervision.offset, "fault": fault_of(path) or None}
+        {"path": supervision.name(path), "step": counter_of(path) or 0, "fault": fault_of(path) or None}
         for path in states if path.is_dir()
     ]
     named = {entry["path"] for entry in fresh}
     record.data["states"] = [old for old in record.data["states"] if old.get("path") not in named] + fresh
 
 
-def _steps(path: Path, offset: int) -> int | None:
+def _steps(path: Path) -> int | None:
     try:
         counted = str((read_header(path)[0].get("__metadata__") or {}).get("ss_steps", ""))
     except (OSError, ValueError):
         return None
-    return int(counted) + offset if counted.isdigit() else None
+    return int(counted) if counted.isdigit() else None
 
 
 def _write(record: Record, outcome: Outcome, supervision: Supervision) -> None:

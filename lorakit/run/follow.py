@@ -70,7 +70,7 @@ class Follower:
         return self._enrich(events, seconds) if events else []
 
     def _enrich(self, raw: list[Event], seconds: float) -> list[Event]:
-        steps = [event for event in raw if event.kind == "step" and event.step is not None]
+        steps = [event for event in raw if event.kind == "step" and event.step is not None and (not self.total or event.step <= self.total)]
         first, since = self.step, self._window[-1][0] if self._window else seconds
         warnings: list[Event] = []
         rows: list[str] = []

@@ -104,6 +104,8 @@ def from_plan(plan: Plan) -> dict[str, Any]:
         "family": resolved.family,
         "preset": resolved.preset,
         "output_name": plan.output_name,
+        "output": _inside(plan.output_dir, plan.run_dir),
+        "logs": _inside(plan.logging_dir, plan.run_dir),
         "started": now(),
         "platform": _platform(),
         "trainer": trainer_of(plan),
@@ -156,8 +158,12 @@ def dataset_of(plan: Plan) -> dict[str, Any]:
 
 def weights_of(plan: Plan) -> list[dict[str, Any]]:
     """The weight files the run reads; hashes are filled in beside the training."""
+    from lorakit.families import FAMILIES
+
+    keys = {weight.option: weight.key for weight in FAMILIES[plan.resolved.family].weights}
     return [
-        {"key": file.option, "asked": file.asked, "path": str(file.path), "reference": file.reference, "sha256": None, "short": None}
+        {"key": keys.get(file.option, file.option), "option": file.option, "asked": file.asked, "path": str(file.path),
+         "reference": file.reference, "sha256": None, "short": None}
         for file in plan.weights
     ]
 
@@ -182,6 +188,10 @@ def packages_of(python: Path) -> dict[str, str]:
                 if name:
                     found[name.replace("_", "-").lower()] = version
     return found
+
+
+def _inside(path: Path, run_dir: Path) -> str:
+    return path.relative_to(run_dir).as_posix() if path.is_relative_to(run_dir) else str(path)
 
 
 def now() -> str:

@@ -30,8 +30,8 @@ class Supervision:
     """State of one watch. `stopped` says on whose account the ladder was started: signal, request, nan, complete, orphan."""
 
     def __init__(
-        self, child: Child, record: Record, books: Bookkeeper, *, output_dir: Path, offset: int, stop_after: int, patience: Patience,
-        past_nan: bool, at: Positions = (0, 0), write_after: int = 0,
+        self, child: Child, record: Record, books: Bookkeeper, *, output_dir: Path, offset: int = 0, bar_offset: int = 0,
+        stop_after: int = 0, patience: Patience, past_nan: bool, at: Positions = (0, 0), write_after: int = 0,
     ) -> None:
         self.child = child
         self.record = record
@@ -42,7 +42,7 @@ class Supervision:
         self.asked_by: int | None = None
         self.gave_up = False
         total = int(record.data["steps"].get("total") or 0)
-        self.follower = Follower(record.run_dir, total=total, offset=offset, at=at, write_after=write_after)
+        self.follower = Follower(record.run_dir, total=total, offset=bar_offset, at=at, write_after=write_after)
         self._ladder = Ladder(child, patience)
         self._stop_after = stop_after
         self._past_nan = past_nan

@@ -14,7 +14,7 @@ from lorakit.plan.model import Plan
 from lorakit.run import record as records
 from lorakit.run.bookkeeper import Bookkeeper
 from lorakit.run.child import SIGKILL, Child, Patience, Signals, launch
-from lorakit.run.closing import close
+from lorakit.run.closing import close, output_of
 from lorakit.run.device import hold_device
 from lorakit.run.events import Event, Teller, silent
 from lorakit.run.follow import EVENTS, LOG, Positions, positions
@@ -33,7 +33,8 @@ class Job:
     env: Mapping[str, str]
     cwd: Path
     output_dir: Path
-    offset: int = 0                  # added to the step numbers this launch prints; a resumed sd-scripts counts from 0
+    offset: int = 0                  # true step minus the step in this launch's file names; a resumed sd-scripts counts anew
+    bar_offset: int = 0              # true step minus the step on its bar
     first_step: int = 0              # steps that earlier parts of the run have made
     stop_after: int = 0              # end the script once the file of this step is saved, because it would overshoot
     part: Mapping[str, Any] = field(default_factory=dict)
@@ -57,7 +58,7 @@ def execute(
     job: Job, record: Record, books: Bookkeeper, *, teller: Teller, patience: Patience | None = None, past_nan: bool = False,
 ) -> Outcome:
     """Launch one job, follow it, and close the record over it."""
-    before = seen_in(job.output_dir)
+    before = seen_in(output_of(record))
     tell = Careful(teller)
     record.update(state="running", supervisor=Identity.of(os.getpid()).as_dict(), cwd=str(job.cwd))
     with Signals() as signals, hold_device(job.run_dir, tell) as keep_fds:
@@ -66,7 +67,7 @@ def execute(
         child = _launch(job, record, keep_fds, at)
         tell(Event("started", job.first_step, int(record.data["steps"].get("total") or 0), path=str(job.run_dir)))
         supervision = Supervision(
-            child, record, books, output_dir=job.output_dir, offset=job.offset, stop_after=job.stop_after,
+            child, record, books, output_dir=job.output_dir, offset=job.offset, bar_offset=job.bar_offset, stop_after=job.stop_after,
             patience=patience or patience_for(record.data), past_nan=past_nan, at=at, write_after=job.first_step,
         )
         try:

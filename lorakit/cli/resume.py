@@ -1,0 +1,32 @@
+"""Go on where a run ended, from its newest whole state.
+
+examples:
+  lorakit resume                    # the latest run
+  lorakit resume maya
+  lorakit resume maya --json
+
+The embedded trainer goes on byte for byte. sd-scripts restores weights, optimiser and learning rate; what it cannot restore is said
+on the screen and in the record. RUN is a name, NAME/DATE, the beginning of a date, a path, or `latest`.
+exit codes: as for lorakit train.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from lorakit.cli.ending import tell_outcome
+from lorakit.cli.screen import screen
+from lorakit.run.find import LATEST, find_run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", default=LATEST, metavar="RUN")
+    parser.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    from lorakit.run.resume import resume
+
+    with screen(as_json=args.json) as teller:
+        outcome = resume(find_run(args.run), teller=teller)
+    return tell_outcome(outcome)

@@ -1,0 +1,216 @@
+"""Going on: the arithmetic of all cases, and whole resumed runs of stand-ins that count as sd-scripts and the embedded trainer do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lorakit.cli.main import main
+from lorakit.errors import LorakitError
+from lorakit.run.child import Patience
+from lorakit.run.events import Event
+from lorakit.run.find import progress_rows
+from lorakit.run.record import read_record
+from lorakit.run.resume import AT_MOST, changed_toml, continuation, resume
+from lorakit.run.shape import Shape
+from lorakit.run.states import states_in
+from lorakit.run.train import train
+from lorakit.run.weights import inspect
+
+QUICK = Patience(0.3, 0.3)
+
+
+def script(shape: Shape, step: int, changes: dict[str, Any]) -> tuple[int, list[int]]:
+    """What train_network.py does with these settings, told by the rules of its resume code: true last step, true steps of its saves."""
+    accumulation, batches = shape.accumulation, shape.per_epoch * shape.accumulation
+    epochs = -(-shape.total // shape.per_epoch)
+    initial = changes["initial_step"]
+    if changes.get("skip_until_initial_step"):
+        first, count = initial // shape.per_epoch, initial - initial // shape.per_epoch * batches
+        to_run = (epochs - first) * batches - count
+    else:
+        first, count = initial // shape.per_epoch, 0
+        to_run = (epochs - first) * batches
+    every, true, saves = changes.get("save_every_n_steps", shape.save_every), step, []
+    for _ in range(to_run // accumulation):
+        count, true = count + 1, true + 1
+        if every and count % every == 0:
+            saves.append(true)
+        if count >= shape.total:
+            break
+    return true, saves
+
+
+shapes = st.builds(
+    lambda per_epoch, epochs, short, accumulation, every: Shape(max(2, per_epoch * epochs - short % per_epoch), per_epoch, accumulation, every),
+    st.integers(1, 40), st.integers(1, 6), st.integers(0, 40), st.integers(1, 4), st.none() | st.integers(1, 30),
+)
+
+
+@given(shapes, st.data())
+def test_whatever_the_numbers_the_last_step_is_the_planned_one(shape: Shape, data: st.DataObject) -> None:
+    step = data.draw(st.integers(1, shape.total - 1))
+    how = continuation(shape, step)
+    reaches, saves = script(shape, step, dict(how.changes))
+    if how.stop_after:
+        assert how.stop_after == shape.total
+        assert shape.total in saves           # there lorakit ends it
+    else:
+        assert reaches == shape.total
+    assert how.bar_offset == step
+    assert len([save for save in saves if save <= shape.total]) <= AT_MOST * (shape.total // (shape.save_every or shape.total) + 1)
+
+
+@given(shapes, st.data())
+def test_planned_checkpoints_are_made_unless_it_says_otherwise(shape: Shape, data: st.DataObject) -> None:
+    step = data.draw(st.integers(1, shape.total - 1))
+    how = continuation(shape, step)
+    _, saves = script(shape, step, dict(how.changes))
+    planned = [true for true in range(step + 1, shape.total + 1) if shape.save_every and true % shape.save_every == 0]
+    assert set(planned) <= set(saves) or any("checkpoints" in text for text in how.inexact)
+
+
+def test_between_two_epochs_nothing_is_skipped() -> None:
+    how = continuation(Shape(12, 4, 1), 4)
+    assert (how.changes["initial_step"], how.changes["skip_until_initial_step"], how.offset, how.stop_after) == (4, None, 4, 0)
+
+
+def test_inside_an_epoch_without_accumulation_batches_are_skipped() -> None:
+    how = continuation(Shape(12, 4, 1, 6), 6)
+    assert (how.changes["skip_until_initial_step"], how.offset, how.bar_offset) == (True, 4, 6)
+    assert "the order of the images within epoch 2" in how.inexact
+
+
+def test_inside_an_epoch_with_accumulation_the_epoch_begins_again_and_that_is_said() -> None:
+    how = continuation(Shape(12, 4, 2, 6), 6)
+    assert (how.changes["skip_until_initial_step"], how.offset, how.stop_after) == (None, 6, 12)
+    assert any("begins again with its first image" in text for text in how.inexact)
+
+
+def test_settings_are_changed_as_kohya_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "train.toml").write_text('learning_rate = 1e-5\n[saving]\nsave_last_n_steps = 2\noutput_dir = "a"\nnetwork_args = ["x=1"]\n')
+    text = changed_toml(tmp_path / "train.toml", {"output_dir": "b", "save_last_n_steps": None, "skip_until_initial_step": True})
+    assert toml.loads(text) == {"learning_rate": 1e-5, "output_dir": "b", "network_args": ["x=1"], "skip_until_initial_step": True}
+
+
+@pytest.fixture
+def kohya_like(make_plan: Any, project: Path) -> Any:
+    """A plan whose trainer reads train.toml and counts after a resume as train_network.py does."""
+    def make(*, steps: int, per_epoch: int, every: int | None = None, pause: float = 0.0, accumulation: int = 1) -> Any:
+        base = make_plan(steps=steps)
+        settings = {"output_dir": str(base.run_dir / "output"), "output_name": "fox", "max_train_steps": steps, "batches": per_epoch * accumulation,
+                    "pause": pause, "gradient_accumulation_steps": accumulation, "save_every_n_epochs": 1, "save_state": True,
+                    **({"save_every_n_steps": every} if every else {})}
+        fake = Path(base.argv[1]).with_name("resumes_like_kohya.py")
+        plan = make_plan(steps=steps, per_epoch=per_epoch, train=settings, argv=[sys.executable, str(fake), str(base.run_dir / "train.toml")])
+        counted = type(plan.steps)(**{**vars(plan.steps), "accumulation": accumulation})
+        return type(plan)(**{**vars(plan), "files": {"train.toml": toml.dumps(settings)}, "steps": counted})
+
+    return make
+
+
+def interrupted_at(plan: Any, step: int) -> None:
+    def tell(event: Event) -> None:
+        if event.kind == "step" and (event.step or 0) >= step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert train(plan, teller=tell, patience=Patience(5, 5)).state == "interrupted"
+
+
+@pytest.mark.parametrize(("steps", "per_epoch", "every", "accumulation"), [
+    (24, 8, None, 1), (24, 8, 4, 1), (21, 8, 4, 1), (24, 8, 6, 2), (20, 8, 5, 1), (23, 8, 4, 2),
+])
+def test_a_resumed_run_ends_with_the_planned_step_and_continuous_names(
+    kohya_like: Any, steps: int, per_epoch: int, every: int | None, accumulation: int,
+) -> None:
+    plan = kohya_like(steps=steps, per_epoch=per_epoch, every=every, pause=0.03, accumulation=accumulation)
+    interrupted_at(plan, 14)
+    notes: list[str] = []
+    outcome = resume(plan.run_dir, teller=lambda event: notes.append(event.text or "") if event.kind == "note" else None, patience=QUICK)
+    assert (outcome.state, outcome.step, outcome.reason) == ("done", steps, "")
+    output = plan.run_dir / "output"
+    for path in output.glob("*.safetensors"):
+        counted = inspect(path).steps
+        expected = int(path.stem[-8:]) if "-step" in path.stem else per_epoch * int(path.stem[-6:]) if path.stem != "fox" else steps
+        assert counted == expected, path.name
+    assert [row["step"] for row in progress_rows(plan.run_dir)] == list(range(1, steps + 1))
+    record = read_record(plan.run_dir)
+    assert record["parts"][0]["last_step"] == steps
+    assert all((plan.run_dir / entry["path"]).exists() for entry in record["checkpoints"] + record["states"])
+    assert any(note.startswith("exact: weights, optimiser") for note in notes)
+    assert any(note.startswith("not exact: noise and timesteps") for note in notes)
+    # the learning rate that the stand-in wrote at each step is a function of the true step alone
+    rates = dict(line.split() for line in (output / "rates.txt").read_text().splitlines())
+    assert {int(step): float(rate) for step, rate in rates.items() if int(step) <= steps} == {step: pytest.approx(1 - (step - 1) / steps) for step in range(1, steps + 1)}
+
+
+def test_it_can_be_interrupted_and_resumed_again(kohya_like: Any) -> None:
+    plan = kohya_like(steps=32, per_epoch=8, every=4, pause=0.03)
+    interrupted_at(plan, 10)
+
+    def again(event: Event) -> None:
+        if event.kind == "step" and (event.step or 0) >= 22:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert resume(plan.run_dir, teller=again, patience=QUICK).state == "interrupted"
+    outcome = resume(plan.run_dir, patience=QUICK)
+    assert (outcome.state, outcome.step) == ("done", 32)
+    record = read_record(plan.run_dir)
+    first, second = (part["from_step"] for part in record["parts"])
+    assert 8 <= first < 20 <= second < 32
+    assert first % 4 == second % 4 == 0
+    assert sorted(entry["step"] for entry in record["checkpoints"] if entry["kind"] == "step") == [4, 8, 12, 16, 20, 24, 28, 32]
+
+
+def test_a_half_written_state_is_passed_over(kohya_like: Any) -> None:
+    plan = kohya_like(steps=24, per_epoch=8, every=3, pause=0.03)
+    interrupted_at(plan, 14)
+    *_, before, newest = states_in(plan.run_dir / "output", "fox", per_epoch=8)
+    (newest.path / "optimizer.bin").write_bytes(b"")
+    notes: list[str] = []
+    outcome = resume(plan.run_dir, teller=lambda event: notes.append(event.text or ""), patience=QUICK)
+    assert outcome.state == "done"
+    assert f"going on from step {before.step} ({before.path.name})" in notes
+
+
+def test_the_embedded_trainer_goes_on_by_itself(make_plan: Any) -> None:
+    plan = make_plan("saves_when_asked.py", steps=40, pause=0.03, trainer="embedded")
+    interrupted_at(plan, 5)
+    outcome = resume(plan.run_dir)
+    assert (outcome.state, outcome.step) == ("done", 40)
+    assert [row["step"] for row in progress_rows(plan.run_dir)] == list(range(1, 41))
+    record = read_record(plan.run_dir)
+    assert record["parts"][0]["exact"] == ["every byte, on the same kind of device"]
+    assert record["parts"][0]["inexact"] == []
+
+
+def test_what_cannot_be_resumed_says_why(make_plan: Any, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(project)
+    plan = make_plan(steps=2)
+    train(plan)
+    with pytest.raises(LorakitError, match="is done: 2 of 2 steps"):
+        resume(plan.run_dir)
+    shutil.rmtree(plan.run_dir)
+    train(make_plan("out_of_memory.py", steps=2))
+    before = signal.getsignal(signal.SIGPIPE)
+    assert main(["resume"]) == 1
+    signal.signal(signal.SIGPIPE, before)
+    assert "has no whole state to go on from." in capsys.readouterr().err
+
+
+def test_the_record_keeps_the_secrets_out_and_the_rest_of_the_environment_in(kohya_like: Any) -> None:
+    plan = kohya_like(steps=24, per_epoch=8, pause=0.03)
+    plan = type(plan)(**{**vars(plan), "env": {"TOKENIZERS_PARALLELISM": "false", "WANDB_API_KEY": "k"}})
+    interrupted_at(plan, 10)
+    assert json.loads((plan.run_dir / "record.json").read_text())["env"] == {"TOKENIZERS_PARALLELISM": "false", "WANDB_API_KEY": "(not recorded)"}
+    assert resume(plan.run_dir, patience=QUICK).state == "done"
