@@ -94,7 +94,8 @@ def continuation(shape: Shape, step: int) -> Continuation:
     changes: dict[str, Any] = {"initial_step": step, "skip_until_initial_step": True if skips else None}
     inexact = [ANEW]
     if inside and not skips:
-        inexact.append(f"epoch {epochs_done + 1} begins again with its first image: with accumulation the script cannot skip what was seen")
+        inexact.append(f"epoch {epochs_done + 1} begins again with its first image, because with accumulation the script cannot skip "
+                       f"what was seen; epochs end {inside} steps later than planned")
     elif skips:
         inexact.append(f"the order of the images within epoch {epochs_done + 1}")
     epochs = -(-shape.total // shape.per_epoch)
@@ -127,7 +128,7 @@ def _saves(shape: Shape, offset: int, stop_after: int) -> Saves:
     if not stop_after:
         return Saves(every, phase, tuple(remarks))
     end = stop_after - offset
-    if every and math.gcd(every, end) * AT_MOST >= every:
+    if every and math.gcd(every, end) * AT_MOST >= (shape.save_every or 0):
         return Saves(math.gcd(every, end), phase, tuple(remarks))
     if every and end > every:
         remarks = ["no more checkpoints by step before the last: the script can save either at theirs or at the last step"]

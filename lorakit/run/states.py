@@ -71,7 +71,7 @@ def _where(path: Path, per_epoch: int) -> tuple[int, int | None]:
         step = int(match[1])
         return step, step // per_epoch if per_epoch and step % per_epoch == 0 else None
     if match := _EPOCH.search(path.name):
-        return (int(match[1]) * per_epoch or counter), int(match[1])
+        return (counter or int(match[1]) * per_epoch), int(match[1])
     return counter, counter // per_epoch if per_epoch and counter % per_epoch == 0 else None
 
 

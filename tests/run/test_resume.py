@@ -119,12 +119,19 @@ def kohya_like(make_plan: Any, project: Path) -> Any:
     return make
 
 
-def interrupted_at(plan: Any, step: int) -> None:
+def ctrl_c_at(step: int) -> Any:
+    pressed: list[int] = []
+
     def tell(event: Event) -> None:
-        if event.kind == "step" and (event.step or 0) >= step:
+        if event.kind == "step" and (event.step or 0) >= step and not pressed:
+            pressed.append(step)
             os.kill(os.getpid(), signal.SIGINT)
 
-    assert train(plan, teller=tell, patience=Patience(5, 5)).state == "interrupted"
+    return tell
+
+
+def interrupted_at(plan: Any, step: int) -> None:
+    assert train(plan, teller=ctrl_c_at(step), patience=Patience(20, 20)).state == "interrupted"
 
 
 @pytest.mark.parametrize(("steps", "per_epoch", "every", "accumulation"), [
@@ -141,8 +148,10 @@ def test_a_resumed_run_ends_with_the_planned_step_and_continuous_names(
     output = plan.run_dir / "output"
     for path in output.glob("*.safetensors"):
         counted = inspect(path).steps
-        expected = int(path.stem[-8:]) if "-step" in path.stem else per_epoch * int(path.stem[-6:]) if path.stem != "fox" else steps
-        assert counted == expected, path.name
+        if "-step" in path.stem or path.stem == "fox":
+            assert counted == (steps if path.stem == "fox" else int(path.stem[-8:])), path.name
+        elif accumulation == 1:       # else an epoch was begun again and ends later
+            assert counted == per_epoch * int(path.stem[-6:]), path.name
     assert [row["step"] for row in progress_rows(plan.run_dir)] == list(range(1, steps + 1))
     record = read_record(plan.run_dir)
     assert record["parts"][0]["last_step"] == steps
@@ -158,11 +167,7 @@ def test_it_can_be_interrupted_and_resumed_again(kohya_like: Any) -> None:
     plan = kohya_like(steps=32, per_epoch=8, every=4, pause=0.03)
     interrupted_at(plan, 10)
 
-    def again(event: Event) -> None:
-        if event.kind == "step" and (event.step or 0) >= 22:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    assert resume(plan.run_dir, teller=again, patience=QUICK).state == "interrupted"
+    assert resume(plan.run_dir, teller=ctrl_c_at(22), patience=QUICK).state == "interrupted"
     outcome = resume(plan.run_dir, patience=QUICK)
     assert (outcome.state, outcome.step) == ("done", 32)
     record = read_record(plan.run_dir)
