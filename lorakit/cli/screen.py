@@ -128,7 +128,7 @@ def sentence(event: Event) -> str:
     words: dict[str, Any] = {
         "started": f"run {event.path}",
         "phase": f"{event.text} ...",
-        "saved": f"saved {name}" + (f" at step {event.step}" if event.step is not None else ""),
+        "saved": f"saved {event.text or name}" + (f" at step {event.step}" if event.step is not None else ""),
         "sample": f"sample {event.path}",
         "validation": f"validation loss {event.loss:.4g} at step {event.step}" if event.loss is not None else "",
         "warning": f"warning: {event.text}",

@@ -32,19 +32,21 @@ def gather(run_dir: Path, part: Mapping[str, Any], target: Path, *, output_name:
         step = _true_step(path.name, offset)
         if _unplanned(step, save_every, phase) and step != end:
             path.unlink()            # the script was made to save more often than planned
-        elif fault := _move_file(path, target / _true_name(path.name, offset), offset, aside):
+        elif end and (_counted(path) or 0) + offset > end:
+            continue                 # the script ran on before it could be ended: trained too long, so it stays where it is
+        elif fault := _move_file(path, target / true_name(path.name, offset), offset, aside):
             remarks.append(f"{path.name} {fault}; it stays in {source}")
         elif end and step == end:
             keep = not _unplanned(step, save_every, phase)
-            _final(target / _true_name(path.name, offset), target / f"{output_name}.safetensors", aside, keep=keep)
+            _final(target / true_name(path.name, offset), target / f"{output_name}.safetensors", aside, keep=keep)
     for path in sorted(source.glob("*-state")):
         step = _true_step(path.name, offset)
-        if _unplanned(step, save_every, phase) or (end and step == end):
+        if _unplanned(step, save_every, phase) or (end and (counter_of(path) or 0) + offset >= end):
             continue
         if fault := fault_of(path):
             remarks.append(f"{path.name} {fault}; it stays in {source}")
         else:
-            _move_state(path, target / _true_name(path.name, offset), offset, aside)
+            _move_state(path, target / true_name(path.name, offset), offset, aside)
     for path in sorted((source / "sample").glob("*.png")):
         (target / "sample").mkdir(exist_ok=True)
         os.replace(path, target / "sample" / _SAMPLE.sub(lambda match: f"_{int(match[1]) + offset:06d}_{match[2]}", path.name))
@@ -53,14 +55,23 @@ def gather(run_dir: Path, part: Mapping[str, Any], target: Path, *, output_name:
 
 def _move_file(path: Path, target: Path, offset: int, aside: Path) -> str:
     try:
-        metadata = read_header(path)[0].get("__metadata__") or {}
+        read_header(path)
     except (OSError, ValueError) as error:
         return str(error)
-    counted = str(metadata.get("ss_steps", ""))
+    counted = _counted(path)
     _step_aside(target, aside)
-    copy_with_metadata(path, target, {"ss_steps": str(int(counted) + offset)} if counted.isdigit() else {})
+    copy_with_metadata(path, target, {} if counted is None else {"ss_steps": str(counted + offset)})
     path.unlink()
     return ""
+
+
+def _counted(path: Path) -> int | None:
+    """The file's own ss_steps."""
+    try:
+        text = str((read_header(path)[0].get("__metadata__") or {}).get("ss_steps", ""))
+    except (OSError, ValueError):
+        return None
+    return int(text) if text.isdigit() else None
 
 
 def _final(saved: Path, target: Path, aside: Path, *, keep: bool) -> None:
@@ -92,7 +103,7 @@ def _true_step(name: str, offset: int) -> int | None:
     return int(match[1]) + offset if match else None
 
 
-def _true_name(name: str, offset: int) -> str:
+def true_name(name: str, offset: int) -> str:
     return _STEP.sub(lambda match: f"-step{int(match[1]) + offset:08d}", name)
 
 

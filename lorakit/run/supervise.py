@@ -15,6 +15,7 @@ from lorakit.run.bookkeeper import Bookkeeper
 from lorakit.run.child import Child, Ladder, Patience, Signals
 from lorakit.run.events import Event, Teller
 from lorakit.run.follow import Follower, Positions
+from lorakit.run.gather import true_name
 from lorakit.run.record import Record
 from lorakit.run.states import fault_of
 from lorakit.run.weights import read_header
@@ -145,7 +146,7 @@ class Supervision:
         }
         self.record.data["checkpoints"] = [old for old in self.record.data["checkpoints"] if old.get("path") != entry["path"]] + [entry]
         self.books.checkpoint(self.record.run_dir, entry)
-        tell(Event("saved", step, epoch=event.epoch, path=str(path)))
+        tell(Event("saved", step, epoch=event.epoch, path=str(path), text=true_name(path.name, self.offset) if self.offset else None))
         if self._after_checkpoint and not self._ladder.started:
             self.stop("request")
         if self._stop_after and step is not None and step >= self._stop_after:
