@@ -163,9 +163,9 @@ def _copied(root: Path, shelf: _Shelf, candidate: Candidate, *, dry_run: bool) -
     if not dry_run:
         _journal(root, {"source": candidate.label, "file": path.relative_to(root).as_posix(), "sha256": sha256(candidate.path),
                         "caption": bool(caption)})
-        _copy(candidate.path, path)
+        copy_whole(candidate.path, path)
         if caption and candidate.caption:
-            _copy(candidate.caption, caption)        # after a kill in between, the next run finds the image and adds its caption
+            copy_whole(candidate.caption, caption)        # after a kill in between, the next run finds the image and adds its caption
     shelf.put(path, candidate.path if dry_run else path)
     return Added(candidate.label, path, caption)
 
@@ -173,10 +173,10 @@ def _copied(root: Path, shelf: _Shelf, candidate: Candidate, *, dry_run: bool) -
 def _late_caption(candidate: Candidate, twin: Path, *, dry_run: bool) -> None:
     """A caption that came after its image; one that is there already stays."""
     if candidate.caption and not dry_run and not twin.with_suffix(".txt").exists():
-        _copy(candidate.caption, twin.with_suffix(".txt"))
+        copy_whole(candidate.caption, twin.with_suffix(".txt"))
 
 
-def _copy(source: Path, to: Path) -> None:
+def copy_whole(source: Path, to: Path) -> None:
     """Beside, flushed, then into place; times kept, because photographers sort by them."""
     handle, name = tempfile.mkstemp(dir=to.parent, prefix=".adding.", suffix=".tmp")
     try:

@@ -18,7 +18,8 @@ from lorakit.dataset.adding import Subset, add
 from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.dataset.contact import write_sheets
 from lorakit.dataset.fitting import RefusedError, Settings, plan_fit, render, settings_problems
-from lorakit.dataset.preparing import Outcome, jobs_of, prepare
+from lorakit.dataset.jobs import jobs_of
+from lorakit.dataset.preparing import Outcome, prepare
 from lorakit.dataset.scan import scan
 
 Photo = Callable[..., Path]

@@ -21,7 +21,8 @@ from lorakit.cli.progress import counting
 from lorakit.dataset.buckets import BucketRules
 from lorakit.dataset.contact import write_sheets
 from lorakit.dataset.fitting import Settings, settings_problems
-from lorakit.dataset.preparing import Job, Outcome, jobs_of, name_of, prepare
+from lorakit.dataset.jobs import Job, jobs_of, name_of
+from lorakit.dataset.preparing import Outcome, prepare
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError
 from lorakit.show import print_json, table, tell

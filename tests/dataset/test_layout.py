@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lorakit.cli.main import main
+from lorakit.dataset.adding import Subset, add, read_subsets
+from lorakit.dataset.fitting import Settings
+from lorakit.dataset.jobs import jobs_of
+from lorakit.dataset.preparing import prepare
+from lorakit.dataset.scan import scan
+from lorakit.dataset.solving import solve
+from lorakit.errors import RecipeError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Photo = Callable[..., Path]
+NONE = Settings("none")
+
+
+@pytest.fixture
+def root(tmp_path: Path, photo: Photo) -> Path:
+    """70 and 30 would be slow: 7 and 3 images, prepared."""
+    for index in range(7):
+        photo(tmp_path / f"a/close_{index}.jpg" if index < 3 else tmp_path / f"a/body_{index}.jpg", (80, 64), index, caption=f"maya_char, number {index}")
+    for index in range(3):
+        photo(tmp_path / f"b/real_{index}.jpg", (80, 64), 50 + index, caption=f"maya_char, real number {index}")
+    root = tmp_path / "data"
+    add(root, Subset(40, "maya_char"), [tmp_path / "a"])
+    add(root, Subset(20, "maya_char", "realbody"), [tmp_path / "b"])
+    prepare(root, jobs_of(root, NONE))
+    return root
+
+
+def layout(root: Path, *words: str) -> int:
+    return main(["dataset", "layout", str(root), *words])
+
+
+def tree(root: Path) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and ".lorakit" not in path.parts)
+
+
+def names(root: Path) -> list[str]:
+    return [subset.path.name for subset in scan(root).subsets]
+
+
+def test_the_table_shows_the_arithmetic(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert layout(root, "--epochs", "8", "--batch", "4") == 0
+    told = capsys.readouterr()
+    assert "(20 x 3 + 40 x 7) = 340 draws an epoch, x 8 / 4 = 680 steps" in told.err
+    assert "40_maya_char                7" not in told.err
+    assert [line.split()[:5] for line in told.out.splitlines()[1:]] == [["20_maya_char_realbody", "20", "3", "3", "60"], ["40_maya_char", "40", "7", "7", "280"]]
+
+
+def test_repeats_are_set_by_name_remembered_and_undone(root: Path) -> None:
+    before = tree(root)
+    assert layout(root, "--repeats", "maya_char=10", "--repeats", "20_maya_char_realbody=5") == 0
+    assert names(root) == ["10_maya_char", "5_maya_char_realbody"]
+    assert read_subsets(root)["maya_char"].repeats == 10
+    outcome = prepare(root, jobs_of(root, NONE))
+    assert (outcome.made, outcome.kept, len(outcome.unchanged)) == ((), (), 10)
+    assert layout(root, "--undo") == 0
+    assert tree(root) == before
+    assert read_subsets(root)["maya_char"].repeats == 40
+    assert layout(root, "--undo") == 1
+
+
+def test_repeats_are_solved_for_steps_and_ratio(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert layout(root, "--steps", "2000", "--epochs", "10", "--ratio", "1:4") == 0
+    assert "(13 x 3 + 23 x 7) = 200 draws an epoch, x 10 = 2000 steps" in capsys.readouterr().err
+    assert names(root) == ["13_maya_char_realbody", "23_maya_char"]
+
+
+@given(st.lists(st.tuples(st.integers(1, 200), st.floats(0.2, 9)), min_size=1, max_size=6), st.integers(50, 20_000))
+def test_solved_repeats_are_whole_and_come_near(subsets: list[tuple[int, float]], draws: int) -> None:
+    images, ratio = [count for count, _ in subsets], [weight for _, weight in subsets]
+    try:
+        solution = solve(images, draws=draws, ratio=ratio, epochs=3, per_step=2)
+    except RecipeError:
+        assert draws > 10_000
+        return
+    assert min(solution.repeats) >= 1
+    assert abs(solution.draws - draws) <= sum(images)
+    assert solution.steps == -(-solution.draws // 2) * 3
+
+
+def test_the_guides_two_folders_come_out_as_the_guide_has_them() -> None:
+    solution = solve([70, 30], draws=3400, ratio=[2800, 600], epochs=1, per_step=1)
+    assert solution.repeats == (40, 20)
+    assert solution.text([70, 30], 1, 1) == "(40 x 70 + 20 x 30) = 3400 draws an epoch, x 1 = 3400 steps"
+
+
+@pytest.mark.parametrize("words", [["--ratio", "1:2:3"], ["--ratio", "a:b"], ["--ratio", "0:1"], ["--repeats", "maya_char=0"], ["--repeats", "maja_char=3"],
+                                   ["--repeats", "maya_char"], ["--rename", "maya_char=maya_char_realbody"], ["--rename", "maya_char=a/b"],
+                                   ["--split", "maya_char=x:nothing*"], ["--rename", "maya_char=x", "--merge", "a=b"], ["--steps", "900000000"]])
+def test_what_cannot_be_is_refused_and_nothing_moves(root: Path, words: list[str]) -> None:
+    before = tree(root)
+    assert layout(root, *words) == 1
+    assert tree(root) == before
+
+
+def test_rename_split_and_merge_keep_captions_and_are_known_to_prepare(root: Path) -> None:
+    before = tree(root)
+    (root / "40_maya_char/close_1_0080x0064_sd.npz").write_bytes(b"cache")
+    assert layout(root, "--split", "maya_char=maya_face:close_*") == 0
+    assert sorted(path.name for path in (root / "40_maya_face").iterdir()) == [
+        "close_0.jpg", "close_0.txt", "close_1.jpg", "close_1.txt", "close_1_0080x0064_sd.npz", "close_2.jpg", "close_2.txt"]
+    outcome = prepare(root, jobs_of(root, NONE))
+    assert (outcome.made, outcome.kept) == ((), ())
+    assert layout(root, "--rename", "maya_face=maya_portrait") == 0
+    assert "40_maya_portrait" in names(root)
+    assert len(prepare(root, jobs_of(root, Settings("none", quality=90))).made) == 10
+    assert names(root) == ["20_maya_char_realbody", "40_maya_char", "40_maya_portrait"]
+    assert layout(root, "--merge", "maya_portrait=maya_char") == 0
+    assert names(root) == ["20_maya_char_realbody", "40_maya_char"]
+    assert prepare(root, jobs_of(root, Settings("none", quality=90))).made == ()
+    (root / "40_maya_char/close_1_0080x0064_sd.npz").unlink()
+    assert tree(root) == before
+
+
+def test_a_clash_of_names_is_refused_before_anything_moves(root: Path, photo: Photo) -> None:
+    photo(root / "20_maya_char_realbody/body_4.jpg", (80, 64), 90)
+    before = tree(root)
+    assert layout(root, "--merge", "maya_char_realbody=maya_char", "--force") == 1
+    assert tree(root) == before
+
+
+def test_a_persons_own_folder_moves_only_when_forced(root: Path, photo: Photo, capsys: pytest.CaptureFixture[str]) -> None:
+    photo(root / "5_own/x.jpg", (80, 64), 77)
+    assert layout(root, "--repeats", "own=9") == 1
+    assert '[dataset.subset."5_own"]' in capsys.readouterr().err
+    assert layout(root, "--repeats", "own=9", "--force") == 0
+    assert (root / "9_own/x.jpg").exists()
+
+
+def test_a_dry_run_moves_nothing(root: Path) -> None:
+    before = tree(root)
+    assert layout(root, "--rename", "maya_char=maya_v2", "--dry-run") == 0
+    assert tree(root) == before
+
+
+def test_folders_become_toml_and_toml_becomes_folders(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data_reg/1_woman").mkdir(parents=True)
+    assert layout(root, "--to-toml", str(tmp_path / "dataset.toml")) == 0
+    data = tomllib.loads((tmp_path / "dataset.toml").read_text())
+    assert [(Path(s["image_dir"]).name, s["num_repeats"], s["class_tokens"]) for s in data["datasets"][0]["subsets"]] == [
+        ("20_maya_char_realbody", 20, "maya_char_realbody"), ("40_maya_char", 40, "maya_char")]
+    assert layout(root, "--to-toml", str(tmp_path / "dataset.toml")) == 1
+    other = tmp_path / "other"
+    assert layout(other, "--from-toml", str(tmp_path / "dataset.toml")) == 0
+    assert tree(other) == [name for name in tree(root) if not name.startswith("originals")]
+    capsys.readouterr()
+    assert layout(other, "--from-toml", str(tmp_path / "dataset.toml"), "--json") == 0
+    captured = capsys.readouterr()
+    assert "0 files copied, 20 in all" in captured.err
+    assert json.loads(captured.out)["subsets"][1]["draws"] == 280
+
+
+def test_what_folders_cannot_say_is_told_and_what_cannot_be_read_stops(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toml = tmp_path / "d.toml"
+    toml.write_text(f"""[general]
+caption_extension = ".txt"
+flip_aug = true
+[[datasets]]
+resolution = 512
+[[datasets.subsets]]
+image_dir = "{root / '40_maya_char'}"
+num_repeats = 3
+class_tokens = "maya"
+[[datasets.subsets]]
+image_dir = "{root / '20_maya_char_realbody'}"
+is_reg = true
+class_tokens = "woman"
+""")
+    assert layout(tmp_path / "new", "--from-toml", str(toml)) == 0
+    assert "flip_aug, resolution" in capsys.readouterr().err
+    assert (tmp_path / "new/3_maya/close_0.txt").exists()
+    assert (tmp_path / "new_reg/1_woman/real_0.jpg").exists()
+    toml.write_text(toml.read_text().replace("40_maya_char", "nowhere"))
+    assert layout(tmp_path / "newer", "--from-toml", str(toml)) == 1
+    assert not (tmp_path / "newer").exists()
+
+
+def test_a_reg_folder_is_made_beside_the_dataset(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert layout(root, "--reg", "woman=1") == 0
+    assert (root.parent / "data_reg/1_woman").is_dir()
+    assert "reg_path" in capsys.readouterr().err
