@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +35,10 @@ class HeaderError(ValueError):
 
 def read_header(path: Path | str) -> Header:
     """Raw size as stored: EXIF orientation is not applied, as kohya does not apply it."""
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))   # a pipe would wait for ever
     try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise HeaderError("not a file")
         head = os.read(handle, FIRST_READ)
         header = _known(handle, head)
     finally:

@@ -73,7 +73,8 @@ def look(path: Path) -> Look:
     except HeaderError as error:
         return Look(problem=str(error))
     except OSError as error:
-        return Look(problem=error.strerror or str(error))
+        known = str(error).partition(" '")[0].replace("cannot identify image file", "no image that Pillow can read")
+        return Look(problem=error.strerror or known)
     except MemoryError:
         return Look(problem="not enough memory to decode it")
     except Exception as error:  # noqa: BLE001  (a broken file may raise anything in a decoder)

@@ -113,6 +113,8 @@ def _orphans(manifest: Manifest, jobs: Iterable[Job]) -> Iterator[Fault]:
 
 def make(job: Job) -> Made | str:
     """In a worker: render, and write beside the place. Says what is wrong instead of raising."""
+    if not job.source.is_file():         # a broken link, a folder, a pipe that would wait for ever
+        return "is no file that can be read"
     try:
         stamp = stamp_of(job.source)
         source_sha = sha256(job.source)

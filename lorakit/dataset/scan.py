@@ -117,7 +117,7 @@ def _skipped(folder: Path, parsed: NotASubset, notes: _Notes) -> None:
     elif "-" in folder.name.partition("_")[0]:
         notes.add("folder-negative", folder, f"{parsed.reason}; its {images} would be left out without a word.", "Give a number from 1 on.")
     else:
-        notes.add("folder-zero", folder, f"{parsed.reason}; its {images} are left out.")
+        notes.add("folder-zero", folder, f"{parsed.reason}; {images} left out.")
 
 
 def _count_images(folder: Path) -> int:

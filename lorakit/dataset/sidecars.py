@@ -15,7 +15,7 @@ from lorakit.errors import Fault
 CAPTION_SUFFIXES = (".txt", ".caption", ".tags", ".text", ".cap")
 HUGE_CAPTION = 16_384            # bytes
 LATENT_CACHE = re.compile(r"^(?P<stem>.+)_(?P<w>\d{4,})x(?P<h>\d{4,})(?P<suffix>_[a-z0-9]+\.npz)$")
-TEXT_CACHE = re.compile(r"^(?P<stem>.+?)(?:_[a-z0-9]+)?_te(?:_outputs)?\.npz$")
+TEXT_CACHE = re.compile(r"(?:_te_outputs|(?:_[a-z0-9]+)?_te)\.npz$")
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,13 @@ def cache_faults(folder: Path, images: list[tuple[str, int, tuple[int, int]]], n
     sized: dict[str, list[str]] = defaultdict(list)
     for name in sorted(caches):
         made = names[name].stat().st_mtime_ns
-        latent, text = LATENT_CACHE.match(name), TEXT_CACHE.match(name)
+        latent, text = LATENT_CACHE.match(name), TEXT_CACHE.sub("", name)
         if latent:
             sized[latent["suffix"]].append(name)
             if by_stem.get(latent["stem"], 0) > made:
                 yield fault("cache-stale", folder / name, "is older than its image.", "Remove it: it will be made anew.")
-        elif text and text["stem"] in by_stem:
-            if max(by_stem[text["stem"]], caption_times.get(text["stem"], 0)) > made:
+        elif text in by_stem:
+            if max(by_stem[text], caption_times.get(text, 0)) > made:
                 yield fault("cache-stale", folder / name, "is older than its caption or image.", "Remove it: it will be made anew.")
         elif name[:-4] in by_stem:
             yield fault("cache-old-style", folder / name, "wins over every newer cache of this image.", "Remove it.")

@@ -69,7 +69,7 @@ def _same(images: Sequence[ImageFacts]) -> Iterator[Fault]:
     for image in images:
         groups[image.caption.casefold()].append(image)
     for group in groups.values():
-        for image in group[1:]:
+        for image in (other for other in group[1:] if other.caption_path != group[0].caption_path):
             yield fault("caption-same", _where(image), f"is word for word that of {shown(group[0].path.name)}.", "Say what differs.")
     nearly: dict[frozenset[str], ImageFacts] = {}
     for group in groups.values():
