@@ -34,7 +34,7 @@ tokenizers = "{tokenizers}"
 path = "data"
 reg_path = "reg"
 [sample]
-prompts = ["{{trigger}} on a table", "a toy"]
+prompts = ["{{trigger}} on a table"]
 every_n_epochs = 1
 width = 64
 height = 64
@@ -45,7 +45,7 @@ network_alpha = 2
 learning_rate = 1e-3
 text_encoder_lr = 5e-4
 mixed_precision = "no"
-resolution = "128"
+resolution = "64,128"
 enable_bucket = true
 min_bucket_reso = 64
 max_bucket_reso = 256
@@ -93,9 +93,9 @@ def trained() -> list[Run]:
 def run(trained: list[Run], sd_scripts: Path, with_stand_ins: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     if not trained:
         place = tmp_path_factory.mktemp("project")
-        draw(place / "data" / "2_ball", [(300, 100), (128, 128)])
-        draw(place / "data" / "1_toy", [(128, 128), (100, 110)], caption="toy, drawn")
-        draw(place / "reg" / "1_thing", [(128, 128)], caption="thing")
+        draw(place / "data" / "2_ball", [(300, 100), (64, 64)])
+        draw(place / "data" / "1_toy", [(64, 64)], caption="toy, drawn")
+        draw(place / "reg" / "1_thing", [(64, 64)], caption="thing")
         recipe = place / "ball.toml"
         recipe.write_text(RECIPE.format(base=standin.stand_in("sd15"), tokenizers=standin.tokenizers()), encoding="utf-8")
         resolved, faults = resolve(recipe)
@@ -175,7 +175,7 @@ def test_the_metadata_say_what_was_trained(run: Run) -> None:
 
 def test_samples_were_drawn_when_they_were_planned(run: Run) -> None:
     names = sorted(path.name for path in (run.output / "sample").glob("*.png"))
-    assert [re.sub(r"_\d{14}_\d+\.png$", "", name) for name in names] == ["ball_e000001_00", "ball_e000001_01", "ball_e000002_00", "ball_e000002_01"]
+    assert [re.sub(r"_\d{14}_\d+\.png$", "", name) for name in names] == ["ball_e000001_00", "ball_e000002_00"]
     assert run.plan.steps.sample_steps == (3, 6)
 
 
@@ -189,7 +189,7 @@ def test_the_curves_are_there_for_tensorboard(run: Run) -> None:
 
 def test_the_dataset_was_not_touched(run: Run) -> None:
     place = run.folder.parents[2]
-    assert sorted(path.suffix for path in (place / "data").rglob("*.*")) == [".png"] * 4 + [".txt"] * 4
+    assert sorted(path.suffix for path in (place / "data").rglob("*.*")) == [".png"] * 3 + [".txt"] * 3
     assert not list(place.rglob("*.npz"))
 
 
