@@ -16,6 +16,7 @@ from lorakit.plan import read
 from lorakit.plan.complete import posix
 from lorakit.plan.model import WeightFile
 from lorakit.recipe.model import Resolved
+from lorakit.trainers.kohya import tokenizers
 
 ONLINE_OPTIONS = ("huggingface_repo_id", "resume_from_huggingface", "save_state_to_huggingface")
 
@@ -110,6 +111,8 @@ def works_offline(resolved: Resolved, weights: Sequence[WeightFile]) -> bool:
 def missing_tokenizers(resolved: Resolved) -> list[str]:
     """The tokenizers that kohya's script would have to download; a hub cache or tokenizer_cache_dir that holds them is enough."""
     own = read.text(resolved, "tokenizer_cache_dir")
+    if own and Path(own) == tokenizers.folder():                      # filled when the run starts
+        return [name for name in FAMILIES[resolved.family].tokenizers if not tokenizers.provides(name)]
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface") / "hub")
     homes = {name: [hub / f"models--{name.replace('/', '--')}" / "snapshots", *([Path(own) / name.replace("/", "_")] if own else [])]
              for name in FAMILIES[resolved.family].tokenizers}

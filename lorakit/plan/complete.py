@@ -15,6 +15,7 @@ from lorakit.families import FAMILIES
 from lorakit.plan import read
 from lorakit.plan.model import WeightFile
 from lorakit.recipe.model import Resolved, Setting
+from lorakit.trainers.kohya import tokenizers
 
 # Options that hold a path; the script reads relative ones from wherever it was started.
 PATHS = ("vae", "network_weights", "resume", "tokenizer_cache_dir", "log_tracker_config", "metadata_thumbnail", "base_weights",
@@ -72,6 +73,9 @@ def _additions(resolved: Resolved, run_dir: Path, *, folders: bool) -> Iterator[
     yield "resolution", f"{width},{height}", f"the usual one for {resolved.family}"
     yield "mixed_precision", "no", "the script's default"
     yield "save_model_as", "safetensors", "the script's default"
+    names = FAMILIES[resolved.family].tokenizers
+    if resolved.trainer == "kohya" and names and all(map(tokenizers.provides, names)) and not read.flag(resolved, "v2"):
+        yield "tokenizer_cache_dir", posix(tokenizers.folder()), "lorakit's own copies, so that nothing is downloaded"
     workers = 1 if read.flag(resolved, "cache_latents") or read.flag(resolved, "cache_latents_to_disk") else 2
     yield "max_data_loader_n_workers", workers, "8 would repeat some images and miss others in every epoch"
     if resolved.trigger:

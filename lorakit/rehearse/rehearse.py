@@ -125,24 +125,14 @@ def made_small(
         changes["t5xxl_max_token_length"] = 64                # T5 in full takes minutes on a CPU
     if resolved.get("blocks_to_swap"):
         changes["blocks_to_swap"] = 0                         # the stand-in has too few blocks to swap any
-    tokens = standin.tokenizers(checkout()) if resolved.trainer == "kohya" else None
     dataset = {**without(resolved.dataset, ("path", "reg_path")), "path": setting(str(place / "dataset"))}
     if (place / "reg").is_dir():
         dataset["reg_path"] = setting(str(place / "reg"))
     model = {key: setting(str(path)) for key, path in weights.items()}
-    if tokens:
-        model["tokenizers"] = setting(str(tokens))
     return replace(
         resolved, stages=(), model=model, dataset=dataset, train={**train, **{key: setting(value) for key, value in changes.items()}},
         sample=one_sample(resolved.sample, steps, side),
     )
-
-
-def checkout() -> Path | None:
-    from lorakit.trainers.kohya.locate import locate
-
-    located = locate()
-    return located.directory if located else None
 
 
 def one_sample(sample: Section, steps: int, side: int) -> Section:

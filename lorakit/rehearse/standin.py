@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lorakit.config import cache_dir
-from lorakit.data import clip_merges, clip_vocabulary
 from lorakit.errors import SetupError
-from lorakit.files import write_atomic
 from lorakit.machine import free_disk
 from lorakit.rehearse import shapes
 
@@ -141,20 +138,3 @@ def encode(values: npt.NDArray[np.float32], dtype: str) -> bytes:
         return values.astype(np.float16).tobytes()
     bits = values.view(np.uint32)
     return ((bits + 0x8000) >> 16).astype(np.uint16).tobytes()      # numpy has no bfloat16: the upper half, rounded
-
-
-def tokenizers(checkout: Path | None = None) -> Path:
-    """A folder for tokenizer_cache_dir with the tokenisers of CLIP, so that no script asks the network; T5's is in the checkout."""
-    place = folder() / "tokenizers"
-    config = {"add_prefix_space": False, "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",
-              "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
-    for name, pad in (("openai_clip-vit-large-patch14", "<|endoftext|>"), ("laion_CLIP-ViT-bigG-14-laion2B-39B-b160k", "!")):
-        own = place / name
-        if not (own / "merges.txt").is_file():
-            write_atomic(own / "vocab.json", json.dumps(clip_vocabulary(), ensure_ascii=False))
-            write_atomic(own / "tokenizer_config.json", json.dumps({**config, "pad_token": pad}))
-            write_atomic(own / "merges.txt", "#version: 0.2\n" + "\n".join(map(" ".join, clip_merges())) + "\n")
-    t5 = checkout / "configs" / "t5_old" if checkout else None
-    if t5 and t5.is_dir() and not (place / "google_t5-v1_1-xxl").is_dir():
-        shutil.copytree(t5, place / "google_t5-v1_1-xxl")
-    return place

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lorakit.families import FAMILIES
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.run import record as records
@@ -22,6 +23,7 @@ from lorakit.run.outcome import Outcome, seen_in
 from lorakit.run.process import Identity, oom_kills
 from lorakit.run.record import Record
 from lorakit.run.supervise import Supervision
+from lorakit.trainers.kohya import tokenizers
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ def train(plan: Plan, *, teller: Teller = silent, patience: Patience | None = No
     records.require_folder(plan.run_dir)
     for name, text in plan.files.items():
         write_atomic(plan.run_dir / name, text)
+    provide_tokenizers(plan)
     record = Record(plan.run_dir, records.from_plan(plan))
     root = plan.resolved.root
     job = Job(plan.run_dir, plan.argv, plan.env, root if root.is_dir() else plan.run_dir, plan.output_dir)
@@ -52,6 +55,13 @@ def train(plan: Plan, *, teller: Teller = silent, patience: Patience | None = No
     books.weights(record.data["weights"])
     books.dataset(plan, plan.run_dir)
     return execute(job, record, books, teller=teller, patience=patience, past_nan=past_nan)
+
+
+def provide_tokenizers(plan: Plan) -> None:
+    """The scripts' tokenisers, where the plan counts on our own copies of them."""
+    place = plan.settings.get("tokenizer_cache_dir")
+    if place is not None and Path(str(place.value)) == tokenizers.folder():
+        tokenizers.ensure(FAMILIES[plan.resolved.family].tokenizers)
 
 
 def execute(

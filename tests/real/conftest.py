@@ -31,24 +31,10 @@ def put(sd_scripts: Path, tmp_path: Path) -> Any:
     return put_all
 
 
-def draw(folder: Path, sizes: list[tuple[int, int]], *, caption: str | None = "ball, drawn") -> None:
-    """A folder of drawn images, each with a caption file."""
-    from PIL import Image, ImageDraw
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, (width, height) in enumerate(sizes):
-        picture = Image.new("RGB", (width, height), (40 + 20 * number % 200, 120, 200))
-        ImageDraw.Draw(picture).ellipse((width // 4, height // 4, width * 3 // 4, height * 3 // 4), fill=(250, 200, 20))
-        picture.save(folder / f"{number:03}.png")
-        if caption is not None:
-            (folder / f"{number:03}.txt").write_text(caption, encoding="utf-8")
-
-
 @pytest.fixture(scope="session")
 def stand_ins() -> Path:
     """The folder of stand-in weights in the user's real cache: 2 GB are made once, not for every test."""
     standin.stand_in("sd15")
-    standin.tokenizers()
     return standin.folder()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import draw  # type: ignore[import-not-found]
+from drawn_images import draw
 
 from lorakit.cli.main import main
 from lorakit.files import sha256
@@ -29,7 +29,6 @@ name = "ball"
 trigger = "ball_char"
 [model]
 base = "{base}"
-tokenizers = "{tokenizers}"
 [dataset]
 path = "data"
 reg_path = "reg"
@@ -97,7 +96,7 @@ def run(trained: list[Run], sd_scripts: Path, with_stand_ins: Path, tmp_path_fac
         draw(place / "data" / "1_toy", [(64, 64)], caption="toy, drawn")
         draw(place / "reg" / "1_thing", [(64, 64)], caption="thing")
         recipe = place / "ball.toml"
-        recipe.write_text(RECIPE.format(base=standin.stand_in("sd15"), tokenizers=standin.tokenizers()), encoding="utf-8")
+        recipe.write_text(RECIPE.format(base=standin.stand_in("sd15")), encoding="utf-8")
         resolved, faults = resolve(recipe)
         plan = make_plan(resolved, faults, run_dir=place / "plan", machine=this_machine())
         code = main(["train", str(recipe)])

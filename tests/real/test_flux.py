@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import draw  # type: ignore[import-not-found]
+from drawn_images import draw
 
 from lorakit.cli.main import main
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import draw  # type: ignore[import-not-found]
+from drawn_images import draw
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError
 from lorakit.dataset.layout import FolderName, parse_folder

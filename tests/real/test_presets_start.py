@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import draw  # type: ignore[import-not-found]
+from drawn_images import draw
 
 from lorakit.families import FAMILIES
 from lorakit.files import write_atomic

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -169,16 +168,3 @@ def test_nothing_is_left_behind_after_a_rehearsal_that_failed(project: Callable[
     assert main(["rehearse", str(tmp_path / "ball.toml")]) == 1
     assert "save_every_n_steps" in capsys.readouterr().err
     assert list((own_home / ".cache" / "lorakit" / "rehearsals").iterdir()) == []
-
-
-@pytest.mark.real
-def test_the_real_scripts_tokenizer_reads_our_folder(sd_scripts: Path) -> None:
-    from lorakit.proc import ask
-    from lorakit.trainers.kohya.locate import require
-
-    code = ("import sys, json; from transformers import CLIPTokenizer; t = CLIPTokenizer.from_pretrained(sys.argv[1]);"
-            "print(json.dumps(t('a photo of a maya_char, sunlit')['input_ids']))")
-    place = standin.tokenizers(sd_scripts)
-    answer = ask([str(require().python), "-c", code, str(place / "openai_clip-vit-large-patch14")], timeout_s=120)
-    assert json.loads(answer.out.splitlines()[-1])[:5] == [49406, 320, 1125, 539, 320], answer.err
-    assert (place / "google_t5-v1_1-xxl" / "spiece.model").is_file()

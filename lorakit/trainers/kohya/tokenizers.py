@@ -1,0 +1,54 @@
+"""The tokenisers that the scripts load at their start, as a folder for tokenizer_cache_dir: so that they ask the network for nothing.
+
+CLIP's two are made from the byte-pair table that lorakit ships; T5's lies in the checkout itself and is copied.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from lorakit.config import cache_dir
+from lorakit.data import clip_merges, clip_vocabulary
+from lorakit.errors import SetupError
+from lorakit.files import write_atomic
+from lorakit.trainers.kohya.locate import locate
+
+PADS = {"openai/clip-vit-large-patch14": "<|endoftext|>", "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k": "!"}
+T5 = "google/t5-v1_1-xxl"
+CONFIG = {"add_prefix_space": False, "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",
+          "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
+
+
+def folder() -> Path:
+    """Where they are, or will be once `ensure` was called."""
+    return cache_dir() / "tokenizers"
+
+
+def provides(name: str) -> bool:
+    """Whether this one (a hub id) can be had without the network."""
+    return name in PADS or (name == T5 and _t5() is not None)
+
+
+def ensure(names: Iterable[str]) -> Path:
+    """The folder, with these tokenisers in it; those that are not provided are left to the script."""
+    for name in names:
+        own = folder() / name.replace("/", "_")
+        if name in PADS and not (own / "merges.txt").is_file():
+            write_atomic(own / "vocab.json", json.dumps(clip_vocabulary(), ensure_ascii=False))
+            write_atomic(own / "tokenizer_config.json", json.dumps({**CONFIG, "pad_token": PADS[name]}))
+            write_atomic(own / "merges.txt", "#version: 0.2\n" + "\n".join(map(" ".join, clip_merges())) + "\n")
+        elif name == T5 and (source := _t5()) and not own.is_dir():
+            shutil.copytree(source, own)
+    return folder()
+
+
+def _t5() -> Path | None:
+    try:
+        located = locate()
+    except SetupError:           # told where the trainer is looked for
+        return None
+    place = located.directory / "configs" / "t5_old" if located else None
+    return place if place and (place / "spiece.model").is_file() else None
