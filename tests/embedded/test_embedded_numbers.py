@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -234,3 +236,11 @@ def test_long_adapters_are_scaled_to_the_limit():
     assert scaled == 3
     assert mean <= highest <= 0.5 + 1e-6
     assert made.limit_norms(0.5001)[0] == 0
+
+
+def test_the_trainer_imports_neither_torchs_compiler_nor_the_large_libraries():
+    """Each would cost seconds of every start."""
+    big = {"torch._dynamo", "sympy", "diffusers", "transformers", "accelerate", "pandas"}
+    code = f"import sys, lorakit.trainers.embedded.loop; print([name for name in sys.modules if name in {big}])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]", done.stderr
