@@ -48,6 +48,11 @@ def joined(items: Iterable[str]) -> str:
     return ", ".join(items)
 
 
+def given(text: str) -> Edit:
+    """Whatever stood there, this stands there now."""
+    return lambda _: text
+
+
 def trigger_first(trigger: str) -> Edit:
     """The trigger stands first, once; a caption that lacks it gets it."""
     def edit(caption: str) -> str:

@@ -3,9 +3,12 @@
   lorakit dataset caption recipes/maya.toml --trigger-first --remove blurry
   lorakit dataset caption recipes/maya.toml --pattern "{trigger}, {shot}, {pose}, {rest}, {light}" --write
   lorakit dataset caption recipes/maya.toml --subset 20_maya_realbody --add realistic_body --write
+  lorakit dataset caption recipes/maya.toml --tagger wd --model wd-swinv2 --drop-character-tags
+  lorakit dataset caption recipes/maya.toml --tagger wd --model taggers/vit --from-tags "{trigger}, {shot}, {rest}" --write
   lorakit dataset caption datasets/maya --undo
 
-Edits are done in the order of this list: --replace, --remove, --add, --pattern, --trigger-first, --dedupe, --sort.
+Edits are done in the order of this list: the tagger's tags, --from-tags, --replace, --remove, --add, --pattern, --trigger-first, --dedupe,
+--sort. A tagger touches images without a caption alone, unless --overwrite is given; always look at what it wrote.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lorakit.cli.dataset.tagging import add_tagger_arguments, check_tagger_arguments, drafts
 from lorakit.cli.dataset.target import Target, add_target, read_target
 from lorakit.dataset import captions
 from lorakit.dataset.captions import Change, Edit, History
@@ -35,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replace", action="append", default=[], metavar="OLD=NEW", help="whole words, wherever they stand")
     parser.add_argument("--dedupe", action="store_true", help="each part once")
     parser.add_argument("--sort", action="store_true", help="alphabetical behind the first part")
+    add_tagger_arguments(parser)
     parser.add_argument("--write", action="store_true", help="write what the diff shows")
     parser.add_argument("--dry-run", action="store_true", help="show the diff only (the default)")
     parser.add_argument("--undo", action="store_true", help="take the last step back")
@@ -54,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
         for step in history.steps():
             print(step["when"], step["what"])
         return 0
-    found = changes(args, target)
+    check_tagger_arguments(args)
+    found, tagged_by = tagged(args, target) if args.tagger else (changes(args, target), "")
     if args.json:
         print_json([{"file": change.path, "before": change.before, "after": change.after} for change in found])
     else:
@@ -62,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if not found:
         tell("Nothing to change.")
     elif args.write and not args.dry_run:
-        history.apply(" ".join(sys.argv[3:]), found)
+        history.apply(" ".join(sys.argv[3:]) + (f" [{tagged_by}]" if tagged_by else ""), found)
         tell(f"{len(found)} captions written; --undo takes it back.")
     else:
         tell(f"{len(found)} captions would change; --write does it.")
@@ -80,6 +86,23 @@ def changes(args: argparse.Namespace, target: Target) -> list[Change]:
             raise RecipeError("No edit was asked for.", hint="lorakit dataset caption --help lists them; --history shows past ones.")
         plan += [(image.path.with_suffix(target.caption_extension), wanted) for image in subset.images]
     return captions.changes(plan)
+
+
+def tagged(args: argparse.Namespace, target: Target) -> tuple[list[Change], str]:
+    """As `changes`, over the tagger's drafts: trigger first unless --from-tags says otherwise."""
+    subsets = chosen(target.scan().subsets, args.subset, target.root)
+    files = [(image.path, image.path.with_suffix(target.caption_extension)) for subset in subsets for image in subset.images]
+    drafted, tagged_by = drafts(args, files)
+    plan: list[tuple[Path, Sequence[Edit]]] = []
+    for subset in subsets:
+        trigger = args.trigger or target.trigger or subset.class_tokens
+        values = {"trigger": trigger, "name": target.root.name, "subset": subset.path.name}
+        first = captions.pattern(args.from_tags, values) if args.from_tags else captions.trigger_first(trigger)
+        for image in subset.images:
+            path = image.path.with_suffix(target.caption_extension)
+            if path in drafted:
+                plan.append((path, [captions.given(drafted[path]), first, *edits(args, trigger, subset)]))
+    return captions.changes(plan), tagged_by
 
 
 def chosen(subsets: Sequence[SubsetFacts], names: Sequence[str], root: Path) -> list[SubsetFacts]:
