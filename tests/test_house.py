@@ -104,3 +104,10 @@ def test_our_own_bug_leaves_two_lines_and_a_report(capsys: pytest.CaptureFixture
     assert front.main(["plan"]) == 3
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2 and "Traceback" in Path(lines[1].rsplit(": ", 1)[1]).read_text()
+
+
+def test_a_reader_that_goes_away_is_no_mistake_of_ours(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m lorakit presets --json | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert done.returncode in {0, 141}
+    assert done.stderr == ""

@@ -7,8 +7,7 @@ the rest its epilog. A group (`dataset`) is a module with COMMANDS of its own in
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -50,8 +49,6 @@ def entry() -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code: 0 done, 1 yours, 2 usage, 3 our bug, 4 training failed, 130 Ctrl-C."""
-    if hasattr(signal, "SIGPIPE"):   # `lorakit runs | head` ends like any other program
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         return dispatch("lorakit", COMMANDS, argv)
     except LorakitError as error:
@@ -59,6 +56,9 @@ def main(argv: Sequence[str]) -> int:
 
         tell_error(error)
         return error.exit_code
+    except BrokenPipeError:   # `lorakit runs | head`: nobody reads on, and that is no mistake
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
@@ -88,8 +88,7 @@ def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[
         return dispatch(f"{prog} {name}", module.COMMANDS, rest)
     args = parser_for(f"{prog} {name}", module).parse_args(rest)
     code: int = module.run(args)
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()
+    sys.stdout.flush()
     return code
 
 

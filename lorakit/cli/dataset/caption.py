@@ -61,14 +61,16 @@ def run(args: argparse.Namespace) -> int:
         return 0
     check_tagger_arguments(args)
     found, tagged_by = tagged(args, target) if args.tagger else (changes(args, target), "")
+    write = args.write and not args.dry_run
+    if write:                    # before anything is shown: a reader that goes away must not leave half the work undone
+        history.apply(" ".join(sys.argv[3:]) + (f" [{tagged_by}]" if tagged_by else ""), found)
     if args.json:
         print_json([{"file": change.path, "before": change.before, "after": change.after} for change in found])
     else:
         show(found, target.root)
     if not found:
         tell("Nothing to change.")
-    elif args.write and not args.dry_run:
-        history.apply(" ".join(sys.argv[3:]) + (f" [{tagged_by}]" if tagged_by else ""), found)
+    elif write:
         tell(f"{len(found)} captions written; --undo takes it back.")
     else:
         tell(f"{len(found)} captions would change; --write does it.")
