@@ -106,6 +106,8 @@ def _combinations(values: Mapping[str, Any]) -> list[Fault]:
            "without v_parameterization the last timestep has no signal and noise prediction divides by zero.", "Set v_parameterization.")
     sampling = get("sample_every_n_steps") or get("sample_every_n_epochs") or get("sample_at_first")
     refuse(sampling and not get("sample_prompts"), "sample_prompts", "must be set when samples are asked for.")
+    refuse(get("max_train_epochs") is not None and float(get("max_train_epochs") or 0) < 1, "max_train_epochs", "must be at least 1.")
+    refuse(get("max_train_epochs") is None and float(get("max_train_steps") or 0) < 1, "max_train_steps", "must be at least 1.")
     for name in ("save_every_n_steps", "save_every_n_epochs", "validate_every_n_steps", "validate_every_n_epochs"):
         refuse(get(name) is not None and float(get(name) or 0) < 1, name, "must be at least 1.")
     refuse(get("network_train_unet_only") and get("network_train_text_encoder_only"), "network_train_unet_only",

@@ -155,8 +155,8 @@ def _texts(args: argparse.Namespace, world: World, base: Base, datasets: Sequenc
     asked = args.cache_text_encoder_outputs or args.cache_text_encoder_outputs_to_disk
     captions = _captions(args, datasets, seed, epochs, most=None if asked else MOST_CAPTIONS)
     tokenizers = base.load_tokenizers()
-    # On the CPU the encoders stay in float32, as kohya keeps them.
-    kind = torch.float32 if world.device.type == "cpu" else world.weight_dtype
+    # On the CPU CLIP stays in float32, as kohya keeps it; T5 would take 19 GB.
+    kind = torch.float32 if world.device.type == "cpu" and base.family != "flux" else world.weight_dtype
     encoders = base.load_encoders(kind, world.device)
     flux_clip = base.family == "flux" and trained
     if captions is not None and (not trained or (flux_clip and asked)):
