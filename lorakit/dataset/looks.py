@@ -176,19 +176,20 @@ def _border(small: Image.Image) -> str:
     """Edges with a band of one colour, a fortieth of the side or wider: letterboxes, frames, caption strips."""
     import numpy as np
 
-    pixels = np.asarray(small, dtype=np.float32)
+    pixels = np.asarray(small, dtype=np.int16)
     if min(pixels.shape[:2]) < 80:
         return ""
-    found = [edge for edge, turned in zip(EDGES, (pixels, pixels[::-1], pixels.swapaxes(0, 1), pixels.swapaxes(0, 1)[::-1]), strict=True)
-             if _plain_lines(turned) >= turned.shape[0] / 40]
-    return "" if len(found) == 4 and _plain_lines(pixels) == pixels.shape[0] else ", ".join(found)
+    sides = (pixels[:, ::2], pixels[::-1, ::2], pixels[::2].swapaxes(0, 1), pixels[::2, ::-1].swapaxes(0, 1))
+    return ", ".join(edge for edge, lines in zip(EDGES, sides, strict=True) if _plain_band(lines))
 
 
-def _plain_lines(pixels: np.ndarray[Any, np.dtype[np.float32]]) -> int:
-    """How many lines from the first on hold one colour, the same in all of them."""
-    first = pixels[0].mean(axis=0)
-    plain = (abs(pixels - first).mean(axis=(1, 2)) < 1.5) & (abs(pixels - first).max(axis=(1, 2)) < 40)
-    return int(plain.argmin()) if not plain.all() else len(plain)
+def _plain_band(lines: np.ndarray[Any, np.dtype[np.int16]]) -> bool:
+    """Whether the first fortieth of the lines holds one colour, the same in all of them, and some later line does not."""
+    band = lines[:max(2, -(-len(lines) // 40))]
+    off = abs(band - band[0].mean(axis=0))
+    if off.mean() >= 1.5 or off.max() >= 40:
+        return False
+    return bool(abs(lines[::8] - band[0].mean(axis=0)).max() >= 40)
 
 
 def look_at(root: Path, paths: Iterable[Path], *, progress: Callable[[int, int], None] = lambda _done, _all: None,

@@ -1,0 +1,94 @@
+"""Kill -9 in the middle of add and prepare, twenty times: no original changed, no half file, and a rerun completes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from drawings import drawing
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    base = [drawing((900, 700), seed) for seed in range(5)]
+    for index in range(30):
+        image = base[index % 5].crop((index, 0, 800 + index, 700))
+        image.save(folder / f"{index:02}.jpg", quality=90)
+        (folder / f"{index:02}.txt").write_text(f"qb_fox, number {index}", encoding="utf-8")
+    return folder
+
+
+def killed_after(words: list[str], delay: float) -> bool:
+    """Start the command in a group of its own, kill the whole group after `delay`; whether it was still running."""
+    child = subprocess.Popen([sys.executable, "-m", "lorakit", "dataset", *words], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(delay)
+    running = child.poll() is None
+    if running:
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    return running
+
+
+def whole(words: list[str]) -> float:
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-m", "lorakit", "dataset", *words], check=True, capture_output=True)
+    return time.monotonic() - start
+
+
+def assert_all_decode(folder: Path) -> None:
+    for path in folder.rglob("*.jpg"):
+        with Image.open(path) as image:
+            image.load()
+
+
+def test_add_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
+    source = tree(photos)
+    words = ["add", str(tmp_path / "data"), str(photos), "--repeats", "5", "--trigger", "qb_fox"]
+    length = whole(["add", str(tmp_path / "probe"), *words[2:]])
+    rng = random.Random(1)
+    kills = sum(killed_after(words, rng.uniform(0.3, 1.0) * length) for _ in range(20))
+    folder = tmp_path / "data/originals/qb_fox"
+    if folder.exists():
+        assert_all_decode(folder)
+    whole(words)
+    assert kills >= 5
+    assert tree(photos) == source
+    assert tree(folder) == source
+    assert not list(tmp_path.rglob(".adding.*"))
+
+
+def test_prepare_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
+    root, probe = tmp_path / "data", tmp_path / "probe"
+    for place in (root, probe):
+        whole(["add", str(place), str(photos), "--repeats", "5", "--trigger", "qb_fox"])
+    originals = tree(root / "originals")
+    words = ["prepare", str(root), "--fit", "letterbox", "--size", "512", "--format", "png"]
+    length = whole(["prepare", str(probe), *words[2:]])
+    rng = random.Random(2)
+    kills = 0
+    for turn in range(20):
+        size = str(448 + 64 * (turn % 3))            # other settings each time: every file is made anew, over the old one
+        kills += killed_after(["prepare", str(root), "--fit", "letterbox", "--size", size, "--format", "png"], rng.uniform(0.2, 1.0) * length)
+        for path in root.glob("5_qb_fox/*.png"):
+            with Image.open(path) as image:
+                image.load()
+    whole(words)
+    assert kills >= 5
+    assert tree(root / "originals") == originals
+    assert tree(root / "5_qb_fox") == tree(probe / "5_qb_fox")
+    assert not list(root.rglob("*.tmp"))
