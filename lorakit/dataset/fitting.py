@@ -143,8 +143,9 @@ def render(path: Path, settings: Settings) -> Rendered:
             image = image.transpose(getattr(Image.Transpose, turn))
         fitted = _cut(image, geometry)
         done = flat(to_srgb(fitted, profile), settings.background)
-        image.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=2)
-        thumb = flat(to_srgb(image, profile), settings.background)
+        small = image.copy() if fitted is image else image       # thumbnail() shrinks in place
+        small.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=2)
+        thumb = flat(to_srgb(small, profile), settings.background)
     return Rendered(_encoded(_on_canvas(done, geometry, settings.background), settings), _jpeg(thumb, 80), geometry)
 
 
