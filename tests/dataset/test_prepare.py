@@ -98,8 +98,8 @@ def test_no_fit_enlarges_or_leaves_the_picture(width: int, height: int, fit: str
 
 @pytest.mark.parametrize("fit", ["none", "bucket", "letterbox"])
 def test_a_picture_of_the_right_size_comes_out_as_it_was(tmp_path: Path, photo: Photo, fit: str) -> None:
-    path = photo(tmp_path / "a.png", (640, 448), 4)
-    wanted = Settings(fit, (640, 448), format="png", rules=BucketRules((512, 512), max=1024))  # type: ignore[arg-type]
+    path = photo(tmp_path / "a.png", (576, 448), 4)
+    wanted = Settings(fit, (576, 448), format="png", rules=BucketRules((512, 512), max=1024))  # type: ignore[arg-type]
     assert (np.asarray(opened(render(path, wanted).data)) == pixels(path)).all()
 
 
