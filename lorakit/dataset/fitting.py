@@ -114,7 +114,7 @@ def _window(source: Size, settings: Settings, face: Box | None) -> Box:
         x, y = (face[0] + face[2]) / 2, (face[1] + face[3]) / 2
     high = wide / ratio
     top = 0.0 if settings.focus == "top" and not face else y - high / 2
-    left, top = min(max(0.0, x - wide / 2), width - wide), min(max(0.0, top), height - high)
+    left, top = max(0.0, min(x - wide / 2, width - wide)), max(0.0, min(top, height - high))
     return (left, top, left + wide, top + high)
 
 

@@ -70,7 +70,7 @@ def _jpeg(handle: int, head: bytes) -> Header | None:
     """Hop from marker to marker to the start of frame; only what lies beyond the first page is read again."""
     at = 2
     while True:
-        chunk = head[at:at + 10] if at + 10 <= len(head) else os.pread(handle, 10, at)
+        chunk = head[at:at + 10] if at + 10 <= len(head) else _read_at(handle, at)
         if len(chunk) < 4:
             raise HeaderError("a JPEG that ends before its size is told")
         if chunk[0] != 0xFF:         # stray bytes between markers: Pillow knows how to look further
@@ -86,6 +86,11 @@ def _jpeg(handle: int, head: bytes) -> Header | None:
             return Header("jpeg", int.from_bytes(chunk[7:9], "big"), int.from_bytes(chunk[5:7], "big"))
         else:
             at += 2 + int.from_bytes(chunk[2:4], "big")
+
+
+def _read_at(handle: int, at: int) -> bytes:
+    os.lseek(handle, at, os.SEEK_SET)    # pread does not exist on Windows
+    return os.read(handle, 10)
 
 
 def _webp(head: bytes) -> Header | None:

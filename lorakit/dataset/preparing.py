@@ -207,7 +207,8 @@ def _tidy(text: str) -> str:
 
 
 def _sweep(root: Path) -> None:
-    """What a killed worker has left; nobody else writes such names."""
-    for path in root.glob("*_*/.preparing.*.tmp"):
-        with suppress(OSError):
-            path.unlink()
+    """What a killed run has left; nobody else writes such names."""
+    for pattern in ("*/.preparing.*.tmp", "*/.*.txt.*.tmp", f"{FOLDER}/.*.tmp"):
+        for path in root.glob(pattern):
+            with suppress(OSError):
+                path.unlink()

@@ -225,6 +225,25 @@ def test_the_command_folds_many_of_a_kind_and_exits_1_on_errors_only(root: Path,
     assert {item["rule"] for item in data["faults"]} == {"extension-case"}
 
 
+def test_a_recipe_says_what_is_judged_and_how_strictly(root: Path, tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "fox.toml"
+
+    def write(rules: str) -> None:
+        recipe.write_text(f'preset = "sd15"\nname = "fox"\ntrigger = "qb_fox"\n[model]\nbase = "x.safetensors"\n'
+                          f'[dataset]\npath = "data"\nrules_off = ["few-images"]\nrules = {rules}\n')
+
+    photo(root / "10_qb_fox/03.jpg", (1000, 530), seed=3)
+    write("{ crop_limit = 0.5 }")
+    assert main(["dataset", "check", str(recipe), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["faults"] == []
+    write("{ crop_limit = 0.001 }")
+    assert main(["dataset", "check", str(recipe), "--json"]) == 0
+    assert {item["rule"] for item in json.loads(capsys.readouterr().out)["faults"]} == {"cropped"}
+    write("{ crop_limt = 0.5 }")
+    assert main(["dataset", "check", str(recipe)]) == 1
+    assert "Did you mean crop_limit?" in capsys.readouterr().err
+
+
 def test_an_unknown_rule_names_the_nearest(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dataset", "check", str(root), "--off", "bluury"]) == 1
     assert "Did you mean blurry?" in capsys.readouterr().err

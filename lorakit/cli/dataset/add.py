@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trigger", default="", help="default: the recipe's trigger, or the folder's name")
     parser.add_argument("--tag", default="", help="a second set under the same trigger, e.g. realistic_body")
     parser.add_argument("--min-side", type=int, default=MIN_SIDE, metavar="PIXELS", help=f"refuse smaller images (default {MIN_SIDE})")
+    parser.add_argument("--move-nothing", action="store_true", help="always so; the flag is for scripts that want to say it")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, copy nothing")
     parser.add_argument("--json", action="store_true", help="one JSON document")
 

@@ -5,13 +5,14 @@
   lorakit dataset check --rules            what each rule is for
 
 Every image is decoded fully; a second run remembers what has not changed. Exit code 1 where there are errors, 0 for warnings.
-In a recipe, [dataset] rules_off = ["border"] switches a rule off for good.
+In a recipe, [dataset] rules_off = ["border"] switches a rule off for good; rules = { crop_limit = 0.3, near_bits = 3 } moves limits.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter, defaultdict
+from typing import Any
 
 from lorakit.cli.dataset.target import Target, read_target
 from lorakit.cli.progress import counting
@@ -21,6 +22,7 @@ from lorakit.dataset.rules import RULES, known_rules, shown
 from lorakit.errors import Fault
 from lorakit.show import print_json, table, tell
 
+LIMITS: dict[str, tuple[type, ...]] = {"crop_limit": (int, float), "near_bits": (int,)}
 FOLDED = 5                       # faults of one rule that are shown before the rest is counted
 
 
@@ -69,7 +71,22 @@ def wants_of(target: Target, args: argparse.Namespace) -> Wants:
     exact = not flag(resolved, "enable_bucket") and not flag(resolved, "cache_latents") and not flag(resolved, "random_crop")
     limit = whole(resolved, "max_token_length", 75) if resolved.family in {"sd15", "sdxl"} else 0
     return Wants(resolved.trigger, bucket_rules(resolved), exact_size=exact, token_limit=limit, off=off,
-                 letterboxed=letterboxed(target.root))
+                 letterboxed=letterboxed(target.root), **_limits(target))
+
+
+def _limits(target: Target) -> dict[str, Any]:
+    """[dataset] rules = { crop_limit = 0.3, near_bits = 3 }."""
+    from lorakit.errors import RecipeError, did_you_mean
+
+    setting = target.resolved.dataset.get("rules") if target.resolved else None
+    found = dict(setting.value) if setting else {}
+    for name, value in found.items():
+        if name not in LIMITS:
+            raise RecipeError(f"[dataset] rules: no limit is called {name!r}. {did_you_mean(name, LIMITS)}".rstrip(),
+                              hint=f"There are {' and '.join(LIMITS)}.")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not isinstance(value, LIMITS[name]) or value < 0:
+            raise RecipeError(f"[dataset] rules: {name} = {value!r} is not a number from 0 on.")
+    return found
 
 
 def read_size(text: str) -> tuple[int, int]:
