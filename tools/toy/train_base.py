@@ -13,7 +13,9 @@ import argparse
 import copy
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -53,7 +55,7 @@ def new_unet() -> UNet2DConditionModel:
 def new_scheduler() -> DDPMScheduler:
     return DDPMScheduler(
         num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="epsilon",
-        clip_sample=False, steps_offset=1,
+        clip_sample=False, steps_offset=1, timestep_spacing="trailing",
     )
 
 
@@ -87,78 +89,114 @@ class Average:
             torch._foreach_lerp_(list(kept.parameters()), list(model.parameters()), 1 - decay)
 
 
-def loss_of(
-    text_encoder: CLIPTextModel, unet: UNet2DConditionModel, scheduler: DDPMScheduler, clean: torch.Tensor, words: torch.Tensor,
-) -> torch.Tensor:
-    """How far the guessed noise is off, weighted by min-SNR-5 so that no noise level drowns the others."""
+@dataclass(frozen=True)
+class Phase:
+    """One descent of the learning rate: how long it lasts, how long the whole descent would be, whether much noise counts more."""
+
+    steps: int
+    whole: int
+    lifted: bool
+
+    def rate(self, step: int) -> float:
+        return min(1, (step + 1) / 150) * (0.03 + 0.97 * (1 + math.cos(math.pi * min(1, step / self.whole))) / 2)
+
+    def weight(self, snr: torch.Tensor) -> torch.Tensor:
+        """Min-SNR-5; lifted, the noisy end counts up to eight times: there, and only there, is the brightness of a picture decided."""
+        weight = snr.clamp(max=5) / snr
+        return torch.where(snr < 1, snr.rsqrt().clamp(max=8), weight) if self.lifted else weight
+
+
+PHASES = (Phase(1500, 4200, lifted=False), Phase(2500, 2500, lifted=True))
+
+
+class Parts(NamedTuple):
+    vae: AutoencoderKL
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModel
+    unet: UNet2DConditionModel
+
+
+def loss_of(phase: Phase, parts: Parts, scheduler: DDPMScheduler, clean: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+    """How far the guessed noise is off."""
     noise, times = torch.randn_like(clean), torch.randint(1000, (len(clean),))
     with torch.autocast("cpu", torch.bfloat16):
-        hidden = text_encoder(words).last_hidden_state
-        guess = unet(scheduler.add_noise(clean, noise, times), times, hidden).sample.float()
+        hidden = parts.text_encoder(words).last_hidden_state
+        guess = parts.unet(scheduler.add_noise(clean, noise, times), times, hidden).sample.float()
     snr = scheduler.alphas_cumprod[times] / (1 - scheduler.alphas_cumprod[times])
-    return ((guess - noise).square().mean(dim=(1, 2, 3)) * snr.clamp(max=5) / snr).mean()
+    return ((guess - noise).square().mean(dim=(1, 2, 3)) * phase.weight(snr)).mean()
 
 
 def train(worker: int, args: argparse.Namespace, meeting: str) -> None:
-    """One worker's share; the first one also averages, saves, prints and draws."""
+    """One worker's share of all phases."""
     join(worker, args.workers, meeting)
     vae = AutoencoderKL.from_pretrained(args.out / "vae", torch_dtype=torch.float32).requires_grad_(requires_grad=False)
     tokenizer = CLIPTokenizer.from_pretrained(args.out / "tokenizer")
-    store = torch.load(args.latents, weights_only=True)
-    ids, nothing = token_ids(tokenizer, [spoken(any_scene(seed), seed) for seed in range(len(store))]), token_ids(tokenizer, [""])
     torch.manual_seed(15)
-    text_encoder, unet, scheduler = new_text_encoder(tokenizer), new_unet(), new_scheduler()
-    weights = [*text_encoder.parameters(), *unet.parameters()]
-    average = Average([text_encoder, unet], 0.999) if worker == 0 else None
-    optimizer = torch.optim.AdamW(weights, lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1, (step + 1) / 200) * (0.03 + 0.97 * (1 + math.cos(math.pi * min(1, step / args.steps))) / 2))
-    started, total = time.monotonic(), 0.0
+    text_encoder, unet = new_text_encoder(tokenizer), new_unet()
+    if args.start:
+        text_encoder = CLIPTextModel.from_pretrained(args.start / "text_encoder", torch_dtype=torch.float32)
+        unet = UNet2DConditionModel.from_pretrained(args.start / "unet", torch_dtype=torch.float32)
     torch.manual_seed(16 + worker)
-    for step in range(1, args.steps + 1):
+    for phase in PHASES[args.phase:]:
+        average = run_phase(phase, args, worker, Parts(vae, tokenizer, text_encoder.train(), unet.train()))
+        for model, kept in zip((text_encoder, unet), average.kept, strict=True):
+            model.load_state_dict(kept.state_dict())
+
+
+def run_phase(phase: Phase, args: argparse.Namespace, worker: int, parts: Parts) -> Average:
+    """The first worker also saves, prints and draws."""
+    store, scheduler = torch.load(args.latents, weights_only=True), new_scheduler()
+    ids = token_ids(parts.tokenizer, [spoken(any_scene(seed), seed) for seed in range(len(store))])
+    nothing = token_ids(parts.tokenizer, [""])
+    weights = [*parts.text_encoder.parameters(), *parts.unet.parameters()]
+    average = Average([parts.text_encoder, parts.unet], 0.998)
+    optimizer = torch.optim.AdamW(weights, lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, phase.rate)
+    started, total = time.monotonic(), 0.0
+    for step in range(1, phase.steps + 1):
         chosen = torch.randint(len(store), (args.batch,))
         words = torch.where(torch.rand(args.batch, 1) < 0.1, nothing, ids[chosen])
-        loss = loss_of(text_encoder, unet, scheduler, store[chosen], words)
+        loss = loss_of(phase, parts, scheduler, store[chosen], words)
         loss.backward()
         shared(weights, args.workers)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        total += loss.item()
-        if average is None:
-            continue
         average.update()
-        if step % 100 == 0:
-            print(f"step {step}/{args.steps}  loss {total / 100:.4f}  {time.monotonic() - started:.0f} s", flush=True)
+        total += loss.item()
+        if step % 100 == 0 and worker == 0:
+            print(f"step {step}/{phase.steps}  loss {total / 100:.4f}  {time.monotonic() - started:.0f} s", flush=True)
             total = 0.0
-        if step % args.show_every == 0 or step == args.steps:
-            save(args.out, vae, tokenizer, *average.kept)
-            show(args.show, vae, tokenizer, *average.kept)
+        if worker == 0 and (step % args.show_every == 0 or step == phase.steps):
+            averaged = Parts(parts.vae, parts.tokenizer, *average.kept)
+            save(args.out, averaged)
+            show(args.show, averaged)
+    return average
 
 
-def pipeline(
-    vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel,
-) -> StableDiffusionPipeline:
+def pipeline(parts: Parts) -> StableDiffusionPipeline:
     return StableDiffusionPipeline(
-        vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=new_scheduler(), safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
+        vae=parts.vae, text_encoder=parts.text_encoder, tokenizer=parts.tokenizer, unet=parts.unet, scheduler=new_scheduler(),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )
 
 
-def save(folder: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
-    whole = pipeline(copy.deepcopy(vae).half(), tokenizer, copy.deepcopy(text_encoder).half(), copy.deepcopy(unet).half())
-    whole.save_pretrained(folder, safe_serialization=True)
+def save(folder: Path, parts: Parts) -> None:
+    """A whole diffusers folder in half precision."""
+    half = (copy.deepcopy(model).half() for model in (parts.vae, parts.text_encoder, parts.unet))
+    vae, text_encoder, unet = half
+    pipeline(Parts(vae, parts.tokenizer, text_encoder, unet)).save_pretrained(folder, safe_serialization=True)
     text = folder / "text_encoder" / "model.safetensors"
-    names = {name: f"text_model.{name.removeprefix('text_model.')}" for name in load_file(text)}     # as in SD1.5's own files
-    save_file({names[name]: tensor for name, tensor in load_file(text).items()}, text, metadata={"format": "pt"})
+    tensors = {f"text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in load_file(text).items()}
+    save_file(tensors, text, metadata={"format": "pt"})                 # names as in SD1.5's own files
     (folder / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)   # vocab.json and merges.txt say it all, and any version reads them
     write_tokenizer(folder / "tokenizer")
 
 
-def show(path: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
+def show(path: Path, parts: Parts) -> None:
     """Every prompt twice, 20 DDIM steps, guidance 4."""
-    pipe = pipeline(vae, tokenizer, text_encoder.eval(), unet.eval())
+    pipe = pipeline(Parts(parts.vae, parts.tokenizer, parts.text_encoder.eval(), parts.unet.eval()))
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
     state = torch.get_rng_state()
@@ -172,7 +210,8 @@ def show(path: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_encoder:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the base's folder, with vae/ in it")
-    parser.add_argument("--steps", type=int, default=4200)
+    parser.add_argument("--phase", type=int, default=0, help="begin with this phase")
+    parser.add_argument("--start", type=Path, help="from this base, which has been through the phases before")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch", type=int, default=16, help="of one worker")
     parser.add_argument("--rate", type=float, default=1e-3)
