@@ -85,8 +85,14 @@ class Phase:
 PHASES = (Phase(2600, 2e-3, 0.35, 1.0, 0.0, 0.0), Phase(800, 1.5e-3, 0.15, 0.3, 2.0, 0.0), Phase(700, 2e-3, 0.15, 0.5, 1.0, 2.0))
 
 
+FINISH = Phase(1000, 1.5e-3, 0.1, 0.7, 1.0, 0.0)      # the decoder alone: the latents stay what they are
+
+
 def run_phase(phase: Phase, vae: AutoencoderKL, store: torch.Tensor, worker: int, args: argparse.Namespace) -> None:
-    parameters = list(vae.parameters())
+    parameters = list((vae.decoder if phase is FINISH else vae).parameters())
+    vae.requires_grad_(requires_grad=False)
+    for parameter in parameters:
+        parameter.requires_grad_()
     optimizer = torch.optim.AdamW(parameters, lr=phase.rate, betas=(0.9, 0.99), weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1, (step + 1) / 50) * (0.02 + 0.98 * (1 + math.cos(math.pi * step / phase.steps)) / 2))
@@ -112,16 +118,19 @@ def train(worker: int, args: argparse.Namespace, meeting: str) -> None:
     vae = new_vae()
     if args.start:
         vae.load_state_dict(AutoencoderKL.from_pretrained(args.start, torch_dtype=torch.float32).state_dict(), strict=False)
-        unfold_scale(vae)
     torch.manual_seed(16 + worker)
     store = drawn(args.pictures)
-    for phase in PHASES[args.phase:]:
-        run_phase(phase, vae, store, worker, args)
-    if worker == 0:
+    if args.phase < len(PHASES):
+        if args.start:
+            unfold_scale(vae)
+        for phase in PHASES[args.phase:]:
+            run_phase(phase, vae, store, worker, args)
         fold_scale(vae)
-        vae = with_attention(vae)
-        vae.half().save_pretrained(args.out / "vae")
-        show(vae.float(), args.show)
+    run_phase(FINISH, vae, store, worker, args)
+    if worker == 0:
+        whole = with_attention(vae)
+        whole.half().save_pretrained(args.out / "vae")
+        show(whole.float(), args.show)
 
 
 @torch.no_grad()
