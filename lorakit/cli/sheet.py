@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         sheet = sheet_from_samples(run_dir, out=out)
     else:
         choice = Choice(args.checkpoints, strengths_of(args.strengths), tuple(args.prompts), seeds_of(args.seeds), base=not args.no_base)
-        sheet = make_sheet(run_dir, choice, out=out, python=args.python)
+        sheet = make_sheet(run_dir, choice, out=out, python=args.python, tell=tell)
     if args.json:
         cells = [
             {"prompt": prompt, "checkpoint": column.label, "lora": column.lora, "strength": column.strength,
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         print_json({"sheet": out, "cells": cells})
     else:
         print(out)
-        tell(f"{len(sheet.columns)} columns, {len(sheet.rows)} prompts.", f"When you have chosen: lorakit note {args.run} 'epoch N at 0.8'")
+        tell(f"When you have chosen: lorakit note {run_dir.parent.name}/{run_dir.name} --chosen FILE --strength 0.8")
     return 0
 
 

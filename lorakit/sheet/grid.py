@@ -29,7 +29,7 @@ def draw_grid(sheet: Sheet, *, side: int = 0) -> Image:
     page = Image.new("RGB", (left + len(sheet.columns) * cell + MARGIN, top + len(sheet.rows) * (height + 3 * GAP) + MARGIN + 34), PAPER)
     pen = ImageDraw.Draw(page)
     pen.text((MARGIN, MARGIN), sheet.title, fill=INK, font=title)
-    _column_heads(pen, sheet, (left, top, cell), (plain, small))
+    _column_heads(pen, sheet, (left, top, cell, top + len(sheet.rows) * (height + 3 * GAP) - 2 * GAP), (plain, small))
     for row, prompt in enumerate(sheet.rows):
         y = top + row * (height + 3 * GAP)
         pen.line((MARGIN, y - 2 * GAP, page.width - MARGIN, y - 2 * GAP), fill=RULE)
@@ -49,16 +49,16 @@ def draw_grid(sheet: Sheet, *, side: int = 0) -> Image:
     return page
 
 
-def _column_heads(pen: ImageDraw, sheet: Sheet, place: tuple[int, int, int], fonts: tuple[Font, Font]) -> None:
+def _column_heads(pen: ImageDraw, sheet: Sheet, place: tuple[int, int, int, int], fonts: tuple[Font, Font]) -> None:
     """A checkpoint's name once, over all its strengths."""
-    (left, top, cell), (plain, small) = place, fonts
+    (left, top, cell, bottom), (plain, small) = place, fonts
     before = ""
     for index, column in enumerate(sheet.columns):
         x = left + index * cell
         if column.label != before:
             span = next((n for n, other in enumerate(sheet.columns[index:]) if other.label != column.label), len(sheet.columns) - index)
             if index:
-                pen.line((x - 2 * GAP, top - 50, x - 2 * GAP, top + 9999), fill=RULE)
+                pen.line((x - 2 * GAP, top - 50, x - 2 * GAP, bottom), fill=RULE)
             pen.text((x, top - 50), shortened(column.label, span * cell - 2 * GAP, plain), fill=INK, font=plain)
             before = column.label
         pen.text((x, top - 28), f"strength {column.strength:g}" if column.lora is not None else "no LoRA", fill=FAINT, font=small)

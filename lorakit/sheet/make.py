@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import lorakit
 from lorakit import proc
 from lorakit.errors import LorakitError, SetupError, did_you_mean
 from lorakit.files import write_atomic
@@ -23,16 +26,25 @@ from lorakit.sheet.source import read_source, samples
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-DAY_S = 86_400
+Teller = Callable[[str], object]
+PACKAGE = Path(lorakit.__file__).parent
+TELL_EVERY_S = 10
 OTHERWISE = "lorakit sheet RUN --from-samples shows what the training drew."
 
 
-def make_sheet(run_dir: Path, choice: Choice, *, out: Path, python: str = sys.executable) -> Sheet:
-    """Draw what the choice asks for and write the grid to `out`."""
+def silent(_: str) -> None:
+    """Nobody listens."""
+
+
+def make_sheet(run_dir: Path, choice: Choice, *, out: Path, python: str = sys.executable, tell: Teller = silent) -> Sheet:
+    """Draw what the choice asks for and write the grid to `out`; `tell` hears how much there is to draw."""
     source = read_source(run_dir)
     columns, rows = columns_of(source, choice), rows_of(source, choice)
     sheet, order = lay_out(source, columns, rows, choice.seeds, run_dir / "sheet")
-    draw_missing(order, run_dir / "sheet", python)
+    missing = missing_pictures(order)
+    if missing:
+        tell(f"Drawing {len(missing)} pictures: {len(columns)} columns, {len(rows)} prompts, {choice.seeds} seeds.")
+        draw_missing(order, run_dir / "sheet", python, tell)
     write_sheet(sheet, out)
     return sheet
 
@@ -106,19 +118,37 @@ def lay_out(source: Source, columns: Sequence[Column], rows: Sequence[Row], seed
     return sheet, {"family": source.family, "options": dict(source.options), "columns": wanted}
 
 
-def draw_missing(order: dict[str, Any], folder: Path, python: str) -> None:
-    """One child process with torch draws every picture that is not there yet."""
-    if all(Path(job["file"]).exists() for column in order["columns"] for job in column["pictures"]):
-        return
-    path = folder / "order.json"
+def missing_pictures(order: dict[str, Any]) -> list[Path]:
+    return [path for column in order["columns"] for job in column["pictures"] if not (path := Path(job["file"])).exists()]
+
+
+def draw_missing(order: dict[str, Any], folder: Path, python: str, tell: Teller) -> None:
+    """One child process with torch draws every picture that is not there yet; it never outlives this call."""
+    path, log = folder / "order.json", folder / "draw.log"
     write_atomic(path, json.dumps(order, indent=1))
-    answer = proc.ask([python, "-m", "lorakit.trainers.embedded.generate", str(path)], timeout_s=DAY_S)
-    if answer.code == 0:
-        return
-    last = answer.err.strip().splitlines()[-1:] or [f"exit code {answer.code}"]
-    if "No module named 'torch'" in answer.err:
-        raise SetupError(f"{python} has no torch to draw pictures with.", hint=f"pip install 'lorakit[train]'. {OTHERWISE}")
-    raise SetupError(f"The pictures could not be drawn: {last[0]}", hint=OTHERWISE)
+    write_atomic(log, "")
+    paths = os.pathsep.join(part for part in (str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")) if part)
+    env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": paths}      # the machine may be busy: threads sleep while waiting
+    try:
+        child = proc.start([python, "-m", "lorakit.trainers.embedded.generate", str(path)], cwd=folder, env=env, log=log)
+    except OSError as error:
+        raise SetupError(f"{python}: {error.strerror}.", hint="--python FILE names a Python with torch.") from error
+    try:
+        whole, told = len(missing_pictures(order)), time.monotonic()
+        while child.poll() is None:
+            time.sleep(0.1)
+            if time.monotonic() - told > TELL_EVERY_S:
+                told = time.monotonic()
+                tell(f"{whole - len(missing_pictures(order))} of {whole} pictures")
+    finally:
+        if child.poll() is None:
+            child.kill()
+    if child.returncode:
+        said = log.read_text(encoding="utf-8", errors="replace").strip()
+        last = (said.splitlines() or [f"exit code {child.returncode}"])[-1]
+        if "No module named 'torch'" in said:
+            raise SetupError(f"{python} has no torch to draw pictures with.", hint=f"pip install 'lorakit[train]'. {OTHERWISE}")
+        raise SetupError(f"The pictures could not be drawn: {last}", hint=f"All it said: {log}. {OTHERWISE}")
 
 
 def write_sheet(sheet: Sheet, out: Path) -> None:

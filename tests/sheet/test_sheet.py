@@ -126,6 +126,16 @@ def test_without_torch_the_way_out_is_named(run_dir: Path, tmp_path: Path) -> No
     assert not (tmp_path / "a.png").exists()
 
 
+def test_what_the_child_said_last_is_told(run_dir: Path, tmp_path: Path) -> None:
+    program = tmp_path / "broken"
+    program.write_text("#!/bin/sh\necho 'out of memory'\nexit 9\n")
+    program.chmod(0o755)
+    with pytest.raises(SetupError, match="out of memory"):
+        make_sheet(run_dir, Choice(), out=tmp_path / "a.png", python=str(program))
+    with pytest.raises(SetupError, match="No such file"):
+        make_sheet(run_dir, Choice(), out=tmp_path / "a.png", python=str(tmp_path / "nowhere"))
+
+
 def test_samples_of_the_training_make_a_sheet(run_dir: Path, tmp_path: Path) -> None:
     folder = run_dir / "output" / "sample"
     for name, colour in (("e000000_00_20260101120000_7", "gray"), ("e000002_00_20260101120100_7", "red"), ("e000002_00_20260101120200_7", "blue"),
