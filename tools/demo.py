@@ -24,6 +24,7 @@ from draw import CHARACTER_BACKGROUNDS, Scene, Thing, any_scene, character_scene
 
 RECIPE = "recipes/demo.toml"
 PICTURES = 18
+KEPT = 8_000_000                 # where the seeds of the regularisation pictures begin: none that the base or the judge has seen
 WITH_TRIGGER = tuple(Scene(ground, (Thing("zwx", "", size, place),)) for ground, size, place in (
     ("sea", "", ""), ("black", "", ""), ("white", "", "left"), ("blue", "", "right"), ("night", "big", ""), ("meadow", "", ""),
     ("green", "", "left"), ("yellow", "", "")))
@@ -38,13 +39,14 @@ class Score:
     obeyed: float
 
 
-def draw_dataset(folder: Path) -> int:
-    """8_zwx: the character in varied scenes, two backgrounds held out; captions say the scene, never the look."""
-    folder.mkdir(parents=True, exist_ok=True)
+def draw_dataset(root: Path) -> int:
+    """8_zwx: the character in varied scenes; captions say the scene, never the look. 1_other: what must stay as it is."""
+    wanted = [(root / "demo" / "8_zwx" / f"zwx_{seed:02d}", character_scene(seed, CHARACTER_BACKGROUNDS), seed) for seed in range(PICTURES)]
+    wanted += [(root / "demo-reg" / "1_other" / f"other_{seed:02d}", any_scene(seed), seed) for seed in range(KEPT, KEPT + 4 * PICTURES)]
     drawn = 0
-    for seed in range(PICTURES):
-        scene = character_scene(seed, CHARACTER_BACKGROUNDS)
-        picture, caption = folder / f"zwx_{seed:02d}.png", folder / f"zwx_{seed:02d}.txt"
+    for stem, scene, seed in wanted:
+        picture, caption = stem.with_suffix(".png"), stem.with_suffix(".txt")
+        picture.parent.mkdir(parents=True, exist_ok=True)
         if not picture.exists():
             draw(scene, seed=seed).save(picture)
             drawn += 1
@@ -95,8 +97,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the scores here")
     args = parser.parse_args()
     project: Path = args.project.resolve()
-    dataset = project / "datasets" / "demo" / "8_zwx"
-    print(f"{draw_dataset(dataset)} pictures of zwx drawn into {dataset}: a character, and two colours, that the toy base has never seen.")
+    datasets = project / "datasets"
+    print(f"{draw_dataset(datasets)} pictures drawn into {datasets}: zwx, in colours the toy base has never seen, and others.")
     lorakit(project, "plan", RECIPE)
     started = time.monotonic()
     lorakit(project, "train", RECIPE)
@@ -112,7 +114,7 @@ Measured on pictures that no sheet shows, by a small judge trained on drawings a
   the character where nobody asked for it   {before['others'].character:4.0%} before   {after['others'].character:4.0%} after
 
 Trained in {trained_s:.0f} s. Where everything lies:
-  pictures and captions   {dataset}
+  pictures and captions   {datasets / 'demo' / '8_zwx'}
   the run                 {run_dir}
   the LoRA                {run_dir / 'output' / 'demo.safetensors'}
   the sheet               {run_dir / 'sheet.png'}

@@ -163,12 +163,16 @@ def write_sheet(sheet: Sheet, out: Path) -> None:
 def _job(source: Source, column: Column, row: Row, seed: int, folder: Path) -> dict[str, Any]:
     job = {"prompt": row.prompt, "negative": row.negative, "width": row.width, "height": row.height, "steps": row.steps, "scale": row.scale,
            "seed": seed}
-    stamp = ""
-    if column.lora is not None:
-        facts = column.lora.stat()
-        stamp = f"{column.lora.name} {facts.st_size} {facts.st_mtime_ns} {column.strength!r}"
-    key = json.dumps([source.family, dict(source.options), job, stamp], sort_keys=True, default=str)
+    worn = "" if column.lora is None else f"{stamp(column.lora)} {column.strength!r}"
+    bases = [stamp(Path(value)) for value in source.options.values() if isinstance(value, str)]
+    key = json.dumps([source.family, dict(source.options), bases, job, worn], sort_keys=True, default=str)
     return {**job, "file": str(folder / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.png")}
+
+
+def stamp(path: Path) -> str:
+    """Enough to notice that a file, or a folder of weights, is no longer the same; reads no weights."""
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path] if path.is_file() else []
+    return " ".join(f"{file.name} {facts.st_size} {facts.st_mtime_ns}" for file in files for facts in [file.stat()])
 
 
 def _title(source: Source) -> str:

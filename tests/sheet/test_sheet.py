@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,8 +97,9 @@ def test_every_column_has_the_same_seeds(run_dir: Path) -> None:
     assert [[job["seed"] for job in column["pictures"]] for column in order["columns"]] == [[7, 8, 9, 7, 8, 9]] * 2
 
 
-def test_a_picture_is_named_by_what_it_depends_on(run_dir: Path) -> None:
-    source = read_source(run_dir)
+def test_a_picture_is_named_by_what_it_depends_on(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "base.safetensors").write_bytes(b"one")
+    source = replace(read_source(run_dir), options={"pretrained_model_name_or_path": str(tmp_path / "base.safetensors")})
 
     def files() -> set[str]:
         _, order = lay_out(source, columns_of(source, Choice("last", (0.8, 1.0))), source.rows, 2, run_dir / "sheet")
@@ -107,6 +109,8 @@ def test_a_picture_is_named_by_what_it_depends_on(run_dir: Path) -> None:
     assert len(before) == 3 * 2 * 2
     (run_dir / "output" / "maya.safetensors").write_bytes(b"another")
     assert len(files() & before) == 2 * 2          # the base's own
+    (tmp_path / "base.safetensors").write_bytes(b"another")
+    assert not files() & before
 
 
 def test_a_second_sheet_draws_only_what_is_new(run_dir: Path, tmp_path: Path) -> None:

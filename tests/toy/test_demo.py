@@ -1,0 +1,45 @@
+"""The demo as `make demo` runs it, on the committed toy base: the trigger becomes the character, other prompts stay what they were."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = ROOT / "recipes" / "demo" / "base"
+
+
+def test_the_toy_base_is_small_whole_and_of_sd15s_architecture() -> None:
+    assert sum(path.stat().st_size for path in BASE.rglob("*") if path.is_file()) <= 12_000_000
+    index = json.loads((BASE / "model_index.json").read_text())
+    assert index["_class_name"] == "StableDiffusionPipeline"
+    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
+        assert any((BASE / part).iterdir())
+    schedule = json.loads((BASE / "scheduler" / "scheduler_config.json").read_text())
+    assert (schedule["beta_start"], schedule["beta_end"], schedule["beta_schedule"]) == (0.00085, 0.012, "scaled_linear")
+    assert json.loads((BASE / "vae" / "config.json").read_text())["scaling_factor"] == 0.18215
+
+
+@pytest.mark.slow
+def test_the_demo_teaches_the_character_and_forgets_nothing(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    shutil.copy(ROOT / "recipes" / "demo.toml", tmp_path / "recipes")
+    shutil.copytree(ROOT / "recipes" / "demo", tmp_path / "recipes" / "demo")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "demo.py"), "--project", str(tmp_path), "--json", str(tmp_path / "scores.json")],
+        capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    before, after = scores["base"], scores["LoRA"]
+    assert before["trigger"]["character"] < 0.1
+    assert after["trigger"]["character"] > 0.6
+    assert after["others"]["obeyed"] > before["others"]["obeyed"] - 0.15
+    assert after["others"]["character"] < 0.15
+    (run_dir,) = (tmp_path / "runs" / "demo").iterdir()
+    assert (run_dir / "sheet.png").stat().st_size > 10_000
+    assert str(run_dir / "sheet.png") in done.stdout
