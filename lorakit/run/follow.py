@@ -20,7 +20,8 @@ CROWD = 20                       # more steps than this in one glance: the scree
 class Follower:
     """`poll` is called ten times a second, or ten thousand lines late; both are fine."""
 
-    def __init__(self, run_dir: Path, *, total: int, offset: int = 0, at: Positions = (0, 0), write_after: int | None = None) -> None:
+    def __init__(self, run_dir: Path, *, total: int, epochs: int | None = None, offset: int = 0, at: Positions = (0, 0),
+                 write_after: int | None = None) -> None:
         """`write_after`: steps up to this one stand in progress.jsonl already; None: a mere onlooker, who writes nothing."""
         self._log = Tail(run_dir / LOG, at[0])
         self._events = Tail(run_dir / EVENTS, at[1])
@@ -32,6 +33,7 @@ class Follower:
         self._alarms = Alarms(total)
         self._window: deque[tuple[float, int]] = deque(maxlen=50)
         self.total = total
+        self.epochs = epochs
         self.step = offset
         self.loss: float | None = None
         self.phase = ""
@@ -65,7 +67,7 @@ class Follower:
         for line in lines:
             found = self._text.feed(line)
             if found and self._has_own:
-                found = [event for event in found if event.kind in {"saving", "removed", "state"}]
+                found = [event for event in found if event.kind in {"removed", "state"}]
             events += found
         return self._enrich(events, seconds) if events else []
 
@@ -108,7 +110,8 @@ class Follower:
         total = event.total or self.total
         left = max(0, total - (event.step or 0)) * rate if rate else None
         eta = None if left is None else round(left, 1)
-        return replace(event, seconds=round(seconds, 3), total=total, rate_s=round(rate, 4) or None, eta_s=eta)
+        epochs = event.epochs or self.epochs
+        return replace(event, seconds=round(seconds, 3), total=total, epochs=epochs, rate_s=round(rate, 4) or None, eta_s=eta)
 
     def _write(self, rows: list[str]) -> None:
         if rows and self._progress is not None:

@@ -35,7 +35,10 @@ else:
 
 EXACT = ("weights", "optimiser", "learning rate at every step", "number of steps", "file names")
 AT_MOST = 4                      # times as many saves as planned
-ANEW = "noise and timesteps are drawn anew from here on"
+# accelerate restores the random states of Python, numpy, torch and CUDA (on a CPU it says that it could not, after having done so), but
+# none of Apple's GPU; the data's order is shuffled only after each worker has drawn its first batch (library/train_util.py, collator).
+FIRST_BATCH = "the first batch of each data worker may be another one; noise and timesteps go on as they were, except on Apple GPUs"
+ANEW = "noise, timesteps and the order of images are drawn anew from here on"
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,12 @@ def continuation(shape: Shape, step: int) -> Continuation:
     skips = bool(inside) and shape.accumulation == 1
     offset = step - inside if skips else step
     changes: dict[str, Any] = {"initial_step": step, "skip_until_initial_step": True if skips else None}
-    inexact = [ANEW]
+    inexact = [ANEW if inside else FIRST_BATCH]
     if inside and not skips:
         inexact.append(f"epoch {epochs_done + 1} begins again with its first image, because with accumulation the script cannot skip "
                        f"what was seen; epochs end {inside} steps later than planned")
     elif skips:
-        inexact.append(f"the order of the images within epoch {epochs_done + 1}")
+        inexact.append(f"epoch {epochs_done + 1} skips as many batches as were seen, but some of its images come twice and some not at all")
     epochs = -(-shape.total // shape.per_epoch)
     reaches = step + (epochs - epochs_done) * shape.per_epoch if inside and not skips else epochs * shape.per_epoch
     stop_after = shape.total if reaches > shape.total else 0

@@ -43,7 +43,8 @@ class Supervision:
         self.asked_by: int | None = None
         self.gave_up = False
         total = int(record.data["steps"].get("total") or 0)
-        self.follower = Follower(record.run_dir, total=total, offset=bar_offset, at=at, write_after=write_after)
+        epochs = record.data["steps"].get("epochs")
+        self.follower = Follower(record.run_dir, total=total, epochs=epochs, offset=bar_offset, at=at, write_after=write_after)
         self._ladder = Ladder(child, patience)
         self._stop_after = stop_after
         self._past_nan = past_nan

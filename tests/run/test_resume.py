@@ -88,7 +88,7 @@ def test_between_two_epochs_nothing_is_skipped() -> None:
 def test_inside_an_epoch_without_accumulation_batches_are_skipped() -> None:
     how = continuation(Shape(12, 4, 1, 6), 6)
     assert (how.changes["skip_until_initial_step"], how.offset, how.bar_offset) == (True, 4, 6)
-    assert "the order of the images within epoch 2" in how.inexact
+    assert any("some of its images come twice" in text for text in how.inexact)
 
 
 def test_inside_an_epoch_with_accumulation_the_epoch_begins_again_and_that_is_said() -> None:
@@ -157,7 +157,7 @@ def test_a_resumed_run_ends_with_the_planned_step_and_continuous_names(
     assert record["parts"][0]["last_step"] == steps
     assert all((plan.run_dir / entry["path"]).exists() for entry in record["checkpoints"] + record["states"])
     assert any(note.startswith("exact: weights, optimiser") for note in notes)
-    assert any(note.startswith("not exact: noise and timesteps") for note in notes)
+    assert any(note.startswith("not exact: ") for note in notes)
     # the learning rate that the stand-in wrote at each step is a function of the true step alone
     rates = dict(line.split() for line in (output / "rates.txt").read_text().splitlines())
     assert {int(step): float(rate) for step, rate in rates.items() if int(step) <= steps} == {step: pytest.approx(1 - (step - 1) / steps) for step in range(1, steps + 1)}
