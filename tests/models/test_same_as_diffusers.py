@@ -33,18 +33,19 @@ def close(ours: Any, theirs: Any, tolerance: float = 2e-5) -> None:
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
-def test_the_unet_and_its_gradient_are_those_of_diffusers(bases: dict[str, Path], family: str) -> None:
+@pytest.mark.parametrize(("count", "width"), [(2, 12), (1, 8)])
+def test_the_unet_and_its_gradient_are_those_of_diffusers(bases: dict[str, Path], family: str, count: int, width: int) -> None:
     from diffusers import UNet2DConditionModel
     theirs = UNet2DConditionModel.from_pretrained(bases[family] / "unet").eval()
     ours = opened(bases[family], family).load_denoiser(torch.float32, "cpu")
     assert {n for n, _ in ours.named_parameters()} == {n for n, _ in theirs.named_parameters()}
     torch.manual_seed(1)
-    told = torch.randn(2, 77, ours.config.cross_attention_dim)
-    added = {"text_embeds": torch.randn(2, 32), "time_ids": torch.tensor([[64.0, 96, 0, 8, 64, 96]] * 2)} if family == "sdxl" else None
+    told = torch.randn(count, 77, ours.config.cross_attention_dim)
+    added = {"text_embeds": torch.randn(count, 32), "time_ids": torch.tensor([[64.0, 96, 0, 8, 64, 96]] * count)} if family == "sdxl" else None
     gradients, answers = [], []
     for network in (ours, theirs):
-        latents = torch.randn(2, 4, 8, 12, generator=torch.Generator().manual_seed(2)).requires_grad_()
-        out = network(latents, torch.tensor([3, 811]), told, added_cond_kwargs=added).sample
+        latents = torch.randn(count, 4, 8, width, generator=torch.Generator().manual_seed(2)).requires_grad_()
+        out = network(latents, torch.tensor([3, 811][:count]), told, added_cond_kwargs=added).sample
         out.square().mean().backward()
         answers.append(out)
         gradients.append(latents.grad)
@@ -64,11 +65,12 @@ def test_gradient_checkpointing_changes_no_number(bases: dict[str, Path]) -> Non
     assert torch.equal(*results)
 
 
-def test_an_odd_size_goes_through_the_unet(bases: dict[str, Path]) -> None:
+@pytest.mark.parametrize("size", [(9, 11), (8, 8), (2, 2)])      # odd; and so small that convolutions become matrix products
+def test_any_size_goes_through_the_unet(bases: dict[str, Path], size: tuple[int, int]) -> None:
     from diffusers import UNet2DConditionModel
     theirs = UNet2DConditionModel.from_pretrained(bases["sd15"] / "unet").eval()
     ours = opened(bases["sd15"], "sd15").load_denoiser(torch.float32, "cpu")
-    latents, told = torch.randn(1, 4, 9, 11), torch.randn(1, 77, 32)
+    latents, told = torch.randn(1, 4, *size), torch.randn(1, 77, 32)
     close(ours(latents, 7, told).sample, theirs(latents, 7, told).sample)
 
 

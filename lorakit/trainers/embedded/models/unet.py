@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lorakit.trainers.embedded.models.blocks import Network, attend, require, sinusoid
+from lorakit.trainers.embedded.models.blocks import Conv2d, Network, attend, require, sinusoid
 
 ALLOWED = {
     "act_fn": ("silu", "swish"),
@@ -61,11 +61,11 @@ class ResnetBlock2D(nn.Module):
     def __init__(self, width_in: int, width: int, time_width: int | None, groups: int, eps: float) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, width_in, eps=eps)
-        self.conv1 = nn.Conv2d(width_in, width, 3, padding=1)
+        self.conv1 = Conv2d(width_in, width, 3, padding=1)
         self.time_emb_proj = nn.Linear(time_width, width) if time_width else None
         self.norm2 = nn.GroupNorm(groups, width, eps=eps)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_shortcut = nn.Conv2d(width_in, width, 1) if width_in != width else None
+        self.conv2 = Conv2d(width, width, 3, padding=1)
+        self.conv_shortcut = Conv2d(width_in, width, 1) if width_in != width else None
 
     def forward(self, x: torch.Tensor, time: torch.Tensor | None = None) -> torch.Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -129,9 +129,9 @@ class Transformer2DModel(nn.Module):
         super().__init__()
         self.linear = linear
         self.norm = nn.GroupNorm(groups, width, eps=1e-6)
-        self.proj_in = nn.Linear(width, width) if linear else nn.Conv2d(width, width, 1)
+        self.proj_in = nn.Linear(width, width) if linear else Conv2d(width, width, 1)
         self.transformer_blocks = nn.ModuleList(BasicTransformerBlock(width, context, heads) for _ in range(depth))
-        self.proj_out = nn.Linear(width, width) if linear else nn.Conv2d(width, width, 1)
+        self.proj_out = nn.Linear(width, width) if linear else Conv2d(width, width, 1)
 
     def forward(self, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[-2:]
@@ -150,7 +150,7 @@ class Downsample2D(nn.Module):
     def __init__(self, width: int, *, padding: int = 1) -> None:
         super().__init__()
         self.padding = padding
-        self.conv = nn.Conv2d(width, width, 3, stride=2, padding=padding)
+        self.conv = Conv2d(width, width, 3, stride=2, padding=padding)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.conv(x if self.padding else F.pad(x, (0, 1, 0, 1)))
@@ -159,7 +159,7 @@ class Downsample2D(nn.Module):
 class Upsample2D(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.conv = Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
         size = size or [2 * length for length in x.shape[-2:]]
@@ -208,7 +208,7 @@ class UNet(Network):
                 per_stage(config.get("transformer_layers_per_block", 1), count), strict=True)
         ]
         layers = int(config.get("layers_per_block", 2))
-        self.conv_in = nn.Conv2d(config["in_channels"], widths[0], 3, padding=1)
+        self.conv_in = Conv2d(config["in_channels"], widths[0], 3, padding=1)
         self.time_embedding = TimestepEmbedding(widths[0], time)
         self.add_embedding = None
         if config.get("addition_embed_type") == "text_time":
@@ -232,7 +232,7 @@ class UNet(Network):
             stage.upsamplers = nn.ModuleList([Upsample2D(width)]) if level else None
             self.up_blocks.append(stage)
         self.conv_norm_out = nn.GroupNorm(shared["groups"], widths[0], eps=shared["eps"])
-        self.conv_out = nn.Conv2d(widths[0], config["out_channels"], 3, padding=1)
+        self.conv_out = Conv2d(widths[0], config["out_channels"], 3, padding=1)
 
     def forward(  # the call of diffusers' U-Net
         self, sample: torch.Tensor, timestep: torch.Tensor | float, encoder_hidden_states: torch.Tensor,
