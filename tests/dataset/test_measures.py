@@ -76,9 +76,9 @@ def test_all_near_pairs_of_ten_thousand_are_found_in_two_seconds() -> None:
     hashes = [generator.getrandbits(64) for _ in range(9_990)]
     twins = {i * 7: hashes[i * 7] ^ (1 << generator.randrange(64)) ^ (1 << generator.randrange(64)) for i in range(10)}
     hashes += twins.values()
-    started = time.perf_counter()
+    started = time.process_time()          # of this process: other work on the machine does not count
     pairs = near_pairs(hashes, within=5)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert {(place, 9_990 + i) for i, place in enumerate(twins)} <= {(i, j) for i, j, _ in pairs}
 
 

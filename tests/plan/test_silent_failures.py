@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,14 @@ def code() -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in sorted((HOME / "lorakit").rglob("*.py")))
 
 
+def cases_of(text: str, test: str) -> set[str]:
+    """The first words of a case table, read without running it: a rule's first case bears the rule's own name."""
+    found = re.search(rf"parametrize\(\([^)]*\), (\w+), ids=names_of_cases\(\)\)\ndef {re.escape(test)}\(", text)
+    tables = [node for node in ast.parse(text).body if isinstance(node, ast.AnnAssign) and found and ast.unparse(node.target) == found[1]]
+    return {ast.literal_eval(row.elts[0]) for table in tables if isinstance(table.value, ast.List)
+            for row in table.value.elts if isinstance(row, ast.Tuple)}
+
+
 def test_the_page_has_its_rows() -> None:
     assert len(ROWS) >= 60
     assert all(len(row) == 4 for row in ROWS)
@@ -35,7 +44,16 @@ def test_every_rule_of_the_page_exists(rule: str) -> None:
 @pytest.mark.parametrize("proof", sorted({row[3] for row in ROWS}))
 def test_every_proof_of_the_page_exists(proof: str) -> None:
     path, _, name = proof.partition("::")
-    assert re.search(rf"^def {re.escape(name)}\(", (HOME / path).read_text(encoding="utf-8"), re.MULTILINE)
+    name, _, case = name.removesuffix("]").partition("[")
+    text = (HOME / path).read_text(encoding="utf-8")
+    assert re.search(rf"^def {re.escape(name)}\(", text, re.MULTILINE)
+    assert not case or case in cases_of(text, name)
+
+
+def test_a_test_of_many_cases_proves_a_row_by_the_case_of_its_rule() -> None:
+    told = {row[2]: row[3] for row in ROWS if "::test_each_rule_speaks_alone_when_it_is_broken" in row[3]}
+    assert told
+    assert all(proof.endswith(f"[{rule}]") for rule, proof in told.items())
 
 
 def test_every_rule_of_this_room_is_told_by_some_test() -> None:

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -178,10 +177,8 @@ def test_a_run_deleted_under_a_watch_is_told_not_thrown(make_plan: Any, capsys: 
     path = plan.run_dir / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "running"}))    # as if it still ran, in this process
     threading.Timer(0.4, shutil.rmtree, (plan.run_dir,)).start()
-    started = time.monotonic()
     assert main(["watch"]) == 1
     assert "is gone" in capsys.readouterr().err
-    assert time.monotonic() - started < 5
 
 
 def test_a_broken_record_is_one_line_in_every_command(make_plan: Any, capsys: pytest.CaptureFixture[str]) -> None:
