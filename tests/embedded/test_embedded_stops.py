@@ -70,7 +70,7 @@ class Script:
 
 @pytest.fixture
 def start(tiny: Callable[[str], Path], tmp_path: Path) -> Iterator[Callable[..., Script]]:
-    from conftest import arguments, draw_pictures
+    from toy_runs import arguments, draw_pictures
 
     data = tmp_path / "data"
     draw_pictures(data / "2_zwx")

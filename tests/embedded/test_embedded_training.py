@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from conftest import draw_pictures  # noqa: E402
+from toy_runs import draw_pictures  # noqa: E402
 
 SHORT = {"max_train_steps": 2, "max_train_epochs": None}
 
