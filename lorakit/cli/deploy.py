@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 def pack(run_dir: Path, record: Mapping[str, Any], args: argparse.Namespace) -> Parcel:
     notes = read_notes(run_dir)
-    output = run_dir / "output"
+    output = run_dir / str(record.get("output") or "output")
     there = sorted(path.name for path in output.glob("*.safetensors"))
     wanted = args.checkpoint or notes.get("chosen") or f"{record['output_name']}.safetensors"
     if wanted not in there:

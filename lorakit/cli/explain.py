@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.run.adopt import bury
-from lorakit.run.find import LATEST, find_run, live_state
+from lorakit.run.find import LATEST, find_run, live_state, stage_of
 from lorakit.run.follow import LOG
 from lorakit.run.lines import last_lines
 from lorakit.run.record import read_record
@@ -51,5 +51,6 @@ def story(run_dir: Path, data: dict[str, Any], count: int) -> list[str]:
     saved = [str(entry.get("path")) for entry in data["checkpoints"] if isinstance(entry, dict) and not entry.get("removed")]
     lines += [f"Saved: {', '.join(saved)}"] if saved and state != "done" else []
     if state not in {"done", "running"}:
-        lines += ["", f"The end of {run_dir / LOG}:", *(f"  {line}" for line in last_lines(run_dir / LOG, count))]
+        log = stage_of(run_dir) / LOG
+        lines += ["", f"The end of {log}:", *(f"  {line}" for line in last_lines(log, count))]
     return lines

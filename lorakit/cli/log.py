@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from lorakit.run.find import LATEST, find_run, live_state
+from lorakit.run.find import LATEST, find_run, live_state, stage_of
 from lorakit.run.follow import LOG
 from lorakit.run.lines import Tail, last_lines, text_of
 from lorakit.run.record import read_record
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    run_dir = find_run(args.run)
+    run_dir = stage_of(find_run(args.run))
     path = run_dir / LOG
     if args.raw:
         return _raw(path)

@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lorakit.run.resume import resume
+    from lorakit.run.stages import resume_run
 
     with screen(as_json=args.json) as teller:
-        outcome = resume(find_run(args.run), teller=teller)
+        outcome = resume_run(find_run(args.run), teller=teller)
     return tell_outcome(outcome)

@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lorakit.run.find import find_run
+    from lorakit.run.find import find_run, stage_of
     from lorakit.sheet import Choice, make_sheet, sheet_from_samples
 
-    run_dir = find_run(args.run)
+    run_dir = stage_of(find_run(args.run))
     out = args.out or run_dir / "sheet.png"
     if args.from_samples:
         sheet = sheet_from_samples(run_dir, out=out)

@@ -18,7 +18,8 @@ from typing import Any
 
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
-from lorakit.run.find import LATEST, find_run, last_progress, live_state
+from lorakit.run.diagnose import run_name
+from lorakit.run.find import LATEST, find_run, last_progress, live_state, stage_of
 from lorakit.run.record import read_record
 from lorakit.run.supervise import STOP_REQUEST
 from lorakit.show import duration, tell
@@ -32,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    run_dir = find_run(args.run)
+    whole = find_run(args.run)
+    run_dir = stage_of(whole)
     data = read_record(run_dir)
     state = live_state(data)
     if state not in {"running", "unattended"}:
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     tell(*prospect(run_dir, data, now=args.now))
     write_atomic(run_dir / STOP_REQUEST, json.dumps({"mode": "now" if args.now else "save"}))
     if state == "unattended":
-        return _take_over(run_dir)
+        return _take_over(whole)
     try:
         return _wait(run_dir)
     except KeyboardInterrupt:
@@ -98,4 +100,4 @@ def _told(run_dir: Path) -> int:
 
 
 def _short(run_dir: Path) -> str:
-    return f"{run_dir.parent.name}/{run_dir.name}"
+    return run_name(run_dir)

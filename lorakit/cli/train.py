@@ -22,7 +22,7 @@ from pathlib import Path
 from lorakit.cli.ending import STOPPED, tell_outcome
 from lorakit.cli.recipe_args import add_override_arguments, recipe_path
 from lorakit.cli.screen import screen
-from lorakit.errors import LorakitError, SetupError, raise_on_errors
+from lorakit.errors import LorakitError, raise_on_errors
 from lorakit.plan.model import Plan
 from lorakit.proc import ask
 from lorakit.run.find import new_run_dir
@@ -77,16 +77,21 @@ def run(args: argparse.Namespace) -> int:
 
 def train_one(recipe: Path, *, sets: list[str], unsets: list[str], as_json: bool = False, past_nan: bool = False) -> Result:
     """Plan and train one recipe, telling everything; never raises for what belongs to the recipe or the run."""
+    from lorakit.run.stages import train_stages
     from lorakit.run.train import train
 
     try:
         while True:
-            plan = plan_of(recipe, sets, unsets)
-            tell_faults(fault for fault in plan.faults if fault.severity != "note")
-            raise_on_errors(plan.faults)
+            plans = plans_of(recipe, sets, unsets)
+            faults = [fault for plan in plans for fault in plan.faults]
+            raise_on_errors(faults)
+            tell_faults(fault for fault in faults if fault.severity == "warning")
             try:
                 with screen(as_json=as_json) as teller:
-                    outcome = train(plan, teller=teller, past_nan=past_nan)
+                    if len(plans) == 1:
+                        outcome = train(plans[0], teller=teller, past_nan=past_nan)
+                    else:
+                        outcome = train_stages(plans, teller=teller, past_nan=past_nan)
                 break
             except FolderTaken:
                 continue         # another start of the same second was quicker
@@ -96,14 +101,13 @@ def train_one(recipe: Path, *, sets: list[str], unsets: list[str], as_json: bool
     return Result(recipe, tell_outcome(outcome), outcome)
 
 
-def plan_of(recipe: Path, sets: list[str], unsets: list[str]) -> Plan:
-    from lorakit.plan.make import make_plan
+def plans_of(recipe: Path, sets: list[str], unsets: list[str]) -> tuple[Plan, ...]:
+    """One plan, or one for each stage."""
+    from lorakit.plan.make import make_plans
     from lorakit.recipe.resolve import resolve
 
     resolved, faults = resolve(recipe_path(str(recipe)), sets=sets, unsets=unsets)
-    if resolved.stages:
-        raise SetupError(f"{recipe} has several stages; lorakit cannot train those yet.")
-    return make_plan(resolved, faults, run_dir=new_run_dir(resolved.root, resolved.name))
+    return make_plans(resolved, faults, run_dir=new_run_dir(resolved.root, resolved.name))
 
 
 def summary(results: list[Result]) -> None:

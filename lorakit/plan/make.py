@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -177,10 +178,17 @@ def make_stages(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_
         if plans:
             model["network_weights"] = Setting(str(final_file(plans[-1])), f"stage {plans[-1].stage}")
         one = replace(resolved, stages=(), dataset=stage.dataset, train=stage.train, model=model)
-        plan = make_plan(one, recipe_faults if not place else (), run_dir=run_dir / stage.name, machine=machine, folders=folders)
+        folder = run_dir / stage_folder(place + 1, stage.name)
+        plan = make_plan(one, recipe_faults if not place else (), run_dir=folder, machine=machine, folders=folders)
         told = tuple(fault for fault in plan.faults if not (plans and fault.rule == "start-not-there"))   # it will be there
         plans.append(replace(plan, stage=stage.name, faults=told))
     return tuple(plans)
+
+
+def stage_folder(number: int, name: str) -> str:
+    """1-faces: sorts as the stages run, whatever the name holds."""
+    plain = re.sub(r"[^\w.-]+", "-", name)
+    return f"{number}-{plain}"
 
 
 def final_file(plan: Plan) -> Path:

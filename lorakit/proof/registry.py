@@ -60,8 +60,9 @@ def add_note(run_dir: Path, text: str = "", *, rating: int | None = None, chosen
     """Remember what a person says about a run, beside the run; earlier notes stay."""
     if rating is not None and not 0 <= rating <= 5:
         raise RecipeError(f"--rating {rating}: 0 to 5.")
-    if chosen and not (run_dir / "output" / chosen).exists():
-        there = sorted(path.name for path in (run_dir / "output").glob("*.safetensors"))
+    output = run_dir / str(read_record(run_dir).get("output") or "output") if chosen else run_dir
+    if chosen and not (output / chosen).exists():
+        there = sorted(path.name for path in output.glob("*.safetensors"))
         raise RecipeError(f"{run_dir.name}: no checkpoint {chosen}.", hint="There are " + (", ".join(there) or "none") + ".")
     data = read_notes(run_dir)
     if text:

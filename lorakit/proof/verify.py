@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lorakit.plan.make import make_plan
 from lorakit.proof.compare import Difference
 from lorakit.proof.lock import compare_locks, lock_of, read_lock
 from lorakit.recipe.resolve import resolve
+from lorakit.run.find import PARENT, WAITING
 from lorakit.run.hashes import path_digest, sha256_of_all
 from lorakit.run.record import read_record
 from lorakit.run.weights import inspect
@@ -21,6 +23,9 @@ from lorakit.run.weights import inspect
 def verify_run(run_dir: Path) -> list[Difference]:
     """Everything the record carries a hash of: run files, weights, dataset, checkpoints."""
     record = read_record(run_dir)
+    if record.get(PARENT):
+        folders = [str(entry["folder"]) for entry in record[PARENT] if entry.get("state") != WAITING]
+        return [replace(one, key=f"{folder}: {one.key}") for folder in folders for one in verify_run(run_dir / folder)]
     return [*_run_files(run_dir, record), *_weights(record), *_dataset(run_dir, record), *_checkpoints(run_dir, record)]
 
 

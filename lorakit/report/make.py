@@ -15,7 +15,8 @@ from lorakit.report.advice import advise
 from lorakit.report.gallery import dataset_of, samples_of
 from lorakit.report.page import facts, fill, section
 from lorakit.report.series import Numbers, read_numbers
-from lorakit.run.find import info, live_state
+from lorakit.run.diagnose import run_name
+from lorakit.run.find import PARENT, WAITING, info, live_state
 from lorakit.run.record import read_record
 from lorakit.show import duration
 
@@ -25,16 +26,20 @@ NAME = "report.html"
 def make_report(run_dir: Path, out: Path | None = None) -> Path:
     """Write the page of a finished, running or dead run, and return where it lies."""
     path = out or run_dir / NAME
+    for folder, _ in stages_of(run_dir, read_record(run_dir)):
+        make_report(folder)
     write_atomic(path, report_text(run_dir))
     return path
 
 
 def report_text(run_dir: Path) -> str:
     record = read_record(run_dir)
-    state, run = live_state(record), f"{run_dir.parent.name}/{run_dir.name}"
+    state, run = live_state(record), run_name(run_dir)
     numbers = read_numbers(run_dir, record)
+    own = stages_of(run_dir, record)
     parts = {
         "outcome": ("Outcome", sections.outcome(advise(record, state, run, numbers))),
+        **({"stages": ("Stages", sections.stages([entry for _, entry in own]))} if own else {}),
         "curves": ("Curves", sections.curves(numbers, record)),
         "samples": ("Samples", sections.samples(samples_of(run_dir, record))),
         "checkpoints": ("Checkpoints", sections.checkpoints(record, run_dir)),
@@ -51,6 +56,12 @@ def report_text(run_dir: Path) -> str:
         "sections": "".join(section(ident, title, body) for ident, (title, body) in parts.items()),
         "footer": escape(_footer(run, state)),
     })
+
+
+def stages_of(run_dir: Path, record: Mapping[str, Any]) -> list[tuple[Path, Mapping[str, Any]]]:
+    """The stages that have begun, of a run with several: each has a page of its own."""
+    entries = [entry for entry in record.get(PARENT) or () if entry.get("state") not in {None, WAITING}]
+    return [(run_dir / str(entry.get("folder")), entry) for entry in entries]
 
 
 def _facts(run_dir: Path, record: Mapping[str, Any], numbers: Numbers, state: str) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from lorakit.report.advice import Advice
 from lorakit.report.curves import Line, chart
@@ -27,6 +28,19 @@ def outcome(advice: Sequence[Advice]) -> str:
         for one in advice
     )
     return f'<ul class="advice">{items}</ul>' if items else "<p>Nothing to say yet.</p>"
+
+
+def stages(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Each with a link to the page that lies in its own folder."""
+    rows = []
+    for entry in entries:
+        place = quote(f"{entry.get('folder')}/report.html")
+        first = int(entry.get("first_step") or 0)
+        loss = entry.get("loss")
+        rows.append((f'<a href="{place}">{escape(str(entry.get("name")))}</a>', escape(str(entry.get("state"))),
+                     f"{first + 1} to {first + int(entry.get('step') or entry.get('total') or 0)}",
+                     f"{loss:.4g}" if isinstance(loss, float) else ""))
+    return table(("stage", "state", "steps", "loss"), rows, numbers=("loss",))
 
 
 def curves(numbers: Numbers, record: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from lorakit.run.bookkeeper import Bookkeeper
 from lorakit.run.child import Child, Patience, Signals
 from lorakit.run.closing import close, output_of
 from lorakit.run.events import Teller, silent
-from lorakit.run.find import last_progress, live_state
+from lorakit.run.find import PARENT, last_progress, live_state, stage_of
 from lorakit.run.outcome import Outcome, seen_in
 from lorakit.run.process import Identity
 from lorakit.run.record import Record, read_record
@@ -24,6 +24,8 @@ def adopt(run_dir: Path, *, teller: Teller = silent, patience: Patience | None =
     from lorakit.run.train import Careful, patience_for
 
     data = read_record(run_dir)
+    if data.get(PARENT) and stage_of(run_dir) != run_dir:
+        return _adopt_stage(run_dir, teller=teller, patience=patience, stop=stop)
     leader = Identity.read(data["process"])
     if data["state"] != "running" or live_state(data) == "running":
         raise LorakitError(f"{run_dir} has not lost its lorakit.")
@@ -44,6 +46,16 @@ def adopt(run_dir: Path, *, teller: Teller = silent, patience: Patience | None =
         supervision.watch(signals, tell, time.monotonic() - _since(data["started"]))
         before = seen_in(output_of(record)) if part else {}
         return close(record, supervision, before, tell, _lasted(run_dir, data["started"]), lambda: signals.hurried)
+
+
+def _adopt_stage(run_dir: Path, *, teller: Teller, patience: Patience | None, stop: bool) -> Outcome:
+    from lorakit.run.stages import close_over
+
+    folder = stage_of(run_dir)
+    data = read_record(folder)
+    last = adopt(folder, teller=teller, patience=patience, stop=stop) if data["state"] == "running" else Outcome(
+        "done" if data["state"] == "done" else "dead", folder, None, recipe=data["recipe"])
+    return close_over(run_dir, last)
 
 
 def bury(run_dir: Path, *, teller: Teller = silent) -> Outcome | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lorakit.run.outcome import Diagnosis, Outcome
+from lorakit.run.record import NAME
 from lorakit.run.symptoms import SYMPTOMS, Symptom
 
 _TRACE_END = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Warning|Interrupt|Invalid))\b(?::|$)")
@@ -38,7 +39,9 @@ def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = Fa
 
 
 def run_name(run_dir: Path) -> str:
-    return f"{run_dir.parent.name}/{run_dir.name}"
+    """NAME/DATE; a stage of a run is NAME/DATE/STAGE."""
+    above = f"{run_dir.parent.parent.name}/" if (run_dir.parent / NAME).is_file() else ""
+    return f"{above}{run_dir.parent.name}/{run_dir.name}"
 
 
 def _words(outcome: Outcome) -> dict[str, str]:

@@ -18,7 +18,10 @@ from lorakit.run.process import Identity, members
 from lorakit.run.record import NAME, read_record
 
 LATEST = "latest"
+PARENT = "stages"                # the record's list of stages; only a run with several has it
+WAITING = "waiting"              # a stage that is written down and not begun
 _FOLDER = re.compile(r"^\d{8}-\d{6}(?:-\d+)?$")
+_STAGE = re.compile(r"^\d+-")
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ def run_dirs(root: Path | None = None) -> list[Path]:
 def find_run(word: str = LATEST, root: Path | None = None) -> Path:
     """The newest run that `word` fits: `latest`, a path, NAME, NAME/DATE, or the beginning of a date."""
     path = Path(word).expanduser()
-    for folder in (path, path.parent):
-        if (folder / NAME).is_file() and (folder == path or word.endswith(NAME)):
+    for folder in (path, path.parent, runs_dir(root) / word.removeprefix("runs/")):
+        if (folder / NAME).is_file() and (folder != path.parent or word.endswith(NAME)):
             return folder.resolve()
     every = run_dirs(root)
     if not every:
@@ -84,6 +87,13 @@ def find_run(word: str = LATEST, root: Path | None = None) -> Path:
             return run_dir
     near = did_you_mean(stem, {path.parent.name for path in every})
     raise LorakitError(f"No run is called {word!r}. {near}".rstrip(), hint="lorakit runs lists them.")
+
+
+def stage_of(run_dir: Path) -> Path:
+    """The folder in which a run with stages is at work, or was last; the run's own where it has none."""
+    stages = read_record(run_dir).get(PARENT) or []
+    folders = [run_dir / str(entry.get("folder")) for entry in stages if entry.get("state") not in {None, WAITING}]
+    return folders[-1] if folders else run_dir
 
 
 def info(run_dir: Path) -> RunInfo:
@@ -124,14 +134,34 @@ def live_state(data: dict[str, Any]) -> str:
 
 def last_progress(run_dir: Path) -> dict[str, Any]:
     """The last step of progress.jsonl, with seconds a step over the last lines; empty before the first step."""
-    rows = tail_rows(run_dir / PROGRESS, 50)
+    path, before = _progress_files(run_dir)[-1]
+    rows = tail_rows(path, 50)
     if not rows:
-        return {}
+        return {"step": before} if before else {}
     last = dict(rows[-1])
     steps = [(row["step"], row["seconds"]) for row in rows if {"step", "seconds"} <= row.keys()]
     if len(steps) > 1 and steps[-1][0] > steps[0][0]:
         last["rate_s"] = max(0.0, steps[-1][1] - steps[0][1]) / (steps[-1][0] - steps[0][0])
+    if before and isinstance(last.get("step"), int):
+        last["step"] += before
     return last
+
+
+def _progress_files(run_dir: Path) -> list[tuple[Path, int]]:
+    """progress.jsonl with the steps made before it: of the run, or of each of its stages that has begun."""
+    whole = run_dir / PROGRESS
+    if whole.is_file():
+        return [(whole, 0)]
+    found: list[tuple[Path, int]] = []
+    before = 0
+    folders = [Path(entry.path) for entry in _folders(run_dir) if _STAGE.match(entry.name)]
+    for folder in sorted(folders, key=lambda path: int(path.name.partition("-")[0])):
+        rows = tail_rows(folder / PROGRESS, 1)
+        found.append((folder / PROGRESS, before))
+        if not rows:
+            break
+        before += int(rows[-1].get("step") or 0)
+    return found or [(whole, 0)]
 
 
 def tail_rows(path: Path, count: int) -> list[dict[str, Any]]:
@@ -148,14 +178,15 @@ def tail_rows(path: Path, count: int) -> list[dict[str, Any]]:
 def progress_rows(run_dir: Path) -> Iterator[dict[str, Any]]:
     """Every step of the run once, the latest word on each: a resumed run may have made a step twice."""
     found: dict[int, dict[str, Any]] = {}
-    try:
-        with (run_dir / PROGRESS).open("rb") as file:
-            for line in file:
-                row = _row(line)
-                if row is not None and isinstance(row.get("step"), int):
-                    found[row["step"]] = row
-    except OSError:
-        return
+    for path, before in _progress_files(run_dir):
+        try:
+            with path.open("rb") as file:
+                for line in file:
+                    row = _row(line)
+                    if row is not None and isinstance(row.get("step"), int):
+                        found[row["step"] + before] = {**row, "step": row["step"] + before} if before else row
+        except OSError:
+            continue
     yield from (found[step] for step in sorted(found))
 
 

@@ -40,6 +40,7 @@ class Outcome:
     recipe: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
     diagnosis: Diagnosis | None = None
+    stage_dir: Path | None = None    # the stage it ended in, of a run with several
     asked_by: int | None = None      # the signal that asked lorakit to stop
 
     @property
@@ -48,7 +49,7 @@ class Outcome:
 
     @property
     def log(self) -> Path:
-        return self.run_dir / "log.txt"
+        return (self.stage_dir or self.run_dir) / "log.txt"
 
 
 Before = Mapping[str, tuple[int, int, int]]

@@ -148,6 +148,13 @@ def _embedded_job(run_dir: Path, data: dict[str, Any], state: State, number: int
     return Job(run_dir, tuple(command), _env(data), _cwd(run_dir, data), output, first_step=state.step, part=part)
 
 
+def job_of_record(run_dir: Path, data: Mapping[str, Any]) -> Job:
+    """The whole of a run that was written down but never begun."""
+    root = Path(str(data.get("root") or run_dir))
+    output = run_dir / str(data.get("output") or "output")
+    return Job(run_dir, tuple(data["command"]), _env(data), root if root.is_dir() else run_dir, output)
+
+
 def _kohya_job(run_dir: Path, data: dict[str, Any], state: State, number: int) -> Job:
     how = continuation(Shape.of(data), state.step)
     folder = run_dir / "parts" / str(number)

@@ -49,12 +49,15 @@ def train(plan: Plan, *, teller: Teller = silent, patience: Patience | None = No
         write_atomic(plan.run_dir / name, text)
     provide_tokenizers(plan)
     record = Record(plan.run_dir, records.from_plan(plan))
-    root = plan.resolved.root
-    job = Job(plan.run_dir, plan.argv, plan.env, root if root.is_dir() else plan.run_dir, plan.output_dir)
     books = Bookkeeper()
     books.weights(record.data["weights"])
     books.dataset(plan, plan.run_dir)
-    return execute(job, record, books, teller=teller, patience=patience, past_nan=past_nan)
+    return execute(job_of(plan), record, books, teller=teller, patience=patience, past_nan=past_nan)
+
+
+def job_of(plan: Plan) -> Job:
+    root = plan.resolved.root
+    return Job(plan.run_dir, plan.argv, plan.env, root if root.is_dir() else plan.run_dir, plan.output_dir)
 
 
 def provide_tokenizers(plan: Plan) -> None:

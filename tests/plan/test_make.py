@@ -149,8 +149,8 @@ def test_stages_are_planned_one_after_the_other_and_hand_their_lora_on(tmp_path:
     first, second = make_stages(replace(whole, stages=stages), run_dir=tmp_path / "run", machine=CUDA)
     assert (first.stage, second.stage) == ("faces", "all")
     assert (first.steps.total, second.steps.total) == (5, 20)
-    assert first.run_dir == tmp_path / "run/faces"
-    assert second.settings["network_weights"].value == (tmp_path / "run/faces/output/maya.safetensors").as_posix()
+    assert first.run_dir == tmp_path / "run/1-faces"
+    assert second.settings["network_weights"].value == (tmp_path / "run/1-faces/output/maya.safetensors").as_posix()
     assert second.settings["network_weights"].source == "stage faces"
     assert errors(first) == errors(second) == []
 

@@ -122,6 +122,12 @@ def test_a_large_dataset_is_cut_to_an_even_choice_and_says_so(make_run: Any) -> 
     assert len(text) < 4_500_000
 
 
+def test_small_subsets_are_shown_whole_and_large_ones_share_the_rest() -> None:
+    from lorakit.report.gallery import _shares
+
+    assert _shares({"a": range(300), "b": range(10), "c": range(300)}, 200) == [95, 10, 95]
+
+
 def test_samples_stand_by_step_under_their_prompts_and_the_last_step_comes_first(make_run: Any) -> None:
     page = Page(report_text(make_run()))
     assert [step["data-told"] for step in page.of("div") if step.get("class") == "step"] == ["step 50", "step 100"]

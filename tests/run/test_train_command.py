@@ -32,7 +32,7 @@ def plans(project: Path, make_plan: Any, monkeypatch: pytest.MonkeyPatch) -> dic
         plan = make_plan(name=name, run=new_run_dir(project, name).name, **made)
         return type(plan)(**{**vars(plan), "faults": faults})
 
-    monkeypatch.setattr(command, "plan_of", plan_of)
+    monkeypatch.setattr(command, "plans_of", lambda *asked: (plan_of(*asked),))
     monkeypatch.chdir(project)
     for name in known:
         (project / "recipes" / f"{name}.toml").write_text('preset = "sd15"\n')
@@ -118,7 +118,7 @@ def test_a_folder_taken_between_plan_and_start_means_planning_again(
     taken = make_plan(steps=2)
     (taken.run_dir / "output").mkdir(parents=True)
     given = iter([taken, make_plan(steps=2, run="20260101-120001")])
-    monkeypatch.setattr(command, "plan_of", lambda *_: next(given))
+    monkeypatch.setattr(command, "plans_of", lambda *_: (next(given),))
     assert main(["train", "recipes/fox.toml"]) == 0
     assert read_record(project / "runs" / "fox" / "20260101-120001")["state"] == "done"
 

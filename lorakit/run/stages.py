@@ -1,0 +1,248 @@
+"""A recipe with several stages as one run: runs/NAME/DATE-TIME holds a folder per stage, each a run folder of its own, and a record
+that sums them up. The next stage starts from the last one's LoRA; the first stage that does not end well ends the run.
+
+All stages are written down before the first one starts (state `waiting`), so that a run goes on later as it was planned, whatever has
+become of the recipe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lorakit.errors import LorakitError
+from lorakit.files import write_atomic
+from lorakit.plan.model import Plan
+from lorakit.run import record as records
+from lorakit.run.bookkeeper import Bookkeeper, digest_of
+from lorakit.run.child import Patience
+from lorakit.run.events import Event, Teller, silent
+from lorakit.run.find import PARENT, WAITING, stage_of
+from lorakit.run.outcome import Outcome
+from lorakit.run.process import Identity
+from lorakit.run.record import Record, read_record
+from lorakit.run.resume import job_of_record, resume
+from lorakit.run.train import execute, job_of, provide_tokenizers
+
+_LISTS = ("checkpoints", "states", "samples", "warnings")
+_PATIENCE_S = 5.0                # for a dataset list that is still being made when the run ends
+
+
+def train_stages(plans: Sequence[Plan], *, teller: Teller = silent, patience: Patience | None = None, past_nan: bool = False) -> Outcome:
+    """Run the stages one after another. Raises only when nothing could be started."""
+    run_dir = plans[0].run_dir.parent
+    records.require_folder(run_dir)
+    books = [_written_down(plan) for plan in plans]
+    record = Record(run_dir, _opened(plans))
+    sum_up(record, running=True)
+    outcomes: list[Outcome] = []
+    for number, (plan, book) in enumerate(zip(plans, books, strict=True)):
+        stage = Record(plan.run_dir, read_record(plan.run_dir))
+        book.weights(stage.data["weights"])
+        tell = Stage(record, number, teller)
+        tell.begin()
+        outcomes.append(execute(job_of(plan), stage, book, teller=tell, patience=patience, past_nan=past_nan))
+        sum_up(record, running=outcomes[-1].ok and number + 1 < len(plans))
+        if not outcomes[-1].ok:
+            break
+    for plan, book in list(zip(plans, books, strict=True))[len(outcomes):]:
+        _settle(plan.run_dir, book)
+    return _as_one(record, outcomes[-1])
+
+
+def resume_stages(run_dir: Path, *, teller: Teller = silent, patience: Patience | None = None) -> Outcome:
+    """Go on in the stage where the run ended, then with those that wait."""
+    record = Record(run_dir, read_record(run_dir))
+    outcome: Outcome | None = None
+    for number, folder in enumerate(_folders(record)):
+        state = read_record(folder)["state"]
+        if state == "done":
+            continue
+        tell = Stage(record, number, teller)
+        tell.begin()
+        outcome = _from_record(folder, tell, patience) if _is_untouched(folder, state) else resume(folder, teller=tell, patience=patience)
+        sum_up(record, running=outcome.ok and number + 1 < len(record.data[PARENT]))
+        if not outcome.ok:
+            break
+    if outcome is None:
+        sum_up(record)
+        raise LorakitError(f"{run_dir.parent.name}/{run_dir.name} is done: every stage.")
+    return _as_one(record, outcome)
+
+
+def resume_run(run_dir: Path, *, teller: Teller = silent, patience: Patience | None = None) -> Outcome:
+    """`resume`, for a run with stages or without; a single stage of a run goes on as the run does."""
+    if (run_dir.parent / records.NAME).is_file():
+        run_dir = run_dir.parent
+    go_on = resume_stages if read_record(run_dir).get(PARENT) else resume
+    return go_on(run_dir, teller=teller, patience=patience)
+
+
+def close_over(run_dir: Path, outcome: Outcome) -> Outcome:
+    """After the current stage of a run was adopted or buried: bring the run's own record to its end too."""
+    record = Record(run_dir, read_record(run_dir))
+    sum_up(record)
+    return _as_one(record, outcome)
+
+
+def sum_up(record: Record, *, running: bool = False) -> None:
+    """Write the run's record anew from those of its stages: steps counted through, paths from the run's folder."""
+    stages = [(entry, read_record(record.run_dir / str(entry["folder"]))) for entry in record.data[PARENT]]
+    merged: dict[str, list[dict[str, Any]]] = {key: [] for key in _LISTS}
+    offset = 0
+    for entry, data in stages:
+        for key in _LISTS:
+            merged[key] += [_moved(one, entry, offset) for one in data[key]]
+        outcome = data["outcome"]
+        entry |= {"state": data["state"], "step": outcome.get("step"), "first_step": offset, "loss": outcome.get("loss"),
+                  "total": data["steps"].get("total"), "digest": data["dataset"].get("digest")}
+        offset += int((outcome.get("step") if data["state"] == "done" else data["steps"].get("total")) or 0)
+    begun = [pair for pair in stages if pair[1]["state"] != WAITING] or stages[:1]
+    entry, now = begun[-1]
+    formula = "; ".join(f"{one['name']}: {data['steps'].get('formula')}" for one, data in stages)
+    folder = str(entry["folder"])
+    record.data |= {
+        **{key: now[key] for key in ("settings", "trainer", "command", "env")}, **merged,
+        "output": f"{folder}/{now.get('output') or 'output'}",
+        "steps": {**now["steps"], "total": offset, "formula": formula},
+        "dataset": {**now["dataset"], "files": f"{folder}/dataset.json", "digest": _digest([data for _, data in stages])},
+        "weights": stages[0][1]["weights"], "process": now["process"],
+        "supervisor": Identity.of(os.getpid()).as_dict() if running else now["supervisor"] or record.data["supervisor"],
+    }
+    _conclude(record, [data for _, data in stages], running=running)
+
+
+def _conclude(record: Record, stages: Sequence[Mapping[str, Any]], *, running: bool) -> None:
+    """State and outcome of the whole: done when every stage is, else what the first unfinished one says, with its name."""
+    entries = record.data[PARENT]
+    place = next((number for number, data in enumerate(stages) if data["state"] != "done"), len(stages) - 1)
+    data, entry = stages[place], entries[place]
+    state = "running" if running else "interrupted" if data["state"] == WAITING else str(data["state"])
+    name = f"stage {entry['name']} ({place + 1} of {len(stages)})"
+    reason = f"{name} has not begun" if data["state"] == WAITING else f"{name}: {data['outcome'].get('reason')}"
+    last = data["outcome"] if data["outcome"] or not place else stages[place - 1]["outcome"]
+    lora = data["outcome"].get("lora")
+    saved = [f"{one['folder']}/{path}" for one, said in zip(entries, stages, strict=True) for path in said["outcome"].get("saved") or ()]
+    record.data["outcome"] = {} if running else {
+        **last, "step": int(entry["first_step"]) + int(data["outcome"].get("step") or 0), "total": record.data["steps"]["total"],
+        "duration_s": sum(float(one["outcome"].get("duration_s") or 0) for one in stages), "reason": "" if state == "done" else reason,
+        "lora": f"{entry['folder']}/{lora}" if state == "done" and lora else None, "saved": saved,
+    }
+    record.update(state=state, **({} if running else {"ended": records.now()}))
+
+
+class Stage:
+    """A teller that counts steps through all stages, and keeps the run's own record up to date where it matters."""
+
+    def __init__(self, record: Record, number: int, teller: Teller) -> None:
+        self._record, self._teller = record, teller
+        self._entry, self._number = record.data[PARENT][number], number
+
+    def begin(self) -> None:
+        count = len(self._record.data[PARENT])
+        if self._number == 0:
+            self._teller(Event("started", 0, self._record.data["steps"]["total"], path=str(self._record.run_dir)))
+        self._teller(Event("note", text=f"stage {self._entry['name']} ({self._number + 1} of {count})"))
+
+    def __call__(self, event: Event) -> None:
+        if event.kind in {"started", "saved", "sample", "warning", "validation"}:
+            sum_up(self._record, running=True)
+        total, is_last = int(self._record.data["steps"]["total"]), self._number + 1 == len(self._record.data[PARENT])
+        if event.kind == "started" or (event.kind == "ended" and event.text == "done" and not is_last):
+            return
+        step = None if event.step is None else event.step + int(self._entry["first_step"])
+        eta = max(0, total - step) * event.rate_s if event.rate_s and step is not None else event.eta_s
+        self._teller(replace(event, step=step, total=total if event.total else None, eta_s=eta))
+
+
+def _written_down(plan: Plan) -> Bookkeeper:
+    """The stage's folder, files and record; the list of its images is made beside the training of the stages before."""
+    records.require_folder(plan.run_dir)
+    for name, text in plan.files.items():
+        write_atomic(plan.run_dir / name, text)
+    provide_tokenizers(plan)
+    Record(plan.run_dir, {**records.from_plan(plan), "state": WAITING, "stage": plan.stage}).save()
+    book = Bookkeeper()
+    book.dataset(plan, plan.run_dir)
+    return book
+
+
+def _opened(plans: Sequence[Plan]) -> dict[str, Any]:
+    run_dir = plans[0].run_dir.parent
+    stages = [{"name": plan.stage, "folder": plan.run_dir.name} for plan in plans]
+    return {**records.from_plan(plans[0]), "run": f"{run_dir.parent.name}/{run_dir.name}", "files": {}, "process": {}, "supervisor": {},
+            PARENT: stages}
+
+
+def _from_record(folder: Path, tell: Teller, patience: Patience | None) -> Outcome:
+    """A stage that has never begun, as it was planned."""
+    record = Record(folder, read_record(folder))
+    if record.data["dataset"].get("digest") is None:
+        record.data["dataset"] |= _listed(folder)
+    record.data["outcome"] = {}
+    book = Bookkeeper()
+    book.weights(record.data["weights"])
+    return execute(job_of_record(folder, record.data), record, book, teller=tell, patience=patience)
+
+
+def _is_untouched(folder: Path, state: str) -> bool:
+    """Nothing is lost by starting it from its first step: it waits, or it ended before it saved anything."""
+    output = folder / "output"
+    return state == WAITING or (state in {"failed", "interrupted", "stopped"} and not any(output.glob("*")))
+
+
+def _settle(folder: Path, book: Bookkeeper) -> None:
+    """What the bookkeeper found out about a stage that was not reached."""
+    import time
+
+    end = time.monotonic() + _PATIENCE_S
+    book.finish(lambda: time.monotonic() > end)
+    record = Record(folder, read_record(folder))
+    for part, entry in book.take():
+        if part == "dataset":
+            record.data["dataset"] |= entry
+    record.save()
+
+
+def _listed(folder: Path) -> dict[str, Any]:
+    """The digest of a list that an earlier lorakit made and could not enter any more."""
+    try:
+        return {"digest": digest_of(json.loads((folder / "dataset.json").read_bytes())), "files": "dataset.json"}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _as_one(record: Record, last: Outcome) -> Outcome:
+    """The last stage's outcome with the whole run's numbers and name."""
+    said = record.data["outcome"]
+    return replace(
+        last, run_dir=record.run_dir, stage_dir=stage_of(record.run_dir), state=record.data["state"], step=int(said["step"]),
+        total=int(said["total"]), duration_s=float(said["duration_s"]), reason=str(said["reason"]),
+        lora=record.run_dir / said["lora"] if said["lora"] else None,
+        saved=tuple(record.run_dir / path for path in said["saved"]),
+    )
+
+
+def _moved(one: Mapping[str, Any], entry: Mapping[str, Any], offset: int) -> dict[str, Any]:
+    """An entry of a stage's list as the run's: its path from the run's folder, its step counted from the run's start."""
+    more: dict[str, Any] = {"stage": entry["name"]}
+    if one.get("path"):
+        more["path"] = str(Path(str(entry["folder"])) / str(one["path"]))
+    if isinstance(one.get("step"), int):
+        more["step"] = one["step"] + offset
+    return {**one, **more}
+
+
+def _digest(stages: Sequence[Mapping[str, Any]]) -> str | None:
+    """One hash over the stages' datasets; none until each has its own."""
+    digests = [data["dataset"].get("digest") for data in stages]
+    return hashlib.sha256("\n".join(map(str, digests)).encode()).hexdigest() if all(digests) else None
+
+
+def _folders(record: Record) -> Iterator[Path]:
+    return (record.run_dir / str(entry["folder"]) for entry in record.data[PARENT])
