@@ -13,8 +13,8 @@ from typing import Any
 from lorakit.cli.recipe_args import add_recipe_arguments, read
 from lorakit.errors import LorakitError, raise_on_errors
 from lorakit.files import write_atomic
-from lorakit.plan.make import make_plan
-from lorakit.proof.lock import compare_locks, lock_of, lock_path, outputs_of, read_lock, text_of
+from lorakit.plan.make import make_plans
+from lorakit.proof.lock import compare_locks, lock_of_all, lock_path, outputs_of, read_lock, text_of
 from lorakit.recipe.model import Resolved
 from lorakit.run.find import run_dirs
 from lorakit.run.record import read_record
@@ -43,9 +43,9 @@ def finished_run(resolved: Resolved, digest: str) -> tuple[str, dict[str, Any]] 
 
 def run(args: argparse.Namespace) -> int:
     resolved, faults = read(args)
-    plan = make_plan(resolved, faults, run_dir=resolved.root / "runs" / "lock")
-    raise_on_errors(plan.faults)
-    lock, path = lock_of(plan), lock_path(resolved.file)
+    plans = make_plans(resolved, faults, run_dir=resolved.root / "runs" / "lock")
+    raise_on_errors([fault for plan in plans for fault in plan.faults])
+    lock, path = lock_of_all(plans), lock_path(resolved.file)
     made = finished_run(resolved, lock["dataset"]["digest"])
     if made:
         lock |= {"run": made[0], "outputs": made[1]}

@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
     parser.add_argument("--notify", metavar="CMD", help="a command to run at the end; LORAKIT_STATE and LORAKIT_RUNS tell it what happened")
     parser.add_argument("--queue", action="store_true", help="put the recipes into the queue instead; `lorakit queue run` trains them")
+    parser.add_argument("--locked", action="store_true", help="refuse when anything differs from the recipe's lock; see lorakit lock")
     parser.add_argument("--past-nan", action="store_true", help="go on when the loss becomes NaN")
 
 
@@ -65,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
         return _dry_run(args)
     results: list[Result] = []
     for recipe in args.recipes:
-        results.append(train_one(Path(recipe), sets=args.sets, unsets=args.unsets, as_json=args.json, past_nan=args.past_nan))
+        results.append(train_one(Path(recipe), sets=args.sets, unsets=args.unsets, as_json=args.json, past_nan=args.past_nan,
+                                 locked=args.locked))
         if results[-1].code == STOPPED:
             break
     if len(args.recipes) > 1:
@@ -75,8 +77,10 @@ def run(args: argparse.Namespace) -> int:
     return code_of(results)
 
 
-def train_one(recipe: Path, *, sets: list[str], unsets: list[str], as_json: bool = False, past_nan: bool = False) -> Result:
+def train_one(recipe: Path, *, sets: list[str], unsets: list[str], as_json: bool = False, past_nan: bool = False,
+              locked: bool = False) -> Result:
     """Plan and train one recipe, telling everything; never raises for what belongs to the recipe or the run."""
+    from lorakit.proof.lock import require_locked
     from lorakit.run.stages import train_stages
     from lorakit.run.train import train
 
@@ -85,6 +89,8 @@ def train_one(recipe: Path, *, sets: list[str], unsets: list[str], as_json: bool
             plans = plans_of(recipe, sets, unsets)
             faults = [fault for plan in plans for fault in plan.faults]
             raise_on_errors(faults)
+            if locked:
+                tell(*(f"unlike the lock: {one}" for one in require_locked(*plans)))
             tell_faults(fault for fault in faults if fault.severity == "warning")
             try:
                 with screen(as_json=as_json) as teller:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from lorakit.proof.compare import Difference, differences
 from lorakit.run.bookkeeper import dataset_rows, digest_of
 from lorakit.run.hashes import path_digest
 from lorakit.run.record import trainer_of
+from lorakit.run.stages import digest_of_stages
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -64,6 +65,24 @@ def lock_of(plan: Plan) -> dict[str, Any]:
         },
         "packages": {name: version for name, version in sorted(trainer["packages"].items()) if name in DECISIVE},
         "platform": {"system": platform.system(), "arch": platform.machine(), "cpu_only": "--cpu" in plan.argv},
+    }
+
+
+def lock_of_all(plans: Sequence[Plan]) -> dict[str, Any]:
+    """Of one plan; for a recipe with several stages, options and images stand under their stage's name."""
+    locks = {plan.stage: lock_of(plan) for plan in plans}
+    if len(plans) == 1:
+        return locks[plans[0].stage]
+    for lock in list(locks.values())[1:]:
+        lock["options"].pop("network_weights", None)     # the LoRA of the stage before, in the run's own folder
+    whole = locks[plans[0].stage]
+    return {
+        **whole, "options": {stage: lock["options"] for stage, lock in locks.items()},
+        "dataset": {
+            "digest": digest_of_stages([lock["dataset"]["digest"] for lock in locks.values()]),
+            "images": sum(lock["dataset"]["images"] for lock in locks.values()),
+            "files": {f"{stage}/{name}": line for stage, lock in locks.items() for name, line in lock["dataset"]["files"].items()},
+        },
     }
 
 
@@ -114,14 +133,15 @@ def lock_path(recipe: Path) -> Path:
     return recipe.with_name(f"{recipe.stem}.lock.toml")
 
 
-def require_locked(plan: Plan) -> list[Difference]:
-    """Raise where the plan is not what the recipe's lock says, with every difference; returns those that are only circumstances."""
-    path = lock_path(plan.resolved.file)
-    inputs, around = compare_locks(read_lock(path), lock_of(plan))
+def require_locked(*plans: Plan) -> list[Difference]:
+    """Raise where the plan (of a run, or of each of its stages) is not what the lock says, with all that differs; returns circumstances."""
+    recipe = plans[0].resolved.file
+    path = lock_path(recipe)
+    inputs, around = compare_locks(read_lock(path), lock_of_all(plans))
     if inputs:
         raise RecipeError(f"{len(inputs)} difference{'s' * (len(inputs) > 1)} from {path.name}; nothing was started.",
                           faults=[Fault(str(path), str(one), rule="locked") for one in inputs],
-                          hint=f"Take the old inputs back, or accept these: lorakit lock {plan.resolved.file.name}")
+                          hint=f"Take the old inputs back, or accept these: lorakit lock {recipe.name}")
     return around
 
 

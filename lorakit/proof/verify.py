@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.errors import LorakitError
-from lorakit.plan.make import make_plan
+from lorakit.plan.make import make_plans
 from lorakit.proof.compare import Difference
-from lorakit.proof.lock import compare_locks, lock_of, read_lock
+from lorakit.proof.lock import compare_locks, lock_of_all, read_lock
 from lorakit.recipe.resolve import resolve
 from lorakit.run.find import PARENT, WAITING
 from lorakit.run.hashes import path_digest, sha256_of_all
@@ -34,7 +34,7 @@ def verify_lock(path: Path) -> tuple[list[Difference], list[Difference]]:
     locked = read_lock(path)
     recipe = path.with_name(path.name.removesuffix(".lock.toml") + ".toml")
     resolved, faults = resolve(recipe)
-    now = lock_of(make_plan(resolved, faults, run_dir=resolved.root / "runs" / "verify"))
+    now = lock_of_all(make_plans(resolved, faults, run_dir=resolved.root / "runs" / "verify"))
     return compare_locks(locked, now)
 
 

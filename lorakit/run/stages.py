@@ -104,13 +104,14 @@ def sum_up(record: Record, *, running: bool = False) -> None:
         offset += int((outcome.get("step") if data["state"] == "done" else data["steps"].get("total")) or 0)
     begun = [pair for pair in stages if pair[1]["state"] != WAITING] or stages[:1]
     entry, now = begun[-1]
+    digest = digest_of_stages([data["dataset"].get("digest") for _, data in stages])
     formula = "; ".join(f"{one['name']}: {data['steps'].get('formula')}" for one, data in stages)
     folder = str(entry["folder"])
     record.data |= {
         **{key: now[key] for key in ("settings", "trainer", "command", "env")}, **merged,
         "output": f"{folder}/{now.get('output') or 'output'}",
         "steps": {**now["steps"], "total": offset, "formula": formula},
-        "dataset": {**now["dataset"], "files": f"{folder}/dataset.json", "digest": _digest([data for _, data in stages])},
+        "dataset": {**now["dataset"], "files": f"{folder}/dataset.json", "digest": digest},
         "weights": stages[0][1]["weights"], "process": now["process"],
         "supervisor": Identity.of(os.getpid()).as_dict() if running else now["supervisor"] or record.data["supervisor"],
     }
@@ -238,9 +239,8 @@ def _moved(one: Mapping[str, Any], entry: Mapping[str, Any], offset: int) -> dic
     return {**one, **more}
 
 
-def _digest(stages: Sequence[Mapping[str, Any]]) -> str | None:
+def digest_of_stages(digests: Sequence[str | None]) -> str | None:
     """One hash over the stages' datasets; none until each has its own."""
-    digests = [data["dataset"].get("digest") for data in stages]
     return hashlib.sha256("\n".join(map(str, digests)).encode()).hexdigest() if all(digests) else None
 
 

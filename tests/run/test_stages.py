@@ -18,6 +18,7 @@ from lorakit.cli.main import main
 from lorakit.errors import LorakitError
 from lorakit.plan.model import Plan
 from lorakit.proof.registry import rows_of_runs
+from lorakit.recipe.model import Setting
 from lorakit.report.make import report_text
 from lorakit.run.adopt import bury
 from lorakit.run.child import Patience
@@ -173,6 +174,25 @@ def test_a_run_whose_lorakit_died_is_dead_as_a_whole_and_can_go_on(plans: Any, p
     assert outcome is not None and outcome.state == "dead"
     assert outcome.reason.startswith("stage faces (1 of 2): it ended at step ")
     assert read_record(run_dir)["state"] == read_record(run_dir / "1-faces")["state"] == "dead"
+
+
+def test_a_lock_covers_every_stage_and_its_digest_is_the_runs(plans: Any, project: Path) -> None:
+    from lorakit.proof import lock
+
+    (project / "models").mkdir()
+    (project / "models/base.safetensors").write_bytes(b"base")
+    made = [dataclasses.replace(plan, settings={"learning_rate": Setting(rate, ""), "network_weights": Setting("x", "")})
+            for plan, rate in zip(plans(), (1e-4, 1e-5), strict=True)]
+    one = lock.lock_of_all(made)
+    lock.lock_path(made[0].resolved.file).write_text(lock.text_of(one))
+    assert one["options"] == {"faces": {"learning_rate": 1e-4, "network_weights": "x"}, "all": {"learning_rate": 1e-5}}
+    assert set(one["dataset"]["files"]) == {"faces/10_fox/a.png", "all/10_fox/a.png"}
+    assert lock.require_locked(*made) == []
+    train_stages(made)
+    assert read_record(project / "runs/fox/20260101-120000")["dataset"]["digest"] == one["dataset"]["digest"]
+    (project / "datasets/fox/10_fox/a.txt").write_text("fox, by a lake\n")
+    with pytest.raises(LorakitError, match="2 differences from fox.lock.toml; nothing was started"):
+        lock.require_locked(*made)
 
 
 def test_a_run_folder_that_is_taken_is_left_alone(plans: Any, project: Path) -> None:

@@ -103,6 +103,19 @@ def test_ctrl_c_exits_130_and_the_next_recipe_is_not_started(plans: dict[str, An
     assert not (project / "runs" / "elk").exists()
 
 
+def test_locked_refuses_a_changed_caption_before_anything_starts(plans: dict[str, Any], project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from lorakit.proof import lock
+
+    (project / "models").mkdir()
+    (project / "models/base.safetensors").write_bytes(b"base")
+    plan = command.plans_of(Path("recipes/fox.toml"), [], [])[0]
+    lock.lock_path(plan.resolved.file).write_text(lock.text_of(lock.lock_of(plan)))
+    assert main(["train", "--locked", "recipes/fox.toml"]) == 0
+    (project / "datasets/fox/10_fox/a.txt").write_text("fox, by a lake\n")
+    assert main(["train", "--locked", "recipes/fox.toml"]) == 1
+    assert "1 difference from fox.lock.toml; nothing was started." in capsys.readouterr().err
+
+
 def test_two_starts_in_one_second_get_two_folders(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
