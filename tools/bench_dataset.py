@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -117,21 +118,33 @@ def psnr(path: Path, settings: Settings) -> float:
     return float(10 * np.log10(255**2 / max(1e-6, np.mean((got - wanted) ** 2))))
 
 
+MEMORY = """
+import resource, sys
+from lorakit.cli.main import main
+code = main(sys.argv[1:])
+print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+
+
 def peak_mb(paths: Sequence[Path], root: Path) -> float:
-    """The command and its workers, each taken as large as the largest of them ever was: an upper bound."""
-    answer = ask([sys.executable, "-m", "lorakit", "dataset", "prepare", str(root), "--from", str(paths[0].parent)], timeout_s=3600)
+    """The command, and every worker taken as large as the largest of them ever was."""
+    words = ["dataset", "prepare", str(root), "--from", str(paths[0].parent)]
+    answer = ask([sys.executable, "-c", MEMORY, *words], timeout_s=3600)
     if answer.code:
         sys.exit(f"prepare: {answer.err}")
+    own, worker = (int(number) for number in answer.out.split()[-2:])
     unit = 1 if sys.platform == "darwin" else 1024           # ru_maxrss is kilobytes on Linux, bytes on macOS
-    return (1 + worker_count()) * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e6
+    return (own + worker_count() * worker) * unit / 1e6
 
 
 def measure(work: Path, count: int) -> list[tuple[str, float, str]]:
-    paths = photos(work / "photos", count)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:       # drawing takes memory that must not be counted
+        paths = pool.submit(photos, work / "photos", count).result()
     rows: list[tuple[str, float, str]] = []
     letterbox = Settings("letterbox", (512, 512))
     bucket = Settings("bucket", rules=RULES)
-    memory = peak_mb(paths, work / "m")                       # first: before any other child process
+    memory = peak_mb(paths, work / "m")                       # first, while this process is still small: children start as its image
     t_ours = ours(paths, work / "a", letterbox)
     t_bucket = ours(paths, work / "b", bucket)
     t_loop = seconds(lambda: pillow_loop(paths, work / "c"))
