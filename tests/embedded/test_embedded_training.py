@@ -53,6 +53,16 @@ def test_bf16_trains_close_to_float32_and_twice_alike(train: Callable[..., Any],
     assert {tensor.dtype for tensor in saved.tensors().values()} == {torch.bfloat16}
 
 
+@pytest.mark.parametrize("family", ["sdxl", "flux"])
+def test_a_base_in_eight_bits_trains_close_to_the_wide_one(train: Callable[..., Any], family: str):
+    wide, narrow = (train(family, max_train_epochs=1, mixed_precision="bf16", gradient_checkpointing=True, fp8_base=on) for on in (False, True))
+    assert narrow.code == 0, narrow.said
+    assert narrow.digest() != wide.digest()
+    assert narrow.of("step")[0]["loss"] == pytest.approx(wide.of("step")[0]["loss"], rel=0.1)
+    assert narrow.metadata()["ss_fp8_base"] == "True"
+    assert "needs mixed_precision" in train(family, fp8_base=True).said
+
+
 def test_network_weights_are_where_the_training_starts(train: Callable[..., Any]):
     first = train()
     start = first.folder / "fox.safetensors"

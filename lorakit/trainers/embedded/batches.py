@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lorakit.trainers.embedded.captions import process
 from lorakit.trainers.embedded.dataset import Dataset, Image
@@ -33,6 +34,7 @@ class Draw:
 
 
 Batch = tuple[Draw, ...]
+T = TypeVar("T")
 
 
 def epoch_batches(datasets: Sequence[Dataset], seed: int, epoch: int) -> list[Batch]:
@@ -52,7 +54,7 @@ def epoch_batches(datasets: Sequence[Dataset], seed: int, epoch: int) -> list[Ba
     return batches
 
 
-def share(batches: list[Batch], rank: int, world: int) -> list[Batch]:
+def share(batches: list[T], rank: int, world: int) -> list[T]:
     """What one of several processes sees: every world-th batch, padded from the start so that all see equally many."""
     count = math.ceil(len(batches) / world)
     return [batches[(at * world + rank) % len(batches)] for at in range(count)]

@@ -6,11 +6,11 @@ import contextlib
 import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from lorakit.errors import TrainingFailed
 from lorakit.trainers.embedded import EXIT_NAN, checkpoints, metadata, samples, signals, state
 from lorakit.trainers.embedded.batches import Batch, epoch_batches, share
 from lorakit.trainers.embedded.checkpoints import Names, epoch_mark, step_mark
@@ -55,6 +55,9 @@ class Loop:
             code, reason = stop.code, stop.reason
             if reason == "early_stop":
                 self._finish()
+        except TrainingFailed:
+            tell("end", reason="nan", step=self.at.step)
+            raise
         finally:
             self.bar.close()
             self.trackers.close()
@@ -146,6 +149,8 @@ class Loop:
              average=self.window.mean, lr=rates.get("unet", next(iter(rates.values()))))
         if samples.due(self.s, step=at.step, epoch=None):
             self._sample(epoch=None)
+        if args.validate_every_n_steps and at.step % args.validate_every_n_steps == 0:
+            self._validate("step")                     # before a state is saved, so that the state knows its result
         if args.save_every_n_steps and at.step % args.save_every_n_steps == 0:
             self._save(step_mark(at.step), "step", epoch=at.epoch)
             old = checkpoints.step_to_remove(at.step, args.save_every_n_steps, args.save_last_n_steps)
@@ -154,8 +159,6 @@ class Loop:
                 self._save_state(step_mark(at.step))
                 old = checkpoints.step_to_remove(at.step, args.save_every_n_steps, args.save_last_n_steps_state or args.save_last_n_steps)
                 self._remove(state=step_mark(old) if old else None)
-        if args.validate_every_n_steps and at.step % args.validate_every_n_steps == 0:
-            self._validate("step")
         code = self.world.highest(signals.caught())
         if code and at.step < args.max_train_steps:
             self._save(step_mark(at.step), "interrupted", epoch=at.epoch)
@@ -270,7 +273,3 @@ class Loop:
             if len(waiting) > 2:
                 yield waiting.pop(0)
         yield from waiting
-
-
-def outputs(session: Session) -> Path:
-    return Path(session.args.output_dir)

@@ -49,7 +49,7 @@ class LowRankLinear(torch.autograd.Function):
             scale: float) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])
         low = flat @ down.t()
-        out = F.linear(flat, weight, bias)
+        out = F.linear(flat, weight.to(flat.dtype), bias)        # widened only while it is used: it may be held in fewer bits
         out.addmm_(low, up.t(), alpha=scale)
         ctx.save_for_backward(flat, low, weight, down, up)
         ctx.scale = scale
@@ -63,7 +63,7 @@ class LowRankLinear(torch.autograd.Function):
         grad_low = (grad @ up).mul_(ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad @ weight).addmm_(grad_low, down).view(ctx.shape)
+            grad_x = (grad @ weight.to(grad.dtype)).addmm_(grad_low, down).view(ctx.shape)
         return grad_x, None, None, grad_low.t() @ flat, (grad.t() @ low).mul_(ctx.scale), None
 
 
@@ -98,7 +98,7 @@ class Adapter:
             return F.linear(x, weight.to(kind), None if bias is None else bias.to(kind))
         if self.training and self.dropout.any:
             return self._dropped(x)
-        return LowRankLinear.apply(x, weight.to(kind), None if bias is None else bias.to(kind), self.down.to(kind), self.up.to(kind),
+        return LowRankLinear.apply(x, weight, None if bias is None else bias.to(kind), self.down.to(kind), self.up.to(kind),
                                    self.scale * self.multiplier)
 
     def forward_conv(self, x: torch.Tensor) -> torch.Tensor:

@@ -78,7 +78,7 @@ def training(args: argparse.Namespace, base: Base, datasets: Sequence[Dataset], 
         "ss_base_model_version": VERSIONS[base.family] + ("_v" if args.v_parameterization and base.family == "sd15" else ""),
         "ss_cache_latents": bool(args.cache_latents), "ss_sd_scripts_commit_hash": f"(none: lorakit {__version__} embedded)",
         "ss_optimizer": optimizer, "ss_debiased_estimation": bool(args.debiased_estimation_loss), "ss_face_crop_aug_range": None,
-        "ss_fp8_base": False, "ss_fp8_base_unet": False, "ss_sd_model_name": base.name,
+        "ss_fp8_base": bool(args.fp8_base), "ss_fp8_base_unet": bool(args.fp8_base_unet), "ss_sd_model_name": base.name,
     }
     if base.family == "flux":
         values |= {f"ss_{name}": getattr(args, name) for name in FLUX}

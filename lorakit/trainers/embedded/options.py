@@ -33,7 +33,8 @@ OPTIMISER = (
 )
 TRAINING = (
     "config_file", "seed", "max_train_steps", "max_train_epochs", "gradient_accumulation_steps", "gradient_checkpointing",
-    "mixed_precision", "full_bf16", "sdpa", "clip_skip", "max_token_length", "min_timestep", "max_timestep", "ddp_timeout",
+    "mixed_precision", "full_bf16", "fp8_base", "fp8_base_unet", "sdpa", "clip_skip", "max_token_length", "min_timestep",
+    "max_timestep", "ddp_timeout",
 )
 LOSS = (
     "loss_type", "huber_schedule", "huber_c", "huber_scale", "noise_offset", "noise_offset_random_strength", "adaptive_noise_scale",

@@ -97,6 +97,8 @@ def _combinations(values: Mapping[str, Any]) -> list[Fault]:
             faults.append(Fault(where, what, hint))
 
     refuse(get("full_bf16") and get("mixed_precision") != "bf16", "full_bf16", 'needs mixed_precision = "bf16".')
+    for name in ("fp8_base", "fp8_base_unet"):
+        refuse(get(name) and get("mixed_precision") in (None, "no"), name, 'needs mixed_precision = "bf16" or "fp16".')
     refuse((get("cache_latents") or get("cache_latents_to_disk")) and (get("color_aug") or get("random_crop")), "cache_latents",
            "cached latents allow neither color_aug nor random_crop.")
     refuse(get("adaptive_noise_scale") and not get("noise_offset"), "adaptive_noise_scale", "needs noise_offset.")

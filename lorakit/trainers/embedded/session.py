@@ -79,7 +79,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     latents = _latents(args, world, base, datasets)
     texts = _texts(args, world, base, datasets, seed=seed, epochs=epochs, prompts=prompts)
     tell("phase", phase="loading")
-    denoiser = base.load_denoiser(world.weight_dtype, world.device)
+    denoiser = _denoiser(args, world, base)
     if args.gradient_checkpointing:
         for network_ in (denoiser, *(texts.encoders if texts.trained else ())):
             network_.enable_gradient_checkpointing()
@@ -180,6 +180,15 @@ def _captions(args: argparse.Namespace, datasets: Sequence[Dataset], seed: int, 
     for batch in validation_batches(datasets):
         found.update(dict.fromkeys(draw.caption(seed, step=0, total_steps=args.max_train_steps) for draw in batch))
     return list(found)
+
+
+def _denoiser(args: argparse.Namespace, world: World, base: Base) -> nn.Module:
+    if not (args.fp8_base or args.fp8_base_unet):
+        return base.load_denoiser(world.weight_dtype, world.device)
+    from lorakit.trainers.embedded.eight_bit import shrink
+
+    wide = base.load_denoiser(world.weight_dtype, "cpu")             # the device never holds it
+    return shrink(wide, world.weight_dtype).to(world.device)
 
 
 def _network(args: argparse.Namespace, world: World, base: Base, *, denoiser: nn.Module, texts: Texts, seed: int) -> Network:

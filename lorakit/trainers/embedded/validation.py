@@ -28,13 +28,13 @@ def validate(session: Session) -> float | None:
         batches = batches[: args.max_validation_steps]
     seed = args.validation_seed if args.validation_seed is not None else session.seed
     places = timesteps(objective.low, objective.high)
-    mine = share(list(enumerate(batches)), world.rank, world.size)       # type: ignore[arg-type]
+    mine = share(list(enumerate(batches)), world.rank, world.size)
     total = torch.zeros(1, device=world.device, dtype=torch.float64 if world.device.type != "mps" else torch.float32)
     with tqdm(total=len(mine) * PLACES, smoothing=0, disable=not world.is_main, desc="validation steps", leave=False) as bar:
         for number, batch in mine:
             for place in places:
-                loss = objective.loss(batch, seed_of(seed, "validation", number, place), step=session.position.step,  # type: ignore[arg-type]
-                                      timestep=place, learning=False)
+                loss = objective.loss(batch, seed_of(seed, "validation", number, place), step=session.position.step, timestep=place,
+                                      learning=False)
                 total += loss.to(total)
                 bar.update(1)
     world.average([total])
