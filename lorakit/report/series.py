@@ -15,7 +15,7 @@ from lorakit.run.follow import EVENTS, LOG
 from lorakit.run.progress import KohyaText
 
 Point = tuple[int, float]
-_VALIDATION = ("loss/validation/epoch_average", "loss/validation/step_average")
+_VALIDATION = "loss/validation/step_average"
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,13 @@ class Numbers:
 
 def read_numbers(run_dir: Path, record: Mapping[str, Any]) -> Numbers:
     rows = list(progress_rows(run_dir))
-    scalars = read_scalars(run_dir / "logs") if (run_dir / "logs").is_dir() else {}
+    scalars = _launches(run_dir, record)
     loss = _clean([(row["step"], row.get("loss")) for row in rows])
-    lost = len({row["step"] for row in rows}) - len(loss) if loss else 0
-    return Numbers(Series("loss", loss), _rates(rows, scalars, record), Series("validation", _validation(run_dir, record)), lost)
+    lost = len(rows) - len(loss) if loss else 0
+    if record["trainer"].get("name") == "kohya":
+        loss = _exact(scalars.get("loss/current", ()), loss)
+    held_back = _clean(_told(run_dir)) or _clean(scalars.get(_VALIDATION, ())) or _validation_of_log(run_dir, record)
+    return Numbers(Series("loss", loss), _rates(rows, scalars), Series("validation", held_back), lost)
 
 
 def smoothed(points: Sequence[Point], share: float = 0.05) -> tuple[Point, ...]:
@@ -68,22 +71,45 @@ def thinned(points: Sequence[Point], most: int) -> tuple[Point, ...]:
     return tuple(kept)
 
 
-def _rates(rows: Sequence[Mapping[str, Any]], scalars: Mapping[str, Sequence[Point]], record: Mapping[str, Any]) -> tuple[Series, ...]:
+def _launches(run_dir: Path, record: Mapping[str, Any]) -> dict[str, list[Point]]:
+    """Tensorboard's scalars with true steps: every launch has a folder of its own, and a resumed sd-scripts counts from 0 in its."""
+    logs = run_dir / str(record.get("logs") or "logs")
+    folders = sorted(path for path in logs.iterdir() if path.is_dir()) if logs.is_dir() else []
+    offsets = [0, *(int(part.get("bar_offset") or 0) for part in record["parts"])]
+    found: dict[str, list[Point]] = {}
+    for number, folder in enumerate(folders):
+        offset = offsets[number] if len(offsets) == len(folders) else 0
+        for tag, points in read_scalars(folder).items():
+            found.setdefault(tag, []).extend((step + offset, value) for step, value in points if step)   # 0: before the first step
+    return found
+
+
+def _exact(points: Sequence[Point], told: Sequence[Point]) -> tuple[Point, ...]:
+    """Each step's own loss, the mean of its batches: what sd-scripts prints is a mean over an epoch, with three digits."""
+    batches: dict[int, list[float]] = {}
+    for step, value in points:
+        if math.isfinite(value):
+            batches.setdefault(step, []).append(value)
+    if len(batches) < len(told):
+        return tuple(told)
+    return tuple((step, sum(values) / len(values)) for step, values in sorted(batches.items()))
+
+
+def _rates(rows: Sequence[Mapping[str, Any]], scalars: Mapping[str, Sequence[Point]]) -> tuple[Series, ...]:
     """Of every part that is trained, from tensorboard's log; else the one rate that the trainer's events carry."""
-    every = max(1, int(record["steps"].get("accumulation") or 1))
     named = {
         tag.removeprefix("lr/").strip(): points for tag, points in scalars.items()
         if tag.startswith("lr/") and not tag.startswith(("lr/group", "lr/d*lr"))
     }
-    found = [Series(name, _clean([(x // every, y) for x, y in points])) for name, points in sorted(named.items())]
+    found = [Series(name, _clean(points)) for name, points in sorted(named.items())]
     if found:
         return tuple(found)
     own = _clean([(row["step"], row.get("lr")) for row in rows])
     return (Series("learning rate", own),) if own else ()
 
 
-def _validation(run_dir: Path, record: Mapping[str, Any]) -> tuple[Point, ...]:
-    """From the trainer's events; else from the full bars in the log, which sd-scripts draws."""
+def _told(run_dir: Path) -> list[tuple[int, Any]]:
+    """Validation as the embedded trainer's events tell it."""
     found: list[tuple[int, Any]] = []
     try:
         with (run_dir / EVENTS).open("rb") as file:
@@ -94,10 +120,11 @@ def _validation(run_dir: Path, record: Mapping[str, Any]) -> tuple[Point, ...]:
                         found.append((row["step"], row.get("loss")))
     except OSError:
         pass
-    return _clean(found) or _validation_of_log(run_dir, record)
+    return found
 
 
 def _validation_of_log(run_dir: Path, record: Mapping[str, Any]) -> tuple[Point, ...]:
+    """From the full bars that sd-scripts draws."""
     settings = record["settings"].get("train", {})
     if not any(str(key).startswith("validat") for key in settings):
         return ()

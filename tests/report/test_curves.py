@@ -36,8 +36,13 @@ def event(tag: str, step: int, value: float) -> bytes:
     return struct.pack("<Q", len(body)) + b"\0\0\0\0" + body + b"\0\0\0\0"
 
 
+def log(folder: Path, points: list[tuple[str, int, float]]) -> None:
+    folder.mkdir(parents=True)
+    (folder / "events.out.tfevents.1").write_bytes(b"".join(event(*point) for point in points))
+
+
 def record(**more: Any) -> dict[str, Any]:
-    return {"steps": {"accumulation": 1}, "settings": {"train": {}}, "outcome": {}, "warnings": [], "checkpoints": [], "states": [], **more}
+    return {"trainer": {"name": "embedded"}, "parts": [], "steps": {"accumulation": 1}, "settings": {"train": {}}, "outcome": {}, "warnings": [], "checkpoints": [], "states": [], **more}
 
 
 def test_tensorboards_files_are_read_up_to_a_half_written_end(tmp_path: Path) -> None:
@@ -60,13 +65,26 @@ def test_tensorboards_own_writer_is_understood(tmp_path: Path) -> None:
 
 
 def test_rates_come_from_tensorboard_by_name_and_by_step(tmp_path: Path) -> None:
-    (tmp_path / "logs").mkdir()
     points = [("lr/unet", 0, 0.1), ("lr/unet", 1, 0.1), ("lr/unet", 2, 0.2), ("lr/group1", 2, 0.2), ("lr/textencoder", 2, 0.05)]
-    (tmp_path / "logs" / "events.out.tfevents.1").write_bytes(b"".join(event(*point) for point in points))
-    found = read_numbers(tmp_path, record(steps={"accumulation": 2}))
+    log(tmp_path / "logs" / "20260101", points)
+    found = read_numbers(tmp_path, record())
     assert [(series.name, [(step, round(value, 3)) for step, value in series.points]) for series in found.rates] == [
-        ("textencoder", [(1, 0.05)]), ("unet", [(0, 0.1), (1, 0.2)]),
+        ("textencoder", [(2, 0.05)]), ("unet", [(1, 0.1), (2, 0.2)]),
     ]
+
+
+def test_each_launch_of_a_resumed_run_counts_on_and_the_later_word_is_true(tmp_path: Path) -> None:
+    log(tmp_path / "logs" / "20260101", [("lr/unet", step, 0.5) for step in (1, 2, 3, 4)])
+    log(tmp_path / "logs" / "20260102", [("lr/unet", step, 0.25) for step in (1, 2)])
+    found = read_numbers(tmp_path, record(parts=[{"bar_offset": 3}]))
+    assert found.rates[0].points == ((1, 0.5), (2, 0.5), (3, 0.5), (4, 0.25), (5, 0.25))
+
+
+def test_the_loss_of_sd_scripts_is_each_steps_own_and_not_the_printed_mean(tmp_path: Path) -> None:
+    (tmp_path / "progress.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.5}\n')
+    log(tmp_path / "logs" / "20260101", [("loss/current", 0, 9.0), ("loss/current", 1, 0.5), ("loss/current", 1, 0.25), ("loss/current", 2, 0.125)])
+    assert read_numbers(tmp_path, record(trainer={"name": "kohya"})).loss.points == ((1, 0.375), (2, 0.125))
+    assert read_numbers(tmp_path, record(trainer={"name": "embedded"})).loss.points == ((1, 0.5), (2, 0.5))
 
 
 def test_loss_rate_and_validation_come_from_the_trainers_own_lines(tmp_path: Path) -> None:
