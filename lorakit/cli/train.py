@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
                                  locked=args.locked))
         if results[-1].code == STOPPED:
             break
-    if len(args.recipes) > 1:
+    if len(args.recipes) > 1 and not args.json:
         summary(results)
     if args.notify:
         notify(args.notify, results)

@@ -76,7 +76,7 @@ def launch(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path,
     try:
         popen = start(argv, cwd=cwd, env=whole, log=log, keep_fds=keep_fds)
     except OSError as error:
-        raise SetupError(f"{argv[0]}: {error.strerror}; nothing was started.") from error
+        raise SetupError(f"{error.filename or argv[0]}: {error.strerror}; nothing was started.") from error
     return Child(Identity.of(popen.pid, mark), popen)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lorakit.errors import SetupError
 from lorakit.families import FAMILIES
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
@@ -45,8 +46,11 @@ class Job:
 def train(plan: Plan, *, teller: Teller = silent, patience: Patience | None = None, past_nan: bool = False) -> Outcome:
     """Run the plan to its end, whatever that is. Raises only when nothing could be started; a bad end is an Outcome."""
     records.require_folder(plan.run_dir)
-    for name, text in plan.files.items():
-        write_atomic(plan.run_dir / name, text)
+    try:
+        for name, text in plan.files.items():
+            write_atomic(plan.run_dir / name, text)
+    except OSError as error:
+        raise SetupError(f"{plan.run_dir}: {error.strerror}; nothing was started.") from error
     provide_tokenizers(plan)
     record = Record(plan.run_dir, records.from_plan(plan))
     books = Bookkeeper()

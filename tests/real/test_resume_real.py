@@ -33,7 +33,6 @@ base = "{base}"
 [dataset]
 path = "datasets/ball"
 [train]
-tokenizer_cache_dir = "{tokenizers}"
 resolution = "64,64"
 network_dim = 4
 network_alpha = 2
@@ -70,7 +69,7 @@ def plan_of(sd_scripts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (images / f"{number}.txt").write_text(f"ball, {colour} wall")
     (tmp_path / "recipes").mkdir()
     recipe = tmp_path / "recipes" / "ball.toml"
-    recipe.write_text(RECIPE.format(base=standin.weights("sd15")["base"].as_posix(), tokenizers=standin.tokenizers(sd_scripts).as_posix()))
+    recipe.write_text(RECIPE.format(base=standin.weights("sd15")["base"].as_posix()))
 
     def make(run: str) -> Plan:
         resolved, faults = resolve(recipe)

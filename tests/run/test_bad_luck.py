@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 from lorakit.plan.model import Plan
 from lorakit.run.adopt import adopt, bury
 from lorakit.run.child import Patience
+from lorakit.run.events import Event
 from lorakit.run.find import info, last_progress, live_state
 from lorakit.run.process import Identity, members
 from lorakit.run.record import read_record
@@ -116,6 +118,23 @@ def test_the_trainer_killed_under_a_launcher(make_plan: Any, start: Any) -> None
     os.kill(int((plan.run_dir / "output" / "trainer.pid").read_text()), signal.SIGKILL)
     assert lorakit.communicate(timeout=20)[0].strip() == "failed"
     assert read_record(plan.run_dir)["outcome"]["signal"] == signal.SIGKILL
+
+
+def test_a_data_worker_killed_is_named(make_plan: Any) -> None:
+    plan = make_plan("loses_worker.py")
+
+    def kill(event: Event) -> None:
+        pid = plan.run_dir / "output" / "worker.pid"
+        if pid.exists():
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+            pid.unlink()
+
+    threading.Timer(0.5, kill, (Event("note"),)).start()
+    outcome = train(plan, teller=kill)
+    assert outcome.state == "failed"
+    assert outcome.diagnosis is not None
+    assert outcome.diagnosis.rule == "worker-died"
+    assert members(leader(plan)) == []
 
 
 def test_the_launcher_killed_leaves_nobody(make_plan: Any, start: Any) -> None:

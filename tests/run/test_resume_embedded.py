@@ -1,0 +1,98 @@
+"""The embedded trainer itself, stopped and resumed: the same bytes as the run left in peace."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorakit.errors import raise_on_errors
+from lorakit.plan.make import make_plan
+from lorakit.plan.model import Plan
+from lorakit.recipe.resolve import resolve
+from lorakit.run.events import Event
+from lorakit.run.find import progress_rows
+from lorakit.run.record import read_record
+from lorakit.run.resume import resume
+from lorakit.run.train import train
+from lorakit.run.weights import inspect
+
+pytestmark = pytest.mark.slow
+
+RECIPE = """
+family = "sd15"
+trainer = "embedded"
+name = "ball"
+trigger = "ball"
+[model]
+base = "models/tiny"
+[dataset]
+path = "datasets/ball"
+[train]
+resolution = "64,64"
+network_dim = 4
+network_alpha = 2
+learning_rate = 1e-3
+lr_scheduler = "cosine"
+optimizer_type = "AdamW"
+mixed_precision = "no"
+max_train_epochs = 3
+train_batch_size = 1
+cache_latents = true
+"""
+
+
+@pytest.fixture
+def plan_of(tmp_path: Path) -> Any:
+    pytest.importorskip("torch")
+    from PIL import Image
+
+    from lorakit.trainers.embedded.models.tiny import make_tiny
+
+    make_tiny("sd15", tmp_path / "models" / "tiny")
+    images = tmp_path / "datasets" / "ball" / "1_ball"
+    images.mkdir(parents=True)
+    for number, colour in enumerate(("red", "green", "blue", "yellow")):
+        Image.new("RGB", (64, 64), colour).save(images / f"{number}.png")
+        (images / f"{number}.txt").write_text(f"ball, {colour} wall")
+    (tmp_path / "recipes").mkdir()
+    recipe = tmp_path / "recipes" / "ball.toml"
+    recipe.write_text(RECIPE)
+
+    def make(run: str) -> Plan:
+        resolved, faults = resolve(recipe)
+        plan = make_plan(resolved, faults, run_dir=tmp_path / "runs" / "ball" / run)
+        raise_on_errors(plan.faults)
+        return plan
+
+    return make
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_and_resumed_it_has_the_same_tensors(plan_of: Any, number: int) -> None:
+    peace, other = plan_of("20260101-120000"), plan_of("20260101-120001")
+    outcome = train(peace)
+    assert (outcome.state, outcome.step, outcome.total) == ("done", 12, 12), outcome
+
+    asked: list[int] = []
+
+    def stop(event: Event) -> None:
+        if event.kind == "step" and (event.step or 0) >= 5 and not asked:
+            asked.append(number)
+            os.kill(os.getpid(), number)
+
+    stopped = train(other, teller=stop)
+    assert stopped.state == "interrupted"
+    assert stopped.exit_code in {130, 143, None}
+    assert len(stopped.saved) == 1
+    resumed = resume(other.run_dir)
+    assert (resumed.state, resumed.step) == ("done", 12)
+    lora = Path("output") / "ball.safetensors"
+    assert inspect(other.run_dir / lora).tensors_sha256 == inspect(peace.run_dir / lora).tensors_sha256
+    assert [row["loss"] for row in progress_rows(other.run_dir)] == [row["loss"] for row in progress_rows(peace.run_dir)]
+    record = read_record(other.run_dir)
+    assert record["parts"][0]["from_step"] == stopped.step
+    assert record["parts"][0]["inexact"] == []
