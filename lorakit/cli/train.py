@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lorakit.cli.ending import STOPPED, tell_outcome
 from lorakit.cli.recipe_args import add_override_arguments, recipe_path
-from lorakit.cli.screen import screen
+from lorakit.cli.screen import PLAIN_EVERY_S, Bar, screen
 from lorakit.errors import LorakitError, raise_on_errors
 from lorakit.plan.model import Plan
 from lorakit.proc import ask
@@ -89,6 +89,8 @@ def train_one(recipe: Path, *, sets: list[str], unsets: list[str], as_json: bool
             plans = plans_of(recipe, sets, unsets)
             faults = [fault for plan in plans for fault in plan.faults]
             raise_on_errors(faults)
+            if provide_weights(plans[0], as_json=as_json):        # the stages share their weights
+                continue         # what has just come is looked at before anything starts
             if locked:
                 tell(*(f"unlike the lock: {one}" for one in require_locked(*plans)))
             tell_faults(fault for fault in faults if fault.severity == "warning")
@@ -105,6 +107,19 @@ def train_one(recipe: Path, *, sets: list[str], unsets: list[str], as_json: bool
         tell_error(error)
         return Result(recipe, error.exit_code)
     return Result(recipe, tell_outcome(outcome), outcome)
+
+
+def provide_weights(plan: Plan, *, as_json: bool) -> bool:
+    """Fetch what the recipe names by hf: and is not here; hold files against the hashes it states. True: something came."""
+    from lorakit.run import fetch
+
+    wanted = fetch.missing(plan)
+    if wanted or "sha256" in plan.resolved.model:
+        with screen(as_json=as_json) as teller:
+            every_s = 0.5 if isinstance(teller, Bar) else PLAIN_EVERY_S
+            fetch.fetch_missing(plan, teller, every_s=every_s)
+            fetch.check_hashes(plan, teller)
+    return bool(wanted)
 
 
 def plans_of(recipe: Path, sets: list[str], unsets: list[str]) -> tuple[Plan, ...]:

@@ -10,7 +10,7 @@ from lorakit.families import FAMILIES
 from lorakit.plan import read
 from lorakit.plan.header import Header, HeaderError, read_header
 from lorakit.plan.model import WeightFile
-from lorakit.plan.sniff import Sniffed, sniff
+from lorakit.plan.sniff import PICKLED, Sniffed, sniff
 from lorakit.recipe.model import Resolved
 
 BASE = "pretrained_model_name_or_path"
@@ -26,13 +26,15 @@ def weight_faults(resolved: Resolved, weights: Sequence[WeightFile]) -> Iterator
     """For every file that is here."""
     for weight in weights:
         if not weight.present:
+            if weight.reference and weight.path.suffix.lower() in PICKLED:        # told before gigabytes are fetched
+                yield from _pickle(resolved, weight.path)
             continue
         found = sniff(weight.path)
         where = f"{weight.path}"
         if found.kind == "broken":
             yield Fault(where, f"{found.problem}.", "", "model-broken")
         elif found.kind == "pickle":
-            yield from _pickle(resolved, found)
+            yield from _pickle(resolved, weight.path)
         elif weight.option == BASE:
             yield from base_faults(resolved, found)
         elif weight.option in PARTS:
@@ -139,13 +141,13 @@ def _wanted(option: str) -> str:
             "ae": "It wants ae.safetensors.", "vae": "It wants an SD VAE with 4 latent channels."}[option]
 
 
-def _pickle(resolved: Resolved, found: Sniffed) -> Iterator[Fault]:
+def _pickle(resolved: Resolved, path: Path) -> Iterator[Fault]:
     allowed = resolved.model.get("allow_pickle")
     if allowed and allowed.value is True:
-        yield Fault(str(found.path), "is a pickled file: loading it runs whatever code is in it.", "allow_pickle lets it.",
+        yield Fault(str(path), "is a pickled file: loading it runs whatever code is in it.", "allow_pickle lets it.",
                     "model-pickle-allowed", "warning")
     else:
-        yield Fault(str(found.path), "is a pickled file, and loading one runs whatever code is in it.",
+        yield Fault(str(path), "is a pickled file, and loading one runs whatever code is in it.",
                     "Take the .safetensors file, or set allow_pickle = true in [model] if you trust it.", "model-pickle")
 
 

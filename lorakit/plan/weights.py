@@ -19,8 +19,8 @@ REFERENCE = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@]+))?(?:@(?
 def fetched_path(reference: str) -> Path | None:
     """Where a file (or, without a file, the whole repository) from the hub is kept once fetched; None for a malformed reference."""
     match = REFERENCE.fullmatch(reference)
-    if not match:
-        return None
+    if not match or {"", ".", ".."} & {*(match["file"] or "x").split("/"), *(match["revision"] or "x").split("/")}:
+        return None          # no reference may lead out of the cache
     folder = cache_dir() / "weights" / match["repo"].replace("/", "--") / (match["revision"] or "main").replace("/", "--")
     return folder / match["file"] if match["file"] else folder
 

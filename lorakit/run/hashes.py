@@ -29,9 +29,16 @@ def cached_sha256(path: Path) -> str:
     digest = sha256(path)
     after = path.stat()
     if [after.st_size, after.st_mtime_ns, after.st_ino] == stamp:   # changed while we read: true for nobody, remembered for nobody
-        with _lock:
-            write_atomic(_store(), json.dumps({**_read(), key: {"stamp": stamp, "sha256": digest}}, indent=0))
+        remember(path, digest)
     return digest
+
+
+def remember(path: Path, digest: str) -> None:
+    """What somebody has just hashed need not be read again."""
+    stat = path.stat()
+    with _lock:
+        write_atomic(_store(), json.dumps({
+            **_read(), str(path.resolve()): {"stamp": [stat.st_size, stat.st_mtime_ns, stat.st_ino], "sha256": digest}}, indent=0))
 
 
 def path_digest(path: Path) -> tuple[str, int]:
