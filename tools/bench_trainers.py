@@ -84,9 +84,11 @@ def argv_of(who: str, family: str) -> list[str]:
     return [sys.executable, str(ROOT / "lorakit" / "trainers" / "embedded" / SCRIPTS[family])]
 
 
-def measure(argv: list[str], cwd: Path, *, cuda: bool) -> Run:
+def measure(argv: list[str], cwd: Path, *, cuda: bool, threads: int) -> Run:
     """One run, watched: the progress bar is the clock, the kernel counts the memory."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
+    if threads:
+        environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     start = time.monotonic()
     child = subprocess.Popen(argv, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     device = _DeviceMemory(child.pid) if cuda else None
@@ -213,6 +215,7 @@ def main() -> int:
     parser.add_argument("--row", action="append", choices=[*ROWS, *CUDA_ROWS])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=0, help="for both; on a busy machine take 1 and read the processor time")
     parser.add_argument("--cuda", action="store_true", help="the rows for an NVIDIA GPU, device memory instead of resident memory")
     parser.add_argument("--no-imports", action="store_true")
     options = parser.parse_args()
@@ -228,7 +231,7 @@ def main() -> int:
                 for who in ("theirs", "ours"):
                     folder = Path(spare) / name / f"{who}-{number}"
                     argv = prepare(folder, row, who, options.steps, weights)
-                    runs[who].append(measure(argv, folder, cuda=options.cuda))
+                    runs[who].append(measure(argv, folder, cuda=options.cuda, threads=options.threads))
                     print(f"  {who} {number}: {runs[who][-1]}", file=sys.stderr, flush=True)
             table(name, row, runs)
     if not options.no_imports:
