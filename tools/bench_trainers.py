@@ -29,7 +29,9 @@ sys.path.insert(0, str(ROOT))
 
 import toml  # noqa: E402
 
+from lorakit.families import FAMILIES  # noqa: E402 -- from a plain checkout, too
 from lorakit.rehearse import standin  # noqa: E402 -- from a plain checkout, too
+from lorakit.trainers.kohya import tokenizers  # noqa: E402 -- from a plain checkout, too
 from lorakit.trainers.kohya.locate import require  # noqa: E402 -- from a plain checkout, too
 
 STEP = re.compile(rb"steps:\s+\d+%.*?\| (\d+)/(\d+) \[")
@@ -146,7 +148,7 @@ def prepare(folder: Path, row: Row, who: str, steps: int, weights: Mapping[str, 
         "pretrained_model_name_or_path": str(weights["base"]),
     }
     if who == "theirs":
-        options["tokenizer_cache_dir"] = str(standin.tokenizers())
+        options["tokenizer_cache_dir"] = str(tokenizers.ensure(FAMILIES[row.family].tokenizers))
     folder.mkdir(parents=True)
     (folder / "train.toml").write_text(toml.dumps(options), encoding="utf-8")
     (folder / "dataset.toml").write_text(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from lorakit import proc
+from lorakit.families import FAMILIES
 from lorakit.rehearse import standin
 from lorakit.trainers.embedded import arguments, signals
 from lorakit.trainers.embedded.loop import Loop
@@ -35,6 +35,7 @@ from lorakit.trainers.embedded.models import Conditioning
 from lorakit.trainers.embedded.models.tiny import make_tiny
 from lorakit.trainers.embedded.session import Session, prepare
 from lorakit.trainers.embedded.world import enter
+from lorakit.trainers.kohya import tokenizers
 from lorakit.trainers.kohya.locate import require
 
 SCRIPTS = {"sd15": "train_network", "sdxl": "sdxl_train_network", "flux": "flux_train_network"}
@@ -139,21 +140,13 @@ def write_inputs(case: Case, folder: Path, steps: int, weights: Mapping[str, Pat
     for who in ("theirs", "ours"):
         own = {**options, "output_dir": str(folder / who)}
         if who == "theirs":
-            own["tokenizer_cache_dir"] = str(_tokenizers(folder))
+            own["tokenizer_cache_dir"] = str(tokenizers.ensure(FAMILIES[case.family].tokenizers))
         elif case.family == "flux":
             own["t5xxl"] = str(make_tiny("flux", folder / "tiny") / "text_encoder_2")     # its answers are given, not computed
             own.pop("cache_text_encoder_outputs_to_disk")
         files[who] = folder / f"{who}.toml"
         files[who].write_text(toml.dumps(own), encoding="utf-8")
     return files
-
-
-def _tokenizers(folder: Path) -> Path:
-    """CLIP's from the stand-ins, T5's from the checkout, in one place."""
-    shutil.copytree(standin.tokenizers(), folder / "tokenizers")
-    t5 = require().directory / "configs" / "t5_old"
-    shutil.copytree(t5, folder / "tokenizers" / "google_t5-v1_1-xxl", dirs_exist_ok=True)
-    return folder / "tokenizers"
 
 
 def peer(case: Case, folder: Path, files: Mapping[str, Path]) -> dict[str, torch.Tensor]:
@@ -282,24 +275,31 @@ def main() -> int:
     parser.add_argument("--base", type=Path, help="an SD1.5 checkpoint instead of the stand-in")
     parser.add_argument("--keep", type=Path, help="leave files and logs there")
     options = parser.parse_args()
-    bad = 0
-    for name in options.case or ["plain"]:
-        weights = {"base": options.base} if options.base else standin.weights(CASES[name].family, print)
-        with tempfile.TemporaryDirectory() as spare:
-            folder = (options.keep or Path(spare)) / name
-            result = run(name, folder, steps=options.steps, weights=weights)
-        print(f"\n{name}: losses (ours / theirs)")
-        for ours, theirs in result.losses:
-            print(f"  {ours:.6f}  {theirs:.6f}  {abs(ours / theirs - 1):.1e}")
-        print(f"  VAE {result.latents:.1e}, gradient of the first step {result.gradient:.1e}, change of the weights {result.change:.1e}, "
-              f"up x down {result.product:.1e}")
-        print(f"  keys, shapes, types, alphas {'equal' if result.keys_equal else 'DIFFERENT'}; "
-              f"metadata keys that ours lacks: {', '.join(result.metadata_missing) or 'none'}")
-        faults = result.faults()
-        bad += len(faults)
-        for fault in faults:
-            print(f"  DIFFERS: {fault}")
-    return 1 if bad else 0
+    names = options.case or ["plain"]
+    if len(names) > 1:                   # a process each: a full-size model is gigabytes, and must be gone before the next
+        shared = ["--steps", str(options.steps), *(["--base", str(options.base)] if options.base else []),
+                  *(["--keep", str(options.keep)] if options.keep else [])]
+        answers = [proc.ask([sys.executable, __file__, "--case", name, *shared], timeout_s=6000) for name in names]
+        print("".join(answer.out + (answer.err[-2000:] if answer.code else "") for answer in answers))
+        return max(answer.code for answer in answers)
+    name = names[0]
+    weights = {"base": options.base} if options.base else standin.weights(CASES[name].family, print)
+    with tempfile.TemporaryDirectory() as spare:
+        result = run(name, (options.keep or Path(spare)) / name, steps=options.steps, weights=weights)
+    show(name, result)
+    return 1 if result.faults() else 0
+
+
+def show(name: str, result: Result) -> None:
+    print(f"\n{name}: losses (ours / theirs)")
+    for ours, theirs in result.losses:
+        print(f"  {ours:.6f}  {theirs:.6f}  {abs(ours / theirs - 1):.1e}")
+    print(f"  VAE {result.latents:.1e}, gradient of the first step {result.gradient:.1e}, change of the weights {result.change:.1e}, "
+          f"up x down {result.product:.1e}")
+    print(f"  keys, shapes, types, alphas {'equal' if result.keys_equal else 'DIFFERENT'}; "
+          f"metadata keys that ours lacks: {', '.join(result.metadata_missing) or 'none'}")
+    for fault in result.faults():
+        print(f"  DIFFERS: {fault}")
 
 
 if __name__ == "__main__":
