@@ -102,7 +102,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
         position, scale = state.load(Path(args.resume), network=network, optimizer=optimizer, average=average, identity=identity)
         if scaler is not None and scale:
             scaler.load_state_dict(scale)
-        if position.step >= args.max_train_steps:
+        if position.step > args.max_train_steps:         # equal: killed between the last state and the last file, which is then written
             raise RecipeError(f"{args.resume}: this state has {position.step} steps already; max_train_steps is {args.max_train_steps}.")
     announce(args, world, datasets, batches=batches, epochs=epochs)
     hashes = metadata.Hashes({"sd_model": args.pretrained_model_name_or_path, "vae": args.vae})
