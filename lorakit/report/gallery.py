@@ -19,6 +19,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+PROMPTS = "prompts.toml"
 THUMBNAILS = Budget(side=176, count=200, size_bytes=4_000_000)
 SAMPLES = Budget(side=448, count=180, size_bytes=8_000_000, quality=80)
 
@@ -91,7 +92,8 @@ def samples_of(run_dir: Path, record: Mapping[str, Any], budget: Budget = SAMPLE
     shown = tuple(Sample(*key, Path(entries[key]).name, picture) for key, picture in zip(wanted, pictures, strict=True)
                   if picture.url or picture.fault)
     drawn = tuple(sorted({sample.step for sample in shown}))
-    return Samples(drawn, _prompts(run_dir), shown, len(entries) - len(shown))
+    written = run_dir if (run_dir / PROMPTS).is_file() else (run_dir / str(record.get("output") or "output")).parent   # a stage has its own
+    return Samples(drawn, _prompts(written), shown, len(entries) - len(shown))
 
 
 def _thumbnail(row: Mapping[str, Any], picture: Picture, chooser: Chooser | None) -> Thumbnail:
@@ -138,9 +140,9 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
     return [row for row in rows if isinstance(row, Mapping) and row.get("image")] if isinstance(rows, list) else []
 
 
-def _prompts(run_dir: Path) -> tuple[str, ...]:
+def _prompts(folder: Path) -> tuple[str, ...]:
     try:
-        data = tomllib.loads((run_dir / "prompts.toml").read_text(encoding="utf-8"))
+        data = tomllib.loads((folder / PROMPTS).read_text(encoding="utf-8"))
         return tuple(str(entry.get("prompt", "")) for entry in data["prompt"]["subset"])
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return ()

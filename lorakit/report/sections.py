@@ -139,7 +139,8 @@ def _checkpoint(entry: Mapping[str, Any], run_dir: Path) -> tuple[str, ...]:
     path = str(entry.get("path"))
     remark = entry.get("fault") or ("holds NaN or infinity" if entry.get("finite") is False else "")
     gone = "" if remark or (run_dir / path).exists() else "removed again" if entry.get("removed") else "not there any more"
-    name = f"<code>{escape(Path(path).name)}</code>"
+    stage = f' <span class="soft">{escape(str(entry["stage"]))}</span>' if entry.get("stage") else ""
+    name = f"<code>{escape(Path(path).name)}</code>{stage}"
     name += f' <span class="fault">{escape(str(remark))}</span>' if remark else f' <span class="soft">{gone}</span>' if gone else ""
     count = entry.get("size_bytes")
     step = entry.get("step")

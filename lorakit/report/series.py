@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.report.scalars import read_scalars
-from lorakit.run.find import progress_rows
+from lorakit.run.find import PARENT, WAITING, progress_rows
 from lorakit.run.follow import EVENTS, LOG
 from lorakit.run.progress import KohyaText
+from lorakit.run.record import read_record
 
 Point = tuple[int, float]
 _VALIDATION = "loss/validation/step_average"
@@ -35,6 +36,12 @@ class Numbers:
 
 
 def read_numbers(run_dir: Path, record: Mapping[str, Any]) -> Numbers:
+    """Of a run, or of its stages one after another."""
+    begun = [entry for entry in record.get(PARENT) or () if entry.get("state") not in {None, WAITING}]
+    if begun:
+        folders = [run_dir / str(entry["folder"]) for entry in begun]
+        return _joined([(int(entry.get("first_step") or 0), read_numbers(folder, read_record(folder)))
+                        for entry, folder in zip(begun, folders, strict=True)])
     rows = list(progress_rows(run_dir))
     scalars = _launches(run_dir, record)
     loss = _clean([(row["step"], row.get("loss")) for row in rows])
@@ -69,6 +76,19 @@ def thinned(points: Sequence[Point], most: int) -> tuple[Point, ...]:
         ends = {min(stretch, key=lambda point: point[1]), max(stretch, key=lambda point: point[1])}
         kept += sorted(ends)
     return tuple(kept)
+
+
+def _joined(parts: Sequence[tuple[int, Numbers]]) -> Numbers:
+    """Steps counted through; learning rates go on under their names."""
+    def moved(name: str, found: Sequence[tuple[int, Series]]) -> Series:
+        return Series(name, tuple((step + before, value) for before, series in found for step, value in series.points))
+
+    names = dict.fromkeys(series.name for _, part in parts for series in part.rates)
+    return Numbers(
+        moved("loss", [(before, part.loss) for before, part in parts]),
+        tuple(moved(name, [(before, one) for before, part in parts for one in part.rates if one.name == name]) for name in names),
+        moved("validation", [(before, part.validation) for before, part in parts]), sum(part.lost for _, part in parts),
+    )
 
 
 def _launches(run_dir: Path, record: Mapping[str, Any]) -> dict[str, list[Point]]:

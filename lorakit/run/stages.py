@@ -143,9 +143,12 @@ class Stage:
     def __init__(self, record: Record, number: int, teller: Teller) -> None:
         self._record, self._teller = record, teller
         self._entry, self._number = record.data[PARENT][number], number
+        self._before_s = 0.0
 
     def begin(self) -> None:
-        count = len(self._record.data[PARENT])
+        stages = [read_record(self._record.run_dir / str(entry["folder"])) for entry in self._record.data[PARENT]]
+        self._before_s = sum(float(data["outcome"].get("duration_s") or 0) for data in stages[:self._number])
+        count = len(stages)
         if self._number == 0:
             self._teller(Event("started", 0, self._record.data["steps"]["total"], path=str(self._record.run_dir)))
         self._teller(Event("note", text=f"stage {self._entry['name']} ({self._number + 1} of {count})"))
@@ -158,7 +161,8 @@ class Stage:
             return
         step = None if event.step is None else event.step + int(self._entry["first_step"])
         eta = max(0, total - step) * event.rate_s if event.rate_s and step is not None else event.eta_s
-        self._teller(replace(event, step=step, total=total if event.total else None, eta_s=eta))
+        seconds = None if event.seconds is None else event.seconds + self._before_s
+        self._teller(replace(event, step=step, total=total if event.total else None, eta_s=eta, seconds=seconds))
 
 
 def _written_down(plan: Plan) -> Bookkeeper:

@@ -78,7 +78,9 @@ class Supervision:
     def _handle(self, events: list[Event], tell: Teller) -> None:
         for event in events:
             if event.kind in {"saving", "saved", "best"} and event.path:
-                self._pending.append((self._absolute(event.path), event))
+                twice = self._embedded and event.kind == "saving"      # its own event tells of the same file
+                if not twice and event.path.endswith(".safetensors"):  # a state is a folder, looked for at the end
+                    self._pending.append((self._absolute(event.path), event))
                 if event.kind == "saving":
                     continue
             elif event.kind == "sample" and event.path:

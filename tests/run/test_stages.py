@@ -72,6 +72,7 @@ def test_stages_run_in_order_as_one_run_whose_steps_count_through(plans: Any, pr
     steps = [event for event in events if event.kind == "step"]
     assert {event.total for event in steps} == {10} and steps[-1].step == 10
     assert [event.text for event in events if event.kind == "note"] == ["stage faces (1 of 2)", "stage all (2 of 2)"]
+    assert [event.path for event in events if event.kind == "saved"] == [str(run_dir / f"{stage}/output/fox.safetensors") for stage in ("1-faces", "2-all")]
     assert [event.kind for event in events].count("started") == [event.kind for event in events].count("ended") == 1
 
 
@@ -87,6 +88,7 @@ def test_everybody_sees_one_run(plans: Any, project: Path, monkeypatch: pytest.M
         assert main(words) == 0, words
     assert "10/10" in capsys.readouterr().out
     page = report_text(project / "runs/fox/20260101-120000")
+    assert page.count('class="line rate0"') == 2 and "from 0.0001 at step 1 to 0.0001 at step 10" in page
     assert 'href="1-faces/report.html"' in page and "4 steps; all: 6 steps" in page
 
 
@@ -124,6 +126,7 @@ def test_a_run_stopped_in_its_first_stage_goes_on_there_and_then_with_the_next(p
     again = resume_run(run_dir, teller=events.append)
     assert (again.state, again.step, again.lora) == ("done", 66, run_dir / "2-all/output/fox.safetensors")
     assert [row["step"] for row in progress_rows(run_dir)] == list(range(1, 67))
+    assert any((event.text or "").startswith("going on from step ") for event in events), "not anew: it had a state"
     with pytest.raises(LorakitError, match="is done: every stage"):
         resume_run(run_dir)
 
