@@ -60,6 +60,14 @@ def test_saving_sampling_and_validating_do_not_change_what_is_learned(train: Cal
     assert plain.digest() == busy.digest()
 
 
+def test_a_run_killed_after_its_last_state_gets_its_last_file_when_resumed(train: Callable[..., Any]):
+    whole = train(save_every_n_steps=8, save_state=True)
+    rest = train(save_every_n_steps=8, save_state=True, resume=whole.folder / "fox-step00000008-state")
+    assert rest.code == 0
+    assert rest.digest() == whole.digest()
+    assert train(resume=whole.folder / "fox-step00000008-state", max_train_epochs=None, max_train_steps=4).code == 1
+
+
 def test_a_state_of_another_run_is_refused_with_both_values(train: Callable[..., Any]):
     first = train(save_state_on_train_end=True, max_train_epochs=1)
     other = train(resume=first.folder / "fox-state", seed=9, max_train_epochs=2)
