@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -55,9 +57,18 @@ def draw_dataset(root: Path) -> int:
     return drawn
 
 
+def command() -> str:
+    """How a person calls lorakit here: by name, or from the environment that runs this script."""
+    beside = Path(sys.executable).parent / "lorakit"
+    if shutil.which("lorakit"):
+        return "lorakit"
+    return os.path.relpath(beside) if beside.exists() else "python -m lorakit"
+
+
 def lorakit(project: Path, *words: str, quiet: bool = False) -> str:
-    """One command of lorakit, shown as a person would type it."""
-    print(f"\n$ lorakit {' '.join(words)}", flush=True)
+    """One command of lorakit, shown as a person would type it; quiet: its output is returned, not shown."""
+    if not quiet:
+        print(f"\n$ {command()} {shlex.join(words)}", flush=True)
     paths = os.pathsep.join(path for path in (str(HERE.parent), os.environ.get("PYTHONPATH", "")) if path)
     done = subprocess.run(
         [sys.executable, "-m", "lorakit", *words], cwd=project, check=False, text=True, stdout=subprocess.PIPE if quiet else None,
@@ -105,10 +116,11 @@ def main() -> None:
     trained_s = time.monotonic() - started
     run_dir = newest_run(project)
     lorakit(project, "sheet", str(run_dir), "--strengths", "0.6,1.0", "--seeds", "2")
+    print("\nMeasuring: pictures of prompts that the training never saw.", flush=True)
     scores = score(project, run_dir)
     before, after = scores["base"], scores["LoRA"]
     print(f"""
-Measured on pictures that no sheet shows, by a small judge trained on drawings alone (tools/toy/recognise.py):
+Judged by a small network trained on drawings alone (tools/toy/recognise.py):
   is it the character, asked for zwx        {before['trigger'].character:4.0%} before   {after['trigger'].character:4.0%} after
   figure, colour, background as prompted    {before['others'].obeyed:4.0%} before   {after['others'].obeyed:4.0%} after
   the character where nobody asked for it   {before['others'].character:4.0%} before   {after['others'].character:4.0%} after
@@ -120,9 +132,10 @@ Trained in {trained_s:.0f} s. Where everything lies:
   the sheet               {run_dir / 'sheet.png'}
 
 What to type next:
-  lorakit sheet {run_dir.parent.name} --checkpoints last --prompts "zwx and a purple star, night" --seeds 4
-  lorakit train {RECIPE} --set network_dim=4      the same with less capacity; then: lorakit diff
-  lorakit new maya --preset sdxl --trigger maya_char      a recipe of your own
+  {command()} sheet demo --checkpoints last --prompts "zwx and a purple star, night" --seeds 4
+  {command()} train {RECIPE} --set network_dim=4
+  {command()} diff {run_dir.parent.name}/{run_dir.name} latest
+  {command()} new maya --preset sdxl --trigger maya_char
 """)
     if args.json:
         args.json.write_text(json.dumps({who: {kind: vars(one) for kind, one in kinds.items()} for who, kinds in scores.items()}, indent=2))

@@ -85,11 +85,12 @@ class Phase:
 PHASES = (Phase(2600, 2e-3, 0.35, 1.0, 0.0, 0.0), Phase(800, 1.5e-3, 0.15, 0.3, 2.0, 0.0), Phase(700, 2e-3, 0.15, 0.5, 1.0, 2.0))
 
 
-FINISH = Phase(1000, 1.5e-3, 0.1, 0.7, 1.0, 0.0)      # the decoder alone: the latents stay what they are
+# The decoder alone, first in the world's own colours, then in any: the latents stay what they are.
+FINISH = (Phase(1000, 1.5e-3, 0.1, 0.7, 1.0, 0.0), Phase(1800, 1.5e-3, 0.5, 0.5, 1.0, 0.0))
 
 
 def run_phase(phase: Phase, vae: AutoencoderKL, store: torch.Tensor, worker: int, args: argparse.Namespace) -> None:
-    parameters = list((vae.decoder if phase is FINISH else vae).parameters())
+    parameters = list((vae.decoder if phase in FINISH else vae).parameters())
     vae.requires_grad_(requires_grad=False)
     for parameter in parameters:
         parameter.requires_grad_()
@@ -126,7 +127,8 @@ def train(worker: int, args: argparse.Namespace, meeting: str) -> None:
         for phase in PHASES[args.phase:]:
             run_phase(phase, vae, store, worker, args)
         fold_scale(vae)
-    run_phase(FINISH, vae, store, worker, args)
+    for phase in FINISH[max(0, args.phase - len(PHASES)):]:
+        run_phase(phase, vae, store, worker, args)
     if worker == 0:
         whole = with_attention(vae)
         whole.half().save_pretrained(args.out / "vae")
