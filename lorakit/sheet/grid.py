@@ -61,7 +61,7 @@ def _column_heads(pen: ImageDraw, sheet: Sheet, place: tuple[int, int, int, int]
                 pen.line((x - 2 * GAP, top - 50, x - 2 * GAP, bottom), fill=RULE)
             pen.text((x, top - 50), shortened(column.label, span * cell - 2 * GAP, plain), fill=INK, font=plain)
             before = column.label
-        pen.text((x, top - 28), f"strength {column.strength:g}" if column.lora is not None else "no LoRA", fill=FAINT, font=small)
+        pen.text((x, top - 28), column.under, fill=FAINT, font=small)
 
 
 def _picture_size(sheet: Sheet, side: int) -> tuple[int, int]:

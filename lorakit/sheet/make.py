@@ -61,7 +61,7 @@ def sheet_from_samples(run_dir: Path, *, out: Path) -> Sheet:
     prompts = [row.prompt for row in source.rows][:count]
     prompts += [f"prompt {number + 1}" for number in range(len(prompts), count)]
     pictures = {(prompt, labels.index(label)): (path,) for _, label, prompt, path in found}
-    columns = tuple(Column(label, run_dir, 1.0) for label in labels)
+    columns = tuple(Column(label, note="before training" if label.endswith(" 0") else "") for label in labels)
     sheet = Sheet(_title(source), columns, tuple(prompts), pictures, "samples drawn while training")
     write_sheet(sheet, out)
     return sheet

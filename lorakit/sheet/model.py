@@ -24,6 +24,13 @@ class Column:
     label: str
     lora: Path | None = None
     strength: float = 0.0
+    note: str | None = None      # what stands below the label instead of the strength
+
+    @property
+    def under(self) -> str:
+        if self.note is not None:
+            return self.note
+        return f"strength {self.strength:g}" if self.lora is not None else "no LoRA"
 
 
 @dataclass(frozen=True)

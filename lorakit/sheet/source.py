@@ -27,9 +27,10 @@ def read_source(run_dir: Path) -> Source:
     """Everything from train.toml and prompts.toml, as the training script read them; record.json only for the family's name."""
     settings = _toml(run_dir / "train.toml")
     name = str(settings.get("output_name") or run_dir.parent.name)
-    rows, seed = _prompts(run_dir / "prompts.toml", settings)
+    family = _family(run_dir, settings)
+    rows, seed = _prompts(run_dir / "prompts.toml", settings, family)
     return Source(
-        run_dir=run_dir, name=name, family=_family(run_dir, settings), rows=rows, seed=seed,
+        run_dir=run_dir, name=name, family=family, rows=rows, seed=seed,
         options={key: settings[key] for key in WEIGHTS if key in settings},
         checkpoints=tuple(find_checkpoints(run_dir / "output", name)),
     )
@@ -69,21 +70,21 @@ def samples(folder: Path, name: str) -> Iterator[tuple[tuple[int, int], str, int
         yield order, label, prompt, path
 
 
-def _prompts(path: Path, settings: Mapping[str, Any]) -> tuple[tuple[Row, ...], int]:
+def _prompts(path: Path, settings: Mapping[str, Any], family: str) -> tuple[tuple[Row, ...], int]:
     if not path.is_file():
         return (), int(settings.get("seed") or 42)
     table = _toml(path).get("prompt", {})
     shared = {key: value for key, value in table.items() if key != "subset"}
     entries = [{**shared, **entry} for entry in table.get("subset", [])]
-    return tuple(row_of(entry, settings) for entry in entries), int(entries[0].get("seed") or 42) if entries else 42
+    return tuple(row_of(entry, settings, family) for entry in entries), int(entries[0].get("seed") or 42) if entries else 42
 
 
-def row_of(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> Row:
-    """One sample prompt in kohya's words; what it leaves out is as the training had it."""
+def row_of(entry: Mapping[str, Any], settings: Mapping[str, Any], family: str) -> Row:
+    """One sample prompt in kohya's words; what it leaves out is as kohya has it, its size the training's own."""
     width, height = _resolution(settings)
-    scale = entry.get("guidance_scale", entry.get("scale", 7.5))
+    steps, scale = (20, entry.get("guidance_scale", 3.5)) if family == "flux" else (30, entry.get("scale", 7.5))
     return Row(
-        prompt=str(entry.get("prompt", "")), negative=str(entry.get("negative_prompt", "")), steps=int(entry.get("sample_steps", 30)),
+        prompt=str(entry.get("prompt", "")), negative=str(entry.get("negative_prompt", "")), steps=int(entry.get("sample_steps", steps)),
         width=int(entry.get("width", width)), height=int(entry.get("height", height)), scale=float(scale),
     )
 

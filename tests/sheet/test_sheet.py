@@ -67,6 +67,12 @@ def test_prompts_keep_what_they_say_and_take_the_rest_from_the_training(run_dir:
     assert read_source(run_dir).seed == 7
 
 
+def test_flux_is_drawn_by_its_guidance(run_dir: Path) -> None:
+    (run_dir / "record.json").write_text('{"family": "flux"}')
+    (run_dir / "prompts.toml").write_text('[[prompt.subset]]\nprompt = "maya"\nscale = 1.0\nguidance_scale = 4.0\n[[prompt.subset]]\nprompt = "b"\n')
+    assert [(row.steps, row.scale) for row in read_source(run_dir).rows] == [(20, 4.0), (20, 3.5)]
+
+
 @pytest.mark.parametrize(("wish", "labels"), [
     ("all", ["epoch 2", "epoch 10", "step 250", "final"]), ("last", ["final"]), ("last:2", ["step 250", "final"]),
     ("final,2", ["epoch 2", "final"]), ("250", ["step 250"]), ("maya-000010.safetensors", ["epoch 10"]),
