@@ -319,7 +319,7 @@ def character_scene(seed: int, backgrounds: Sequence[str] = (*PLAIN, *PLACES)) -
     if rng.random() < 0.25:
         colours = [name for name in SPOKEN_COLOURS if (name, background) not in TOO_ALIKE]
         return Scene(background, (Thing("zwx", "", "", "left"), Thing(rng.choice(FIGURES), rng.choice(colours), "", "right")))
-    return Scene(background, (Thing("zwx", "", rng.choice(("", "", "big", "small")), rng.choice(("", "", "left", "right"))),))
+    return Scene(background, (Thing("zwx", "", rng.choice(("", "big", "big", "small")), rng.choice(("", "", "left", "right"))),))
 
 
 def any_word(rng: random.Random) -> str:
