@@ -180,7 +180,7 @@ def test_a_picture_of_another_shape_is_shown_whole(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_where_the_sheet_lies(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (run_dir / "record.json").write_text("{}")
+    (run_dir / "record.json").write_text('{"schema": 1}')
     code = main(["sheet", str(run_dir), "--checkpoints", "last", "--strengths", "1", "--python", painter(tmp_path), "--json"])
     told = json.loads(capsys.readouterr().out)
     assert code == 0
@@ -189,6 +189,6 @@ def test_the_command_prints_where_the_sheet_lies(run_dir: Path, tmp_path: Path, 
 
 
 def test_strengths_must_be_numbers(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (run_dir / "record.json").write_text("{}")
+    (run_dir / "record.json").write_text('{"schema": 1}')
     assert main(["sheet", str(run_dir), "--strengths", "strong"]) == 1
     assert "0.6,0.8,1.0" in capsys.readouterr().err
