@@ -32,6 +32,10 @@ def page(run_dir: Path) -> None:
 
 
 def _say(outcome: Outcome) -> int:
+    if outcome.ok and outcome.rank:
+        tell(f"This machine (rank {outcome.rank}) did its part: {outcome.step} steps in {duration(outcome.duration_s)}, "
+             "judged by the exit code. The LoRA is on the machine of rank 0.")
+        return 0
     if outcome.ok:
         tell(f"{outcome.lora} is whole: {outcome.step} steps in {duration(outcome.duration_s)}.")
         return 0

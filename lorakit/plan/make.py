@@ -48,7 +48,9 @@ def make_plan(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_di
     weights, faults = weight_files(resolved)
     launch = argv.launch_of(resolved, run_dir, machine)
     if launch.own_config:                                  # the person's accelerate configuration counts the processes
-        resolved = replace(resolved, launch={**resolved.launch, "processes": Setting(launch.processes, str(launch.config))})
+        counts = {"processes": launch.processes, "machines": launch.machines, "machine_rank": launch.rank}
+        said = {key: Setting(count, str(launch.config)) for key, count in counts.items()}
+        resolved = replace(resolved, launch={**resolved.launch, **said})
     full = completed(resolved, run_dir, weights, folders=folders)
     known = options(resolved.trainer, FAMILIES[resolved.family].script)
     settings = write.settings_for(full, known)

@@ -24,7 +24,7 @@ from lorakit.run.record import Record
 from lorakit.run.shape import Shape
 from lorakit.run.states import counter_of, fault_of
 from lorakit.run.supervise import Supervision, kind_of
-from lorakit.run.weights import read_header
+from lorakit.run.weights import Weights, read_header
 
 FULL = 1 << 20
 WINDOW = 400                     # lines of the log in which a cause is looked for
@@ -70,17 +70,27 @@ def _judged(record: Record, supervision: Supervision, before: Before, duration_s
     lora = output_of(record) / f"{data['output_name']}.safetensors"
     code, number = _how_it_ended(supervision.child.return_code, record.run_dir / LOG)
     early = follower.end_reason == "early_stop"
-    weights, fault = judge(lora, before, steps=total, reached=follower.step, shorter_is_right=early)
+    rank = int(data["machine"].get("rank") or 0)
+    if rank:
+        weights, fault = _part_of_several(lora, code, number, follower.end_reason)
+    else:
+        weights, fault = judge(lora, before, steps=total, reached=follower.step, shorter_is_right=early)
     saved = tuple(made_since(output_of(record), before))
     outcome = Outcome(
         "failed", record.run_dir, code, number, follower.step, total, follower.loss, duration_s,
         lora=None if weights.fault else lora, saved=saved,
         nan=supervision.stopped == "nan" or follower.end_reason == "nan" or bool(weights.not_finite), recipe=str(data["recipe"]),
-        settings=_values(data), asked_by=supervision.asked_by,
+        settings=_values(data), asked_by=supervision.asked_by, rank=rank,
     )
     state, reason = _verdict(outcome, supervision, fault)
     outcome = replace(outcome, state=state, reason=reason, step=max(outcome.step, total if state == "done" and not early else 0))
     return replace(outcome, diagnosis=_diagnosis(record, outcome)) if state in {"failed", "dead"} else outcome
+
+
+def _part_of_several(lora: Path, code: int | None, number: int | None, last_word: str) -> tuple[Weights, str]:
+    """The LoRA is on the first machine: judged by the exit code, or by the trainer's last word if nobody saw that."""
+    whole = code == 0 or (code is None and number is None and last_word == "done")
+    return Weights(lora, fault="is on the first machine"), "" if whole else "this machine's part did not end well"
 
 
 def _diagnosis(record: Record, outcome: Outcome) -> Diagnosis:
@@ -105,6 +115,8 @@ def _verdict(outcome: Outcome, supervision: Supervision, fault: str) -> tuple[St
         return "failed", fault if outcome.lora and "NaN" in fault else f"the loss became NaN at step {outcome.step}"
     if stopped == "signal":
         return "interrupted", f"interrupted at step {outcome.step} of {outcome.total}"
+    if outcome.rank and supervision.follower.end_reason in {"interrupted", "terminated"}:
+        return "interrupted", f"stopped together with the other machines at step {outcome.step} of {outcome.total}"
     if stopped == "request":
         return "stopped", f"stopped on request at step {outcome.step} of {outcome.total}"
     if stopped == "orphan":
@@ -174,6 +186,7 @@ def _write(record: Record, outcome: Outcome, supervision: Supervision) -> None:
         "lora": None if outcome.lora is None else supervision.name(outcome.lora),
         "saved": [supervision.name(path) for path in outcome.saved],
         "diagnosis": None if found is None else asdict(found),
+        "judged_by": "exit code" if outcome.rank else "files",
     }
     record.data["outcome"] = data
     if record.data["parts"]:

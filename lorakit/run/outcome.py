@@ -23,7 +23,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`done` is the only good one: a whole, finite LoRA of this run with the expected number of steps."""
+    """`done` is the only good one: a whole, finite LoRA of this run with the expected number of steps (or this machine's part of it)."""
 
     state: State
     run_dir: Path
@@ -42,6 +42,7 @@ class Outcome:
     diagnosis: Diagnosis | None = None
     stage_dir: Path | None = None    # the stage it ended in, of a run with several
     asked_by: int | None = None      # the signal that asked lorakit to stop
+    rank: int = 0                    # of this machine among several; only the first writes the LoRA, the others are judged by exit code
 
     @property
     def ok(self) -> bool:

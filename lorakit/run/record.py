@@ -84,7 +84,7 @@ def _check_inside(path: Path, data: dict[str, Any]) -> None:
 
 _SHAPE: Mapping[str, tuple[type, Any]] = {
     **dict.fromkeys(("state", "name", "started", "output_name", "recipe"), (str, str)),
-    **dict.fromkeys(("trainer", "steps", "outcome", "process", "supervisor", "settings", "dataset", "env"), (dict, dict)),
+    **dict.fromkeys(("trainer", "steps", "outcome", "machine", "process", "supervisor", "settings", "dataset", "env"), (dict, dict)),
     **dict.fromkeys(("weights", "checkpoints", "states", "samples", "warnings", "parts", "command"), (list, list)),
 }
 
@@ -109,6 +109,7 @@ def from_plan(plan: Plan) -> dict[str, Any]:
         "started": now(),
         "platform": _platform(),
         "trainer": trainer_of(plan),
+        "machine": {"rank": _launched(plan, "machine_rank", 0), "of": _launched(plan, "machines", 1)},
         "command": list(plan.argv),
         "env": {key: HIDDEN if _SECRET.search(key) else value for key, value in plan.env.items()},
         "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in plan.files.items()},
@@ -124,6 +125,11 @@ def from_plan(plan: Plan) -> dict[str, Any]:
         "plan_warnings": [str(fault) for fault in plan.faults if fault.severity != "error"],
         "warnings": [], "checkpoints": [], "states": [], "samples": [], "parts": [], "outcome": {},
     }
+
+
+def _launched(plan: Plan, key: str, default: int) -> int:
+    setting = plan.resolved.launch.get(key)
+    return setting.value if setting and isinstance(setting.value, int) else default
 
 
 def settings_of(plan: Plan) -> dict[str, Any]:

@@ -77,6 +77,9 @@ def newest_state(run_dir: Path, data: Mapping[str, Any]) -> State:
         raise LorakitError(f"{name} is still running.", hint=f"lorakit watch {name}")
     if alive == "done":
         raise LorakitError(f"{name} is done: {data['steps'].get('total')} of {data['steps'].get('total')} steps.")
+    if int(data["machine"].get("of") or 1) > 1:
+        raise LorakitError(f"{name} ran on {data['machine']['of']} machines; its state lies on the first one only.",
+                           hint="Start anew; network_weights in [model] begins with a LoRA that was saved.")
     shape = Shape.of(data)
     output = run_dir / str(data.get("output") or "output")
     whole = [state for state in states_in(output, data["output_name"], per_epoch=shape.per_epoch) if state.step < shape.total]

@@ -9,6 +9,7 @@ from plan_cases import CUDA, MAC, PLAIN, recipe
 from lorakit.machine import Machine
 from lorakit.plan import argv
 from lorakit.plan.complete import completed
+from lorakit.plan.make import make_plan
 from lorakit.plan.model import WeightFile
 
 SCRIPT = Path("/sd/train_network.py")
@@ -80,6 +81,13 @@ def test_a_given_accelerate_configuration_has_its_own_say(tmp_path: Path) -> Non
     assert after(words, "--config_file") == (tmp_path / "mine.yaml").as_posix()
     assert "--num_processes" not in words
     assert "--mixed_precision" not in words
+
+
+def test_an_accelerate_configuration_that_counts_machines_is_counted_in_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("num_processes: 4\nnum_machines: 2\nmachine_rank: 1\n", encoding="utf-8")
+    made = make_plan(recipe(tmp_path, launch={"accelerate_config": "mine.yaml"}), run_dir=tmp_path / "run", machine=CUDA)
+    assert {key: made.resolved.launch[key].value for key in ("processes", "machines", "machine_rank")} == {
+        "processes": 4, "machines": 2, "machine_rank": 1}
 
 
 def test_the_environment_is_unbuffered_utf8_and_tells_events_apart(tmp_path: Path) -> None:

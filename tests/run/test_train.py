@@ -8,18 +8,21 @@ import re
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lorakit.errors import SetupError
+from lorakit.errors import LorakitError, SetupError
 from lorakit.plan.model import Plan
+from lorakit.recipe.model import Setting
 from lorakit.run.child import Patience
 from lorakit.run.events import Event
 from lorakit.run.find import progress_rows
 from lorakit.run.outcome import Outcome, failure
 from lorakit.run.record import FolderTaken, read_record
+from lorakit.run.resume import resume
 from lorakit.run.train import train
 
 QUICK = Patience(0.3, 0.3)
@@ -136,6 +139,22 @@ def test_too_few_steps_are_not_done(make_plan: Any) -> None:
     plan = make_plan(steps=4)
     outcome = train(Plan(**{**vars(plan), "steps": type(plan.steps)(**{**vars(plan.steps), "total": 8})}))
     assert outcome.reason.endswith("fox.safetensors was trained for 4 steps, 8 were planned")
+
+
+@pytest.mark.parametrize(("fake", "state"), [("no_images.py", "done"), ("dies_silently.py", "failed")])
+def test_another_machine_than_the_first_is_judged_by_its_exit_code(make_plan: Any, fake: str, state: str) -> None:
+    plan = make_plan(fake)
+    launch = {"machines": Setting(2, "recipe"), "machine_rank": Setting(1, "recipe")}
+    outcome, record = outcome_and_record(replace(plan, resolved=replace(plan.resolved, launch=launch)))
+    assert (outcome.state, outcome.lora, record["state"]) == (state, None, state)
+    assert (record["machine"], record["outcome"]["judged_by"]) == ({"rank": 1, "of": 2}, "exit code")
+
+
+def test_a_run_over_several_machines_is_not_resumed_and_the_reason_is_told(make_plan: Any) -> None:
+    plan = make_plan("dies_silently.py")
+    train(replace(plan, resolved=replace(plan.resolved, launch={"machines": Setting(2, "recipe")})))
+    with pytest.raises(LorakitError, match="ran on 2 machines; its state lies on the first one only"):
+        resume(plan.run_dir)
 
 
 def test_noise_in_the_output_harms_nothing_and_the_log_keeps_every_byte(make_plan: Any) -> None:

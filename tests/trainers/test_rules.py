@@ -211,6 +211,11 @@ def test_each_rule_speaks_alone_when_it_is_broken(rule: str, family: str, machin
     assert set(found) - {rule} <= COMPANIONS.get(rule, set())
 
 
+def test_cards_are_counted_against_the_processes_of_one_machine() -> None:
+    assert judge("sd15", launch={"processes": 2, "machines": 2}, seed=1) == {}
+    assert "processes-device" in judge("sd15", launch={"processes": 4, "machines": 2}, seed=1)
+
+
 def test_every_rule_is_broken_by_one_of_these_cases() -> None:
     tried = {rule for rule, *_ in BREAKS}
     names = [rule.name for rule in RULES]

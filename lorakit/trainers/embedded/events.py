@@ -9,9 +9,9 @@ from typing import Any
 
 
 def tell(event: str, **facts: Any) -> None:
-    """Nothing happens without the variable; a full disk must not end a training."""
+    """Nothing happens without the variable; one process of each machine speaks; a full disk must not end a training."""
     path = os.environ.get("LORAKIT_EVENTS")
-    if not path or os.environ.get("RANK", "0") != "0":
+    if not path or os.environ.get("LOCAL_RANK", "0") != "0":
         return
     line = json.dumps({"event": event, "time": round(time.time(), 3), **facts}) + "\n"
     try:

@@ -17,6 +17,12 @@ def processes(case: Case) -> int:
     return value if isinstance(value, int) else 1
 
 
+def here(case: Case) -> int:
+    """The processes of this machine, where there are several."""
+    machines = case.launch("machines")
+    return max(1, processes(case) // machines) if isinstance(machines, int) and machines > 0 else processes(case)
+
+
 def deepspeed(case: Case) -> bool:
     return bool(case.launch("deepspeed")) or case.on("deepspeed")
 
@@ -44,7 +50,7 @@ def empty_texts(case: Case) -> Iterator[Fault]:
 RULES = (
     Rule("seed-per-process", "seed", lambda c: processes(c) > 1 and c.value("seed") is None,
          "unset: each process would draw its own and shuffle the images differently.", "Set seed, e.g. 42."),
-    Rule("processes-device", "mixed_precision", lambda c: processes(c) > 1 and len(c.machine.gpus) < processes(c),
+    Rule("processes-device", "mixed_precision", lambda c: here(c) > 1 and len(c.machine.gpus) < here(c),
          "several processes need as many CUDA cards; this machine has fewer.", "Set processes = 1 in [launch].", severity="warning"),
     Rule("deepspeed-device", "deepspeed", lambda c: deepspeed(c) and not c.cuda, "needs CUDA cards; this machine has none.",
          "Set deepspeed = false in [launch]."),
