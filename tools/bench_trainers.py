@@ -204,7 +204,7 @@ def table(name: str, row: Row, runs: Mapping[str, list[Run]]) -> None:
     for key, title in (
         ("whole_s", "whole run, s"),
         ("first_s", "to first step, s"),
-        ("step_s", "a later step, s"),
+        ("step_s", "a later step, s"), ("cpu_s", "processor time, s"),
         ("peak_gb", "peak memory, GB"),
     ):
         theirs, ours = (statistics.median(getattr(run, key) for run in runs[who]) for who in ("theirs", "ours"))
