@@ -94,6 +94,8 @@ class Follower:
                     out.append(self._dated(event, seconds))
                 continue
             if event.kind == "phase" and event.text is not None:
+                if event.text == self.phase:     # images, then captions: both are caching
+                    continue
                 self.phase = event.text
             elif event.kind == "validation":
                 warnings += self._alarms.validation(event)
