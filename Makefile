@@ -7,10 +7,10 @@ RECIPE ?= recipes/demo.toml
 export PYTHONUTF8 = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo vendor presets plan train test test-slow test-real test-browser check fix bench golden catalogue docs clean
+.PHONY: help setup demo vendor presets plan train test test-slow test-real test-real-slow test-browser check fix bench golden catalogue docs clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## an environment in .venv with everything that lorakit needs, versions pinned
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -41,7 +41,10 @@ test-slow: setup ## real training at toy size, kill loops, two processes
 	$(BIN)/python -m pytest -m 'slow and not real and not browser and not gpu'
 
 test-real: setup ## against the real sd-scripts, where one is configured
-	$(BIN)/python -m pytest -m 'real and not gpu' -rs
+	$(BIN)/python -m pytest -m 'real and not slow and not gpu' -rs
+
+test-real-slow: setup ## the same at full length: FLUX, parity, resumed runs, two processes
+	$(BIN)/python -m pytest -m 'real and slow and not gpu' -rs
 
 test-browser: setup ## pages in headless Chromium, where one is installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
@@ -59,6 +62,7 @@ bench: setup ## start-up, planning, images and following, as ratios against a na
 	$(BIN)/python tools/bench_cli.py
 	$(BIN)/python tools/bench_dataset.py
 	$(BIN)/python tools/bench_follow.py
+	@echo "against sd-scripts, where one is configured: $(BIN)/python tools/bench_trainers.py"
 
 golden: setup ## rewrite the golden plans; judge them in the diff
 	$(BIN)/python -m pytest tests/plan --rewrite-golden
