@@ -140,7 +140,10 @@ def launch_faults(resolved: Resolved, launch: Launch) -> list[Fault]:
         faults.append(Fault(where, f"machine_rank = {launch.rank}: machines count from 0 to {launch.machines - 1}.", "", "machine-rank"))
     if launch.own_config and not launch.config.is_file():
         faults.append(Fault(where, f"accelerate_config: there is no {launch.config}.", "", "accelerate-config"))
-    if read.flag(resolved, "deepspeed") and not launch.several:
+    if read.flag(resolved, "deepspeed") and resolved.trainer == "embedded":
+        faults.append(Fault(where, "deepspeed: the embedded trainer has none.", 'Set deepspeed = false, or trainer = "kohya".',
+                            "deepspeed-embedded"))
+    elif read.flag(resolved, "deepspeed") and not launch.several:
         faults.append(Fault(where, "deepspeed needs at least two processes: the script reads WORLD_SIZE, which one process alone lacks.",
                             "Set processes, or leave deepspeed out.", "deepspeed-alone"))
     return faults

@@ -123,6 +123,12 @@ def test_the_recipes_python_wins(tmp_path: Path) -> None:
     assert argv.python_of(recipe(tmp_path), Path("/other")) == Path("/other")
 
 
+def test_deepspeed_is_refused_for_the_trainer_that_has_none(tmp_path: Path) -> None:
+    resolved = completed(recipe(tmp_path, trainer="embedded", launch={"deepspeed": True, "processes": 2}), tmp_path / "run", (), folders=False)
+    found = argv.launch_faults(resolved, argv.launch_of(resolved, tmp_path / "run", CUDA))
+    assert [fault.rule for fault in found] == ["deepspeed-embedded"]
+
+
 @pytest.mark.parametrize(("launch", "rule"), [
     ({"processes": 2, "machines": 2}, "machines-need-address"),
     ({"processes": 3, "machines": 2, "main_address": "a", "main_port": 1}, "uneven-processes"),
