@@ -148,12 +148,12 @@ def _stream(asked: hub.Reference, part: Path, remote: hub.Remote, progress: Prog
                 trouble = str(error)
             except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
                 trouble = f"the connection broke ({error or type(error).__name__})"
-            if there >= remote.size:
+            if remote.size and there >= remote.size:
                 break
             waits = _waits() if there > before else waits
             wait_s = next(waits, None)
             if wait_s is None:
-                raise SetupError(f"{asked.text}: {trouble} at {size(there)} of {size(remote.size)}.",
+                raise SetupError(f"{asked.text}: {trouble} at {size(there)}" + (f" of {size(remote.size)}." if remote.size else "."),
                                  hint="What came is kept; the same command goes on from there.")
             time.sleep(wait_s)
         os.fsync(file.fileno())

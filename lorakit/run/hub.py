@@ -120,7 +120,8 @@ class _Redirects(HTTPRedirectHandler):
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str,  # noqa: ARG002
     ) -> Request | None:
         at_home = urlsplit(newurl)[:2] == urlsplit(req.full_url)[:2]
-        if self._stay and not at_home:
+        downgraded = (urlsplit(req.full_url).scheme, urlsplit(newurl).scheme) == ("https", "http")
+        if downgraded or (self._stay and not at_home):
             return None
         kept = {name: value for name, value in req.headers.items() if name.lower() != "authorization"}
         following = Request(newurl, headers=kept, method=req.get_method(), origin_req_host=req.origin_req_host)  # noqa: S310

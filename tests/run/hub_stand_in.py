@@ -18,6 +18,7 @@ class Hub:
     busy: int = 0                                                # so many answers of 503 first
     lies: bool = False                                           # says another hash than the file has
     ranges: bool = True
+    says_size: bool = True
     seen: list[tuple[str, str, str, str]] = field(default_factory=list)     # server, method, Range, Authorization
     hub: str = ""
     store: str = ""
@@ -66,7 +67,7 @@ def handler(hub: Hub, name: str) -> type[BaseHTTPRequestHandler]:
             else:
                 data = hub.files[path]
                 digest = hashlib.sha256(b"another" if hub.lies else data).hexdigest()
-                self._end(302, {"Location": f"{hub.store}/{path}", "X-Linked-Size": str(len(data)), "X-Linked-Etag": f'"{digest}"',
+                self._end(302, {"Location": f"{hub.store}/{path}", **({"X-Linked-Size": str(len(data))} if hub.says_size else {}), "X-Linked-Etag": f'"{digest}"',
                                 "X-Repo-Commit": "c0ffee"})
 
         def _why(self, path: str) -> str:
@@ -86,8 +87,10 @@ def handler(hub: Hub, name: str) -> type[BaseHTTPRequestHandler]:
             wanted = self.headers.get("Range", "") if hub.ranges else ""
             start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
             self.send_response(206 if wanted else 200)
-            self.send_header("Content-Length", str(len(data) - start))
+            if hub.says_size:
+                self.send_header("Content-Length", str(len(data) - start))
             self.end_headers()
+            self.close_connection = not hub.says_size
             cut = hub.cut_at.pop(0) if hub.cut_at else None
             self.wfile.write(data[start:cut])
             if cut is not None:

@@ -90,6 +90,14 @@ def test_a_server_that_cannot_resume_sends_all_of_it_again(tmp_path: Path, stand
     assert (tmp_path / "base.safetensors").read_bytes() == DATA
 
 
+def test_a_file_of_unknown_size_is_whole_when_its_hash_is_right(tmp_path: Path, standing_in: Hub) -> None:
+    standing_in.says_size = False
+    assert get(tmp_path / "base.safetensors").size == len(DATA)
+    standing_in.cut_at = [1_000_000]
+    with pytest.raises(RecipeError, match="the hub says"):
+        get(tmp_path / "other.safetensors")
+
+
 def test_a_part_of_another_content_is_not_gone_on_with(tmp_path: Path, standing_in: Hub) -> None:
     target = tmp_path / "base.safetensors"
     standing_in.cut_at = [1_000_000] + [0] * 9
