@@ -17,6 +17,7 @@ HELPS: Mapping[str, str] = {
     "slow": "Something else needed the machine, or it ran hot or short of memory.",
     "disk": "Make room, or keep fewer checkpoints (save_last_n_epochs, save_last_n_steps).",
 }
+FROM_OUTSIDE = {"killed", "interrupted", "reboot", "disk-full", "crash", "unknown"}   # going on as it was may well succeed
 RISE = 1.05                      # above the lowest validation loss that counts as having risen again
 
 
@@ -47,7 +48,9 @@ def _ending(record: Mapping[str, Any], state: str, run: str) -> list[Advice]:
         found.append(Advice(f"{_sentence(diagnosis['cause'])}{evidence}", str(diagnosis.get("remedy") or ""), "error"))
     elif state in {"failed", "dead"}:
         found.append(Advice("Why it ended is told by", f"lorakit explain {run}", "error"))
-    if state in {"interrupted", "stopped", "dead"} and record["states"]:
+    rule = str(diagnosis.get("rule")) if isinstance(diagnosis, Mapping) else ""
+    whole = any(not entry.get("fault") for entry in record["states"])
+    if whole and (state in {"interrupted", "stopped", "dead"} or (state == "failed" and rule in FROM_OUTSIDE)):
         found.append(Advice("It can go on where its newest state was saved.", f"lorakit resume {run}"))
     return found
 

@@ -167,6 +167,15 @@ def test_validation_that_rose_again_names_the_nearest_checkpoint() -> None:
     assert said[-1].command == "lorakit sheet fox/x"
 
 
+@pytest.mark.parametrize(("state", "rule", "fault", "can"), [
+    ("interrupted", "", None, True), ("failed", "killed", None, True), ("failed", "nan", None, False), ("dead", "", "cut short", False), ("done", "", None, False),
+])
+def test_going_on_is_advised_where_it_can_help(state: str, rule: str, fault: str | None, can: bool) -> None:
+    outcome = {"diagnosis": {"cause": "x", "rule": rule}} if rule else {}
+    found = advise(record(outcome=outcome, states=[{"path": "a", "fault": fault}]), state, "fox/x", Numbers(Series("", ()), (), Series("", ())))
+    assert any(one.command == "lorakit resume fox/x" for one in found) == can
+
+
 def test_a_failure_comes_first_with_its_remedy() -> None:
     outcome = {"diagnosis": {"cause": "the GPU ran out of memory", "evidence": "CUDA out of memory", "remedy": "lorakit train fox"}}
     said = advise(record(outcome=outcome, warnings=[{"rule": "slow", "text": "3 s a step"}]), "failed", "fox/x", Numbers(Series("", ()), (), Series("", ()), 2))
