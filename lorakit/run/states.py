@@ -49,7 +49,7 @@ def fault_of(state: Path) -> str:
             return f"{path.name} is empty"
     if not any(path.name.startswith("optimizer") for path in state.iterdir()):
         return "holds no optimiser"
-    if not any(path.name.startswith(("scheduler", "lr_scheduler")) or "trainer" in path.name for path in state.iterdir()):
+    if not _is_embedded(state) and not any(path.name.startswith("scheduler") for path in state.iterdir()):
         return "holds no schedule"
     for path in state.glob("*.bin"):
         if not _whole_zip(path):
@@ -63,6 +63,14 @@ def counter_of(state: Path) -> int | None:
         return int(data["current_step"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _is_embedded(state: Path) -> bool:
+    """Our own trainer's schedule is a function of the step; its state says whose run it is instead."""
+    try:
+        return "identity" in json.loads((state / "train_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _where(path: Path, per_epoch: int) -> tuple[int, int | None]:

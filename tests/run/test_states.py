@@ -32,6 +32,14 @@ def test_states_are_ordered_by_step_whatever_their_names(tmp_path: Path, make_st
     ]
 
 
+def test_a_state_of_the_embedded_trainer_needs_no_schedule(tmp_path: Path, make_state: object) -> None:
+    make_state(tmp_path / "fox-step00000006-state", 6)  # type: ignore[operator]
+    (tmp_path / "fox-step00000006-state" / "scheduler.bin").unlink()
+    assert fault_of(tmp_path / "fox-step00000006-state") == "holds no schedule"
+    (tmp_path / "fox-step00000006-state" / "train_state.json").write_text('{"current_epoch": 1, "current_step": 6, "identity": {"seed": 1}}')
+    assert fault_of(tmp_path / "fox-step00000006-state") == ""
+
+
 @pytest.mark.parametrize(("damage", "fault"), [
     (lambda state: (state / "model.safetensors").write_bytes((state / "model.safetensors").read_bytes()[:-4]), "model.safetensors is cut short"),
     (lambda state: (state / "model.safetensors").unlink(), "holds no weights"),
