@@ -56,6 +56,10 @@ for epoch in range(epoch_to_start, epochs):
             file.write(f"{schedule + 1} {1 - schedule / total}\n")
         step, shown, schedule = step + 1, shown + 1, schedule + 1
         bar(shown, total - initial, f"{1 / schedule:.3g}")
+        held = rates.with_name(f"held-{schedule}")
+        if str(schedule) in settings["hold_at"].split(",") and not held.exists():
+            held.touch()
+            work(60)                        # until the test stops it here
         if every and step % every == 0:
             lora(output / f"{name}-step{step:08d}.safetensors", step, epoch=epoch)
             save_state(output / f"{name}-step{step:08d}-state")
