@@ -306,5 +306,5 @@ def test_an_option_of_the_other_trainer_is_named_as_such(say: Say) -> None:
     _, faults = say("[train]\nema_decay = 0.999\n")
     assert 'only the embedded trainer has this option. Write trainer = "embedded", or leave it out.' in told(faults)[0]
     assert not told(say("[train]\nema_decay = 0.999\n", sets=["trainer=embedded"])[1])
-    _, faults = say("[train]\nfp8_base = true\n", sets=["trainer=embedded"])
+    _, faults = say("[train]\nxformers = true\n", sets=["trainer=embedded"])
     assert "only the kohya trainer has this option" in told(faults)[0]
