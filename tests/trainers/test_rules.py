@@ -130,6 +130,7 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("empty-text", "sd15", CUDA, {"training_comment": ""}),
     ("seed-per-process", "sd15", Machine("Linux", "x86_64", 8, 0, CUDA.gpus * 2), {"launch": {"processes": 2}}),
     ("processes-device", "sd15", CUDA, {"launch": {"processes": 2}, "seed": 1}),
+    ("processes-without-cards", "sd15", CPU, {"launch": {"processes": 2}, "seed": 1}),
     ("deepspeed-device", "sd15", CPU, {"launch": {"deepspeed": True}}),
     ("deepspeed-state", "sd15", CUDA, {"launch": {"deepspeed": True}, "save_state": True}),
     ("zero-idle", "sd15", CUDA, {"zero_stage": 3}),

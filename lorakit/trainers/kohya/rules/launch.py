@@ -50,8 +50,11 @@ def empty_texts(case: Case) -> Iterator[Fault]:
 RULES = (
     Rule("seed-per-process", "seed", lambda c: processes(c) > 1 and c.value("seed") is None,
          "unset: each process would draw its own and shuffle the images differently.", "Set seed, e.g. 42."),
-    Rule("processes-device", "mixed_precision", lambda c: here(c) > 1 and len(c.machine.gpus) < here(c),
+    Rule("processes-device", "mixed_precision", lambda c: c.cuda and here(c) > 1 and len(c.machine.gpus) < here(c),
          "several processes need as many CUDA cards; this machine has fewer.", "Set processes = 1 in [launch].", severity="warning"),
+    Rule("processes-without-cards", "mixed_precision", lambda c: processes(c) > 1 and not c.cuda,
+         "several processes of sd-scripts need CUDA cards: on the CPU accelerate wraps the frozen networks too, and stops.",
+         'Set processes = 1 in [launch], or trainer = "embedded", which shares the work on the CPU too.'),
     Rule("deepspeed-device", "deepspeed", lambda c: deepspeed(c) and not c.cuda, "needs CUDA cards; this machine has none.",
          "Set deepspeed = false in [launch]."),
     Rule("deepspeed-state", "save_state", lambda c: deepspeed(c) and (c.on("save_state") or c.on("save_state_on_train_end")),
