@@ -115,10 +115,11 @@ def _verdict(outcome: Outcome, supervision: Supervision, fault: str) -> tuple[St
         return "failed", fault if outcome.lora and "NaN" in fault else f"the loss became NaN at step {outcome.step}"
     if stopped == "signal":
         return "interrupted", f"interrupted at step {outcome.step} of {outcome.total}"
-    if outcome.rank and supervision.follower.end_reason in {"interrupted", "terminated"}:
-        return "interrupted", f"stopped together with the other machines at step {outcome.step} of {outcome.total}"
     if stopped == "request":
         return "stopped", f"stopped on request at step {outcome.step} of {outcome.total}"
+    if supervision.follower.end_reason in {"interrupted", "terminated"}:     # somebody else's signal: another machine's, or a person's
+        who = "together with the other machines" if outcome.rank else "from outside"
+        return "interrupted", f"stopped {who} at step {outcome.step} of {outcome.total}"
     if stopped == "orphan":
         return "failed", f"the launcher ended ({_ending(outcome)}) and left the trainer running; the trainer was ended"
     if unseen:

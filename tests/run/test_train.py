@@ -202,6 +202,18 @@ def test_the_embedded_trainer_saves_before_it_ends(make_plan: Any, number: int, 
     assert record["states"][0]["fault"] is None
 
 
+def test_an_interrupt_that_somebody_else_sent_is_an_interrupt_and_no_failure(make_plan: Any) -> None:
+    def from_outside(event: Event) -> None:
+        if event.kind == "step" and event.step == 3:
+            record = read_record(plan.run_dir)
+            os.kill(int(record["process"]["pid"]), signal.SIGINT)     # the trainer itself, past lorakit
+
+    plan = make_plan("saves_when_asked.py", steps=500, pause=0.02, trainer="embedded")
+    outcome = train(plan, teller=from_outside)
+    assert outcome.state == "interrupted"
+    assert "from outside" in outcome.reason
+
+
 def test_a_launcher_that_dies_leaves_no_trainer_behind(make_plan: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lorakit.run.supervise.ORPHAN_S", 0.2)
     for number, more in enumerate(([], ["--own-session"])):
