@@ -63,6 +63,9 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     seed = args.seed if args.seed is not None else resumed.get("seed", _common_seed(world))
     datasets = read_datasets(args, seed)
     base = open_base(args, family)
+    hashes = metadata.Hashes({"sd_model": args.pretrained_model_name_or_path, "vae": args.vae})
+    if world.is_main and not args.no_metadata:
+        hashes.start()
     for note in base.notes:
         world.say(f"note: {note}")
     _allow_bucket_steps(datasets, base)
@@ -105,9 +108,6 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
         if position.step > args.max_train_steps:         # equal: killed between the last state and the last file, which is then written
             raise RecipeError(f"{args.resume}: this state has {position.step} steps already; max_train_steps is {args.max_train_steps}.")
     announce(args, world, datasets, batches=batches, epochs=epochs)
-    hashes = metadata.Hashes({"sd_model": args.pretrained_model_name_or_path, "vae": args.vae})
-    if world.is_main and not args.no_metadata:
-        hashes.start()
     lr = args.text_encoder_lr
     known = metadata.training(
         args, base, datasets, session_id=identity["session_id"], started=started, seed=seed, batches=batches, epochs=epochs,

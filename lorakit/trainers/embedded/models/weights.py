@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +29,8 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+READERS = min(4, os.cpu_count() or 1) if hasattr(os, "preadv") else 1
+STAGING = 4 << 20
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -102,12 +106,12 @@ class Tensors:
 
 
 class _Reader:
-    """Positional reads into memory that torch owns; one staging buffer serves every tensor whose type must change."""
+    """Positional reads into memory that torch owns; a staging buffer serves every tensor whose type must change."""
 
     def __init__(self, tensors: Tensors) -> None:
         self.tensors = tensors
         self.handles = {path: os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)) for path in tensors.paths}
-        self.staging = torch.empty(0, dtype=torch.uint8)
+        self.own = threading.local()           # a staging buffer for each thread
 
     def close(self) -> None:
         for handle in self.handles.values():
@@ -116,18 +120,25 @@ class _Reader:
     def copy(self, part: Part, target: torch.Tensor) -> None:
         """One part into `target`, whose shape has as many elements; straight from the file where type and place allow it."""
         entry = self.tensors.entries[part.name]
-        rows = entry.shape[0] if entry.shape else 1
-        start, stop = part.start, rows if part.stop is None else part.stop
+        start, stop = part.start, (entry.shape or (1,))[0] if part.stop is None else part.stop
         size = (stop - start) * entry.row_bytes()
-        if target.device.type == "cpu" and target.dtype == entry.dtype and target.is_contiguous() and not part.transposed:
-            self._fill(target.view(torch.uint8).view(-1) if target.dim() else target.view(1).view(torch.uint8), entry, start, size)
-            return
-        if self.staging.numel() < size:
-            self.staging = torch.empty(size, dtype=torch.uint8)
-        raw = self.staging[:size]
+        if part.transposed:
+            target.copy_(self._staged(entry, start, size).view(stop - start, *entry.shape[1:]).t())
+        elif target.device.type == "cpu" and target.dtype == entry.dtype:
+            self._fill(target.view(-1).view(torch.uint8), entry, start, size)
+        else:
+            rows = target.view(stop - start, -1)
+            step = max(1, STAGING // entry.row_bytes())
+            for first in range(0, len(rows), step):         # in pieces that stay in the processor's cache
+                chunk = rows[first : first + step]
+                chunk.copy_(self._staged(entry, start + first, len(chunk) * entry.row_bytes()).view(chunk.shape))
+
+    def _staged(self, entry: Entry, start: int, size: int) -> torch.Tensor:
+        if not hasattr(self.own, "staging") or self.own.staging.numel() < size:
+            self.own.staging = torch.empty(size, dtype=torch.uint8)
+        raw: torch.Tensor = self.own.staging[:size]
         self._fill(raw, entry, start, size)
-        value = raw.view(entry.dtype).view(stop - start, *entry.shape[1:])
-        target.copy_((value.t() if part.transposed else value).reshape(target.shape))
+        return raw.view(entry.dtype)
 
     def _fill(self, raw: torch.Tensor, entry: Entry, start: int, size: int) -> None:
         view = memoryview(raw.numpy())
@@ -171,18 +182,22 @@ def fill(module: nn.Module, tensors: Tensors, layout: Layout, *, dtype: torch.dt
     if missing:
         raise SetupError(_missing(missing, tensors, layout, what))
     reader = _Reader(tensors)
+
+    def give(name: str, old: torch.Tensor) -> None:
+        parts = layout[name]
+        _check_shape(name, parts, old, tensors, what)
+        value = torch.empty(old.shape, dtype=dtype, device=device)
+        done = 0
+        for part in parts:
+            rows = old.shape[0] if len(parts) == 1 else _rows(part, tensors)
+            reader.copy(part, value[done : done + rows] if len(parts) > 1 else value)
+            done += rows
+        owner, _, leaf = name.rpartition(".")
+        setattr(module.get_submodule(owner), leaf, nn.Parameter(value, requires_grad=False))
+
     try:
-        for name, old in wanted.items():
-            value = torch.empty(old.shape, dtype=dtype, device=device)
-            parts = layout[name]
-            _check_shape(name, parts, old, tensors, what)
-            done = 0
-            for part in parts:
-                rows = old.shape[0] if len(parts) == 1 else _rows(part, tensors)
-                reader.copy(part, value[done:done + rows] if len(parts) > 1 else value)
-                done += rows
-            owner, _, leaf = name.rpartition(".")
-            setattr(module.get_submodule(owner), leaf, nn.Parameter(value, requires_grad=False))
+        with ThreadPoolExecutor(READERS) as readers:        # reading, converting and fresh memory cost the same again each
+            list(readers.map(give, wanted, wanted.values()))
     finally:
         reader.close()
     for name, buffer in module.named_buffers():
