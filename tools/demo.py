@@ -116,7 +116,7 @@ def main() -> None:
     trained_s = time.monotonic() - started
     run_dir = newest_run(project)
     lorakit(project, "sheet", str(run_dir), "--strengths", "0.6,1.0", "--seeds", "2")
-    print("\nMeasuring: pictures of prompts that the training never saw.", flush=True)
+    print("\nMeasuring: prompts with new noise; two of their backgrounds the training never saw.", flush=True)
     scores = score(project, run_dir)
     before, after = scores["base"], scores["LoRA"]
     print(f"""
