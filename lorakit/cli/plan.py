@@ -16,7 +16,6 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from lorakit.files import write_atomic
 from lorakit.machine import Gpu, Machine, this_machine
 from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
+from lorakit.run.find import new_run_dir
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     resolved, faults = recipe_args.read(args)
-    run_dir = args.write or resolved.root / "runs" / resolved.name / datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
+    run_dir = args.write or new_run_dir(resolved.root, resolved.name)
     plans = make_plans(resolved, faults, run_dir=run_dir, machine=args.machine, folders=args.folders)
     everything = tuple(fault for plan in plans for fault in plan.faults)
     if args.json:
