@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from lorakit.errors import LorakitError
 from lorakit.trainers.embedded import SCRIPTS, arguments
@@ -35,3 +37,10 @@ def train(family: str, args: object) -> int:
         return Loop(prepare(args, place, family)).run()
     finally:
         place.close()
+
+
+def leave(code: int) -> NoReturn:
+    """The process ends here: all is written and closed, and to take gigabytes of modules apart first would cost most of a second."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

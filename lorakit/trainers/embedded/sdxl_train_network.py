@@ -10,6 +10,6 @@ if __name__ == "__main__":
     # Python puts this folder first; its modules are lorakit's, not top-level ones, and lorakit may lie beside it uninstalled.
     sys.path[:] = [str(here.parents[2]), *(entry for entry in sys.path if not entry or Path(entry).resolve() != here)]
 
-    from lorakit.trainers.embedded.main import main
+    from lorakit.trainers.embedded.main import leave, main
 
-    sys.exit(main("sdxl"))
+    leave(main("sdxl"))
