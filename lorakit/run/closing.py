@@ -56,7 +56,7 @@ def output_of(record: Record) -> Path:
 
 def _gathered(record: Record) -> list[str]:
     part = record.data["parts"][-1] if record.data["parts"] else {}
-    if not part.get("offset"):
+    if not part.get("output") or record.run_dir / str(part["output"]) == output_of(record):
         return []
     for key in ("checkpoints", "samples"):
         record.data[key] = [entry for entry in record.data[key] if not str(entry.get("path")).startswith(f"{part['output']}/")]

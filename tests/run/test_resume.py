@@ -176,6 +176,17 @@ def test_it_can_be_interrupted_and_resumed_again(kohya_like: Any) -> None:
     assert sorted(entry["step"] for entry in record["checkpoints"] if entry["kind"] == "step") == [4, 8, 12, 16, 20, 24, 28, 32]
 
 
+def test_a_part_inside_the_first_epoch_is_gathered_like_any_other(kohya_like: Any) -> None:
+    """Its file names need no correction, so nothing but the place differs."""
+    plan = kohya_like(steps=32, per_epoch=32, every=4, hold_at="6,14")
+    interrupted_at(plan, 5)
+    outcome = resume(plan.run_dir, teller=ctrl_c_at(13), patience=QUICK)
+    assert outcome.state == "interrupted"
+    assert "fox-step00000012.safetensors" in {path.name for path in outcome.saved}
+    assert resume(plan.run_dir, patience=QUICK).state == "done"
+    assert [part["from_step"] for part in read_record(plan.run_dir)["parts"]] == [4, 12]
+
+
 def test_a_half_written_state_is_passed_over(kohya_like: Any) -> None:
     plan = kohya_like(steps=24, per_epoch=8, every=3, hold_at="15")
     interrupted_at(plan, 14)
