@@ -38,7 +38,7 @@ test: setup ## the quick tests
 	$(BIN)/python -m pytest -n auto
 
 test-slow: setup ## real training at toy size, kill loops, two processes
-	$(BIN)/python -m pytest -m 'slow and not real and not browser and not gpu'
+	$(BIN)/python -m pytest -n auto -m 'slow and not real and not browser and not gpu'
 
 test-real: setup ## against the real sd-scripts, where one is configured
 	$(BIN)/python -m pytest -m 'real and not slow and not gpu' -rs
