@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorakit import tomllib
 from lorakit.dataset.adding import copy_whole
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.layout import format_folder
@@ -16,11 +16,6 @@ from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import is_image_name
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import sha256
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 CARRIED = frozenset({"image_dir", "num_repeats", "class_tokens", "is_reg", "caption_extension"})   # what folders can say
 

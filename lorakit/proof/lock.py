@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from lorakit import __version__
+from lorakit import __version__, tomllib
 from lorakit.errors import Fault, LorakitError, RecipeError
 from lorakit.plan.model import Plan
 from lorakit.proof.compare import Difference, differences
@@ -22,11 +21,6 @@ from lorakit.run.bookkeeper import dataset_rows, digest_of
 from lorakit.run.hashes import path_digest
 from lorakit.run.record import trainer_of
 from lorakit.run.stages import digest_of_stages
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 VERSION = 1
 AGAIN = "Take it from git again, or make it anew with `lorakit lock RECIPE`."

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorakit import tomllib
 from lorakit.dataset.buckets import Chooser, UnfitError
 from lorakit.plan.read import bucket_rules
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.report.pictures import Budget, Picture, shrink, spread
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 PROMPTS = "prompts.toml"
 THUMBNAILS = Budget(side=176, count=200, size_bytes=4_000_000)

@@ -8,12 +8,12 @@ as it was. Behaviour read in train_network.py of the pinned commit: the resume c
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lorakit import tomllib
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 from lorakit.run import record as records
@@ -27,11 +27,6 @@ from lorakit.run.record import HIDDEN, Record, read_record
 from lorakit.run.shape import Shape
 from lorakit.run.states import State, fault_of, states_in
 from lorakit.run.train import Job, execute
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 EXACT = ("weights", "optimiser", "learning rate at every step", "number of steps", "file names")
 AT_MOST = 4                      # times as many saves as planned

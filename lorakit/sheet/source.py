@@ -9,14 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lorakit import tomllib
 from lorakit.errors import LorakitError
 from lorakit.families import FAMILIES
 from lorakit.sheet.model import Checkpoint, Row, Source
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 WEIGHTS = ("pretrained_model_name_or_path", "vae", "clip_l", "t5xxl", "ae", "v_parameterization", "clip_skip", "max_token_length",
            "t5xxl_max_token_length", "apply_t5_attn_mask")

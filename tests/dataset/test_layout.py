@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lorakit import tomllib
 from lorakit.cli.main import main
 from lorakit.dataset.adding import Subset, add, read_subsets
 from lorakit.dataset.fitting import Settings
@@ -17,11 +17,6 @@ from lorakit.dataset.preparing import prepare
 from lorakit.dataset.scan import scan
 from lorakit.dataset.solving import solve
 from lorakit.errors import RecipeError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Photo = Callable[..., Path]
 NONE = Settings("none")

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lorakit import tomllib
 from lorakit.errors import Fault, RecipeError, did_you_mean, raise_on_errors
 from lorakit.trainers import catalogue
 from lorakit.trainers.catalogue import Option
 from lorakit.trainers.embedded.rules import faults_of
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 def read(script: str, argv: Sequence[str]) -> argparse.Namespace:

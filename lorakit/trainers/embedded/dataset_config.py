@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lorakit import tomllib
 from lorakit.dataset.layout import FolderName, parse_folder
 from lorakit.errors import Fault, did_you_mean
 from lorakit.trainers.embedded.options import DATASET_EVERYWHERE, DATASET_LEVEL, DATASET_REFUSED, SUBSET_LEVEL
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FROM_ARGUMENTS = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}     # where the two names differ
 DEFAULTS = {"is_reg": False, "class_tokens": None}

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from lorakit import tomllib
 from lorakit.errors import RecipeError, did_you_mean, refused
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FLAGS: dict[str, tuple[str, type]] = {
     "w": ("width", int), "h": ("height", int), "d": ("seed", int), "s": ("sample_steps", int), "l": ("scale", float),
