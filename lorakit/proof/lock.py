@@ -20,7 +20,7 @@ from lorakit.proof.compare import Difference, differences
 from lorakit.run.bookkeeper import dataset_rows, digest_of
 from lorakit.run.hashes import path_digest
 from lorakit.run.record import trainer_of
-from lorakit.run.stages import digest_of_stages
+from lorakit.run.summing import digest_of_stages
 
 VERSION = 1
 AGAIN = "Take it from git again, or make it anew with `lorakit lock RECIPE`."

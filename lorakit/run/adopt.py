@@ -16,13 +16,13 @@ from lorakit.run.find import PARENT, last_progress, live_state, stage_of
 from lorakit.run.outcome import Outcome, seen_in
 from lorakit.run.process import Identity
 from lorakit.run.record import Record, read_record
+from lorakit.run.summing import close_over
 from lorakit.run.supervise import Supervision
+from lorakit.run.train import Careful, patience_for
 
 
 def adopt(run_dir: Path, *, teller: Teller = silent, patience: Patience | None = None, stop: bool = False) -> Outcome:
     """Take over a run whose lorakit has died, living or dead, and bring its record to a true end."""
-    from lorakit.run.train import Careful, patience_for
-
     data = read_record(run_dir)
     if data.get(PARENT) and stage_of(run_dir) != run_dir:
         return _adopt_stage(run_dir, teller=teller, patience=patience, stop=stop)
@@ -49,8 +49,6 @@ def adopt(run_dir: Path, *, teller: Teller = silent, patience: Patience | None =
 
 
 def _adopt_stage(run_dir: Path, *, teller: Teller, patience: Patience | None, stop: bool) -> Outcome:
-    from lorakit.run.stages import close_over
-
     folder = stage_of(run_dir)
     data = read_record(folder)
     last = adopt(folder, teller=teller, patience=patience, stop=stop) if data["state"] == "running" else Outcome(
