@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lorakit.dataset.check import Wants
+from lorakit.dataset.check.wants import Wants
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.rules import fault
 from lorakit.errors import Fault

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from lorakit.dataset.captions import GROUPS, parts
-from lorakit.dataset.check import Wants
+from lorakit.dataset.check.wants import Wants
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.dataset.rules import fault, shown
 from lorakit.errors import Fault

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lorakit.dataset.buckets import BucketRules, Chooser, Placement, UnfitError, check
-from lorakit.dataset.check import Wants
+from lorakit.dataset.check.wants import Wants
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.dataset.looks import Look
 from lorakit.dataset.rules import fault, shown
