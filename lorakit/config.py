@@ -12,14 +12,21 @@ from lorakit.errors import SetupError, did_you_mean
 KEYS = ("sd_scripts", "sd_scripts_python")
 
 
+def home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:        # a user number without a name, as containers like to have
+        raise SetupError("This user has no home folder.", hint="export HOME=FOLDER names one.") from error
+
+
 def config_path() -> Path:
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    base = os.environ.get("XDG_CONFIG_HOME") or home() / ".config"
     return Path(base) / "lorakit" / "config.toml"
 
 
 def cache_dir() -> Path:
     """Where stand-in weights and hashes are kept: $XDG_CACHE_HOME/lorakit."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorakit"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "lorakit"
 
 
 def user_setting(key: str) -> tuple[str, str] | None:

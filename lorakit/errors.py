@@ -59,6 +59,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"Did you mean {near[0]}?" if near else ""
 
 
+def counted(count: int, word: str) -> str:
+    """'1 image', '2 images'."""
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
 def refused(where: str, what: str, hint: str = "") -> RecipeError:
     """One fault, ready to be raised."""
     return RecipeError("1 problem; nothing was started.", faults=[Fault(where, what, hint)])
@@ -68,4 +73,4 @@ def raise_on_errors(faults: Sequence[Fault], *, kind: type[LorakitError] = Recip
     """Raise one error that carries every fault, or return when there are only warnings and notes."""
     count = sum(fault.severity == "error" for fault in faults)
     if count:
-        raise kind(f"{count} problem{'s' * (count > 1)}; nothing was started.", faults=faults)
+        raise kind(f"{counted(count, 'problem')}; nothing was started.", faults=faults)

@@ -24,6 +24,14 @@ def write_atomic(path: Path, data: str | bytes) -> None:
         raise
 
 
+def at_home(path: Path) -> Path:
+    """`~` made the home folder. Where there is none, or no such user, the path stays as it was written, and is told as missing."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         digest = hashlib.sha256()

@@ -13,8 +13,6 @@ from typing import Any
 
 from lorakit.errors import Fault, LorakitError
 
-MARK = {"error": "error", "warning": "warning", "note": "note"}
-
 
 def tell(*lines: str) -> None:
     """A message for the person, not data: stderr."""
@@ -24,7 +22,12 @@ def tell(*lines: str) -> None:
 
 def tell_faults(faults: Iterable[Fault]) -> None:
     for fault in faults:
-        tell(f"{MARK[fault.severity]}: {fault}")
+        tell(plain(f"{fault.severity}: {fault}"))
+
+
+def plain(text: str) -> str:
+    """On one line, and no command to the terminal: what cannot be printed is spelt out."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def tell_error(error: LorakitError) -> None:
@@ -38,7 +41,7 @@ def tell_bug(error: BaseException, argv: Sequence[str]) -> None:
 
     text = "".join(traceback.format_exception(error))
     handle, name = tempfile.mkstemp(prefix="lorakit-bug-", suffix=".txt")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
+    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"lorakit {__version__}, Python {sys.version}, {sys.platform}\nlorakit {' '.join(argv)}\n\n{text}")
     tell(f"lorakit made a mistake of its own ({type(error).__name__}: {error}).", f"Please report it with this file: {name}")
 
@@ -50,7 +53,7 @@ def print_json(data: Any) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
     """A table on stdout: aligned plain text, which reads the same on a terminal, in a file and in a mail."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[plain(str(cell)) for cell in row] for row in rows]
     widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
     for row in [list(columns), *cells]:
         padded = (c.rjust(w) if name in right else c.ljust(w) for c, w, name in zip(row, widths, columns, strict=True))

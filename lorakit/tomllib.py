@@ -1,10 +1,24 @@
-"""The standard library's TOML reader, which Python 3.10 has from a package of another name."""
+"""The standard library's TOML reader, which Python 3.10 has from a package of another name. All it cannot read is a TOMLDecodeError."""
+
+from __future__ import annotations
 
 import sys
+from typing import Any
 
 if sys.version_info >= (3, 11):
-    from tomllib import TOMLDecodeError, load, loads
+    import tomllib
 else:
-    from tomli import TOMLDecodeError, load, loads
+    import tomli as tomllib
 
-__all__ = ["TOMLDecodeError", "load", "loads"]
+TOMLDecodeError = tomllib.TOMLDecodeError
+
+
+def loads(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise TOMLDecodeError("Brackets are nested too deeply") from error
+    except ValueError as error:
+        if isinstance(error, TOMLDecodeError):
+            raise
+        raise TOMLDecodeError("A number has thousands of digits") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lorakit import config, show
-from lorakit.errors import Fault, RecipeError, SetupError, did_you_mean, raise_on_errors
+from lorakit.errors import Fault, RecipeError, SetupError, counted, did_you_mean, raise_on_errors
 from lorakit.files import sha256, write_atomic
 from lorakit.machine import free_disk, this_machine
 from lorakit.proc import ask
@@ -86,6 +86,15 @@ def test_the_machine_is_known_and_a_folder_to_come_has_free_disk(tmp_path: Path)
 def test_sizes_and_durations_read_as_people_say_them() -> None:
     assert [show.size(n) for n in (12, 151_000_000, 2_100_000_000, 37_900)] == ["12 B", "151 MB", "2.1 GB", "38 kB"]
     assert [show.duration(s) for s in (45, 720, 11_100)] == ["45 s", "12 min", "3 h 05 min"]
+
+
+def test_what_cannot_be_printed_is_spelt_out_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    show.tell_faults([Fault("a\nb", "says \x1b[2J.", severity="note")])
+    assert capsys.readouterr().err == "note: a\\nb: says \\x1b[2J.\n"
+
+
+def test_one_is_not_told_in_the_plural() -> None:
+    assert [counted(count, "epoch") for count in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]
 
 
 def test_tables_line_up(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from lorakit.deploy.deliver import Parcel, deliver, swap_workflow, usage
 from lorakit.errors import RecipeError, did_you_mean
-from lorakit.files import write_atomic
+from lorakit.files import at_home, write_atomic
 from lorakit.proof.registry import read_notes
 from lorakit.run.find import find_run
 from lorakit.run.record import read_record
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     home = args.dir or (parcel.file.parent if args.to == "diffusers" else None)
     if home is None:
         raise RecipeError(f"--to {args.to} needs --dir.", hint=f"--dir FOLDER, where {args.to} is installed.")
-    done = deliver(parcel, args.to, home.expanduser(), link=args.link) if args.dir else None
+    done = deliver(parcel, args.to, at_home(home), link=args.link) if args.dir else None
     target = done.path if done else parcel.file
     if args.json:
         print_json({"lora": target, "written": done.written if done else [], "strength": parcel.strength})

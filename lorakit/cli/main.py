@@ -7,6 +7,8 @@ the rest its epilog. A group (`dataset`) is a module with COMMANDS of its own in
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,7 @@ from importlib import import_module
 from types import ModuleType
 
 from lorakit import __version__
-from lorakit.errors import LorakitError
+from lorakit.errors import LorakitError, SetupError
 
 # name: (module, what it does). The order is the order in which a newcomer meets them.
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -43,7 +45,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 
 
 def entry() -> None:
-    """The console script."""
+    """The console script. What a terminal cannot show is spelt out rather than a mistake."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")   # noqa: SIM115  (a daemon's child may have none)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))
 
 
@@ -59,6 +65,11 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:   # `lorakit runs | head`: nobody reads on, and that is no mistake
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # a folder that cannot be written to, a full disk: the machine's matter, whoever notices
+        from lorakit.show import tell_error
+
+        tell_error(machine_says(error))
+        return 1
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
@@ -67,6 +78,14 @@ def main(argv: Sequence[str]) -> int:
 
         tell_bug(error, argv)
         return 3
+
+
+def machine_says(error: OSError) -> SetupError:
+    """What the system refused, with the file it was about."""
+    if error.errno == errno.ENOENT and error.filename is None:
+        return SetupError("The folder you are in is gone.", hint="cd into your project, then again.")
+    place = f"{error.filename}: " if error.filename else ""
+    return SetupError(f"{place}{error.strerror or error}.")
 
 
 def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[str]) -> int:

@@ -21,7 +21,7 @@ from typing import Any
 
 from lorakit import show
 from lorakit.cli import recipe_args
-from lorakit.errors import raise_on_errors
+from lorakit.errors import Fault, raise_on_errors
 from lorakit.files import write_atomic
 from lorakit.machine import Gpu, Machine, this_machine
 from lorakit.plan.make import make_plans
@@ -52,15 +52,18 @@ def run(args: argparse.Namespace) -> int:
         show.tell_faults(dict.fromkeys(fault for fault in everything if fault.severity != "error"))
     raise_on_errors([fault for fault in dict.fromkeys(everything) if fault.severity == "error"])
     if args.write:
-        for plan in plans:
-            written = write_plan(plan)
-            show.tell(*(f"wrote {path}" for path in written))
+        files = {plan.run_dir / name: text for plan in plans for name, text in files_of(plan).items()}
+        raise_on_errors([Fault(str(path), "is there already, and is left as it is.", "Name a new folder.", "write-exists")
+                         for path, text in files.items() if path.exists() and path.read_bytes() != text.encode()])
+        for path, text in files.items():
+            write_atomic(path, text)
+            show.tell(f"wrote {path}")
     return 0
 
 
 def another_machine(text: str) -> Machine:
     """`cuda:24x2` and its like; memory and cores are those of this machine."""
-    match = re.fullmatch(r"(?:(cpu|mps)|cuda(?::(\d+)(?:x(\d+))?)?)", text)
+    match = re.fullmatch(r"(?:(cpu|mps)|cuda(?::([1-9]\d{0,3})(?:x([1-9]\d{0,2}))?)?)", text)
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r}: write cuda, cuda:24, cuda:24x2, mps or cpu")
     device, memory_gb, cards = match.groups()
@@ -71,12 +74,9 @@ def another_machine(text: str) -> Machine:
     return replace(here, system="Linux", arch="x86_64", gpus=() if device == "cpu" else (gpu,) * int(cards or 1))
 
 
-def write_plan(plan: Plan) -> list[Path]:
-    """The files of a plan, and its command, into its folder."""
-    files = {**plan.files, "command.txt": command_text(plan) + "\n"}
-    for name, text in files.items():
-        write_atomic(plan.run_dir / name, text)
-    return [plan.run_dir / name for name in files]
+def files_of(plan: Plan) -> dict[str, str]:
+    """What --write leaves in the plan's folder."""
+    return {**plan.files, "command.txt": command_text(plan) + "\n"}
 
 
 def command_text(plan: Plan) -> str:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from lorakit.errors import Fault, RecipeError, did_you_mean
+from lorakit.files import at_home
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.resolve import resolve
 
@@ -28,7 +29,7 @@ def read(args: argparse.Namespace) -> tuple[Resolved, tuple[Fault, ...]]:
 
 def recipe_path(text: str) -> Path:
     """The file that a person means by a path or a bare name; a missing one names the nearest."""
-    path = Path(text).expanduser()
+    path = at_home(Path(text))
     places = [path] if path.suffix == ".toml" else [path, Path(f"{path}.toml")]
     places += [Path("recipes") / place for place in places if not place.is_absolute() and len(place.parts) == 1]
     for place in places:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorakit.config import home
 from lorakit.errors import Fault
 from lorakit.families import FAMILIES
 from lorakit.machine import Machine
@@ -113,7 +114,7 @@ def missing_tokenizers(resolved: Resolved) -> list[str]:
     own = read.text(resolved, "tokenizer_cache_dir")
     if own and Path(own) == tokenizers.folder():                      # filled when the run starts
         return [name for name in FAMILIES[resolved.family].tokenizers if not tokenizers.provides(name)]
-    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface") / "hub")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home() / ".cache/huggingface") / "hub")
     homes = {name: [hub / f"models--{name.replace('/', '--')}" / "snapshots", *([Path(own) / name.replace("/", "_")] if own else [])]
              for name in FAMILIES[resolved.family].tokenizers}
     return [name for name, places in homes.items() if not any(place.is_dir() for place in places)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lorakit.dataset.buckets import Chooser, Placement, UnfitError, check
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
-from lorakit.errors import Fault
+from lorakit.errors import Fault, counted, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.plan import read
 from lorakit.plan.model import Steps
@@ -22,6 +22,7 @@ SHOWN = 3                        # so many examples are named
 
 
 def data_faults(resolved: Resolved, facts: DatasetFacts, steps: Steps) -> Iterator[Fault]:
+    yield from _unknown_subsets(resolved, facts)
     rules = read.bucket_rules(resolved)
     said = any(fault.severity == "error" for fault in facts.faults)
     if not check(rules):
@@ -38,8 +39,19 @@ def data_faults(resolved: Resolved, facts: DatasetFacts, steps: Steps) -> Iterat
     images = sum(len(subset.images) for subset in facts.subsets if repeats_of(resolved, subset) >= 1)
     if steps.reg_images > steps.train_images and used + steps.validation_images < images:
         spare = images - used - steps.validation_images
-        yield Fault(str(facts.root), f"{spare} regularisation images are never used: there are more of them than training draws.", "",
-                    "reg-unused", "note")
+        what = f"{counted(spare, 'regularisation image')} never used: there are more of them than training draws."
+        yield Fault(str(facts.root), what, "", "reg-unused", "note")
+
+
+def _unknown_subsets(resolved: Resolved, facts: DatasetFacts) -> Iterator[Fault]:
+    setting = resolved.dataset.get("subset")
+    folders = [subset.path.name for subset in facts.subsets]
+    if setting is None or not folders:
+        return
+    for name in setting.value:
+        if name not in folders:
+            yield Fault(f"{setting.source} [dataset.subset.{name}]", "the dataset has no such folder.",
+                        did_you_mean(name, folders) or f"There are {', '.join(folders)}.", "subset-unknown")
 
 
 def _placed(facts: DatasetFacts, chooser: Chooser) -> Iterator[tuple[ImageFacts, Placement]]:
@@ -54,11 +66,11 @@ def _placed(facts: DatasetFacts, chooser: Chooser) -> Iterator[tuple[ImageFacts,
 def _crops(facts: DatasetFacts, placed: list[tuple[ImageFacts, Placement]], *, enabled: bool) -> Iterator[Fault]:
     lost = [image for image, placement in placed if placement.cropped > MUCH_CROPPED]
     if lost and enabled:
-        yield Fault(str(facts.root), f"{_these(lost)} lose more than a quarter of the picture to the centre crop.",
+        yield Fault(str(facts.root), f"the centre crop takes more than a quarter of the picture from {_these(lost)}.",
                     "Crop them yourself, or raise max_bucket_reso.", "much-cropped", "warning")
     small = [image for image, placement in placed if placement.scale(image.width) > MUCH_ENLARGED]
     if small:
-        yield Fault(str(facts.root), f"{_these(small)} are enlarged by more than half; the LoRA learns their blur.",
+        yield Fault(str(facts.root), f"enlarging by more than half blurs {_these(small)}, and the LoRA learns the blur.",
                     "Use larger originals, or bucket_no_upscale = true.", "much-enlarged", "warning")
 
 
@@ -69,10 +81,10 @@ def _unbucketed(resolved: Resolved, facts: DatasetFacts, placed: list[tuple[Imag
     width, height = read.resolution(resolved)
     cached = read.flag(resolved, "cache_latents") or read.flag(resolved, "cache_latents_to_disk")
     if cached:
-        yield Fault(str(facts.root), f"{_these(other)} are not {width}x{height}: without buckets they are centre-cropped silently.",
+        yield Fault(str(facts.root), f"without buckets what is not {width}x{height} is centre-cropped silently: {_these(other)}.",
                     "Set enable_bucket = true.", "unbucketed-crop", "warning")
     elif not read.flag(resolved, "random_crop"):
-        yield Fault(str(facts.root), f"{_these(other)} are not {width}x{height}: without buckets the script stops at the first of them.",
+        yield Fault(str(facts.root), f"without buckets the script stops at what is not {width}x{height}: {_these(other)}.",
                     "Set enable_bucket = true, or `lorakit dataset prepare`.", "unbucketed-size")
 
 
@@ -87,7 +99,7 @@ def _stale_latents(resolved: Resolved, placed: list[tuple[ImageFacts, Placement]
             if shape is None or shape[-2:] != (placement.bucket[1] // 8, placement.bucket[0] // 8):
                 stale.append(cache)
     if stale:
-        yield Fault(str(stale[0]), f"{len(stale)} cached latents are for another size than this run's buckets, or broken; "
+        yield Fault(str(stale[0]), f"{counted(len(stale), 'latent cache')} for another size than this run's buckets, or broken; "
                     "the script would train on them without a word.", f"Remove the *{suffix} files beside the images.", "cache-bucket")
 
 
@@ -108,4 +120,4 @@ def latent_shape(path: Path) -> tuple[int, ...] | None:
 def _these(images: list[ImageFacts]) -> str:
     names = ", ".join(image.path.name for image in images[:SHOWN])
     more = f" and {len(images) - SHOWN} more" if len(images) > SHOWN else ""
-    return f"{len(images)} images ({names}{more})"
+    return f"{counted(len(images), 'image')} ({names}{more})"

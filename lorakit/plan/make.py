@@ -22,6 +22,7 @@ from lorakit.plan.model_checks import weight_faults
 from lorakit.plan.run_checks import run_faults, tokenizer_faults, trainer_faults
 from lorakit.plan.steps import count_steps
 from lorakit.plan.weights import weight_files
+from lorakit.recipe.layers import EITHER_OR
 from lorakit.recipe.model import Resolved, Section, Setting
 from lorakit.trainers.catalogue import options
 
@@ -57,17 +58,19 @@ def make_plan(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_di
     facts = _facts(resolved)
     steps, more = count_steps(full, facts)
     rules = _rules(replace(full, train={key: one for key, one in full.train.items() if key in known or key in resolved.train}), machine)
-    faults += [fault for fault in more if fault.rule not in {told.rule for told in rules}]
+    faults += [fault for fault in more if not any(fault.rule == one.rule or fault.where == one.where for one in rules)]
     files, more = _files(full, settings, facts, launch, folders=folders)
     faults += more
     trainer = find_trainer(resolved)
     env = argv.environment(full, launch, weights, run_dir)
     needs = estimate(full, steps)
     gathered = [
-        *recipe_faults, *facts.faults, *rules, *faults, *argv.launch_faults(full, launch), *weight_faults(full, weights),
+        *facts.faults, *rules, *faults, *argv.launch_faults(full, launch), *weight_faults(full, weights),
         *data_faults(full, facts, steps), *run_faults(full, steps, needs, machine), *tokenizer_faults(full, env), *trainer.faults,
         *trainer_faults(trainer.script), *_folder_faults(resolved, folders=folders),
     ]
+    told = tuple(recipe_faults)
+    gathered = [*told, *(fault for fault in gathered if not _follows(fault, told, resolved))]
     command = argv.argv_for(full, launch, machine, python=argv.python_of(full, trainer.python), script=trainer.path, run_dir=run_dir)
     return Plan(
         resolved=resolved, dataset=facts, steps=steps, run_dir=run_dir, script=trainer.script, files=files, argv=command, env=env,
@@ -81,6 +84,16 @@ def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     for fault in faults:
         once.setdefault((fault.rule, fault.where) if fault.rule else (fault.what, fault.where), fault)
     return tuple(sorted(once.values(), key=lambda fault: ORDER[fault.severity]))
+
+
+def _follows(fault: Fault, told: Iterable[Fault], resolved: Resolved) -> bool:
+    """Whether this only says that a setting is absent which the recipe does hold, but which was refused."""
+    place, _, key = fault.where.partition(" [")
+    if place != read.recipe_name(resolved) or "] " not in key:
+        return False
+    section, key = key.split("] ", 1)
+    names = {section, key, *(one for of, pair in EITHER_OR if of == section and key in pair for one in pair)}
+    return any(one.rule == "value" and one.where.rpartition(" ")[2].rpartition(".")[2] in names for one in told)
 
 
 def find_trainer(resolved: Resolved) -> Trainer:
@@ -103,7 +116,7 @@ def find_trainer(resolved: Resolved) -> Trainer:
 def _facts(resolved: Resolved) -> DatasetFacts:
     path, reg = resolved.dataset.get("path"), resolved.dataset.get("reg_path")
     if path is None or not isinstance(path.value, str):
-        unset = Fault(read.recipe_name(resolved), "[dataset] path is not set.",
+        unset = Fault(f"{read.recipe_name(resolved)} [dataset] path", "is not set.",
                       'Write path = "datasets/NAME", the parent of the N_trigger folders.', "dataset-path")
         return DatasetFacts(resolved.root, (), (unset,))
     off = resolved.dataset.get("rules_off")
@@ -184,7 +197,9 @@ def make_stages(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_
         plan = make_plan(one, recipe_faults if not place else (), run_dir=folder, machine=machine, folders=folders)
         told = tuple(fault for fault in plan.faults if not (plans and fault.rule == "start-not-there"))   # it will be there
         plans.append(replace(plan, stage=stage.name, faults=told))
-    return tuple(plans)
+    nowhere = set.intersection(*({fault.where for fault in plan.faults if fault.rule == "subset-unknown"} for plan in plans))
+    return tuple(replace(plan, faults=tuple(fault for fault in plan.faults if fault.rule != "subset-unknown" or fault.where in nowhere))
+                 for plan in plans)        # a folder may belong to one stage alone
 
 
 def stage_folder(number: int, name: str) -> str:

@@ -9,10 +9,12 @@ from lorakit.plan import read
 from lorakit.plan.model import Checkpoint
 from lorakit.recipe.model import Resolved
 
+LONGEST = 10_000_000             # steps; beyond that nothing is listed, because nothing is started
+
 
 def checkpoints(resolved: Resolved, total: int, epochs: int, per_epoch: int) -> tuple[Checkpoint, ...]:
     """In the order in which they are written; `kept` says whether the file is still there at the end."""
-    if total < 1:
+    if not 1 <= total <= LONGEST:
         return ()
     name = read.text(resolved, "output_name", resolved.name)
     suffix = "." + read.text(resolved, "save_model_as", "safetensors")
@@ -44,7 +46,7 @@ def every_epochs(resolved: Resolved, epochs: int) -> int | None:
 
 def sample_steps(resolved: Resolved, total: int, epochs: int, per_epoch: int) -> tuple[int, ...]:
     """Steps after which sample pictures are made; 0 is before the first. Epochs win over steps, as in the script."""
-    if "sample_prompts" not in resolved.train or total < 1:
+    if "sample_prompts" not in resolved.train or not 1 <= total <= LONGEST:
         return ()
     first = [0] if read.flag(resolved, "sample_at_first") else []
     by_epoch = read.whole(resolved, "sample_every_n_epochs", 0)

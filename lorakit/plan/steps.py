@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError, check
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
-from lorakit.errors import Fault, Severity
+from lorakit.errors import Fault, Severity, counted
 from lorakit.plan import read
 from lorakit.plan.model import Bucket, Steps
-from lorakit.plan.saves import checkpoints, sample_steps
+from lorakit.plan.saves import LONGEST, checkpoints, sample_steps
 from lorakit.recipe.model import Resolved
 
 DEFAULT_STEPS = 1600             # the script's max_train_steps where nothing is said
@@ -49,8 +49,8 @@ def count_steps(resolved: Resolved, facts: DatasetFacts) -> tuple[Steps, list[Fa
     faults: list[Fault] = []
     split = split_images(resolved, facts)
     if split.leaked:
-        faults.append(_fault(resolved, "validation_split", f"puts {split.leaked} images into training and validation (kohya's rounding).",
-                             "validation-overlap", "warning"))
+        what = f"puts {counted(split.leaked, 'image')} into training and validation (kohya's rounding)."
+        faults.append(_fault(resolved, "validation_split", what, "validation-overlap", "warning"))
     rules = read.bucket_rules(resolved)
     buckets, misfits = fill_buckets((*split.train, *split.reg), rules, max(1, read.whole(resolved, "train_batch_size", 1)), resolved)
     faults += misfits
@@ -157,17 +157,18 @@ def _formula(resolved: Resolved, split: Split, buckets: tuple[Bucket, ...], coun
     terms = " + ".join(f"{repeats} x {count}" for repeats, count in split.terms) or "0"
     reg = sum(draw.repeats for draw in split.reg)
     draws = sum(bucket.draws for bucket in buckets)
-    line = f"{terms}{f' + {reg} regularisation' if reg else ''} = {draws} draws, / {batch_size} = {batches} batches"
+    line = f"{terms}{f' + {reg} regularisation' if reg else ''} = {counted(draws, 'draw')}, / {batch_size} = {batches} batches"
     if batches != math.ceil(draws / batch_size):
-        line += f" ({len(buckets)} buckets, each rounded up)"
+        line += f" ({counted(len(buckets), 'bucket')}, each rounded up)"
     if processes > 1:
         line += f", / {processes} processes = {mine}"
     if accumulation > 1:
-        line += f", / {accumulation} accumulated = {per_epoch} steps"
+        line += f", / {accumulation} accumulated = {counted(per_epoch, 'step')}"
     if read.maybe_whole(resolved, "max_train_epochs") is not None:
-        return f"{line}, x {epochs} epochs = {total} steps"
+        return f"{line}, x {counted(epochs, 'epoch')} = {counted(total, 'step')}"
     cut = total - (epochs - 1) * per_epoch
-    return f"{line}; {total} steps = {epochs} epochs" + (f", the last one {cut} of {per_epoch} steps" if 0 < cut < per_epoch else "")
+    last = f", the last one {cut} of {counted(per_epoch, 'step')}" if 0 < cut < per_epoch else ""
+    return f"{line}; {counted(total, 'step')} = {counted(epochs, 'epoch')}{last}"
 
 
 def _length_faults(resolved: Resolved, steps: Steps) -> list[Fault]:
@@ -184,6 +185,9 @@ def _length_faults(resolved: Resolved, steps: Steps) -> list[Fault]:
     for key, value in (("max_train_epochs", epochs), ("max_train_steps", limit)):
         if value is not None and value < 1:
             faults.append(_fault(resolved, key, f"{value}: an untouched LoRA would be saved as if it were trained.", "count-positive"))
+    if steps.total > LONGEST:
+        key = "max_train_steps" if epochs is None else "max_train_epochs"
+        faults.append(_fault(resolved, key, f"comes to {steps.total:,} steps; nobody has that long.", "count-endless"))
     return faults
 
 

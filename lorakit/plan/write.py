@@ -22,9 +22,7 @@ IN_PROMPT: Mapping[str, tuple[str, type]] = {
 }
 SAMPLE_KEYS = {"width": "width", "height": "height", "steps": "sample_steps", "scale": "scale", "guidance": "guidance_scale",
                "negative": "negative_prompt"}
-# The words of kohya's dataset file that a folder may have for itself, beyond those written for every folder.
-SUBSET_OWN = ("class_tokens", "caption_extension", "num_repeats")
-DATASET_KEYS = ("enable_bucket", "min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale")
+SMALLEST = 64                    # side of a sample
 
 
 def settings_for(resolved: Resolved, known: Mapping[str, Option]) -> Section:
@@ -68,7 +66,12 @@ def prompts_toml(resolved: Resolved) -> tuple[str, list[Fault]]:
     for prompt in prompts(resolved):
         own, problems = read_prompt(prompt)
         faults += [Fault(f"{read.recipe_name(resolved)} [sample] prompts", problem, "", "prompt-option") for problem in problems]
-        subsets.append({"prompt": own.pop("prompt"), **common, **own})
+        subset = {"prompt": own.pop("prompt"), **common, **own}
+        for side in ("width", "height"):
+            if subset[side] < SMALLEST:
+                what = f"{subset[side]}: the script would draw {SMALLEST} without a word."
+                faults.append(Fault(f"{read.recipe_name(resolved)} [sample] {side}", what, f"Write {SMALLEST} or more.", "sample-size"))
+        subsets.append(subset)
     text = "[prompt]\n" + "".join(f"\n[[prompt.subset]]\n{table_text(subset)}" for subset in subsets)
     return proven("prompts.toml", text, {"prompt": {"subset": subsets}}), faults
 

@@ -11,8 +11,8 @@ from typing import Any
 from lorakit.errors import Fault, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.recipe.layers import Entry
-from lorakit.recipe.schema import SUBSET, WRITTEN_BY_US, above, home_of, words_of
-from lorakit.recipe.values import fit
+from lorakit.recipe.schema import SECTIONS, SUBSET, WRITTEN_BY_US, above, home_of, words_of
+from lorakit.recipe.values import fit, told
 from lorakit.trainers.catalogue import Option, options
 
 HUB = re.compile(r"hf:[^/@\s]+/[^/@\s]+/[^@\s]+(@[^@\s]+)?")
@@ -92,6 +92,8 @@ class Checker:
         elsewhere = [name for name, family in FAMILIES.items() if key in (catalogue(self.trainer, family.script) or {})]
         if elsewhere:
             return Fault(entry.where, f"{self.script} has no such option; {' and '.join(elsewhere)} only.", rule="family")
+        if key in SECTIONS:
+            return Fault(entry.where, "is a section, not a key.", f"Such as --set {key}.KEY=VALUE.", rule="unknown-key")
         hint = above(key) or did_you_mean(key.replace("-", "_"), [name for name in self.options if name not in WRITTEN_BY_US])
         return Fault(entry.where, f"{self.script} has no such option.", hint, rule="unknown-key")
 
@@ -107,8 +109,7 @@ def _inside(entry: Entry, value: Any, family: str) -> list[Fault]:
     """What is wrong within a table, or within a path to weights."""
     place = (entry.section, entry.key)
     if place == ("launch", "env"):
-        wrong = [(name, text) for name, text in value.items() if not isinstance(text, str)]
-        return [_bad(entry, name, "takes a text.", f'Write {name} = "{text}".') for name, text in wrong]
+        return [*filter(None, (_variable(entry, name, text) for name, text in value.items()))]
     if place == ("model", "sha256"):
         return _hashes(entry, value, family)
     if entry.section == "model" and isinstance(value, str) and value.startswith("hf:"):
@@ -136,6 +137,14 @@ def _subsets(entry: Entry, tables: Mapping[str, Any]) -> tuple[dict[str, dict[st
             else:
                 fitted[folder][key] = one.value
     return fitted, faults
+
+
+def _variable(entry: Entry, name: str, text: Any) -> Fault | None:
+    if not name or "=" in name or "\0" in f"{name}{text}":
+        return _bad(entry, name, "no environment can hold this variable.", "A name without =, and no NUL.")
+    if isinstance(text, str):
+        return None
+    return _bad(entry, name, "takes a text.", "" if isinstance(text, (dict, list)) else f"Write {name} = {told(str(text))}.")
 
 
 def _hashes(entry: Entry, value: Any, family: str) -> list[Fault]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from lorakit.files import at_home
+
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -62,5 +64,5 @@ class Resolved:
 
     def path_of(self, text: str) -> Path:
         """A path from the recipe, made absolute: `~` is the home folder, relative starts at `root`."""
-        path = Path(text).expanduser()
+        path = at_home(Path(text))
         return path if path.is_absolute() else self.root / path

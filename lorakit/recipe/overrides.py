@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,12 +30,17 @@ def read_overrides(sets: Sequence[str]) -> tuple[list[Override], list[Fault]]:
     faults: list[Fault] = []
     for text in sets:
         key, equals, raw = text.partition("=")
-        parts = tuple(part.strip() for part in key.split("."))
+        parts = read_key(key)
         if not equals or not all(parts):
             faults.append(Fault(f"--set {text}", "is not KEY=VALUE.", "Such as --set train.network_dim=16.", rule="override"))
         else:
             found.append(Override(parts, read_value(raw.strip()), raw.strip()))
     return found, faults
+
+
+def read_key(text: str) -> tuple[str, ...]:
+    """The parts between the dots; a part that holds dots itself may be quoted, as in TOML."""
+    return tuple(part.strip().strip('"') for part in re.split(r"""\.(?=(?:[^"]*"[^"]*")*[^"]*$)""", text))
 
 
 def read_value(raw: str) -> Any:

@@ -58,11 +58,13 @@ def shipped_dir() -> Path:
 
 def find(name: str, root: Path | None = None) -> tuple[Path, bool] | None:
     """Where a preset's page lies, and whether it is the project's own."""
+    if not name or Path(name).name != name or len(name.encode()) > 200:      # a name, not a way to some other file
+        return None
     own = root / "presets" / f"{name}.toml" if root else None
     if own and own.is_file() and own.parent.resolve() != shipped_dir().resolve():
         return own, True
     shipped = shipped_dir() / f"{name}.toml"
-    return (shipped, False) if name and "/" not in name and shipped.is_file() else None
+    return (shipped, False) if shipped.is_file() else None
 
 
 def names(root: Path | None = None) -> tuple[str, ...]:

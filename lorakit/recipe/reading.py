@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from lorakit.errors import Fault, did_you_mean
 from lorakit.recipe.checks import Checker
 from lorakit.recipe.document import Document
 from lorakit.recipe.layers import Entry, Layer
-from lorakit.recipe.overrides import Override
+from lorakit.recipe.overrides import Override, read_key
 from lorakit.recipe.schema import ABOUT, PRESET_TOP, SECTIONS, SHARED_WORDS, STAGE, TOP, TOP_WORDS, WRITTEN_BY_US, above, home_of
 from lorakit.recipe.values import fit
 
@@ -61,10 +61,13 @@ def stages_of(document: Document, checker: Checker) -> tuple[list[StageLayer], l
             faults.append(Fault(f"{document.source(*at)} [[stage]]", "has no name.", 'Such as name = "faces".', rule="stage"))
         if name in [stage.name for stage in stages]:
             faults.append(Fault(f"{document.source(*at, 'name')} [[stage]] name", f"two stages are called {name!r}.", rule="stage"))
-        for key in table:
+        for key, value in table.items():
+            where = f"{document.source(*at, key)} [[stage]] {key}"
             if key not in STAGE:
-                where = f"{document.source(*at, key)} [[stage]] {key}"
-                faults.append(Fault(where, "a stage has no such key.", did_you_mean(key, STAGE) or "It knows name, dataset and train."))
+                faults.append(Fault(where, "a stage has no such key.", did_you_mean(key, STAGE) or "It knows name, dataset and train.",
+                                    rule="unknown-key"))
+            elif key != "name" and not isinstance(value, dict):
+                faults.append(Fault(where, f"is a section; write [stage.{key}] on a line of its own.", rule="value"))
         sections = {key: table[key] for key in ("dataset", "train") if isinstance(table.get(key), dict)}
         layer, more = _entries(document, sections, at, checker, "")
         stages.append(StageLayer(str(name or index + 1), layer))
@@ -72,7 +75,7 @@ def stages_of(document: Document, checker: Checker) -> tuple[list[StageLayer], l
     return stages, faults
 
 
-def sets_layer(overrides: list[Override], unsets: list[str], checker: Checker) -> tuple[Layer, list[Fault]]:
+def sets_layer(overrides: list[Override], unsets: Sequence[str], checker: Checker) -> tuple[Layer, list[Fault]]:
     entries: list[Entry] = []
     faults: list[Fault] = []
     for override in overrides:
@@ -137,18 +140,23 @@ def _unset_of(document: Document, checker: Checker) -> tuple[tuple[tuple[str, st
                   f"{document.source('unset')} unset ")
 
 
-def _unset(names: list[str], checker: Checker, where: str) -> tuple[tuple[tuple[str, str], ...], list[Fault]]:
+def _unset(names: Sequence[str], checker: Checker, where: str) -> tuple[tuple[tuple[str, str], ...], list[Fault]]:
     gone: list[tuple[str, str]] = []
     faults: list[Fault] = []
     for name in names:
-        place = place_of(tuple(name.split(".")), checker)
+        parts = read_key(name)
+        place = place_of(parts, checker)
         if place is None:
-            faults.append(_no_section(where + name, name.split(".")[0]))
+            faults.append(_no_section(where + name, parts[0]))
             continue
-        section, key, _ = place
+        section, key, deeper = place
+        if deeper:
+            faults.append(Fault(where + name, "only a whole key can be taken away.", f"That would be {section}.{key}.", rule="override"))
+            continue
         known = checker.known(section)
         if known is not None and key not in known:
-            faults.append(Fault(where + name, "nothing is called so.", did_you_mean(key, known), rule="override"))
+            hint = f"--set {key}=... changes it." if key in TOP else did_you_mean(key, known)
+            faults.append(Fault(where + name, "no section has such a key.", hint, rule="override"))
         gone.append((section, key))
     return tuple(gone), faults
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from lorakit.errors import Fault, RecipeError, did_you_mean
 from lorakit.families import FAMILIES
+from lorakit.files import at_home
 from lorakit.recipe import presets
 from lorakit.recipe.checks import Checker
 from lorakit.recipe.document import Document, read_document
@@ -47,13 +48,13 @@ def resolve(file: Path, *, sets: Sequence[str] = (), unsets: Sequence[str] = ())
 
     A RecipeError is raised only where nothing can be resolved at all: no file, no TOML, neither a preset nor a family.
     """
-    file = file.expanduser().absolute()
+    file = at_home(file).absolute()
     root = root_of(file)
     document = read_document(file, _label(file, root))
     overrides, faults = read_overrides(sets)
     top, rest = _split_top(overrides)
     faults += top_faults(document, preset=False)
-    head, more = _head(document, top, root)
+    head, more = _head(document, top, root, told=faults)
     faults += more
     checker = Checker(head.family, head.trainer)
     below, more = layers_of(head.preset, checker)
@@ -62,7 +63,7 @@ def resolve(file: Path, *, sets: Sequence[str] = (), unsets: Sequence[str] = ())
     faults += more
     stages, more = stages_of(document, checker)
     faults += more
-    last, more = sets_layer(rest, [name for name in unsets if name not in TOP_KEYS], checker)
+    last, more = sets_layer(rest, unsets, checker)
     faults += more
     layers = [*below, own]
     merged, notes = merge([*layers, last])
@@ -96,7 +97,7 @@ def _split_top(overrides: Sequence[Override]) -> tuple[dict[str, Override], list
     return top, [override for override in overrides if len(override.key) > 1 or override.key[0] not in TOP_KEYS]
 
 
-def _head(document: Document, top: Mapping[str, Override], root: Path) -> tuple[Head, list[Fault]]:
+def _head(document: Document, top: Mapping[str, Override], root: Path, *, told: Sequence[Fault]) -> tuple[Head, list[Fault]]:
     """Preset, family and trainer decide what everything else is checked against, so they are settled first."""
     faults: list[Fault] = []
 
@@ -111,7 +112,7 @@ def _head(document: Document, top: Mapping[str, Override], root: Path) -> tuple[
     elif preset_name:
         near = did_you_mean(preset_name, presets.names(root)) or "`lorakit presets` lists them."
         faults.append(Fault(where, f"no preset is called {preset_name!r}.", near, rule="preset"))
-    family, more = _family(said("family"), preset, document, faults)
+    family, more = _family(said("family"), preset, document, [*told, *faults])
     faults += more
     trainer, where = said("trainer")
     from_preset = preset.document.data.get("trainer") if preset else None
@@ -141,7 +142,8 @@ def _family(
     of_preset = preset.family if preset else ""
     faults: list[Fault] = []
     if own and own not in FAMILIES:
-        faults.append(Fault(where, f"no family is called {own!r}.", did_you_mean(own, FAMILIES) or f"There are {', '.join(FAMILIES)}."))
+        faults.append(Fault(where, f"no family is called {own!r}.", did_you_mean(own, FAMILIES) or f"There are {', '.join(FAMILIES)}.",
+                            rule="family"))
     elif own and of_preset in FAMILIES and own != of_preset:
         assert preset is not None
         what = f"preset {preset.name} is for {of_preset}, not {own}."
@@ -155,7 +157,8 @@ def _family(
         if family in FAMILIES:
             return family, faults
     faults = [*before, *faults]
-    hint = "" if faults else 'Write preset = "sdxl", or another that `lorakit presets` lists.'
+    told = {"preset", "family"} & {fault.rule for fault in faults}
+    hint = "" if told else 'Write preset = "sdxl", or another that `lorakit presets` lists.'
     message = f"{document.label}: neither a preset nor a family, so nothing says what is to be trained."
     raise RecipeError(message, faults=faults, hint=hint)
 

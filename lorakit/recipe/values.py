@@ -13,6 +13,10 @@ from lorakit.trainers.catalogue import Option
 A = {"str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false", "number": "a number", "table": "a table"}
 
 
+LARGEST = 2**63 - 1              # TOML's own bound
+SIZE = re.compile(r"\s*[1-9]\d{0,4}\s*(,\s*[1-9]\d{0,4}\s*)?")
+
+
 @dataclass(frozen=True)
 class Fit:
     """The value as the script wants it, or what is wrong and how to write it."""
@@ -27,7 +31,7 @@ def fit(option: Option, value: Any) -> Fit:
         return _resolution(value)
     if option.many:
         return _list(option, value)
-    if isinstance(value, list):
+    if isinstance(value, list) and option.type != "table":
         return Fit(value, f"takes one value, not a list of {len(value)}.", _written(option, value[0]) if len(value) == 1 else "")
     return _one(option, value)
 
@@ -57,6 +61,8 @@ def _one(option: Option, value: Any) -> Fit:
         return _choice(option, value) if isinstance(value, str) else _wrong(option, value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return _wrong(option, value)
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return Fit(value, "is larger than any number that the scripts can hold.")
     if not math.isfinite(value):
         return Fit(value, f"{value} is no number to train with.")
     if kind == "int" and isinstance(value, float):
@@ -130,8 +136,8 @@ def _resolution(value: Any) -> Fit:
         value = ",".join(map(str, value))
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if isinstance(value, str) and re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*)?", value):
+    if isinstance(value, str) and SIZE.fullmatch(value):
         return Fit(re.sub(r"\s", "", value))
-    sides = re.findall(r"\d+", str(value))
-    right = f'Write resolution = "{",".join(sides)}".' if len(sides) in {1, 2} and "." not in str(value) and all(map(int, sides)) else ""
+    meant = ",".join(re.findall(r"\d+", str(value)))
+    right = f'Write resolution = "{meant}".' if SIZE.fullmatch(meant) and "." not in str(value) else ""
     return Fit(value, f'{told(value)} is no size; one side or "width,height" is.', right)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.errors import LorakitError, did_you_mean
+from lorakit.files import at_home
 from lorakit.run.follow import PROGRESS
 from lorakit.run.process import Identity, members
 from lorakit.run.record import NAME, read_record
@@ -66,7 +67,7 @@ def run_dirs(root: Path | None = None) -> list[Path]:
 
 def find_run(word: str = LATEST, root: Path | None = None) -> Path:
     """The newest run that `word` fits: `latest`, a path, NAME, NAME/DATE, or the beginning of a date."""
-    path = Path(word).expanduser()
+    path = at_home(Path(word))
     for folder in (path, path.parent, runs_dir(root) / word.removeprefix("runs/")):
         if (folder / NAME).is_file() and (folder != path.parent or word.endswith(NAME)):
             return folder.resolve()

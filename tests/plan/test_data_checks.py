@@ -96,3 +96,13 @@ def test_everything_held_back_for_validation_leaves_nothing_to_train(tmp_path: P
     facts = scan(tmp_path / "data")
     steps, _ = count_steps(resolved, facts)
     assert [fault.rule for fault in data_faults(resolved, facts, steps)] == ["nothing-to-train"]
+
+
+def test_words_for_a_folder_that_is_not_there_are_no_words_at_all(tmp_path: Path) -> None:
+    folder(tmp_path / "data" / "10_maya", [(512, 512)])
+    resolved = recipe(tmp_path, dataset={"subset": {"10_myaa": {"num_repeats": 3}, "10_maya": {"flip_aug": True}}})
+    facts = scan(tmp_path / "data")
+    steps, _ = count_steps(resolved, facts)
+    (fault,) = data_faults(resolved, facts, steps)
+    assert fault.rule == "subset-unknown"
+    assert str(fault) == "recipes/maya.toml [dataset.subset.10_myaa]: the dataset has no such folder. Did you mean 10_maya?"

@@ -159,3 +159,35 @@ def test_a_recipe_without_stages_is_one_plan(tmp_path: Path) -> None:
     sd15_base(tmp_path)
     folder(tmp_path / "data" / "10_maya", [(512, 512)])
     assert [one.stage for one in make_plans(recipe(tmp_path), run_dir=tmp_path / "run", machine=CUDA)] == [""]
+
+
+def test_words_for_a_folder_of_one_stage_alone_are_no_fault_of_the_others(tmp_path: Path) -> None:
+    folder(tmp_path / "faces" / "5_maya", [(512, 512)])
+    folder(tmp_path / "data" / "10_maya", [(512, 512)])
+    sd15_base(tmp_path)
+    whole = recipe(tmp_path, dataset={"subset": {"10_maya": {"flip_aug": True}, "7_nobody": {"flip_aug": True}}})
+    faces = {**whole.dataset, **section({"path": "faces"})}
+    stages = (Stage("faces", faces, whole.train), Stage("all", whole.dataset, whole.train))
+    for one in make_stages(replace(whole, stages=stages), run_dir=tmp_path / "run", machine=CUDA):
+        assert [fault.where for fault in one.faults if fault.severity == "error"] == ["recipes/maya.toml [dataset.subset.7_nobody]"]
+
+
+@pytest.mark.parametrize(("text", "silent"), [
+    ("recipes/maya.toml:12 [train] learning_rate", "rate-unset"), ("--set train.learning_rate", "rate-unset"),
+    ("recipes/maya.toml:9 [train] max_train_epochs", "steps-unset"), ("recipes/maya.toml:9 train", "rate-unset"),
+])
+def test_a_setting_that_was_refused_is_not_told_again_as_unset(tmp_path: Path, text: str, silent: str) -> None:
+    folder(tmp_path / "data" / "10_maya", [(512, 512)])
+    sd15_base(tmp_path)
+    resolved = recipe(tmp_path, without=("learning_rate", "max_train_epochs"))
+    both = {fault.rule for fault in make_plan(resolved, run_dir=tmp_path / "run", machine=CUDA).faults}
+    one = {fault.rule for fault in make_plan(resolved, [Fault(text, "is no number.", rule="value")], run_dir=tmp_path / "run", machine=CUDA).faults}
+    assert {"rate-unset", "steps-unset"} <= both
+    assert silent not in one
+    assert "value" in one
+
+
+def test_a_run_without_end_is_refused_and_lists_nothing(tmp_path: Path) -> None:
+    found = plan(tmp_path, {"max_train_epochs": 10**12, "save_every_n_epochs": 1, "sample_every_n_epochs": 1}, sample={"prompts": ["x"]})
+    assert errors(found) == ["count-endless"]
+    assert found.steps.checkpoints == found.steps.sample_steps == ()

@@ -156,3 +156,20 @@ def test_planning_a_hundred_images_costs_less_than_a_third_of_a_second(project: 
 def test_planning_ten_thousand_images_stays_under_three_seconds(project: Path) -> None:
     folder(project / "data" / "10_maya_char", [(512 + 8 * (number % 97), 768 + number % 13) for number in range(10_000)])
     assert child("-m", "lorakit", "plan", project / "recipes/maya.toml") < 3
+
+
+def test_write_leaves_a_file_of_somebody_elses_as_it_is(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert lorakit(project / "recipes/maya.toml", "--write", out) == lorakit(project / "recipes/maya.toml", "--write", out) == 0
+    (out / "dataset.toml").write_text("mine", encoding="utf-8")
+    (out / "command.txt").unlink()
+    assert lorakit(project / "recipes/maya.toml", "--write", out) == 1
+    assert f"{out / 'dataset.toml'}: is there already" in capsys.readouterr().err
+    assert (out / "dataset.toml").read_text(encoding="utf-8") == "mine"
+    assert not (out / "command.txt").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:8x0", "cuda:24x", "gpu"])
+def test_a_machine_without_cards_is_called_cpu(project: Path, device: str) -> None:
+    with pytest.raises(SystemExit):
+        lorakit(project / "recipes/maya.toml", "--for", device)

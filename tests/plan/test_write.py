@@ -174,3 +174,9 @@ def test_options_inside_a_prompt_are_understood(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["fox --q 3", "fox --w wide", "fox --d -1", "fox --l high"])
 def test_options_that_kohya_would_cut_out_or_ignore_are_faults(tmp_path: Path, line: str) -> None:
     assert prompts(tmp_path, [line])[1] == ["prompt-option"]
+
+
+def test_a_sample_smaller_than_the_script_draws_is_a_fault(tmp_path: Path) -> None:
+    assert prompts(tmp_path, ["fox"], width=64, height=64)[1] == []
+    assert prompts(tmp_path, ["fox"], width=63, height=-1)[1] == ["sample-size", "sample-size"]
+    assert prompts(tmp_path, ["fox --w 8"])[1] == ["sample-size"]

@@ -87,3 +87,18 @@ def test_backslashes_in_a_path_get_a_hint(tmp_path: Path) -> None:
     file.write_text('base = "C:\\Models\\x.safetensors"\n', encoding="utf-8")
     with pytest.raises(RecipeError, match="backslashes|single quotes"):
         read_document(file, "x.toml")
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("a = " + "[" * 5000 + "]" * 5000, "Brackets are nested too deeply."), ("a = " + "9" * 5000, "A number has thousands of digits."),
+])
+def test_what_the_reader_itself_cannot_bear_is_a_fault_like_any_other(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError) as raised:
+        read_document(file, "x.toml")
+    assert raised.value.faults[0].what == told
+
+
+def test_a_list_of_tables_stands_where_its_first_table_does() -> None:
+    assert key_lines("[train]\n[[stage]]\n[[stage]]\n")["stage",] == 2

@@ -9,7 +9,7 @@ import pytest
 
 from lorakit.errors import Fault
 from lorakit.recipe.model import Resolved
-from lorakit.recipe.overrides import read_overrides, read_value
+from lorakit.recipe.overrides import read_key, read_overrides, read_value
 from lorakit.recipe.resolve import resolve
 
 
@@ -104,3 +104,31 @@ def test_unset_then_set_leaves_what_was_set(recipe: Path) -> None:
 
 def test_the_last_of_two_sets_wins(recipe: Path) -> None:
     assert resolved_with(recipe, "seed=1", "seed=2")[0].get("seed") == 2
+
+
+def test_dots_in_a_folders_name_are_kept_by_quotes() -> None:
+    assert read_key('dataset.subset."10_v1.5" . num_repeats') == ("dataset", "subset", "10_v1.5", "num_repeats")
+    assert read_key("train.network_dim") == ("train", "network_dim")
+    assert read_key("train..x") == ("train", "", "x")
+
+
+@pytest.mark.parametrize(("name", "told"), [
+    ("trigger", "--unset trigger: no section has such a key. --set trigger=... changes it."),
+    ("launch.env.A", "--unset launch.env.A: only a whole key can be taken away. That would be launch.env."),
+    ("nowhere.x", "--unset nowhere.x: there is no section [nowhere]. There are model, dataset, train, sample, launch."),
+])
+def test_an_unset_that_would_do_nothing_or_too_much_is_refused(recipe: Path, name: str, told: str) -> None:
+    assert str(resolved_with(recipe, unsets=(name,))[1][0]) == told
+
+
+def test_a_section_cannot_be_set_as_a_whole(recipe: Path) -> None:
+    assert str(resolved_with(recipe, "model=x")[1][0]) == "--set model: is a section, not a key. Such as --set model.KEY=VALUE."
+
+
+@pytest.mark.parametrize("raw", ["[" * 5000, "9" * 5000])
+def test_a_value_that_no_reader_bears_is_a_text(raw: str) -> None:
+    assert read_value(raw) == raw
+
+
+def test_a_variable_is_one_text(recipe: Path) -> None:
+    assert str(resolved_with(recipe, "launch.env.A.B=1")[1][0]) == "--set launch.env.A.B A: takes a text."

@@ -10,6 +10,7 @@ import pytest
 from lorakit.errors import Fault, RecipeError
 from lorakit.recipe.checks import catalogue
 from lorakit.recipe.model import Resolved
+from lorakit.recipe.presets import find
 from lorakit.recipe.resolve import resolve
 
 HEAD = 'preset = "sdxl"\nname = "maya"\ntrigger = "maya_char"\n'
@@ -308,3 +309,30 @@ def test_an_option_of_the_other_trainer_is_named_as_such(say: Say) -> None:
     assert not told(say("[train]\nema_decay = 0.999\n", sets=["trainer=embedded"])[1])
     _, faults = say("[train]\nxformers = true\n", sets=["trainer=embedded"])
     assert "only the kohya trainer has this option" in told(faults)[0]
+
+
+def test_a_slip_above_the_sections_is_told_although_nothing_else_can_be_checked(say: Say) -> None:
+    with pytest.raises(RecipeError) as raised:
+        say("", head='famly = "sd15"\nname = 3\n')
+    assert told(raised.value.faults) == [
+        "recipes/maya.toml:1 famly: there is no such key outside the sections. Did you mean family?",
+        'recipes/maya.toml:2 name: takes a text, not 3. Write name = "3".']
+    assert raised.value.hint.startswith("Write preset")
+
+
+def test_a_section_of_a_stage_is_a_table(say: Say) -> None:
+    _, faults = say('[[stage]]\nname = "faces"\ntrain = "x"\n')
+    assert told(faults) == ["recipes/maya.toml:6 [[stage]] train: is a section; write [stage.train] on a line of its own."]
+
+
+def test_a_variable_that_no_environment_can_hold_is_refused(say: Say) -> None:
+    _, faults = say('[launch]\nenv = { "A=B" = "x", "" = "y", C = "a\\u0000b", D = 1, E = "=" }\n')
+    assert [line.split("]")[1].split(":")[0].strip() for line in told(faults)] == ["env A=B", "env", "env C", "env D"]
+    assert told(faults)[-1].endswith('Write D = "1".')
+
+
+@pytest.mark.parametrize("name", ["../../recipes/maya", "x" * 5000, "a/b", ""])
+def test_a_preset_is_a_name_and_no_way_to_another_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / ".toml").touch()
+    assert find(name, tmp_path) is None

@@ -40,7 +40,7 @@ def test_what_fits_is_kept_or_converted(option: Option, value: Any, fitted: Any)
     (STEPS, "10%", "Write lr_warmup_steps = 0.1."), (STEPS, 100.0, "Write lr_warmup_steps = 100 for steps."),
     (ARGS, "conv_dim=4", 'Write network_args = ["conv_dim=4"].'), (ARGS, ["a", 3], ""), (NUMBER, [1.0], "Write x = 1.0."),
     (SIZE, "512x768", 'Write resolution = "512,768".'), (SIZE, "512.0", ""), (SIZE, "a,b", ""), (SIZE, [1, 2, 3], ""), (SIZE, 0, ""),
-    (Option("env", "table"), "A=1", ""),
+    (Option("env", "table"), "A=1", ""), (Option("env", "table"), [1], ""), (WHOLE, 2**63, ""), (NUMBER, -10**400, ""), (SIZE, 100_000, ""),
 ])
 def test_what_does_not_fit_is_refused_with_the_right_spelling(option: Option, value: Any, hint: str) -> None:
     result = fit(option, value)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lorakit.config import config_path, user_setting
 from lorakit.errors import Fault, SetupError
+from lorakit.files import at_home
 
 PIN = "48d368fa557731ad0488c07304dfeba8c07910eb"   # v0.10.1 and its first fixes; `make vendor` moves it
 VENDOR = Path(__file__).resolve().parents[3] / "vendor"
@@ -35,7 +36,7 @@ class Located:
 def locate() -> Located | None:
     """The checkout and its Python, or None where there is none. A place that is named but is no checkout raises."""
     named = user_setting("sd_scripts")
-    directory = Path(named[0]).expanduser().absolute() if named else VENDOR / "sd-scripts"
+    directory = at_home(Path(named[0])).absolute() if named else VENDOR / "sd-scripts"
     source = named[1] if named else "vendor/"
     if not (directory / MARK).is_file():
         if named:
@@ -80,7 +81,7 @@ def head_commit(directory: Path) -> str | None:
 def _python(source: str) -> Path | None:
     named = user_setting("sd_scripts_python")
     if named:
-        python = Path(named[0]).expanduser().absolute()   # not resolved: a venv's python is a link that must stay one
+        python = at_home(Path(named[0])).absolute()   # not resolved: a venv's python is a link that must stay one
         if not os.access(python, os.X_OK):
             raise SetupError(f"{named[1]} names {python} as sd-scripts' Python, but it cannot be run.", hint=ways_out())
         return python
