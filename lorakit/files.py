@@ -7,11 +7,13 @@ import os
 import tempfile
 from pathlib import Path
 
+LONGEST = 40                     # of a file's name, how much its hidden neighbour carries
+
 
 def write_atomic(path: Path, data: str | bytes) -> None:
     """The file is either the old one or the new one, whatever happens in between; permissions of an old one are kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:LONGEST]}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from lorakit.errors import RecipeError  # noqa: E402
 from lorakit.trainers.embedded import flow, noise  # noqa: E402
 from lorakit.trainers.embedded.lora import Dropout, Network, Shape  # noqa: E402
+from lorakit.trainers.embedded.loss_scale import LossScale  # noqa: E402
 from lorakit.trainers.embedded.schedulers import schedule  # noqa: E402
 
 RATE = 1e-3
@@ -236,6 +237,24 @@ def test_long_adapters_are_scaled_to_the_limit():
     assert scaled == 3
     assert mean <= highest <= 0.5 + 1e-6
     assert made.limit_norms(0.5001)[0] == 0
+
+
+def test_the_loss_scale_follows_torchs_rule():
+    ours, peer = LossScale(), torch.amp.GradScaler("cpu", growth_interval=2000)
+    weight = torch.ones(1, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.0)
+    for step in range(4100):
+        finite = step not in (3, 4, 2500)
+        peer.scale(torch.ones(1))                       # makes its tensors
+        weight.grad = torch.tensor([1.0 if finite else math.inf])
+        peer.step(optimizer)
+        peer.update()
+        ours.after(finite=finite)
+        assert ours.scale == peer.get_scale(), step
+    assert not ours.is_hopeless
+    for _ in range(20):
+        ours.after(finite=False)
+    assert ours.is_hopeless
 
 
 def test_the_trainer_imports_neither_torchs_compiler_nor_the_large_libraries():

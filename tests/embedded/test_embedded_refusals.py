@@ -25,6 +25,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_p
 network_dim = 8
 learning_rate = 1e-4
 max_train_steps = 50
+lr_scheduler = "linear"
 [any_name]
 lr_warmup_steps = 0.1
 text_encoder_lr = 5e-5
@@ -72,6 +73,27 @@ optimizer_args = "weight_decay=0.1"
     (["--validation_split", "1.5"], "at least 0 and below 1"),
     (["--early_stop_patience", "2"], "need a validation loss"),
     (["--network_module", "lycoris.kohya"], "network_module"),
+    (["--lr_scheduler", "cosin"], "Did you mean cosine?"),
+    (["--lr_warmup_steps", "10"], "schedule 'constant' has no warm-up"),
+    (["--optimizer_type", "AdamWScheduleFree", "--lr_warmup_steps", "10"], "AdamWScheduleFree decides the learning rate by itself"),
+    (["--lr_scheduler_type", "ExponentialLR", "--lr_warmup_steps", "10"], "ExponentialLR decides the learning rate by itself"),
+    (["--lr_scheduler", "cosine", "--lr_scheduler_args", "last_epoch=3"], "has no effect on lr_scheduler = 'cosine'"),
+    (["--lr_scheduler", "piecewise_constant"], "needs step_rules"),
+    (["--lr_scheduler", "polynomial", "--learning_rate", "1e-8"], "must begin above it"),
+    (["--lr_scheduler", "cosine", "--lr_warmup_steps", "100.0"], "Write 100 for steps"),
+    (["--optimizer_args", "weight_decay=high"], "the value as Python writes it"),
+    (["--network_args", "conv_dim=big"], "network_args conv_dim: 'big' is not a whole number"),
+    (["--network_args", "rank_dropout=1.0"], "must be at least 0 and below 1"),
+    (["--network_args", "conv_alpha=1"], "has no effect without conv_dim"),
+    (["--network_args", "dropout=0.1"], "Write network_dropout"),
+    (["--network_dim", "0"], "network_dim: must be at least 1"),
+    (["--min_timestep", "600", "--max_timestep", "400"], "the smaller first"),
+    (["--dim_from_weights"], "needs network_weights"),
+    (["--noise_offset_random_strength"], "needs noise_offset"),
+    (["--v_pred_like_loss", "0.5", "--v_parameterization"], "cannot be used with v_parameterization"),
+    (["--log_with", "tensorboard"], "needs logging_dir"),
+    (["--dataset_config", "d.toml", "--train_data_dir", "d"], "have no effect beside dataset_config"),
+    (["--dataset_repeats", "3", "--train_data_dir", "d"], "the folders' names say it"),
 ])
 def test_values_and_combinations_that_cannot_work(options: list[str], fault: str):
     with pytest.raises(RecipeError) as caught:
@@ -89,13 +111,14 @@ train_batch_size = 2
 [[datasets.subsets]]
 image_dir = "nowhere"
 metadata_file = "x.json"
+resize_interpolation = "spline"
 [[datasets.subsets]]
-num_repeats = 2
+num_repeats = 0
 """)
     said = train(dataset_config=file)
     assert said.code == 1
     for fault in ("caption_extention does not belong", "resolution: '512' is not a whole number or [width, height]", "train_batch_size does not",
-                  "metadata_file: the embedded trainer does not implement it", "image_dir is missing", "Did you mean caption_extension?"):
+                  "metadata_file: the embedded trainer does not implement it", "image_dir is missing", "num_repeats: 0 must be at least 1", "'spline' must be one of lanczos", "Did you mean caption_extension?"):
         assert fault.replace(" does not belong", ": does not belong").replace("train_batch_size does not", "train_batch_size: does not") in said.said
 
 
@@ -127,3 +150,10 @@ def test_prompts_are_read_in_three_formats(tmp_path: Path):
         read_prompts(write(tmp_path / "q.txt", "a fox --zz 3"))
     with pytest.raises(RecipeError, match="does not exist"):
         read_prompts(tmp_path / "gone.txt")
+    with pytest.raises(RecipeError, match="Did you mean euler"):
+        read_prompts(write(tmp_path / "q.txt", "a fox --ss eulr"))
+    with pytest.raises(RecipeError, match="'big' is not a number"):
+        read_prompts(write(tmp_path / "q.json", '[{"prompt": "a", "width": "big"}]'))
+    with pytest.raises(RecipeError, match="at least 1"):
+        read_prompts(write(tmp_path / "q.txt", "a fox --s 0"))
+    assert read_prompts(write(tmp_path / "q.txt", "a fox --d -1"))[0].seed is None

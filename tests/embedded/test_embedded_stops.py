@@ -120,7 +120,7 @@ def test_a_signal_ends_the_step_saves_everything_and_the_rest_can_be_resumed(
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once(start: Callable[..., Script], tmp_path: Path):
     # One step of a thousand accumulated batches: the first signal alone would wait long.
-    script = start(tmp_path / "out", gradient_accumulation_steps=8, dataset_repeats=1, max_train_steps=1000)
+    script = start(tmp_path / "out", gradient_accumulation_steps=8, max_train_steps=1000)
     script.until_step(1)
     script.child.send_signal(signal.SIGSTOP)
     script.send(signal.SIGINT)
@@ -156,6 +156,23 @@ def test_whatever_is_killed_leaves_whole_files_and_ends_where_the_unkilled_run_e
             assert script.child.wait(120) == 0
             break
     assert digest(out / "fox.safetensors") == digest(tmp_path / "whole" / "fox.safetensors")
+
+
+def test_what_a_kill_left_half_written_goes_and_a_state_that_stepped_aside_comes_back(train: Callable[..., Any], tmp_path: Path):
+    whole = train(save_state=True, save_every_n_steps=4)
+    out = whole.folder
+    left = [".fox.safetensors.a1b2c3d4.tmp", ".fox-step00000004-state.a1b2c3_4/model.safetensors", "sample/.fox_e000001_00_20260101000000_1.png.abcdefgh.tmp"]
+    foreign = [".fox2.safetensors.a1b2c3d4.tmp", ".gitignore", ".fox.backup", "fox.safetensors.tmp"]
+    for name in (*left, *foreign):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("half", encoding="utf-8")
+    (out / ".fox-step00000004-state.old.a1b2c3d4").mkdir()
+    (out / "fox-step00000004-state").rename(out / ".fox-step00000004-state.old.a1b2c3d4" / "fox-step00000004-state")
+    rest = train(out=out, save_state=True, save_every_n_steps=4, resume=out / "fox-step00000004-state")
+    assert rest.code == 0, rest.said
+    assert rest.digest() == whole.digest()
+    assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == [".fox.backup", ".fox2.safetensors.a1b2c3d4.tmp", ".gitignore"]
+    assert list((out / "sample").iterdir()) == []
 
 
 @pytest.mark.slow

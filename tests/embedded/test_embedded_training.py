@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,16 @@ def test_bf16_trains_close_to_float32_and_twice_alike(train: Callable[..., Any],
     assert {tensor.dtype for tensor in saved.tensors().values()} == {torch.bfloat16}
 
 
+def test_fp16_trains_close_to_float32_and_resumes_exactly(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("lorakit.trainers.embedded.loss_scale.GROWS_AFTER", 3)
+    options = {"mixed_precision": "fp16", "save_every_n_steps": 4, "save_state": True}
+    full, half = train(), train(**options)
+    assert half.of("step")[0]["loss"] == pytest.approx(full.of("step")[0]["loss"], rel=0.02)
+    facts = json.loads((half.folder / "fox-step00000004-state" / "train_state.json").read_text(encoding="utf-8"))
+    assert facts["loss_scale"] == {"scale": 131072.0, "finite_steps": 1}
+    assert train(**options, resume=half.folder / "fox-step00000004-state").digest() == half.digest()
+
+
 @pytest.mark.parametrize("family", ["sdxl", "flux"])
 def test_a_base_in_eight_bits_trains_close_to_the_wide_one(train: Callable[..., Any], family: str):
     wide, narrow = (train(family, max_train_epochs=1, mixed_precision="bf16", gradient_checkpointing=True, fp8_base=on) for on in (False, True))
@@ -69,6 +80,8 @@ def test_network_weights_are_where_the_training_starts(train: Callable[..., Any]
     untouched = train(**SHORT, network_weights=start, learning_rate=1e-12)
     for key, tensor in first.tensors().items():
         torch.testing.assert_close(untouched.tensors()[key], tensor, atol=1e-6, rtol=1e-6)
+    assert "has rank 4 and alpha 2, the recipe rank 16 and alpha 2" in train(**SHORT, network_weights=start, network_dim=16).said
+    assert "has rank 4 and alpha 2, the recipe rank 4 and alpha 1" in train(**SHORT, network_weights=start, network_alpha=1).said
     ranked = train(**SHORT, network_weights=start, dim_from_weights=True, network_dim=16)
     assert {tensor.shape[0] for key, tensor in ranked.tensors().items() if key.endswith("lora_down.weight")} == {4}
 

@@ -21,7 +21,7 @@ from lorakit.trainers.embedded.world import World
 
 
 def fingerprint(module: nn.Module) -> str:
-    """Which weights these are: every tensor's name and shape, its sum and a thousand of its numbers. Milliseconds, even for T5."""
+    """Which weights these are: every tensor's name, shape, type and a thousand of its numbers. Milliseconds, even for T5."""
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         flat = tensor.detach().reshape(-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import torch
 
 from lorakit.errors import TrainingFailed
-from lorakit.files import write_atomic
+from lorakit.files import LONGEST, write_atomic
 from lorakit.trainers.embedded.world import DTYPES, World
 
 SAVE_DTYPES = {"float": torch.float32, "fp16": DTYPES["fp16"], "bf16": DTYPES["bf16"]}
@@ -29,6 +30,22 @@ class Names:
 
     def state(self, mark: str = "") -> Path:
         return self.folder / f"{self.stem}{mark}-state"
+
+
+def tidy(folder: Path, stem: str) -> None:
+    """What a kill left half-written in an output folder goes; a state that had just stepped aside for its successor comes back."""
+    written = rf"{re.escape(stem)}((-\d{{6}}|-step\d{{8}}|-best)?(-state|\.safetensors)|_e?\d{{6}}_[\d_]+\.png)"
+    for path in (*folder.glob(".*"), *folder.glob("sample/.*")):
+        found = re.fullmatch(r"\.(.+?)\.(old\.)?[a-z0-9_]{8}(\.tmp)?", path.name)
+        if found is None or not (re.fullmatch(written, found[1]) or (len(found[1]) == LONGEST and found[1].startswith(stem[:LONGEST]))):
+            continue
+        if not path.is_dir():
+            path.unlink()
+            continue
+        for old in path.iterdir() if found[2] else ():
+            if not (folder / old.name).exists():
+                old.replace(folder / old.name)
+        shutil.rmtree(path)
 
 
 def epoch_mark(epoch: int) -> str:

@@ -10,10 +10,13 @@ from typing import Any
 from lorakit import tomllib
 from lorakit.dataset.layout import FolderName, parse_folder
 from lorakit.errors import Fault, did_you_mean
+from lorakit.trainers import catalogue
 from lorakit.trainers.embedded.options import DATASET_EVERYWHERE, DATASET_LEVEL, DATASET_REFUSED, SUBSET_LEVEL
 
 FROM_ARGUMENTS = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}     # where the two names differ
 DEFAULTS = {"is_reg": False, "class_tokens": None}
+CHOICES = {"resize_interpolation": catalogue.options("embedded", "train_network.py")["resize_interpolation"].choices}
+AT_LEAST_ONE = ("batch_size", "num_repeats")
 WORDS = {"bool": "true or false", "int": "a whole number", "str": "a text", "number": "a number",
          "size": "a whole number or [width, height]"}
 
@@ -33,8 +36,6 @@ def read_blueprint(args: argparse.Namespace, faults: list[Fault]) -> list[dict[s
             folder = Path(str(entry["image_dir"]))
             if not folder.is_dir():
                 faults.append(Fault(f"{where} image_dir", f"{folder} is not a folder."))
-            elif entry["num_repeats"] < 1:
-                faults.append(Fault(f"{where} num_repeats", f"{entry['num_repeats']} for {folder}: must be at least 1."))
             elif folder in [Path(str(other["image_dir"])) for other in subsets]:
                 faults.append(Fault(f"{where} image_dir", f"{folder} stands twice in one dataset."))
             else:
@@ -100,6 +101,10 @@ def _check(path: Path, where: str, table: Mapping[str, Any], known: Mapping[str,
             faults.append(Fault(spot, "does not belong here.", did_you_mean(key, known)))
         elif not _fits(known[key], value):
             faults.append(Fault(spot, f"{value!r} is not {WORDS.get(known[key], 'a table')}."))
+        elif key in CHOICES and value not in CHOICES[key]:
+            faults.append(Fault(spot, f"{value!r} must be one of {', '.join(CHOICES[key])}."))
+        elif key in AT_LEAST_ONE and value < 1:
+            faults.append(Fault(spot, f"{value} must be at least 1."))
 
 
 def _fits(kind: str, value: Any) -> bool:

@@ -13,11 +13,14 @@ class Watch:
     best: float = math.inf
     best_step: int = 0
     without_gain: int = 0
+    last: float = math.inf
+    last_step: int = -1
 
     def after(self, loss: float, step: int) -> Watch:
+        seen = replace(self, last=loss, last_step=step)
         if loss < self.best - self.min_delta:
-            return replace(self, best=loss, best_step=step, without_gain=0)
-        return replace(self, without_gain=self.without_gain + 1)
+            return replace(seen, best=loss, best_step=step, without_gain=0)
+        return replace(seen, without_gain=self.without_gain + 1)
 
     @property
     def improved(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 
 from lorakit.errors import TrainingFailed
 from lorakit.trainers.embedded import EXIT_NAN, checkpoints, metadata, samples, signals, state
-from lorakit.trainers.embedded.batches import Batch, epoch_batches, share
+from lorakit.trainers.embedded.batches import Batch, Draw, epoch_batches, share
 from lorakit.trainers.embedded.checkpoints import Names, epoch_mark, step_mark
 from lorakit.trainers.embedded.events import tell
 from lorakit.trainers.embedded.report import Bar, Trackers, Window, rate_tags
@@ -77,47 +77,41 @@ class Loop:
         while at.batch < len(mine) and at.step < args.max_train_steps:
             group = mine[at.batch : at.batch + accumulation]
             self.s.network.zero_grad()
-            for place, batch in enumerate(group):
-                loss = self._micro_step(batch, next(pixels), accumulation)
-                last = place == len(group) - 1
-                if last:
-                    self._update(batch)
-                self._note(loss, at.batch)
-                at.batch += 1
-                at.micro_step += 1
-                if last:
-                    self._after_step()
+            losses = [self._micro_step(batch, next(pixels), accumulation) for batch in group]
+            self._update([draw for batch in group for draw in batch])
+            self._after_step(sum(losses) / len(losses))
         self._after_epoch(epoch + 1)
         at.batch = 0
         at.epoch = epoch + 1
 
     def _micro_step(self, batch: Batch, pixels: Any, accumulation: int) -> float:
-        s = self.s
+        s, at = self.s, self.at
         s.network.train(on=True)
-        loss = s.objective.loss(batch, s.objective.step_seed(self.at.micro_step), step=self.at.step,
+        loss = s.objective.loss(batch, s.objective.step_seed(at.micro_step), step=at.step,
                                 pixels=pixels.result() if pixels is not None else None)
         value = float(loss.detach())
         if self.world.highest(int(not math.isfinite(value))):
             self._not_finite(batch, "the loss")
-        scaled = loss / accumulation
-        (s.scaler.scale(scaled) if s.scaler is not None else scaled).backward()
+        (loss / accumulation * (s.loss_scale.scale if s.loss_scale is not None else 1.0)).backward()
+        self.window.add(at.epoch, at.batch, value)
+        at.batch += 1
+        at.micro_step += 1
         return value
 
-    def _update(self, batch: Batch) -> None:
+    def _update(self, draws: Sequence[Draw]) -> None:
         """Average, clip, step. A gradient that is not finite never reaches the weights."""
         s, args = self.s, self.args
         gradients = s.network.gradients()
         self.world.average(gradients)
-        if s.scaler is not None:
-            inverse = 1.0 / s.scaler.get_scale()
+        if s.loss_scale is not None:
             for gradient in gradients:
-                gradient.mul_(inverse)
+                gradient.div_(s.loss_scale.scale)
         norm = float(torch.stack([gradient.float().norm() for gradient in gradients]).norm())
         finite = math.isfinite(norm)
-        if s.scaler is not None:
-            s.scaler.update(s.scaler.get_scale() * (1.0 if finite else 0.5))
-        elif not finite:
-            self._not_finite(batch, "a gradient")
+        if s.loss_scale is not None:
+            s.loss_scale.after(finite=finite)
+        if not finite and (s.loss_scale is None or s.loss_scale.is_hopeless):
+            self._not_finite(draws, "a gradient")
         if finite:
             if args.max_grad_norm and norm > args.max_grad_norm:
                 for gradient in gradients:
@@ -131,8 +125,7 @@ class Loop:
             s.average.update(self.at.step)
         self.bar.step()
 
-    def _note(self, loss: float, batch: int) -> None:
-        self.window.add(self.at.epoch, batch, loss)
+    def _note(self, loss: float) -> None:
         facts: dict[str, Any] = {"avr_loss": self.window.mean}
         if self.norms:
             facts = {"Keys Scaled": self.norms["max_norm/keys_scaled"], "Average key norm": self.norms["norm/avg_key_norm"], **facts}
@@ -142,11 +135,13 @@ class Loop:
             values = {"loss/current": loss, "loss/average": self.window.mean, **self.norms, **rates}
             self.trackers.log(values, x=self.at.step, step=self.at.step, epoch=self.at.epoch + 1)
 
-    def _after_step(self) -> None:
+    def _after_step(self, loss: float) -> None:
+        """`loss`: the mean of the step's batches."""
         at, args = self.at, self.args
+        self._note(loss)
         rates = self.s.optimizer.learning_rates()
-        tell("step", step=at.step, epoch=at.epoch + 1, loss=self.window.losses[-1] if at.epoch == 0 else self.window.losses[at.batch - 1],
-             average=self.window.mean, lr=rates.get("unet", next(iter(rates.values()))))
+        rate = rates.get("unet", next(iter(rates.values())))
+        tell("step", step=at.step, epoch=at.epoch + 1, loss=loss, average=self.window.mean, lr=rate)
         if samples.due(self.s, step=at.step, epoch=None):
             self._sample(epoch=None)
         if args.validate_every_n_steps and at.step % args.validate_every_n_steps == 0:
@@ -203,15 +198,20 @@ class Loop:
             samples.draw_all(self.s, self.trackers, step=self.at.step, epoch=epoch)
 
     def _validate(self, kind: str, x: int | None = None) -> None:
-        with self._as_saved():
-            loss = validate(self.s)
+        at = self.at
+        assert at.watch is not None
+        again = at.watch.last_step == at.step          # a step and an epoch end together: the same weights, measured once
+        loss: float | None = at.watch.last
+        if not again:
+            with self._as_saved():
+                loss = validate(self.s)
         if loss is None:
             return
-        at = self.at
         tags = {f"loss/validation/{kind}_average": loss, f"loss/validation/{kind}_divergence": loss - self.window.mean}
         self.trackers.log(tags, x=at.step if x is None else x, step=at.step, epoch=at.epoch + 1)
+        if again:
+            return
         tell("validation", step=at.step, epoch=at.epoch + 1, loss=loss)
-        assert at.watch is not None
         at.watch = at.watch.after(loss, at.step)
         if at.watch.improved and self.args.save_best:
             self._save("-best", "best", epoch=at.epoch + 1)
@@ -242,7 +242,7 @@ class Loop:
         folder = self.names.state(mark)
         self.world.say(f"\nsaving state: {folder}")
         state.save(folder, position, network=self.s.network, optimizer=self.s.optimizer, average=self.s.average, identity=self.s.identity,
-                   scaler=self.s.scaler.state_dict() if self.s.scaler is not None else None)
+                   loss_scale=self.s.loss_scale)
         tell("saved", path=str(folder), step=at.step, kind="state")
 
     def _remove(self, *, file: str | None = None, state: str | None = None) -> None:
@@ -252,8 +252,8 @@ class Loop:
             if state:
                 checkpoints.remove_state(self.names.state(state), self.world)
 
-    def _not_finite(self, batch: Batch, what: str) -> None:
-        files = [str(draw.image.path) for draw in batch]
+    def _not_finite(self, draws: Sequence[Draw], what: str) -> None:
+        files = list(dict.fromkeys(str(draw.image.path) for draw in draws))
         tell("nan", step=self.at.step + 1, files=files)
         lines = [f"\nstep {self.at.step + 1}: {what} is not a finite number. Nothing more is written; the last checkpoint is good.",
                  "  images: " + ", ".join(files)]

@@ -14,7 +14,7 @@ import torch
 from lorakit.errors import SetupError, refused
 from lorakit.trainers.embedded import adamw
 from lorakit.trainers.embedded.lora import Network
-from lorakit.trainers.embedded.schedulers import Factor, keyword_arguments, schedule
+from lorakit.trainers.embedded.schedulers import Factor, keeps_its_own_pace, keyword_arguments, optimizer_type, schedule
 
 # lower-case name -> module, class, package to install, may it see flat tensors
 KNOWN: dict[str, tuple[str, str, str, bool]] = {
@@ -30,12 +30,6 @@ KNOWN: dict[str, tuple[str, str, str, bool]] = {
         "AdamW8bit", "Lion8bit", "PagedAdamW8bit", "PagedLion8bit", "PagedAdamW", "PagedAdamW32bit", "AdEMAMix8bit", "PagedAdEMAMix8bit")},
     "sgdnesterov8bit": ("bitsandbytes.optim", "SGD8bit", "bitsandbytes", False),
 }
-
-
-def optimizer_type(args: argparse.Namespace) -> str:
-    if args.use_8bit_adam:
-        return "AdamW8bit"
-    return "Lion" if args.use_lion_optimizer else args.optimizer_type or "AdamW"
 
 
 def rates(args: argparse.Namespace, groups: list[str]) -> dict[str, float]:
@@ -68,7 +62,8 @@ class Optimizer:
             raise refused("learning_rate", "every learning rate is 0: nothing would be trained.")
         cls, flat = _find(name)
         self.schedule_free = name.lower().endswith("schedulefree")
-        self.relative = name.lower() == "adafactor" and bool(keywords.setdefault("relative_step", True) or keywords.get("warmup_init"))
+        own_pace = bool(keeps_its_own_pace(args))
+        self.relative = own_pace and not self.schedule_free
         if self.relative:
             keywords["relative_step"] = True
         if name.lower().startswith("sgdnesterov"):
@@ -84,8 +79,8 @@ class Optimizer:
             self.inner.train()
         self.name = f"{cls.__module__}.{cls.__name__}"
         self.arguments = ",".join(f"{key}={value}" for key, value in keywords.items())
-        self.factor: Factor = schedule(args, total_steps * world_size) if not (self.schedule_free or self.relative) else lambda _step: 1.0
         self.other: Any = _other_scheduler(args, self.inner)
+        self.factor: Factor | None = None if own_pace or self.other is not None else schedule(args, total_steps * world_size)
         self.set_step(0)
 
     def step(self, done: int) -> None:
@@ -96,7 +91,7 @@ class Optimizer:
         self.set_step(done)
 
     def set_step(self, done: int) -> None:
-        if self.schedule_free or self.relative or self.other is not None:
+        if self.factor is None:
             return
         factor = self.factor(done * self.world_size)
         for group, rate in zip(self.inner.param_groups, self.rates.values(), strict=True):

@@ -86,14 +86,34 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "network_module": ("networks.lora", "networks.lora_flux"),
 }
 
-NETWORK_ARGS = {
-    "sd15": ("conv_dim", "conv_alpha", "rank_dropout", "module_dropout", "dropout", "loraplus_lr_ratio", "loraplus_unet_lr_ratio",
-             "loraplus_text_encoder_lr_ratio"),
-    "flux": ("rank_dropout", "module_dropout", "dropout", "train_blocks", "loraplus_lr_ratio", "loraplus_unet_lr_ratio",
-             "loraplus_text_encoder_lr_ratio", "img_attn_dim", "txt_attn_dim", "img_mlp_dim", "txt_mlp_dim", "img_mod_dim",
-             "txt_mod_dim", "single_dim", "single_mod_dim"),
+# Taken because recipes for kohya's scripts have them; what they ask for is always so here, or has no meaning here.
+ALWAYS_SO = (
+    "console_log_level", "console_log_simple", "disable_mmap_load_safetensors", "highvram", "lowram", "persistent_data_loader_workers",
+    "save_model_as", "sdpa", "skip_cache_check", "skip_until_initial_step", "model_type",
+)
+
+# Options that kohya's script of a family takes and never reads: here they are refused.
+WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
+    "sd15": (),
+    "sdxl": ("clip_skip",),
+    "flux": (
+        "vae", "clip_skip", "max_token_length", "min_timestep", "max_timestep", "noise_offset", "noise_offset_random_strength",
+        "adaptive_noise_scale", "multires_noise_iterations", "multires_noise_discount", "min_snr_gamma", "v_parameterization",
+        "zero_terminal_snr", "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss", "debiased_estimation_loss", "sample_sampler",
+    ),
+}
+
+_EVERY_NETWORK = {
+    "rank_dropout": float, "module_dropout": float, "loraplus_lr_ratio": float, "loraplus_unet_lr_ratio": float,
+    "loraplus_text_encoder_lr_ratio": float,
+}
+NETWORK_ARGS: dict[str, dict[str, type]] = {
+    "sd15": {**_EVERY_NETWORK, "conv_dim": int, "conv_alpha": float},
+    "flux": {**_EVERY_NETWORK, "train_blocks": str, "img_attn_dim": int, "txt_attn_dim": int, "img_mlp_dim": int, "txt_mlp_dim": int,
+             "img_mod_dim": int, "txt_mod_dim": int, "single_dim": int, "single_mod_dim": int},
 }
 NETWORK_ARGS["sdxl"] = NETWORK_ARGS["sd15"]
+TRAIN_BLOCKS = ("all", "double", "single")
 
 DATASET_EVERYWHERE: dict[str, str] = {
     "color_aug": "bool", "flip_aug": "bool", "random_crop": "bool", "shuffle_caption": "bool", "keep_tokens": "int",

@@ -87,6 +87,7 @@ class Trackers:
             if folder:
                 os.makedirs(folder, exist_ok=True)
             self._wandb = wandb.init(project=name, name=args.wandb_run_name, dir=folder)
+            self._wandb.define_metric("*", step_metric="global_step")        # else it counts the calls
 
     @property
     def active(self) -> bool:
@@ -99,11 +100,11 @@ class Trackers:
         if self._wandb is not None:
             self._wandb.log({**values, "global_step": step, "epoch": epoch})
 
-    def picture(self, number: int, path: Path, prompt: str) -> None:
+    def picture(self, number: int, path: Path, prompt: str, *, step: int) -> None:
         if self._wandb is not None:
             import wandb
 
-            self._wandb.log({f"sample_{number}": wandb.Image(str(path), caption=prompt)}, commit=False)
+            self._wandb.log({f"sample_{number}": wandb.Image(str(path), caption=prompt), "global_step": step})
 
     def close(self) -> None:
         if self._board is not None:

@@ -60,7 +60,7 @@ def draw_all(session: Session, trackers: Trackers, *, step: int, epoch: int | No
         picture.save(buffer, format="PNG")
         write_atomic(path, buffer.getvalue())
         tell("sample", path=str(path), step=step, prompt=prompt.prompt)
-        trackers.picture(number, path, prompt.prompt)
+        trackers.picture(number, path, prompt.prompt, step=step)
     if not kept:
         session.latents.close()
     world.wait()

@@ -13,7 +13,7 @@ from lorakit.errors import did_you_mean, refused
 Factor = Callable[[int], float]
 NAMES = (
     "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt",
-    "cosine_with_min_lr", "warmup_stable_decay", "piecewise_constant", "adafactor",
+    "cosine_with_min_lr", "warmup_stable_decay", "piecewise_constant",
 )
 
 
@@ -22,18 +22,35 @@ def keyword_arguments(pairs: list[str] | None) -> dict[str, Any]:
     return {name: ast.literal_eval(value) for name, _, value in (pair.partition("=") for pair in pairs or [])}
 
 
+def optimizer_type(args: argparse.Namespace) -> str:
+    if args.use_8bit_adam:
+        return "AdamW8bit"
+    return "Lion" if args.use_lion_optimizer else args.optimizer_type or "AdamW"
+
+
+def keeps_its_own_pace(args: argparse.Namespace) -> str:
+    """The optimiser's name where it decides the learning rate by itself: no schedule is asked then. Else nothing."""
+    name = optimizer_type(args)
+    keywords = keyword_arguments(args.optimizer_args)
+    relative = name.lower() == "adafactor" and (keywords.get("relative_step", True) or keywords.get("warmup_init"))
+    return name if relative or name.lower().endswith("schedulefree") else ""
+
+
 def schedule(args: argparse.Namespace, total: int) -> Factor:
     """`total` counts the steps of all processes, as kohya's schedule does."""
     name = args.lr_scheduler
     warmup, decay = _steps(args.lr_warmup_steps, total), _steps(args.lr_decay_steps, total)
     if name not in NAMES:
         raise refused(f"lr_scheduler = {name!r}", "is not known.", did_you_mean(name, NAMES))
-    if name in ("constant", "adafactor"):
+    if name == "constant":
         if warmup:
             raise refused("lr_warmup_steps", f"schedule {name!r} has no warm-up.", 'Use "constant_with_warmup" or drop lr_warmup_steps.')
         return lambda _step: 1.0
     if name == "piecewise_constant":
-        return _pieces(str(keyword_arguments(args.lr_scheduler_args)["step_rules"]))
+        rules = keyword_arguments(args.lr_scheduler_args).get("step_rules")
+        if not rules:
+            raise refused("lr_scheduler_args", "piecewise_constant needs step_rules.", """Example: ["step_rules='1:500,0.1'"].""")
+        return _pieces(str(rules))
     if name == "warmup_stable_decay":
         return _stable(args, total, warmup, decay)
     rest = _after_warmup(args, name, total, warmup)
@@ -70,6 +87,8 @@ def _after_warmup(args: argparse.Namespace, name: str, total: int, warmup: int) 
 
 def _polynomial(args: argparse.Namespace, total: int, warmup: int) -> Factor:
     first, last = args.learning_rate, 1e-7
+    if first <= last:
+        raise refused("learning_rate", f"polynomial ends at {last:g} and must begin above it.")
 
     def factor(step: int) -> float:
         if step > total:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from lorakit.errors import RecipeError
-from lorakit.trainers.embedded import metadata, state, targets
+from lorakit.trainers.embedded import checkpoints, metadata, state, targets
 from lorakit.trainers.embedded.batches import epoch_batches, share, validation_batches
 from lorakit.trainers.embedded.cache import Latents, Told
 from lorakit.trainers.embedded.dataset import Dataset, read_datasets
@@ -23,6 +23,7 @@ from lorakit.trainers.embedded.early_stop import Watch
 from lorakit.trainers.embedded.ema import Average
 from lorakit.trainers.embedded.events import tell
 from lorakit.trainers.embedded.lora import Dropout, Network, Shape
+from lorakit.trainers.embedded.loss_scale import LossScale
 from lorakit.trainers.embedded.models import Base, open_base
 from lorakit.trainers.embedded.objective import Objective, Texts
 from lorakit.trainers.embedded.optimizers import Optimizer
@@ -54,11 +55,14 @@ class Session:
     identity: dict[str, Any]
     known: dict[str, str]        # the metadata that is known at the start
     hashes: metadata.Hashes
-    scaler: Any = None
+    loss_scale: LossScale | None = None      # fp16
 
 
 def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     started = time.time()
+    if world.is_main:
+        checkpoints.tidy(Path(args.output_dir), args.output_name)
+    world.wait()
     resumed = state.read_identity(Path(args.resume)) if args.resume else {}
     seed = args.seed if args.seed is not None else resumed.get("seed", _common_seed(world))
     datasets = read_datasets(args, seed)
@@ -100,11 +104,10 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
         "session_id": resumed.get("session_id", random.SystemRandom().randrange(2**32)),
     }
     position = state.Position(watch=Watch(args.early_stop_patience, args.early_stop_min_delta or 0.0))
-    scaler = torch.amp.GradScaler(world.device.type) if world.precision == "fp16" else None
+    loss_scale = LossScale() if world.precision == "fp16" else None
     if args.resume:
-        position, scale = state.load(Path(args.resume), network=network, optimizer=optimizer, average=average, identity=identity)
-        if scaler is not None and scale:
-            scaler.load_state_dict(scale)
+        position = state.load(Path(args.resume), network=network, optimizer=optimizer, average=average, identity=identity,
+                              loss_scale=loss_scale)
         if position.step > args.max_train_steps:         # equal: killed between the last state and the last file, which is then written
             raise RecipeError(f"{args.resume}: this state has {position.step} steps already; max_train_steps is {args.max_train_steps}.")
     announce(args, world, datasets, batches=batches, epochs=epochs)
@@ -114,7 +117,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
         optimizer=optimizer.name + (f"({optimizer.arguments})" if optimizer.arguments else ""),
         text_encoder_lr=lr if family == "flux" else lr[0] if lr else None)
     return Session(args, world, seed, base, datasets, latents, texts, denoiser, network, optimizer, average, objective, prompts, batches,
-                   epochs, position, identity, known, hashes, scaler)
+                   epochs, position, identity, known, hashes, loss_scale)
 
 
 def _common_seed(world: World) -> int:
@@ -216,6 +219,7 @@ def _network(args: argparse.Namespace, world: World, base: Base, *, denoiser: nn
         if extra.get("loraplus_lr_ratio") or extra.get(f"loraplus_{'unet' if group == 'unet' else 'text_encoder'}_lr_ratio"))
     network = Network(shapes, dropout, seed=seed, device=world.device, dtype=torch.bfloat16 if args.full_bf16 else torch.float32, plus=plus)
     if weights:
+        targets.refuse_other_ranks(shapes, weights, Path(args.network_weights))
         missing, unknown = network.load(weights)
         world.say(f"load network weights from {args.network_weights}: {len(missing)} missing, {len(unknown)} unknown")
     return network

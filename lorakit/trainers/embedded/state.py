@@ -13,9 +13,11 @@ from typing import Any
 import torch
 
 from lorakit.errors import Fault, RecipeError
+from lorakit.files import LONGEST
 from lorakit.trainers.embedded.early_stop import Watch
 from lorakit.trainers.embedded.ema import Average
 from lorakit.trainers.embedded.lora import Network
+from lorakit.trainers.embedded.loss_scale import LossScale
 from lorakit.trainers.embedded.optimizers import Optimizer
 
 
@@ -32,11 +34,11 @@ class Position:
 
 
 def save(folder: Path, position: Position, *, network: Network, optimizer: Optimizer, average: Average | None, identity: dict[str, Any],
-         scaler: dict[str, Any] | None = None) -> None:
+         loss_scale: LossScale | None = None) -> None:
     from safetensors.torch import save_file
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}."))
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:LONGEST]}."))
     try:
         save_file(network.state_dict(), beside / "model.safetensors")
         tensors, plain = optimizer.state()
@@ -47,7 +49,7 @@ def save(folder: Path, position: Position, *, network: Network, optimizer: Optim
             "current_epoch": position.epoch, "current_step": position.step,           # kohya's two
             "batch": position.batch, "micro_step": position.micro_step, "losses": position.losses,
             "watch": asdict(position.watch) if position.watch else None,
-            "optimizer": plain, "identity": identity, "scaler": scaler,
+            "optimizer": plain, "identity": identity, "loss_scale": asdict(loss_scale) if loss_scale else None,
         }
         (beside / "train_state.json").write_text(json.dumps(facts), encoding="utf-8")
         beside.chmod(0o755)
@@ -61,7 +63,7 @@ def _move_into_place(beside: Path, folder: Path) -> None:
     """A folder cannot replace another in one act, so an old one steps aside first."""
     old = None
     if folder.exists():
-        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}.old."))
+        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:LONGEST]}.old."))
         os.replace(folder, old / folder.name)
     os.replace(beside, folder)
     if old is not None:
@@ -73,7 +75,7 @@ def read_identity(folder: Path) -> dict[str, Any]:
 
 
 def load(folder: Path, *, network: Network, optimizer: Optimizer, average: Average | None,
-         identity: dict[str, Any]) -> tuple[Position, Any]:
+         identity: dict[str, Any], loss_scale: LossScale | None = None) -> Position:
     """Refuses a state of another run: same seed, data and network, or the bytes would not be the same."""
     from safetensors.torch import load_file
 
@@ -94,7 +96,9 @@ def load(folder: Path, *, network: Network, optimizer: Optimizer, average: Avera
     position = Position(facts["current_step"], facts["current_epoch"], facts["batch"], facts["micro_step"], list(facts["losses"]),
                         Watch(**facts["watch"]) if facts["watch"] else None)
     optimizer.set_step(position.step)
-    return position, facts["scaler"]
+    if loss_scale is not None and facts["loss_scale"]:
+        loss_scale.scale, loss_scale.finite_steps = facts["loss_scale"]["scale"], facts["loss_scale"]["finite_steps"]
+    return position
 
 
 def _facts(folder: Path) -> dict[str, Any]:

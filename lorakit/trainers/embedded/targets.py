@@ -81,6 +81,18 @@ def from_weights(shapes: Sequence[Shape], state: Mapping[str, torch.Tensor], fil
     return found
 
 
+def refuse_other_ranks(shapes: Sequence[Shape], state: Mapping[str, torch.Tensor], file: Path) -> None:
+    """Weights of another rank do not fit, and those of another alpha would begin weaker or stronger than the file is."""
+    for shape in shapes:
+        down, alpha = state.get(f"{shape.name}.lora_down.weight"), state.get(f"{shape.name}.alpha")
+        if down is None:
+            continue
+        its_alpha = float(down.shape[0] if alpha is None else alpha)
+        if (down.shape[0], its_alpha) != (shape.dim, shape.alpha):
+            its, ours = (f"rank {rank} and alpha {alpha:g}" for rank, alpha in ((down.shape[0], its_alpha), (shape.dim, shape.alpha)))
+            raise refused(str(file), f"{shape.name} has {its}, the recipe {ours}.", "Set dim_from_weights to take the file's.")
+
+
 def _shape(prefix: str, path: str, module: nn.Module, *, dim: int, alpha: float | None, group: str) -> Shape:
     return Shape(f"{prefix}_{path.replace('.', '_')}", module, dim, float(alpha or dim), group)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from tqdm import tqdm
 
-from lorakit.trainers.embedded.batches import share, validation_batches
+from lorakit.trainers.embedded.batches import validation_batches
 from lorakit.trainers.embedded.randomness import seed_of
 from lorakit.trainers.embedded.session import Session
 
@@ -28,7 +28,7 @@ def validate(session: Session) -> float | None:
         batches = batches[: args.max_validation_steps]
     seed = args.validation_seed if args.validation_seed is not None else session.seed
     places = timesteps(objective.low, objective.high)
-    mine = share(list(enumerate(batches)), world.rank, world.size)
+    mine = list(enumerate(batches))[world.rank :: world.size]            # each once: a mean over all must not depend on the processes
     total = torch.zeros(1, device=world.device, dtype=torch.float64 if world.device.type != "mps" else torch.float32)
     with tqdm(total=len(mine) * PLACES, smoothing=0, disable=not world.is_main, desc="validation steps", leave=False) as bar:
         for number, batch in mine:
@@ -37,5 +37,6 @@ def validate(session: Session) -> float | None:
                                       learning=False)
                 total += loss.to(total)
                 bar.update(1)
-    world.average([total])
-    return float(total) / (len(mine) * PLACES)
+    count = torch.full_like(total, len(mine) * PLACES)
+    world.average([total, count])
+    return float(total / count)
