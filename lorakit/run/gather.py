@@ -29,19 +29,17 @@ def gather(run_dir: Path, part: Mapping[str, Any], target: Path, *, output_name:
     aside = source.parent / "replaced"
     target.mkdir(exist_ok=True)
     for path in sorted(source.glob("*.safetensors")):
-        step = _true_step(path.name, offset)
-        if _unplanned(step, save_every, phase) and step != end:
+        step, extra = _true_step(path.name, offset), is_extra(path.name, offset, save_every, phase)
+        if extra and step != end:
             path.unlink()            # the script was made to save more often than planned
         elif end and (_counted(path) or 0) + offset > end:
             continue                 # the script ran on before it could be ended: trained too long, so it stays where it is
         elif fault := _move_file(path, target / true_name(path.name, offset), offset, aside):
             remarks.append(f"{path.name} {fault}; it stays in {source}")
         elif end and step == end:
-            keep = not _unplanned(step, save_every, phase)
-            _final(target / true_name(path.name, offset), target / f"{output_name}.safetensors", aside, keep=keep)
+            _final(target / true_name(path.name, offset), target / f"{output_name}.safetensors", aside, keep=not extra)
     for path in sorted(source.glob("*-state")):
-        step = _true_step(path.name, offset)
-        if _unplanned(step, save_every, phase) or (end and (counter_of(path) or 0) + offset >= end):
+        if is_extra(path.name, offset, save_every, phase) or (end and (counter_of(path) or 0) + offset >= end):
             continue
         if fault := fault_of(path):
             remarks.append(f"{path.name} {fault}; it stays in {source}")
@@ -107,5 +105,7 @@ def true_name(name: str, offset: int) -> str:
     return _STEP.sub(lambda match: f"-step{int(match[1]) + offset:08d}", name)
 
 
-def _unplanned(step: int | None, save_every: int | None, phase: int) -> bool:
+def is_extra(name: str, offset: int, save_every: int | None, phase: int) -> bool:
+    """A checkpoint by step that the plan does not know: the script may have been made to save more often than planned."""
+    step = _true_step(name, offset)
     return step is not None and (not save_every or (step - phase) % save_every != 0)

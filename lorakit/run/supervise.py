@@ -15,8 +15,9 @@ from lorakit.run.bookkeeper import Bookkeeper
 from lorakit.run.child import Child, Ladder, Patience, Signals
 from lorakit.run.events import Event, Teller
 from lorakit.run.follow import Follower, Positions
-from lorakit.run.gather import true_name
+from lorakit.run.gather import is_extra, true_name
 from lorakit.run.record import Record
+from lorakit.run.shape import Shape
 from lorakit.run.states import fault_of
 from lorakit.run.weights import read_header
 
@@ -150,11 +151,16 @@ class Supervision:
         self.record.data["checkpoints"] = [old for old in self.record.data["checkpoints"] if old.get("path") != entry["path"]] + [entry]
         self.books.checkpoint(self.record.run_dir, entry)
         tell(Event("saved", step, epoch=event.epoch, path=str(path), text=true_name(path.name, self.offset) if self.offset else None))
-        if self._after_checkpoint and not self._ladder.started:
+        if self._after_checkpoint and not self._will_be_dropped(path):
             self.stop("request")
         if self._stop_after and step is not None and step >= self._stop_after:
             self.stop("complete")
         return True
+
+    def _will_be_dropped(self, path: Path) -> bool:
+        """A resumed script saves more often than planned, and `gather` keeps what was planned."""
+        part = self.record.data["parts"][-1] if self.record.data["parts"] else {}
+        return bool(part) and is_extra(path.name, self.offset, Shape.of(self.record.data).save_every, int(part.get("save_phase") or 0))
 
     def _whole(self, path: Path) -> bool:
         try:

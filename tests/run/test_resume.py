@@ -187,6 +187,23 @@ def test_a_part_inside_the_first_epoch_is_gathered_like_any_other(kohya_like: An
     assert [part["from_step"] for part in read_record(plan.run_dir)["parts"]] == [4, 12]
 
 
+def test_a_resumed_part_asked_to_stop_ends_at_a_planned_checkpoint(kohya_like: Any) -> None:
+    """Going on from step 8 the script saves every 2 steps, so that it meets the planned 12; what it saves between is not kept."""
+    plan = kohya_like(steps=24, per_epoch=8, every=6, hold_at="11")
+    interrupted_at(plan, 10)
+    slower = (plan.run_dir / "train.toml").read_text().replace("pause = 0.0", "pause = 0.15")
+    (plan.run_dir / "train.toml").write_text(slower)
+
+    def stop(event: Event) -> None:
+        if event.kind == "started":
+            (plan.run_dir / "stop.json").write_text('{"mode": "save"}')
+
+    outcome = resume(plan.run_dir, teller=stop, patience=QUICK)
+    assert outcome.state == "stopped"
+    assert [path.name for path in outcome.saved] == ["fox-step00000012.safetensors"]
+    assert states_in(plan.run_dir / "output", "fox", per_epoch=8)[-1].step == 12
+
+
 def test_a_half_written_state_is_passed_over(kohya_like: Any) -> None:
     plan = kohya_like(steps=24, per_epoch=8, every=3, hold_at="15")
     interrupted_at(plan, 14)
