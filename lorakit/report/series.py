@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,16 +93,34 @@ def _joined(parts: Sequence[tuple[int, Numbers]]) -> Numbers:
 
 
 def _launches(run_dir: Path, record: Mapping[str, Any]) -> dict[str, list[Point]]:
-    """Tensorboard's scalars with true steps: every launch has a folder of its own, and a resumed sd-scripts counts from 0 in its."""
+    """Tensorboard's scalars with true steps: every launch has a folder of its own, and a resumed sd-scripts counts anew in its. What a
+    later launch made again stands for what an earlier one had made.
+    """
     logs = run_dir / str(record.get("logs") or "logs")
     folders = sorted(path for path in logs.iterdir() if path.is_dir()) if logs.is_dir() else []
-    offsets = [0, *(int(part.get("bar_offset") or 0) for part in record["parts"])]
     found: dict[str, list[Point]] = {}
-    for number, folder in enumerate(folders):
-        offset = offsets[number] if len(offsets) == len(folders) else 0
+    for folder in folders:
+        offset = _offset(folder, record["parts"])
         for tag, points in read_scalars(folder).items():
-            found.setdefault(tag, []).extend((step + offset, value) for step, value in points if step)   # 0: before the first step
+            made = [(step + offset, value) for step, value in points if step]      # 0: before the first step
+            first = min((step for step, _ in made), default=math.inf)
+            found[tag] = [point for point in found.get(tag, ()) if point[0] < first] + made
     return found
+
+
+def _offset(folder: Path, parts: Sequence[Mapping[str, Any]]) -> int:
+    """Of the part that this log folder, named by its time, belongs to: the last that had been started by then. A part that failed at once
+    left no folder.
+    """
+    begun = [part for part in parts if _stamp(part) <= folder.name[-14:]]
+    return int(begun[-1].get("offset") or 0) if begun else 0
+
+
+def _stamp(part: Mapping[str, Any]) -> str:
+    try:
+        return datetime.fromisoformat(str(part.get("started"))).strftime("%Y%m%d%H%M%S")
+    except ValueError:
+        return ""
 
 
 def _exact(points: Sequence[Point], told: Sequence[Point]) -> tuple[Point, ...]:

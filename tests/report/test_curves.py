@@ -74,10 +74,16 @@ def test_rates_come_from_tensorboard_by_name_and_by_step(tmp_path: Path) -> None
 
 
 def test_each_launch_of_a_resumed_run_counts_on_and_the_later_word_is_true(tmp_path: Path) -> None:
-    log(tmp_path / "logs" / "20260101", [("lr/unet", step, 0.5) for step in (1, 2, 3, 4)])
-    log(tmp_path / "logs" / "20260102", [("lr/unet", step, 0.25) for step in (1, 2)])
-    found = read_numbers(tmp_path, record(parts=[{"bar_offset": 3}]))
+    """The first launch died after step 5; a second one, at once; the third went on from step 3 and skipped a batch."""
+    points = [(tag, step, 0.5) for step in (1, 2, 3, 4, 5) for tag in ("lr/unet", "loss/current")]
+    log(tmp_path / "logs" / "20260101120000", points)
+    log(tmp_path / "logs" / "20260102120000", [(tag, step, 0.25) for step in (2, 3) for tag in ("lr/unet", "loss/current")])
+    (tmp_path / "progress.jsonl").write_text("".join(f'{{"step": {step}, "loss": 0.1}}\n' for step in range(1, 6)))
+    parts = [{"started": "2026-01-01T13:00:00+02:00", "offset": 1, "bar_offset": 1},
+             {"started": "2026-01-02T11:59:50+02:00", "offset": 2, "bar_offset": 3}]
+    found = read_numbers(tmp_path, record(trainer={"name": "kohya"}, parts=parts))
     assert found.rates[0].points == ((1, 0.5), (2, 0.5), (3, 0.5), (4, 0.25), (5, 0.25))
+    assert found.loss.points == found.rates[0].points
 
 
 def test_the_loss_of_sd_scripts_is_each_steps_own_and_not_the_printed_mean(tmp_path: Path) -> None:
