@@ -1,15 +1,18 @@
-"""Two runs side by side: settings, data, weights, versions, results. Equal things are not shown.
+"""Two runs side by side: settings, data, weights, versions, results, curves. Equal things are not shown.
 
   lorakit diff maya latest
   lorakit diff maya/20260801-201500 maya/20260802-093000 --json
+  lorakit diff maya finn --page both.html        # the same on one page, with the curves laid over each other
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from lorakit.proof.compare import Difference, shown
 from lorakit.proof.pair import compare_runs
+from lorakit.run.diagnose import run_name
 from lorakit.run.find import find_run
 from lorakit.show import print_json, tell
 
@@ -17,23 +20,31 @@ from lorakit.show import print_json, tell
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", metavar="RUN", help="name, date, path or latest")
     parser.add_argument("after", metavar="RUN", help="another")
+    parser.add_argument("--page", type=Path, metavar="FILE.html", help="write one self-contained page, with both runs' curves and samples")
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
+    from lorakit.report.two_runs import agreement_of, write_page
+
     a, b = find_run(args.before), find_run(args.after)
-    found = compare_runs(a, b)
+    found, curves = compare_runs(a, b), agreement_of(a, b)
+    page = write_page(a, b, args.page) if args.page else None
     if args.json:
-        print_json(found)
+        print_json({**found, "curves": curves, **({"page": page} if page else {})})
         return 0
-    tell(f"- {a.parent.name}/{a.name}", f"+ {b.parent.name}/{b.name}")
+    tell(f"- {run_name(a)}", f"+ {run_name(b)}")
     for section, rows in found.items():
         if rows:
             print(section)
         for row in rows:
             show(row)
+    if curves.lines():
+        print("curves", *(f"  {line}" for line in curves.lines()), sep="\n")
     if not any(found.values()):
         tell("The two runs are equal in everything that is recorded.")
+    if page:
+        tell(f"Both on one page: {page}")
     return 0
 
 

@@ -1,13 +1,14 @@
-"""Two runs side by side: settings, data, versions, results."""
+"""Two runs side by side: settings, data, versions, results. What belongs to a stage is compared stage by stage."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lorakit.proof.compare import Difference, differences
+from lorakit.run.find import PARENT
 from lorakit.run.record import read_record
 
 # Where the run's own folder stands in a setting, it differs without meaning anything.
@@ -18,15 +19,23 @@ def compare_runs(a: Path, b: Path) -> dict[str, list[Difference]]:
     """Section -> differences, in the order in which a person looks for a cause."""
     before, after = read_record(a), read_record(b)
     return {
-        "settings": differences(_settings(before), _settings(after)),
-        "data": differences(_rows(a, before), _rows(b, after)),
-        "weights": differences(_weights(before), _weights(after)),
+        "settings": differences(_by_stage(_settings, a, before), _by_stage(_settings, b, after)),
+        "data": differences(_by_stage(_rows, a, before), _by_stage(_rows, b, after)),
+        "weights": differences(_by_stage(_weights, a, before), _by_stage(_weights, b, after)),
         "versions": differences(_versions(before), _versions(after)),
         "results": differences(_results(before), _results(after)),
     }
 
 
-def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
+def _by_stage(account: Callable[[Path, Mapping[str, Any]], dict[str, Any]], run_dir: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The account of a run; of one with stages, each stage's under its name: its own record and list of images say what it was."""
+    folders = {str(entry.get("name")): run_dir / str(entry.get("folder")) for entry in record.get(PARENT) or ()}
+    if not folders:
+        return account(run_dir, record)
+    return {f"stage {name}": account(folder, read_record(folder)) for name, folder in folders.items()}
+
+
+def _settings(_: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     sections = {
         name: {key: entry.get("value") if isinstance(entry, Mapping) else entry for key, entry in section.items() if key not in LOCAL}
         for name, section in record["settings"].items() if isinstance(section, Mapping)
@@ -43,7 +52,7 @@ def _rows(run_dir: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         return {"digest": record["dataset"].get("digest")}
 
 
-def _weights(record: Mapping[str, Any]) -> dict[str, Any]:
+def _weights(_: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     return {str(entry.get("key")): {"file": Path(str(entry.get("path"))).name, "sha256": entry.get("sha256")}
             for entry in record["weights"]}
 

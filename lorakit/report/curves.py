@@ -31,7 +31,7 @@ class Frame:
     height: int
     steps: tuple[float, float]
     values: tuple[float, float]
-    left: int = 62
+    left: int = 78
     right: int = 12
     top: int = 12
     bottom: int = 40
@@ -46,15 +46,17 @@ class Frame:
 
 
 def chart(lines: Sequence[Line], *, label: str, unit: str, ident: str, width: int, height: int, last_step: int = 0,
-          marks: Sequence[int] = ()) -> str:
-    """One SVG; empty where there is nothing to draw. `ident` makes the clip path's name its own on the page."""
+          marks: Sequence[int] = (), cuts: Sequence[int] = ()) -> str:
+    """One SVG; empty where there is nothing to draw. `ident` makes the clip path's name its own on the page; `cuts` are steps from which
+    the run was resumed.
+    """
     points = [point for line in lines for point in line.points]
     if not points:
         return ""
     frame = Frame(width, height, (0.0, float(max(last_step, *(step for step, _ in points), 1))), _span(lines))
     parts = [
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">',
-        _clip(frame, ident), *_axes(frame, unit), *_marks(frame, marks),
+        _clip(frame, ident), *_axes(frame, unit), *_marks(frame, marks), *_cuts(frame, cuts),
         f'<g clip-path="url(#{ident})">', *(_path(frame, line) for line in lines), "</g></svg>",
     ]
     return "".join(parts)
@@ -99,7 +101,7 @@ def _axes(frame: Frame, unit: str) -> list[str]:
               for step in ticks(*frame.steps, about=max(3, frame.width // 130)) if step == int(step)]
     middle = (frame.left + right) / 2
     parts.append(f'<text x="{middle:.0f}" y="{frame.height - 4}" text-anchor="middle">step</text>')
-    parts.append(f'<text transform="translate(13 {(frame.top + bottom) / 2:.0f}) rotate(-90)" text-anchor="middle">{escape(unit)}</text>')
+    parts.append(f'<text transform="translate(12 {(frame.top + bottom) / 2:.0f}) rotate(-90)" text-anchor="middle">{escape(unit)}</text>')
     parts.append(f'<line class="axis" x1="{frame.left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
     return parts
 
@@ -109,6 +111,12 @@ def _marks(frame: Frame, steps: Sequence[int]) -> list[str]:
     y = frame.height - frame.bottom
     return [f'<path class="mark" d="M{frame.x(step):.1f} {y}l-4 7h8z"><title>checkpoint at step {step}</title></path>'
             for step in sorted(set(steps)) if frame.steps[0] <= step <= frame.steps[1]]
+
+
+def _cuts(frame: Frame, steps: Sequence[int]) -> list[str]:
+    bottom = frame.height - frame.bottom
+    return [f'<line class="cut" x1="{frame.x(step):.1f}" x2="{frame.x(step):.1f}" y1="{frame.top}" y2="{bottom}">'
+            f"<title>resumed from step {step}</title></line>" for step in sorted(set(steps)) if frame.steps[0] <= step <= frame.steps[1]]
 
 
 def _path(frame: Frame, line: Line) -> str:

@@ -48,37 +48,44 @@ def curves(numbers: Numbers, record: Mapping[str, Any]) -> str:
         return "<p>No step has been made yet.</p>"
     total = int(record["steps"].get("total") or 0)
     saved = [entry["step"] for entry in record["checkpoints"] if isinstance(entry.get("step"), int)]
+    cuts = [part["from_step"] for part in record["parts"] if isinstance(part.get("from_step"), int)]
     smooth = smoothed(numbers.loss.points)
     lines = [Line("every step", numbers.loss.points, "raw"), Line("mean over a twentieth of the run", smooth, "smooth")]
     if numbers.validation.points:
         lines.append(Line("validation", numbers.validation.points, "validation", dots=True))
-    body = "<h3>Loss</h3>" + _key(lines) + _charts(lines, "loss", f"loss {_told(smooth)}", total, saved)
+    body = "<h3>Loss</h3>" + key(lines) + charts(lines, "loss", f"loss {_told(smooth)}", total, saved, cuts=cuts)
     rates = [Line(series.name, series.points, f"rate{place}" if place < 3 else "raw") for place, series in enumerate(numbers.rates)]
     if rates:
-        body += "<h3>Learning rate</h3>" + (_key(rates) if len(rates) > 1 else "")
-        body += _charts(rates, "learning rate", f"learning rate {_told(rates[0].points)}", total, ())
+        body += "<h3>Learning rate</h3>" + (key(rates) if len(rates) > 1 else "")
+        body += charts(rates, "learning rate", f"learning rate {_told(rates[0].points)}", total, (), cuts=cuts)
     return body
 
 
 def samples(found: Samples) -> str:
     if not found.shown:
         return "<p>None were drawn. [sample] prompts in the recipe asks for some.</p>"
-    last = len(found.steps) - 1
-    parts = [
-        '<div class="controls" hidden><label for="step">Step</label>',
-        f'<input type="range" id="step" min="0" max="{last}" value="{last}">',
-        '<output id="told" for="step"></output><label><input type="checkbox" id="all"> all steps</label></div>',
-    ]
+    parts = [controls(len(found.steps))]
     for step in found.steps:
         figures = "".join(
-            f"<figure>{_image(one.picture, one.name, words)}<figcaption>{escape(words)}</figcaption></figure>"
+            f"<figure>{image(one.picture, one.name, words)}<figcaption>{escape(words)}</figcaption></figure>"
             for one in found.shown if one.step == step
             for words in [found.prompts[one.prompt] if one.prompt < len(found.prompts) else f"prompt {one.prompt}"]
         )
-        parts.append(f'<div class="step" data-told="step {step}"><h3>step {step}</h3><div class="grid">{figures}</div></div>')
+        parts.append(step_of_samples(step, figures))
     if found.left_out:
         parts.append(f'<p class="soft">{found.left_out} more pictures lie in the run\'s sample folder; these are an even choice.</p>')
     return "".join(parts)
+
+
+def controls(count: int) -> str:
+    """The slider over so many steps; page.js shows it."""
+    return ('<div class="controls" hidden><label for="step">Step</label>'
+            f'<input type="range" id="step" min="0" max="{count - 1}" value="{count - 1}">'
+            '<output id="told" for="step"></output><label><input type="checkbox" id="all"> all steps</label></div>')
+
+
+def step_of_samples(step: int, figures: str, kind: str = "grid") -> str:
+    return f'<div class="step" data-told="step {step}"><h3>step {step}</h3><div class="{kind}">{figures}</div></div>'
 
 
 def checkpoints(record: Mapping[str, Any], run_dir: Path) -> str:
@@ -155,7 +162,7 @@ def _subset(subset: Subset) -> str:
     body = ""
     for bucket, ones in groups.items():
         figures = "".join(
-            f'<figure>{_image(one.picture, one.name, one.caption or one.name)}<figcaption><b>{escape(one.name)}</b>{escape(one.size)}'
+            f'<figure>{image(one.picture, one.name, one.caption or one.name)}<figcaption><b>{escape(one.name)}</b>{escape(one.size)}'
             f'<span class="caption" title="{escape(one.caption or "")}">{escape(one.caption or "no caption")}</span></figcaption></figure>'
             for one in ones
         )
@@ -163,25 +170,26 @@ def _subset(subset: Subset) -> str:
     return details(f"{subset.name}: {subset.images} images, {subset.repeats} repeats", body, is_open=True, kind="subset")
 
 
-def _image(picture: Picture, name: str, words: str) -> str:
+def image(picture: Picture, name: str, words: str) -> str:
     if picture.fault:
         return f'<div class="none">{escape(name)}: {escape(picture.fault)}</div>'
     size_words = f'width="{picture.width}" height="{picture.height}"'
     return f'<img src="{picture.url}" alt="{escape(words)}" {size_words} decoding="async">'
 
 
-def _charts(lines: Sequence[Line], unit: str, label: str, total: int, marks: Sequence[int]) -> str:
+def charts(lines: Sequence[Line], unit: str, label: str, total: int, marks: Sequence[int], *, cuts: Sequence[int] = (),
+           ident: str = "") -> str:
     """Twice, for a wide screen and for a phone: a picture that is only scaled has letters nobody can read."""
     drawn = [
-        chart(lines, label=label, unit=unit, ident=f"{unit.replace(' ', '-')}-{shape}", width=width, height=height,
-              last_step=total, marks=marks)
+        chart(lines, label=label, unit=unit, ident=f"{(ident or unit).replace(' ', '-')}-{shape}", width=width, height=height,
+              last_step=total, marks=marks, cuts=cuts)
         .replace('class="chart"', f'class="chart {shape}"', 1)
         for shape, width, height in SHAPES
     ]
     return "".join(drawn)
 
 
-def _key(lines: Sequence[Line]) -> str:
+def key(lines: Sequence[Line]) -> str:
     items = "".join(
         f'<li><svg viewBox="0 0 26 10" aria-hidden="true"><path class="line {line.kind}" d="M1 5H25"/></svg>{escape(line.name)}</li>'
         for line in lines)

@@ -44,14 +44,14 @@ def make_run(tmp_path: Path) -> MakeRun:
     """Three images in two subsets, a falling loss, samples of two prompts after steps 50 and 100, one checkpoint."""
 
     def make(*, steps: int = 100, sample_steps: tuple[int, ...] = (50, 100), captions: tuple[str, ...] = ("fox_kit, in the snow",) * 3,
-             **more: Any) -> Path:
-        run_dir = tmp_path / "runs" / "fox" / "20260101-120000"
+             run: str = "20260101-120000", apart: float = 0.0, **more: Any) -> Path:
+        run_dir = tmp_path / "runs" / "fox" / run
         rows = []
         for number, caption in enumerate(captions):
             name = f"{'10_fox_kit' if number % 3 else '4_fox_kit_far'}/{number:03d}.png"
             size = (96, 64) if number % 2 else (64, 64)
             draw(tmp_path / "datasets" / "fox" / name, size)
-            rows.append({"image": name, "caption": caption, "repeats": 10 if number % 3 else 4, "width": size[0], "height": size[1]})
+            rows.append({"image": name, "sha256": f"{number}", "caption": caption, "repeats": 10 if number % 3 else 4, "width": size[0], "height": size[1]})
         samples = []
         for step in sample_steps:
             for prompt in (0, 1):
@@ -67,7 +67,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         (run_dir / "dataset.json").write_text(json.dumps(sorted(rows, key=lambda row: str(row["image"]))))
         (run_dir / "prompts.toml").write_text('[prompt]\n[[prompt.subset]]\nprompt = "fox_kit, portrait"\n[[prompt.subset]]\nprompt = "fox_kit, <running>"\n')
         (run_dir / "progress.jsonl").write_text("".join(
-            json.dumps({"step": step, "epoch": 1, "loss": 0.1 + math.exp(-step / 30) + 0.02 * math.sin(step), "seconds": step * 0.6, "lr": 1e-4}) + "\n"
+            json.dumps({"step": step, "epoch": 1, "loss": 0.1 + apart * (step > 50) + math.exp(-step / 30) + 0.02 * math.sin(step), "seconds": step * 0.6, "lr": 1e-4}) + "\n"
             for step in range(1, steps + 1)))
         return run_dir
 

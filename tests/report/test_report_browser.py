@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lorakit.report.make import make_report
+from lorakit.report.two_runs import write_page
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 LONG = "fox_kit, " + "averylongwordwithoutanyspace" * 6 + ", soft light"
@@ -16,9 +17,21 @@ LONG = "fox_kit, " + "averylongwordwithoutanyspace" * 6 + ", soft light"
 
 @pytest.mark.browser
 def test_wide_and_narrow_light_and_dark(make_run: Any) -> None:
+    look_at(make_report(make_run(captions=(LONG,) * 12, sample_steps=(20, 40, 60, 80, 100), name="fox-" + "long" * 20)))
+
+
+@pytest.mark.browser
+def test_two_runs_on_one_page(make_run: Any, tmp_path: Path) -> None:
+    steps = (20, 40, 60, 80, 100)
+    one = make_run(sample_steps=steps)
+    other = make_run(run="20260102-120000", captions=(LONG, "fox_kit", "fox_kit"), sample_steps=steps, apart=0.1, parts=[{"from_step": 40}])
+    look_at(write_page(one, other, tmp_path / "both.html"))
+
+
+def look_at(path: Path) -> None:
+    """Wide and narrow, light and dark: it fits, its pictures are there, it says nothing and asks for nothing."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or pytest.skip("no chromium here")
     playwright = pytest.importorskip("playwright.sync_api")
-    path: Path = make_report(make_run(captions=(LONG,) * 12, sample_steps=(20, 40, 60, 80, 100), name="fox-" + "long" * 20))
     said: list[str] = []
     with playwright.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=FLAGS)

@@ -17,6 +17,7 @@ import pytest
 from lorakit.cli.main import main
 from lorakit.errors import LorakitError
 from lorakit.plan.model import Plan
+from lorakit.proof.pair import compare_runs
 from lorakit.proof.registry import rows_of_runs
 from lorakit.recipe.model import Setting
 from lorakit.report.make import report_text
@@ -100,6 +101,18 @@ def test_verify_looks_into_every_stage(plans: Any, project: Path, monkeypatch: p
     before = {one.key for one in verify_run(run_dir)}
     (run_dir / "1-faces/output/fox.safetensors").unlink()
     assert {one.key for one in verify_run(run_dir)} - before == {"1-faces: output/fox.safetensors"}
+
+
+def test_two_runs_are_compared_stage_by_stage(plans: Any, project: Path) -> None:
+    """The run's own record holds the settings of its last stage and one digest; what differs is told by stage and file."""
+    train_stages(plans())
+    (project / "datasets/fox/10_fox/a.txt").write_text("fox, in the rain\n")
+    later = "20260102-120000"
+    train_stages(plans(faces={"run": f"{later}/1-faces", "train": {"learning_rate": 5e-5}}, all={"run": f"{later}/2-all"}))
+    found = compare_runs(project / "runs/fox/20260101-120000", project / "runs/fox" / later)
+    assert [one.key for one in found["settings"]] == ["stage faces.train.learning_rate"]
+    assert [str(one) for one in found["data"]] == [
+        f"stage {stage}.10_fox/a.png.caption: fox, in the snow -> fox, in the rain" for stage in ("faces", "all")]
 
 
 def test_a_stage_that_fails_ends_the_run_and_says_which(plans: Any, project: Path) -> None:
