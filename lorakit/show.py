@@ -47,8 +47,8 @@ def tell_bug(error: BaseException, argv: Sequence[str]) -> None:
 
 
 def print_json(data: Any) -> None:
-    """One JSON document on stdout; paths as text."""
-    print(json.dumps(data, indent=2, ensure_ascii=False, default=_plain))
+    """One JSON document on stdout; paths as text, bytes of a name that are no UTF-8 as JSON's own escapes."""
+    print(json.dumps(data, indent=2, ensure_ascii=False, default=_plain).encode("utf-8", "backslashreplace").decode())
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:

@@ -19,6 +19,7 @@ from lorakit.dataset.layout import FORBIDDEN
 from lorakit.dataset.looks import Look, look
 from lorakit.dataset.pool import WorkerDied, spread
 from lorakit.dataset.rules import shown
+from lorakit.dataset.scan import FOREIGN
 from lorakit.dataset.sources import Candidate, gather
 from lorakit.errors import Fault
 from lorakit.files import sha256, write_atomic
@@ -94,8 +95,7 @@ def _problem(candidate: Candidate, seen: Look | WorkerDied, min_side: int) -> Fa
     if seen.bomb:
         return Fault(candidate.label, f"{seen.problem}.", rule="bomb")
     if seen.problem:
-        heic = candidate.path.suffix.lower() in {".heic", ".heif"}
-        hint = "Export it as JPEG, or install pillow-heif and convert it." if heic else ""
+        hint = "Export it as JPEG." if candidate.path.suffix.lower() in FOREIGN and "JPEG" not in seen.problem else ""
         return Fault(candidate.label, f"cannot be decoded: {seen.problem}.", hint, "undecodable")
     if min(seen.width, seen.height) < min_side:
         return Fault(candidate.label, f"is {seen.width}x{seen.height}; the shorter side must have {min_side} pixels.", rule="too-small")

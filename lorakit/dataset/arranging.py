@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -76,7 +75,7 @@ def move_images(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
     """The images of one subset whose names match, with their captions and caches, under other class tokens: rename, split and merge."""
     known = folders(root)
     repeats, before = known[name]
-    stems = [os.path.splitext(file)[0] for file in sorted(os.listdir(root / name)) if is_image_name(file) and fnmatchcase(file, pattern)]
+    stems = {os.path.splitext(file)[0] for file in os.listdir(root / name) if is_image_name(file) and fnmatchcase(file, pattern)}
     if not stems:
         raise RecipeError(f"{root / name}: no image matches {pattern!r}.")
     there = next((folder for folder, (_, other) in known.items() if other == tokens), "")
@@ -84,7 +83,8 @@ def move_images(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
     if not there and pattern == "*":
         moves = [(name, to)]
     else:
-        moves = [(f"{name}/{file}", f"{to}/{file}") for file in sorted(os.listdir(root / name)) if _belongs(file, stems)]
+        every = {os.path.splitext(file)[0] for file in os.listdir(root / name) if is_image_name(file)}
+        moves = [(f"{name}/{file}", f"{to}/{file}") for file in sorted(os.listdir(root / name)) if _owner(file, every) in stems]
     _refuse_taken(root, moves)
     subsets = dict(read_subsets(root))
     old = subsets.get(before)
@@ -100,11 +100,13 @@ def move_images(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
     return Step(f"{name} ({len(stems)} images) -> {to}", tuple(moves), subsets, assigned)
 
 
-def _belongs(file: str, stems: Iterable[str]) -> bool:
-    """The image, its caption, its caches."""
-    stem = os.path.splitext(file)[0]
-    return any(stem == known or (file.endswith(".npz") and re.fullmatch(re.escape(known) + r"(_\d{4,}x\d{4,})?_[a-z0-9_]+\.npz", file))
-               for known in stems)
+def _owner(file: str, images: Collection[str]) -> str:
+    """The image (without extension) that a file belongs to: itself, or for a cache the longest name that it begins with."""
+    stem, extension = os.path.splitext(file)
+    if stem in images or extension != ".npz":
+        return stem
+    words = stem.split("_")
+    return next((name for count in range(len(words) - 1, 0, -1) if (name := "_".join(words[:count])) in images), stem)
 
 
 def _refuse_taken(root: Path, moves: Sequence[tuple[str, str]]) -> None:
@@ -162,6 +164,7 @@ def _move(root: Path, moves: Sequence[tuple[str, str]]) -> None:
         (root / to).parent.mkdir(parents=True, exist_ok=True)
         os.rename(root / parked[source], root / to)
         emptied.add((root / source).parent)
+    Manifest(root).move(dict(moves))
     for folder in emptied - {root}:
         with suppress(OSError):          # still holds something: stays
             folder.rmdir()

@@ -11,14 +11,17 @@ import os
 import shutil
 import stat
 import tempfile
+import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lorakit.errors import Fault, RecipeError
+from lorakit.dataset.adding import ORIGINALS
+from lorakit.dataset.rules import os_text
+from lorakit.errors import Fault, RecipeError, raise_on_errors
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -57,19 +60,32 @@ class Manifest:
 
 
 def contents(root: Path) -> Iterator[tuple[str, Path]]:
-    """What belongs in a bundle: every visible file of every `N_trigger` folder and beside them; no caches, links, dot-files, originals."""
-    for path in sorted(root.rglob("*"), key=lambda path: path.relative_to(root).as_posix()):
-        parts = path.relative_to(root).parts
-        hidden = any(part.startswith(".") for part in parts) or parts[0] == "originals"
-        if not hidden and path.is_file() and path.suffix.lower() not in DERIVED:
+    """What belongs in a bundle: every visible file of every `N_trigger` folder and beside them, and what links lead to, as kohya follows
+    them; no caches, dot-files, originals.
+    """
+    for path in sorted(_visible(root, ()), key=lambda path: path.relative_to(root).as_posix()):
+        if path.suffix.lower() not in DERIVED:
             yield path.relative_to(root).as_posix(), path
+
+
+def _visible(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    here = (*above, folder.resolve())
+    for path in folder.iterdir():
+        if path.name.startswith(".") or (not above and path.name == ORIGINALS):
+            continue
+        if path.is_dir():
+            if path.resolve() not in here:           # a link that leads back up has no end
+                yield from _visible(path, here)
+        elif path.is_file():
+            yield path
 
 
 def make_bundle(root: Path, out: Path) -> Manifest:
     """Write `out` beside and move it into place. A file that changes while it is read is a fault, not a wrong hash."""
-    files = [(name, path) for name, path in contents(root) if path.resolve() != out.resolve() and name != MANIFEST]
+    files = [(name, path) for name, path in contents(root) if path.resolve() != out.resolve()]
     if not files:
         raise RecipeError(f"{root}: nothing to bundle.", hint="Give the folder that holds the N_trigger folders.")
+    raise_on_errors([*_bad_names([MANIFEST, *(name for name, _ in files)])])
     manifest = Manifest(root.name, tuple(Entry(name, path.stat().st_size, _hash(path)) for name, path in files))
     out.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp")
@@ -78,6 +94,7 @@ def make_bundle(root: Path, out: Path) -> Manifest:
             bundle.writestr(_info(MANIFEST), manifest.text())
             for entry, (_, path) in zip(manifest.entries, files, strict=True):
                 _store(bundle, entry, path)
+        os.chmod(beside, 0o644)
         os.replace(beside, out)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
@@ -89,7 +106,22 @@ def verify(bundle_path: Path) -> tuple[Manifest, list[Fault]]:
     """Read every byte and compare it with the manifest. Nothing is written, nothing larger than declared is read."""
     with _open(bundle_path) as bundle:
         manifest = _manifest(bundle, bundle_path)
-        return manifest, [*_unsafe(bundle, bundle_path, manifest), *_differences(bundle, bundle_path, manifest)]
+        return manifest, [*_unsafe(bundle, bundle_path), *_differences(bundle, bundle_path, manifest)]
+
+
+def _bad_names(names: Iterable[str], where: str = "") -> Iterator[Fault]:
+    """Names that would leave the folder they are unpacked into, that a zip cannot hold, or that two things would share somewhere."""
+    seen: set[str] = set()
+    for name in names:
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        folded = unicodedata.normalize("NFC", name).casefold()
+        if name.startswith(("/", "\\")) or ".." in parts or (parts and ":" in parts[0]) or "\0" in name or not parts:
+            yield Fault(f"{where}{name!r}", "this name would leave the folder it is unpacked into.", rule="bundle-escape")
+        elif os_text(name) != name:
+            yield Fault(f"{where}{name!r}", "a zip cannot hold this name: it is not UTF-8.", "Rename it.", "bundle-name")
+        elif folded in seen:
+            yield Fault(f"{where}{name!r}", "this name stands in the bundle twice, as other systems read it.", rule="bundle-twice")
+        seen.add(folded)
 
 
 def unpack(bundle_path: Path, target: Path) -> Manifest:
@@ -161,8 +193,9 @@ def _open(path: Path) -> zipfile.ZipFile:
 
 def _manifest(bundle: zipfile.ZipFile, path: Path) -> Manifest:
     try:
-        if bundle.getinfo(MANIFEST).file_size > 64 << 20:
-            raise ValueError("the manifest is larger than any dataset needs")
+        info = bundle.getinfo(MANIFEST)
+        if info.file_size > 64 << 20 or info.compress_type != zipfile.ZIP_STORED:
+            raise ValueError("the manifest is larger than any dataset needs, or compressed")
         data = json.loads(bundle.read(MANIFEST))
         if data["version"] != VERSION:
             raise ValueError(f"made by another version of lorakit (format {data['version']}, this one reads {VERSION})")
@@ -172,18 +205,10 @@ def _manifest(bundle: zipfile.ZipFile, path: Path) -> Manifest:
         raise RecipeError(f"{path}: no usable {MANIFEST} inside ({error}).", hint="Make it with `lorakit dataset bundle`.") from error
 
 
-def _unsafe(bundle: zipfile.ZipFile, path: Path, manifest: Manifest) -> Iterator[Fault]:
-    """Names that would leave the folder, links, and entries that unpack to more than they declare."""
-    seen: set[str] = set()
-    for name in [info.filename for info in bundle.infolist()] + [entry.name for entry in manifest.entries]:
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        if name.startswith(("/", "\\")) or ".." in parts or (parts and ":" in parts[0]) or "\0" in name or not parts:
-            yield Fault(f"{path}: {name!r}", "this name would leave the folder it is unpacked into.", rule="bundle-escape")
+def _unsafe(bundle: zipfile.ZipFile, path: Path) -> Iterator[Fault]:
+    """Bad names, links, and entries that unpack to more than they declare. What the manifest alone names is told as missing."""
+    yield from _bad_names((info.filename for info in bundle.infolist()), f"{path}: ")
     for info in bundle.infolist():
-        folded = info.filename.casefold()
-        if folded in seen:
-            yield Fault(f"{path}: {info.filename!r}", "this name stands in the bundle twice.", rule="bundle-twice")
-        seen.add(folded)
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
             yield Fault(f"{path}: {info.filename!r}", "a link or a device, not a file.", rule="bundle-link")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from lorakit.errors import Fault, RecipeError, did_you_mean
+from lorakit.dataset.rules import shown
+from lorakit.errors import Fault, RecipeError, did_you_mean, raise_on_errors, refused
 from lorakit.files import write_atomic
 
 # Which parts a pattern's placeholders pick, by the words people and taggers use for them.
@@ -128,21 +129,27 @@ def read_caption(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}).",
-                          hint="`lorakit dataset check` names every such file; save it as UTF-8 and run this again.") from error
+        what = f"is not UTF-8 ({error.reason} at byte {error.start})."
+        raise refused(shown(path), what, "Save it as UTF-8 and run this again.") from error
 
 
 def changes(captions: Iterable[tuple[Path, Sequence[Edit]]]) -> list[Change]:
     """What the edits would change, and only that. A person's further lines (wildcard captions) stay as they are."""
     found = []
+    faults: list[Fault] = []
     for path, edits in captions:
-        before = read_caption(path)
+        try:
+            before = read_caption(path)
+        except RecipeError as error:
+            faults += error.faults
+            continue
         first, newline, more = (before or "").partition("\n")
         for edit in edits:
             first = edit(first)
         after = first + newline + more
         if after != (before or ""):
             found.append(Change(path, before, after))
+    raise_on_errors(faults)
     return found
 
 
@@ -155,7 +162,7 @@ class History:
 
     def steps(self) -> list[dict[str, object]]:
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            lines = self.path.read_text(encoding="utf-8").split("\n")       # splitlines() would cut inside captions, at U+2028
         except FileNotFoundError:
             return []
         return [json.loads(line) for line in lines if line.endswith("}")]   # a line cut by a crash was never acted on
@@ -195,11 +202,15 @@ class History:
         faults = []
         for name, before, after in step["changes"]:  # type: ignore[attr-defined]
             path = self.root / name
-            now = read_caption(path)
-            if now == after:
+            try:
+                now = read_caption(path)
+                untouched = now in {before, after}
+            except RecipeError:
+                untouched = False                # written anew by somebody, in an encoding of theirs
+            if untouched and now == after:
                 back.append((path, before))
-            elif now != before:
-                faults.append(Fault(str(path), "edited since; left as it is.", rule="caption-edited", severity="warning"))
+            elif not untouched:
+                faults.append(Fault(shown(path), "edited since; left as it is.", rule="caption-edited", severity="warning"))
         return back, faults
 
     def _name(self, path: Path) -> str:
@@ -209,4 +220,4 @@ class History:
         text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
         if text and not text.endswith("\n"):
             text = text.rpartition("\n")[0] + "\n" if "\n" in text else ""
-        write_atomic(self.path, text + json.dumps(step, ensure_ascii=False) + "\n")
+        write_atomic(self.path, text + json.dumps(step) + "\n")

@@ -79,8 +79,9 @@ def _picture(sheet: _Sheet, pen: ImageDraw.ImageDraw, page: Image.Image, entry: 
             picture = opened.convert("RGB").resize(size)
     except OSError:
         picture = Image.new("RGB", size, "#dddddd")
-    box = tuple(round(edge * scale) for edge in entry.box)
-    kept = picture.crop((box[0], box[1], max(box[0] + 1, box[2]), max(box[1] + 1, box[3])))
+    left, top, right, bottom = (round(edge * scale) for edge in entry.box)
+    box = (left, top, max(left + 1, right), max(top + 1, bottom))     # a very wide picture is one pixel high here
+    kept = picture.crop(box)
     page.paste(picture.point(lambda value: 170 + value // 3), (x, y))
     page.paste(kept, (x + box[0], y + box[1]))
     pen.rectangle([x + box[0], y + box[1], x + box[2] - 1, y + box[3] - 1], outline=MARK, width=2)

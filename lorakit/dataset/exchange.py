@@ -71,15 +71,19 @@ def _subset(folder: Path, home: Path, merged: Mapping[str, Any], suffix: str, no
     if not folder.is_dir():
         notes.append(Fault(shown(folder), "there is no such folder.", rule="from-toml"))
         return []
-    to = home / format_folder(int(merged.get("num_repeats", 1)), str(merged.get("class_tokens") or folder.name))
+    repeats = merged.get("num_repeats", 1)
+    if not isinstance(repeats, int):
+        notes.append(Fault(shown(folder), f"num_repeats = {repeats!r} is not a whole number.", rule="from-toml"))
+        return []
+    to = home / format_folder(repeats, str(merged.get("class_tokens") or folder.name))
     before = str(merged.get("caption_extension", ".caption"))
     before = before if before.startswith(".") else f".{before}"
     copies = []
     for name in sorted(os.listdir(folder)):
-        if is_image_name(name):
+        if is_image_name(name) and (folder / name).is_file():
             stem = os.path.splitext(name)[0]
             copies.append(Copy(folder / name, to / name))
-            if (folder / (stem + before)).is_file():
+            if os.path.isfile(folder / (stem + before)):
                 copies.append(Copy(folder / (stem + before), to / (stem + suffix)))
     return copies
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError, check
-from lorakit.dataset.headers import read_header
-from lorakit.dataset.looks import MAX_PIXELS, ORIENTATION, unlimited
+from lorakit.dataset.opening import RefusedError, opened, orientation, turned
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,7 +21,6 @@ Size = tuple[int, int]
 ALGORITHM = 1                    # part of the settings: a change makes everything anew
 HEADROOM = 1.6                   # a JPEG is decoded at no less than this many times the wanted size: above 40 dB against the full decode
 THUMB = 288
-TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
 
 
@@ -64,10 +61,6 @@ class Rendered:
     geometry: Geometry
 
 
-class RefusedError(Exception):
-    """Why this picture cannot be prepared."""
-
-
 def plan_fit(source: Size, settings: Settings, face: Box | None = None) -> Geometry:
     """Pure arithmetic. Sizes are only ever reduced."""
     width, height = source
@@ -94,7 +87,7 @@ def _bucketed(source: Size, rules: BucketRules) -> Geometry:
     try:
         placement = Chooser(rules).choose(width, height)
     except UnfitError as error:
-        raise RefusedError(f"{error}.") from error
+        raise RefusedError(str(error)) from error
     if placement.scaled[0] > width or placement.scaled[1] > height:
         return Geometry(source, whole, source, source)
     left, top = ((placement.scaled[i] - placement.bucket[i]) // 2 for i in (0, 1))
@@ -122,28 +115,21 @@ def render(path: Path, settings: Settings) -> Rendered:
     """Decode, fit, encode. Raises RefusedError with a reason, or whatever a broken file makes the decoder raise."""
     from PIL import Image
 
-    header = read_header(path)
-    if header.width * header.height > MAX_PIXELS * (4 if header.kind == "jpeg" else 1):
-        raise RefusedError(f"{header.width}x{header.height} is too large to decode.")
-    with warnings.catch_warnings(), unlimited(), Image.open(path) as opened:
-        warnings.simplefilter("ignore")
-        image: Image.Image = opened
-        turn = _turn(image)
+    with opened(path) as image:
+        turn, _ = orientation(image)
         stored = image.size
-        source = (stored[1], stored[0]) if turn in {"TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"} else stored
-        face = _face(image, turn) if settings.focus == "face" and settings.fit == "crop" else None
+        source = (stored[1], stored[0]) if turn >= 5 else stored
+        face = _face(path, source) if settings.focus == "face" and settings.fit == "crop" else None
         geometry = plan_fit(source, settings, face)
         if image.format in {"JPEG", "MPO"}:
             least = HEADROOM * max(geometry.scaled[i] / (geometry.box[i + 2] - geometry.box[i]) for i in (0, 1))
             image.draft(image.mode, (int(stored[0] * min(1, least)), int(stored[1] * min(1, least))))
         image.load()
         profile = image.info.get("icc_profile")
-        image = eight_bits(image)
-        if turn:
-            image = image.transpose(getattr(Image.Transpose, turn))
-        fitted = _cut(image, geometry)
+        upright = turned(eight_bits(image), turn)
+        fitted = _cut(upright, geometry)
         done = flat(to_srgb(fitted, profile), settings.background)
-        small = image.copy() if fitted is image else image       # thumbnail() shrinks in place
+        small = upright.copy() if fitted is upright else upright       # thumbnail() shrinks in place
         small.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=2)
         thumb = flat(to_srgb(small, profile), settings.background)
     return Rendered(_encoded(_on_canvas(done, geometry, settings.background), settings), _jpeg(thumb, 80), geometry)
@@ -159,20 +145,15 @@ def _cut(image: Image.Image, geometry: Geometry) -> Image.Image:
     return image.resize(geometry.scaled, 1, box=box)         # 1: Lanczos
 
 
-def _turn(image: Image.Image) -> str:
-    try:
-        return TURNS.get(image.getexif().get(ORIENTATION, 1), "")
-    except Exception:  # noqa: BLE001  (broken EXIF: taken as upright, as every viewer does)
-        return ""
+def _face(path: Path, source: Size) -> Box | None:
+    """In pixels of the upright source; sought in a smaller decode of it."""
+    from lorakit.dataset.faces import SIDE, find_face
 
-
-def _face(image: Image.Image, turn: str) -> Box | None:
-    from PIL import Image as Pillow
-
-    from lorakit.dataset.faces import find_face
-
-    upright = image.convert("RGB")
-    return find_face(upright.transpose(getattr(Pillow.Transpose, turn)) if turn else upright)
+    with opened(path) as image:
+        image.draft("RGB", (SIDE, SIDE))
+        turn, _ = orientation(image)
+        found = find_face(turned(image.convert("RGB"), turn))
+    return found and (found[0] * source[0], found[1] * source[1], found[2] * source[0], found[3] * source[1])
 
 
 def eight_bits(image: Image.Image) -> Image.Image:

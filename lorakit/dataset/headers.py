@@ -7,9 +7,12 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorakit.dataset.opening import RefusedError, opened, why
+
 FIRST_READ = 4096                # one page: enough for all but JPEGs with a large EXIF block
 SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 BARE = frozenset({0x01, *range(0xD0, 0xD9)})   # JPEG markers without a length
+HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})   # brands; AVIF has its own
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Header:
         return self.width, self.height
 
 
-class HeaderError(ValueError):
+class HeaderError(RefusedError):
     """Why the header cannot be read."""
 
 
@@ -63,6 +66,8 @@ def _known(handle: int, head: bytes) -> Header | None:
         return Header("bmp", int.from_bytes(head[18:22], "little", signed=True), abs(height))
     if head[:6] in {b"GIF87a", b"GIF89a"} and len(head) >= 10:
         return Header("gif", int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little"))
+    if head[4:8] == b"ftyp" and head[8:12] in HEIC and b"avif" not in head[16:64]:
+        raise HeaderError("a HEIC photo, whatever its name says; export it as JPEG")
     return None
 
 
@@ -108,17 +113,9 @@ def _webp(head: bytes) -> Header | None:
 
 
 def _by_pillow(path: Path | str) -> Header:
-    """Everything else: TIFF, AVIF, old BMPs. Pillow's own guard refuses sizes that no memory could hold."""
-    import warnings
-
-    from PIL import Image, UnidentifiedImageError
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(path) as image:
-                return Header((image.format or "unknown").lower(), *image.size)
-        except UnidentifiedImageError:
-            raise HeaderError("not an image of any kind Pillow knows") from None
-        except Exception as error:  # noqa: BLE001  (Pillow raises whatever a broken header makes its plugins raise)
-            raise HeaderError(str(error) or type(error).__name__) from None
+    """Everything else: TIFF, AVIF, old BMPs."""
+    try:
+        with opened(path) as image:
+            return Header((image.format or "unknown").lower(), *image.size)
+    except Exception as error:  # noqa: BLE001  (Pillow raises whatever a broken header makes its plugins raise)
+        raise HeaderError(why(error)) from None

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorakit.config import cache_dir
-from lorakit.dataset.headers import Header, HeaderError, read_header
+from lorakit.dataset.headers import Header, read_header
+from lorakit.dataset.opening import TooLargeError, opened, orientation, turned, why
 from lorakit.dataset.pool import WorkerDied, spread
 from lorakit.files import write_atomic
 
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-VERSION = 1                      # of what a look holds; a change forgets all earlier ones
-MAX_PIXELS = 128_000_000         # 400 MB decoded; a JPEG is decoded smaller and may have four times as many
-ORIENTATION = 0x0112
+VERSION = 2                      # of what a look holds; a change forgets all earlier ones
 EDGES = ("top", "bottom", "left", "right")
 
 
@@ -51,7 +49,8 @@ class Look:
     clipped: float = 0
     contrast: float = 0
     noise: float = 0
-    dhash: int = 0
+    blocks: float = 1
+    dhash: int = 0               # of the upright picture: a copy that was turned is still found
 
     @property
     def sideways(self) -> bool:
@@ -61,58 +60,32 @@ class Look:
 def look(path: Path) -> Look:
     """Decode one image; says what is wrong instead of raising."""
     try:
-        header = read_header(path)
-        pixels = header.width * header.height
-        limit = MAX_PIXELS * (4 if header.kind == "jpeg" else 1)
-        if pixels > limit:
-            what = f"{header.width}x{header.height} would take {pixels * 3 / 1e9:.1f} GB to decode (limit {limit // 10**6} megapixels)"
-            return Look(problem=what, bomb=True, kind=header.kind, width=header.width, height=header.height)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _decoded(path, header)
-    except HeaderError as error:
-        return Look(problem=str(error))
-    except OSError as error:
-        known = str(error).partition(" '")[0].replace("cannot identify image file", "no image that Pillow can read")
-        return Look(problem=error.strerror or known)
-    except MemoryError:
-        return Look(problem="not enough memory to decode it")
+        return _decoded(path, read_header(path))
+    except TooLargeError as error:
+        return Look(problem=str(error), bomb=True)
     except Exception as error:  # noqa: BLE001  (a broken file may raise anything in a decoder)
-        return Look(problem=f"{type(error).__name__}: {error}")
-
-
-@contextmanager
-def unlimited() -> Iterator[None]:
-    """Pillow's own limit on pixels off: `look` has looked at the size already, and says more when it refuses."""
-    from PIL import Image
-
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+        return Look(problem=why(error))
 
 
 def _decoded(path: Path, header: Header) -> Look:
-    from PIL import Image
-
     from lorakit.dataset.measures import measure
 
-    with unlimited(), Image.open(path) as image:
+    with opened(path) as image:
         longest = max(image.size)
         if header.kind == "jpeg" and longest > 768:     # every byte is still read and checked; only fewer pixels are made of them
             image.draft(image.mode, (max(1, image.width * 768 // longest), max(1, image.height * 768 // longest)))
         image.load()
         small = _small(image)
-        measures = measure(small)
-        orientation, odd_exif = _orientation(image)
+        turn, odd_exif = orientation(image)
+        measures = measure(turned(small, turn))
+        several = header.kind != "jpeg" and bool(getattr(image, "is_animated", False))    # phones hide a second picture in their JPEGs
         return Look(
             kind=header.kind, mode=image.mode, width=header.width, height=header.height, bits=_bits(path, header, image),
-            orientation=orientation, odd_exif=odd_exif, animated=bool(getattr(image, "is_animated", False)),
+            orientation=turn, odd_exif=odd_exif, animated=several,
             transparent=is_transparent(image), grey=_is_grey(small), profile=_profile(image), border=_border(small),
             sharpness=round(measures.sharpness, 2), brightness=round(measures.brightness, 4), clipped=round(measures.clipped, 4),
-            contrast=round(measures.contrast, 4), noise=round(measures.noise, 3), dhash=measures.dhash,
+            contrast=round(measures.contrast, 4), noise=round(measures.noise, 3), blocks=round(measures.blocks, 3),
+            dhash=measures.dhash,
         )
 
 
@@ -122,14 +95,6 @@ def _small(image: Image.Image) -> Image.Image:
     if factor > 1 and image.mode in {"RGB", "L", "RGBA", "CMYK", "LA"}:
         image = image.reduce(factor)
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _orientation(image: Image.Image) -> tuple[int, bool]:
-    try:
-        value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # noqa: BLE001  (broken EXIF raises struct errors, SyntaxError, ...)
-        return 1, True
-    return (int(value), False) if isinstance(value, int) and 1 <= value <= 8 else (1, value is not None and value != 0)
 
 
 def _bits(path: Path, header: Header, image: Image.Image) -> int:

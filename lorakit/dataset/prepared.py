@@ -6,6 +6,7 @@ A line of the journal is written before its file is moved into place; so whateve
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -56,6 +57,16 @@ class Manifest:
 
     def forget(self, file: str) -> None:
         self.entries.pop(file, None)
+
+    def move(self, moves: Mapping[str, str]) -> None:
+        """Entries follow their files; `moves` names files and whole folders."""
+        def place(name: str) -> str:
+            folder, _, file = name.partition("/")
+            return moves.get(name) or (f"{moves[folder]}/{file}" if folder in moves else name)
+
+        if self.entries:
+            self.entries = {place(name): replace(entry, file=place(name)) for name, entry in self.entries.items()}
+            self.close()
 
     def close(self) -> None:
         """One file in place of the journal; what is no longer there is forgotten."""

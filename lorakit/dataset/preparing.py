@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -11,13 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorakit.dataset import captions
-from lorakit.dataset.fitting import Geometry, RefusedError, render
-from lorakit.dataset.headers import HeaderError
+from lorakit.dataset.fitting import Geometry, render
 from lorakit.dataset.jobs import Job, name_of
+from lorakit.dataset.opening import RefusedError, why
 from lorakit.dataset.pool import spread
 from lorakit.dataset.prepared import FOLDER, Entry, Manifest, journal_path, stamp_of
 from lorakit.dataset.rules import shown
-from lorakit.dataset.sidecars import CAPTION_SUFFIXES
+from lorakit.dataset.sidecars import caption_beside
 from lorakit.errors import Fault
 from lorakit.files import sha256, write_atomic
 
@@ -128,12 +129,10 @@ def make(job: Job) -> Made | str:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
-    except (RefusedError, HeaderError) as error:
+    except RefusedError as error:
         return str(error)
-    except MemoryError:
-        return "not enough memory to decode it"
     except Exception as error:  # noqa: BLE001  (a broken file may raise anything in a decoder)
-        return f"cannot be decoded: {error}"
+        return f"cannot be decoded: {why(error)}"
     return Made(Path(name), hashlib.sha256(done.data).hexdigest(), source_sha, stamp, done.geometry)
 
 
@@ -164,7 +163,7 @@ def _placed(manifest: Manifest, job: Job, result: Made, caption_extension: str, 
 
 def _carry_caption(manifest: Manifest, job: Job, suffix: str) -> list[Fault]:
     """The original's caption in UTF-8, with the subset's tag; a caption that a person wrote or changed stays."""
-    source = next((path for ending in CAPTION_SUFFIXES if (path := job.source.with_suffix(ending)).is_file()), None)
+    source = caption_beside(job.source)
     name = name_of(job.root, job.target)
     entry = manifest.entries[name]
     target = job.target.with_suffix(suffix)
@@ -190,7 +189,7 @@ def _carry_caption(manifest: Manifest, job: Job, suffix: str) -> list[Fault]:
 
 def _caption_text(source: Path) -> tuple[str, list[Fault]]:
     """The words of a caption in whatever encoding; what had to be guessed is said."""
-    data = source.read_bytes()[:65_536]
+    data = source.read_bytes()
     try:
         if data.startswith((b"\xff\xfe", b"\xfe\xff")):
             return _tidy(data.decode("utf-16")), []
@@ -202,7 +201,7 @@ def _caption_text(source: Path) -> tuple[str, list[Fault]]:
 
 
 def _tidy(text: str) -> str:
-    lines = [" ".join(line.split()) for line in text.replace("\0", "").splitlines()]
+    lines = [" ".join(line.split()) for line in re.split(r"\r\n|\r|\n", text.replace("\0", ""))]     # kohya's idea of a line
     return "\n".join(line for line in lines if line)
 
 

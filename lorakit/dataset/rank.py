@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lorakit.dataset.facts import IMAGE_SUFFIXES
-from lorakit.dataset.pool import WorkerDied, spread
+from lorakit.dataset.adding import ORIGINALS, read_subsets, remember_subset
+from lorakit.dataset.jobs import assigned_path, read_assigned
+from lorakit.dataset.looks import Look, look_at
+from lorakit.dataset.rules import shown
+from lorakit.dataset.scan import looks_like_image
+from lorakit.dataset.sidecars import CAPTION_SUFFIXES
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import write_atomic
-
-if TYPE_CHECKING:
-    from lorakit.dataset.measures import Measures
 
 VERSION = 1
 NEAR_BITS = 6                    # dHashes of two pictures that differ in fewer bits show the same thing
@@ -56,36 +58,30 @@ class Selection:
 
 def pictures(root: Path) -> list[Path]:
     """The pictures to judge: those of `originals/` where there are any, else those of the subset folders."""
-    originals = root / "originals"
-    found = _images(originals) if originals.is_dir() else []
-    return found or _images(root)
+    return _images(root / ORIGINALS) or _images(root)
 
 
 def rank(root: Path, *, progress: Callable[[int, int], None] = lambda _done, _all: None, workers: int | None = None) -> list[Ranked]:
     """Score every picture; what cannot be read gets 0 and its reason. Best first within each category."""
-    from lorakit.dataset.measures import near_pairs, scores, total
+    from lorakit.dataset.measures import near_pairs, total
 
     paths = pictures(root)
     if not paths:
         raise RecipeError(f"{root}: no pictures here or below.", hint="Give the dataset folder; `lorakit dataset add` fills it.")
-    results: dict[Path, Measures | str] = {}
-    for path, result in spread(_measure_one, paths, workers=workers):
-        results[path] = f"cannot be measured ({result})" if isinstance(result, WorkerDied) else result
-        progress(len(results), len(paths))
-    measured = [results[path] for path in paths]
-    hashes = [0 if isinstance(result, str) else result.dhash for result in measured]
-    nearest = dict.fromkeys(range(len(paths)), 64)
-    for i, j, distance in near_pairs(hashes, within=14):
-        if not isinstance(measured[i], str) and not isinstance(measured[j], str):
-            nearest[i], nearest[j] = min(nearest[i], distance), min(nearest[j], distance)
+    home = root / ORIGINALS
+    looks = look_at(home if home in paths[0].parents else root, paths, progress=progress, workers=workers)
+    fine = [path for path in paths if not looks[path].problem]
+    nearest = dict.fromkeys(fine, 64)
+    for i, j, distance in near_pairs([looks[path].dhash for path in fine], within=14):
+        nearest[fine[i]], nearest[fine[j]] = min(nearest[fine[i]], distance), min(nearest[fine[j]], distance)
     ranked = []
-    for place, (path, result) in enumerate(zip(paths, measured, strict=True)):
-        name = path.relative_to(root).as_posix()
-        if isinstance(result, str):
-            ranked.append(Ranked(name, 0.0, faults=(result,)))
+    for path in paths:
+        name, seen = path.relative_to(root).as_posix(), looks[path]
+        if seen.problem:
+            ranked.append(Ranked(name, 0.0, faults=(f"cannot be decoded: {seen.problem}",)))
             continue
-        parts = {key: round(value, 1) for key, value in scores(result, nearest=nearest[place]).items()}
-        ranked.append(Ranked(name, total(parts), parts, result.width, result.height, f"{result.dhash:016x}"))
+        parts = _parts(seen, nearest[path])
+        ranked.append(Ranked(name, total(parts), parts, seen.width, seen.height, f"{seen.dhash:016x}"))
     return sorted(ranked, key=lambda item: (item.category, -item.score, item.file))
 
 
@@ -95,7 +91,7 @@ def write_rankings(root: Path, ranked: Sequence[Ranked]) -> list[Path]:
     for category, items in by_category(ranked).items():
         path = root / f"{category}_ranking.json"
         data = {"version": VERSION, "category": category, "images": [asdict(item) for item in items]}
-        write_atomic(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+        write_atomic(path, json.dumps(data, indent=1) + "\n")
         written.append(path)
     return written
 
@@ -113,16 +109,19 @@ def read_scores(path: Path) -> dict[str, float]:
 
 
 def with_scores(ranked: Iterable[Ranked], given: Mapping[str, float]) -> tuple[list[Ranked], list[Fault]]:
-    """Given scores win over measured ones, matched by relative path or by file name; one that matches nothing is named."""
+    """Given scores win over measured ones, matched by relative path, else by a file name that only one picture has."""
     items = list(ranked)
-    names = {key: place for place, item in enumerate(items) for key in (Path(item.file).name, item.file)}
+    places = {item.file: [place] for place, item in enumerate(items)}
+    for place, item in enumerate(items):
+        places.setdefault(Path(item.file).name, []).append(place)
     faults = []
     for name, score in given.items():
-        place = names.get(name, names.get(Path(name).name))
-        if place is None:
-            faults.append(Fault(name, "scored, but there is no such picture in the dataset.", rule="score-unmatched", severity="warning"))
+        found = places.get(name) or places.get(Path(name).name, [])
+        if len(found) == 1:
+            items[found[0]] = replace(items[found[0]], score=score)
         else:
-            items[place] = replace(items[place], score=score)
+            what = f"{len(found)} pictures have this name; write its folder too." if found else "there is no such picture in the dataset."
+            faults.append(Fault(shown(name), f"scored, but {what}", rule="score-unmatched", severity="warning"))
     return items, faults
 
 
@@ -151,9 +150,14 @@ def copy_selection(root: Path, selection: Selection, target: Path) -> dict[str, 
     beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         origin = dict(_copies(root, selection, beside))
+        remember_subset(beside, *read_subsets(root).values())
+        assigned = read_assigned(root)
+        if assigned:
+            kept = {new: assigned[old] for new, old in origin.items() if old in assigned}
+            write_atomic(assigned_path(beside), json.dumps(kept, indent=1) + "\n")
         data = {"version": VERSION, "from": root.name, "averages": selection.averages(), "files": origin,
                 "left_out": {item.file: why for item, why in selection.left_out}}
-        write_atomic(beside / "selection.json", json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+        write_atomic(beside / "selection.json", json.dumps(data, indent=1) + "\n")
         beside.chmod(0o755)
         os.rename(beside, target)
     except BaseException:
@@ -203,38 +207,35 @@ def _copies(root: Path, selection: Selection, target: Path) -> Iterator[tuple[st
             new = Path(item.file).parent / f"{category}_selected_{number:02d}{source.suffix.lower()}"
             (target / new).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / new)
-            caption = source.with_suffix(".txt")
-            if caption.is_file():
-                shutil.copy2(caption, (target / new).with_suffix(".txt"))
+            for suffix in CAPTION_SUFFIXES:
+                if os.path.isfile(source.with_suffix(suffix)):
+                    shutil.copy2(source.with_suffix(suffix), (target / new).with_suffix(suffix))
             yield new.as_posix(), item.file
 
 
 def _images(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    found = (path for path in folder.rglob("*") if looks_like_image(path.name) and path.is_file())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
-def _measure_one(path: Path) -> Measures | str:
-    """Measures, or in words why there are none."""
-    from PIL import Image, ImageOps
+def _parts(seen: Look, nearest: int) -> dict[str, float]:
+    from lorakit.dataset.measures import Measures, scores
 
-    from lorakit.dataset.measures import WORKING_SIDE, measure
-
-    try:
-        with Image.open(path) as image:
-            size = image.size
-            if image.format == "JPEG":
-                image.draft("RGB", (2 * WORKING_SIDE, 2 * WORKING_SIDE))   # shrink while decoding; still twice what is measured
-            upright = ImageOps.exif_transpose(image.convert("RGB"))
-            return replace(measure(upright), width=size[0], height=size[1])
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        return f"cannot be decoded ({error})"
+    measures = Measures(**{field.name: getattr(seen, field.name) for field in fields(Measures)})
+    return {key: round(value, 1) for key, value in scores(measures, nearest=nearest).items()}
 
 
 def _csv_scores(text: str) -> dict[str, float]:
-    return {row["file"]: float(row["score"]) for row in csv.DictReader(text.splitlines(), skipinitialspace=True)}
+    return {row["file"]: _score(row["score"]) for row in csv.DictReader(text.splitlines(), skipinitialspace=True)}
 
 
 def _json_scores(data: Any) -> dict[str, float]:
     rows = data["images"] if isinstance(data, dict) else data
-    return {str(row["file"]): float(row["score"]) for row in rows}
+    return {str(row["file"]): _score(row["score"]) for row in rows}
+
+
+def _score(value: Any) -> float:
+    score = float(value)
+    if not math.isfinite(score):
+        raise ValueError(f"{value} is no score")
+    return score

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorakit.dataset.facts import IMAGE_SUFFIXES, DatasetFacts, ImageFacts, SubsetFacts
-from lorakit.dataset.headers import Header, HeaderError, read_header
+from lorakit.dataset.headers import Header, read_header
 from lorakit.dataset.layout import NotASubset, parse_folder
+from lorakit.dataset.opening import RefusedError
 from lorakit.dataset.rules import fault, shown, without
 from lorakit.dataset.sidecars import cache_faults, caption_leftovers, find_caption
 from lorakit.errors import Fault
 
-OTHER_IMAGES = frozenset({".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jfif", ".jpe", ".jp2", ".psd", ".svg", ".ico",
-                          ".tga", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".apng", ".pcx", ".ppm"})
+FOREIGN = frozenset({".heic", ".heif", ".jxl", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"})   # not ours either
+OTHER_IMAGES = FOREIGN | {".gif", ".tif", ".tiff", ".avif", ".jfif", ".jpe", ".jp2", ".psd", ".ico", ".tga", ".apng", ".pcx", ".ppm"}
 OURS = frozenset({"originals"})  # lorakit's own folder beside the subsets; kohya ignores it, and so it should
 USED = frozenset(IMAGE_SUFFIXES) | {suffix.upper() for suffix in IMAGE_SUFFIXES}
 
@@ -224,7 +225,7 @@ def _unused(folder: Path, entries: Entries, notes: _Notes) -> None:
                       f"Rename it to {shown(stem + lower)}.")
         elif lower in OTHER_IMAGES:
             notes.add("extension-unsupported", folder / name, f"{extension} is not read; the image would be left out without a word.",
-                      "Convert it: lorakit dataset add takes it and prepare converts it.")
+                      "Export it as JPEG." if lower in FOREIGN else "Convert it: lorakit dataset add takes it and prepare converts it.")
 
 
 def _open(path: Path, entry: os.DirEntry[str], notes: _Notes) -> tuple[Header, os.stat_result] | None:
@@ -234,7 +235,7 @@ def _open(path: Path, entry: os.DirEntry[str], notes: _Notes) -> tuple[Header, o
             notes.add("not-a-file", path, "has an image's name but is not a file.", "Move it out of the subset.")
             return None
         header = read_header(path)
-    except HeaderError as error:
+    except RefusedError as error:
         notes.add("header", path, f"its size cannot be read: {error}.", "Replace or remove it.")
     except OSError as error:
         if path.is_symlink() and not os.path.exists(path):

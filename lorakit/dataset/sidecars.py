@@ -27,6 +27,13 @@ class Caption:
     faults: tuple[Fault, ...] = ()
 
 
+def caption_beside(image: Path) -> Path | None:
+    """A person's caption of an image, whatever extension it has, lower or upper case."""
+    stem = os.path.splitext(image)[0]
+    names = (stem + (suffix if lower else suffix.upper()) for suffix in CAPTION_SUFFIXES for lower in (True, False))
+    return next((Path(name) for name in names if os.path.isfile(name)), None)      # Path.is_file() raises where a name is too long
+
+
 def find_caption(folder: Path, stem: str, suffix: str, names: Mapping[str, os.DirEntry[str]]) -> Caption:
     """The two places, in kohya's order: beside the image; then, with the last four `_` parts of the whole path cut off."""
     entry = names.get(stem + suffix)

@@ -12,9 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
-from lorakit.dataset.sidecars import CAPTION_SUFFIXES
+from lorakit.dataset.sidecars import CAPTION_SUFFIXES, caption_beside
 from lorakit.errors import Fault
 
+ARCHIVES = frozenset({".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"})
 MAX_ENTRY = 1 << 30              # bytes of one unpacked file
 MAX_ARCHIVE = 64 << 30           # bytes of a whole archive, unpacked
 MAX_RATIO = 200                  # photos hardly shrink; a file that grows more than this is a bomb
@@ -35,35 +36,43 @@ def gather(paths: Iterable[Path], incoming: Path, *, skip: Path) -> tuple[list[C
     found: list[Candidate] = []
     faults: list[Fault] = []
     for number, path in enumerate(paths):
+        before = len(found) + len(faults)
         if path.is_dir():
-            found += _folder(path, skip)
+            found += _folder(path, skip, faults)
         elif not path.is_file():
             faults.append(_refused(shown(path), "no-file", "there is no such file or folder."))
-        elif zipfile.is_zipfile(path) and not looks_like_image(path.name):
+        elif path.suffix.lower() in ARCHIVES or (zipfile.is_zipfile(path) and not looks_like_image(path.name)):
             found += _archive(path, incoming / str(number), faults)
         else:
-            found.append(Candidate(shown(path), path.name, path, _caption_of(path)))
+            found.append(_candidate(path))
+        if len(found) + len(faults) == before:
+            faults.append(_refused(shown(path), "no-file", "holds no image."))
     return found, faults
 
 
-def _folder(folder: Path, skip: Path) -> Iterator[Candidate]:
+def _folder(folder: Path, skip: Path, faults: list[Fault]) -> Iterator[Candidate]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and (Path(place) / name).resolve() != skip)
-        for name in sorted(names):
-            if looks_like_image(name):
-                path = Path(place) / name
-                yield Candidate(shown(path), name, path, _caption_of(path))
+        for path in (Path(place) / name for name in sorted(names)):
+            if looks_like_image(path.name):
+                yield _candidate(path)
+            elif path.suffix.lower() in ARCHIVES and not path.name.startswith("."):
+                faults.append(Fault(shown(path), "an archive inside a folder is not opened.", "Name it to add what it holds.", "archive",
+                                    "warning"))
 
 
-def _caption_of(image: Path) -> Path | None:
-    return next((path for suffix in CAPTION_SUFFIXES if (path := image.with_suffix(suffix)).is_file()), None)
+def _candidate(path: Path) -> Candidate:
+    return Candidate(shown(path), path.name, path, caption_beside(path))
 
 
 def _archive(path: Path, incoming: Path, faults: list[Fault]) -> list[Candidate]:
+    if path.suffix.lower() in ARCHIVES - {".zip"}:
+        faults.append(_refused(shown(path), "archive", "only zip archives are opened; unpack it yourself."))
+        return []
     try:
         with zipfile.ZipFile(path) as archive:
             return _unpacked(path, archive, incoming, faults)
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as error:
         faults.append(_refused(shown(path), "archive", f"cannot be read as a zip archive: {error}."))
         return []
 
@@ -74,25 +83,25 @@ def _unpacked(path: Path, archive: zipfile.ZipFile, incoming: Path, faults: list
     if sum(entry.file_size for entry in entries) > MAX_ARCHIVE:
         faults.append(_refused(shown(path), "archive", f"would unpack to more than {MAX_ARCHIVE >> 30} GB."))
         return []
-    names = {PurePosixPath(entry.filename.replace("\\", "/")): entry for entry in entries}
-    captions = {name: entry for name, entry in names.items() if name.suffix.lower() in CAPTION_SUFFIXES}
-    found = []
-    for number, entry in enumerate(sorted(entries, key=lambda entry: entry.filename)):
-        name = PurePosixPath(entry.filename.replace("\\", "/"))
-        if not looks_like_image(name.name):
-            continue
-        label = f"{shown(path)}!{shown(entry.filename)}"
-        problem = _problem(entry, name)
-        if not problem:
-            image = incoming / f"{number}{name.suffix.lower()}"
-            problem = _extract(archive, entry, image)
+    names = {entry.filename.replace("\\", "/"): entry for entry in entries}
+    parted = {os.path.splitext(name): name for name in names}
+    captions = {stem: name for wanted in reversed(CAPTION_SUFFIXES)            # the first of them wins
+                for (stem, suffix), name in parted.items() if suffix.lower() == wanted}
+
+    def taken(name: str, to: Path) -> bool:
+        problem = _problem(names[name], PurePosixPath(name)) or _extract(archive, names[name], to)
         if problem:
-            faults.append(_refused(label, "archive", problem))
+            faults.append(_refused(f"{shown(path)}!{shown(names[name].filename)}", "archive", problem))
+        return not problem
+
+    found = []
+    for number, name in enumerate(sorted(names)):
+        place = PurePosixPath(name)
+        if not looks_like_image(place.name) or not taken(name, incoming / f"{number}{place.suffix.lower()}"):
             continue
-        texts = (captions[name.with_suffix(suffix)] for suffix in CAPTION_SUFFIXES if name.with_suffix(suffix) in captions)
-        text = next(texts, None)
-        caption = incoming / f"{number}.txt" if text is not None and not _extract(archive, text, incoming / f"{number}.txt") else None
-        found.append(Candidate(label, name.name, image, caption))
+        caption, text = captions.get(os.path.splitext(name)[0], ""), incoming / f"{number}.txt"
+        found.append(Candidate(f"{shown(path)}!{shown(names[name].filename)}", place.name, incoming / f"{number}{place.suffix.lower()}",
+                               text if caption and taken(caption, text) else None))
     return found
 
 
@@ -114,7 +123,7 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, to: Path) -> str:
     try:
         with archive.open(entry) as source, to.open("wb") as file:
             shutil.copyfileobj(source, file, 1 << 20)
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001  (every kind of compression raises errors of its own)
         to.unlink(missing_ok=True)
         return f"cannot be unpacked: {error}."
     return ""

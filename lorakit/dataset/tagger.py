@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.config import cache_dir
+from lorakit.dataset.opening import opened, why
 from lorakit.dataset.tagger_models import Model
 from lorakit.errors import RecipeError, SetupError, did_you_mean
 from lorakit.files import write_atomic
@@ -136,11 +137,11 @@ def square(path: Path, side: int) -> Any:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             image.draft("RGB", (2 * side, 2 * side))
             seen = image.convert("RGBA") if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info else image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise RecipeError(f"{path}: cannot be decoded ({error}).", hint="`lorakit dataset check` names every such file.") from error
+    except Exception as error:       # a broken file makes decoders raise anything
+        raise RecipeError(f"{path}: cannot be decoded ({why(error)}).", hint="`lorakit dataset check` names every such file.") from error
     scale = side / max(seen.size)
     size = (max(1, round(seen.width * scale)), max(1, round(seen.height * scale)))
     small = seen.resize(size, Image.Resampling.BICUBIC)

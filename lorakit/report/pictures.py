@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-LARGEST_PIXELS = 100_000_000     # beyond it nothing is decoded for the sake of a thumbnail
+from lorakit.dataset.opening import TooLargeError, opened
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,8 @@ def shrink(paths: Sequence[Path], budget: Budget) -> list[Picture]:
 
 def _small(path: Path, budget: Budget) -> Picture:
     """As the trainer sees it: EXIF orientation is not applied."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if width * height > LARGEST_PIXELS:
-                return Picture(fault="too large to be shown")
+        with opened(path) as image:
             image.draft("RGB", (budget.side, budget.side))
             shown = image.convert("RGB")
         shown.thumbnail((budget.side, budget.side), reducing_gap=2.0)
@@ -69,6 +64,8 @@ def _small(path: Path, budget: Budget) -> Picture:
         shown.save(stream, "JPEG", quality=budget.quality)
     except FileNotFoundError:
         return Picture(fault="not there any more")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except TooLargeError:
+        return Picture(fault="too large to be shown")
+    except Exception:  # noqa: BLE001  (a broken file makes decoders raise anything)
         return Picture(fault="cannot be decoded")
     return Picture("data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode(), *shown.size)

@@ -154,3 +154,42 @@ def test_the_command_makes_a_new_folder_and_remembers_repeats_and_tag(tmp_path: 
 def test_a_file_without_permission_is_refused_by_name(tmp_path: Path, photos: Path) -> None:
     (photos / "day 0/IMG_0.JPG").chmod(0)
     assert "IMG_0.JPG" in add(tmp_path / "data", FOX, [photos]).refused[0].where
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_broken_inside_an_entry_is_refused_by_name(tmp_path: Path, photo: Photo, method: int) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.write(photo(tmp_path / "a.bmp", (200, 160), 1), "a.bmp")
+    data = bytearray(path.read_bytes())
+    data[60:400] = bytes(byte ^ 0xFF for byte in data[60:400])
+    path.write_bytes(data)
+    outcome = add(tmp_path / "data", FOX, [path])
+    assert [(fault.where, "cannot be unpacked" in fault.what) for fault in outcome.refused] == [(f"{path}!a.bmp", True)]
+
+
+@pytest.mark.parametrize(("name", "data", "said"), [
+    ("a.zip", b"PK\3\4 cut off", "cannot be read as a zip archive"), ("a.rar", b"Rar!", "only zip archives"),
+    ("a.zip", b"PK\5\6" + b"\0" * 18, "holds no image"),
+])
+def test_an_archive_that_brings_nothing_says_why(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    outcome = add(tmp_path / "data", FOX, [tmp_path / name])
+    assert [(fault.where, said in fault.what) for fault in outcome.refused] == [(str(tmp_path / name), True)]
+
+
+def test_a_folder_without_images_and_an_archive_in_a_folder_are_told(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (photos / "more.zip").write_bytes(b"PK\5\6" + b"\0" * 18)
+    outcome = add(tmp_path / "data", FOX, [tmp_path / "empty", photos])
+    assert len(outcome.added) == 3
+    assert [(Path(fault.where).name, fault.severity) for fault in outcome.refused] == [("empty", "error"), ("more.zip", "warning")]
+
+
+def test_a_caption_that_would_unpack_to_gigabytes_is_not_unpacked(tmp_path: Path, photo: Photo) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(photo(tmp_path / "a.jpg", (200, 160), 1), "a.jpg")
+        archive.writestr("a.txt", b"a" * 5_000_000)
+    outcome = add(tmp_path / "data", FOX, [tmp_path / "a.zip"])
+    assert [item.caption for item in outcome.added] == [None]
+    assert "would unpack from" in outcome.refused[0].what

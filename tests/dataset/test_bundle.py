@@ -99,3 +99,35 @@ def test_a_bundle_made_elsewhere_has_no_manifest_and_says_so(tmp_path: Path) -> 
 def test_an_empty_folder_has_nothing_to_bundle(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="nothing to bundle"):
         bundle.make_bundle(tmp_path, tmp_path / "1.zip")
+
+
+def test_a_bundle_can_be_read_by_whoever_uploads_it(dataset: Path, tmp_path: Path) -> None:
+    bundle.make_bundle(dataset, tmp_path / "1.zip")
+    assert (tmp_path / "1.zip").stat().st_mode & 0o777 == 0o644
+
+
+def test_what_links_lead_to_is_bundled_once_for_each_link_and_a_loop_ends(dataset: Path, tmp_path: Path) -> None:
+    (dataset / "5_maya").symlink_to(dataset / "40_maya")
+    (dataset / "40_maya/back").symlink_to(dataset)
+    names = [entry.name for entry in bundle.make_bundle(dataset, tmp_path / "1.zip").entries]
+    assert names == ["40_maya/ä b.png", "40_maya/ä b.txt", "5_maya/ä b.png", "5_maya/ä b.txt"]
+
+
+@pytest.mark.parametrize(("name", "rule"), [
+    ("manifest.json", "bundle-twice"), ("40_maya/Ä B.PNG", "bundle-twice"), ("40_maya/a\u0308 b.png", "bundle-twice"), ("a:b.png", "bundle-escape"),
+    (os.fsdecode(b"caf\xe9.png"), "bundle-name"),
+])
+def test_a_name_that_could_not_be_unpacked_elsewhere_is_refused_before_a_byte_is_written(
+        dataset: Path, tmp_path: Path, name: str, rule: str) -> None:
+    (dataset / name).write_bytes(b"x")
+    with pytest.raises(RecipeError) as caught:
+        bundle.make_bundle(dataset, tmp_path / "1.zip")
+    assert {fault.rule for fault in caught.value.faults} == {rule}
+    assert not (tmp_path / "1.zip").exists()
+
+
+def test_a_compressed_manifest_is_not_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("manifest.json", b" " * 1000)
+    with pytest.raises(RecipeError, match="compressed"):
+        bundle.verify(tmp_path / "x.zip")

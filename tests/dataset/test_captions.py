@@ -93,5 +93,5 @@ def test_a_history_cut_in_its_last_line_is_still_read(tmp_path: Path) -> None:
 
 def test_a_caption_in_another_encoding_is_told_not_guessed(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("müde".encode("cp1252"))
-    with pytest.raises(RecipeError, match=r"a\.txt: not UTF-8"):
+    with pytest.raises(RecipeError, match=r"a\.txt: is not UTF-8"):
         captions.read_caption(tmp_path / "a.txt")

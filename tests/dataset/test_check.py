@@ -16,6 +16,7 @@ from PIL import Image, ImageCms, ImageDraw
 
 from lorakit.cli.main import main
 from lorakit.dataset import looks as looks_module
+from lorakit.dataset import opening
 from lorakit.dataset.buckets import BucketRules
 from lorakit.dataset.check import Wants, check
 from lorakit.dataset.looks import look, look_at
@@ -139,7 +140,7 @@ def test_a_shape_unlike_all_others_is_named(root: Path, photo: Photo) -> None:
 
 
 def test_bombs_are_refused_without_decoding_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Photo) -> None:
-    monkeypatch.setattr(looks_module, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 1000)
     told = look(photo(tmp_path / "a.png"))
     assert told.bomb
     assert "640x480 would take" in told.problem

@@ -189,3 +189,40 @@ def test_a_reg_folder_is_made_beside_the_dataset(root: Path, capsys: pytest.Capt
     assert layout(root, "--reg", "woman=1") == 0
     assert (root.parent / "data_reg/1_woman").is_dir()
     assert "reg_path" in capsys.readouterr().err
+
+
+def test_one_step_after_another_needs_no_force_and_undo_leads_back_to_the_start(root: Path) -> None:
+    before = tree(root)
+    assert layout(root, "--repeats", "maya_char=41") == 0
+    assert layout(root, "--rename", "maya_char=maya_v2") == 0
+    assert layout(root, "--split", "maya_v2=maya_face:close_*") == 0
+    outcome = prepare(root, jobs_of(root, NONE))
+    assert (outcome.made, outcome.kept, outcome.notes, len(outcome.unchanged)) == ((), (), (), 10)
+    assert names(root) == ["20_maya_char_realbody", "41_maya_face", "41_maya_v2"]
+    for _ in range(3):
+        assert layout(root, "--undo") == 0
+    assert tree(root) == before
+    outcome = prepare(root, jobs_of(root, NONE))
+    assert (outcome.made, len(outcome.unchanged)) == ((), 10)
+
+
+def test_a_split_takes_the_caches_of_its_images_and_of_no_others(tmp_path: Path, photo: Photo) -> None:
+    folder = tmp_path / "10_fox"
+    for name in ("img", "img_2", "img_2_b"):
+        photo(folder / f"{name}.png", (80, 64), len(name))
+        for cache in ("0080x0064_sd", "sd_te"):
+            (folder / f"{name}_{cache}.npz").write_bytes(b"")
+    assert layout(tmp_path, "--split", "fox=face:img_2.png", "--force") == 0
+    assert sorted(path.name for path in (tmp_path / "10_face").iterdir()) == ["img_2.png", "img_2_0080x0064_sd.npz", "img_2_sd_te.npz"]
+
+
+def test_a_dataset_toml_with_nonsense_in_it_is_refused_in_words(tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]) -> None:
+    photo(tmp_path / "in/a.png", (80, 64), 1)
+    (tmp_path / "in/b.png").mkdir()
+    their = tmp_path / "their.toml"
+    their.write_text('[[datasets]]\n[[datasets.subsets]]\nimage_dir = "in"\nnum_repeats = "many"\n')
+    assert layout(tmp_path / "data", "--from-toml", str(their)) == 1
+    assert "num_repeats = 'many' is not a whole number" in capsys.readouterr().err
+    their.write_text(their.read_text().replace('"many"', "3"))
+    assert layout(tmp_path / "data", "--from-toml", str(their)) == 0
+    assert tree(tmp_path / "data") == ["3_in/a.png"]

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from lorakit.dataset import rank
+from lorakit.dataset.adding import Subset, read_subsets, remember_subset
 from lorakit.dataset.rank import Ranked
 from lorakit.errors import RecipeError
 
@@ -100,3 +101,25 @@ def test_the_selection_is_a_new_dataset_and_the_old_one_is_untouched(dataset: Pa
 def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no pictures"):
         rank.rank(tmp_path)
+
+
+def test_a_selection_keeps_repeats_tags_and_captions_of_every_extension(dataset: Path, tmp_path: Path) -> None:
+    remember_subset(dataset, Subset(40, "faces"), Subset(20, "bodies"))
+    for caption in (dataset / "originals/bodies").glob("*.txt"):
+        caption.rename(caption.with_suffix(".caption"))
+    rank.copy_selection(dataset, rank.select(rank.rank(dataset), per_category=1), tmp_path / "v2")
+    assert read_subsets(tmp_path / "v2") == {"faces": Subset(40, "faces"), "bodies": Subset(20, "bodies")}
+    assert (tmp_path / "v2/originals/bodies/bodies_selected_01.caption").read_text().startswith("bodies")
+
+
+def test_every_kind_of_picture_that_prepare_takes_is_ranked(dataset: Path) -> None:
+    for number, suffix in enumerate((".gif", ".tiff", ".PNG")):
+        drawn(90 + number).save(dataset / "originals" / "faces" / f"other{number}{suffix}")
+    assert sum("other" in item.file and item.score > 0 for item in rank.rank(dataset)) == 3
+
+
+@pytest.mark.parametrize("score", ["nan", "inf"])
+def test_a_score_that_is_no_number_is_refused(tmp_path: Path, score: str) -> None:
+    (tmp_path / "x.csv").write_text(f"file,score\nx.png,{score}\n")
+    with pytest.raises(RecipeError, match="no score"):
+        rank.read_scores(tmp_path / "x.csv")

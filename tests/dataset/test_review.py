@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -121,6 +123,46 @@ def test_what_was_saved_but_not_left_becomes_history_at_the_end(tmp_path: Path) 
     assert len(desk.history.steps()) == 1
     with pytest.raises(Conflict):
         desk.save(0, "other", seen="stale", done=True)
+
+
+def test_a_caption_that_is_not_utf8_is_told_on_its_own_picture_and_never_written_over(server: Server) -> None:
+    path = server.desk.images[1][1].path.with_suffix(".txt")
+    path.write_bytes(b"maya, \xe9")
+    items = json.loads(call(server, "/items")[1])["items"]
+    assert [item["caption"] for item in items] == ["maya, picture 0", "", "maya, picture 2"]
+    assert "not UTF-8" in items[1]["lint"][0]
+    assert call(server, "/caption/1", {"text": "maya, new", "seen": ""})[0] == 409
+    server.desk.leave()
+    assert path.read_bytes() == b"maya, \xe9"
+
+
+def test_pictures_of_a_regularisation_folder_are_not_reviewed(tmp_path: Path) -> None:
+    root = make(tmp_path, 1)
+    shutil.copytree(root / "40_maya", tmp_path / "reg/1_woman")
+    desk = Desk(scan(root, reg=tmp_path / "reg"), lint=lambda _: [])
+    assert [item["subset"] for item in desk.items()] == ["40_maya"]
+
+
+def test_a_picture_that_cannot_be_decoded_is_told_as_one(server: Server) -> None:
+    server.desk.images[0][1].path.write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    assert call(server, "/image/0")[0] == 422
+
+
+def test_a_browser_that_goes_away_leaves_the_terminal_quiet(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", server.server_port)) as link:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))      # an abrupt end: reset
+            link.sendall(f"GET /image/0?side=2000&token={server.token} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+    assert call(server, "/items")[0] == 200
+    time.sleep(0.2)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("length", ["-1", "many", "9999999"])
+def test_a_length_that_cannot_be_is_refused(server: Server, length: str) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as link:
+        link.sendall(f"POST /mark/0 HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Token: {server.token}\r\nContent-Length: {length}\r\n\r\n".encode())
+        assert link.recv(20).startswith(b"HTTP/1.1 413")
 
 
 def until(page: Any, expression: str, seconds: float = 8) -> None:

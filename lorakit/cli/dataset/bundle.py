@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lorakit.cli.dataset.target import read_target
 from lorakit.dataset.bundle import Manifest, contents, make_bundle, unpack, verify
+from lorakit.dataset.rules import shown
 from lorakit.errors import raise_on_errors
 from lorakit.files import sha256
 from lorakit.show import print_json, size, table, tell
@@ -34,8 +35,11 @@ def run(args: argparse.Namespace) -> int:
     args.target = args.words[0]
     root = read_target(args).root
     if args.dry_run:
-        for name, path in contents(root):
-            print(f"{size(path.stat().st_size):>8}  {name}")
+        found = [(name, path.stat().st_size) for name, path in contents(root)]
+        if args.json:
+            print_json({"bundle": None, "files": dict(found)})
+        for name, count in found if not args.json else ():
+            print(f"{size(count):>8}  {shown(name)}")
         return 0
     out = args.out or Path(f"{root.name}.zip")
     manifest = make_bundle(root, out)
@@ -45,10 +49,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _verify(path: Path, args: argparse.Namespace) -> int:
-    manifest, faults = verify(path)
-    raise_on_errors(faults)
     if args.unpack:
-        unpack(path, args.unpack)
+        manifest = unpack(path, args.unpack)
+    else:
+        manifest, faults = verify(path)
+        raise_on_errors(faults)
     _tell(manifest, path, args)
     tell(f"All {len(manifest.entries)} files are what was bundled." + (f" Unpacked into {args.unpack}." if args.unpack else ""))
     return 0

@@ -23,6 +23,7 @@ from lorakit.cli.dataset.target import Target, add_target, read_target
 from lorakit.dataset import captions
 from lorakit.dataset.captions import Change, Edit, History
 from lorakit.dataset.facts import SubsetFacts
+from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError, did_you_mean
 from lorakit.show import print_json, tell, tell_faults
 
@@ -53,10 +54,14 @@ def run(args: argparse.Namespace) -> int:
     if args.undo:
         what, count, faults = history.undo()
         tell_faults(faults)
+        if args.json:
+            print_json({"undone": what, "captions": count, "left": faults})
         tell(f"taken back: {what} ({count} caption{'s' * (count != 1)})")
         return 0
     if args.history:
-        for step in history.steps():
+        if args.json:
+            print_json(history.steps())
+        for step in history.steps() if not args.json else ():
             print(step["when"], step["what"])
         return 0
     check_tagger_arguments(args)
@@ -141,7 +146,7 @@ def edits(args: argparse.Namespace, trigger: str, subset: SubsetFacts) -> list[E
 
 def show(found: Sequence[Change], root: Path) -> None:
     for change in found:
-        print(change.path.relative_to(root))
+        print(shown(change.path.relative_to(root)))
         if change.before is not None:
             print(f"  - {change.before}")
         print(f"  + {change.after}")

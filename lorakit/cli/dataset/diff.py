@@ -10,6 +10,7 @@ import argparse
 from dataclasses import asdict
 
 from lorakit.cli.dataset.target import read_target
+from lorakit.dataset.rules import shown
 from lorakit.dataset.versions import Difference, compare, version_of
 from lorakit.show import print_json, tell
 
@@ -36,8 +37,8 @@ def show(difference: Difference) -> None:
         print(f"repeats      {tokens}: {fewer} -> {more}")
     for mark, names in (("added", difference.added), ("removed", difference.removed), ("changed", difference.changed)):
         for name in names:
-            print(f"{mark:<11}  {name}")
+            print(f"{mark:<11}  {shown(name)}")
     for old, new in difference.renamed:
-        print(f"renamed      {old} -> {new}")
+        print(f"renamed      {shown(old)} -> {shown(new)}")
     for name, was, now in difference.recaptioned:
-        print(f"recaptioned  {name}\n  - {was}\n  + {now}")
+        print(f"recaptioned  {shown(name)}\n  - {was}\n  + {now}")

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from lorakit.cli.dataset.target import add_target, read_target
 from lorakit.cli.progress import counting
 from lorakit.dataset.rank import by_category, rank, write_rankings
+from lorakit.dataset.rules import shown
 from lorakit.show import print_json, table, tell
 
 
@@ -33,10 +34,10 @@ def run(args: argparse.Namespace) -> int:
         print_json([asdict(item) for item in ranked])
     else:
         names = list(next((item.parts for item in ranked if item.parts), {}))
-        shown = [item for items in by_category(ranked).values() for item in items[: args.top or None]]
+        best = [item for items in by_category(ranked).values() for item in items[: args.top or None]]
         table(["score", *names, "picture"],
-              [[f"{item.score:.1f}", *(f"{item.parts.get(name, 0):.0f}" for name in names), "  ".join([item.file, *item.faults])]
-               for item in shown], right=["score", *names])
+              [[f"{item.score:.1f}", *(f"{item.parts.get(name, 0):.0f}" for name in names), "  ".join([shown(item.file), *item.faults])]
+               for item in best], right=["score", *names])
         for category, items in by_category(ranked).items():
             tell(f"{category}: {len(items)} pictures, mean {sum(item.score for item in items) / len(items):.1f}")
     if not args.dry_run:

@@ -15,6 +15,7 @@ from pathlib import Path
 from lorakit.cli.dataset.target import add_target, read_target
 from lorakit.cli.progress import counting
 from lorakit.dataset.rank import copy_selection, rank, read_scores, select, with_scores
+from lorakit.dataset.rules import shown
 from lorakit.show import print_json, table, tell, tell_faults
 
 
@@ -48,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
           right=["chosen", "mean score"])
     if selection.left_out:
         print()
-        table(["score", "left out", "why"], [[f"{item.score:.1f}", item.file, why] for item, why in selection.left_out], right=["score"])
+        rows = [[f"{item.score:.1f}", shown(item.file), why] for item, why in selection.left_out]
+        table(["score", "left out", "why"], rows, right=["score"])
     tell("nothing was copied (--dry-run)" if args.dry_run else f"{len(selection.chosen)} pictures and their captions are in {target}")
     for name, (count, _) in selection.averages().items():
         if count < args.per_category:

@@ -24,7 +24,8 @@ class Target:
 
     @property
     def caption_extension(self) -> str:
-        return str(self.resolved.get("caption_extension", ".txt")) if self.resolved else ".txt"
+        """With its dot, which kohya adds where it is left out."""
+        return "." + str(self.resolved.get("caption_extension", ".txt")).removeprefix(".") if self.resolved else ".txt"
 
     @property
     def rules_off(self) -> tuple[str, ...]:

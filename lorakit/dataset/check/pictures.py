@@ -39,8 +39,8 @@ def _one(image: ImageFacts, look: Look, wants: Wants) -> Iterator[Fault]:
         return
     expected = EXTENSIONS[path.suffix.lower()]
     if look.kind != expected and not {look.kind, expected} <= {"jpeg", "mpo"}:
-        yield fault("extension-content", path, f"is {look.kind.upper()} inside.",
-                    f"Rename it to {shown(path.stem)}.{look.kind}, or convert it.")
+        rename = f"Rename it to {shown(path.stem)}.{look.kind}, or convert" if look.kind in EXTENSIONS.values() else "Convert"
+        yield fault("extension-content", path, f"is {look.kind.upper()} inside.", f"{rename} it: {PREPARE}")
     if look.sideways:
         yield fault("rotated", path, f"has EXIF orientation {look.orientation}, which kohya ignores.", f"Turn the pixels: {PREPARE}")
     if look.transparent:

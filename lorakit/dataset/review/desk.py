@@ -17,6 +17,8 @@ from typing import Any
 from lorakit.dataset.buckets import Chooser, UnfitError
 from lorakit.dataset.captions import Change, History, read_caption
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
+from lorakit.dataset.opening import RefusedError, opened, why
+from lorakit.errors import RecipeError
 from lorakit.files import write_atomic
 
 MARKS = ("", "accepted", "flagged")
@@ -47,7 +49,7 @@ class Place:
 class Desk:
     def __init__(self, facts: DatasetFacts, *, lint: Lint, chooser: Chooser | None = None, caption_extension: str = ".txt") -> None:
         self.root = facts.root
-        self.images = [(subset.path.name, image) for subset in facts.subsets for image in subset.images]
+        self.images = [(subset.path.name, image) for subset in facts.subsets if not subset.is_reg for image in subset.images]
         self.lint = lint
         self.chooser = chooser
         self.extension = caption_extension
@@ -63,11 +65,11 @@ class Desk:
 
     def item(self, number: int) -> dict[str, Any]:
         subset, image = self.images[number]
-        caption = read_caption(self._caption(number)) or ""
+        caption, unreadable = self._read(number)
         place = self._place(image)
         return {
             "id": number, "name": image.path.name, "subset": subset, "width": image.width, "height": image.height,
-            "caption": caption, "mark": self.marks.get(self._name(number), ""), "lint": list(self.lint(caption)),
+            "caption": caption, "mark": self.marks.get(self._name(number), ""), "lint": unreadable or list(self.lint(caption)),
             "crop": place and [place.left, place.top, place.width, place.height], "bucket": place and list(place.bucket),
         }
 
@@ -76,7 +78,10 @@ class Desk:
         text = text.strip()
         with self._lock:
             path = self._caption(number)
-            now = read_caption(path)
+            try:
+                now = read_caption(path)
+            except RecipeError as error:
+                raise Conflict(" ".join(map(str, error.faults))) from error
             if (now or "") not in {seen.strip(), text}:
                 raise Conflict(now or "")
             if text != (now or ""):
@@ -91,8 +96,9 @@ class Desk:
     def leave(self) -> None:
         """The page is closing: what was saved but not yet left becomes history."""
         for number in list(self._left_at):
-            text = read_caption(self._caption(number)) or ""
-            self.save(number, text, seen=text, done=True)
+            text, unreadable = self._read(number)
+            if not unreadable:
+                self.save(number, text, seen=text, done=True)
 
     def mark(self, number: int, mark: str) -> None:
         if mark not in MARKS:
@@ -104,12 +110,13 @@ class Desk:
 
     def picture(self, number: int, side: int) -> bytes:
         """The image as the trainer sees it (EXIF orientation ignored), small enough for a screen."""
-        from PIL import Image
-
         side = max(16, min(side, LARGEST_SIDE))
-        with Image.open(self.images[number][1].path) as image:
-            image.draft("RGB", (side, side))
-            shown = image.convert("RGB")
+        try:
+            with opened(self.images[number][1].path) as image:
+                image.draft("RGB", (side, side))
+                shown = image.convert("RGB")
+        except Exception as error:       # a broken file makes decoders raise anything
+            raise RefusedError(why(error)) from error
         shown.thumbnail((side, side), reducing_gap=2.0)
         stream = io.BytesIO()
         shown.save(stream, "JPEG", quality=88)
@@ -124,6 +131,13 @@ class Desk:
             return None
         width, height = (min(1.0, bucket / scaled) for bucket, scaled in zip(found.bucket, found.scaled, strict=True))
         return Place(found.bucket, (1 - width) / 2, (1 - height) / 2, width, height)
+
+    def _read(self, number: int) -> tuple[str, list[str]]:
+        """The caption; or nothing, and in words why it cannot be edited here."""
+        try:
+            return read_caption(self._caption(number)) or "", []
+        except RecipeError as error:
+            return "", [f"the caption {fault.what} {fault.hint}" for fault in error.faults]
 
     def _caption(self, number: int) -> Path:
         return self.images[number][1].path.with_suffix(self.extension)

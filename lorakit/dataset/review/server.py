@@ -5,12 +5,14 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from lorakit.dataset.opening import RefusedError
 from lorakit.dataset.review.desk import Conflict, Desk
 
 PAGE = Path(__file__).with_name("page.html")
@@ -25,6 +27,11 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.desk = desk
         self.token = secrets.token_urlsafe(18)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away in the middle of an answer is no event; the terminal belongs to the person."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
@@ -52,16 +59,18 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(desk.picture(_number(words[1], desk), side), "image/jpeg", keep_s=600)
             else:
                 self._send(b"no such page", "text/plain", status=HTTPStatus.NOT_FOUND)
+        except RefusedError as error:
+            self._send(str(error).encode(), "text/plain", status=HTTPStatus.UNPROCESSABLE_ENTITY)
         except (ValueError, IndexError):
             self._send(b"no such image", "text/plain", status=HTTPStatus.NOT_FOUND)
-        except OSError as error:
-            self._send(str(error).encode(), "text/plain", status=HTTPStatus.UNPROCESSABLE_ENTITY)
 
     def do_POST(self) -> None:
         if not self._allowed(self.headers.get("X-Token", "")):
             return
-        length = int(self.headers.get("Content-Length") or 0)
+        said = self.headers.get("Content-Length", "")
+        length = int(said) if said.isdecimal() else LARGEST_BODY + 1
         if length > LARGEST_BODY:
+            self.close_connection = True     # what it sends is not read
             self._send(b"too long", "text/plain", status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
         try:
