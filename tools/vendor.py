@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from lorakit.files import write_atomic  # noqa: E402  (the tool runs from a plain checkout of ours)
 from lorakit.machine import this_machine  # noqa: E402
-from lorakit.trainers.kohya.locate import MARK, PIN, head_commit, ways_out  # noqa: E402
+from lorakit.trainers.kohya.locate import MARK, PIN, READY, head_commit, ways_out  # noqa: E402
 
 TORCH = ("torch==2.8.0", "torchvision==0.23.0")
 CUDA_ONLY = ("bitsandbytes", "xformers", "triton")
@@ -28,11 +28,19 @@ CHECK = "import library, torch, library.train_util; print('torch', torch.__versi
 
 
 def main(vendor: Path) -> int:
+    try:
+        return set_up(vendor)
+    except KeyboardInterrupt:
+        print("\nStopped before it was done. Run it again: it goes on from what is there.", file=sys.stderr)
+        return 130
+
+
+def set_up(vendor: Path) -> int:
     checkout, venv = vendor / "sd-scripts", vendor / ".venv"
     check_out(vendor.parent, checkout)
     wanted, left_out = requirements((checkout / "requirements.txt").read_text(encoding="utf-8"), this_machine().accelerator)
     stamp = hashlib.sha256("\n".join([sys.version, *wanted]).encode()).hexdigest()
-    ready = venv / ".ready"
+    ready = venv / READY
     if ready.is_file() and ready.read_text(encoding="utf-8") == stamp:
         say(f"{venv}: as it should be")
     else:

@@ -115,7 +115,7 @@ def parser_for(prog: str, module: ModuleType) -> argparse.ArgumentParser:
     """The parser of one command, abbreviations off: `--set` must never become `--settings` by accident."""
     about, _, more = (module.__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser(
-        prog=prog, description=about, epilog=more.strip(), allow_abbrev=False,
+        prog=prog, description=about, epilog=more.strip("\n").rstrip(), allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)

@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
         "Next:",
         f"  edit {place}recipes/{args.name}.toml: where the base model lies",
         f"  lorakit dataset add {place}recipes/{args.name}.toml PHOTOS --repeats 10",
+        f"  lorakit dataset prepare {place}recipes/{args.name}.toml",
         f"  lorakit plan {place}recipes/{args.name}.toml",
     )
     return 0

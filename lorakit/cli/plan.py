@@ -97,7 +97,7 @@ def tell_plan(plan: Plan) -> None:
     show.table(("bucket", "images", "draws", "batches"),
                ((f"{bucket.width} x {bucket.height}", len(bucket.images), bucket.draws, bucket.batches) for bucket in plan.steps.buckets),
                right=("images", "draws", "batches"))
-    print(f"\n{plan.steps.formula}\n")
+    print(f"\n{plan.steps.formula if plan.steps.total else 'No steps can be counted yet.'}\n")
     _tell_saves(plan)
     _tell_needs(plan)
     print(f"\n{command_text(plan)}")

@@ -26,5 +26,8 @@ def run(args: argparse.Namespace) -> int:
     elif rows:
         shown = ("run", "trigger", "family", "base", "steps", "images", "loss", "chosen", "strength", "rating", "notes")
         table(shown, [[getattr(row, name) for name in shown] for row in rows], right=("steps", "images", "loss"))
-    tell(f"{FILE} is up to date." if not changed else f"wrote {root / FILE}" if rows else "No finished run yet: `lorakit train RECIPE`.")
+    if rows or changed:
+        tell(f"wrote {root / FILE}" if changed else f"{FILE} is up to date.")
+    else:
+        tell(f"No finished run under {root}: `lorakit train RECIPE` makes one.")
     return 0

@@ -153,7 +153,7 @@ def _nothing(root: Path, entries: Entries, named: int, notes: _Notes) -> None:
             return
     originals = root / "originals"
     add = "Add images: lorakit dataset add RECIPE PATHS --repeats 10"
-    hint = f"Run: lorakit dataset prepare {shown(root)}" if originals.is_dir() else add
+    hint = "Make them of originals/: lorakit dataset prepare RECIPE" if originals.is_dir() else add
     notes.add("nothing-to-train", root, "no subset with images in it.", hint)
 
 
@@ -275,4 +275,5 @@ def _missing(folder: Path, missing: list[Path], count: int, class_tokens: str, n
                   "Write captions: lorakit dataset caption.")
         return
     for path in missing:
-        notes.add("caption-missing", path, f"has no {notes.suffix} caption; it would be trained as {instead}.", "Write one.")
+        notes.add("caption-missing", path, f"has no {notes.suffix} caption; it would be trained as {instead}.",
+                  "Write one: lorakit dataset review RECIPE")

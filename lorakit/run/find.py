@@ -73,7 +73,8 @@ def find_run(word: str = LATEST, root: Path | None = None) -> Path:
             return folder.resolve()
     every = run_dirs(root)
     if not every:
-        raise LorakitError(f"There are no runs under {runs_dir(root)}.", hint="lorakit train RECIPE makes one.")
+        raise LorakitError(f"There are no runs under {runs_dir(root)}.",
+                           hint="Run this in the project's folder, the parent of runs/; lorakit train RECIPE makes the first run.")
     if word == LATEST:
         return every[-1]
     stem = Path(word).stem if word.endswith(".toml") else word.strip("/").removeprefix("runs/")

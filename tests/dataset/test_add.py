@@ -137,6 +137,17 @@ def test_half_copies_of_a_killed_run_are_swept_away(tmp_path: Path, photos: Path
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
 
+def test_repeats_of_a_folder_that_stands_are_not_changed_in_silence(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str],
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets/fox/4_qb_fox").mkdir(parents=True)
+    words = ["dataset", "add", "datasets/fox", str(photos), "--trigger", "qb_fox", "--repeats"]
+    assert main([*words, "4"]) == 0
+    assert "keeps its repeats" not in capsys.readouterr().err
+    assert main([*words, "20"]) == 0
+    assert "lorakit dataset layout datasets/fox --repeats qb_fox=20" in capsys.readouterr().err
+
+
 def test_the_command_makes_a_new_folder_and_remembers_repeats_and_tag(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str],
                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

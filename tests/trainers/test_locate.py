@@ -40,6 +40,10 @@ def test_environment_wins_over_config_and_config_over_vendor(tmp_path: Path, no_
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     checkout(no_vendor / "sd-scripts")
     python(no_vendor / ".venv" / "bin")
+    assert locate() is None, "half built"
+    with pytest.raises(SetupError, match="not come to its end"):
+        require()
+    (no_vendor / ".venv" / ".ready").touch()
     vendored = locate()
     assert vendored is not None
     assert (vendored.directory, vendored.source, vendored.pinned, vendored.faults()) == (no_vendor / "sd-scripts", "vendor/", True, [])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,23 @@ def test_without_a_way_to_the_repository_it_names_the_two_variables(tmp_path: Pa
     assert "LORAKIT_SD_SCRIPTS=" in done.stderr
     assert "LORAKIT_SD_SCRIPTS_PYTHON=" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_it_in_two_lines(tmp_path: Path) -> None:
+    git = tmp_path / "git"
+    git.write_text("#!/bin/sh\ntouch $(dirname $0)/started\nsleep 60\n", encoding="utf-8")
+    git.chmod(0o755)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import vendor, pathlib; sys.exit(vendor.main(pathlib.Path(sys.argv[2])))"
+    child = subprocess.Popen([sys.executable, "-c", code, str(ROOT / "tools"), str(tmp_path / "vendor")], stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, text=True, start_new_session=True,
+                             env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"})
+    while not (tmp_path / "started").exists():
+        time.sleep(0.02)
+    os.killpg(child.pid, signal.SIGINT)
+    _, told = child.communicate(timeout=20)
+    assert child.returncode == 130
+    assert "Run it again" in told
+    assert "Traceback" not in told
 
 
 def test_a_broken_environment_is_told_with_its_reason(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from lorakit.cli.dataset.target import Target, read_target
 from lorakit.cli.progress import counting
 from lorakit.dataset.adding import MIN_SIDE, Outcome, Subset, add, read_subsets
+from lorakit.dataset.jobs import folder_for
 from lorakit.dataset.layout import format_folder
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         print_json({"subset": format_folder(subset.repeats, subset.tokens), "added": outcome.added, "present": outcome.present,
                     "refused": outcome.refused})
     else:
-        _tell(target, subset, outcome, dry_run=args.dry_run)
+        _tell(args.target, target, subset, outcome, dry_run=args.dry_run)
     errors = any(item.severity == "error" for item in outcome.refused)
     return int(errors and not outcome.added and not outcome.present)
 
@@ -71,7 +72,7 @@ def _subset(target: Target, args: argparse.Namespace) -> Subset:
     return subset
 
 
-def _tell(target: Target, subset: Subset, outcome: Outcome, *, dry_run: bool) -> None:
+def _tell(where: str, target: Target, subset: Subset, outcome: Outcome, *, dry_run: bool) -> None:
     if outcome.refused:
         table(["refused", "rule", "why"], [(item.where, item.rule, f"{item.what} {item.hint}".rstrip()) for item in outcome.refused])
     folder = shown(target.root / "originals" / subset.tokens)
@@ -79,8 +80,12 @@ def _tell(target: Target, subset: Subset, outcome: Outcome, *, dry_run: bool) ->
     verb = "would be copied" if dry_run else "copied"
     tell(f"{len(outcome.added)} images {verb} to {folder}, {captions} with captions; {len(outcome.present)} were there already; "
          f"{len(outcome.refused)} refused" + (f" ({_reasons(outcome)})." if outcome.refused else "."))
+    standing = folder_for(target.root, subset.tokens, subset.repeats)
+    if standing.name != format_folder(subset.repeats, subset.tokens):
+        tell(f"{shown(standing.name)} stands already and keeps its repeats: "
+             f"lorakit dataset layout {where} --repeats {subset.tokens}={subset.repeats} changes them.")
     if outcome.added and not dry_run:
-        tell(f"Next: lorakit dataset prepare {shown(target.resolved.file if target.resolved else target.root)}")
+        tell(f"Next: lorakit dataset prepare {where}")
 
 
 def _reasons(outcome: Outcome) -> str:

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
                     "unchanged": [name_of(root, path) for path in outcome.unchanged],
                     "kept": outcome.kept, "refused": outcome.refused, "notes": outcome.notes, "sheets": sheets})
     else:
-        _tell(root, jobs, outcome, sheets, dry_run=args.dry_run)
+        _tell(args.target, root, jobs, outcome, sheets, dry_run=args.dry_run)
     return int(bool(outcome.refused))
 
 
@@ -85,7 +85,7 @@ def _settings(target: Target, args: argparse.Namespace) -> Settings:
     return settings
 
 
-def _tell(root: Path, jobs: list[Job], outcome: Outcome, sheets: list[Path], *, dry_run: bool) -> None:
+def _tell(where: str, root: Path, jobs: list[Job], outcome: Outcome, sheets: list[Path], *, dry_run: bool) -> None:
     rows = [(kind, item.where, f"{item.what} {item.hint}".rstrip())
             for kind, items in (("refused", outcome.refused), ("kept", outcome.kept), ("note", outcome.notes)) for item in items]
     if rows:
@@ -96,3 +96,5 @@ def _tell(root: Path, jobs: list[Job], outcome: Outcome, sheets: list[Path], *, 
          f"in {', '.join(folders)}.")
     if sheets:
         tell(f"Contact sheet: {shown(sheets[0])}" + (f" and {len(sheets) - 1} more" if len(sheets) > 1 else ""))
+    if not dry_run:
+        tell(f"Next: lorakit dataset check {where}")

@@ -57,10 +57,10 @@ def _trigger(images: Sequence[ImageFacts], trigger: str) -> Iterator[Fault]:
         found = word.search(image.caption)
         if found is None:
             yield fault("trigger-missing", _where(image), f'does not say "{trigger}".',
-                        "lorakit dataset caption --trigger-first writes it.")
+                        "lorakit dataset caption RECIPE --trigger-first --write")
         elif found.start() != 0:
             yield fault("trigger-late", _where(image), f'"{trigger}" is not the first word.',
-                        "lorakit dataset caption --trigger-first moves it.")
+                        "lorakit dataset caption RECIPE --trigger-first --write")
 
 
 def _same(images: Sequence[ImageFacts]) -> Iterator[Fault]:

@@ -14,6 +14,7 @@ from lorakit.files import at_home
 PIN = "48d368fa557731ad0488c07304dfeba8c07910eb"   # v0.10.1 and its first fixes; `make vendor` moves it
 VENDOR = Path(__file__).resolve().parents[3] / "vendor"
 MARK = "train_network.py"
+READY = ".ready"                 # written when `make vendor` is through: without it the environment is half built
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def require() -> Located:
     """The checkout, or one message that names the ways out."""
     located = locate()
     if located is None:
-        raise SetupError("The kohya trainer needs sd-scripts and a Python environment for it; neither is set up here.", hint=ways_out())
+        lacking = "`make vendor` has not come to its end" if (VENDOR / ".venv").exists() else "neither is set up here"
+        raise SetupError(f"The kohya trainer needs sd-scripts and a Python environment for it; {lacking}.", hint=ways_out())
     return located
 
 
@@ -86,7 +88,7 @@ def _python(source: str) -> Path | None:
             raise SetupError(f"{named[1]} names {python} as sd-scripts' Python, but it cannot be run.", hint=ways_out())
         return python
     vendored = VENDOR / ".venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if vendored.exists():
+    if vendored.exists() and (VENDOR / ".venv" / READY).exists():
         return vendored
     if source != "vendor/":
         raise SetupError(f"{source} names a checkout, but nothing names its Python.", hint=ways_out())
