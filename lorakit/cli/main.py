@@ -105,10 +105,18 @@ def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[
     module = import_module(commands[name][0])
     if hasattr(module, "COMMANDS"):
         return dispatch(f"{prog} {name}", module.COMMANDS, rest)
-    args = parser_for(f"{prog} {name}", module).parse_args(rest)
+    args = parsed(parser_for(f"{prog} {name}", module), rest)
     code: int = module.run(args)
     sys.stdout.flush()
     return code
+
+
+def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Options and names in any order: `note RUN --rating 4 "the ears are good"`."""
+    try:
+        return parser.parse_intermixed_args(words)
+    except TypeError:            # argparse's word for a parser with commands of its own, which cannot mix
+        return parser.parse_args(words)
 
 
 def parser_for(prog: str, module: ModuleType) -> argparse.ArgumentParser:

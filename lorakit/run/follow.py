@@ -36,6 +36,7 @@ class Follower:
         self.epochs = epochs
         self.step = offset
         self.loss: float | None = None
+        self.validation_loss: float | None = None
         self.phase = ""
         self.end_reason = ""         # what the embedded trainer says about its own end
 
@@ -99,6 +100,7 @@ class Follower:
                 self.phase = event.text
             elif event.kind == "validation":
                 warnings += self._alarms.validation(event)
+                self.validation_loss = event.loss if event.loss is not None and math.isfinite(event.loss) else None
             elif event.kind == "nan":
                 warnings += self._alarms.step(replace(event, loss=math.nan), None)
             elif event.kind == "end":

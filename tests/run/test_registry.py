@@ -35,6 +35,13 @@ def test_only_runs_that_made_a_lora_are_listed_and_the_later_names_the_earlier(r
     assert registry.update(project) == (rows, False)
 
 
+def test_the_last_validation_loss_is_told(make_plan: MakePlan, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    for number, held_back in enumerate(("0.21", "nan")):
+        train(make_plan(run=f"2026010{number}-120000", env={"VALIDATION": held_back}))
+    assert [row.validation for row in registry.update(project)[0]] == ["0.21", ""]
+
+
 def test_what_people_write_into_the_table_and_around_it_stays(runs: list[Path], project: Path) -> None:
     registry.update(project)
     path = project / registry.FILE
@@ -83,6 +90,10 @@ def test_notes_by_command_reach_the_table(runs: list[Path], project: Path, capsy
     assert main(["note", "fox/20260101-120000", "--chosen", "other.safetensors"]) == 1
     assert "There are fox.safetensors." in capsys.readouterr().err
     assert main(["note", "fox"]) == 1
+
+
+def test_a_text_may_stand_after_the_options(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["note", str(runs[0]), "--rating", "4", "the ears are good"]) == 0
 
 
 def test_notes_edited_into_nonsense_are_told_and_kept(runs: list[Path]) -> None:

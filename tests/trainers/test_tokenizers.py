@@ -37,7 +37,7 @@ def test_t5_comes_from_the_checkout_where_there_is_one(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(locate, "VENDOR", tmp_path)
     assert not tokenizers.provides(tokenizers.T5)
-    for name in ("sd-scripts/train_network.py", "sd-scripts/configs/t5_old/spiece.model", ".venv/bin/python"):
+    for name in ("sd-scripts/train_network.py", "sd-scripts/configs/t5_old/spiece.model", ".venv/bin/python", ".venv/.ready"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert all(map(tokenizers.provides, FAMILIES["flux"].tokenizers))
