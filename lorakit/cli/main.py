@@ -113,6 +113,8 @@ def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[
 
 def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Options and names in any order: `note RUN --rating 4 "the ears are good"`."""
+    if "--" in words:            # what stands behind it is no option; mixing would lose it
+        return parser.parse_args(words)
     try:
         return parser.parse_intermixed_args(words)
     except TypeError:            # argparse's word for a parser with commands of its own, which cannot mix
