@@ -40,7 +40,7 @@ def _say(outcome: Outcome) -> int:
         tell(f"{outcome.lora} is whole: {outcome.step} steps in {duration(outcome.duration_s)}.")
         return 0
     if outcome.state in {"interrupted", "stopped"}:
-        saved = ", ".join(path.name for path in outcome.saved)
+        saved = ", ".join(path.name for path in (*outcome.saved, *outcome.states))
         tell(f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. " + (f"Saved: {saved}." if saved else "Nothing had been saved."),
              f"lorakit resume {outcome.run_dir.parent.name}/{outcome.run_dir.name} goes on where a state was saved.")
         return STOPPED

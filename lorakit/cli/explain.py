@@ -43,7 +43,8 @@ def story(run_dir: Path, data: dict[str, Any], count: int) -> list[str]:
     """The whole of it, as lines."""
     outcome, state = data["outcome"], live_state(data)
     found = outcome.get("diagnosis") or {}
-    reason = outcome.get("reason") or {"done": "the LoRA is whole", "running": "it is still running"}.get(state, "")
+    done = "this machine did its part; the LoRA is on the machine of rank 0" if data["machine"].get("rank") else "the LoRA is whole"
+    reason = outcome.get("reason") or {"done": done, "running": "it is still running"}.get(state, "")
     lines = [f"{run_dir.parent.name}/{run_dir.name}: {state}" + (f", {reason}" if reason else "")]
     lines += [f"Warned at step {w.get('step')}: {w.get('text')}" for w in data["warnings"] if isinstance(w, dict)]
     if found:

@@ -93,8 +93,9 @@ def _wait(run_dir: Path) -> int:
 
 def _told(run_dir: Path) -> int:
     data = read_record(run_dir)
-    tell(f"{_short(run_dir)}: {data['state']}. {data['outcome'].get('reason') or 'The LoRA is whole.'}")
-    saved = data["outcome"].get("saved") or []
+    tell(f"{_short(run_dir)}: {data['state']}. {data['outcome'].get('reason') or 'It has come to its end.'}")
+    states = (str(state.get("path")) for state in data["states"] if not state.get("fault"))
+    saved = [*(data["outcome"].get("saved") or []), *(path for path in states if (run_dir / path).is_dir())]
     tell("Saved: " + ", ".join(saved) if saved else "Nothing had been saved.")
     return 0
 

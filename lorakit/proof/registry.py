@@ -85,14 +85,14 @@ def read_notes(run_dir: Path) -> dict[str, Any]:
 
 
 def rows_of_runs(root: Path) -> list[Row]:
-    """One row for every run that made a LoRA, oldest first."""
+    """One row for every run that made a LoRA, oldest first; of several machines only the first one's did."""
     rows: list[Row] = []
     for run_dir in run_dirs(root):
         try:
             record = read_record(run_dir)
         except LorakitError:
             continue
-        if record["state"] == "done":
+        if record["state"] == "done" and not record["machine"].get("rank"):
             before = next((row.run for row in reversed(rows) if row.name == record["name"]), "")
             rows.append(_row(run_dir, record, before))
     return rows

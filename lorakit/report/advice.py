@@ -17,7 +17,8 @@ HELPS: Mapping[str, str] = {
     "slow": "Something else needed the machine, or it ran hot or short of memory.",
     "disk": "Make room, or keep fewer checkpoints (save_last_n_epochs, save_last_n_steps).",
 }
-FROM_OUTSIDE = {"killed", "interrupted", "reboot", "disk-full", "crash", "unknown"}   # going on as it was may well succeed
+# Going on as it was may well succeed.
+FROM_OUTSIDE = {"killed", "interrupted", "reboot", "disk-full", "crash", "peer", "process-killed", "unknown"}
 RISE = 1.05                      # above the lowest validation loss that counts as having risen again
 
 
@@ -33,7 +34,9 @@ def advise(record: Mapping[str, Any], state: str, run: str, numbers: Numbers) ->
     found = [*_ending(record, state, run), *_warnings(record), *_validation(record, numbers)]
     if numbers.lost:
         found.append(Advice(f"The loss was no number at {numbers.lost} step{'s' * (numbers.lost > 1)}.", HELPS["nan"], "error"))
-    if state == "done":
+    if state == "done" and record["machine"].get("rank"):
+        found.append(Advice("This machine did its part. The LoRA is on the machine of rank 0; there it is judged and chosen from."))
+    elif state == "done":
         found.append(Advice("The loss does not say which checkpoint is best; pictures do.", f"lorakit sheet {run}"))
     order = {"error": 0, "warning": 1, "note": 2}
     return sorted(found, key=lambda one: order[one.severity])

@@ -40,6 +40,8 @@ def close(  # noqa: PLR0917  (the parts of one sentence: whose record, what was 
         tell(Event("warning", text=text, rule="gather"))
     outcome = _judged(record, supervision, before, duration_s)
     _add_missing_files(record, supervision, outcome)
+    whole = [record.run_dir / str(entry.get("path")) for entry in record.data["states"] if not entry.get("fault")]
+    outcome = replace(outcome, states=tuple(path for path in whole if path.is_dir()))
     _write(record, outcome, supervision)      # first without waiting for hashes: the outcome must not be lost to impatience
     supervision.books.finish(cannot_wait)
     for part, entry in supervision.books.take():
@@ -117,11 +119,11 @@ def _verdict(outcome: Outcome, supervision: Supervision, fault: str) -> tuple[St
         return "interrupted", f"interrupted at step {outcome.step} of {outcome.total}"
     if stopped == "request":
         return "stopped", f"stopped on request at step {outcome.step} of {outcome.total}"
-    if supervision.follower.end_reason in {"interrupted", "terminated"}:     # somebody else's signal: another machine's, or a person's
-        who = "together with the other machines" if outcome.rank else "from outside"
-        return "interrupted", f"stopped {who} at step {outcome.step} of {outcome.total}"
     if stopped == "orphan":
         return "failed", f"the launcher ended ({_ending(outcome)}) and left the trainer running; the trainer was ended"
+    if supervision.follower.end_reason in {"interrupted", "terminated"}:     # somebody else's signal: another machine's, or a person's
+        who = "together with the other machines" if int(supervision.record.data["machine"].get("of") or 1) > 1 else "from outside"
+        return "interrupted", f"stopped {who} at step {outcome.step} of {outcome.total}"
     if unseen:
         return "dead", f"it ended at step {outcome.step} of {outcome.total} while no lorakit watched; {fault}"
     if clean:

@@ -34,7 +34,8 @@ class Outcome:
     loss: float | None = None
     duration_s: float = 0.0
     lora: Path | None = None
-    saved: tuple[Path, ...] = ()
+    saved: tuple[Path, ...] = ()     # LoRA files
+    states: tuple[Path, ...] = ()    # whole ones, to go on from
     reason: str = ""                 # why it is not done, in one sentence
     nan: bool = False
     recipe: str = ""

@@ -33,6 +33,7 @@ AT_MOST = 4                      # times as many saves as planned
 # accelerate restores the random states of Python, numpy, torch and CUDA (on a CPU it says that it could not, after having done so), but
 # none of Apple's GPU; the data's order is shuffled only after each worker has drawn its first batch (library/train_util.py, collator).
 FIRST_BATCH = "the first batch of each data worker may be another one; noise and timesteps go on as they were, except on Apple GPUs"
+OTHERS = "the second and every further process draws noise and timesteps anew: sd-scripts saves the random states of the first alone"
 ANEW = "noise, timesteps and the order of images are drawn anew from here on"
 
 
@@ -61,6 +62,8 @@ def resume(run_dir: Path, *, teller: Teller = silent, patience: Patience | None 
     teller(Event("note", state.step, text="exact: " + ", ".join(job.part["exact"])))
     for text in job.part["inexact"]:
         teller(Event("note", state.step, text=f"not exact: {text}"))
+    if int(data["machine"].get("of") or 1) > 1:
+        teller(Event("note", state.step, text="the other machines must go on too: lorakit resume there; they wait for one another"))
     data["outcome"] = {}
     return execute(job, record, Bookkeeper(), teller=teller, patience=patience)
 
@@ -72,9 +75,11 @@ def newest_state(run_dir: Path, data: Mapping[str, Any]) -> State:
         raise LorakitError(f"{name} is still running.", hint=f"lorakit watch {name}")
     if alive == "done":
         raise LorakitError(f"{name} is done: {data['steps'].get('total')} of {data['steps'].get('total')} steps.")
-    if int(data["machine"].get("of") or 1) > 1:
-        raise LorakitError(f"{name} ran on {data['machine']['of']} machines; its state lies on the first one only.",
-                           hint="Start anew; network_weights in [model] begins with a LoRA that was saved.")
+    if int(data["machine"].get("of") or 1) > 1 and data["trainer"].get("name") != "embedded":
+        raise LorakitError(
+            f"{name} ran on {data['machine']['of']} machines, and sd-scripts saves its state on the first one only.",
+            hint=f"Copy a saved LoRA to every machine; lorakit train {data['recipe']} --set model.network_weights=LORA begins with it.",
+        )
     shape = Shape.of(data)
     output = run_dir / str(data.get("output") or "output")
     whole = [state for state in states_in(output, data["output_name"], per_epoch=shape.per_epoch) if state.step < shape.total]
@@ -155,6 +160,7 @@ def job_of_record(run_dir: Path, data: Mapping[str, Any]) -> Job:
 
 def _kohya_job(run_dir: Path, data: dict[str, Any], state: State, number: int) -> Job:
     how = continuation(Shape.of(data), state.step)
+    inexact = [*how.inexact, *([OTHERS] if int(data["steps"].get("processes") or 1) > 1 and ANEW not in how.inexact else [])]
     folder = run_dir / "parts" / str(number)
     if folder.exists():
         raise LorakitError(f"{folder} exists already; nothing was started.")
@@ -164,7 +170,7 @@ def _kohya_job(run_dir: Path, data: dict[str, Any], state: State, number: int) -
     command = [str(folder / "train.toml") if Path(word) == original else word for word in data["command"]]
     part = _part(state, number, command) | {
         "output": f"parts/{number}/output", "offset": how.offset, "bar_offset": how.bar_offset, "stop_after": how.stop_after,
-        "save_phase": how.save_phase, "exact": list(EXACT), "inexact": list(how.inexact),
+        "save_phase": how.save_phase, "exact": list(EXACT), "inexact": inexact,
     }
     return Job(
         run_dir, tuple(command), _env(data), _cwd(run_dir, data), folder / "output", offset=how.offset, bar_offset=how.bar_offset,

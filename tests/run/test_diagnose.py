@@ -69,7 +69,15 @@ TEXTS = {
     "AttributeError: 'NoneType' object has no attribute 'startswith'": ("network-module", "--set network_module=networks.lora"),
     "RuntimeError: No CUDA GPUs are available": ("no-cuda", "nvidia-smi"),
     "torch.AcceleratorError: CUDA error: an illegal memory access was encountered": ("cuda-error", "lorakit train recipes/fox.toml"),
-    "torch.distributed.DistNetworkError: The server socket has failed to listen. port: 29500, EADDRINUSE": ("port", "launch.port=0"),
+    "torch.distributed.DistNetworkError: The server socket has failed to listen. port: 29500, EADDRINUSE": ("port", "main_port=29511"),
+    "ConnectionError: Tried to launch distributed communication on port `29500`, but another process is utilizing it.":
+        ("port", "main_port=29511"),
+    "torch.distributed.DistStoreError: Timed out after 901 seconds waiting for clients. 1/2 clients joined.":
+        ("machines-apart", "lorakit plan recipes/fox.toml"),
+    "runs/fox/20260101-120000/output/fox-state: this state has 4 steps; another machine has one with fewer or more.":
+        ("states-apart", "lorakit log"),
+    "traceback : Signal 9 (SIGKILL) received by PID 4711": ("process-killed", "--set train_batch_size=1"),
+    "[rank0]: RuntimeError: [pair.cc:537 of gloo] Read error [127.0.0.1]:16799: Connection reset by peer.": ("peer", "lorakit explain"),
     "RuntimeError: DataLoader worker (pid(s) 4711) exited unexpectedly": ("worker-died", "--set max_data_loader_n_workers=0"),
     "OSError: [Errno 30] Read-only file system: 'output'": ("read-only", "lorakit train recipes/fox.toml"),
     "FileNotFoundError: [Errno 2] No such file or directory: 'models/vae.safetensors'": ("missing-file", "lorakit plan recipes/fox.toml"),

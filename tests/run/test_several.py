@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import socket
-import subprocess
-import sys
+import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
+from launches import at_step, end, folder_of, living, lorakit, poison, records, start, start_machines, total_printed
+
+from lorakit.run.weights import inspect
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
@@ -38,85 +37,96 @@ seed = 7
 [launch]
 num_cpu_threads = 1
 """
-POISON = """
-compute_environment: LOCAL_MACHINE
-distributed_type: 'FSDP'
-machine_rank: 3
-main_process_ip: 192.0.2.1
-main_process_port: 1
-mixed_precision: fp16
-num_machines: 5
-num_processes: 35
-use_cpu: false
-"""
+LONG = "max_train_epochs=40"     # 200 steps
 
 
 @pytest.fixture
-def place(tmp_path: Path, own_home: Path) -> Path:
-    """A project, in a home whose accelerate configuration would ruin every launch that reads it."""
+def recipe(tmp_path: Path, own_home: Path) -> Path:
     from PIL import Image
 
     from lorakit.trainers.embedded.models.tiny import make_tiny
 
-    config = own_home / ".cache" / "huggingface" / "accelerate" / "default_config.yaml"
-    config.parent.mkdir(parents=True)
-    config.write_text(POISON, encoding="utf-8")
+    poison(own_home)
     make_tiny("sd15", tmp_path / "tiny")
     folder = tmp_path / "data" / "2_zwx"
     folder.mkdir(parents=True)
     for number, colour in enumerate(("red", "green", "blue", "yellow", "purple")):
         Image.new("RGB", (64, 64), colour).save(folder / f"{number}.png")
         (folder / f"{number}.txt").write_text(f"zwx, a {colour} wall", encoding="utf-8")
-    (tmp_path / "fox.toml").write_text(RECIPE, encoding="utf-8")
-    return tmp_path
+    file = tmp_path / "fox.toml"
+    file.write_text(RECIPE, encoding="utf-8")
+    return file
 
 
-def start(place: Path, *sets: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "lorakit", "train", str(place / "fox.toml"), *(f"--set={one}" for one in sets)]
-    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"})
-
-
-def records(place: Path) -> list[dict[str, Any]]:
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in place.glob("runs/fox/*/record.json")]
-    return sorted(found, key=lambda record: record["machine"]["rank"])
-
-
-def folder_of(place: Path, record: dict[str, Any]) -> Path:
-    return place / "runs" / str(record["run"])
-
-
-def total_printed(place: Path, record: dict[str, Any]) -> int:
-    log = (folder_of(place, record) / "log.txt").read_text(encoding="utf-8", errors="replace")
-    found = re.search(r"total optimization steps\b[^\n]*: (\d+)", log)
-    assert found, log[-2000:]
-    return int(found[1])
-
-
-def test_two_processes_share_the_steps_as_planned_and_write_one_lora(place: Path) -> None:
-    running = start(place, "processes=2")
-    err = running.communicate(timeout=400)[1]
-    assert running.returncode == 0, err
-    record, = records(place)
+def test_two_processes_share_the_steps_as_planned_and_write_one_lora(recipe: Path) -> None:
+    codes, told = end(start(recipe, "processes=2"))
+    assert codes == [0], told
+    record, = records(recipe)
     assert record["steps"]["processes"] == 2
-    assert total_printed(place, record) == record["steps"]["total"] == 10        # 5 pictures x 2 repeats x 2 epochs, halved
+    assert total_printed(recipe, record) == record["steps"]["total"] == 10        # 5 pictures x 2 repeats x 2 epochs, halved
     assert (record["state"], record["outcome"]["step"], record["outcome"]["judged_by"]) == ("done", 10, "files")
     assert [Path(entry["path"]).name for entry in record["checkpoints"] if entry["kind"] == "final"] == ["fox.safetensors"]
 
 
-def test_two_machines_train_one_lora_and_the_second_is_judged_by_its_exit_code(place: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = ("processes=2", "machines=2", "main_address=127.0.0.1", f"main_port={port}")
-    machines = [start(place, *shared, f"machine_rank={rank}") for rank in (0, 1)]
-    told = [machine.communicate(timeout=400)[1] for machine in machines]
-    assert [machine.returncode for machine in machines] == [0, 0], told
-    first, second = records(place)
+def test_two_machines_train_one_lora_and_the_second_is_judged_by_its_exit_code(recipe: Path) -> None:
+    codes, told = end(*start_machines(recipe))
+    assert codes == [0, 0], told
+    first, second = records(recipe)
     assert [one["machine"] for one in (first, second)] == [{"rank": 0, "of": 2}, {"rank": 1, "of": 2}]
     assert (first["state"], first["outcome"]["judged_by"], first["outcome"]["step"]) == ("done", "files", 10)
     assert (second["state"], second["outcome"]["judged_by"], second["outcome"]["step"]) == ("done", "exit code", 10)
-    assert total_printed(place, first) == first["steps"]["total"] == second["steps"]["total"] == 10
-    assert (folder_of(place, first) / "output" / "fox.safetensors").is_file()
-    assert not list(folder_of(place, second).rglob("*.safetensors"))
+    assert total_printed(recipe, first) == first["steps"]["total"] == second["steps"]["total"] == 10
+    assert (folder_of(recipe, first) / "output" / "fox.safetensors").is_file()
+    assert not list(folder_of(recipe, second).rglob("*.safetensors"))
     assert second["outcome"]["lora"] is None
     assert "This machine (rank 1) did its part: 10 steps" in told[1]
+
+
+def test_a_stop_on_one_machine_ends_all_after_the_same_step_and_each_goes_on_from_its_own_state(recipe: Path) -> None:
+    machines = start_machines(recipe, LONG)
+    second = at_step(recipe, 3, *machines)[1]
+    asked = lorakit("stop", str(folder_of(recipe, second)))
+    codes, told = end(*machines, asked)
+    assert codes == [130, 130, 0], told
+    first, second = records(recipe)
+    step = first["outcome"]["step"]
+    assert (first["state"], second["state"]) == ("interrupted", "stopped")
+    assert 3 <= step == second["outcome"]["step"] < 200
+    assert f"Stopped together with the other machines at step {step} of 200. Saved: fox-step{step:08d}.safetensors, fox-step{step:08d}-state" in told[0]
+    assert f"Stopped on request at step {step} of 200. Saved: fox-step{step:08d}-state" in told[1]
+    assert f"Saved: output/fox-step{step:08d}-state" in told[2]
+    assert not list((folder_of(recipe, second) / "output").glob("*.safetensors"))
+
+    codes, told = end(*(lorakit("resume", str(folder_of(recipe, one))) for one in (first, second)))
+    assert codes == [0, 0], told
+    assert all("the other machines must go on too" in text for text in told)
+    for one in records(recipe):
+        assert (one["state"], one["outcome"]["step"], one["parts"][0]["from_step"]) == ("done", 200, step)
+    assert not list((folder_of(recipe, second) / "output").glob("*.safetensors"))
+
+    codes, told = end(start(recipe, "processes=2", LONG))         # two processes of one machine, left in peace
+    assert codes == [0], told
+    loras = [inspect(path) for path in recipe.parent.glob("runs/fox/*/output/fox.safetensors")]
+    assert len(loras) == 2
+    assert loras[0].tensors_sha256 == loras[1].tensors_sha256
+
+
+def test_a_machine_that_dies_is_told_as_the_cause_on_the_others_and_states_of_different_steps_are_refused(recipe: Path) -> None:
+    machines = start_machines(recipe, LONG, "save_every_n_steps=10", "save_state=true")
+    second = at_step(recipe, 11, *machines)[1]
+    for process in living(second):
+        os.kill(process.pid, signal.SIGKILL)
+    codes, told = end(*machines)
+    assert codes == [4, 4], told
+    assert "another process of this run ended, on this machine or on another one" in told[0]
+    assert "killed from outside" in told[1]
+
+    first, second = records(recipe)
+    newest = max((folder_of(recipe, second) / "output").glob("*-state"))
+    step = int(newest.name[-14:-6])
+    older = newest.rename(newest.with_name(f"fox-step{step - 1:08d}-state"))
+    facts = json.loads((older / "train_state.json").read_text(encoding="utf-8"))
+    (older / "train_state.json").write_text(json.dumps({**facts, "current_step": step - 1}), encoding="utf-8")
+    codes, told = end(*(lorakit("resume", str(folder_of(recipe, one))) for one in (first, second)))
+    assert codes == [4, 4], told
+    assert all("the newest states of the machines are not of the same step" in text for text in told)

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from lorakit.cli.explain import story
 from lorakit.errors import LorakitError, SetupError
 from lorakit.plan.model import Plan
+from lorakit.proof.registry import rows_of_runs
 from lorakit.recipe.model import Setting
 from lorakit.run.child import Patience
 from lorakit.run.events import Event
@@ -148,13 +150,17 @@ def test_another_machine_than_the_first_is_judged_by_its_exit_code(make_plan: An
     outcome, record = outcome_and_record(replace(plan, resolved=replace(plan.resolved, launch=launch)))
     assert (outcome.state, outcome.lora, record["state"]) == (state, None, state)
     assert (record["machine"], record["outcome"]["judged_by"]) == ({"rank": 1, "of": 2}, "exit code")
+    if state == "done":
+        assert "this machine did its part" in story(outcome.run_dir, record, 1)[0]
+        assert rows_of_runs(plan.resolved.root) == []
 
 
-def test_a_run_over_several_machines_is_not_resumed_and_the_reason_is_told(make_plan: Any) -> None:
+def test_a_run_over_several_machines_by_sd_scripts_is_not_resumed_and_the_way_out_is_told(make_plan: Any) -> None:
     plan = make_plan("dies_silently.py")
     train(replace(plan, resolved=replace(plan.resolved, launch={"machines": Setting(2, "recipe")})))
-    with pytest.raises(LorakitError, match="ran on 2 machines; its state lies on the first one only"):
+    with pytest.raises(LorakitError, match="ran on 2 machines, and sd-scripts saves its state on the first one only") as refused:
         resume(plan.run_dir)
+    assert "--set model.network_weights=LORA" in refused.value.hint
 
 
 def test_noise_in_the_output_harms_nothing_and_the_log_keeps_every_byte(make_plan: Any) -> None:

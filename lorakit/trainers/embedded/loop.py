@@ -234,7 +234,8 @@ class Loop:
         tell("saved", path=str(path), step=self.at.step, kind=kind)
 
     def _save_state(self, mark: str, *, epoch_done: bool = False) -> None:
-        if not self.world.is_main:
+        """On every machine: all hold the same weights and optimiser, and each goes on from its own disk."""
+        if not self.world.first_here:
             return
         at = self.at
         position = state.Position(at.step, at.epoch + 1 if epoch_done else at.epoch, 0 if epoch_done else at.batch, at.micro_step,
@@ -246,11 +247,10 @@ class Loop:
         tell("saved", path=str(folder), step=at.step, kind="state")
 
     def _remove(self, *, file: str | None = None, state: str | None = None) -> None:
-        if self.world.is_main:
-            if file:
-                checkpoints.remove_file(self.names.file(file), self.world)
-            if state:
-                checkpoints.remove_state(self.names.state(state), self.world)
+        if file and self.world.is_main:
+            checkpoints.remove_file(self.names.file(file), self.world)
+        if state and self.world.first_here:
+            checkpoints.remove_state(self.names.state(state), self.world)
 
     def _not_finite(self, draws: Sequence[Draw], what: str) -> None:
         files = list(dict.fromkeys(str(draw.image.path) for draw in draws))

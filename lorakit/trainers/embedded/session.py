@@ -108,6 +108,9 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     if args.resume:
         position = state.load(Path(args.resume), network=network, optimizer=optimizer, average=average, identity=identity,
                               loss_scale=loss_scale)
+        if not world.agree(position.step):
+            raise RecipeError(f"{args.resume}: this state has {position.step} steps; another machine has one with fewer or more.",
+                              hint="Move a newer state than the oldest of these out of its output folder, and resume on every machine.")
         if position.step > args.max_train_steps:         # equal: killed between the last state and the last file, which is then written
             raise RecipeError(f"{args.resume}: this state has {position.step} steps already; max_train_steps is {args.max_train_steps}.")
     announce(args, world, datasets, batches=batches, epochs=epochs)

@@ -21,6 +21,7 @@ class World:
     rank: int
     size: int
     precision: str               # no, fp16, bf16
+    first_here: bool             # of the processes on this machine
 
     @property
     def is_main(self) -> bool:
@@ -56,6 +57,10 @@ class World:
         torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MAX)
         return int(shared)
 
+    def agree(self, value: int) -> bool:
+        """Whether it is the same in all processes."""
+        return self.highest(value) == -self.highest(-value)
+
     def wait(self) -> None:
         if self.size > 1:
             torch.distributed.barrier()
@@ -80,4 +85,4 @@ def enter(args: argparse.Namespace) -> World:
     if size > 1:
         timeout = dt.timedelta(minutes=args.ddp_timeout) if args.ddp_timeout else None
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
-    return World(device, rank, size, args.mixed_precision or "no")
+    return World(device, rank, size, args.mixed_precision or "no", first_here=local == 0)
