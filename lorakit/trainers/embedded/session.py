@@ -60,7 +60,7 @@ class Session:
 
 def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     started = time.time()
-    if world.is_main:
+    if world.first_here:
         checkpoints.tidy(Path(args.output_dir), args.output_name)
     world.wait()
     resumed = state.read_identity(Path(args.resume)) if args.resume else {}
