@@ -34,7 +34,7 @@ def advise(record: Mapping[str, Any], state: str, run: str, numbers: Numbers) ->
     found = [*_ending(record, state, run), *_warnings(record), *_validation(record, numbers)]
     if numbers.lost:
         found.append(Advice(f"The loss was no number at {numbers.lost} step{'s' * (numbers.lost > 1)}.", HELPS["nan"], "error"))
-    if state == "done" and record["machine"].get("rank"):
+    if state == "done" and record.get("machine", {}).get("rank"):
         found.append(Advice("This machine did its part. The LoRA is on the machine of rank 0; there it is judged and chosen from."))
     elif state == "done":
         found.append(Advice("The loss does not say which checkpoint is best; pictures do.", f"lorakit sheet {run}"))
