@@ -16,7 +16,7 @@ from lorakit.files import write_atomic
 from lorakit.recipe import presets
 from lorakit.recipe.preset_values import preset_values
 from lorakit.recipe.values import told
-from lorakit.show import print_json, table, tell, tell_faults
+from lorakit.show import print_json, table, tell, tell_error, tell_faults
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,17 +41,24 @@ def run(args: argparse.Namespace) -> int:
 
 def _list(*, as_json: bool) -> int:
     root = Path.cwd()
-    pages = [presets.read(name, root) for name in presets.names(root)]
+    pages, unreadable = list[presets.Preset](), list[RecipeError]()
+    for name in presets.names(root):
+        try:
+            pages.append(presets.read(name, root))
+        except RecipeError as error:         # one bad page hides no other
+            unreadable.append(error)
+    for error in unreadable:
+        tell_error(error)
     if as_json:
         print_json([{"name": page.name, "own": page.own, "extends": page.base.name if page.base else None, **page.about} for page in pages])
-        return 0
+        return int(bool(unreadable))
     table(("name", "family", "machine", "title"), [
         (page.name + " *" * page.own, page.family, page.about.get("machine", ""), page.title) for page in pages
     ])
     if any(page.own for page in pages):
         tell("", "* this project's own")
     tell("", "lorakit presets show NAME tells what a preset sets and why.")
-    return 0
+    return int(bool(unreadable))
 
 
 def _show(name: str, *, resolved: bool, as_json: bool) -> int:

@@ -77,13 +77,13 @@ def read(name: str, root: Path | None = None) -> Preset:
     """The preset and the one it extends; a RecipeError names the nearest when there is none."""
     preset = _read_one(name, root)
     base_name = preset.document.data.get("extends")
-    if base_name is None:
+    if not isinstance(base_name, str):       # absent, or told by its type check
         return preset
     where = f"{preset.document.source('extends')} extends"
     base: Preset | None = None
-    faults: list[Fault] = []
-    if not isinstance(base_name, str):
-        faults.append(Fault(where, "takes the name of one preset.", rule="preset"))
+    faults = [*preset.faults]
+    if base_name == name:
+        faults.append(Fault(where, "a page cannot extend itself.", "Give this one another name.", rule="preset"))
     elif find(base_name, root) is None:
         faults.append(Fault(where, f"no preset is called {base_name!r}.", did_you_mean(base_name, names(root)), rule="preset"))
     else:
@@ -91,7 +91,7 @@ def read(name: str, root: Path | None = None) -> Preset:
         deeper = base.document.data.get("extends")
         if deeper is not None:
             what = f"{base_name} extends {deeper} itself; one step is the most, so that a person can follow."
-            faults.append(Fault(where, what, f"Extend {deeper}.", rule="preset"))
+            faults.append(Fault(where, what, "" if deeper == name else f"Extend {deeper}.", rule="preset"))
             if isinstance(deeper, str) and find(deeper, root):      # so that the family is known, and the rest can be checked
                 base = replace(base, base=_read_one(deeper, root))
     return Preset(preset.name, preset.document, preset.own, base, tuple(faults))

@@ -112,7 +112,7 @@ def _head(document: Document, top: Mapping[str, Override], root: Path, *, told: 
     elif preset_name:
         near = did_you_mean(preset_name, presets.names(root)) or "`lorakit presets` lists them."
         faults.append(Fault(where, f"no preset is called {preset_name!r}.", near, rule="preset"))
-    family, more = _family(said("family"), preset, document, [*told, *faults])
+    family, more = _family(said("family"), preset, document, [*told, *faults, *(preset.faults if preset else ())])
     faults += more
     trainer, where = said("trainer")
     from_preset = preset.document.data.get("trainer") if preset else None

@@ -76,3 +76,13 @@ def test_a_projects_own_page_is_marked_in_the_table(project: Path, capsys: pytes
     main(["presets", "copy", "sdxl"])
     assert main(["presets"]) == 0
     assert [row for row in capsys.readouterr().out.splitlines() if row.startswith("sdxl *")]
+
+
+def test_one_page_that_cannot_be_read_hides_no_other(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "presets").mkdir()
+    (project / "presets" / "bad.toml").write_text("x = !\n", encoding="utf-8")
+    assert main(["presets", "--json"]) == 1
+    said = capsys.readouterr()
+    assert len(json.loads(said.out)) == len(presets.names())
+    assert "presets/bad.toml:1" in said.err
+    assert main(["presets"]) == 1

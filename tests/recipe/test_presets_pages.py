@@ -120,6 +120,26 @@ def test_a_page_extended_twice_over_is_refused(tmp_path: Path) -> None:
     assert "error: presets/deep.toml:1 extends: sdxl-12gb extends sdxl itself" in faults_of(tmp_path, "deep")
 
 
+@pytest.mark.parametrize(("name", "page", "told"), [
+    ("sdxl", 'extends = "sdxl"\n[about]\nfamily = "sdxl"\n', "presets/sdxl.toml:1 extends: a page cannot extend itself. Give this one another name."),
+    ("mine", 'extends = 3\n[about]\nfamily = "sdxl"\n', 'presets/mine.toml:1 extends: takes a text, not 3. Write extends = "3".'),
+])
+def test_a_page_extends_a_page_of_another_name(tmp_path: Path, name: str, page: str, told: str) -> None:
+    own_page(tmp_path, name, page)
+    assert f"error: {told}" in faults_of(tmp_path, name)
+
+
+def test_two_pages_that_extend_each_other_end_somewhere(tmp_path: Path) -> None:
+    own_page(tmp_path, "here", 'extends = "there"\n[about]\nfamily = "sdxl"\n')
+    own_page(tmp_path, "there", 'extends = "here"\n[about]\nfamily = "sdxl"\n')
+    assert "there extends here itself; one step is the most, so that a person can follow." in faults_of(tmp_path, "here")
+
+
+def test_a_page_that_hides_a_shipped_one_says_so_also_when_it_extends_another(tmp_path: Path) -> None:
+    own_page(tmp_path, "sdxl-12gb", 'extends = "sdxl"\n[about]\ntitle = "x"\n')
+    assert "is used instead of the shipped preset of that name." in faults_of(tmp_path, "sdxl-12gb")
+
+
 def test_a_page_that_extends_nothing_known_names_the_nearest(tmp_path: Path) -> None:
     own_page(tmp_path, "mine", 'extends = "sdlx"\n[about]\nfamily = "sdxl"\n')
     assert "no preset is called 'sdlx'. Did you mean sdxl?" in faults_of(tmp_path, "mine")
