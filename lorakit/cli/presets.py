@@ -47,8 +47,8 @@ def _list(*, as_json: bool) -> int:
             pages.append(presets.read(name, root))
         except RecipeError as error:         # one bad page hides no other
             unreadable.append(error)
-    for error in unreadable:
-        tell_error(error)
+    for one in unreadable:
+        tell_error(one)
     if as_json:
         print_json([{"name": page.name, "own": page.own, "extends": page.base.name if page.base else None, **page.about} for page in pages])
         return int(bool(unreadable))
