@@ -9,6 +9,7 @@ from lorakit.plan import read
 from lorakit.plan.model import Checkpoint
 from lorakit.recipe.model import Resolved
 
+SUFFIX = ".safetensors"          # the other kinds are refused
 LONGEST = 10_000_000             # steps; beyond that nothing is listed, because nothing is started
 
 
@@ -17,22 +18,21 @@ def checkpoints(resolved: Resolved, total: int, epochs: int, per_epoch: int) -> 
     if not 1 <= total <= LONGEST:
         return ()
     name = read.text(resolved, "output_name", resolved.name)
-    suffix = "." + read.text(resolved, "save_model_as", "safetensors")
     state = read.flag(resolved, "save_state")
     made = sorted(
-        [*_by_step(resolved, name, suffix, (total, per_epoch)), *_by_epoch(resolved, name, suffix, (total, epochs, per_epoch))],
+        [*_by_step(resolved, name, (total, per_epoch)), *_by_epoch(resolved, name, (total, epochs, per_epoch))],
         key=lambda found: found.step,                        # stable: a step's file comes before its epoch's
     )
     saved: list[Checkpoint] = []
     for found in made:
         saved.append(found)
         if state:
-            stem = found.name.removesuffix(suffix)
+            stem = found.name.removesuffix(SUFFIX)
             kept = _state_kept(resolved, found, total, epochs)
             saved.append(Checkpoint(f"{stem}-state", found.step, found.epoch, "state", kept))
     if state or read.flag(resolved, "save_state_on_train_end"):
         saved.append(Checkpoint(f"{name}-state", total, epochs, "state"))
-    return (*saved, Checkpoint(f"{name}{suffix}", total, epochs, "final"))
+    return (*saved, Checkpoint(f"{name}{SUFFIX}", total, epochs, "final"))
 
 
 def every_epochs(resolved: Resolved, epochs: int) -> int | None:
@@ -56,24 +56,24 @@ def sample_steps(resolved: Resolved, total: int, epochs: int, per_epoch: int) ->
     return (*first, *(range(by_step, total + 1, by_step) if by_step > 0 else ()))
 
 
-def _by_step(resolved: Resolved, name: str, suffix: str, counts: tuple[int, int]) -> list[Checkpoint]:
+def _by_step(resolved: Resolved, name: str, counts: tuple[int, int]) -> list[Checkpoint]:
     total, per_epoch = counts
     every = read.maybe_whole(resolved, "save_every_n_steps")
     if every is None or every < 1:
         return []
-    found = [Checkpoint(f"{name}-step{step:08d}{suffix}", step, math.ceil(step / per_epoch), "step")
+    found = [Checkpoint(f"{name}-step{step:08d}{SUFFIX}", step, math.ceil(step / per_epoch), "step")
              for step in range(every, total + 1, every)]
     last = read.maybe_whole(resolved, "save_last_n_steps")
     return found if last is None else [replace(one, kept=not _step_removed(one.step, every, last, total)) for one in found]
 
 
-def _by_epoch(resolved: Resolved, name: str, suffix: str, counts: tuple[int, int, int]) -> list[Checkpoint]:
+def _by_epoch(resolved: Resolved, name: str, counts: tuple[int, int, int]) -> list[Checkpoint]:
     """The last epoch has no file of its own: the final one stands for it."""
     total, epochs, per_epoch = counts
     every = every_epochs(resolved, epochs)
     if every is None:
         return []
-    found = [Checkpoint(f"{name}-{epoch:06d}{suffix}", min(epoch * per_epoch, total), epoch, "epoch")
+    found = [Checkpoint(f"{name}-{epoch:06d}{SUFFIX}", min(epoch * per_epoch, total), epoch, "epoch")
              for epoch in range(every, epochs, every)]
     last = read.maybe_whole(resolved, "save_last_n_epochs")
     return found if last is None else [replace(one, kept=not _epoch_removed(one.epoch, every, last, epochs)) for one in found]
@@ -92,7 +92,7 @@ def _state_kept(resolved: Resolved, saved: Checkpoint, total: int, epochs: int) 
 
 def _step_removed(step: int, every: int, last: int, total: int) -> bool:
     """At every save s the script drops the multiple of `every` at or below s - last - 1: `last` counts steps, not files."""
-    return any((gone := now - last - 1) >= 0 and gone - gone % every == step for now in _saves_about(step, every, last, total))
+    return any((gone := now - last - 1) - gone % every == step for now in _saves_about(step, every, last, total))
 
 
 def _saves_about(step: int, every: int, last: int, total: int) -> range:
@@ -102,5 +102,4 @@ def _saves_about(step: int, every: int, last: int, total: int) -> range:
 
 
 def _epoch_removed(epoch: int, every: int, last: int, epochs: int) -> bool:
-    later = epoch + every * last
-    return later < epochs and (later > epoch or last == 0)
+    return 0 <= last and epoch + every * last < epochs

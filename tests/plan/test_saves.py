@@ -63,7 +63,7 @@ maybe = some.one_of(some.none(), some.integers(1, 7))
 
 
 @given(total=some.integers(1, 60), per_epoch=some.integers(1, 15), save_every_n_epochs=maybe, save_every_n_steps=maybe,
-       save_last_n_epochs=maybe, save_last_n_steps=some.one_of(some.none(), some.integers(0, 25)), save_last_n_epochs_state=maybe,
+       save_last_n_epochs=some.one_of(some.none(), some.integers(0, 7)), save_last_n_steps=some.one_of(some.none(), some.integers(0, 25)), save_last_n_epochs_state=maybe,
        save_last_n_steps_state=maybe, save_n_epoch_ratio=maybe, save_state=some.booleans(), save_state_on_train_end=some.booleans())
 def test_what_is_left_at_the_end_is_what_the_scripts_loop_leaves(total: int, per_epoch: int, **options: Any) -> None:
     train = {key: value for key, value in options.items() if value is not None}
@@ -100,6 +100,8 @@ def test_states_lie_beside_every_save_and_at_the_end() -> None:
     ({"sample_every_n_steps": 8, "sample_every_n_epochs": 2}, (20,)),
     ({"sample_at_first": True}, (0,)),
     ({"sample_every_n_epochs": 0, "sample_every_n_steps": 12}, (12, 24)),
+    ({"sample_every_n_steps": 13}, (13,)),
+    ({"sample_every_n_steps": 0}, ()),
 ])
 def test_samples_follow_epochs_before_steps_and_come_after_the_last_one_too(sample: dict[str, Any], expected: tuple[int, ...]) -> None:
     resolved = recipe(ROOT, {**sample, "sample_prompts": "/project/prompts.toml"})
@@ -108,3 +110,18 @@ def test_samples_follow_epochs_before_steps_and_come_after_the_last_one_too(samp
 
 def test_without_prompts_nothing_is_sampled() -> None:
     assert sample_steps(recipe(ROOT, {"sample_every_n_epochs": 1}), 25, 3, 10) == ()
+
+
+def test_a_run_of_one_step_is_saved_and_sampled_too() -> None:
+    assert sample_steps(recipe(ROOT, {"sample_every_n_steps": 1, "sample_prompts": "x"}), 1, 1, 1) == (1,)
+    assert saved(1, 1, save_every_n_steps=1) == [("maya-step00000001.safetensors", 1, True), ("maya.safetensors", 1, True)]
+
+
+@pytest.mark.parametrize("key", ["save_every_n_epochs", "save_every_n_steps", "save_n_epoch_ratio"])
+def test_an_interval_of_zero_saves_nothing_here_and_is_refused_elsewhere(key: str) -> None:
+    assert saved(20, 10, **{key: 0}) == [("maya.safetensors", 20, True)]
+
+
+def test_a_step_lies_in_the_epoch_that_is_running_when_it_ends() -> None:
+    made = checkpoints(recipe(ROOT, {"save_every_n_steps": 5}), 15, 2, 10)
+    assert [(one.step, one.epoch) for one in made] == [(5, 1), (10, 1), (15, 2), (15, 2)]
