@@ -102,4 +102,4 @@ def _saves_about(step: int, every: int, last: int, total: int) -> range:
 
 
 def _epoch_removed(epoch: int, every: int, last: int, epochs: int) -> bool:
-    return 0 <= last and epoch + every * last < epochs
+    return last >= 0 and epoch + every * last < epochs

@@ -111,13 +111,24 @@ def test_lorakits_own_folders_and_empty_ones_are_passed_over(tmp_path: Path, dra
 
 
 @pytest.mark.parametrize(("data", "rule"), [
-    (b"", "caption-empty"), (b"  \n", "caption-blank"), (b"\nsecond line", "caption-blank"), ("caf\xe9, trig".encode("cp1252"), "caption-encoding"),
-    ("trig".encode("utf-16"), "caption-encoding"), (b"\xef\xbb\xbftrig", "caption-bom"), (b"trig\0, x", "caption-nul"),
+    (b"", "caption-empty"), ("caf\xe9, trig".encode("cp1252"), "caption-encoding"),
+    ("trig".encode("utf-16"), "caption-encoding"), (b"trig\0, x", "caption-nul"),
     (b"one\ntwo", "caption-lines"), (b"a word " * 200_000, "caption-huge"), ("é" * 30_000, "caption-huge"),
 ])
 def test_captions_that_kohya_would_choke_on_or_misread(tmp_path: Path, draw: Draw, data: bytes | str, rule: str) -> None:
     draw("10_trig/a.png", caption=data)
     assert only(scan(root_of(tmp_path)), rule).split(":")[0].endswith("a.txt")
+
+
+@pytest.mark.parametrize("data", [b"  \n", b"\nsecond line"])
+def test_a_caption_whose_first_line_is_blank_is_no_caption(tmp_path: Path, draw: Draw, data: bytes) -> None:
+    draw("10_trig/a.png", caption=data)
+    assert only(scan(root_of(tmp_path)), "caption-blank").split(":")[0].endswith("a.txt")
+
+
+def test_a_byte_order_mark_would_be_part_of_the_first_word(tmp_path: Path, draw: Draw) -> None:
+    draw("10_trig/a.png", caption=b"\xef\xbb\xbftrig")
+    assert only(scan(root_of(tmp_path)), "caption-bom").split(":")[0].endswith("a.txt")
 
 
 def test_a_missing_caption_says_what_will_be_used(tmp_path: Path, draw: Draw) -> None:
@@ -178,12 +189,14 @@ def test_things_that_are_no_files_do_not_stop_the_others(tmp_path: Path, draw: D
     assert len(facts.subsets[0].images) == 1
 
 
-def test_stale_caches_and_cache_names_that_fit_another_image(tmp_path: Path, draw: Draw) -> None:
-    image = draw("10_trig/1.png")
-    cache = image.with_name("10_0192x0064_sd.npz")
-    cache.write_bytes(b"")
+def test_a_cache_name_that_fits_another_image_is_refused(tmp_path: Path, draw: Draw) -> None:
+    draw("10_trig/1.png").with_name("10_0192x0064_sd.npz").write_bytes(b"")
     assert "192x64" in only(scan(root_of(tmp_path)), "cache-size")
-    cache.rename(image.with_name("1_0064x0048_sd.npz"))
+
+
+def test_caches_older_than_their_image_are_told(tmp_path: Path, draw: Draw) -> None:
+    image = draw("10_trig/1.png")
+    image.with_name("1_0064x0048_sd.npz").write_bytes(b"")
     os.utime(image.with_name("1_0064x0048_sd.npz"), (1, 1))
     image.with_name("1_te_outputs.npz").write_bytes(b"")
     assert "older than its image" in only(scan(root_of(tmp_path)), "cache-stale")

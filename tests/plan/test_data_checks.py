@@ -43,12 +43,17 @@ def test_an_image_that_is_blown_up_is_named(tmp_path: Path) -> None:
     assert rules(tmp_path, {"bucket_no_upscale": True}) == []
 
 
-@pytest.mark.parametrize(("train", "expected"), [
-    ({}, ["unbucketed-size:error"]), ({"cache_latents": True}, ["unbucketed-crop:warning"]), ({"random_crop": True}, []),
-])
-def test_without_buckets_every_other_size_is_told(tmp_path: Path, train: dict[str, Any], expected: list[str]) -> None:
+def test_without_buckets_the_script_stops_at_every_other_size(tmp_path: Path) -> None:
     folder(tmp_path / "data" / "1_maya", [(512, 512), (640, 480)])
-    assert rules(tmp_path, {"enable_bucket": False, **train}) == expected
+    assert rules(tmp_path, {"enable_bucket": False}) == ["unbucketed-size:error"]
+    assert rules(tmp_path, {"enable_bucket": False, "random_crop": True}) == []
+
+
+@pytest.mark.parametrize("key", ["cache_latents", "cache_latents_to_disk"])
+def test_without_buckets_a_cached_latent_is_cut_from_the_middle(tmp_path: Path, key: str) -> None:
+    folder(tmp_path / "data" / "1_maya", [(512, 512), (640, 480)])
+    assert rules(tmp_path, {"enable_bucket": False, key: True}) == ["unbucketed-crop:warning"]
+    assert rules(tmp_path, {"enable_bucket": False, key: True, "resolution": "640,480"})[0] == "unbucketed-crop:warning"
 
 
 @pytest.mark.parametrize(("shape", "expected"), [((4, 64, 64), []), ((4, 8, 8), ["cache-bucket:error"]), ((4, 64, 48), ["cache-bucket:error"])])

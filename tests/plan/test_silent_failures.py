@@ -24,7 +24,10 @@ def code() -> str:
 
 
 def cases_of(text: str, test: str) -> set[str]:
-    """The first words of a case table, read without running it: a rule's first case bears the rule's own name."""
+    """A test's cases by the names that pytest gives them, read without running it; in a table, a rule's first case bears its own name."""
+    inline = re.search(rf"parametrize\(\([^)]*\), (\[[^\]]*\])\)\ndef {re.escape(test)}\(", text)
+    if inline:
+        return {"-".join(case) for case in ast.literal_eval(inline[1])}
     found = re.search(rf"parametrize\(\([^)]*\), (\w+), ids=names_of_cases\(\)\)\ndef {re.escape(test)}\(", text)
     tables = [node for node in ast.parse(text).body if isinstance(node, ast.AnnAssign) and found and ast.unparse(node.target) == found[1]]
     return {ast.literal_eval(row.elts[0]) for table in tables if isinstance(table.value, ast.List)
@@ -48,6 +51,10 @@ def test_every_proof_of_the_page_exists(proof: str) -> None:
     text = (HOME / path).read_text(encoding="utf-8")
     assert re.search(rf"^def {re.escape(name)}\(", text, re.MULTILINE)
     assert not case or case in cases_of(text, name)
+
+
+def test_no_two_rows_lean_on_one_proof() -> None:
+    assert len({row[3] for row in ROWS}) == len(ROWS)
 
 
 def test_a_test_of_many_cases_proves_a_row_by_the_case_of_its_rule() -> None:

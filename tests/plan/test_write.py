@@ -29,6 +29,13 @@ def test_resolution_is_a_text_because_the_script_splits_it(tmp_path: Path) -> No
         assert train_toml(full(tmp_path, {"resolution": value}))["resolution"] == "768,768"
 
 
+def test_resolution_is_in_the_config_although_the_dataset_file_has_it_so_that_the_metadata_is_true(tmp_path: Path) -> None:
+    folder(tmp_path / "data" / "1_a", [(512, 512)])
+    assert train_toml(full(tmp_path, {"resolution": "640,512"}))["resolution"] == "640,512"
+    assert dataset_toml(tmp_path, {"resolution": "640,512"})["datasets"][0]["resolution"] == [640, 512]
+    assert train_toml(full(tmp_path, without=("resolution",), family="sdxl"))["resolution"] == "1024,1024"
+
+
 def test_whole_numbers_become_floats_where_the_script_wants_floats(tmp_path: Path) -> None:
     data = train_toml(full(tmp_path, {"learning_rate": 1, "text_encoder_lr": [1e-5, 0], "network_alpha": 8}))
     assert data["learning_rate"] == 1.0
@@ -49,16 +56,29 @@ def test_unset_and_empty_values_are_left_out(tmp_path: Path) -> None:
     assert data.get("logging_dir") != ""
 
 
+def test_a_seed_is_written_so_that_no_process_draws_its_own(tmp_path: Path) -> None:
+    assert train_toml(full(tmp_path))["seed"] == 42
+    assert train_toml(full(tmp_path, {"seed": 7}))["seed"] == 7
+
+
+def test_validation_has_a_seed_so_that_it_shares_no_image_with_training(tmp_path: Path) -> None:
+    assert train_toml(full(tmp_path, {"validation_split": 0.1}))["validation_seed"] == 42
+    assert train_toml(full(tmp_path, {"validation_split": 0.1, "seed": 7}))["validation_seed"] == 7
+    assert "validation_seed" not in train_toml(full(tmp_path))
+
+
+@pytest.mark.parametrize(("train", "workers"), [({}, 2), ({"cache_latents": True}, 1), ({"cache_latents_to_disk": True}, 1)])
+def test_few_workers_read_the_images_because_eight_would_repeat_some(tmp_path: Path, train: dict[str, Any], workers: int) -> None:
+    assert train_toml(full(tmp_path, train))["max_data_loader_n_workers"] == workers
+
+
 def test_the_plan_adds_what_would_otherwise_go_wrong_in_silence(tmp_path: Path) -> None:
-    data = train_toml(full(tmp_path, {"validation_split": 0.1}))
+    data = train_toml(full(tmp_path))
     assert data["caption_extension"] == ".txt"
-    assert data["seed"] == 42
-    assert data["validation_seed"] == 42
     assert data["network_module"] == "networks.lora"
     assert data["output_dir"] == (tmp_path / "run/output").as_posix()
     assert data["output_name"] == "maya"
     assert data["mixed_precision"] == "no"
-    assert data["max_data_loader_n_workers"] == 2
     assert data["metadata_trigger_phrase"] == "maya_char"
     assert data["dataset_config"] == (tmp_path / "run/dataset.toml").as_posix()
     assert "train_data_dir" not in data

@@ -48,6 +48,11 @@ def test_what_does_not_fit_is_refused_with_the_right_spelling(option: Option, va
     assert result.hint == hint
 
 
+def test_a_choice_that_is_none_is_refused_with_those_there_are() -> None:
+    found = fit(Option("save_precision", "str", choices=(None, "float", "fp16", "bf16")), "fp32")
+    assert (found.problem, found.hint) == ('"fp32" is not one of float, fp16, bf16.', "")
+
+
 plain = st.one_of(st.text(max_size=20), st.integers(-10**9, 10**9), st.booleans(),
                   st.floats(allow_nan=False, allow_infinity=False), st.lists(st.integers(), max_size=3), st.none().map(lambda _: {}))
 
