@@ -59,6 +59,7 @@ class Rendered:
     data: bytes
     thumb: bytes
     geometry: Geometry
+    faceless: bool = False       # a face was wanted as the centre, and none was found
 
 
 def plan_fit(source: Size, settings: Settings, face: Box | None = None) -> Geometry:
@@ -119,7 +120,8 @@ def render(path: Path, settings: Settings) -> Rendered:
         turn, _ = orientation(image)
         stored = image.size
         source = (stored[1], stored[0]) if turn >= 5 else stored
-        face = _face(path, source) if settings.focus == "face" and settings.fit == "crop" else None
+        wanted = settings.focus == "face" and settings.fit == "crop"
+        face = _face(path, source) if wanted else None
         geometry = plan_fit(source, settings, face)
         if image.format in {"JPEG", "MPO"}:
             least = HEADROOM * max(geometry.scaled[i] / (geometry.box[i + 2] - geometry.box[i]) for i in (0, 1))
@@ -132,7 +134,8 @@ def render(path: Path, settings: Settings) -> Rendered:
         small = upright.copy() if fitted is upright else upright       # thumbnail() shrinks in place
         small.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=2)
         thumb = flat(to_srgb(small, profile), settings.background)
-    return Rendered(_encoded(_on_canvas(done, geometry, settings.background), settings), _jpeg(thumb, 80), geometry)
+    data = _encoded(_on_canvas(done, geometry, settings.background), settings)
+    return Rendered(data, _jpeg(thumb, 80), geometry, faceless=wanted and face is None)
 
 
 def _cut(image: Image.Image, geometry: Geometry) -> Image.Image:

@@ -12,7 +12,6 @@ from lorakit.dataset.opening import RefusedError, opened, why
 FIRST_READ = 4096                # one page: enough for all but JPEGs with a large EXIF block
 SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 BARE = frozenset({0x01, *range(0xD0, 0xD9)})   # JPEG markers without a length
-HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})   # brands; AVIF has its own
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,6 @@ def _known(handle: int, head: bytes) -> Header | None:
         return Header("bmp", int.from_bytes(head[18:22], "little", signed=True), abs(height))
     if head[:6] in {b"GIF87a", b"GIF89a"} and len(head) >= 10:
         return Header("gif", int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little"))
-    if head[4:8] == b"ftyp" and head[8:12] in HEIC and b"avif" not in head[16:64]:
-        raise HeaderError("a HEIC photo, whatever its name says; export it as JPEG")
     return None
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # No EPS: Pillow hands it to Ghostscript, and a photo must not be a program. Nothing else here starts one.
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "PCX", "PSD", "ICO", "TGA")
+HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})   # brands of the container
 ORIENTATION = 0x0112             # the EXIF tag
 TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
 MAX_PIXELS = 128_000_000         # 400 MB decoded; a JPEG is decoded smaller and may have four times as many
@@ -40,7 +41,11 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
         try:
             image = Image.open(path, formats=_kinds())
         except UnidentifiedImageError:
-            raise RefusedError("not a picture of any kind that lorakit reads") from None
+            with Path(path).open("rb") as file:
+                head = file.read(12)
+            heic = head[4:8] == b"ftyp" and head[8:] in HEIC
+            raise RefusedError("a HEIC photo, whatever its name says; export it as JPEG" if heic
+                               else "not a picture of any kind that lorakit reads") from None
         with image:
             limit = MAX_PIXELS * (4 if image.format in {"JPEG", "MPO"} else 1)
             pixels = image.width * image.height

@@ -32,6 +32,7 @@ class Made:
     source_sha: str
     source_stamp: tuple[int, ...]
     geometry: Geometry
+    faceless: bool
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,9 @@ def prepare(root: Path, jobs: Sequence[Job], *, force: bool = False, dry_run: bo
         for job, result in spread(make, todo, workers=workers):
             if isinstance(result, Made):
                 notes += _placed(manifest, job, result, caption_extension, force=force)
+                if result.faceless:
+                    what = "no face was found in it; cut around the centre."
+                    notes.append(Fault(shown(job.source), what, "Look at it, or crop it by hand.", "faceless", "warning"))
                 made.append(job.target)
             else:
                 refused.append(Fault(shown(job.source), f"{result}.".replace("..", "."), rule="undecodable"))
@@ -133,7 +137,7 @@ def make(job: Job) -> Made | str:
         return str(error)
     except Exception as error:  # noqa: BLE001  (a broken file may raise anything in a decoder)
         return f"cannot be decoded: {why(error)}"
-    return Made(Path(name), hashlib.sha256(done.data).hexdigest(), source_sha, stamp, done.geometry)
+    return Made(Path(name), hashlib.sha256(done.data).hexdigest(), source_sha, stamp, done.geometry, done.faceless)
 
 
 def _placed(manifest: Manifest, job: Job, result: Made, caption_extension: str, *, force: bool) -> list[Fault]:

@@ -53,6 +53,8 @@ def test_every_kind_that_is_named_can_be_opened(tmp_path: Path, kind: str) -> No
 def test_an_iphone_photo_renamed_to_jpg_says_that_it_is_heic(tmp_path: Path) -> None:
     (tmp_path / "IMG_1.jpg").write_bytes(HEIC)
     assert look(tmp_path / "IMG_1.jpg").problem == "a HEIC photo, whatever its name says; export it as JPEG"
+    with pytest.raises(RefusedError, match="HEIC"):
+        render(tmp_path / "IMG_1.jpg", Settings("none"))
 
 
 def test_a_large_picture_is_refused_by_every_reader_without_a_warning(tmp_path: Path, photo: Photo, monkeypatch: pytest.MonkeyPatch) -> None:
