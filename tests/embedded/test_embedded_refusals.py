@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,9 @@ optimizer_args = "weight_decay=0.1"
     (["--network_dim", "0"], "network_dim: must be at least 1"),
     (["--min_timestep", "600", "--max_timestep", "400"], "the smaller first"),
     (["--dim_from_weights"], "needs network_weights"),
+    (["--text_encoder_lr", "1e-4", "2e-4"], "only the first of several rates"),
+    *[(words, f"{words[0][2:]}: needs the package {package}") for words, package in (
+        (["--optimizer_type", "PagedAdamW8bit"], "bitsandbytes"), (["--log_with", "wandb"], "wandb")) if find_spec(package) is None],
     (["--noise_offset_random_strength"], "needs noise_offset"),
     (["--v_pred_like_loss", "0.5", "--v_parameterization"], "cannot be used with v_parameterization"),
     (["--log_with", "tensorboard"], "needs logging_dir"),

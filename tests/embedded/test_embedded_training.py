@@ -80,6 +80,7 @@ def test_network_weights_are_where_the_training_starts(train: Callable[..., Any]
     untouched = train(**SHORT, network_weights=start, learning_rate=1e-12)
     for key, tensor in first.tensors().items():
         torch.testing.assert_close(untouched.tensors()[key], tensor, atol=1e-6, rtol=1e-6)
+    assert "no such file" in train(**SHORT, network_weights=start.with_name("gone.safetensors")).said
     assert "has rank 4 and alpha 2, the recipe rank 16 and alpha 2" in train(**SHORT, network_weights=start, network_dim=16).said
     assert "has rank 4 and alpha 2, the recipe rank 4 and alpha 1" in train(**SHORT, network_weights=start, network_alpha=1).said
     ranked = train(**SHORT, network_weights=start, dim_from_weights=True, network_dim=16)

@@ -15,6 +15,7 @@ from PIL import Image  # noqa: E402
 
 from lorakit.config import cache_dir  # noqa: E402
 from lorakit.trainers.embedded.early_stop import Watch  # noqa: E402
+from lorakit.trainers.embedded.report import rate_tags  # noqa: E402
 from lorakit.trainers.embedded.validation import timesteps  # noqa: E402
 
 ONE = {"max_train_steps": 1, "max_train_epochs": None}
@@ -151,6 +152,11 @@ def test_samples_have_kohyas_names_and_show_what_was_learned(train: Callable[...
     assert first.size == (64, 64)
     assert first.tobytes() != last.tobytes()
     assert [(event["step"], event["prompt"]) for event in outcome.of("sample")] == [(0, "zwx"), (8, "zwx")]
+
+
+def test_a_rate_is_told_under_the_name_of_what_learns_with_it():
+    assert rate_tags({"textencoder": 1.0, "unet": 2.0}, {}) == {"lr/textencoder": 1.0, "lr/unet": 2.0, "lr/group1": 2.0}
+    assert rate_tags({"unet": 2.0}, {"unet": 3.0}) == {"lr/unet": 2.0, "lr/d*lr/unet": 3.0, "lr/group0": 2.0}
 
 
 def test_a_step_of_several_batches_is_one_point_and_its_loss_their_mean(train: Callable[..., Any], tmp_path: Path):

@@ -131,7 +131,7 @@ class Loop:
             facts = {"Keys Scaled": self.norms["max_norm/keys_scaled"], "Average key norm": self.norms["norm/avg_key_norm"], **facts}
         self.bar.note(facts)
         if self.trackers.active:
-            rates = rate_tags(self.s.optimizer.learning_rates(), self.s.optimizer.adapted_rates(), unet_only=not self.s.texts.trained)
+            rates = rate_tags(self.s.optimizer.learning_rates(), self.s.optimizer.adapted_rates())
             values = {"loss/current": loss, "loss/average": self.window.mean, **self.norms, **rates}
             self.trackers.log(values, x=self.at.step, step=self.at.step, epoch=self.at.epoch + 1)
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from lorakit.errors import LorakitError
+from lorakit.errors import LorakitError, TrainingFailed
 from lorakit.trainers.embedded import SCRIPTS, arguments
 
 
@@ -23,6 +23,9 @@ def main(family: str, argv: Sequence[str] | None = None) -> int:
     except LorakitError as error:
         print(error, file=sys.stderr, flush=True)
         return error.exit_code
+    except OSError as error:                             # a full disk, most often
+        print(f"stopped: {error}. What was saved before is whole.", file=sys.stderr, flush=True)
+        return TrainingFailed.exit_code
 
 
 def train(family: str, args: object) -> int:

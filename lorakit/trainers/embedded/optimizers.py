@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,22 +13,8 @@ import torch
 from lorakit.errors import SetupError, refused
 from lorakit.trainers.embedded import adamw
 from lorakit.trainers.embedded.lora import Network
+from lorakit.trainers.embedded.options import OPTIMISERS
 from lorakit.trainers.embedded.schedulers import Factor, keeps_its_own_pace, keyword_arguments, optimizer_type, schedule
-
-# lower-case name -> module, class, package to install, may it see flat tensors
-KNOWN: dict[str, tuple[str, str, str, bool]] = {
-    "adamw": ("torch.optim", "AdamW", "torch", True),
-    "sgdnesterov": ("torch.optim", "SGD", "torch", True),
-    "lion": ("lion_pytorch", "Lion", "lion-pytorch", True),
-    "prodigy": ("prodigyopt", "Prodigy", "prodigyopt", True),
-    "adamwschedulefree": ("schedulefree", "AdamWScheduleFree", "schedulefree", True),
-    "radamschedulefree": ("schedulefree", "RAdamScheduleFree", "schedulefree", True),
-    "sgdschedulefree": ("schedulefree", "SGDScheduleFree", "schedulefree", True),
-    "adafactor": ("transformers.optimization", "Adafactor", "transformers", False),
-    **{name.lower(): ("bitsandbytes.optim", name, "bitsandbytes", False) for name in (
-        "AdamW8bit", "Lion8bit", "PagedAdamW8bit", "PagedLion8bit", "PagedAdamW", "PagedAdamW32bit", "AdEMAMix8bit", "PagedAdEMAMix8bit")},
-    "sgdnesterov8bit": ("bitsandbytes.optim", "SGD8bit", "bitsandbytes", False),
-}
 
 
 def rates(args: argparse.Namespace, groups: list[str]) -> dict[str, float]:
@@ -167,8 +152,8 @@ def _as(old: Any, saved: Any) -> Any:
 
 
 def _find(name: str) -> tuple[Any, bool]:
-    if name.lower() in KNOWN:
-        module, cls, package, flat = KNOWN[name.lower()]
+    if name.lower() in OPTIMISERS:
+        module, cls, package, flat = OPTIMISERS[name.lower()]
     else:                                                    # any class by its path, or of torch.optim, as with kohya
         module, _, cls = name.rpartition(".")
         module, package, flat = module or "torch.optim", module or "torch", False

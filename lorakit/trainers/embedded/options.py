@@ -130,3 +130,18 @@ SUBSET_LEVEL: dict[str, str] = {"image_dir": "str", "is_reg": "bool"}
 DATASET_REFUSED = (
     "face_crop_aug_range", "custom_attributes", "cache_info", "network_multiplier", "alpha_mask", "metadata_file", "conditioning_data_dir",
 )
+
+# lower-case name -> module, class, package to install, may it see flat tensors
+OPTIMISERS: dict[str, tuple[str, str, str, bool]] = {
+    "adamw": ("torch.optim", "AdamW", "torch", True),
+    "sgdnesterov": ("torch.optim", "SGD", "torch", True),
+    "lion": ("lion_pytorch", "Lion", "lion-pytorch", True),
+    "prodigy": ("prodigyopt", "Prodigy", "prodigyopt", True),
+    "adamwschedulefree": ("schedulefree", "AdamWScheduleFree", "schedulefree", True),
+    "radamschedulefree": ("schedulefree", "RAdamScheduleFree", "schedulefree", True),
+    "sgdschedulefree": ("schedulefree", "SGDScheduleFree", "schedulefree", True),
+    "adafactor": ("transformers.optimization", "Adafactor", "transformers", False),
+    **{name.lower(): ("bitsandbytes.optim", name, "bitsandbytes", False) for name in (
+        "AdamW8bit", "Lion8bit", "PagedAdamW8bit", "PagedLion8bit", "PagedAdamW", "PagedAdamW32bit", "AdEMAMix8bit", "PagedAdEMAMix8bit")},
+    "sgdnesterov8bit": ("bitsandbytes.optim", "SGD8bit", "bitsandbytes", False),
+}

@@ -11,7 +11,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lorakit.errors import SetupError
 from lorakit.trainers.embedded.dataset import Dataset
 from lorakit.trainers.embedded.world import World
 
@@ -74,16 +73,12 @@ class Trackers:
         folder = f"{args.logging_dir}/{args.log_prefix or ''}{time.strftime('%Y%m%d%H%M%S')}" if args.logging_dir else None
         name = args.log_tracker_name or "network_train"
         if wanted in ("tensorboard", "all"):
-            if folder is None:
-                raise SetupError("log_with tensorboard needs logging_dir.")
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(Path(folder) / name))
+            self._board = SummaryWriter(f"{folder}/{name}")
         if wanted in ("wandb", "all"):
-            try:
-                import wandb
-            except ImportError as error:
-                raise SetupError("log_with wandb needs the package wandb.", hint="pip install wandb") from error
+            import wandb
+
             if folder:
                 os.makedirs(folder, exist_ok=True)
             self._wandb = wandb.init(project=name, name=args.wandb_run_name, dir=folder)
@@ -113,14 +108,13 @@ class Trackers:
             self._wandb.finish()
 
 
-def rate_tags(rates: Mapping[str, float], adapted: Mapping[str, float], *, unet_only: bool) -> dict[str, float]:
+def rate_tags(rates: Mapping[str, float], adapted: Mapping[str, float]) -> dict[str, float]:
     """lr/unet, lr/textencoder, ..., and the second set under group numbers that kohya's readers know."""
     tags = {f"lr/{name}": rate for name, rate in rates.items()}
     tags |= {f"lr/d*lr/{name}": rate for name, rate in adapted.items()}
-    values = list(rates.values())
-    first = 0
-    if not unet_only and values:
-        tags["lr/textencoder"] = values[0]
-        first = 1
-    tags |= {f"lr/group{index}": values[index] for index in range(first, len(values))}
+    names = list(rates)
+    text = names[0].startswith("textencoder")
+    if text:
+        tags["lr/textencoder"] = rates[names[0]]
+    tags |= {f"lr/group{index}": rates[name] for index, name in enumerate(names) if index or not text}
     return tags

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from lorakit.errors import Fault, RecipeError, did_you_mean
@@ -13,7 +14,7 @@ from lorakit.recipe.model import Resolved
 from lorakit.trainers import catalogue
 from lorakit.trainers.catalogue import Option
 from lorakit.trainers.embedded import options
-from lorakit.trainers.embedded.schedulers import keeps_its_own_pace, keyword_arguments, schedule
+from lorakit.trainers.embedded.schedulers import keeps_its_own_pace, keyword_arguments, optimizer_type, schedule
 
 FAMILY_OF = {"train_network.py": "sd15", "sdxl_train_network.py": "sdxl", "flux_train_network.py": "flux"}
 REQUIRED = ("pretrained_model_name_or_path", "network_module", "output_dir", "output_name")
@@ -51,6 +52,7 @@ def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) 
     faults = [*_choices(known, values), *_ranges(values)]
     if not planned:
         faults += [Fault(name, "must be set.") for name in REQUIRED if not values.get(name)]
+        faults += _packages(values)
     if values.get("network_module") and values["network_module"] != MODULES[family]:
         faults.append(Fault("network_module", f"must be {MODULES[family]} for this script."))
     faults += [
@@ -59,11 +61,24 @@ def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) 
     ]
     faults += _network_args(family, values.get("network_args") or [])
     faults += _pace(values)
+    if family != "flux" and len(set(values.get("text_encoder_lr") or [])) > 1:
+        faults.append(Fault("text_encoder_lr", "only the first of several rates is read, as by networks.lora.", "Write one rate."))
     faults += _text_cache(family, values)
     faults += _combinations(values)
     if family == "flux" and values.get("loss_type") in ("huber", "smooth_l1") and values.get("huber_schedule") == "snr":
         faults.append(Fault("huber_schedule", '"snr" has no meaning for FLUX.', 'Use "constant" or "exponential".'))
     return faults
+
+
+def _packages(values: Mapping[str, Any]) -> Iterator[Fault]:
+    """What must be installed, known before gigabytes are read."""
+    module, _, package, _ = options.OPTIMISERS.get(optimizer_type(argparse.Namespace(**values)).lower(), ("", "", "", True))
+    needed = [("optimizer_type", module, package)] if module else []
+    logged = {"all": ("tensorboard", "wandb")}.get(values.get("log_with") or "", (values.get("log_with") or "tensorboard",))
+    needed += [("log_with", name, name) for name in logged if values.get("log_with") or values.get("logging_dir")]
+    for option, module, package in needed:
+        if find_spec(module.partition(".")[0]) is None:
+            yield Fault(option, f"needs the package {package}, which is not installed.", f"pip install {package}")
 
 
 def _choices(known: Mapping[str, Option], values: Mapping[str, Any]) -> Iterator[Fault]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 import random
 import time
@@ -25,6 +26,7 @@ from lorakit.trainers.embedded.events import tell
 from lorakit.trainers.embedded.lora import Dropout, Network, Shape
 from lorakit.trainers.embedded.loss_scale import LossScale
 from lorakit.trainers.embedded.models import Base, open_base
+from lorakit.trainers.embedded.models.weights import read_header
 from lorakit.trainers.embedded.objective import Objective, Texts
 from lorakit.trainers.embedded.optimizers import Optimizer
 from lorakit.trainers.embedded.prompts import Prompt, read_prompts
@@ -65,6 +67,8 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     world.wait()
     resumed = state.read_identity(Path(args.resume)) if args.resume else {}
     seed = args.seed if args.seed is not None else resumed.get("seed", _common_seed(world))
+    if args.network_weights:
+        read_header(Path(args.network_weights))          # is it one at all?
     datasets = read_datasets(args, seed)
     base = open_base(args, family)
     hashes = metadata.Hashes({"sd_model": args.pretrained_model_name_or_path, "vae": args.vae})
@@ -97,7 +101,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     average = Average(network, args.ema_decay) if args.ema_decay else None
     objective = Objective(args, world, base, denoiser=denoiser, latents=latents, texts=texts, seed=seed, total_steps=args.max_train_steps)
     identity = {
-        "seed": seed, "processes": world.size, "batches_per_epoch": batches,
+        "seed": seed, "processes": world.size, "batches_per_epoch": batches, "dataset": _digest(datasets),
         "gradient_accumulation_steps": args.gradient_accumulation_steps,
         "optimizer": optimizer.name, "adapters": len(network.adapters),
         "weights": sum(flat.numel() for flat in network.flat.values()), "ema": bool(average),
@@ -121,6 +125,13 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
         text_encoder_lr=lr if family == "flux" else lr[0] if lr else None)
     return Session(args, world, seed, base, datasets, latents, texts, denoiser, network, optimizer, average, objective, prompts, batches,
                    epochs, position, identity, known, hashes, loss_scale)
+
+
+def _digest(datasets: Sequence[Dataset]) -> str:
+    """Which pictures under which captions, how often and how large; where their folder lies does not matter."""
+    said = [(one.batch_size, one.rules.resolution, [(image.path.name, image.size, image.bucket, image.caption, image.repeats)
+                                                    for image in (*one.images, *one.validation)]) for one in datasets]
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
 
 def _common_seed(world: World) -> int:
