@@ -58,10 +58,11 @@ check: setup ## ruff, mypy and the quick tests
 fix: setup ## let ruff mend what it can
 	$(BIN)/ruff check --fix lorakit tools tests
 
-bench: setup ## start-up, planning, images and following, as ratios against a named peer
+bench: setup ## start-up, planning, images, following and verifying, as ratios against a named peer
 	$(BIN)/python tools/bench_cli.py
 	$(BIN)/python tools/bench_dataset.py
 	$(BIN)/python tools/bench_follow.py
+	$(BIN)/python tools/bench_verify.py
 	@echo "against sd-scripts, where one is configured: $(BIN)/python tools/bench_trainers.py"
 
 golden: setup ## rewrite the golden plans; judge them in the diff

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_generated_parts_of_the_readme_are_up_to_date() -> None:
+def test_what_is_generated_is_up_to_date() -> None:
     done = subprocess.run([sys.executable, str(ROOT / "tools" / "make_docs.py"), "--check"])
     assert done.returncode == 0, "make docs"
 

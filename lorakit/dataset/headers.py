@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakit.dataset.opening import RefusedError, opened, why
+from lorakit.dataset.opening import RefusedError, TooLargeError, opened, why
 
 FIRST_READ = 4096                # one page: enough for all but JPEGs with a large EXIF block
 SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -35,6 +35,10 @@ class HeaderError(RefusedError):
     """Why the header cannot be read."""
 
 
+class CutError(HeaderError):
+    """The header is sound, but the picture behind it is not."""
+
+
 def read_header(path: Path | str) -> Header:
     """Raw size as stored: EXIF orientation is not applied, as kohya does not apply it."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))   # a pipe would wait for ever
@@ -43,12 +47,37 @@ def read_header(path: Path | str) -> Header:
             raise HeaderError("not a file")
         head = os.read(handle, FIRST_READ)
         header = _known(handle, head)
+        if header is not None and _looks_cut(handle, header.kind, head):
+            _decode(path)
     finally:
         os.close(handle)
     header = header or _by_pillow(path)
     if header.width < 1 or header.height < 1:
         raise HeaderError(f"its header says {header.width}x{header.height}")
     return header
+
+
+def _looks_cut(handle: int, kind: str, head: bytes) -> bool:
+    """A download or a copy that stopped half-way has a sound beginning and no end. Cheap, so it only raises a suspicion."""
+    size = os.fstat(handle).st_size
+    if kind == "webp":
+        return size < 8 + int.from_bytes(head[4:8], "little")
+    end = {"png": b"IEND", "jpeg": b"\xff\xd9"}.get(kind)
+    if end is None:
+        return False
+    os.lseek(handle, max(0, size - 16), os.SEEK_SET)
+    return end not in os.read(handle, 16)
+
+
+def _decode(path: Path | str) -> None:
+    """To be certain: data may follow a whole picture, and Pillow forgives a JPEG that lacks only its end mark."""
+    try:
+        with opened(path) as picture:
+            picture.load()
+    except TooLargeError:
+        return                   # that is another fault
+    except (OSError, SyntaxError, ValueError) as error:
+        raise CutError(str(error).rstrip(".")) from error
 
 
 def _known(handle: int, head: bytes) -> Header | None:

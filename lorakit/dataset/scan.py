@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorakit.dataset.facts import IMAGE_SUFFIXES, DatasetFacts, ImageFacts, SubsetFacts
-from lorakit.dataset.headers import Header, read_header
+from lorakit.dataset.headers import CutError, Header, read_header
 from lorakit.dataset.layout import NotASubset, parse_folder
 from lorakit.dataset.opening import RefusedError
 from lorakit.dataset.rules import fault, shown, without
@@ -235,6 +235,8 @@ def _open(path: Path, entry: os.DirEntry[str], notes: _Notes) -> tuple[Header, o
             notes.add("not-a-file", path, "has an image's name but is not a file.", "Move it out of the subset.")
             return None
         header = read_header(path)
+    except CutError as error:
+        notes.add("undecodable", path, f"cannot be decoded: {error}.", "Replace or remove it.")
     except RefusedError as error:
         notes.add("header", path, f"its size cannot be read: {error}.", "Replace or remove it.")
     except OSError as error:

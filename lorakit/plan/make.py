@@ -19,7 +19,7 @@ from lorakit.plan.data_checks import data_faults
 from lorakit.plan.estimate import estimate
 from lorakit.plan.model import Plan
 from lorakit.plan.model_checks import weight_faults
-from lorakit.plan.run_checks import run_faults, tokenizer_faults, trainer_faults
+from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults, trainer_faults
 from lorakit.plan.steps import count_steps
 from lorakit.plan.weights import weight_files
 from lorakit.recipe.layers import EITHER_OR
@@ -64,14 +64,16 @@ def make_plan(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_di
     trainer = find_trainer(resolved)
     env = argv.environment(full, launch, weights, run_dir)
     needs = estimate(full, steps)
+    python = argv.python_of(full, trainer.python)
     gathered = [
         *facts.faults, *rules, *faults, *argv.launch_faults(full, launch), *weight_faults(full, weights),
         *data_faults(full, facts, steps), *run_faults(full, steps, needs, machine), *tokenizer_faults(full, env), *trainer.faults,
-        *trainer_faults(trainer.script), *_folder_faults(resolved, folders=folders),
+        *trainer_faults(trainer.script), *(package_faults(full, python) if trainer.script else ()),
+        *_folder_faults(resolved, folders=folders),
     ]
     told = tuple(recipe_faults)
     gathered = [*told, *(fault for fault in gathered if not _follows(fault, told, resolved))]
-    command = argv.argv_for(full, launch, machine, python=argv.python_of(full, trainer.python), script=trainer.path, run_dir=run_dir)
+    command = argv.argv_for(full, launch, machine, python=python, script=trainer.path, run_dir=run_dir)
     return Plan(
         resolved=resolved, dataset=facts, steps=steps, run_dir=run_dir, script=trainer.script, files=files, argv=command, env=env,
         estimate=needs, faults=in_order(gathered), settings=settings, weights=weights, commit=trainer.commit,

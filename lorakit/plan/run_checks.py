@@ -43,6 +43,48 @@ def tokenizer_faults(resolved: Resolved, env: Mapping[str, str]) -> Iterator[Fau
                 "error" if offline else "note")
 
 
+# What an optimiser's name begins with (or "8bit" within it), in lower case: the module it needs and the package that brings it.
+OPTIMIZERS = {
+    "paged": ("bitsandbytes", "bitsandbytes"), "lion": ("lion_pytorch", "lion-pytorch"), "prodigy": ("prodigyopt", "prodigyopt"),
+    "dadapt": ("dadaptation", "dadaptation"),
+}
+
+
+def package_faults(resolved: Resolved, python: Path) -> Iterator[Fault]:
+    """Packages that the settings need and the trainer's Python certainly lacks: the script misses them only after loading the model."""
+    for key, module, package in _wanted(resolved):
+        if lacks(python, module):
+            yield Fault(read.where(resolved, key), f"needs the package {package}, which {python} lacks.",
+                        f"{python} -m pip install {package}", "package-missing")
+
+
+def _wanted(resolved: Resolved) -> Iterator[tuple[str, str, str]]:
+    optimizer = read.text(resolved, "optimizer_type").lower()
+    if "8bit" in optimizer:
+        yield "optimizer_type", "bitsandbytes", "bitsandbytes"
+    elif optimizer.endswith("schedulefree"):
+        yield "optimizer_type", "schedulefree", "schedulefree"
+    elif "." not in optimizer:
+        yield from (("optimizer_type", *names) for start, names in OPTIMIZERS.items() if optimizer.startswith(start))
+    for key, module in (("use_8bit_adam", "bitsandbytes"), ("use_lion_optimizer", "lion_pytorch"), ("xformers", "xformers")):
+        if read.flag(resolved, key):
+            yield key, module, module.replace("_", "-")
+    if read.text(resolved, "log_with") in {"wandb", "all"}:
+        yield "log_with", "wandb", "wandb"
+
+
+def lacks(python: Path, module: str) -> bool:
+    """True only where it is certain: a virtual environment that is closed to the system's packages, and nothing of that name in it."""
+    home = python.parent.parent
+    try:
+        closed = "include-system-site-packages = true" not in (home / "pyvenv.cfg").read_text(encoding="utf-8").lower()
+    except (OSError, ValueError):
+        return False
+    sites = [*home.glob("lib/python3*/site-packages"), *home.glob("Lib/site-packages")]
+    return closed and bool(sites) and not any(
+        (site / module).exists() or any(site.glob(f"{module}.*")) or any(site.glob(f"__editable__*{module}*")) for site in sites)
+
+
 def trainer_faults(script: Path | None) -> Iterator[Fault]:
     if script is None:
         yield Fault("trainer = kohya", "no sd-scripts checkout is configured; the plan stands, but `lorakit train` would stop.",

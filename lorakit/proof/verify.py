@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from lorakit.proof.compare import Difference
 from lorakit.proof.lock import compare_locks, lock_of_all, read_lock
 from lorakit.recipe.resolve import resolve
 from lorakit.run.find import PARENT, WAITING
-from lorakit.run.hashes import path_digest, sha256_of_all
+from lorakit.run.hashes import files_of, path_digest, sha256_of_all
 from lorakit.run.record import read_record
 from lorakit.run.weights import inspect
 
@@ -26,7 +26,9 @@ def verify_run(run_dir: Path) -> list[Difference]:
     if record.get(PARENT):
         folders = [str(entry["folder"]) for entry in record[PARENT] if entry.get("state") != WAITING]
         return [replace(one, key=f"{folder}: {one.key}") for folder in folders for one in verify_run(run_dir / folder)]
-    return [*_run_files(run_dir, record), *_weights(record), *_dataset(run_dir, record), *_checkpoints(run_dir, record)]
+    rows = _rows(run_dir)
+    now = sha256_of_all(_paths(run_dir, record, rows or []))      # all at once: the cores are shared best among many files
+    return [*_run_files(run_dir, record), *_weights(record), *_dataset(record, rows, now), *_checkpoints(run_dir, record, now)]
 
 
 def verify_lock(path: Path) -> tuple[list[Difference], list[Difference]]:
@@ -34,7 +36,9 @@ def verify_lock(path: Path) -> tuple[list[Difference], list[Difference]]:
     locked = read_lock(path)
     recipe = path.with_name(path.name.removesuffix(".lock.toml") + ".toml")
     resolved, faults = resolve(recipe)
-    now = lock_of_all(make_plans(resolved, faults, run_dir=resolved.root / "runs" / "verify"))
+    plans = make_plans(resolved, faults, run_dir=resolved.root / "runs" / "verify")
+    sha256_of_all(file for weight in plans[0].weights for file in files_of(weight.path))     # together, before each is asked for
+    now = lock_of_all(plans)
     return compare_locks(locked, now)
 
 
@@ -57,40 +61,61 @@ def _weights(record: Mapping[str, Any]) -> Iterator[Difference]:
             yield Difference(f"weights {path}", entry["sha256"], now)
 
 
-def _dataset(run_dir: Path, record: Mapping[str, Any]) -> Iterator[Difference]:
-    root = Path(str(record["dataset"].get("root", "")))
+def _rows(run_dir: Path) -> list[dict[str, Any]] | None:
+    """The images as the run's list has them; None where the run ended before it was written."""
     listed = run_dir / "dataset.json"
     try:
-        rows = json.loads(listed.read_text(encoding="utf-8"))
-        wanted = {str(row["image"]): row["sha256"] for row in rows}
-        captions = {str(row["image"]): row.get("caption_sha256") for row in rows}
+        return [{"image": str(row["image"]), "sha256": row["sha256"], "caption_sha256": row.get("caption_sha256")}
+                for row in json.loads(listed.read_text(encoding="utf-8"))]
     except FileNotFoundError:
-        yield Difference("dataset", "no dataset.json: the run ended before it was written", None)
-        return
-    except (ValueError, TypeError, KeyError) as error:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise LorakitError(f"{listed}: not a list of images any more ({error}). Was it edited by hand?") from error
+
+
+def _paths(run_dir: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[Path]:
+    for entry in record["weights"]:
+        if entry.get("sha256"):
+            yield from files_of(Path(str(entry.get("path", ""))))
+    for row in rows:
+        image, caption = _image(record, row)
+        yield image
+        if row["caption_sha256"]:
+            yield caption
+    yield from (run_dir / str(entry.get("path", "")) for entry in record["checkpoints"] if _counts(entry))
+
+
+def _image(record: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[Path, Path]:
+    """The image and its caption."""
     extension = str(record["settings"].get("train", {}).get("caption_extension", {}).get("value", ".txt"))
-    now = sha256_of_all([root / name for name in wanted])
-    now_captions = sha256_of_all([(root / name).with_suffix(extension) for name, digest in captions.items() if digest])
-    for name, digest in wanted.items():
-        if now[root / name] != digest:
-            yield Difference(f"dataset {name}", digest, now[root / name])
-        caption = (root / name).with_suffix(extension)
-        if captions[name] and now_captions[caption] != captions[name]:
-            yield Difference(f"dataset {name} (caption)", captions[name], now_captions[caption])
+    image = Path(str(record["dataset"].get("root", ""))) / str(row["image"])
+    return image, image.with_suffix(extension)
 
 
-def _checkpoints(run_dir: Path, record: Mapping[str, Any]) -> Iterator[Difference]:
-    for entry in record["checkpoints"]:
+def _counts(entry: Mapping[str, Any]) -> bool:
+    return bool(entry.get("sha256")) and not entry.get("removed")
+
+
+def _dataset(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]] | None, now: Mapping[Path, str | None]) -> Iterator[Difference]:
+    if rows is None:
+        yield Difference("dataset", "no dataset.json: the run ended before it was written", None)
+    for row in rows or ():
+        image, caption = _image(record, row)
+        if now[image] != row["sha256"]:
+            yield Difference(f"dataset {row['image']}", row["sha256"], now[image])
+        if row["caption_sha256"] and now[caption] != row["caption_sha256"]:
+            yield Difference(f"dataset {row['image']} (caption)", row["caption_sha256"], now[caption])
+
+
+def _checkpoints(run_dir: Path, record: Mapping[str, Any], now: Mapping[Path, str | None]) -> Iterator[Difference]:
+    for entry in filter(_counts, record["checkpoints"]):
         path = run_dir / str(entry.get("path", ""))
-        if entry.get("removed") or not entry.get("sha256"):
-            continue
         if not path.is_file():
             yield Difference(str(entry["path"]), entry["sha256"], None)
             continue
-        found = inspect(path)
-        if found.sha256 == entry["sha256"]:
+        if now[path] == entry["sha256"]:
             continue
+        found = inspect(path)
         same_tensors = entry.get("tensors_sha256") == found.tensors_sha256
         yield Difference(str(entry["path"]) + (" (metadata only; the tensors are the same)" if same_tensors else ""), entry["sha256"],
-                         found.sha256)
+                         now[path])

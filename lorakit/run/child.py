@@ -23,6 +23,7 @@ from lorakit.run.process import MARK, Identity, members
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+WIDTH = "240"                    # of a log line; sd-scripts would break its messages, and the paths in them, into columns of 80
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
@@ -72,7 +73,7 @@ class Child:
 def launch(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, keep_fds: Sequence[int] = ()) -> Child:
     """Start it: own session and group, nothing on stdin, output appended to `log`, never a shell."""
     mark = secrets.token_hex(12)
-    whole = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", **env, MARK: mark}
+    whole = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "COLUMNS": WIDTH, **env, MARK: mark}
     try:
         popen = start(argv, cwd=cwd, env=whole, log=log, keep_fds=keep_fds)
     except OSError as error:

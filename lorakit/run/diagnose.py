@@ -15,12 +15,19 @@ from lorakit.run.symptoms import SYMPTOMS, Symptom
 _TRACE_END = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Warning|Interrupt|Invalid))\b(?::|$)")
 SMALLER = "{again} --set max_data_loader_n_workers=0 --set train_batch_size=1"
 NEAR = 60
-NAN = re.compile(r"avr_loss=nan|loss is nan", re.IGNORECASE)
+PACKAGES = {"prodigy": "prodigyopt", "lion_pytorch": "lion-pytorch", "cv2": "opencv-python", "pil": "pillow", "skimage": "scikit-image"}
+NAN = re.compile(r"avr_loss=nan|loss is (?:nan|not a finite number)", re.IGNORECASE)
+# A log message of sd-scripts goes on below its beginning when it is long, and says everything a second time in Japanese.
+_RECORD = re.compile(r"(?:[-\d]{10} [\d:]{8} | {20,})((?:INFO|WARNING|ERROR|CRITICAL) +\S.*)")
+_PLACE = re.compile(r"\s+\w+\.py:\d+$")
+_MORE = re.compile(r"^ {20,}(?=\S)")
+_JAPANESE = re.compile(r"\s/\s*\S*\s?[^\x00-\x7f](?:(?!: ).)*")
 
 
 def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = False) -> Diagnosis:
     """`memory_killed`: the kernel says that it has killed something of ours for memory during the run."""
     words = _words(outcome)
+    lines = unwrapped(lines)
     for near in (lines[-NEAR:], lines):      # what stands near the end is the cause; the rest may be an old warning
         for symptom in SYMPTOMS:
             for line in reversed(near):
@@ -36,6 +43,20 @@ def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = Fa
     evidence = _evidence(lines)
     remedy = f"lorakit log {shlex.quote(run_name(outcome.run_dir))}"
     return Diagnosis("unknown: this is no failure lorakit knows", evidence, remedy, "unknown")
+
+
+def unwrapped(lines: Sequence[str]) -> list[str]:
+    """Log messages that were broken into columns, each as one line of English."""
+    joined: list[str] = []
+    inside = False
+    for line in lines:
+        found = _RECORD.search(line)          # anywhere: a bar that was being drawn stands before it
+        if inside and not found and _MORE.match(line):
+            joined[-1] += f" {line.strip()}"
+            continue
+        inside = found is not None
+        joined.append(_PLACE.sub("", found[1]) if found else line)
+    return [_JAPANESE.sub("", line) for line in joined]
 
 
 def run_name(run_dir: Path) -> str:
@@ -58,9 +79,10 @@ def _shortest(recipe: str) -> str:
 def _found(symptom: Symptom, match: re.Match[str], line: str, words: Mapping[str, str]) -> Diagnosis:
     caught = [group.strip() for group in match.groups() if group]
     if symptom.rule == "missing-package" and caught:
-        caught[0] = caught[0].partition(".")[0]
+        module = caught[0].partition(".")[0].lower()
+        caught[0] = PACKAGES.get(module, module)
     fill = [*caught, *[""] * 3]
-    cause = symptom.cause.format(*fill, **words).removesuffix(": ").rstrip(" :")
+    cause = symptom.cause.format(*fill, **words).replace(" ()", "").rstrip(" :")
     remedy = symptom.remedy.format(*[shlex.quote(word) for word in fill], **words)
     return Diagnosis(cause, line.strip(), remedy, symptom.rule)
 

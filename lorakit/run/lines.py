@@ -10,6 +10,7 @@ LONGEST = 8192                   # of a line we look at; the log keeps the rest
 BLOCK = 1 << 18
 ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+GAP = re.compile(r"(?<=\S) {3,}(?=[\w.]+\.py:\d+$)")
 _BREAK = re.compile(rb"[\r\n]")
 
 
@@ -65,8 +66,8 @@ class Tail:
 
 
 def text_of(line: bytes) -> str:
-    """A line fit for a terminal: colours and control characters gone, bad bytes replaced."""
-    return CONTROL.sub("", ANSI.sub("", line.decode("utf-8", "replace"))).rstrip()
+    """A line fit for a terminal: colours, control characters and the gap before a right-hand column gone, bad bytes replaced."""
+    return GAP.sub("  ", CONTROL.sub("", ANSI.sub("", line.decode("utf-8", "replace"))).rstrip())
 
 
 def last_lines(path: Path, count: int, *, window: int = 1 << 18) -> list[str]:
@@ -93,5 +94,6 @@ def last_lines(path: Path, count: int, *, window: int = 1 << 18) -> list[str]:
 
 
 def _same_bar(before: str, after: str) -> bool:
-    head = after.partition("%|")[0]
-    return "%|" in after and "%|" in before and head.rstrip("0123456789 ") == before.partition("%|")[0].rstrip("0123456789 ")
+    """A message may have been written behind the first frame; then it is not redrawn."""
+    heads = [line.partition("%|")[0].rstrip("0123456789 ") for line in (before, after)]
+    return before.endswith("]") and "%|" in before and "%|" in after and heads[0] == heads[1]

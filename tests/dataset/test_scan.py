@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lorakit.dataset.facts import DatasetFacts
-from lorakit.dataset.headers import HeaderError, read_header
+from lorakit.dataset.headers import CutError, HeaderError, read_header
 from lorakit.dataset.scan import scan
 
 Draw = Callable[..., Path]
@@ -242,3 +242,16 @@ def test_ten_thousand_images_are_scanned_in_two_seconds(tmp_path: Path, draw: Dr
     facts = scan(root_of(tmp_path))
     assert time.process_time() - start < 2
     assert facts.image_count == 10_001
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp"])
+def test_a_picture_cut_short_behind_a_sound_header_is_known_before_training(tmp_path: Path, kind: str) -> None:
+    """sd-scripts would say so after loading the model, or hours later, and not always which file it was."""
+    file = tmp_path / f"a.{kind}"
+    Image.frombytes("RGB", (64, 64), bytes(range(256)) * 48).save(file, quality=95)
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"and a note behind it")
+    assert read_header(file).width == 64
+    file.write_bytes(whole[:len(whole) * 2 // 3])
+    with pytest.raises(CutError):
+        read_header(file)

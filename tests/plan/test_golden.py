@@ -51,7 +51,8 @@ def test_a_plan_says_what_it_said(name: str, tmp_path: Path, capsys: pytest.Capt
     tell_plan(plan)
     texts = {
         **plan.files, "show.txt": capsys.readouterr().out, "command.txt": command_text(plan).replace(" ", "\n") + "\n",
-        "faults.txt": "".join(f"{fault.severity} {fault.rule}: {fault}\n" for fault in plan.faults),
+        "faults.txt": "".join(f"{fault.severity} {fault.rule}: {fault}\n" for fault in plan.faults
+                              if fault.rule != "package-missing"),       # what is installed is this machine's own affair
     }
     for file, text in texts.items():
         said = text.replace(str(tmp_path), "/project").replace(plan.argv[0], "python").replace(str(Path(lorakit.__file__).parents[1]), "/lorakit")

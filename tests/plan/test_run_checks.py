@@ -12,7 +12,7 @@ from lorakit.machine import Gpu, Machine
 from lorakit.plan.complete import completed
 from lorakit.plan.estimate import estimate
 from lorakit.plan.model import Estimate
-from lorakit.plan.run_checks import run_faults, tokenizer_faults, trainer_faults
+from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults, trainer_faults
 from lorakit.plan.steps import count_steps
 
 
@@ -80,3 +80,31 @@ def test_without_sd_scripts_the_plan_stands_and_says_so(tmp_path: Path) -> None:
 
 def test_a_cpu_machine_is_judged_by_its_memory(tmp_path: Path) -> None:
     assert rules(tmp_path, machine=PLAIN) == []
+
+
+def venv(root: Path, *modules: str, open_to_the_system: bool = False) -> Path:
+    (root / "venv/bin").mkdir(parents=True)
+    (root / "venv/pyvenv.cfg").write_text(f"include-system-site-packages = {str(open_to_the_system).lower()}\n", encoding="utf-8")
+    for module in ("torch", *modules):
+        (root / "venv/lib/python3.11/site-packages" / module).mkdir(parents=True)
+    return root / "venv/bin/python"
+
+
+@pytest.mark.parametrize(("settings", "package"), [
+    ({"optimizer_type": "PagedAdamW"}, "bitsandbytes"), ({"optimizer_type": "lion8bit"}, "bitsandbytes"), ({"use_8bit_adam": True}, "bitsandbytes"),
+    ({"optimizer_type": "Lion"}, "lion-pytorch"), ({"optimizer_type": "Prodigy"}, "prodigyopt"), ({"xformers": True}, "xformers"),
+    ({"optimizer_type": "AdamWScheduleFree"}, "schedulefree"), ({"log_with": "all"}, "wandb"),
+])
+def test_a_package_that_the_trainer_will_miss_is_known_before(tmp_path: Path, settings: dict[str, Any], package: str) -> None:
+    folder(tmp_path / "data" / "1_maya", [(512, 512)])
+    found = list(package_faults(recipe(tmp_path, settings), venv(tmp_path)))
+    assert [fault.rule for fault in found] == ["package-missing"]
+    assert found[0].hint.endswith(f"/python -m pip install {package}")
+
+
+def test_a_package_is_missed_only_where_that_is_certain(tmp_path: Path) -> None:
+    prodigy = recipe(tmp_path, {"optimizer_type": "Prodigy"})
+    assert list(package_faults(prodigy, venv(tmp_path / "a", "prodigyopt"))) == []
+    assert list(package_faults(prodigy, venv(tmp_path / "b", open_to_the_system=True))) == []
+    assert list(package_faults(prodigy, tmp_path / "usr/bin/python3")) == []
+    assert list(package_faults(recipe(tmp_path, {"optimizer_type": "AdamW"}), venv(tmp_path / "c"))) == []

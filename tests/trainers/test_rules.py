@@ -11,6 +11,7 @@ from lorakit.families import FAMILIES
 from lorakit.machine import Gpu, Machine
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.trainers.catalogue import options
+from lorakit.trainers.embedded import rules as embedded_rules
 from lorakit.trainers.kohya.rules import FINDERS, RULES, check
 
 CUDA = Machine("Linux", "x86_64", 8, 64 << 30, (Gpu("A card", 24 << 30),))
@@ -266,3 +267,14 @@ def test_an_own_vae_stops_the_fear_of_sdxl_in_fp16() -> None:
 
 def test_schedule_free_optimisers_may_warm_up() -> None:
     assert judge("sd15", optimizer_type="AdamWScheduleFree", lr_warmup_steps=10) == {}
+
+
+@pytest.mark.parametrize("settings", [
+    {"optimizer_type": "Adamm"}, {"lr_scheduler": "cosin"}, {"lr_warmup_steps": 5}, {"lr_scheduler": "cosine_with_min_lr"},
+    {"optimizer_args": ["weight_decay=yes"]},
+])
+def test_what_the_embedded_trainer_finds_out_late_is_said_before_too(settings: dict[str, Any]) -> None:
+    train = {key: Setting(value, "recipe") for key, value in {"learning_rate": 1e-4, "network_dim": 4, **settings}.items()}
+    recipe = Resolved(file=Path("fox.toml"), root=Path(), name="fox", trigger="fox", preset="", family="sd15", trainer="embedded", train=train)
+    assert [fault.where.partition("=")[0].split("]")[-1].split()[0] for fault in embedded_rules.check(recipe, CPU)] == [
+        "lr_scheduler_min_lr_ratio" if settings == {"lr_scheduler": "cosine_with_min_lr"} else next(iter(settings))]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image as Pillow
 
+from lorakit.errors import RecipeError
 from lorakit.trainers.embedded.dataset import Image
 
 METHODS = {
@@ -21,8 +22,11 @@ METHODS = {
 
 def pixels(image: Image, data: bytes, *, flip: bool, chance: random.Random | None = None) -> torch.Tensor:
     """(3, height, width) from -1 to 1. With `chance`, what the subset asks for at random: crop and colour."""
-    with Pillow.open(io.BytesIO(data)) as opened:
-        picture = opened.convert("RGB")              # alpha is dropped and EXIF orientation ignored, as by kohya
+    try:
+        with Pillow.open(io.BytesIO(data)) as opened:
+            picture = opened.convert("RGB")          # alpha is dropped and EXIF orientation ignored, as by kohya
+    except (OSError, SyntaxError, ValueError) as error:      # Pillow's ways of saying that a file is broken behind a whole header
+        raise RecipeError(f"{image.path}: the picture cannot be read ({error}).") from error
     width, height = image.placement.scaled
     method = image.subset.resize_interpolation
     if method is None:

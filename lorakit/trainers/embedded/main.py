@@ -21,11 +21,18 @@ def main(family: str, argv: Sequence[str] | None = None) -> int:
         args = arguments.read(script, sys.argv[1:] if argv is None else argv)
         return train(family, args)
     except LorakitError as error:
-        print(error, file=sys.stderr, flush=True)
+        print(words(error), file=sys.stderr, flush=True)
         return error.exit_code
     except OSError as error:                             # a full disk, most often
         print(f"stopped: {error}. What was saved before is whole.", file=sys.stderr, flush=True)
         return TrainingFailed.exit_code
+
+
+def words(error: LorakitError) -> str:
+    """Every fault on a line of its own that begins with "error: ": by that lorakit finds it in the log."""
+    wrong = [fault for fault in error.faults if fault.severity == "error"]
+    lines = [f"error: {fault}" for fault in wrong] or [f"error: {error.message}"]
+    return "\n".join([*lines, *([error.message] if wrong else []), *([error.hint] if error.hint else [])])
 
 
 def train(family: str, args: object) -> int:

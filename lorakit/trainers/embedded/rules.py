@@ -15,6 +15,8 @@ from lorakit.trainers import catalogue
 from lorakit.trainers.catalogue import Option
 from lorakit.trainers.embedded import options
 from lorakit.trainers.embedded.schedulers import keeps_its_own_pace, keyword_arguments, optimizer_type, schedule
+from lorakit.trainers.kohya.rules.case import Case
+from lorakit.trainers.kohya.rules.learning import optimizer_name
 
 FAMILY_OF = {"train_network.py": "sd15", "sdxl_train_network.py": "sdxl", "flux_train_network.py": "flux"}
 REQUIRED = ("pretrained_model_name_or_path", "network_module", "output_dir", "output_name")
@@ -40,6 +42,7 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
     values |= {key: setting.value for key, setting in resolved.train.items()}
     values["network_module"] = values["network_module"] or family.network_module
     faults = faults_of(family.script, values, planned=True)
+    faults += optimizer_name(Case(resolved, machine))
     if values.get("mixed_precision") == "fp16" and machine.accelerator != "cuda":
         faults.append(Fault("mixed_precision", f'"fp16" does not work well on {machine.accelerator}.', 'Use "no" or, on the CPU, "bf16".'))
     return faults
