@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -31,7 +31,7 @@ def worker_count() -> int:
 
 
 def spread(work: Callable[[Item], Result], items: Sequence[Item], *,
-           workers: int | None = None) -> Iterator[tuple[Item, Result | WorkerDied]]:
+           workers: int | None = None) -> Generator[tuple[Item, Result | WorkerDied], None, None]:
     """Each item with its result, in the order in which they are done. `work` must not raise; it runs in fresh processes."""
     count = worker_count() if workers is None else workers
     if len(items) < IN_THIS_PROCESS or count < 1:
@@ -53,7 +53,8 @@ def _pooled(work: Callable[[Item], Result], items: Sequence[Item], indexes: Sequ
     waiting = iter(indexes)
     with _no_sigpipe(), ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_quiet) as pool:
         try:
-            running: dict[Future[Result], int] = {pool.submit(work, items[i]): i for i in islice(waiting, workers * AHEAD)}
+            with _ctrl_c_held_back():
+                running: dict[Future[Result], int] = {pool.submit(work, items[i]): i for i in islice(waiting, workers * AHEAD)}
             while running:
                 ready, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in ready:
@@ -62,7 +63,7 @@ def _pooled(work: Callable[[Item], Result], items: Sequence[Item], indexes: Sequ
                         running[pool.submit(work, items[following])] = following
                     yield index, future.result()
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)           # waits for what is being worked on: its caller sweeps up afterwards
             raise
 
 
@@ -84,6 +85,20 @@ def _no_sigpipe() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGPIPE, before)
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """A worker is started with what is held back here; else Ctrl-C in its first half second would end in its traceback on the screen."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()        # it sets the mask back when it is started
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _quiet() -> None:

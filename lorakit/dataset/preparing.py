@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,16 +71,14 @@ def prepare(root: Path, jobs: Sequence[Job], *, force: bool = False, dry_run: bo
     made: list[Path] = []
     refused: list[Fault] = []
     try:
-        for job, result in spread(make, todo, workers=workers):
-            if isinstance(result, Made):
-                notes += _placed(manifest, job, result, caption_extension, force=force)
-                if result.faceless:
-                    what = "no face was found in it; cut around the centre."
-                    notes.append(Fault(shown(job.source), what, "Look at it, or crop it by hand.", "faceless", "warning"))
-                made.append(job.target)
-            else:
-                refused.append(Fault(shown(job.source), f"{result}.".replace("..", "."), rule="undecodable"))
-            progress(len(made) + len(refused), len(todo))
+        with closing(spread(make, todo, workers=workers)) as results:      # no worker writes any more when the place is swept
+            for job, result in results:
+                if isinstance(result, Made):
+                    notes += _placed(manifest, job, result, caption_extension, force=force)
+                    made.append(job.target)
+                else:
+                    refused.append(Fault(shown(job.source), f"{result}.".replace("..", "."), rule="undecodable"))
+                progress(len(made) + len(refused), len(todo))
     finally:
         _sweep(root)
         manifest.close()
@@ -153,6 +151,9 @@ def _placed(manifest: Manifest, job: Job, result: Made, caption_extension: str, 
     ))
     os.replace(result.temporary, job.target)
     notes = _carry_caption(manifest, job, caption_extension)
+    if result.faceless:
+        what = "no face was found in it; cut around the centre."
+        notes.append(Fault(shown(job.source), what, "Look at it, or crop it by hand.", "faceless", "warning"))
     for other in [entry for entry in manifest.entries.values() if entry.source == name_of(root, job.source) and entry.file != name]:
         path = root / other.file
         if path.parent == job.target.parent and path.exists():

@@ -92,3 +92,25 @@ def test_prepare_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
     assert tree(root / "originals") == originals
     assert tree(root / "5_qb_fox") == tree(probe / "5_qb_fox")
     assert not list(root.rglob("*.tmp"))
+
+
+def test_ctrl_c_at_any_moment_says_one_word_and_leaves_no_half_file(photos: Path, tmp_path: Path) -> None:
+    said = set()
+    for turn in range(12):
+        words = ["prepare", str(tmp_path / "data"), "--from", str(photos), "--fit", "letterbox", "--size", str(256 + 64 * (turn % 2))]
+        child = subprocess.Popen([sys.executable, "-m", "lorakit", "dataset", *words], start_new_session=True, stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.PIPE, text=True)
+        until = time.monotonic() + 20
+        while time.monotonic() < until and not _workers(child.pid):
+            time.sleep(0.01)
+        time.sleep(0.08 * turn)                          # from the first breath of its workers on
+        os.killpg(child.pid, signal.SIGINT)
+        said.add(child.communicate(timeout=60)[1].strip())
+        assert child.returncode == 130
+        assert not list(tmp_path.rglob("*.tmp"))
+    assert said == {"Stopped."}
+
+
+def _workers(parent: int) -> bool:
+    """Whether it has begun to start children, of which the first is no worker."""
+    return len(Path(f"/proc/{parent}/task/{parent}/children").read_text().split()) > 1
