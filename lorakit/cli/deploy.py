@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lorakit.deploy.deliver import Parcel, deliver, swap_workflow, usage
+from lorakit.deploy.deliver import Parcel, Swap, deliver, swap_workflow, usage
 from lorakit.errors import RecipeError, did_you_mean
 from lorakit.files import at_home, write_atomic
 from lorakit.proof.registry import read_notes
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--link", action="store_true", help="link instead of copying")
     parser.add_argument("--workflow", type=Path, metavar="FILE", help="a ComfyUI workflow (API format); a copy with this LoRA is made")
     parser.add_argument("--old-trigger", default="", metavar="T", help="with --workflow: the word to replace by the trigger")
+    parser.add_argument("--old-lora", default="", metavar="FILE", help="with --workflow: which LoRA to replace, where it loads several")
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 
@@ -46,20 +47,26 @@ def run(args: argparse.Namespace) -> int:
         raise RecipeError(f"--to {args.to} needs --dir.", hint=f"--dir FOLDER, where {args.to} is installed.")
     done = deliver(parcel, args.to, at_home(home), link=args.link) if args.dir else None
     target = done.path if done else parcel.file
+    told = _swapped(args, parcel, target) if args.workflow else []
     if args.json:
-        print_json({"lora": target, "written": done.written if done else [], "strength": parcel.strength})
+        print_json({"lora": target, "written": done.written if done else [], "strength": parcel.strength, "workflow": told})
         return 0
     tell(*(f"wrote {path}" for path in done.written) if done else ())
     if done and not done.written:
         tell(f"{done.path} was there already.")
+    tell(*told)
     print(usage(parcel, args.to, target))
-    if args.workflow:
-        text, told = swap_workflow(
-            args.workflow, lora=target.name, trigger=parcel.trigger, old_trigger=args.old_trigger, strength=args.strength)
-        copy = args.workflow.with_name(f"{args.workflow.stem}-{parcel.name}.json")
-        write_atomic(copy, text)
-        tell(*told, f"wrote {copy}")
     return 0
+
+
+def _swapped(args: argparse.Namespace, parcel: Parcel, target: Path) -> list[str]:
+    """The workflow's copy is written beside it; what was changed, in words."""
+    text, told = swap_workflow(args.workflow, Swap(target.name, parcel.trigger, args.old_lora, args.old_trigger, args.strength))
+    copy = args.workflow.with_name(f"{args.workflow.stem}-{parcel.name}.json")
+    if copy.exists() and copy.read_text(encoding="utf-8", errors="replace") != text:
+        raise RecipeError(f"{copy} is there already and is another workflow; it was left as it is.", hint="Rename it, or use --as NAME.")
+    write_atomic(copy, text)
+    return [*told, f"wrote {copy}"]
 
 
 def pack(run_dir: Path, record: Mapping[str, Any], args: argparse.Namespace) -> Parcel:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorakit.errors import RecipeError
+from lorakit.errors import RecipeError, did_you_mean
 from lorakit.files import sha256, write_atomic
 
 FOLDERS: Mapping[str, tuple[str, ...]] = {"a1111": ("models/Lora",), "comfyui": ("models/loras",), "diffusers": ()}
@@ -49,8 +50,9 @@ def deliver(parcel: Parcel, program: str, home: Path, *, link: bool = False) -> 
     if program == "a1111":
         written += [path for path in [_sidecar(parcel, target.with_suffix(".json"))] if path]
     if parcel.preview and program in {"a1111", "comfyui"} and not _has_preview(target):
-        shutil.copyfile(parcel.preview, target.with_suffix(parcel.preview.suffix.lower()))
-        written.append(target.with_suffix(parcel.preview.suffix.lower()))
+        preview = target.with_suffix(parcel.preview.suffix.lower())
+        write_atomic(preview, parcel.preview.read_bytes())
+        written.append(preview)
     return Delivered(target, tuple(written), usage(parcel, program, target))
 
 
@@ -88,7 +90,18 @@ def usage(parcel: Parcel, program: str, target: Path) -> str:
     ])
 
 
-def swap_workflow(workflow: Path, *, lora: str, trigger: str, old_trigger: str, strength: float | None) -> tuple[str, list[str]]:
+@dataclass(frozen=True)
+class Swap:
+    """What goes into a workflow, and what of its own it takes the place of."""
+
+    lora: str
+    trigger: str
+    old_lora: str = ""           # which one, where a workflow loads several
+    old_trigger: str = ""
+    strength: float | None = None
+
+
+def swap_workflow(workflow: Path, swap: Swap) -> tuple[str, list[str]]:
     """An existing ComfyUI workflow (API format) with our LoRA and trigger in it; returns the new text and what was changed, in words."""
     try:
         nodes = json.loads(workflow.read_text(encoding="utf-8"))
@@ -97,20 +110,41 @@ def swap_workflow(workflow: Path, *, lora: str, trigger: str, old_trigger: str, 
     if not isinstance(nodes, dict) or not all(isinstance(node, dict) and "class_type" in node for node in nodes.values()):
         raise RecipeError(f"{workflow} is not in ComfyUI's API format.", hint="In ComfyUI: Workflow > Export (API), and give that file.")
     told = []
+    old_lora = _old_lora(workflow, _loras(nodes), swap.old_lora)
+    word = re.compile(rf"(?<!\w){re.escape(swap.old_trigger)}(?!\w)") if swap.old_trigger else None
     for number, node in nodes.items():
-        inputs = node.get("inputs", {})
-        if "lora_name" in inputs:
-            told.append(f"node {number} {node['class_type']}: {inputs['lora_name']} -> {lora}")
-            inputs["lora_name"] = lora
-            if strength is not None:
-                inputs.update({key: strength for key in ("strength_model", "strength_clip") if key in inputs})
+        inputs = _inputs(node)
+        if inputs.get("lora_name") == old_lora:
+            told.append(f"node {number} {node['class_type']}: {old_lora} -> {swap.lora}")
+            inputs["lora_name"] = swap.lora
+            if swap.strength is not None:
+                inputs.update({key: swap.strength for key in ("strength_model", "strength_clip") if key in inputs})
         for key, value in inputs.items():
-            if isinstance(value, str) and old_trigger and old_trigger in value:
-                inputs[key] = value.replace(old_trigger, trigger)
-                told.append(f"node {number} {key}: {old_trigger} -> {trigger}")
-    if not any("class_type" in node and "lora_name" in node.get("inputs", {}) for node in nodes.values()):
-        raise RecipeError(f"{workflow}: no node in it loads a LoRA.", hint="Add a LoraLoader node in ComfyUI and export again.")
+            if word and isinstance(value, str) and key != "lora_name" and word.search(value):
+                inputs[key] = word.sub(lambda _: swap.trigger, value)
+                told.append(f"node {number} {key}: {swap.old_trigger} -> {swap.trigger}")
     return json.dumps(nodes, indent=2, ensure_ascii=False) + "\n", told
+
+
+def _old_lora(workflow: Path, found: Sequence[str], wanted: str) -> str:
+    """The one that is meant: named, or the only one there is."""
+    if wanted and wanted not in found:
+        raise RecipeError(f"{workflow}: no node in it loads {wanted}. {did_you_mean(wanted, found)}".rstrip(),
+                          hint=f"It loads {', '.join(found) or 'none'}.")
+    if not found:
+        raise RecipeError(f"{workflow}: no node in it loads a LoRA.", hint="Add a LoraLoader node in ComfyUI and export again.")
+    if len(found) > 1 and not wanted:
+        raise RecipeError(f"{workflow} loads {len(found)} LoRAs: {', '.join(found)}.", hint=f"Say which one: --old-lora {found[-1]}")
+    return wanted or found[0]
+
+
+def _loras(nodes: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(str(_inputs(node)["lora_name"]) for node in nodes.values() if "lora_name" in _inputs(node)))
+
+
+def _inputs(node: Mapping[str, Any]) -> dict[str, Any]:
+    inputs = node.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
 
 
 def _place(source: Path, target: Path, *, link: bool) -> bool:

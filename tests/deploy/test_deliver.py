@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lorakit.deploy.deliver import Parcel, deliver, swap_workflow
+from lorakit.deploy.deliver import Parcel, Swap, deliver, swap_workflow
 from lorakit.errors import RecipeError
 
 
@@ -71,7 +71,7 @@ def test_a_workflow_gets_our_lora_and_trigger_and_keeps_the_rest(tmp_path: Path)
         "10": {"class_type": "LoraLoader", "inputs": {"lora_name": "old.safetensors", "strength_model": 1, "strength_clip": 1, "model": ["4", 0]}},
         "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "sage_character, dancing", "clip": ["10", 1]}},
     }))
-    text, told = swap_workflow(path, lora="maya.safetensors", trigger="maya_char", old_trigger="sage_character", strength=0.7)
+    text, told = swap_workflow(path, Swap("maya.safetensors", "maya_char", old_trigger="sage_character", strength=0.7))
     nodes = json.loads(text)
     assert nodes["10"]["inputs"] == {"lora_name": "maya.safetensors", "strength_model": 0.7, "strength_clip": 0.7, "model": ["4", 0]}
     assert nodes["6"]["inputs"]["text"] == "maya_char, dancing"
@@ -82,4 +82,27 @@ def test_a_workflow_gets_our_lora_and_trigger_and_keeps_the_rest(tmp_path: Path)
 def test_what_is_no_workflow_is_told(tmp_path: Path, text: str, word: str) -> None:
     (tmp_path / "w.json").write_text(text)
     with pytest.raises(RecipeError, match=word):
-        swap_workflow(tmp_path / "w.json", lora="a", trigger="b", old_trigger="", strength=None)
+        swap_workflow(tmp_path / "w.json", Swap("a", "b"))
+
+
+def workflow(path: Path, *loras: str, text: str = "sage, dancing") -> Path:
+    nodes = {str(number): {"class_type": "LoraLoader", "inputs": {"lora_name": lora, "model": ["4", 0]}} for number, lora in enumerate(loras)}
+    path.write_text(json.dumps({**nodes, "t": {"class_type": "CLIPTextEncode", "inputs": {"text": text}}, "n": {"class_type": "Note", "inputs": []}}))
+    return path
+
+
+def test_a_style_lora_in_the_workflow_stays_and_the_one_to_replace_must_be_named(tmp_path: Path) -> None:
+    path = workflow(tmp_path / "w.json", "style.safetensors", "sage.safetensors")
+    with pytest.raises(RecipeError, match="loads 2 LoRAs"):
+        swap_workflow(path, Swap("maya.safetensors", "maya_char"))
+    with pytest.raises(RecipeError, match=r"Did you mean sage\.safetensors"):
+        swap_workflow(path, Swap("maya.safetensors", "maya_char", old_lora="saga.safetensors"))
+    nodes = json.loads(swap_workflow(path, Swap("maya.safetensors", "maya_char", old_lora="sage.safetensors"))[0])
+    assert [nodes[key]["inputs"]["lora_name"] for key in "01"] == ["style.safetensors", "maya.safetensors"]
+
+
+def test_a_trigger_is_replaced_as_a_word_and_never_inside_a_file_name(tmp_path: Path) -> None:
+    path = workflow(tmp_path / "w.json", "maya-v1.safetensors", text="maya, a sage of mayanese art, maya_old")
+    nodes = json.loads(swap_workflow(path, Swap("maya-v2.safetensors", "maya_char", old_trigger="maya"))[0])
+    assert nodes["0"]["inputs"]["lora_name"] == "maya-v2.safetensors"
+    assert nodes["t"]["inputs"]["text"] == "maya_char, a sage of mayanese art, maya_old"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,3 +40,16 @@ def test_an_unknown_checkpoint_names_those_there_are(run_dir: Path, capsys: pyte
 def test_a_program_without_a_folder_asks_for_it(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["deploy", "latest", "--to", "comfyui"]) == 1
     assert "--dir" in capsys.readouterr().err
+
+
+def test_a_workflow_gets_a_copy_that_is_told_in_json_too_and_never_replaces_an_edited_one(
+        run_dir: Path, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "comfy/models/loras").mkdir(parents=True)
+    (project / "w.json").write_text(json.dumps({"1": {"class_type": "LoraLoader", "inputs": {"lora_name": "old.safetensors"}}}))
+    words = ["deploy", "latest", "--to", "comfyui", "--dir", "comfy", "--workflow", "w.json", "--json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["workflow"] == ["node 1 LoraLoader: old.safetensors -> fox.safetensors", "wrote w-fox.json"]
+    assert main(words) == 0
+    (project / "w-fox.json").write_text("my own")
+    assert main(words) == 1
+    assert (project / "w-fox.json").read_text() == "my own"
