@@ -21,6 +21,7 @@ from typing import Any
 
 from lorakit.dataset.adding import ORIGINALS
 from lorakit.dataset.rules import os_text
+from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault, RecipeError, raise_on_errors
 
 MANIFEST = "manifest.json"
@@ -83,8 +84,11 @@ def _visible(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
 def make_bundle(root: Path, out: Path) -> Manifest:
     """Write `out` beside and move it into place. A file that changes while it is read is a fault, not a wrong hash."""
     files = [(name, path) for name, path in contents(root) if path.resolve() != out.resolve()]
-    if not files:
-        raise RecipeError(f"{root}: nothing to bundle.", hint="Give the folder that holds the N_trigger folders.")
+    if not any(looks_like_image(name) for name, _ in files):
+        hint = "Give the folder that holds the N_trigger folders."
+        if (root / ORIGINALS).is_dir():
+            hint = "originals/ stays here; make the N_trigger folders of them: lorakit dataset prepare"
+        raise RecipeError(f"{root}: nothing to bundle.", hint=hint)
     raise_on_errors([*_bad_names([MANIFEST, *(name for name, _ in files)])])
     manifest = Manifest(root.name, tuple(Entry(name, path.stat().st_size, _hash(path)) for name, path in files))
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -62,12 +62,12 @@ def trigger_first(trigger: str) -> Edit:
 
 
 def add(tag: str, *, after_trigger: str = "") -> Edit:
-    """The tag once: where it stands already, else after the trigger where one is given, else last."""
+    """The tag once: where it stands already, else after the trigger, or first where that is still to come; without a trigger last."""
     def edit(caption: str) -> str:
         items = parts(caption)
         if tag.casefold() in (part.casefold() for part in items):
             return joined(items)
-        place = 1 if after_trigger and items and items[0].casefold() == after_trigger.casefold() else len(items)
+        place = int(bool(items) and items[0].casefold() == after_trigger.casefold()) if after_trigger else len(items)
         return joined([*items[:place], tag, *items[place:]])
     return edit
 

@@ -101,6 +101,14 @@ def test_an_empty_folder_has_nothing_to_bundle(tmp_path: Path) -> None:
         bundle.make_bundle(tmp_path, tmp_path / "1.zip")
 
 
+def test_originals_alone_are_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "originals" / "maya").mkdir(parents=True)
+    (tmp_path / "selection.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(RecipeError, match="nothing to bundle") as caught:
+        bundle.make_bundle(tmp_path, tmp_path / "1.zip")
+    assert "lorakit dataset prepare" in str(caught.value)
+
+
 def test_a_bundle_can_be_read_by_whoever_uploads_it(dataset: Path, tmp_path: Path) -> None:
     bundle.make_bundle(dataset, tmp_path / "1.zip")
     assert (tmp_path / "1.zip").stat().st_mode & 0o777 == 0o644

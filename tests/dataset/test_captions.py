@@ -29,6 +29,7 @@ def test_every_edit_done_twice_is_the_edit_done_once(caption: str) -> None:
 
 def test_a_tag_is_added_behind_the_trigger_or_last() -> None:
     assert captions.add("realistic_body", after_trigger="maya")("maya, waist") == "maya, realistic_body, waist"
+    assert captions.add("realistic_body", after_trigger="maya")("waist") == "realistic_body, waist", "the trigger is still to come"
     assert captions.add("realistic_body")("maya, waist") == "maya, waist, realistic_body"
     assert captions.add("WAIST")("maya, waist") == "maya, waist"
 

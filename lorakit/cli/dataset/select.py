@@ -51,7 +51,11 @@ def run(args: argparse.Namespace) -> int:
         print()
         rows = [[f"{item.score:.1f}", shown(item.file), why] for item, why in selection.left_out]
         table(["score", "left out", "why"], rows, right=["score"])
-    tell("nothing was copied (--dry-run)" if args.dry_run else f"{len(selection.chosen)} pictures and their captions are in {target}")
+    if args.dry_run:
+        tell("nothing was copied (--dry-run)")
+    else:
+        tell(f"{len(selection.chosen)} pictures, with the captions of their originals, are in {target}",
+             f"Next: lorakit dataset prepare {target}")
     for name, (count, _) in selection.averages().items():
         if count < args.per_category:
             tell(f"{name}: only {count} of {args.per_category}; add pictures or lower --min-score.")
