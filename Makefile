@@ -7,7 +7,7 @@ RECIPE ?= recipes/demo.toml
 export PYTHONUTF8 = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo vendor presets plan train test test-slow test-real test-real-slow test-browser check fix bench golden catalogue docs clean
+.PHONY: help setup demo vendor presets plan train test test-slow test-real test-real-slow test-browser check fix bench bench-trainers parity toy corpus golden catalogue docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,7 +63,20 @@ bench: setup ## start-up, planning, images, following and verifying, as ratios a
 	$(BIN)/python tools/bench_dataset.py
 	$(BIN)/python tools/bench_follow.py
 	$(BIN)/python tools/bench_verify.py
-	@echo "against sd-scripts, where one is configured: $(BIN)/python tools/bench_trainers.py"
+
+bench-trainers: setup ## the embedded trainer beside sd-scripts: time and memory (where one is configured)
+	$(BIN)/python tools/bench_trainers.py
+
+parity: setup ## the numbers of both trainers, three steps on the same weights (where one is configured)
+	$(BIN)/python tools/parity.py --case plain
+
+toy: setup ## train the toy base and its judge anew into build/toy: about an hour
+	$(BIN)/python tools/toy/train_vae.py --out build/toy --show build/toy/vae.png
+	$(BIN)/python tools/toy/train_base.py --out build/toy --show build/toy/samples.png --latents build/toy/latents.pt
+	$(BIN)/python tools/toy/recognise.py --out build/toy/judge.safetensors
+
+corpus: setup ## draw the dataset in which almost everything is broken into build/corpus
+	$(BIN)/python tools/make_corpus.py build/corpus
 
 golden: setup ## rewrite the golden plans; judge them in the diff
 	$(BIN)/python -m pytest tests/plan --rewrite-golden

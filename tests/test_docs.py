@@ -19,6 +19,12 @@ def test_every_relative_link_in_the_documents_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_the_recipes_that_the_readme_makes_are_not_there_yet() -> None:
+    made = re.findall(r"^lorakit new (\S+)", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert made
+    assert not [name for name in made if (ROOT / "recipes" / f"{name}.toml").exists()]
+
+
 def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     readme = (ROOT / "README.md").read_text()

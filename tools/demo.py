@@ -135,7 +135,7 @@ What to type next:
   {command()} sheet demo --checkpoints last --prompts "zwx and a purple star, night" --seeds 4
   {command()} train {RECIPE} --set network_dim=4
   {command()} diff {run_dir.parent.name}/{run_dir.name} latest
-  {command()} new maya --preset sdxl --trigger maya_char
+  {command()} new mina --preset sdxl --trigger mina_char
 """)
     if args.json:
         args.json.write_text(json.dumps({who: {kind: vars(one) for kind, one in kinds.items()} for who, kinds in scores.items()}, indent=2))

@@ -98,7 +98,7 @@ def _python(source: str) -> Path | None:
 def ways_out() -> str:
     return f"""\
 Ways out:
-  make vendor                                   checks it out and builds vendor/.venv (7 GB on Linux)
+  make vendor                                   in a clone of lorakit: checks it out, builds vendor/.venv (7 GB on Linux)
   export LORAKIT_SD_SCRIPTS=DIR LORAKIT_SD_SCRIPTS_PYTHON=DIR/venv/bin/python     use a checkout you have
   sd_scripts and sd_scripts_python in {config_path()}   the same, for good
   trainer = "embedded" in the recipe            SD1.5, SDXL and FLUX without sd-scripts"""
