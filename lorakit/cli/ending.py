@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lorakit.run.lines import last_lines
+from lorakit.run.onward import next_command
 from lorakit.run.outcome import Outcome, failure
+from lorakit.run.record import read_record
 from lorakit.show import duration, tell, tell_error
 
 TAIL = 40
@@ -42,7 +44,7 @@ def _say(outcome: Outcome) -> int:
     if outcome.state in {"interrupted", "stopped"}:
         saved = ", ".join(path.name for path in (*outcome.saved, *outcome.states))
         tell(f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. " + (f"Saved: {saved}." if saved else "Nothing had been saved."),
-             f"lorakit resume {outcome.run_dir.parent.name}/{outcome.run_dir.name} goes on where a state was saved.")
+             *(f"{command} goes on." for command in [next_command(outcome.run_dir, read_record(outcome.run_dir))] if command))
         return STOPPED
     error = failure(outcome, last_lines(outcome.log, TAIL))
     tell_error(error)

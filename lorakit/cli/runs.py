@@ -6,7 +6,8 @@ examples:
   lorakit runs --last 5
 
 states: running; unattended (its lorakit is gone, it trains on: `lorakit watch` takes it over); done; failed; interrupted; stopped;
-dead (ended while nobody watched: `lorakit explain` says why); broken (its record makes no sense).
+dead (ended while nobody watched: `lorakit explain` says why); broken (its record makes no sense). Of a recipe's newest run that has not
+come to its end the next command is told.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import argparse
 from pathlib import Path
 
 from lorakit.run.find import RunInfo, info, run_dirs
+from lorakit.run.onward import next_command
+from lorakit.run.record import read_record
 from lorakit.show import duration, print_json, table, tell
 
 
@@ -34,9 +37,11 @@ def run(args: argparse.Namespace) -> int:
         tell(f"No runs{f' of {args.name}' if args.name else ''} here. lorakit train RECIPE makes one.")
         return 0
     table(("run", "state", "step", "loss", "left", "trainer", "age"), map(_cells, rows), right=("step", "loss", "left", "age"))
+    newest = {row.name: row for row in rows}
     for row in rows:
-        if row.state in {"broken", "dead"} and row.reason:
-            tell(f"{row.short}: {row.reason}")
+        onward = next_command(row.run_dir, read_record(row.run_dir)) if row is newest[row.name] and row.state != "broken" else ""
+        if onward or (row.state in {"broken", "dead"} and row.reason):
+            tell(": ".join(text for text in (row.short, row.reason or row.state, onward) if text))
     return 0
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from lorakit.cli.curve import curve
 from lorakit.errors import LorakitError
 from lorakit.run.find import LATEST, find_run, last_progress, live_state, progress_rows
+from lorakit.run.onward import next_command
 from lorakit.run.process import Identity, gpu_memory, members
 from lorakit.run.record import NAME, read_record
 from lorakit.show import duration, size, tell
@@ -73,7 +74,7 @@ def view(run_dir: Path) -> dict[str, Any]:
         "gpu_bytes": gpu_memory({member.pid for member in people}) if people else 0,
         "samples": [str(run_dir / str(entry.get("path"))) for entry in data["samples"][-3:] if isinstance(entry, dict)],
         "warnings": [str(entry.get("text")) for entry in data["warnings"] if isinstance(entry, dict)],
-        "reason": data["outcome"].get("reason") or "",
+        "reason": data["outcome"].get("reason") or "", "next": next_command(run_dir, data),
     }
 
 
@@ -94,7 +95,7 @@ def picture(run_dir: Path, width: int = 72) -> list[str]:
         gpu = f", GPU {size(seen['gpu_bytes'])}" if seen["gpu_bytes"] else ""
         lines += [f"{seen['processes']} processes, {size(seen['memory_bytes'])} of memory{gpu}"]
     lines += [f"sample {path}" for path in seen["samples"]] + [f"warning: {text}" for text in seen["warnings"]]
-    return lines
+    return lines + ([f"next: {seen['next']}"] if seen["next"] else [])
 
 
 def _live(run_dir: Path) -> int:
@@ -120,7 +121,7 @@ def _plain(run_dir: Path) -> int:
             loss = "" if seen["loss"] is None else f"  loss {seen['loss']:.4g}"
             print(f"{last}/{seen['total']}{loss}", flush=True)
         if seen["state"] != "running":
-            tell(f"{seen['state']} {seen['reason']}".strip())
+            tell(f"{seen['state']} {seen['reason']}".strip(), *([f"next: {seen['next']}"] if seen["next"] else []))
             return OVER.get(seen["state"], 4)
         time.sleep(EVERY_S)
     return _gone(run_dir)

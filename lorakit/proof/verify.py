@@ -31,6 +31,14 @@ def verify_run(run_dir: Path) -> list[Difference]:
     return [*_run_files(run_dir, record), *_weights(record), *_dataset(record, rows, now), *_checkpoints(run_dir, record, now)]
 
 
+def verify_inputs(run_dir: Path, record: Mapping[str, Any]) -> list[Difference]:
+    """Its settings, weights, images and captions: what it would read again. What was never hashed is passed over."""
+    record = {**record, "weights": [entry for entry in record["weights"] if entry.get("sha256")], "checkpoints": []}
+    rows = _rows(run_dir) or []
+    now = sha256_of_all(_paths(run_dir, record, rows))
+    return [*_run_files(run_dir, record), *_weights(record), *_dataset(record, rows, now)]
+
+
 def verify_lock(path: Path) -> tuple[list[Difference], list[Difference]]:
     """The recipe planned again against its lock: differences in inputs, and in circumstances."""
     locked = read_lock(path)
@@ -78,10 +86,7 @@ def _paths(run_dir: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str,
         if entry.get("sha256"):
             yield from files_of(Path(str(entry.get("path", ""))))
     for row in rows:
-        image, caption = _image(record, row)
-        yield image
-        if row["caption_sha256"]:
-            yield caption
+        yield from _image(record, row)
     yield from (run_dir / str(entry.get("path", "")) for entry in record["checkpoints"] if _counts(entry))
 
 
@@ -103,7 +108,7 @@ def _dataset(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]] | None
         image, caption = _image(record, row)
         if now[image] != row["sha256"]:
             yield Difference(f"dataset {row['image']}", row["sha256"], now[image])
-        if row["caption_sha256"] and now[caption] != row["caption_sha256"]:
+        if now[caption] != row["caption_sha256"]:
             yield Difference(f"dataset {row['image']} (caption)", row["caption_sha256"], now[caption])
 
 

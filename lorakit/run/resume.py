@@ -8,7 +8,7 @@ as it was. Behaviour read in train_network.py of the pinned commit: the resume c
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,7 @@ AT_MOST = 4                      # times as many saves as planned
 # none of Apple's GPU; the data's order is shuffled only after each worker has drawn its first batch (library/train_util.py, collator).
 FIRST_BATCH = "the first batch of each data worker may be another one; noise and timesteps go on as they were, except on Apple GPUs"
 OTHERS = "the second and every further process draws noise and timesteps anew: sd-scripts saves the random states of the first alone"
+Check = Callable[[Path], Sequence[str]]   # raises where the run may not go on; else remarks on what is no longer as it was
 ANEW = "noise, timesteps and the order of images are drawn anew from here on"
 
 
@@ -49,14 +50,19 @@ class Continuation:
     inexact: tuple[str, ...] = ()
 
 
-def resume(run_dir: Path, *, teller: Teller = silent, patience: Patience | None = None) -> Outcome:
+def unchecked(_: Path) -> Sequence[str]:
+    return ()
+
+
+def resume(run_dir: Path, *, check: Check = unchecked, teller: Teller = silent, patience: Patience | None = None) -> Outcome:
     """Continue from the newest whole state."""
     bury(run_dir)
     data = read_record(run_dir)
     state = newest_state(run_dir, data)
+    remarks = [f"not as when the run began: {text}" for text in check(run_dir)]
     number = len(data["parts"]) + 2
     make = _embedded_job if data["trainer"].get("name") == "embedded" else _kohya_job
-    job = make(run_dir, data, state, number)
+    job = make(run_dir, data, state, number, remarks)
     record = Record(run_dir, data)
     teller(Event("note", state.step, text=f"going on from step {state.step} ({state.path.name})"))
     teller(Event("note", state.step, text="exact: " + ", ".join(job.part["exact"])))
@@ -141,11 +147,11 @@ def _saves(shape: Shape, offset: int, stop_after: int) -> Saves:
     return Saves(end, phase, tuple(remarks))
 
 
-def _embedded_job(run_dir: Path, data: dict[str, Any], state: State, number: int) -> Job:
+def _embedded_job(run_dir: Path, data: dict[str, Any], state: State, number: int, remarks: list[str]) -> Job:
     command = [*_plain_command(data["command"]), "--resume", str(state.path)]
     part = _part(state, number, command) | {
         "output": str(data.get("output") or "output"), "offset": 0, "bar_offset": 0, "stop_after": 0,
-        "exact": ["every byte, on the same kind of device"], "inexact": [],
+        "exact": list(EXACT) if remarks else ["every byte, on the same kind of device"], "inexact": remarks,
     }
     output = run_dir / str(part["output"])
     return Job(run_dir, tuple(command), _env(data), _cwd(run_dir, data), output, first_step=state.step, part=part)
@@ -158,9 +164,9 @@ def job_of_record(run_dir: Path, data: Mapping[str, Any]) -> Job:
     return Job(run_dir, tuple(data["command"]), _env(data), root if root.is_dir() else run_dir, output)
 
 
-def _kohya_job(run_dir: Path, data: dict[str, Any], state: State, number: int) -> Job:
+def _kohya_job(run_dir: Path, data: dict[str, Any], state: State, number: int, remarks: list[str]) -> Job:
     how = continuation(Shape.of(data), state.step)
-    inexact = [*how.inexact, *([OTHERS] if int(data["steps"].get("processes") or 1) > 1 and ANEW not in how.inexact else [])]
+    inexact = [*remarks, *how.inexact, *([OTHERS] if int(data["steps"].get("processes") or 1) > 1 and ANEW not in how.inexact else [])]
     folder = run_dir / "parts" / str(number)
     if folder.exists():
         raise LorakitError(f"{folder} exists already; nothing was started.")

@@ -17,15 +17,17 @@ from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.run import record as records
+from lorakit.run.adopt import bury
 from lorakit.run.bookkeeper import Bookkeeper, digest_of
 from lorakit.run.child import Patience
 from lorakit.run.events import Event, Teller, silent
 from lorakit.run.find import PARENT, WAITING
+from lorakit.run.onward import is_untouched
 from lorakit.run.outcome import Outcome
 from lorakit.run.record import Record, read_record
-from lorakit.run.resume import job_of_record, resume
+from lorakit.run.resume import Check, job_of_record, resume, unchecked
 from lorakit.run.summing import as_one, sum_up
-from lorakit.run.train import execute, job_of, provide_tokenizers
+from lorakit.run.train import execute, job_of
 
 _PATIENCE_S = 5.0                # for a dataset list that is still being made when the run ends
 
@@ -52,17 +54,19 @@ def train_stages(plans: Sequence[Plan], *, teller: Teller = silent, patience: Pa
     return as_one(record, outcomes[-1])
 
 
-def resume_stages(run_dir: Path, *, teller: Teller = silent, patience: Patience | None = None) -> Outcome:
+def resume_stages(run_dir: Path, *, check: Check = unchecked, teller: Teller = silent, patience: Patience | None = None) -> Outcome:
     """Go on in the stage where the run ended, then with those that wait."""
     record = Record(run_dir, read_record(run_dir))
     outcome: Outcome | None = None
     for number, folder in enumerate(_folders(record)):
+        bury(folder)
         state = read_record(folder)["state"]
         if state == "done":
             continue
         tell = Stage(record, number, teller)
         tell.begin()
-        outcome = _from_record(folder, tell, patience) if _is_untouched(folder, state) else resume(folder, teller=tell, patience=patience)
+        go_on = _from_record if is_untouched(folder, state) else resume
+        outcome = go_on(folder, check=check, teller=tell, patience=patience)
         sum_up(record, running=outcome.ok and number + 1 < len(record.data[PARENT]))
         if not outcome.ok:
             break
@@ -72,12 +76,12 @@ def resume_stages(run_dir: Path, *, teller: Teller = silent, patience: Patience 
     return as_one(record, outcome)
 
 
-def resume_run(run_dir: Path, *, teller: Teller = silent, patience: Patience | None = None) -> Outcome:
+def resume_run(run_dir: Path, *, check: Check = unchecked, teller: Teller = silent, patience: Patience | None = None) -> Outcome:
     """`resume`, for a run with stages or without; a single stage of a run goes on as the run does."""
     if (run_dir.parent / records.NAME).is_file():
         run_dir = run_dir.parent
     go_on = resume_stages if read_record(run_dir).get(PARENT) else resume
-    return go_on(run_dir, teller=teller, patience=patience)
+    return go_on(run_dir, check=check, teller=teller, patience=patience)
 
 
 class Stage:
@@ -113,7 +117,6 @@ def _written_down(plan: Plan) -> Bookkeeper:
     records.require_folder(plan.run_dir)
     for name, text in plan.files.items():
         write_atomic(plan.run_dir / name, text)
-    provide_tokenizers(plan)
     Record(plan.run_dir, {**records.from_plan(plan), "state": WAITING, "stage": plan.stage}).save()
     book = Bookkeeper()
     book.dataset(plan, plan.run_dir)
@@ -127,21 +130,18 @@ def _opened(plans: Sequence[Plan]) -> dict[str, Any]:
             PARENT: stages}
 
 
-def _from_record(folder: Path, tell: Teller, patience: Patience | None) -> Outcome:
+def _from_record(folder: Path, *, check: Check, teller: Teller, patience: Patience | None) -> Outcome:
     """A stage that has never begun, as it was planned."""
     record = Record(folder, read_record(folder))
+    for text in check(folder):
+        record.data["warnings"].append({"step": 0, "rule": "inputs", "text": f"not as it was planned: {text}"})
+        teller(Event("note", text=f"not as it was planned: {text}"))
     if record.data["dataset"].get("digest") is None:
         record.data["dataset"] |= _listed(folder)
     record.data["outcome"] = {}
     book = Bookkeeper()
     book.weights(record.data["weights"])
-    return execute(job_of_record(folder, record.data), record, book, teller=tell, patience=patience)
-
-
-def _is_untouched(folder: Path, state: str) -> bool:
-    """Nothing is lost by starting it from its first step: it waits, or it ended before it saved anything."""
-    output = folder / "output"
-    return state == WAITING or (state in {"failed", "interrupted", "stopped"} and not any(output.glob("*")))
+    return execute(job_of_record(folder, record.data), record, book, teller=teller, patience=patience)
 
 
 def _settle(folder: Path, book: Bookkeeper) -> None:

@@ -51,7 +51,6 @@ def train(plan: Plan, *, teller: Teller = silent, patience: Patience | None = No
             write_atomic(plan.run_dir / name, text)
     except OSError as error:
         raise SetupError(f"{plan.run_dir}: {error.strerror}; nothing was started.") from error
-    provide_tokenizers(plan)
     record = Record(plan.run_dir, records.from_plan(plan))
     books = Bookkeeper()
     books.weights(record.data["weights"])
@@ -64,19 +63,13 @@ def job_of(plan: Plan) -> Job:
     return Job(plan.run_dir, plan.argv, plan.env, root if root.is_dir() else plan.run_dir, plan.output_dir)
 
 
-def provide_tokenizers(plan: Plan) -> None:
-    """The scripts' tokenisers, where the plan counts on our own copies of them."""
-    place = plan.settings.get("tokenizer_cache_dir")
-    if place is not None and Path(str(place.value)) == tokenizers.folder():
-        tokenizers.ensure(FAMILIES[plan.resolved.family].tokenizers)
-
-
 def execute(
     job: Job, record: Record, books: Bookkeeper, *, teller: Teller, patience: Patience | None = None, past_nan: bool = False,
 ) -> Outcome:
     """Launch one job, follow it, and close the record over it."""
     before = seen_in(output_of(record))
     tell = Careful(teller)
+    _provide_tokenizers(record.data)
     record.update(state="running", supervisor=Identity.of(os.getpid()).as_dict(), cwd=str(job.cwd))
     with Signals() as signals, hold_device(job.run_dir, tell) as keep_fds:
         started = time.monotonic()
@@ -93,6 +86,13 @@ def execute(
             child.send(int(SIGKILL))     # a mistake of ours must not leave a training that nobody follows
             raise
         return close(record, supervision, before, tell, time.monotonic() - started, lambda: signals.hurried)
+
+
+def _provide_tokenizers(record: Mapping[str, Any]) -> None:
+    """The scripts' tokenisers, where the run counts on our own copies of them."""
+    place = record["settings"].get("train", {}).get("tokenizer_cache_dir") or {}
+    if Path(str(place.get("value"))) == tokenizers.folder():
+        tokenizers.ensure(FAMILIES[str(record.get("family"))].tokenizers)
 
 
 def patience_for(record: Mapping[str, Any]) -> Patience:

@@ -26,6 +26,7 @@ from lorakit.run.shape import Shape
 from lorakit.run.states import states_in
 from lorakit.run.train import train
 from lorakit.run.weights import inspect
+from lorakit.trainers.kohya import tokenizers
 
 QUICK = Patience(0.3, 0.3)
 
@@ -224,6 +225,15 @@ def test_the_embedded_trainer_goes_on_by_itself(make_plan: Any) -> None:
     record = read_record(plan.run_dir)
     assert record["parts"][0]["exact"] == ["every byte, on the same kind of device"]
     assert record["parts"][0]["inexact"] == []
+
+
+def test_a_resumed_run_finds_its_tokenizers_although_the_cache_was_emptied(make_plan: Any) -> None:
+    place = tokenizers.folder()
+    plan = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded", train={"tokenizer_cache_dir": str(place)})
+    interrupted_at(plan, 5)
+    shutil.rmtree(place)
+    assert resume(plan.run_dir).state == "done"
+    assert (place / "openai_clip-vit-large-patch14" / "merges.txt").is_file()
 
 
 def test_what_cannot_be_resumed_says_why(make_plan: Any, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

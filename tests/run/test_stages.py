@@ -25,6 +25,7 @@ from lorakit.run.adopt import bury
 from lorakit.run.child import Patience
 from lorakit.run.events import Event
 from lorakit.run.find import find_run, info, last_progress, progress_rows, run_dirs, stage_of
+from lorakit.run.onward import next_command
 from lorakit.run.record import read_record
 from lorakit.run.stages import resume_run, train_stages
 
@@ -190,6 +191,54 @@ def test_a_run_whose_lorakit_died_is_dead_as_a_whole_and_can_go_on(plans: Any, p
     assert outcome is not None and outcome.state == "dead"
     assert outcome.reason.startswith("stage faces (1 of 2): it ended at step ")
     assert read_record(run_dir)["state"] == read_record(run_dir / "1-faces")["state"] == "dead"
+
+
+def test_where_lorakit_died_in_a_stage_everybody_names_the_next_command(
+    plans: Any, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    """While the trainer works on: watch. When its stage is done and the next has not begun, or when all is dead: resume."""
+    monkeypatch.chdir(project)
+    made = plans(faces={"steps": 40, "pause": 0.05})
+    if not os.fork():                                # pragma: no cover (the child that is killed)
+        os.setsid()
+        train_stages(made)
+        os._exit(0)
+    run_dir, deadline = project / "runs/fox/20260101-120000", time.monotonic() + 20
+    while not last_progress(run_dir).get("step") if run_dir.is_dir() else True:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    supervisor = read_record(run_dir)["supervisor"]["pid"]
+    os.kill(supervisor, signal.SIGKILL)
+    os.waitpid(supervisor, 0)
+    main(["runs"])
+    assert "fox/20260101-120000: unattended: lorakit watch fox/20260101-120000\n" in capsys.readouterr().err
+    assert main(["watch"]) == 130                     # to the end of the stage
+    assert "stage all (2 of 2) has not begun" in (said := capsys.readouterr().err).lower() and "lorakit resume fox/20260101-120000 goes on.\n" in said
+    main(["runs"])
+    assert "has not begun: lorakit resume fox/20260101-120000\n" in capsys.readouterr().err
+    main(["watch", "--once"])
+    assert capsys.readouterr().out.endswith("next: lorakit resume fox/20260101-120000\n")
+    assert main(["resume"]) == 0
+    assert "not as it was planned" not in capsys.readouterr().err
+    main(["runs"])
+    assert capsys.readouterr().err == ""
+
+
+def test_a_stage_that_died_before_it_saved_anything_begins_again(plans: Any, project: Path) -> None:
+    """Its record says running: nobody was left to write down its end."""
+    made = plans(faces={"fake": "dies_silently.py", "trainer": "kohya"})
+    assert train_stages(made, patience=QUICK).state == "failed"
+    run_dir = project / "runs/fox/20260101-120000"
+    for path in (run_dir / "record.json", run_dir / "1-faces/record.json"):
+        record = json.loads(path.read_text())
+        record |= {"state": "running", "outcome": {}, "command": [word.replace("dies_silently", "trains") for word in record["command"]]}
+        path.write_text(json.dumps(record))
+    record = json.loads((run_dir / "record.json").read_text())
+    (run_dir / "record.json").write_text(json.dumps({**record, "supervisor": {}}))
+    (run_dir / "1-faces/record.json").write_text(json.dumps({**json.loads((run_dir / "1-faces/record.json").read_text()), "supervisor": {}}))
+    assert info(run_dir).state == "dead"
+    assert next_command(run_dir, read_record(run_dir)) == "lorakit resume fox/20260101-120000"
+    assert resume_run(run_dir).state == "done"
 
 
 def test_a_lock_covers_every_stage_and_its_digest_is_the_runs(plans: Any, project: Path) -> None:
