@@ -10,7 +10,7 @@ import argparse
 
 from lorakit.errors import LorakitError
 from lorakit.proof.registry import add_note, update
-from lorakit.run.find import find_run
+from lorakit.run.find import find_run, whole_of
 from lorakit.run.record import read_record
 from lorakit.show import tell
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    run_dir = find_run(args.run)
+    run_dir = whole_of(find_run(args.run))
     read_record(run_dir)
     if not args.text and args.rating is None and not args.chosen and args.strength is None:
         raise LorakitError("Nothing to note.", hint='lorakit note RUN "a remark" --rating 4 --chosen FILE --strength 0.8')

@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lorakit.run.find import find_run, stage_of
+    from lorakit.run.diagnose import run_name
+    from lorakit.run.find import find_run, stage_of, whole_of
     from lorakit.sheet import Choice, make_sheet, sheet_from_samples
 
     run_dir = stage_of(find_run(args.run))
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         print_json({"sheet": out, "cells": cells})
     else:
         print(out)
-        tell(f"When you have chosen: lorakit note {run_dir.parent.name}/{run_dir.name} --chosen FILE --strength 0.8")
+        tell(f"When you have chosen: lorakit note {run_name(whole_of(run_dir))} --chosen FILE --strength 0.8")
     return 0
 
 

@@ -93,7 +93,7 @@ def _wait(run_dir: Path) -> int:
 
 def _told(run_dir: Path) -> int:
     data = read_record(run_dir)
-    tell(f"{_short(run_dir)}: {data['state']}. {data['outcome'].get('reason') or 'It has come to its end.'}")
+    tell(f"{_short(run_dir)}: {data['outcome'].get('reason') or data['state']}.")
     states = (str(state.get("path")) for state in data["states"] if not state.get("fault"))
     saved = [*(data["outcome"].get("saved") or []), *(path for path in states if (run_dir / path).is_dir())]
     tell("Saved: " + ", ".join(saved) if saved else "Nothing had been saved.")

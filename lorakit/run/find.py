@@ -98,6 +98,11 @@ def stage_of(run_dir: Path) -> Path:
     return folders[-1] if folders else run_dir
 
 
+def whole_of(run_dir: Path) -> Path:
+    """The run that a stage belongs to; a run itself otherwise."""
+    return run_dir.parent if (run_dir.parent / NAME).is_file() else run_dir
+
+
 def info(run_dir: Path) -> RunInfo:
     """One run as it stands now. A record that makes no sense is shown as broken, with the reason."""
     try:

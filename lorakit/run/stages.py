@@ -21,7 +21,7 @@ from lorakit.run.adopt import bury
 from lorakit.run.bookkeeper import Bookkeeper, digest_of
 from lorakit.run.child import Patience
 from lorakit.run.events import Event, Teller, silent
-from lorakit.run.find import PARENT, WAITING
+from lorakit.run.find import PARENT, WAITING, whole_of
 from lorakit.run.onward import is_untouched
 from lorakit.run.outcome import Outcome
 from lorakit.run.record import Record, read_record
@@ -78,8 +78,7 @@ def resume_stages(run_dir: Path, *, check: Check = unchecked, teller: Teller = s
 
 def resume_run(run_dir: Path, *, check: Check = unchecked, teller: Teller = silent, patience: Patience | None = None) -> Outcome:
     """`resume`, for a run with stages or without; a single stage of a run goes on as the run does."""
-    if (run_dir.parent / records.NAME).is_file():
-        run_dir = run_dir.parent
+    run_dir = whole_of(run_dir)
     go_on = resume_stages if read_record(run_dir).get(PARENT) else resume
     return go_on(run_dir, check=check, teller=teller, patience=patience)
 

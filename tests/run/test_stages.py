@@ -86,9 +86,11 @@ def test_everybody_sees_one_run(plans: Any, project: Path, monkeypatch: pytest.M
     assert (seen.state, seen.step, seen.total, seen.reason) == ("done", 10, 10, "")
     assert [(row.run, row.steps) for row in rows_of_runs(project)] == [("fox/20260101-120000", "10")]
     assert find_run("fox/20260101-120000/1-faces", project).name == "1-faces"
-    for words in (["runs"], ["watch", "--once"], ["log"], ["explain"], ["note", "fox", "good", "--chosen", "fox.safetensors"]):
+    for words in (["runs"], ["watch", "--once"], ["log"], ["explain"], ["note", "fox", "good", "--chosen", "fox.safetensors"],
+                  ["note", "fox/20260101-120000/1-faces", "seen from its stage too"]):
         assert main(words) == 0, words
     assert "10/10" in capsys.readouterr().out
+    assert "seen from its stage too" in (project / "REGISTRY.md").read_text()
     page = report_text(project / "runs/fox/20260101-120000")
     assert page.count('class="line rate0"') == 2 and "from 0.0001 at step 1 to 0.0001 at step 10" in page
     assert 'href="1-faces/report.html"' in page and "4 steps; all: 6 steps" in page
