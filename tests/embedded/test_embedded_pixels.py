@@ -23,10 +23,10 @@ def placed(size: tuple[int, int], bucket: tuple[int, int], scaled: tuple[int, in
     return Image(Path("one.png"), Subset(Path(), 1, None, ".txt", CaptionRules(), **subset), "", size, Placement(bucket, scaled, 0.0), 1)
 
 
-def stripes(width: int, height: int = 2) -> bytes:
-    """Every column has a grey of its own: its number."""
+def stripes(width: int, *, greys: int = 256, height: int = 2) -> bytes:
+    """Every column has a grey of its own, its number; or `greys` in turn, 100 apart."""
     picture = Pillow.new("L", (width, height))
-    picture.putdata([column for _ in range(height) for column in range(width)])
+    picture.putdata([column if greys == 256 else column % greys * 100 for _ in range(height) for column in range(width)])
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return buffer.getvalue()
@@ -66,7 +66,7 @@ def test_colours_change_a_little_in_a_third_of_the_draws() -> None:
 
 
 def test_a_larger_picture_is_averaged_and_a_smaller_one_interpolated() -> None:
-    assert columns(pixels(placed((8, 2), (2, 1), (2, 1)), stripes(8), flip=False)) == [2, 6]           # of 0..3 and of 4..7, rounded up
+    assert columns(pixels(placed((8, 2), (2, 1), (2, 1)), stripes(8, greys=2), flip=False)) == [50, 50]
     assert len(set(columns(pixels(placed((4, 2), (16, 8), (16, 8)), stripes(4), flip=False)))) > 3
     nearest = pixels(placed((4, 2), (16, 8), (16, 8), resize_interpolation="nearest"), stripes(4), flip=False)
     assert columns(nearest) == [column for column in range(4) for _ in range(4)]
@@ -75,8 +75,8 @@ def test_a_larger_picture_is_averaged_and_a_smaller_one_interpolated() -> None:
 def test_sdxl_is_told_the_size_as_stored_the_corner_that_was_cut_and_the_bucket() -> None:
     wide = placed((200, 100), (64, 64), (128, 64))
     assert size_ids(wide, flip=False) == [100, 200, 16, 0, 64, 64]           # by kohya's arithmetic: as if it were letterboxed
-    tall = placed((100, 200), (64, 64), (64, 128))
-    assert size_ids(tall, flip=True) == [200, 100, 0, 16, 64, 64]
+    tall = placed((95, 200), (64, 64), (64, 135))
+    assert [size_ids(tall, flip=flip)[3] for flip in (False, True)] == [16, 17]
 
 
 def test_reg_images_are_drawn_with_their_repeats_first_and_then_one_more_each() -> None:

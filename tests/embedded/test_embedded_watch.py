@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +16,14 @@ torch = pytest.importorskip("torch")
 from PIL import Image  # noqa: E402
 
 from lorakit.config import cache_dir  # noqa: E402
+from lorakit.errors import TrainingFailed  # noqa: E402
+from lorakit.trainers.embedded.cache import Latents  # noqa: E402
 from lorakit.trainers.embedded.early_stop import Watch  # noqa: E402
+from lorakit.trainers.embedded.models import open_base  # noqa: E402
+from lorakit.trainers.embedded.models.vae import Gaussian  # noqa: E402
 from lorakit.trainers.embedded.report import rate_tags  # noqa: E402
 from lorakit.trainers.embedded.validation import timesteps  # noqa: E402
+from lorakit.trainers.embedded.world import World  # noqa: E402
 
 ONE = {"max_train_steps": 1, "max_train_epochs": None}
 
@@ -69,6 +76,24 @@ def _other_vae(base: Path, folder: Path) -> Path:
     weights = next((base / "vae").glob("*.safetensors"))
     save_file({name: tensor * 1.01 for name, tensor in load_file(weights).items()}, other / weights.name)
     return other
+
+
+def test_latents_are_shifted_and_scaled_as_the_family_wants_and_must_be_finite(tiny: Callable[[str], Path]):
+    base = open_base(argparse.Namespace(pretrained_model_name_or_path=str(tiny("flux"))), "flux")
+    latents = Latents(base, World(torch.device("cpu"), 0, 1, "no", first_here=True), no_half_vae=False, cached=False, on_disk=False, batch_size=1)
+    image: Any = SimpleNamespace(path=Path("one.png"))
+    for mean in (1.0, float("nan")):
+        latents.vae = SimpleNamespace(encode=lambda _pixels, mean=mean: Gaussian(torch.full((1, 2, 2, 2), mean), torch.full((1, 2, 2, 2), 0.5)))
+        if mean == 1.0:
+            noise = torch.randn(2, 2, 2, generator=torch.Generator().manual_seed(3))
+            torch.testing.assert_close(latents._sampled(torch.zeros(1), [3], [image])[0], (1.0 + 0.5 * noise - 0.1159) * 0.3611)
+        else:
+            with pytest.raises(TrainingFailed, match="one.png: the VAE gives numbers that are not finite"):
+                latents._sampled(torch.zeros(1), [3], [image])
+
+
+def test_cached_latents_are_flipped_too(train: Callable[..., Any]):
+    assert train(flip_aug=True).digest() != train().digest()
 
 
 def test_a_prefix_reaches_the_encoder_although_its_outputs_are_cached(train: Callable[..., Any]):

@@ -83,7 +83,7 @@ def shown(family: str, more: dict[str, Any], shape: tuple[int, ...]) -> tuple[Pr
     base: Any = Pretend(family, answer)
     nobody: Any = None
     args = argparse.Namespace(**{**cases.LOSS, **more}, guidance_scale=1.0)
-    world = World(torch.device("cpu"), 0, 1, "no")
+    world = World(torch.device("cpu"), 0, 1, "no", first_here=True)
     objective = Objective(args, world, base, denoiser=nobody, latents=nobody, texts=nobody, seed=0, total_steps=1)
     words: Any = None
     objective._predict = lambda noisy, t, told, **_more: base.predict(None, noisy, t, told)      # type: ignore[method-assign]

@@ -71,10 +71,6 @@ class Dataset:
             found.setdefault(image.bucket, []).extend([index] * image.repeats)
         return dict(sorted(found.items()))
 
-    @property
-    def batch_count(self) -> int:
-        return sum(math.ceil(len(draws) / self.batch_size) for draws in self.buckets.values())
-
 
 def read_datasets(args: argparse.Namespace, seed: int) -> tuple[Dataset, ...]:
     """Every dataset with its images; raises one error with every fault."""

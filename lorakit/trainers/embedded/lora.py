@@ -75,7 +75,6 @@ class Adapter:
         self.scale = shape.alpha / shape.dim
         self.dropout = dropout
         self.group = shape.group
-        self.multiplier = 1.0
         self.training = True
         weight = shape.module.weight
         out_dim, in_dim = weight.shape[0], weight.shape[1:]
@@ -85,34 +84,23 @@ class Adapter:
         self.down: torch.Tensor
         self.up: torch.Tensor
         self._plain = shape.module.forward
-        shape.module.forward = self.forward_conv if self.conv else self.forward_linear
-
-    def release(self) -> None:
-        self.module.forward = self._plain
+        shape.module.forward = self.forward_spelt_out if self.conv else self.forward_linear
 
     def forward_linear(self, x: torch.Tensor) -> torch.Tensor:
         weight, bias = self.module.weight, self.module.bias
         kind = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else weight.dtype
         x = x.to(kind)
-        if self.multiplier == 0.0:
-            return F.linear(x, weight.to(kind), None if bias is None else bias.to(kind))
         if self.training and self.dropout.any:
-            return self._dropped(x)
-        return LowRankLinear.apply(x, weight, None if bias is None else bias.to(kind), self.down.to(kind), self.up.to(kind),
-                                   self.scale * self.multiplier)
+            return self.forward_spelt_out(x)
+        return LowRankLinear.apply(x, weight, None if bias is None else bias.to(kind), self.down.to(kind), self.up.to(kind), self.scale)
 
-    def forward_conv(self, x: torch.Tensor) -> torch.Tensor:
-        if self.multiplier == 0.0:
-            return self._plain(x)
-        return self._dropped(x)
-
-    def _dropped(self, x: torch.Tensor) -> torch.Tensor:
-        """The same sum, spelled out, with what dropout does to it."""
+    def forward_spelt_out(self, x: torch.Tensor) -> torch.Tensor:
+        """The same sum, for convolutions and for what dropout does to it."""
         out = self._plain(x)
         dropping = self.training and self.dropout.any
         if dropping and self.dropout.module and float(torch.rand(1)) < self.dropout.module:
             return out
-        kind, scale = out.dtype, self.scale * self.multiplier
+        kind, scale = out.dtype, self.scale
         x = x.to(kind)
         if self.conv:
             low = F.conv2d(x, self.down.to(kind), None, self.module.stride, self.module.padding)

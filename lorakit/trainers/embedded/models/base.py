@@ -16,7 +16,7 @@ from lorakit.trainers.embedded.models.flux import Flux, pack, place_ids, unpack
 from lorakit.trainers.embedded.models.prompts import ClipTokenizer, Conditioning, T5Tokenizer, Tokens
 from lorakit.trainers.embedded.models.t5 import T5Encoder
 from lorakit.trainers.embedded.models.unet import UNet
-from lorakit.trainers.embedded.models.vae import VAE, Gaussian
+from lorakit.trainers.embedded.models.vae import VAE
 from lorakit.trainers.embedded.models.weights import Layout, Part, Tensors, fill, on_meta, same_names
 
 Device = Any   # a torch.device or its name
@@ -128,9 +128,6 @@ class Base:
     def load_encoders(self, dtype: torch.dtype, device: Device) -> tuple[nn.Module, ...]:
         return tuple(piece.load(dtype, device) for piece in self.text)
 
-    def load_text(self, dtype: torch.dtype, device: Device) -> list[tuple[ClipTokenizer | T5Tokenizer, nn.Module]]:
-        return list(zip(self.load_tokenizers(), self.load_encoders(dtype, device), strict=True))
-
     def tokenize(self, tokenizers: Sequence[ClipTokenizer | T5Tokenizer], texts: Sequence[str]) -> Tokens:
         """What `encode` wants, on the CPU: a tensor per encoder, and T5's mask after its tokens."""
         parts: list[torch.Tensor] = []
@@ -148,9 +145,6 @@ class Base:
         if self.family == "sdxl":
             return prompts.encode_sdxl(encoders, tokens)
         return prompts.encode_flux(encoders, tokens, use_mask=self.t5_mask)
-
-    def to_latents(self, encoded: Gaussian, generator: torch.Generator | None = None) -> torch.Tensor:
-        return (encoded.sample(generator) - self.vae_shift) * self.vae_scaling
 
     def to_pixels(self, vae: VAE, latents: torch.Tensor) -> torch.Tensor:
         return cast("torch.Tensor", vae.decode(latents / self.vae_scaling + self.vae_shift, return_dict=False)[0])

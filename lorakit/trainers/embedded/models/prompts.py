@@ -107,10 +107,10 @@ def _clip_table(folder: Path | None) -> tuple[dict[str, int], list[tuple[str, st
 
 def encode_sd15(encoders: Sequence[nn.Module], tokens: Tokens, *, clip_skip: int | None = None) -> Conditioning:
     """The last layer, or the one `clip_skip` from the end, through the final norm."""
-    encoder = encoders[0]
+    encoder: Any = encoders[0]
     states = encoder(tokens[0].flatten(0, 1))
-    final = plain(encoder).text_model.final_layer_norm
-    return Conditioning(_joined(states.last if clip_skip is None else final(states.hidden[-clip_skip]), len(tokens[0])))
+    last = states.last if clip_skip is None else encoder.text_model.final_layer_norm(states.hidden[-clip_skip])
+    return Conditioning(_joined(last, len(tokens[0])))
 
 
 def encode_sdxl(encoders: Sequence[nn.Module], tokens: Tokens) -> Conditioning:
@@ -126,11 +126,6 @@ def encode_flux(encoders: Sequence[nn.Module], tokens: Tokens, *, use_mask: bool
     ids, t5_ids, mask = tokens
     used = mask if use_mask else None
     return Conditioning(t5(t5_ids, used), clip(ids.flatten(0, 1)).pooled, used)
-
-
-def plain(module: Any) -> Any:
-    """The module under what accelerate or DDP wrapped around it."""
-    return getattr(module, "module", module)
 
 
 def _joined(states: torch.Tensor, count: int) -> torch.Tensor:

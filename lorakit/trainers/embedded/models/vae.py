@@ -21,12 +21,6 @@ class Gaussian(NamedTuple):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
-        noise = torch.randn(
-            self.mean.shape, generator=generator, device=generator.device if generator else self.mean.device, dtype=self.mean.dtype
-        )
-        return self.mean + self.std * noise.to(self.mean.device)
-
 
 class SelfAttention(nn.Module):
     def __init__(self, width: int, groups: int) -> None:
