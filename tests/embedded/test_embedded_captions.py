@@ -11,7 +11,7 @@ import pytest
 from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.trainers.embedded.batches import epoch_batches, share
 from lorakit.trainers.embedded.captions import CaptionRules, process
-from lorakit.trainers.embedded.dataset import Dataset, Image, Subset
+from lorakit.trainers.embedded.dataset import Dataset, Image, Subset, _caption
 
 
 def said(caption: str, seed: int = 0, **rules) -> str:
@@ -62,6 +62,15 @@ def test_warm_up_lets_tags_in_one_after_the_other():
     assert counts == [1, 1, 1, 2, 2, 3, 3, 3, 4, 4, 5]
 
 
+def test_a_caption_is_the_files_first_line_without_its_mark_or_else_the_class_tokens(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("\ufeff a fox \n\n a dog\n", encoding="utf-8")
+    plain, wild = (Subset(tmp_path, 1, "fox", ".txt", CaptionRules(wildcard=wildcard)) for wildcard in (False, True))
+    assert _caption(tmp_path / "a.png", plain) == "a fox"
+    assert _caption(tmp_path / "a.png", wild) == "a fox\na dog"
+    assert _caption(tmp_path / "b.png", plain) == "fox"
+    assert _caption(tmp_path / "b.png", Subset(tmp_path, 1, None, ".txt", CaptionRules())) == ""
+
+
 def dataset(sizes: list[tuple[int, int]], *, repeats: int = 3, batch_size: int = 2) -> Dataset:
     rules = BucketRules((128, 128), min=64, max=256)
     chooser = Chooser(rules)
@@ -86,6 +95,13 @@ def test_the_order_follows_from_seed_and_epoch_alone():
     assert epoch_batches([one], 7, 3) == epoch_batches([one], 7, 3)
     assert epoch_batches([one], 7, 3) != epoch_batches([one], 7, 4)
     assert epoch_batches([one], 8, 3) != epoch_batches([one], 7, 3)
+
+
+def test_every_epoch_puts_other_images_together_and_the_batches_in_another_order():
+    one = dataset([(128, 128)] * 6 + [(256, 64)] * 6, repeats=1)
+    made = [[frozenset(draw.index for draw in batch) for batch in epoch_batches([one], 7, epoch)] for epoch in (1, 2)]
+    assert set(made[0]) != set(made[1])
+    assert [min(batch) < 6 for batch in made[0]] not in ([True] * 3 + [False] * 3, [False] * 3 + [True] * 3)
 
 
 def test_processes_share_an_epoch_without_gaps_and_wrap_to_equal_lengths():

@@ -57,6 +57,11 @@ def test_files_and_states_are_named_and_removed_as_kohya_does(train: Callable[..
     assert outcome.metadata()["ss_steps"] == "24"
 
 
+def test_a_ratio_of_epochs_says_how_many_are_kept(train: Callable[..., Any]):
+    outcome = train(max_train_epochs=4, save_n_epoch_ratio=2)
+    assert outcome.files == ["fox-000002.safetensors", "fox.safetensors"]
+
+
 def test_metadata_says_what_happened(train: Callable[..., Any], tmp_path: Path):
     said = train(max_train_epochs=1, min_snr_gamma=5, metadata_author="the fox project", save_precision="fp16").metadata()
     assert said["ss_num_train_images"] == "8"

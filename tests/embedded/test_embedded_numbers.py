@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 from lorakit.errors import RecipeError  # noqa: E402
 from lorakit.trainers.embedded import flow, noise  # noqa: E402
+from lorakit.trainers.embedded.eight_bit import shrink  # noqa: E402
 from lorakit.trainers.embedded.lora import Dropout, Network, Shape  # noqa: E402
 from lorakit.trainers.embedded.loss_scale import LossScale  # noqa: E402
 from lorakit.trainers.embedded.schedulers import schedule  # noqa: E402
@@ -206,6 +207,18 @@ def test_the_fused_product_and_its_gradients_equal_the_plain_sum():
         torch.testing.assert_close(ours, theirs)
     assert torch.equal(made.flat["unet"].grad[: down.numel()], down.grad.flatten()) or torch.allclose(
         made.flat["unet"].grad[: down.numel()], down.grad.flatten())
+
+
+def test_a_layer_in_eight_bits_answers_and_learns_as_its_widened_weights_do():
+    torch.manual_seed(0)
+    narrow = shrink(torch.nn.Sequential(torch.nn.Linear(6, 8)), torch.float32)
+    x = torch.randn(3, 6, requires_grad=True)
+    y = x.detach().clone().requires_grad_()
+    expected = torch.nn.functional.linear(y, narrow[0].weight.float(), narrow[0].bias)
+    narrow(x).square().sum().backward()
+    expected.square().sum().backward()
+    assert torch.equal(x.grad, y.grad)
+    assert narrow[0].weight.dtype == torch.float8_e4m3fn
 
 
 def test_all_weights_lie_in_one_flat_tensor_and_move_with_it():

@@ -137,6 +137,10 @@ def test_broken_pictures_and_captions_are_named(train: Callable[..., Any], tmp_p
     assert "2 problems; nothing was started." in said.said
 
 
+def test_sizes_that_do_not_divide_into_latents_are_refused(train: Callable[..., Any]):
+    assert "72x72: both sides must be multiples of 16" in train("flux", resolution="72", enable_bucket=False).said
+
+
 def test_no_images_and_no_model_are_refused(train: Callable[..., Any], tmp_path: Path):
     (tmp_path / "empty").mkdir()
     assert "holds no images" in train(data_dir=tmp_path / "empty").said

@@ -176,6 +176,16 @@ def test_what_a_kill_left_half_written_goes_and_a_state_that_stepped_aside_comes
 
 
 @pytest.mark.slow
+def test_processes_agree_on_the_mean_of_their_gradients():
+    program = ("import argparse, torch; from lorakit.trainers.embedded.world import enter; "
+               "place = enter(argparse.Namespace(ddp_timeout=1, mixed_precision=None)); part = torch.tensor([2.0 + 2 * place.rank]); "
+               "place.average([part]); assert part.item() == 3.0, part; assert place.highest(place.rank) == 1; place.close()")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--no-python", sys.executable, "-c", program]
+    done = subprocess.run(launcher, env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
 def test_two_processes_share_the_work_and_resume_exactly(start: Callable[..., Script], tmp_path: Path):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     options = {"max_train_steps": 6, "max_train_epochs": None, "save_every_n_steps": 2, "gradient_accumulation_steps": 2}

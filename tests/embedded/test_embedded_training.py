@@ -26,9 +26,10 @@ def test_reg_images_double_the_batches_and_weigh_what_they_are_told(train: Calla
     assert unweighted.digest() != outcome.digest()
 
 
-def test_reg_images_without_weight_teach_nothing(train: Callable[..., Any], tmp_path: Path):
+@pytest.mark.parametrize("family", ["sd15", "flux"])
+def test_reg_images_without_weight_teach_nothing(train: Callable[..., Any], tmp_path: Path, family: str):
     draw_pictures(tmp_path / "reg" / "1_wall", 8)
-    outcome = train(reg_data_dir=tmp_path / "reg", prior_loss_weight=0.0, max_train_epochs=1)
+    outcome = train(family, reg_data_dir=tmp_path / "reg", prior_loss_weight=0.0, max_train_epochs=1)
     assert {0.0} < {event["loss"] for event in outcome.of("step")}
     assert sum(event["loss"] == 0.0 for event in outcome.of("step")) == 8
 

@@ -13,15 +13,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from lorakit.config import cache_dir  # noqa: E402
 from lorakit.errors import TrainingFailed  # noqa: E402
 from lorakit.trainers.embedded.cache import Latents  # noqa: E402
 from lorakit.trainers.embedded.early_stop import Watch  # noqa: E402
+from lorakit.trainers.embedded.generate import Studio  # noqa: E402
 from lorakit.trainers.embedded.models import open_base  # noqa: E402
 from lorakit.trainers.embedded.models.vae import Gaussian  # noqa: E402
 from lorakit.trainers.embedded.report import rate_tags  # noqa: E402
+from lorakit.trainers.embedded.samples import BETAS, SAMPLERS  # noqa: E402
 from lorakit.trainers.embedded.validation import timesteps  # noqa: E402
 from lorakit.trainers.embedded.world import World  # noqa: E402
 
@@ -124,6 +127,13 @@ def test_the_validation_loss_is_told_and_only_held_out_images_count(train: Calla
     assert outcome.metadata()["ss_num_validation_images"] == "1"
 
 
+def test_validation_sees_its_images_as_they_are_whatever_chance_does_to_the_others(train: Callable[..., Any]):
+    options = {**ONE, "validation_split": 0.5, "validation_seed": 3, "learning_rate": 1e-12}
+    plain, varied = train(**options), train(**options, caption_dropout_rate=0.99, flip_aug=True)
+    assert varied.of("validation")[0]["loss"] == pytest.approx(plain.of("validation")[0]["loss"], rel=1e-6)
+    assert train(**options, max_validation_steps=1).of("validation")[0]["loss"] != plain.of("validation")[0]["loss"]
+
+
 def test_validation_places_are_kohyas():
     assert timesteps(0, 1000) == [200, 400, 600, 800]
     assert timesteps(500, 600) == [520, 540, 560, 580]
@@ -179,8 +189,47 @@ def test_samples_have_kohyas_names_and_show_what_was_learned(train: Callable[...
     assert [(event["step"], event["prompt"]) for event in outcome.of("sample")] == [(0, "zwx"), (8, "zwx")]
 
 
+SIZE = {"width": 64, "height": 64, "seed": 5}
+
+
+def sampled(train: Callable[..., Any], tmp_path: Path, family: str, line: str, **options: Any) -> Any:
+    """What the untrained network, which is the base, draws."""
+    prompts = tmp_path / "one.txt"
+    prompts.write_text(f"zwx, a wall --w 64 --h 64 --d 5 {line}\n", encoding="utf-8")
+    outcome = train(family, **ONE, sample_prompts=prompts, sample_at_first=True, **options)
+    with Image.open(next((outcome.folder / "sample").iterdir())) as picture:
+        return np.asarray(picture).astype(int)
+
+
+def test_a_flux_sample_is_the_picture_that_a_sheet_shows_of_the_base(train: Callable[..., Any], tiny: Callable[[str], Path], tmp_path: Path):
+    base = open_base(argparse.Namespace(pretrained_model_name_or_path=str(tiny("flux"))), "flux")
+    studio = Studio(base, "cpu", torch.float32)
+    shown = np.asarray(studio.draw([{"prompt": "zwx, a wall", **SIZE, "steps": 3, "scale": 2.5}])[0]).astype(int)
+    assert np.abs(sampled(train, tmp_path, "flux", "--s 3 --g 2.5") - shown).max() <= 1
+    assert np.abs(sampled(train, tmp_path, "flux", "--s 3 --g 2.5 --l 3 --n sea") - shown).max() > 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")       # diffusers and numpy 2 about copies
+@pytest.mark.parametrize(("sampler", "scheduler"), [("ddim", "DDIMScheduler"), ("euler", "EulerDiscreteScheduler")])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_a_sample_is_the_picture_that_diffusers_pipeline_draws(
+        train: Callable[..., Any], tiny: Callable[[str], Path], tmp_path: Path, sampler: str, scheduler: str, kind: str):
+    import diffusers
+
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(tiny("sd15"))
+    pipeline.scheduler = getattr(diffusers, scheduler)(**BETAS, **SAMPLERS[sampler][2], prediction_type=kind)
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    theirs = pipeline("zwx, a wall", negative_prompt="sea", width=64, height=64, num_inference_steps=4, guidance_scale=3.0, latents=noise,
+                      generator=torch.Generator().manual_seed(5)).images[0]
+    ours = sampled(train, tmp_path, "sd15", f"--s 4 --l 3 --n sea --ss {sampler}", v_parameterization=kind == "v_prediction")
+    assert np.abs(ours - np.asarray(theirs).astype(int)).max() <= 1
+
+
 def test_a_rate_is_told_under_the_name_of_what_learns_with_it():
     assert rate_tags({"textencoder": 1.0, "unet": 2.0}, {}) == {"lr/textencoder": 1.0, "lr/unet": 2.0, "lr/group1": 2.0}
+    flux = {"lr/textencoder 1 ": 1.0, "lr/textencoder": 1.0, "lr/unet": 2.0, "lr/group1": 2.0}
+    assert rate_tags({"textencoder 1 ": 1.0, "unet": 2.0}, {}) == flux
     assert rate_tags({"unet": 2.0}, {"unet": 3.0}) == {"lr/unet": 2.0, "lr/d*lr/unet": 3.0, "lr/group0": 2.0}
 
 
