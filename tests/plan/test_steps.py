@@ -11,7 +11,7 @@ from plan_cases import folder, recipe
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lorakit.errors import Fault
 from lorakit.plan.model import Steps
-from lorakit.plan.steps import Draw, count_steps, match_reg
+from lorakit.plan.steps import Draw, count_steps, match_reg, split_images
 
 
 def images(name: str, sizes: list[tuple[int, int]]) -> tuple[ImageFacts, ...]:
@@ -158,3 +158,28 @@ def test_matching_equals_the_loop_that_the_script_runs(repeats: list[int], wante
 @given(batches=some.integers(1, 5000), processes=some.integers(1, 8), accumulation=some.integers(1, 16))
 def test_rounding_once_or_twice_is_the_same(batches: int, processes: int, accumulation: int) -> None:
     assert math.ceil(batches / processes / accumulation) == math.ceil(math.ceil(batches / processes) / accumulation)
+
+
+def test_who_is_held_back_is_drawn_by_the_seed_as_the_script_draws_it(tmp_path: Path) -> None:
+    ten = subset("1_maya", [SQUARE] * 10)
+    split = split_images(recipe(tmp_path, {"validation_split": 0.3, "validation_seed": 42}), DatasetFacts(Path("/data"), (ten,)))
+    assert [int(image.path.stem) for image in split.validation] == [4, 0, 1]     # random.seed(42), shuffled, the last three
+    other = split_images(recipe(tmp_path, {"validation_split": 0.3, "seed": 7}), DatasetFacts(Path("/data"), (ten,)))
+    assert {int(image.path.stem) for image in other.validation} != {4, 0, 1}
+
+
+@pytest.mark.parametrize(("train", "key"), [
+    ({"max_train_epochs": 0}, "max_train_epochs"), ({"max_train_steps": -1, "max_train_epochs": 1}, "max_train_steps"),
+    ({"max_train_epochs": 10**6}, "max_train_epochs"),
+])
+def test_a_length_that_is_none_is_told_by_its_own_key(tmp_path: Path, train: dict[str, int], key: str) -> None:
+    _, (fault,) = counted(tmp_path, subset("11_maya", [SQUARE]), **train)
+    assert fault.where == f"recipes/maya.toml [train] {key}"
+
+
+def test_the_longest_run_is_ten_million_steps(tmp_path: Path) -> None:
+    _, faults = counted(tmp_path, subset("1_maya", [SQUARE]), without=("max_train_epochs",), max_train_steps=10_000_000)
+    assert faults == []
+    _, (fault,) = counted(tmp_path, subset("1_maya", [SQUARE]), without=("max_train_epochs",), max_train_steps=10_000_001)
+    assert (fault.rule, fault.where) == ("count-endless", "recipes/maya.toml [train] max_train_steps")
+    assert counted(tmp_path, subset("1_maya", [SQUARE]), max_train_epochs=1)[0].formula.endswith("x 1 epoch = 1 step")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from lorakit.machine import Gpu, Machine
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.trainers.catalogue import options
 from lorakit.trainers.embedded import rules as embedded_rules
-from lorakit.trainers.kohya.rules import FINDERS, RULES, check
+from lorakit.trainers.kohya.rules import FINDERS, RULES, augment, caching, check, launch, memory, model, steps
 
 CUDA = Machine("Linux", "x86_64", 8, 64 << 30, (Gpu("A card", 24 << 30),))
 CPU = Machine("Linux", "x86_64", 8, 64 << 30, ())
@@ -232,6 +233,70 @@ def test_every_rule_speaks_of_an_option_its_families_have() -> None:
         for family in rule.families:
             known = options("kohya", FAMILIES[family].script)
             assert rule.key in known or rule.key in outside, f"{rule.name}: {family} has no {rule.key}"
+
+
+def test_every_option_that_a_rule_asks_for_exists() -> None:
+    """A rule that asks for a misspelt option would never speak, or always."""
+    asking = {"on", "said", "value", "number", "words", "everywhere", "anywhere", "where"}
+    asked = {name for words in (steps.INTERVALS, steps.POSITIVE, caching.FORBIDDEN, caching.LOST, augment.SPLITTERS, model.IGNORED_BY_FLOW,
+                                launch.UPLOADS, launch.SECRETS, memory.ATTENTION) for name in words}
+    for path in Path(steps.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in asking:
+                asked |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
+    known = {name for family in FAMILIES.values() for name in options("kohya", family.script)}
+    assert len(asked) > 90
+    assert asked - known == set()
+
+
+# What stands on the right side of a rule's edge.
+EDGES: list[tuple[str, Machine, dict[str, Any]]] = [
+    ("sd15", CUDA, {"lr_scheduler": "cosine", "lr_warmup_steps": 0.99}), ("sd15", CUDA, {"lr_scheduler": "cosine", "lr_warmup_steps": 1}),
+    ("sd15", CUDA, {"lr_scheduler": "cosine", "lr_warmup_steps": 0}), ("sd15", CUDA, {"lr_scheduler": "adafactor", "optimizer_type": "Adafactor"}),
+    ("sd15", CUDA, {"lr_scheduler": "warmup_stable_decay", "lr_scheduler_min_lr_ratio": 0.1, "lr_decay_steps": 10}),
+    ("sd15", CUDA, {"lr_scheduler": "cosine_with_restarts", "lr_scheduler_num_cycles": 3}),
+    ("sd15", CUDA, {"optimizer_type": "AdamWScheduleFree", "lr_scheduler": "constant"}),
+    ("sd15", CUDA, {"lr_scheduler": "piecewise_constant", "lr_scheduler_args": ["step_rules='1:500,0.1'"]}),
+    ("sd15", CUDA, {"save_every_n_steps": 100, "save_last_n_steps": 100}), ("sd15", CUDA, {"save_last_n_steps": 2}),
+    ("sd15", CUDA, {"save_every_n_steps": 1, "validate_every_n_steps": 1, "validation_split": 0.1}),
+    ("sd15", CUDA, {"skip_until_initial_step": True, "gradient_accumulation_steps": 1}), ("sd15", CUDA, {"train_batch_size": 1}),
+    ("sd15", CUDA, {"network_dim": 1, "network_alpha": 0, "network_dropout": 0.99}), ("sd15", CUDA, {"max_train_epochs": 1}),
+    ("sd15", CUDA, {"drop": ("network_dim", "network_alpha"), "dim_from_weights": True, "model": {"network_weights": "x.safetensors"}}),
+    ("sd15", CUDA, {"optimizer_type": "Prodigy", "learning_rate": 1.0}), ("sd15", CUDA, {"optimizer_type": "prodigy", "unet_lr": 1.0}),
+    ("sd15", CUDA, {"optimizer_type": "Adafactor", "optimizer_args": ["relative_step=False"], "lr_warmup_steps": 9}),
+    ("sd15", CUDA, {"optimizer_type": "adamw8bit"}), ("sd15", CUDA, {"optimizer_type": "torch.optim.AdamW"}), ("sd15", CUDA, {"optimizer_type": "NAdam"}),
+    ("sdxl", CUDA, {"fused_backward_pass": True, "optimizer_type": "Adafactor"}), ("sd15", CUDA, {"text_encoder_lr": [1e-5]}),
+    ("sd15", CUDA, {"unet_lr": 0.0, "text_encoder_lr": [1e-5]}), ("sd15", CUDA, {"unet_lr": 1e-4, "text_encoder_lr": 0}),
+    ("sd15", CUDA, {"drop": ("learning_rate",), "unet_lr": 1e-4}), ("sd15", CUDA, {"text_encoder_lr": [1e-5, 1e-5]}),
+    ("sd15", CUDA, {"optimizer_args": ["weight_decay=0.01", "betas=(0.9, 0.99)", "name='x'"]}),
+    ("flux", CUDA, {"blocks_to_swap": 35}), ("hunyuan_image", CUDA, {"blocks_to_swap": 37}),
+    ("flux", CUDA, {"cpu_offload_checkpointing": True, "gradient_checkpointing": True}), ("sd15", CUDA, {"xformers": True, "sdpa": False}),
+    ("sd15", MAC, {"mixed_precision": "no", "max_data_loader_n_workers": 2}), ("sd15", CUDA, {"max_data_loader_n_workers": 8}),
+    ("sd15", MAC, {"mixed_precision": "no", "max_data_loader_n_workers": 8, "persistent_data_loader_workers": True}),
+    ("sd15", CUDA, {"persistent_data_loader_workers": True, "max_data_loader_n_workers": 1}),
+    ("sd15", CUDA, {"enable_bucket": True, "min_bucket_reso": 512, "max_bucket_reso": 768}), ("sd15", CUDA, {"bucket_reso_steps": 128}),
+    ("sd15", CUDA, {"enable_bucket": True, "max_bucket_reso": 512, "bucket_no_upscale": True}), ("sdxl", CUDA, {"bucket_reso_steps": 32}),
+    ("sd15", CUDA, {"enable_bucket": True, "resolution": "512,768", "min_bucket_reso": 575, "max_bucket_reso": 1100, "drop": ("min_bucket_reso",)}),
+    ("sd15", CUDA, {"keep_tokens": 1, "shuffle_caption": True, "keep_tokens_separator": "|||", "caption_separator": ", "}),
+    ("sd15", CUDA, {"face_crop_aug_range": "1.0,2.0"}), ("sd15", CUDA, {"validation_split": 0.0}), ("sd15", CUDA, {"validation_split": 1.0}),
+    ("sd15", CUDA, {"min_timestep": 499, "max_timestep": 500}), ("sd15", CUDA, {"min_timestep": 500}), ("sd15", CUDA, {"loss_type": "huber", "huber_c": 0.2}),
+    ("sd15", CUDA, {"v_parameterization": True, "zero_terminal_snr": True, "scale_v_pred_loss_like_noise_pred": True}),
+    ("sd15", CUDA, {"noise_offset": 0.05, "adaptive_noise_scale": 0.1, "noise_offset_random_strength": True}),
+    ("flux", CUDA, {"model_type": "chroma", "apply_t5_attn_mask": True, "guidance_scale": 0.0}), ("flux", CUDA, {"timestep_sampling": "shift", "discrete_flow_shift": 3.1}),
+    ("flux", CUDA, {"timestep_sampling": "sigma", "weighting_scheme": "logit_normal", "discrete_flow_shift": 3.0}),
+    ("flux", CUDA, {"network_train_unet_only": False, "text_encoder_lr": [5e-5]}), ("flux", CUDA, {"network_args": ["train_t5xxl=False", "split_qkv=True"]}),
+    ("flux", CUDA, {"min_snr_gamma": 0}), ("sdxl", CUDA, {"mixed_precision": "fp16", "no_half_vae": True}), ("sd15", CPU, {"mixed_precision": "bf16"}),
+    ("sd15", CUDA, {"full_bf16": True}), ("sd15", CUDA, {"full_fp16": True, "mixed_precision": "fp16"}), ("flux", CUDA, {"fp8_base": True, "fp8_base_unet": True}),
+    ("hunyuan_image", CUDA, {"fp8_base": True, "fp8_scaled": True}), ("sd15", CUDA, {"log_with": "tensorboard"}), ("sd15", CUDA, {"launch": {"processes": 1}}),
+    ("sd15", CUDA, {"sample": {"prompts": ["a"], "every_n_epochs": 1}}), ("sd15", CUDA, {"sample": {"prompts": ["a"], "at_first": True}}),
+    ("sd15", CUDA, {"sample": {"prompts": ["a"], "every_n_steps": 1}}), ("sd15", CUDA, {"cache_latents": True, "color_aug": False}),
+    ("sd15", Machine("Linux", "x86_64", 8, 0, CUDA.gpus * 2), {"launch": {"processes": 2, "deepspeed": True}, "seed": 0, "zero_stage": 2}),
+]
+
+
+@pytest.mark.parametrize(("family", "machine", "settings"), EDGES, ids=[" ".join(f"{key}={value}" for key, value in case[2].items()) for case in EDGES])
+def test_what_stands_on_the_right_side_of_an_edge_is_good(family: str, machine: Machine, settings: dict[str, Any]) -> None:
+    assert judge(family, machine, **settings) == {}
 
 
 def test_a_fault_says_where_its_setting_came_from_and_what_to_do() -> None:

@@ -37,7 +37,7 @@ def share_of_run(case: Case) -> Iterator[Fault]:
 
 
 def free(case: Case) -> bool:
-    return optimizer(case).endswith("schedulefree") or case.on("optimizer_schedulefree_wrapper")
+    return optimizer(case).endswith("schedulefree")
 
 
 def warms_up(case: Case) -> bool:
