@@ -47,13 +47,12 @@ class Launch:
 def launch_of(resolved: Resolved, run_dir: Path, machine: Machine) -> Launch:
     given = _said(resolved, "accelerate_config")
     config = resolved.path_of(given) if given else run_dir / "accelerate.yaml"
-    device = _said(resolved, "device") or machine.accelerator
     from_file = _yaml_numbers(config) if given else {}
     return Launch(
         processes=max(1, read.launched(resolved, "processes", from_file.get("num_processes", 1))),
         machines=max(1, read.launched(resolved, "machines", from_file.get("num_machines", 1))),
         rank=read.launched(resolved, "machine_rank", from_file.get("machine_rank", 0)),
-        address=_said(resolved, "main_address"), port=read.launched(resolved, "main_port", 0), device=device,
+        address=_said(resolved, "main_address"), port=read.launched(resolved, "main_port", 0), device=machine.accelerator,
         config=config, own_config=bool(given),
     )
 

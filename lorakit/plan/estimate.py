@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from lorakit.plan import read, shapes
+from lorakit.plan.base import Base, base_of
 from lorakit.plan.model import Checkpoint, Estimate, Steps
 from lorakit.plan.shapes import Layer
 from lorakit.plan.weights import trains_text
@@ -31,6 +33,9 @@ class Size:
     text_bytes: int              # of one cached text-encoder output
 
 
+UNETS = {"sd15": shapes.SD15, "sdxl": shapes.SDXL}
+CLIP_L, CLIP_G = (768, 12, 3072), (1280, 32, 5120)
+CLIPS = {"sd15": (CLIP_L,), "sdxl": (CLIP_L, CLIP_G), "flux": (CLIP_L,)}
 SIZES = {
     "sd15": Size(0.86e9, 0.123e9, 0.084e9, 3.0, 0.7, 4, 0),
     "sdxl": Size(2.57e9, 0.818e9, 0.084e9, 9.0, 1.6, 4, 77 * 2048 * 4 + 1280 * 4),
@@ -42,7 +47,7 @@ def estimate(resolved: Resolved, steps: Steps) -> Estimate:
     """Bytes; zeros where the family's layers are not known here."""
     parts = lora_layers(resolved)
     data = sum(weights for _, weights in parts)
-    lora = data * _save_bytes(resolved) + len(parts) * (3 * ENTRY_BYTES + _save_bytes(resolved)) + METADATA_BYTES if parts else 0
+    lora = lora_data_bytes(resolved) + 3 * len(parts) * ENTRY_BYTES + METADATA_BYTES if parts else 0
     state = int(data * 4 * (1.5 if "8bit" in read.text(resolved, "optimizer_type").lower() else 3))
     cache = cache_bytes(resolved, steps)
     samples = len(steps.sample_steps) * _sample_bytes(resolved)
@@ -60,9 +65,10 @@ def lora_layers(resolved: Resolved) -> list[tuple[Layer, int]]:
         return []
     rank = read.whole(resolved, "network_dim", 4)
     network = read.arguments(resolved, "network_args")
-    linear = _linear_layers(resolved, network)
+    base = _base(resolved)
+    linear = _linear_layers(resolved, network, base)
     convolutions: list[Layer] = []
-    unet = {"sd15": shapes.SD15, "sdxl": shapes.SDXL}.get(resolved.family)
+    unet = base.unet if base else UNETS.get(resolved.family)
     conv_rank = int(network["conv_dim"]) if network.get("conv_dim", "").isdigit() else 0
     if unet and conv_rank and _trains_unet(resolved):
         convolutions = shapes.conv_layers(unet)
@@ -101,7 +107,7 @@ def cache_bytes(resolved: Resolved, steps: Steps) -> int:
 
 def memory(resolved: Resolved, lora_weights: int) -> tuple[int, int]:
     """Low and high, in bytes, of the device that trains."""
-    size = SIZES.get(resolved.family)
+    size = size_of(resolved)
     if size is None:
         return 0, 0
     precision = read.text(resolved, "mixed_precision", "no")
@@ -120,14 +126,29 @@ def memory(resolved: Resolved, lora_weights: int) -> tuple[int, int]:
     return int(base + 0.7 * pictures + 0.5 * GB), int(base * 1.1 + 1.5 * pictures + 2.0 * GB)
 
 
-def _linear_layers(resolved: Resolved, network: dict[str, str]) -> list[Layer]:
+def size_of(resolved: Resolved) -> Size | None:
+    """The family's, or that of a smaller base."""
+    size, base = SIZES.get(resolved.family), _base(resolved)
+    if size is None or base is None or not base.unet_count:
+        return size
+    narrow = base.unet.channels[0] / UNETS[resolved.family].channels[0]
+    return replace(size, unet=base.unet_count, text=base.text_count, vae=base.vae_count,
+                   plain_gb=size.plain_gb * narrow, checkpointed_gb=size.checkpointed_gb * narrow)
+
+
+def _base(resolved: Resolved) -> Base | None:
+    path = read.text(resolved, "pretrained_model_name_or_path")
+    return base_of(Path(path)) if path and resolved.family in UNETS else None
+
+
+def _linear_layers(resolved: Resolved, network: dict[str, str], base: Base | None) -> list[Layer]:
     found: list[Layer] = []
     if _trains_unet(resolved):
-        found += {"sd15": lambda: shapes.unet_layers(shapes.SD15), "sdxl": lambda: shapes.unet_layers(shapes.SDXL),
-                  "flux": lambda: shapes.flux_layers(network.get("train_blocks", "all"))}[resolved.family]()
+        found += (shapes.unet_layers(base.unet if base else UNETS[resolved.family]) if resolved.family in UNETS
+                  else shapes.flux_layers(network.get("train_blocks", "all")))
     if not read.flag(resolved, "network_train_unet_only"):
-        found += shapes.clip_layers(768, 12)
-        found += shapes.clip_layers(1280, 32) if resolved.family == "sdxl" else []
+        for clip in base.clips if base else CLIPS[resolved.family]:
+            found += shapes.clip_layers(*clip)
         found += shapes.t5_layers() if resolved.family == "flux" and network.get("train_t5xxl") == "True" else []
     return found
 

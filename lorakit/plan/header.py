@@ -36,7 +36,6 @@ class Header:
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str]
     data_bytes: int              # what the header says the tensors take
-    file_bytes: int
 
     def dtypes(self) -> dict[str, int]:
         """Elements by type."""
@@ -74,7 +73,7 @@ def _parsed(data: Any, start: int, size: int) -> Header:
         raise HeaderError("its header does not describe tensors") from error
     if start + end > size:
         raise HeaderError(f"it is cut short: {size:,} of {start + end:,} bytes are there; download or copy it again")
-    return Header(tensors, metadata if isinstance(metadata, dict) else {}, end, size)
+    return Header(tensors, metadata if isinstance(metadata, dict) else {}, end)
 
 
 def _what_else(path: Path, start: bytes, size: int) -> str:

@@ -29,6 +29,7 @@ class UNet:
     depths: tuple[int, ...]      # transformer blocks in each attention of that level; 0: none
     middle: int
     context: int                 # width of the text that cross-attention reads
+    layers: int = 2              # blocks of each level on the way down; one more on the way up
 
 
 SD15 = UNet((320, 640, 1280, 1280), (1, 1, 1, 0), 1, 768)
@@ -37,11 +38,11 @@ FLUX_WIDTH, FLUX_DOUBLE, FLUX_SINGLE = 3072, 19, 38
 
 
 def unet_layers(unet: UNet) -> list[Layer]:
-    """Every linear layer and 1x1 convolution inside the transformers: two on the way down, three on the way up, one in the middle."""
+    """Every linear layer and 1x1 convolution inside the transformers: on the way down, on the way up, and one in the middle."""
     found: list[Layer] = []
     for width, depth in zip(unet.channels, unet.depths, strict=True):
         if depth:
-            found += 5 * _transformer(width, depth, unet.context)
+            found += (2 * unet.layers + 1) * _transformer(width, depth, unet.context)
     return found + _transformer(unet.channels[-1], unet.middle, unet.context)
 
 
@@ -50,27 +51,27 @@ def conv_layers(unet: UNet) -> list[Layer]:
     found: list[Layer] = []
     skips = [unet.channels[0]]
     inside = unet.channels[0]
-    last = len(unet.channels) - 1
+    last, time = len(unet.channels) - 1, 4 * unet.channels[0]
     for level, width in enumerate(unet.channels):
-        for _ in range(2):
-            found += _residual(inside, width)
+        for _ in range(unet.layers):
+            found += _residual(inside, width, time)
             inside = width
             skips.append(width)
         if level < last:
             found.append(Layer(width, width, 3))
             skips.append(width)
-    found += 2 * _residual(inside, inside)
+    found += 2 * _residual(inside, inside, time)
     for level, width in reversed(list(enumerate(unet.channels))):
-        for _ in range(3):
-            found += _residual(inside + skips.pop(), width)
+        for _ in range(unet.layers + 1):
+            found += _residual(inside + skips.pop(), width, time)
             inside = width
         if level:
             found.append(Layer(width, width, 3))
     return found
 
 
-def clip_layers(width: int, layers: int) -> list[Layer]:
-    return layers * [*(4 * [Layer(width, width)]), Layer(width, 4 * width), Layer(4 * width, width)]
+def clip_layers(width: int, layers: int, inner: int) -> list[Layer]:
+    return layers * [*(4 * [Layer(width, width)]), Layer(width, inner), Layer(inner, width)]
 
 
 def t5_layers() -> list[Layer]:
@@ -107,6 +108,6 @@ def _transformer(width: int, depth: int, context: int) -> list[Layer]:
     return [square, *(depth * block), square]
 
 
-def _residual(inputs: int, outputs: int) -> list[Layer]:
+def _residual(inputs: int, outputs: int, time: int) -> list[Layer]:
     shortcut = [Layer(inputs, outputs)] if inputs != outputs else []
-    return [Layer(inputs, outputs, 3), Layer(outputs, outputs, 3), Layer(1280, outputs), *shortcut]
+    return [Layer(inputs, outputs, 3), Layer(outputs, outputs, 3), Layer(time, outputs), *shortcut]

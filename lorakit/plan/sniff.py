@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lorakit.plan.header import Header, HeaderError, Tensor, read_header
 
@@ -163,13 +164,14 @@ def _folder(path: Path) -> Sniffed:
     family = next((family for mark, family in (("StableDiffusionXL", "sdxl"), ("StableDiffusion3", "sd3"), ("Flux", "flux"),
                                                ("Lumina", "lumina"), ("HunyuanImage", "hunyuan_image"), ("StableDiffusion", "sd15"))
                    if mark in name), "")
-    if family == "sd15" and _config(path / "unet").get("cross_attention_dim") == 1024:
+    if family == "sd15" and config_of(path / "unet").get("cross_attention_dim") == 1024:
         family = "sd2"
-    v = _config(path / "scheduler", "scheduler_config.json").get("prediction_type") == "v_prediction"
+    v = config_of(path / "scheduler", "scheduler_config.json").get("prediction_type") == "v_prediction"
     return Sniffed(path, "diffusers", family, has_vae=(path / "vae").is_dir(), has_text=(path / "text_encoder").is_dir(), v_prediction=v)
 
 
-def _config(folder: Path, name: str = "config.json") -> Mapping[str, object]:
+def config_of(folder: Path, name: str = "config.json") -> Mapping[str, Any]:
+    """A part's configuration in a diffusers folder; empty where it cannot be read."""
     try:
         data = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lorakit.plan import argv
 from lorakit.plan.complete import completed
 from lorakit.plan.make import make_plan
 from lorakit.plan.model import WeightFile
+from lorakit.trainers.catalogue import options
 
 SCRIPT = Path("/sd/train_network.py")
 
@@ -140,3 +142,38 @@ def test_launches_that_cannot_work_are_refused(tmp_path: Path, launch: dict[str,
     resolved = completed(recipe(tmp_path, launch=launch), tmp_path / "run", (), folders=False)
     faults = argv.launch_faults(resolved, argv.launch_of(resolved, tmp_path / "run", CUDA))
     assert [fault.rule for fault in faults] == [rule]
+
+
+def test_what_the_recipe_says_wins_over_a_given_accelerate_configuration_word_by_word(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("num_processes: 4\nnum_machines: 2\n", encoding="utf-8")
+    words = command(tmp_path, accelerate_config="mine.yaml", machines=1)
+    assert after(words, "--num_machines") == "1"
+    assert not {"--num_processes", "--multi_gpu", "--cpu"} & set(words)
+    assert "--num_machines" not in command(tmp_path, accelerate_config="mine.yaml", processes=2)
+
+
+def test_one_process_on_each_of_two_machines_goes_through_torchrun_too(tmp_path: Path) -> None:
+    words = command(tmp_path, PLAIN, processes=1, machines=2, main_address="a", main_port=1)
+    assert "--multi_gpu" in words
+    assert "--multi_gpu" not in command(tmp_path, PLAIN, processes=1)
+
+
+def test_beside_a_card_a_process_has_four_threads_at_most_and_one_at_least(tmp_path: Path) -> None:
+    assert [after(command(tmp_path, replace(CUDA, cpu_count=count)), "--num_cpu_threads_per_process") for count in (1, 3, 64)] == ["1", "3", "4"]
+    assert after(command(tmp_path, replace(PLAIN, cpu_count=64)), "--num_cpu_threads_per_process") == "64"
+    assert after(command(tmp_path, num_cpu_threads=7), "--num_cpu_threads_per_process") == "7"
+
+
+@pytest.mark.parametrize("option", argv.ONLINE_OPTIONS)
+def test_what_goes_to_the_hub_keeps_the_line_open(tmp_path: Path, option: str) -> None:
+    (tmp_path / "tokenizers/openai_clip-vit-large-patch14").mkdir(parents=True)
+    assert option in options("kohya", "train_network.py")
+    assert "HF_HUB_OFFLINE" not in env(tmp_path, train={option: "me/it"})
+
+
+@pytest.mark.parametrize(("variable", "place"), [("HF_HUB_CACHE", "."), ("HF_HOME", "hub")])
+def test_the_hubs_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, place: str) -> None:
+    monkeypatch.setenv(variable, str(tmp_path / "cache"))
+    assert "HF_HUB_OFFLINE" not in env(tmp_path)
+    (tmp_path / "cache" / place / "models--openai--clip-vit-large-patch14" / "snapshots").mkdir(parents=True)
+    assert env(tmp_path)["HF_HUB_OFFLINE"] == "1"

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from plan_cases import folder, recipe
+from plan_cases import folder, recipe, weights
 
 from lorakit.dataset.scan import scan
-from lorakit.plan.estimate import estimate, lora_data_bytes, lora_layers
+from lorakit.plan.base import base_of
+from lorakit.plan.estimate import SIZES, estimate, lora_data_bytes, lora_layers, size_of
 from lorakit.plan.model import Estimate
 from lorakit.plan.steps import count_steps
 
@@ -79,3 +81,60 @@ def test_the_range_is_a_range_and_says_what_it_rests_on(tmp_path: Path) -> None:
     assert 0 < found.memory_low < found.memory_high
     assert "rough" in found.basis
     assert needs(tmp_path, family="lumina").basis == "not known for lumina"
+
+
+ATTENTION = "CrossAttnDownBlock2D"
+SD15 = {"block_out_channels": [320, 640, 1280, 1280], "down_block_types": [ATTENTION, ATTENTION, ATTENTION, "DownBlock2D"], "layers_per_block": 2,
+        "cross_attention_dim": 768}
+SDXL = {"block_out_channels": [320, 640, 1280], "down_block_types": ["DownBlock2D", ATTENTION, ATTENTION], "layers_per_block": 2,
+        "cross_attention_dim": 2048, "transformer_layers_per_block": [1, 2, 10]}
+CLIP_L = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
+CLIP_G = {"hidden_size": 1280, "num_hidden_layers": 32, "intermediate_size": 5120}
+
+
+def diffusers(root: Path, unet: dict[str, Any], *texts: dict[str, Any]) -> dict[str, Any]:
+    """A folder in diffusers form, and the settings that name it."""
+    for part, config in (("unet", unet), *zip(("text_encoder", "text_encoder_2"), texts, strict=False)):
+        (root / "base" / part).mkdir(parents=True)
+        (root / "base" / part / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return {"pretrained_model_name_or_path": str(root / "base"), "network_train_unet_only": False, "network_args": ["conv_dim=4"]}
+
+
+@pytest.mark.parametrize(("family", "unet", "texts"), [("sd15", SD15, [CLIP_L]), ("sdxl", SDXL, [CLIP_L, CLIP_G])])
+def test_a_folder_of_full_size_comes_to_what_is_known_of_its_family(tmp_path: Path, family: str, unet: dict[str, Any],
+                                                                    texts: list[dict[str, Any]]) -> None:
+    found = lora_layers(recipe(tmp_path, diffusers(tmp_path, unet, *texts), family=family))
+    known = lora_layers(recipe(tmp_path, {"network_train_unet_only": False, "network_args": ["conv_dim=4"]}, family=family))
+    assert found == known
+
+
+def test_the_lora_of_the_projects_own_small_base_is_as_small_as_it_is(tmp_path: Path) -> None:
+    base = Path(__file__).parents[2] / "recipes" / "demo" / "base"
+    train = {"pretrained_model_name_or_path": str(base), "network_dim": 16, "save_precision": "fp16", "network_train_unet_only": False,
+             "network_args": ["conv_dim=8", "conv_alpha=8"], "resolution": "64"}
+    assert len(lora_layers(recipe(tmp_path, train))) == 91               # as the trained file has them
+    assert lora_data_bytes(recipe(tmp_path, train)) == 899_510
+    assert needs(tmp_path, train).lora_bytes == pytest.approx(945_478, rel=0.01)
+    size = size_of(recipe(tmp_path, train))
+    assert size is not None
+    assert (size.unet, size.text) == (2_269_972, 358_656)
+    assert size.plain_gb == pytest.approx(3.0 * 48 / 320)
+    assert needs(tmp_path, train).memory_low < 1e9
+
+
+def test_of_the_same_weights_in_several_formats_one_is_counted(tmp_path: Path) -> None:
+    train = diffusers(tmp_path, SD15, CLIP_L)
+    for name in ("model.safetensors", "model.fp16.safetensors"):
+        weights(tmp_path / "base" / "unet" / name, {"a": ("F16", (10, 10)), "b": ("F16", (5,))})
+    (tmp_path / "base" / "unet" / "x.safetensors").write_bytes(b"nothing")
+    base = base_of(Path(train["pretrained_model_name_or_path"]))
+    assert base is not None
+    assert (base.unet_count, base.text_count, base.vae_count) == (105, 0, 0)
+
+
+@pytest.mark.parametrize("config", ["", "[]", "{}", '{"block_out_channels": 3}', '{"block_out_channels": [1], "down_block_types": []}'])
+def test_a_folder_that_tells_nothing_counts_as_full_size(tmp_path: Path, config: str) -> None:
+    train = diffusers(tmp_path, SD15, CLIP_L)
+    (tmp_path / "base" / "unet" / "config.json").write_text(config, encoding="utf-8")
+    assert base_of(tmp_path / "base") is None
+    assert size_of(recipe(tmp_path, train)) == SIZES["sd15"]

@@ -132,3 +132,7 @@ def test_a_value_that_no_reader_bears_is_a_text(raw: str) -> None:
 
 def test_a_variable_is_one_text(recipe: Path) -> None:
     assert str(resolved_with(recipe, "launch.env.A.B=1")[1][0]) == "--set launch.env.A.B A: takes a text."
+
+
+def test_a_key_has_no_keys_of_its_own_where_a_text_belongs(recipe: Path) -> None:
+    assert str(resolved_with(recipe, "model.base.x=1")[1][0]) == "--set model.base.x: takes a text, not a table."

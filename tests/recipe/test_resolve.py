@@ -336,3 +336,44 @@ def test_a_preset_is_a_name_and_no_way_to_another_file(tmp_path: Path, name: str
     (tmp_path / "presets").mkdir()
     (tmp_path / "presets" / ".toml").touch()
     assert find(name, tmp_path) is None
+
+
+@pytest.mark.parametrize(("text", "gone"), [
+    ("[sample]\nevery_n_steps = 100\n", "every_n_epochs"), ("[train]\nmax_train_steps = 100\n", "max_train_epochs"),
+    ('[train]\nlr_scheduler = "cosine"\n', "lr_scheduler_num_cycles"),
+])
+def test_what_goes_with_the_presets_choice_goes_with_it(say: Say, text: str, gone: str) -> None:
+    resolved, faults = say(text)
+    assert gone not in {**resolved.train, **resolved.sample}
+    assert [line.split(": ", 1)[1].split(" ")[0] for line in told(faults, "note")] == [gone]
+
+
+@pytest.mark.parametrize("text", [
+    "[sample]\nevery_n_epochs = 1\n", "[train]\nmax_train_epochs = 3\n", '[train]\nlr_scheduler = "cosine_with_restarts"\n',
+    '[train]\nlr_scheduler = "cosine_with_min_lr"\nlr_scheduler_num_cycles = 2\n',
+])
+def test_a_choice_that_stays_or_brings_its_own_leaves_nothing_behind(say: Say, text: str) -> None:
+    assert told(say(text)[1], "note") == []
+
+
+def test_arguments_of_another_schedule_stay_below(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "min.toml").write_text(
+        '[about]\nfamily = "sd15"\n[train]\nlr_scheduler = "piecewise_constant"\nlr_scheduler_args = ["step_rules=\'1:5,0.1\'"]\n'
+        'network_module = "networks.lora"\nnetwork_args = ["conv_dim=4"]\n', encoding="utf-8")
+    resolved, _ = say('[train]\nlr_scheduler = "cosine"\nnetwork_module = "networks.dylora"\n', head='preset = "min"\ntrigger = "x_char"\n')
+    assert not {"lr_scheduler_args", "network_args"} & set(resolved.train)
+
+
+@pytest.mark.parametrize(("text", "what"), [
+    ("trian = 1\n", "recipes/maya.toml:4 trian: there is no such key outside the sections. Did you mean train?"),
+    ("[trainer_]\nx = 1\n", "recipes/maya.toml:4 [trainer_]: there is no such section. Did you mean train?"),
+    ("[zzz]\nx = 1\n", ("recipes/maya.toml:4 [zzz]: there is no such section. "
+                       "There are [model], [dataset], [train], [sample], [launch] and [[stage]].")),
+    ("width = 5\n", "recipes/maya.toml:4 width: there is no such key outside the sections. width belongs in [sample]."),
+    ("zzzz = 5\n", "recipes/maya.toml:4 zzzz: there is no such key outside the sections. Options belong in [train]."),
+    ("[model]\nnetwork_dim = 4\n[train]\nnetwork_dim = 4\n",
+     "recipes/maya.toml:5 [model] network_dim: stands in [train] too (recipes/maya.toml:7). Keep one of the two."),
+])
+def test_a_word_in_no_place_or_two_is_told_where_it_belongs(say: Say, text: str, what: str) -> None:
+    assert told(say(text)[1])[0] == what

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from lorakit.errors import Fault
 from lorakit.trainers.kohya.rules.case import FLOW, Case, Rule
 
-TEXT_CACHING = ("sdxl", *FLOW)
 FORBIDDEN = ("shuffle_caption", "caption_dropout_rate", "caption_tag_dropout_rate", "token_warmup_step")
 LOST = ("caption_prefix", "caption_suffix", "enable_wildcard", "secondary_separator", "caption_dropout_every_n_epochs")
 IN_PLACE = {

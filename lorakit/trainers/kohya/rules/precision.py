@@ -25,7 +25,7 @@ RULES = (
          'needs mixed_precision = "bf16" (or "fp16").', 'Set mixed_precision = "bf16".'),
     Rule("fp8-device", "fp8_base", lambda c: (c.on("fp8_base") or c.on("fp8_base_unet")) and not c.cuda,
          "needs a CUDA card; this machine has none.", "Remove fp8_base and fp8_base_unet here."),
-    Rule("fp8-unsupported", "fp8_base", lambda c: (c.on("fp8_base") or c.on("fp8_base_unet")) and not c.on("fp8_scaled"),
+    Rule("fp8-unsupported", "fp8_base", lambda c: c.on("fp8_base") or c.on("fp8_base_unet"),
          "this family's script does not support it.", "Remove it.", families=("anima",), severity="warning"),
     Rule("fp8-scaled", "fp8_base", lambda c: (c.on("fp8_base") or c.on("fp8_base_unet")) and not c.on("fp8_scaled"),
          "this family's script wants fp8_scaled instead.", "Set fp8_scaled = true.", families=("hunyuan_image",), severity="warning"),

@@ -1,0 +1,35 @@
+"""The names that the rules hold against a recipe are those of the scripts and of the libraries they ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lorakit.trainers.kohya.rules.learning import BUILT_IN, TORCH
+from lorakit.trainers.kohya.rules.network import MODULES
+from lorakit.trainers.kohya.rules.schedule import CYCLIC, SCHEDULERS
+
+
+@pytest.mark.slow
+def test_every_schedule_is_one_that_the_scripts_libraries_have() -> None:
+    transformers = pytest.importorskip("transformers.trainer_utils")
+    diffusers = pytest.importorskip("diffusers.optimization")
+    theirs = {kind.value for kind in (*transformers.SchedulerType, *diffusers.SchedulerType)}
+    assert set(SCHEDULERS) <= theirs
+    assert set(CYCLIC) <= set(SCHEDULERS)
+
+
+@pytest.mark.slow
+def test_every_torch_optimiser_exists() -> None:
+    optim = pytest.importorskip("torch.optim")
+    assert [name for name in TORCH if not hasattr(optim, name)] == []
+
+
+@pytest.mark.real
+def test_every_built_in_optimiser_and_network_is_in_the_checkout(sd_scripts: Path) -> None:
+    source = (sd_scripts / "library" / "train_util.py").read_text(encoding="utf-8").lower()
+    assert [name for name in BUILT_IN if f'"{name.lower()}"' not in source] == []
+    for name, module in MODULES.items():
+        text = (sd_scripts / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
+        assert [word for word in module.words if f'"{word}"' not in text] == [], name
