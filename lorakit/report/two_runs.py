@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lorakit.errors import LorakitError
+from lorakit.errors import LorakitError, counted
 from lorakit.files import write_atomic
 from lorakit.proof.compare import Difference, shown
 from lorakit.proof.pair import compare_runs
@@ -110,7 +110,7 @@ def page_text(a: Path, b: Path) -> str:
     return fill({
         "title": escape(f"{run_name(a)} and {run_name(b)}"), "run": "lorakit diff",
         "name": escape(f"{run_name(a)} and {run_name(b)}"),
-        "state": f"{count} difference{'s' * (count != 1)}" if count else "equal",
+        "state": counted(count, "difference") if count else "equal",
         "reason": "" if count else "<p>The two runs are equal in everything that is recorded.</p>",
         "facts": facts(_facts(*both)),
         "contents": "".join(f'<a href="#{ident}">{escape(title)}</a>' for ident, (title, _) in parts.items()),

@@ -33,6 +33,7 @@ def adopt(run_dir: Path, *, teller: Teller = silent, patience: Patience | None =
     if leader is not None and live_state(data) == "unattended":
         record.update(supervisor=Identity.of(os.getpid()).as_dict())
     part, log_at = data["parts"][-1] if data["parts"] else {}, data["process"].get("log_at") or [0, 0]
+    began = str(part.get("started") or data["started"])
     tell = Careful(teller)
     with Signals() as signals:
         supervision = Supervision(
@@ -43,9 +44,9 @@ def adopt(run_dir: Path, *, teller: Teller = silent, patience: Patience | None =
         )
         if stop:
             supervision.stop("request")
-        supervision.watch(signals, tell, time.monotonic() - _since(data["started"]))
+        supervision.watch(signals, tell, time.monotonic() - _since(began))
         before = seen_in(output_of(record)) if part else {}
-        return close(record, supervision, before, tell, _lasted(run_dir, data["started"]), lambda: signals.hurried)
+        return close(record, supervision, before, tell, _lasted(run_dir, began), lambda: signals.hurried)
 
 
 def _adopt_stage(run_dir: Path, *, teller: Teller, patience: Patience | None, stop: bool) -> Outcome:

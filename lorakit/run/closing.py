@@ -180,12 +180,13 @@ def _steps(path: Path) -> int | None:
 
 def _write(record: Record, outcome: Outcome, supervision: Supervision) -> None:
     found = outcome.diagnosis
+    before_s = float(record.data["parts"][-1].get("before_s") or 0) if record.data["parts"] else 0.0
     data = {
         "exit_code": outcome.exit_code, "signal": outcome.signal, "asked_by": outcome.asked_by,
         "step": outcome.step, "total": outcome.total,
         "loss": outcome.loss if outcome.loss is not None and math.isfinite(outcome.loss) else None,    # JSON has no NaN
         "validation_loss": supervision.follower.validation_loss,
-        "duration_s": round(outcome.duration_s, 2), "reason": outcome.reason, "nan": outcome.nan, "gave_up": supervision.gave_up,
+        "duration_s": round(before_s + outcome.duration_s, 2), "reason": outcome.reason, "nan": outcome.nan, "gave_up": supervision.gave_up,
         "seconds_a_step": round(supervision.follower.seconds_a_step, 4) or None,
         "lora": None if outcome.lora is None else supervision.name(outcome.lora),
         "saved": [supervision.name(path) for path in outcome.saved],

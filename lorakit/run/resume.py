@@ -149,7 +149,7 @@ def _saves(shape: Shape, offset: int, stop_after: int) -> Saves:
 
 def _embedded_job(run_dir: Path, data: dict[str, Any], state: State, number: int, remarks: list[str]) -> Job:
     command = [*_plain_command(data["command"]), "--resume", str(state.path)]
-    part = _part(state, number, command) | {
+    part = _part(data, state, number, command) | {
         "output": str(data.get("output") or "output"), "offset": 0, "bar_offset": 0, "stop_after": 0,
         "exact": list(EXACT) if remarks else ["every byte, on the same kind of device"], "inexact": remarks,
     }
@@ -174,7 +174,7 @@ def _kohya_job(run_dir: Path, data: dict[str, Any], state: State, number: int, r
     changes = {**how.changes, "output_dir": str(folder / "output"), "resume": str(state.path)}
     write_atomic(folder / "train.toml", changed_toml(original, changes))
     command = [str(folder / "train.toml") if Path(word) == original else word for word in data["command"]]
-    part = _part(state, number, command) | {
+    part = _part(data, state, number, command) | {
         "output": f"parts/{number}/output", "offset": how.offset, "bar_offset": how.bar_offset, "stop_after": how.stop_after,
         "save_phase": how.save_phase, "exact": list(EXACT), "inexact": inexact,
     }
@@ -199,8 +199,9 @@ def changed_toml(path: Path, changes: Mapping[str, Any]) -> str:
     return text
 
 
-def _part(state: State, number: int, command: list[str]) -> dict[str, Any]:
-    return {"number": number, "started": records.now(), "from_state": state.path.name, "from_step": state.step, "command": command}
+def _part(data: Mapping[str, Any], state: State, number: int, command: list[str]) -> dict[str, Any]:
+    return {"number": number, "started": records.now(), "from_state": state.path.name, "from_step": state.step, "command": command,
+            "before_s": float(data["outcome"].get("duration_s") or 0)}
 
 
 def _plain_command(command: list[str]) -> list[str]:

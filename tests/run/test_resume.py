@@ -20,7 +20,7 @@ from lorakit.errors import LorakitError
 from lorakit.run.child import Patience
 from lorakit.run.events import Event
 from lorakit.run.find import progress_rows
-from lorakit.run.record import read_record
+from lorakit.run.record import Record, read_record
 from lorakit.run.resume import AT_MOST, changed_toml, continuation, resume
 from lorakit.run.shape import Shape
 from lorakit.run.states import states_in
@@ -219,8 +219,12 @@ def test_a_half_written_state_is_passed_over(kohya_like: Any) -> None:
 def test_the_embedded_trainer_goes_on_by_itself(make_plan: Any) -> None:
     plan = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded")
     interrupted_at(plan, 5)
+    record = read_record(plan.run_dir)
+    record["outcome"]["duration_s"] = 3600.0
+    Record(plan.run_dir, record).save()
     outcome = resume(plan.run_dir)
     assert (outcome.state, outcome.step) == ("done", 100)
+    assert 3600 < read_record(plan.run_dir)["outcome"]["duration_s"] < 3700, "of all parts"
     assert [row["step"] for row in progress_rows(plan.run_dir)] == list(range(1, 101))
     record = read_record(plan.run_dir)
     assert record["parts"][0]["exact"] == ["every byte, on the same kind of device"]
