@@ -16,9 +16,10 @@ from typing import Any
 from lorakit.dataset.adding import ORIGINALS, read_subsets, remember_subset
 from lorakit.dataset.jobs import assigned_path, read_assigned
 from lorakit.dataset.looks import Look, look_at
+from lorakit.dataset.prepared import Manifest
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
-from lorakit.dataset.sidecars import CAPTION_SUFFIXES
+from lorakit.dataset.sidecars import caption_beside
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import write_atomic
 
@@ -201,15 +202,16 @@ def _distance(a: Ranked, b: Ranked) -> int:
 
 
 def _copies(root: Path, selection: Selection, target: Path) -> Iterator[tuple[str, str]]:
+    prepared = {entry.source: root / entry.file for entry in Manifest(root).entries.values()}     # captions are worked on there
     for category, items in by_category(selection.chosen).items():
         for number, item in enumerate(items, 1):
             source = root / item.file
             new = Path(item.file).parent / f"{category}_selected_{number:02d}{source.suffix.lower()}"
             (target / new).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / new)
-            for suffix in CAPTION_SUFFIXES:
-                if os.path.isfile(source.with_suffix(suffix)):
-                    shutil.copy2(source.with_suffix(suffix), (target / new).with_suffix(suffix))
+            caption = (caption_beside(prepared[item.file]) if item.file in prepared else None) or caption_beside(source)
+            if caption is not None:
+                shutil.copy2(caption, (target / new).with_suffix(caption.suffix.lower()))
             yield new.as_posix(), item.file
 
 

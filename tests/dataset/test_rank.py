@@ -9,6 +9,9 @@ from PIL import Image, ImageFilter
 
 from lorakit.dataset import rank
 from lorakit.dataset.adding import Subset, read_subsets, remember_subset
+from lorakit.dataset.fitting import Settings
+from lorakit.dataset.jobs import jobs_of
+from lorakit.dataset.preparing import prepare
 from lorakit.dataset.rank import Ranked
 from lorakit.errors import RecipeError
 
@@ -123,3 +126,12 @@ def test_a_score_that_is_no_number_is_refused(tmp_path: Path, score: str) -> Non
     (tmp_path / "x.csv").write_text(f"file,score\nx.png,{score}\n")
     with pytest.raises(RecipeError, match="no score"):
         rank.read_scores(tmp_path / "x.csv")
+
+
+def test_a_caption_written_after_prepare_goes_with_the_selection(dataset: Path, tmp_path: Path) -> None:
+    prepare(dataset, jobs_of(dataset, Settings("none")))
+    for caption in dataset.glob("10_faces/*.txt"):
+        caption.write_text(f"worked on for an hour, {caption.stem}")
+    rank.copy_selection(dataset, rank.select(rank.rank(dataset), per_category=2), tmp_path / "v2")
+    captions = sorted(path.read_text() for path in (tmp_path / "v2/originals/faces").glob("*.txt"))
+    assert captions == ["worked on for an hour, 0", "worked on for an hour, 1"]

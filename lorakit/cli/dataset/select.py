@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lorakit.cli.dataset.target import add_target, read_target
 from lorakit.cli.progress import counting
+from lorakit.dataset.adding import ORIGINALS
 from lorakit.dataset.rank import copy_selection, rank, read_scores, select, with_scores
 from lorakit.dataset.rules import shown
 from lorakit.show import print_json, table, tell, tell_faults
@@ -54,8 +55,9 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         tell("nothing was copied (--dry-run)")
     else:
-        tell(f"{len(selection.chosen)} pictures, with the captions of their originals, are in {target}",
-             f"Next: lorakit dataset prepare {target}")
+        tell(f"{len(selection.chosen)} pictures and their captions are in {shown(target)}")
+        if (target / ORIGINALS).is_dir():
+            tell(f"Next: lorakit dataset prepare {shown(target)}")
     for name, (count, _) in selection.averages().items():
         if count < args.per_category:
             tell(f"{name}: only {count} of {args.per_category}; add pictures or lower --min-score.")
