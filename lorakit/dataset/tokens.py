@@ -102,8 +102,3 @@ def _merged(word: str) -> tuple[str, ...]:
                 at += 1
         parts = joined
     return tuple(parts)
-
-
-def single_word(text: str) -> bool:
-    """Whether CLIP has one token for the whole of it: a word it knows already, with a meaning of its own."""
-    return count_tokens(text) == 1

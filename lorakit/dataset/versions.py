@@ -72,9 +72,3 @@ def compare(before: Version, after: Version) -> Difference:
         repeats=tuple((key, before.repeats.get(key, 0), after.repeats.get(key, 0)) for key in sorted({*before.repeats, *after.repeats})
                       if before.repeats.get(key, 0) != after.repeats.get(key, 0)),
     )
-
-
-def folder_version(root: Path) -> Version:
-    from lorakit.dataset.scan import scan
-
-    return version_of(scan(root))

@@ -81,3 +81,9 @@ def test_rules_kohya_would_assert_about_are_told_in_words(rules: BucketRules, wo
 
 def test_rules_are_not_checked_when_buckets_are_off() -> None:
     assert check(BucketRules((2048, 2048), enable=False, step=0)) == []
+
+
+@pytest.mark.parametrize(("repeats", "tokens", "said"), [(0, "fox", "0 repeats: must be at least 1"), (1, "a/b", "because of '/'"), (1, " fox", "spaces at its ends")])
+def test_a_folder_name_that_would_not_be_read_back_says_why(repeats: int, tokens: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        format_folder(repeats, tokens)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lorakit.data import clip_merges, clip_vocabulary
-from lorakit.dataset.tokens import count_tokens, single_word, tokenize
+from lorakit.dataset.tokens import count_tokens, tokenize
 
 WORDS = ["maya_char", "ohwx", "woman", "Fox's", "don't", "we'LL", "café", "cafe\u0301", "東京", "１２３", "12.5cm", "“quoted”", "it’s", "ﬁne", "½", "Ⅷ", "a--b",
          "!!'s", "naïve", "🙂", "x²", "...", "(soft:1.2)", "<lora:x:1>", "ÀÉ", "straße", "\u00a0", "\t", "ـعربي", "हिन्दी", "1girl", "_", "e.g.", "<|endoftext|>"]
@@ -27,11 +27,8 @@ def test_known_numbers() -> None:
     assert tokenize("2024") == [273, 271, 273, 275]
 
 
-def test_triggers_are_judged_by_whether_clip_has_a_word_for_them() -> None:
-    assert single_word("woman")
-    assert single_word("Sage")
-    assert not single_word("maya_char")
-    assert count_tokens("maya_char") == 3
+def test_a_word_that_clip_knows_is_one_token_and_an_invented_one_is_several() -> None:
+    assert [count_tokens(word) for word in ("woman", "Sage", "maya_char")] == [1, 1, 3]
 
 
 def test_seventy_five_is_counted_without_the_two_marks() -> None:

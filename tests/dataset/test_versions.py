@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from lorakit.cli.main import main
-from lorakit.dataset.versions import compare, folder_version
+from lorakit.dataset.scan import scan
+from lorakit.dataset.versions import compare, version_of
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def versions(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_equal_versions_have_no_difference(versions: tuple[Path, Path]) -> None:
-    assert not compare(*map(folder_version, versions))
+    assert not compare(*(version_of(scan(root)) for root in versions))
 
 
 def test_each_kind_of_change_is_told_once(versions: tuple[Path, Path]) -> None:
@@ -35,7 +36,7 @@ def test_each_kind_of_change_is_told_once(versions: tuple[Path, Path]) -> None:
     (folder / "3.txt").unlink()
     Image.new("RGB", (64, 64), (0, 200, 0)).save(folder / "new.png")
     folder.rename(versions[1] / "20_maya")
-    found = compare(*map(folder_version, versions))
+    found = compare(*(version_of(scan(root)) for root in versions))
     assert found.renamed == (("maya/0.png", "maya/moved.png"),)
     assert found.recaptioned == (("maya/1.png", "maya, 1", "maya, red hat"),)
     assert found.changed == ("maya/2.png",)
