@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.files import sha256
