@@ -1,9 +1,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+
+import pytest
+
+from lorakit.cli import main as door
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,3 +36,19 @@ def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     readme = (ROOT / "README.md").read_text()
     assert set(re.findall(r"`make ([a-z-]+)", readme)) <= targets
+
+
+def commands_of_the_documents() -> Iterator[str]:
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL):
+            yield from re.findall(r"^(?:\w*\$ +)?(lorakit .*)$", block, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", sorted(set(commands_of_the_documents()) - {"lorakit turns a short recipe into a trained LoRA.", "lorakit COMMAND --help tells more."}))
+def test_every_command_of_the_documents_is_understood(line: str) -> None:
+    _, name, *rest = shlex.split(line, comments=True)
+    module = import_module(door.COMMANDS[name][0])
+    while hasattr(module, "COMMANDS"):
+        name, *rest = rest
+        module = import_module(module.COMMANDS[name][0])
+    door.parsed(door.parser_for("lorakit", module), rest)
