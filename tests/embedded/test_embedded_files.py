@@ -57,6 +57,23 @@ def test_files_and_states_are_named_and_removed_as_kohya_does(train: Callable[..
     assert outcome.metadata()["ss_steps"] == "24"
 
 
+def test_states_may_be_kept_longer_than_files(train: Callable[..., Any]):
+    outcome = train(save_every_n_steps=2, save_last_n_steps=2, save_last_n_steps_state=4, save_state=True)
+    assert [name for name in outcome.files if "step" in name] == [
+        "fox-step00000004-state", "fox-step00000006-state", "fox-step00000006.safetensors", "fox-step00000008-state",
+        "fox-step00000008.safetensors"]
+
+
+def test_a_run_resumed_from_an_epochs_end_does_not_end_that_epoch_again(train: Callable[..., Any]):
+    whole = train(max_train_epochs=3, save_every_n_epochs=1, save_state=True, validation_split=0.25, validation_seed=1)
+    rest = train(max_train_epochs=3, save_every_n_epochs=1, save_state=True, validation_split=0.25, validation_seed=1,
+                 resume=whole.folder / "fox-000001-state")
+    assert rest.digest() == whole.digest()
+    assert "fox-000001.safetensors" not in rest.files
+    assert rest.of("validation") == [{**event, "time": again["time"]} for event, again in
+                                     zip(whole.of("validation")[1:], rest.of("validation"), strict=True)]
+
+
 def test_a_ratio_of_epochs_says_how_many_are_kept(train: Callable[..., Any]):
     outcome = train(max_train_epochs=4, save_n_epoch_ratio=2)
     assert outcome.files == ["fox-000002.safetensors", "fox.safetensors"]
@@ -64,6 +81,9 @@ def test_a_ratio_of_epochs_says_how_many_are_kept(train: Callable[..., Any]):
 
 def test_metadata_says_what_happened(train: Callable[..., Any], tmp_path: Path):
     said = train(max_train_epochs=1, min_snr_gamma=5, metadata_author="the fox project", save_precision="fp16").metadata()
+    assert (said["ss_base_model_version"], said["modelspec.prediction_type"]) == ("sd_v1", "epsilon")
+    other = train(max_train_epochs=None, max_train_steps=1, v_parameterization=True, cache_latents_to_disk=True, cache_latents=False).metadata()
+    assert (other["ss_base_model_version"], other["modelspec.prediction_type"], other["ss_cache_latents"]) == ("sd_v1_v", "v", "True")
     assert said["ss_num_train_images"] == "8"
     assert said["ss_num_batches_per_epoch"] == "8"
     assert said["ss_min_snr_gamma"] == "5.0"

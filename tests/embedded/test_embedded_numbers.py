@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from lorakit.errors import RecipeError  # noqa: E402
 from lorakit.trainers.embedded import flow, noise  # noqa: E402
 from lorakit.trainers.embedded.eight_bit import shrink  # noqa: E402
+from lorakit.trainers.embedded.ema import Average  # noqa: E402
 from lorakit.trainers.embedded.lora import Dropout, Network, Shape  # noqa: E402
 from lorakit.trainers.embedded.loss_scale import LossScale  # noqa: E402
 from lorakit.trainers.embedded.schedulers import schedule  # noqa: E402
@@ -242,6 +243,45 @@ def test_dropout_drops_in_training_only_and_conv_layers_get_their_product():
     expected = torch.nn.functional.conv2d(picture, adapter.module.weight, adapter.module.bias, padding=1)
     low = torch.nn.functional.conv2d(picture, adapter.down, padding=1)
     torch.testing.assert_close(model.conv(picture), expected + torch.nn.functional.conv2d(low, adapter.up))
+
+
+def test_the_average_follows_quickly_at_first_and_gives_the_weights_back():
+    _, made = network()
+    average = Average(made, 0.5)
+    expected = made.flat["unet"].detach().clone()
+    for step, keep in ((1, 2 / 11), (2, 3 / 12), (30, 0.5)):
+        with torch.no_grad():
+            made.flat["unet"].add_(1.0)
+        average.update(step)
+        expected = keep * expected + (1 - keep) * made.flat["unet"].detach()
+    torch.testing.assert_close(average.flat["unet"], expected)
+    own = made.flat["unet"].detach().clone()
+    with average.in_place():
+        assert torch.equal(made.flat["unet"], average.flat["unet"])
+    assert torch.equal(made.flat["unet"], own)
+
+
+@pytest.mark.parametrize("kind", ["neuron", "rank", "module"])
+def test_each_kind_of_dropout_drops_what_its_name_says_and_makes_up_for_it(kind: str):
+    model, made = network(Dropout(**{kind: 0.5}))
+    adapter, x = made.adapters[0], torch.randn(4, 3, 6)
+    plain = torch.nn.functional.linear(x, model[0].weight, model[0].bias)
+    seen = []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        out = model[0](x)
+        torch.manual_seed(seed)
+        low, scale = x @ adapter.down.t(), 0.5
+        if kind == "neuron":
+            low = torch.nn.functional.dropout(low, 0.5)
+        elif kind == "rank":
+            low, scale = low * (torch.rand(4, 4) > 0.5)[:, None], 1.0
+        elif float(torch.rand(1)) < 0.5:
+            low = low * 0
+        torch.testing.assert_close(out, plain + low @ adapter.up.t() * scale)
+        seen.append(torch.equal(out, plain))
+    assert any(seen) == (kind == "module")
+    assert not all(seen)
 
 
 def test_long_adapters_are_scaled_to_the_limit():

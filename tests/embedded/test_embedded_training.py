@@ -146,6 +146,43 @@ def test_long_captions_skipped_layers_and_a_separate_vae_are_taken(train: Callab
     assert outcome.metadata()["modelspec.encoder_layer"] == "2"
 
 
+PLAIN = {"optimizer_type": "SGDNesterov", "optimizer_args": ["momentum=0.0", "nesterov=False"], "max_grad_norm": 0.0}
+
+
+def moved(outcome: Any) -> Any:
+    """All that the upper halves, which start at 0, have become."""
+    return torch.cat([tensor.flatten() for key, tensor in sorted(outcome.tensors().items()) if "lora_up" in key])
+
+
+def test_accumulated_batches_count_by_their_mean(train: Callable[..., Any]):
+    """Without momentum, and with steps too small to change the next: eight steps go eight times as far as one of their mean."""
+    alone, joined = (moved(train(**PLAIN, gradient_accumulation_steps=count)) for count in (1, 8))
+    assert float((alone - 8 * joined).norm() / alone.norm()) < 1e-3
+
+
+def test_the_loss_scale_of_fp16_is_taken_out_again(train: Callable[..., Any]):
+    one = {**PLAIN, "max_train_epochs": None, "max_train_steps": 1}
+    full, half = moved(train(**one)), moved(train(**one, mixed_precision="fp16"))
+    assert float((half - full).norm() / full.norm()) < 0.05
+
+
+def test_each_part_learns_at_its_own_rate(train: Callable[..., Any]):
+    both = {**PLAIN, "max_train_epochs": None, "max_train_steps": 1, "network_train_unet_only": False}
+    plain, rated = train(**both), train(**both, unet_lr=3e-3, text_encoder_lr=[2e-3])
+    for prefix, factor in (("lora_unet", 3.0), ("lora_te", 2.0)):
+        one, other = (torch.cat([tensor.flatten() for key, tensor in sorted(outcome.tensors().items()) if key.startswith(prefix) and "lora_up" in key])
+                      for outcome in (plain, rated))
+        torch.testing.assert_close(other, factor * one, rtol=1e-4, atol=0.0)
+
+
+def test_long_gradients_are_cut_to_the_limit_and_short_ones_are_left(train: Callable[..., Any]):
+    one = {**PLAIN, "max_train_epochs": None, "max_train_steps": 1}
+    free = moved(train(**one))
+    length = float(free.norm()) / 1e-3
+    assert torch.equal(moved(train(**{**one, "max_grad_norm": 2 * length})), free)
+    torch.testing.assert_close(moved(train(**{**one, "max_grad_norm": length / 4})), free / 4, rtol=1e-3, atol=0.0)
+
+
 def test_norms_are_kept_below_their_limit(train: Callable[..., Any]):
     outcome = train(learning_rate=0.5, scale_weight_norms=0.01)
     tensors = outcome.tensors()

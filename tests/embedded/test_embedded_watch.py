@@ -167,6 +167,7 @@ def test_the_average_is_saved_and_the_training_weights_go_on(train: Callable[...
     averaged = train(save_state_on_train_end=True, ema_decay=0.9, save_every_n_steps=4)
     from safetensors.torch import load_file
 
+    assert averaged.digest("-step00000004") != averaged.digest()                # it moves on
     raw, mean = load_file(averaged.folder / "fox-state" / "model.safetensors"), averaged.tensors()
     key = next(key for key in raw if key.endswith("lora_up.weight"))
     torch.testing.assert_close(raw[key], load_file(plain.folder / "fox-state" / "model.safetensors")[key], rtol=0, atol=0)
