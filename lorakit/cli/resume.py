@@ -14,7 +14,6 @@ exit codes: as for lorakit train.
 from __future__ import annotations
 
 import argparse
-from functools import partial
 
 from lorakit.cli.ending import tell_outcome
 from lorakit.cli.screen import screen
@@ -32,5 +31,5 @@ def run(args: argparse.Namespace) -> int:
     from lorakit.run.stages import resume_run
 
     with screen(as_json=args.json) as teller:
-        outcome = resume_run(find_run(args.run), check=partial(require_same_inputs, anyway=args.anyway), teller=teller)
+        outcome = resume_run(find_run(args.run), check=require_same_inputs, anyway=args.anyway, teller=teller)
     return tell_outcome(outcome)

@@ -21,7 +21,7 @@ from lorakit.trainers.kohya.locate import head_commit
 LIST = "dataset.json"
 
 
-def require_same_inputs(run_dir: Path, *, anyway: bool = False) -> list[str]:
+def require_same_inputs(run_dir: Path, anyway: bool = False) -> list[str]:
     """What is no longer as it was when the run began, for its record. Raises where that makes it another training, unless `anyway`."""
     record = read_record(run_dir)
     record["weights"] = _weights(run_dir, record)

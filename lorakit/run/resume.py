@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ AT_MOST = 4                      # times as many saves as planned
 # none of Apple's GPU; the data's order is shuffled only after each worker has drawn its first batch (library/train_util.py, collator).
 FIRST_BATCH = "the first batch of each data worker may be another one; noise and timesteps go on as they were, except on Apple GPUs"
 OTHERS = "the second and every further process draws noise and timesteps anew: sd-scripts saves the random states of the first alone"
-Check = Callable[[Path], Sequence[str]]   # raises where the run may not go on; else remarks on what is no longer as it was
+Check = Callable[[Path, bool], Sequence[str]]   # raises where the run may not go on, unless anyway; else says what is not as it was
 ANEW = "noise, timesteps and the order of images are drawn anew from here on"
 
 
@@ -50,19 +50,22 @@ class Continuation:
     inexact: tuple[str, ...] = ()
 
 
-def unchecked(_: Path) -> Sequence[str]:
+def unchecked(_run_dir: Path, _anyway: bool, /) -> Sequence[str]:
     return ()
 
 
-def resume(run_dir: Path, *, check: Check = unchecked, teller: Teller = silent, patience: Patience | None = None) -> Outcome:
-    """Continue from the newest whole state."""
+def resume(run_dir: Path, *, check: Check = unchecked, anyway: bool = False, teller: Teller = silent,
+           patience: Patience | None = None) -> Outcome:
+    """Continue from the newest whole state; `anyway` also where the check finds other inputs."""
     bury(run_dir)
     data = read_record(run_dir)
     state = newest_state(run_dir, data)
-    remarks = [f"not as when the run began: {text}" for text in check(run_dir)]
+    remarks = [f"not as when the run began: {text}" for text in check(run_dir, anyway)]
     number = len(data["parts"]) + 2
     make = _embedded_job if data["trainer"].get("name") == "embedded" else _kohya_job
     job = make(run_dir, data, state, number, remarks)
+    if anyway:
+        job = replace(job, env={**job.env, "LORAKIT_ANYWAY": "1"})       # the embedded trainer knows its dataset too
     record = Record(run_dir, data)
     teller(Event("note", state.step, text=f"going on from step {state.step} ({state.path.name})"))
     teller(Event("note", state.step, text="exact: " + ", ".join(job.part["exact"])))

@@ -54,7 +54,8 @@ def train_stages(plans: Sequence[Plan], *, teller: Teller = silent, patience: Pa
     return as_one(record, outcomes[-1])
 
 
-def resume_stages(run_dir: Path, *, check: Check = unchecked, teller: Teller = silent, patience: Patience | None = None) -> Outcome:
+def resume_stages(run_dir: Path, *, check: Check = unchecked, anyway: bool = False, teller: Teller = silent,
+                  patience: Patience | None = None) -> Outcome:
     """Go on in the stage where the run ended, then with those that wait."""
     record = Record(run_dir, read_record(run_dir))
     outcome: Outcome | None = None
@@ -66,7 +67,7 @@ def resume_stages(run_dir: Path, *, check: Check = unchecked, teller: Teller = s
         tell = Stage(record, number, teller)
         tell.begin()
         go_on = _from_record if is_untouched(folder, state) else resume
-        outcome = go_on(folder, check=check, teller=tell, patience=patience)
+        outcome = go_on(folder, check=check, anyway=anyway, teller=tell, patience=patience)
         sum_up(record, running=outcome.ok and number + 1 < len(record.data[PARENT]))
         if not outcome.ok:
             break
@@ -76,11 +77,12 @@ def resume_stages(run_dir: Path, *, check: Check = unchecked, teller: Teller = s
     return as_one(record, outcome)
 
 
-def resume_run(run_dir: Path, *, check: Check = unchecked, teller: Teller = silent, patience: Patience | None = None) -> Outcome:
+def resume_run(run_dir: Path, *, check: Check = unchecked, anyway: bool = False, teller: Teller = silent,
+               patience: Patience | None = None) -> Outcome:
     """`resume`, for a run with stages or without; a single stage of a run goes on as the run does."""
     run_dir = whole_of(run_dir)
     go_on = resume_stages if read_record(run_dir).get(PARENT) else resume
-    return go_on(run_dir, check=check, teller=teller, patience=patience)
+    return go_on(run_dir, check=check, anyway=anyway, teller=teller, patience=patience)
 
 
 class Stage:
@@ -129,10 +131,10 @@ def _opened(plans: Sequence[Plan]) -> dict[str, Any]:
             PARENT: stages}
 
 
-def _from_record(folder: Path, *, check: Check, teller: Teller, patience: Patience | None) -> Outcome:
+def _from_record(folder: Path, *, check: Check, anyway: bool, teller: Teller, patience: Patience | None) -> Outcome:
     """A stage that has never begun, as it was planned."""
     record = Record(folder, read_record(folder))
-    for text in check(folder):
+    for text in check(folder, anyway):
         record.data["warnings"].append({"step": 0, "rule": "inputs", "text": f"not as it was planned: {text}"})
         teller(Event("note", text=f"not as it was planned: {text}"))
     if record.data["dataset"].get("digest") is None:

@@ -69,10 +69,13 @@ def test_a_run_killed_after_its_last_state_gets_its_last_file_when_resumed(train
     assert train(resume=whole.folder / "fox-step00000008-state", max_train_epochs=None, max_train_steps=4).code == 1
 
 
-def test_a_state_of_another_run_is_refused_with_both_values(train: Callable[..., Any], tmp_path: Path):
+def test_a_state_of_another_run_is_refused_with_both_values(train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     first = train(save_state_on_train_end=True, max_train_epochs=1)
     other = train(resume=first.folder / "fox-state", seed=9, max_train_epochs=2)
     assert other.code == 1
     assert "seed: was 7 in that run and is 9 now" in other.said
     (tmp_path / "data" / "2_zwx" / "0.txt").write_text("another caption", encoding="utf-8")
     assert " dataset: was " in train(resume=first.folder / "fox-state", max_train_epochs=2).said
+    monkeypatch.setenv("LORAKIT_ANYWAY", "1")                    # lorakit resume --anyway
+    assert train(resume=first.folder / "fox-state", max_train_epochs=2).code == 0
+    assert train(resume=first.folder / "fox-state", max_train_epochs=2, seed=9).code == 1

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from lorakit.errors import raise_on_errors
+from lorakit.errors import RecipeError, raise_on_errors
 from lorakit.plan.make import make_plan
 from lorakit.plan.model import Plan
+from lorakit.proof.inputs import require_same_inputs
 from lorakit.recipe.resolve import resolve
 from lorakit.run.events import Event
 from lorakit.run.find import progress_rows
@@ -96,3 +97,14 @@ def test_stopped_and_resumed_it_has_the_same_tensors(plan_of: Any, number: int) 
     record = read_record(other.run_dir)
     assert record["parts"][0]["from_step"] == stopped.step
     assert record["parts"][0]["inexact"] == []
+
+
+def test_after_a_changed_caption_it_goes_on_only_when_told_to(plan_of: Any, tmp_path: Path) -> None:
+    plan = plan_of("20260101-120000")
+    assert train(plan, teller=lambda event: os.kill(os.getpid(), signal.SIGINT) if event.step == 5 and event.kind == "step" else None).state == "interrupted"
+    (tmp_path / "datasets" / "ball" / "1_ball" / "0.txt").write_text("ball, at night")
+    with pytest.raises(RecipeError, match="1 difference from what ball/20260101-120000 began with"):
+        resume(plan.run_dir, check=require_same_inputs)
+    assert resume(plan.run_dir, check=require_same_inputs, anyway=True).state == "done"
+    (text,) = read_record(plan.run_dir)["parts"][0]["inexact"]
+    assert text.startswith("not as when the run began: dataset 1_ball/0.png (caption): ")

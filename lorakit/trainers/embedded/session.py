@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import math
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -101,7 +102,8 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     average = Average(network, args.ema_decay) if args.ema_decay else None
     objective = Objective(args, world, base, denoiser=denoiser, latents=latents, texts=texts, seed=seed, total_steps=args.max_train_steps)
     identity = {
-        "seed": seed, "processes": world.size, "batches_per_epoch": batches, "dataset": _digest(datasets),
+        "seed": seed, "processes": world.size, "batches_per_epoch": batches,
+        "dataset": resumed.get("dataset") if resumed and os.environ.get("LORAKIT_ANYWAY") else _digest(datasets),
         "gradient_accumulation_steps": args.gradient_accumulation_steps,
         "optimizer": optimizer.name, "adapters": len(network.adapters),
         "weights": sum(flat.numel() for flat in network.flat.values()), "ema": bool(average),
