@@ -10,7 +10,6 @@ from lorakit.plan import read, shapes
 from lorakit.plan.base import Base, base_of
 from lorakit.plan.model import Checkpoint, Estimate, Steps
 from lorakit.plan.shapes import Layer
-from lorakit.plan.weights import trains_text
 from lorakit.recipe.model import Resolved
 
 GB = 1_000_000_000
@@ -114,7 +113,7 @@ def memory(resolved: Resolved, lora_weights: int) -> tuple[int, int]:
     width = HALF.get(precision, 4)
     unet_width = 1 if read.flag(resolved, "fp8_base") or read.flag(resolved, "fp8_base_unet") else width
     swapped = min(read.whole(resolved, "blocks_to_swap", 0), 35) / 57 if resolved.family == "flux" else 0.0
-    text_gone = read.flag(resolved, "cache_text_encoder_outputs") and not trains_text(resolved)
+    text_gone = read.flag(resolved, "cache_text_encoder_outputs") and read.flag(resolved, "network_train_unet_only")
     weights = size.unet * unet_width * (1 - swapped) + (0 if text_gone else size.text * (1 if read.flag(resolved, "fp8_base") else width))
     vae = 0 if read.flag(resolved, "cache_latents") or read.flag(resolved, "cache_latents_to_disk") else size.vae * width
     optimiser = 6 if "8bit" in read.text(resolved, "optimizer_type").lower() else 12

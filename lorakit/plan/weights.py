@@ -52,8 +52,3 @@ def weight_files(resolved: Resolved) -> tuple[tuple[WeightFile, ...], list[Fault
         if not place.exists():
             faults.append(Fault(where, f"{asked} is fetched when training starts, and checked then.", "", "weights-to-fetch", "note"))
     return tuple(found), faults
-
-
-def trains_text(resolved: Resolved) -> bool:
-    """Whether the LoRA has a text-encoder part that the script would train."""
-    return resolved.get("network_train_unet_only") is not True

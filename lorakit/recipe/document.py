@@ -64,9 +64,8 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     for line, pieces in _statements(text):
         if pieces[0] == "[":
             table = _table(pieces, counts)
-            lines.setdefault(table, line)
-            if pieces[1] == "[":         # the first [[stage]] stands for the whole list too
-                lines.setdefault(table[:-1], line)
+            for end in range(1, len(table) + 1):       # the first [dataset.subset.X] stands for [dataset.subset] too
+                lines.setdefault(table[:end], line)
         else:
             names = tuple(_unquote(piece) for piece in pieces[: pieces.index("=")] if piece != ".")
             for end in range(1, len(names) + 1):

@@ -138,3 +138,19 @@ def test_a_folder_that_tells_nothing_counts_as_full_size(tmp_path: Path, config:
     (tmp_path / "base" / "unet" / "config.json").write_text(config, encoding="utf-8")
     assert base_of(tmp_path / "base") is None
     assert size_of(recipe(tmp_path, train)) == SIZES["sd15"]
+
+
+@pytest.mark.parametrize(("family", "train", "size"), [      # at rank 4; equal to what sd-scripts builds
+    ("sd15", {"network_args": ["conv_dim=4"]}, 19_468_664), ("sdxl", {"network_args": ["conv_dim=4"]}, 63_642_736),
+    ("flux", {"network_args": ["train_t5xxl=True"], "network_module": "networks.lora_flux"}, 108_333_184),
+    ("flux", {"network_args": ["train_blocks=double"], "network_module": "networks.lora_flux", "network_train_unet_only": True}, 42_959_608),
+    ("flux", {"network_args": ["train_blocks=single"], "network_module": "networks.lora_flux", "network_train_unet_only": True}, 33_620_424),
+])
+def test_the_bytes_of_a_lora_are_known_to_the_last(tmp_path: Path, family: str, train: dict[str, Any], size: int) -> None:
+    assert lora_data_bytes(recipe(tmp_path, {"network_dim": 4, "network_train_unet_only": False, **train}, family=family)) == size
+
+
+def test_a_text_encoder_that_is_trained_stays_in_memory_whatever_is_cached(tmp_path: Path) -> None:
+    flux = {"network_module": "networks.lora_flux", "network_train_unet_only": False}
+    plain, cached = (needs(tmp_path, {**flux, "cache_text_encoder_outputs": value}, family="flux") for value in (False, True))
+    assert plain.memory_low == cached.memory_low

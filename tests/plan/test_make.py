@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,24 @@ def test_a_run_without_end_is_refused_and_lists_nothing(tmp_path: Path) -> None:
     found = plan(tmp_path, {"max_train_epochs": 10**12, "save_every_n_epochs": 1, "sample_every_n_epochs": 1}, sample={"prompts": ["x"]})
     assert errors(found) == ["count-endless"]
     assert found.steps.checkpoints == found.steps.sample_steps == ()
+
+
+def test_the_checkouts_own_script_and_python_are_launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sd").mkdir()
+    (tmp_path / "sd" / "train_network.py").touch()
+    monkeypatch.setenv("LORAKIT_SD_SCRIPTS", str(tmp_path / "sd"))
+    monkeypatch.setenv("LORAKIT_SD_SCRIPTS_PYTHON", sys.executable)
+    found = plan(tmp_path)
+    assert found.script == tmp_path / "sd" / "train_network.py"
+    assert (found.argv[0], found.argv[-3]) == (sys.executable, found.script.as_posix())
+    assert "kohya-pin" in [fault.rule for fault in found.faults]
+
+
+def test_a_run_folder_near_by_is_named_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert make_plan(recipe(tmp_path), run_dir=Path("out"), machine=CUDA).run_dir == tmp_path / "out"
+
+
+def test_the_cpu_is_named_in_our_accelerate_configuration(tmp_path: Path) -> None:
+    assert ["use_cpu: true" in plan(tmp_path, machine=machine).files["accelerate.yaml"] for machine in (PLAIN, CUDA)] == [True, False]

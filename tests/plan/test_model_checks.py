@@ -140,3 +140,11 @@ def test_a_relative_link_as_an_sdxl_model_is_followed_because_the_script_cannot(
     files, _ = weight_files(resolved)
     full = completed(resolved, tmp_path / "run", files, folders=False)
     assert full.get("pretrained_model_name_or_path") == (tmp_path / "store/real.safetensors").as_posix()
+
+
+@pytest.mark.parametrize(("reference", "place"), [
+    ("hf:owner/repo/a/b.safetensors@v1/x", "owner--repo/v1--x/a/b.safetensors"), ("hf:owner/repo", "owner--repo/main"),
+    ("hf:owner/repo/../b@main", None), ("hf:owner/repo/b@..", None), ("hf:owner/repo/a//b", None), ("hf:owner", None), ("owner/repo", None),
+])
+def test_a_reference_has_one_place_in_the_cache_and_none_outside_it(own_home: Path, reference: str, place: str | None) -> None:
+    assert fetched_path(reference) == (own_home / ".cache/lorakit/weights" / place if place else None)

@@ -10,7 +10,7 @@ from plan_cases import folder, recipe
 from lorakit.dataset.scan import scan
 from lorakit.families import FAMILIES
 from lorakit.plan import write
-from lorakit.plan.complete import completed
+from lorakit.plan.complete import PATHS, completed
 from lorakit.recipe.model import Resolved
 from lorakit.trainers.catalogue import options
 
@@ -176,6 +176,29 @@ def test_prompts_are_complete_and_at_the_trainings_own_size(tmp_path: Path) -> N
     common = {"width": 768, "height": 1024, "seed": 5, "sample_steps": 20, "scale": 6.5, "negative_prompt": "blurry"}
     assert found == [{"prompt": "maya_char, portrait", **common}, {"prompt": "a, (b:1.2)", **common}]
     assert faults == []
+
+
+def test_samples_may_have_a_seed_of_their_own(tmp_path: Path) -> None:
+    assert [one["seed"] for one in prompts(tmp_path, ["fox", "fox --d 3"], seed=9)[0]] == [9, 3]
+
+
+@pytest.mark.parametrize(("processes", "machines", "kind"), [(1, 1, "NO"), (2, 1, "MULTI_GPU"), (2, 2, "MULTI_GPU"), (1, 2, "MULTI_GPU")])
+def test_several_processes_or_machines_are_launched_as_such(processes: int, machines: int, kind: str) -> None:
+    text = write.accelerate_yaml(processes=processes, machines=machines, rank=0, mixed_precision="bf16", cpu=False)
+    assert f"distributed_type: '{kind}'" in text
+    assert f"num_machines: {machines}\nnum_processes: {processes}\n" in text
+    assert "use_cpu: false" in text
+
+
+def test_the_logs_lie_in_the_runs_folder_and_deepspeed_is_handed_on(tmp_path: Path) -> None:
+    data = train_toml(full(tmp_path, launch={"deepspeed": True}))
+    assert (data["logging_dir"], data["deepspeed"]) == ((tmp_path / "run/logs").as_posix(), True)
+
+
+@pytest.mark.parametrize("key", [key for key in PATHS if key != "tokenizer_cache_dir"])
+def test_every_path_becomes_absolute(tmp_path: Path, key: str) -> None:
+    assert any(key in options("kohya", family.script) for family in FAMILIES.values())
+    assert full(tmp_path, {key: "a/b"}).get(key) == (tmp_path / "a/b").as_posix()
 
 
 def test_a_prompt_that_begins_like_an_option_stays_a_prompt(tmp_path: Path) -> None:

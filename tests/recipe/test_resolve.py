@@ -377,3 +377,19 @@ def test_arguments_of_another_schedule_stay_below(say: Say, tmp_path: Path) -> N
 ])
 def test_a_word_in_no_place_or_two_is_told_where_it_belongs(say: Say, text: str, what: str) -> None:
     assert told(say(text)[1])[0] == what
+
+
+@pytest.mark.parametrize(("text", "what"), [
+    ('sha256 = "abc"\n', ["recipes/maya.toml:5 [model] sha256: is not a SHA-256: 64 hexadecimal digits."]),
+    ('sha256 = { base = "abc" }\n', ["recipes/maya.toml:5 [model] sha256 base: is not a SHA-256: 64 hexadecimal digits."]),
+    (f'sha256 = {{ bsae = "{"a" * 64}" }}\n', ["recipes/maya.toml:5 [model] sha256 bsae: is no file of this recipe. Did you mean base?"]),
+    (f'sha256 = "{"A" * 64}"\n', []), (f'sha256 = {{ network_weights = "{"0" * 64}" }}\n', []),
+])
+def test_a_hash_is_64_digits_for_a_file_of_the_recipe(say: Say, text: str, what: list[str]) -> None:
+    assert told(say(f"[model]\n{text}")[1]) == what
+
+
+def test_a_wrong_word_for_one_folder_is_left_out_of_the_others(say: Say) -> None:
+    resolved, faults = say("[dataset.subset.10_maya]\nflip_aug = 1\nnum_repeats = 3\n")
+    assert told(faults) == ["recipes/maya.toml:4 [dataset] subset 10_maya.flip_aug: takes true or false, not 1. Write flip_aug = true."]
+    assert resolved.dataset["subset"].value == {"10_maya": {"num_repeats": 3}}

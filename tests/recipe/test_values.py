@@ -35,7 +35,7 @@ def test_what_fits_is_kept_or_converted(option: Option, value: Any, fitted: Any)
 @pytest.mark.parametrize(("option", "value", "hint"), [
     (WHOLE, 3.0, "Write n = 3."), (WHOLE, 3.5, ""), (WHOLE, "16", "Write n = 16."), (WHOLE, True, ""),
     (NUMBER, "1e-4", "Write x = 1e-4."), (NUMBER, "fast", ""), (NUMBER, float("nan"), ""), (NUMBER, float("inf"), ""),
-    (FLAG, "true", "Write b = true."), (FLAG, "False", "Write b = false."), (FLAG, 1, "Write b = true."), (FLAG, 0, "Write b = false."),
+    (FLAG, "true", "Write b = true."), (FLAG, "False", "Write b = false."), (FLAG, 1, "Write b = true."), (FLAG, "yes", "Write b = true."), (FLAG, "Off", "Write b = false."), (FLAG, "maybe", ""), (FLAG, 0, "Write b = false."),
     (TEXT, 5, 'Write s = "5".'), (CHOICE, "bf61", "Did you mean bf16?"), (CHOICE, "quick", ""),
     (STEPS, "10%", "Write lr_warmup_steps = 0.1."), (STEPS, 100.0, "Write lr_warmup_steps = 100 for steps."),
     (ARGS, "conv_dim=4", 'Write network_args = ["conv_dim=4"].'), (ARGS, ["a", 3], ""), (NUMBER, [1.0], "Write x = 1.0."),
