@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -15,9 +16,10 @@ from lorakit.errors import Fault, LorakitError
 
 
 def tell(*lines: str) -> None:
-    """A message for the person, not data: stderr."""
-    for line in lines:
-        print(line, file=sys.stderr)
+    """A message for the person, not data: stderr. A terminal that was closed hears nothing, and what is being done goes on."""
+    with contextlib.suppress(OSError):
+        for line in lines:
+            print(line, file=sys.stderr, flush=True)
 
 
 def tell_faults(faults: Iterable[Fault]) -> None:

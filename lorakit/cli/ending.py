@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lorakit.run.lines import last_lines
+from lorakit.run.lines import last_lines, without_launcher
 from lorakit.run.onward import next_command
 from lorakit.run.outcome import Outcome, failure
 from lorakit.run.record import read_record
@@ -46,6 +46,6 @@ def _say(outcome: Outcome) -> int:
         tell(f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. " + (f"Saved: {saved}." if saved else "Nothing had been saved."),
              *(f"{command} goes on." for command in [next_command(outcome.run_dir, read_record(outcome.run_dir))] if command))
         return STOPPED
-    error = failure(outcome, last_lines(outcome.log, TAIL))
+    error = failure(outcome, without_launcher(last_lines(outcome.log, 2 * TAIL))[-TAIL:])
     tell_error(error)
     return error.exit_code

@@ -16,7 +16,7 @@ from typing import Any
 from lorakit.run.adopt import bury
 from lorakit.run.find import LATEST, find_run, live_state, stage_of
 from lorakit.run.follow import LOG
-from lorakit.run.lines import last_lines
+from lorakit.run.lines import last_lines, without_launcher
 from lorakit.run.record import read_record
 from lorakit.show import print_json
 
@@ -53,5 +53,5 @@ def story(run_dir: Path, data: dict[str, Any], count: int) -> list[str]:
     lines += [f"Saved: {', '.join(saved)}"] if saved and state != "done" else []
     if state not in {"done", "running"}:
         log = stage_of(run_dir) / LOG
-        lines += ["", f"The end of {log}:", *(f"  {line}" for line in last_lines(log, count))]
+        lines += ["", f"The end of {log}:", *(f"  {line}" for line in without_launcher(last_lines(log, count + 20))[-count:])]
     return lines

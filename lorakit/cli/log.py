@@ -61,9 +61,9 @@ def _follow(run_dir: Path, offset: int) -> int:
             tell(f"{run_dir} is gone.")
             return 1
         over = live_state(read_record(run_dir)) not in {"running", "unattended"}
-        for line in tail.finish() if over else tail.read():
-            if text := text_of(line):
-                print(text, flush=True)
+        for part in tail.drain() if over else [tail.read()]:
+            for line in filter(None, map(text_of, part)):
+                print(line, flush=True)
         if over:
             return 0
         time.sleep(POLL_S)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +79,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train_one(recipe: Path, *, sets: list[str], unsets: list[str], as_json: bool = False, past_nan: bool = False,
-              locked: bool = False) -> Result:
-    """Plan and train one recipe, telling everything; never raises for what belongs to the recipe or the run."""
+              locked: bool = False, begun: Callable[[Path], None] | None = None) -> Result:
+    """Plan and train one recipe, telling everything, and `begun` the folder; never raises for what belongs to the recipe or the run."""
     from lorakit.proof.lock import require_locked
     from lorakit.run.stages import train_stages
     from lorakit.run.train import train
@@ -94,6 +95,8 @@ def train_one(recipe: Path, *, sets: list[str], unsets: list[str], as_json: bool
             if locked:
                 tell(*(f"unlike the lock: {one}" for one in require_locked(*plans)))
             tell_faults(fault for fault in faults if fault.severity == "warning")
+            if begun:
+                begun(plans[0].run_dir if len(plans) == 1 else plans[0].run_dir.parent)
             try:
                 with screen(as_json=as_json) as teller:
                     if len(plans) == 1:

@@ -28,6 +28,7 @@ class Alarms:
         self._last_s: deque[float] = deque(maxlen=10)
         self._validations: list[tuple[int, float, float]] = []   # step, validation loss, training loss then
         self.nan_steps = 0
+        self.nan_at: int | None = None           # the first of them
 
     def step(self, event: Event, took_s: float | None) -> list[Event]:
         found = self._slow(event, took_s) if took_s is not None else []
@@ -36,6 +37,7 @@ class Alarms:
             return found
         if not math.isfinite(loss):
             self.nan_steps += 1
+            self.nan_at = self.nan_at or event.step
             return [*found, *self._once("nan", event.step, f"the loss is {loss} at step {event.step}: this LoRA is lost")]
         self._recent.append(loss)
         if len(self._early) < FIRST:

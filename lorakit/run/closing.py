@@ -47,6 +47,7 @@ def close(  # noqa: PLR0917  (the parts of one sentence: whose record, what was 
     for part, entry in supervision.books.take():
         supervision.booked(part, entry)
     _write(record, outcome, supervision)
+    record.give_room()
     tell(Event("ended", outcome.step, outcome.total, loss=outcome.loss, seconds=round(duration_s, 1), text=outcome.state,
                path=None if outcome.lora is None else str(outcome.lora)))
     return outcome
@@ -114,7 +115,8 @@ def _verdict(outcome: Outcome, supervision: Supervision, fault: str) -> tuple[St
     if not fault and not outcome.nan and (clean or stopped in {"signal", "request", "complete"}):
         return "done", ""
     if outcome.nan:
-        return "failed", fault if outcome.lora and "NaN" in fault else f"the loss became NaN at step {outcome.step}"
+        step = supervision.follower.nan_at or outcome.step
+        return "failed", fault if outcome.lora and "NaN" in fault else f"the loss became NaN at step {step}"
     if stopped == "signal":
         return "interrupted", f"interrupted at step {outcome.step} of {outcome.total}"
     if stopped == "request":

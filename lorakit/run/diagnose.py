@@ -15,6 +15,7 @@ from lorakit.run.symptoms import SYMPTOMS, Symptom
 _TRACE_END = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Warning|Interrupt|Invalid))\b(?::|$)")
 SMALLER = "{again} --set max_data_loader_n_workers=0 --set train_batch_size=1"
 NEAR = 60
+LIKELY_RATE = 1e-4               # a rate above it that ends in NaN was most likely a slip of the pen
 PACKAGES = {"prodigy": "prodigyopt", "lion_pytorch": "lion-pytorch", "cv2": "opencv-python", "pil": "pillow", "skimage": "scikit-image"}
 NAN = re.compile(r"avr_loss=nan|loss is (?:nan|not a finite number)", re.IGNORECASE)
 # A log message of sd-scripts goes on below its beginning when it is long, and says everything a second time in Japanese.
@@ -96,7 +97,8 @@ def _nan(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str]) -> Di
         return Diagnosis("the loss became NaN; in fp16 the VAE overflows first", line, f"{again} --set no_half_vae=true", "nan")
     if precision == "fp16":
         return Diagnosis("the loss became NaN in fp16", line, f"{again} --set mixed_precision=bf16", "nan")
-    lower = f"{float(rate) / 4:g}" if isinstance(rate, (int, float)) and rate > 0 else "5e-5"
+    own_rate = str(outcome.settings.get("optimizer_type", "")).lower().startswith(("prodigy", "dadapt"))       # they want about 1
+    lower = f"{min(float(rate) / 4, 1.0 if own_rate else LIKELY_RATE):g}" if isinstance(rate, (int, float)) and rate > 0 else "5e-5"
     cause = "the loss became NaN; most likely the learning rate is too high"
     return Diagnosis(cause, line, f"{again} --set learning_rate={lower}", "nan")
 

@@ -45,6 +45,10 @@ class Follower:
         return self._alarms.nan_steps
 
     @property
+    def nan_at(self) -> int | None:
+        return self._alarms.nan_at
+
+    @property
     def seconds_a_step(self) -> float:
         if len(self._window) < 2:
             return 0.0
@@ -56,7 +60,11 @@ class Follower:
         return self._digest(self._log.read(), self._events.read(), seconds)
 
     def finish(self, seconds: float) -> list[Event]:
-        events = self._digest(self._log.finish(), self._events.finish(), seconds)
+        own = [line for part in self._events.drain() for line in part]
+        events: list[Event] = []
+        for part in self._log.drain():
+            events += self._digest(part, own, seconds)
+            own = []
         return events + self._enrich(self._text.finish() if not self._has_own else [], seconds)
 
     def disk(self, free: int, needed: int) -> list[Event]:

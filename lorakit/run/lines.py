@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 LONGEST = 8192                   # of a line we look at; the log keeps the rest
-BLOCK = 1 << 18
+BLOCK, BLOCKS = 1 << 18, 16
 ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 GAP = re.compile(r"(?<=\S) {3,}(?=[\w.]+\.py:\d+$)")
@@ -23,9 +24,13 @@ class Tail:
         self._file: BinaryIO | None = None
         self._rest = b""
         self._overlong = False
+        self.behind = False
 
     def read(self) -> list[bytes]:
-        """The lines that have been completed since the last call, bytes as they came, without their ends; empty ones left out."""
+        """The lines that have been completed since the last call, bytes as they came, without their ends; empty ones left out.
+
+        At most 4 MB of them: who comes late to a log of 200 MB must not hold it all in memory. `behind` says that there is more.
+        """
         if self._file is None:
             try:
                 self._file = self._path.open("rb")
@@ -33,22 +38,28 @@ class Tail:
                 return []
             self._file.seek(self._offset)
         lines: list[bytes] = []
-        while block := self._file.read(BLOCK):
+        self.behind = False
+        for _ in range(BLOCKS):
+            block = self._file.read(BLOCK)
             lines += self._split(block)
             if len(block) < BLOCK:
-                break
+                return lines
+        self.behind = True
         return lines
 
-    def finish(self) -> list[bytes]:
-        """What is left, with the last line even if nothing ended it."""
+    def drain(self) -> Iterator[list[bytes]]:
+        """What is left, part by part, with the last line even if nothing ended it."""
         lines = self.read()
+        while self.behind:
+            yield lines
+            lines = self.read()
         if self._rest and not self._overlong:
             lines.append(self._rest)
         self._rest = b""
         if self._file is not None:
             self._file.close()
             self._file = None
-        return lines
+        yield lines
 
     def _split(self, block: bytes) -> list[bytes]:
         parts = (block.replace(b"\r", b"\n")).split(b"\n")
@@ -97,3 +108,13 @@ def _same_bar(before: str, after: str) -> bool:
     """A message may have been written behind the first frame; then it is not redrawn."""
     heads = [line.partition("%|")[0].rstrip("0123456789 ") for line in (before, after)]
     return before.endswith("]") and "%|" in before and "%|" in after and heads[0] == heads[1]
+
+
+def without_launcher(lines: Sequence[str]) -> list[str]:
+    """A log's end without the traceback of accelerate, which only says that the script it started has failed."""
+    ends = [number for number, line in enumerate(lines) if line.startswith("subprocess.CalledProcessError: Command ")]
+    if not ends:
+        return list(lines)
+    starts = [number for number in range(ends[-1]) if lines[number].startswith("Traceback (most recent call last)")]
+    begin = starts[-1] if starts and any("accelerate" in line for line in lines[starts[-1]:ends[-1]]) else ends[-1]
+    return [*lines[:begin], *lines[ends[-1] + 1:]]

@@ -78,6 +78,12 @@ def take(root: Path) -> Waiting | None:
     return None
 
 
+def begun(root: Path, number: int, run: str) -> None:
+    """Note the run folder at once: should the queue be killed, the next one goes on with this run."""
+    with _changing(root) as items:
+        items[:] = [replace(item, run=run) if item.number == number else item for item in items]
+
+
 def close(root: Path, number: int, *, state: str, run: str = "") -> None:
     with _changing(root) as items:
         items[:] = [replace(item, state=state, run=run, worker=None) if item.number == number else item for item in items]

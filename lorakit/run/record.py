@@ -24,6 +24,7 @@ from lorakit.recipe.model import Section, Setting
 
 SCHEMA = 1
 NAME = "record.json"
+SPARE, SPARE_BYTES = ".room-for-the-record", 1 << 16
 _SECRET = re.compile(r"token(?!i)|api_?key|secret|passw|credential", re.IGNORECASE)   # TOKENIZERS_PARALLELISM is none
 HIDDEN = "(not recorded)"
 
@@ -42,10 +43,30 @@ class Record:
 
     def save(self) -> None:
         try:
-            write_atomic(self.run_dir / NAME, json.dumps(self.data, indent=1, ensure_ascii=False, default=str) + "\n")
+            self._write()
             self.trouble = ""
         except OSError as error:
             self.trouble = f"{self.run_dir / NAME} cannot be written: {error.strerror}"
+
+    def _write(self) -> None:
+        text = json.dumps(self.data, indent=1, ensure_ascii=False, default=str) + "\n"
+        spare = self.run_dir / SPARE
+        try:
+            write_atomic(self.run_dir / NAME, text)
+        except OSError:
+            if not spare.is_file():
+                raise
+            spare.unlink()
+            write_atomic(self.run_dir / NAME, text)
+
+    def keep_room(self) -> None:
+        """Room for two records, given up when the disk is full: then of all times the outcome must be written down."""
+        with contextlib.suppress(OSError):
+            write_atomic(self.run_dir / SPARE, bytes(max(SPARE_BYTES, 2 * (self.run_dir / NAME).stat().st_size)))
+
+    def give_room(self) -> None:
+        with contextlib.suppress(OSError):
+            (self.run_dir / SPARE).unlink(missing_ok=True)
 
 
 def read_record(run_dir: Path) -> dict[str, Any]:
@@ -75,16 +96,29 @@ def _check_inside(path: Path, data: dict[str, Any]) -> None:
     for section, keys in (("steps", ("total", "epochs", "per_epoch", "accumulation")), ("outcome", ("step", "total"))):
         for key in keys:
             value = data[section].get(key)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            if not _counted(value):
                 raise LorakitError(f"{path}: {section}.{key} is {value!r}, not a count. Was it edited by hand?")
     for key in ("weights", "checkpoints", "states", "samples", "warnings", "parts"):
-        if not all(isinstance(entry, dict) for entry in data[key]):
+        if not all(isinstance(entry, dict) and _counted(entry.get("step")) for entry in data[key]):
             raise LorakitError(f"{path}: {key} holds something that no record holds. Was it edited by hand?")
+    sections = data["settings"].values()
+    if not all(isinstance(section, dict) and all(isinstance(one, dict) for one in section.values()) for section in sections):
+        raise LorakitError(f"{path}: settings holds something that no record holds. Was it edited by hand?")
+    stages = data.get("stages") or []        # only a run with several has them
+    if not (isinstance(stages, list) and all(isinstance(entry, dict) and isinstance(entry.get("folder"), str) for entry in stages)):
+        raise LorakitError(f"{path}: stages holds something that no record holds. Was it edited by hand?")
+    if not isinstance(data["outcome"].get("diagnosis") or {}, dict):
+        raise LorakitError(f"{path}: outcome.diagnosis is {data['outcome']['diagnosis']!r}. Was it edited by hand?")
+
+
+def _counted(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool))
 
 
 _SHAPE: Mapping[str, tuple[type, Any]] = {
     **dict.fromkeys(("state", "name", "started", "output_name", "recipe"), (str, str)),
-    **dict.fromkeys(("trainer", "steps", "outcome", "machine", "process", "supervisor", "settings", "dataset", "env"), (dict, dict)),
+    **dict.fromkeys(("trainer", "steps", "outcome", "machine", "process", "supervisor", "settings", "dataset", "env", "files",
+                    "estimate"), (dict, dict)),
     **dict.fromkeys(("weights", "checkpoints", "states", "samples", "warnings", "parts", "command"), (list, list)),
 }
 

@@ -111,10 +111,10 @@ SYMPTOMS: tuple[Symptom, ...] = (
     _symptom("warmup", r"SchedulerType\.CONSTANT does not require num_warmup_steps|does not require `?num_warmup_steps"
              r"|lr_warmup_steps: schedule 'constant' has no warm-up",
              "a constant schedule cannot have warm-up steps", "{again} --set lr_scheduler=constant_with_warmup"),
-    _symptom("min-lr", r"min_lr.*(?:min_lr_rate|must be set)|cosine_with_min_lr",
-             "the schedule needs lr_scheduler_min_lr_ratio", "{again} --set lr_scheduler_min_lr_ratio=0.1"),
     _symptom("scheduler-name", r"is not a valid SchedulerType|lr_scheduler = '\w+': is not known",
              "there is no such lr_scheduler", "{again} --set lr_scheduler=cosine"),
+    _symptom("min-lr", r"min_lr.*(?:min_lr_rate|must be set)",
+             "the schedule needs lr_scheduler_min_lr_ratio", "{again} --set lr_scheduler_min_lr_ratio=0.1"),
     _symptom("workers-option", r"persistent_workers option needs num_workers > 0",
              "persistent workers need at least one worker", "{again} --set persistent_data_loader_workers=false"),
     _symptom("te-cache", r"when caching Text Encoder output|network for Text Encoder cannot be trained with caching|T5XXL is trained, so",
@@ -149,8 +149,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
     _symptom("read-only", r"Read-only file system(?:: '([^']+)')?|PermissionError: \[Errno 13\][^:]*: '?([^']*)",
              "a folder cannot be written: {0}", "ls -ld runs && {again}"),
     _symptom("missing-file", r"\[Errno 2\] No such file or directory: '([^']+)'|FileNotFoundError: No such file or directory: \"?([^\"]+)"
-             r"|error: (?:\w+: )?(\S+): there is no such file",
-             "the file {0} does not exist", "lorakit plan {recipe}"),
+             r"|Tried to find (\S+) but folder does not exist|error: (?:\w+: )?(\S+): there is no such file",
+             "{0} does not exist", "lorakit plan {recipe}"),
     _symptom("machines-apart", r"waiting for clients\. \d+/\d+ clients joined|client socket has (?:timed out|failed to connect)",
              "the machines did not find one another: each must be started within a few minutes, and main_address and main_port be reached",
              "lorakit plan {recipe}"),

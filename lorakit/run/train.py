@@ -71,6 +71,7 @@ def execute(
     tell = Careful(teller)
     _provide_tokenizers(record.data)
     record.update(state="running", supervisor=Identity.of(os.getpid()).as_dict(), cwd=str(job.cwd))
+    record.keep_room()
     with Signals() as signals, hold_device(job.run_dir, tell) as keep_fds:
         started = time.monotonic()
         at = positions(job.run_dir)

@@ -6,6 +6,7 @@ import copyreg
 import json
 import os
 import pickle
+import pty
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from lorakit.plan.model import Plan
+from lorakit.run import queue
 from lorakit.run.adopt import adopt, bury
 from lorakit.run.child import Patience
 from lorakit.run.events import Event
@@ -29,6 +31,14 @@ from lorakit.run.train import train
 
 pytestmark = pytest.mark.slow
 QUICK = Patience(0.3, 0.3)
+ON_SCREEN = """import pickle, sys
+from lorakit.cli.ending import tell_outcome
+from lorakit.cli.screen import screen
+from lorakit.run.train import train
+with screen() as teller:
+    outcome = train(pickle.load(open(sys.argv[1], 'rb')), teller=teller)
+sys.exit(tell_outcome(outcome))
+"""
 LORAKIT = "import pickle, sys; from lorakit.run.train import train; print(train(pickle.load(open(sys.argv[1], 'rb'))).state)"
 
 
@@ -40,14 +50,14 @@ def until(true: Callable[[], Any], seconds: float = 10) -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[[Plan], subprocess.Popen[str]]:
+def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """A lorakit of its own, as in another terminal."""
-    def started(plan: Plan) -> subprocess.Popen[str]:
+    def started(plan: Plan, wait_s: float = 10) -> subprocess.Popen[str]:
         copyreg.pickle(MappingProxyType, lambda mapping: (dict, (dict(mapping),)))
         (tmp_path / "plan.pickle").write_bytes(pickle.dumps(plan))
         process = subprocess.Popen([sys.executable, "-c", LORAKIT, str(tmp_path / "plan.pickle")], stdout=subprocess.PIPE, text=True,
                                    start_new_session=True)
-        until(lambda: last_progress(plan.run_dir).get("step"))
+        until(lambda: last_progress(plan.run_dir).get("step"), wait_s)
         return process
 
     return started
@@ -137,6 +147,36 @@ def test_a_data_worker_killed_is_named(make_plan: Any) -> None:
     assert members(leader(plan)) == []
 
 
+def test_a_real_data_worker_of_torch_killed_is_named(make_plan: Any) -> None:
+    pytest.importorskip("torch")
+    plan = make_plan("torch_worker.py", steps=100)
+    killed: list[int] = []
+
+    def kill(event: Event) -> None:
+        if event.kind == "step" and not killed:
+            killed.append(int((plan.run_dir / "output" / "worker.pid").read_text()))
+            os.kill(killed[0], signal.SIGKILL)
+
+    outcome = train(plan, teller=kill)
+    assert outcome.diagnosis is not None
+    assert (outcome.state, outcome.diagnosis.rule) == ("failed", "worker-died")
+    assert str(killed[0]) in outcome.diagnosis.cause
+    assert members(leader(plan)) == []
+
+
+def test_the_real_accelerate_killed_leaves_nobody(make_plan: Any, start: Any) -> None:
+    pytest.importorskip("accelerate")
+    base = make_plan(steps=400, pause=0.05)
+    plan = make_plan(argv=[base.argv[0], "-m", "accelerate.commands.launch", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no",
+                           "--dynamo_backend", "no", "--cpu", *base.argv[1:]])
+    lorakit = start(plan, wait_s=60)
+    assert len(members(leader(plan))) == 2
+    os.kill(leader(plan).pid, signal.SIGKILL)
+    assert lorakit.communicate(timeout=20)[0].strip() == "failed"
+    assert members(leader(plan)) == []
+    assert "left the trainer running" in read_record(plan.run_dir)["outcome"]["reason"]
+
+
 def test_the_launcher_killed_leaves_nobody(make_plan: Any, start: Any) -> None:
     base = make_plan()
     plan = make_plan(argv=[base.argv[0], str(Path(base.argv[1]).with_name("orphan_maker.py")), "trains.py", base.argv[2], "fox", "400", "0.05"])
@@ -153,6 +193,27 @@ def test_a_signal_to_a_lorakit_of_its_own_leaves_no_process(make_plan: Any, star
     lorakit = start(plan)
     lorakit.send_signal(number)
     assert lorakit.communicate(timeout=20)[0].strip() == "interrupted"
+    assert members(leader(plan)) == []
+
+
+def test_a_closed_terminal_ends_the_run_in_good_order(make_plan: Any, tmp_path: Path) -> None:
+    """A pseudo-terminal with the bar on it, closed as a window is: lorakit is told by SIGHUP and every write to it fails."""
+    plan = make_plan(steps=400, pause=0.05)
+    copyreg.pickle(MappingProxyType, lambda mapping: (dict, (dict(mapping),)))
+    (tmp_path / "plan.pickle").write_bytes(pickle.dumps(plan))
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm"
+        os.execv(sys.executable, [sys.executable, "-c", ON_SCREEN, str(tmp_path / "plan.pickle")])
+    seen = b""
+    while b"loss" not in seen:
+        seen += os.read(terminal, 4096)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    record = read_record(plan.run_dir)
+    assert (record["state"], record["outcome"]["asked_by"]) == ("interrupted", signal.SIGHUP)
+    assert (plan.run_dir / "report.html").is_file()
     assert members(leader(plan)) == []
 
 
@@ -186,13 +247,6 @@ def test_two_trainings_of_one_recipe_at_once_do_not_meet(make_plan: Any, start: 
     assert lorakit.communicate(timeout=30)[0].strip() == "done"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_output_is_a_failure_with_its_cause(make_plan: Any) -> None:
-    plan = make_plan()
-    (plan.run_dir / "output").mkdir(parents=True, mode=0o500)
-    assert train(plan).state == "failed"
-
-
 def test_an_adopted_run_can_be_stopped(make_plan: Any, start: Any) -> None:
     plan = make_plan("ignores_interrupt.py", steps=400, pause=0.05)
     lorakit = start(plan)
@@ -201,3 +255,44 @@ def test_an_adopted_run_can_be_stopped(make_plan: Any, start: Any) -> None:
     outcome = adopt(plan.run_dir, stop=True, patience=QUICK)
     assert outcome.state == "stopped"
     assert live_state(read_record(plan.run_dir)) == "stopped"
+
+
+QUEUE = """import sys
+from lorakit.cli import queue
+from lorakit.cli.queue import run
+from lorakit.cli.train import Result
+import lorakit.cli.queue.run as queue_run, pickle
+from pathlib import Path
+from lorakit.cli.ending import tell_outcome
+from lorakit.run.train import train
+def train_one(recipe, *, begun, **_):
+    plan = pickle.loads(Path(f'{recipe}.pickle').read_bytes())
+    begun(plan.run_dir)
+    outcome = train(plan)
+    return Result(recipe, tell_outcome(outcome), outcome)
+queue_run.train_one = train_one        # the plan is made by hand, as everywhere here
+import argparse
+sys.exit(queue_run.run(argparse.Namespace(json=False, notify=None, share_device=True)))
+"""
+
+
+def test_a_queue_killed_in_the_middle_goes_on_with_the_run_it_had_begun(make_plan: Any, project: Path) -> None:
+    copyreg.pickle(MappingProxyType, lambda mapping: (dict, (dict(mapping),)))
+    for name, steps in (("fox", 60), ("owl", 3)):
+        recipe = project / "recipes" / f"{name}.toml"
+        recipe.write_text('preset = "sd15"\n')
+        Path(f"{recipe}.pickle").write_bytes(pickle.dumps(make_plan(steps=steps, pause=0.05, name=name)))
+        queue.add(project, recipe)
+    plan = make_plan(steps=60, pause=0.05)
+    command = [sys.executable, "-c", QUEUE]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    first = subprocess.Popen(command, cwd=project, env=env, stderr=subprocess.DEVNULL)
+    until(lambda: last_progress(plan.run_dir).get("step"))
+    first.kill()
+    first.wait()
+    assert [(item.state, bool(item.run)) for item in queue.listed(project)] == [("running", True), ("waiting", False)]
+    second = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
+    assert second.returncode == 0
+    assert "trains on; its queue was killed. Following it." in second.stderr
+    assert [item.state for item in queue.listed(project)] == ["done", "done"]
+    assert [path.name for path in plan.run_dir.parent.iterdir()] == [plan.run_dir.name]      # not trained twice

@@ -56,6 +56,7 @@ def test_the_end_of_the_log_wins_over_an_old_warning() -> None:
     ({"mixed_precision": "fp16"}, "--set no_half_vae=true"),
     ({"mixed_precision": "fp16", "no_half_vae": True}, "--set mixed_precision=bf16"),
     ({"mixed_precision": "bf16", "learning_rate": 4e-4}, "--set learning_rate=0.0001"),
+    ({"learning_rate": 1e30}, "--set learning_rate=0.0001"), ({"learning_rate": 1.0, "optimizer_type": "Prodigy"}, "--set learning_rate=0.25"),
 ])
 def test_nan_has_the_likeliest_remedy_first(settings: dict[str, object], remedy: str) -> None:
     assert diagnose(["steps: 1/2 avr_loss=nan"], replace(FAILED, nan=True, settings=settings)).remedy.endswith(remedy)

@@ -7,7 +7,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorakit.run.lines import LONGEST, Tail, last_lines, text_of
+from lorakit.run.lines import LONGEST, Tail, last_lines, text_of, without_launcher
+
+
+def last_of(tail: Tail) -> list[bytes]:
+    return [line for part in tail.drain() for line in part]
 
 
 def fed(path: Path, *pieces: bytes) -> list[bytes]:
@@ -16,7 +20,7 @@ def fed(path: Path, *pieces: bytes) -> list[bytes]:
         with path.open("ab") as file:
             file.write(piece)
         lines += tail.read()
-    return lines + tail.finish()
+    return lines + last_of(tail)
 
 
 def test_carriage_returns_and_newlines_both_end_a_line(tmp_path: Path) -> None:
@@ -27,7 +31,7 @@ def test_a_file_that_appears_later_is_read_from_its_beginning(tmp_path: Path) ->
     tail = Tail(tmp_path / "log")
     assert tail.read() == []
     (tmp_path / "log").write_bytes(b"now\n")
-    assert tail.finish() == [b"now"]
+    assert last_of(tail) == [b"now"]
 
 
 def test_a_line_of_a_megabyte_is_cut_and_the_next_one_is_whole(tmp_path: Path) -> None:
@@ -43,7 +47,7 @@ def test_an_endless_line_does_not_grow_in_memory(tmp_path: Path) -> None:
             file.write(b"x" * 300_000)
         tail.read()
     assert len(tail._rest) <= LONGEST
-    tail.finish()
+    last_of(tail)
 
 
 @given(st.lists(st.text(alphabet="ab\r\n", max_size=12)))
@@ -76,3 +80,24 @@ def test_last_lines_of_a_huge_log_are_found_without_reading_it(tmp_path: Path) -
 
 def test_no_log_has_no_lines(tmp_path: Path) -> None:
     assert last_lines(tmp_path / "log", 5) == []
+
+
+def test_who_comes_late_to_a_long_log_gets_it_in_parts(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"steps: 1\r" * 1_000_000 + b"the end")
+    tail = Tail(tmp_path / "log")
+    first = tail.read()
+    assert tail.behind
+    assert len(first) < 600_000
+    rest = list(tail.drain())
+    assert len(rest) == 2
+    assert rest[-1][-1] == b"the end"
+    assert len(first) + sum(map(len, rest)) == 1_000_001
+
+
+def test_the_launchers_own_traceback_is_left_out_and_only_that() -> None:
+    ours = ["Traceback (most recent call last):", '  File "train_network.py", line 1, in <module>', "KeyError: 'tea'"]
+    theirs = ["Traceback (most recent call last):", '  File "accelerate/commands/launch.py", line 1, in simple_launcher',
+              "subprocess.CalledProcessError: Command '[...]' returned non-zero exit status 1."]
+    assert without_launcher(["steps", *ours, *theirs]) == ["steps", *ours]
+    assert without_launcher([*theirs[1:]]) == theirs[1:2]       # its beginning lies further up
+    assert without_launcher(["steps", *ours]) == ["steps", *ours]

@@ -192,6 +192,28 @@ def test_a_broken_record_is_one_line_in_every_command(make_plan: Any, capsys: py
         assert "is not JSON any more" in capsys.readouterr().err
 
 
+NONSENSE: list[dict[str, Any]] = [
+    {"files": None}, {"settings": {"x": "y"}}, {"settings": {"train": None}}, {"settings": {"train": {"learning_rate": "x"}}},
+    {"estimate": None, "state": "running"}, {"checkpoints": [{"step": "x"}]}, {"checkpoints": [{"path": 3}]}, {"outcome": {"diagnosis": "x"}},
+    {"process": {"pid": "x"}, "supervisor": {}, "state": "running"}, {"steps": {"total": "x"}}, {"warnings": ["x"]}, {"dataset": {"root": 3}}, {"weights": [{}]},
+    {"started": "x", "supervisor": {}, "state": "running"}, {"parts": [{"output": 3}]}, {"trainer": {"name": []}}, {"stages": "x"}, {"stages": [3]},
+]
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE, ids=str)
+def test_nonsense_anywhere_in_a_record_is_never_a_traceback(
+    make_plan: Any, nonsense: dict[str, Any], capsys: pytest.CaptureFixture[str],
+) -> None:
+    plan = make_plan(steps=2)
+    train(plan)
+    path = plan.run_dir / "record.json"
+    text = json.dumps({**json.loads(path.read_text()), **nonsense})
+    for command in ("runs", "runs --json", "watch --once", "log", "explain", "stop", "resume", "verify latest", "diff latest latest", "registry"):
+        path.write_text(text)
+        assert main(command.split()) in {0, 1, 2, 4, 130}, command
+        assert "mistake of its own" not in capsys.readouterr().err
+
+
 def test_a_curve_has_its_ends_labelled() -> None:
     lines = curve([(step, 1 / step) for step in range(1, 41)], width=20, height=4)
     assert len(lines) == 5

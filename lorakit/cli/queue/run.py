@@ -1,4 +1,4 @@
-"""Train what waits, one after another, past failed ones; what a restart cut off is started again.
+"""Train what waits, one after another, past failed ones; what a kill or a restart cut off goes on.
 
 examples:
   lorakit queue run
@@ -14,10 +14,15 @@ import argparse
 import time
 from pathlib import Path
 
-from lorakit.cli.ending import STOPPED
+from lorakit.cli.ending import STOPPED, tell_outcome
+from lorakit.cli.screen import screen
 from lorakit.cli.train import Result, code_of, notify, summary, train_one
+from lorakit.errors import LorakitError
 from lorakit.run import queue
 from lorakit.run.device import device_is_free, holder
+from lorakit.run.find import live_state
+from lorakit.run.outcome import Outcome
+from lorakit.run.record import read_record
 from lorakit.show import tell
 
 WAIT_S = 2.0
@@ -33,11 +38,16 @@ def run(args: argparse.Namespace) -> int:
     root, results = Path.cwd(), list[Result]()
 
     def train(item: queue.Waiting) -> tuple[str, str]:
-        if not args.share_device:
-            wait_for_device()
         tell(f"queue {item.number}: {item.recipe}")
-        results.append(train_one(root / item.recipe, sets=list(item.sets), unsets=list(item.unsets), as_json=args.json))
-        outcome = results[-1].outcome
+        outcome = go_on(Path(item.run), as_json=args.json) if item.run else None
+        if outcome is not None:
+            results.append(Result(Path(item.recipe), tell_outcome(outcome), outcome))
+        else:
+            if not args.share_device:
+                wait_for_device()
+            results.append(train_one(root / item.recipe, sets=list(item.sets), unsets=list(item.unsets), as_json=args.json,
+                                     begun=lambda run_dir: queue.begun(root, item.number, str(run_dir))))
+            outcome = results[-1].outcome
         return results[-1].state, str(outcome.run_dir) if outcome else ""
 
     queue.work(root, train, go_on=lambda: not results or results[-1].code != STOPPED)
@@ -49,6 +59,30 @@ def run(args: argparse.Namespace) -> int:
     if args.notify:
         notify(args.notify, results)
     return code_of(results)
+
+
+def go_on(run_dir: Path, *, as_json: bool) -> Outcome | None:
+    """What a killed queue or a restart left: a training that still runs is followed to its end, a dead one resumed. None: begin anew."""
+    from lorakit.run.adopt import adopt, bury
+    from lorakit.run.stages import resume_run
+
+    name = f"{run_dir.parent.name}/{run_dir.name}"
+    try:
+        state = live_state(read_record(run_dir))
+        with screen(as_json=as_json) as teller:
+            if state == "unattended":
+                tell(f"{name} trains on; its queue was killed. Following it.")
+                return adopt(run_dir, teller=teller)
+            if state != "dead":
+                return None
+            outcome = bury(run_dir)
+            if outcome is not None and outcome.ok:
+                return outcome
+            tell(f"{name} was cut off; it goes on from its newest whole state.")
+            return resume_run(run_dir, teller=teller)
+    except LorakitError as error:
+        tell(f"{name} cannot be gone on with, so its recipe begins anew: {error.message}")
+        return None
 
 
 def wait_for_device() -> None:
