@@ -24,7 +24,7 @@ from lorakit.recipe.model import Section, Setting
 
 SCHEMA = 1
 NAME = "record.json"
-SPARE, SPARE_BYTES = ".room-for-the-record", 1 << 16
+SPARE, SPARE_BYTES = ".room-for-the-record", 1 << 17
 _SECRET = re.compile(r"token(?!i)|api_?key|secret|passw|credential", re.IGNORECASE)   # TOKENIZERS_PARALLELISM is none
 HIDDEN = "(not recorded)"
 

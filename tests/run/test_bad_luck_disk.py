@@ -32,10 +32,10 @@ TRAIN = "import pickle, sys; from lorakit.run.train import train; sys.exit(train
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of half a megabyte."""
+    """A file system of one megabyte."""
     place = tmp_path / "small"
     place.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)], capture_output=True).returncode:
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True).returncode:
         pytest.skip("this machine does not let a test mount a file system; test_train.py meets the same limit by RLIMIT_FSIZE")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
@@ -50,6 +50,7 @@ def on(place: Path, plan: Plan) -> Plan:
 
 @pytest.mark.slow
 def test_a_disk_that_fills_while_saving(make_plan: Any, small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (small_disk / "full").write_bytes(bytes(700_000))
     plan = on(small_disk, make_plan(steps=400, env={"SAVE_EVERY": "1"}))
     outcome = train(plan)
     assert outcome.state == "failed"
