@@ -15,7 +15,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lorakit.run.find import RunInfo, info, run_dirs
+from lorakit.errors import LorakitError
+from lorakit.run.find import RunInfo, info, run_dirs, stage_of
 from lorakit.run.onward import next_command
 from lorakit.run.record import read_record
 from lorakit.show import duration, print_json, table, tell
@@ -40,9 +41,19 @@ def run(args: argparse.Namespace) -> int:
     newest = {row.name: row for row in rows}
     for row in rows:
         onward = next_command(row.run_dir, read_record(row.run_dir)) if row is newest[row.name] and row.state != "broken" else ""
-        if onward or (row.state in {"broken", "dead"} and row.reason):
-            tell(": ".join(text for text in (row.short, row.reason or row.state, onward) if text))
+        if onward or row.state in {"broken", "dead"}:
+            why = row.reason or (cause(row) if row.state == "dead" else row.state)
+            tell(": ".join(text for text in (row.short, why, onward) if text))
     return 0
+
+
+def cause(row: RunInfo) -> str:
+    from lorakit.run.closing import why_dead
+
+    try:
+        return why_dead(stage_of(row.run_dir)).cause
+    except LorakitError as error:
+        return error.message
 
 
 def _cells(row: RunInfo) -> tuple[str, ...]:

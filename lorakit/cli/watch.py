@@ -16,7 +16,10 @@ import argparse
 import json
 import sys
 import time
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lorakit.cli.curve import curve
@@ -28,6 +31,8 @@ from lorakit.run.record import NAME, read_record
 from lorakit.show import duration, size, tell
 
 EVERY_S = 1.0
+MARGIN = 8                       # columns for the curve's labels
+SHORTEST = 10                    # columns of a bar that still says something
 OVER = {"done": 0, "interrupted": 130, "stopped": 130, "running": 0, "unattended": 0}
 
 
@@ -78,24 +83,43 @@ def view(run_dir: Path) -> dict[str, Any]:
     }
 
 
-def picture(run_dir: Path, width: int = 72) -> list[str]:
-    """The same as lines of text."""
+def picture(run_dir: Path, width: int = 80) -> list[str]:
+    """The same as lines of text; bar and curve fit into `width` columns."""
     seen = view(run_dir)
     step, total = seen["step"], seen["total"]
-    filled = 40 * step // total if total else 0
     parts = [f"{step}/{total}"]
     parts += [f"epoch {seen['epoch']}/{seen['epochs']}"] if seen["epoch"] else []
     parts += [f"loss {seen['loss']:.4g}"] if seen["loss"] is not None else []
     parts += [f"{seen['rate_s']:.2f} s/step"] if seen["rate_s"] else []
     parts += [f"{duration(seen['eta_s'])} left"] if seen["eta_s"] and seen["state"] in {"running", "unattended"} else []
     lines = [f"{seen['run']}  {seen['state']}" + (f": {seen['reason']}" if seen["reason"] else "")]
-    lines += [f"{'█' * filled}{'·' * (40 - filled)}  {'  '.join(parts)}"]
-    lines += curve([(row["step"], row["loss"]) for row in progress_rows(run_dir) if row.get("loss") is not None], width=width)
+    lines += bar(step, total, "  ".join(parts), width)
+    losses = [(row["step"], row["loss"]) for row in progress_rows(run_dir) if row.get("loss") is not None]
+    lines += curve(smoothed(losses), width=width - MARGIN)
     if seen["processes"]:
         gpu = f", GPU {size(seen['gpu_bytes'])}" if seen["gpu_bytes"] else ""
         lines += [f"{seen['processes']} processes, {size(seen['memory_bytes'])} of memory{gpu}"]
     lines += [f"sample {path}" for path in seen["samples"]] + [f"warning: {text}" for text in seen["warnings"]]
     return lines + ([f"next: {seen['next']}"] if seen["next"] else [])
+
+
+def bar(step: int, total: int, numbers: str, width: int) -> list[str]:
+    """Bar and numbers in one line where both fit, else in two."""
+    room = width - len(numbers) - 2
+    length = min(40, room if room >= SHORTEST else width)
+    filled = length * step // total if total else 0
+    drawn = f"{'█' * filled}{'·' * (length - filled)}"
+    return [f"{drawn}  {numbers}"] if room >= SHORTEST else [drawn, numbers]
+
+
+def smoothed(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The mean over the last twentieth of the run: single losses say more about their timestep than about the LoRA."""
+    window: deque[float] = deque(maxlen=max(1, len(points) // 20))
+    found = []
+    for step, loss in points:
+        window.append(loss)
+        found.append((step, fmean(window)))
+    return found
 
 
 def _live(run_dir: Path) -> int:
@@ -105,7 +129,7 @@ def _live(run_dir: Path) -> int:
     with Live(refresh_per_second=4) as live:
         while run_dir.is_dir():
             state = live_state(read_record(run_dir))
-            live.update(Text("\n".join(picture(run_dir, width=max(40, live.console.width - 12)))))
+            live.update(Text("\n".join(picture(run_dir, width=max(40, live.console.width)))))
             if state not in {"running", "unattended"}:
                 return OVER.get(state, 4)
             time.sleep(EVERY_S)

@@ -96,6 +96,12 @@ def _part_of_several(lora: Path, code: int | None, number: int | None, last_word
     return Weights(lora, fault="is on the first machine"), "" if whole else "this machine's part did not end well"
 
 
+def why_dead(run_dir: Path) -> Diagnosis:
+    """What can be known about a run that ended while nobody watched, before anybody has closed its record. Changes nothing."""
+    record = Record(run_dir, records.read_record(run_dir))
+    return _diagnosis(record, Outcome("dead", run_dir, recipe=str(record.data["recipe"]), settings=_values(record.data)))
+
+
 def _diagnosis(record: Record, outcome: Outcome) -> Diagnosis:
     leader = Identity.read(record.data["process"])
     if leader is not None and not leader.same_boot:

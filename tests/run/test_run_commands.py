@@ -214,6 +214,36 @@ def test_nonsense_anywhere_in_a_record_is_never_a_traceback(
         assert "mistake of its own" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("width", [40, 46, 80, 150])
+def test_the_picture_fits_the_terminal(make_plan: Any, width: int) -> None:
+    from lorakit.cli.watch import picture
+
+    plan = make_plan(steps=60)
+    train(plan)
+    lines = picture(plan.run_dir, width)
+    assert max(map(len, lines)) <= width
+    assert any("60/60" in line for line in lines)
+    assert any("█" in line for line in lines)
+
+
+def test_a_run_that_died_is_shown_with_its_cause_and_the_next_command(make_plan: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = make_plan("dies_silently.py")
+    train(plan)
+    path = plan.run_dir / "record.json"
+    data = json.loads(path.read_text()) | {"state": "running", "outcome": {}, "supervisor": {}}
+    path.write_text(json.dumps(data))
+    assert main(["runs"]) == 0
+    said = capsys.readouterr()
+    assert "dead" in said.out
+    assert "it stopped without a word, as a program does that is killed" in said.err
+    assert "lorakit explain fox/20260101-120000" in said.err      # nothing was saved that it could go on from
+    assert json.loads(path.read_text()) == data          # looking changes nothing
+    data["process"]["boot_id"] = "the boot before"
+    path.write_text(json.dumps(data))
+    main(["runs"])
+    assert "the machine was restarted while the run went on" in capsys.readouterr().err
+
+
 def test_a_curve_has_its_ends_labelled() -> None:
     lines = curve([(step, 1 / step) for step in range(1, 41)], width=20, height=4)
     assert len(lines) == 5
