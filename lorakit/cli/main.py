@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import NoReturn
 
 from lorakit import __version__
 from lorakit.errors import LorakitError, SetupError
@@ -90,6 +91,8 @@ def machine_says(error: OSError) -> SetupError:
 
 def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[str]) -> int:
     """Pick the command named first, import its module alone, parse the rest with its own parser."""
+    if argv[:1] == ["help"] and argv[1:2]:
+        argv = [*argv[1:], "--help"]
     if not argv or argv[0] in {"-h", "--help", "help"}:
         print(overview(prog, commands))
         return 0 if argv else 2
@@ -121,10 +124,19 @@ def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
         return parser.parse_args(words)
 
 
+class Parser(argparse.ArgumentParser):
+    """Whoever writes --epochs 5 means a setting of the recipe."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: --") and "--set" in self._option_string_actions:
+            message += "\nA setting of the recipe is written --set KEY=VALUE."
+        super().error(message)
+
+
 def parser_for(prog: str, module: ModuleType) -> argparse.ArgumentParser:
     """The parser of one command, abbreviations off: `--set` must never become `--settings` by accident."""
     about, _, more = (module.__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog, description=about, epilog=more.strip("\n").rstrip(), allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

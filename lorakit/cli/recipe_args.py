@@ -36,7 +36,7 @@ def recipe_path(text: str) -> Path:
         if place.is_file():
             return place
     folder = path.parent if path.suffix == ".toml" and path.parent.is_dir() and path.parent != Path() else Path("recipes")
-    known = {file.stem: file for file in folder.glob("*.toml")} if folder.is_dir() else {}
+    known = {file.stem: file for file in folder.glob("*.toml") if not file.name.endswith(".lock.toml")} if folder.is_dir() else {}
     near = did_you_mean(path.stem, known).removeprefix("Did you mean ").removesuffix("?")
     if near:
         raise RecipeError(f"No recipe at {text}. Did you mean {known[near]}?")

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         print_json([vars(row) | {"run": row.short} for row in rows])
         return 0
     if not rows:
-        tell(f"No runs{f' of {args.name}' if args.name else ''} here. lorakit train RECIPE makes one.")
+        tell(f"No runs{f' of {args.name}' if args.name else ''} under {Path.cwd() / 'runs'}. lorakit train RECIPE makes one.")
         return 0
     table(("run", "state", "step", "loss", "left", "trainer", "age"), map(_cells, rows), right=("step", "loss", "left", "age"))
     newest = {row.name: row for row in rows}

@@ -94,7 +94,8 @@ class Checker:
             return Fault(entry.where, f"{self.script} has no such option; {' and '.join(elsewhere)} only.", rule="family")
         if key in SECTIONS:
             return Fault(entry.where, "is a section, not a key.", f"Such as --set {key}.KEY=VALUE.", rule="unknown-key")
-        hint = above(key) or did_you_mean(key.replace("-", "_"), [name for name in self.options if name not in WRITTEN_BY_US])
+        ours = [name for name in self.options if name not in WRITTEN_BY_US]
+        hint = above(key) or _in_kohyas_words(key) or did_you_mean(key.replace("-", "_"), ours)
         return Fault(entry.where, f"{self.script} has no such option.", hint, rule="unknown-key")
 
 
@@ -160,6 +161,18 @@ def _hub(entry: Entry, value: str) -> list[Fault]:
         what = "names no revision, so it may be another file tomorrow."
         return [Fault(entry.where, what, f"Write {value}@COMMIT.", rule="hub", severity="warning")]
     return []
+
+
+OTHER_WORDS = {
+    "lr": "learning_rate", "epochs": "max_train_epochs", "steps": "max_train_steps", "batch": "train_batch_size",
+    "batch_size": "train_batch_size",
+    "rank": "network_dim", "dim": "network_dim", "alpha": "network_alpha", "optimizer": "optimizer_type", "scheduler": "lr_scheduler",
+    "precision": "mixed_precision", "size": "resolution",
+}
+
+
+def _in_kohyas_words(key: str) -> str:
+    return f"Did you mean {OTHER_WORDS[key]}?" if key in OTHER_WORDS else ""
 
 
 def _bad(entry: Entry, name: str, what: str, hint: str = "") -> Fault:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lorakit.cli.main import main
 from lorakit.cli.recipe_args import add_recipe_arguments, read, recipe_path
 from lorakit.errors import RecipeError
 
@@ -43,3 +44,15 @@ def test_set_and_unset_reach_the_recipe(project: Path) -> None:
     resolved, _ = read(args)
     assert (resolved.get("network_dim"), resolved.get("seed")) == (8, 1)
     assert "min_snr_gamma" not in resolved.train
+
+
+def test_a_setting_written_as_an_option_is_shown_the_way(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "maya", "--epochs", "5"])
+    assert "--set KEY=VALUE" in capsys.readouterr().err
+
+
+def test_help_of_a_command_stands_on_both_sides(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["help", "dataset", "add"])
+    assert "RECIPE|FOLDER PATH" in capsys.readouterr().out

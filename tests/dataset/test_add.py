@@ -148,6 +148,18 @@ def test_repeats_of_a_folder_that_stands_are_not_changed_in_silence(tmp_path: Pa
     assert "lorakit dataset layout datasets/fox --repeats qb_fox=20" in capsys.readouterr().err
 
 
+def test_photos_before_the_recipe_are_told_and_nothing_is_written_among_them(tmp_path: Path, photos: Path,
+                                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "maya.toml"
+    recipe.write_text("", encoding="utf-8")
+    before = sorted(photos.rglob("*"))
+    assert main(["dataset", "add", str(photos), str(recipe)]) == 1
+    assert f"lorakit dataset add {recipe} {photos}" in capsys.readouterr().err
+    assert main(["dataset", "add", str(photos / "day 1"), str(photos)]) == 1
+    assert "holds photos itself" in capsys.readouterr().err
+    assert sorted(photos.rglob("*")) == before
+
+
 def test_the_command_makes_a_new_folder_and_remembers_repeats_and_tag(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str],
                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -20,6 +20,7 @@ from lorakit.dataset.adding import MIN_SIDE, Outcome, Subset, add, read_subsets
 from lorakit.dataset.jobs import folder_for
 from lorakit.dataset.layout import format_folder
 from lorakit.dataset.rules import shown
+from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import RecipeError
 from lorakit.show import print_json, table, tell
 
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    _right_way_round(args)
     target = dataset_target(args)
     subset = _subset(target, args)
     with counting("reading") as progress:
@@ -48,6 +50,16 @@ def run(args: argparse.Namespace) -> int:
         _tell(args.target, target, subset, outcome, dry_run=args.dry_run)
     errors = any(item.severity == "error" for item in outcome.refused)
     return int(errors and not outcome.added and not outcome.present)
+
+
+def _right_way_round(args: argparse.Namespace) -> None:
+    """Photos given first would make a dataset of somebody's photo folder."""
+    first, last = Path(args.target), args.paths[-1]
+    if last.suffix == ".toml" and last.is_file():
+        raise RecipeError(f"{last} is a recipe, and stands before the photos.", hint=f"lorakit dataset add {last} {first}")
+    if first.is_dir() and any(looks_like_image(path.name) for path in first.iterdir()):
+        raise RecipeError(f"{first} holds photos itself: the recipe, or a folder of its own for the dataset, stands before them.",
+                          hint=f"lorakit dataset add RECIPE {first}")
 
 
 def dataset_target(args: argparse.Namespace) -> Target:
@@ -81,7 +93,7 @@ def _tell(where: str, target: Target, subset: Subset, outcome: Outcome, *, dry_r
     tell(f"{len(outcome.added)} images {verb} to {folder}, {captions} with captions; {len(outcome.present)} were there already; "
          f"{len(outcome.refused)} refused" + (f" ({_reasons(outcome)})." if outcome.refused else "."))
     standing = folder_for(target.root, subset.tokens, subset.repeats)
-    if standing.name != format_folder(subset.repeats, subset.tokens):
+    if (outcome.added or outcome.present) and standing.name != format_folder(subset.repeats, subset.tokens):
         tell(f"{shown(standing.name)} stands already and keeps its repeats: "
              f"lorakit dataset layout {where} --repeats {subset.tokens}={subset.repeats} changes them.")
     if outcome.added and not dry_run:
