@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from lorakit.trainers.embedded import SCRIPTS, make_catalogue
+from lorakit.trainers.embedded.metadata import Hashes
 
 
 def test_the_committed_catalogue_is_the_one_that_the_options_make():
@@ -95,6 +98,20 @@ def test_metadata_says_what_happened(train: Callable[..., Any], tmp_path: Path):
     assert said["modelspec.resolution"] == "64x64"
     assert said["modelspec.author"] == "the fox project"
     assert len(said["sshs_model_hash"]) == 64
+
+
+def test_hashes_are_those_that_the_web_uis_compute(train: Callable[..., Any], tmp_path: Path):
+    outcome = train(max_train_epochs=None, max_train_steps=1)
+    whole = (outcome.folder / "fox.safetensors").read_bytes()
+    weights = whole[8 + int.from_bytes(whole[:8], "little"):]
+    assert outcome.metadata()["sshs_model_hash"] == hashlib.sha256(weights).hexdigest()
+    base = tmp_path / "base.safetensors"
+    base.write_bytes(random.Random(1).randbytes(0x120000))
+    found = Hashes({"sd_model": str(base), "vae": None})
+    found.start()
+    part = base.read_bytes()[0x100000:0x110000]
+    assert found.result() == {"ss_sd_model_hash": hashlib.sha256(part).hexdigest()[:8],
+                              "ss_new_sd_model_hash": hashlib.sha256(base.read_bytes()).hexdigest()}
 
 
 def test_no_metadata_keeps_only_what_loaders_need(train: Callable[..., Any]):

@@ -222,6 +222,15 @@ def test_a_layer_in_eight_bits_answers_and_learns_as_its_widened_weights_do():
     assert narrow[0].weight.dtype == torch.float8_e4m3fn
 
 
+def test_lower_halves_begin_evenly_within_kaimings_bound_and_upper_halves_at_zero():
+    layer = torch.nn.Linear(400, 8)
+    made = Network([Shape("a", layer, 16, 1.0, "unet")], Dropout(), seed=3, device="cpu", dtype=torch.float32)
+    down = made.adapters[0].down.detach()
+    assert 0.049 < float(down.abs().max()) <= 0.05                     # 1 / sqrt(400)
+    assert float(down.std()) == pytest.approx(0.1 / 12**0.5, rel=0.03)
+    assert not bool(made.adapters[0].up.any())
+
+
 def test_all_weights_lie_in_one_flat_tensor_and_move_with_it():
     _, made = network()
     flat = made.flat["unet"]

@@ -98,14 +98,7 @@ def _shape(prefix: str, path: str, module: nn.Module, *, dim: int, alpha: float 
 
 
 def _inside(root: nn.Module, kinds: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
-    """Every Linear and Conv2d inside a module of these kinds, by its path, once."""
-    seen = set()
+    """Every Linear and Conv2d inside a module of these kinds, none of which lies in another, by its path."""
     for outer, module in root.named_modules():
-        if type(module).__name__ not in kinds:
-            continue
-        for inner, child in module.named_modules():
-            if isinstance(child, (nn.Linear, nn.Conv2d)):
-                path = f"{outer}.{inner}" if outer else inner
-                if path not in seen:
-                    seen.add(path)
-                    yield path, child
+        if type(module).__name__ in kinds:
+            yield from ((f"{outer}.{inner}", child) for inner, child in module.named_modules() if isinstance(child, (nn.Linear, nn.Conv2d)))
