@@ -67,4 +67,6 @@ def _results(record: Mapping[str, Any]) -> dict[str, Any]:
     outcome = record["outcome"]
     kept = ("state", "step", "total", "loss", "duration_s", "exit_code")
     tensors = {str(entry.get("path")): entry.get("tensors_sha256") for entry in record["checkpoints"]}
-    return {"state": record["state"], **{key: outcome.get(key) for key in kept if key in outcome}, "tensors": tensors}
+    resumed = {f"resumed from step {part.get('from_step')}": "; ".join(map(str, part.get("inexact") or ())) or "exactly"
+               for part in record["parts"]}
+    return {"state": record["state"], **resumed, **{key: outcome.get(key) for key in kept if key in outcome}, "tensors": tensors}
