@@ -4,13 +4,14 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from lorakit.cli import main as door
+from lorakit.recipe.schema import words_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,7 +45,23 @@ def commands_of_the_documents() -> Iterator[str]:
             yield from re.findall(r"^(?:\w*\$ +)?(lorakit .*)$", block, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("line", sorted(set(commands_of_the_documents()) - {"lorakit turns a short recipe into a trained LoRA.", "lorakit COMMAND --help tells more."}))
+def examples_of_the_commands(table: Mapping[str, tuple[str, str]] = door.COMMANDS) -> Iterator[str]:
+    for module in (import_module(name) for name, _ in table.values()):
+        if hasattr(module, "COMMANDS"):
+            yield from examples_of_the_commands(module.COMMANDS)
+        else:
+            yield from re.findall(r"^ *(lorakit [^|>\n]*?)(?:   .*|[|>].*)?$", module.__doc__ or "", flags=re.MULTILINE)
+
+
+def test_the_page_about_recipes_names_every_key_there_is() -> None:
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `\[(\w+)\]` \| (.*) \|$", page, flags=re.MULTILINE))
+    for section in ("dataset", "sample", "launch"):
+        told = set(re.findall(r"`\[?(?:dataset\.)?(\w+)", rows[section])) - {"toml", "folders"}
+        assert told == set(words_of(section)), section
+
+
+@pytest.mark.parametrize("line", sorted({*commands_of_the_documents(), *examples_of_the_commands()} - {"lorakit turns a short recipe into a trained LoRA.", "lorakit COMMAND --help tells more."}))
 def test_every_command_of_the_documents_is_understood(line: str) -> None:
     _, name, *rest = shlex.split(line, comments=True)
     module = import_module(door.COMMANDS[name][0])
