@@ -139,3 +139,12 @@ def test_a_compressed_manifest_is_not_unpacked(tmp_path: Path) -> None:
         file.writestr("manifest.json", b" " * 1000)
     with pytest.raises(RecipeError, match="compressed"):
         bundle.verify(tmp_path / "x.zip")
+
+
+def test_entries_bear_no_clock_and_plain_permissions_and_folders_are_made(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new/folder/1.zip"
+    bundle.make_bundle(dataset, out)
+    with zipfile.ZipFile(out) as file:
+        assert {(info.date_time, info.external_attr >> 16) for info in file.infolist()} == {((1980, 1, 1, 0, 0, 0), 0o100644)}
+    bundle.unpack(out, tmp_path / "there")
+    assert (tmp_path / "there").stat().st_mode & 0o777 == 0o755
