@@ -74,7 +74,7 @@ def set_repeats(root: Path, wanted: Mapping[str, int]) -> Step:
 def move_images(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
     """The images of one subset whose names match, with their captions and caches, under other class tokens: rename, split and merge."""
     known = folders(root)
-    repeats, before = known[name]
+    repeats, _ = known[name]
     stems = {os.path.splitext(file)[0] for file in os.listdir(root / name) if is_image_name(file) and fnmatchcase(file, pattern)}
     if not stems:
         raise RecipeError(f"{root / name}: no image matches {pattern!r}.")
@@ -87,11 +87,7 @@ def move_images(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
         moves = [(f"{name}/{file}", f"{to}/{file}") for file in sorted(os.listdir(root / name)) if _owner(file, every) in stems]
     _refuse_taken(root, moves)
     subsets = dict(read_subsets(root))
-    old = subsets.get(before)
-    subsets.setdefault(tokens,
-                       Subset(known[to][0] if there else repeats, old.trigger if old and tokens.startswith(old.trigger) else tokens))
-    if subsets[tokens].tokens != tokens:
-        subsets[tokens] = Subset(subsets[tokens].repeats, tokens)
+    subsets.setdefault(tokens, Subset(known[to][0] if there else repeats, tokens))
     assigned = dict(read_assigned(root))
     moving = {f"{name}/{stem}" for stem in stems}
     for entry in Manifest(root).entries.values():

@@ -226,3 +226,12 @@ def test_a_dataset_toml_with_nonsense_in_it_is_refused_in_words(tmp_path: Path, 
     their.write_text(their.read_text().replace('"many"', "3"))
     assert layout(tmp_path / "data", "--from-toml", str(their)) == 0
     assert tree(tmp_path / "data") == ["3_in/a.png"]
+
+
+def test_two_folders_may_exchange_their_names(tmp_path: Path, photo: Photo) -> None:
+    for name, repeats in (("a", 10), ("b", 20)):
+        photo(tmp_path / f"{repeats}_fox/{name}.png", (80, 64), repeats)
+    assert layout(tmp_path, "--repeats", "10_fox=20", "--repeats", "20_fox=10", "--force") == 0
+    assert tree(tmp_path) == ["10_fox/b.png", "20_fox/a.png"]
+    assert layout(tmp_path, "--undo") == 0
+    assert tree(tmp_path) == ["10_fox/a.png", "20_fox/b.png"]
