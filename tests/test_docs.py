@@ -69,3 +69,9 @@ def test_every_command_of_the_documents_is_understood(line: str) -> None:
         name, *rest = rest
         module = import_module(module.COMMANDS[name][0])
     door.parsed(door.parser_for("lorakit", module), rest)
+
+
+def test_every_proof_that_a_document_names_is_a_test() -> None:
+    named = {match for page in (ROOT / "docs").glob("*.md") for match in re.findall(r"(tests/[\w/]+\.py)::(\w+)", page.read_text(encoding="utf-8"))}
+    assert len(named) > 20
+    assert {(file, name) for file, name in named if f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")} == set()

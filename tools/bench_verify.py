@@ -2,7 +2,7 @@
 
 The second peer is `openssl dgst -sha256`, where there is one: unlike many builds of sha256sum it uses the processor's own instructions.
 
-    python tools/bench_verify.py [--model-mb 2048] [--images 1000] [--place DIR]
+    python tools/bench_verify.py [--model-mb 2048] [--images 1000] [--rounds 3] [--place DIR]
 
 All read from the page cache. Side by side: as many processes of a peer as there are cores against verify as it is, and one process
 against verify on one core. Prints ratios; exits 1 where verify takes more than 1.15 times as long plus half a second for its own start.
@@ -25,7 +25,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = 5                        # model files: base, VAE, text encoders
 IMAGE_BYTES = 1_200_000
 LIMIT, START_S = 1.15, 0.5
-ROUNDS = 3
 PEERS = {"sha256sum": ["sha256sum"], "openssl dgst -sha256": ["openssl", "dgst", "-sha256"]}
 
 
@@ -33,6 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model-mb", type=int, default=2048)
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--place", type=Path, help="where the files are made; they are removed")
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
@@ -40,12 +40,12 @@ def main() -> int:
         folder = Path(name)
         files = make(folder, args.model_mb << 20, args.images)
         size = sum(path.stat().st_size for path in files)
-        print(f"{len(files)} files, {size / 1e9:.2f} GB, {cores} cores; the best of {ROUNDS}, from the page cache")
+        print(f"{len(files)} files, {size / 1e9:.2f} GB, {cores} cores; the best of {args.rounds}, from the page cache")
         bad = False
         for title, processes, on in ((f"{cores} at a time", cores, range(cores)), ("one at a time", 1, [0])):
             ours: list[float] = []
             theirs: dict[str, list[float]] = {peer: [] for peer in PEERS if shutil.which(PEERS[peer][0])}
-            for _ in range(ROUNDS):          # in turn, so that other work on the machine meets all
+            for _ in range(args.rounds):          # in turn, so that other work on the machine meets all
                 ours.append(verify(folder, set(on)))
                 for peer, took in theirs.items():
                     took.append(sums(PEERS[peer], files, processes, set(on)))
