@@ -63,7 +63,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     _symptom("cache-broken", r"BadZipFile|This file contains pickled \(object\) data|EOFError: No data left in file",
              "a cache file (.npz) beside the images is damaged", "lorakit dataset check {recipe}"),
     _symptom("bad-image", r"Error loading file: (.+)|cannot identify image file '?([^'>]+)|failed to get image size: (.+?)(?:, error|$)"
-             r"|error: (.+\.\w+): (?:the picture cannot be read|not an image of any kind)",
+             r"|error: (.+\.(?:png|jpe?g|webp|bmp|gif|tiff?|avif|jxl|PNG|JPE?G|WEBP|BMP)): ",
              "the image {0} cannot be read", "lorakit dataset check {recipe}"),
     _symptom("bad-image", r"image file is truncated|Invalid JPEG file",
              "an image cannot be read; the script does not say which one", "lorakit dataset check {recipe}"),
