@@ -25,7 +25,9 @@ class Target:
     @property
     def caption_extension(self) -> str:
         """With its dot, which kohya adds where it is left out."""
-        return "." + str(self.resolved.get("caption_extension", ".txt")).removeprefix(".") if self.resolved else ".txt"
+        from lorakit.plan.read import CAPTION_EXTENSION, caption_extension
+
+        return caption_extension(self.resolved) if self.resolved else CAPTION_EXTENSION
 
     @property
     def rules_off(self) -> tuple[str, ...]:
