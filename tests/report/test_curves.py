@@ -188,3 +188,9 @@ def test_a_failure_comes_first_with_its_remedy() -> None:
     assert [one.severity for one in said] == ["error", "error", "warning"]
     assert said[0].text == "The GPU ran out of memory. The line that says so: CUDA out of memory"
     assert said[0].command == "lorakit train fox"
+
+
+@pytest.mark.parametrize(("values", "from_zero"), [((0.9, 1.0), False), ((0.1, 1.0), True)])
+def test_the_axis_starts_at_zero_only_where_the_curve_comes_near_it(values: tuple[float, float], *, from_zero: bool) -> None:
+    drawn = chart([Line("a", tuple(enumerate(values, 1)), "smooth")], label="a", unit="loss", ident="a", width=400, height=200)
+    assert ('text-anchor="end">0</text>' in drawn) == from_zero
