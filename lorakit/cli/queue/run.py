@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             if not args.share_device:
                 wait_for_device()
-            results.append(train_one(root / item.recipe, sets=list(item.sets), unsets=list(item.unsets), as_json=args.json,
+            results.append(train_one(Path(item.recipe), sets=list(item.sets), unsets=list(item.unsets), as_json=args.json,
                                      begun=lambda run_dir: queue.begun(root, item.number, str(run_dir))))
             outcome = results[-1].outcome
         return results[-1].state, str(outcome.run_dir) if outcome else ""
