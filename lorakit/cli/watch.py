@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from textwrap import wrap
 from typing import Any
 
 from lorakit.cli.curve import curve
@@ -32,6 +33,7 @@ from lorakit.show import duration, size, tell
 
 EVERY_S = 1.0
 MARGIN = 8                       # columns for the curve's labels
+ENOUGH = 10                      # losses that make a curve
 SHORTEST = 10                    # columns of a bar that still says something
 OVER = {"done": 0, "interrupted": 130, "stopped": 130, "running": 0, "unattended": 0}
 
@@ -95,7 +97,7 @@ def picture(run_dir: Path, width: int = 80) -> list[str]:
     lines = [f"{seen['run']}  {seen['state']}" + (f": {seen['reason']}" if seen["reason"] else "")]
     lines += bar(step, total, "  ".join(parts), width)
     losses = [(row["step"], row["loss"]) for row in progress_rows(run_dir) if row.get("loss") is not None]
-    lines += curve(smoothed(losses), width=width - MARGIN)
+    lines += curve(smoothed(losses), width=width - MARGIN) if len(losses) >= ENOUGH else []
     if seen["processes"]:
         gpu = f", GPU {size(seen['gpu_bytes'])}" if seen["gpu_bytes"] else ""
         lines += [f"{seen['processes']} processes, {size(seen['memory_bytes'])} of memory{gpu}"]
@@ -109,7 +111,7 @@ def bar(step: int, total: int, numbers: str, width: int) -> list[str]:
     length = min(40, room if room >= SHORTEST else width)
     filled = length * step // total if total else 0
     drawn = f"{'█' * filled}{'·' * (length - filled)}"
-    return [f"{drawn}  {numbers}"] if room >= SHORTEST else [drawn, numbers]
+    return [f"{drawn}  {numbers}"] if room >= SHORTEST else [drawn, *wrap(numbers, width)]
 
 
 def smoothed(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
