@@ -7,7 +7,7 @@ RECIPE ?= recipes/demo.toml
 export PYTHONUTF8 = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo vendor presets plan train test test-slow test-real test-real-slow test-browser check fix bench bench-trainers parity toy corpus golden catalogue docs clean
+.PHONY: help setup demo vendor presets plan train test test-slow test-real test-real-slow test-browser check fix bench bench-trainers parity prove-resume toy corpus golden catalogue docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench-trainers: setup ## the embedded trainer beside sd-scripts: time and memory
 
 parity: setup ## the numbers of both trainers, three steps on the same weights (where one is configured)
 	$(BIN)/python tools/parity.py --case plain
+
+prove-resume: setup ## sd-scripts killed, stopped and resumed, laid over the run left in peace (where one is configured)
+	$(BIN)/python tools/prove_resume.py
 
 toy: setup ## train the toy base and its judge anew into build/toy: about an hour
 	$(BIN)/python tools/toy/train_vae.py --out build/toy --show build/toy/vae.png
