@@ -74,7 +74,8 @@ def last_saved(data: dict[str, Any]) -> int:
 
 def _lost(step: int, last: int) -> str:
     lost = max(0, step - last)
-    return f"{lost} steps since step {last} are lost" if last else f"all {lost} steps are lost: nothing has been saved yet"
+    count = "1 step is" if lost == 1 else f"{lost} steps are"
+    return f"{count} lost, since step {last}" if last else f"{count} lost: nothing has been saved yet"
 
 
 def _take_over(run_dir: Path) -> int:
