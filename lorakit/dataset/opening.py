@@ -29,6 +29,11 @@ class TooLargeError(RefusedError):
     """Decoding it could take all memory."""
 
 
+@cache
+def kinds() -> tuple[str, ...]:
+    return (*KINDS, "AVIF") if find_spec("PIL.AvifImagePlugin") else KINDS      # from Pillow 11.3 on
+
+
 @contextmanager
 def opened(path: Path | str) -> Iterator[Image.Image]:
     """The picture, not yet decoded. A pipe is not waited for, and what is too large is refused."""
@@ -39,7 +44,7 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
     with warnings.catch_warnings(), _unlimited():
         warnings.simplefilter("ignore")
         try:
-            image = Image.open(path, formats=_kinds())
+            image = Image.open(path, formats=kinds())
         except UnidentifiedImageError:
             with Path(path).open("rb") as file:
                 head = file.read(12)
@@ -78,11 +83,6 @@ def why(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) if isinstance(error, (OSError, RefusedError)) else f"{type(error).__name__}: {error}"
-
-
-@cache
-def _kinds() -> tuple[str, ...]:
-    return (*KINDS, "AVIF") if find_spec("PIL.AvifImagePlugin") else KINDS      # from Pillow 11.3 on
 
 
 @contextmanager

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from PIL import Image as Pillow  # noqa: E402
 
 from lorakit.dataset.buckets import Placement  # noqa: E402
+from lorakit.errors import RecipeError  # noqa: E402
 from lorakit.trainers.embedded.captions import CaptionRules  # noqa: E402
 from lorakit.trainers.embedded.dataset import Image, Subset, _used_reg  # noqa: E402
 from lorakit.trainers.embedded.images import pixels, size_ids  # noqa: E402
@@ -84,3 +85,10 @@ def test_reg_images_are_drawn_with_their_repeats_first_and_then_one_more_each() 
     assert [image.repeats for image in _used_reg(reg, 3)] == [2, 2]
     assert [image.repeats for image in _used_reg(reg, 8)] == [3, 3, 2]
     assert [image.repeats for image in _used_reg(reg, 10)] == [4, 3, 3]
+
+
+def test_a_picture_that_is_a_program_is_not_even_opened() -> None:
+    """Pillow would hand PostScript to Ghostscript."""
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 256 2\n%%EndComments\nshowpage\n%%EOF\n"
+    with pytest.raises(RecipeError, match="cannot identify image file"):
+        pixels(placed((256, 2), (256, 2), (256, 2)), program, flip=False)

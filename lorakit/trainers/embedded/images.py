@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image as Pillow
 
+from lorakit.dataset.opening import kinds
 from lorakit.errors import RecipeError
 from lorakit.trainers.embedded.dataset import Image
 
@@ -23,7 +24,7 @@ METHODS = {
 def pixels(image: Image, data: bytes, *, flip: bool, chance: random.Random | None = None) -> torch.Tensor:
     """(3, height, width) from -1 to 1. With `chance`, what the subset asks for at random: crop and colour."""
     try:
-        with Pillow.open(io.BytesIO(data)) as opened:
+        with Pillow.open(io.BytesIO(data), formats=kinds()) as opened:
             picture = opened.convert("RGB")          # alpha is dropped and EXIF orientation ignored, as by kohya
     except (OSError, SyntaxError, ValueError) as error:      # Pillow's ways of saying that a file is broken behind a whole header
         raise RecipeError(f"{image.path}: the picture cannot be read ({error}).") from error
