@@ -43,8 +43,9 @@ def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = Fa
         return _signalled(lines, outcome, words)
     evidence = _evidence(lines)
     if outcome.state == "dead" and not _TRACE_END.match(evidence):
+        saved = any((outcome.run_dir / "output").glob("*-state"))
         return Diagnosis("it stopped without a word, as a program does that is killed from outside or for want of memory", evidence,
-                         f"lorakit resume {shlex.quote(run_name(outcome.run_dir))}", "killed")
+                         f"lorakit resume {shlex.quote(run_name(outcome.run_dir))}" if saved else words["again"], "killed")
     remedy = f"lorakit log {shlex.quote(run_name(outcome.run_dir))}"
     return Diagnosis("unknown: this is no failure lorakit knows", evidence, remedy, "unknown")
 
