@@ -115,6 +115,8 @@ def without_launcher(lines: Sequence[str]) -> list[str]:
     ends = [number for number, line in enumerate(lines) if line.startswith("subprocess.CalledProcessError: Command ")]
     if not ends:
         return list(lines)
-    starts = [number for number in range(ends[-1]) if lines[number].startswith("Traceback (most recent call last)")]
+    head = "Traceback (most recent call last)"
+    starts = [number for number in range(ends[-1]) if head in lines[number]]
     begin = starts[-1] if starts and any("accelerate" in line for line in lines[starts[-1]:ends[-1]]) else ends[-1]
-    return [*lines[:begin], *lines[ends[-1] + 1:]]
+    bar = lines[begin].partition(head)[0] if begin < ends[-1] else ""        # of a trainer that was killed: it ended no line
+    return [*lines[:begin], *([bar] if bar else []), *lines[ends[-1] + 1:]]

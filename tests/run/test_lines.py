@@ -99,5 +99,6 @@ def test_the_launchers_own_traceback_is_left_out_and_only_that() -> None:
     theirs = ["Traceback (most recent call last):", '  File "accelerate/commands/launch.py", line 1, in simple_launcher',
               "subprocess.CalledProcessError: Command '[...]' returned non-zero exit status 1."]
     assert without_launcher(["steps", *ours, *theirs]) == ["steps", *ours]
+    assert without_launcher(["steps: 5%|  ]Traceback (most recent call last):", *theirs[1:]]) == ["steps: 5%|  ]"]
     assert without_launcher([*theirs[1:]]) == theirs[1:2]       # its beginning lies further up
     assert without_launcher(["steps", *ours]) == ["steps", *ours]
