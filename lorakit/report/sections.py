@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from lorakit.errors import counted
 from lorakit.report.advice import Advice
 from lorakit.report.curves import Line, chart
 from lorakit.report.gallery import Samples, Subset, Thumbnail
@@ -93,8 +94,8 @@ def checkpoints(record: Mapping[str, Any], run_dir: Path) -> str:
         return "<p>None was saved.</p>"
     rows = sorted(record["checkpoints"], key=lambda entry: (int(entry.get("step") or 0), str(entry.get("path"))))
     body = table(("file", "step", "kind", "size", "sha256"), [_checkpoint(entry, run_dir) for entry in rows], numbers=("step", "size"))
-    whole = [f"step {entry.get('step')}" for entry in record["states"] if not entry.get("fault")]
-    return body + (f'<p class="soft">States to go on from: {escape(", ".join(whole))}.</p>' if whole else "")
+    whole = sorted({int(entry.get("step") or 0) for entry in record["states"] if not entry.get("fault")})
+    return body + (f'<p class="soft">Whole states of step {", ".join(map(str, whole))}.</p>' if whole else "")
 
 
 def dataset(subsets: Sequence[Subset], record: Mapping[str, Any]) -> str:
@@ -167,7 +168,8 @@ def _subset(subset: Subset) -> str:
             for one in ones
         )
         body += (f"<h4>bucket {escape(bucket)}, {len(ones)} images</h4>" if bucket else "") + f'<div class="grid small">{figures}</div>'
-    return details(f"{subset.name}: {subset.images} images, {subset.repeats} repeats", body, is_open=True, kind="subset")
+    title = f"{subset.name}: {counted(subset.images, 'image')}, {counted(subset.repeats, 'repeat')}"
+    return details(title, body, is_open=True, kind="subset")
 
 
 def image(picture: Picture, name: str, words: str) -> str:

@@ -59,7 +59,7 @@ class Page(HTMLParser):
 
 def test_the_page_is_whole_and_tells_of_every_part(make_run: Any) -> None:
     page = Page(report_text(make_run()))
-    for words in ("fox_kit, in the snow", "10_fox_kit: 2 images, 10 repeats", "4_fox_kit_far: 1 images, 4 repeats", "bucket 80 × 48",
+    for words in ("fox_kit, in the snow", "10_fox_kit: 2 images, 10 repeats", "4_fox_kit_far: 1 image, 4 repeats", "bucket 80 × 48",
                   "fox_kit, portrait", "fox_kit, <running>", "fox.safetensors", "c0ffee", "d1ge57", "recipes/fox.toml:9", "abc123",
                   "torch", "2.8.0", "left-pad 1.0", "100 of 100", "10 x 10 = 100 draws", "lorakit sheet fox/20260101-120000"):
         assert words in page.text, words
@@ -193,3 +193,9 @@ def test_a_page_that_fails_changes_nothing_about_the_end(make_run: Any, capsys: 
     (run_dir / "record.json").write_text('{"schema": 1, "settings": 3}')
     assert tell_outcome(Outcome("done", run_dir, step=100, total=100, lora=run_dir / "output/fox.safetensors")) == 0
     assert "The run's page could not be made" in capsys.readouterr().err
+
+
+def test_whole_states_are_told_in_order_and_once(make_run: Any) -> None:
+    states = [{"path": f"{step}{name}-state", "step": step, "fault": fault} for step, name, fault in
+              ((8, "a", None), (24, "b", None), (6, "c", None), (24, "d", None), (12, "e", "is cut short"))]
+    assert "Whole states of step 6, 8, 24." in Page(report_text(make_run(states=states))).text
