@@ -79,13 +79,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
         world.say(f"note: {note}")
     _allow_bucket_steps(datasets, base)
     batches = len(share(epoch_batches(datasets, seed, 1), world.rank, world.size))
-    steps_per_epoch = math.ceil(batches / args.gradient_accumulation_steps)
-    if args.max_train_epochs is not None:
-        args.max_train_steps = args.max_train_epochs * steps_per_epoch
-        world.say(f"override steps. steps for {args.max_train_epochs} epochs is: {args.max_train_steps}")
-    epochs = math.ceil(args.max_train_steps / steps_per_epoch)
-    if args.save_n_epoch_ratio:
-        args.save_every_n_epochs = epochs // args.save_n_epoch_ratio or 1
+    epochs = _settle_length(args, world, batches)
     prompts = tuple(read_prompts(Path(args.sample_prompts))) if args.sample_prompts else ()
 
     latents = _latents(args, world, base, datasets)
@@ -109,16 +103,12 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
         "weights": sum(flat.numel() for flat in network.flat.values()), "ema": bool(average),
         "session_id": resumed.get("session_id", random.SystemRandom().randrange(2**32)),
     }
-    position = state.Position(watch=Watch(args.early_stop_patience, args.early_stop_min_delta or 0.0))
     loss_scale = LossScale() if world.precision == "fp16" else None
+    position = state.Position(watch=Watch(args.early_stop_patience, args.early_stop_min_delta or 0.0))
     if args.resume:
         position = state.load(Path(args.resume), network=network, optimizer=optimizer, average=average, identity=identity,
                               loss_scale=loss_scale)
-        if not world.agree(position.step):
-            raise RecipeError(f"{args.resume}: this state has {position.step} steps; another machine has one with fewer or more.",
-                              hint="Move a newer state than the oldest of these out of its output folder, and resume on every machine.")
-        if position.step > args.max_train_steps:         # equal: killed between the last state and the last file, which is then written
-            raise RecipeError(f"{args.resume}: this state has {position.step} steps already; max_train_steps is {args.max_train_steps}.")
+        _require_place(args, world, position.step)
     announce(args, world, datasets, batches=batches, epochs=epochs)
     lr = args.text_encoder_lr
     known = metadata.training(
@@ -127,6 +117,27 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
         text_encoder_lr=lr if family == "flux" else lr[0] if lr else None)
     return Session(args, world, seed, base, datasets, latents, texts, denoiser, network, optimizer, average, objective, prompts, batches,
                    epochs, position, identity, known, hashes, loss_scale)
+
+
+def _settle_length(args: argparse.Namespace, world: World, batches: int) -> int:
+    """Steps from epochs and epochs from steps, whichever was asked for; the number of epochs."""
+    steps_per_epoch = math.ceil(batches / args.gradient_accumulation_steps)
+    if args.max_train_epochs is not None:
+        args.max_train_steps = args.max_train_epochs * steps_per_epoch
+        world.say(f"override steps. steps for {args.max_train_epochs} epochs is: {args.max_train_steps}")
+    epochs = math.ceil(args.max_train_steps / steps_per_epoch)
+    if args.save_n_epoch_ratio:
+        args.save_every_n_epochs = epochs // args.save_n_epoch_ratio or 1
+    return epochs
+
+
+def _require_place(args: argparse.Namespace, world: World, step: int) -> None:
+    """The state's step must be every machine's, and one from which something is left to do."""
+    if not world.agree(step):
+        raise RecipeError(f"{args.resume}: this state has {step} steps; another machine has one with fewer or more.",
+                          hint="Move a newer state than the oldest of these out of its output folder, and resume on every machine.")
+    if step > args.max_train_steps:         # equal: killed between the last state and the last file, which is then written
+        raise RecipeError(f"{args.resume}: this state has {step} steps already; max_train_steps is {args.max_train_steps}.")
 
 
 def _digest(datasets: Sequence[Dataset]) -> str:
