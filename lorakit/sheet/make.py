@@ -77,7 +77,8 @@ def columns_of(source: Source, choice: Choice) -> tuple[Column, ...]:
 def choose(points: Sequence[Checkpoint], wish: str, run_dir: Path) -> list[Checkpoint]:
     """`all`, `last`, `last:3`, or numbers of epochs or steps, labels and file names, with commas between."""
     if not points:
-        raise LorakitError(f"{run_dir / 'output'} has no LoRA yet.", hint="lorakit watch shows how far the run is.")
+        raise LorakitError(f"{run_dir / 'output'} has no LoRA yet.",
+                           hint="lorakit watch shows how far the run is; of several machines the one of rank 0 has it.")
     if wish == "all":
         return list(points)
     if wish == "last" or (wish.startswith("last:") and wish[5:].isdigit()):
