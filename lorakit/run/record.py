@@ -251,9 +251,8 @@ def require_folder(run_dir: Path) -> None:
     try:
         run_dir.parent.mkdir(parents=True, exist_ok=True)
         run_dir.mkdir()
-    except FileExistsError:
-        if any(run_dir.iterdir()):
-            raise FolderTaken(f"{run_dir} holds another run; nothing was started.") from None
+    except FileExistsError:     # also when it is empty: another start has made it a moment ago
+        raise FolderTaken(f"{run_dir} holds another run; nothing was started.") from None
     except OSError as error:
         raise SetupError(f"{run_dir}: {error.strerror}; nothing was started.") from error
 

@@ -241,6 +241,14 @@ def test_a_run_folder_is_never_reused(make_plan: Any) -> None:
         train(make_plan())
 
 
+def test_a_folder_that_another_start_has_just_made_is_not_shared(make_plan: Any) -> None:
+    plan = make_plan()
+    plan.run_dir.mkdir(parents=True)
+    with pytest.raises(FolderTaken):
+        train(plan)
+    assert not list(plan.run_dir.iterdir())
+
+
 def test_a_program_that_is_not_there_is_a_setup_error_and_the_record_says_failed(make_plan: Any) -> None:
     plan = make_plan(argv=["/no/such/python"])
     with pytest.raises(SetupError, match="/no/such/python: No such file or directory; nothing was started"):
