@@ -44,7 +44,7 @@ def test_without_a_way_to_the_repository_it_names_the_two_variables(tmp_path: Pa
 
 def test_ctrl_c_ends_it_in_two_lines(tmp_path: Path) -> None:
     git = tmp_path / "git"
-    git.write_text("#!/bin/sh\ntouch $(dirname $0)/started\nsleep 60\n", encoding="utf-8")
+    git.write_text("#!/bin/sh\n: > ${0%/*}/started\nexec sleep 60\n", encoding="utf-8")     # one process, to be ended by one signal
     git.chmod(0o755)
     code = "import sys; sys.path.insert(0, sys.argv[1]); import vendor, pathlib; sys.exit(vendor.main(pathlib.Path(sys.argv[2])))"
     child = subprocess.Popen([sys.executable, "-c", code, str(ROOT / "tools"), str(tmp_path / "vendor")], stdout=subprocess.DEVNULL,
