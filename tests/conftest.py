@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from lorakit import config
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:      # a shell's background job ignores Ctrl-C, and so would the programs tried here
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 REAL_CONFIG = {key: config.user_setting(key) for key in config.KEYS}   # read once, before the home is taken away
 
 
