@@ -106,9 +106,12 @@ def test_ctrl_c_at_any_moment_says_one_word_and_leaves_no_half_file(photos: Path
         time.sleep(0.08 * turn)                          # from the first breath of its workers on
         os.killpg(child.pid, signal.SIGINT)
         said = child.communicate(timeout=60)[1].strip()
-        if child.returncode != 0:                        # else it was done already
+        if child.returncode == 130:
             stopped += 1
-            assert (child.returncode, said) == (130, "Stopped.")
+            assert said == "Stopped."
+        else:                                            # it was done already, if only just
+            assert child.returncode in {0, -signal.SIGINT}
+            assert "30 " in said
         assert not list(tmp_path.rglob("*.tmp"))
     assert stopped >= 4
 
