@@ -70,12 +70,18 @@ def lorakit(project: Path, *words: str, quiet: bool = False) -> str:
     if not quiet:
         print(f"\n$ {command()} {shlex.join(words)}", flush=True)
     paths = os.pathsep.join(path for path in (str(HERE.parent), os.environ.get("PYTHONPATH", "")) if path)
-    done = subprocess.run(
-        [sys.executable, "-m", "lorakit", *words], cwd=project, check=False, text=True, stdout=subprocess.PIPE if quiet else None,
+    child = subprocess.Popen(
+        [sys.executable, "-m", "lorakit", *words], cwd=project, text=True, stdout=subprocess.PIPE if quiet else None,
         env={**os.environ, "PYTHONPATH": paths})
-    if done.returncode:
-        sys.exit(done.returncode)
-    return done.stdout or ""
+    said = None
+    while child.returncode is None:
+        try:
+            said, _ = child.communicate()
+        except KeyboardInterrupt:                # lorakit heard it, too, and saves; it must not be killed meanwhile
+            continue
+    if child.returncode:
+        sys.exit(child.returncode)
+    return said or ""
 
 
 def newest_run(project: Path) -> Path:
@@ -142,4 +148,8 @@ What to type next:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        sys.exit(130)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,13 +28,33 @@ def test_the_toy_base_is_small_whole_and_of_sd15s_architecture() -> None:
     assert json.loads((BASE / "vae" / "config.json").read_text())["scaling_factor"] == 0.18215
 
 
+def project(place: Path) -> Path:
+    (place / "recipes").mkdir()
+    shutil.copy(ROOT / "recipes" / "demo.toml", place / "recipes")
+    shutil.copytree(ROOT / "recipes" / "demo", place / "recipes" / "demo")
+    return place
+
+
+@pytest.mark.slow
+def test_ctrl_c_lets_the_training_save_and_says_no_more_than_that(tmp_path: Path) -> None:
+    demo = subprocess.Popen([sys.executable, str(ROOT / "tools" / "demo.py"), "--project", str(project(tmp_path))],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    until = time.monotonic() + 300
+    while time.monotonic() < until and not list(tmp_path.glob("runs/demo/*/progress.jsonl")):
+        time.sleep(0.1)
+    os.killpg(demo.pid, signal.SIGINT)
+    told = demo.communicate(timeout=200)[1]
+    assert demo.returncode == 130
+    assert "Traceback" not in told
+    (record,) = tmp_path.glob("runs/demo/*/record.json")
+    assert json.loads(record.read_text())["state"] == "interrupted"
+    assert list(record.parent.glob("output/*-state"))
+
+
 @pytest.mark.slow
 def test_the_demo_teaches_the_character_and_forgets_nothing(tmp_path: Path) -> None:
-    (tmp_path / "recipes").mkdir()
-    shutil.copy(ROOT / "recipes" / "demo.toml", tmp_path / "recipes")
-    shutil.copytree(ROOT / "recipes" / "demo", tmp_path / "recipes" / "demo")
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "demo.py"), "--project", str(tmp_path), "--json", str(tmp_path / "scores.json")],
+        [sys.executable, str(ROOT / "tools" / "demo.py"), "--project", str(project(tmp_path)), "--json", str(tmp_path / "scores.json")],
         capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     scores = json.loads((tmp_path / "scores.json").read_text())
