@@ -1,4 +1,6 @@
-"""The user's own settings: $XDG_CONFIG_HOME/lorakit/config.toml, and the environment variables that win over it."""
+"""The user's own settings: $XDG_CONFIG_HOME/lorakit/config.toml, and the environment variables
+that win over it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,10 @@ KEYS = ("sd_scripts", "sd_scripts_python")
 def home() -> Path:
     try:
         return Path.home()
-    except RuntimeError as error:        # a user number without a name, as containers like to have
-        raise SetupError("This user has no home folder.", hint="export HOME=FOLDER names one.") from error
+    except RuntimeError as error:  # a user number without a name, as containers like to have
+        raise SetupError(
+            "This user has no home folder.", hint="export HOME=FOLDER names one."
+        ) from error
 
 
 def config_path() -> Path:
@@ -48,5 +52,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise SetupError(f"{path}: {error}") from error
     for key in data:
         if key not in KEYS:
-            raise SetupError(f"{path}: no setting is called {key!r}. {did_you_mean(key, KEYS)}".rstrip())
+            raise SetupError(
+                f"{path}: no setting is called {key!r}. {did_you_mean(key, KEYS)}".rstrip()
+            )
     return data

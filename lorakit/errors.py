@@ -1,4 +1,6 @@
-"""What can go wrong, and whose fault it is. Knows nothing about screens or exit paths beyond the code each kind ends with."""
+"""What can go wrong, and whose fault it is. Knows nothing about screens or exit paths beyond the
+code each kind ends with.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong: where it stands, what it is, the nearest right answer or next command, and the rule that found it."""
+    """One thing that is wrong: where it stands, what it is, the nearest right answer or next
+    command, and the rule that found it.
+    """
 
     where: str
     what: str
@@ -36,7 +40,9 @@ class LorakitError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return "\n".join([*map(str, self.faults), self.message, *([self.hint] if self.hint else [])])
+        return "\n".join(
+            [*map(str, self.faults), self.message, *([self.hint] if self.hint else [])]
+        )
 
 
 class RecipeError(LorakitError):
@@ -54,7 +60,9 @@ class TrainingFailed(LorakitError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """'Did you mean X?' with the nearest known word, or nothing at all: a wild guess is worse than none."""
+    """'Did you mean X?' with the nearest known word, or nothing at all: a wild guess is worse than
+    none.
+    """
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"Did you mean {near[0]}?" if near else ""
 

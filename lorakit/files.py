@@ -7,13 +7,17 @@ import os
 import tempfile
 from pathlib import Path
 
-LONGEST = 40                     # of a file's name, how much its hidden neighbour carries
+LONGEST = 40  # of a file's name, how much its hidden neighbour carries
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """The file is either the old one or the new one, whatever happens in between; permissions of an old one are kept."""
+    """The file is either the old one or the new one, whatever happens in between; permissions of
+    an old one are kept.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:LONGEST]}.", suffix=".tmp")
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.name[:LONGEST]}.", suffix=".tmp"
+    )
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
@@ -27,7 +31,9 @@ def write_atomic(path: Path, data: str | bytes) -> None:
 
 
 def at_home(path: Path) -> Path:
-    """`~` made the home folder. Where there is none, or no such user, the path stays as it was written, and is told as missing."""
+    """`~` made the home folder. Where there is none, or no such user, the path stays as it was
+    written, and is told as missing.
+    """
     try:
         return path.expanduser()
     except RuntimeError:

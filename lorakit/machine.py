@@ -19,10 +19,10 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    system: str                  # Linux, Darwin, Windows
-    arch: str                    # x86_64, arm64
+    system: str  # Linux, Darwin, Windows
+    arch: str  # x86_64, arm64
     cpu_count: int
-    memory_bytes: int            # 0: unknown
+    memory_bytes: int  # 0: unknown
     gpus: tuple[Gpu, ...]
 
     @property
@@ -54,6 +54,9 @@ def _memory() -> int:
 def _gpus() -> tuple[Gpu, ...]:
     if not shutil.which("nvidia-smi"):
         return ()
-    answer = ask(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"], timeout_s=10)
+    answer = ask(
+        ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"],
+        timeout_s=10,
+    )
     rows = (line.rsplit(",", 1) for line in answer.out.splitlines() if "," in line)
     return tuple(Gpu(name.strip(), int(mib) << 20) for name, mib in rows if mib.strip().isdigit())

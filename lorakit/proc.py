@@ -17,21 +17,49 @@ class Answer:
     err: str
 
 
-def start(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path, keep_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
-    """Start a long-running program in a session and group of its own; everything it says is appended to `log`. Raises OSError."""
+def start(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    log: Path,
+    keep_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a long-running program in a session and group of its own; everything it says is
+    appended to `log`. Raises OSError.
+    """
     with log.open("ab") as out:
         return subprocess.Popen(
-            list(argv), cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+            list(argv),
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
             pass_fds=tuple(keep_fds),
         )
 
 
-def ask(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout_s: float = 30) -> Answer:
+def ask(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 30,
+) -> Answer:
     """Run a short program to its end and return what it said; never raises for its failures."""
     try:
         done = subprocess.run(
-            list(argv), cwd=cwd, env=None if env is None else dict(env), capture_output=True, timeout=timeout_s, check=False,
-            stdin=subprocess.DEVNULL, encoding="utf-8", errors="replace",
+            list(argv),
+            cwd=cwd,
+            env=None if env is None else dict(env),
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="replace",
         )
     except subprocess.TimeoutExpired:
         return Answer(124, "", f"{argv[0]} did not answer within {timeout_s:g} s")

@@ -9,9 +9,13 @@ import pytest
 
 from lorakit import config
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:      # a shell's background job ignores Ctrl-C, and so would the programs tried here
+if (
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):  # a shell's background job ignores Ctrl-C, and so would the programs tried here
     signal.signal(signal.SIGINT, signal.default_int_handler)
-REAL_CONFIG = {key: config.user_setting(key) for key in config.KEYS}   # read once, before the home is taken away
+REAL_CONFIG = {
+    key: config.user_setting(key) for key in config.KEYS
+}  # read once, before the home is taken away
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +33,9 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 def sd_scripts(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The configured sd-scripts checkout with an environment of its own; the test is skipped, aloud, where there is none."""
     if not all(REAL_CONFIG.values()):
-        pytest.skip("no sd-scripts configured (sd_scripts and sd_scripts_python in the user's config.toml)")
+        pytest.skip(
+            "no sd-scripts configured (sd_scripts and sd_scripts_python in the user's config.toml)"
+        )
     for key, setting in REAL_CONFIG.items():
         assert setting is not None
         monkeypatch.setenv(f"LORAKIT_{key.upper()}", setting[0])

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lorakit.run.find import last_progress
-from lorakit.run.process import Identity, Member, members
+from lorakit.processes import Identity, Member, members
+from lorakit.runs.find import last_progress
 
 POISON = """
 compute_environment: LOCAL_MACHINE
@@ -36,8 +36,13 @@ def poison(home: Path) -> None:
 
 
 def lorakit(*words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "lorakit", *words], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1],
-                            env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(
+        [sys.executable, "-m", "lorakit", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
 
 
 def start(recipe: Path, *sets: str) -> subprocess.Popen[str]:
@@ -46,7 +51,13 @@ def start(recipe: Path, *sets: str) -> subprocess.Popen[str]:
 
 def start_machines(recipe: Path, *sets: str) -> list[subprocess.Popen[str]]:
     """Two, over loopback, with one process each."""
-    shared = ("processes=2", "machines=2", "main_address=127.0.0.1", f"main_port={free_port()}", *sets)
+    shared = (
+        "processes=2",
+        "machines=2",
+        "main_address=127.0.0.1",
+        f"main_port={free_port()}",
+        *sets,
+    )
     return [start(recipe, *shared, f"machine_rank={rank}") for rank in (0, 1)]
 
 
@@ -65,7 +76,10 @@ def end(*running: subprocess.Popen[str]) -> tuple[list[int], list[str]]:
 
 def records(recipe: Path) -> list[dict[str, Any]]:
     """Of all runs, the first machine's first."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in recipe.parent.glob(f"runs/{recipe.stem}/*/record.json")]
+    found = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in recipe.parent.glob(f"runs/{recipe.stem}/*/record.json")
+    ]
     return sorted(found, key=lambda record: record["machine"]["rank"])
 
 
@@ -77,7 +91,11 @@ def at_step(recipe: Path, step: int, *running: subprocess.Popen[str]) -> list[di
     """Wait until all of them have come so far; their records."""
     until = time.monotonic() + 1500
     while time.monotonic() < until and all(one.poll() is None for one in running):
-        found = [one for one in records(recipe) if int(last_progress(folder_of(recipe, one)).get("step") or 0) >= step]
+        found = [
+            one
+            for one in records(recipe)
+            if int(last_progress(folder_of(recipe, one)).get("step") or 0) >= step
+        ]
         if len(found) == len(running):
             return found
         time.sleep(0.05)

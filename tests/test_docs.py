@@ -28,7 +28,9 @@ def test_every_relative_link_in_the_documents_leads_somewhere() -> None:
 
 
 def test_the_recipes_that_the_readme_makes_are_not_there_yet() -> None:
-    made = re.findall(r"^lorakit new (\S+)", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    made = re.findall(
+        r"^lorakit new (\S+)", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     assert made
     assert not [name for name in made if (ROOT / "recipes" / f"{name}.toml").exists()]
 
@@ -41,7 +43,9 @@ def test_every_make_target_of_the_readme_exists() -> None:
 
 def commands_of_the_documents() -> Iterator[str]:
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL):
+        for block in re.findall(
+            r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+        ):
             yield from re.findall(r"^(?:\w*\$ +)?(lorakit .*)$", block, flags=re.MULTILINE)
 
 
@@ -50,7 +54,11 @@ def examples_of_the_commands(table: Mapping[str, tuple[str, str]] = door.COMMAND
         if hasattr(module, "COMMANDS"):
             yield from examples_of_the_commands(module.COMMANDS)
         else:
-            yield from re.findall(r"^ *(lorakit [^|>\n]*?)(?:   .*|[|>].*)?$", module.__doc__ or "", flags=re.MULTILINE)
+            yield from re.findall(
+                r"^ *(lorakit [^|>\n]*?)(?:   .*|[|>].*)?$",
+                module.__doc__ or "",
+                flags=re.MULTILINE,
+            )
 
 
 def test_the_page_about_recipes_names_every_key_there_is() -> None:
@@ -61,7 +69,16 @@ def test_the_page_about_recipes_names_every_key_there_is() -> None:
         assert told == set(words_of(section)), section
 
 
-@pytest.mark.parametrize("line", sorted({*commands_of_the_documents(), *examples_of_the_commands()} - {"lorakit turns a short recipe into a trained LoRA.", "lorakit COMMAND --help tells more."}))
+@pytest.mark.parametrize(
+    "line",
+    sorted(
+        {*commands_of_the_documents(), *examples_of_the_commands()}
+        - {
+            "lorakit turns a short recipe into a trained LoRA.",
+            "lorakit COMMAND --help tells more.",
+        }
+    ),
+)
 def test_every_command_of_the_documents_is_understood(line: str) -> None:
     _, name, *rest = shlex.split(line, comments=True)
     module = import_module(door.COMMANDS[name][0])
@@ -72,6 +89,14 @@ def test_every_command_of_the_documents_is_understood(line: str) -> None:
 
 
 def test_every_proof_that_a_document_names_is_a_test() -> None:
-    named = {match for page in (ROOT / "docs").glob("*.md") for match in re.findall(r"(tests/[\w/]+\.py)::(\w+)", page.read_text(encoding="utf-8"))}
+    named = {
+        match
+        for page in (ROOT / "docs").glob("*.md")
+        for match in re.findall(r"(tests/[\w/]+\.py)::(\w+)", page.read_text(encoding="utf-8"))
+    }
     assert len(named) > 20
-    assert {(file, name) for file, name in named if f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")} == set()
+    assert {
+        (file, name)
+        for file, name in named
+        if f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")
+    } == set()

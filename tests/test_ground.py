@@ -17,7 +17,11 @@ from lorakit.proc import ask
 
 
 def test_all_faults_are_raised_at_once_and_counted() -> None:
-    faults = [Fault("a.toml [train] x", "no such option.", "Did you mean y?"), Fault("b", "odd", severity="warning"), Fault("c", "wrong")]
+    faults = [
+        Fault("a.toml [train] x", "no such option.", "Did you mean y?"),
+        Fault("b", "odd", severity="warning"),
+        Fault("c", "wrong"),
+    ]
     with pytest.raises(RecipeError, match="2 problems; nothing was started") as raised:
         raise_on_errors(faults)
     assert str(raised.value).splitlines()[0] == "a.toml [train] x: no such option. Did you mean y?"
@@ -40,7 +44,9 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.toml"]
 
 
-def test_a_rewritten_file_keeps_its_permissions_and_a_new_one_obeys_the_umask(tmp_path: Path) -> None:
+def test_a_rewritten_file_keeps_its_permissions_and_a_new_one_obeys_the_umask(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "a"
     old = os.umask(0o027)
     try:
@@ -84,11 +90,18 @@ def test_the_machine_is_known_and_a_folder_to_come_has_free_disk(tmp_path: Path)
 
 
 def test_sizes_and_durations_read_as_people_say_them() -> None:
-    assert [show.size(n) for n in (12, 151_000_000, 2_100_000_000, 37_900)] == ["12 B", "151 MB", "2.1 GB", "38 kB"]
+    assert [show.size(n) for n in (12, 151_000_000, 2_100_000_000, 37_900)] == [
+        "12 B",
+        "151 MB",
+        "2.1 GB",
+        "38 kB",
+    ]
     assert [show.duration(s) for s in (45, 720, 11_100)] == ["45 s", "12 min", "3 h 05 min"]
 
 
-def test_what_cannot_be_printed_is_spelt_out_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_printed_is_spelt_out_on_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     show.tell_faults([Fault("a\nb", "says \x1b[2J.", severity="note")])
     assert capsys.readouterr().err == "note: a\\nb: says \\x1b[2J.\n"
 

@@ -2,7 +2,8 @@
 
     python tools/bench_cli.py [--runs 7]
 
-Prints seconds on top of the bare interpreter beside the aim, and what a plan of ten thousand images costs.
+Prints seconds on top of the bare interpreter beside the aim, and what a plan of ten thousand images
+costs.
 """
 
 from __future__ import annotations
@@ -31,8 +32,20 @@ def main() -> None:
         cases = {
             "python -c pass": [sys.executable, "-c", "pass"],
             "--help": [sys.executable, "-m", "lorakit", "--help"],
-            "plan, 100 images": [sys.executable, "-m", "lorakit", "plan", str(project(root / "small", 100))],
-            "plan, 10,000 images": [sys.executable, "-m", "lorakit", "plan", str(project(root / "large", 10_000))],
+            "plan, 100 images": [
+                sys.executable,
+                "-m",
+                "lorakit",
+                "plan",
+                str(project(root / "small", 100)),
+            ],
+            "plan, 10,000 images": [
+                sys.executable,
+                "-m",
+                "lorakit",
+                "plan",
+                str(project(root / "large", 10_000)),
+            ],
         }
         times: dict[str, list[float]] = {name: [] for name in cases}
         for turn in range(args.runs + 1):
@@ -40,7 +53,7 @@ def main() -> None:
                 if name == "plan, 10,000 images" and turn > 3:
                     continue
                 seconds = timed(argv)
-                if turn:                       # the first turn warms the disk's cache
+                if turn:  # the first turn warms the disk's cache
                     times[name].append(seconds)
     base = statistics.median(times["python -c pass"])
     print(f"{'command':<22}{'median s':>10}{'on top':>9}{'ratio':>8}{'aim':>7}")
@@ -52,31 +65,44 @@ def main() -> None:
 
 def timed(argv: list[str]) -> float:
     started = time.perf_counter()
-    subprocess.run(argv, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                   env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    subprocess.run(
+        argv,
+        check=False,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
     return time.perf_counter() - started
 
 
 def project(root: Path, count: int) -> Path:
-    """A recipe and a dataset of `count` tiny PNGs of many shapes; their pixels are never read by a plan."""
+    """A recipe and a dataset of `count` tiny PNGs of many shapes; their pixels are never read by a
+    plan.
+    """
     folder = root / "datasets" / "maya" / "10_maya_char"
     folder.mkdir(parents=True)
     for number in range(count):
-        (folder / f"{number:05d}.png").write_bytes(png(512 + 8 * (number % 97), 512 + 8 * (number % 89)))
+        (folder / f"{number:05d}.png").write_bytes(
+            png(512 + 8 * (number % 97), 512 + 8 * (number % 89))
+        )
         (folder / f"{number:05d}.txt").write_text(f"maya_char, picture {number}\n")
     recipe = root / "recipes" / "maya.toml"
     recipe.parent.mkdir()
-    recipe.write_text(f'preset = "sd15"\nname = "maya"\ntrigger = "maya_char"\n[model]\nbase = "{base(root)}"\n'
-                      '[dataset]\npath = "datasets/maya"\n[sample]\nprompts = ["{trigger}, portrait"]\n')
+    recipe.write_text(
+        f'preset = "sd15"\nname = "maya"\ntrigger = "maya_char"\n[model]\nbase = "{base(root)}"\n'
+        '[dataset]\npath = "datasets/maya"\n[sample]\nprompts = ["{trigger}, portrait"]\n'
+    )
     return recipe
 
 
 def base(root: Path) -> Path:
     """A safetensors file whose header reads like SD1.5; the data is a hole."""
-    header = (b'{"model.diffusion_model.input_blocks.0.0.weight":{"dtype":"F16","shape":[320,4,3,3],"data_offsets":[0,23040]},'
-              b'"first_stage_model.decoder.conv_in.weight":{"dtype":"F16","shape":[512,4,3,3],"data_offsets":[23040,59904]},'
-              b'"cond_stage_model.transformer.text_model.embeddings.token_embedding.weight":'
-              b'{"dtype":"F16","shape":[49408,768],"data_offsets":[59904,75950592]}}')
+    header = (
+        b'{"model.diffusion_model.input_blocks.0.0.weight":{"dtype":"F16","shape":[320,4,3,3],"data_offsets":[0,23040]},'
+        b'"first_stage_model.decoder.conv_in.weight":{"dtype":"F16","shape":[512,4,3,3],"data_offsets":[23040,59904]},'
+        b'"cond_stage_model.transformer.text_model.embeddings.token_embedding.weight":'
+        b'{"dtype":"F16","shape":[49408,768],"data_offsets":[59904,75950592]}}'
+    )
     path = root / "base.safetensors"
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
@@ -86,7 +112,10 @@ def base(root: Path) -> Path:
 
 def png(width: int, height: int) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 

@@ -1,7 +1,9 @@
-"""How fast the dataset commands are, as ratios against named peers in one run: python tools/bench_dataset.py [--images 40] [--json]
+"""How fast the dataset commands are, as ratios against named peers in one run: python
+tools/bench_dataset.py [--images 40] [--json]
 
-Take the ratios from an idle machine: lorakit uses every core, the peers one each.
-Peers: ImageMagick's mogrify as the guides use it (left out, aloud, where it is not installed); a plain Pillow loop; decoding alone.
+Take the ratios from an idle machine: lorakit uses every core, the peers one each. Peers:
+ImageMagick's mogrify as the guides use it (left out, aloud, where it is not installed); a plain
+Pillow loop; decoding alone.
  Pictures are drawn: 12-megapixel JPEGs of about 4 MB.
 """
 
@@ -24,28 +26,40 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from lorakit.dataset.buckets import BucketRules
+from lorakit.dataset.build.fit import Settings, plan_fit, render
+from lorakit.dataset.build.jobs import jobs_of
+from lorakit.dataset.build.prepare import prepare
 from lorakit.dataset.check import Wants, check
-from lorakit.dataset.fitting import Settings, plan_fit, render
-from lorakit.dataset.jobs import jobs_of
-from lorakit.dataset.measures import near_pairs
-from lorakit.dataset.pool import worker_count
-from lorakit.dataset.preparing import prepare
+from lorakit.dataset.check.measures import near_pairs
 from lorakit.dataset.scan import scan
+from lorakit.pictures.pool import worker_count
 from lorakit.proc import ask
 
-DRAWN = 4                        # different pictures; the rest are copies with other bytes at the end
+DRAWN = 4  # different pictures; the rest are copies with other bytes at the end
 RULES = BucketRules((1024, 1024), max=2048)
-GOALS = {"letterbox 512: lorakit / mogrify": 8.0, "bucket 1024: lorakit / mogrify": 4.0, "check: first run / decoding alone": 1.0}
+GOALS = {
+    "letterbox 512: lorakit / mogrify": 8.0,
+    "bucket 1024: lorakit / mogrify": 4.0,
+    "check: first run / decoding alone": 1.0,
+}
 
 
 def draw(seed: int, size: tuple[int, int] = (4000, 3000)) -> bytes:
     rng, noise = random.Random(seed), np.random.default_rng(seed)
-    image = Image.fromarray(noise.integers(0, 255, (24, 32, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    image = Image.fromarray(noise.integers(0, 255, (24, 32, 3), dtype=np.uint8)).resize(
+        size, Image.Resampling.BICUBIC
+    )
     pen = ImageDraw.Draw(image)
     for _ in range(400):
         x, y, r = rng.randrange(size[0]), rng.randrange(size[1]), rng.randrange(4, 220)
-        pen.ellipse([x - r, y - r, x + r, y + r], outline=tuple(rng.randrange(256) for _ in range(3)), width=rng.randrange(1, 9))
-    grain = np.asarray(image, dtype=np.int16) + noise.normal(0, 5, (size[1], size[0], 1)).astype(np.int16)
+        pen.ellipse(
+            [x - r, y - r, x + r, y + r],
+            outline=tuple(rng.randrange(256) for _ in range(3)),
+            width=rng.randrange(1, 9),
+        )
+    grain = np.asarray(image, dtype=np.int16) + noise.normal(0, 5, (size[1], size[0], 1)).astype(
+        np.int16
+    )
     buffer = BytesIO()
     Image.fromarray(grain.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=92)
     return buffer.getvalue()
@@ -58,7 +72,9 @@ def photos(folder: Path, count: int) -> list[Path]:
     for index in range(count):
         path = folder / f"photo {index:03}.jpg"
         path.write_bytes(pictures[index % len(pictures)] + index.to_bytes(4, "big"))
-        path.with_suffix(".txt").write_text(f"qb_fox, picture number {index}, hill {index * 7}", encoding="utf-8")
+        path.with_suffix(".txt").write_text(
+            f"qb_fox, picture number {index}, hill {index * 7}", encoding="utf-8"
+        )
         paths.append(path)
     return paths
 
@@ -76,7 +92,10 @@ def mogrify(paths: Sequence[Path], out: Path, options: Sequence[str]) -> float |
     out.mkdir()
     copies = [shutil.copy(path, out / path.name) for path in paths]
     start = time.perf_counter()
-    answer = ask(["mogrify", "-auto-orient", "-strip", *options, "-quality", "95", *map(str, copies)], timeout_s=3600)
+    answer = ask(
+        ["mogrify", "-auto-orient", "-strip", *options, "-quality", "95", *map(str, copies)],
+        timeout_s=3600,
+    )
     spent = time.perf_counter() - start
     if answer.code:
         sys.exit(f"mogrify: {answer.err}")
@@ -95,8 +114,16 @@ def pillow_loop(paths: Sequence[Path], out: Path, side: int = 512) -> None:
 
 
 def ours(paths: Sequence[Path], root: Path, settings: Settings) -> float:
-    """The whole of `dataset prepare`: hashing, manifest, thumbnails for the sheet, syncing to disk."""
-    return seconds(lambda: prepare(root, jobs_of(root, settings, source=paths[0].parent, trigger="qb_fox"), workers=worker_count()))
+    """The whole of `dataset prepare`: hashing, manifest, thumbnails for the sheet, syncing to
+    disk.
+    """
+    return seconds(
+        lambda: prepare(
+            root,
+            jobs_of(root, settings, source=paths[0].parent, trigger="qb_fox"),
+            workers=worker_count(),
+        )
+    )
 
 
 def decode_all(paths: Sequence[Path]) -> None:
@@ -106,15 +133,19 @@ def decode_all(paths: Sequence[Path]) -> None:
 
 
 def psnr(path: Path, settings: Settings) -> float:
-    """Against Lanczos from the full decode; before encoding, so that only the way of shrinking is judged."""
+    """Against Lanczos from the full decode; before encoding, so that only the way of shrinking is
+    judged.
+    """
     with Image.open(path) as image:
         full = image.convert("RGB")
     geometry = plan_fit(full.size, settings)
-    wanted = np.asarray(full.resize(geometry.scaled, Image.Resampling.LANCZOS, box=geometry.box), dtype=np.float64)
+    wanted = np.asarray(
+        full.resize(geometry.scaled, Image.Resampling.LANCZOS, box=geometry.box), dtype=np.float64
+    )
     with Image.open(BytesIO(render(path, settings).data)) as image:
         got = np.asarray(image, dtype=np.float64)
     top, left = ((got.shape[i] - wanted.shape[i]) // 2 for i in (0, 1))
-    got = got[top:top + wanted.shape[0], left:left + wanted.shape[1]]
+    got = got[top : top + wanted.shape[0], left : left + wanted.shape[1]]
     return float(10 * np.log10(255**2 / max(1e-6, np.mean((got - wanted) ** 2))))
 
 
@@ -134,37 +165,72 @@ def peak_mb(paths: Sequence[Path], root: Path) -> float:
     if answer.code:
         sys.exit(f"prepare: {answer.err}")
     own, worker = (int(number) for number in answer.out.split()[-2:])
-    unit = 1 if sys.platform == "darwin" else 1024           # ru_maxrss is kilobytes on Linux, bytes on macOS
+    unit = (
+        1 if sys.platform == "darwin" else 1024
+    )  # ru_maxrss is kilobytes on Linux, bytes on macOS
     return (own + worker_count() * worker) * unit / 1e6
 
 
 def measure(work: Path, count: int) -> list[tuple[str, float, str]]:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:       # drawing takes memory that must not be counted
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("spawn")
+    ) as pool:  # drawing takes memory that must not be counted
         paths = pool.submit(photos, work / "photos", count).result()
     rows: list[tuple[str, float, str]] = []
     letterbox = Settings("letterbox", (512, 512))
     bucket = Settings("bucket", rules=RULES)
-    memory = peak_mb(paths, work / "m")                       # first, while this process is still small: children start as its image
+    memory = peak_mb(
+        paths, work / "m"
+    )  # first, while this process is still small: children start as its image
     t_ours = ours(paths, work / "a", letterbox)
     t_bucket = ours(paths, work / "b", bucket)
     t_loop = seconds(lambda: pillow_loop(paths, work / "c"))
-    t_mogrify = mogrify(paths, work / "d", ["-resize", "512x512>", "-background", "white", "-gravity", "center", "-extent", "512x512"])
-    t_mogrify_bucket = mogrify(paths, work / "e", ["-resize", "1152x896^", "-gravity", "center", "-extent", "1152x896"])
-    rows += [("letterbox 512: lorakit, images/s", count / t_ours, ""), ("letterbox 512: lorakit / plain Pillow loop", t_loop / t_ours, "x")]
+    t_mogrify = mogrify(
+        paths,
+        work / "d",
+        ["-resize", "512x512>", "-background", "white", "-gravity", "center", "-extent", "512x512"],
+    )
+    t_mogrify_bucket = mogrify(
+        paths, work / "e", ["-resize", "1152x896^", "-gravity", "center", "-extent", "1152x896"]
+    )
+    rows += [
+        ("letterbox 512: lorakit, images/s", count / t_ours, ""),
+        ("letterbox 512: lorakit / plain Pillow loop", t_loop / t_ours, "x"),
+    ]
     if t_mogrify and t_mogrify_bucket:
-        rows += [("letterbox 512: lorakit / mogrify", t_mogrify / t_ours, "x"),
-                 ("bucket 1024: lorakit / mogrify", t_mogrify_bucket / t_bucket, "x")]
-    rows.append(("letterbox 512: PSNR against full Lanczos",
-                 min(psnr(path, Settings("letterbox", (512, 512), format="png")) for path in paths[:DRAWN]), "dB"))
-    rows.append(("bucket 1024: PSNR against full Lanczos",
-                 min(psnr(path, Settings("bucket", rules=RULES, format="png")) for path in paths[:DRAWN]), "dB"))
+        rows += [
+            ("letterbox 512: lorakit / mogrify", t_mogrify / t_ours, "x"),
+            ("bucket 1024: lorakit / mogrify", t_mogrify_bucket / t_bucket, "x"),
+        ]
+    rows.append(
+        (
+            "letterbox 512: PSNR against full Lanczos",
+            min(
+                psnr(path, Settings("letterbox", (512, 512), format="png"))
+                for path in paths[:DRAWN]
+            ),
+            "dB",
+        )
+    )
+    rows.append(
+        (
+            "bucket 1024: PSNR against full Lanczos",
+            min(
+                psnr(path, Settings("bucket", rules=RULES, format="png")) for path in paths[:DRAWN]
+            ),
+            "dB",
+        )
+    )
     rows.append(("prepare: peak memory, command and workers", memory, "MB"))
     root = work / "data"
     shutil.copytree(work / "photos", root / "10_qb_fox")
     t_decode = seconds(lambda: decode_all(paths))
     t_first = seconds(lambda: check(scan(root), Wants("qb_fox")))
     t_second = seconds(lambda: check(scan(root), Wants("qb_fox")))
-    rows += [("check: first run / decoding alone", t_decode / t_first, "x"), ("check: second run, nothing changed", t_second, "s")]
+    rows += [
+        ("check: first run / decoding alone", t_decode / t_first, "x"),
+        ("check: second run, nothing changed", t_second, "s"),
+    ]
     hashes = [random.Random(7).getrandbits(64) for _ in range(10_000)]
     hashes[1::97] = [value ^ 5 for value in hashes[::97]][: len(hashes[1::97])]
     rows.append(("near-duplicates among 10,000 hashes", seconds(lambda: near_pairs(hashes)), "s"))
@@ -172,14 +238,26 @@ def measure(work: Path, count: int) -> list[tuple[str, float, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=40, help="how many 12-megapixel JPEGs (default 40; the goals speak of 200)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=40,
+        help="how many 12-megapixel JPEGs (default 40; the goals speak of 200)",
+    )
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lorakit-bench-") as folder:
         rows = measure(Path(folder), max(DRAWN, args.images))
     if args.json:
-        print(json.dumps([{"what": what, "value": value, "unit": unit} for what, value, unit in rows], indent=1))
+        print(
+            json.dumps(
+                [{"what": what, "value": value, "unit": unit} for what, value, unit in rows],
+                indent=1,
+            )
+        )
         return
     if not shutil.which("mogrify"):
         print("mogrify is not installed; its rows are left out")
@@ -188,5 +266,5 @@ def main() -> None:
         print(f"{what:45} {value:9.2f} {unit}{goal}")
 
 
-if __name__ == "__main__":       # workers are started afresh and import this file
+if __name__ == "__main__":  # workers are started afresh and import this file
     main()

@@ -2,9 +2,10 @@
 
     python tools/bench_trainers.py [--row unet-64 ...] [--runs 3] [--steps 4] [--cuda]
 
-For every row: the whole run from start to exit, start to the end of the first step, a later step (median of all but the first two), and
-the peak of resident memory (with --cuda: of the device). Take the ratios; the seconds belong to the machine and to what else runs on it.
-The last lines say what the imports alone cost.
+For every row: the whole run from start to exit, start to the end of the first step, a later step
+(median of all but the first two), and the peak of resident memory (with --cuda: of the device).
+Take the ratios; the seconds belong to the machine and to what else runs on it. The last lines say
+what the imports alone cost.
 """
 
 from __future__ import annotations
@@ -36,10 +37,25 @@ from lorakit.trainers.kohya.locate import require  # noqa: E402 -- from a plain 
 
 STEP = re.compile(rb"steps:\s+\d+%.*?\| (\d+)/(\d+) \[")
 COMMON: dict[str, Any] = {
-    "seed": 1, "network_module": "networks.lora", "network_dim": 4, "network_alpha": 2, "learning_rate": 1e-4, "optimizer_type": "AdamW",
-    "lr_scheduler": "constant", "output_name": "lora", "cache_latents": True, "max_data_loader_n_workers": 0, "mixed_precision": "no",
+    "seed": 1,
+    "network_module": "networks.lora",
+    "network_dim": 4,
+    "network_alpha": 2,
+    "learning_rate": 1e-4,
+    "optimizer_type": "AdamW",
+    "lr_scheduler": "constant",
+    "output_name": "lora",
+    "cache_latents": True,
+    "max_data_loader_n_workers": 0,
+    "mixed_precision": "no",
 }
-BF16 = {"mixed_precision": "bf16", "sdpa": True, "gradient_checkpointing": False, "network_dim": 16, "network_train_unet_only": True}
+BF16 = {
+    "mixed_precision": "bf16",
+    "sdpa": True,
+    "gradient_checkpointing": False,
+    "network_dim": 16,
+    "network_train_unet_only": True,
+}
 
 
 @dataclass(frozen=True)
@@ -56,15 +72,36 @@ class Row:
 
 ROWS = {
     "text-64": Row("U-Net and text encoder, 64 px", 64, {"sdpa": True}),
-    "unet-64": Row("U-Net only, sdpa, 64 px (like for like)", 64, {"sdpa": True, "network_train_unet_only": True}),
-    "unet-256": Row("U-Net only, sdpa, 256 px (like for like)", 256, {"sdpa": True, "network_train_unet_only": True}),
-    "default-64": Row("sd-scripts' default against U-Net only with cached text, 64 px", 64, {}, ours={"network_train_unet_only": True}),
-    "default-256": Row("sd-scripts' default against U-Net only with cached text, 256 px", 256, {}, ours={"network_train_unet_only": True}),
+    "unet-64": Row(
+        "U-Net only, sdpa, 64 px (like for like)",
+        64,
+        {"sdpa": True, "network_train_unet_only": True},
+    ),
+    "unet-256": Row(
+        "U-Net only, sdpa, 256 px (like for like)",
+        256,
+        {"sdpa": True, "network_train_unet_only": True},
+    ),
+    "default-64": Row(
+        "sd-scripts' default against U-Net only with cached text, 64 px",
+        64,
+        {},
+        ours={"network_train_unet_only": True},
+    ),
+    "default-256": Row(
+        "sd-scripts' default against U-Net only with cached text, 256 px",
+        256,
+        {},
+        ours={"network_train_unet_only": True},
+    ),
 }
 CUDA_ROWS = {
     "cuda-sd15": Row("SD1.5, 512 px, bf16, batch 1", 512, BF16),
     "cuda-sdxl": Row(
-        "SDXL, 1024 px, bf16, batch 1", 1024, {**BF16, "no_half_vae": True, "cache_text_encoder_outputs": True}, family="sdxl"
+        "SDXL, 1024 px, bf16, batch 1",
+        1024,
+        {**BF16, "no_half_vae": True, "cache_text_encoder_outputs": True},
+        family="sdxl",
     ),
 }
 SCRIPTS = {"sd15": "train_network.py", "sdxl": "sdxl_train_network.py"}
@@ -75,7 +112,8 @@ class Run:
     whole_s: float
     first_s: float
     step_s: float
-    cpu_s: float                 # all its threads and children, in user and system: hardly moved by what else the machine does
+    # all its threads and children, in user and system: hardly moved by what else the machine does
+    cpu_s: float
     peak_gb: float
 
 
@@ -83,16 +121,28 @@ def argv_of(who: str, family: str) -> list[str]:
     if who == "theirs":
         place = require()
         return [str(place.python), str(place.directory / SCRIPTS[family])]
-    return [sys.executable, str(ROOT / "lorakit" / "trainers" / "embedded" / SCRIPTS[family])]
+    return [sys.executable, str(ROOT / "lorakit" / "embedded" / SCRIPTS[family])]
 
 
 def measure(argv: list[str], cwd: Path, *, cuda: bool, threads: int) -> Run:
     """One run, watched: the progress bar is the clock, the kernel counts the memory."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
     if threads:
         environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     start = time.monotonic()
-    child = subprocess.Popen(argv, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    child = subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     device = _DeviceMemory(child.pid) if cuda else None
     times: dict[int, float] = {}
     log = b""
@@ -104,17 +154,30 @@ def measure(argv: list[str], cwd: Path, *, cuda: bool, threads: int) -> Run:
             for found in STEP.finditer(log[-4000:]):
                 times.setdefault(int(found[1]), now)
     except BaseException:
-        child.kill()                              # a bench that is stopped leaves nothing running
+        child.kill()  # a bench that is stopped leaves nothing running
         raise
     _, status, usage = os.wait4(child.pid, 0)
     whole = time.monotonic() - start
     child.returncode = os.waitstatus_to_exitcode(status)
     (cwd / "log.txt").write_bytes(log)
     if child.returncode or 1 not in times:
-        raise SystemExit(f"{' '.join(argv)}\nended with {child.returncode}:\n{log[-3000:].decode(errors='replace')}")
-    steps = [times[number] - times[number - 1] for number in sorted(times) if number > 2 and number - 1 in times]
+        raise SystemExit(
+            f"{' '.join(argv)}\nended with"
+            f" {child.returncode}:\n{log[-3000:].decode(errors='replace')}"
+        )
+    steps = [
+        times[number] - times[number - 1]
+        for number in sorted(times)
+        if number > 2 and number - 1 in times
+    ]
     step = statistics.median(steps) if steps else float("nan")
-    return Run(whole, times[1], step, usage.ru_utime + usage.ru_stime, device.peak_gb() if device else usage.ru_maxrss / 1e6)
+    return Run(
+        whole,
+        times[1],
+        step,
+        usage.ru_utime + usage.ru_stime,
+        device.peak_gb() if device else usage.ru_maxrss / 1e6,
+    )
 
 
 class _DeviceMemory:
@@ -125,9 +188,15 @@ class _DeviceMemory:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
-        query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
+        query = [
+            "nvidia-smi",
+            "--query-compute-apps=pid,used_memory",
+            "--format=csv,noheader,nounits",
+        ]
         while not self.ended:
-            for line in subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines():
+            for line in subprocess.run(
+                query, capture_output=True, text=True, check=False
+            ).stdout.splitlines():
                 pid, used = line.split(",")
                 if int(pid) == self.pid:
                     self.most = max(self.most, float(used) / 1024)
@@ -159,7 +228,11 @@ def prepare(folder: Path, row: Row, who: str, steps: int, weights: Mapping[str, 
                         "resolution": row.pixels,
                         "batch_size": 1,
                         "subsets": [
-                            {"image_dir": str(folder.parent / f"images-{row.pixels}"), "num_repeats": 10, "caption_extension": ".txt"}
+                            {
+                                "image_dir": str(folder.parent / f"images-{row.pixels}"),
+                                "num_repeats": 10,
+                                "caption_extension": ".txt",
+                            }
                         ],
                     }
                 ]
@@ -167,34 +240,53 @@ def prepare(folder: Path, row: Row, who: str, steps: int, weights: Mapping[str, 
         ),
         encoding="utf-8",
     )
-    return [*argv_of(who, row.family), "--config_file", str(folder / "train.toml"), "--dataset_config", str(folder / "dataset.toml")]
+    return [
+        *argv_of(who, row.family),
+        "--config_file",
+        str(folder / "train.toml"),
+        "--dataset_config",
+        str(folder / "dataset.toml"),
+    ]
 
 
 def draw_images(folder: Path, pixels: int) -> None:
     """Two pictures with a caption each, so that no trainer can be lucky with a single one."""
     import numpy as np
     from PIL import Image
+
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(2):
         noise = np.random.default_rng(number).integers(0, 255, (6, 6, 3), dtype=np.uint8)
-        Image.fromarray(noise).resize((pixels, pixels), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"a red fox, number {number}, in the snow", encoding="utf-8")
+        Image.fromarray(noise).resize((pixels, pixels), Image.Resampling.BICUBIC).save(
+            folder / f"{number}.png"
+        )
+        (folder / f"{number}.txt").write_text(
+            f"a red fox, number {number}, in the snow", encoding="utf-8"
+        )
 
 
 def imports() -> dict[str, tuple[float, float]]:
     """Seconds and gigabytes of importing each trainer, best of three."""
     place = require()
-    code = {"theirs": f"import sys; sys.path.insert(0, {str(place.directory)!r}); import train_network",
-            "ours": f"import sys; sys.path.insert(0, {str(ROOT)!r}); import lorakit.trainers.embedded.loop"}
+    code = {
+        "theirs": f"import sys; sys.path.insert(0, {str(place.directory)!r}); import train_network",
+        "ours": (
+            f"import sys; sys.path.insert(0, {str(ROOT)!r}); import lorakit.embedded.training.loop"
+        ),
+    }
     python = {"theirs": str(place.python), "ours": sys.executable}
     found: dict[str, tuple[float, float]] = {}
     for _ in range(3):
         for who, program in code.items():
             start = time.monotonic()
-            child = subprocess.Popen([python[who], "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            child = subprocess.Popen(
+                [python[who], "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
             _, _, usage = os.wait4(child.pid, 0)
             child.returncode = 0
-            found[who] = min(found.get(who, (1e9, 0.0)), (time.monotonic() - start, usage.ru_maxrss / 1e6))
+            found[who] = min(
+                found.get(who, (1e9, 0.0)), (time.monotonic() - start, usage.ru_maxrss / 1e6)
+            )
     return found
 
 
@@ -204,21 +296,38 @@ def table(name: str, row: Row, runs: Mapping[str, list[Run]]) -> None:
     for key, title in (
         ("whole_s", "whole run, s"),
         ("first_s", "to first step, s"),
-        ("step_s", "a later step, s"), ("cpu_s", "processor time, s"),
+        ("step_s", "a later step, s"),
+        ("cpu_s", "processor time, s"),
         ("peak_gb", "peak memory, GB"),
     ):
-        theirs, ours = (statistics.median(getattr(run, key) for run in runs[who]) for who in ("theirs", "ours"))
-        ratio = statistics.median(getattr(b, key) / getattr(a, key) for a, b in zip(runs["theirs"], runs["ours"], strict=True))
+        theirs, ours = (
+            statistics.median(getattr(run, key) for run in runs[who]) for who in ("theirs", "ours")
+        )
+        ratio = statistics.median(
+            getattr(b, key) / getattr(a, key)
+            for a, b in zip(runs["theirs"], runs["ours"], strict=True)
+        )
         print(f"{title:22}{theirs:12.2f}{ours:12.2f}{ratio:8.2f}", flush=True)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--row", action="append", choices=[*ROWS, *CUDA_ROWS])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=0, help="for both; on a busy machine take 1 and read the processor time")
-    parser.add_argument("--cuda", action="store_true", help="the rows for an NVIDIA GPU, device memory instead of resident memory")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="for both; on a busy machine take 1 and read the processor time",
+    )
+    parser.add_argument(
+        "--cuda",
+        action="store_true",
+        help="the rows for an NVIDIA GPU, device memory instead of resident memory",
+    )
     parser.add_argument("--no-imports", action="store_true")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -233,7 +342,9 @@ def main() -> int:
                 for who in ("theirs", "ours"):
                     folder = Path(spare) / name / f"{who}-{number}"
                     argv = prepare(folder, row, who, options.steps, weights)
-                    runs[who].append(measure(argv, folder, cuda=options.cuda, threads=options.threads))
+                    runs[who].append(
+                        measure(argv, folder, cuda=options.cuda, threads=options.threads)
+                    )
                     print(f"  {who} {number}: {runs[who][-1]}", file=sys.stderr, flush=True)
             table(name, row, runs)
     if not options.no_imports:

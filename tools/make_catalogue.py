@@ -2,8 +2,9 @@
 
     python tools/make_catalogue.py [CHECKOUT]
 
-Only the functions that set up the argument parsers are run, cut out of the source by `ast`: no torch, nothing of the checkout is
-imported. Every other name in those files is a stub, and a stub that reaches an option stops the tool. Help texts are not copied.
+Only the functions that set up the argument parsers are run, cut out of the source by `ast`: no
+torch, nothing of the checkout is imported. Every other name in those files is a stub, and a stub
+that reaches an option stops the tool. Help texts are not copied.
 """
 
 from __future__ import annotations
@@ -23,13 +24,18 @@ sys.path.insert(0, str(HERE))
 from lorakit.files import write_atomic  # noqa: E402  (the tool runs from a plain checkout of ours)
 from lorakit.trainers.kohya.locate import head_commit, locate  # noqa: E402
 
-TARGET = HERE / "lorakit" / "trainers" / "kohya" / "catalogue.json"
+TARGET = HERE / "lorakit" / "catalogue" / "kohya.json"
 SCRIPTS = (
-    "train_network.py", "sdxl_train_network.py", "flux_train_network.py", "sd3_train_network.py", "lumina_train_network.py",
-    "hunyuan_image_train_network.py", "anima_train_network.py",
+    "train_network.py",
+    "sdxl_train_network.py",
+    "flux_train_network.py",
+    "sd3_train_network.py",
+    "lumina_train_network.py",
+    "hunyuan_image_train_network.py",
+    "anima_train_network.py",
 )
 TYPES = {None: "str", str: "str", Path: "str", int: "int", float: "float"}
-NAMED_TYPES = {"int_or_float": "number"}      # the script's own converters, by name
+NAMED_TYPES = {"int_or_float": "number"}  # the script's own converters, by name
 KEPT: dict[str, Any] = {"argparse": argparse, "pathlib": SimpleNamespace(Path=Path)}
 PLAIN: dict[str, Any] = {"type": "str", "many": False, "choices": [], "default": None}
 
@@ -63,7 +69,7 @@ class Source:
         if dotted not in self.loaded:
             module = self.loaded[dotted] = SimpleNamespace()
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")      # their escapes are not ours to judge
+                warnings.simplefilter("ignore")  # their escapes are not ours to judge
                 tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
             self.fill(vars(module), tree)
         return self.loaded[dotted]
@@ -83,7 +89,9 @@ class Source:
             elif isinstance(node, ast.Import):
                 for alias in node.names:
                     first = alias.name.split(".")[0]
-                    names[alias.asname or first] = self.module(alias.name if alias.asname else first)
+                    names[alias.asname or first] = self.module(
+                        alias.name if alias.asname else first
+                    )
             elif isinstance(node, ast.ImportFrom):
                 for alias in node.names:
                     names[alias.asname or alias.name] = self.member(node.module or "", alias.name)
@@ -104,7 +112,9 @@ class Source:
 
 
 class Lazy:
-    """A module or a member of one, looked up when it is used: the files import each other in circles."""
+    """A module or a member of one, looked up when it is used: the files import each other in
+    circles.
+    """
 
     def __init__(self, source: Source, module: str, name: str = "") -> None:
         self.__dict__.update(_source=source, _module=module, _name=name)
@@ -130,13 +140,25 @@ def literal(node: ast.expr) -> Any:
 def entry(action: argparse.Action) -> dict[str, Any]:
     """One option as the catalogue says it."""
     flag = action.nargs == 0
-    kind = "bool" if flag else TYPES.get(action.type) or NAMED_TYPES.get(getattr(action.type, "__name__", ""))  # type: ignore[call-overload]
+    kind = (
+        "bool"
+        if flag
+        else TYPES.get(action.type) or NAMED_TYPES.get(getattr(action.type, "__name__", ""))
+    )  # type: ignore[call-overload]
     found = {
-        "type": kind, "many": not flag and action.nargs in {"*", "+"}, "choices": list(action.choices or ()), "default": action.default,
+        "type": kind,
+        "many": not flag and action.nargs in {"*", "+"},
+        "choices": list(action.choices or ()),
+        "default": action.default,
     }
     plain = (str, int, float, bool, list, type(None))
-    if kind is None or not all(isinstance(value, plain) for value in (found["default"], *found["choices"])):  # type: ignore[misc]
-        sys.exit(f"{action.option_strings}: cannot be described: {found}. Teach tools/make_catalogue.py about it.")
+    if kind is None or not all(
+        isinstance(value, plain) for value in (found["default"], *found["choices"])
+    ):  # type: ignore[misc]
+        sys.exit(
+            f"{action.option_strings}: cannot be described: {found}. Teach tools/make_catalogue.py"
+            " about it."
+        )
     return found
 
 
@@ -145,19 +167,33 @@ def parser_options(parser: argparse.ArgumentParser) -> dict[str, dict[str, Any]]
 
 
 def read_catalogue(checkout: Path) -> dict[str, Any]:
-    """The catalogue of a checkout. `options` holds each name once; `overrides` what a script says differently."""
+    """The catalogue of a checkout. `options` holds each name once; `overrides` what a script says
+    differently.
+    """
     source = Source(checkout)
-    scripts = {script: parser_options(source.module(script[:-3]).setup_parser()) for script in SCRIPTS}
+    scripts = {
+        script: parser_options(source.module(script[:-3]).setup_parser()) for script in SCRIPTS
+    }
     shared: dict[str, dict[str, Any]] = {}
     for options in scripts.values():
         for name, option in options.items():
             shared.setdefault(name, option)
     overrides = {
-        script: {name: {key: option[key] for key in PLAIN if option[key] != shared[name][key]}
-                 for name, option in sorted(options.items()) if option != shared[name]}
+        script: {
+            name: {key: option[key] for key in PLAIN if option[key] != shared[name][key]}
+            for name, option in sorted(options.items())
+            if option != shared[name]
+        }
         for script, options in scripts.items()
     }
-    short = {name: {key: value for key, value in shared[name].items() if key == "type" or value != PLAIN[key]} for name in sorted(shared)}
+    short = {
+        name: {
+            key: value
+            for key, value in shared[name].items()
+            if key == "type" or value != PLAIN[key]
+        }
+        for name in sorted(shared)
+    }
     return {
         "commit": head_commit(checkout) or "",
         "options": short,
@@ -168,12 +204,24 @@ def read_catalogue(checkout: Path) -> dict[str, Any]:
 
 def text(catalogue: dict[str, Any]) -> str:
     """JSON with one option a line, so that a moved pin can be judged in the diff."""
-    lines = [f"    {json.dumps(name)}: {json.dumps(option)}" for name, option in catalogue["options"].items()]
-    scripts = [f"    {json.dumps(script)}: {json.dumps(names)}" for script, names in catalogue["scripts"].items()]
-    overrides = [f"    {json.dumps(script)}: {json.dumps(changed)}" for script, changed in catalogue["overrides"].items()]
+    lines = [
+        f"    {json.dumps(name)}: {json.dumps(option)}"
+        for name, option in catalogue["options"].items()
+    ]
+    scripts = [
+        f"    {json.dumps(script)}: {json.dumps(names)}"
+        for script, names in catalogue["scripts"].items()
+    ]
+    overrides = [
+        f"    {json.dumps(script)}: {json.dumps(changed)}"
+        for script, changed in catalogue["overrides"].items()
+    ]
     blocks = (("options", lines), ("scripts", scripts), ("overrides", overrides))
-    return (f'{{\n  "commit": {json.dumps(catalogue["commit"])},\n'
-            + ",\n".join(f'  "{name}": {{\n' + ",\n".join(rows) + "\n  }" for name, rows in blocks) + "\n}\n")
+    return (
+        f'{{\n  "commit": {json.dumps(catalogue["commit"])},\n'
+        + ",\n".join(f'  "{name}": {{\n' + ",\n".join(rows) + "\n  }" for name, rows in blocks)
+        + "\n}\n"
+    )
 
 
 def main(argv: list[str]) -> int:
@@ -183,7 +231,10 @@ def main(argv: list[str]) -> int:
         sys.exit("No sd-scripts checkout found: name one, or run `make vendor`.")
     catalogue = read_catalogue(checkout)
     write_atomic(TARGET, text(catalogue))
-    print(f"{TARGET.relative_to(HERE)}: {len(catalogue['options'])} options of {len(SCRIPTS)} scripts at {catalogue['commit'][:12]}")
+    print(
+        f"{TARGET.relative_to(HERE)}: {len(catalogue['options'])} options of {len(SCRIPTS)} scripts"
+        f" at {catalogue['commit'][:12]}"
+    )
     return 0
 
 

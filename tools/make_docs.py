@@ -1,5 +1,6 @@
 """Rewrite what is generated: parts of README.md (the commands, a recipe with faults as `lorakit plan` tells them), and docs/failures.md.
 
+examples:
     python tools/make_docs.py [--check]
 """
 
@@ -18,8 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lorakit import tomllib
-from lorakit.run.alarms import Alarms
-from lorakit.run.events import Event
+from lorakit.events import Event
+from lorakit.run.watch.alarms import Alarms
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -29,15 +30,68 @@ GROUPS = {
     "Memory": ("gpu-memory", "mps-memory", "host-memory", "killed", "shared-memory", "worker-died"),
     "Not a number": ("nan", "latents-nan"),
     "Disk": ("disk-full", "read-only"),
-    "Weights and files": ("model-missing", "model-broken", "wrong-model", "fp8-kind", "missing-file", "tokenizer", "gated"),
-    "Images and captions": ("no-images", "bad-image", "tiny-image", "image-size", "caption-encoding", "caption-empty", "cache-broken",
-                            "cache-mismatch"),
-    "Packages": ("missing-bitsandbytes", "missing-xformers", "missing-package", "network-module", "console-encoding", "crash"),
-    "Devices": ("mps-fp16", "mps-bf16", "mps-operator", "mps-validation", "cpu-fp16", "no-cuda", "cuda-error"),
-    "Several processes and machines": ("port", "machines-apart", "states-apart", "process-killed", "peer"),
-    "Settings": ("precision-name", "full-precision", "optimizer-name", "scheduler-name", "warmup", "min-lr", "workers-option", "te-cache",
-                 "latent-cache", "block-swap", "bucket-step", "bucket-range", "sample-prompts", "resume-past-end", "unknown-option",
-                 "bad-config", "refused"),
+    "Weights and files": (
+        "model-missing",
+        "model-broken",
+        "wrong-model",
+        "fp8-kind",
+        "missing-file",
+        "tokenizer",
+        "gated",
+    ),
+    "Images and captions": (
+        "no-images",
+        "bad-image",
+        "tiny-image",
+        "image-size",
+        "caption-encoding",
+        "caption-empty",
+        "cache-broken",
+        "cache-mismatch",
+    ),
+    "Packages": (
+        "missing-bitsandbytes",
+        "missing-xformers",
+        "missing-package",
+        "network-module",
+        "console-encoding",
+        "crash",
+    ),
+    "Devices": (
+        "mps-fp16",
+        "mps-bf16",
+        "mps-operator",
+        "mps-validation",
+        "cpu-fp16",
+        "no-cuda",
+        "cuda-error",
+    ),
+    "Several processes and machines": (
+        "port",
+        "machines-apart",
+        "states-apart",
+        "process-killed",
+        "peer",
+    ),
+    "Settings": (
+        "precision-name",
+        "full-precision",
+        "optimizer-name",
+        "scheduler-name",
+        "warmup",
+        "min-lr",
+        "workers-option",
+        "te-cache",
+        "latent-cache",
+        "block-swap",
+        "bucket-step",
+        "bucket-range",
+        "sample-prompts",
+        "resume-past-end",
+        "unknown-option",
+        "bad-config",
+        "refused",
+    ),
     "Everything else": ("interrupted", "unknown"),
 }
 INTRO = """# What lorakit says when a training fails
@@ -73,11 +127,20 @@ max_train_epochs = "8"
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="exit 1 where the file is not up to date")
+    parser.add_argument(
+        "--check", action="store_true", help="exit 1 where the file is not up to date"
+    )
     args = parser.parse_args()
     readme = README.read_text(encoding="utf-8")
-    fresh = {README: filled(filled(readme, "help", said("lorakit", "--help")), "faults", faults()), FAILURES: failures()}
-    stale = [path for path, text in fresh.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    fresh = {
+        README: filled(filled(readme, "help", said("lorakit", "--help")), "faults", faults()),
+        FAILURES: failures(),
+    }
+    stale = [
+        path
+        for path, text in fresh.items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
     if args.check:
         return int(bool(stale))
     for path in stale:
@@ -91,11 +154,21 @@ def failures() -> str:
     first = {text["rule"]: text for text in reversed(texts)}
     lines = [INTRO]
     for title, rules in GROUPS.items():
-        lines += [f"\n## {title}\n", "| name | evidence | cause | remedy | beforehand |", "|---|---|---|---|---|"]
+        lines += [
+            f"\n## {title}\n",
+            "| name | evidence | cause | remedy | beforehand |",
+            "|---|---|---|---|---|",
+        ]
         for rule in rules:
             text = first.pop(rule)
             seen = "" if text["how"] != "quoted" else " *"
-            cells = (rule, code(text["evidence"]) + seen, cell(text["cause"]), code(text["remedy"]), text.get("plan", "-"))
+            cells = (
+                rule,
+                code(text["evidence"]) + seen,
+                cell(text["cause"]),
+                code(text["remedy"]),
+                text.get("plan", "-"),
+            )
             lines.append(f"| {' | '.join(cells)} |")
     assert not first, f"in no group: {', '.join(first)}"
     return "\n".join(lines) + "\n" + ALARMS + "\n".join(alarms()) + "\n"
@@ -116,11 +189,26 @@ def alarms() -> Iterator[str]:
     flat, falling = [0.1] * 60, [0.2 - step / 9000 for step in range(900)]
     told = {
         "nan": ("the loss is no number", fed([0.1, math.nan])),
-        "explosion": ("the mean of ten steps is 2.5 times the median of the first fifty", fed([*flat, *[0.5] * 10])),
-        "plateau": ("half-way (after 500 steps at least) the loss has not fallen", fed([0.12 + step / 1e5 for step in range(1200)])),
-        "overfit": ("validation rose three times in a row while training fell", fed(falling, validate=True)),
-        "slow": ("ten steps take 2.5 times as long as the first fifty", fed([0.1] * 70, slow_from=55)),
-        "disk": ("less is free than the next checkpoint needs", Alarms(9).disk(120 << 20, 450 << 20)),
+        "explosion": (
+            "the mean of ten steps is 2.5 times the median of the first fifty",
+            fed([*flat, *[0.5] * 10]),
+        ),
+        "plateau": (
+            "half-way (after 500 steps at least) the loss has not fallen",
+            fed([0.12 + step / 1e5 for step in range(1200)]),
+        ),
+        "overfit": (
+            "validation rose three times in a row while training fell",
+            fed(falling, validate=True),
+        ),
+        "slow": (
+            "ten steps take 2.5 times as long as the first fifty",
+            fed([0.1] * 70, slow_from=55),
+        ),
+        "disk": (
+            "less is free than the next checkpoint needs",
+            Alarms(9).disk(120 << 20, 450 << 20),
+        ),
     }
     for name, (when, events) in told.items():
         yield f"| {name} | {when} | {cell(events[0].text or '')} |"
@@ -137,12 +225,20 @@ def fed(losses: list[float], *, validate: bool = False, slow_from: int = 10**9) 
 
 def filled(text: str, name: str, content: str) -> str:
     block = f"<!-- {name}:begin -->\n```\n{content.strip()}\n```\n<!-- {name}:end -->"
-    return re.sub(rf"<!-- {name}:begin -->.*?<!-- {name}:end -->", lambda _: block, text, flags=re.DOTALL)
+    return re.sub(
+        rf"<!-- {name}:begin -->.*?<!-- {name}:end -->", lambda _: block, text, flags=re.DOTALL
+    )
 
 
 def said(*words: str, folder: Path = ROOT) -> str:
-    done = subprocess.run([sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, check=False,
-                          env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"})
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
+    )
     return done.stdout + done.stderr
 
 
@@ -153,7 +249,9 @@ def faults() -> str:
         recipe.parent.mkdir()
         recipe.write_text(FAULTY, encoding="utf-8")
         lines = said("lorakit", "plan", "recipes/maya.toml", folder=Path(folder)).splitlines()
-    told = [line for line in lines if line.startswith("error: recipes/maya.toml:") and "[train]" in line]
+    told = [
+        line for line in lines if line.startswith("error: recipes/maya.toml:") and "[train]" in line
+    ]
     return "\n".join(["$ lorakit plan recipes/maya.toml", *told])
 
 

@@ -2,9 +2,10 @@
 
     python tools/parity.py [--case plain] [--steps 4] [--base model.safetensors] [--keep FOLDER]
 
-Both run their own training loop, from their own reading of the same TOML files to their own LoRA file; sd-scripts runs in its own Python
-(tools/parity_peer.py). Shared are the LoRA's first weights, the seed before each step, and the latents (both draw them from the VAE's
-distribution, each in its own order). Compared are the losses, the gradients of the first step, and the files. CPU, float32.
+Both run their own training loop, from their own reading of the same TOML files to their own LoRA
+file; sd-scripts runs in its own Python (tools/parity_peer.py). Shared are the LoRA's first weights,
+the seed before each step, and the latents (both draw them from the VAE's distribution, each in its
+own order). Compared are the losses, the gradients of the first step, and the files. CPU, float32.
 """
 
 from __future__ import annotations
@@ -27,21 +28,31 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from lorakit import proc
+from lorakit.embedded import arguments
+from lorakit.embedded.models import Conditioning
+from lorakit.embedded.models.tiny import make_tiny
+from lorakit.embedded.training import signals
+from lorakit.embedded.training.loop import Loop
+from lorakit.embedded.training.session import Session, prepare
+from lorakit.embedded.training.world import enter
 from lorakit.families import FAMILIES
 from lorakit.rehearse import standin
-from lorakit.trainers.embedded import arguments, signals
-from lorakit.trainers.embedded.loop import Loop
-from lorakit.trainers.embedded.models import Conditioning
-from lorakit.trainers.embedded.models.tiny import make_tiny
-from lorakit.trainers.embedded.session import Session, prepare
-from lorakit.trainers.embedded.world import enter
 from lorakit.trainers.kohya import tokenizers
 from lorakit.trainers.kohya.locate import require
 
 SCRIPTS = {"sd15": "train_network", "sdxl": "sdxl_train_network", "flux": "flux_train_network"}
 COMMON: dict[str, Any] = {
-    "seed": 7, "network_dim": 4, "network_alpha": 2, "learning_rate": 1e-3, "optimizer_type": "AdamW", "lr_scheduler": "constant",
-    "mixed_precision": "no", "save_precision": "float", "cache_latents": True, "sdpa": True, "max_data_loader_n_workers": 0,
+    "seed": 7,
+    "network_dim": 4,
+    "network_alpha": 2,
+    "learning_rate": 1e-3,
+    "optimizer_type": "AdamW",
+    "lr_scheduler": "constant",
+    "mixed_precision": "no",
+    "save_precision": "float",
+    "cache_latents": True,
+    "sdpa": True,
+    "max_data_loader_n_workers": 0,
 }
 FLUX = {
     "network_module": "networks.lora_flux",
@@ -63,7 +74,16 @@ class Case:
 
 CASES = {
     "plain": Case("sd15"),
-    "weighed": Case("sd15", {"clip_skip": 2, "max_token_length": 150, "min_snr_gamma": 5.0, "noise_offset": 0.05, "max_grad_norm": 0.1}),
+    "weighed": Case(
+        "sd15",
+        {
+            "clip_skip": 2,
+            "max_token_length": 150,
+            "min_snr_gamma": 5.0,
+            "noise_offset": 0.05,
+            "max_grad_norm": 0.1,
+        },
+    ),
     "v": Case(
         "sd15",
         {
@@ -74,12 +94,23 @@ CASES = {
             "huber_schedule": "snr",
         },
     ),
-    "conv": Case("sd15", {"network_args": ["conv_dim=2", "conv_alpha=1"], "network_train_unet_only": True}),
-    "sdxl": Case("sdxl", {"network_train_unet_only": True, "cache_text_encoder_outputs": True, "no_half_vae": True}),
+    "conv": Case(
+        "sd15", {"network_args": ["conv_dim=2", "conv_alpha=1"], "network_train_unet_only": True}
+    ),
+    "sdxl": Case(
+        "sdxl",
+        {"network_train_unet_only": True, "cache_text_encoder_outputs": True, "no_half_vae": True},
+    ),
     "flux": Case("flux", FLUX),
     "flux-masked": Case(
         "flux",
-        {**FLUX, "apply_t5_attn_mask": True, "timestep_sampling": "sigma", "model_prediction_type": "sigma_scaled", "guidance_scale": 3.5},
+        {
+            **FLUX,
+            "apply_t5_attn_mask": True,
+            "timestep_sampling": "sigma",
+            "model_prediction_type": "sigma_scaled",
+            "guidance_scale": 3.5,
+        },
     ),
 }
 
@@ -89,11 +120,11 @@ class Result:
     """What was compared: relative differences, 0 is equal."""
 
     losses: tuple[tuple[float, float], ...]
-    latents: float               # the VAE's mean of the same pixels
+    latents: float  # the VAE's mean of the same pixels
     gradient: float
-    change: float                # of the LoRA's weights between start and end, ours against theirs
-    product: float               # of up x down, the matrices that are added to the model
-    keys_equal: bool             # names, shapes, types and alphas of the two files
+    change: float  # of the LoRA's weights between start and end, ours against theirs
+    product: float  # of up x down, the matrices that are added to the model
+    keys_equal: bool  # names, shapes, types and alphas of the two files
     metadata_missing: tuple[str, ...]
 
     def faults(self) -> list[str]:
@@ -102,7 +133,11 @@ class Result:
             for i, (ours, theirs) in enumerate(self.losses)
             if abs(ours - theirs) > 2e-3 * theirs
         ]
-        wrong += [f"first loss differs: {self.losses[0]}"] if abs(self.losses[0][0] / self.losses[0][1] - 1) > 1e-5 else []
+        wrong += (
+            [f"first loss differs: {self.losses[0]}"]
+            if abs(self.losses[0][0] / self.losses[0][1] - 1) > 1e-5
+            else []
+        )
         wrong += ["keys, shapes, types or alphas differ"] if not self.keys_equal else []
         wrong += [f"the VAE's mean differs by {self.latents:.2e}"] if self.latents > 1e-3 else []
         wrong += [f"gradient differs by {self.gradient:.2e}"] if self.gradient > 1e-3 else []
@@ -120,29 +155,46 @@ def run(name: str, folder: Path, *, steps: int, weights: Mapping[str, Path]) -> 
     return compare(ours, tape, folder)
 
 
-def write_inputs(case: Case, folder: Path, steps: int, weights: Mapping[str, Path]) -> dict[str, Path]:
-    """One picture, `steps` repeats, and the same recipe for both, except for where the output goes."""
+def write_inputs(
+    case: Case, folder: Path, steps: int, weights: Mapping[str, Path]
+) -> dict[str, Path]:
+    """One picture, `steps` repeats, and the same recipe for both, except for where the output
+    goes.
+    """
     from PIL import Image
+
     images = folder / "images"
     images.mkdir(parents=True)
     pixels = torch.nn.functional.interpolate(
-        torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(1)), size=(64, 64), mode="bilinear"
+        torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(1)),
+        size=(64, 64),
+        mode="bilinear",
     )[0]
     Image.fromarray((pixels.permute(1, 2, 0) * 255).byte().numpy()).save(images / "one.png")
-    (images / "one.txt").write_text("a red fox in the snow, sitting, (looking back)", encoding="utf-8")
+    (images / "one.txt").write_text(
+        "a red fox in the snow, sitting, (looking back)", encoding="utf-8"
+    )
     subset = {"image_dir": str(images), "num_repeats": steps, "caption_extension": ".txt"}
     dataset = {"datasets": [{"resolution": 64, "batch_size": 1, "subsets": [subset]}]}
     (folder / "dataset.toml").write_text(toml.dumps(dataset), encoding="utf-8")
     paths = {"base": "pretrained_model_name_or_path"}
-    options = {**COMMON, "network_module": "networks.lora", **case.options, "max_train_steps": steps, "output_name": "lora",
-               **{paths.get(key, key): str(path) for key, path in weights.items()}}
+    options = {
+        **COMMON,
+        "network_module": "networks.lora",
+        **case.options,
+        "max_train_steps": steps,
+        "output_name": "lora",
+        **{paths.get(key, key): str(path) for key, path in weights.items()},
+    }
     files = {"dataset": folder / "dataset.toml"}
     for who in ("theirs", "ours"):
         own = {**options, "output_dir": str(folder / who)}
         if who == "theirs":
             own["tokenizer_cache_dir"] = str(tokenizers.ensure(FAMILIES[case.family].tokenizers))
         elif case.family == "flux":
-            own["t5xxl"] = str(make_tiny("flux", folder / "tiny") / "text_encoder_2")     # its answers are given, not computed
+            own["t5xxl"] = str(
+                make_tiny("flux", folder / "tiny") / "text_encoder_2"
+            )  # its answers are given, not computed
             own.pop("cache_text_encoder_outputs_to_disk")
         files[who] = folder / f"{who}.toml"
         files[who].write_text(toml.dumps(own), encoding="utf-8")
@@ -153,19 +205,37 @@ def peer(case: Case, folder: Path, files: Mapping[str, Path]) -> dict[str, torch
     place = require()
     if case.family == "flux":
         _text_outputs(folder / "images", masked=bool(case.options.get("apply_t5_attn_mask")))
-    argv = [str(place.python), str(Path(__file__).with_name("parity_peer.py")), str(place.directory), SCRIPTS[case.family],
-            str(files["theirs"]), str(files["dataset"]), str(folder / "seeds.json"), str(folder / "tape.safetensors")]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    argv = [
+        str(place.python),
+        str(Path(__file__).with_name("parity_peer.py")),
+        str(place.directory),
+        SCRIPTS[case.family],
+        str(files["theirs"]),
+        str(files["dataset"]),
+        str(folder / "seeds.json"),
+        str(folder / "tape.safetensors"),
+    ]
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     answer = proc.ask(argv, cwd=folder, timeout_s=3000, env=environment)
     (folder / "peer.log").write_text(answer.out + answer.err, encoding="utf-8")
     if answer.code or not (folder / "tape.safetensors").is_file():
-        raise SystemExit(f"sd-scripts failed ({answer.code}); see {folder / 'peer.log'}\n" + answer.err[-2000:])
+        raise SystemExit(
+            f"sd-scripts failed ({answer.code}); see {folder / 'peer.log'}\n" + answer.err[-2000:]
+        )
     return load_file(folder / "tape.safetensors")
 
 
 def _text_outputs(images: Path, *, masked: bool) -> None:
-    """FLUX: both get the same random text outputs, because a stand-in T5 of full size says nothing but zeros."""
+    """FLUX: both get the same random text outputs, because a stand-in T5 of full size says nothing
+    but zeros.
+    """
     import numpy as np
+
     chance = np.random.default_rng(0)
     np.savez(
         images / "one_flux_te.npz",
@@ -177,14 +247,23 @@ def _text_outputs(images: Path, *, masked: bool) -> None:
     )
 
 
-def play(case: Case, files: Mapping[str, Path], tape: Mapping[str, torch.Tensor], seeds: list[int]) -> dict[str, Any]:
+def play(
+    case: Case, files: Mapping[str, Path], tape: Mapping[str, torch.Tensor], seeds: list[int]
+) -> dict[str, Any]:
     """Our own run of the same recipe, with the tape's start and latents."""
-    args = arguments.read(f"{SCRIPTS[case.family]}.py", ["--config_file", str(files["ours"]), "--dataset_config", str(files["dataset"])])
+    args = arguments.read(
+        f"{SCRIPTS[case.family]}.py",
+        ["--config_file", str(files["ours"]), "--dataset_config", str(files["dataset"])],
+    )
     place = enter(args)
     signals.exit_at_once()
     session = prepare(args, place, case.family)
     missing, unknown = session.network.load(
-        {name.removeprefix("start."): value for name, value in tape.items() if name.startswith("start.")}
+        {
+            name.removeprefix("start."): value
+            for name, value in tape.items()
+            if name.startswith("start.")
+        }
     )
     found: dict[str, Any] = {"missing": missing, "unknown": unknown, "losses": []}
     _inject(session, tape, seeds, found)
@@ -193,7 +272,9 @@ def play(case: Case, files: Mapping[str, Path], tape: Mapping[str, torch.Tensor]
 
 
 def _encoded(session: Session, tape: Mapping[str, torch.Tensor]) -> float:
-    """How far our VAE's mean of the same pixels lies from theirs; FLUX's autoencoder says no mean, there it is not compared."""
+    """How far our VAE's mean of the same pixels lies from theirs; FLUX's autoencoder says no mean,
+    there it is not compared.
+    """
     if "vae.mean" not in tape:
         return 0.0
     vae = session.base.load_vae(torch.float32, "cpu")
@@ -201,13 +282,15 @@ def _encoded(session: Session, tape: Mapping[str, torch.Tensor]) -> float:
         return relative([(vae.encode(tape["vae.pixels"]).mean, tape["vae.mean"])])
 
 
-def _inject(session: Session, tape: Mapping[str, torch.Tensor], seeds: list[int], found: dict[str, Any]) -> None:
+def _inject(
+    session: Session, tape: Mapping[str, torch.Tensor], seeds: list[int], found: dict[str, Any]
+) -> None:
     objective = session.objective
     own_loss = objective.loss
     step = {"now": 0}
 
     def latents(_batch: Any, _seed: int, _pixels: Any = None) -> torch.Tensor:
-        torch.manual_seed(seeds[step["now"]])           # what comes after this draws noise and timesteps
+        torch.manual_seed(seeds[step["now"]])  # what comes after this draws noise and timesteps
         return tape[f"{step['now']}.latents"]
 
     def loss(batch: Any, _seed: int, **more: Any) -> torch.Tensor:
@@ -217,7 +300,9 @@ def _inject(session: Session, tape: Mapping[str, torch.Tensor], seeds: list[int]
         return value
 
     def gradients() -> list[torch.Tensor]:
-        if step["now"] == 1 and "gradient" not in found:  # the loop empties them by the same door before the step
+        if (
+            step["now"] == 1 and "gradient" not in found
+        ):  # the loop empties them by the same door before the step
             found["gradient"] = {
                 f"{a.name}.lora_{which}.weight": getattr(a, which).grad.clone()
                 for a in session.network.adapters
@@ -226,31 +311,71 @@ def _inject(session: Session, tape: Mapping[str, torch.Tensor], seeds: list[int]
         return own_gradients()
 
     own_gradients = session.network.gradients
-    objective.latents.of = latents                      # type: ignore[method-assign]
-    objective.loss = loss                               # type: ignore[method-assign]
-    session.network.gradients = gradients               # type: ignore[method-assign]
+    objective.latents.of = latents  # type: ignore[method-assign]
+    objective.loss = loss  # type: ignore[method-assign]
+    session.network.gradients = gradients  # type: ignore[method-assign]
     if "0.told.3" in tape or session.base.family == "flux":
         mask = tape["0.told.3"].long() if session.args.apply_t5_attn_mask else None
         told = Conditioning(tape["0.told.1"], tape["0.told.0"], mask)
-        session.texts.of = lambda _captions, learning=False: told       # type: ignore[method-assign,misc] # noqa: ARG005
+        session.texts.of = lambda _captions, learning=False: told  # type: ignore[method-assign,misc] # noqa: ARG005
 
 
 def compare(ours: Mapping[str, Any], tape: Mapping[str, torch.Tensor], folder: Path) -> Result:
-    mine, other = load_file(folder / "ours" / "lora.safetensors"), load_file(folder / "theirs" / "lora.safetensors")
-    same = list(mine) == list(other) or set(mine) == set(other)
-    same = same and all(mine[key].shape == other[key].shape and mine[key].dtype == other[key].dtype for key in other)
-    same = same and all(torch.equal(mine[key], other[key]) for key in other if key.endswith(".alpha"))
-    start = {name.removeprefix("start."): value for name, value in tape.items() if name.startswith("start.")}
-    weights = [key for key in other if not key.endswith(".alpha")]
-    change = relative([(mine[key] - start[key], other[key] - start[key]) for key in weights]) if same else float("nan")
-    names = [key.removesuffix(".lora_down.weight") for key in other if key.endswith(".lora_down.weight")]
-    product = relative([(_product(mine, name), _product(other, name)) for name in names]) if same else float("nan")
-    gradient = relative(
-        [(ours["gradient"][name.removeprefix("gradient.")], value) for name, value in tape.items() if name.startswith("gradient.")]
+    mine, other = (
+        load_file(folder / "ours" / "lora.safetensors"),
+        load_file(folder / "theirs" / "lora.safetensors"),
     )
-    losses = tuple((value, float(tape[f"{place}.loss"])) for place, value in enumerate(ours["losses"]))
-    missing = tuple(sorted(set(_metadata(folder / "theirs" / "lora.safetensors")) - set(_metadata(folder / "ours" / "lora.safetensors"))))
-    return Result(losses, ours["latents"], gradient, change, product, same and not ours["missing"] and not ours["unknown"], missing)
+    same = list(mine) == list(other) or set(mine) == set(other)
+    same = same and all(
+        mine[key].shape == other[key].shape and mine[key].dtype == other[key].dtype for key in other
+    )
+    same = same and all(
+        torch.equal(mine[key], other[key]) for key in other if key.endswith(".alpha")
+    )
+    start = {
+        name.removeprefix("start."): value
+        for name, value in tape.items()
+        if name.startswith("start.")
+    }
+    weights = [key for key in other if not key.endswith(".alpha")]
+    change = (
+        relative([(mine[key] - start[key], other[key] - start[key]) for key in weights])
+        if same
+        else float("nan")
+    )
+    names = [
+        key.removesuffix(".lora_down.weight") for key in other if key.endswith(".lora_down.weight")
+    ]
+    product = (
+        relative([(_product(mine, name), _product(other, name)) for name in names])
+        if same
+        else float("nan")
+    )
+    gradient = relative(
+        [
+            (ours["gradient"][name.removeprefix("gradient.")], value)
+            for name, value in tape.items()
+            if name.startswith("gradient.")
+        ]
+    )
+    losses = tuple(
+        (value, float(tape[f"{place}.loss"])) for place, value in enumerate(ours["losses"])
+    )
+    missing = tuple(
+        sorted(
+            set(_metadata(folder / "theirs" / "lora.safetensors"))
+            - set(_metadata(folder / "ours" / "lora.safetensors"))
+        )
+    )
+    return Result(
+        losses,
+        ours["latents"],
+        gradient,
+        change,
+        product,
+        same and not ours["missing"] and not ours["unknown"],
+        missing,
+    )
 
 
 def relative(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
@@ -269,23 +394,38 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--case", action="append", choices=sorted(CASES))
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--base", type=Path, help="an SD1.5 checkpoint instead of the stand-in")
     parser.add_argument("--keep", type=Path, help="leave files and logs there")
     options = parser.parse_args()
     names = options.case or ["plain"]
-    if len(names) > 1:                   # a process each: a full-size model is gigabytes, and must be gone before the next
-        shared = ["--steps", str(options.steps), *(["--base", str(options.base)] if options.base else []),
-                  *(["--keep", str(options.keep)] if options.keep else [])]
-        answers = [proc.ask([sys.executable, __file__, "--case", name, *shared], timeout_s=6000) for name in names]
-        print("".join(answer.out + (answer.err[-2000:] if answer.code else "") for answer in answers))
+    if (
+        len(names) > 1
+    ):  # a process each: a full-size model is gigabytes, and must be gone before the next
+        shared = [
+            "--steps",
+            str(options.steps),
+            *(["--base", str(options.base)] if options.base else []),
+            *(["--keep", str(options.keep)] if options.keep else []),
+        ]
+        answers = [
+            proc.ask([sys.executable, __file__, "--case", name, *shared], timeout_s=6000)
+            for name in names
+        ]
+        print(
+            "".join(answer.out + (answer.err[-2000:] if answer.code else "") for answer in answers)
+        )
         return max(answer.code for answer in answers)
     name = names[0]
     weights = {"base": options.base} if options.base else standin.weights(CASES[name].family, print)
     with tempfile.TemporaryDirectory() as spare:
-        result = run(name, (options.keep or Path(spare)) / name, steps=options.steps, weights=weights)
+        result = run(
+            name, (options.keep or Path(spare)) / name, steps=options.steps, weights=weights
+        )
     show(name, result)
     return 1 if result.faults() else 0
 
@@ -294,10 +434,14 @@ def show(name: str, result: Result) -> None:
     print(f"\n{name}: losses (ours / theirs)")
     for ours, theirs in result.losses:
         print(f"  {ours:.6f}  {theirs:.6f}  {abs(ours / theirs - 1):.1e}")
-    print(f"  VAE {result.latents:.1e}, gradient of the first step {result.gradient:.1e}, change of the weights {result.change:.1e}, "
-          f"up x down {result.product:.1e}")
-    print(f"  keys, shapes, types, alphas {'equal' if result.keys_equal else 'DIFFERENT'}; "
-          f"metadata keys that ours lacks: {', '.join(result.metadata_missing) or 'none'}")
+    print(
+        f"  VAE {result.latents:.1e}, gradient of the first step {result.gradient:.1e}, change of"
+        f" the weights {result.change:.1e}, up x down {result.product:.1e}"
+    )
+    print(
+        f"  keys, shapes, types, alphas {'equal' if result.keys_equal else 'DIFFERENT'}; "
+        f"metadata keys that ours lacks: {', '.join(result.metadata_missing) or 'none'}"
+    )
     for fault in result.faults():
         print(f"  DIFFERS: {fault}")
 

@@ -2,12 +2,14 @@
 
     python parity_peer.py CHECKOUT SCRIPT CONFIG DATASET SEEDS.json OUT.safetensors
 
-Nothing in the checkout is changed: the trainer class is extended here, in this process. Before each step torch is seeded, so noise and
-timesteps are those that the embedded trainer draws from the same seed. Written: the LoRA at the start, every step's latents, conditioning,
-noise target, prediction, timesteps and loss, and the gradient of the first step.
+Nothing in the checkout is changed: the trainer class is extended here, in this process. Before each
+step torch is seeded, so noise and timesteps are those that the embedded trainer draws from the same
+seed. Written: the LoRA at the start, every step's latents, conditioning, noise target, prediction,
+timesteps and loss, and the gradient of the first step.
 """
 
-# ruff: noqa: ANN001, ANN002, ANN003, ANN201, ANN202, PLR0917 -- the shapes of these calls are theirs
+# ruff: noqa: ANN001, ANN002, ANN003, ANN201, ANN202, PLR0917 -- the shapes of these calls are
+# theirs
 
 from __future__ import annotations
 
@@ -20,7 +22,11 @@ import torch
 from safetensors.torch import save_file
 
 CHECKOUT, SCRIPT, CONFIG, DATASET, SEEDS, OUT = sys.argv[1:]
-TRAINERS = {"train_network": "NetworkTrainer", "sdxl_train_network": "SdxlNetworkTrainer", "flux_train_network": "FluxNetworkTrainer"}
+TRAINERS = {
+    "train_network": "NetworkTrainer",
+    "sdxl_train_network": "SdxlNetworkTrainer",
+    "flux_train_network": "FluxNetworkTrainer",
+}
 seeds = json.loads(Path(SEEDS).read_text(encoding="utf-8"))
 tape: dict[str, torch.Tensor] = {}
 step = 0
@@ -34,8 +40,10 @@ def note(name: str, value: torch.Tensor) -> None:
     tape[name] = value.detach().float().cpu().clone().contiguous()
 
 
-class Recorded(getattr(module, TRAINERS[SCRIPT])):      # type: ignore[misc]
-    def get_noise_pred_and_target(self, args, accelerator, noise_scheduler, latents, batch, conds, *rest, **more):
+class Recorded(getattr(module, TRAINERS[SCRIPT])):  # type: ignore[misc]
+    def get_noise_pred_and_target(
+        self, args, accelerator, noise_scheduler, latents, batch, conds, *rest, **more
+    ):
         network = accelerator.unwrap_model(rest[1])
         if step == 0:
             for name, value in network.state_dict().items():
@@ -46,7 +54,8 @@ class Recorded(getattr(module, TRAINERS[SCRIPT])):      # type: ignore[misc]
                 note(f"{step}.told.{place}", cond)
         torch.manual_seed(seeds[step])
         predicted, target, timesteps, weighting = super().get_noise_pred_and_target(
-            args, accelerator, noise_scheduler, latents, batch, conds, *rest, **more)
+            args, accelerator, noise_scheduler, latents, batch, conds, *rest, **more
+        )
         note(f"{step}.predicted", predicted)
         note(f"{step}.target", target)
         note(f"{step}.timesteps", timesteps)
@@ -87,7 +96,9 @@ def listen(vae) -> None:
 
 
 class NoT5(torch.nn.Linear):
-    """Stands where T5-XXL stands: its answers lie in the cache already, and 19 GB of float32 zeros would only fill the memory."""
+    """Stands where T5-XXL stands: its answers lie in the cache already, and 19 GB of float32 zeros
+    would only fill the memory.
+    """
 
     dtype = torch.float32
     device = torch.device("cpu")

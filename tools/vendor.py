@@ -2,8 +2,9 @@
 
     python tools/vendor.py
 
-The environment gets the submodule's own requirements plus torch, without what this platform cannot have. pip's own settings
-(PIP_INDEX_URL, PIP_FIND_LINKS, ...) are honoured. Whoever has a checkout already needs none of this: the last lines say how.
+The environment gets the submodule's own requirements plus torch, without what this platform cannot
+have. pip's own settings (PIP_INDEX_URL, PIP_FIND_LINKS, ...) are honoured. Whoever has a checkout
+already needs none of this: the last lines say how.
 """
 
 from __future__ import annotations
@@ -31,14 +32,19 @@ def main(vendor: Path) -> int:
     try:
         return set_up(vendor)
     except KeyboardInterrupt:
-        print("\nStopped before it was done. Run it again: it goes on from what is there.", file=sys.stderr)
+        print(
+            "\nStopped before it was done. Run it again: it goes on from what is there.",
+            file=sys.stderr,
+        )
         return 130
 
 
 def set_up(vendor: Path) -> int:
     checkout, venv = vendor / "sd-scripts", vendor / ".venv"
     check_out(vendor.parent, checkout)
-    wanted, left_out = requirements((checkout / "requirements.txt").read_text(encoding="utf-8"), this_machine().accelerator)
+    wanted, left_out = requirements(
+        (checkout / "requirements.txt").read_text(encoding="utf-8"), this_machine().accelerator
+    )
     stamp = hashlib.sha256("\n".join([sys.version, *wanted]).encode()).hexdigest()
     ready = venv / READY
     if ready.is_file() and ready.read_text(encoding="utf-8") == stamp:
@@ -57,18 +63,38 @@ def check_out(root: Path, checkout: Path) -> None:
         return
     if not shutil.which("git"):
         sys.exit("git is not installed.\n" + ways_out())
-    command = ["git", "-C", str(root), "submodule", "update", "--init", "--depth", "1", "vendor/sd-scripts"]
+    command = [
+        "git",
+        "-C",
+        str(root),
+        "submodule",
+        "update",
+        "--init",
+        "--depth",
+        "1",
+        "vendor/sd-scripts",
+    ]
     if run(command):
-        sys.exit(f"The submodule could not be fetched: no network, or no way to its repository.\n{ways_out()}")
+        sys.exit(
+            "The submodule could not be fetched: no network, or no way to its"
+            f" repository.\n{ways_out()}"
+        )
     if head_commit(checkout) != PIN:
-        sys.exit(f"{checkout} is at {head_commit(checkout)}, not at the pin {PIN}. Move it aside and run this again.")
+        sys.exit(
+            f"{checkout} is at {head_commit(checkout)}, not at the pin {PIN}. Move it aside and run"
+            " this again."
+        )
 
 
 def requirements(text: str, accelerator: str) -> tuple[list[str], list[str]]:
-    """What to install and what was left out: comments and the package itself never, CUDA's own packages only with CUDA."""
+    """What to install and what was left out: comments and the package itself never, CUDA's own
+    packages only with CUDA.
+    """
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
     named = [line for line in lines if line and not line.startswith("-")]
-    left_out = [line for line in named if line.lower().startswith(CUDA_ONLY) and accelerator != "cuda"]
+    left_out = [
+        line for line in named if line.lower().startswith(CUDA_ONLY) and accelerator != "cuda"
+    ]
     return [*TORCH, *(line for line in named if line not in left_out)], left_out
 
 
@@ -76,19 +102,48 @@ def build(venv: Path, wanted: list[str], left_out: list[str]) -> None:
     if not (3, 10) <= sys.version_info[:2] < (3, 13):
         sys.exit("sd-scripts needs Python 3.10, 3.11 or 3.12: make vendor PYTHON=python3.11")
     for line in left_out:
-        say(f"left out: {line} (no CUDA card here; the optimisers that need it are refused by the plan)")
+        say(
+            f"left out: {line} (no CUDA card here; the optimisers that need it are refused by the"
+            " plan)"
+        )
     if run([sys.executable, "-m", "venv", str(venv)]):
         sys.exit(f"{venv} could not be made.")
-    say(f"installing {len(wanted)} requirements into {venv}; torch alone is large, so this takes minutes")
-    if run([str(python_of(venv)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]):
-        sys.exit(f"pip failed. Its settings apply here (PIP_INDEX_URL, ...); run this again when it can reach its packages.\n{ways_out()}")
+    say(
+        f"installing {len(wanted)} requirements into {venv}; torch alone is large, so this takes"
+        " minutes"
+    )
+    if run(
+        [
+            str(python_of(venv)),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            *wanted,
+        ]
+    ):
+        sys.exit(
+            "pip failed. Its settings apply here (PIP_INDEX_URL, ...); run this again when it can"
+            f" reach its packages.\n{ways_out()}"
+        )
 
 
 def prove(python: Path, checkout: Path) -> None:
     env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(checkout)}
-    done = subprocess.run([str(python), "-c", CHECK], env=env, cwd=python.parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(python), "-c", CHECK],
+        env=env,
+        cwd=python.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
-        sys.exit(f"{done.stderr}\n{python} cannot import sd-scripts. Remove {python.parents[1]} and run this again.")
+        sys.exit(
+            f"{done.stderr}\n{python} cannot import sd-scripts. Remove {python.parents[1]} and run"
+            " this again."
+        )
     say(f"{python}: {done.stdout.splitlines()[-1]}, sd-scripts imports")
 
 

@@ -1,5 +1,6 @@
 """Two runs side by side: settings, data, weights, versions, results, curves. Equal things are not shown.
 
+examples:
   lorakit diff maya latest
   lorakit diff maya/20260801-201500 maya/20260802-093000 --json
   lorakit diff maya finn --page both.html        # the same on one page, with the curves laid over each other
@@ -13,14 +14,19 @@ from pathlib import Path
 from lorakit.proof.compare import Difference, shown
 from lorakit.proof.pair import compare_runs
 from lorakit.run.diagnose import run_name
-from lorakit.run.find import find_run
+from lorakit.runs.find import find_run
 from lorakit.show import print_json, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", metavar="RUN", help="name, date, path or latest")
     parser.add_argument("after", metavar="RUN", help="another")
-    parser.add_argument("--page", type=Path, metavar="FILE.html", help="write one self-contained page, with both runs' curves and samples")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        metavar="FILE.html",
+        help="write one self-contained page, with both runs' curves and samples",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 

@@ -1,5 +1,6 @@
 """Pin everything a recipe's result depends on, in recipes/NAME.lock.toml, for git.
 
+examples:
   lorakit lock recipes/maya.toml            # write or renew the lock; says what changed since the old one
   lorakit train recipes/maya.toml --locked  # refuses if anything differs
   lorakit verify recipes/maya.lock.toml     # hashes again and names every difference
@@ -10,20 +11,22 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from lorakit.cli.recipe_args import add_recipe_arguments, read
+from lorakit.cli.terminal.recipe_arguments import add_recipe_arguments, read
 from lorakit.errors import LorakitError, raise_on_errors
 from lorakit.files import write_atomic
 from lorakit.plan.make import make_plans
 from lorakit.proof.lock import compare_locks, lock_of_all, lock_path, outputs_of, read_lock, text_of
 from lorakit.recipe.model import Resolved
-from lorakit.run.find import run_dirs
-from lorakit.run.record import read_record
+from lorakit.runs.find import run_dirs
+from lorakit.runs.record import read_record
 from lorakit.show import print_json, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
-    parser.add_argument("--dry-run", action="store_true", help="say what would change, write nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would change, write nothing"
+    )
     parser.add_argument("--json", action="store_true", help="the lock as one JSON document")
 
 
@@ -58,5 +61,8 @@ def run(args: argparse.Namespace) -> int:
         tell("Nothing changed since the old lock." if not inputs and not around else "")
     if not args.dry_run:
         write_atomic(path, text_of(lock))
-        tell(f"wrote {path}: {lock['dataset']['images']} images, {len(lock['weights'])} weights, {len(lock['options'])} options")
+        tell(
+            f"wrote {path}: {lock['dataset']['images']} images, {len(lock['weights'])} weights,"
+            f" {len(lock['options'])} options"
+        )
     return 0

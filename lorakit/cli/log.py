@@ -16,10 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-from lorakit.run.find import LATEST, find_run, live_state, stage_of
-from lorakit.run.follow import LOG
-from lorakit.run.lines import Tail, last_lines, text_of
-from lorakit.run.record import read_record
+from lorakit.logfile import Tail, last_lines, text_of
+from lorakit.runs.find import LATEST, find_run, live_state, stage_of
+from lorakit.runs.folder import LOG
+from lorakit.runs.record import read_record
 from lorakit.show import tell
 
 POLL_S = 0.3

@@ -1,7 +1,9 @@
-"""The front door: finds the command, opens one error boundary around it, and imports nothing a command does not need.
+"""The front door: finds the command, opens one error boundary around it, and imports nothing a
+command does not need.
 
-A command is a module with `add_arguments(parser)` and `run(args) -> int`; its docstring's first line is its description,
-the rest its epilog. A group (`dataset`) is a module with COMMANDS of its own instead.
+A command is a module with `add_arguments(parser)` and `run(args) -> int`; its docstring's first
+line is its description, the rest its epilog. A group (`dataset`) is a module with COMMANDS of its
+own instead.
 """
 
 from __future__ import annotations
@@ -21,9 +23,15 @@ from lorakit.errors import LorakitError, SetupError
 
 # name: (module, what it does). The order is the order in which a newcomer meets them.
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "presets": ("lorakit.cli.presets", "what exists, for which machine, where the numbers come from"),
+    "presets": (
+        "lorakit.cli.presets",
+        "what exists, for which machine, where the numbers come from",
+    ),
     "new": ("lorakit.cli.new", "a recipe and an empty dataset folder"),
-    "dataset": ("lorakit.cli.dataset", "add, check, prepare, layout, caption, review, rank, select, bundle, stats, diff"),
+    "dataset": (
+        "lorakit.cli.dataset",
+        "add, check, prepare, layout, caption, review, rank, select, bundle, stats, diff",
+    ),
     "plan": ("lorakit.cli.plan", "everything that would happen; nothing is started"),
     "rehearse": ("lorakit.cli.rehearse", "the same plan, a few steps, on stand-in weights"),
     "train": ("lorakit.cli.train", "run one recipe, or several one after another"),
@@ -47,7 +55,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 
 def entry() -> None:
     """The console script. What a terminal cannot show is spelt out rather than a mistake."""
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")   # noqa: SIM115  (a daemon's child may have none)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (a daemon's child may have none)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -55,7 +63,9 @@ def entry() -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command and return its exit code: 0 done, 1 yours, 2 usage, 3 our bug, 4 training failed, 130 Ctrl-C."""
+    """Run one command and return its exit code: 0 done, 1 yours, 2 usage, 3 our bug, 4 training
+    failed, 130 Ctrl-C.
+    """
     try:
         return dispatch("lorakit", COMMANDS, argv)
     except LorakitError as error:
@@ -63,10 +73,11 @@ def main(argv: Sequence[str]) -> int:
 
         tell_error(error)
         return error.exit_code
-    except BrokenPipeError:   # `lorakit runs | head`: nobody reads on, and that is no mistake
+    except BrokenPipeError:  # `lorakit runs | head`: nobody reads on, and that is no mistake
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:  # a folder that cannot be written to, a full disk: the machine's matter, whoever notices
+    # a folder that cannot be written to, a full disk: the machine's matter, whoever notices
+    except OSError as error:
         from lorakit.show import tell_error
 
         tell_error(machine_says(error))
@@ -84,7 +95,9 @@ def main(argv: Sequence[str]) -> int:
 def machine_says(error: OSError) -> SetupError:
     """What the system refused, with the file it was about."""
     if error.errno == errno.ENOENT and error.filename is None:
-        return SetupError("The folder you are in is gone.", hint="cd into your project, then again.")
+        return SetupError(
+            "The folder you are in is gone.", hint="cd into your project, then again."
+        )
     place = f"{error.filename}: " if error.filename else ""
     return SetupError(f"{place}{error.strerror or error}.")
 
@@ -103,7 +116,11 @@ def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[
     if name not in commands:
         from lorakit.errors import did_you_mean
 
-        print(f"{prog}: no command {name!r}. {did_you_mean(name, commands)}\n{prog} --help lists them.", file=sys.stderr)
+        print(
+            f"{prog}: no command {name!r}. {did_you_mean(name, commands)}\n{prog} --help lists"
+            " them.",
+            file=sys.stderr,
+        )
         return 2
     module = import_module(commands[name][0])
     if hasattr(module, "COMMANDS"):
@@ -116,11 +133,11 @@ def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[
 
 def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Options and names in any order: `note RUN --rating 4 "the ears are good"`."""
-    if "--" in words:            # what stands behind it is no option; mixing would lose it
+    if "--" in words:  # what stands behind it is no option; mixing would lose it
         return parser.parse_args(words)
     try:
         return parser.parse_intermixed_args(words)
-    except TypeError:            # argparse's word for a parser with commands of its own, which cannot mix
+    except TypeError:  # argparse's word for a parser with commands of its own, which cannot mix
         return parser.parse_args(words)
 
 
@@ -128,16 +145,24 @@ class Parser(argparse.ArgumentParser):
     """Whoever writes --epochs 5 means a setting of the recipe."""
 
     def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments: --") and "--set" in self._option_string_actions:
+        if (
+            message.startswith("unrecognized arguments: --")
+            and "--set" in self._option_string_actions
+        ):
             message += "\nA setting of the recipe is written --set KEY=VALUE."
         super().error(message)
 
 
 def parser_for(prog: str, module: ModuleType) -> argparse.ArgumentParser:
-    """The parser of one command, abbreviations off: `--set` must never become `--settings` by accident."""
+    """The parser of one command, abbreviations off: `--set` must never become `--settings` by
+    accident.
+    """
     about, _, more = (module.__doc__ or "").partition("\n")
     parser = Parser(
-        prog=prog, description=about, epilog=more.strip("\n").rstrip(), allow_abbrev=False,
+        prog=prog,
+        description=about,
+        epilog=more.strip("\n").rstrip(),
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
@@ -148,4 +173,8 @@ def overview(prog: str, commands: Mapping[str, tuple[str, str]]) -> str:
     width = max(map(len, commands))
     lines = [f"  {name.ljust(width)}  {what}" for name, (_, what) in commands.items()]
     first = "lorakit turns a short recipe into a trained LoRA.\n\n" if prog == "lorakit" else ""
-    return f"{first}usage: {prog} COMMAND [ARGUMENTS]\n\n" + "\n".join(lines) + f"\n\n{prog} COMMAND --help tells more."
+    return (
+        f"{first}usage: {prog} COMMAND [ARGUMENTS]\n\n"
+        + "\n".join(lines)
+        + f"\n\n{prog} COMMAND --help tells more."
+    )

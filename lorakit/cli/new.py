@@ -2,7 +2,8 @@
 
   lorakit new maya --preset sdxl --trigger maya_char
 
-writes recipes/maya.toml and datasets/maya/, and says what to do next. Nothing that is there is overwritten.
+writes recipes/maya.toml and datasets/maya/, and says what to do next. Nothing that is there is
+overwritten.
 """
 
 from __future__ import annotations
@@ -10,20 +11,30 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lorakit.cli.recipe_text import recipe_text
 from lorakit.errors import Fault, did_you_mean, raise_on_errors
 from lorakit.files import write_atomic
 from lorakit.recipe import presets
 from lorakit.recipe.names import name_problem, trigger_problem
+from lorakit.recipe.new_recipe import recipe_text
 from lorakit.show import tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="of the recipe, the dataset folder and the LoRA")
-    parser.add_argument("--preset", required=True, metavar="P", help="one that `lorakit presets` lists")
-    parser.add_argument("--trigger", required=True, metavar="T",
-                        help="the word that calls the character up: rare, one word, such as maya_char")
-    parser.add_argument("--dir", type=Path, default=Path(), metavar="DIR", help="the project folder (default: here)")
+    parser.add_argument(
+        "name", metavar="NAME", help="of the recipe, the dataset folder and the LoRA"
+    )
+    parser.add_argument(
+        "--preset", required=True, metavar="P", help="one that `lorakit presets` lists"
+    )
+    parser.add_argument(
+        "--trigger",
+        required=True,
+        metavar="T",
+        help="the word that calls the character up: rare, one word, such as maya_char",
+    )
+    parser.add_argument(
+        "--dir", type=Path, default=Path(), metavar="DIR", help="the project folder (default: here)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,11 +58,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _faults(name: str, preset: str, trigger: str, root: Path, recipe: Path) -> list[Fault]:
-    faults = [Fault(where, problem, rule="new")
-              for where, problem in (("NAME", name_problem(name)), ("--trigger", trigger_problem(trigger))) if problem]
+    faults = [
+        Fault(where, problem, rule="new")
+        for where, problem in (
+            ("NAME", name_problem(name)),
+            ("--trigger", trigger_problem(trigger)),
+        )
+        if problem
+    ]
     if not presets.find(preset, root):
         hint = did_you_mean(preset, presets.names(root)) or "`lorakit presets` lists them."
         faults.append(Fault("--preset", f"no preset is called {preset!r}.", hint, rule="preset"))
     if not name_problem(name) and recipe.exists():
-        faults.append(Fault(str(recipe), "is there already, and is left as it is.", "Choose another name.", rule="new"))
+        faults.append(
+            Fault(
+                str(recipe),
+                "is there already, and is left as it is.",
+                "Choose another name.",
+                rule="new",
+            )
+        )
     return faults

@@ -1,5 +1,6 @@
 """Write a remark, a rating, the chosen checkpoint or its strength to a run; the registry shows them.
 
+examples:
   lorakit note latest "hands better than v1" --rating 4
   lorakit note maya --chosen maya-000006.safetensors --strength 0.8
 """
@@ -9,9 +10,9 @@ from __future__ import annotations
 import argparse
 
 from lorakit.errors import LorakitError
-from lorakit.proof.registry import add_note, update
-from lorakit.run.find import find_run, whole_of
-from lorakit.run.record import read_record
+from lorakit.runs.find import find_run, whole_of
+from lorakit.runs.record import read_record
+from lorakit.runs.registry import add_note, update
 from lorakit.show import tell
 
 
@@ -27,7 +28,10 @@ def run(args: argparse.Namespace) -> int:
     run_dir = whole_of(find_run(args.run))
     read_record(run_dir)
     if not args.text and args.rating is None and not args.chosen and args.strength is None:
-        raise LorakitError("Nothing to note.", hint='lorakit note RUN "a remark" --rating 4 --chosen FILE --strength 0.8')
+        raise LorakitError(
+            "Nothing to note.",
+            hint='lorakit note RUN "a remark" --rating 4 --chosen FILE --strength 0.8',
+        )
     add_note(run_dir, args.text, rating=args.rating, chosen=args.chosen, strength=args.strength)
     update(run_dir.parents[2])
     tell(f"noted for {run_dir.parent.name}/{run_dir.name}")

@@ -1,9 +1,9 @@
 """What exists, for which machine, where the numbers come from.
 
-lorakit presets                        every preset: family, machine, title
-lorakit presets show sdxl              the page itself, with its comments
-lorakit presets show sdxl-12gb --resolved   every value, and the page that set it
-lorakit presets copy sdxl              into this project's presets/, to be changed; the copy wins over the shipped page
+lorakit presets                        every preset: family, machine, title lorakit presets show
+sdxl              the page itself, with its comments lorakit presets show sdxl-12gb --resolved
+every value, and the page that set it lorakit presets copy sdxl              into this project's
+presets/, to be changed; the copy wins over the shipped page
 """
 
 from __future__ import annotations
@@ -24,11 +24,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="show|copy", title="verbs")
     show = verbs.add_parser("show", help="one page", allow_abbrev=False)
     show.add_argument("name", metavar="NAME")
-    show.add_argument("--resolved", action="store_true", help="every value with its source, the extended page included")
-    show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON document")
-    copy = verbs.add_parser("copy", help="a copy of a page in this project's presets/", allow_abbrev=False)
+    show.add_argument(
+        "--resolved",
+        action="store_true",
+        help="every value with its source, the extended page included",
+    )
+    show.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="one JSON document"
+    )
+    copy = verbs.add_parser(
+        "copy", help="a copy of a page in this project's presets/", allow_abbrev=False
+    )
     copy.add_argument("name", metavar="NAME")
-    copy.add_argument("--to", metavar="DIR", type=Path, default=Path("presets"), help="another folder than presets/")
+    copy.add_argument(
+        "--to",
+        metavar="DIR",
+        type=Path,
+        default=Path("presets"),
+        help="another folder than presets/",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,16 +59,30 @@ def _list(*, as_json: bool) -> int:
     for name in presets.names(root):
         try:
             pages.append(presets.read(name, root))
-        except RecipeError as error:         # one bad page hides no other
+        except RecipeError as error:  # one bad page hides no other
             unreadable.append(error)
     for one in unreadable:
         tell_error(one)
     if as_json:
-        print_json([{"name": page.name, "own": page.own, "extends": page.base.name if page.base else None, **page.about} for page in pages])
+        print_json(
+            [
+                {
+                    "name": page.name,
+                    "own": page.own,
+                    "extends": page.base.name if page.base else None,
+                    **page.about,
+                }
+                for page in pages
+            ]
+        )
         return int(bool(unreadable))
-    table(("name", "family", "machine", "title"), [
-        (page.name + " *" * page.own, page.family, page.about.get("machine", ""), page.title) for page in pages
-    ])
+    table(
+        ("name", "family", "machine", "title"),
+        [
+            (page.name + " *" * page.own, page.family, page.about.get("machine", ""), page.title)
+            for page in pages
+        ],
+    )
     if any(page.own for page in pages):
         tell("", "* this project's own")
     tell("", "lorakit presets show NAME tells what a preset sets and why.")
@@ -70,11 +98,21 @@ def _show(name: str, *, resolved: bool, as_json: bool) -> int:
     sections, faults = preset_values(page)
     tell_faults(faults)
     if as_json:
-        print_json({"name": page.name, "own": page.own, "extends": page.base.name if page.base else None, "about": page.about,
-                    **{section: settings for section, settings in sections.items() if settings}})
+        print_json(
+            {
+                "name": page.name,
+                "own": page.own,
+                "extends": page.base.name if page.base else None,
+                "about": page.about,
+                **{section: settings for section, settings in sections.items() if settings},
+            }
+        )
         return 0
-    rows = [(f"[{section}]", key, told(setting.value), setting.source)
-            for section, settings in sections.items() for key, setting in sorted(settings.items())]
+    rows = [
+        (f"[{section}]", key, told(setting.value), setting.source)
+        for section, settings in sections.items()
+        for key, setting in sorted(settings.items())
+    ]
     table(("section", "key", "value", "source"), rows)
     return 0
 
@@ -83,9 +121,15 @@ def _copy(name: str, folder: Path) -> int:
     page = presets.read(name)
     target = folder / f"{name}.toml"
     if target.exists():
-        raise RecipeError(f"{target} is there already, and is left as it is.", hint="Rename it first, or copy with --to DIR.")
+        raise RecipeError(
+            f"{target} is there already, and is left as it is.",
+            hint="Rename it first, or copy with --to DIR.",
+        )
     if folder.resolve() == presets.shipped_dir().resolve():
-        raise RecipeError("This is where the shipped presets lie.", hint="Run it in your own project, or with --to DIR.")
+        raise RecipeError(
+            "This is where the shipped presets lie.",
+            hint="Run it in your own project, or with --to DIR.",
+        )
     write_atomic(target, page.text)
     tell(f"Wrote {target}. In this project it is used instead of the shipped {name}.")
     return 0

@@ -1,5 +1,6 @@
 """The table of every LoRA trained here, kept up to date in REGISTRY.md.
 
+examples:
   lorakit registry            # bring REGISTRY.md up to date and show it
   lorakit registry --json
 """
@@ -10,7 +11,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from lorakit.proof.registry import FILE, update
+from lorakit.runs.registry import FILE, update
 from lorakit.show import print_json, table, tell
 
 
@@ -24,8 +25,24 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json([asdict(row) for row in rows])
     elif rows:
-        shown = ("run", "trigger", "family", "base", "steps", "images", "loss", "chosen", "strength", "rating", "notes")
-        table(shown, [[getattr(row, name) for name in shown] for row in rows], right=("steps", "images", "loss"))
+        shown = (
+            "run",
+            "trigger",
+            "family",
+            "base",
+            "steps",
+            "images",
+            "loss",
+            "chosen",
+            "strength",
+            "rating",
+            "notes",
+        )
+        table(
+            shown,
+            [[getattr(row, name) for name in shown] for row in rows],
+            right=("steps", "images", "loss"),
+        )
     if rows or changed:
         tell(f"wrote {root / FILE}" if changed else f"{FILE} is up to date.")
     else:

@@ -16,17 +16,21 @@ import tempfile
 from pathlib import Path
 
 from lorakit import show
-from lorakit.cli import recipe_args
+from lorakit.cli.terminal import recipe_arguments as recipe_args
 from lorakit.config import cache_dir
-from lorakit.errors import RecipeError
+from lorakit.errors import Fault, RecipeError
 from lorakit.recipe.model import Resolved
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipe_args.add_recipe_arguments(parser)
     parser.add_argument("--steps", type=int, default=2, help="training steps (2)")
-    parser.add_argument("--resolution", type=int, default=64, help="side of the training pictures (64)")
-    parser.add_argument("--keep", metavar="DIR", type=Path, help="keep the rehearsal's run in this new folder")
+    parser.add_argument(
+        "--resolution", type=int, default=64, help="side of the training pictures (64)"
+    )
+    parser.add_argument(
+        "--keep", metavar="DIR", type=Path, help="keep the rehearsal's run in this new folder"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -44,18 +48,32 @@ def run(args: argparse.Namespace) -> int:
             shutil.rmtree(home, ignore_errors=True)
 
 
-def _rehearse(args: argparse.Namespace, resolved: Resolved, faults: tuple[object, ...], home: Path) -> int:
-    from lorakit.cli.screen import screen
+def _rehearse(
+    args: argparse.Namespace, resolved: Resolved, faults: tuple[Fault, ...], home: Path
+) -> int:
+    from lorakit.cli.terminal.screen import screen
     from lorakit.rehearse.rehearse import prepare, rehearse
 
-    plan = prepare(resolved, faults, home, steps=args.steps, resolution=args.resolution, tell=show.tell)  # type: ignore[arg-type]
+    plan = prepare(
+        resolved, faults, home, steps=args.steps, resolution=args.resolution, tell=show.tell
+    )
     show.tell(plan.steps.formula)
     with screen() as teller:
         done = rehearse(plan, teller=teller)
     if args.json:
-        show.print_json({"schema": "lorakit.rehearsal/1", "name": resolved.name, "trainer": resolved.trainer, "family": resolved.family,
-                         "seconds": round(done.seconds, 1), "loss": done.outcome.loss, "steps": done.outcome.step, "proofs": done.proofs,
-                         "kept": args.keep})
+        show.print_json(
+            {
+                "schema": "lorakit.rehearsal/1",
+                "name": resolved.name,
+                "trainer": resolved.trainer,
+                "family": resolved.family,
+                "seconds": round(done.seconds, 1),
+                "loss": done.outcome.loss,
+                "steps": done.outcome.step,
+                "proofs": done.proofs,
+                "kept": args.keep,
+            }
+        )
     else:
         print("Rehearsed; this machine can run the recipe:", *done.proofs, sep="\n  ")
     return 0

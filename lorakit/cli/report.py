@@ -6,7 +6,8 @@ examples:
   lorakit report maya/20260101-120000 --out maya.html
 
 Every run makes its page at its end. This makes it anew, also while a run goes on or after it died.
-The page needs no network and holds everything it shows. RUN is a name, NAME/DATE, the beginning of a date, a path, or `latest`.
+The page needs no network and holds everything it shows. RUN is a name, NAME/DATE, the beginning of
+a date, a path, or `latest`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ import webbrowser
 from pathlib import Path
 
 from lorakit.errors import SetupError
-from lorakit.run.find import LATEST, find_run
+from lorakit.runs.find import LATEST, find_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", default=LATEST, metavar="RUN")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the page there instead of into the run's folder")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write the page there instead of into the run's folder",
+    )
     parser.add_argument("--open", action="store_true", help="show it in the browser")
 
 
@@ -32,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         path = make_report(run_dir, args.out)
     except OSError as error:
-        raise SetupError(f"{args.out or run_dir}: {error.strerror}; the page could not be written.") from error
+        raise SetupError(
+            f"{args.out or run_dir}: {error.strerror}; the page could not be written."
+        ) from error
     print(path)
     if args.open:
         webbrowser.open(path.resolve().as_uri())

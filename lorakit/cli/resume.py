@@ -6,30 +6,36 @@ examples:
   lorakit resume maya --json
   lorakit resume maya --anyway      # although a caption, the base model, a setting or the trainer is no longer what it began with
 
-The embedded trainer goes on byte for byte. sd-scripts restores weights, optimiser and learning rate; what it cannot restore is said
-on the screen and in the record. RUN is a name, NAME/DATE, the beginning of a date, a path, or `latest`.
-exit codes: as for lorakit train.
+The embedded trainer goes on byte for byte. sd-scripts restores weights, optimiser and learning
+rate; what it cannot restore is said on the screen and in the record. RUN is a name, NAME/DATE, the
+beginning of a date, a path, or `latest`. exit codes: as for lorakit train.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from lorakit.cli.ending import tell_outcome
-from lorakit.cli.screen import screen
-from lorakit.run.find import LATEST, find_run
+from lorakit.cli.terminal.ending import tell_outcome
+from lorakit.cli.terminal.screen import screen
+from lorakit.runs.find import LATEST, find_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", default=LATEST, metavar="RUN")
-    parser.add_argument("--anyway", action="store_true", help="go on although its inputs have changed; the record says which")
+    parser.add_argument(
+        "--anyway",
+        action="store_true",
+        help="go on although its inputs have changed; the record says which",
+    )
     parser.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
     from lorakit.proof.inputs import require_same_inputs
-    from lorakit.run.stages import resume_run
+    from lorakit.run.resume.stages import resume_run
 
     with screen(as_json=args.json) as teller:
-        outcome = resume_run(find_run(args.run), check=require_same_inputs, anyway=args.anyway, teller=teller)
+        outcome = resume_run(
+            find_run(args.run), check=require_same_inputs, anyway=args.anyway, teller=teller
+        )
     return tell_outcome(outcome)

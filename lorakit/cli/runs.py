@@ -5,9 +5,10 @@ examples:
   lorakit runs maya --json
   lorakit runs --last 5
 
-states: running; unattended (its lorakit is gone, it trains on: `lorakit watch` takes it over); done; failed; interrupted; stopped;
-dead (ended while nobody watched: `lorakit explain` says why); broken (its record makes no sense). Of a recipe's newest run that has not
-come to its end the next command is told.
+states: running; unattended (its lorakit is gone, it trains on: `lorakit watch` takes it over);
+done; failed; interrupted; stopped; dead (ended while nobody watched: `lorakit explain` says why);
+broken (its record makes no sense). Of a recipe's newest run that has not come to its end the next
+command is told.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import argparse
 from pathlib import Path
 
 from lorakit.errors import LorakitError
-from lorakit.run.find import RunInfo, info, run_dirs, stage_of
-from lorakit.run.onward import next_command
-from lorakit.run.record import read_record
+from lorakit.run.resume.next_command import next_command
+from lorakit.runs.find import RunInfo, info, run_dirs, stage_of
+from lorakit.runs.record import read_record
 from lorakit.show import duration, print_json, table, tell
 
 
@@ -30,17 +31,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     folders = [path for path in run_dirs(Path.cwd()) if args.name in {None, path.parent.name}]
-    rows = [info(path) for path in (folders[-args.last:] if args.last else folders)]
+    rows = [info(path) for path in (folders[-args.last :] if args.last else folders)]
     if args.json:
         print_json([vars(row) | {"run": row.short} for row in rows])
         return 0
     if not rows:
-        tell(f"No runs{f' of {args.name}' if args.name else ''} under {Path.cwd() / 'runs'}. lorakit train RECIPE makes one.")
+        tell(
+            f"No runs{f' of {args.name}' if args.name else ''} under {Path.cwd() / 'runs'}. lorakit"
+            " train RECIPE makes one."
+        )
         return 0
-    table(("run", "state", "step", "loss", "left", "trainer", "age"), map(_cells, rows), right=("step", "loss", "left", "age"))
+    table(
+        ("run", "state", "step", "loss", "left", "trainer", "age"),
+        map(_cells, rows),
+        right=("step", "loss", "left", "age"),
+    )
     newest = {row.name: row for row in rows}
     for row in rows:
-        onward = next_command(row.run_dir, read_record(row.run_dir)) if row is newest[row.name] and row.state != "broken" else ""
+        onward = (
+            next_command(row.run_dir, read_record(row.run_dir))
+            if row is newest[row.name] and row.state != "broken"
+            else ""
+        )
         if onward or row.state in {"broken", "dead"}:
             why = row.reason or (cause(row) if row.state == "dead" else row.state)
             tell(": ".join(text for text in (row.short, why, onward) if text))
@@ -48,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def cause(row: RunInfo) -> str:
-    from lorakit.run.closing import why_dead
+    from lorakit.run.finish import why_dead
 
     try:
         return why_dead(stage_of(row.run_dir)).cause
@@ -58,8 +70,13 @@ def cause(row: RunInfo) -> str:
 
 def _cells(row: RunInfo) -> tuple[str, ...]:
     return (
-        row.short, row.state, f"{row.step}/{row.total}" if row.total else "-", "-" if row.loss is None else f"{row.loss:.4g}",
-        "-" if row.eta_s is None else duration(row.eta_s), row.trainer or "-", age(row.age_s),
+        row.short,
+        row.state,
+        f"{row.step}/{row.total}" if row.total else "-",
+        "-" if row.loss is None else f"{row.loss:.4g}",
+        "-" if row.eta_s is None else duration(row.eta_s),
+        row.trainer or "-",
+        age(row.age_s),
     )
 
 

@@ -19,21 +19,65 @@ from lorakit.show import print_json, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", nargs="?", default="latest", help="name, date, path or latest (the default)")
-    parser.add_argument("--checkpoints", default="all", metavar="WHICH", help="all, last, last:3, or epochs, steps and names: 4,final")
-    parser.add_argument("--strengths", default="0.6,0.8,1.0", metavar="N,N", help="of the LoRA (default 0.6,0.8,1.0)")
-    parser.add_argument("--prompts", nargs="+", default=[], metavar="TEXT", help="instead of the run's sample prompts")
-    parser.add_argument("--seeds", type=int, default=2, metavar="N", help="pictures per cell (default 2)")
-    parser.add_argument("--no-base", action="store_true", help="without the first column, the base alone")
-    parser.add_argument("--from-samples", action="store_true", help="use the pictures the training drew, draw nothing")
-    parser.add_argument("--python", default=sys.executable, metavar="FILE", help="a Python with torch (default: this one)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where the PNG goes (default: sheet.png in the run's folder)")
-    parser.add_argument("--json", action="store_true", help="one JSON document: the file, its columns, rows and pictures")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        nargs="?",
+        default="latest",
+        help="name, date, path or latest (the default)",
+    )
+    parser.add_argument(
+        "--checkpoints",
+        default="all",
+        metavar="WHICH",
+        help="all, last, last:3, or epochs, steps and names: 4,final",
+    )
+    parser.add_argument(
+        "--strengths",
+        default="0.6,0.8,1.0",
+        metavar="N,N",
+        help="of the LoRA (default 0.6,0.8,1.0)",
+    )
+    parser.add_argument(
+        "--prompts",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help="instead of the run's sample prompts",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=2, metavar="N", help="pictures per cell (default 2)"
+    )
+    parser.add_argument(
+        "--no-base", action="store_true", help="without the first column, the base alone"
+    )
+    parser.add_argument(
+        "--from-samples",
+        action="store_true",
+        help="use the pictures the training drew, draw nothing",
+    )
+    parser.add_argument(
+        "--python",
+        default=sys.executable,
+        metavar="FILE",
+        help="a Python with torch (default: this one)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where the PNG goes (default: sheet.png in the run's folder)",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON document: the file, its columns, rows and pictures",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     from lorakit.run.diagnose import run_name
-    from lorakit.run.find import find_run, stage_of, whole_of
+    from lorakit.runs.find import find_run, stage_of, whole_of
     from lorakit.sheet import Choice, make_sheet, sheet_from_samples
 
     run_dir = stage_of(find_run(args.run))
@@ -41,18 +85,33 @@ def run(args: argparse.Namespace) -> int:
     if args.from_samples:
         sheet = sheet_from_samples(run_dir, out=out)
     else:
-        choice = Choice(args.checkpoints, strengths_of(args.strengths), tuple(args.prompts), seeds_of(args.seeds), base=not args.no_base)
+        choice = Choice(
+            args.checkpoints,
+            strengths_of(args.strengths),
+            tuple(args.prompts),
+            seeds_of(args.seeds),
+            base=not args.no_base,
+        )
         sheet = make_sheet(run_dir, choice, out=out, python=args.python, tell=tell)
     if args.json:
         cells = [
-            {"prompt": prompt, "checkpoint": column.label, "lora": column.lora, "strength": column.strength,
-             "pictures": list(sheet.pictures.get((at_row, at_column), ()))}
-            for at_row, prompt in enumerate(sheet.rows) for at_column, column in enumerate(sheet.columns)
+            {
+                "prompt": prompt,
+                "checkpoint": column.label,
+                "lora": column.lora,
+                "strength": column.strength,
+                "pictures": list(sheet.pictures.get((at_row, at_column), ())),
+            }
+            for at_row, prompt in enumerate(sheet.rows)
+            for at_column, column in enumerate(sheet.columns)
         ]
         print_json({"sheet": out, "cells": cells})
     else:
         print(out)
-        tell(f"When you have chosen: lorakit note {run_name(whole_of(run_dir))} --chosen FILE --strength 0.8")
+        tell(
+            f"When you have chosen: lorakit note {run_name(whole_of(run_dir))} --chosen FILE"
+            " --strength 0.8"
+        )
     return 0
 
 
@@ -60,7 +119,9 @@ def strengths_of(text: str) -> tuple[float, ...]:
     try:
         strengths = tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
-        raise LorakitError(f"--strengths {text}: numbers with commas between, such as 0.6,0.8,1.0.") from None
+        raise LorakitError(
+            f"--strengths {text}: numbers with commas between, such as 0.6,0.8,1.0."
+        ) from None
     if not strengths:
         raise LorakitError("--strengths: at least one number.")
     return strengths

@@ -19,9 +19,9 @@ from typing import Any
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 from lorakit.run.diagnose import run_name
-from lorakit.run.find import LATEST, find_run, last_progress, live_state, stage_of
-from lorakit.run.record import read_record
-from lorakit.run.supervise import STOP_REQUEST
+from lorakit.run.watch.supervise import STOP_REQUEST
+from lorakit.runs.find import LATEST, find_run, last_progress, live_state, stage_of
+from lorakit.runs.record import read_record
 from lorakit.show import duration, tell
 
 POLL_S = 0.2
@@ -57,29 +57,50 @@ def prospect(run_dir: Path, data: dict[str, Any], *, now: bool) -> list[str]:
     step, last = int(last_progress(run_dir).get("step") or 0), last_saved(data)
     at = f"{_short(run_dir)} is at step {step} of {data['steps'].get('total')}."
     if data["trainer"].get("name") == "embedded":
-        return [f"{at} The trainer ends at once and saves nothing; {_lost(step, last)}." if now else f"{at} The trainer saves and ends."]
+        return [
+            (
+                f"{at} The trainer ends at once and saves nothing; {_lost(step, last)}."
+                if now
+                else f"{at} The trainer saves and ends."
+            )
+        ]
     if now:
         return [f"{at} sd-scripts saves nothing when it is stopped; {_lost(step, last)}."]
     coming = [c for c in data["steps"].get("checkpoints") or [] if int(c.get("step") or 0) > step]
     if not coming:
-        return [f"{at} No further checkpoint is planned before the end; --now ends it at once, and then {_lost(step, last)}."]
+        return [
+            f"{at} No further checkpoint is planned before the end; --now ends it at once, and then"
+            f" {_lost(step, last)}."
+        ]
     rate = last_progress(run_dir).get("rate_s") or 0
     wait = f", in about {duration((coming[0]['step'] - step) * rate)}" if rate else ""
-    return [f"{at} It ends after the next checkpoint, {coming[0]['name']} at step {coming[0]['step']}{wait}."]
+    return [
+        f"{at} It ends after the next checkpoint, {coming[0]['name']} at step"
+        f" {coming[0]['step']}{wait}."
+    ]
 
 
 def last_saved(data: dict[str, Any]) -> int:
-    return max((int(c.get("step") or 0) for c in data["checkpoints"] if isinstance(c, dict) and not c.get("removed")), default=0)
+    return max(
+        (
+            int(c.get("step") or 0)
+            for c in data["checkpoints"]
+            if isinstance(c, dict) and not c.get("removed")
+        ),
+        default=0,
+    )
 
 
 def _lost(step: int, last: int) -> str:
     lost = max(0, step - last)
     count = "1 step is" if lost == 1 else f"{lost} steps are"
-    return f"{count} lost, since step {last}" if last else f"{count} lost: nothing has been saved yet"
+    return (
+        f"{count} lost, since step {last}" if last else f"{count} lost: nothing has been saved yet"
+    )
 
 
 def _take_over(run_dir: Path) -> int:
-    from lorakit.run.adopt import adopt
+    from lorakit.run.resume.adopt import adopt
 
     return _told(adopt(run_dir).run_dir)
 
@@ -96,7 +117,10 @@ def _told(run_dir: Path) -> int:
     data = read_record(run_dir)
     tell(f"{_short(run_dir)}: {data['outcome'].get('reason') or data['state']}.")
     states = (str(state.get("path")) for state in data["states"] if not state.get("fault"))
-    saved = [*(data["outcome"].get("saved") or []), *(path for path in states if (run_dir / path).is_dir())]
+    saved = [
+        *(data["outcome"].get("saved") or []),
+        *(path for path in states if (run_dir / path).is_dir()),
+    ]
     tell("Saved: " + ", ".join(saved) if saved else "Nothing had been saved.")
     return 0
 

@@ -8,7 +8,8 @@ examples:
   lorakit train recipes/maya.toml --queue        # wait for the device; see lorakit queue
 
 Ctrl-C ends the run in good order, a second Ctrl-C at once. Several recipes go on past a failed one.
-exit codes: 0 every LoRA is whole, 1 a recipe or the machine is wrong, 4 a training failed, 130 stopped.
+exit codes: 0 every LoRA is whole, 1 a recipe or the machine is wrong, 4 a training failed, 130
+stopped.
 """
 
 from __future__ import annotations
@@ -20,26 +21,43 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakit.cli.ending import STOPPED, tell_outcome
-from lorakit.cli.recipe_args import add_override_arguments, recipe_path
-from lorakit.cli.screen import PLAIN_EVERY_S, Bar, screen
+from lorakit.cli.terminal.ending import STOPPED, tell_outcome
+from lorakit.cli.terminal.recipe_arguments import add_override_arguments, recipe_path
+from lorakit.cli.terminal.screen import PLAIN_EVERY_S, Bar, screen
 from lorakit.errors import LorakitError, raise_on_errors
 from lorakit.plan.model import Plan
 from lorakit.proc import ask
-from lorakit.run.find import new_run_dir
-from lorakit.run.outcome import Outcome
-from lorakit.run.record import FolderTaken
+from lorakit.runs.find import new_run_dir
+from lorakit.runs.outcome import Outcome
+from lorakit.runs.record import FolderTaken
 from lorakit.show import duration, table, tell, tell_error, tell_faults
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipes", metavar="RECIPE", nargs="+", help="a recipe file, or the bare name of one in recipes/")
+    parser.add_argument(
+        "recipes",
+        metavar="RECIPE",
+        nargs="+",
+        help="a recipe file, or the bare name of one in recipes/",
+    )
     add_override_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="the plan and nothing else")
     parser.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
-    parser.add_argument("--notify", metavar="CMD", help="a command to run at the end; LORAKIT_STATE and LORAKIT_RUNS tell it what happened")
-    parser.add_argument("--queue", action="store_true", help="put the recipes into the queue instead; `lorakit queue run` trains them")
-    parser.add_argument("--locked", action="store_true", help="refuse when anything differs from the recipe's lock; see lorakit lock")
+    parser.add_argument(
+        "--notify",
+        metavar="CMD",
+        help="a command to run at the end; LORAKIT_STATE and LORAKIT_RUNS tell it what happened",
+    )
+    parser.add_argument(
+        "--queue",
+        action="store_true",
+        help="put the recipes into the queue instead; `lorakit queue run` trains them",
+    )
+    parser.add_argument(
+        "--locked",
+        action="store_true",
+        help="refuse when anything differs from the recipe's lock; see lorakit lock",
+    )
     parser.add_argument("--past-nan", action="store_true", help="go on when the loss becomes NaN")
 
 
@@ -61,14 +79,26 @@ def run(args: argparse.Namespace) -> int:
         from lorakit.run.queue import add
 
         for recipe in args.recipes:
-            tell(f"queued as {add(Path.cwd(), recipe_path(recipe), sets=args.sets, unsets=args.unsets).number}: {recipe}")
+            tell(
+                "queued as"
+                f" {add(Path.cwd(), recipe_path(recipe), sets=args.sets, unsets=args.unsets).number}:"
+                f" {recipe}"
+            )
         return 0
     if args.dry_run:
         return _dry_run(args)
     results: list[Result] = []
     for recipe in args.recipes:
-        results.append(train_one(Path(recipe), sets=args.sets, unsets=args.unsets, as_json=args.json, past_nan=args.past_nan,
-                                 locked=args.locked))
+        results.append(
+            train_one(
+                Path(recipe),
+                sets=args.sets,
+                unsets=args.unsets,
+                as_json=args.json,
+                past_nan=args.past_nan,
+                locked=args.locked,
+            )
+        )
         if results[-1].code == STOPPED:
             break
     if len(args.recipes) > 1 and not args.json:
@@ -78,11 +108,21 @@ def run(args: argparse.Namespace) -> int:
     return code_of(results)
 
 
-def train_one(recipe: Path, *, sets: list[str], unsets: list[str], as_json: bool = False, past_nan: bool = False,
-              locked: bool = False, begun: Callable[[Path], None] | None = None) -> Result:
-    """Plan and train one recipe, telling everything, and `begun` the folder; never raises for what belongs to the recipe or the run."""
+def train_one(
+    recipe: Path,
+    *,
+    sets: list[str],
+    unsets: list[str],
+    as_json: bool = False,
+    past_nan: bool = False,
+    locked: bool = False,
+    begun: Callable[[Path], None] | None = None,
+) -> Result:
+    """Plan and train one recipe, telling everything, and `begun` the folder; never raises for what
+    belongs to the recipe or the run.
+    """
     from lorakit.proof.lock import require_locked
-    from lorakit.run.stages import train_stages
+    from lorakit.run.resume.stages import train_stages
     from lorakit.run.train import train
 
     try:
@@ -90,8 +130,8 @@ def train_one(recipe: Path, *, sets: list[str], unsets: list[str], as_json: bool
             plans = plans_of(recipe, sets, unsets)
             faults = [fault for plan in plans for fault in plan.faults]
             raise_on_errors(faults)
-            if provide_weights(plans[0], as_json=as_json):        # the stages share their weights
-                continue         # what has just come is looked at before anything starts
+            if provide_weights(plans[0], as_json=as_json):  # the stages share their weights
+                continue  # what has just come is looked at before anything starts
             if locked:
                 tell(*(f"unlike the lock: {one}" for one in require_locked(*plans)))
             tell_faults(fault for fault in faults if fault.severity == "warning")
@@ -105,7 +145,7 @@ def train_one(recipe: Path, *, sets: list[str], unsets: list[str], as_json: bool
                         outcome = train_stages(plans, teller=teller, past_nan=past_nan)
                 break
             except FolderTaken:
-                continue         # another start of the same second was quicker
+                continue  # another start of the same second was quicker
     except LorakitError as error:
         tell_error(error)
         return Result(recipe, error.exit_code)
@@ -113,15 +153,17 @@ def train_one(recipe: Path, *, sets: list[str], unsets: list[str], as_json: bool
 
 
 def provide_weights(plan: Plan, *, as_json: bool) -> bool:
-    """Fetch what the recipe names by hf: and is not here; hold files against the hashes it states. True: something came."""
-    from lorakit.run import fetch
+    """Fetch what the recipe names by hf: and is not here; hold files against the hashes it states.
+    True: something came.
+    """
+    from lorakit.weights import fetch
 
-    wanted = fetch.missing(plan)
-    if wanted or "sha256" in plan.resolved.model:
+    wanted = fetch.missing(plan.weights)
+    if wanted or any(weight.sha256 for weight in plan.weights):
         with screen(as_json=as_json) as teller:
             every_s = 0.5 if isinstance(teller, Bar) else PLAIN_EVERY_S
-            fetch.fetch_missing(plan, teller, every_s=every_s)
-            fetch.check_hashes(plan, teller)
+            fetch.fetch_missing(plan.weights, teller, every_s=every_s)
+            fetch.check_hashes(plan.weights, teller)
     return bool(wanted)
 
 
@@ -137,10 +179,7 @@ def plans_of(recipe: Path, sets: list[str], unsets: list[str]) -> tuple[Plan, ..
 def summary(results: list[Result]) -> None:
     table(
         ("recipe", "state", "steps", "loss", "time", "run"),
-        [
-            (result.recipe, result.state, *_columns(result.outcome))
-            for result in results
-        ],
+        [(result.recipe, result.state, *_columns(result.outcome)) for result in results],
         right=("steps", "loss", "time"),
     )
 
@@ -159,10 +198,15 @@ def code_of(results: list[Result]) -> int:
 
 
 def notify(command: str, results: list[Result]) -> None:
-    """The user's own command, split as a shell would but run without one; its failure is a remark, not ours."""
+    """The user's own command, split as a shell would but run without one; its failure is a remark,
+    not ours.
+    """
     env = {
-        **os.environ, "LORAKIT_STATE": " ".join(result.state.replace(" ", "-") for result in results),
-        "LORAKIT_RUNS": os.pathsep.join(str(result.outcome.run_dir) for result in results if result.outcome),
+        **os.environ,
+        "LORAKIT_STATE": " ".join(result.state.replace(" ", "-") for result in results),
+        "LORAKIT_RUNS": os.pathsep.join(
+            str(result.outcome.run_dir) for result in results if result.outcome
+        ),
     }
     try:
         words = shlex.split(command)
@@ -181,7 +225,11 @@ def _dry_run(args: argparse.Namespace) -> int:
     for recipe in args.recipes:
         parser = argparse.ArgumentParser()
         plan_command.add_arguments(parser)
-        words = [recipe, *(f"--set={item}" for item in args.sets), *(f"--unset={item}" for item in args.unsets)]
+        words = [
+            recipe,
+            *(f"--set={item}" for item in args.sets),
+            *(f"--unset={item}" for item in args.unsets),
+        ]
         words += ["--json"] if args.json else []
         code = max(code, plan_command.run(parser.parse_args(words)))
     return code

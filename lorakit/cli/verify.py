@@ -1,5 +1,6 @@
 """Hash again and name every difference; exit 1 where there is one.
 
+examples:
   lorakit verify latest                     # a run: its files, weights, dataset and checkpoints
   lorakit verify recipes/maya.lock.toml     # a lock: would the recipe train from the same inputs today?
 """
@@ -9,12 +10,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lorakit.run.find import find_run
+from lorakit.runs.find import find_run
 from lorakit.show import print_json, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", metavar="RUN|LOCK", help="a run (name, date, path, latest) or a .lock.toml")
+    parser.add_argument(
+        "what", metavar="RUN|LOCK", help="a run (name, date, path, latest) or a .lock.toml"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 

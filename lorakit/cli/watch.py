@@ -23,18 +23,18 @@ from statistics import fmean
 from textwrap import wrap
 from typing import Any
 
-from lorakit.cli.curve import curve
+from lorakit.cli.terminal.curve import curve
 from lorakit.errors import LorakitError
-from lorakit.run.find import LATEST, find_run, last_progress, live_state, progress_rows
-from lorakit.run.onward import next_command
-from lorakit.run.process import Identity, gpu_memory, members
-from lorakit.run.record import NAME, read_record
+from lorakit.processes import Identity, gpu_memory, members
+from lorakit.run.resume.next_command import next_command
+from lorakit.runs.find import LATEST, find_run, last_progress, live_state, progress_rows
+from lorakit.runs.record import NAME, read_record
 from lorakit.show import duration, size, tell
 
 EVERY_S = 1.0
-MARGIN = 8                       # columns for the curve's labels
-ENOUGH = 10                      # losses that make a curve
-SHORTEST = 10                    # columns of a bar that still says something
+MARGIN = 8  # columns for the curve's labels
+ENOUGH = 10  # losses that make a curve
+SHORTEST = 10  # columns of a bar that still says something
 OVER = {"done": 0, "interrupted": 130, "stopped": 130, "running": 0, "unattended": 0}
 
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     except LorakitError:
         if (run_dir / NAME).is_file():
             raise
-        return _gone(run_dir)    # deleted between two looks
+        return _gone(run_dir)  # deleted between two looks
 
 
 def _watch(run_dir: Path, state: str, *, as_json: bool, once: bool) -> int:
@@ -74,14 +74,28 @@ def view(run_dir: Path) -> dict[str, Any]:
     leader = Identity.read(data["process"])
     people = members(leader) if leader is not None else []
     return {
-        "run": f"{run_dir.parent.name}/{run_dir.name}", "state": live_state(data), "step": step, "total": total,
-        "epoch": last.get("epoch"), "epochs": data["steps"].get("epochs"), "loss": last.get("loss"), "rate_s": rate,
+        "run": f"{run_dir.parent.name}/{run_dir.name}",
+        "state": live_state(data),
+        "step": step,
+        "total": total,
+        "epoch": last.get("epoch"),
+        "epochs": data["steps"].get("epochs"),
+        "loss": last.get("loss"),
+        "rate_s": rate,
         "eta_s": max(0, total - step) * rate if rate else None,
-        "processes": len(people), "memory_bytes": sum(member.resident_bytes for member in people),
+        "processes": len(people),
+        "memory_bytes": sum(member.resident_bytes for member in people),
         "gpu_bytes": gpu_memory({member.pid for member in people}) if people else 0,
-        "samples": [str(run_dir / str(entry.get("path"))) for entry in data["samples"][-3:] if isinstance(entry, dict)],
-        "warnings": [str(entry.get("text")) for entry in data["warnings"] if isinstance(entry, dict)],
-        "reason": data["outcome"].get("reason") or "", "next": next_command(run_dir, data),
+        "samples": [
+            str(run_dir / str(entry.get("path")))
+            for entry in data["samples"][-3:]
+            if isinstance(entry, dict)
+        ],
+        "warnings": [
+            str(entry.get("text")) for entry in data["warnings"] if isinstance(entry, dict)
+        ],
+        "reason": data["outcome"].get("reason") or "",
+        "next": next_command(run_dir, data),
     }
 
 
@@ -93,15 +107,23 @@ def picture(run_dir: Path, width: int = 80) -> list[str]:
     parts += [f"epoch {seen['epoch']}/{seen['epochs']}"] if seen["epoch"] else []
     parts += [f"loss {seen['loss']:.4g}"] if seen["loss"] is not None else []
     parts += [f"{seen['rate_s']:.2f} s/step"] if seen["rate_s"] else []
-    parts += [f"{duration(seen['eta_s'])} left"] if seen["eta_s"] and seen["state"] in {"running", "unattended"} else []
+    parts += (
+        [f"{duration(seen['eta_s'])} left"]
+        if seen["eta_s"] and seen["state"] in {"running", "unattended"}
+        else []
+    )
     lines = [f"{seen['run']}  {seen['state']}" + (f": {seen['reason']}" if seen["reason"] else "")]
     lines += bar(step, total, "  ".join(parts), width)
-    losses = [(row["step"], row["loss"]) for row in progress_rows(run_dir) if row.get("loss") is not None]
+    losses = [
+        (row["step"], row["loss"]) for row in progress_rows(run_dir) if row.get("loss") is not None
+    ]
     lines += curve(smoothed(losses), width=width - MARGIN) if len(losses) >= ENOUGH else []
     if seen["processes"]:
         gpu = f", GPU {size(seen['gpu_bytes'])}" if seen["gpu_bytes"] else ""
         lines += [f"{seen['processes']} processes, {size(seen['memory_bytes'])} of memory{gpu}"]
-    lines += [f"sample {path}" for path in seen["samples"]] + [f"warning: {text}" for text in seen["warnings"]]
+    lines += [f"sample {path}" for path in seen["samples"]] + [
+        f"warning: {text}" for text in seen["warnings"]
+    ]
     return lines + ([f"next: {seen['next']}"] if seen["next"] else [])
 
 
@@ -115,7 +137,9 @@ def bar(step: int, total: int, numbers: str, width: int) -> list[str]:
 
 
 def smoothed(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """The mean over the last twentieth of the run: single losses say more about their timestep than about the LoRA."""
+    """The mean over the last twentieth of the run: single losses say more about their timestep
+    than about the LoRA.
+    """
     window: deque[float] = deque(maxlen=max(1, len(points) // 20))
     found = []
     for step, loss in points:
@@ -147,7 +171,10 @@ def _plain(run_dir: Path) -> int:
             loss = "" if seen["loss"] is None else f"  loss {seen['loss']:.4g}"
             print(f"{last}/{seen['total']}{loss}", flush=True)
         if seen["state"] != "running":
-            tell(f"{seen['state']} {seen['reason']}".strip(), *([f"next: {seen['next']}"] if seen["next"] else []))
+            tell(
+                f"{seen['state']} {seen['reason']}".strip(),
+                *([f"next: {seen['next']}"] if seen["next"] else []),
+            )
             return OVER.get(seen["state"], 4)
         time.sleep(EVERY_S)
     return _gone(run_dir)
@@ -169,9 +196,9 @@ def _gone(run_dir: Path) -> int:
 
 
 def _take_over(run_dir: Path, *, as_json: bool) -> int:
-    from lorakit.cli.ending import tell_outcome
-    from lorakit.cli.screen import screen
-    from lorakit.run.adopt import adopt
+    from lorakit.cli.terminal.ending import tell_outcome
+    from lorakit.cli.terminal.screen import screen
+    from lorakit.run.resume.adopt import adopt
 
     tell("Its lorakit is gone, but it trains on; this one takes over. Ctrl-C here ends the run.")
     with screen(as_json=as_json) as teller:

@@ -1,11 +1,13 @@
-"""Which bucket kohya puts an image into, exactly, before it does so. Pure; no numpy, because `plan` must start at once."""
+"""Which bucket kohya puts an image into, exactly, before it does so. Pure; no numpy, because
+`plan` must start at once.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-Size = tuple[int, int]           # width, height
+Size = tuple[int, int]  # width, height
 
 
 class UnfitError(ValueError):
@@ -14,7 +16,9 @@ class UnfitError(ValueError):
 
 @dataclass(frozen=True)
 class BucketRules:
-    """The options that decide. Names as kohya's, without their `bucket` affixes; defaults are the script's."""
+    """The options that decide. Names as kohya's, without their `bucket` affixes; defaults are the
+    script's.
+    """
 
     resolution: Size
     enable: bool = True
@@ -36,7 +40,9 @@ class BucketRules:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image lands: its bucket, the size it is scaled to before the centre crop, and the difference of the two w/h ratios."""
+    """Where an image lands: its bucket, the size it is scaled to before the centre crop, and the
+    difference of the two w/h ratios.
+    """
 
     bucket: Size
     scaled: Size
@@ -53,7 +59,9 @@ class Placement:
 
 
 def check(rules: BucketRules) -> list[str]:
-    """What kohya would assert, or divide by zero over, whatever the images are. Empty: these rules can be used."""
+    """What kohya would assert, or divide by zero over, whatever the images are. Empty: these rules
+    can be used.
+    """
     width, height = rules.resolution
     if min(width, height) < 1:
         return [f"resolution {width}x{height}: both sides must be positive"]
@@ -63,19 +71,33 @@ def check(rules: BucketRules) -> list[str]:
         return [f"bucket_reso_steps = {rules.step}: must be positive"]
     problems = []
     if min(width, height) < rules.low:
-        problems.append(f"min_bucket_reso = {rules.min} is larger than the short side of resolution {width}x{height}")
+        problems.append(
+            f"min_bucket_reso = {rules.min} is larger than the short side of resolution"
+            f" {width}x{height}"
+        )
     if max(width, height) > rules.high:
-        problems.append(f"max_bucket_reso = {rules.max} is smaller than the long side of resolution {width}x{height}")
+        problems.append(
+            f"max_bucket_reso = {rules.max} is smaller than the long side of resolution"
+            f" {width}x{height}"
+        )
     if not rules.no_upscale:
         if rules.low < 1:
-            problems.append(f"min_bucket_reso = {rules.min} is below bucket_reso_steps = {rules.step}: it is rounded down to 0")
+            problems.append(
+                f"min_bucket_reso = {rules.min} is below bucket_reso_steps = {rules.step}: it is"
+                " rounded down to 0"
+            )
         if math.sqrt(width * height) < rules.step:
-            problems.append(f"resolution {width}x{height} is below bucket_reso_steps = {rules.step}: the square bucket would be empty")
+            problems.append(
+                f"resolution {width}x{height} is below bucket_reso_steps = {rules.step}: the square"
+                " bucket would be empty"
+            )
     return problems
 
 
 def bucket_sizes(rules: BucketRules) -> tuple[Size, ...]:
-    """The fixed buckets, sorted as kohya sorts them (ties of the choice go to the first). One bucket when buckets are off."""
+    """The fixed buckets, sorted as kohya sorts them (ties of the choice go to the first). One
+    bucket when buckets are off.
+    """
     if not rules.enable:
         return (rules.resolution,)
     area, step = rules.resolution[0] * rules.resolution[1], rules.step
@@ -96,7 +118,7 @@ class Chooser:
         if problems:
             raise ValueError("; ".join(problems))
         self.rules = rules
-        self.free = rules.enable and rules.no_upscale       # no_upscale has no fixed buckets
+        self.free = rules.enable and rules.no_upscale  # no_upscale has no fixed buckets
         self.sizes = () if self.free else bucket_sizes(rules)
         self._ratios = [width / height for width, height in self.sizes]
         self._known: dict[Size, Placement] = {}
@@ -120,7 +142,9 @@ class Chooser:
             bucket = self.sizes[distances.index(min(distances))]
         bucket_ratio = bucket[0] / bucket[1]
         scale = bucket[1] / height if ratio > bucket_ratio else bucket[0] / width
-        return Placement(bucket, (int(width * scale + 0.5), int(height * scale + 0.5)), bucket_ratio - ratio)
+        return Placement(
+            bucket, (int(width * scale + 0.5), int(height * scale + 0.5)), bucket_ratio - ratio
+        )
 
     def _shrunk(self, width: int, height: int) -> Placement:
         """no_upscale: down to about the area if larger, then both sides floored to the step."""
@@ -130,7 +154,10 @@ class Chooser:
         if width * height > area:
             wide = math.sqrt(area * ratio)
             by_width, by_height = self._floored(wide), self._floored(area / wide)
-            other_height, other_width = self._floored(by_width / ratio), self._floored(by_height * ratio)
+            other_height, other_width = (
+                self._floored(by_width / ratio),
+                self._floored(by_height * ratio),
+            )
             if not other_height or not by_height:
                 raise UnfitError(f"{width}x{height} shrinks to less than {step} pixels on one side")
             if abs(by_width / other_height - ratio) < abs(other_width / by_height - ratio):

@@ -1,4 +1,6 @@
-"""What a dataset is, as far as planning must know: names, sizes from headers, captions, repeats. Pure data."""
+"""What a dataset is, as far as planning must know: names, sizes from headers, captions, repeats.
+Pure data.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +9,28 @@ from pathlib import Path
 
 from lorakit.errors import Fault
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")   # all-lower or all-upper: kohya globs exactly these
+IMAGE_SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+    ".bmp",
+)  # all-lower or all-upper: kohya globs exactly these
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """One image that will be trained on. Size is the raw header's, as kohya reads it: EXIF orientation is not applied."""
+    """One image that will be trained on. Size is the raw header's, as kohya reads it: EXIF
+    orientation is not applied.
+    """
 
     path: Path
     width: int
     height: int
-    caption_path: Path | None    # None: no caption file, so class tokens are used
+    caption_path: Path | None  # None: no caption file, so class tokens are used
     size_bytes: int
     mtime_ns: int
-    caption: str = ""            # the text as kohya feeds it: first line of the file, or the class tokens
+    caption: str = ""  # the text as kohya feeds it: first line of the file, or the class tokens
 
 
 @dataclass(frozen=True)
@@ -40,10 +50,12 @@ class SubsetFacts:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """Everything the plan needs, and a word about every folder or file that kohya would have dropped silently."""
+    """Everything the plan needs, and a word about every folder or file that kohya would have
+    dropped silently.
+    """
 
     root: Path
-    subsets: tuple[SubsetFacts, ...]          # sorted by folder name; reg subsets after the others
+    subsets: tuple[SubsetFacts, ...]  # sorted by folder name; reg subsets after the others
     faults: tuple[Fault, ...] = ()
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorakit.families.base import Family, Weight
+from lorakit.families.family import Family, Weight
 
 FAMILY = Family(
     name="anima",
@@ -10,11 +10,31 @@ FAMILY = Family(
     script="anima_train_network.py",
     network_module="networks.lora_anima",
     weights=(
-        Weight("base", "pretrained_model_name_or_path", required=True, what="the Anima transformer (.safetensors)"),
-        Weight("qwen3", "qwen3", required=True, what="the Qwen3 0.6B text encoder (.safetensors or folder)"),
+        Weight(
+            "base",
+            "pretrained_model_name_or_path",
+            required=True,
+            what="the Anima transformer (.safetensors)",
+        ),
+        Weight(
+            "qwen3",
+            "qwen3",
+            required=True,
+            what="the Qwen3 0.6B text encoder (.safetensors or folder)",
+        ),
         Weight("vae", "vae", required=True, what="the Wan VAE (.safetensors)"),
-        Weight("llm_adapter", "llm_adapter_path", required=False, what="the adapter, where the transformer does not hold it"),
-        Weight("t5_tokenizer", "t5_tokenizer_path", required=False, what="another T5 tokenizer folder than the one that sd-scripts brings"),
+        Weight(
+            "llm_adapter",
+            "llm_adapter_path",
+            required=False,
+            what="the adapter, where the transformer does not hold it",
+        ),
+        Weight(
+            "t5_tokenizer",
+            "t5_tokenizer_path",
+            required=False,
+            what="another T5 tokenizer folder than the one that sd-scripts brings",
+        ),
     ),
     bucket_step=16,
     latent_suffix="_anima.npz",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from lorakit.families.base import Family, Weight
+from lorakit.families.family import Family, Weight
 
 FAMILY = Family(
     name="flux",
@@ -12,7 +12,12 @@ FAMILY = Family(
     script="flux_train_network.py",
     network_module="networks.lora_flux",
     weights=(
-        Weight("base", "pretrained_model_name_or_path", required=True, what="the FLUX.1-dev transformer (.safetensors)"),
+        Weight(
+            "base",
+            "pretrained_model_name_or_path",
+            required=True,
+            what="the FLUX.1-dev transformer (.safetensors)",
+        ),
         Weight("clip_l", "clip_l", required=True, what="the CLIP-L text encoder (.safetensors)"),
         Weight("t5xxl", "t5xxl", required=True, what="the T5-XXL text encoder (.safetensors)"),
         Weight("ae", "ae", required=True, what="the FLUX autoencoder (.safetensors)"),
@@ -24,6 +29,8 @@ FAMILY = Family(
     default_resolution=1024,
     trainers=("kohya", "embedded"),
     # The script's own defaults are not the recommended ones; its documentation says so too.
-    defaults=MappingProxyType({"guidance_scale": 1.0, "timestep_sampling": "flux_shift", "model_prediction_type": "raw"}),
+    defaults=MappingProxyType(
+        {"guidance_scale": 1.0, "timestep_sampling": "flux_shift", "model_prediction_type": "raw"}
+    ),
     tokenizers=("openai/clip-vit-large-patch14", "google/t5-v1_1-xxl"),
 )

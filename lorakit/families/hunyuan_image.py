@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorakit.families.base import Family, Weight
+from lorakit.families.family import Family, Weight
 
 FAMILY = Family(
     name="hunyuan_image",
@@ -10,8 +10,18 @@ FAMILY = Family(
     script="hunyuan_image_train_network.py",
     network_module="networks.lora_hunyuan_image",
     weights=(
-        Weight("base", "pretrained_model_name_or_path", required=True, what="the HunyuanImage 2.1 transformer (.safetensors)"),
-        Weight("text_encoder", "text_encoder", required=True, what="the Qwen2.5-VL text encoder (.safetensors, bf16)"),
+        Weight(
+            "base",
+            "pretrained_model_name_or_path",
+            required=True,
+            what="the HunyuanImage 2.1 transformer (.safetensors)",
+        ),
+        Weight(
+            "text_encoder",
+            "text_encoder",
+            required=True,
+            what="the Qwen2.5-VL text encoder (.safetensors, bf16)",
+        ),
         Weight("byt5", "byt5", required=True, what="the byT5 text encoder (.safetensors, fp16)"),
         Weight("vae", "vae", required=True, what="the HunyuanImage VAE (.safetensors)"),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorakit.families.base import Family, Weight
+from lorakit.families.family import Family, Weight
 
 FAMILY = Family(
     name="lumina",
@@ -10,8 +10,18 @@ FAMILY = Family(
     script="lumina_train_network.py",
     network_module="networks.lora_lumina",
     weights=(
-        Weight("base", "pretrained_model_name_or_path", required=True, what="the Lumina Image 2.0 transformer (.safetensors)"),
-        Weight("gemma2", "gemma2", required=True, what="the Gemma 2 2B text encoder (.safetensors, fp16)"),
+        Weight(
+            "base",
+            "pretrained_model_name_or_path",
+            required=True,
+            what="the Lumina Image 2.0 transformer (.safetensors)",
+        ),
+        Weight(
+            "gemma2",
+            "gemma2",
+            required=True,
+            what="the Gemma 2 2B text encoder (.safetensors, fp16)",
+        ),
         Weight("ae", "ae", required=True, what="the FLUX autoencoder (.safetensors)"),
     ),
     bucket_step=64,

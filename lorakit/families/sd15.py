@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorakit.families.base import Family, Weight
+from lorakit.families.family import Family, Weight
 
 FAMILY = Family(
     name="sd15",
@@ -10,7 +10,12 @@ FAMILY = Family(
     script="train_network.py",
     network_module="networks.lora",
     weights=(
-        Weight("base", "pretrained_model_name_or_path", required=True, what="an SD1.5 checkpoint (.safetensors) or diffusers folder"),
+        Weight(
+            "base",
+            "pretrained_model_name_or_path",
+            required=True,
+            what="an SD1.5 checkpoint (.safetensors) or diffusers folder",
+        ),
         Weight("vae", "vae", required=False, what="a separate VAE"),
     ),
     bucket_step=64,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorakit.families.base import Family, Weight
+from lorakit.families.family import Family, Weight
 
 FAMILY = Family(
     name="sd3",
@@ -10,11 +10,33 @@ FAMILY = Family(
     script="sd3_train_network.py",
     network_module="networks.lora_sd3",
     weights=(
-        Weight("base", "pretrained_model_name_or_path", required=True, what="the Stable Diffusion 3 or 3.5 checkpoint (.safetensors)"),
-        Weight("clip_l", "clip_l", required=False, what="the CLIP-L text encoder, where the checkpoint does not hold it"),
-        Weight("clip_g", "clip_g", required=False, what="the CLIP-G text encoder, where the checkpoint does not hold it"),
-        Weight("t5xxl", "t5xxl", required=False, what="the T5-XXL text encoder, where the checkpoint does not hold it"),
-        Weight("vae", "vae", required=False, what="the SD3 VAE, where the checkpoint does not hold it"),
+        Weight(
+            "base",
+            "pretrained_model_name_or_path",
+            required=True,
+            what="the Stable Diffusion 3 or 3.5 checkpoint (.safetensors)",
+        ),
+        Weight(
+            "clip_l",
+            "clip_l",
+            required=False,
+            what="the CLIP-L text encoder, where the checkpoint does not hold it",
+        ),
+        Weight(
+            "clip_g",
+            "clip_g",
+            required=False,
+            what="the CLIP-G text encoder, where the checkpoint does not hold it",
+        ),
+        Weight(
+            "t5xxl",
+            "t5xxl",
+            required=False,
+            what="the T5-XXL text encoder, where the checkpoint does not hold it",
+        ),
+        Weight(
+            "vae", "vae", required=False, what="the SD3 VAE, where the checkpoint does not hold it"
+        ),
     ),
     bucket_step=32,
     latent_suffix="_sd3.npz",

@@ -1,4 +1,6 @@
-"""The command line and the environment of a run: which Python, which launcher flags, which variables."""
+"""The command line and the environment of a run: which Python, which launcher flags, which
+variables.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,11 @@ from lorakit.config import home
 from lorakit.errors import Fault
 from lorakit.families import FAMILIES
 from lorakit.machine import Machine
-from lorakit.plan import read
 from lorakit.plan.complete import posix
-from lorakit.plan.model import WeightFile
+from lorakit.recipe import options as read
 from lorakit.recipe.model import Resolved
 from lorakit.trainers.kohya import tokenizers
+from lorakit.weights.reference import WeightFile
 
 ONLINE_OPTIONS = ("huggingface_repo_id", "resume_from_huggingface", "save_state_to_huggingface")
 
@@ -31,9 +33,9 @@ class Launch:
     rank: int
     address: str
     port: int
-    device: str                  # cuda, mps, cpu
-    config: Path                 # the person's own accelerate configuration, or ours in the run folder
-    own_config: bool             # True: the person's
+    device: str  # cuda, mps, cpu
+    config: Path  # the person's own accelerate configuration, or ours in the run folder
+    own_config: bool  # True: the person's
 
     @property
     def several(self) -> bool:
@@ -52,35 +54,63 @@ def launch_of(resolved: Resolved, run_dir: Path, machine: Machine) -> Launch:
         processes=max(1, read.launched(resolved, "processes", from_file.get("num_processes", 1))),
         machines=max(1, read.launched(resolved, "machines", from_file.get("num_machines", 1))),
         rank=read.launched(resolved, "machine_rank", from_file.get("machine_rank", 0)),
-        address=_said(resolved, "main_address"), port=read.launched(resolved, "main_port", 0), device=machine.accelerator,
-        config=config, own_config=bool(given),
+        address=_said(resolved, "main_address"),
+        port=read.launched(resolved, "main_port", 0),
+        device=machine.accelerator,
+        config=config,
+        own_config=bool(given),
     )
 
 
-def argv_for(resolved: Resolved, launch: Launch, machine: Machine, *, python: Path, script: Path, run_dir: Path) -> tuple[str, ...]:
-    """`python -m accelerate.commands.launch FLAGS script --config_file train.toml`; flags before the script are accelerate's."""
+def argv_for(
+    resolved: Resolved,
+    launch: Launch,
+    machine: Machine,
+    *,
+    python: Path,
+    script: Path,
+    run_dir: Path,
+) -> tuple[str, ...]:
+    """`python -m accelerate.commands.launch FLAGS script --config_file train.toml`; flags before
+    the script are accelerate's.
+    """
     flags = ["--config_file", posix(launch.config)]
     if not launch.own_config or "processes" in resolved.launch:
         flags += ["--num_processes", str(launch.processes)]
     if not launch.own_config or "machines" in resolved.launch:
         flags += ["--num_machines", str(launch.machines)]
     if not launch.own_config:
-        flags += ["--mixed_precision", read.text(resolved, "mixed_precision", "no"), "--dynamo_backend", "no"]
+        flags += [
+            "--mixed_precision",
+            read.text(resolved, "mixed_precision", "no"),
+            "--dynamo_backend",
+            "no",
+        ]
     flags += ["--num_cpu_threads_per_process", str(threads(resolved, launch, machine))]
     if launch.machines > 1:
         flags += ["--machine_rank", str(launch.rank), "--main_process_ip", launch.address]
     if launch.port:
         flags += ["--main_process_port", str(launch.port)]
     flags += _device_flags(resolved, launch)
-    return (str(python), "-m", "accelerate.commands.launch", *flags, posix(script), "--config_file", posix(run_dir / "train.toml"))
+    return (
+        str(python),
+        "-m",
+        "accelerate.commands.launch",
+        *flags,
+        posix(script),
+        "--config_file",
+        posix(run_dir / "train.toml"),
+    )
 
 
-def environment(resolved: Resolved, launch: Launch, weights: Sequence[WeightFile], run_dir: Path) -> Mapping[str, str]:
+def environment(
+    resolved: Resolved, launch: Launch, weights: Sequence[WeightFile], run_dir: Path
+) -> Mapping[str, str]:
     """Only what we set. [launch] env has the last word."""
     env = {
-        "PYTHONUNBUFFERED": "1",             # piped output would otherwise arrive minutes late
-        "PYTHONUTF8": "1",                   # the script prints Japanese
-        "TOKENIZERS_PARALLELISM": "false",   # or every data worker warns about the fork
+        "PYTHONUNBUFFERED": "1",  # piped output would otherwise arrive minutes late
+        "PYTHONUTF8": "1",  # the script prints Japanese
+        "TOKENIZERS_PARALLELISM": "false",  # or every data worker warns about the fork
         "LORAKIT_EVENTS": posix(run_dir / "events.jsonl"),
     }
     if launch.device == "mps":
@@ -97,25 +127,46 @@ def environment(resolved: Resolved, launch: Launch, weights: Sequence[WeightFile
 
 def threads(resolved: Resolved, launch: Launch, machine: Machine) -> int:
     """On the CPU every core works for the training; beside a GPU a process needs few."""
-    default = max(1, machine.cpu_count // launch.local) if launch.device == "cpu" else max(1, min(4, machine.cpu_count // launch.local))
+    default = (
+        max(1, machine.cpu_count // launch.local)
+        if launch.device == "cpu"
+        else max(1, min(4, machine.cpu_count // launch.local))
+    )
     return max(1, read.launched(resolved, "num_cpu_threads", default))
 
 
 def works_offline(resolved: Resolved, weights: Sequence[WeightFile]) -> bool:
     """Nothing the run loads must come from the hub."""
-    if any(resolved.get(option) for option in ONLINE_OPTIONS) or resolved.get("log_with") in {"wandb", "all"}:
+    if any(resolved.get(option) for option in ONLINE_OPTIONS) or resolved.get("log_with") in {
+        "wandb",
+        "all",
+    }:
         return False
-    return all(weight.present for weight in weights) and (resolved.trainer != "kohya" or not missing_tokenizers(resolved))
+    return all(weight.present for weight in weights) and (
+        resolved.trainer != "kohya" or not missing_tokenizers(resolved)
+    )
 
 
 def missing_tokenizers(resolved: Resolved) -> list[str]:
-    """The tokenizers that kohya's script would have to download; a hub cache or tokenizer_cache_dir that holds them is enough."""
+    """The tokenizers that kohya's script would have to download; a hub cache or
+    tokenizer_cache_dir that holds them is enough.
+    """
     own = read.text(resolved, "tokenizer_cache_dir")
-    if own and Path(own) == tokenizers.folder():                      # filled when the run starts
-        return [name for name in FAMILIES[resolved.family].tokenizers if not tokenizers.provides(name)]
-    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home() / ".cache/huggingface") / "hub")
-    homes = {name: [hub / f"models--{name.replace('/', '--')}" / "snapshots", *([Path(own) / name.replace("/", "_")] if own else [])]
-             for name in FAMILIES[resolved.family].tokenizers}
+    if own and Path(own) == tokenizers.folder():  # filled when the run starts
+        return [
+            name for name in FAMILIES[resolved.family].tokenizers if not tokenizers.provides(name)
+        ]
+    hub = Path(
+        os.environ.get("HF_HUB_CACHE")
+        or Path(os.environ.get("HF_HOME") or home() / ".cache/huggingface") / "hub"
+    )
+    homes = {
+        name: [
+            hub / f"models--{name.replace('/', '--')}" / "snapshots",
+            *([Path(own) / name.replace("/", "_")] if own else []),
+        ]
+        for name in FAMILIES[resolved.family].tokenizers
+    }
     return [name for name, places in homes.items() if not any(place.is_dir() for place in places)]
 
 
@@ -131,27 +182,67 @@ def launch_faults(resolved: Resolved, launch: Launch) -> list[Fault]:
     where = f"{read.recipe_name(resolved)} [launch]"
     faults = []
     if launch.machines > 1 and not (launch.address and launch.port):
-        faults.append(Fault(where, f"machines = {launch.machines} needs main_address and main_port of the first machine.",
-                            'Write main_address = "10.0.0.1" and main_port = 29500.', "machines-need-address"))
+        faults.append(
+            Fault(
+                where,
+                f"machines = {launch.machines} needs main_address and main_port of the first"
+                " machine.",
+                'Write main_address = "10.0.0.1" and main_port = 29500.',
+                "machines-need-address",
+            )
+        )
     if launch.processes % launch.machines:
-        faults.append(Fault(where, f"processes = {launch.processes} cannot be dealt evenly to {launch.machines} machines.",
-                            "processes counts all of them together.", "uneven-processes"))
+        faults.append(
+            Fault(
+                where,
+                f"processes = {launch.processes} cannot be dealt evenly to {launch.machines}"
+                " machines.",
+                "processes counts all of them together.",
+                "uneven-processes",
+            )
+        )
     if not 0 <= launch.rank < launch.machines:
-        faults.append(Fault(where, f"machine_rank = {launch.rank}: machines count from 0 to {launch.machines - 1}.", "", "machine-rank"))
+        faults.append(
+            Fault(
+                where,
+                f"machine_rank = {launch.rank}: machines count from 0 to {launch.machines - 1}.",
+                "",
+                "machine-rank",
+            )
+        )
     if launch.own_config and not launch.config.is_file():
-        faults.append(Fault(where, f"accelerate_config: there is no {launch.config}.", "", "accelerate-config"))
+        faults.append(
+            Fault(
+                where, f"accelerate_config: there is no {launch.config}.", "", "accelerate-config"
+            )
+        )
     if read.flag(resolved, "deepspeed") and resolved.trainer == "embedded":
-        faults.append(Fault(where, "deepspeed: the embedded trainer has none.", 'Set deepspeed = false, or trainer = "kohya".',
-                            "deepspeed-embedded"))
+        faults.append(
+            Fault(
+                where,
+                "deepspeed: the embedded trainer has none.",
+                'Set deepspeed = false, or trainer = "kohya".',
+                "deepspeed-embedded",
+            )
+        )
     elif read.flag(resolved, "deepspeed") and not launch.several:
-        faults.append(Fault(where, "deepspeed needs at least two processes: the script reads WORLD_SIZE, which one process alone lacks.",
-                            "Set processes, or leave deepspeed out.", "deepspeed-alone"))
+        faults.append(
+            Fault(
+                where,
+                "deepspeed needs at least two processes: the script reads WORLD_SIZE, which one"
+                " process alone lacks.",
+                "Set processes, or leave deepspeed out.",
+                "deepspeed-alone",
+            )
+        )
     return faults
 
 
 def _device_flags(resolved: Resolved, launch: Launch) -> list[str]:
     if launch.several:
-        return [] if launch.own_config else ["--multi_gpu", *_gpu_flags(resolved)]   # torchrun; on the CPU ACCELERATE_USE_CPU makes it gloo
+        return (
+            [] if launch.own_config else ["--multi_gpu", *_gpu_flags(resolved)]
+        )  # torchrun; on the CPU ACCELERATE_USE_CPU makes it gloo
     return ["--cpu"] if launch.device == "cpu" and not launch.own_config else _gpu_flags(resolved)
 
 
@@ -169,10 +260,15 @@ def _said(resolved: Resolved, key: str) -> str:
 
 
 def _yaml_numbers(path: Path) -> dict[str, int]:
-    """The few whole numbers that step counting needs from somebody's accelerate configuration; read by line, not as YAML."""
+    """The few whole numbers that step counting needs from somebody's accelerate configuration;
+    read by line, not as YAML.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return {}
-    matches = (re.match(r"(num_processes|num_machines|machine_rank):\s*(\d+)\s*(?:#.*)?$", line) for line in lines)
+    matches = (
+        re.match(r"(num_processes|num_machines|machine_rank):\s*(\d+)\s*(?:#.*)?$", line)
+        for line in lines
+    )
     return {match[1]: int(match[2]) for match in matches if match}

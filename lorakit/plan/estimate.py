@@ -1,4 +1,6 @@
-"""What a run will need: the LoRA's size from its rank, states, caches, disk at its fullest, and an honest range of memory."""
+"""What a run will need: the LoRA's size from its rank, states, caches, disk at its fullest, and an
+honest range of memory.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +8,33 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lorakit.plan import read, shapes
-from lorakit.plan.base import Base, base_of
 from lorakit.plan.model import Checkpoint, Estimate, Steps
-from lorakit.plan.shapes import Layer
+from lorakit.recipe import options as read
 from lorakit.recipe.model import Resolved
+from lorakit.weights import shapes
+from lorakit.weights.shapes import Layer
+from lorakit.weights.sizes import Base, base_of
 
 GB = 1_000_000_000
-ENTRY_BYTES = 125                # of one tensor in the header of a LoRA file, with its name and offsets
-METADATA_BYTES = 8_000           # ss_* and modelspec; tag frequencies add to it
+ENTRY_BYTES = 125  # of one tensor in the header of a LoRA file, with its name and offsets
+METADATA_BYTES = 8_000  # ss_* and modelspec; tag frequencies add to it
 HALF = {"fp16": 2, "bf16": 2, "float16": 2, "bfloat16": 2}
-SAMPLE_BYTES_PER_PIXEL = 1.6     # a PNG of a photo
+SAMPLE_BYTES_PER_PIXEL = 1.6  # a PNG of a photo
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of a family's parts, in parameters; and how much activations take for one picture at its usual resolution, in GB."""
+    """Of a family's parts, in parameters; and how much activations take for one picture at its
+    usual resolution, in GB.
+    """
 
     unet: float
     text: float
     vae: float
-    plain_gb: float              # activations without gradient checkpointing
+    plain_gb: float  # activations without gradient checkpointing
     checkpointed_gb: float
     latent_channels: int
-    text_bytes: int              # of one cached text-encoder output
+    text_bytes: int  # of one cached text-encoder output
 
 
 UNETS = {"sd15": shapes.SD15, "sdxl": shapes.SDXL}
@@ -52,15 +57,25 @@ def estimate(resolved: Resolved, steps: Steps) -> Estimate:
     samples = len(steps.sample_steps) * _sample_bytes(resolved)
     low, high = memory(resolved, data)
     return Estimate(
-        lora_bytes=lora, state_bytes=state, cache_bytes=cache, disk_bytes=peak(steps.checkpoints, lora, state) + cache + samples,
-        memory_low=low, memory_high=high, basis=_basis(resolved),
+        lora_bytes=lora,
+        state_bytes=state,
+        cache_bytes=cache,
+        disk_bytes=peak(steps.checkpoints, lora, state) + cache + samples,
+        memory_low=low,
+        memory_high=high,
+        basis=_basis(resolved),
     )
 
 
 def lora_layers(resolved: Resolved) -> list[tuple[Layer, int]]:
-    """Every module of the LoRA with the count of its numbers, alpha left out. Empty for a family or network that is not known here."""
+    """Every module of the LoRA with the count of its numbers, alpha left out. Empty for a family
+    or network that is not known here.
+    """
     module = read.text(resolved, "network_module", "networks.lora")
-    if module not in {"networks.lora", "networks.lora_flux", "networks.dylora", "networks.lora_fa"} or resolved.family not in SIZES:
+    if (
+        module not in {"networks.lora", "networks.lora_flux", "networks.dylora", "networks.lora_fa"}
+        or resolved.family not in SIZES
+    ):
         return []
     rank = read.whole(resolved, "network_dim", 4)
     network = read.arguments(resolved, "network_args")
@@ -71,7 +86,10 @@ def lora_layers(resolved: Resolved) -> list[tuple[Layer, int]]:
     conv_rank = int(network["conv_dim"]) if network.get("conv_dim", "").isdigit() else 0
     if unet and conv_rank and _trains_unet(resolved):
         convolutions = shapes.conv_layers(unet)
-    return [(layer, layer.weights(conv_rank if layer.kernel > 1 else rank)) for layer in [*linear, *convolutions]]
+    return [
+        (layer, layer.weights(conv_rank if layer.kernel > 1 else rank))
+        for layer in [*linear, *convolutions]
+    ]
 
 
 def lora_data_bytes(resolved: Resolved) -> int:
@@ -81,12 +99,15 @@ def lora_data_bytes(resolved: Resolved) -> int:
 
 
 def peak(checkpoints: Sequence[Checkpoint], lora: int, state: int) -> int:
-    """Bytes of checkpoints and states at their fullest: what is kept, and beside it what is about to be removed."""
+    """Bytes of checkpoints and states at their fullest: what is kept, and beside it what is about
+    to be removed.
+    """
+
     def bytes_of(found: Iterable[Checkpoint]) -> int:
         return sum(state + lora if one.kind == "state" else lora for one in found)
 
     passing = [one for one in checkpoints if not one.kept]
-    waiting = {one.kind: one for one in passing}.values()    # one of each kind at a time, roughly
+    waiting = {one.kind: one for one in passing}.values()  # one of each kind at a time, roughly
     return bytes_of(one for one in checkpoints if one.kept) + bytes_of(waiting)
 
 
@@ -94,11 +115,18 @@ def cache_bytes(resolved: Resolved, steps: Steps) -> int:
     size = SIZES.get(resolved.family)
     if size is None:
         return 0
-    images = {image.path: (bucket.width, bucket.height) for bucket in steps.buckets for image in bucket.images}
+    images = {
+        image.path: (bucket.width, bucket.height)
+        for bucket in steps.buckets
+        for image in bucket.images
+    }
     total = 0
     if read.flag(resolved, "cache_latents_to_disk"):
         flips = 2 if read.flag(resolved, "flip_aug") else 1
-        total += sum(flips * size.latent_channels * (width // 8) * (height // 8) * 4 for width, height in images.values())
+        total += sum(
+            flips * size.latent_channels * (width // 8) * (height // 8) * 4
+            for width, height in images.values()
+        )
     if read.flag(resolved, "cache_text_encoder_outputs_to_disk"):
         total += size.text_bytes * len(images)
     return total
@@ -111,13 +139,31 @@ def memory(resolved: Resolved, lora_weights: int) -> tuple[int, int]:
         return 0, 0
     precision = read.text(resolved, "mixed_precision", "no")
     width = HALF.get(precision, 4)
-    unet_width = 1 if read.flag(resolved, "fp8_base") or read.flag(resolved, "fp8_base_unet") else width
-    swapped = min(read.whole(resolved, "blocks_to_swap", 0), 35) / 57 if resolved.family == "flux" else 0.0
-    text_gone = read.flag(resolved, "cache_text_encoder_outputs") and read.flag(resolved, "network_train_unet_only")
-    weights = size.unet * unet_width * (1 - swapped) + (0 if text_gone else size.text * (1 if read.flag(resolved, "fp8_base") else width))
-    vae = 0 if read.flag(resolved, "cache_latents") or read.flag(resolved, "cache_latents_to_disk") else size.vae * width
+    unet_width = (
+        1 if read.flag(resolved, "fp8_base") or read.flag(resolved, "fp8_base_unet") else width
+    )
+    swapped = (
+        min(read.whole(resolved, "blocks_to_swap", 0), 35) / 57
+        if resolved.family == "flux"
+        else 0.0
+    )
+    text_gone = read.flag(resolved, "cache_text_encoder_outputs") and read.flag(
+        resolved, "network_train_unet_only"
+    )
+    weights = size.unet * unet_width * (1 - swapped) + (
+        0 if text_gone else size.text * (1 if read.flag(resolved, "fp8_base") else width)
+    )
+    vae = (
+        0
+        if read.flag(resolved, "cache_latents") or read.flag(resolved, "cache_latents_to_disk")
+        else size.vae * width
+    )
     optimiser = 6 if "8bit" in read.text(resolved, "optimizer_type").lower() else 12
-    picture = (size.checkpointed_gb if read.flag(resolved, "gradient_checkpointing") else size.plain_gb) * GB * (width / 2) ** 0.5
+    picture = (
+        (size.checkpointed_gb if read.flag(resolved, "gradient_checkpointing") else size.plain_gb)
+        * GB
+        * (width / 2) ** 0.5
+    )
     side = read.resolution(resolved)
     usual = {"sd15": 512}.get(resolved.family, 1024) ** 2
     pictures = picture * read.whole(resolved, "train_batch_size", 1) * side[0] * side[1] / usual
@@ -131,8 +177,14 @@ def size_of(resolved: Resolved) -> Size | None:
     if size is None or base is None or not base.unet_count:
         return size
     narrow = base.unet.channels[0] / UNETS[resolved.family].channels[0]
-    return replace(size, unet=base.unet_count, text=base.text_count, vae=base.vae_count,
-                   plain_gb=size.plain_gb * narrow, checkpointed_gb=size.checkpointed_gb * narrow)
+    return replace(
+        size,
+        unet=base.unet_count,
+        text=base.text_count,
+        vae=base.vae_count,
+        plain_gb=size.plain_gb * narrow,
+        checkpointed_gb=size.checkpointed_gb * narrow,
+    )
 
 
 def _base(resolved: Resolved) -> Base | None:
@@ -143,12 +195,19 @@ def _base(resolved: Resolved) -> Base | None:
 def _linear_layers(resolved: Resolved, network: dict[str, str], base: Base | None) -> list[Layer]:
     found: list[Layer] = []
     if _trains_unet(resolved):
-        found += (shapes.unet_layers(base.unet if base else UNETS[resolved.family]) if resolved.family in UNETS
-                  else shapes.flux_layers(network.get("train_blocks", "all")))
+        found += (
+            shapes.unet_layers(base.unet if base else UNETS[resolved.family])
+            if resolved.family in UNETS
+            else shapes.flux_layers(network.get("train_blocks", "all"))
+        )
     if not read.flag(resolved, "network_train_unet_only"):
         for clip in base.clips if base else CLIPS[resolved.family]:
             found += shapes.clip_layers(*clip)
-        found += shapes.t5_layers() if resolved.family == "flux" and network.get("train_t5xxl") == "True" else []
+        found += (
+            shapes.t5_layers()
+            if resolved.family == "flux" and network.get("train_t5xxl") == "True"
+            else []
+        )
     return found
 
 
@@ -173,7 +232,13 @@ def _sample_bytes(resolved: Resolved) -> int:
 def _basis(resolved: Resolved) -> str:
     if resolved.family not in SIZES:
         return f"not known for {resolved.family}"
-    parts = "weights by count and number format, LoRA with its optimiser state, activations by pixels and batch"
+    parts = (
+        "weights by count and number format, LoRA with its optimiser state, activations by pixels"
+        " and batch"
+    )
     if resolved.family == "flux" and read.whole(resolved, "blocks_to_swap", 0):
-        return f"rough: {parts}; sd-scripts' own table says 16 GB with some blocks swapped, 12 GB with 16, 10 GB with 22, 8 GB with 28"
+        return (
+            f"rough: {parts}; sd-scripts' own table says 16 GB with some blocks swapped, 12 GB with"
+            " 16, 10 GB with 22, 8 GB with 28"
+        )
     return f"rough: {parts}; not measured on this machine"

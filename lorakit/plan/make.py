@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
+from lorakit.catalogue.options import options
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.scan import scan
 from lorakit.errors import Fault, LorakitError, RecipeError
 from lorakit.families import FAMILIES
 from lorakit.machine import Machine, this_machine
-from lorakit.plan import argv, read, write
+from lorakit.plan import argv, write
 from lorakit.plan.complete import completed, prompts
 from lorakit.plan.data_checks import data_faults
 from lorakit.plan.estimate import estimate
@@ -22,9 +23,9 @@ from lorakit.plan.model_checks import weight_faults
 from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults, trainer_faults
 from lorakit.plan.steps import count_steps
 from lorakit.plan.weights import weight_files
+from lorakit.recipe import options as read
 from lorakit.recipe.layers import EITHER_OR
 from lorakit.recipe.model import Resolved, Section, Setting
-from lorakit.trainers.catalogue import options
 
 ORDER = {"error": 0, "warning": 1, "note": 2}
 
@@ -35,21 +36,33 @@ class Trainer:
 
     script: Path | None
     python: Path | None
-    path: Path                   # of the script, or where `make vendor` would put it
+    path: Path  # of the script, or where `make vendor` would put it
     commit: str = ""
     faults: tuple[Fault, ...] = ()
 
 
-def make_plan(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_dir: Path, machine: Machine | None = None,
-              folders: bool = False) -> Plan:
-    """Everything that would happen in `run_dir`, and every fault at once. Raises only where there is nothing to plan with."""
+def make_plan(
+    resolved: Resolved,
+    recipe_faults: Iterable[Fault] = (),
+    *,
+    run_dir: Path,
+    machine: Machine | None = None,
+    folders: bool = False,
+) -> Plan:
+    """Everything that would happen in `run_dir`, and every fault at once. Raises only where there
+    is nothing to plan with.
+    """
     machine = machine or this_machine()
     run_dir = run_dir.absolute()
     folders = folders or _mode(resolved) == "folders"
     weights, faults = weight_files(resolved)
     launch = argv.launch_of(resolved, run_dir, machine)
-    if launch.own_config:                                  # the person's accelerate configuration counts the processes
-        counts = {"processes": launch.processes, "machines": launch.machines, "machine_rank": launch.rank}
+    if launch.own_config:  # the person's accelerate configuration counts the processes
+        counts = {
+            "processes": launch.processes,
+            "machines": launch.machines,
+            "machine_rank": launch.rank,
+        }
         said = {key: Setting(count, str(launch.config)) for key, count in counts.items()}
         resolved = replace(resolved, launch={**resolved.launch, **said})
     full = completed(resolved, run_dir, weights, folders=folders)
@@ -57,8 +70,20 @@ def make_plan(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_di
     settings = write.settings_for(full, known)
     facts = _facts(resolved)
     steps, more = count_steps(full, facts)
-    rules = _rules(replace(full, train={key: one for key, one in full.train.items() if key in known or key in resolved.train}), machine)
-    faults += [fault for fault in more if not any(fault.rule == one.rule or fault.where == one.where for one in rules)]
+    rules = _rules(
+        replace(
+            full,
+            train={
+                key: one for key, one in full.train.items() if key in known or key in resolved.train
+            },
+        ),
+        machine,
+    )
+    faults += [
+        fault
+        for fault in more
+        if not any(fault.rule == one.rule or fault.where == one.where for one in rules)
+    ]
     files, more = _files(full, settings, facts, launch, folders=folders)
     faults += more
     trainer = find_trainer(resolved)
@@ -66,17 +91,38 @@ def make_plan(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_di
     needs = estimate(full, steps)
     python = argv.python_of(full, trainer.python)
     gathered = [
-        *facts.faults, *rules, *faults, *argv.launch_faults(full, launch), *weight_faults(full, weights),
-        *data_faults(full, facts, steps), *run_faults(full, steps, needs, machine), *tokenizer_faults(full, env), *trainer.faults,
-        *trainer_faults(trainer.script), *(package_faults(full, python) if trainer.script else ()),
+        *facts.faults,
+        *rules,
+        *faults,
+        *argv.launch_faults(full, launch),
+        *weight_faults(full, weights),
+        *data_faults(full, facts, steps),
+        *run_faults(full, steps, needs, machine),
+        *tokenizer_faults(full, env),
+        *trainer.faults,
+        *trainer_faults(trainer.script),
+        *(package_faults(full, python) if trainer.script else ()),
         *_folder_faults(resolved, folders=folders),
     ]
     told = tuple(recipe_faults)
     gathered = [*told, *(fault for fault in gathered if not _follows(fault, told, resolved))]
-    command = argv.argv_for(full, launch, machine, python=python, script=trainer.path, run_dir=run_dir)
+    command = argv.argv_for(
+        full, launch, machine, python=python, script=trainer.path, run_dir=run_dir
+    )
     return Plan(
-        resolved=resolved, dataset=facts, steps=steps, run_dir=run_dir, script=trainer.script, files=files, argv=command, env=env,
-        estimate=needs, faults=in_order(gathered), settings=settings, weights=weights, commit=trainer.commit,
+        resolved=resolved,
+        dataset=facts,
+        steps=steps,
+        run_dir=run_dir,
+        script=trainer.script,
+        files=files,
+        argv=command,
+        env=env,
+        estimate=needs,
+        faults=in_order(gathered),
+        settings=settings,
+        weights=weights,
+        commit=trainer.commit,
     )
 
 
@@ -84,18 +130,29 @@ def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     """Errors first; what two rooms say about the same rule and the same setting is said once."""
     once: dict[tuple[str, str], Fault] = {}
     for fault in faults:
-        once.setdefault((fault.rule, fault.where) if fault.rule else (fault.what, fault.where), fault)
+        once.setdefault(
+            (fault.rule, fault.where) if fault.rule else (fault.what, fault.where), fault
+        )
     return tuple(sorted(once.values(), key=lambda fault: ORDER[fault.severity]))
 
 
 def _follows(fault: Fault, told: Iterable[Fault], resolved: Resolved) -> bool:
-    """Whether this only says that a setting is absent which the recipe does hold, but which was refused."""
+    """Whether this only says that a setting is absent which the recipe does hold, but which was
+    refused.
+    """
     place, _, key = fault.where.partition(" [")
     if place != read.recipe_name(resolved) or "] " not in key:
         return False
     section, key = key.split("] ", 1)
-    names = {section, key, *(one for of, pair in EITHER_OR if of == section and key in pair for one in pair)}
-    return any(one.rule == "value" and one.where.rpartition(" ")[2].rpartition(".")[2] in names for one in told)
+    names = {
+        section,
+        key,
+        *(one for of, pair in EITHER_OR if of == section and key in pair for one in pair),
+    }
+    return any(
+        one.rule == "value" and one.where.rpartition(" ")[2].rpartition(".")[2] in names
+        for one in told
+    )
 
 
 def find_trainer(resolved: Resolved) -> Trainer:
@@ -108,7 +165,12 @@ def find_trainer(resolved: Resolved) -> Trainer:
     try:
         located = locate()
     except LorakitError as error:
-        return Trainer(None, None, vendored, faults=(Fault("trainer = kohya", error.message, "", "sd-scripts-place"),))
+        return Trainer(
+            None,
+            None,
+            vendored,
+            faults=(Fault("trainer = kohya", error.message, "", "sd-scripts-place"),),
+        )
     if located is None:
         return Trainer(None, None, vendored)
     script = located.directory / vendored.name
@@ -118,23 +180,37 @@ def find_trainer(resolved: Resolved) -> Trainer:
 def _facts(resolved: Resolved) -> DatasetFacts:
     path, reg = resolved.dataset.get("path"), resolved.dataset.get("reg_path")
     if path is None or not isinstance(path.value, str):
-        unset = Fault(f"{read.recipe_name(resolved)} [dataset] path", "is not set.",
-                      'Write path = "datasets/NAME", the parent of the N_trigger folders.', "dataset-path")
+        unset = Fault(
+            f"{read.recipe_name(resolved)} [dataset] path",
+            "is not set.",
+            'Write path = "datasets/NAME", the parent of the N_trigger folders.',
+            "dataset-path",
+        )
         return DatasetFacts(resolved.root, (), (unset,))
     off = resolved.dataset.get("rules_off")
     return scan(
-        resolved.path_of(path.value), reg=resolved.path_of(reg.value) if reg and isinstance(reg.value, str) else None,
-        caption_extension=read.caption_extension(resolved), off=tuple(off.value) if off and isinstance(off.value, (list, tuple)) else (),
+        resolved.path_of(path.value),
+        reg=resolved.path_of(reg.value) if reg and isinstance(reg.value, str) else None,
+        caption_extension=read.caption_extension(resolved),
+        off=tuple(off.value) if off and isinstance(off.value, (list, tuple)) else (),
     )
 
 
-def _files(resolved: Resolved, settings: Section, facts: DatasetFacts, launch: argv.Launch, *, folders: bool,
-           ) -> tuple[Mapping[str, str], list[Fault]]:
+def _files(
+    resolved: Resolved,
+    settings: Section,
+    facts: DatasetFacts,
+    launch: argv.Launch,
+    *,
+    folders: bool,
+) -> tuple[Mapping[str, str], list[Fault]]:
     """The texts; a text that kohya's reader cannot take is a fault, not an exception."""
     faults: list[Fault] = []
     files: dict[str, str] = {}
 
-    makers: dict[str, Callable[[], str]] = {"train.toml": lambda: write.train_toml(resolved, settings)}
+    makers: dict[str, Callable[[], str]] = {
+        "train.toml": lambda: write.train_toml(resolved, settings)
+    }
     if not folders:
         makers["dataset.toml"] = lambda: write.dataset_toml(resolved, facts)
     if prompts(resolved):
@@ -143,11 +219,17 @@ def _files(resolved: Resolved, settings: Section, facts: DatasetFacts, launch: a
         try:
             files[name] = maker()
         except RecipeError as error:
-            faults.append(Fault(name, error.message.partition(": ")[2], error.hint, "toml-unreadable"))
+            faults.append(
+                Fault(name, error.message.partition(": ")[2], error.hint, "toml-unreadable")
+            )
     if not launch.own_config:
         files["accelerate.yaml"] = write.accelerate_yaml(
-            processes=launch.processes, machines=launch.machines, rank=launch.rank, cpu=launch.device == "cpu",
-            mixed_precision=read.text(resolved, "mixed_precision", "no"))
+            processes=launch.processes,
+            machines=launch.machines,
+            rank=launch.rank,
+            cpu=launch.device == "cpu",
+            mixed_precision=read.text(resolved, "mixed_precision", "no"),
+        )
     return files, faults
 
 
@@ -159,17 +241,28 @@ def _prompts(resolved: Resolved, faults: list[Fault]) -> str:
 
 def _rules(resolved: Resolved, machine: Machine) -> Sequence[Fault]:
     """The trainer's own rules: what its script asserts, forbids or silently ignores."""
-    found: list[Fault] = import_module(f"lorakit.trainers.{resolved.trainer}.rules").check(resolved, machine)
+    found: list[Fault] = import_module(f"lorakit.trainers.{resolved.trainer}.rules").check(
+        resolved, machine
+    )
     return found
 
 
 def _folder_faults(resolved: Resolved, *, folders: bool) -> Iterable[Fault]:
     if folders and "subset" in resolved.dataset:
-        yield Fault(f"{resolved.dataset['subset'].source} [dataset.subset]", "folder mode cannot say anything about single folders.",
-                    'Set mode = "toml".', "folders-subset")
+        yield Fault(
+            f"{resolved.dataset['subset'].source} [dataset.subset]",
+            "folder mode cannot say anything about single folders.",
+            'Set mode = "toml".',
+            "folders-subset",
+        )
     if folders and read.number(resolved, "validation_split", 0.0) > 0:
-        yield Fault(read.recipe_name(resolved), "in folder mode the order of the folders is the disk's, not the plan's.",
-                    'Set mode = "toml".', "folders-order", "warning")
+        yield Fault(
+            read.recipe_name(resolved),
+            "in folder mode the order of the folders is the disk's, not the plan's.",
+            'Set mode = "toml".',
+            "folders-order",
+            "warning",
+        )
 
 
 def _mode(resolved: Resolved) -> str:
@@ -177,31 +270,71 @@ def _mode(resolved: Resolved) -> str:
     return str(setting.value) if setting else "toml"
 
 
-def make_plans(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_dir: Path, machine: Machine | None = None,
-               folders: bool = False) -> tuple[Plan, ...]:
+def make_plans(
+    resolved: Resolved,
+    recipe_faults: Iterable[Fault] = (),
+    *,
+    run_dir: Path,
+    machine: Machine | None = None,
+    folders: bool = False,
+) -> tuple[Plan, ...]:
     """One plan, or one for each stage of a recipe with several."""
     if resolved.stages:
-        return make_stages(resolved, recipe_faults, run_dir=run_dir, machine=machine, folders=folders)
+        return make_stages(
+            resolved, recipe_faults, run_dir=run_dir, machine=machine, folders=folders
+        )
     return (make_plan(resolved, recipe_faults, run_dir=run_dir, machine=machine, folders=folders),)
 
 
-def make_stages(resolved: Resolved, recipe_faults: Iterable[Fault] = (), *, run_dir: Path, machine: Machine | None = None,
-                folders: bool = False) -> tuple[Plan, ...]:
-    """A plan for each stage, each in its own folder; the next starts from the LoRA that the last one leaves."""
+def make_stages(
+    resolved: Resolved,
+    recipe_faults: Iterable[Fault] = (),
+    *,
+    run_dir: Path,
+    machine: Machine | None = None,
+    folders: bool = False,
+) -> tuple[Plan, ...]:
+    """A plan for each stage, each in its own folder; the next starts from the LoRA that the last
+    one leaves.
+    """
     machine = machine or this_machine()
     plans: list[Plan] = []
     for place, stage in enumerate(resolved.stages):
         model = dict(resolved.model)
         if plans:
-            model["network_weights"] = Setting(str(final_file(plans[-1])), f"stage {plans[-1].stage}")
+            model["network_weights"] = Setting(
+                str(final_file(plans[-1])), f"stage {plans[-1].stage}"
+            )
         one = replace(resolved, stages=(), dataset=stage.dataset, train=stage.train, model=model)
         folder = run_dir / stage_folder(place + 1, stage.name)
-        plan = make_plan(one, recipe_faults if not place else (), run_dir=folder, machine=machine, folders=folders)
-        told = tuple(fault for fault in plan.faults if not (plans and fault.rule == "start-not-there"))   # it will be there
+        plan = make_plan(
+            one,
+            recipe_faults if not place else (),
+            run_dir=folder,
+            machine=machine,
+            folders=folders,
+        )
+        told = tuple(
+            fault for fault in plan.faults if not (plans and fault.rule == "start-not-there")
+        )  # it will be there
         plans.append(replace(plan, stage=stage.name, faults=told))
-    nowhere = set.intersection(*({fault.where for fault in plan.faults if fault.rule == "subset-unknown"} for plan in plans))
-    return tuple(replace(plan, faults=tuple(fault for fault in plan.faults if fault.rule != "subset-unknown" or fault.where in nowhere))
-                 for plan in plans)        # a folder may belong to one stage alone
+    nowhere = set.intersection(
+        *(
+            {fault.where for fault in plan.faults if fault.rule == "subset-unknown"}
+            for plan in plans
+        )
+    )
+    return tuple(
+        replace(
+            plan,
+            faults=tuple(
+                fault
+                for fault in plan.faults
+                if fault.rule != "subset-unknown" or fault.where in nowhere
+            ),
+        )
+        for plan in plans
+    )  # a folder may belong to one stage alone
 
 
 def stage_folder(number: int, name: str) -> str:
@@ -212,4 +345,7 @@ def stage_folder(number: int, name: str) -> str:
 
 def final_file(plan: Plan) -> Path:
     """The LoRA that the run leaves behind."""
-    return plan.output_dir / f"{plan.settings['output_name'].value if 'output_name' in plan.settings else plan.output_name}.safetensors"
+    return (
+        plan.output_dir
+        / f"{plan.settings['output_name'].value if 'output_name' in plan.settings else plan.output_name}.safetensors"
+    )

@@ -1,4 +1,6 @@
-"""The plan and its parts: everything that would happen, decided and checked, before anything happens. Pure data."""
+"""The plan and its parts: everything that would happen, decided and checked, before anything
+happens. Pure data.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,19 @@ from pathlib import Path
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.errors import Fault
 from lorakit.recipe.model import EMPTY, Resolved, Section
+from lorakit.weights.reference import WeightFile
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """One bucket of one dataset: its size, the images in it, and how many times an epoch draws from it."""
+    """One bucket of one dataset: its size, the images in it, and how many times an epoch draws
+    from it.
+    """
 
     width: int
     height: int
     images: tuple[ImageFacts, ...]
-    draws: int                   # sum of repeats
+    draws: int  # sum of repeats
     batches: int
 
 
@@ -28,9 +33,9 @@ class Checkpoint:
 
     name: str
     step: int
-    epoch: int                   # the epoch that has ended, or is running, when it is written
-    kind: str                    # "epoch", "step", "final", "state"
-    kept: bool = True            # False when save_last_n_* removes it again before the end
+    epoch: int  # the epoch that has ended, or is running, when it is written
+    kind: str  # "epoch", "step", "final", "state"
+    kept: bool = True  # False when save_last_n_* removes it again before the end
 
 
 @dataclass(frozen=True)
@@ -38,20 +43,22 @@ class Steps:
     """The arithmetic, exactly as the script will do it."""
 
     buckets: tuple[Bucket, ...]
-    train_images: int            # images x repeats, as the script prints "num train images * repeats"
+    train_images: int  # images x repeats, as the script prints "num train images * repeats"
     reg_images: int
     validation_images: int
-    batches: int                 # of one epoch, over all processes
-    batches_per_process: int     # what the script prints as "num batches per epoch"
+    batches: int  # of one epoch, over all processes
+    batches_per_process: int  # what the script prints as "num batches per epoch"
     batch_size: int
     processes: int
     accumulation: int
-    epochs: int                  # what the script prints as "num epochs"
+    epochs: int  # what the script prints as "num epochs"
     steps_per_epoch: int
-    total: int                   # "total optimization steps"
+    total: int  # "total optimization steps"
     checkpoints: tuple[Checkpoint, ...]
     sample_steps: tuple[int, ...]
-    formula: str                 # one line a person can check: "(40 x 70 + 20 x 30) / 1 = 3400 batches, / 4 = 850 steps, x 8 = 6800"
+    # one line a person can check: "(40 x 70 + 20 x 30) / 1 = 3400 batches, / 4 = 850 steps, x 8 =
+    # 6800"
+    formula: str
 
 
 @dataclass(frozen=True)
@@ -61,41 +68,36 @@ class Estimate:
     lora_bytes: int
     state_bytes: int
     cache_bytes: int
-    disk_bytes: int              # peak of everything the run writes
+    disk_bytes: int  # peak of everything the run writes
     memory_low: int
     memory_high: int
-    basis: str                   # where the memory figures come from, in one line
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """A file of weights the run will load: kohya's option, what the recipe said, and where it lies (or will lie once fetched)."""
-
-    option: str                  # pretrained_model_name_or_path, vae, clip_l, ...
-    asked: str                   # as the recipe says it
-    path: Path
-    reference: str = ""          # "hf:owner/repo/file@revision" where it must be fetched first; "" for what is on this machine
-    present: bool = True
+    basis: str  # where the memory figures come from, in one line
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`files` are texts to be written into the run folder under these names; argv and env already point there."""
+    """`files` are texts to be written into the run folder under these names; argv and env already
+    point there.
+    """
 
     resolved: Resolved
     dataset: DatasetFacts
     steps: Steps
     run_dir: Path
-    script: Path | None          # None: no checkout of sd-scripts; plans work, training stops with one message
-    files: Mapping[str, str]     # train.toml, dataset.toml, prompts.toml, accelerate.yaml
+    script: (
+        Path | None
+    )  # None: no checkout of sd-scripts; plans work, training stops with one message
+    files: Mapping[str, str]  # train.toml, dataset.toml, prompts.toml, accelerate.yaml
     argv: tuple[str, ...]
-    env: Mapping[str, str]       # only what we set; the rest is inherited
+    env: Mapping[str, str]  # only what we set; the rest is inherited
     estimate: Estimate
-    faults: tuple[Fault, ...]    # errors, warnings and notes; errors mean that nothing is started
-    settings: Section = field(default_factory=lambda: EMPTY)   # what train.toml says, every value with its source ("plan" where we add it)
+    faults: tuple[Fault, ...]  # errors, warnings and notes; errors mean that nothing is started
+    settings: Section = field(
+        default_factory=lambda: EMPTY
+    )  # what train.toml says, every value with its source ("plan" where we add it)
     weights: tuple[WeightFile, ...] = ()
-    commit: str = ""             # of the sd-scripts checkout, where the trainer is kohya
-    stage: str = ""              # the stage's name, in a recipe with several
+    commit: str = ""  # of the sd-scripts checkout, where the trainer is kohya
+    stage: str = ""  # the stage's name, in a recipe with several
 
     @property
     def output_name(self) -> str:

@@ -1,4 +1,6 @@
-"""The texts of a run's files: train.toml, dataset.toml, prompts.toml, accelerate.yaml. Nothing is written here, only composed."""
+"""The texts of a run's files: train.toml, dataset.toml, prompts.toml, accelerate.yaml. Nothing is
+written here, only composed.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +8,50 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from lorakit.catalogue.options import Option
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault
-from lorakit.plan import read
 from lorakit.plan.complete import posix, prompts
-from lorakit.plan.kohya_toml import proven, table_text
+from lorakit.recipe import options as read
 from lorakit.recipe.model import Resolved, Section, Setting
-from lorakit.trainers.catalogue import Option
+from lorakit.toml_text import proven, table_text
 
-# kohya's prompt options that a person may write into a prompt line, and the key and type each becomes.
+# kohya's prompt options that a person may write into a prompt line, and the key and type each
+# becomes.
 IN_PROMPT: Mapping[str, tuple[str, type]] = {
-    "w": ("width", int), "h": ("height", int), "d": ("seed", int), "s": ("sample_steps", int), "l": ("scale", float),
-    "g": ("guidance_scale", float), "n": ("negative_prompt", str), "ss": ("sample_sampler", str), "cn": ("controlnet_image", str),
-    "ctr": ("cfg_trunc_ratio", float), "rcfg": ("renorm_cfg", float), "fs": ("flow_shift", str),
+    "w": ("width", int),
+    "h": ("height", int),
+    "d": ("seed", int),
+    "s": ("sample_steps", int),
+    "l": ("scale", float),
+    "g": ("guidance_scale", float),
+    "n": ("negative_prompt", str),
+    "ss": ("sample_sampler", str),
+    "cn": ("controlnet_image", str),
+    "ctr": ("cfg_trunc_ratio", float),
+    "rcfg": ("renorm_cfg", float),
+    "fs": ("flow_shift", str),
 }
-SAMPLE_KEYS = {"width": "width", "height": "height", "steps": "sample_steps", "scale": "scale", "guidance": "guidance_scale",
-               "negative": "negative_prompt"}
-SMALLEST = 64                    # side of a sample
+SAMPLE_KEYS = {
+    "width": "width",
+    "height": "height",
+    "steps": "sample_steps",
+    "scale": "scale",
+    "guidance": "guidance_scale",
+    "negative": "negative_prompt",
+}
+SMALLEST = 64  # side of a sample
 
 
 def settings_for(resolved: Resolved, known: Mapping[str, Option]) -> Section:
-    """What train.toml will say: only options the script has, floats where it wants floats, resolution as the text it insists on."""
-    return {key: Setting(_typed(resolved, known[key], setting.value), setting.source)
-            for key, setting in resolved.train.items() if key in known and setting.value is not None and setting.value != ""}
+    """What train.toml will say: only options the script has, floats where it wants floats,
+    resolution as the text it insists on.
+    """
+    return {
+        key: Setting(_typed(resolved, known[key], setting.value), setting.source)
+        for key, setting in resolved.train.items()
+        if key in known and setting.value is not None and setting.value != ""
+    }
 
 
 def train_toml(resolved: Resolved, settings: Section) -> str:
@@ -38,46 +61,90 @@ def train_toml(resolved: Resolved, settings: Section) -> str:
 
 
 def dataset_toml(resolved: Resolved, facts: DatasetFacts) -> str:
-    """Everything explicit: nothing is left to folder names, to the order of a directory listing, or to the script's defaults."""
+    """Everything explicit: nothing is left to folder names, to the order of a directory listing,
+    or to the script's defaults.
+    """
     width, height = read.resolution(resolved)
     rules = read.bucket_rules(resolved)
-    dataset: dict[str, Any] = {"resolution": [width, height], "batch_size": read.whole(resolved, "train_batch_size", 1),
-                               "enable_bucket": rules.enable}
+    dataset: dict[str, Any] = {
+        "resolution": [width, height],
+        "batch_size": read.whole(resolved, "train_batch_size", 1),
+        "enable_bucket": rules.enable,
+    }
     if rules.enable:
-        dataset |= {"min_bucket_reso": rules.min, "max_bucket_reso": rules.max, "bucket_reso_steps": rules.step,
-                    "bucket_no_upscale": rules.no_upscale}
+        dataset |= {
+            "min_bucket_reso": rules.min,
+            "max_bucket_reso": rules.max,
+            "bucket_reso_steps": rules.step,
+            "bucket_no_upscale": rules.no_upscale,
+        }
     share = read.number(resolved, "validation_split", 0.0)
     if share > 0:
-        dataset |= {"validation_split": share, "validation_seed": read.whole(resolved, "validation_seed", 0)}
+        dataset |= {
+            "validation_split": share,
+            "validation_seed": read.whole(resolved, "validation_seed", 0),
+        }
     subsets = [_subset(resolved, subset) for subset in facts.subsets]
-    text = "[[datasets]]\n" + table_text(dataset) + "".join(f"\n[[datasets.subsets]]\n{table_text(subset)}" for subset in subsets)
-    return proven("dataset.toml", text, {"datasets": [{**dataset, "subsets": subsets} if subsets else dataset]})
+    text = (
+        "[[datasets]]\n"
+        + table_text(dataset)
+        + "".join(f"\n[[datasets.subsets]]\n{table_text(subset)}" for subset in subsets)
+    )
+    return proven(
+        "dataset.toml",
+        text,
+        {"datasets": [{**dataset, "subsets": subsets} if subsets else dataset]},
+    )
 
 
 def prompts_toml(resolved: Resolved) -> tuple[str, list[Fault]]:
-    """Each prompt with its size, seed and the rest spelt out; prompt options in kohya's own way (`--w 512`) are understood."""
+    """Each prompt with its size, seed and the rest spelt out; prompt options in kohya's own way
+    (`--w 512`) are understood.
+    """
     width, height = read.resolution(resolved)
-    common: dict[str, Any] = {"width": width, "height": height, "seed": read.whole(resolved, "seed", 42)}
-    common |= {key: resolved.sample[word].value for word, key in SAMPLE_KEYS.items() if word in resolved.sample}
+    common: dict[str, Any] = {
+        "width": width,
+        "height": height,
+        "seed": read.whole(resolved, "seed", 42),
+    }
+    common |= {
+        key: resolved.sample[word].value
+        for word, key in SAMPLE_KEYS.items()
+        if word in resolved.sample
+    }
     if "seed" in resolved.sample:
         common["seed"] = resolved.sample["seed"].value
     faults: list[Fault] = []
     subsets = []
     for prompt in prompts(resolved):
         own, problems = read_prompt(prompt)
-        faults += [Fault(f"{read.recipe_name(resolved)} [sample] prompts", problem, "", "prompt-option") for problem in problems]
+        faults += [
+            Fault(f"{read.recipe_name(resolved)} [sample] prompts", problem, "", "prompt-option")
+            for problem in problems
+        ]
         subset = {"prompt": own.pop("prompt"), **common, **own}
         for side in ("width", "height"):
             if subset[side] < SMALLEST:
                 what = f"{subset[side]}: the script would draw {SMALLEST} without a word."
-                faults.append(Fault(f"{read.recipe_name(resolved)} [sample] {side}", what, f"Write {SMALLEST} or more.", "sample-size"))
+                faults.append(
+                    Fault(
+                        f"{read.recipe_name(resolved)} [sample] {side}",
+                        what,
+                        f"Write {SMALLEST} or more.",
+                        "sample-size",
+                    )
+                )
         subsets.append(subset)
-    text = "[prompt]\n" + "".join(f"\n[[prompt.subset]]\n{table_text(subset)}" for subset in subsets)
+    text = "[prompt]\n" + "".join(
+        f"\n[[prompt.subset]]\n{table_text(subset)}" for subset in subsets
+    )
     return proven("prompts.toml", text, {"prompt": {"subset": subsets}}), faults
 
 
 def read_prompt(line: str) -> tuple[dict[str, Any], list[str]]:
-    """A prompt line as kohya's text files write it: the prompt, then ` --option value`. Unknown options are told, not dropped."""
+    """A prompt line as kohya's text files write it: the prompt, then ` --option value`. Unknown
+    options are told, not dropped.
+    """
     prompt, *options = line.split(" --")
     found: dict[str, Any] = {"prompt": prompt}
     problems = []
@@ -85,7 +152,9 @@ def read_prompt(line: str) -> tuple[dict[str, Any], list[str]]:
         word, _, value = option.strip().partition(" ")
         key, kind = IN_PROMPT.get(word.lower(), ("", str))
         if not key:
-            problems.append(f"{line!r}: kohya has no prompt option --{word} and would cut it out of the prompt.")
+            problems.append(
+                f"{line!r}: kohya has no prompt option --{word} and would cut it out of the prompt."
+            )
             continue
         if kind is int and not re.fullmatch(r"\d+", value.strip()):
             problems.append(f"{line!r}: --{word} takes a whole number.")
@@ -97,8 +166,12 @@ def read_prompt(line: str) -> tuple[dict[str, Any], list[str]]:
     return found, problems
 
 
-def accelerate_yaml(*, processes: int, machines: int, rank: int, mixed_precision: str, cpu: bool) -> str:
-    """Our own accelerate configuration, so that the user-wide one has no say. A script over several processes goes through torchrun."""
+def accelerate_yaml(
+    *, processes: int, machines: int, rank: int, mixed_precision: str, cpu: bool
+) -> str:
+    """Our own accelerate configuration, so that the user-wide one has no say. A script over
+    several processes goes through torchrun.
+    """
     several = processes > 1 or machines > 1
     return f"""\
 # Written by lorakit. Stands in for the user-wide accelerate configuration.

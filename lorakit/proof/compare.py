@@ -36,7 +36,11 @@ def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
     a, b = dict(flat(before)), dict(flat(after))
-    return [Difference(key, a.get(key), b.get(key)) for key in dict.fromkeys([*a, *b]) if not same(a.get(key), b.get(key))]
+    return [
+        Difference(key, a.get(key), b.get(key))
+        for key in dict.fromkeys([*a, *b])
+        if not same(a.get(key), b.get(key))
+    ]
 
 
 def same(a: Any, b: Any) -> bool:

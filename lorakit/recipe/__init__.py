@@ -1,1 +1,3 @@
-"""Read, layer and resolve: preset + recipe + --set become one Resolved in which every value remembers its source."""
+"""Read, layer and resolve: preset + recipe + --set become one Resolved in which every value
+remembers its source.
+"""

@@ -1,4 +1,6 @@
-"""Is there such a key, may it stand here, and does its value fit? Every question about one entry, answered with one fault at most."""
+"""Is there such a key, may it stand here, and does its value fit? Every question about one entry,
+answered with one fault at most.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from lorakit.catalogue.options import Option, options
 from lorakit.errors import Fault, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.recipe.layers import Entry
 from lorakit.recipe.schema import SECTIONS, SUBSET, WRITTEN_BY_US, above, home_of, words_of
 from lorakit.recipe.values import fit, told
-from lorakit.trainers.catalogue import Option, options
 
 HUB = re.compile(r"hf:[^/@\s]+/[^/@\s]+/[^@\s]+(@[^@\s]+)?")
 
@@ -58,7 +60,11 @@ class Checker:
     def _option(self, entry: Entry) -> tuple[Option | None, Fault | None]:
         if entry.section != "train":
             known = words_of(entry.section, self.family)
-            return (known[entry.key], None) if entry.key in known else (None, self._unknown_word(entry, known))
+            return (
+                (known[entry.key], None)
+                if entry.key in known
+                else (None, self._unknown_word(entry, known))
+            )
         if entry.key in WRITTEN_BY_US:
             place = WRITTEN_BY_US[entry.key]
             hint = f"Use {place}." if place else "It goes into the run's own folder."
@@ -75,25 +81,57 @@ class Checker:
             what = f"{self.family} has no such file; only {_families_with_weight(key)}."
             return Fault(entry.where, what, rule="unknown-key")
         if self.options and key in self.options and key not in WRITTEN_BY_US:
-            return Fault(entry.where, f"[{section}] has no such key.", f"{key} belongs in [train].", rule="unknown-key")
-        hint = above(key) or (f"{key} belongs in [{home_of(key)}]." if home_of(key) else did_you_mean(key, known))
-        return Fault(entry.where, f"[{section}] has no such key.", hint or f"It knows {', '.join(known)}.", rule="unknown-key")
+            return Fault(
+                entry.where,
+                f"[{section}] has no such key.",
+                f"{key} belongs in [train].",
+                rule="unknown-key",
+            )
+        hint = above(key) or (
+            f"{key} belongs in [{home_of(key)}]." if home_of(key) else did_you_mean(key, known)
+        )
+        return Fault(
+            entry.where,
+            f"[{section}] has no such key.",
+            hint or f"It knows {', '.join(known)}.",
+            rule="unknown-key",
+        )
 
     def _unknown_option(self, entry: Entry) -> Fault:
         key = entry.key
         assert self.options is not None
         if home_of(key):
-            return Fault(entry.where, f"{self.script} has no such option.", f"{key} belongs in [{home_of(key)}].", rule="unknown-key")
+            return Fault(
+                entry.where,
+                f"{self.script} has no such option.",
+                f"{key} belongs in [{home_of(key)}].",
+                rule="unknown-key",
+            )
         other = "embedded" if self.trainer == "kohya" else "kohya"
         theirs = catalogue(other, self.script)
         if theirs and key in theirs:
             hint = f'Write trainer = "{other}", or leave it out.'
-            return Fault(entry.where, f"only the {other} trainer has this option.", hint, rule="trainer")
-        elsewhere = [name for name, family in FAMILIES.items() if key in (catalogue(self.trainer, family.script) or {})]
+            return Fault(
+                entry.where, f"only the {other} trainer has this option.", hint, rule="trainer"
+            )
+        elsewhere = [
+            name
+            for name, family in FAMILIES.items()
+            if key in (catalogue(self.trainer, family.script) or {})
+        ]
         if elsewhere:
-            return Fault(entry.where, f"{self.script} has no such option; {' and '.join(elsewhere)} only.", rule="family")
+            return Fault(
+                entry.where,
+                f"{self.script} has no such option; {' and '.join(elsewhere)} only.",
+                rule="family",
+            )
         if key in SECTIONS:
-            return Fault(entry.where, "is a section, not a key.", f"Such as --set {key}.KEY=VALUE.", rule="unknown-key")
+            return Fault(
+                entry.where,
+                "is a section, not a key.",
+                f"Such as --set {key}.KEY=VALUE.",
+                rule="unknown-key",
+            )
         ours = [name for name in self.options if name not in WRITTEN_BY_US]
         hint = above(key) or _in_kohyas_words(key) or did_you_mean(key.replace("-", "_"), ours)
         return Fault(entry.where, f"{self.script} has no such option.", hint, rule="unknown-key")
@@ -118,19 +156,37 @@ def _inside(entry: Entry, value: Any, family: str) -> list[Fault]:
     return []
 
 
-def _subsets(entry: Entry, tables: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
-    """[dataset.subset.FOLDER]: the options that one folder may have of its own, each checked like any other."""
+def _subsets(
+    entry: Entry, tables: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
+    """[dataset.subset.FOLDER]: the options that one folder may have of its own, each checked like
+    any other.
+    """
     fitted: dict[str, dict[str, Any]] = {}
     faults: list[Fault] = []
     for folder, table in tables.items():
         if not isinstance(table, dict):
-            faults.append(_bad(entry, folder, "is not a table.", f'Write [dataset.subset."{folder}"] and its options below.'))
+            faults.append(
+                _bad(
+                    entry,
+                    folder,
+                    "is not a table.",
+                    f'Write [dataset.subset."{folder}"] and its options below.',
+                )
+            )
             continue
         fitted[folder] = {}
         for key, value in table.items():
             name = f"{folder}.{key}"
             if key not in SUBSET:
-                faults.append(_bad(entry, name, "one folder cannot have this option of its own.", did_you_mean(key, SUBSET)))
+                faults.append(
+                    _bad(
+                        entry,
+                        name,
+                        "one folder cannot have this option of its own.",
+                        did_you_mean(key, SUBSET),
+                    )
+                )
                 continue
             one = fit(SUBSET[key], value)
             if one.problem:
@@ -142,32 +198,60 @@ def _subsets(entry: Entry, tables: Mapping[str, Any]) -> tuple[dict[str, dict[st
 
 def _variable(entry: Entry, name: str, text: Any) -> Fault | None:
     if not name or "=" in name or "\0" in f"{name}{text}":
-        return _bad(entry, name, "no environment can hold this variable.", "A name without =, and no NUL.")
+        return _bad(
+            entry, name, "no environment can hold this variable.", "A name without =, and no NUL."
+        )
     if isinstance(text, str):
         return None
-    return _bad(entry, name, "takes a text.", "" if isinstance(text, (dict, list)) else f"Write {name} = {told(str(text))}.")
+    return _bad(
+        entry,
+        name,
+        "takes a text.",
+        "" if isinstance(text, (dict, list)) else f"Write {name} = {told(str(text))}.",
+    )
 
 
 def _hashes(entry: Entry, value: Any, family: str) -> list[Fault]:
     files = [weight.key for weight in FAMILIES[family].weights] + ["network_weights"]
     named = value if isinstance(value, dict) else {"base": value}
-    faults = [_bad(entry, key, "is no file of this recipe.", did_you_mean(key, files)) for key in named if key not in files]
+    faults = [
+        _bad(entry, key, "is no file of this recipe.", did_you_mean(key, files))
+        for key in named
+        if key not in files
+    ]
     wrong = [key for key, text in named.items() if not re.fullmatch(r"[0-9a-fA-F]{64}", str(text))]
-    return faults + [_bad(entry, key if isinstance(value, dict) else "", "is not a SHA-256: 64 hexadecimal digits.") for key in wrong]
+    return faults + [
+        _bad(
+            entry,
+            key if isinstance(value, dict) else "",
+            "is not a SHA-256: 64 hexadecimal digits.",
+        )
+        for key in wrong
+    ]
 
 
 def _hub(entry: Entry, value: str) -> list[Fault]:
-    if "@" not in value and HUB.fullmatch(value):      # what is no reference at all is told where weights are looked for
+    if "@" not in value and HUB.fullmatch(
+        value
+    ):  # what is no reference at all is told where weights are looked for
         what = "names no revision, so it may be another file tomorrow."
         return [Fault(entry.where, what, f"Write {value}@COMMIT.", rule="hub", severity="warning")]
     return []
 
 
 OTHER_WORDS = {
-    "lr": "learning_rate", "epochs": "max_train_epochs", "steps": "max_train_steps", "batch": "train_batch_size",
+    "lr": "learning_rate",
+    "epochs": "max_train_epochs",
+    "steps": "max_train_steps",
+    "batch": "train_batch_size",
     "batch_size": "train_batch_size",
-    "rank": "network_dim", "dim": "network_dim", "alpha": "network_alpha", "optimizer": "optimizer_type", "scheduler": "lr_scheduler",
-    "precision": "mixed_precision", "size": "resolution",
+    "rank": "network_dim",
+    "dim": "network_dim",
+    "alpha": "network_alpha",
+    "optimizer": "optimizer_type",
+    "scheduler": "lr_scheduler",
+    "precision": "mixed_precision",
+    "size": "resolution",
 }
 
 
@@ -180,4 +264,8 @@ def _bad(entry: Entry, name: str, what: str, hint: str = "") -> Fault:
 
 
 def _families_with_weight(key: str) -> str:
-    return " and ".join(name for name, family in FAMILIES.items() if any(weight.key == key for weight in family.weights))
+    return " and ".join(
+        name
+        for name, family in FAMILIES.items()
+        if any(weight.key == key for weight in family.weights)
+    )

@@ -33,7 +33,9 @@ class Document:
     lines: Mapping[KeyPath, int]
 
     def source(self, *path: str) -> str:
-        """'recipes/maya.toml:14' for a key that stands there; the nearest table that holds it otherwise."""
+        """'recipes/maya.toml:14' for a key that stands there; the nearest table that holds it
+        otherwise.
+        """
         for end in range(len(path), 0, -1):
             if path[:end] in self.lines:
                 return f"{self.label}:{self.lines[path[:end]]}"
@@ -45,26 +47,34 @@ def read_document(path: Path, label: str) -> Document:
     try:
         text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        fault = Fault(label, f"byte {error.start} is not UTF-8.", "Save the file as UTF-8.", rule="toml")
+        fault = Fault(
+            label, f"byte {error.start} is not UTF-8.", "Save the file as UTF-8.", rule="toml"
+        )
         raise RecipeError(f"{label} cannot be read.", faults=[fault]) from error
     except OSError as error:
         raise RecipeError(f"{label}: {error.strerror or error}.") from error
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{label} is not valid TOML; nothing was read.", faults=[_toml_fault(label, str(error))]) from error
+        raise RecipeError(
+            f"{label} is not valid TOML; nothing was read.", faults=[_toml_fault(label, str(error))]
+        ) from error
     return Document(path, label, text, data, key_lines(text))
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:
-    """The line of every key and table header in a text that is valid TOML; arrays of tables count from "0"."""
+    """The line of every key and table header in a text that is valid TOML; arrays of tables count
+    from "0".
+    """
     lines: dict[KeyPath, int] = {}
     counts: dict[KeyPath, int] = {}
     table: KeyPath = ()
     for line, pieces in _statements(text):
         if pieces[0] == "[":
             table = _table(pieces, counts)
-            for end in range(1, len(table) + 1):       # the first [dataset.subset.X] stands for [dataset.subset] too
+            for end in range(
+                1, len(table) + 1
+            ):  # the first [dataset.subset.X] stands for [dataset.subset] too
                 lines.setdefault(table[:end], line)
         else:
             names = tuple(_unquote(piece) for piece in pieces[: pieces.index("=")] if piece != ".")
@@ -74,7 +84,9 @@ def key_lines(text: str) -> dict[KeyPath, int]:
 
 
 def _table(pieces: Sequence[str], counts: dict[KeyPath, int]) -> KeyPath:
-    """The path that a header opens, with the number of the current element after the name of an array of tables."""
+    """The path that a header opens, with the number of the current element after the name of an
+    array of tables.
+    """
     names = [_unquote(piece) for piece in pieces if piece not in "[].,"]
     path: KeyPath = ()
     for name in names[:-1]:
@@ -89,7 +101,9 @@ def _table(pieces: Sequence[str], counts: dict[KeyPath, int]) -> KeyPath:
 
 
 def _statements(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Headers and `key = value` statements, each with its first line; arrays and long strings may span several."""
+    """Headers and `key = value` statements, each with its first line; arrays and long strings may
+    span several.
+    """
     line, first, depth, pieces = 1, 1, 0, list[str]()
     for match in _TOKEN.finditer(text + "\n"):
         piece = match.group()
@@ -111,6 +125,10 @@ def _unquote(piece: str) -> str:
 def _toml_fault(label: str, message: str) -> Fault:
     at = re.search(r"\(at line (\d+), column (\d+)\)", message)
     what = message.partition(" (at ")[0].rstrip(".") + "."
-    hint = 'Write backslashes in paths as "/", or quote the path with single quotes.' if "escape" in what.lower() else ""
+    hint = (
+        'Write backslashes in paths as "/", or quote the path with single quotes.'
+        if "escape" in what.lower()
+        else ""
+    )
     where = f"{label}:{at[1]}:{at[2]}" if at else label
     return Fault(where, what if at else message.rstrip(".") + ".", hint, rule="toml")

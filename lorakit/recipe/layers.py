@@ -1,4 +1,6 @@
-"""Layers of settings, and how a later one covers an earlier one without leaving half of it standing."""
+"""Layers of settings, and how a later one covers an earlier one without leaving half of it
+standing.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,16 @@ from lorakit.recipe.schema import SECTIONS
 
 @dataclass(frozen=True)
 class Entry:
-    """One key of one layer: its value, the source a Setting will tell, and the place a fault will name."""
+    """One key of one layer: its value, the source a Setting will tell, and the place a fault will
+    name.
+    """
 
     section: str
     key: str
     value: Any
     source: str
     where: str
-    raw: str = ""                # as typed after --set
+    raw: str = ""  # as typed after --set
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Layer:
 
     name: str
     entries: tuple[Entry, ...] = ()
-    unset: tuple[tuple[str, str], ...] = ()      # (section, key)
+    unset: tuple[tuple[str, str], ...] = ()  # (section, key)
 
 
 # Only one of each group can be meant; the scripts would silently prefer the first.
@@ -48,7 +52,9 @@ Merged = dict[str, dict[str, Setting]]
 
 
 def merge(layers: Sequence[Layer]) -> tuple[dict[str, Section], list[Fault]]:
-    """Every section with the last word on every key, and a note where a key had to go because its partner changed."""
+    """Every section with the last word on every key, and a note where a key had to go because its
+    partner changed.
+    """
     merged: Merged = {section: {} for section in SECTIONS}
     notes: list[Fault] = []
     for layer in layers:
@@ -81,13 +87,21 @@ def _make_room(merged: Merged, entry: Entry, siblings: Sequence[Entry]) -> list[
         if section == entry.section and entry.key in keys:
             gone += [key for key in keys if key != entry.key and key not in own]
     before = merged[entry.section].get(entry.key)
-    if entry.section == "train" and entry.key in BELONGS_TO and before is not None and before.value != entry.value:
+    if (
+        entry.section == "train"
+        and entry.key in BELONGS_TO
+        and before is not None
+        and before.value != entry.value
+    ):
         gone += [key for key in BELONGS_TO[entry.key] if key not in own]
     notes = []
     for key in gone:
         lost = merged[entry.section].pop(key, None)
         if lost is not None:
-            what = f"{key} from {lost.source} is left out, because it does not go with {entry.key} here."
+            what = (
+                f"{key} from {lost.source} is left out, because it does not go with {entry.key}"
+                " here."
+            )
             notes.append(Fault(entry.where, what, rule="replaced", severity="note"))
     return notes
 
@@ -103,5 +117,7 @@ def _deep(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        merged[key] = _deep(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = (
+            _deep(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
     return merged

@@ -15,7 +15,9 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Setting:
-    """A value and where it came from, in words a person can follow: 'preset sdxl', 'recipes/maya.toml:14', '--set'."""
+    """A value and where it came from, in words a person can follow: 'preset sdxl',
+    'recipes/maya.toml:14', '--set'.
+    """
 
     value: Any
     source: str
@@ -26,7 +28,9 @@ Section = Mapping[str, Setting]
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a recipe with several: what differs from the recipe itself, already layered over it."""
+    """One stage of a recipe with several: what differs from the recipe itself, already layered
+    over it.
+    """
 
     name: str
     dataset: Section
@@ -35,19 +39,21 @@ class Stage:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A recipe with every layer applied. Keys of `train` are kohya's option names; other sections are lorakit's own words.
+    """A recipe with every layer applied. Keys of `train` are kohya's option names; other sections
+    are lorakit's own words.
 
-    `root` is the project folder that relative paths start from: the parent of a `recipes/` folder, else the recipe's own folder.
-    Paths in sections are still as the person wrote them; `path_of` makes them absolute.
+    `root` is the project folder that relative paths start from: the parent of a `recipes/` folder,
+    else the recipe's own folder. Paths in sections are still as the person wrote them; `path_of`
+    makes them absolute.
     """
 
-    file: Path                   # the recipe, absolute
+    file: Path  # the recipe, absolute
     root: Path
     name: str
     trigger: str
     preset: str
-    family: str                  # key of lorakit.families.FAMILIES
-    trainer: str                 # "kohya" or "embedded"
+    family: str  # key of lorakit.families.FAMILIES
+    trainer: str  # "kohya" or "embedded"
     # The keys of each section: recipe/schema.py.
     model: Section = field(default_factory=lambda: EMPTY)
     dataset: Section = field(default_factory=lambda: EMPTY)
@@ -55,7 +61,9 @@ class Resolved:
     sample: Section = field(default_factory=lambda: EMPTY)
     launch: Section = field(default_factory=lambda: EMPTY)
     stages: tuple[Stage, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=lambda: EMPTY)   # notes, [subject], ... kept for the record, unread by training
+    extra: Mapping[str, Any] = field(
+        default_factory=lambda: EMPTY
+    )  # notes, [subject], ... kept for the record, unread by training
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a training option, or `default` where no layer sets it."""
@@ -63,6 +71,8 @@ class Resolved:
         return default if setting is None else setting.value
 
     def path_of(self, text: str) -> Path:
-        """A path from the recipe, made absolute: `~` is the home folder, relative starts at `root`."""
+        """A path from the recipe, made absolute: `~` is the home folder, relative starts at
+        `root`.
+        """
         path = at_home(Path(text))
         return path if path.is_absolute() else self.root / path

@@ -1,28 +1,51 @@
-"""What a recipe and a trigger may be called: names become file and folder names, triggers become the tail of `N_trigger`."""
+"""What a recipe and a trigger may be called: names become file and folder names, triggers become
+the tail of `N_trigger`.
+"""
 
 from __future__ import annotations
 
 import re
 
-RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+RESERVED = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)),
+}
 
 
 def name_problem(name: str) -> str:
-    """What is wrong with a name, or nothing. It is a file name on every system, a folder, and the stem of the LoRA."""
+    """What is wrong with a name, or nothing. It is a file name on every system, a folder, and the
+    stem of the LoRA.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        return f"{name!r} cannot be a name: letters, digits, dot, dash and underscore, beginning with a letter or digit."
+        return (
+            f"{name!r} cannot be a name: letters, digits, dot, dash and underscore, beginning with"
+            " a letter or digit."
+        )
     if name.endswith((".", ".toml", ".lock")) or name.split(".", maxsplit=1)[0].lower() in RESERVED:
-        return f"{name!r} cannot be a name: a file could not be called so everywhere, or would be taken for something else."
+        return (
+            f"{name!r} cannot be a name: a file could not be called so everywhere, or would be"
+            " taken for something else."
+        )
     return "" if len(name) <= 80 else f"a name of {len(name)} letters is too long; 80 is the most."
 
 
 def trigger_problem(trigger: str) -> str:
-    """What is wrong with a trigger, or nothing. It stands in captions between commas and in a folder's name."""
+    """What is wrong with a trigger, or nothing. It stands in captions between commas and in a
+    folder's name.
+    """
     if not trigger.strip():
-        return "the trigger is empty; it is the word that calls the character up, such as maya_char."
+        return (
+            "the trigger is empty; it is the word that calls the character up, such as maya_char."
+        )
     if any(letter.isspace() for letter in trigger):
         return f"{trigger!r} has spaces; a trigger is one word. Write {'_'.join(trigger.split())}."
     bad = sorted(set(trigger) & set('/\\,:*?"<>|{}()[]'))
     if bad or not trigger.isprintable() or trigger.startswith("."):
-        return f"{trigger!r} cannot be a trigger: it stands in captions and in a folder's name, so no {' '.join(bad) or 'such letters'}."
+        return (
+            f"{trigger!r} cannot be a trigger: it stands in captions and in a folder's name, so no"
+            f" {' '.join(bad) or 'such letters'}."
+        )
     return "" if len(trigger.encode()) <= 100 else "the trigger is too long; 100 bytes is the most."

@@ -1,4 +1,6 @@
-"""`--set key=value` and `--unset key`: the last layer, read as TOML where it is TOML and as text where it is not."""
+"""`--set key=value` and `--unset key`: the last layer, read as TOML where it is TOML and as text
+where it is not.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,14 @@ def read_overrides(sets: Sequence[str]) -> tuple[list[Override], list[Fault]]:
         key, equals, raw = text.partition("=")
         parts = read_key(key)
         if not equals or not all(parts):
-            faults.append(Fault(f"--set {text}", "is not KEY=VALUE.", "Such as --set train.network_dim=16.", rule="override"))
+            faults.append(
+                Fault(
+                    f"--set {text}",
+                    "is not KEY=VALUE.",
+                    "Such as --set train.network_dim=16.",
+                    rule="override",
+                )
+            )
         else:
             found.append(Override(parts, read_value(raw.strip()), raw.strip()))
     return found, faults
@@ -40,11 +49,15 @@ def read_overrides(sets: Sequence[str]) -> tuple[list[Override], list[Fault]]:
 
 def read_key(text: str) -> tuple[str, ...]:
     """The parts between the dots; a part that holds dots itself may be quoted, as in TOML."""
-    return tuple(part.strip().strip('"') for part in re.split(r"""\.(?=(?:[^"]*"[^"]*")*[^"]*$)""", text))
+    return tuple(
+        part.strip().strip('"') for part in re.split(r"""\.(?=(?:[^"]*"[^"]*")*[^"]*$)""", text)
+    )
 
 
 def read_value(raw: str) -> Any:
-    """The TOML value, or the bare text where it is none: `bf16`, a path, a date that is somebody's name for a run."""
+    """The TOML value, or the bare text where it is none: `bf16`, a path, a date that is somebody's
+    name for a run.
+    """
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
     except (tomllib.TOMLDecodeError, KeyError):

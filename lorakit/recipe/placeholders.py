@@ -1,4 +1,6 @@
-"""`{trigger}` and `{name}` in prompts and captions. `{a|b}` is a wildcard of the trainer's and left alone."""
+"""`{trigger}` and `{name}` in prompts and captions. `{a|b}` is a wildcard of the trainer's and
+left alone.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ from lorakit.errors import did_you_mean
 _BRACES = re.compile(r"\{([^{}|]*)\}")
 
 # Where they are filled, besides every text of [sample] and [dataset.subset.*].
-TRAIN_KEYS = ("caption_prefix", "caption_suffix", "output_name", "training_comment", "log_prefix", "wandb_run_name")
+TRAIN_KEYS = (
+    "caption_prefix",
+    "caption_suffix",
+    "output_name",
+    "training_comment",
+    "log_prefix",
+    "wandb_run_name",
+)
 
 
 def fill(value: Any, words: Mapping[str, str]) -> tuple[Any, list[str]]:
@@ -25,8 +34,15 @@ def fill(value: Any, words: Mapping[str, str]) -> tuple[Any, list[str]]:
         if word in words:
             problems.append(f"{match[0]} stands here, and the recipe has no {word}.")
         else:
-            hint = did_you_mean(word, words).replace("Did you mean ", "Did you mean {").replace("?", "}?")
-            problems.append(f"{match[0]} is no word to fill in. {hint or 'There are ' + ' and '.join(f'{{{w}}}' for w in words) + '.'}")
+            hint = (
+                did_you_mean(word, words)
+                .replace("Did you mean ", "Did you mean {")
+                .replace("?", "}?")
+            )
+            problems.append(
+                f"{match[0]} is no word to fill in."
+                f" {hint or 'There are ' + ' and '.join(f'{{{w}}}' for w in words) + '.'}"
+            )
         return match[0]
 
     def walk(item: Any) -> Any:

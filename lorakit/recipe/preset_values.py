@@ -13,11 +13,15 @@ from lorakit.recipe.presets import Preset
 from lorakit.recipe.reading import layer_of, top_faults
 
 
-def preset_values(preset: Preset, *, trainer: str = "kohya") -> tuple[Mapping[str, Section], list[Fault]]:
+def preset_values(
+    preset: Preset, *, trainer: str = "kohya"
+) -> tuple[Mapping[str, Section], list[Fault]]:
     """Family, base and page layered and checked; placeholders stay as written."""
     if preset.family not in FAMILIES:
         hint = did_you_mean(preset.family, FAMILIES) or f"There are {', '.join(FAMILIES)}."
-        raise RecipeError(f"{preset.document.label} [about] family: no family is called {preset.family!r}. {hint}")
+        raise RecipeError(
+            f"{preset.document.label} [about] family: no family is called {preset.family!r}. {hint}"
+        )
     layers, faults = layers_of(preset, Checker(preset.family, trainer))
     merged, notes = merge(layers)
     return merged, [*faults, *notes]
@@ -26,7 +30,10 @@ def preset_values(preset: Preset, *, trainer: str = "kohya") -> tuple[Mapping[st
 def layers_of(preset: Preset | None, checker: Checker) -> tuple[list[Layer], list[Fault]]:
     """The layers below a recipe: family, the preset's base, the preset."""
     source = f"family {checker.family}"
-    entries = [Entry("train", key, value, source, source) for key, value in FAMILIES[checker.family].defaults.items()]
+    entries = [
+        Entry("train", key, value, source, source)
+        for key, value in FAMILIES[checker.family].defaults.items()
+    ]
     entries.append(Entry("dataset", "caption_extension", ".txt", "lorakit", "lorakit"))
     layers, faults = [Layer(source, tuple(entries))], list[Fault]()
     if preset is None:

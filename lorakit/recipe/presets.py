@@ -17,11 +17,13 @@ HERE = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Preset:
-    """One page. `about` is for people; the sections are still as written, unchecked, without those of its base."""
+    """One page. `about` is for people; the sections are still as written, unchecked, without those
+    of its base.
+    """
 
     name: str
     document: Document
-    own: bool = False            # from the project's presets/, not shipped
+    own: bool = False  # from the project's presets/, not shipped
     base: Preset | None = None
     faults: tuple[Fault, ...] = ()
 
@@ -30,7 +32,11 @@ class Preset:
         """What the page says about itself; the family may come from the page it extends."""
         said = self.document.data.get("about")
         own = {key: str(value) for key, value in said.items()} if isinstance(said, dict) else {}
-        family = {"family": self.base.about["family"]} if self.base and "family" in self.base.about else {}
+        family = (
+            {"family": self.base.about["family"]}
+            if self.base and "family" in self.base.about
+            else {}
+        )
         return MappingProxyType({**family, **own})
 
     @property
@@ -47,7 +53,11 @@ class Preset:
 
     @property
     def sections(self) -> Mapping[str, Any]:
-        return {key: value for key, value in self.document.data.items() if isinstance(value, dict) and key != "about"}
+        return {
+            key: value
+            for key, value in self.document.data.items()
+            if isinstance(value, dict) and key != "about"
+        }
 
 
 def shipped_dir() -> Path:
@@ -58,7 +68,9 @@ def shipped_dir() -> Path:
 
 def find(name: str, root: Path | None = None) -> tuple[Path, bool] | None:
     """Where a preset's page lies, and whether it is the project's own."""
-    if not name or Path(name).name != name or len(name.encode()) > 200:      # a name, not a way to some other file
+    if (
+        not name or Path(name).name != name or len(name.encode()) > 200
+    ):  # a name, not a way to some other file
         return None
     own = root / "presets" / f"{name}.toml" if root else None
     if own and own.is_file() and own.parent.resolve() != shipped_dir().resolve():
@@ -70,29 +82,51 @@ def find(name: str, root: Path | None = None) -> tuple[Path, bool] | None:
 def names(root: Path | None = None) -> tuple[str, ...]:
     """Every preset's name, the project's own included."""
     folders = [shipped_dir(), *([root / "presets"] if root else [])]
-    return tuple(sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}))
+    return tuple(
+        sorted(
+            {path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}
+        )
+    )
 
 
 def read(name: str, root: Path | None = None) -> Preset:
     """The preset and the one it extends; a RecipeError names the nearest when there is none."""
     preset = _read_one(name, root)
     base_name = preset.document.data.get("extends")
-    if not isinstance(base_name, str):       # absent, or told by its type check
+    if not isinstance(base_name, str):  # absent, or told by its type check
         return preset
     where = f"{preset.document.source('extends')} extends"
     base: Preset | None = None
     faults = [*preset.faults]
     if base_name == name:
-        faults.append(Fault(where, "a page cannot extend itself.", "Give this one another name.", rule="preset"))
+        faults.append(
+            Fault(
+                where, "a page cannot extend itself.", "Give this one another name.", rule="preset"
+            )
+        )
     elif find(base_name, root) is None:
-        faults.append(Fault(where, f"no preset is called {base_name!r}.", did_you_mean(base_name, names(root)), rule="preset"))
+        faults.append(
+            Fault(
+                where,
+                f"no preset is called {base_name!r}.",
+                did_you_mean(base_name, names(root)),
+                rule="preset",
+            )
+        )
     else:
         base = _read_one(base_name, root)
         deeper = base.document.data.get("extends")
         if deeper is not None:
-            what = f"{base_name} extends {deeper} itself; one step is the most, so that a person can follow."
-            faults.append(Fault(where, what, "" if deeper == name else f"Extend {deeper}.", rule="preset"))
-            if isinstance(deeper, str) and find(deeper, root):      # so that the family is known, and the rest can be checked
+            what = (
+                f"{base_name} extends {deeper} itself; one step is the most, so that a person can"
+                " follow."
+            )
+            faults.append(
+                Fault(where, what, "" if deeper == name else f"Extend {deeper}.", rule="preset")
+            )
+            if isinstance(deeper, str) and find(
+                deeper, root
+            ):  # so that the family is known, and the rest can be checked
                 base = replace(base, base=_read_one(deeper, root))
     return Preset(preset.name, preset.document, preset.own, base, tuple(faults))
 
@@ -106,5 +140,12 @@ def _read_one(name: str, root: Path | None) -> Preset:
     label = f"presets/{path.name}" if own else f"preset {name}"
     notes: tuple[Fault, ...] = ()
     if own and (shipped_dir() / path.name).is_file():
-        notes = (Fault(label, "is used instead of the shipped preset of that name.", rule="preset", severity="note"),)
+        notes = (
+            Fault(
+                label,
+                "is used instead of the shipped preset of that name.",
+                rule="preset",
+                severity="note",
+            ),
+        )
     return Preset(name, read_document(path, label), own, faults=notes)

@@ -1,4 +1,6 @@
-"""From a document to entries: sections, unknown words on the top level, one key in two sections, stages."""
+"""From a document to entries: sections, unknown words on the top level, one key in two sections,
+stages.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,24 @@ from lorakit.recipe.checks import Checker
 from lorakit.recipe.document import Document
 from lorakit.recipe.layers import Entry, Layer
 from lorakit.recipe.overrides import Override, read_key
-from lorakit.recipe.schema import ABOUT, PRESET_TOP, SECTIONS, SHARED_WORDS, STAGE, TOP, TOP_WORDS, WRITTEN_BY_US, above, home_of
+from lorakit.recipe.schema import (
+    ABOUT,
+    PRESET_TOP,
+    SECTIONS,
+    SHARED_WORDS,
+    STAGE,
+    TOP,
+    TOP_WORDS,
+    WRITTEN_BY_US,
+    above,
+    home_of,
+)
 from lorakit.recipe.values import fit
 
-FOREIGN = {"about": "[about] belongs in a preset.", "extends": 'Only a preset extends another; a recipe names one: preset = "...".'}
+FOREIGN = {
+    "about": "[about] belongs in a preset.",
+    "extends": 'Only a preset extends another; a recipe names one: preset = "...".',
+}
 
 
 @dataclass(frozen=True)
@@ -30,9 +46,17 @@ def top_faults(document: Document, *, preset: bool) -> list[Fault]:
     for key, value in document.data.items():
         where = f"{document.source(key)} {f'[{key}]' if isinstance(value, dict) else key}"
         if key not in known:
-            faults.append(Fault(where, *_unknown_top(key, known, is_table=isinstance(value, dict)), rule="unknown-key"))
+            faults.append(
+                Fault(
+                    where,
+                    *_unknown_top(key, known, is_table=isinstance(value, dict)),
+                    rule="unknown-key",
+                )
+            )
         elif key in SECTIONS and not isinstance(value, dict):
-            faults.append(Fault(where, f"is a section; write [{key}] on a line of its own.", rule="value"))
+            faults.append(
+                Fault(where, f"is a section; write [{key}] on a line of its own.", rule="value")
+            )
         elif key in TOP_WORDS:
             problem = fit(TOP_WORDS[key], value)
             if problem.problem:
@@ -40,9 +64,17 @@ def top_faults(document: Document, *, preset: bool) -> list[Fault]:
     return faults + (_about_faults(document) if preset else [])
 
 
-def layer_of(document: Document, checker: Checker, *, source: str = "") -> tuple[Layer, list[Fault]]:
-    """The document's sections as one checked layer. `source` is what settings tell (a preset's name); the line otherwise."""
-    sections = {key: value for key, value in document.data.items() if key in SECTIONS and isinstance(value, dict)}
+def layer_of(
+    document: Document, checker: Checker, *, source: str = ""
+) -> tuple[Layer, list[Fault]]:
+    """The document's sections as one checked layer. `source` is what settings tell (a preset's
+    name); the line otherwise.
+    """
+    sections = {
+        key: value
+        for key, value in document.data.items()
+        if key in SECTIONS and isinstance(value, dict)
+    }
     layer, faults = _entries(document, sections, (), checker, source)
     unset, more = _unset_of(document, checker)
     return Layer(source or document.label, layer.entries, unset), [*faults, *more]
@@ -51,31 +83,66 @@ def layer_of(document: Document, checker: Checker, *, source: str = "") -> tuple
 def stages_of(document: Document, checker: Checker) -> tuple[list[StageLayer], list[Fault]]:
     tables = document.data.get("stage", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        return [], [Fault(f"{document.source('stage')} stage", "is a list of tables; write [[stage]].", rule="value")]
+        return [], [
+            Fault(
+                f"{document.source('stage')} stage",
+                "is a list of tables; write [[stage]].",
+                rule="value",
+            )
+        ]
     stages: list[StageLayer] = []
     faults: list[Fault] = []
     for index, table in enumerate(tables):
         at = ("stage", str(index))
         name = table.get("name")
         if not isinstance(name, str) or not name:
-            faults.append(Fault(f"{document.source(*at)} [[stage]]", "has no name.", 'Such as name = "faces".', rule="stage"))
+            faults.append(
+                Fault(
+                    f"{document.source(*at)} [[stage]]",
+                    "has no name.",
+                    'Such as name = "faces".',
+                    rule="stage",
+                )
+            )
         if name in [stage.name for stage in stages]:
-            faults.append(Fault(f"{document.source(*at, 'name')} [[stage]] name", f"two stages are called {name!r}.", rule="stage"))
+            faults.append(
+                Fault(
+                    f"{document.source(*at, 'name')} [[stage]] name",
+                    f"two stages are called {name!r}.",
+                    rule="stage",
+                )
+            )
         for key, value in table.items():
             where = f"{document.source(*at, key)} [[stage]] {key}"
             if key not in STAGE:
-                faults.append(Fault(where, "a stage has no such key.", did_you_mean(key, STAGE) or "It knows name, dataset and train.",
-                                    rule="unknown-key"))
+                faults.append(
+                    Fault(
+                        where,
+                        "a stage has no such key.",
+                        did_you_mean(key, STAGE) or "It knows name, dataset and train.",
+                        rule="unknown-key",
+                    )
+                )
             elif key != "name" and not isinstance(value, dict):
-                faults.append(Fault(where, f"is a section; write [stage.{key}] on a line of its own.", rule="value"))
-        sections = {key: table[key] for key in ("dataset", "train") if isinstance(table.get(key), dict)}
+                faults.append(
+                    Fault(
+                        where,
+                        f"is a section; write [stage.{key}] on a line of its own.",
+                        rule="value",
+                    )
+                )
+        sections = {
+            key: table[key] for key in ("dataset", "train") if isinstance(table.get(key), dict)
+        }
         layer, more = _entries(document, sections, at, checker, "")
         stages.append(StageLayer(str(name or index + 1), layer))
         faults += more
     return stages, faults
 
 
-def sets_layer(overrides: list[Override], unsets: Sequence[str], checker: Checker) -> tuple[Layer, list[Fault]]:
+def sets_layer(
+    overrides: list[Override], unsets: Sequence[str], checker: Checker
+) -> tuple[Layer, list[Fault]]:
     entries: list[Entry] = []
     faults: list[Fault] = []
     for override in overrides:
@@ -84,10 +151,16 @@ def sets_layer(overrides: list[Override], unsets: Sequence[str], checker: Checke
             faults.append(_no_section(f"{override.where}", override.key[0]))
             continue
         section, key, rest = place
-        value: Any = override.value if isinstance(override.value, str) or not rest or section != "launch" else override.raw
+        value: Any = (
+            override.value
+            if isinstance(override.value, str) or not rest or section != "launch"
+            else override.raw
+        )
         for name in reversed(rest):
             value = {name: value}
-        checked, more = checker.check(Entry(section, key, value, "--set", override.where, raw="" if rest else override.raw))
+        checked, more = checker.check(
+            Entry(section, key, value, "--set", override.where, raw="" if rest else override.raw)
+        )
         entries += [checked] if checked else []
         faults += more
     gone, more = _unset(unsets, checker, "--unset ")
@@ -95,11 +168,15 @@ def sets_layer(overrides: list[Override], unsets: Sequence[str], checker: Checke
 
 
 def place_of(parts: tuple[str, ...], checker: Checker) -> tuple[str, str, tuple[str, ...]] | None:
-    """Section, key and what lies deeper. A bare key is looked for; one that nobody knows counts as an option, to be refused as such."""
+    """Section, key and what lies deeper. A bare key is looked for; one that nobody knows counts as
+    an option, to be refused as such.
+    """
     if len(parts) > 1:
         return (parts[0], parts[1], parts[2:]) if parts[0] in SECTIONS else None
     key = parts[0]
-    if key == "caption_extension" or ((checker.options is None or key not in checker.options) and home_of(key)):
+    if key == "caption_extension" or (
+        (checker.options is None or key not in checker.options) and home_of(key)
+    ):
         return home_of(key), key, ()
     if key in WRITTEN_BY_US and home_of(key):
         return home_of(key), key, ()
@@ -107,7 +184,11 @@ def place_of(parts: tuple[str, ...], checker: Checker) -> tuple[str, str, tuple[
 
 
 def _entries(
-    document: Document, sections: Mapping[str, Any], at: tuple[str, ...], checker: Checker, source: str,
+    document: Document,
+    sections: Mapping[str, Any],
+    at: tuple[str, ...],
+    checker: Checker,
+    source: str,
 ) -> tuple[Layer, list[Fault]]:
     entries: list[Entry] = []
     faults: list[Fault] = []
@@ -116,9 +197,20 @@ def _entries(
         for key, value in table.items():
             line = document.source(*at, section, key)
             others = [other for other in sections if other != section and key in sections[other]]
-            if others and key not in SHARED_WORDS and not _right_place(key, section, others, checker):
+            if (
+                others
+                and key not in SHARED_WORDS
+                and not _right_place(key, section, others, checker)
+            ):
                 what = f"stands in [{others[0]}] too ({document.source(*at, others[0], key)})."
-                faults.append(Fault(f"{line} {stage}[{section}] {key}", what, "Keep one of the two.", rule="twice"))
+                faults.append(
+                    Fault(
+                        f"{line} {stage}[{section}] {key}",
+                        what,
+                        "Keep one of the two.",
+                        rule="twice",
+                    )
+                )
                 continue
             home = "dataset" if (section, key) == ("train", "caption_extension") else section
             entry = Entry(home, key, value, source or line, f"{line} {stage}[{section}] {key}")
@@ -129,18 +221,29 @@ def _entries(
 
 
 def _right_place(key: str, section: str, others: list[str], checker: Checker) -> bool:
-    """Of several sections that hold a key, the fault is told at the others; the first known one is right."""
+    """Of several sections that hold a key, the fault is told at the others; the first known one is
+    right.
+    """
     right = home_of(key) or ("train" if checker.options and key in checker.options else "")
-    return section == right or (right not in [section, *others] and section == min([section, *others], key=SECTIONS.index))
+    return section == right or (
+        right not in [section, *others] and section == min([section, *others], key=SECTIONS.index)
+    )
 
 
-def _unset_of(document: Document, checker: Checker) -> tuple[tuple[tuple[str, str], ...], list[Fault]]:
+def _unset_of(
+    document: Document, checker: Checker
+) -> tuple[tuple[tuple[str, str], ...], list[Fault]]:
     names = document.data.get("unset", [])
-    return _unset([name for name in names if isinstance(name, str)] if isinstance(names, list) else [], checker,
-                  f"{document.source('unset')} unset ")
+    return _unset(
+        [name for name in names if isinstance(name, str)] if isinstance(names, list) else [],
+        checker,
+        f"{document.source('unset')} unset ",
+    )
 
 
-def _unset(names: Sequence[str], checker: Checker, where: str) -> tuple[tuple[tuple[str, str], ...], list[Fault]]:
+def _unset(
+    names: Sequence[str], checker: Checker, where: str
+) -> tuple[tuple[tuple[str, str], ...], list[Fault]]:
     gone: list[tuple[str, str]] = []
     faults: list[Fault] = []
     for name in names:
@@ -151,7 +254,14 @@ def _unset(names: Sequence[str], checker: Checker, where: str) -> tuple[tuple[tu
             continue
         section, key, deeper = place
         if deeper:
-            faults.append(Fault(where + name, "only a whole key can be taken away.", f"That would be {section}.{key}.", rule="override"))
+            faults.append(
+                Fault(
+                    where + name,
+                    "only a whole key can be taken away.",
+                    f"That would be {section}.{key}.",
+                    rule="override",
+                )
+            )
             continue
         known = checker.known(section)
         if known is not None and key not in known:
@@ -166,19 +276,36 @@ def _unknown_top(key: str, known: tuple[str, ...], *, is_table: bool) -> tuple[s
         return "does not belong in a recipe.", FOREIGN[key]
     near = did_you_mean(key, SECTIONS if is_table else known)
     if is_table:
-        return "there is no such section.", near or f"There are {', '.join(f'[{name}]' for name in SECTIONS)} and [[stage]]."
+        return (
+            "there is no such section.",
+            near or f"There are {', '.join(f'[{name}]' for name in SECTIONS)} and [[stage]].",
+        )
     home = home_of(key)
-    return "there is no such key outside the sections.", near or (f"{key} belongs in [{home}]." if home else "Options belong in [train].")
+    return "there is no such key outside the sections.", near or (
+        f"{key} belongs in [{home}]." if home else "Options belong in [train]."
+    )
 
 
 def _about_faults(document: Document) -> list[Fault]:
     about = document.data.get("about")
     if not isinstance(about, dict):
-        return [Fault(document.source("about"), "a preset says in [about] what it is for.", f"Keys: {', '.join(ABOUT)}.", rule="preset")]
+        return [
+            Fault(
+                document.source("about"),
+                "a preset says in [about] what it is for.",
+                f"Keys: {', '.join(ABOUT)}.",
+                rule="preset",
+            )
+        ]
     return [
-        Fault(f"{document.source('about', key)} [about] {key}", "takes a text." if key in ABOUT else "[about] has no such key.",
-              "" if key in ABOUT else above(key) or did_you_mean(key, ABOUT), rule="preset")
-        for key, value in about.items() if key not in ABOUT or not isinstance(value, str)
+        Fault(
+            f"{document.source('about', key)} [about] {key}",
+            "takes a text." if key in ABOUT else "[about] has no such key.",
+            "" if key in ABOUT else above(key) or did_you_mean(key, ABOUT),
+            rule="preset",
+        )
+        for key, value in about.items()
+        if key not in ABOUT or not isinstance(value, str)
     ]
 
 

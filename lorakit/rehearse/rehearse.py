@@ -1,7 +1,9 @@
-"""Rehearse a recipe: the same plan made small, run for a few steps on stand-in weights, and judged.
+"""Rehearse a recipe: the same plan made small, run for a few steps on stand-in weights, and
+judged.
 
-What changes is listed in `made_small`; everything else is the recipe's own: trainer, environment, network, optimiser, precision, captions.
-The person's dataset is only linked to, so no cache file ends beside the pictures, and nothing is kept but on request.
+What changes is listed in `made_small`; everything else is the recipe's own: trainer, environment,
+network, optimiser, precision, captions. The person's dataset is only linked to, so no cache file
+ends beside the pictures, and nothing is kept but on request.
 """
 
 from __future__ import annotations
@@ -16,23 +18,49 @@ from typing import Any
 
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lorakit.errors import Fault, RecipeError, SetupError, raise_on_errors
+from lorakit.events import Teller, silent
 from lorakit.machine import Machine, this_machine
 from lorakit.plan.estimate import lora_layers
 from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Resolved, Section, Setting
 from lorakit.rehearse import standin
-from lorakit.run.events import Teller, silent
-from lorakit.run.outcome import Outcome
-from lorakit.run.weights import read_header
+from lorakit.runs.outcome import Outcome
+from lorakit.weights.finite import read_header
 
-IMAGES = 6                         # of each dataset, spread over its folders
+IMAGES = 6  # of each dataset, spread over its folders
 SOURCE = "rehearsal"
 # Faults of the whole recipe that a rehearsal exists to do without.
-SPARED = frozenset({"weights-not-there", "weights-missing", "weights-to-fetch", "tokenizers-offline", "disk-space", "hub-reference"})
-DROPPED = ("max_train_epochs", "save_every_n_epochs", "save_every_n_steps", "save_n_epoch_ratio", "save_last_n_epochs", "save_last_n_steps",
-           "save_state", "save_state_on_train_end", "validation_split", "validate_every_n_steps", "validate_every_n_epochs",
-           "bucket_no_upscale", "network_weights", "dim_from_weights", "base_weights", "resume", "output_name", "vae")
+SPARED = frozenset(
+    {
+        "weights-not-there",
+        "weights-missing",
+        "weights-to-fetch",
+        "tokenizers-offline",
+        "disk-space",
+        "hub-reference",
+    }
+)
+DROPPED = (
+    "max_train_epochs",
+    "save_every_n_epochs",
+    "save_every_n_steps",
+    "save_n_epoch_ratio",
+    "save_last_n_epochs",
+    "save_last_n_steps",
+    "save_state",
+    "save_state_on_train_end",
+    "validation_split",
+    "validate_every_n_steps",
+    "validate_every_n_epochs",
+    "bucket_no_upscale",
+    "network_weights",
+    "dim_from_weights",
+    "base_weights",
+    "resume",
+    "output_name",
+    "vae",
+)
 DROPPED_SAMPLES = ("every_n_epochs", "every_n_steps", "at_first", "prompts")
 
 
@@ -47,14 +75,24 @@ class Rehearsal:
 
 
 def prepare(
-    resolved: Resolved, recipe_faults: Iterable[Fault], place: Path, *, steps: int = 2, resolution: int = 64,
-    machine: Machine | None = None, tell: Callable[[str], None] = lambda _: None,
+    resolved: Resolved,
+    recipe_faults: Iterable[Fault],
+    place: Path,
+    *,
+    steps: int = 2,
+    resolution: int = 64,
+    machine: Machine | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Plan:
-    """The plan of the rehearsal in `place`; raises with every fault that the real run would meet too."""
+    """The plan of the rehearsal in `place`; raises with every fault that the real run would meet
+    too.
+    """
     machine = machine or this_machine()
     if resolved.family not in standin.FAMILIES:
-        raise SetupError(f"There are no stand-in weights for {resolved.family}, so it cannot be rehearsed.",
-                         hint=f"There are some for {', '.join(standin.FAMILIES)}.")
+        raise SetupError(
+            f"There are no stand-in weights for {resolved.family}, so it cannot be rehearsed.",
+            hint=f"There are some for {', '.join(standin.FAMILIES)}.",
+        )
     real = make_plans(resolved, recipe_faults, run_dir=place / "as-written", machine=machine)[0]
     faults = [fault for fault in real.faults if fault.rule not in SPARED]
     if real.script is None:
@@ -63,8 +101,19 @@ def prepare(
         require()
     raise_on_errors(faults)
     sample = link_dataset(real.dataset, place / "dataset", place / "reg")
-    small = made_small(real.resolved, place, standin.weights(resolved.family, tell), steps=steps, resolution=resolution, machine=machine)
-    plan = make_plans(replace(small, root=place) if not resolved.root.is_dir() else small, run_dir=place / "run", machine=machine)[0]
+    small = made_small(
+        real.resolved,
+        place,
+        standin.weights(resolved.family, tell),
+        steps=steps,
+        resolution=resolution,
+        machine=machine,
+    )
+    plan = make_plans(
+        replace(small, root=place) if not resolved.root.is_dir() else small,
+        run_dir=place / "run",
+        machine=machine,
+    )[0]
     if not sample:
         raise RecipeError("The dataset holds no image that would be trained on.")
     raise_on_errors(plan.faults)
@@ -72,10 +121,12 @@ def prepare(
 
 
 def rehearse(plan: Plan, *, teller: Teller = silent) -> Rehearsal:
-    """Run it and judge it. A bad end raises TrainingFailed with cause and remedy, as a real run's would."""
-    from lorakit.run.lines import last_lines
-    from lorakit.run.outcome import failure
+    """Run it and judge it. A bad end raises TrainingFailed with cause and remedy, as a real run's
+    would.
+    """
+    from lorakit.logfile import last_lines
     from lorakit.run.train import train
+    from lorakit.runs.outcome import failure
 
     started = time.monotonic()
     outcome = train(plan, teller=teller)
@@ -89,13 +140,24 @@ def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator
     images = plan.dataset.image_count
     modules, ranks = modules_of(lora)
     asked = int(plan.resolved.get("network_dim", 4))
-    whole = plan.resolved.family != "flux"                       # the stand-in of FLUX has two of 57 blocks
+    whole = plan.resolved.family != "flux"  # the stand-in of FLUX has two of 57 blocks
     expected = len(lora_layers(plan.resolved)) if whole else modules
-    if modules != expected or (asked not in ranks and "conv_dim" not in str(plan.resolved.get("network_args"))):
-        raise SetupError(f"{lora.name} has {modules} modules of rank {sorted(ranks)}; {expected} of rank {asked} were expected.")
-    yield f"trainer      {plan.resolved.trainer} starts in its own environment, loads {plan.resolved.family} weights and trains"
+    if modules != expected or (
+        asked not in ranks and "conv_dim" not in str(plan.resolved.get("network_args"))
+    ):
+        raise SetupError(
+            f"{lora.name} has {modules} modules of rank {sorted(ranks)}; {expected} of rank {asked}"
+            " were expected."
+        )
+    yield (
+        f"trainer      {plan.resolved.trainer} starts in its own environment, loads"
+        f" {plan.resolved.family} weights and trains"
+    )
     yield f"dataset      {images} of its images were read, captioned and cached"
-    yield f"LoRA         {modules} modules, rank {', '.join(map(str, sorted(ranks)))}, finite, {outcome.step} of {outcome.total} steps"
+    yield (
+        f"LoRA         {modules} modules, rank {', '.join(map(str, sorted(ranks)))}, finite,"
+        f" {outcome.step} of {outcome.total} steps"
+    )
     if plan.steps.sample_steps:
         yield "samples      a picture was drawn at the last step"
     loss = f"; loss {outcome.loss:.3g}" if outcome.loss is not None else ""
@@ -105,32 +167,54 @@ def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator
 def modules_of(lora: Path) -> tuple[int, set[int]]:
     """How many modules a LoRA has and their ranks, from its header."""
     header, _ = read_header(lora)
-    down = [entry["shape"][0] for name, entry in header.items() if name.endswith(("lora_down.weight", "lora_A.weight"))]
+    down = [
+        entry["shape"][0]
+        for name, entry in header.items()
+        if name.endswith(("lora_down.weight", "lora_A.weight"))
+    ]
     return len(down), set(down)
 
 
 def made_small(
-    resolved: Resolved, place: Path, weights: Mapping[str, Path], *, steps: int, resolution: int, machine: Machine,
+    resolved: Resolved,
+    place: Path,
+    weights: Mapping[str, Path],
+    *,
+    steps: int,
+    resolution: int,
+    machine: Machine,
 ) -> Resolved:
     """The recipe with other weights, a few images, small pictures and few steps."""
     train = without(resolved.train, DROPPED)
     step = int(resolved.get("bucket_reso_steps", 64))
     side = max(resolution // step, 1) * step
     changes: dict[str, Any] = {
-        "max_train_steps": steps, "resolution": str(side), "min_bucket_reso": min(side, int(resolved.get("min_bucket_reso", 256))),
-        "max_bucket_reso": max(2 * side, 256), "enable_bucket": True, "gradient_accumulation_steps": 1, "lr_warmup_steps": 0,
+        "max_train_steps": steps,
+        "resolution": str(side),
+        "min_bucket_reso": min(side, int(resolved.get("min_bucket_reso", 256))),
+        "max_bucket_reso": max(2 * side, 256),
+        "enable_bucket": True,
+        "gradient_accumulation_steps": 1,
+        "lr_warmup_steps": 0,
         "output_name": "rehearsal",
     }
     if resolved.family == "flux" and machine.accelerator == "cpu":
-        changes["t5xxl_max_token_length"] = 64                # T5 in full takes minutes on a CPU
+        changes["t5xxl_max_token_length"] = 64  # T5 in full takes minutes on a CPU
     if resolved.get("blocks_to_swap"):
-        changes["blocks_to_swap"] = 0                         # the stand-in has too few blocks to swap any
-    dataset = {**without(resolved.dataset, ("path", "reg_path")), "path": setting(str(place / "dataset"))}
+        changes["blocks_to_swap"] = 0  # the stand-in has too few blocks to swap any
+    dataset = {
+        **without(resolved.dataset, ("path", "reg_path")),
+        "path": setting(str(place / "dataset")),
+    }
     if (place / "reg").is_dir():
         dataset["reg_path"] = setting(str(place / "reg"))
     model = {key: setting(str(path)) for key, path in weights.items()}
     return replace(
-        resolved, stages=(), model=model, dataset=dataset, train={**train, **{key: setting(value) for key, value in changes.items()}},
+        resolved,
+        stages=(),
+        model=model,
+        dataset=dataset,
+        train={**train, **{key: setting(value) for key, value in changes.items()}},
         sample=one_sample(resolved.sample, steps, side),
     )
 
@@ -143,7 +227,13 @@ def one_sample(sample: Section, steps: int, side: int) -> Section:
         return rest
     first = asked.value if isinstance(asked.value, str) else asked.value[0]
     prompt = str(first).split(" --", maxsplit=1)[0]
-    changes = {"prompts": [prompt], "every_n_steps": steps, "width": side, "height": side, "steps": 2}
+    changes = {
+        "prompts": [prompt],
+        "every_n_steps": steps,
+        "width": side,
+        "height": side,
+        "steps": 2,
+    }
     return {**rest, **{key: setting(value) for key, value in changes.items()}}
 
 
@@ -156,7 +246,9 @@ def without(section: Section, keys: Sequence[str]) -> dict[str, Setting]:
 
 
 def link_dataset(facts: DatasetFacts, place: Path, reg: Path) -> int:
-    """A few images of every folder, with their captions, linked (copied where links are not allowed); returns how many."""
+    """A few images of every folder, with their captions, linked (copied where links are not
+    allowed); returns how many.
+    """
     count = 0
     own = [subset for subset in facts.subsets if not subset.is_reg]
     for subset in facts.subsets:
@@ -170,8 +262,12 @@ def link_dataset(facts: DatasetFacts, place: Path, reg: Path) -> int:
 
 
 def spread(subset: SubsetFacts, count: int) -> list[ImageFacts]:
-    """Images from all over the folder's range of shapes: the widest, the tallest, and some between."""
-    ordered = sorted(subset.images, key=lambda image: (image.width / max(1, image.height), str(image.path)))
+    """Images from all over the folder's range of shapes: the widest, the tallest, and some
+    between.
+    """
+    ordered = sorted(
+        subset.images, key=lambda image: (image.width / max(1, image.height), str(image.path))
+    )
     if len(ordered) <= count:
         return ordered
     return [ordered[round(place * (len(ordered) - 1) / (count - 1))] for place in range(count)]

@@ -1,6 +1,8 @@
-"""Stand-in weights: files of the right names, shapes and size, filled with small random numbers. They draw noise, but they train.
+"""Stand-in weights: files of the right names, shapes and size, filled with small random numbers.
+They draw noise, but they train.
 
-Written without torch, once, into the user's cache folder, and told apart from real models by their metadata.
+Written without torch, once, into the user's cache folder, and told apart from real models by their
+metadata.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ import numpy.typing as npt
 from lorakit.config import cache_dir
 from lorakit.errors import SetupError
 from lorakit.machine import free_disk
-from lorakit.rehearse import shapes
+from lorakit.weights import anatomy as shapes
 
 Tensors = Sequence[tuple[str, shapes.Shape]]
 METADATA = {"modelspec.title": "lorakit stand-in (random numbers)"}
 POOL = 1 << 22
-VERSION = 1                        # raise it when a file's content changes: the old one is then left unread
+VERSION = 1  # raise it when a file's content changes: the old one is then left unread
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class StandIn:
 
     name: str
     tensors: Callable[[], Tensors]
-    dtype: str                     # F16 or BF16
+    dtype: str  # F16 or BF16
     hole: bool = False
 
 
@@ -68,8 +70,10 @@ def stand_in(name: str, tell: Callable[[str], None] = lambda _: None) -> Path:
         tensors = file.tensors()
         need = 0 if file.hole else 2 * sum(math.prod(shape) for _, shape in tensors)
         if free_disk(path.parent) < need + (1 << 30):
-            raise SetupError(f"{path.parent}: no room for a stand-in of {need / 1e9:.1f} GB.",
-                             hint="Free some disk, or point XDG_CACHE_HOME at a larger one.")
+            raise SetupError(
+                f"{path.parent}: no room for a stand-in of {need / 1e9:.1f} GB.",
+                hint="Free some disk, or point XDG_CACHE_HOME at a larger one.",
+            )
         tell(f"Making a stand-in for {name} ({need / 1e9:.1f} GB, once) in {path.parent}")
         write(path, tensors, file.dtype, hole=file.hole)
     return path
@@ -111,7 +115,9 @@ def write_header(out: BinaryIO, tensors: Tensors, dtype: str) -> int:
 
 
 def fill(name: str, shape: shapes.Shape, number: int) -> npt.NDArray[np.float32]:
-    """Norms at 1, biases at 0, the rest small and random, scaled by what flows in: no layer makes its signal larger."""
+    """Norms at 1, biases at 0, the rest small and random, scaled by what flows in: no layer makes
+    its signal larger.
+    """
     count = math.prod(shape)
     if name.endswith((".bias", "in_proj_bias")):
         return np.zeros(count, np.float32)
@@ -137,4 +143,6 @@ def encode(values: npt.NDArray[np.float32], dtype: str) -> bytes:
     if dtype == "F16":
         return values.astype(np.float16).tobytes()
     bits = values.view(np.uint32)
-    return ((bits + 0x8000) >> 16).astype(np.uint16).tobytes()      # numpy has no bfloat16: the upper half, rounded
+    return (
+        ((bits + 0x8000) >> 16).astype(np.uint16).tobytes()
+    )  # numpy has no bfloat16: the upper half, rounded

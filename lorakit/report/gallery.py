@@ -1,4 +1,6 @@
-"""The pictures of a run: what it was trained on, by subset and bucket, and what it drew on the way, by step and prompt."""
+"""The pictures of a run: what it was trained on, by subset and bucket, and what it drew on the
+way, by step and prompt.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from typing import Any
 
 from lorakit import tomllib
 from lorakit.dataset.buckets import Chooser, UnfitError
-from lorakit.plan.read import bucket_rules
 from lorakit.recipe.model import Resolved, Setting
+from lorakit.recipe.options import bucket_rules
 from lorakit.report.pictures import Budget, Picture, shrink, spread
 
 PROMPTS = "prompts.toml"
@@ -21,8 +23,8 @@ SAMPLES = Budget(side=448, count=180, size_bytes=8_000_000, quality=80)
 
 @dataclass(frozen=True)
 class Thumbnail:
-    name: str                    # the file's, without its folder
-    bucket: str                  # "832 x 1216"; empty where none could be computed
+    name: str  # the file's, without its folder
+    bucket: str  # "832 x 1216"; empty where none could be computed
     caption: str | None
     size: str
     picture: Picture
@@ -32,8 +34,8 @@ class Thumbnail:
 class Subset:
     name: str
     repeats: int
-    images: int                  # all of them, shown or not
-    shown: tuple[Thumbnail, ...]     # by bucket, then by name
+    images: int  # all of them, shown or not
+    shown: tuple[Thumbnail, ...]  # by bucket, then by name
 
 
 @dataclass(frozen=True)
@@ -46,21 +48,28 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    steps: tuple[int, ...]       # those that are shown
-    prompts: tuple[str, ...]     # the words, by number
+    steps: tuple[int, ...]  # those that are shown
+    prompts: tuple[str, ...]  # the words, by number
     shown: tuple[Sample, ...]
-    left_out: int                # pictures
+    left_out: int  # pictures
 
 
-def dataset_of(run_dir: Path, record: Mapping[str, Any], budget: Budget = THUMBNAILS) -> list[Subset]:
-    """From the run's own list of images; empty where it is not written yet. Files that have gone since are named as gone."""
+def dataset_of(
+    run_dir: Path, record: Mapping[str, Any], budget: Budget = THUMBNAILS
+) -> list[Subset]:
+    """From the run's own list of images; empty where it is not written yet. Files that have gone
+    since are named as gone.
+    """
     rows = _rows(run_dir / str(record["dataset"].get("files") or "dataset.json"))
     root = Path(str(record["dataset"].get("root") or "."))
     by_subset: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_subset.setdefault(Path(str(row.get("image"))).parent.name, []).append(row)
     chosen = [
-        (name, rows[place]) for (name, rows), most in zip(by_subset.items(), _shares(by_subset, budget.count), strict=True)
+        (name, rows[place])
+        for (name, rows), most in zip(
+            by_subset.items(), _shares(by_subset, budget.count), strict=True
+        )
         for place in spread(len(rows), most)
     ]
     pictures = shrink([root / str(row.get("image")) for _, row in chosen], budget)
@@ -70,24 +79,41 @@ def dataset_of(run_dir: Path, record: Mapping[str, Any], budget: Budget = THUMBN
         if picture.url or picture.fault:
             shown[name].append(_thumbnail(row, picture, chooser))
     return [
-        Subset(name, int(rows[0].get("repeats") or 0), len(rows), tuple(sorted(shown[name], key=_place)))
+        Subset(
+            name,
+            int(rows[0].get("repeats") or 0),
+            len(rows),
+            tuple(sorted(shown[name], key=_place)),
+        )
         for name, rows in by_subset.items()
     ]
 
 
 def samples_of(run_dir: Path, record: Mapping[str, Any], budget: Budget = SAMPLES) -> Samples:
-    """Every prompt at every step; whole steps are left out, evenly, when there are too many pictures."""
-    entries = {(int(entry.get("step") or 0), int(entry.get("prompt") or 0)): str(entry.get("path")) for entry in record["samples"]
-               if entry.get("path")}
+    """Every prompt at every step; whole steps are left out, evenly, when there are too many
+    pictures.
+    """
+    entries = {
+        (int(entry.get("step") or 0), int(entry.get("prompt") or 0)): str(entry.get("path"))
+        for entry in record["samples"]
+        if entry.get("path")
+    }
     steps = sorted({step for step, _ in entries})
     widest = max((sum(step == one for step, _ in entries) for one in steps), default=1)
     kept = [steps[place] for place in spread(len(steps), max(1, budget.count // widest))]
     wanted = [key for key in sorted(entries) if key[0] in set(kept)]
     pictures = shrink([run_dir / entries[key] for key in wanted], budget)
-    shown = tuple(Sample(*key, Path(entries[key]).name, picture) for key, picture in zip(wanted, pictures, strict=True)
-                  if picture.url or picture.fault)
+    shown = tuple(
+        Sample(*key, Path(entries[key]).name, picture)
+        for key, picture in zip(wanted, pictures, strict=True)
+        if picture.url or picture.fault
+    )
     drawn = tuple(sorted({sample.step for sample in shown}))
-    written = run_dir if (run_dir / PROMPTS).is_file() else (run_dir / str(record.get("output") or "output")).parent   # a stage has its own
+    written = (
+        run_dir
+        if (run_dir / PROMPTS).is_file()
+        else (run_dir / str(record.get("output") or "output")).parent
+    )  # a stage has its own
     return Samples(drawn, _prompts(written), shown, len(entries) - len(shown))
 
 
@@ -100,15 +126,29 @@ def _thumbnail(row: Mapping[str, Any], picture: Picture, chooser: Chooser | None
         except UnfitError:
             bucket = "no bucket"
     caption = row.get("caption")
-    return Thumbnail(Path(str(row.get("image"))).name, bucket, None if caption is None else str(caption), f"{width} × {height}", picture)
+    return Thumbnail(
+        Path(str(row.get("image"))).name,
+        bucket,
+        None if caption is None else str(caption),
+        f"{width} × {height}",
+        picture,
+    )
 
 
 def _chooser(record: Mapping[str, Any]) -> Chooser | None:
     """The bucket rules that the plan used, from the settings in the record."""
     said = record["settings"].get("train", {})
-    train = {key: Setting(entry.get("value"), "") for key, entry in said.items() if isinstance(entry, Mapping)}
+    train = {
+        key: Setting(entry.get("value"), "")
+        for key, entry in said.items()
+        if isinstance(entry, Mapping)
+    }
     try:
-        return Chooser(bucket_rules(Resolved(Path(), Path(), "", "", "", str(record.get("family")), "", train=train)))
+        return Chooser(
+            bucket_rules(
+                Resolved(Path(), Path(), "", "", "", str(record.get("family")), "", train=train)
+            )
+        )
     except (ValueError, KeyError):
         return None
 
@@ -132,7 +172,11 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
         rows = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return []
-    return [row for row in rows if isinstance(row, Mapping) and row.get("image")] if isinstance(rows, list) else []
+    return (
+        [row for row in rows if isinstance(row, Mapping) and row.get("image")]
+        if isinstance(rows, list)
+        else []
+    )
 
 
 def _prompts(folder: Path) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from lorakit.report.gallery import dataset_of, samples_of
 from lorakit.report.page import facts, fill, section
 from lorakit.report.series import Numbers, read_numbers
 from lorakit.run.diagnose import run_name
-from lorakit.run.find import PARENT, WAITING, info, live_state
-from lorakit.run.record import read_record
+from lorakit.runs.find import PARENT, WAITING, info, live_state
+from lorakit.runs.record import read_record
 from lorakit.show import duration
 
 NAME = "report.html"
@@ -48,35 +48,67 @@ def report_text(run_dir: Path) -> str:
         "origins": ("From what", sections.origins(record)),
     }
     reason = str(record["outcome"].get("reason") or "")
-    return fill({
-        "title": escape(f"{record['name']} · {run_dir.name}"), "run": escape(run), "name": escape(record["name"] or run_dir.parent.name),
-        "state": escape(state), "reason": f"<p>{escape(reason[:1].upper() + reason[1:])}.</p>" if reason else "",
-        "facts": facts(_facts(run_dir, record, numbers, state)),
-        "contents": "".join(f'<a href="#{ident}">{escape(title)}</a>' for ident, (title, _) in parts.items()),
-        "sections": "".join(section(ident, title, body) for ident, (title, body) in parts.items()),
-        "footer": escape(_footer(run, state)),
-    })
+    return fill(
+        {
+            "title": escape(f"{record['name']} · {run_dir.name}"),
+            "run": escape(run),
+            "name": escape(record["name"] or run_dir.parent.name),
+            "state": escape(state),
+            "reason": f"<p>{escape(reason[:1].upper() + reason[1:])}.</p>" if reason else "",
+            "facts": facts(_facts(run_dir, record, numbers, state)),
+            "contents": "".join(
+                f'<a href="#{ident}">{escape(title)}</a>' for ident, (title, _) in parts.items()
+            ),
+            "sections": "".join(
+                section(ident, title, body) for ident, (title, body) in parts.items()
+            ),
+            "footer": escape(_footer(run, state)),
+        }
+    )
 
 
 def stages_of(run_dir: Path, record: Mapping[str, Any]) -> list[tuple[Path, Mapping[str, Any]]]:
     """The stages that have begun, of a run with several: each has a page of its own."""
-    entries = [entry for entry in record.get(PARENT) or () if entry.get("state") not in {None, WAITING}]
+    entries = [
+        entry for entry in record.get(PARENT) or () if entry.get("state") not in {None, WAITING}
+    ]
     return [(run_dir / str(entry.get("folder")), entry) for entry in entries]
 
 
-def _facts(run_dir: Path, record: Mapping[str, Any], numbers: Numbers, state: str) -> list[tuple[str, str]]:
+def _facts(
+    run_dir: Path, record: Mapping[str, Any], numbers: Numbers, state: str
+) -> list[tuple[str, str]]:
     seen, outcome = info(run_dir), record["outcome"]
     rate, lasted = outcome.get("seconds_a_step"), outcome.get("duration_s")
     validation = numbers.validation.points
-    base = next((Path(str(entry.get("path"))).name for entry in record["weights"] if entry.get("key") == "base"), "")
+    base = next(
+        (
+            Path(str(entry.get("path"))).name
+            for entry in record["weights"]
+            if entry.get("key") == "base"
+        ),
+        "",
+    )
     return [
-        ("steps", f"{seen.step} of {seen.total}"), ("loss", "" if seen.loss is None else f"{seen.loss:.4g}"),
+        ("steps", f"{seen.step} of {seen.total}"),
+        ("loss", "" if seen.loss is None else f"{seen.loss:.4g}"),
         ("validation loss", f"{validation[-1][1]:.4g}" if validation else ""),
         ("time", duration(lasted) if isinstance(lasted, (int, float)) else ""),
-        ("left", duration(seen.eta_s) if seen.eta_s is not None and state in {"running", "unattended"} else ""),
+        (
+            "left",
+            (
+                duration(seen.eta_s)
+                if seen.eta_s is not None and state in {"running", "unattended"}
+                else ""
+            ),
+        ),
         ("a step", f"{rate:.3g} s" if isinstance(rate, (int, float)) else ""),
-        ("trigger", str(record.get("trigger") or "")), ("family", str(record.get("family") or "")), ("base", base),
-        ("preset", str(record.get("preset") or "")), ("trainer", seen.trainer), ("started", _minute(record["started"])),
+        ("trigger", str(record.get("trigger") or "")),
+        ("family", str(record.get("family") or "")),
+        ("base", base),
+        ("preset", str(record.get("preset") or "")),
+        ("trainer", seen.trainer),
+        ("started", _minute(record["started"])),
     ]
 
 
@@ -89,5 +121,12 @@ def _minute(stamp: str) -> str:
 
 def _footer(run: str, state: str) -> str:
     now = datetime.now().astimezone().strftime("%d %b %Y, %H:%M")
-    more = f" The run goes on; lorakit report {run} makes this page anew." if state in {"running", "unattended"} else ""
-    return f"Made by lorakit {__version__} on {now}. Everything is inside this file; it asks no network for anything.{more}"
+    more = (
+        f" The run goes on; lorakit report {run} makes this page anew."
+        if state in {"running", "unattended"}
+        else ""
+    )
+    return (
+        f"Made by lorakit {__version__} on {now}. Everything is inside this file; it asks no"
+        f" network for anything.{more}"
+    )

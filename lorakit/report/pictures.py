@@ -1,4 +1,6 @@
-"""Small JPEGs as data URLs, made in a few threads, within a budget of count and bytes that is never exceeded."""
+"""Small JPEGs as data URLs, made in a few threads, within a budget of count and bytes that is
+never exceeded.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakit.dataset.opening import TooLargeError, opened
+from lorakit.pictures.open import TooLargeError, opened
 
 
 @dataclass(frozen=True)
 class Budget:
-    side: int                    # of the longer side, in pixels
+    side: int  # of the longer side, in pixels
     count: int
-    size_bytes: int              # of all data URLs together
+    size_bytes: int  # of all data URLs together
     quality: int = 74
 
 
@@ -32,20 +34,32 @@ class Picture:
 
 
 def spread(count: int, most: int) -> list[int]:
-    """Which of `count` things to take when at most `most` fit: evenly, the first and the last always."""
+    """Which of `count` things to take when at most `most` fit: evenly, the first and the last
+    always.
+    """
     if count <= most:
         return list(range(count))
-    return sorted({round(place * (count - 1) / (most - 1)) for place in range(most)}) if most > 1 else [count - 1][:most]
+    return (
+        sorted({round(place * (count - 1) / (most - 1)) for place in range(most)})
+        if most > 1
+        else [count - 1][:most]
+    )
 
 
 def shrink(paths: Sequence[Path], budget: Budget) -> list[Picture]:
-    """One picture per path, in order, until the bytes are spent; the rest come back empty, without a fault."""
+    """One picture per path, in order, until the bytes are spent; the rest come back empty, without
+    a fault.
+    """
     found: list[Picture] = []
     left = budget.size_bytes
     workers = min(4, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(paths), 4 * workers):      # a few at a time: what the budget refuses is not made first
-            for picture in pool.map(lambda path: _small(path, budget), paths[start:start + 4 * workers]):
+        for start in range(
+            0, len(paths), 4 * workers
+        ):  # a few at a time: what the budget refuses is not made first
+            for picture in pool.map(
+                lambda path: _small(path, budget), paths[start : start + 4 * workers]
+            ):
                 if len(picture.url) > left:
                     return found + [Picture()] * (len(paths) - len(found))
                 left -= len(picture.url)
@@ -68,4 +82,6 @@ def _small(path: Path, budget: Budget) -> Picture:
         return Picture(fault="too large to be shown")
     except Exception:  # noqa: BLE001  (a broken file makes decoders raise anything)
         return Picture(fault="cannot be decoded")
-    return Picture("data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode(), *shown.size)
+    return Picture(
+        "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode(), *shown.size
+    )

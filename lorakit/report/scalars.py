@@ -1,6 +1,8 @@
-"""Scalars out of tensorboard's event files, without tensorboard: length-framed protobuf messages, of which four fields matter.
+"""Scalars out of tensorboard's event files, without tensorboard: length-framed protobuf messages,
+of which four fields matter.
 
-Only what `add_scalar` writes is understood (a tag with a simple_value); everything else is passed over.
+Only what `add_scalar` writes is understood (a tag with a simple_value); everything else is passed
+over.
 """
 
 from __future__ import annotations
@@ -9,12 +11,14 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-LARGEST = 64 << 20               # bytes of one file that are read; a longer one is a video log, not ours
+LARGEST = 64 << 20  # bytes of one file that are read; a longer one is a video log, not ours
 Scalar = tuple[str, int, float]  # tag, x, value
 
 
 def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Tag -> points in file order, over every event file below `folder`; half a message at a file's end is still being written."""
+    """Tag -> points in file order, over every event file below `folder`; half a message at a
+    file's end is still being written.
+    """
     found: dict[str, list[tuple[int, float]]] = {}
     for path in sorted(folder.rglob("events.out.tfevents.*")):
         try:
@@ -31,7 +35,7 @@ def _scalars(data: bytes) -> Iterator[Scalar]:
     at = 0
     while at + 12 <= len(data):
         (length,) = struct.unpack_from("<Q", data, at)
-        body = data[at + 12:at + 12 + length]
+        body = data[at + 12 : at + 12 + length]
         if len(body) < length:
             return
         at += 16 + length
@@ -68,7 +72,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | float | bytes]]:
             at += 8
         elif kind == 2:
             length, at = _varint(message, at)
-            yield key >> 3, message[at:at + length]
+            yield key >> 3, message[at : at + length]
             at += length
         elif kind == 5:
             yield key >> 3, struct.unpack_from("<f", message, at)[0]

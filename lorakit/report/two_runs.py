@@ -1,4 +1,6 @@
-"""Two runs on one page: their curves laid over each other, what differs between them, their samples side by side."""
+"""Two runs on one page: their curves laid over each other, what differs between them, their
+samples side by side.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,11 @@ from lorakit.report.pictures import Budget
 from lorakit.report.sections import charts, controls, image, key, step_of_samples
 from lorakit.report.series import Numbers, Point, Series, read_numbers, smoothed
 from lorakit.run.diagnose import run_name
-from lorakit.run.find import live_state
-from lorakit.run.record import read_record
+from lorakit.runs.find import live_state
+from lorakit.runs.record import read_record
 from lorakit.show import duration
 
-LONG = 300                       # steps beyond which single losses hide each other, and their mean is drawn
+LONG = 300  # steps beyond which single losses hide each other, and their mean is drawn
 HALF = Budget(SAMPLES.side, SAMPLES.count // 2, SAMPLES.size_bytes // 2, SAMPLES.quality)
 
 
@@ -32,24 +34,42 @@ HALF = Budget(SAMPLES.side, SAMPLES.count // 2, SAMPLES.size_bytes // 2, SAMPLES
 class Agreement:
     """How far two runs agree, over the steps that both have made."""
 
-    steps: int                   # with a loss in both
-    rate_steps: int              # with a learning rate in both
+    steps: int  # with a loss in both
+    rate_steps: int  # with a learning rate in both
     rates_equal: int
     rate_differs_at: int | None
     losses_equal: int
-    mean: float                  # of the losses' absolute differences
+    mean: float  # of the losses' absolute differences
     largest: float
     largest_at: int | None
 
     def lines(self) -> list[str]:
         said = []
         if self.rate_steps:
-            said.append("learning rate: " + (f"equal at all {self.rate_steps} common steps" if self.rate_differs_at is None else
-                        f"equal at {self.rates_equal} of {self.rate_steps} common steps, first different at step {self.rate_differs_at}"))
+            said.append(
+                "learning rate: "
+                + (
+                    f"equal at all {self.rate_steps} common steps"
+                    if self.rate_differs_at is None
+                    else (
+                        f"equal at {self.rates_equal} of {self.rate_steps} common steps, first"
+                        f" different at step {self.rate_differs_at}"
+                    )
+                )
+            )
         if self.steps:
-            said.append("loss: " + (f"equal at all {self.steps} common steps" if self.losses_equal == self.steps else
-                        f"equal at {self.losses_equal} of {self.steps} common steps; differs by {self.mean:.3g} on average, "
-                        f"by {self.largest:.3g} at most (step {self.largest_at})"))
+            said.append(
+                "loss: "
+                + (
+                    f"equal at all {self.steps} common steps"
+                    if self.losses_equal == self.steps
+                    else (
+                        f"equal at {self.losses_equal} of {self.steps} common steps; differs by"
+                        f" {self.mean:.3g} on average, by {self.largest:.3g} at most (step"
+                        f" {self.largest_at})"
+                    )
+                )
+            )
         return said
 
 
@@ -60,23 +80,37 @@ class Side:
     run_dir: Path
     record: Mapping[str, Any]
     numbers: Numbers
-    name: str                    # as short as it can be without being the other's
+    name: str  # as short as it can be without being the other's
 
     @property
     def cuts(self) -> list[int]:
         """The steps from which it was resumed."""
-        return [int(part["from_step"]) for part in self.record["parts"] if isinstance(part.get("from_step"), int)]
+        return [
+            int(part["from_step"])
+            for part in self.record["parts"]
+            if isinstance(part.get("from_step"), int)
+        ]
 
 
 def agreement(a: Numbers, b: Numbers) -> Agreement:
     pairs = [(dict(one.points), dict(other.points)) for one, other in _paired(a.rates, b.rates)]
-    steps = sorted(set.intersection(*(one.keys() & other.keys() for one, other in pairs))) if pairs else []
+    steps = (
+        sorted(set.intersection(*(one.keys() & other.keys() for one, other in pairs)))
+        if pairs
+        else []
+    )
     unequal = [step for step in steps if any(one[step] != other[step] for one, other in pairs)]
     apart = {step: abs(value) for step, value in difference(a.loss, b.loss)}
     worst = max(apart, key=lambda step: apart[step]) if any(apart.values()) else None
     return Agreement(
-        len(apart), len(steps), len(steps) - len(unequal), unequal[0] if unequal else None, sum(not value for value in apart.values()),
-        sum(apart.values()) / len(apart) if apart else 0.0, 0.0 if worst is None else apart[worst], worst,
+        len(apart),
+        len(steps),
+        len(steps) - len(unequal),
+        unequal[0] if unequal else None,
+        sum(not value for value in apart.values()),
+        sum(apart.values()) / len(apart) if apart else 0.0,
+        0.0 if worst is None else apart[worst],
+        worst,
     )
 
 
@@ -104,19 +138,35 @@ def page_text(a: Path, b: Path) -> str:
     count = sum(map(len, found.values()))
     parts = {
         "curves": ("Curves", _curves(*both)),
-        **{name: (name.capitalize(), _differences(rows, both)) for name, rows in found.items() if rows},
+        **{
+            name: (name.capitalize(), _differences(rows, both))
+            for name, rows in found.items()
+            if rows
+        },
         "samples": ("Samples", _samples(*both)),
     }
-    return fill({
-        "title": escape(f"{run_name(a)} and {run_name(b)}"), "run": "lorakit diff",
-        "name": escape(f"{run_name(a)} and {run_name(b)}"),
-        "state": counted(count, "difference") if count else "equal",
-        "reason": "" if count else "<p>The two runs are equal in everything that is recorded.</p>",
-        "facts": facts(_facts(*both)),
-        "contents": "".join(f'<a href="#{ident}">{escape(title)}</a>' for ident, (title, _) in parts.items()),
-        "sections": "".join(section(ident, title, body) for ident, (title, body) in parts.items()),
-        "footer": "Equal things are not shown. Everything is inside this file; it asks no network for anything.",
-    })
+    return fill(
+        {
+            "title": escape(f"{run_name(a)} and {run_name(b)}"),
+            "run": "lorakit diff",
+            "name": escape(f"{run_name(a)} and {run_name(b)}"),
+            "state": counted(count, "difference") if count else "equal",
+            "reason": (
+                "" if count else "<p>The two runs are equal in everything that is recorded.</p>"
+            ),
+            "facts": facts(_facts(*both)),
+            "contents": "".join(
+                f'<a href="#{ident}">{escape(title)}</a>' for ident, (title, _) in parts.items()
+            ),
+            "sections": "".join(
+                section(ident, title, body) for ident, (title, body) in parts.items()
+            ),
+            "footer": (
+                "Equal things are not shown. Everything is inside this file; it asks no network for"
+                " anything."
+            ),
+        }
+    )
 
 
 def _side(run_dir: Path, other: Path) -> Side:
@@ -137,14 +187,19 @@ def _facts(a: Side, b: Side) -> list[tuple[str, str]]:
         outcome = side.record["outcome"]
         loss, lasted = outcome.get("loss"), outcome.get("duration_s")
         return {
-            "state": live_state(dict(side.record)), "steps": str(outcome.get("step") or ""),
+            "state": live_state(dict(side.record)),
+            "steps": str(outcome.get("step") or ""),
             "last loss": f"{loss:.4g}" if isinstance(loss, (int, float)) else "",
             "time": duration(lasted) if isinstance(lasted, (int, float)) else "",
             "resumed from step": ", ".join(map(str, side.cuts)),
         }
 
     before, after = said(a), said(b)
-    return [(name, " / ".join(text or "–" for text in (before[name], after[name]))) for name in before if before[name] or after[name]]
+    return [
+        (name, " / ".join(text or "–" for text in (before[name], after[name])))
+        for name in before
+        if before[name] or after[name]
+    ]
 
 
 def _curves(a: Side, b: Side) -> str:
@@ -156,17 +211,39 @@ def _curves(a: Side, b: Side) -> str:
 
     def laid_over(title: str, one: Sequence[Point], other: Sequence[Point], unit: str) -> str:
         lines = [Line(a.name, one, "before"), Line(b.name, other, "after")]
-        drawn = charts(lines, unit, f"{title} of both runs", total, (), cuts=cuts, ident=title.lower().replace(" ", "-"))
+        drawn = charts(
+            lines,
+            unit,
+            f"{title} of both runs",
+            total,
+            (),
+            cuts=cuts,
+            ident=title.lower().replace(" ", "-"),
+        )
         return f"<h3>{escape(title)}</h3>{key(lines)}{drawn}"
 
-    body = "".join(f"<p>{escape(line[:1].upper() + line[1:])}.</p>" for line in agreement(a.numbers, b.numbers).lines())
+    body = "".join(
+        f"<p>{escape(line[:1].upper() + line[1:])}.</p>"
+        for line in agreement(a.numbers, b.numbers).lines()
+    )
     body += '<p class="soft">Dotted lines stand where a run was resumed.</p>' if cuts else ""
-    one, other = (smoothed(side.numbers.loss.points) if long else side.numbers.loss.points for side in (a, b))
-    body += laid_over("Loss, mean over a twentieth of the run" if long else "Loss", one, other, "loss")
+    one, other = (
+        smoothed(side.numbers.loss.points) if long else side.numbers.loss.points for side in (a, b)
+    )
+    body += laid_over(
+        "Loss, mean over a twentieth of the run" if long else "Loss", one, other, "loss"
+    )
     apart = difference(a.numbers.loss, b.numbers.loss)
     if any(value for _, value in apart):
         body += f"<h3>Loss of {escape(b.name)} less that of {escape(a.name)}</h3>"
-        body += charts([Line("difference", apart, "after")], "difference", "difference of the losses", total, (), cuts=cuts)
+        body += charts(
+            [Line("difference", apart, "after")],
+            "difference",
+            "difference of the losses",
+            total,
+            (),
+            cuts=cuts,
+        )
     for rate, same in _paired(a.numbers.rates, b.numbers.rates):
         named = "" if rate.name == "learning rate" else f": {rate.name}"
         body += laid_over(f"Learning rate{named}", rate.points, same.points, "learning rate")
@@ -176,11 +253,22 @@ def _curves(a: Side, b: Side) -> str:
 def _differences(rows: Sequence[Difference], both: tuple[Side, Side]) -> str:
     cells = []
     for one in rows:
-        before, after = ("" if side is None else escape(shown(side)) for side in (one.before, one.after))
-        if isinstance(one.before, str) and isinstance(one.after, str) and " " in one.before + one.after:
+        before, after = (
+            "" if side is None else escape(shown(side)) for side in (one.before, one.after)
+        )
+        if (
+            isinstance(one.before, str)
+            and isinstance(one.after, str)
+            and " " in one.before + one.after
+        ):
             before, after = marked(one.before, one.after)
-        cells.append((f"<code>{escape(one.key)}</code>", before or '<span class="soft">absent</span>',
-                      after or '<span class="soft">absent</span>'))
+        cells.append(
+            (
+                f"<code>{escape(one.key)}</code>",
+                before or '<span class="soft">absent</span>',
+                after or '<span class="soft">absent</span>',
+            )
+        )
     return table(("what", both[0].name, both[1].name), cells, kind="pair")
 
 
@@ -190,10 +278,14 @@ def marked(before: str, after: str) -> tuple[str, str]:
     blocks = difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
 
     def side(words: Sequence[str], places: Sequence[tuple[str, int, int]]) -> str:
-        said = [(kind, escape(" ".join(words[start:end]))) for kind, start, end in places if end > start]
+        said = [
+            (kind, escape(" ".join(words[start:end]))) for kind, start, end in places if end > start
+        ]
         return " ".join(text if kind == "equal" else f"<mark>{text}</mark>" for kind, text in said)
 
-    return side(a, [(kind, i, j) for kind, i, j, _, _ in blocks]), side(b, [(kind, i, j) for kind, _, _, i, j in blocks])
+    return side(a, [(kind, i, j) for kind, i, j, _, _ in blocks]), side(
+        b, [(kind, i, j) for kind, _, _, i, j in blocks]
+    )
 
 
 def _samples(a: Side, b: Side) -> str:
@@ -212,7 +304,11 @@ def _samples(a: Side, b: Side) -> str:
     for step in steps:
         figures = ""
         for place in (place for place in keys if place[0] == step):
-            words = found[0].prompts[place[1]] if place[1] < len(found[0].prompts) else f"prompt {place[1]}"
+            words = (
+                found[0].prompts[place[1]]
+                if place[1] < len(found[0].prompts)
+                else f"prompt {place[1]}"
+            )
             figures += figure(a, before[place], words) + figure(b, after[place], words)
         parts.append(step_of_samples(step, figures, kind="grid pair"))
     return "".join(parts)

@@ -1,6 +1,8 @@
-"""The long-running child: starts it in a session of its own, signals the whole run, climbs the ladder. Knows nothing about training.
+"""The long-running child: starts it in a session of its own, signals the whole run, climbs the
+ladder. Knows nothing about training.
 
-Its output goes straight into the log, not through us: should lorakit be killed, the training goes on and can be adopted.
+Its output goes straight into the log, not through us: should lorakit be killed, the training goes
+on and can be adopted.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from typing import TYPE_CHECKING
 
 from lorakit.errors import SetupError
 from lorakit.proc import start
-from lorakit.run.process import MARK, Identity, members
+from lorakit.processes import MARK, Identity, members
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-WIDTH = "240"                    # of a log line; sd-scripts would break its messages, and the paths in them, into columns of 80
+# of a log line; sd-scripts would break its messages, and the paths in them, into columns of 80
+WIDTH = "240"
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
@@ -55,7 +58,9 @@ class Child:
         return not self.leader_ended or bool(members(self.identity))
 
     def send(self, number: int) -> None:
-        """To the group; to workers outside it only when the group is empty (their own parent passes signals on) or to kill."""
+        """To the group; to workers outside it only when the group is empty (their own parent
+        passes signals on) or to kill.
+        """
         if self._popen is not None:
             self._popen.poll()
         living = members(self.identity)
@@ -63,30 +68,52 @@ class Child:
         if inside:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.identity.pid, number)
-                os.killpg(self.identity.pid, signal.SIGCONT)     # a sleeping one must wake to hear it
+                os.killpg(self.identity.pid, signal.SIGCONT)  # a sleeping one must wake to hear it
         for member in living:
             if member.group != self.identity.pid and (number == SIGKILL or not inside):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(member.pid, number)
 
 
-def launch(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, keep_fds: Sequence[int] = ()) -> Child:
+def launch(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    log: Path,
+    keep_fds: Sequence[int] = (),
+) -> Child:
     """Start it: own session and group, nothing on stdin, output appended to `log`, never a shell."""
     mark = secrets.token_hex(12)
-    whole = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "COLUMNS": WIDTH, **env, MARK: mark}
+    whole = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
+        "COLUMNS": WIDTH,
+        **env,
+        MARK: mark,
+    }
     try:
         popen = start(argv, cwd=cwd, env=whole, log=log, keep_fds=keep_fds)
     except OSError as error:
-        raise SetupError(f"{error.filename or argv[0]}: {error.strerror}; nothing was started.") from error
+        raise SetupError(
+            f"{error.filename or argv[0]}: {error.strerror}; nothing was started."
+        ) from error
     return Child(Identity.of(popen.pid, mark), popen)
 
 
 class Ladder:
-    """Interrupt, wait, terminate, wait, kill. Polled, so that what the trainer says meanwhile is still followed."""
+    """Interrupt, wait, terminate, wait, kill. Polled, so that what the trainer says meanwhile is
+    still followed.
+    """
 
     def __init__(self, child: Child, patience: Patience) -> None:
         self._child = child
-        self._rungs = [(int(signal.SIGINT), patience.interrupt_s), (int(signal.SIGTERM), patience.terminate_s), (int(SIGKILL), 5.0)]
+        self._rungs = [
+            (int(signal.SIGINT), patience.interrupt_s),
+            (int(signal.SIGTERM), patience.terminate_s),
+            (int(SIGKILL), 5.0),
+        ]
         self._next_at: float | None = None
         self.sent: list[int] = []
 
@@ -108,14 +135,18 @@ class Ladder:
 
     def _climb(self) -> None:
         number, wait_s = self._rungs[0]
-        self._rungs = self._rungs[1:] or self._rungs   # kill is repeated: a worker may have been born meanwhile
+        self._rungs = (
+            self._rungs[1:] or self._rungs
+        )  # kill is repeated: a worker may have been born meanwhile
         self._child.send(number)
         self.sent.append(number)
         self._next_at = time.monotonic() + wait_s
 
 
 class Signals:
-    """While it is open, Ctrl-C, SIGTERM and SIGHUP are counted instead of ending us, and a closed pipe is an error, not our death."""
+    """While it is open, Ctrl-C, SIGTERM and SIGHUP are counted instead of ending us, and a closed
+    pipe is an error, not our death.
+    """
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -139,5 +170,7 @@ class Signals:
         return sum(number in {signal.SIGINT, signal.SIGTERM} for number in self.seen) > 1
 
     def _set(self, number: int, handler: object) -> None:
-        with contextlib.suppress(ValueError):   # not the main thread: the caller keeps its own handlers
+        with contextlib.suppress(
+            ValueError
+        ):  # not the main thread: the caller keeps its own handlers
             self._old[number] = signal.signal(number, handler)  # type: ignore[arg-type]

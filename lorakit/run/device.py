@@ -1,4 +1,6 @@
-"""One training at a time on one device: a lock that lasts as long as the training does, even when lorakit is killed."""
+"""One training at a time on one device: a lock that lasts as long as the training does, even when
+lorakit is killed.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lorakit.config import cache_dir
-from lorakit.run.events import Event, Teller
+from lorakit.events import Event, Teller
 
 
 def lock_path() -> Path:
@@ -21,7 +23,9 @@ def lock_path() -> Path:
 
 @contextmanager
 def hold_device(run_dir: Path, tell: Teller) -> Iterator[tuple[int, ...]]:
-    """Holds the lock and gives the descriptor that the child must inherit. Somebody else's lock is a warning: two runs may fit."""
+    """Holds the lock and gives the descriptor that the child must inherit. Somebody else's lock is
+    a warning: two runs may fit.
+    """
     handle = _open()
     if handle is None:
         yield ()
@@ -32,7 +36,16 @@ def hold_device(run_dir: Path, tell: Teller) -> Iterator[tuple[int, ...]]:
             os.write(handle, f"{run_dir}\n".encode())
             yield (handle,)
         else:
-            tell(Event("warning", text=f"another run is training on this device ({holder()}); memory and speed are shared", rule="shared"))
+            tell(
+                Event(
+                    "warning",
+                    text=(
+                        f"another run is training on this device ({holder()}); memory and speed are"
+                        " shared"
+                    ),
+                    rule="shared",
+                )
+            )
             yield ()
     finally:
         os.close(handle)

@@ -1,4 +1,6 @@
-"""From the last lines of a log to a cause, the line that proves it and a command that helps. Never guesses: unknown is an answer."""
+"""From the last lines of a log to a cause, the line that proves it and a command that helps. Never
+guesses: unknown is an answer.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,26 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lorakit.run.outcome import Diagnosis, Outcome
-from lorakit.run.record import NAME
-from lorakit.run.symptoms import SYMPTOMS, Symptom
+from lorakit.runs.outcome import Diagnosis, Outcome
+from lorakit.runs.record import NAME
+from lorakit.trainers.symptoms import SYMPTOMS, Symptom
 
-_TRACE_END = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Warning|Interrupt|Invalid))\b(?::|$)")
+_TRACE_END = re.compile(
+    r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Warning|Interrupt|Invalid))\b(?::|$)"
+)
 SMALLER = "{again} --set max_data_loader_n_workers=0 --set train_batch_size=1"
 NEAR = 60
-LIKELY_RATE = 1e-4               # a rate above it that ends in NaN was most likely a slip of the pen
-PACKAGES = {"prodigy": "prodigyopt", "lion_pytorch": "lion-pytorch", "cv2": "opencv-python", "pil": "pillow", "skimage": "scikit-image"}
+LIKELY_RATE = 1e-4  # a rate above it that ends in NaN was most likely a slip of the pen
+PACKAGES = {
+    "prodigy": "prodigyopt",
+    "lion_pytorch": "lion-pytorch",
+    "cv2": "opencv-python",
+    "pil": "pillow",
+    "skimage": "scikit-image",
+}
 NAN = re.compile(r"avr_loss=nan|loss is (?:nan|not a finite number)", re.IGNORECASE)
-# A log message of sd-scripts goes on below its beginning when it is long, and says everything a second time in Japanese.
+# A log message of sd-scripts goes on below its beginning when it is long, and says everything a
+# second time in Japanese.
 _RECORD = re.compile(r"(?:[-\d]{10} [\d:]{8} | {20,})((?:INFO|WARNING|ERROR|CRITICAL) +\S.*)")
 _PLACE = re.compile(r"\s+\w+\.py:\d+$")
 _MORE = re.compile(r"^ {20,}(?=\S)")
@@ -26,10 +37,15 @@ _JAPANESE = re.compile(r"\s/\s*\S*\s?[^\x00-\x7f](?:(?!: ).)*")
 
 
 def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = False) -> Diagnosis:
-    """`memory_killed`: the kernel says that it has killed something of ours for memory during the run."""
+    """`memory_killed`: the kernel says that it has killed something of ours for memory during the
+    run.
+    """
     words = _words(outcome)
     lines = unwrapped(lines)
-    for near in (lines[-NEAR:], lines):      # what stands near the end is the cause; the rest may be an old warning
+    for near in (
+        lines[-NEAR:],
+        lines,
+    ):  # what stands near the end is the cause; the rest may be an old warning
         for symptom in SYMPTOMS:
             for line in reversed(near):
                 if match := symptom.pattern.search(line):
@@ -37,15 +53,24 @@ def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = Fa
     if outcome.nan:
         return _nan(lines, outcome, words)
     if memory_killed:
-        return Diagnosis("the kernel killed the training because the machine's memory was full",
-                         "the kernel's count of memory kills rose", SMALLER.format(**words), "host-memory")
+        return Diagnosis(
+            "the kernel killed the training because the machine's memory was full",
+            "the kernel's count of memory kills rose",
+            SMALLER.format(**words),
+            "host-memory",
+        )
     if outcome.signal is not None:
         return _signalled(lines, outcome, words)
     evidence = _evidence(lines)
     if outcome.state == "dead" and not _TRACE_END.match(evidence):
         saved = any((outcome.run_dir / "output").glob("*-state"))
-        return Diagnosis("it stopped without a word, as a program does that is killed from outside or for want of memory", evidence,
-                         f"lorakit resume {shlex.quote(run_name(outcome.run_dir))}" if saved else words["again"], "killed")
+        return Diagnosis(
+            "it stopped without a word, as a program does that is killed from outside or for want"
+            " of memory",
+            evidence,
+            f"lorakit resume {shlex.quote(run_name(outcome.run_dir))}" if saved else words["again"],
+            "killed",
+        )
     remedy = f"lorakit log {shlex.quote(run_name(outcome.run_dir))}"
     return Diagnosis("unknown: this is no failure lorakit knows", evidence, remedy, "unknown")
 
@@ -55,7 +80,7 @@ def unwrapped(lines: Sequence[str]) -> list[str]:
     joined: list[str] = []
     inside = False
     for line in lines:
-        found = _RECORD.search(line)          # anywhere: a bar that was being drawn stands before it
+        found = _RECORD.search(line)  # anywhere: a bar that was being drawn stands before it
         if inside and not found and _MORE.match(line):
             joined[-1] += f" {line.strip()}"
             continue
@@ -73,15 +98,23 @@ def run_name(run_dir: Path) -> str:
 def _words(outcome: Outcome) -> dict[str, str]:
     recipe = _shortest(outcome.recipe)
     python = str(outcome.settings.get("python") or "python")
-    return {"recipe": shlex.quote(recipe), "again": f"lorakit train {shlex.quote(recipe)}", "python": shlex.quote(python)}
+    return {
+        "recipe": shlex.quote(recipe),
+        "again": f"lorakit train {shlex.quote(recipe)}",
+        "python": shlex.quote(python),
+    }
 
 
 def _shortest(recipe: str) -> str:
     path = Path(recipe)
-    return str(path.relative_to(Path.cwd())) if recipe and path.is_relative_to(Path.cwd()) else recipe
+    return (
+        str(path.relative_to(Path.cwd())) if recipe and path.is_relative_to(Path.cwd()) else recipe
+    )
 
 
-def _found(symptom: Symptom, match: re.Match[str], line: str, words: Mapping[str, str]) -> Diagnosis:
+def _found(
+    symptom: Symptom, match: re.Match[str], line: str, words: Mapping[str, str]
+) -> Diagnosis:
     caught = [group.strip() for group in match.groups() if group]
     if symptom.rule == "missing-package" and caught:
         module = caught[0].partition(".")[0].lower()
@@ -93,16 +126,34 @@ def _found(symptom: Symptom, match: re.Match[str], line: str, words: Mapping[str
 
 
 def _nan(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str]) -> Diagnosis:
-    """The commonest reasons first: half precision in the VAE or at all, then a learning rate that is too high."""
+    """The commonest reasons first: half precision in the VAE or at all, then a learning rate that
+    is too high.
+    """
     line = next((line for line in lines if NAN.search(line)), "")
     again = words["again"]
-    precision, rate = str(outcome.settings.get("mixed_precision", "no")), outcome.settings.get("learning_rate")
+    precision, rate = (
+        str(outcome.settings.get("mixed_precision", "no")),
+        outcome.settings.get("learning_rate"),
+    )
     if precision == "fp16" and not outcome.settings.get("no_half_vae"):
-        return Diagnosis("the loss became NaN; in fp16 the VAE overflows first", line, f"{again} --set no_half_vae=true", "nan")
+        return Diagnosis(
+            "the loss became NaN; in fp16 the VAE overflows first",
+            line,
+            f"{again} --set no_half_vae=true",
+            "nan",
+        )
     if precision == "fp16":
-        return Diagnosis("the loss became NaN in fp16", line, f"{again} --set mixed_precision=bf16", "nan")
-    own_rate = str(outcome.settings.get("optimizer_type", "")).lower().startswith(("prodigy", "dadapt"))       # they want about 1
-    lower = f"{min(float(rate) / 4, 1.0 if own_rate else LIKELY_RATE):g}" if isinstance(rate, (int, float)) and rate > 0 else "5e-5"
+        return Diagnosis(
+            "the loss became NaN in fp16", line, f"{again} --set mixed_precision=bf16", "nan"
+        )
+    own_rate = (
+        str(outcome.settings.get("optimizer_type", "")).lower().startswith(("prodigy", "dadapt"))
+    )  # they want about 1
+    lower = (
+        f"{min(float(rate) / 4, 1.0 if own_rate else LIKELY_RATE):g}"
+        if isinstance(rate, (int, float)) and rate > 0
+        else "5e-5"
+    )
     cause = "the loss became NaN; most likely the learning rate is too high"
     return Diagnosis(cause, line, f"{again} --set learning_rate={lower}", "nan")
 
@@ -110,13 +161,26 @@ def _nan(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str]) -> Di
 def _signalled(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str]) -> Diagnosis:
     number = outcome.signal or 0
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    evidence = next((line.strip() for line in reversed(lines) if name in line), f"the process ended by {name}")
+    evidence = next(
+        (line.strip() for line in reversed(lines) if name in line), f"the process ended by {name}"
+    )
     if name == "SIGKILL":
-        return Diagnosis("the training was killed from outside; if nobody did it by hand, memory was full", evidence,
-                         SMALLER.format(**words), "killed")
+        return Diagnosis(
+            "the training was killed from outside; if nobody did it by hand, memory was full",
+            evidence,
+            SMALLER.format(**words),
+            "killed",
+        )
     if name in {"SIGSEGV", "SIGBUS", "SIGILL", "SIGABRT"}:
-        return Diagnosis(f"a library crashed in machine code ({name})", evidence, words["again"], "crash")
-    return Diagnosis(f"the training was ended by {name} from outside lorakit", evidence, words["again"], "interrupted")
+        return Diagnosis(
+            f"a library crashed in machine code ({name})", evidence, words["again"], "crash"
+        )
+    return Diagnosis(
+        f"the training was ended by {name} from outside lorakit",
+        evidence,
+        words["again"],
+        "interrupted",
+    )
 
 
 def _evidence(lines: Sequence[str]) -> str:

@@ -1,4 +1,6 @@
-"""Recipes that wait for their turn: one JSON file under the project's .lorakit/, changed only under a lock."""
+"""Recipes that wait for their turn: one JSON file under the project's .lorakit/, changed only
+under a lock.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +14,25 @@ from typing import Any
 
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
-from lorakit.run.process import Identity
-from lorakit.run.record import now
+from lorakit.processes import Identity
+from lorakit.runs.record import now
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """One place in the queue. `state`: waiting, running, done, failed, not started, interrupted, stopped."""
+    """One place in the queue. `state`: waiting, running, done, failed, not started, interrupted,
+    stopped.
+    """
 
     number: int
-    recipe: str                      # relative to the project where that is possible: projects move
+    recipe: str  # relative to the project where that is possible: projects move
     sets: tuple[str, ...] = ()
     unsets: tuple[str, ...] = ()
     state: str = "waiting"
     added: str = ""
-    run: str = ""                    # the run folder, once there is one
+    run: str = ""  # the run folder, once there is one
     worker: dict[str, Any] | None = None
 
 
@@ -36,12 +40,18 @@ def listed(root: Path) -> list[Waiting]:
     return _read(root)
 
 
-def add(root: Path, recipe: Path, *, sets: Sequence[str] = (), unsets: Sequence[str] = ()) -> Waiting:
+def add(
+    root: Path, recipe: Path, *, sets: Sequence[str] = (), unsets: Sequence[str] = ()
+) -> Waiting:
     """At the end of the queue. The recipe is read when its turn comes, not now."""
     place = recipe.absolute()
     with _changing(root) as items:
         number = max((item.number for item in items), default=0) + 1
-        name = str(place.relative_to(root.absolute())) if place.is_relative_to(root.absolute()) else str(place)
+        name = (
+            str(place.relative_to(root.absolute()))
+            if place.is_relative_to(root.absolute())
+            else str(place)
+        )
         items.append(Waiting(number, name, tuple(sets), tuple(unsets), added=now()))
         return items[-1]
 
@@ -52,7 +62,10 @@ def remove(root: Path, numbers: Sequence[int]) -> list[Waiting]:
         known = {item.number: item for item in items}
         for number in numbers:
             if number not in known:
-                raise LorakitError(f"The queue has no number {number}.", hint="lorakit queue list shows the numbers.")
+                raise LorakitError(
+                    f"The queue has no number {number}.",
+                    hint="lorakit queue list shows the numbers.",
+                )
             if _is_running(known[number]):
                 raise LorakitError(f"Number {number} is running.", hint="lorakit stop ends it.")
         gone = [known[number] for number in numbers]
@@ -69,11 +82,15 @@ def clear_ended(root: Path) -> int:
 
 
 def take(root: Path) -> Waiting | None:
-    """The next one, now ours: waiting, or left running by a worker that a restart or a kill has ended."""
+    """The next one, now ours: waiting, or left running by a worker that a restart or a kill has
+    ended.
+    """
     with _changing(root) as items:
         for index, item in enumerate(items):
             if item.state == "waiting" or (item.state == "running" and not _is_running(item)):
-                items[index] = replace(item, state="running", worker=Identity.of(os.getpid()).as_dict())
+                items[index] = replace(
+                    item, state="running", worker=Identity.of(os.getpid()).as_dict()
+                )
                 return items[index]
     return None
 
@@ -86,10 +103,15 @@ def begun(root: Path, number: int, run: str) -> None:
 
 def close(root: Path, number: int, *, state: str, run: str = "") -> None:
     with _changing(root) as items:
-        items[:] = [replace(item, state=state, run=run, worker=None) if item.number == number else item for item in items]
+        items[:] = [
+            replace(item, state=state, run=run, worker=None) if item.number == number else item
+            for item in items
+        ]
 
 
-def work(root: Path, do: Callable[[Waiting], tuple[str, str]], *, go_on: Callable[[], bool]) -> list[Waiting]:
+def work(
+    root: Path, do: Callable[[Waiting], tuple[str, str]], *, go_on: Callable[[], bool]
+) -> list[Waiting]:
     """Take one after another until the queue is empty; `do` gives back state and run folder."""
     mine: list[int] = []
     while go_on() and (item := take(root)) is not None:
@@ -117,13 +139,19 @@ def _read(root: Path) -> list[Waiting]:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["schema"] > SCHEMA:
             raise LorakitError(f"{path} was written by a newer lorakit.")
-        return [Waiting(**{**item, "sets": tuple(item["sets"]), "unsets": tuple(item["unsets"])}) for item in data["queue"]]
+        return [
+            Waiting(**{**item, "sets": tuple(item["sets"]), "unsets": tuple(item["unsets"])})
+            for item in data["queue"]
+        ]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise LorakitError(f"{path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError):
-        raise LorakitError(f"{path} makes no sense any more. Was it edited by hand?", hint="Deleting it empties the queue.") from None
+        raise LorakitError(
+            f"{path} makes no sense any more. Was it edited by hand?",
+            hint="Deleting it empties the queue.",
+        ) from None
 
 
 @contextmanager
@@ -141,6 +169,14 @@ def _changing(root: Path) -> Iterator[list[Waiting]]:
         fcntl.flock(handle, fcntl.LOCK_EX)
         items = _read(root)
         yield items
-        write_atomic(path, json.dumps({"schema": SCHEMA, "queue": [asdict(item) for item in items]}, indent=1, ensure_ascii=False) + "\n")
+        write_atomic(
+            path,
+            json.dumps(
+                {"schema": SCHEMA, "queue": [asdict(item) for item in items]},
+                indent=1,
+                ensure_ascii=False,
+            )
+            + "\n",
+        )
     finally:
         os.close(handle)

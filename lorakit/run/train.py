@@ -1,4 +1,6 @@
-"""Run a plan: folder, record, launch, follow, stop, judge. The walk is `train`; each line of it is a small function."""
+"""Run a plan: folder, record, launch, follow, stop, judge. The walk is `train`; each line of it is
+a small function.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.errors import SetupError
+from lorakit.events import Event, Teller, silent
 from lorakit.families import FAMILIES
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
-from lorakit.run import record as records
-from lorakit.run.bookkeeper import Bookkeeper
+from lorakit.processes import Identity, oom_kills
 from lorakit.run.child import SIGKILL, Child, Patience, Signals, launch
-from lorakit.run.closing import close, output_of
 from lorakit.run.device import hold_device
-from lorakit.run.events import Event, Teller, silent
-from lorakit.run.follow import EVENTS, LOG, Positions, positions
-from lorakit.run.outcome import Outcome, seen_in
-from lorakit.run.process import Identity, oom_kills
-from lorakit.run.record import Record
-from lorakit.run.supervise import Supervision
+from lorakit.run.finish import close, output_of
+from lorakit.run.watch.follow import Positions, positions
+from lorakit.run.watch.hashing import Bookkeeper
+from lorakit.run.watch.supervise import Supervision
+from lorakit.runs import record as records
+from lorakit.runs.folder import EVENTS, LOG
+from lorakit.runs.outcome import Outcome, seen_in
+from lorakit.runs.record import Record
 from lorakit.trainers.kohya import tokenizers
 
 
@@ -36,15 +39,23 @@ class Job:
     env: Mapping[str, str]
     cwd: Path
     output_dir: Path
-    offset: int = 0                  # true step minus the step in this launch's file names; a resumed sd-scripts counts anew
-    bar_offset: int = 0              # true step minus the step on its bar
-    first_step: int = 0              # steps that earlier parts of the run have made
-    stop_after: int = 0              # end the script once the file of this step is saved, because it would overshoot
+    offset: int = (
+        0  # true step minus the step in this launch's file names; a resumed sd-scripts counts anew
+    )
+    bar_offset: int = 0  # true step minus the step on its bar
+    first_step: int = 0  # steps that earlier parts of the run have made
+    stop_after: int = (
+        0  # end the script once the file of this step is saved, because it would overshoot
+    )
     part: Mapping[str, Any] = field(default_factory=dict)
 
 
-def train(plan: Plan, *, teller: Teller = silent, patience: Patience | None = None, past_nan: bool = False) -> Outcome:
-    """Run the plan to its end, whatever that is. Raises only when nothing could be started; a bad end is an Outcome."""
+def train(
+    plan: Plan, *, teller: Teller = silent, patience: Patience | None = None, past_nan: bool = False
+) -> Outcome:
+    """Run the plan to its end, whatever that is. Raises only when nothing could be started; a bad
+    end is an Outcome.
+    """
     records.require_folder(plan.run_dir)
     try:
         for name, text in plan.files.items():
@@ -60,11 +71,19 @@ def train(plan: Plan, *, teller: Teller = silent, patience: Patience | None = No
 
 def job_of(plan: Plan) -> Job:
     root = plan.resolved.root
-    return Job(plan.run_dir, plan.argv, plan.env, root if root.is_dir() else plan.run_dir, plan.output_dir)
+    return Job(
+        plan.run_dir, plan.argv, plan.env, root if root.is_dir() else plan.run_dir, plan.output_dir
+    )
 
 
 def execute(
-    job: Job, record: Record, books: Bookkeeper, *, teller: Teller, patience: Patience | None = None, past_nan: bool = False,
+    job: Job,
+    record: Record,
+    books: Bookkeeper,
+    *,
+    teller: Teller,
+    patience: Patience | None = None,
+    past_nan: bool = False,
 ) -> Outcome:
     """Launch one job, follow it, and close the record over it."""
     before = seen_in(output_of(record))
@@ -76,17 +95,37 @@ def execute(
         started = time.monotonic()
         at = positions(job.run_dir)
         child = _launch(job, record, keep_fds, at)
-        tell(Event("started", job.first_step, int(record.data["steps"].get("total") or 0), path=str(job.run_dir)))
+        tell(
+            Event(
+                "started",
+                job.first_step,
+                int(record.data["steps"].get("total") or 0),
+                path=str(job.run_dir),
+            )
+        )
         supervision = Supervision(
-            child, record, books, output_dir=job.output_dir, offset=job.offset, bar_offset=job.bar_offset, stop_after=job.stop_after,
-            patience=patience or patience_for(record.data), past_nan=past_nan, at=at, write_after=job.first_step,
+            child,
+            record,
+            books,
+            output_dir=job.output_dir,
+            offset=job.offset,
+            bar_offset=job.bar_offset,
+            stop_after=job.stop_after,
+            patience=patience or patience_for(record.data),
+            past_nan=past_nan,
+            at=at,
+            write_after=job.first_step,
         )
         try:
             supervision.watch(signals, tell, started)
         except BaseException:
-            child.send(int(SIGKILL))     # a mistake of ours must not leave a training that nobody follows
+            child.send(
+                int(SIGKILL)
+            )  # a mistake of ours must not leave a training that nobody follows
             raise
-        return close(record, supervision, before, tell, time.monotonic() - started, lambda: signals.hurried)
+        return close(
+            record, supervision, before, tell, time.monotonic() - started, lambda: signals.hurried
+        )
 
 
 def _provide_tokenizers(record: Mapping[str, Any]) -> None:
@@ -97,8 +136,14 @@ def _provide_tokenizers(record: Mapping[str, Any]) -> None:
 
 
 def patience_for(record: Mapping[str, Any]) -> Patience:
-    """The embedded trainer ends its step and saves after an interrupt; sd-scripts stops at once and saves nothing."""
-    return Patience(120.0, 20.0) if record["trainer"].get("name") == "embedded" else Patience(20.0, 10.0)
+    """The embedded trainer ends its step and saves after an interrupt; sd-scripts stops at once
+    and saves nothing.
+    """
+    return (
+        Patience(120.0, 20.0)
+        if record["trainer"].get("name") == "embedded"
+        else Patience(20.0, 10.0)
+    )
 
 
 def _launch(job: Job, record: Record, keep_fds: tuple[int, ...], at: Positions) -> Child:
@@ -106,11 +151,18 @@ def _launch(job: Job, record: Record, keep_fds: tuple[int, ...], at: Positions) 
     try:
         child = launch(job.argv, env=env, cwd=job.cwd, log=job.run_dir / LOG, keep_fds=keep_fds)
     except BaseException:
-        record.update(state="failed", ended=records.now(), outcome={"reason": f"{job.argv[0]} could not be started"})
+        record.update(
+            state="failed",
+            ended=records.now(),
+            outcome={"reason": f"{job.argv[0]} could not be started"},
+        )
         raise
     if job.part:
         record.data["parts"].append(dict(job.part))
-    record.update(process=child.identity.as_dict() | {"pgid": child.identity.pid, "oom_kills": oom_kills(), "log_at": list(at)})
+    record.update(
+        process=child.identity.as_dict()
+        | {"pgid": child.identity.pid, "oom_kills": oom_kills(), "log_at": list(at)}
+    )
     return child
 
 
@@ -123,5 +175,5 @@ class Careful:
     def __call__(self, event: Event) -> None:
         try:
             self._teller(event)
-        except (OSError, ValueError):    # ValueError: a write to a closed file
+        except (OSError, ValueError):  # ValueError: a write to a closed file
             self._teller = silent

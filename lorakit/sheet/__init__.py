@@ -1,4 +1,6 @@
-"""A sheet: one picture of many, checkpoint x strength x prompt, so that a person can choose. Imports no torch: a child process draws."""
+"""A sheet: one picture of many, checkpoint x strength x prompt, so that a person can choose.
+Imports no torch: a child process draws.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Drawing a sheet: prompts down the side, checkpoints and strengths along the top, the same seeds in every column."""
+"""Drawing a sheet: prompts down the side, checkpoints and strengths along the top, the same seeds
+in every column.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ MARGIN, GAP, LABEL = 24, 4, 220
 
 
 def draw_grid(sheet: Sheet, *, side: int = 0) -> Image:
-    """`side` is the longer side of a picture on the sheet; 0 chooses: its own size, but at least 96 and at most 320."""
+    """`side` is the longer side of a picture on the sheet; 0 chooses: its own size, but at least
+    96 and at most 320.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
     title, plain, small = (ImageFont.load_default(points) for points in (24, 16, 14))
@@ -26,15 +30,27 @@ def draw_grid(sheet: Sheet, *, side: int = 0) -> Image:
     seeds = max((len(files) for files in sheet.pictures.values()), default=1)
     cell = seeds * (width + GAP) + 3 * GAP
     left, top = MARGIN + LABEL, MARGIN + 92
-    page = Image.new("RGB", (left + len(sheet.columns) * cell + MARGIN, top + len(sheet.rows) * (height + 3 * GAP) + MARGIN + 34), PAPER)
+    page = Image.new(
+        "RGB",
+        (
+            left + len(sheet.columns) * cell + MARGIN,
+            top + len(sheet.rows) * (height + 3 * GAP) + MARGIN + 34,
+        ),
+        PAPER,
+    )
     pen = ImageDraw.Draw(page)
     pen.text((MARGIN, MARGIN), sheet.title, fill=INK, font=title)
-    _column_heads(pen, sheet, (left, top, cell, top + len(sheet.rows) * (height + 3 * GAP) - 2 * GAP), (plain, small))
+    _column_heads(
+        pen,
+        sheet,
+        (left, top, cell, top + len(sheet.rows) * (height + 3 * GAP) - 2 * GAP),
+        (plain, small),
+    )
     for row, prompt in enumerate(sheet.rows):
         y = top + row * (height + 3 * GAP)
         pen.line((MARGIN, y - 2 * GAP, page.width - MARGIN, y - 2 * GAP), fill=RULE)
         lines = wrapped(prompt, LABEL - 2 * GAP, small)
-        for line, text in enumerate(lines[:max(1, height // 18)]):
+        for line, text in enumerate(lines[: max(1, height // 18)]):
             pen.text((MARGIN, y + 18 * line), text, fill=INK, font=small)
         for column in range(len(sheet.columns)):
             files = sheet.pictures.get((row, column), ())
@@ -49,17 +65,27 @@ def draw_grid(sheet: Sheet, *, side: int = 0) -> Image:
     return page
 
 
-def _column_heads(pen: ImageDraw, sheet: Sheet, place: tuple[int, int, int, int], fonts: tuple[Font, Font]) -> None:
+def _column_heads(
+    pen: ImageDraw, sheet: Sheet, place: tuple[int, int, int, int], fonts: tuple[Font, Font]
+) -> None:
     """A checkpoint's name once, over all its strengths."""
     (left, top, cell, bottom), (plain, small) = place, fonts
     before = ""
     for index, column in enumerate(sheet.columns):
         x = left + index * cell
         if column.label != before:
-            span = next((n for n, other in enumerate(sheet.columns[index:]) if other.label != column.label), len(sheet.columns) - index)
+            span = next(
+                (n for n, other in enumerate(sheet.columns[index:]) if other.label != column.label),
+                len(sheet.columns) - index,
+            )
             if index:
                 pen.line((x - 2 * GAP, top - 50, x - 2 * GAP, bottom), fill=RULE)
-            pen.text((x, top - 50), shortened(column.label, span * cell - 2 * GAP, plain), fill=INK, font=plain)
+            pen.text(
+                (x, top - 50),
+                shortened(column.label, span * cell - 2 * GAP, plain),
+                fill=INK,
+                font=plain,
+            )
             before = column.label
         pen.text((x, top - 28), column.under, fill=FAINT, font=small)
 
@@ -74,7 +100,9 @@ def _picture_size(sheet: Sheet, side: int) -> tuple[int, int]:
                 with Image.open(file) as picture:
                     width, height = picture.size
                 longer = side or min(320, max(96, *picture.size))
-                return max(1, round(width * longer / max(width, height))), max(1, round(height * longer / max(width, height)))
+                return max(1, round(width * longer / max(width, height))), max(
+                    1, round(height * longer / max(width, height))
+                )
     return (side or 96,) * 2
 
 
@@ -83,7 +111,10 @@ def _fitted(picture: Image, width: int, height: int) -> Image:
     from PIL import Image
 
     scale = min(width / picture.width, height / picture.height)
-    inside = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.LANCZOS)
+    inside = picture.resize(
+        (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))),
+        Image.Resampling.LANCZOS,
+    )
     if inside.size == (width, height):
         return inside
     frame = Image.new("RGB", (width, height), MISSING)
@@ -109,5 +140,3 @@ def shortened(text: str, width: float, font: Font) -> str:
     while text and font.getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"
-
-

@@ -13,8 +13,8 @@ class Checkpoint:
     """A LoRA of a run, with the place in the training it comes from."""
 
     path: Path
-    label: str                   # epoch 4, step 250, final
-    order: tuple[int, int]       # sorts as the training went; the final one last
+    label: str  # epoch 4, step 250, final
+    order: tuple[int, int]  # sorts as the training went; the final one last
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Column:
     label: str
     lora: Path | None = None
     strength: float = 0.0
-    note: str | None = None      # what stands below the label instead of the strength
+    note: str | None = None  # what stands below the label instead of the strength
 
     @property
     def under(self) -> str:
@@ -52,9 +52,11 @@ class Source:
     run_dir: Path
     name: str
     family: str
-    options: Mapping[str, Any]               # kohya's words for the weights: pretrained_model_name_or_path, vae, ...
-    checkpoints: tuple[Checkpoint, ...]      # oldest first
-    rows: tuple[Row, ...]                    # the run's own sample prompts
+    options: Mapping[
+        str, Any
+    ]  # kohya's words for the weights: pretrained_model_name_or_path, vae, ...
+    checkpoints: tuple[Checkpoint, ...]  # oldest first
+    rows: tuple[Row, ...]  # the run's own sample prompts
     seed: int
 
 
@@ -62,19 +64,21 @@ class Source:
 class Choice:
     """What a person asked for: which checkpoints, strengths, prompts, and how many seeds."""
 
-    checkpoints: str = "all"                 # all, last, last:3, or parts of labels and names: 4,final
+    checkpoints: str = "all"  # all, last, last:3, or parts of labels and names: 4,final
     strengths: tuple[float, ...] = (0.6, 0.8, 1.0)
-    prompts: tuple[str, ...] = ()            # () is the run's own
+    prompts: tuple[str, ...] = ()  # () is the run's own
     seeds: int = 2
-    base: bool = True                        # a first column without any LoRA
+    base: bool = True  # a first column without any LoRA
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A grid ready to be drawn; `pictures` has one list of files, one per seed, for each row of each column."""
+    """A grid ready to be drawn; `pictures` has one list of files, one per seed, for each row of
+    each column.
+    """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[str, ...]
-    pictures: Mapping[tuple[int, int], tuple[Path, ...]]     # (row, column)
+    pictures: Mapping[tuple[int, int], tuple[Path, ...]]  # (row, column)
     footer: str = ""

@@ -30,7 +30,12 @@ def test_a_new_recipe_resolves_without_a_word_of_complaint(preset: str, project:
 
 def test_every_file_that_flux_needs_has_a_line(project: Path) -> None:
     main(["new", "maya", "--preset", "flux", "--trigger", "maya_char"])
-    assert set(resolve(project / "recipes" / "maya.toml")[0].model) == {"base", "clip_l", "t5xxl", "ae"}
+    assert set(resolve(project / "recipes" / "maya.toml")[0].model) == {
+        "base",
+        "clip_l",
+        "t5xxl",
+        "ae",
+    }
 
 
 def test_it_says_what_to_type_next(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,21 +56,33 @@ def test_an_existing_recipe_is_left_alone_and_an_existing_dataset_kept(project: 
     assert (project / "datasets" / "maya" / "note.txt").read_text(encoding="utf-8") == "keep"
 
 
-@pytest.mark.parametrize(("name", "trigger", "told"), [
-    ("a/b", "x_char", "cannot be a name"), ("..", "x_char", "cannot be a name"), ("-x", "x_char", "cannot be a name"),
-    ("con", "x_char", "cannot be a name"), ("x" * 90, "x_char", "too long"),
-    ("maya", "maya char", "Write maya_char."), ("maya", "", "the trigger is empty"), ("maya", "a/b", "cannot be a trigger"),
-    ("maya", "a,b", "cannot be a trigger"), ("maya", "{x}", "cannot be a trigger"), ("maya", "x" * 101, "too long"),
-])
+@pytest.mark.parametrize(
+    ("name", "trigger", "told"),
+    [
+        ("a/b", "x_char", "cannot be a name"),
+        ("..", "x_char", "cannot be a name"),
+        ("-x", "x_char", "cannot be a name"),
+        ("con", "x_char", "cannot be a name"),
+        ("x" * 90, "x_char", "too long"),
+        ("maya", "maya char", "Write maya_char."),
+        ("maya", "", "the trigger is empty"),
+        ("maya", "a/b", "cannot be a trigger"),
+        ("maya", "a,b", "cannot be a trigger"),
+        ("maya", "{x}", "cannot be a trigger"),
+        ("maya", "x" * 101, "too long"),
+    ],
+)
 def test_bad_names_and_triggers_are_refused_and_nothing_is_written(
-    name: str, trigger: str, told: str, project: Path, capsys: pytest.CaptureFixture[str],
+    name: str, trigger: str, told: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["new", "--preset=sdxl", f"--trigger={trigger}", "--", name]) == 1
     assert told in capsys.readouterr().err
     assert not list(project.iterdir())
 
 
-def test_all_that_is_wrong_is_told_at_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_that_is_wrong_is_told_at_once(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["new", "a b", "--preset", "sdlx", "--trigger", "x y"]) == 1
     err = capsys.readouterr().err
     assert "NAME:" in err

@@ -22,11 +22,27 @@ def lorakit(command: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[
     """`command` in a shell, with `lorakit` for the program."""
     own: Mapping[str, str] = {**os.environ, "PYTHONPATH": str(HOUSE), **env}
     words = command.replace("lorakit", f"{sys.executable} -m lorakit", 1)
-    return subprocess.run(["bash", "-c", words], cwd=cwd, env=own, capture_output=True, text=True, check=False, errors="replace")
+    return subprocess.run(
+        ["bash", "-c", words],
+        cwd=cwd,
+        env=own,
+        capture_output=True,
+        text=True,
+        check=False,
+        errors="replace",
+    )
 
 
-@pytest.mark.parametrize("words", [["new", "fox", "--preset", "sdxl", "--trigger", "fox_char", "--dir"], ["presets", "copy", "sdxl", "--to"]])
-def test_a_folder_that_cannot_be_written_is_the_machines_matter(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["new", "fox", "--preset", "sdxl", "--trigger", "fox_char", "--dir"],
+        ["presets", "copy", "sdxl", "--to"],
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_the_machines_matter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
     (tmp_path / "file").touch()
     assert main([*words, str(tmp_path / "file")]) == 1
     told = capsys.readouterr().err
@@ -62,7 +78,9 @@ def test_a_closed_output_is_no_mistake(tmp_path: Path) -> None:
 def test_a_user_without_a_home_is_told_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.delenv("HOME")
-    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)     # as in a container started with --user
+    monkeypatch.setattr(
+        os, "getuid", lambda: 4_000_000_000
+    )  # as in a container started with --user
     with pytest.raises(SetupError, match="no home folder"):
         config.cache_dir()
 

@@ -17,7 +17,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_table_has_every_preset_with_family_machine_and_title(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_has_every_preset_with_family_machine_and_title(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["presets"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert rows[0].split() == ["name", "family", "machine", "title"]
@@ -32,32 +34,52 @@ def test_json_is_one_document(project: Path, capsys: pytest.CaptureFixture[str])
     assert pages["flux"]["origin"]
 
 
-def test_show_prints_the_page_with_its_comments(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_the_page_with_its_comments(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["presets", "show", "sd15-mps"]) == 0
     assert capsys.readouterr().out == presets.read("sd15-mps").text
 
 
-def test_show_resolved_tells_the_page_behind_each_value(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_resolved_tells_the_page_behind_each_value(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["presets", "show", "sd15-mps-fast", "--resolved"]) == 0
     out = capsys.readouterr().out
-    assert [row for row in out.splitlines() if "network_train_unet_only" in row and row.endswith("preset sd15-mps-fast")]
-    assert [row for row in out.splitlines() if "max_train_steps" in row and row.endswith("preset sd15-mps")]
+    assert [
+        row
+        for row in out.splitlines()
+        if "network_train_unet_only" in row and row.endswith("preset sd15-mps-fast")
+    ]
+    assert [
+        row
+        for row in out.splitlines()
+        if "max_train_steps" in row and row.endswith("preset sd15-mps")
+    ]
     assert "text_encoder_lr" not in out
 
 
-@pytest.mark.parametrize("argv", [["presets", "show", "sdxl", "--json"], ["presets", "--json", "show", "sdxl"]])
-def test_show_speaks_json_wherever_the_flag_stands(argv: list[str], project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "argv", [["presets", "show", "sdxl", "--json"], ["presets", "--json", "show", "sdxl"]]
+)
+def test_show_speaks_json_wherever_the_flag_stands(
+    argv: list[str], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(argv) == 0
     page = json.loads(capsys.readouterr().out)
     assert page["train"]["network_dim"] == {"value": 32, "source": "preset sdxl"}
 
 
-def test_an_unknown_name_gets_the_nearest(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_gets_the_nearest(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["presets", "show", "sdxl-12g"]) == 1
     assert "Did you mean sdxl-12gb?" in capsys.readouterr().err
 
 
-def test_copy_writes_the_page_and_never_overwrites(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_copy_writes_the_page_and_never_overwrites(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["presets", "copy", "sdxl"]) == 0
     copied = project / "presets" / "sdxl.toml"
     assert copied.read_text(encoding="utf-8") == presets.read("sdxl").text
@@ -72,13 +94,17 @@ def test_copy_goes_where_it_is_told(project: Path) -> None:
     assert (project / "elsewhere" / "flux.toml").is_file()
 
 
-def test_a_projects_own_page_is_marked_in_the_table(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_projects_own_page_is_marked_in_the_table(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(["presets", "copy", "sdxl"])
     assert main(["presets"]) == 0
     assert [row for row in capsys.readouterr().out.splitlines() if row.startswith("sdxl *")]
 
 
-def test_one_page_that_cannot_be_read_hides_no_other(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_page_that_cannot_be_read_hides_no_other(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (project / "presets").mkdir()
     (project / "presets" / "bad.toml").write_text("x = !\n", encoding="utf-8")
     assert main(["presets", "--json"]) == 1

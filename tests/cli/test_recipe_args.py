@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.cli.recipe_args import add_recipe_arguments, read, recipe_path
+from lorakit.cli.terminal.recipe_arguments import add_recipe_arguments, read, recipe_path
 from lorakit.errors import RecipeError
 
 
@@ -16,7 +16,9 @@ from lorakit.errors import RecipeError
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes" / "maya.toml").write_text('preset = "sdxl"\ntrigger = "maya_char"\n', encoding="utf-8")
+    (tmp_path / "recipes" / "maya.toml").write_text(
+        'preset = "sdxl"\ntrigger = "maya_char"\n', encoding="utf-8"
+    )
     return tmp_path
 
 
@@ -31,7 +33,9 @@ def test_a_missing_one_names_the_nearest(text: str, project: Path) -> None:
         recipe_path(text)
 
 
-def test_where_there_is_no_recipe_at_all_it_says_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_is_no_recipe_at_all_it_says_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RecipeError, match="lorakit new"):
         recipe_path("maya")
@@ -40,13 +44,17 @@ def test_where_there_is_no_recipe_at_all_it_says_how_to_make_one(tmp_path: Path,
 def test_set_and_unset_reach_the_recipe(project: Path) -> None:
     parser = argparse.ArgumentParser()
     add_recipe_arguments(parser)
-    args = parser.parse_args(["maya", "--set", "network_dim=8", "--set", "seed=1", "--unset", "min_snr_gamma"])
+    args = parser.parse_args(
+        ["maya", "--set", "network_dim=8", "--set", "seed=1", "--unset", "min_snr_gamma"]
+    )
     resolved, _ = read(args)
     assert (resolved.get("network_dim"), resolved.get("seed")) == (8, 1)
     assert "min_snr_gamma" not in resolved.train
 
 
-def test_a_setting_written_as_an_option_is_shown_the_way(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_setting_written_as_an_option_is_shown_the_way(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit):
         main(["train", "maya", "--epochs", "5"])
     assert "--set KEY=VALUE" in capsys.readouterr().err

@@ -7,4 +7,6 @@ from transformers import CLIPTokenizer
 
 question = json.load(sys.stdin)
 tokenizer = CLIPTokenizer.from_pretrained(question["folder"])
-sys.stdout.write("\n" + json.dumps([tokenizer(text)["input_ids"][1:-1] for text in question["texts"]]) + "\n")
+sys.stdout.write(
+    "\n" + json.dumps([tokenizer(text)["input_ids"][1:-1] for text in question["texts"]]) + "\n"
+)

@@ -16,10 +16,20 @@ Photo = Callable[..., Path]
 def photo() -> Photo:
     """Writes a drawing and its caption; further options go to Pillow's save."""
 
-    def write(path: Path, size: tuple[int, int] = (640, 480), seed: int = 0, *, caption: str | None = None, mode: str = "RGB",
-              image: Image.Image | None = None, **options: object) -> Path:
+    def write(
+        path: Path,
+        size: tuple[int, int] = (640, 480),
+        seed: int = 0,
+        *,
+        caption: str | None = None,
+        mode: str = "RGB",
+        image: Image.Image | None = None,
+        **options: object,
+    ) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        (image or drawing(size, seed, mode)).save(path, {".jpg": "JPEG"}.get(path.suffix.lower()), **options)
+        (image or drawing(size, seed, mode)).save(
+            path, {".jpg": "JPEG"}.get(path.suffix.lower()), **options
+        )
         if caption is not None:
             path.with_suffix(".txt").write_text(caption, encoding="utf-8")
         return path

@@ -14,5 +14,9 @@ def drawing(size: tuple[int, int] = (640, 480), seed: int = 0, mode: str = "RGB"
     for _ in range(40):
         x, y = rng.randrange(size[0]), rng.randrange(size[1])
         w, h = rng.randrange(4, max(5, size[0] // 3)), rng.randrange(4, max(5, size[1] // 3))
-        pen.ellipse([x - w, y - h, x + w, y + h], fill=tuple(rng.randrange(256) for _ in range(3)), outline="black")
+        pen.ellipse(
+            [x - w, y - h, x + w, y + h],
+            fill=tuple(rng.randrange(256) for _ in range(3)),
+            outline="black",
+        )
     return image.convert(mode)

@@ -49,7 +49,10 @@ def main():
     sys.path.insert(0, question["checkout"])
     from library import config_util, train_util
 
-    answer = {"names": read_names(config_util, question["names"]), "placements": [place(train_util, rule) for rule in question["rules"]]}
+    answer = {
+        "names": read_names(config_util, question["names"]),
+        "placements": [place(train_util, rule) for rule in question["rules"]],
+    }
     sys.stdout.write("\n" + json.dumps(answer) + "\n")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError, check
-from lorakit.dataset.layout import NotASubset, parse_folder
+from lorakit.dataset.folder_names import NotASubset, parse_folder
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden" / "kohya_answers.json"
@@ -20,23 +20,70 @@ Question = dict[str, Any]
 
 
 def random_name(rng: random.Random) -> str:
-    head = rng.choice(["", "1", "10", "010", "+4", "-3", "0", " 5", "5 ", "３", "٣", "x", "2.0", "1e1", "10-", "--1", "00", "𝟗", "½", "1 0", "\u00a07", "²"])
-    tail = "".join(rng.choice(["_", "__", "a", "0", "_x", " ", "é", "b c", "-", "7"]) for _ in range(rng.randint(0, 4)))
+    head = rng.choice(
+        [
+            "",
+            "1",
+            "10",
+            "010",
+            "+4",
+            "-3",
+            "0",
+            " 5",
+            "5 ",
+            "３",
+            "٣",
+            "x",
+            "2.0",
+            "1e1",
+            "10-",
+            "--1",
+            "00",
+            "𝟗",
+            "½",
+            "1 0",
+            "\u00a07",
+            "²",
+        ]
+    )
+    tail = "".join(
+        rng.choice(["_", "__", "a", "0", "_x", " ", "é", "b c", "-", "7"])
+        for _ in range(rng.randint(0, 4))
+    )
     return (head + tail).strip("/") or "_"
 
 
 def random_rule(rng: random.Random, sizes: int) -> list[Any]:
     width = rng.choice([64, 256, 500, 512, 768, 1024, 1280])
     height = width if rng.random() < 0.6 else rng.choice([512, 640, 768, 1024])
-    rule = [width, height, rng.random() < 0.9, rng.choice([32, 64, 200, 256, 320, 512]), rng.choice([512, 1000, 1024, 1536, 2048]),
-            rng.choice([8, 16, 32, 64, 64, 64, 96]), rng.random() < 0.4]
-    near = [[rng.choice([16, 63, 64, 65, 512, 1024, 3000, 4000, 20000]), rng.choice([1, 40, 64, 576, 1024, 1536, 6000])] for _ in range(sizes // 4)]
-    return [*rule, near + [[rng.randint(1, 6000), rng.randint(1, 6000)] for _ in range(sizes - len(near))]]
+    rule = [
+        width,
+        height,
+        rng.random() < 0.9,
+        rng.choice([32, 64, 200, 256, 320, 512]),
+        rng.choice([512, 1000, 1024, 1536, 2048]),
+        rng.choice([8, 16, 32, 64, 64, 64, 96]),
+        rng.random() < 0.4,
+    ]
+    near = [
+        [
+            rng.choice([16, 63, 64, 65, 512, 1024, 3000, 4000, 20000]),
+            rng.choice([1, 40, 64, 576, 1024, 1536, 6000]),
+        ]
+        for _ in range(sizes // 4)
+    ]
+    return [
+        *rule,
+        near + [[rng.randint(1, 6000), rng.randint(1, 6000)] for _ in range(sizes - len(near))],
+    ]
 
 
 def make_question(names: int, rules: int, sizes: int) -> Question:
     rng = random.Random(20)
-    return {"names": [random_name(rng) for _ in range(names)], "rules": [random_rule(rng, sizes) for _ in range(rules)]}
+    return {
+        "names": [random_name(rng) for _ in range(names)],
+        "rules": [random_rule(rng, sizes) for _ in range(rules)],
+    }
 
 
 def our_name(name: str) -> list[Any] | None:
@@ -63,8 +110,14 @@ def assert_equal_to(answer: dict[str, Any], question: Question) -> None:
     for rule, theirs in zip(question["rules"], answer["placements"], strict=True):
         ours = our_placements(rule)
         assert (ours is None) == (theirs is None), rule[:7]
-        for size, mine, real in zip(rule[7], ours, theirs, strict=True) if ours is not None and theirs is not None else ():
-            empty = real is not None and not (real[0] and real[1])     # kohya goes on with a bucket of width 0 and fails later
+        for size, mine, real in (
+            zip(rule[7], ours, theirs, strict=True)
+            if ours is not None and theirs is not None
+            else ()
+        ):
+            empty = real is not None and not (
+                real[0] and real[1]
+            )  # kohya goes on with a bucket of width 0 and fails later
             assert mine == (None if empty else real), (rule[:7], size)
 
 
@@ -76,8 +129,14 @@ def test_folder_names_and_buckets_are_what_kohya_answered_once() -> None:
 
 
 def ask_kohya(checkout: Path, python: str, question: Question) -> dict[str, Any]:
-    done = subprocess.run([python, str(HERE / "kohya_answers.py")], input=json.dumps({**question, "checkout": str(checkout)}),
-                          capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        [python, str(HERE / "kohya_answers.py")],
+        input=json.dumps({**question, "checkout": str(checkout)}),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
@@ -85,7 +144,9 @@ def ask_kohya(checkout: Path, python: str, question: Question) -> dict[str, Any]
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_ten_thousand_random_folder_names_and_sizes_are_read_as_kohya_reads_them(sd_scripts: Path) -> None:
+def test_ten_thousand_random_folder_names_and_sizes_are_read_as_kohya_reads_them(
+    sd_scripts: Path,
+) -> None:
     from lorakit import config
 
     python = config.user_setting("sd_scripts_python")
@@ -94,6 +155,14 @@ def test_ten_thousand_random_folder_names_and_sizes_are_read_as_kohya_reads_them
     assert_equal_to(ask_kohya(sd_scripts, python[0], question), question)
 
 
-if __name__ == "__main__":       # python tests/dataset/test_against_kohya.py CHECKOUT PYTHON: writes the golden values anew
+if (
+    __name__ == "__main__"
+):  # python tests/dataset/test_against_kohya.py CHECKOUT PYTHON: writes the golden values anew
     asked = make_question(300, 40, 30)
-    GOLDEN.write_text(json.dumps({"question": asked, "answer": ask_kohya(Path(sys.argv[1]), sys.argv[2], asked)}, separators=(",", ":")), encoding="utf-8")
+    GOLDEN.write_text(
+        json.dumps(
+            {"question": asked, "answer": ask_kohya(Path(sys.argv[1]), sys.argv[2], asked)},
+            separators=(",", ":"),
+        ),
+        encoding="utf-8",
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lorakit.dataset import bundle
+from lorakit.dataset.share import bundle
 from lorakit.errors import RecipeError
 
 
@@ -61,7 +61,15 @@ def test_a_cut_transfer_is_told_as_one(dataset: Path, tmp_path: Path, size: int)
         bundle.verify(tmp_path / "cut.zip")
 
 
-def altered(source: Path, target: Path, name: str, data: bytes, *, deflated: bool = False, mode: int = 0o100644) -> Path:
+def altered(
+    source: Path,
+    target: Path,
+    name: str,
+    data: bytes,
+    *,
+    deflated: bool = False,
+    mode: int = 0o100644,
+) -> Path:
     target.write_bytes(source.read_bytes())
     with zipfile.ZipFile(target, "a") as file:
         info = zipfile.ZipInfo(name)
@@ -83,9 +91,13 @@ def altered(source: Path, target: Path, name: str, data: bytes, *, deflated: boo
         ("40_maya/extra.png", {}, "bundle-extra"),
     ],
 )
-def test_a_hostile_entry_is_refused_by_its_own_rule(dataset: Path, tmp_path: Path, name: str, options: dict[str, int], rule: str) -> None:
+def test_a_hostile_entry_is_refused_by_its_own_rule(
+    dataset: Path, tmp_path: Path, name: str, options: dict[str, int], rule: str
+) -> None:
     bundle.make_bundle(dataset, tmp_path / "1.zip")
-    _, faults = bundle.verify(altered(tmp_path / "1.zip", tmp_path / "2.zip", name, b"x" * 100, **options))  # type: ignore[arg-type]
+    _, faults = bundle.verify(
+        altered(tmp_path / "1.zip", tmp_path / "2.zip", name, b"x" * 100, **options)
+    )  # type: ignore[arg-type]
     assert rule in {fault.rule for fault in faults}
 
 
@@ -114,19 +126,28 @@ def test_a_bundle_can_be_read_by_whoever_uploads_it(dataset: Path, tmp_path: Pat
     assert (tmp_path / "1.zip").stat().st_mode & 0o777 == 0o644
 
 
-def test_what_links_lead_to_is_bundled_once_for_each_link_and_a_loop_ends(dataset: Path, tmp_path: Path) -> None:
+def test_what_links_lead_to_is_bundled_once_for_each_link_and_a_loop_ends(
+    dataset: Path, tmp_path: Path
+) -> None:
     (dataset / "5_maya").symlink_to(dataset / "40_maya")
     (dataset / "40_maya/back").symlink_to(dataset)
     names = [entry.name for entry in bundle.make_bundle(dataset, tmp_path / "1.zip").entries]
     assert names == ["40_maya/ä b.png", "40_maya/ä b.txt", "5_maya/ä b.png", "5_maya/ä b.txt"]
 
 
-@pytest.mark.parametrize(("name", "rule"), [
-    ("manifest.json", "bundle-twice"), ("40_maya/Ä B.PNG", "bundle-twice"), ("40_maya/a\u0308 b.png", "bundle-twice"), ("a:b.png", "bundle-escape"),
-    (os.fsdecode(b"caf\xe9.png"), "bundle-name"),
-])
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("manifest.json", "bundle-twice"),
+        ("40_maya/Ä B.PNG", "bundle-twice"),
+        ("40_maya/a\u0308 b.png", "bundle-twice"),
+        ("a:b.png", "bundle-escape"),
+        (os.fsdecode(b"caf\xe9.png"), "bundle-name"),
+    ],
+)
 def test_a_name_that_could_not_be_unpacked_elsewhere_is_refused_before_a_byte_is_written(
-        dataset: Path, tmp_path: Path, name: str, rule: str) -> None:
+    dataset: Path, tmp_path: Path, name: str, rule: str
+) -> None:
     (dataset / name).write_bytes(b"x")
     with pytest.raises(RecipeError) as caught:
         bundle.make_bundle(dataset, tmp_path / "1.zip")
@@ -141,10 +162,14 @@ def test_a_compressed_manifest_is_not_unpacked(tmp_path: Path) -> None:
         bundle.verify(tmp_path / "x.zip")
 
 
-def test_entries_bear_no_clock_and_plain_permissions_and_folders_are_made(dataset: Path, tmp_path: Path) -> None:
+def test_entries_bear_no_clock_and_plain_permissions_and_folders_are_made(
+    dataset: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "new/folder/1.zip"
     bundle.make_bundle(dataset, out)
     with zipfile.ZipFile(out) as file:
-        assert {(info.date_time, info.external_attr >> 16) for info in file.infolist()} == {((1980, 1, 1, 0, 0, 0), 0o100644)}
+        assert {(info.date_time, info.external_attr >> 16) for info in file.infolist()} == {
+            ((1980, 1, 1, 0, 0, 0), 0o100644)
+        }
     bundle.unpack(out, tmp_path / "there")
     assert (tmp_path / "there").stat().st_mode & 0o777 == 0o755

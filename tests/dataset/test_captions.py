@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorakit.dataset import captions
-from lorakit.dataset.captions import Change, History
+from lorakit.dataset.captions import edit as captions
+from lorakit.dataset.captions.edit import Change, History
 from lorakit.errors import RecipeError
 
-words = st.lists(st.text("abc de", min_size=1, max_size=6).map(str.strip).filter(bool), max_size=6).map(", ".join)
+words = st.lists(
+    st.text("abc de", min_size=1, max_size=6).map(str.strip).filter(bool), max_size=6
+).map(", ".join)
 
 
 def test_the_trigger_is_moved_to_the_front_or_added_once() -> None:
@@ -22,14 +24,25 @@ def test_the_trigger_is_moved_to_the_front_or_added_once() -> None:
 
 @given(words)
 def test_every_edit_done_twice_is_the_edit_done_once(caption: str) -> None:
-    for edit in (captions.trigger_first("t"), captions.add("x"), captions.remove("a"), captions.dedupe, captions.sort,
-                 captions.pattern("{trigger}, {shot}, {rest}", {"trigger": "t"})):
+    for edit in (
+        captions.trigger_first("t"),
+        captions.add("x"),
+        captions.remove("a"),
+        captions.dedupe,
+        captions.sort,
+        captions.pattern("{trigger}, {shot}, {rest}", {"trigger": "t"}),
+    ):
         assert edit(edit(caption)) == edit(caption)
 
 
 def test_a_tag_is_added_behind_the_trigger_or_last() -> None:
-    assert captions.add("realistic_body", after_trigger="maya")("maya, waist") == "maya, realistic_body, waist"
-    assert captions.add("realistic_body", after_trigger="maya")("waist") == "realistic_body, waist", "the trigger is still to come"
+    assert (
+        captions.add("realistic_body", after_trigger="maya")("maya, waist")
+        == "maya, realistic_body, waist"
+    )
+    assert (
+        captions.add("realistic_body", after_trigger="maya")("waist") == "realistic_body, waist"
+    ), "the trigger is still to come"
     assert captions.add("realistic_body")("maya, waist") == "maya, waist, realistic_body"
     assert captions.add("WAIST")("maya, waist") == "maya, waist"
 
@@ -40,8 +53,13 @@ def test_replace_touches_whole_words_only() -> None:
 
 
 def test_a_pattern_puts_parts_in_their_places_and_drops_empty_ones() -> None:
-    edit = captions.pattern("{trigger}, {shot}, realistic_body, {rest}, {light}", {"trigger": "maya"})
-    assert edit("soft lighting, smiling, full body, maya") == "maya, full body, realistic_body, smiling, soft lighting"
+    edit = captions.pattern(
+        "{trigger}, {shot}, realistic_body, {rest}, {light}", {"trigger": "maya"}
+    )
+    assert (
+        edit("soft lighting, smiling, full body, maya")
+        == "maya, full body, realistic_body, smiling, soft lighting"
+    )
     assert edit("smiling") == "maya, realistic_body, smiling"
 
 
@@ -53,7 +71,9 @@ def test_an_unknown_placeholder_names_the_nearest() -> None:
 def test_further_lines_stay_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("smiling\nfrowning")
-    assert captions.changes([(path, [captions.trigger_first("t")])]) == [Change(path, "smiling\nfrowning", "t, smiling\nfrowning")]
+    assert captions.changes([(path, [captions.trigger_first("t")])]) == [
+        Change(path, "smiling\nfrowning", "t, smiling\nfrowning")
+    ]
 
 
 def test_every_step_can_be_taken_back_in_turn(tmp_path: Path) -> None:
@@ -61,7 +81,12 @@ def test_every_step_can_be_taken_back_in_turn(tmp_path: Path) -> None:
     old, new = tmp_path / "10_t" / "a.txt", tmp_path / "10_t" / "b.txt"
     old.write_text("smiling\n")
     history = History(tmp_path)
-    history.apply("first", captions.changes([(old, [captions.trigger_first("t")]), (new, [captions.trigger_first("t")])]))
+    history.apply(
+        "first",
+        captions.changes(
+            [(old, [captions.trigger_first("t")]), (new, [captions.trigger_first("t")])]
+        ),
+    )
     history.apply("second", captions.changes([(old, [captions.add("x")])]))
     assert old.read_text() == "t, smiling, x\n"
     assert history.undo()[:2] == ("second", 1)

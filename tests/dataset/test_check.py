@@ -15,19 +15,29 @@ from drawings import drawing
 from PIL import Image, ImageCms, ImageDraw
 
 from lorakit.cli.main import main
-from lorakit.dataset import looks as looks_module
-from lorakit.dataset import opening
 from lorakit.dataset.buckets import BucketRules
 from lorakit.dataset.check import Wants, check
-from lorakit.dataset.looks import look, look_at
+from lorakit.dataset.check import looks as looks_module
+from lorakit.dataset.check.looks import look, look_at
 from lorakit.dataset.rules import RULES, known_rules
 from lorakit.dataset.scan import scan
 from lorakit.errors import Fault, RecipeError
+from lorakit.pictures import open as opening
 
 Photo = Callable[..., Path]
-CAPTIONS = ["full body, standing in a park, morning", "close-up, night street, smiling", "waist up, wooden desk, reading a book", "walking along a beach, windy day",
-            "seen from behind, snow, evening sun", "running up the stairs, motion, grey sky", "portrait, studio, plain wall", "cooking in a kitchen, steam, laughing",
-            "riding a bicycle, busy road", "sitting under a tree, autumn leaves", "playing chess, library, lamp"]
+CAPTIONS = [
+    "full body, standing in a park, morning",
+    "close-up, night street, smiling",
+    "waist up, wooden desk, reading a book",
+    "walking along a beach, windy day",
+    "seen from behind, snow, evening sun",
+    "running up the stairs, motion, grey sky",
+    "portrait, studio, plain wall",
+    "cooking in a kitchen, steam, laughing",
+    "riding a bicycle, busy road",
+    "sitting under a tree, autumn leaves",
+    "playing chess, library, lamp",
+]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +82,9 @@ PICTURES: dict[str, Callable[[Path, Photo], object]] = {
     "extension-content": lambda path, photo: Image.open(path).copy().save(path, "PNG"),
     "too-small": lambda path, photo: photo(path, (63, 80), seed=3),
     "border": lambda path, photo: photo(path, image=_barred(Image.open(path).copy())),
-    "blurry": lambda path, photo: photo(path, image=Image.open(path).resize((20, 15)).resize((640, 480))),
+    "blurry": lambda path, photo: photo(
+        path, image=Image.open(path).resize((20, 15)).resize((640, 480))
+    ),
     "exposure": lambda path, photo: photo(path, image=Image.open(path).point(lambda v: v // 12)),
 }
 
@@ -93,7 +105,9 @@ def _barred(image: Image.Image) -> Image.Image:
 
 
 @pytest.mark.parametrize("rule", PICTURES)
-def test_each_fault_of_a_picture_is_named_with_its_file(root: Path, photo: Photo, rule: str) -> None:
+def test_each_fault_of_a_picture_is_named_with_its_file(
+    root: Path, photo: Photo, rule: str
+) -> None:
     PICTURES[rule](root / "10_qb_fox/03.jpg", photo)
     faults = found(root)
     others = {"colours": set(), "exposure": {"flat"}, "too-small": {"blurry"}}.get(rule, set())
@@ -119,18 +133,39 @@ def test_an_alpha_channel_that_hides_nothing_is_no_fault(tmp_path: Path, photo: 
     assert not look(photo(tmp_path / "a.png", mode="RGBA")).transparent
 
 
-def test_a_corrupt_profile_and_broken_exif_are_named_not_raised(tmp_path: Path, photo: Photo) -> None:
+def test_a_corrupt_profile_and_broken_exif_are_named_not_raised(
+    tmp_path: Path, photo: Photo
+) -> None:
     assert look(photo(tmp_path / "a.jpg", icc_profile=b"nonsense" * 30)).profile == "corrupt"
-    assert look(photo(tmp_path / "b.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0\0\0\0\0")).odd_exif
+    assert look(
+        photo(
+            tmp_path / "b.jpg",
+            exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0\0\0\0\0",
+        )
+    ).odd_exif
 
 
 def test_what_the_buckets_will_do_is_said(root: Path, photo: Photo) -> None:
     photo(root / "10_qb_fox/03.jpg", (300, 225), seed=3)
-    assert "enlarged 1.99 times for its bucket 576x448" in only(root, "enlarged", Wants(buckets=BucketRules((512, 512))))
+    assert "enlarged 1.99 times for its bucket 576x448" in only(
+        root, "enlarged", Wants(buckets=BucketRules((512, 512)))
+    )
     photo(root / "10_qb_fox/03.jpg", (1600, 1000), seed=3)
-    text = only(root, "cropped", Wants(off=frozenset({"enlarged"}), buckets=BucketRules((512, 512), min=512, max=512, step=8), crop_limit=0.3))
+    text = only(
+        root,
+        "cropped",
+        Wants(
+            off=frozenset({"enlarged"}),
+            buckets=BucketRules((512, 512), min=512, max=512, step=8),
+            crop_limit=0.3,
+        ),
+    )
     assert "loses 37% (19% left and right) in its bucket 512x512" in text
-    text = only(root, "unfit", Wants(buckets=BucketRules((640, 480), enable=False), exact_size=True, crop_limit=1))
+    text = only(
+        root,
+        "unfit",
+        Wants(buckets=BucketRules((640, 480), enable=False), exact_size=True, crop_limit=1),
+    )
     assert "is 1600x1000, not 640x480" in text
 
 
@@ -139,7 +174,9 @@ def test_a_shape_unlike_all_others_is_named(root: Path, photo: Photo) -> None:
     assert "03.jpg: is 300x900" in only(root, "aspect")
 
 
-def test_bombs_are_refused_without_decoding_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Photo) -> None:
+def test_bombs_are_refused_without_decoding_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Photo
+) -> None:
     monkeypatch.setattr(opening, "MAX_PIXELS", 1000)
     told = look(photo(tmp_path / "a.png"))
     assert told.bomb
@@ -160,7 +197,11 @@ SAYINGS = {
 @pytest.mark.parametrize("rule", SAYINGS)
 def test_each_fault_of_a_caption_is_named_with_its_file(root: Path, rule: str) -> None:
     (root / "10_qb_fox/03.txt").write_text(SAYINGS[rule])
-    faults = [fault for fault in found(root, Wants("qb_fox")) if not (rule == "caption-tokens" and fault.rule == "caption-structure")]
+    faults = [
+        fault
+        for fault in found(root, Wants("qb_fox"))
+        if not (rule == "caption-tokens" and fault.rule == "caption-structure")
+    ]
     assert [fault.rule for fault in faults] == [rule]
     assert "03.txt" in faults[0].where or "04.txt" in faults[0].where
 
@@ -185,7 +226,9 @@ def test_what_always_comes_with_the_trigger_bleeds_into_it(root: Path) -> None:
 
 def test_unbalanced_subsets_shots_and_small_sets_are_told(root: Path, photo: Photo) -> None:
     photo(root / "1_qb_fox_extra/x.jpg", seed=77, caption="qb_fox, drawing on paper")
-    assert "10 x 11 = 110 of 111 draws (99%)" in str(next(f for f in found(root) if f.rule == "share"))
+    assert "10 x 11 = 110 of 111 draws (99%)" in str(
+        next(f for f in found(root) if f.rule == "share")
+    )
     for index, path in enumerate(sorted((root / "10_qb_fox").glob("*.txt"))):
         path.write_text(f"qb_fox, close-up, {CAPTIONS[index].split(',')[1]}, thing {index}")
     assert "shots" in {fault.rule for fault in found(root)}
@@ -194,7 +237,9 @@ def test_unbalanced_subsets_shots_and_small_sets_are_told(root: Path, photo: Pho
     assert "few-images" in {fault.rule for fault in found(root)}
 
 
-def test_a_second_run_looks_at_nothing_that_has_not_changed(root: Path, monkeypatch: pytest.MonkeyPatch, photo: Photo) -> None:
+def test_a_second_run_looks_at_nothing_that_has_not_changed(
+    root: Path, monkeypatch: pytest.MonkeyPatch, photo: Photo
+) -> None:
     paths = sorted((root / "10_qb_fox").glob("*.jpg"))
     first = look_at(root, paths)
     photo(paths[3], seed=99)
@@ -202,7 +247,9 @@ def test_a_second_run_looks_at_nothing_that_has_not_changed(root: Path, monkeypa
     monkeypatch.setattr(looks_module, "look", lambda path: seen.append(path) or look(path))
     second = look_at(root, paths, workers=0)
     assert seen == [paths[3]]
-    assert {path: item for path, item in second.items() if path != paths[3]} == {path: item for path, item in first.items() if path != paths[3]}
+    assert {path: item for path, item in second.items() if path != paths[3]} == {
+        path: item for path, item in first.items() if path != paths[3]
+    }
 
 
 def test_a_spoilt_memory_is_forgotten_not_believed(root: Path, own_home: Path) -> None:
@@ -213,7 +260,9 @@ def test_a_spoilt_memory_is_forgotten_not_believed(root: Path, own_home: Path) -
     assert not look_at(root, paths)[paths[0]].problem
 
 
-def test_the_command_folds_many_of_a_kind_and_exits_1_on_errors_only(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_folds_many_of_a_kind_and_exits_1_on_errors_only(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["dataset", "check", str(root), "--trigger", "zzqx"]) == 0
     told = capsys.readouterr()
     assert "... and 6 more" in told.out
@@ -226,12 +275,16 @@ def test_the_command_folds_many_of_a_kind_and_exits_1_on_errors_only(root: Path,
     assert {item["rule"] for item in data["faults"]} == {"extension-case"}
 
 
-def test_a_recipe_says_what_is_judged_and_how_strictly(root: Path, tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_says_what_is_judged_and_how_strictly(
+    root: Path, tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = tmp_path / "fox.toml"
 
     def write(rules: str) -> None:
-        recipe.write_text(f'preset = "sd15"\nname = "fox"\ntrigger = "qb_fox"\n[model]\nbase = "x.safetensors"\n'
-                          f'[dataset]\npath = "data"\nrules_off = ["few-images"]\nrules = {rules}\n')
+        recipe.write_text(
+            f'preset = "sd15"\nname = "fox"\ntrigger = "qb_fox"\n[model]\nbase = "x.safetensors"\n'
+            f'[dataset]\npath = "data"\nrules_off = ["few-images"]\nrules = {rules}\n'
+        )
 
     photo(root / "10_qb_fox/03.jpg", (1000, 530), seed=3)
     write("{ crop_limit = 0.5 }")
@@ -260,12 +313,18 @@ def test_every_rule_says_why_it_matters(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_every_rule_is_raised_somewhere_under_its_own_name() -> None:
-    sources = "".join(path.read_text(encoding="utf-8") for path in Path(looks_module.__file__).parent.rglob("*.py") if path.name != "rules.py")
+    sources = "".join(
+        path.read_text(encoding="utf-8")
+        for path in Path(looks_module.__file__).parents[1].rglob("*.py")
+        if path.name != "rules.py"
+    )
     assert [name for name in RULES if f'"{name}"' not in sources] == []
 
 
 @pytest.mark.slow
-def test_a_thousand_unchanged_images_are_checked_in_under_a_second(tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_thousand_unchanged_images_are_checked_in_under_a_second(
+    tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]
+) -> None:
     rng = random.Random(1)
     data = [photo(tmp_path / f"{n}.jpg", (320, 240), seed=n).read_bytes() for n in range(10)]
     for index in range(1000):
@@ -281,11 +340,13 @@ def test_a_thousand_unchanged_images_are_checked_in_under_a_second(tmp_path: Pat
 
 @pytest.mark.slow
 def test_the_pool_outlives_a_worker_that_is_killed(tmp_path: Path) -> None:
-    from lorakit.dataset.pool import WorkerDied, spread
+    from lorakit.pictures.pool import WorkerDied, spread
 
     items = [tmp_path / str(n) for n in range(26)]
     results = dict(spread(die_on_four, items, workers=2))
-    assert {path.name for path, result in results.items() if isinstance(result, WorkerDied)} == {"4"}
+    assert {path.name for path, result in results.items() if isinstance(result, WorkerDied)} == {
+        "4"
+    }
     assert sum(result == "fine" for result in results.values()) == 25
 
 

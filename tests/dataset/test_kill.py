@@ -19,7 +19,11 @@ pytestmark = pytest.mark.slow
 
 
 def tree(folder: Path) -> dict[str, str]:
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def killed_after(words: list[str], delay: float) -> bool:
     """Start the command in a group of its own, kill the whole group after `delay`; whether it was still running."""
-    child = subprocess.Popen([sys.executable, "-m", "lorakit", "dataset", *words], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "lorakit", "dataset", *words],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     time.sleep(delay)
     running = child.poll() is None
     if running:
@@ -46,7 +55,9 @@ def killed_after(words: list[str], delay: float) -> bool:
 
 def whole(words: list[str]) -> float:
     start = time.monotonic()
-    subprocess.run([sys.executable, "-m", "lorakit", "dataset", *words], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "lorakit", "dataset", *words], check=True, capture_output=True
+    )
     return time.monotonic() - start
 
 
@@ -82,8 +93,13 @@ def test_prepare_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
     rng = random.Random(2)
     kills = 0
     for turn in range(20):
-        size = str(448 + 64 * (turn % 3))            # other settings each time: every file is made anew, over the old one
-        kills += killed_after(["prepare", str(root), "--fit", "letterbox", "--size", size, "--format", "png"], rng.uniform(0.2, 1.0) * length)
+        size = str(
+            448 + 64 * (turn % 3)
+        )  # other settings each time: every file is made anew, over the old one
+        kills += killed_after(
+            ["prepare", str(root), "--fit", "letterbox", "--size", size, "--format", "png"],
+            rng.uniform(0.2, 1.0) * length,
+        )
         for path in root.glob("5_qb_fox/*.png"):
             with Image.open(path) as image:
                 image.load()
@@ -94,22 +110,38 @@ def test_prepare_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
     assert not list(root.rglob("*.tmp"))
 
 
-def test_ctrl_c_at_any_moment_says_one_word_and_leaves_no_half_file(photos: Path, tmp_path: Path) -> None:
+def test_ctrl_c_at_any_moment_says_one_word_and_leaves_no_half_file(
+    photos: Path, tmp_path: Path
+) -> None:
     stopped = 0
     for turn in range(12):
-        words = ["prepare", str(tmp_path / "data"), "--from", str(photos), "--fit", "letterbox", "--size", str(256 + 64 * (turn % 2))]
-        child = subprocess.Popen([sys.executable, "-m", "lorakit", "dataset", *words], start_new_session=True, stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.PIPE, text=True)
+        words = [
+            "prepare",
+            str(tmp_path / "data"),
+            "--from",
+            str(photos),
+            "--fit",
+            "letterbox",
+            "--size",
+            str(256 + 64 * (turn % 2)),
+        ]
+        child = subprocess.Popen(
+            [sys.executable, "-m", "lorakit", "dataset", *words],
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         until = time.monotonic() + 20
         while time.monotonic() < until and not _workers(child.pid):
             time.sleep(0.01)
-        time.sleep(0.08 * turn)                          # from the first breath of its workers on
+        time.sleep(0.08 * turn)  # from the first breath of its workers on
         os.killpg(child.pid, signal.SIGINT)
         said = child.communicate(timeout=60)[1].strip()
         if child.returncode == 130:
             stopped += 1
             assert said == "Stopped."
-        else:                                            # it was done already, if only just
+        else:  # it was done already, if only just
             assert child.returncode in {0, -signal.SIGINT}
             assert "30 " in said
         assert not list(tmp_path.rglob("*.tmp"))

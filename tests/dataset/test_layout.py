@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from lorakit import tomllib
 from lorakit.cli.main import main
-from lorakit.dataset.adding import Subset, add, read_subsets
-from lorakit.dataset.fitting import Settings
-from lorakit.dataset.jobs import jobs_of
-from lorakit.dataset.preparing import prepare
+from lorakit.dataset.build.fit import Settings
+from lorakit.dataset.build.jobs import jobs_of
+from lorakit.dataset.build.originals import Subset, add, read_subsets
+from lorakit.dataset.build.prepare import prepare
+from lorakit.dataset.build.repeats import solve
 from lorakit.dataset.scan import scan
-from lorakit.dataset.solving import solve
 from lorakit.errors import RecipeError
 
 Photo = Callable[..., Path]
@@ -26,9 +26,19 @@ NONE = Settings("none")
 def root(tmp_path: Path, photo: Photo) -> Path:
     """70 and 30 would be slow: 7 and 3 images, prepared."""
     for index in range(7):
-        photo(tmp_path / f"a/close_{index}.jpg" if index < 3 else tmp_path / f"a/body_{index}.jpg", (80, 64), index, caption=f"maya_char, number {index}")
+        photo(
+            tmp_path / f"a/close_{index}.jpg" if index < 3 else tmp_path / f"a/body_{index}.jpg",
+            (80, 64),
+            index,
+            caption=f"maya_char, number {index}",
+        )
     for index in range(3):
-        photo(tmp_path / f"b/real_{index}.jpg", (80, 64), 50 + index, caption=f"maya_char, real number {index}")
+        photo(
+            tmp_path / f"b/real_{index}.jpg",
+            (80, 64),
+            50 + index,
+            caption=f"maya_char, real number {index}",
+        )
     root = tmp_path / "data"
     add(root, Subset(40, "maya_char"), [tmp_path / "a"])
     add(root, Subset(20, "maya_char", "realbody"), [tmp_path / "b"])
@@ -41,7 +51,11 @@ def layout(root: Path, *words: str) -> int:
 
 
 def tree(root: Path) -> list[str]:
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and ".lorakit" not in path.parts)
+    return sorted(
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.is_file() and ".lorakit" not in path.parts
+    )
 
 
 def names(root: Path) -> list[str]:
@@ -53,7 +67,10 @@ def test_the_table_shows_the_arithmetic(root: Path, capsys: pytest.CaptureFixtur
     told = capsys.readouterr()
     assert "(20 x 3 + 40 x 7) = 340 draws an epoch, x 8 / 4 = 680 steps" in told.err
     assert "40_maya_char                7" not in told.err
-    assert [line.split()[:5] for line in told.out.splitlines()[1:]] == [["20_maya_char_realbody", "20", "3", "3", "60"], ["40_maya_char", "40", "7", "7", "280"]]
+    assert [line.split()[:5] for line in told.out.splitlines()[1:]] == [
+        ["20_maya_char_realbody", "20", "3", "3", "60"],
+        ["40_maya_char", "40", "7", "7", "280"],
+    ]
 
 
 def test_repeats_are_set_by_name_remembered_and_undone(root: Path) -> None:
@@ -69,14 +86,21 @@ def test_repeats_are_set_by_name_remembered_and_undone(root: Path) -> None:
     assert layout(root, "--undo") == 1
 
 
-def test_repeats_are_solved_for_steps_and_ratio(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_repeats_are_solved_for_steps_and_ratio(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert layout(root, "--steps", "2000", "--epochs", "10", "--ratio", "1:4") == 0
     assert "(13 x 3 + 23 x 7) = 200 draws an epoch, x 10 = 2000 steps" in capsys.readouterr().err
     assert names(root) == ["13_maya_char_realbody", "23_maya_char"]
 
 
-@given(st.lists(st.tuples(st.integers(1, 200), st.floats(0.2, 9)), min_size=1, max_size=6), st.integers(50, 20_000))
-def test_solved_repeats_are_whole_and_come_near(subsets: list[tuple[int, float]], draws: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(1, 200), st.floats(0.2, 9)), min_size=1, max_size=6),
+    st.integers(50, 20_000),
+)
+def test_solved_repeats_are_whole_and_come_near(
+    subsets: list[tuple[int, float]], draws: int
+) -> None:
     images, ratio = [count for count, _ in subsets], [weight for _, weight in subsets]
     try:
         solution = solve(images, draws=draws, ratio=ratio, epochs=3, per_step=2)
@@ -91,12 +115,28 @@ def test_solved_repeats_are_whole_and_come_near(subsets: list[tuple[int, float]]
 def test_the_guides_two_folders_come_out_as_the_guide_has_them() -> None:
     solution = solve([70, 30], draws=3400, ratio=[2800, 600], epochs=1, per_step=1)
     assert solution.repeats == (40, 20)
-    assert solution.text([70, 30], 1, 1) == "(40 x 70 + 20 x 30) = 3400 draws an epoch, x 1 = 3400 steps"
+    assert (
+        solution.text([70, 30], 1, 1)
+        == "(40 x 70 + 20 x 30) = 3400 draws an epoch, x 1 = 3400 steps"
+    )
 
 
-@pytest.mark.parametrize("words", [["--ratio", "1:2:3"], ["--ratio", "a:b"], ["--ratio", "0:1"], ["--repeats", "maya_char=0"], ["--repeats", "maja_char=3"],
-                                   ["--repeats", "maya_char"], ["--rename", "maya_char=maya_char_realbody"], ["--rename", "maya_char=a/b"],
-                                   ["--split", "maya_char=x:nothing*"], ["--rename", "maya_char=x", "--merge", "a=b"], ["--steps", "900000000"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--ratio", "1:2:3"],
+        ["--ratio", "a:b"],
+        ["--ratio", "0:1"],
+        ["--repeats", "maya_char=0"],
+        ["--repeats", "maja_char=3"],
+        ["--repeats", "maya_char"],
+        ["--rename", "maya_char=maya_char_realbody"],
+        ["--rename", "maya_char=a/b"],
+        ["--split", "maya_char=x:nothing*"],
+        ["--rename", "maya_char=x", "--merge", "a=b"],
+        ["--steps", "900000000"],
+    ],
+)
 def test_what_cannot_be_is_refused_and_nothing_moves(root: Path, words: list[str]) -> None:
     before = tree(root)
     assert layout(root, *words) == 1
@@ -108,7 +148,14 @@ def test_rename_split_and_merge_keep_captions_and_are_known_to_prepare(root: Pat
     (root / "40_maya_char/close_1_0080x0064_sd.npz").write_bytes(b"cache")
     assert layout(root, "--split", "maya_char=maya_face:close_*") == 0
     assert sorted(path.name for path in (root / "40_maya_face").iterdir()) == [
-        "close_0.jpg", "close_0.txt", "close_1.jpg", "close_1.txt", "close_1_0080x0064_sd.npz", "close_2.jpg", "close_2.txt"]
+        "close_0.jpg",
+        "close_0.txt",
+        "close_1.jpg",
+        "close_1.txt",
+        "close_1_0080x0064_sd.npz",
+        "close_2.jpg",
+        "close_2.txt",
+    ]
     outcome = prepare(root, jobs_of(root, NONE))
     assert (outcome.made, outcome.kept) == ((), ())
     assert layout(root, "--rename", "maya_face=maya_portrait") == 0
@@ -129,7 +176,9 @@ def test_a_clash_of_names_is_refused_before_anything_moves(root: Path, photo: Ph
     assert tree(root) == before
 
 
-def test_a_persons_own_folder_moves_only_when_forced(root: Path, photo: Photo, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_persons_own_folder_moves_only_when_forced(
+    root: Path, photo: Photo, capsys: pytest.CaptureFixture[str]
+) -> None:
     photo(root / "5_own/x.jpg", (80, 64), 77)
     assert layout(root, "--repeats", "own=9") == 1
     assert '[dataset.subset."5_own"]' in capsys.readouterr().err
@@ -143,12 +192,16 @@ def test_a_dry_run_moves_nothing(root: Path) -> None:
     assert tree(root) == before
 
 
-def test_folders_become_toml_and_toml_becomes_folders(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folders_become_toml_and_toml_becomes_folders(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "data_reg/1_woman").mkdir(parents=True)
     assert layout(root, "--to-toml", str(tmp_path / "dataset.toml")) == 0
     data = tomllib.loads((tmp_path / "dataset.toml").read_text())
-    assert [(Path(s["image_dir"]).name, s["num_repeats"], s["class_tokens"]) for s in data["datasets"][0]["subsets"]] == [
-        ("20_maya_char_realbody", 20, "maya_char_realbody"), ("40_maya_char", 40, "maya_char")]
+    assert [
+        (Path(s["image_dir"]).name, s["num_repeats"], s["class_tokens"])
+        for s in data["datasets"][0]["subsets"]
+    ] == [("20_maya_char_realbody", 20, "maya_char_realbody"), ("40_maya_char", 40, "maya_char")]
     assert layout(root, "--to-toml", str(tmp_path / "dataset.toml")) == 1
     other = tmp_path / "other"
     assert layout(other, "--from-toml", str(tmp_path / "dataset.toml")) == 0
@@ -160,7 +213,9 @@ def test_folders_become_toml_and_toml_becomes_folders(root: Path, tmp_path: Path
     assert json.loads(captured.out)["subsets"][1]["draws"] == 280
 
 
-def test_what_folders_cannot_say_is_told_and_what_cannot_be_read_stops(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_folders_cannot_say_is_told_and_what_cannot_be_read_stops(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     toml = tmp_path / "d.toml"
     toml.write_text(f"""[general]
 caption_extension = ".txt"
@@ -168,11 +223,11 @@ flip_aug = true
 [[datasets]]
 resolution = 512
 [[datasets.subsets]]
-image_dir = "{root / '40_maya_char'}"
+image_dir = "{root / "40_maya_char"}"
 num_repeats = 3
 class_tokens = "maya"
 [[datasets.subsets]]
-image_dir = "{root / '20_maya_char_realbody'}"
+image_dir = "{root / "20_maya_char_realbody"}"
 is_reg = true
 class_tokens = "woman"
 """)
@@ -185,7 +240,9 @@ class_tokens = "woman"
     assert not (tmp_path / "newer").exists()
 
 
-def test_a_reg_folder_is_made_beside_the_dataset(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_reg_folder_is_made_beside_the_dataset(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert layout(root, "--reg", "woman=1") == 0
     assert (root.parent / "data_reg/1_woman").is_dir()
     assert "reg_path" in capsys.readouterr().err
@@ -206,17 +263,25 @@ def test_one_step_after_another_needs_no_force_and_undo_leads_back_to_the_start(
     assert (outcome.made, len(outcome.unchanged)) == ((), 10)
 
 
-def test_a_split_takes_the_caches_of_its_images_and_of_no_others(tmp_path: Path, photo: Photo) -> None:
+def test_a_split_takes_the_caches_of_its_images_and_of_no_others(
+    tmp_path: Path, photo: Photo
+) -> None:
     folder = tmp_path / "10_fox"
     for name in ("img", "img_2", "img_2_b"):
         photo(folder / f"{name}.png", (80, 64), len(name))
         for cache in ("0080x0064_sd", "sd_te"):
             (folder / f"{name}_{cache}.npz").write_bytes(b"")
     assert layout(tmp_path, "--split", "fox=face:img_2.png", "--force") == 0
-    assert sorted(path.name for path in (tmp_path / "10_face").iterdir()) == ["img_2.png", "img_2_0080x0064_sd.npz", "img_2_sd_te.npz"]
+    assert sorted(path.name for path in (tmp_path / "10_face").iterdir()) == [
+        "img_2.png",
+        "img_2_0080x0064_sd.npz",
+        "img_2_sd_te.npz",
+    ]
 
 
-def test_a_dataset_toml_with_nonsense_in_it_is_refused_in_words(tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dataset_toml_with_nonsense_in_it_is_refused_in_words(
+    tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]
+) -> None:
     photo(tmp_path / "in/a.png", (80, 64), 1)
     (tmp_path / "in/b.png").mkdir()
     their = tmp_path / "their.toml"

@@ -8,18 +8,25 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from lorakit.dataset.measures import WEIGHTS, dhash, measure, near_pairs, scores, total
+from lorakit.dataset.check.measures import WEIGHTS, dhash, measure, near_pairs, scores, total
 
 
 @pytest.fixture(scope="module")
 def picture() -> Image.Image:
     """A drawn scene with edges, slopes and flat parts, at a size that needs no scaling up."""
     generator = np.random.default_rng(1)
-    image = Image.fromarray(np.linspace((60, 90, 160), (210, 190, 120), 1100).astype(np.uint8)[:, None].repeat(1100, axis=1))
+    image = Image.fromarray(
+        np.linspace((60, 90, 160), (210, 190, 120), 1100)
+        .astype(np.uint8)[:, None]
+        .repeat(1100, axis=1)
+    )
     draw = ImageDraw.Draw(image)
     for _ in range(250):
         x, y, r = generator.integers(0, 1100, 3)
-        draw.ellipse((x, y, x + r // 8 + 4, y + r // 8 + 4), fill=tuple(int(v) for v in generator.integers(20, 235, 3)))
+        draw.ellipse(
+            (x, y, x + r // 8 + 4, y + r // 8 + 4),
+            fill=tuple(int(v) for v in generator.integers(20, 235, 3)),
+        )
     return image
 
 
@@ -44,7 +51,9 @@ def test_a_burnt_out_picture_is_told_by_its_exposure(picture: Image.Image) -> No
 
 def test_grain_is_measured_in_its_own_units(picture: Image.Image) -> None:
     grain = np.random.default_rng(0).normal(0, 12, (1100, 1100, 1))
-    noisy = Image.fromarray(np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8)).resize((700, 700), Image.Resampling.NEAREST)
+    noisy = Image.fromarray(np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8)).resize(
+        (700, 700), Image.Resampling.NEAREST
+    )
     clean = picture.resize((700, 700), Image.Resampling.NEAREST)
     assert measure(clean).noise < 2 < 8 < measure(noisy).noise < 15
 
@@ -65,18 +74,25 @@ def test_odd_sizes_are_measured_without_a_word(size: tuple[int, int]) -> None:
     assert 0 <= score(Image.new("RGB", size)) <= 100
 
 
-def test_a_copy_made_smaller_is_a_near_duplicate_and_another_picture_is_not(picture: Image.Image) -> None:
+def test_a_copy_made_smaller_is_a_near_duplicate_and_another_picture_is_not(
+    picture: Image.Image,
+) -> None:
     copy = picture.resize((300, 300)).convert("L")
     other = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    assert near_pairs([dhash(picture), dhash(copy), dhash(other)]) == [(0, 1, (dhash(picture) ^ dhash(copy)).bit_count())]
+    assert near_pairs([dhash(picture), dhash(copy), dhash(other)]) == [
+        (0, 1, (dhash(picture) ^ dhash(copy)).bit_count())
+    ]
 
 
 def test_all_near_pairs_of_ten_thousand_are_found_in_two_seconds() -> None:
     generator = random.Random(3)
     hashes = [generator.getrandbits(64) for _ in range(9_990)]
-    twins = {i * 7: hashes[i * 7] ^ (1 << generator.randrange(64)) ^ (1 << generator.randrange(64)) for i in range(10)}
+    twins = {
+        i * 7: hashes[i * 7] ^ (1 << generator.randrange(64)) ^ (1 << generator.randrange(64))
+        for i in range(10)
+    }
     hashes += twins.values()
-    started = time.process_time()          # of this process: other work on the machine does not count
+    started = time.process_time()  # of this process: other work on the machine does not count
     pairs = near_pairs(hashes, within=5)
     assert time.process_time() - started < 2
     assert {(place, 9_990 + i) for i, place in enumerate(twins)} <= {(i, j) for i, j, _ in pairs}
@@ -84,8 +100,18 @@ def test_all_near_pairs_of_ten_thousand_are_found_in_two_seconds() -> None:
 
 def test_the_slices_find_what_a_plain_comparison_finds() -> None:
     generator = random.Random(5)
-    hashes = list({generator.getrandbits(64) & generator.getrandbits(64) & generator.getrandbits(64) for _ in range(300)})
-    plain = [(i, j, d) for i in range(len(hashes)) for j in range(i + 1, len(hashes)) if (d := (hashes[i] ^ hashes[j]).bit_count()) <= 12]
+    hashes = list(
+        {
+            generator.getrandbits(64) & generator.getrandbits(64) & generator.getrandbits(64)
+            for _ in range(300)
+        }
+    )
+    plain = [
+        (i, j, d)
+        for i in range(len(hashes))
+        for j in range(i + 1, len(hashes))
+        if (d := (hashes[i] ^ hashes[j]).bit_count()) <= 12
+    ]
     assert near_pairs(hashes, within=12) == plain
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.dataset.adding import Subset, add
-from lorakit.dataset.captions import Change, History
-from lorakit.dataset.fitting import Settings
-from lorakit.dataset.jobs import jobs_of
-from lorakit.dataset.preparing import prepare
-from lorakit.dataset.rank import rank, with_scores, write_rankings
+from lorakit.dataset.build.fit import Settings
+from lorakit.dataset.build.jobs import jobs_of
+from lorakit.dataset.build.originals import Subset, add
+from lorakit.dataset.build.prepare import prepare
+from lorakit.dataset.captions.edit import Change, History
+from lorakit.dataset.choose.rank import rank, with_scores, write_rankings
 
 Photo = Callable[..., Path]
 FOX = Subset(10, "fox")
@@ -34,26 +34,56 @@ def odd(tmp_path: Path, photo: Photo) -> Path:
     return tmp_path / "data"
 
 
-@pytest.mark.parametrize("words", [
-    ("check",), ("stats",), ("layout",), ("rank",), ("select", "--per-category", "2"), ("caption", "--add", "red", "--write"), ("diff", "."),
-    ("bundle", "--dry-run"),
-])
-def test_every_command_prints_every_name_on_a_strict_terminal(odd: Path, words: tuple[str, ...]) -> None:
-    argv = [sys.executable, "-m", "lorakit", "dataset", words[0], str(odd), *(str(odd) if word == "." else word for word in words[1:])]
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check",),
+        ("stats",),
+        ("layout",),
+        ("rank",),
+        ("select", "--per-category", "2"),
+        ("caption", "--add", "red", "--write"),
+        ("diff", "."),
+        ("bundle", "--dry-run"),
+    ],
+)
+def test_every_command_prints_every_name_on_a_strict_terminal(
+    odd: Path, words: tuple[str, ...]
+) -> None:
+    argv = [
+        sys.executable,
+        "-m",
+        "lorakit",
+        "dataset",
+        words[0],
+        str(odd),
+        *(str(odd) if word == "." else word for word in words[1:]),
+    ]
     for extra in ((), ("--json",)):
-        done = subprocess.run([*argv, *extra], capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+        done = subprocess.run(
+            [*argv, *extra],
+            capture_output=True,
+            check=False,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        )
         assert done.returncode in {0, 1}, done.stderr.decode()
         assert b"mistake" not in done.stderr, done.stderr.decode()
         if extra:
             json.loads(done.stdout)
         if words[0] == "select":
-            break                # the new version is there now, which is a plain refusal
+            break  # the new version is there now, which is a plain refusal
 
 
 def test_prepare_takes_names_of_255_bytes_with_their_captions(odd: Path, tmp_path: Path) -> None:
-    outcome = prepare(tmp_path / "new", jobs_of(tmp_path / "new", Settings("none"), source=odd / "10_fox", trigger="fox"))
+    outcome = prepare(
+        tmp_path / "new",
+        jobs_of(tmp_path / "new", Settings("none"), source=odd / "10_fox", trigger="fox"),
+    )
     assert (len(outcome.made), outcome.refused) == (2, ())
-    assert sorted(path.read_text() for path in (tmp_path / "new/10_fox").glob("*.txt")) == ["fox, one\n", "fox, two\n"]
+    assert sorted(path.read_text() for path in (tmp_path / "new/10_fox").glob("*.txt")) == [
+        "fox, one\n",
+        "fox, two\n",
+    ]
 
 
 def test_a_ranking_of_names_that_are_not_utf8_is_written_and_matches_again(odd: Path) -> None:
@@ -63,7 +93,9 @@ def test_a_ranking_of_names_that_are_not_utf8_is_written_and_matches_again(odd: 
     assert with_scores(ranked, scores)[1] == []
 
 
-def test_a_score_by_a_name_that_two_pictures_have_is_given_to_neither(tmp_path: Path, photo: Photo) -> None:
+def test_a_score_by_a_name_that_two_pictures_have_is_given_to_neither(
+    tmp_path: Path, photo: Photo
+) -> None:
     for folder in ("a", "b"):
         photo(tmp_path / "originals" / folder / "1.png", (128, 96), ord(folder))
     before = rank(tmp_path)
@@ -91,9 +123,13 @@ def test_a_caption_rewritten_in_another_encoding_survives_an_undo(tmp_path: Path
     assert path.read_bytes() == b"\xff\xfef\0o\0x\0"
 
 
-def test_every_caption_that_is_not_utf8_is_named_at_once_and_none_is_written(tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_caption_that_is_not_utf8_is_named_at_once_and_none_is_written(
+    tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]
+) -> None:
     for number, data in enumerate((b"fox, ok", b"fox, \xe9", b"fox, \xfc")):
-        photo(tmp_path / f"10_fox/{number}.png", (96, 96), number).with_suffix(".txt").write_bytes(data)
+        photo(tmp_path / f"10_fox/{number}.png", (96, 96), number).with_suffix(".txt").write_bytes(
+            data
+        )
     assert main(["dataset", "caption", str(tmp_path), "--add", "red", "--write"]) == 1
     told = capsys.readouterr().err
     assert "1.txt: is not UTF-8" in told and "2.txt: is not UTF-8" in told
@@ -104,12 +140,17 @@ def test_a_prepared_caption_keeps_all_its_words_in_one_line(tmp_path: Path, phot
     words = "fox, " + "ü" * 70_000
     photo(tmp_path / "in/a.png", (96, 96), 1, caption=words)
     photo(tmp_path / "in/b.png", (96, 96), 2, caption="fox, one\u2028two\x85three")
-    prepare(tmp_path / "data", jobs_of(tmp_path / "data", Settings("none"), source=tmp_path / "in", trigger="fox"))
+    prepare(
+        tmp_path / "data",
+        jobs_of(tmp_path / "data", Settings("none"), source=tmp_path / "in", trigger="fox"),
+    )
     assert (tmp_path / "data/10_fox/a.txt").read_text(encoding="utf-8") == words + "\n"
     assert (tmp_path / "data/10_fox/b.txt").read_text(encoding="utf-8") == "fox, one two three\n"
 
 
-def test_a_caption_in_capital_letters_comes_along_from_folder_and_zip(tmp_path: Path, photo: Photo) -> None:
+def test_a_caption_in_capital_letters_comes_along_from_folder_and_zip(
+    tmp_path: Path, photo: Photo
+) -> None:
     photo(tmp_path / "in/A.JPG", (96, 96), 1).with_suffix(".TXT").write_text("fox, a")
     photo(tmp_path / "B.JPG", (96, 96), 2)
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
@@ -117,10 +158,28 @@ def test_a_caption_in_capital_letters_comes_along_from_folder_and_zip(tmp_path: 
         archive.writestr("x/B.Txt", "fox, b")
     add(tmp_path / "data", FOX, [tmp_path / "in", tmp_path / "b.zip"])
     folder = tmp_path / "data/originals/fox"
-    assert {path.name: path.read_text() for path in folder.glob("*.txt")} == {"A.txt": "fox, a", "B.txt": "fox, b"}
+    assert {path.name: path.read_text() for path in folder.glob("*.txt")} == {
+        "A.txt": "fox, a",
+        "B.txt": "fox, b",
+    }
 
 
-def test_a_strip_one_pixel_high_does_not_end_the_contact_sheet(tmp_path: Path, photo: Photo) -> None:
+def test_a_strip_one_pixel_high_does_not_end_the_contact_sheet(
+    tmp_path: Path, photo: Photo
+) -> None:
     photo(tmp_path / "in/wide.png", (2000, 2))
-    assert main(["dataset", "prepare", str(tmp_path / "data"), "--from", str(tmp_path / "in"), "--fit", "none"]) == 0
+    assert (
+        main(
+            [
+                "dataset",
+                "prepare",
+                str(tmp_path / "data"),
+                "--from",
+                str(tmp_path / "in"),
+                "--fit",
+                "none",
+            ]
+        )
+        == 0
+    )
     assert (tmp_path / "data/.lorakit/sheet-01.jpg").is_file()

@@ -11,13 +11,13 @@ import pytest
 from drawings import drawing
 from PIL import Image
 
+from lorakit.dataset.build.fit import Settings, render
+from lorakit.dataset.captions.tagger import square
 from lorakit.dataset.check import Wants, check
-from lorakit.dataset.fitting import Settings, render
-from lorakit.dataset.looks import look
-from lorakit.dataset.opening import KINDS, RefusedError, TooLargeError, opened
+from lorakit.dataset.check.looks import look
 from lorakit.dataset.scan import scan
-from lorakit.dataset.tagger import square
 from lorakit.errors import RecipeError
+from lorakit.pictures.open import KINDS, RefusedError, TooLargeError, opened
 from lorakit.report.pictures import Budget, shrink
 
 Photo = Callable[..., Path]
@@ -28,7 +28,9 @@ HEIC = b"\0\0\0\x20ftypheic\0\0\0\0mif1heic" + bytes(range(256)) * 8
 def program(tmp_path: Path) -> Path:
     """PostScript under a photo's name, which writes a file when somebody runs it."""
     path = tmp_path / "photo.jpg"
-    path.write_text(f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 300 300\n%%EndComments\n({tmp_path / 'ran'}) (w) file closefile\nshowpage\n%%EOF\n")
+    path.write_text(
+        f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 300 300\n%%EndComments\n({tmp_path / 'ran'}) (w) file closefile\nshowpage\n%%EOF\n"
+    )
     return path
 
 
@@ -42,7 +44,7 @@ def test_a_photo_that_is_a_program_is_never_run(program: Path) -> None:
     assert os.listdir(program.parent) == ["photo.jpg"]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "PSD"])     # Pillow writes no PSD
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "PSD"])  # Pillow writes no PSD
 def test_every_kind_that_is_named_can_be_opened(tmp_path: Path, kind: str) -> None:
     drawing((64, 48)).save(tmp_path / "a", kind)
     with opened(tmp_path / "a") as image:
@@ -52,21 +54,28 @@ def test_every_kind_that_is_named_can_be_opened(tmp_path: Path, kind: str) -> No
 
 def test_an_iphone_photo_renamed_to_jpg_says_that_it_is_heic(tmp_path: Path) -> None:
     (tmp_path / "IMG_1.jpg").write_bytes(HEIC)
-    assert look(tmp_path / "IMG_1.jpg").problem == "a HEIC photo, whatever its name says; export it as JPEG"
+    assert (
+        look(tmp_path / "IMG_1.jpg").problem
+        == "a HEIC photo, whatever its name says; export it as JPEG"
+    )
     with pytest.raises(RefusedError, match="HEIC"):
         render(tmp_path / "IMG_1.jpg", Settings("none"))
 
 
-def test_a_large_picture_is_refused_by_every_reader_without_a_warning(tmp_path: Path, photo: Photo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_picture_is_refused_by_every_reader_without_a_warning(
+    tmp_path: Path, photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = photo(tmp_path / "a.png")
-    monkeypatch.setattr("lorakit.dataset.opening.MAX_PIXELS", 1000)
+    monkeypatch.setattr("lorakit.pictures.open.MAX_PIXELS", 1000)
     assert look(path).bomb
     assert shrink([path], Budget(64, 1, 10_000))[0].fault == "too large to be shown"
     with pytest.raises(TooLargeError, match="640x480"):
         render(path, Settings("none"))
 
 
-def test_a_picture_that_pillow_would_warn_of_is_measured_in_silence(tmp_path: Path, photo: Photo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_pillow_would_warn_of_is_measured_in_silence(
+    tmp_path: Path, photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = photo(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with warnings.catch_warnings(record=True) as told:
@@ -96,18 +105,37 @@ def test_a_turned_copy_of_a_picture_is_found_to_be_the_same(tmp_path: Path) -> N
     exif[0x0112] = 6
     picture.save(tmp_path / "upright.jpg")
     picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", exif=exif)
-    assert (look(tmp_path / "upright.jpg").dhash ^ look(tmp_path / "turned.jpg").dhash).bit_count() <= 2
+    assert (
+        look(tmp_path / "upright.jpg").dhash ^ look(tmp_path / "turned.jpg").dhash
+    ).bit_count() <= 2
 
 
-@pytest.mark.parametrize(("kind", "remedy"), [("PNG", "Rename it to a.png, or convert it"), ("TIFF", "Convert it: lorakit dataset prepare")])
-def test_a_rename_is_advised_only_to_what_kohya_reads(tmp_path: Path, kind: str, remedy: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [("PNG", "Rename it to a.png, or convert it"), ("TIFF", "Convert it: lorakit dataset prepare")],
+)
+def test_a_rename_is_advised_only_to_what_kohya_reads(
+    tmp_path: Path, kind: str, remedy: str
+) -> None:
     (tmp_path / "10_fox").mkdir()
     drawing((128, 128)).save(tmp_path / "10_fox/a.jpg", kind)
-    assert [remedy in fault.hint for fault in check(scan(tmp_path), Wants()) if fault.rule == "extension-content"] == [True]
+    assert [
+        remedy in fault.hint
+        for fault in check(scan(tmp_path), Wants())
+        if fault.rule == "extension-content"
+    ] == [True]
 
 
-@pytest.mark.parametrize(("name", "remedy"), [("a.heic", "Export it as JPEG."), ("a.tiff", "prepare converts it")])
-def test_a_conversion_is_promised_only_where_we_can_do_it(tmp_path: Path, name: str, remedy: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("a.heic", "Export it as JPEG."), ("a.tiff", "prepare converts it")]
+)
+def test_a_conversion_is_promised_only_where_we_can_do_it(
+    tmp_path: Path, name: str, remedy: str
+) -> None:
     (tmp_path / "10_fox").mkdir()
     (tmp_path / "10_fox" / name).write_bytes(b"x")
-    assert [remedy in fault.hint for fault in scan(tmp_path).faults if fault.rule == "extension-unsupported"] == [True]
+    assert [
+        remedy in fault.hint
+        for fault in scan(tmp_path).faults
+        if fault.rule == "extension-unsupported"
+    ] == [True]

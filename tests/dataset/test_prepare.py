@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from lorakit.cli.main import main
-from lorakit.dataset import preparing
-from lorakit.dataset.adding import Subset, add
 from lorakit.dataset.buckets import BucketRules, Chooser
-from lorakit.dataset.contact import write_sheets
-from lorakit.dataset.fitting import RefusedError, Settings, plan_fit, render, settings_problems
-from lorakit.dataset.jobs import jobs_of
-from lorakit.dataset.preparing import Outcome, prepare
+from lorakit.dataset.build import prepare as preparing
+from lorakit.dataset.build.contact_sheet import write_sheets
+from lorakit.dataset.build.fit import RefusedError, Settings, plan_fit, render, settings_problems
+from lorakit.dataset.build.jobs import jobs_of
+from lorakit.dataset.build.originals import Subset, add
+from lorakit.dataset.build.prepare import Outcome, prepare
 from lorakit.dataset.scan import scan
 
 Photo = Callable[..., Path]
@@ -60,12 +60,16 @@ def test_a_letterbox_is_pixel_exact_and_never_enlarges(root: Path) -> None:
     images = [pixels(root / f"7_qb_fox/{index}.jpg") for index in range(3)]
     assert {image.shape for image in images} == {(128, 128, 3)}
     small = images[2]
-    assert small[2:20].min() > 240                                  # white above
+    assert small[2:20].min() > 240  # white above
     assert small[:, 2:17].min() > 240
     assert images[0][20:108].std() > 20
     facts = scan(root)
     assert facts.faults == ()
-    assert [image.caption for image in facts.subsets[0].images] == ["qb_fox, number 0", "qb_fox, number 1", "qb_fox, number 2"]
+    assert [image.caption for image in facts.subsets[0].images] == [
+        "qb_fox, number 0",
+        "qb_fox, number 1",
+        "qb_fox, number 2",
+    ]
 
 
 def test_bucket_images_are_exactly_what_kohya_will_use_uncropped(root: Path) -> None:
@@ -74,13 +78,20 @@ def test_bucket_images_are_exactly_what_kohya_will_use_uncropped(root: Path) -> 
     for image in scan(root).subsets[0].images[:2]:
         placement = chooser.choose(image.width, image.height)
         assert placement.bucket == placement.scaled == (image.width, image.height)
-    assert scan(root).subsets[0].images[2].width == 90              # kohya would enlarge it: left as it is
+    assert scan(root).subsets[0].images[2].width == 90  # kohya would enlarge it: left as it is
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(8, 5000), st.integers(8, 5000), st.sampled_from(["bucket", "letterbox", "crop", "none"]),
-       st.tuples(st.integers(8, 1500), st.integers(8, 1500)), st.sampled_from(["centre", "top"]))
-def test_no_fit_enlarges_or_leaves_the_picture(width: int, height: int, fit: str, size: tuple[int, int], focus: str) -> None:
+@given(
+    st.integers(8, 5000),
+    st.integers(8, 5000),
+    st.sampled_from(["bucket", "letterbox", "crop", "none"]),
+    st.tuples(st.integers(8, 1500), st.integers(8, 1500)),
+    st.sampled_from(["centre", "top"]),
+)
+def test_no_fit_enlarges_or_leaves_the_picture(
+    width: int, height: int, fit: str, size: tuple[int, int], focus: str
+) -> None:
     wanted = Settings(fit, size, focus=focus)  # type: ignore[arg-type]
     geometry = plan_fit((width, height), wanted)
     left, top, right, bottom = geometry.box
@@ -97,7 +108,9 @@ def test_no_fit_enlarges_or_leaves_the_picture(width: int, height: int, fit: str
 
 
 @pytest.mark.parametrize("fit", ["none", "bucket", "letterbox"])
-def test_a_picture_of_the_right_size_comes_out_as_it_was(tmp_path: Path, photo: Photo, fit: str) -> None:
+def test_a_picture_of_the_right_size_comes_out_as_it_was(
+    tmp_path: Path, photo: Photo, fit: str
+) -> None:
     path = photo(tmp_path / "a.png", (576, 448), 4)
     wanted = Settings(fit, (576, 448), format="png", rules=BucketRules((512, 512), max=1024))  # type: ignore[arg-type]
     assert (np.asarray(opened(render(path, wanted).data)) == pixels(path)).all()
@@ -116,12 +129,16 @@ def test_a_face_fills_sixty_per_cent_of_the_crop_and_stays_inside(root: Path) ->
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_ends_upright(tmp_path: Path, photo: Photo, orientation: int) -> None:
     upright = Image.new("RGB", (120, 80), "blue")
-    upright.paste("red", (0, 0, 60, 40))                            # red in the upper left corner
+    upright.paste("red", (0, 0, 60, 40))  # red in the upper left corner
     undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
     stored = upright if undo is None else upright.transpose(undo)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    done = opened(render(photo(tmp_path / "a.jpg", image=stored, exif=exif, quality=98), Settings("none")).data)
+    done = opened(
+        render(
+            photo(tmp_path / "a.jpg", image=stored, exif=exif, quality=98), Settings("none")
+        ).data
+    )
     assert done.size == (120, 80)
     red, blue = done.getpixel((20, 20)), done.getpixel((100, 60))
     assert red[0] > 200 > 60 > red[2]
@@ -135,10 +152,14 @@ def test_everything_becomes_rgb_without_metadata(tmp_path: Path, photo: Photo) -
     half = base.convert("RGBA")
     half.putalpha(Image.new("L", base.size, 0))
     files = {
-        "cmyk.jpg": photo(tmp_path / "cmyk.jpg", image=base.convert("CMYK")), "grey.png": photo(tmp_path / "grey.png", image=base.convert("L")),
-        "alpha.png": photo(tmp_path / "alpha.png", image=half), "palette.png": photo(tmp_path / "palette.png", image=base.quantize(8), transparency=0),
-        "bit.png": photo(tmp_path / "bit.png", image=base.convert("1")), "icc.jpg": photo(tmp_path / "icc.jpg", image=base, icc_profile=swapped),
-        "la.png": photo(tmp_path / "la.png", image=base.convert("LA")), "anim.gif": photo(tmp_path / "anim.gif", image=base, save_all=True, append_images=[half]),
+        "cmyk.jpg": photo(tmp_path / "cmyk.jpg", image=base.convert("CMYK")),
+        "grey.png": photo(tmp_path / "grey.png", image=base.convert("L")),
+        "alpha.png": photo(tmp_path / "alpha.png", image=half),
+        "palette.png": photo(tmp_path / "palette.png", image=base.quantize(8), transparency=0),
+        "bit.png": photo(tmp_path / "bit.png", image=base.convert("1")),
+        "icc.jpg": photo(tmp_path / "icc.jpg", image=base, icc_profile=swapped),
+        "la.png": photo(tmp_path / "la.png", image=base.convert("LA")),
+        "anim.gif": photo(tmp_path / "anim.gif", image=base, save_all=True, append_images=[half]),
     }
     deep = tmp_path / "deep.png"
     Image.fromarray(np.linspace(0, 65535, 8000).reshape(80, 100).astype(np.uint16)).save(deep)
@@ -146,24 +167,49 @@ def test_everything_becomes_rgb_without_metadata(tmp_path: Path, photo: Photo) -
         done = opened(render(path, Settings("none", format="png")).data)
         assert (done.mode, done.size) == ("RGB", (100, 80)), name
         assert not {"icc_profile", "exif", "transparency"} & set(done.info), name
-    assert opened(render(files["alpha.png"], Settings("none", format="png", background="#204060")).data).getpixel((5, 5)) == (0x20, 0x40, 0x60)
+    assert opened(
+        render(files["alpha.png"], Settings("none", format="png", background="#204060")).data
+    ).getpixel((5, 5)) == (0x20, 0x40, 0x60)
     ramp = np.asarray(opened(render(deep, Settings("none", format="png")).data))[:, :, 0]
-    assert (ramp.min(), ramp.max(), int(ramp.mean())) == (0, 255, 127)          # scaled, not clipped to white
+    assert (ramp.min(), ramp.max(), int(ramp.mean())) == (
+        0,
+        255,
+        127,
+    )  # scaled, not clipped to white
 
 
 def test_a_wide_gamut_profile_is_converted_not_dropped(tmp_path: Path, photo: Photo) -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     image = Image.new("RGB", (64, 64), (10, 200, 30))
-    kept = opened(render(photo(tmp_path / "a.png", image=image, icc_profile=lab), Settings("none", format="png")).data)
-    assert kept.getpixel((3, 3)) == (10, 200, 30)                   # a profile of another space is no profile of this picture
-    broken = opened(render(photo(tmp_path / "b.png", image=image, icc_profile=b"x" * 200), Settings("none", format="png")).data)
+    kept = opened(
+        render(
+            photo(tmp_path / "a.png", image=image, icc_profile=lab), Settings("none", format="png")
+        ).data
+    )
+    assert kept.getpixel((3, 3)) == (
+        10,
+        200,
+        30,
+    )  # a profile of another space is no profile of this picture
+    broken = opened(
+        render(
+            photo(tmp_path / "b.png", image=image, icc_profile=b"x" * 200),
+            Settings("none", format="png"),
+        ).data
+    )
     assert broken.getpixel((3, 3)) == (10, 200, 30)
 
 
-def test_draft_decoding_is_as_good_as_lanczos_from_the_full_decode(tmp_path: Path, photo: Photo) -> None:
+def test_draft_decoding_is_as_good_as_lanczos_from_the_full_decode(
+    tmp_path: Path, photo: Photo
+) -> None:
     path = photo(tmp_path / "a.jpg", (2000, 1500), 5, quality=92)
-    fast = np.asarray(opened(render(path, Settings("letterbox", (512, 384), format="png")).data), dtype=np.float64)
-    full = np.asarray(Image.fromarray(pixels(path)).resize((512, 384), Image.Resampling.LANCZOS), dtype=np.float64)
+    fast = np.asarray(
+        opened(render(path, Settings("letterbox", (512, 384), format="png")).data), dtype=np.float64
+    )
+    full = np.asarray(
+        Image.fromarray(pixels(path)).resize((512, 384), Image.Resampling.LANCZOS), dtype=np.float64
+    )
     assert 10 * np.log10(255**2 / np.mean((fast - full) ** 2)) > 38
 
 
@@ -218,13 +264,19 @@ def test_a_tag_is_written_after_the_trigger(root: Path, tmp_path: Path, photo: P
     photo(tmp_path / "more/b.jpg", seed=9, caption="qb_fox, full body")
     add(root, Subset(3, "qb_fox", "realistic_body"), [tmp_path / "more"])
     run(root)
-    assert (root / "3_qb_fox_realistic_body/b.txt").read_text() == "qb_fox, realistic_body, full body\n"
+    assert (
+        root / "3_qb_fox_realistic_body/b.txt"
+    ).read_text() == "qb_fox, realistic_body, full body\n"
 
 
 def test_another_format_takes_the_place_of_the_old_file(root: Path) -> None:
     run(root)
     run(root, Settings("letterbox", (128, 128), format="png"))
-    assert sorted(path.name for path in (root / "7_qb_fox").glob("*[!t]")) == ["0.png", "1.png", "2.png"]
+    assert sorted(path.name for path in (root / "7_qb_fox").glob("*[!t]")) == [
+        "0.png",
+        "1.png",
+        "2.png",
+    ]
     assert scan(root).faults == ()
 
 
@@ -254,9 +306,13 @@ def test_an_original_that_is_gone_is_told_and_its_file_left(root: Path) -> None:
     assert (root / "7_qb_fox/1.jpg").exists()
 
 
-def test_a_kill_between_journal_and_move_is_no_persons_edit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_between_journal_and_move_is_no_persons_edit(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(root)
-    monkeypatch.setattr(preparing.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        preparing.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         run(root, Settings("letterbox", (96, 96)))
     monkeypatch.undo()
@@ -275,9 +331,25 @@ def test_the_sheet_shows_every_image_and_drops_pages_it_no_longer_needs(root: Pa
     assert size_of(pages[0])[0] > 1400
 
 
-def test_the_command_prepares_a_bare_folder_of_photos(tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prepares_a_bare_folder_of_photos(
+    tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]
+) -> None:
     photo(tmp_path / "photos/a.png", (300, 200), caption="qb_fox, a")
-    words = ["dataset", "prepare", str(tmp_path / "data"), "--from", str(tmp_path / "photos"), "--repeats", "5", "--trigger", "qb_fox", "--size", "128", "--fit", "crop"]
+    words = [
+        "dataset",
+        "prepare",
+        str(tmp_path / "data"),
+        "--from",
+        str(tmp_path / "photos"),
+        "--repeats",
+        "5",
+        "--trigger",
+        "qb_fox",
+        "--size",
+        "128",
+        "--fit",
+        "crop",
+    ]
     assert main([*words, "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["made"] == ["5_qb_fox/a.jpg"]
     assert not (tmp_path / "data").exists()
@@ -286,8 +358,19 @@ def test_the_command_prepares_a_bare_folder_of_photos(tmp_path: Path, photo: Pho
     assert (tmp_path / "data/.lorakit/sheet-01.jpg").exists()
 
 
-@pytest.mark.parametrize("words", [["--background", "nocolour"], ["--quality", "0"], ["--size", "0"], ["--size", "big"], ["--focus", "face"]])
-def test_wrong_settings_are_told_before_anything_is_read(root: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--background", "nocolour"],
+        ["--quality", "0"],
+        ["--size", "0"],
+        ["--size", "big"],
+        ["--focus", "face"],
+    ],
+)
+def test_wrong_settings_are_told_before_anything_is_read(
+    root: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["dataset", "prepare", str(root), *words]) == 1
     assert len(capsys.readouterr().err.splitlines()) <= 3
 
@@ -296,4 +379,7 @@ def test_rules_that_kohya_would_refuse_are_refused_here(tmp_path: Path, photo: P
     assert settings_problems(Settings("bucket", rules=BucketRules((512, 512), min=1024)))
     assert not settings_problems(Settings("letterbox", rules=BucketRules((512, 512), min=1024)))
     with pytest.raises(RefusedError):
-        render(photo(tmp_path / "a.png", (20, 400)), Settings("bucket", rules=BucketRules((512, 512), no_upscale=True)))
+        render(
+            photo(tmp_path / "a.png", (20, 400)),
+            Settings("bucket", rules=BucketRules((512, 512), no_upscale=True)),
+        )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lorakit.dataset.fitting import Fit, Settings
-from lorakit.dataset.jobs import jobs_of
-from lorakit.dataset.prepared import Manifest, letterboxed
-from lorakit.dataset.preparing import Outcome, prepare
+from lorakit.dataset.build.fit import Fit, Settings
+from lorakit.dataset.build.jobs import jobs_of
+from lorakit.dataset.build.manifest import Manifest, letterboxed
+from lorakit.dataset.build.prepare import Outcome, prepare
 
 Photo = Callable[..., Path]
 
@@ -31,10 +31,13 @@ def test_the_same_photos_in_two_subsets_stay_in_both(tmp_path: Path, photos: Pat
     prepared(root, photos, "fox")
     prepared(root, photos, "kit")
     assert sorted(path.relative_to(root).as_posix() for path in root.glob("10_*/*")) == [
-        f"10_{trigger}/{number}.jpg" for trigger in ("fox", "kit") for number in range(3)]
+        f"10_{trigger}/{number}.jpg" for trigger in ("fox", "kit") for number in range(3)
+    ]
 
 
-def test_a_folder_renamed_by_hand_is_known_again_and_its_twin_keeps_its_own(tmp_path: Path, photos: Path) -> None:
+def test_a_folder_renamed_by_hand_is_known_again_and_its_twin_keeps_its_own(
+    tmp_path: Path, photos: Path
+) -> None:
     root = tmp_path / "data"
     for trigger in ("fox", "kit"):
         prepared(root, photos, trigger)
@@ -42,10 +45,15 @@ def test_a_folder_renamed_by_hand_is_known_again_and_its_twin_keeps_its_own(tmp_
     for trigger in ("kit", "fox"):
         outcome = prepared(root, photos, trigger)
         assert (outcome.made, outcome.kept, len(outcome.unchanged)) == ((), (), 3)
-    assert sorted({Path(name).parent.name for name in Manifest(root).entries}) == ["10_fox", "12_kit"]
+    assert sorted({Path(name).parent.name for name in Manifest(root).entries}) == [
+        "10_fox",
+        "12_kit",
+    ]
 
 
 @pytest.mark.parametrize(("fit", "bars"), [("letterbox", True), ("none", False)])
-def test_bars_are_expected_only_where_a_letterbox_was_asked_for(tmp_path: Path, photos: Path, fit: Fit, *, bars: bool) -> None:
+def test_bars_are_expected_only_where_a_letterbox_was_asked_for(
+    tmp_path: Path, photos: Path, fit: Fit, *, bars: bool
+) -> None:
     prepared(tmp_path / "data", photos, "fox", fit)
     assert letterboxed(tmp_path / "data") == bars

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from lorakit.dataset import rank
-from lorakit.dataset.adding import Subset, read_subsets, remember_subset
-from lorakit.dataset.fitting import Settings
-from lorakit.dataset.jobs import jobs_of
-from lorakit.dataset.preparing import prepare
-from lorakit.dataset.rank import Ranked
+from lorakit.dataset.build.fit import Settings
+from lorakit.dataset.build.jobs import jobs_of
+from lorakit.dataset.build.originals import Subset, read_subsets, remember_subset
+from lorakit.dataset.build.prepare import prepare
+from lorakit.dataset.choose import rank
+from lorakit.dataset.choose.rank import Ranked
 from lorakit.errors import RecipeError
 
 
@@ -37,7 +37,14 @@ def dataset(tmp_path: Path) -> Path:
 
 def test_sharp_pictures_come_before_blurred_ones_and_broken_ones_last(dataset: Path) -> None:
     faces = rank.by_category(rank.rank(dataset))["faces"]
-    assert [Path(item.file).name for item in faces if "twin" not in item.file] == ["0.png", "1.png", "2.png", "3.png", "4.png", "broken.png"]
+    assert [Path(item.file).name for item in faces if "twin" not in item.file] == [
+        "0.png",
+        "1.png",
+        "2.png",
+        "3.png",
+        "4.png",
+        "broken.png",
+    ]
     assert faces[-1].score == 0
     assert "cannot be decoded" in faces[-1].faults[0]
 
@@ -46,25 +53,41 @@ def test_rankings_are_written_per_category_and_read_back(dataset: Path) -> None:
     ranked = rank.rank(dataset)
     paths = rank.write_rankings(dataset, ranked)
     assert [path.name for path in paths] == ["bodies_ranking.json", "faces_ranking.json"]
-    assert rank.read_scores(paths[1])["originals/faces/0.png"] == next(r.score for r in ranked if r.file.endswith("faces/0.png"))
+    assert rank.read_scores(paths[1])["originals/faces/0.png"] == next(
+        r.score for r in ranked if r.file.endswith("faces/0.png")
+    )
 
 
 def test_a_near_duplicate_is_left_out_by_name_and_the_reason_is_told(dataset: Path) -> None:
     selection = rank.select(rank.rank(dataset), per_category=3)
-    reasons = {Path(item.file).name: why for item, why in selection.left_out if item.category == "faces"}
+    reasons = {
+        Path(item.file).name: why for item, why in selection.left_out if item.category == "faces"
+    }
     assert reasons["twin.jpg"] == "near-duplicate of originals/faces/0.png"
     assert "3 better ones" in reasons["4.png"]
-    assert {name: count for name, (count, _) in selection.averages().items()} == {"bodies": 3, "faces": 3}
+    assert {name: count for name, (count, _) in selection.averages().items()} == {
+        "bodies": 3,
+        "faces": 3,
+    }
 
 
 def test_diverse_prefers_an_unlike_picture_to_a_slightly_better_like_one() -> None:
-    ranked = [Ranked("a/1.png", 95, dhash="0" * 16), Ranked("a/2.png", 94, dhash="0" * 13 + "3ff"), Ranked("a/3.png", 90, dhash="f" * 16)]
+    ranked = [
+        Ranked("a/1.png", 95, dhash="0" * 16),
+        Ranked("a/2.png", 94, dhash="0" * 13 + "3ff"),
+        Ranked("a/3.png", 90, dhash="f" * 16),
+    ]
     assert [r.file for r in rank.select(ranked, per_category=2).chosen] == ["a/1.png", "a/2.png"]
-    assert [r.file for r in rank.select(ranked, per_category=2, diverse=True).chosen] == ["a/1.png", "a/3.png"]
+    assert [r.file for r in rank.select(ranked, per_category=2, diverse=True).chosen] == [
+        "a/1.png",
+        "a/3.png",
+    ]
 
 
 def test_what_is_below_the_bar_is_left_out_even_when_places_are_free() -> None:
-    selection = rank.select([Ranked("a/1.png", 87.9), Ranked("a/2.png", 88)], per_category=18, min_score=88)
+    selection = rank.select(
+        [Ranked("a/1.png", 87.9), Ranked("a/2.png", 88)], per_category=18, min_score=88
+    )
     assert [item.file for item in selection.chosen] == ["a/2.png"]
     assert selection.left_out[0][1] == "score 87.9 is below 88"
 
@@ -87,13 +110,19 @@ def test_a_csv_that_is_no_list_of_scores_is_told_as_one(tmp_path: Path, text: st
         assert rank.read_scores(tmp_path / "x.csv") == {}
 
 
-def test_the_selection_is_a_new_dataset_and_the_old_one_is_untouched(dataset: Path, tmp_path: Path) -> None:
+def test_the_selection_is_a_new_dataset_and_the_old_one_is_untouched(
+    dataset: Path, tmp_path: Path
+) -> None:
     before = {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()}
     selection = rank.select(rank.rank(dataset), per_category=2)
     origin = rank.copy_selection(dataset, selection, tmp_path / "v2")
-    assert sorted(origin) == [f"originals/{c}/{c}_selected_0{n}.png" for c in ("bodies", "faces") for n in (1, 2)]
+    assert sorted(origin) == [
+        f"originals/{c}/{c}_selected_0{n}.png" for c in ("bodies", "faces") for n in (1, 2)
+    ]
     new = tmp_path / "v2" / "originals" / "faces" / "faces_selected_01.png"
-    assert new.read_bytes() == (dataset / origin["originals/faces/faces_selected_01.png"]).read_bytes()
+    assert (
+        new.read_bytes() == (dataset / origin["originals/faces/faces_selected_01.png"]).read_bytes()
+    )
     assert new.with_suffix(".txt").read_text().startswith("faces")
     assert json.loads((tmp_path / "v2" / "selection.json").read_text())["averages"]["faces"][0] == 2
     assert {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()} == before
@@ -106,13 +135,22 @@ def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
         rank.rank(tmp_path)
 
 
-def test_a_selection_keeps_repeats_tags_and_captions_of_every_extension(dataset: Path, tmp_path: Path) -> None:
+def test_a_selection_keeps_repeats_tags_and_captions_of_every_extension(
+    dataset: Path, tmp_path: Path
+) -> None:
     remember_subset(dataset, Subset(40, "faces"), Subset(20, "bodies"))
     for caption in (dataset / "originals/bodies").glob("*.txt"):
         caption.rename(caption.with_suffix(".caption"))
     rank.copy_selection(dataset, rank.select(rank.rank(dataset), per_category=1), tmp_path / "v2")
-    assert read_subsets(tmp_path / "v2") == {"faces": Subset(40, "faces"), "bodies": Subset(20, "bodies")}
-    assert (tmp_path / "v2/originals/bodies/bodies_selected_01.caption").read_text().startswith("bodies")
+    assert read_subsets(tmp_path / "v2") == {
+        "faces": Subset(40, "faces"),
+        "bodies": Subset(20, "bodies"),
+    }
+    assert (
+        (tmp_path / "v2/originals/bodies/bodies_selected_01.caption")
+        .read_text()
+        .startswith("bodies")
+    )
 
 
 def test_every_kind_of_picture_that_prepare_takes_is_ranked(dataset: Path) -> None:
@@ -128,7 +166,9 @@ def test_a_score_that_is_no_number_is_refused(tmp_path: Path, score: str) -> Non
         rank.read_scores(tmp_path / "x.csv")
 
 
-def test_a_caption_written_after_prepare_goes_with_the_selection(dataset: Path, tmp_path: Path) -> None:
+def test_a_caption_written_after_prepare_goes_with_the_selection(
+    dataset: Path, tmp_path: Path
+) -> None:
     prepare(dataset, jobs_of(dataset, Settings("none")))
     for caption in dataset.glob("10_faces/*.txt"):
         caption.write_text(f"worked on for an hour, {caption.stem}")

@@ -19,9 +19,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from lorakit.dataset.buckets import BucketRules, Chooser
-from lorakit.dataset.captions import History
-from lorakit.dataset.review.desk import Conflict, Desk
+from lorakit.dataset.captions.edit import History
 from lorakit.dataset.review.server import Server
+from lorakit.dataset.review.session import Conflict, Desk
 from lorakit.dataset.scan import scan
 
 
@@ -37,23 +37,38 @@ def make(root: Path, count: int) -> Path:
 
 
 def desk_of(root: Path) -> Desk:
-    lint = lambda caption: [] if caption.startswith("maya") else ["the trigger maya does not stand first"]  # noqa: E731
+    def lint(caption: str) -> list[str]:
+        return [] if caption.startswith("maya") else ["the trigger maya does not stand first"]
+
     return Desk(scan(root), lint=lint, chooser=Chooser(BucketRules((256, 256), enable=False)))
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     server = Server(desk_of(make(tmp_path, 3)))
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    ).start()
     yield server
     server.shutdown()
     server.server_close()
 
 
-def call(server: Server, path: str, data: dict[str, Any] | None = None, *, token: str | None = None, host: str = "") -> tuple[int, bytes]:
+def call(
+    server: Server,
+    path: str,
+    data: dict[str, Any] | None = None,
+    *,
+    token: str | None = None,
+    host: str = "",
+) -> tuple[int, bytes]:
     token = server.token if token is None else token
-    url = f"http://127.0.0.1:{server.server_port}{path}" + ("" if data is not None else f"{'&' if '?' in path else '?'}token={token}")
-    request = urllib.request.Request(url, data=None if data is None else json.dumps(data).encode(), headers={"X-Token": token})
+    url = f"http://127.0.0.1:{server.server_port}{path}" + (
+        "" if data is not None else f"{'&' if '?' in path else '?'}token={token}"
+    )
+    request = urllib.request.Request(
+        url, data=None if data is None else json.dumps(data).encode(), headers={"X-Token": token}
+    )
     if host:
         request.add_header("Host", host)
     try:
@@ -107,7 +122,12 @@ def test_an_edit_made_elsewhere_is_never_overwritten(server: Server) -> None:
 
 
 def test_nonsense_is_refused_without_harm(server: Server) -> None:
-    for path, data in (("/caption/0", {}), ("/caption/x", {"text": "", "seen": ""}), ("/mark/0", {"mark": "loved"}), ("/drop/0", {})):
+    for path, data in (
+        ("/caption/0", {}),
+        ("/caption/x", {"text": "", "seen": ""}),
+        ("/mark/0", {"mark": "loved"}),
+        ("/drop/0", {}),
+    ):
         assert call(server, path, data)[0] == 400
 
 
@@ -125,7 +145,9 @@ def test_what_was_saved_but_not_left_becomes_history_at_the_end(tmp_path: Path) 
         desk.save(0, "other", seen="stale", done=True)
 
 
-def test_a_caption_that_is_not_utf8_is_told_on_its_own_picture_and_never_written_over(server: Server) -> None:
+def test_a_caption_that_is_not_utf8_is_told_on_its_own_picture_and_never_written_over(
+    server: Server,
+) -> None:
     path = server.desk.images[1][1].path.with_suffix(".txt")
     path.write_bytes(b"maya, \xe9")
     items = json.loads(call(server, "/items")[1])["items"]
@@ -148,11 +170,17 @@ def test_a_picture_that_cannot_be_decoded_is_told_as_one(server: Server) -> None
     assert call(server, "/image/0")[0] == 422
 
 
-def test_a_browser_that_goes_away_leaves_the_terminal_quiet(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_browser_that_goes_away_leaves_the_terminal_quiet(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", server.server_port)) as link:
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))      # an abrupt end: reset
-            link.sendall(f"GET /image/0?side=2000&token={server.token} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            link.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )  # an abrupt end: reset
+            link.sendall(
+                f"GET /image/0?side=2000&token={server.token} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+            )
     assert call(server, "/items")[0] == 200
     time.sleep(0.2)
     assert capsys.readouterr().err == ""
@@ -161,7 +189,9 @@ def test_a_browser_that_goes_away_leaves_the_terminal_quiet(server: Server, caps
 @pytest.mark.parametrize("length", ["-1", "many", "9999999"])
 def test_a_length_that_cannot_be_is_refused(server: Server, length: str) -> None:
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as link:
-        link.sendall(f"POST /mark/0 HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Token: {server.token}\r\nContent-Length: {length}\r\n\r\n".encode())
+        link.sendall(
+            f"POST /mark/0 HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Token: {server.token}\r\nContent-Length: {length}\r\n\r\n".encode()
+        )
         assert link.recv(20).startswith(b"HTTP/1.1 413")
 
 
@@ -175,7 +205,10 @@ def until(page: Any, expression: str, seconds: float = 8) -> None:
 
 def serving(root: Path, out: Path) -> tuple[subprocess.Popen[bytes], str]:
     with out.open("wb") as file:
-        process = subprocess.Popen([sys.executable, "-m", "lorakit", "dataset", "review", str(root), "--no-browser"], stdout=file)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lorakit", "dataset", "review", str(root), "--no-browser"],
+            stdout=file,
+        )
     deadline = time.monotonic() + 10
     while not out.read_text().endswith("\n"):
         assert time.monotonic() < deadline
@@ -184,13 +217,25 @@ def serving(root: Path, out: Path) -> tuple[subprocess.Popen[bytes], str]:
 
 
 @pytest.mark.browser
-def test_a_thousand_images_by_keyboard_in_a_real_browser_and_lorakit_killed_in_between(tmp_path: Path) -> None:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or pytest.skip("no chromium here")
+def test_a_thousand_images_by_keyboard_in_a_real_browser_and_lorakit_killed_in_between(
+    tmp_path: Path,
+) -> None:
+    chromium = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or pytest.skip("no chromium here")
+    )
     playwright = pytest.importorskip("playwright.sync_api")
     root = make(tmp_path, 1000)
     folder = root / "40_maya"
     process, url = serving(root, tmp_path / "1")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
     with playwright.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=flags)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
@@ -205,18 +250,18 @@ def test_a_thousand_images_by_keyboard_in_a_real_browser_and_lorakit_killed_in_b
         until(page, "document.querySelector('#saved').textContent == 'saved'")
         assert (folder / "0001.txt").read_text() == "a red hat, a red hat\n"
         assert "twice: a red hat" in page.inner_text("#lint")
-        page.keyboard.press("Enter")                        # accepts and goes on
+        page.keyboard.press("Enter")  # accepts and goes on
         page.keyboard.press("f")
         assert page.inner_text("#where") == "3 of 1000"
         until(page, "document.querySelector('#tally').textContent == '1 accepted, 1 flagged'")
-        process.kill()                                      # while the person types
+        process.kill()  # while the person types
         process.wait()
         page.keyboard.press("e")
         page.keyboard.type(" KEPT")
         until(page, "document.querySelector('#saved').textContent.startsWith('not saved yet')")
         assert (folder / "0002.txt").read_text() == "maya, picture 2\n"
         process, url = serving(root, tmp_path / "2")
-        page.goto(url)                                      # the same port, so the same browser storage
+        page.goto(url)  # the same port, so the same browser storage
         until(page, "document.querySelector('#where').textContent != ''")
         deadline = time.monotonic() + 30
         while (folder / "0002.txt").read_text() != "maya, picture 2 KEPT\n":

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lorakit.dataset.solving import read_ratio, solve
+from lorakit.dataset.build.repeats import read_ratio, solve
 from lorakit.errors import RecipeError
 
 
@@ -11,7 +11,10 @@ def repeats(images: tuple[int, ...], draws: float, ratio: tuple[float, ...]) -> 
 
 
 def test_of_all_roundings_the_one_nearest_to_total_and_shares_is_taken() -> None:
-    assert repeats((7, 3), 100, (4, 1)) == (11, 7)       # 77 + 21; 12 and 6 would be 102 in all, but further from 4:1
+    assert repeats((7, 3), 100, (4, 1)) == (
+        11,
+        7,
+    )  # 77 + 21; 12 and 6 would be 102 in all, but further from 4:1
 
 
 def test_no_subset_is_left_without_a_draw() -> None:
@@ -31,11 +34,15 @@ def test_more_than_ten_thousand_repeats_are_taken_for_a_mistake() -> None:
 
 def test_the_line_can_be_checked_by_hand() -> None:
     solution = solve((7, 3), draws=100, ratio=(4, 1), epochs=5, per_step=4)
-    assert solution.text((7, 3), 5, 4) == "(11 x 7 + 7 x 3) = 98 draws an epoch, x 5 / 4 = 125 steps"
+    assert (
+        solution.text((7, 3), 5, 4) == "(11 x 7 + 7 x 3) = 98 draws an epoch, x 5 / 4 = 125 steps"
+    )
 
 
 @pytest.mark.parametrize(("ratio", "images"), [((1, 0), (7, 3)), ((1, 1), (7, 0)), ((1,), (7, 3))])
-def test_weights_and_subsets_must_fit_and_be_more_than_nothing(ratio: tuple[float, ...], images: tuple[int, ...]) -> None:
+def test_weights_and_subsets_must_fit_and_be_more_than_nothing(
+    ratio: tuple[float, ...], images: tuple[int, ...]
+) -> None:
     with pytest.raises(RecipeError, match="--ratio"):
         repeats(images, 100, ratio)
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from lorakit.cli.main import main
 from lorakit.dataset.buckets import BucketRules, Chooser
+from lorakit.dataset.check.stats import stats_of
 from lorakit.dataset.scan import scan
-from lorakit.dataset.stats import stats_of
 
 
 @pytest.fixture
@@ -18,7 +18,9 @@ def dataset(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir()
         for number in range(count):
             Image.new("RGB", (600 + 10 * number, 800)).save(tmp_path / folder / f"{number}.png")
-            (tmp_path / folder / f"{number}.txt").write_text("maya, " + ("waist" if "body" in folder else "smiling") + "\n")
+            (tmp_path / folder / f"{number}.txt").write_text(
+                "maya, " + ("waist" if "body" in folder else "smiling") + "\n"
+            )
     (tmp_path / "40_maya" / "0.txt").write_text("maya, " + "word " * 90)
     return tmp_path
 
@@ -48,4 +50,7 @@ def test_buckets_are_the_plans(dataset: Path) -> None:
 
 def test_the_command_gives_json(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dataset", "stats", str(dataset), "--json"]) == 0
-    assert {subset["name"] for subset in json.loads(capsys.readouterr().out)["subsets"]} == {"40_maya", "20_maya_body"}
+    assert {subset["name"] for subset in json.loads(capsys.readouterr().out)["subsets"]} == {
+        "40_maya",
+        "20_maya_body",
+    }

@@ -12,14 +12,41 @@ import pytest
 from PIL import Image
 
 from lorakit.cli.main import main
-from lorakit.dataset.tagger import CHARACTER, GENERAL, Choice, Tag, Tagger, chosen, read_tags, square
-from lorakit.dataset.tagger_models import KNOWN, open_model, repository
+from lorakit.dataset.captions.tagger import (
+    CHARACTER,
+    GENERAL,
+    Choice,
+    Tag,
+    Tagger,
+    chosen,
+    read_tags,
+    square,
+)
+from lorakit.dataset.captions.tagger_models import KNOWN, open_model, repository
 from lorakit.errors import LorakitError, RecipeError, SetupError
 
 SIDE = 32
-TAGS = ("9,general", "0,blue_sky", "0,green_grass", "0,red_scarf", "4,some_hero", "0,upper_body", "0,^_^", "4,nobody")
+TAGS = (
+    "9,general",
+    "0,blue_sky",
+    "0,green_grass",
+    "0,red_scarf",
+    "4,some_hero",
+    "0,upper_body",
+    "0,^_^",
+    "4,nobody",
+)
 # Each output is a weighted sum of mean blue, green, red (0 to 1) plus a constant.
-WEIGHTS = ((0, 0, 0, .99), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, .9), (0, 0, 0, .6), (0, 0, 0, .36), (0, 0, 0, .8))
+WEIGHTS = (
+    (0, 0, 0, 0.99),
+    (1, 0, 0, 0),
+    (0, 1, 0, 0),
+    (0, 0, 1, 0),
+    (0, 0, 0, 0.9),
+    (0, 0, 0, 0.6),
+    (0, 0, 0, 0.36),
+    (0, 0, 0, 0.8),
+)
 
 
 @pytest.fixture
@@ -32,18 +59,28 @@ def model(tmp_path: Path) -> Path:
     folder.mkdir()
     matrix = [WEIGHTS[tag][colour] / 255 for colour in range(3) for tag in range(len(TAGS))]
     graph = helper.make_graph(
-        [helper.make_node("ReduceMean", ["input"], ["mean"], axes=[1, 2], keepdims=0), helper.make_node("MatMul", ["mean", "matrix"], ["sum"]),
-         helper.make_node("Add", ["sum", "constant"], ["output"])],
-        "mean colour", [helper.make_tensor_value_info("input", numbers, ["batch", SIDE, SIDE, 3])],
+        [
+            helper.make_node("ReduceMean", ["input"], ["mean"], axes=[1, 2], keepdims=0),
+            helper.make_node("MatMul", ["mean", "matrix"], ["sum"]),
+            helper.make_node("Add", ["sum", "constant"], ["output"]),
+        ],
+        "mean colour",
+        [helper.make_tensor_value_info("input", numbers, ["batch", SIDE, SIDE, 3])],
         [helper.make_tensor_value_info("output", numbers, ["batch", len(TAGS)])],
-        [helper.make_tensor("matrix", numbers, [3, len(TAGS)], matrix),
-         helper.make_tensor("constant", numbers, [len(TAGS)], [row[3] for row in WEIGHTS])],
+        [
+            helper.make_tensor("matrix", numbers, [3, len(TAGS)], matrix),
+            helper.make_tensor("constant", numbers, [len(TAGS)], [row[3] for row in WEIGHTS]),
+        ],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.checker.check_model(made)
     (folder / "model.onnx").write_bytes(made.SerializeToString())
-    lines = [f"{number},{line.split(',')[1]},{line.split(',')[0]},1" for number, line in enumerate(TAGS)]
-    (folder / "selected_tags.csv").write_text("tag_id,name,category,count\n" + "\n".join(lines) + "\n")
+    lines = [
+        f"{number},{line.split(',')[1]},{line.split(',')[0]},1" for number, line in enumerate(TAGS)
+    ]
+    (folder / "selected_tags.csv").write_text(
+        "tag_id,name,category,count\n" + "\n".join(lines) + "\n"
+    )
     return folder
 
 
@@ -62,7 +99,9 @@ def caption(*words: str) -> list[str]:
     return ["dataset", "caption", "fox", "--tagger", "wd", "--model", "tagger", *words]
 
 
-def test_images_without_a_caption_get_tags_and_the_others_keep_theirs(model: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_without_a_caption_get_tags_and_the_others_keep_theirs(
+    model: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(caption("--write")) == 0
     assert (dataset / "red.txt").read_text() == "fox_kit, some hero, red scarf, upper body, ^_^\n"
     assert (dataset / "blue.txt").read_text() == "fox_kit, some hero, blue sky, upper body, ^_^\n"
@@ -72,7 +111,9 @@ def test_images_without_a_caption_get_tags_and_the_others_keep_theirs(model: Pat
     assert hashlib.sha256((model / "model.onnx").read_bytes()).hexdigest() in told
 
 
-def test_nothing_is_written_before_write_and_undo_takes_tags_back(model: Path, dataset: Path) -> None:
+def test_nothing_is_written_before_write_and_undo_takes_tags_back(
+    model: Path, dataset: Path
+) -> None:
     assert main(caption()) == 0
     assert not (dataset / "red.txt").exists()
     assert main(caption("--write", "--overwrite")) == 0
@@ -82,7 +123,9 @@ def test_nothing_is_written_before_write_and_undo_takes_tags_back(model: Path, d
     assert not (dataset / "red.txt").exists()
 
 
-def test_the_history_says_which_model_at_which_thresholds(model: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_history_says_which_model_at_which_thresholds(
+    model: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(caption("--write", "--general", "0.5"))
     main(["dataset", "caption", "fox", "--history"])
     told = capsys.readouterr().out
@@ -92,17 +135,45 @@ def test_the_history_says_which_model_at_which_thresholds(model: Path, dataset: 
 
 def test_a_template_orders_the_tags_and_edits_come_after(model: Path, dataset: Path) -> None:
     pattern = "{trigger}, {shot}, {rest}"
-    assert main(caption("--write", "--from-tags", pattern, "--drop-character-tags", "--remove", "^_^", "--add", "soft light")) == 0
+    assert (
+        main(
+            caption(
+                "--write",
+                "--from-tags",
+                pattern,
+                "--drop-character-tags",
+                "--remove",
+                "^_^",
+                "--add",
+                "soft light",
+            )
+        )
+        == 0
+    )
     assert (dataset / "red.txt").read_text() == "fox_kit, soft light, upper body, red scarf\n"
 
 
-def test_dropped_tags_and_underscores(model: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(caption("--write", "--underscores", "keep", "--drop", "some hero", "--drop", "upperbody")) == 0
+def test_dropped_tags_and_underscores(
+    model: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(
+            caption(
+                "--write", "--underscores", "keep", "--drop", "some hero", "--drop", "upperbody"
+            )
+        )
+        == 0
+    )
     assert (dataset / "blue.txt").read_text() == "fox_kit, blue_sky, upper_body, ^_^\n"
-    assert "--drop upperbody: the tagger knows no such tag. Did you mean upper body?" in capsys.readouterr().err
+    assert (
+        "--drop upperbody: the tagger knows no such tag. Did you mean upper body?"
+        in capsys.readouterr().err
+    )
 
 
-def test_what_was_seen_once_is_not_reckoned_again(model: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_seen_once_is_not_reckoned_again(
+    model: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = sorted(dataset.glob("*.png"))
     first = list(Tagger(open_model(str(model))).look(paths))
     again = Tagger(open_model(str(model)))
@@ -113,14 +184,22 @@ def test_what_was_seen_once_is_not_reckoned_again(model: Path, dataset: Path, mo
         list(again.look(paths))
 
 
-@pytest.mark.parametrize(("size", "grey"), [((64, 64), False), ((64, 16), False), ((7, 900), False), ((30, 30), True)])
-def test_pictures_become_white_squares_in_bgr(tmp_path: Path, size: tuple[int, int], grey: bool) -> None:
+@pytest.mark.parametrize(
+    ("size", "grey"), [((64, 64), False), ((64, 16), False), ((7, 900), False), ((30, 30), True)]
+)
+def test_pictures_become_white_squares_in_bgr(
+    tmp_path: Path, size: tuple[int, int], grey: bool
+) -> None:
     path = tmp_path / "a.png"
-    Image.new("L", size, 255).save(path) if grey else Image.new("RGB", size, (255, 128, 0)).save(path)
+    Image.new("L", size, 255).save(path) if grey else Image.new("RGB", size, (255, 128, 0)).save(
+        path
+    )
     pixels = square(path, 32)
     assert (pixels.shape, str(pixels.dtype)) == ((32, 32, 3), "float32")
     assert pixels[16, 16].tolist() == [255, 255, 255] if grey else [0, 128, 255]
-    assert pixels[0, 0].tolist() == ([255, 255, 255] if size[0] != size[1] or grey else [0, 128, 255])
+    assert pixels[0, 0].tolist() == (
+        [255, 255, 255] if size[0] != size[1] or grey else [0, 128, 255]
+    )
 
 
 def test_transparency_lies_on_white(tmp_path: Path) -> None:
@@ -130,7 +209,7 @@ def test_transparency_lies_on_white(tmp_path: Path) -> None:
 
 def test_characters_come_first_and_ratings_never() -> None:
     tags = [Tag("safe", 9), Tag("long_hair", GENERAL), Tag("hero", CHARACTER), Tag("hat", GENERAL)]
-    likely = [(0, .99), (1, .5), (2, .9), (3, .8)]
+    likely = [(0, 0.99), (1, 0.5), (2, 0.9), (3, 0.8)]
     assert chosen(likely, tags, Choice()) == ["hero", "hat", "long hair"]
     assert chosen(likely, tags, Choice(general=0.6, character=0.95)) == ["hat"]
     assert chosen(likely, tags, Choice(drop=frozenset({"Long Hair", "hero"}))) == ["hat"]
@@ -138,14 +217,21 @@ def test_characters_come_first_and_ratings_never() -> None:
         Choice(general=2)
 
 
-@pytest.mark.parametrize(("asked", "repo", "revision"), [
-    ("wd-vit", KNOWN["wd-vit"], None), ("wd-swinv2@abc123", KNOWN["wd-swinv2"], "abc123"), ("me/mine@v1.0", "me/mine", "v1.0"),
-])
+@pytest.mark.parametrize(
+    ("asked", "repo", "revision"),
+    [
+        ("wd-vit", KNOWN["wd-vit"], None),
+        ("wd-swinv2@abc123", KNOWN["wd-swinv2"], "abc123"),
+        ("me/mine@v1.0", "me/mine", "v1.0"),
+    ],
+)
 def test_short_names_and_revisions(asked: str, repo: str, revision: str | None) -> None:
     assert repository(asked) == (repo, revision)
 
 
-def test_a_mistyped_model_names_the_nearest_and_a_half_folder_what_is_missing(tmp_path: Path) -> None:
+def test_a_mistyped_model_names_the_nearest_and_a_half_folder_what_is_missing(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(RecipeError, match=r"Did you mean wd-swinv2\?"):
         open_model("wd-swin2")
     (tmp_path / "model.onnx").write_bytes(b"")
@@ -158,7 +244,9 @@ def test_another_model_than_the_pinned_one_is_refused(model: Path) -> None:
         open_model(str(model), expected_sha256="00" * 32)
 
 
-def test_a_hub_that_cannot_be_reached_is_told_with_the_way_around(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_cannot_be_reached_is_told_with_the_way_around(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(SetupError, match=r"wd-vit-tagger-v3 at abc could not be fetched") as told:
@@ -166,7 +254,9 @@ def test_a_hub_that_cannot_be_reached_is_told_with_the_way_around(monkeypatch: p
     assert "put model.onnx and selected_tags.csv into a folder" in told.value.hint
 
 
-def test_a_model_that_is_none_and_a_list_that_does_not_fit(model: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_is_none_and_a_list_that_does_not_fit(
+    model: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with (model / "selected_tags.csv").open("a") as file:
         file.write("99,one_more,0,1\n")
     assert main(caption()) == 1
@@ -179,14 +269,17 @@ def test_a_model_that_is_none_and_a_list_that_does_not_fit(model: Path, dataset:
         read_tags(model / "selected_tags.csv")
 
 
-def test_without_onnxruntime_the_message_is_the_command_to_install_it(model: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch,
-                                                                      capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_onnxruntime_the_message_is_the_command_to_install_it(
+    model: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert main(caption()) == 1
     assert 'pip install "lorakit[tag]"' in capsys.readouterr().err
 
 
-def test_tagger_options_without_a_tagger_or_a_model(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tagger_options_without_a_tagger_or_a_model(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["dataset", "caption", "fox", "--overwrite", "--sort"]) == 1
     assert "--overwrite: only with --tagger wd or --tagger kohya" in capsys.readouterr().err
     assert main(["dataset", "caption", "fox", "--tagger", "wd"]) == 1
@@ -204,7 +297,10 @@ pathlib.Path(__file__).with_name("argv.json").write_text(json.dumps(sys.argv[2:]
 
 
 def test_sd_scripts_own_tagger_sees_links_and_its_captions_go_through_the_same_diff(
-    tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    dataset: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     checkout = tmp_path / "scripts"
     (checkout / "finetune").mkdir(parents=True)
@@ -212,15 +308,33 @@ def test_sd_scripts_own_tagger_sees_links_and_its_captions_go_through_the_same_d
     (checkout / "finetune" / "tag_images_by_wd14_tagger.py").write_text(STAND_IN)
     monkeypatch.setenv("LORAKIT_SD_SCRIPTS", str(checkout))
     monkeypatch.setenv("LORAKIT_SD_SCRIPTS_PYTHON", sys.executable)
-    words = ["dataset", "caption", "fox", "--tagger", "kohya", "--model", "wd-vit", "--drop", "1boy"]
+    words = [
+        "dataset",
+        "caption",
+        "fox",
+        "--tagger",
+        "kohya",
+        "--model",
+        "wd-vit",
+        "--drop",
+        "1boy",
+    ]
     assert main(words) == 0
     assert sorted(os.listdir(dataset)) == ["blue.png", "own.png", "own.txt", "red.png"]
     assert main([*words, "--write"]) == 0
     assert (dataset / "red.txt").read_text() == "fox_kit, 1girl, red hair\n"
     assert (dataset / "own.txt").read_text() == "fox_kit, mine\n"
     argv = json.loads((checkout / "finetune" / "argv.json").read_text())
-    assert {"--onnx", "--repo_id=SmilingWolf/wd-vit-tagger-v3", "--general_threshold=0.35", "--remove_underscore", "--undesired_tags=1boy"} <= set(argv)
-    (checkout / "finetune" / "tag_images_by_wd14_tagger.py").write_text("raise SystemExit('no module named onnx')")
+    assert {
+        "--onnx",
+        "--repo_id=SmilingWolf/wd-vit-tagger-v3",
+        "--general_threshold=0.35",
+        "--remove_underscore",
+        "--undesired_tags=1boy",
+    } <= set(argv)
+    (checkout / "finetune" / "tag_images_by_wd14_tagger.py").write_text(
+        "raise SystemExit('no module named onnx')"
+    )
     assert main([*words, "--overwrite"]) == 1
     told = capsys.readouterr().err
     assert "no module named onnx" in told and "The command was: " in told
@@ -228,7 +342,7 @@ def test_sd_scripts_own_tagger_sees_links_and_its_captions_go_through_the_same_d
 
 @pytest.mark.real
 def test_sd_scripts_script_knows_every_option_we_give_it(sd_scripts: Path, tmp_path: Path) -> None:
-    from lorakit.dataset.kohya_tagger import command
+    from lorakit.trainers.kohya.tagger import command
 
     text = (sd_scripts / "finetune" / "tag_images_by_wd14_tagger.py").read_text()
     argv = command(Path("python"), sd_scripts, tmp_path, "wd-vit", Choice(drop=frozenset({"x"})))

@@ -19,13 +19,19 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     for number in range(3):
         tiles = np.random.default_rng(number).integers(20, 235, (9, 9, 3), dtype=np.uint8)
-        Image.fromarray(tiles).resize((300, 300), Image.Resampling.NEAREST).save(folder / f"{number}.png")
+        Image.fromarray(tiles).resize((300, 300), Image.Resampling.NEAREST).save(
+            folder / f"{number}.png"
+        )
         (folder / f"{number}.txt").write_text(f"smiling, photo {number}\n")
     return tmp_path / "maya"
 
 
-def test_a_caption_edit_is_shown_first_and_written_only_when_asked(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["dataset", "caption", "maya", "--trigger-first", "--replace", "photo=picture"]) == 0
+def test_a_caption_edit_is_shown_first_and_written_only_when_asked(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["dataset", "caption", "maya", "--trigger-first", "--replace", "photo=picture"]) == 0
+    )
     out = capsys.readouterr()
     assert "  - smiling, photo 0\n  + maya_char, smiling, picture 0" in out.out
     assert "3 captions would change" in out.err
@@ -36,7 +42,9 @@ def test_a_caption_edit_is_shown_first_and_written_only_when_asked(dataset: Path
     assert (dataset / "40_maya_char" / "0.txt").read_text() == "smiling, photo 0\n"
 
 
-def test_an_unknown_subset_names_the_nearest(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_subset_names_the_nearest(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["dataset", "caption", "maya", "--sort", "--subset", "40_maya_chr"]) == 1
     assert "Did you mean 40_maya_char?" in capsys.readouterr().err
 
@@ -46,19 +54,43 @@ def test_no_edit_at_all_is_said_so(dataset: Path, capsys: pytest.CaptureFixture[
     assert "No edit was asked for" in capsys.readouterr().err
 
 
-def test_rank_then_select_makes_a_new_version(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rank_then_select_makes_a_new_version(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["dataset", "rank", "maya"]) == 0
     capsys.readouterr()
     assert (dataset / "40_maya_char_ranking.json").exists()
     (tmp_path / "mine.csv").write_text("file,score\n2.png,100\n1.png,1\n")
-    assert main(["dataset", "select", "maya", "--per-category", "2", "--scores", "mine.csv", "--min-score", "2", "--to", "v2", "--json"]) == 0
+    assert (
+        main(
+            [
+                "dataset",
+                "select",
+                "maya",
+                "--per-category",
+                "2",
+                "--scores",
+                "mine.csv",
+                "--min-score",
+                "2",
+                "--to",
+                "v2",
+                "--json",
+            ]
+        )
+        == 0
+    )
     told = json.loads(capsys.readouterr().out)
     assert told["averages"]["40_maya_char"][0] == 2
     assert sorted(path.name for path in (tmp_path / "v2" / "40_maya_char").glob("*.png")) == [
-        "40_maya_char_selected_01.png", "40_maya_char_selected_02.png"]
+        "40_maya_char_selected_01.png",
+        "40_maya_char_selected_02.png",
+    ]
 
 
-def test_a_bundle_goes_there_and_is_proven(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bundle_goes_there_and_is_proven(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["dataset", "bundle", "maya"]) == 0
     assert main(["dataset", "bundle", "verify", "maya.zip", "--unpack", "there"]) == 0
     assert "All 6 files are what was bundled" in capsys.readouterr().err

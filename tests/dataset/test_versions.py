@@ -8,7 +8,7 @@ from PIL import Image
 
 from lorakit.cli.main import main
 from lorakit.dataset.scan import scan
-from lorakit.dataset.versions import compare, version_of
+from lorakit.dataset.share.versions import compare, version_of
 
 
 @pytest.fixture
@@ -45,7 +45,9 @@ def test_each_kind_of_change_is_told_once(versions: tuple[Path, Path]) -> None:
     assert found.repeats == (("maya", 40, 20),)
 
 
-def test_one_caption_is_one_line_on_the_screen(versions: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_caption_is_one_line_on_the_screen(
+    versions: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     (versions[1] / "40_maya" / "1.txt").write_text("maya, red hat\n")
     assert main(["dataset", "diff", str(versions[0]), str(versions[1])]) == 0
     assert capsys.readouterr().out == "recaptioned  maya/1.png\n  - maya, 1\n  + maya, red hat\n"

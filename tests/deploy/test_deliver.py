@@ -15,7 +15,13 @@ def parcel(tmp_path: Path) -> Parcel:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "maya.safetensors").write_bytes(b"lora")
     (tmp_path / "run" / "s.png").write_bytes(b"png")
-    return Parcel(tmp_path / "run" / "maya.safetensors", "maya", "maya_char", "sdxl", preview=tmp_path / "run" / "s.png")
+    return Parcel(
+        tmp_path / "run" / "maya.safetensors",
+        "maya",
+        "maya_char",
+        "sdxl",
+        preview=tmp_path / "run" / "s.png",
+    )
 
 
 @pytest.fixture
@@ -24,12 +30,22 @@ def webui(tmp_path: Path) -> Path:
     return tmp_path / "webui"
 
 
-def test_a1111_gets_lora_sidecar_and_preview_and_a_second_time_nothing(parcel: Parcel, webui: Path) -> None:
+def test_a1111_gets_lora_sidecar_and_preview_and_a_second_time_nothing(
+    parcel: Parcel, webui: Path
+) -> None:
     done = deliver(parcel, "a1111", webui)
     folder = webui / "models" / "Lora"
-    assert sorted(path.name for path in folder.iterdir()) == ["maya.json", "maya.png", "maya.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "maya.json",
+        "maya.png",
+        "maya.safetensors",
+    ]
     sidecar = json.loads((folder / "maya.json").read_text())
-    assert (sidecar["sd version"], sidecar["activation text"], sidecar["preferred weight"]) == ("SDXL", "maya_char", 0.8)
+    assert (sidecar["sd version"], sidecar["activation text"], sidecar["preferred weight"]) == (
+        "SDXL",
+        "maya_char",
+        0.8,
+    )
     assert done.usage == "<lora:maya:0.8>, maya_char, ..."
     assert deliver(parcel, "a1111", webui).written == ()
 
@@ -38,7 +54,11 @@ def test_what_a_person_wrote_in_a_sidecar_stays(parcel: Parcel, webui: Path) -> 
     path = webui / "models" / "Lora" / "maya.json"
     path.write_text(json.dumps({"activation text": "my own words", "notes": "", "colour": "red"}))
     deliver(replace(parcel, notes="run 7"), "a1111", webui)
-    assert {"activation text": "my own words", "notes": "run 7", "colour": "red"}.items() <= json.loads(path.read_text()).items()
+    assert {
+        "activation text": "my own words",
+        "notes": "run 7",
+        "colour": "red",
+    }.items() <= json.loads(path.read_text()).items()
 
 
 def test_another_lora_of_that_name_is_left_as_it_is(parcel: Parcel, webui: Path) -> None:
@@ -50,8 +70,12 @@ def test_another_lora_of_that_name_is_left_as_it_is(parcel: Parcel, webui: Path)
     assert list(target.parent.glob(".*")) == []
 
 
-def test_the_folder_of_loras_itself_may_be_given_and_a_wrong_one_is_told(parcel: Parcel, webui: Path, tmp_path: Path) -> None:
-    assert deliver(parcel, "a1111", webui / "models" / "Lora").path.parent == webui / "models" / "Lora"
+def test_the_folder_of_loras_itself_may_be_given_and_a_wrong_one_is_told(
+    parcel: Parcel, webui: Path, tmp_path: Path
+) -> None:
+    assert (
+        deliver(parcel, "a1111", webui / "models" / "Lora").path.parent == webui / "models" / "Lora"
+    )
     with pytest.raises(RecipeError, match="does not look like comfyui"):
         deliver(parcel, "comfyui", tmp_path / "run")
 
@@ -67,18 +91,47 @@ def test_diffusers_gets_lines_that_compile(parcel: Parcel, tmp_path: Path) -> No
 
 def test_a_workflow_gets_our_lora_and_trigger_and_keeps_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "w.json"
-    path.write_text(json.dumps({
-        "10": {"class_type": "LoraLoader", "inputs": {"lora_name": "old.safetensors", "strength_model": 1, "strength_clip": 1, "model": ["4", 0]}},
-        "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "sage_character, dancing", "clip": ["10", 1]}},
-    }))
-    text, told = swap_workflow(path, Swap("maya.safetensors", "maya_char", old_trigger="sage_character", strength=0.7))
+    path.write_text(
+        json.dumps(
+            {
+                "10": {
+                    "class_type": "LoraLoader",
+                    "inputs": {
+                        "lora_name": "old.safetensors",
+                        "strength_model": 1,
+                        "strength_clip": 1,
+                        "model": ["4", 0],
+                    },
+                },
+                "6": {
+                    "class_type": "CLIPTextEncode",
+                    "inputs": {"text": "sage_character, dancing", "clip": ["10", 1]},
+                },
+            }
+        )
+    )
+    text, told = swap_workflow(
+        path, Swap("maya.safetensors", "maya_char", old_trigger="sage_character", strength=0.7)
+    )
     nodes = json.loads(text)
-    assert nodes["10"]["inputs"] == {"lora_name": "maya.safetensors", "strength_model": 0.7, "strength_clip": 0.7, "model": ["4", 0]}
+    assert nodes["10"]["inputs"] == {
+        "lora_name": "maya.safetensors",
+        "strength_model": 0.7,
+        "strength_clip": 0.7,
+        "model": ["4", 0],
+    }
     assert nodes["6"]["inputs"]["text"] == "maya_char, dancing"
     assert len(told) == 2
 
 
-@pytest.mark.parametrize(("text", "word"), [("[]", "API format"), ("{", "not a workflow"), ('{"1": {"class_type": "KSampler", "inputs": {}}}', "no node")])
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[]", "API format"),
+        ("{", "not a workflow"),
+        ('{"1": {"class_type": "KSampler", "inputs": {}}}', "no node"),
+    ],
+)
 def test_what_is_no_workflow_is_told(tmp_path: Path, text: str, word: str) -> None:
     (tmp_path / "w.json").write_text(text)
     with pytest.raises(RecipeError, match=word):
@@ -86,23 +139,45 @@ def test_what_is_no_workflow_is_told(tmp_path: Path, text: str, word: str) -> No
 
 
 def workflow(path: Path, *loras: str, text: str = "sage, dancing") -> Path:
-    nodes = {str(number): {"class_type": "LoraLoader", "inputs": {"lora_name": lora, "model": ["4", 0]}} for number, lora in enumerate(loras)}
-    path.write_text(json.dumps({**nodes, "t": {"class_type": "CLIPTextEncode", "inputs": {"text": text}}, "n": {"class_type": "Note", "inputs": []}}))
+    nodes = {
+        str(number): {"class_type": "LoraLoader", "inputs": {"lora_name": lora, "model": ["4", 0]}}
+        for number, lora in enumerate(loras)
+    }
+    path.write_text(
+        json.dumps(
+            {
+                **nodes,
+                "t": {"class_type": "CLIPTextEncode", "inputs": {"text": text}},
+                "n": {"class_type": "Note", "inputs": []},
+            }
+        )
+    )
     return path
 
 
-def test_a_style_lora_in_the_workflow_stays_and_the_one_to_replace_must_be_named(tmp_path: Path) -> None:
+def test_a_style_lora_in_the_workflow_stays_and_the_one_to_replace_must_be_named(
+    tmp_path: Path,
+) -> None:
     path = workflow(tmp_path / "w.json", "style.safetensors", "sage.safetensors")
     with pytest.raises(RecipeError, match="loads 2 LoRAs"):
         swap_workflow(path, Swap("maya.safetensors", "maya_char"))
     with pytest.raises(RecipeError, match=r"Did you mean sage\.safetensors"):
         swap_workflow(path, Swap("maya.safetensors", "maya_char", old_lora="saga.safetensors"))
-    nodes = json.loads(swap_workflow(path, Swap("maya.safetensors", "maya_char", old_lora="sage.safetensors"))[0])
-    assert [nodes[key]["inputs"]["lora_name"] for key in "01"] == ["style.safetensors", "maya.safetensors"]
+    nodes = json.loads(
+        swap_workflow(path, Swap("maya.safetensors", "maya_char", old_lora="sage.safetensors"))[0]
+    )
+    assert [nodes[key]["inputs"]["lora_name"] for key in "01"] == [
+        "style.safetensors",
+        "maya.safetensors",
+    ]
 
 
 def test_a_trigger_is_replaced_as_a_word_and_never_inside_a_file_name(tmp_path: Path) -> None:
-    path = workflow(tmp_path / "w.json", "maya-v1.safetensors", text="maya, a sage of mayanese art, maya_old")
-    nodes = json.loads(swap_workflow(path, Swap("maya-v2.safetensors", "maya_char", old_trigger="maya"))[0])
+    path = workflow(
+        tmp_path / "w.json", "maya-v1.safetensors", text="maya, a sage of mayanese art, maya_old"
+    )
+    nodes = json.loads(
+        swap_workflow(path, Swap("maya-v2.safetensors", "maya_char", old_trigger="maya"))[0]
+    )
     assert nodes["0"]["inputs"]["lora_name"] == "maya-v2.safetensors"
     assert nodes["t"]["inputs"]["text"] == "maya_char, a sage of mayanese art, maya_old"

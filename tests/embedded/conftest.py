@@ -24,7 +24,7 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A random base of a family, made once."""
-    from lorakit.trainers.embedded.models.tiny import make_tiny
+    from lorakit.embedded.models.tiny import make_tiny
 
     made: dict[str, Path] = {}
 
@@ -55,7 +55,9 @@ class Outcome:
         """Of the tensors alone: dates in the metadata differ."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.tensors(mark).items()):
-            digest.update(name.encode() + tensor.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(
+                name.encode() + tensor.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
+            )
         return digest.hexdigest()
 
     def metadata(self, mark: str = "") -> dict[str, str]:
@@ -73,15 +75,26 @@ Train = Callable[..., Outcome]
 
 
 @pytest.fixture
-def train(tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Train]:
+def train(
+    tiny: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Train]:
     """Train in this process: `train("sd15", max_train_steps=3)`; every call writes into a folder of its own."""
-    from lorakit.trainers.embedded.main import main
+    from lorakit.embedded.main import main
 
     data = tmp_path / "data"
     draw_pictures(data / "2_zwx")
     count = 0
 
-    def run(family: str = "sd15", *, data_dir: Path | None = data, out: Path | None = None, **options: Any) -> Outcome:
+    def run(
+        family: str = "sd15",
+        *,
+        data_dir: Path | None = data,
+        out: Path | None = None,
+        **options: Any,
+    ) -> Outcome:
         nonlocal count
         count += 1
         folder = out or tmp_path / f"out{count}"
@@ -89,7 +102,9 @@ def train(tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setenv("LORAKIT_EVENTS", str(events))
         if options.get("dataset_config"):
             data_dir = None
-        words = arguments(tiny(family), data_dir or data, folder, family, {**options, "train_data_dir": data_dir})
+        words = arguments(
+            tiny(family), data_dir or data, folder, family, {**options, "train_data_dir": data_dir}
+        )
         code = main(family, words)
         said = capsys.readouterr()
         lines = events.read_text(encoding="utf-8").splitlines() if events.exists() else []

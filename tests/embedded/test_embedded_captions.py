@@ -9,13 +9,20 @@ from pathlib import Path
 import pytest
 
 from lorakit.dataset.buckets import BucketRules, Chooser
-from lorakit.trainers.embedded.batches import epoch_batches, share
-from lorakit.trainers.embedded.captions import CaptionRules, process
-from lorakit.trainers.embedded.dataset import Dataset, Image, Subset, _caption
+from lorakit.embedded.data.batches import epoch_batches, share
+from lorakit.embedded.data.captions import CaptionRules, process
+from lorakit.embedded.data.dataset import Dataset, Image, Subset, _caption
 
 
 def said(caption: str, seed: int = 0, **rules) -> str:
-    return process(caption, CaptionRules(**rules), random.Random(seed), epoch=rules.pop("epoch", 1), step=0, total_steps=100)
+    return process(
+        caption,
+        CaptionRules(**rules),
+        random.Random(seed),
+        epoch=rules.pop("epoch", 1),
+        step=0,
+        total_steps=100,
+    )
 
 
 def test_prefix_and_suffix_come_first_and_a_dropped_caption_drops_them_too():
@@ -27,7 +34,10 @@ def test_prefix_and_suffix_come_first_and_a_dropped_caption_drops_them_too():
 def test_only_the_first_line_counts_unless_wildcards_are_on():
     assert said("a fox\na dog") == "a fox"
     assert {said("a fox\na dog", seed, wildcard=True) for seed in range(20)} == {"a fox", "a dog"}
-    assert {said("a {red|grey} fox {{x}}", seed, wildcard=True) for seed in range(20)} == {"a red fox {x}", "a grey fox {x}"}
+    assert {said("a {red|grey} fox {{x}}", seed, wildcard=True) for seed in range(20)} == {
+        "a red fox {x}",
+        "a grey fox {x}",
+    }
     assert said("a {red|grey} fox") == "a {red|grey} fox"
 
 
@@ -38,7 +48,10 @@ def test_kept_tokens_stay_in_front_and_the_rest_is_shuffled():
 
 
 def test_a_separator_marks_what_is_kept_on_both_sides_and_stays_literal_when_nothing_is_shuffled():
-    results = {said("zwx, fox ||| a, b ||| end", seed, shuffle=True, keep_tokens_separator="|||") for seed in range(30)}
+    results = {
+        said("zwx, fox ||| a, b ||| end", seed, shuffle=True, keep_tokens_separator="|||")
+        for seed in range(30)
+    }
     assert results == {"zwx, fox, a, b, end", "zwx, fox, b, a, end"}
     assert said("zwx ||| a", keep_tokens_separator="|||") == "zwx ||| a"
 
@@ -58,13 +71,25 @@ def test_the_secondary_separator_becomes_the_separator_at_the_end():
 
 def test_warm_up_lets_tags_in_one_after_the_other():
     rules = CaptionRules(warmup_step=10, warmup_min=1)
-    counts = [len(process("a, b, c, d, e", rules, random.Random(0), epoch=1, step=step, total_steps=100).split(", ")) for step in range(11)]
+    counts = [
+        len(
+            process(
+                "a, b, c, d, e", rules, random.Random(0), epoch=1, step=step, total_steps=100
+            ).split(", ")
+        )
+        for step in range(11)
+    ]
     assert counts == [1, 1, 1, 2, 2, 3, 3, 3, 4, 4, 5]
 
 
-def test_a_caption_is_the_files_first_line_without_its_mark_or_else_the_class_tokens(tmp_path: Path):
+def test_a_caption_is_the_files_first_line_without_its_mark_or_else_the_class_tokens(
+    tmp_path: Path,
+):
     (tmp_path / "a.txt").write_text("\ufeff a fox \n\n a dog\n", encoding="utf-8")
-    plain, wild = (Subset(tmp_path, 1, "fox", ".txt", CaptionRules(wildcard=wildcard)) for wildcard in (False, True))
+    plain, wild = (
+        Subset(tmp_path, 1, "fox", ".txt", CaptionRules(wildcard=wildcard))
+        for wildcard in (False, True)
+    )
     assert _caption(tmp_path / "a.png", plain) == "a fox"
     assert _caption(tmp_path / "a.png", wild) == "a fox\na dog"
     assert _caption(tmp_path / "b.png", plain) == "fox"
@@ -75,7 +100,10 @@ def dataset(sizes: list[tuple[int, int]], *, repeats: int = 3, batch_size: int =
     rules = BucketRules((128, 128), min=64, max=256)
     chooser = Chooser(rules)
     subset = Subset(Path("3_fox"), repeats, "fox", ".txt", CaptionRules(), flip_aug=True)
-    images = tuple(Image(Path(f"{index}.png"), subset, "fox", size, chooser.choose(*size), repeats) for index, size in enumerate(sizes))
+    images = tuple(
+        Image(Path(f"{index}.png"), subset, "fox", size, chooser.choose(*size), repeats)
+        for index, size in enumerate(sizes)
+    )
     return Dataset(batch_size, rules, (subset,), images)
 
 
@@ -99,9 +127,15 @@ def test_the_order_follows_from_seed_and_epoch_alone():
 
 def test_every_epoch_puts_other_images_together_and_the_batches_in_another_order():
     one = dataset([(128, 128)] * 6 + [(256, 64)] * 6, repeats=1)
-    made = [[frozenset(draw.index for draw in batch) for batch in epoch_batches([one], 7, epoch)] for epoch in (1, 2)]
+    made = [
+        [frozenset(draw.index for draw in batch) for batch in epoch_batches([one], 7, epoch)]
+        for epoch in (1, 2)
+    ]
     assert set(made[0]) != set(made[1])
-    assert [min(batch) < 6 for batch in made[0]] not in ([True] * 3 + [False] * 3, [False] * 3 + [True] * 3)
+    assert [min(batch) < 6 for batch in made[0]] not in (
+        [True] * 3 + [False] * 3,
+        [False] * 3 + [True] * 3,
+    )
 
 
 def test_processes_share_an_epoch_without_gaps_and_wrap_to_equal_lengths():

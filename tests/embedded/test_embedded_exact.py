@@ -16,10 +16,19 @@ def test_two_seeded_runs_give_the_same_bytes_and_another_seed_does_not(train: Ca
 
 
 @pytest.mark.slow
-def test_a_run_resumed_at_any_step_ends_with_the_bytes_of_the_uninterrupted_one(train: Callable[..., Any]):
+def test_a_run_resumed_at_any_step_ends_with_the_bytes_of_the_uninterrupted_one(
+    train: Callable[..., Any],
+):
     """Two accumulated batches a step and an odd number of batches, so that steps end short at the end of an epoch."""
-    options = {"max_train_epochs": 3, "gradient_accumulation_steps": 3, "save_every_n_steps": 1, "save_state": True, "lr_scheduler": "cosine",
-               "network_dropout": 0.2, "lr_warmup_steps": 2}
+    options = {
+        "max_train_epochs": 3,
+        "gradient_accumulation_steps": 3,
+        "save_every_n_steps": 1,
+        "save_state": True,
+        "lr_scheduler": "cosine",
+        "network_dropout": 0.2,
+        "lr_warmup_steps": 2,
+    }
     whole = train(**options)
     assert [event["step"] for event in whole.of("step")] == list(range(1, 10))
     for step in range(1, 9):
@@ -38,44 +47,85 @@ def test_a_run_resumed_twice_is_the_same_run(train: Callable[..., Any]):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("optimizer", "more"), [
-    ("Lion", {}), ("Prodigy", {"learning_rate": 1.0}), ("AdamWScheduleFree", {}), ("SGDNesterov", {}), ("RAdam", {}),
-    ("AdamW", {"lr_scheduler_type": "ExponentialLR", "lr_scheduler_args": ["gamma=0.9"]}),
-])
-def test_every_optimiser_resumes_exactly(train: Callable[..., Any], optimizer: str, more: dict[str, Any]):
-    options = {"optimizer_type": optimizer, "max_train_steps": 4, "max_train_epochs": None, "save_every_n_steps": 2, "save_state": True, **more}
+@pytest.mark.parametrize(
+    ("optimizer", "more"),
+    [
+        ("Lion", {}),
+        ("Prodigy", {"learning_rate": 1.0}),
+        ("AdamWScheduleFree", {}),
+        ("SGDNesterov", {}),
+        ("RAdam", {}),
+        ("AdamW", {"lr_scheduler_type": "ExponentialLR", "lr_scheduler_args": ["gamma=0.9"]}),
+    ],
+)
+def test_every_optimiser_resumes_exactly(
+    train: Callable[..., Any], optimizer: str, more: dict[str, Any]
+):
+    options = {
+        "optimizer_type": optimizer,
+        "max_train_steps": 4,
+        "max_train_epochs": None,
+        "save_every_n_steps": 2,
+        "save_state": True,
+        **more,
+    }
     whole = train(**options)
     resumed = train(**options, resume=whole.folder / "fox-step00000002-state")
     assert resumed.digest() == whole.digest()
     assert whole.digest() != whole.digest("-step00000002")
 
 
-def test_saving_sampling_and_validating_do_not_change_what_is_learned(train: Callable[..., Any], tmp_path):
+def test_saving_sampling_and_validating_do_not_change_what_is_learned(
+    train: Callable[..., Any], tmp_path
+):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("zwx --w 64 --h 64 --s 2 --d 1\n", encoding="utf-8")
-    options = {"max_train_epochs": 2, "validation_split": 0.25, "validation_seed": 1, "optimizer_type": "AdamWScheduleFree"}
+    options = {
+        "max_train_epochs": 2,
+        "validation_split": 0.25,
+        "validation_seed": 1,
+        "optimizer_type": "AdamWScheduleFree",
+    }
     plain = train(**options, validate_every_n_epochs=99)
-    busy = train(**options, validate_every_n_steps=2, save_every_n_steps=3, save_state=True, sample_prompts=prompts, sample_every_n_steps=4)
+    busy = train(
+        **options,
+        validate_every_n_steps=2,
+        save_every_n_steps=3,
+        save_state=True,
+        sample_prompts=prompts,
+        sample_every_n_steps=4,
+    )
     assert busy.of("sample")
     assert busy.of("validation")
     assert plain.digest() == busy.digest()
 
 
-def test_a_run_killed_after_its_last_state_gets_its_last_file_when_resumed(train: Callable[..., Any]):
+def test_a_run_killed_after_its_last_state_gets_its_last_file_when_resumed(
+    train: Callable[..., Any],
+):
     whole = train(save_every_n_steps=8, save_state=True)
-    rest = train(save_every_n_steps=8, save_state=True, resume=whole.folder / "fox-step00000008-state")
+    rest = train(
+        save_every_n_steps=8, save_state=True, resume=whole.folder / "fox-step00000008-state"
+    )
     assert rest.code == 0
     assert rest.digest() == whole.digest()
-    assert train(resume=whole.folder / "fox-step00000008-state", max_train_epochs=None, max_train_steps=4).code == 1
+    assert (
+        train(
+            resume=whole.folder / "fox-step00000008-state", max_train_epochs=None, max_train_steps=4
+        ).code
+        == 1
+    )
 
 
-def test_a_state_of_another_run_is_refused_with_both_values(train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_state_of_another_run_is_refused_with_both_values(
+    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     first = train(save_state_on_train_end=True, max_train_epochs=1)
     other = train(resume=first.folder / "fox-state", seed=9, max_train_epochs=2)
     assert other.code == 1
     assert "seed: was 7 in that run and is 9 now" in other.said
     (tmp_path / "data" / "2_zwx" / "0.txt").write_text("another caption", encoding="utf-8")
     assert " dataset: was " in train(resume=first.folder / "fox-state", max_train_epochs=2).said
-    monkeypatch.setenv("LORAKIT_ANYWAY", "1")                    # lorakit resume --anyway
+    monkeypatch.setenv("LORAKIT_ANYWAY", "1")  # lorakit resume --anyway
     assert train(resume=first.folder / "fox-state", max_train_epochs=2).code == 0
     assert train(resume=first.folder / "fox-state", max_train_epochs=2, seed=9).code == 1

@@ -14,20 +14,35 @@ torch = pytest.importorskip("torch")
 from PIL import Image as Pillow  # noqa: E402
 
 from lorakit.dataset.buckets import Placement  # noqa: E402
+from lorakit.embedded.data.captions import CaptionRules  # noqa: E402
+from lorakit.embedded.data.dataset import Image, Subset, _used_reg  # noqa: E402
+from lorakit.embedded.data.images import pixels, size_ids  # noqa: E402
 from lorakit.errors import RecipeError  # noqa: E402
-from lorakit.trainers.embedded.captions import CaptionRules  # noqa: E402
-from lorakit.trainers.embedded.dataset import Image, Subset, _used_reg  # noqa: E402
-from lorakit.trainers.embedded.images import pixels, size_ids  # noqa: E402
 
 
-def placed(size: tuple[int, int], bucket: tuple[int, int], scaled: tuple[int, int], **subset: Any) -> Image:
-    return Image(Path("one.png"), Subset(Path(), 1, None, ".txt", CaptionRules(), **subset), "", size, Placement(bucket, scaled, 0.0), 1)
+def placed(
+    size: tuple[int, int], bucket: tuple[int, int], scaled: tuple[int, int], **subset: Any
+) -> Image:
+    return Image(
+        Path("one.png"),
+        Subset(Path(), 1, None, ".txt", CaptionRules(), **subset),
+        "",
+        size,
+        Placement(bucket, scaled, 0.0),
+        1,
+    )
 
 
 def stripes(width: int, *, greys: int = 256, height: int = 2) -> bytes:
     """Every column has a grey of its own, its number; or `greys` in turn, 100 apart."""
     picture = Pillow.new("L", (width, height))
-    picture.putdata([column if greys == 256 else column % greys * 100 for _ in range(height) for column in range(width)])
+    picture.putdata(
+        [
+            column if greys == 256 else column % greys * 100
+            for _ in range(height)
+            for column in range(width)
+        ]
+    )
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return buffer.getvalue()
@@ -41,16 +56,26 @@ def test_pixels_run_from_minus_one_to_one_and_the_middle_is_kept() -> None:
     made = pixels(placed((256, 2), (250, 2), (256, 2)), stripes(256), flip=False)
     assert columns(made) == list(range(3, 253))
     whole = pixels(placed((256, 2), (256, 2), (256, 2)), stripes(256), flip=False)
-    assert (float(whole.min()), float(whole.max()), tuple(whole.shape), whole.dtype) == (-1.0, 1.0, (3, 2, 256), torch.float32)
+    assert (float(whole.min()), float(whole.max()), tuple(whole.shape), whole.dtype) == (
+        -1.0,
+        1.0,
+        (3, 2, 256),
+        torch.float32,
+    )
 
 
 def test_a_flip_turns_the_picture_around() -> None:
-    assert columns(pixels(placed((10, 2), (10, 2), (10, 2)), stripes(10), flip=True)) == list(range(9, -1, -1))
+    assert columns(pixels(placed((10, 2), (10, 2), (10, 2)), stripes(10), flip=True)) == list(
+        range(9, -1, -1)
+    )
 
 
 def test_a_random_crop_lies_anywhere_and_only_when_chance_is_given() -> None:
     image = placed((20, 2), (16, 2), (20, 2), random_crop=True)
-    seen = {columns(pixels(image, stripes(20), flip=False, chance=random.Random(seed)))[0] for seed in range(60)}
+    seen = {
+        columns(pixels(image, stripes(20), flip=False, chance=random.Random(seed)))[0]
+        for seed in range(60)
+    }
     assert seen == {0, 1, 2, 3, 4}
     assert columns(pixels(image, stripes(20), flip=False))[0] == 2
 
@@ -60,28 +85,43 @@ def test_colours_change_a_little_in_a_third_of_the_draws() -> None:
     colours = io.BytesIO()
     Pillow.new("RGB", (64, 2), (200, 60, 30)).save(colours, format="PNG")
     plain = pixels(image, colours.getvalue(), flip=False)
-    drawn = [pixels(image, colours.getvalue(), flip=False, chance=random.Random(seed)) for seed in range(90)]
+    drawn = [
+        pixels(image, colours.getvalue(), flip=False, chance=random.Random(seed))
+        for seed in range(90)
+    ]
     changed = [float((one - plain).abs().max()) for one in drawn if not torch.equal(one, plain)]
     assert 18 <= len(changed) <= 42
     assert max(changed) < 0.6
 
 
 def test_a_larger_picture_is_averaged_and_a_smaller_one_interpolated() -> None:
-    assert columns(pixels(placed((8, 2), (2, 1), (2, 1)), stripes(8, greys=2), flip=False)) == [50, 50]
+    assert columns(pixels(placed((8, 2), (2, 1), (2, 1)), stripes(8, greys=2), flip=False)) == [
+        50,
+        50,
+    ]
     assert len(set(columns(pixels(placed((4, 2), (16, 8), (16, 8)), stripes(4), flip=False)))) > 3
-    nearest = pixels(placed((4, 2), (16, 8), (16, 8), resize_interpolation="nearest"), stripes(4), flip=False)
+    nearest = pixels(
+        placed((4, 2), (16, 8), (16, 8), resize_interpolation="nearest"), stripes(4), flip=False
+    )
     assert columns(nearest) == [column for column in range(4) for _ in range(4)]
 
 
 def test_sdxl_is_told_the_size_as_stored_the_corner_that_was_cut_and_the_bucket() -> None:
     wide = placed((200, 100), (64, 64), (128, 64))
-    assert size_ids(wide, flip=False) == [100, 200, 16, 0, 64, 64]           # by kohya's arithmetic: as if it were letterboxed
+    assert size_ids(wide, flip=False) == [
+        100,
+        200,
+        16,
+        0,
+        64,
+        64,
+    ]  # by kohya's arithmetic: as if it were letterboxed
     tall = placed((95, 200), (64, 64), (64, 135))
     assert [size_ids(tall, flip=flip)[3] for flip in (False, True)] == [16, 17]
 
 
 def test_reg_images_are_drawn_with_their_repeats_first_and_then_one_more_each() -> None:
-    reg = [Image(Path(f"{index}.png"), None, "", (8, 8), None, 2) for index in range(3)]     # type: ignore[arg-type]
+    reg = [Image(Path(f"{index}.png"), None, "", (8, 8), None, 2) for index in range(3)]  # type: ignore[arg-type]
     assert [image.repeats for image in _used_reg(reg, 3)] == [2, 2]
     assert [image.repeats for image in _used_reg(reg, 8)] == [3, 3, 2]
     assert [image.repeats for image in _used_reg(reg, 10)] == [4, 3, 3]

@@ -9,11 +9,20 @@ from typing import Any
 
 import pytest
 
+from lorakit.embedded import arguments
+from lorakit.embedded.drawing.sample_prompts import read_prompts
 from lorakit.errors import RecipeError
-from lorakit.trainers.embedded import arguments
-from lorakit.trainers.embedded.prompts import read_prompts
 
-LEAST = ["--pretrained_model_name_or_path", "x", "--network_module", "networks.lora", "--output_dir", "out", "--output_name", "fox"]
+LEAST = [
+    "--pretrained_model_name_or_path",
+    "x",
+    "--network_module",
+    "networks.lora",
+    "--output_dir",
+    "out",
+    "--output_name",
+    "fox",
+]
 
 
 def write(path: Path, text: str) -> Path:
@@ -22,7 +31,9 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path):
-    file = write(tmp_path / "train.toml", """
+    file = write(
+        tmp_path / "train.toml",
+        """
 network_dim = 8
 learning_rate = 1e-4
 max_train_steps = 50
@@ -30,75 +41,132 @@ lr_scheduler = "linear"
 [any_name]
 lr_warmup_steps = 0.1
 text_encoder_lr = 5e-5
-""")
-    args = arguments.read("train_network.py", [*LEAST, "--config_file", str(file), "--max_train_steps", "1600"])
-    assert (args.network_dim, args.learning_rate, args.max_train_steps, args.min_bucket_reso) == (8, 1e-4, 1600, 256)
+""",
+    )
+    args = arguments.read(
+        "train_network.py", [*LEAST, "--config_file", str(file), "--max_train_steps", "1600"]
+    )
+    assert (args.network_dim, args.learning_rate, args.max_train_steps, args.min_bucket_reso) == (
+        8,
+        1e-4,
+        1600,
+        256,
+    )
     assert (args.lr_warmup_steps, args.text_encoder_lr) == (0.1, [5e-5])
-    without_suffix = arguments.read("train_network.py", [*LEAST, "--config_file", str(file.with_suffix(""))])
+    without_suffix = arguments.read(
+        "train_network.py", [*LEAST, "--config_file", str(file.with_suffix(""))]
+    )
     assert without_suffix.max_train_steps == 50
 
 
 def test_every_fault_of_the_options_is_said_at_once(tmp_path: Path):
-    file = write(tmp_path / "train.toml", """
+    file = write(
+        tmp_path / "train.toml",
+        """
 netwrok_dim = 8
 network_dim = "16"
 cache_latents = "false"
 deepspeed = true
 xformers = false
 optimizer_args = "weight_decay=0.1"
-""")
+""",
+    )
     with pytest.raises(RecipeError) as caught:
-        arguments.read("train_network.py", [*LEAST, "--config_file", str(file), "--blocks_to_swap", "3", "--max_train_steps", "ten"])
+        arguments.read(
+            "train_network.py",
+            [
+                *LEAST,
+                "--config_file",
+                str(file),
+                "--blocks_to_swap",
+                "3",
+                "--max_train_steps",
+                "ten",
+            ],
+        )
     said = str(caught.value)
     assert f"{file} netwrok_dim: there is no such option. Did you mean network_dim?" in said
     assert "network_dim: '16' is not a whole number." in said
     assert "cache_latents: 'false' is not true or false." in said
     assert f"{file} deepspeed: the embedded trainer does not implement this option" in said
-    assert "xformers" not in said                                        # stands at the value that does nothing
+    assert "xformers" not in said  # stands at the value that does nothing
     assert "optimizer_args: 'weight_decay=0.1' is not a list" in said
     assert "blocks_to_swap" in said
     assert "--max_train_steps: 'ten' is not a whole number" in said
 
 
-@pytest.mark.parametrize(("options", "fault"), [
-    (["--cache_latents", "--random_crop"], "cached latents allow neither color_aug nor random_crop"),
-    (["--mixed_precision", "fp8"], "must be one of no, fp16, bf16"),
-    (["--save_model_as", "ckpt"], "must be one of safetensors"),
-    (["--network_args", "conv_dims=4"], "network_args conv_dims: the embedded trainer does not know it. Did you mean conv_dim?"),
-    (["--cache_text_encoder_outputs"], "a text encoder that is trained cannot be cached"),
-    (["--cache_text_encoder_outputs", "--network_train_unet_only", "--shuffle_caption"], "every step would see another caption"),
-    (["--sample_every_n_steps", "5"], "sample_prompts: must be set"),
-    (["--save_every_n_steps", "0"], "save_every_n_steps: must be at least 1"),
-    (["--zero_terminal_snr"], "Set v_parameterization"),
-    (["--ema_decay", "1.5"], "must lie between 0 and 1"),
-    (["--validation_split", "1.5"], "at least 0 and below 1"),
-    (["--early_stop_patience", "2"], "need a validation loss"),
-    (["--network_module", "lycoris.kohya"], "network_module"),
-    (["--lr_scheduler", "cosin"], "Did you mean cosine?"),
-    (["--lr_warmup_steps", "10"], "schedule 'constant' has no warm-up"),
-    (["--optimizer_type", "AdamWScheduleFree", "--lr_warmup_steps", "10"], "AdamWScheduleFree decides the learning rate by itself"),
-    (["--lr_scheduler_type", "ExponentialLR", "--lr_warmup_steps", "10"], "ExponentialLR decides the learning rate by itself"),
-    (["--lr_scheduler", "cosine", "--lr_scheduler_args", "last_epoch=3"], "has no effect on lr_scheduler = 'cosine'"),
-    (["--lr_scheduler", "piecewise_constant"], "needs step_rules"),
-    (["--lr_scheduler", "polynomial", "--learning_rate", "1e-8"], "must begin above it"),
-    (["--lr_scheduler", "cosine", "--lr_warmup_steps", "100.0"], "Write 100 for steps"),
-    (["--optimizer_args", "weight_decay=high"], "the value as Python writes it"),
-    (["--network_args", "conv_dim=big"], "network_args conv_dim: 'big' is not a whole number"),
-    (["--network_args", "rank_dropout=1.0"], "must be at least 0 and below 1"),
-    (["--network_args", "conv_alpha=1"], "has no effect without conv_dim"),
-    (["--network_args", "dropout=0.1"], "Write network_dropout"),
-    (["--network_dim", "0"], "network_dim: must be at least 1"),
-    (["--min_timestep", "600", "--max_timestep", "400"], "the smaller first"),
-    (["--dim_from_weights"], "needs network_weights"),
-    (["--text_encoder_lr", "1e-4", "2e-4"], "only the first of several rates"),
-    *[(words, f"{words[0][2:]}: needs the package {package}") for words, package in (
-        (["--optimizer_type", "PagedAdamW8bit"], "bitsandbytes"), (["--log_with", "wandb"], "wandb")) if find_spec(package) is None],
-    (["--noise_offset_random_strength"], "needs noise_offset"),
-    (["--v_pred_like_loss", "0.5", "--v_parameterization"], "cannot be used with v_parameterization"),
-    (["--log_with", "tensorboard"], "needs logging_dir"),
-    (["--dataset_config", "d.toml", "--train_data_dir", "d"], "have no effect beside dataset_config"),
-    (["--dataset_repeats", "3", "--train_data_dir", "d"], "the folders' names say it"),
-])
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (
+            ["--cache_latents", "--random_crop"],
+            "cached latents allow neither color_aug nor random_crop",
+        ),
+        (["--mixed_precision", "fp8"], "must be one of no, fp16, bf16"),
+        (["--save_model_as", "ckpt"], "must be one of safetensors"),
+        (
+            ["--network_args", "conv_dims=4"],
+            "network_args conv_dims: the embedded trainer does not know it. Did you mean conv_dim?",
+        ),
+        (["--cache_text_encoder_outputs"], "a text encoder that is trained cannot be cached"),
+        (
+            ["--cache_text_encoder_outputs", "--network_train_unet_only", "--shuffle_caption"],
+            "every step would see another caption",
+        ),
+        (["--sample_every_n_steps", "5"], "sample_prompts: must be set"),
+        (["--save_every_n_steps", "0"], "save_every_n_steps: must be at least 1"),
+        (["--zero_terminal_snr"], "Set v_parameterization"),
+        (["--ema_decay", "1.5"], "must lie between 0 and 1"),
+        (["--validation_split", "1.5"], "at least 0 and below 1"),
+        (["--early_stop_patience", "2"], "need a validation loss"),
+        (["--network_module", "lycoris.kohya"], "network_module"),
+        (["--lr_scheduler", "cosin"], "Did you mean cosine?"),
+        (["--lr_warmup_steps", "10"], "schedule 'constant' has no warm-up"),
+        (
+            ["--optimizer_type", "AdamWScheduleFree", "--lr_warmup_steps", "10"],
+            "AdamWScheduleFree decides the learning rate by itself",
+        ),
+        (
+            ["--lr_scheduler_type", "ExponentialLR", "--lr_warmup_steps", "10"],
+            "ExponentialLR decides the learning rate by itself",
+        ),
+        (
+            ["--lr_scheduler", "cosine", "--lr_scheduler_args", "last_epoch=3"],
+            "has no effect on lr_scheduler = 'cosine'",
+        ),
+        (["--lr_scheduler", "piecewise_constant"], "needs step_rules"),
+        (["--lr_scheduler", "polynomial", "--learning_rate", "1e-8"], "must begin above it"),
+        (["--lr_scheduler", "cosine", "--lr_warmup_steps", "100.0"], "Write 100 for steps"),
+        (["--optimizer_args", "weight_decay=high"], "the value as Python writes it"),
+        (["--network_args", "conv_dim=big"], "network_args conv_dim: 'big' is not a whole number"),
+        (["--network_args", "rank_dropout=1.0"], "must be at least 0 and below 1"),
+        (["--network_args", "conv_alpha=1"], "has no effect without conv_dim"),
+        (["--network_args", "dropout=0.1"], "Write network_dropout"),
+        (["--network_dim", "0"], "network_dim: must be at least 1"),
+        (["--min_timestep", "600", "--max_timestep", "400"], "the smaller first"),
+        (["--dim_from_weights"], "needs network_weights"),
+        (["--text_encoder_lr", "1e-4", "2e-4"], "only the first of several rates"),
+        *[
+            (words, f"{words[0][2:]}: needs the package {package}")
+            for words, package in (
+                (["--optimizer_type", "PagedAdamW8bit"], "bitsandbytes"),
+                (["--log_with", "wandb"], "wandb"),
+            )
+            if find_spec(package) is None
+        ],
+        (["--noise_offset_random_strength"], "needs noise_offset"),
+        (
+            ["--v_pred_like_loss", "0.5", "--v_parameterization"],
+            "cannot be used with v_parameterization",
+        ),
+        (["--log_with", "tensorboard"], "needs logging_dir"),
+        (
+            ["--dataset_config", "d.toml", "--train_data_dir", "d"],
+            "have no effect beside dataset_config",
+        ),
+        (["--dataset_repeats", "3", "--train_data_dir", "d"], "the folders' names say it"),
+    ],
+)
 def test_values_and_combinations_that_cannot_work(options: list[str], fault: str):
     with pytest.raises(RecipeError) as caught:
         arguments.read("train_network.py", [*LEAST, *options])
@@ -106,7 +174,9 @@ def test_values_and_combinations_that_cannot_work(options: list[str], fault: str
 
 
 def test_the_faults_of_a_dataset_file_are_said_at_once(train: Callable[..., Any], tmp_path: Path):
-    file = write(tmp_path / "dataset.toml", """
+    file = write(
+        tmp_path / "dataset.toml",
+        """
 [general]
 caption_extention = ".txt"
 [[datasets]]
@@ -118,12 +188,26 @@ metadata_file = "x.json"
 resize_interpolation = "spline"
 [[datasets.subsets]]
 num_repeats = 0
-""")
+""",
+    )
     said = train(dataset_config=file)
     assert said.code == 1
-    for fault in ("caption_extention does not belong", "resolution: '512' is not a whole number or [width, height]", "train_batch_size does not",
-                  "metadata_file: the embedded trainer does not implement it", "image_dir is missing", "num_repeats: 0 must be at least 1", "'spline' must be one of lanczos", "Did you mean caption_extension?"):
-        assert fault.replace(" does not belong", ": does not belong").replace("train_batch_size does not", "train_batch_size: does not") in said.said
+    for fault in (
+        "caption_extention does not belong",
+        "resolution: '512' is not a whole number or [width, height]",
+        "train_batch_size does not",
+        "metadata_file: the embedded trainer does not implement it",
+        "image_dir is missing",
+        "num_repeats: 0 must be at least 1",
+        "'spline' must be one of lanczos",
+        "Did you mean caption_extension?",
+    ):
+        assert (
+            fault.replace(" does not belong", ": does not belong").replace(
+                "train_batch_size does not", "train_batch_size: does not"
+            )
+            in said.said
+        )
 
 
 def test_broken_pictures_and_captions_are_named(train: Callable[..., Any], tmp_path: Path):
@@ -138,7 +222,10 @@ def test_broken_pictures_and_captions_are_named(train: Callable[..., Any], tmp_p
 
 
 def test_sizes_that_do_not_divide_into_latents_are_refused(train: Callable[..., Any]):
-    assert "72x72: both sides must be multiples of 16" in train("flux", resolution="72", enable_bucket=False).said
+    assert (
+        "72x72: both sides must be multiples of 16"
+        in train("flux", resolution="72", enable_bucket=False).said
+    )
 
 
 def test_no_images_and_no_model_are_refused(train: Callable[..., Any], tmp_path: Path):
@@ -148,12 +235,36 @@ def test_no_images_and_no_model_are_refused(train: Callable[..., Any], tmp_path:
 
 
 def test_prompts_are_read_in_three_formats(tmp_path: Path):
-    lines = read_prompts(write(tmp_path / "p.txt", "# note\n\na fox --w 256 --h 320 --d 7 --s 12 --l 5.5 --n blurry, bad --ss euler\na dog\n"))
-    assert (lines[0].prompt, lines[0].width, lines[0].height, lines[0].seed, lines[0].sample_steps) == ("a fox", 256, 320, 7, 12)
-    assert (lines[0].scale, lines[0].negative_prompt, lines[0].sample_sampler, lines[1].prompt) == (5.5, "blurry, bad", "euler", "a dog")
-    table = read_prompts(write(tmp_path / "p.toml", '[prompt]\nwidth = 64\n[[prompt.subset]]\nprompt = "a"\n[[prompt.subset]]\nprompt = "b"\nwidth = 128\n'))
+    lines = read_prompts(
+        write(
+            tmp_path / "p.txt",
+            "# note\n\na fox --w 256 --h 320 --d 7 --s 12 --l 5.5 --n blurry, bad --ss euler\na dog\n",
+        )
+    )
+    assert (
+        lines[0].prompt,
+        lines[0].width,
+        lines[0].height,
+        lines[0].seed,
+        lines[0].sample_steps,
+    ) == ("a fox", 256, 320, 7, 12)
+    assert (lines[0].scale, lines[0].negative_prompt, lines[0].sample_sampler, lines[1].prompt) == (
+        5.5,
+        "blurry, bad",
+        "euler",
+        "a dog",
+    )
+    table = read_prompts(
+        write(
+            tmp_path / "p.toml",
+            '[prompt]\nwidth = 64\n[[prompt.subset]]\nprompt = "a"\n[[prompt.subset]]\nprompt = "b"\nwidth = 128\n',
+        )
+    )
     assert [(prompt.prompt, prompt.width) for prompt in table] == [("a", 64), ("b", 128)]
-    assert [prompt.prompt for prompt in read_prompts(write(tmp_path / "p.json", '["a --w 64", {"prompt": "b"}]'))] == ["a", "b"]
+    assert [
+        prompt.prompt
+        for prompt in read_prompts(write(tmp_path / "p.json", '["a --w 64", {"prompt": "b"}]'))
+    ] == ["a", "b"]
     with pytest.raises(RecipeError, match="is not known"):
         read_prompts(write(tmp_path / "q.txt", "a fox --zz 3"))
     with pytest.raises(RecipeError, match="does not exist"):

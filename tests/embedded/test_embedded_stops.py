@@ -17,11 +17,20 @@ import pytest
 
 from lorakit.trainers.embedded import EXIT_NAN, SCRIPTS
 
-LONG = {"max_train_epochs": None, "max_train_steps": 60, "save_every_n_steps": 2, "save_state": True}
+LONG = {
+    "max_train_epochs": None,
+    "max_train_steps": 60,
+    "save_every_n_steps": 2,
+    "save_state": True,
+}
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(train: Callable[..., Any]):
-    outcome = train(learning_rate=1e30, max_train_steps=5, max_train_epochs=None, save_every_n_steps=1)
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
+    train: Callable[..., Any],
+):
+    outcome = train(
+        learning_rate=1e30, max_train_steps=5, max_train_epochs=None, save_every_n_steps=1
+    )
     assert outcome.code == EXIT_NAN
     event = outcome.of("nan")[0]
     assert event["step"] == 2
@@ -34,7 +43,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
 
 
 def test_weights_that_do_not_fit_the_precision_are_never_written(train: Callable[..., Any]):
-    outcome = train(learning_rate=1e6, max_train_steps=1, max_train_epochs=None, save_precision="fp16")
+    outcome = train(
+        learning_rate=1e6, max_train_steps=1, max_train_epochs=None, save_precision="fp16"
+    )
     assert outcome.code == 4
     assert "holds numbers that are not finite in fp16" in outcome.said
     assert not outcome.folder.exists() or outcome.files == []
@@ -46,10 +57,20 @@ class Script:
     def __init__(self, words: list[str], folder: Path, *, launcher: tuple[str, ...] = ()) -> None:
         self.events = folder / "events.jsonl"
         self.log = folder / "log.txt"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "LORAKIT_EVENTS": str(self.events), "ACCELERATE_USE_CPU": "true"}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "LORAKIT_EVENTS": str(self.events),
+            "ACCELERATE_USE_CPU": "true",
+        }
         with self.log.open("ab") as log:
-            self.child = subprocess.Popen([sys.executable, *launcher, str(SCRIPTS["sd15"]), *words], stdout=log, stderr=log, env=environment,
-                                          start_new_session=True)
+            self.child = subprocess.Popen(
+                [sys.executable, *launcher, str(SCRIPTS["sd15"]), *words],
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
 
     def until_step(self, step: int) -> None:
         until = time.monotonic() + 60
@@ -62,7 +83,11 @@ class Script:
     def told(self) -> list[dict[str, Any]]:
         if not self.events.exists():
             return []
-        return [json.loads(line) for line in self.events.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+        return [
+            json.loads(line)
+            for line in self.events.read_text(encoding="utf-8").splitlines(keepends=True)
+            if line.endswith("\n")
+        ]
 
     def send(self, number: int) -> None:
         os.killpg(self.child.pid, number)
@@ -79,7 +104,11 @@ def start(tiny: Callable[[str], Path], tmp_path: Path) -> Iterator[Callable[...,
     def run(out: Path, *, launcher: tuple[str, ...] = (), **options: Any) -> Script:
         folder = tmp_path / f"run{len(started)}"
         folder.mkdir()
-        script = Script(arguments(tiny("sd15"), data, out, "sd15", {**LONG, **options}), folder, launcher=launcher)
+        script = Script(
+            arguments(tiny("sd15"), data, out, "sd15", {**LONG, **options}),
+            folder,
+            launcher=launcher,
+        )
         started.append(script)
         return script
 
@@ -95,13 +124,20 @@ def digest(path: Path) -> bytes:
     from safetensors.torch import load_file
 
     tensors = load_file(path)
-    return b"".join(name.encode() + tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes() for name in sorted(tensors))
+    return b"".join(
+        name.encode() + tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes()
+        for name in sorted(tensors)
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code", "reason"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+@pytest.mark.parametrize(
+    ("number", "code", "reason"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
 def test_a_signal_ends_the_step_saves_everything_and_the_rest_can_be_resumed(
-        start: Callable[..., Script], tmp_path: Path, number: int, code: int, reason: str):
+    start: Callable[..., Script], tmp_path: Path, number: int, code: int, reason: str
+):
     whole = start(tmp_path / "whole")
     assert whole.child.wait(120) == 0
     script = start(tmp_path / "out", save_every_n_steps=50)
@@ -111,10 +147,15 @@ def test_a_signal_ends_the_step_saves_everything_and_the_rest_can_be_resumed(
     end = script.told()[-1]
     assert (end["event"], end["reason"]) == ("end", reason)
     mark = f"fox-step{end['step']:08d}"
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{mark}-state", f"{mark}.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"{mark}-state",
+        f"{mark}.safetensors",
+    ]
     rest = start(tmp_path / "out", save_every_n_steps=50, resume=tmp_path / "out" / f"{mark}-state")
     assert rest.child.wait(120) == 0
-    assert digest(tmp_path / "out" / "fox.safetensors") == digest(tmp_path / "whole" / "fox.safetensors")
+    assert digest(tmp_path / "out" / "fox.safetensors") == digest(
+        tmp_path / "whole" / "fox.safetensors"
+    )
 
 
 @pytest.mark.slow
@@ -130,7 +171,9 @@ def test_a_second_signal_ends_at_once(start: Callable[..., Script], tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_whatever_is_killed_leaves_whole_files_and_ends_where_the_unkilled_run_ends(start: Callable[..., Script], tmp_path: Path):
+def test_whatever_is_killed_leaves_whole_files_and_ends_where_the_unkilled_run_ends(
+    start: Callable[..., Script], tmp_path: Path
+):
     from safetensors.torch import load_file
 
     wanted = int(os.environ.get("KILLS", "6"))
@@ -158,50 +201,108 @@ def test_whatever_is_killed_leaves_whole_files_and_ends_where_the_unkilled_run_e
     assert digest(out / "fox.safetensors") == digest(tmp_path / "whole" / "fox.safetensors")
 
 
-def test_what_a_kill_left_half_written_goes_and_a_state_that_stepped_aside_comes_back(train: Callable[..., Any], tmp_path: Path):
+def test_what_a_kill_left_half_written_goes_and_a_state_that_stepped_aside_comes_back(
+    train: Callable[..., Any], tmp_path: Path
+):
     whole = train(save_state=True, save_every_n_steps=4)
     out = whole.folder
-    left = [".fox.safetensors.a1b2c3d4.tmp", ".fox-step00000004-state.a1b2c3_4/model.safetensors", "sample/.fox_e000001_00_20260101000000_1.png.abcdefgh.tmp"]
+    left = [
+        ".fox.safetensors.a1b2c3d4.tmp",
+        ".fox-step00000004-state.a1b2c3_4/model.safetensors",
+        "sample/.fox_e000001_00_20260101000000_1.png.abcdefgh.tmp",
+    ]
     foreign = [".fox2.safetensors.a1b2c3d4.tmp", ".gitignore", ".fox.backup", "fox.safetensors.tmp"]
     for name in (*left, *foreign):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text("half", encoding="utf-8")
     (out / ".fox-step00000004-state.old.a1b2c3d4").mkdir()
-    (out / "fox-step00000004-state").rename(out / ".fox-step00000004-state.old.a1b2c3d4" / "fox-step00000004-state")
-    rest = train(out=out, save_state=True, save_every_n_steps=4, resume=out / "fox-step00000004-state")
+    (out / "fox-step00000004-state").rename(
+        out / ".fox-step00000004-state.old.a1b2c3d4" / "fox-step00000004-state"
+    )
+    rest = train(
+        out=out, save_state=True, save_every_n_steps=4, resume=out / "fox-step00000004-state"
+    )
     assert rest.code == 0, rest.said
     assert rest.digest() == whole.digest()
-    assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == [".fox.backup", ".fox2.safetensors.a1b2c3d4.tmp", ".gitignore"]
+    assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == [
+        ".fox.backup",
+        ".fox2.safetensors.a1b2c3d4.tmp",
+        ".gitignore",
+    ]
     assert list((out / "sample").iterdir()) == []
 
 
 @pytest.mark.slow
 def test_processes_agree_on_the_mean_of_their_gradients():
-    program = ("import argparse, torch; from lorakit.trainers.embedded.world import enter; "
-               "place = enter(argparse.Namespace(ddp_timeout=1, mixed_precision=None)); part = torch.tensor([2.0 + 2 * place.rank]); "
-               "place.average([part]); assert part.item() == 3.0, part; assert place.highest(place.rank) == 1; place.close()")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--no-python", sys.executable, "-c", program]
-    done = subprocess.run(launcher, env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}, capture_output=True, text=True, check=False)
+    program = (
+        "import argparse, torch; from lorakit.embedded.training.world import enter; "
+        "place = enter(argparse.Namespace(ddp_timeout=1, mixed_precision=None)); part = torch.tensor([2.0 + 2 * place.rank]); "
+        "place.average([part]); assert part.item() == 3.0, part; assert place.highest(place.rank) == 1; place.close()"
+    )
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "--no-python",
+        sys.executable,
+        "-c",
+        program,
+    ]
+    done = subprocess.run(
+        launcher,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_work_and_resume_exactly(start: Callable[..., Script], tmp_path: Path):
+def test_two_processes_share_the_work_and_resume_exactly(
+    start: Callable[..., Script], tmp_path: Path
+):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    options = {"max_train_steps": 6, "max_train_epochs": None, "save_every_n_steps": 2, "gradient_accumulation_steps": 2}
+    options = {
+        "max_train_steps": 6,
+        "max_train_epochs": None,
+        "save_every_n_steps": 2,
+        "gradient_accumulation_steps": 2,
+    }
     whole = start(tmp_path / "whole", launcher=launcher, **options)
     assert whole.child.wait(120) == 0, whole.log.read_text()
     said = whole.log.read_text(encoding="utf-8")
-    assert "  num batches per epoch: 4\n" in said                       # eight batches, two processes
+    assert "  num batches per epoch: 4\n" in said  # eight batches, two processes
     assert said.count("model saved.") == 1
-    rest = start(tmp_path / "rest", launcher=launcher, **options, resume=tmp_path / "whole" / "fox-step00000004-state")
+    rest = start(
+        tmp_path / "rest",
+        launcher=launcher,
+        **options,
+        resume=tmp_path / "whole" / "fox-step00000004-state",
+    )
     assert rest.child.wait(120) == 0
-    assert digest(tmp_path / "rest" / "fox.safetensors") == digest(tmp_path / "whole" / "fox.safetensors")
+    assert digest(tmp_path / "rest" / "fox.safetensors") == digest(
+        tmp_path / "whole" / "fox.safetensors"
+    )
 
 
 @pytest.mark.slow
 def test_accelerate_launches_it_as_it_launches_kohyas(start: Callable[..., Script], tmp_path: Path):
-    launcher = ("-m", "accelerate.commands.launch", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
+    launcher = (
+        "-m",
+        "accelerate.commands.launch",
+        "--num_processes",
+        "1",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+    )
     script = start(tmp_path / "out", launcher=launcher, max_train_steps=2)
     assert script.child.wait(120) == 0, script.log.read_text()
     assert (tmp_path / "out" / "fox.safetensors").is_file()

@@ -16,7 +16,9 @@ from toy_runs import draw_pictures  # noqa: E402
 SHORT = {"max_train_steps": 2, "max_train_epochs": None}
 
 
-def test_reg_images_double_the_batches_and_weigh_what_they_are_told(train: Callable[..., Any], tmp_path: Path):
+def test_reg_images_double_the_batches_and_weigh_what_they_are_told(
+    train: Callable[..., Any], tmp_path: Path
+):
     draw_pictures(tmp_path / "reg" / "1_wall", 3)
     outcome = train(reg_data_dir=tmp_path / "reg")
     assert "  num train images * repeats: 8\n" in outcome.said
@@ -27,18 +29,27 @@ def test_reg_images_double_the_batches_and_weigh_what_they_are_told(train: Calla
 
 
 @pytest.mark.parametrize("family", ["sd15", "flux"])
-def test_reg_images_without_weight_teach_nothing(train: Callable[..., Any], tmp_path: Path, family: str):
+def test_reg_images_without_weight_teach_nothing(
+    train: Callable[..., Any], tmp_path: Path, family: str
+):
     draw_pictures(tmp_path / "reg" / "1_wall", 8)
-    outcome = train(family, reg_data_dir=tmp_path / "reg", prior_loss_weight=0.0, max_train_epochs=1)
+    outcome = train(
+        family, reg_data_dir=tmp_path / "reg", prior_loss_weight=0.0, max_train_epochs=1
+    )
     assert {0.0} < {event["loss"] for event in outcome.of("step")}
     assert sum(event["loss"] == 0.0 for event in outcome.of("step")) == 8
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
-def test_gradient_checkpointing_changes_the_memory_not_the_result(train: Callable[..., Any], family: str):
+def test_gradient_checkpointing_changes_the_memory_not_the_result(
+    train: Callable[..., Any], family: str
+):
     options = {**SHORT, "network_train_unet_only": False, "network_dropout": 0.1}
-    plain, checkpointed = train(family, **options), train(family, **options, gradient_checkpointing=True)
+    plain, checkpointed = (
+        train(family, **options),
+        train(family, **options, gradient_checkpointing=True),
+    )
     for key, tensor in plain.tensors().items():
         torch.testing.assert_close(checkpointed.tensors()[key], tensor)
 
@@ -47,7 +58,11 @@ def test_gradient_checkpointing_changes_the_memory_not_the_result(train: Callabl
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
 def test_bf16_trains_close_to_float32_and_twice_alike(train: Callable[..., Any], family: str):
     options = {"max_train_epochs": 1, "mixed_precision": "bf16"}
-    full, half, again = train(family, max_train_epochs=1), train(family, **options), train(family, **options)
+    full, half, again = (
+        train(family, max_train_epochs=1),
+        train(family, **options),
+        train(family, **options),
+    )
     assert half.digest() == again.digest()
     assert half.of("step")[0]["loss"] == pytest.approx(full.of("step")[0]["loss"], rel=0.02)
     assert next(iter(half.tensors().values())).dtype == torch.float32
@@ -55,19 +70,32 @@ def test_bf16_trains_close_to_float32_and_twice_alike(train: Callable[..., Any],
     assert {tensor.dtype for tensor in saved.tensors().values()} == {torch.bfloat16}
 
 
-def test_fp16_trains_close_to_float32_and_resumes_exactly(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lorakit.trainers.embedded.loss_scale.GROWS_AFTER", 3)
+def test_fp16_trains_close_to_float32_and_resumes_exactly(
+    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("lorakit.embedded.training.loss_scale.GROWS_AFTER", 3)
     options = {"mixed_precision": "fp16", "save_every_n_steps": 4, "save_state": True}
     full, half = train(), train(**options)
     assert half.of("step")[0]["loss"] == pytest.approx(full.of("step")[0]["loss"], rel=0.02)
-    facts = json.loads((half.folder / "fox-step00000004-state" / "train_state.json").read_text(encoding="utf-8"))
+    facts = json.loads(
+        (half.folder / "fox-step00000004-state" / "train_state.json").read_text(encoding="utf-8")
+    )
     assert facts["loss_scale"] == {"scale": 131072.0, "finite_steps": 1}
     assert train(**options, resume=half.folder / "fox-step00000004-state").digest() == half.digest()
 
 
 @pytest.mark.parametrize("family", ["sdxl", "flux"])
 def test_a_base_in_eight_bits_trains_close_to_the_wide_one(train: Callable[..., Any], family: str):
-    wide, narrow = (train(family, max_train_epochs=1, mixed_precision="bf16", gradient_checkpointing=True, fp8_base=on) for on in (False, True))
+    wide, narrow = (
+        train(
+            family,
+            max_train_epochs=1,
+            mixed_precision="bf16",
+            gradient_checkpointing=True,
+            fp8_base=on,
+        )
+        for on in (False, True)
+    )
     assert narrow.code == 0, narrow.said
     assert narrow.digest() != wide.digest()
     assert narrow.of("step")[0]["loss"] == pytest.approx(wide.of("step")[0]["loss"], rel=0.1)
@@ -81,25 +109,49 @@ def test_network_weights_are_where_the_training_starts(train: Callable[..., Any]
     untouched = train(**SHORT, network_weights=start, learning_rate=1e-12)
     for key, tensor in first.tensors().items():
         torch.testing.assert_close(untouched.tensors()[key], tensor, atol=1e-6, rtol=1e-6)
-    assert "no such file" in train(**SHORT, network_weights=start.with_name("gone.safetensors")).said
-    assert "has rank 4 and alpha 2, the recipe rank 16 and alpha 2" in train(**SHORT, network_weights=start, network_dim=16).said
-    assert "has rank 4 and alpha 2, the recipe rank 4 and alpha 1" in train(**SHORT, network_weights=start, network_alpha=1).said
+    assert (
+        "no such file" in train(**SHORT, network_weights=start.with_name("gone.safetensors")).said
+    )
+    assert (
+        "has rank 4 and alpha 2, the recipe rank 16 and alpha 2"
+        in train(**SHORT, network_weights=start, network_dim=16).said
+    )
+    assert (
+        "has rank 4 and alpha 2, the recipe rank 4 and alpha 1"
+        in train(**SHORT, network_weights=start, network_alpha=1).said
+    )
     ranked = train(**SHORT, network_weights=start, dim_from_weights=True, network_dim=16)
-    assert {tensor.shape[0] for key, tensor in ranked.tensors().items() if key.endswith("lora_down.weight")} == {4}
+    assert {
+        tensor.shape[0]
+        for key, tensor in ranked.tensors().items()
+        if key.endswith("lora_down.weight")
+    } == {4}
 
 
 def test_weights_of_another_model_are_refused(train: Callable[..., Any]):
     first = train("sdxl", **SHORT)
-    other = train("sd15", **SHORT, network_weights=first.folder / "fox.safetensors", dim_from_weights=True)
+    other = train(
+        "sd15", **SHORT, network_weights=first.folder / "fox.safetensors", dim_from_weights=True
+    )
     assert other.code == 1
     assert "fits no layer of this model" in other.said
 
 
-def test_the_text_encoder_has_its_own_rate_and_a_rate_of_zero_leaves_it_alone(train: Callable[..., Any]):
+def test_the_text_encoder_has_its_own_rate_and_a_rate_of_zero_leaves_it_alone(
+    train: Callable[..., Any],
+):
     outcome = train(network_train_unet_only=False, text_encoder_lr=[0.0])
     tensors = outcome.tensors()
-    assert all(not bool(tensor.any()) for key, tensor in tensors.items() if key.startswith("lora_te") and "lora_up" in key)
-    assert any(bool(tensor.any()) for key, tensor in tensors.items() if key.startswith("lora_unet") and "lora_up" in key)
+    assert all(
+        not bool(tensor.any())
+        for key, tensor in tensors.items()
+        if key.startswith("lora_te") and "lora_up" in key
+    )
+    assert any(
+        bool(tensor.any())
+        for key, tensor in tensors.items()
+        if key.startswith("lora_unet") and "lora_up" in key
+    )
     only_text = train(network_train_unet_only=False, network_train_text_encoder_only=True)
     assert {key[:7] for key in only_text.tensors()} == {"lora_te"}
 
@@ -107,29 +159,36 @@ def test_the_text_encoder_has_its_own_rate_and_a_rate_of_zero_leaves_it_alone(tr
 def test_lora_plus_gives_the_upper_half_its_own_rate(train: Callable[..., Any], tmp_path: Path):
     plain, plus = train(**SHORT), train(**SHORT, network_args=["loraplus_lr_ratio=4"])
     key = "lora_unet_down_blocks_0_attentions_0_proj_in"
-    assert float(plus.tensors()[f"{key}.lora_up.weight"].abs().max()) > 2 * float(plain.tensors()[f"{key}.lora_up.weight"].abs().max())
+    assert float(plus.tensors()[f"{key}.lora_up.weight"].abs().max()) > 2 * float(
+        plain.tensors()[f"{key}.lora_up.weight"].abs().max()
+    )
 
 
-def test_two_datasets_of_two_sizes_are_trained_in_one_run(train: Callable[..., Any], tmp_path: Path):
+def test_two_datasets_of_two_sizes_are_trained_in_one_run(
+    train: Callable[..., Any], tmp_path: Path
+):
     draw_pictures(tmp_path / "more", 3, wide=False)
     file = tmp_path / "dataset.toml"
-    file.write_text(f"""
+    file.write_text(
+        f"""
 [general]
 caption_extension = ".txt"
 [[datasets]]
 resolution = 64
 batch_size = 2
 [[datasets.subsets]]
-image_dir = "{tmp_path / 'data' / '2_zwx'}"
+image_dir = "{tmp_path / "data" / "2_zwx"}"
 num_repeats = 2
 flip_aug = true
 [[datasets]]
 resolution = [64, 128]
 max_bucket_reso = 128
 [[datasets.subsets]]
-image_dir = "{tmp_path / 'more'}"
+image_dir = "{tmp_path / "more"}"
 class_tokens = "wall"
-""", encoding="utf-8")
+""",
+        encoding="utf-8",
+    )
     outcome = train(dataset_config=file)
     assert outcome.code == 0, outcome.said
     assert "  num train images * repeats: 11\n" in outcome.said
@@ -138,7 +197,9 @@ class_tokens = "wall"
     assert outcome.metadata()["modelspec.resolution"] == "64x64"
 
 
-def test_long_captions_skipped_layers_and_a_separate_vae_are_taken(train: Callable[..., Any], tiny: Callable[[str], Path]):
+def test_long_captions_skipped_layers_and_a_separate_vae_are_taken(
+    train: Callable[..., Any], tiny: Callable[[str], Path]
+):
     outcome = train(**SHORT, clip_skip=2, max_token_length=150, vae=tiny("sd15") / "vae")
     assert outcome.code == 0
     assert outcome.digest() != train(**SHORT).digest()
@@ -146,12 +207,18 @@ def test_long_captions_skipped_layers_and_a_separate_vae_are_taken(train: Callab
     assert outcome.metadata()["modelspec.encoder_layer"] == "2"
 
 
-PLAIN = {"optimizer_type": "SGDNesterov", "optimizer_args": ["momentum=0.0", "nesterov=False"], "max_grad_norm": 0.0}
+PLAIN = {
+    "optimizer_type": "SGDNesterov",
+    "optimizer_args": ["momentum=0.0", "nesterov=False"],
+    "max_grad_norm": 0.0,
+}
 
 
 def moved(outcome: Any) -> Any:
     """All that the upper halves, which start at 0, have become."""
-    return torch.cat([tensor.flatten() for key, tensor in sorted(outcome.tensors().items()) if "lora_up" in key])
+    return torch.cat(
+        [tensor.flatten() for key, tensor in sorted(outcome.tensors().items()) if "lora_up" in key]
+    )
 
 
 def test_accumulated_batches_count_by_their_mean(train: Callable[..., Any]):
@@ -167,11 +234,24 @@ def test_the_loss_scale_of_fp16_is_taken_out_again(train: Callable[..., Any]):
 
 
 def test_each_part_learns_at_its_own_rate(train: Callable[..., Any]):
-    both = {**PLAIN, "max_train_epochs": None, "max_train_steps": 1, "network_train_unet_only": False}
+    both = {
+        **PLAIN,
+        "max_train_epochs": None,
+        "max_train_steps": 1,
+        "network_train_unet_only": False,
+    }
     plain, rated = train(**both), train(**both, unet_lr=3e-3, text_encoder_lr=[2e-3])
     for prefix, factor in (("lora_unet", 3.0), ("lora_te", 2.0)):
-        one, other = (torch.cat([tensor.flatten() for key, tensor in sorted(outcome.tensors().items()) if key.startswith(prefix) and "lora_up" in key])
-                      for outcome in (plain, rated))
+        one, other = (
+            torch.cat(
+                [
+                    tensor.flatten()
+                    for key, tensor in sorted(outcome.tensors().items())
+                    if key.startswith(prefix) and "lora_up" in key
+                ]
+            )
+            for outcome in (plain, rated)
+        )
         torch.testing.assert_close(other, factor * one, rtol=1e-4, atol=0.0)
 
 
@@ -180,40 +260,72 @@ def test_long_gradients_are_cut_to_the_limit_and_short_ones_are_left(train: Call
     free = moved(train(**one))
     length = float(free.norm()) / 1e-3
     assert torch.equal(moved(train(**{**one, "max_grad_norm": 2 * length})), free)
-    torch.testing.assert_close(moved(train(**{**one, "max_grad_norm": length / 4})), free / 4, rtol=1e-3, atol=0.0)
+    torch.testing.assert_close(
+        moved(train(**{**one, "max_grad_norm": length / 4})), free / 4, rtol=1e-3, atol=0.0
+    )
 
 
 def test_norms_are_kept_below_their_limit(train: Callable[..., Any]):
     outcome = train(learning_rate=0.5, scale_weight_norms=0.01)
     tensors = outcome.tensors()
     for name in {key.split(".")[0] for key in tensors}:
-        product = tensors[f"{name}.lora_up.weight"].flatten(1) @ tensors[f"{name}.lora_down.weight"].flatten(1) * 0.5
+        product = (
+            tensors[f"{name}.lora_up.weight"].flatten(1)
+            @ tensors[f"{name}.lora_down.weight"].flatten(1)
+            * 0.5
+        )
         assert float(product.norm()) <= 0.01 + 1e-6
     assert "Keys Scaled=" in outcome.said
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [
-    {"v_parameterization": True, "zero_terminal_snr": True}, {"min_snr_gamma": 5, "noise_offset": 0.1, "adaptive_noise_scale": 0.05},
-    {"multires_noise_iterations": 4, "ip_noise_gamma": 0.1, "ip_noise_gamma_random_strength": True}, {"loss_type": "huber"},
-    {"loss_type": "smooth_l1", "huber_schedule": "exponential"}, {"optimizer_type": "Adafactor"},
-    {"optimizer_type": "Adafactor", "optimizer_args": ["relative_step=False", "scale_parameter=False"]},
-    {"network_args": ["conv_dim=4", "conv_alpha=1", "rank_dropout=0.1", "module_dropout=0.1"]}, {"min_timestep": 100, "max_timestep": 500},
-])
-def test_every_way_to_train_trains_and_repeats_itself(train: Callable[..., Any], options: dict[str, Any]):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"v_parameterization": True, "zero_terminal_snr": True},
+        {"min_snr_gamma": 5, "noise_offset": 0.1, "adaptive_noise_scale": 0.05},
+        {
+            "multires_noise_iterations": 4,
+            "ip_noise_gamma": 0.1,
+            "ip_noise_gamma_random_strength": True,
+        },
+        {"loss_type": "huber"},
+        {"loss_type": "smooth_l1", "huber_schedule": "exponential"},
+        {"optimizer_type": "Adafactor"},
+        {
+            "optimizer_type": "Adafactor",
+            "optimizer_args": ["relative_step=False", "scale_parameter=False"],
+        },
+        {"network_args": ["conv_dim=4", "conv_alpha=1", "rank_dropout=0.1", "module_dropout=0.1"]},
+        {"min_timestep": 100, "max_timestep": 500},
+    ],
+)
+def test_every_way_to_train_trains_and_repeats_itself(
+    train: Callable[..., Any], options: dict[str, Any]
+):
     first, second = train(**options), train(**options)
     assert first.code == 0, first.said
     assert first.digest() == second.digest() != train().digest()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [
-    *({"timestep_sampling": name} for name in ("uniform", "sigmoid", "shift", "flux_shift")),
-    *({"weighting_scheme": name} for name in ("sigma_sqrt", "logit_normal", "mode", "cosmap")),
-    {"model_prediction_type": "raw"}, {"model_prediction_type": "additive"}, {"guidance_scale": 1.0}, {"apply_t5_attn_mask": True},
-    {"network_args": ["train_blocks=single"]}, {"network_args": ["single_dim=2", "img_mod_dim=0"]}, {"t5xxl_max_token_length": 64},
-])
-def test_every_way_to_train_flux_trains_and_repeats_itself(train: Callable[..., Any], options: dict[str, Any]):
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"timestep_sampling": name} for name in ("uniform", "sigmoid", "shift", "flux_shift")),
+        *({"weighting_scheme": name} for name in ("sigma_sqrt", "logit_normal", "mode", "cosmap")),
+        {"model_prediction_type": "raw"},
+        {"model_prediction_type": "additive"},
+        {"guidance_scale": 1.0},
+        {"apply_t5_attn_mask": True},
+        {"network_args": ["train_blocks=single"]},
+        {"network_args": ["single_dim=2", "img_mod_dim=0"]},
+        {"t5xxl_max_token_length": 64},
+    ],
+)
+def test_every_way_to_train_flux_trains_and_repeats_itself(
+    train: Callable[..., Any], options: dict[str, Any]
+):
     first, second = train("flux", **options), train("flux", **options)
     assert first.code == 0, first.said
     assert first.digest() == second.digest() != train("flux").digest()

@@ -17,5 +17,7 @@ output.mkdir(parents=True, exist_ok=True)
 (Path(output) / "worker.pid").write_text(str(worker))
 bar(1, steps, "0.5")
 _, status = os.waitpid(worker, 0)
-sys.stderr.write(f"\nRuntimeError: DataLoader worker (pid {worker}) is killed by signal: {signal.Signals(os.WTERMSIG(status)).name}. \n")
+sys.stderr.write(
+    f"\nRuntimeError: DataLoader worker (pid {worker}) is killed by signal: {signal.Signals(os.WTERMSIG(status)).name}. \n"
+)
 sys.exit(1)

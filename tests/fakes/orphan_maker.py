@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 script, *rest = sys.argv[1:]
-child = subprocess.Popen([sys.executable, str(Path(__file__).with_name(script)), *rest], start_new_session="--own-session" in sys.argv)
+child = subprocess.Popen(
+    [sys.executable, str(Path(__file__).with_name(script)), *rest],
+    start_new_session="--own-session" in sys.argv,
+)
 Path(rest[0]).mkdir(parents=True, exist_ok=True)
 (Path(rest[0]) / "trainer.pid").write_text(str(child.pid))
 if os.environ.get("DIE"):

@@ -13,13 +13,25 @@ settings = {}
 for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines():
     key, _, value = line.partition(" = ")
     settings[key] = json.loads(value)
-output, name, total = Path(settings["output_dir"]), settings["output_name"], settings["max_train_steps"]
-batches, accumulation, every = settings["batches"], settings["gradient_accumulation_steps"], settings.get("save_every_n_steps")
+output, name, total = (
+    Path(settings["output_dir"]),
+    settings["output_name"],
+    settings["max_train_steps"],
+)
+batches, accumulation, every = (
+    settings["batches"],
+    settings["gradient_accumulation_steps"],
+    settings.get("save_every_n_steps"),
+)
 per_epoch = -(-batches // accumulation)
-rates = next(folder for folder in Path(sys.argv[1]).parents if (folder / "record.json").exists()) / "output" / "rates.txt"
+rates = (
+    next(folder for folder in Path(sys.argv[1]).parents if (folder / "record.json").exists())
+    / "output"
+    / "rates.txt"
+)
 rates.parent.mkdir(parents=True, exist_ok=True)
 
-schedule = 0                                # steps the restored schedule has seen
+schedule = 0  # steps the restored schedule has seen
 if "resume" in settings:
     schedule = int((Path(settings["resume"]) / "scheduler.bin").read_text())
 initial, epoch_to_start = settings.get("initial_step", 0), 0
@@ -59,7 +71,7 @@ for epoch in range(epoch_to_start, epochs):
         held = rates.with_name(f"held-{schedule}")
         if str(schedule) in settings["hold_at"].split(",") and not held.exists():
             held.touch()
-            work(60)                        # until the test stops it here
+            work(60)  # until the test stops it here
         if every and step % every == 0:
             lora(output / f"{name}-step{step:08d}.safetensors", step, epoch=epoch)
             save_state(output / f"{name}-step{step:08d}-state")

@@ -23,7 +23,11 @@ for step in range(first + 1, steps + 1):
         lora(output / f"{name}.safetensors", step)
         state(output / f"{name}-step{step:08d}-state", step)
         event(event="saved", step=step, path=str(output / f"{name}.safetensors"))
-        event(event="end", step=step, reason="interrupted" if asked[0] == signal.SIGINT else "terminated")
+        event(
+            event="end",
+            step=step,
+            reason="interrupted" if asked[0] == signal.SIGINT else "terminated",
+        )
         sys.exit(128 + asked[0])
 lora(output / f"{name}.safetensors", steps)
 event(event="saved", step=steps, path=str(output / f"{name}.safetensors"))

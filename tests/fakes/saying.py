@@ -39,15 +39,32 @@ def bar(step: int, steps: int, loss: float | str) -> None:
     sys.stderr.flush()
 
 
-def lora(path: Path, steps: int, value: float = 0.25, epoch: int = 1, metadata: dict[str, str] | None = None) -> None:
+def lora(
+    path: Path,
+    steps: int,
+    value: float = 0.25,
+    epoch: int = 1,
+    metadata: dict[str, str] | None = None,
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     say(f"\nsaving checkpoint: {path}")
     shapes = {"lora_unet_mid.lora_down.weight": [4, 8], "lora_unet_mid.lora_up.weight": [8, 4]}
-    header: dict[str, object] = {"__metadata__": {"ss_steps": str(steps), "ss_epoch": str(epoch), "ss_network_dim": "4", **(metadata or {})}}
+    header: dict[str, object] = {
+        "__metadata__": {
+            "ss_steps": str(steps),
+            "ss_epoch": str(epoch),
+            "ss_network_dim": "4",
+            **(metadata or {}),
+        }
+    }
     data = b""
     for name, shape in shapes.items():
         body = struct.pack("<32f", *[value] * 32)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(body)]}
+        header[name] = {
+            "dtype": "F32",
+            "shape": shape,
+            "data_offsets": [len(data), len(data) + len(body)],
+        }
         data += body
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
@@ -58,7 +75,9 @@ def state(path: Path, step: int, epoch: int = 1) -> None:
     lora(path / "model.safetensors", step)
     (path / "optimizer.bin").write_bytes(b"moments of step %d" % step)
     (path / "scheduler.bin").write_bytes(b"schedule")
-    (path / "train_state.json").write_text(json.dumps({"current_epoch": epoch, "current_step": step}))
+    (path / "train_state.json").write_text(
+        json.dumps({"current_epoch": epoch, "current_step": step})
+    )
 
 
 def event(**entry: object) -> None:

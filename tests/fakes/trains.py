@@ -18,6 +18,8 @@ for step in range(1, steps + 1):
         if os.environ.get("SAVE_STATE"):
             state(output / f"{name}-step{step:08d}-state", step)
 if held_back := os.environ.get("VALIDATION"):
-    say(f"\nepoch validation steps: 100%|██████████| 4/4 [00:01<00:00,  2.0it/s, val_epoch_avg_loss={held_back}, timestep=800]")
+    say(
+        f"\nepoch validation steps: 100%|██████████| 4/4 [00:01<00:00,  2.0it/s, val_epoch_avg_loss={held_back}, timestep=800]"
+    )
 lora(output / f"{name}.safetensors", steps)
 say("model saved.")

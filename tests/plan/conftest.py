@@ -4,4 +4,8 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--rewrite-golden", action="store_true", help="write what the plans say now into tests/plan/golden; judge it in the diff")
+    parser.addoption(
+        "--rewrite-golden",
+        action="store_true",
+        help="write what the plans say now into tests/plan/golden; judge it in the diff",
+    )

@@ -22,12 +22,26 @@ def counted(case: dict) -> dict:
     train_util.verify_training_args(args)
     train_util.prepare_dataset_args(args, True)
     deepspeed_utils.prepare_deepspeed_args(args)
-    trainer = next(getattr(script, name) for name in dir(script) if name.endswith("NetworkTrainer") and getattr(script, name).__module__ == script.__name__)()
+    trainer = next(
+        getattr(script, name)
+        for name in dir(script)
+        if name.endswith("NetworkTrainer") and getattr(script, name).__module__ == script.__name__
+    )()
     strategy_base.LatentsCachingStrategy._strategy = None
-    config = {"datasets": [{"subsets": config_util.generate_dreambooth_subsets_config_by_subdirs(args.train_data_dir, args.reg_data_dir)}]}
+    config = {
+        "datasets": [
+            {
+                "subsets": config_util.generate_dreambooth_subsets_config_by_subdirs(
+                    args.train_data_dir, args.reg_data_dir
+                )
+            }
+        ]
+    }
     if args.dataset_config is not None:
         config = config_util.load_user_config(args.dataset_config)
-    blueprint = BlueprintGenerator(ConfigSanitizer(True, True, args.masked_loss, True)).generate(config, args)
+    blueprint = BlueprintGenerator(ConfigSanitizer(True, True, args.masked_loss, True)).generate(
+        config, args
+    )
     group, validation = config_util.generate_dataset_group_by_blueprint(blueprint.dataset_group)
     if case["script"] != "train_network.py":
         trainer.assert_extra_args(args, group, validation)
@@ -38,12 +52,22 @@ def counted(case: dict) -> dict:
         args.max_train_steps = args.max_train_epochs * math.ceil(batches / processes / accumulation)
     dataset = group.datasets[0]
     manager = dataset.bucket_manager
-    buckets = {f"{size[0]}x{size[1]}": len(bucket) for size, bucket in zip(manager.resos, manager.buckets, strict=True) if bucket}
+    buckets = {
+        f"{size[0]}x{size[1]}": len(bucket)
+        for size, bucket in zip(manager.resos, manager.buckets, strict=True)
+        if bucket
+    }
     held = sorted(validation.datasets[0].image_data) if validation else []
     return {
-        "batches": batches, "mine": mine, "train_images": group.num_train_images, "reg_images": group.num_reg_images,
-        "validation_images": validation.num_train_images if validation else 0, "total": args.max_train_steps, "buckets": buckets,
-        "epochs": math.ceil(args.max_train_steps / math.ceil(mine / accumulation)), "held": held,
+        "batches": batches,
+        "mine": mine,
+        "train_images": group.num_train_images,
+        "reg_images": group.num_reg_images,
+        "validation_images": validation.num_train_images if validation else 0,
+        "total": args.max_train_steps,
+        "buckets": buckets,
+        "epochs": math.ceil(args.max_train_steps / math.ceil(mine / accumulation)),
+        "held": held,
         "captions": {info.absolute_path: info.caption for info in dataset.image_data.values()},
     }
 

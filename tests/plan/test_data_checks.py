@@ -24,7 +24,9 @@ def npz(path: Path, shape: tuple[int, ...]) -> None:
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode()
     header += b" " * (117 - len(header)) + b"\n"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("latents.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+        archive.writestr(
+            "latents.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+        )
 
 
 def test_ordinary_images_raise_no_question(tmp_path: Path) -> None:
@@ -53,11 +55,19 @@ def test_without_buckets_the_script_stops_at_every_other_size(tmp_path: Path) ->
 def test_without_buckets_a_cached_latent_is_cut_from_the_middle(tmp_path: Path, key: str) -> None:
     folder(tmp_path / "data" / "1_maya", [(512, 512), (640, 480)])
     assert rules(tmp_path, {"enable_bucket": False, key: True}) == ["unbucketed-crop:warning"]
-    assert rules(tmp_path, {"enable_bucket": False, key: True, "resolution": "640,480"})[0] == "unbucketed-crop:warning"
+    assert (
+        rules(tmp_path, {"enable_bucket": False, key: True, "resolution": "640,480"})[0]
+        == "unbucketed-crop:warning"
+    )
 
 
-@pytest.mark.parametrize(("shape", "expected"), [((4, 64, 64), []), ((4, 8, 8), ["cache-bucket:error"]), ((4, 64, 48), ["cache-bucket:error"])])
-def test_a_latent_cache_of_another_resolution_is_refused(tmp_path: Path, shape: tuple[int, ...], expected: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((4, 64, 64), []), ((4, 8, 8), ["cache-bucket:error"]), ((4, 64, 48), ["cache-bucket:error"])],
+)
+def test_a_latent_cache_of_another_resolution_is_refused(
+    tmp_path: Path, shape: tuple[int, ...], expected: list[str]
+) -> None:
     folder(tmp_path / "data" / "1_maya", [(512, 512)])
     npz(tmp_path / "data" / "1_maya" / "000_0512x0512_sd.npz", shape)
     assert rules(tmp_path, {"cache_latents_to_disk": True}) == expected
@@ -85,7 +95,11 @@ def test_caches_that_the_run_does_not_read_are_left_alone(tmp_path: Path) -> Non
 def test_the_shape_that_numpy_wrote_is_read_without_numpy(tmp_path: Path) -> None:
     import numpy as np
 
-    np.savez(tmp_path / "x.npz", latents=np.zeros((4, 12, 20), np.float32), original_size=np.array([160, 96]))
+    np.savez(
+        tmp_path / "x.npz",
+        latents=np.zeros((4, 12, 20), np.float32),
+        original_size=np.array([160, 96]),
+    )
     assert latent_shape(tmp_path / "x.npz") == (4, 12, 20)
 
 
@@ -105,9 +119,14 @@ def test_everything_held_back_for_validation_leaves_nothing_to_train(tmp_path: P
 
 def test_words_for_a_folder_that_is_not_there_are_no_words_at_all(tmp_path: Path) -> None:
     folder(tmp_path / "data" / "10_maya", [(512, 512)])
-    resolved = recipe(tmp_path, dataset={"subset": {"10_myaa": {"num_repeats": 3}, "10_maya": {"flip_aug": True}}})
+    resolved = recipe(
+        tmp_path, dataset={"subset": {"10_myaa": {"num_repeats": 3}, "10_maya": {"flip_aug": True}}}
+    )
     facts = scan(tmp_path / "data")
     steps, _ = count_steps(resolved, facts)
     (fault,) = data_faults(resolved, facts, steps)
     assert fault.rule == "subset-unknown"
-    assert str(fault) == "recipes/maya.toml [dataset.subset.10_myaa]: the dataset has no such folder. Did you mean 10_maya?"
+    assert (
+        str(fault)
+        == "recipes/maya.toml [dataset.subset.10_myaa]: the dataset has no such folder. Did you mean 10_maya?"
+    )

@@ -8,10 +8,10 @@ import pytest
 from plan_cases import folder, recipe, weights
 
 from lorakit.dataset.scan import scan
-from lorakit.plan.base import base_of
 from lorakit.plan.estimate import SIZES, estimate, lora_data_bytes, lora_layers, size_of
 from lorakit.plan.model import Estimate
 from lorakit.plan.steps import count_steps
+from lorakit.weights.sizes import base_of
 
 
 def needs(root: Path, train: dict[str, Any] | None = None, **sections: Any) -> Estimate:
@@ -20,38 +20,67 @@ def needs(root: Path, train: dict[str, Any] | None = None, **sections: Any) -> E
     return estimate(resolved, count_steps(resolved, scan(root / "data"))[0])
 
 
-@pytest.mark.parametrize(("family", "train", "modules"), [
-    ("sd15", {}, 192), ("sd15", {"network_train_unet_only": False}, 264), ("sd15", {"network_args": ["conv_dim=4"]}, 278),
-    ("sdxl", {}, 722), ("sdxl", {"network_train_unet_only": False}, 986), ("sdxl", {"network_args": ["conv_dim=4"]}, 788),
-    ("flux", {"network_module": "networks.lora_flux"}, 304),
-    ("flux", {"network_module": "networks.lora_flux", "network_args": ["train_blocks=double"]}, 190),
-    ("lumina", {}, 0), ("sd15", {"network_module": "lycoris.kohya"}, 0),
-])
-def test_the_modules_are_those_that_sd_scripts_counts(tmp_path: Path, family: str, train: dict[str, Any], modules: int) -> None:
+@pytest.mark.parametrize(
+    ("family", "train", "modules"),
+    [
+        ("sd15", {}, 192),
+        ("sd15", {"network_train_unet_only": False}, 264),
+        ("sd15", {"network_args": ["conv_dim=4"]}, 278),
+        ("sdxl", {}, 722),
+        ("sdxl", {"network_train_unet_only": False}, 986),
+        ("sdxl", {"network_args": ["conv_dim=4"]}, 788),
+        ("flux", {"network_module": "networks.lora_flux"}, 304),
+        (
+            "flux",
+            {"network_module": "networks.lora_flux", "network_args": ["train_blocks=double"]},
+            190,
+        ),
+        ("lumina", {}, 0),
+        ("sd15", {"network_module": "lycoris.kohya"}, 0),
+    ],
+)
+def test_the_modules_are_those_that_sd_scripts_counts(
+    tmp_path: Path, family: str, train: dict[str, Any], modules: int
+) -> None:
     assert len(lora_layers(recipe(tmp_path, train, family=family))) == modules
 
 
 def test_size_follows_rank_and_number_format(tmp_path: Path) -> None:
     eight, sixteen = (lora_data_bytes(recipe(tmp_path, {"network_dim": rank})) for rank in (8, 16))
     assert sixteen - 192 * 4 == 2 * (eight - 192 * 4)
-    assert lora_data_bytes(recipe(tmp_path, {"network_dim": 8, "save_precision": "fp16"})) * 2 == eight
+    assert (
+        lora_data_bytes(recipe(tmp_path, {"network_dim": 8, "save_precision": "fp16"})) * 2 == eight
+    )
 
 
 def test_known_sizes_of_everyday_loras(tmp_path: Path) -> None:
-    assert lora_data_bytes(recipe(tmp_path, {"network_dim": 4, "save_precision": "fp16"})) == 192 * 2 + 2 * 1_695_744
-    assert round(needs(tmp_path, {"network_dim": 32, "save_precision": "bf16"}, family="sdxl").lora_bytes / 1e6) == 171
+    assert (
+        lora_data_bytes(recipe(tmp_path, {"network_dim": 4, "save_precision": "fp16"}))
+        == 192 * 2 + 2 * 1_695_744
+    )
+    assert (
+        round(
+            needs(tmp_path, {"network_dim": 32, "save_precision": "bf16"}, family="sdxl").lora_bytes
+            / 1e6
+        )
+        == 171
+    )
 
 
 def test_disk_counts_what_stays_and_what_passes(tmp_path: Path) -> None:
     plain = needs(tmp_path, {"max_train_epochs": 4})
     every = needs(tmp_path, {"max_train_epochs": 4, "save_every_n_epochs": 1})
-    last = needs(tmp_path, {"max_train_epochs": 4, "save_every_n_epochs": 1, "save_last_n_epochs": 1})
+    last = needs(
+        tmp_path, {"max_train_epochs": 4, "save_every_n_epochs": 1, "save_last_n_epochs": 1}
+    )
     assert plain.disk_bytes == plain.lora_bytes
     assert every.disk_bytes == 4 * every.lora_bytes
     assert last.disk_bytes == 3 * last.lora_bytes
 
 
-def test_states_are_three_times_the_lora_and_half_that_with_an_8_bit_optimiser(tmp_path: Path) -> None:
+def test_states_are_three_times_the_lora_and_half_that_with_an_8_bit_optimiser(
+    tmp_path: Path,
+) -> None:
     full, small = needs(tmp_path), needs(tmp_path, {"optimizer_type": "AdamW8bit"})
     assert full.state_bytes == 2 * small.state_bytes
     assert full.state_bytes / full.lora_bytes == pytest.approx(3, rel=0.05)
@@ -60,13 +89,24 @@ def test_states_are_three_times_the_lora_and_half_that_with_an_8_bit_optimiser(t
 def test_caches_are_counted_only_when_they_go_to_disk(tmp_path: Path) -> None:
     assert needs(tmp_path, {"cache_latents": True}).cache_bytes == 0
     assert needs(tmp_path, {"cache_latents_to_disk": True}).cache_bytes == 4 * 4 * 64 * 64 * 4
-    assert needs(tmp_path, {"cache_latents_to_disk": True, "flip_aug": True}).cache_bytes == 2 * 4 * 4 * 64 * 64 * 4
+    assert (
+        needs(tmp_path, {"cache_latents_to_disk": True, "flip_aug": True}).cache_bytes
+        == 2 * 4 * 4 * 64 * 64 * 4
+    )
 
 
 def test_memory_falls_with_everything_that_is_said_to_save_it(tmp_path: Path) -> None:
     base = {"mixed_precision": "bf16", "network_module": "networks.lora_flux", "resolution": "1024"}
-    ways: list[dict[str, Any]] = [{}, {"gradient_checkpointing": True}, {"cache_text_encoder_outputs": True}, {"cache_latents": True}, {"fp8_base": True},
-                                  {"blocks_to_swap": 18}, {"optimizer_type": "AdamW8bit"}, {"resolution": "512"}]
+    ways: list[dict[str, Any]] = [
+        {},
+        {"gradient_checkpointing": True},
+        {"cache_text_encoder_outputs": True},
+        {"cache_latents": True},
+        {"fp8_base": True},
+        {"blocks_to_swap": 18},
+        {"optimizer_type": "AdamW8bit"},
+        {"resolution": "512"},
+    ]
     used: dict[str, Any] = dict(base)
     highs = []
     for way in ways:
@@ -84,35 +124,66 @@ def test_the_range_is_a_range_and_says_what_it_rests_on(tmp_path: Path) -> None:
 
 
 ATTENTION = "CrossAttnDownBlock2D"
-SD15 = {"block_out_channels": [320, 640, 1280, 1280], "down_block_types": [ATTENTION, ATTENTION, ATTENTION, "DownBlock2D"], "layers_per_block": 2,
-        "cross_attention_dim": 768}
-SDXL = {"block_out_channels": [320, 640, 1280], "down_block_types": ["DownBlock2D", ATTENTION, ATTENTION], "layers_per_block": 2,
-        "cross_attention_dim": 2048, "transformer_layers_per_block": [1, 2, 10]}
+SD15 = {
+    "block_out_channels": [320, 640, 1280, 1280],
+    "down_block_types": [ATTENTION, ATTENTION, ATTENTION, "DownBlock2D"],
+    "layers_per_block": 2,
+    "cross_attention_dim": 768,
+}
+SDXL = {
+    "block_out_channels": [320, 640, 1280],
+    "down_block_types": ["DownBlock2D", ATTENTION, ATTENTION],
+    "layers_per_block": 2,
+    "cross_attention_dim": 2048,
+    "transformer_layers_per_block": [1, 2, 10],
+}
 CLIP_L = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
 CLIP_G = {"hidden_size": 1280, "num_hidden_layers": 32, "intermediate_size": 5120}
 
 
 def diffusers(root: Path, unet: dict[str, Any], *texts: dict[str, Any]) -> dict[str, Any]:
     """A folder in diffusers form, and the settings that name it."""
-    for part, config in (("unet", unet), *zip(("text_encoder", "text_encoder_2"), texts, strict=False)):
+    for part, config in (
+        ("unet", unet),
+        *zip(("text_encoder", "text_encoder_2"), texts, strict=False),
+    ):
         (root / "base" / part).mkdir(parents=True)
         (root / "base" / part / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    return {"pretrained_model_name_or_path": str(root / "base"), "network_train_unet_only": False, "network_args": ["conv_dim=4"]}
+    return {
+        "pretrained_model_name_or_path": str(root / "base"),
+        "network_train_unet_only": False,
+        "network_args": ["conv_dim=4"],
+    }
 
 
-@pytest.mark.parametrize(("family", "unet", "texts"), [("sd15", SD15, [CLIP_L]), ("sdxl", SDXL, [CLIP_L, CLIP_G])])
-def test_a_folder_of_full_size_comes_to_what_is_known_of_its_family(tmp_path: Path, family: str, unet: dict[str, Any],
-                                                                    texts: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize(
+    ("family", "unet", "texts"), [("sd15", SD15, [CLIP_L]), ("sdxl", SDXL, [CLIP_L, CLIP_G])]
+)
+def test_a_folder_of_full_size_comes_to_what_is_known_of_its_family(
+    tmp_path: Path, family: str, unet: dict[str, Any], texts: list[dict[str, Any]]
+) -> None:
     found = lora_layers(recipe(tmp_path, diffusers(tmp_path, unet, *texts), family=family))
-    known = lora_layers(recipe(tmp_path, {"network_train_unet_only": False, "network_args": ["conv_dim=4"]}, family=family))
+    known = lora_layers(
+        recipe(
+            tmp_path,
+            {"network_train_unet_only": False, "network_args": ["conv_dim=4"]},
+            family=family,
+        )
+    )
     assert found == known
 
 
 def test_the_lora_of_the_projects_own_small_base_is_as_small_as_it_is(tmp_path: Path) -> None:
     base = Path(__file__).parents[2] / "recipes" / "demo" / "base"
-    train = {"pretrained_model_name_or_path": str(base), "network_dim": 16, "save_precision": "fp16", "network_train_unet_only": False,
-             "network_args": ["conv_dim=8", "conv_alpha=8"], "resolution": "64"}
-    assert len(lora_layers(recipe(tmp_path, train))) == 91               # as the trained file has them
+    train = {
+        "pretrained_model_name_or_path": str(base),
+        "network_dim": 16,
+        "save_precision": "fp16",
+        "network_train_unet_only": False,
+        "network_args": ["conv_dim=8", "conv_alpha=8"],
+        "resolution": "64",
+    }
+    assert len(lora_layers(recipe(tmp_path, train))) == 91  # as the trained file has them
     assert lora_data_bytes(recipe(tmp_path, train)) == 899_510
     assert needs(tmp_path, train).lora_bytes == pytest.approx(945_478, rel=0.01)
     size = size_of(recipe(tmp_path, train))
@@ -132,7 +203,16 @@ def test_of_the_same_weights_in_several_formats_one_is_counted(tmp_path: Path) -
     assert (base.unet_count, base.text_count, base.vae_count) == (105, 0, 0)
 
 
-@pytest.mark.parametrize("config", ["", "[]", "{}", '{"block_out_channels": 3}', '{"block_out_channels": [1], "down_block_types": []}'])
+@pytest.mark.parametrize(
+    "config",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"block_out_channels": 3}',
+        '{"block_out_channels": [1], "down_block_types": []}',
+    ],
+)
 def test_a_folder_that_tells_nothing_counts_as_full_size(tmp_path: Path, config: str) -> None:
     train = diffusers(tmp_path, SD15, CLIP_L)
     (tmp_path / "base" / "unet" / "config.json").write_text(config, encoding="utf-8")
@@ -140,17 +220,55 @@ def test_a_folder_that_tells_nothing_counts_as_full_size(tmp_path: Path, config:
     assert size_of(recipe(tmp_path, train)) == SIZES["sd15"]
 
 
-@pytest.mark.parametrize(("family", "train", "size"), [      # at rank 4; equal to what sd-scripts builds
-    ("sd15", {"network_args": ["conv_dim=4"]}, 19_468_664), ("sdxl", {"network_args": ["conv_dim=4"]}, 63_642_736),
-    ("flux", {"network_args": ["train_t5xxl=True"], "network_module": "networks.lora_flux"}, 108_333_184),
-    ("flux", {"network_args": ["train_blocks=double"], "network_module": "networks.lora_flux", "network_train_unet_only": True}, 42_959_608),
-    ("flux", {"network_args": ["train_blocks=single"], "network_module": "networks.lora_flux", "network_train_unet_only": True}, 33_620_424),
-])
-def test_the_bytes_of_a_lora_are_known_to_the_last(tmp_path: Path, family: str, train: dict[str, Any], size: int) -> None:
-    assert lora_data_bytes(recipe(tmp_path, {"network_dim": 4, "network_train_unet_only": False, **train}, family=family)) == size
+@pytest.mark.parametrize(
+    ("family", "train", "size"),
+    [  # at rank 4; equal to what sd-scripts builds
+        ("sd15", {"network_args": ["conv_dim=4"]}, 19_468_664),
+        ("sdxl", {"network_args": ["conv_dim=4"]}, 63_642_736),
+        (
+            "flux",
+            {"network_args": ["train_t5xxl=True"], "network_module": "networks.lora_flux"},
+            108_333_184,
+        ),
+        (
+            "flux",
+            {
+                "network_args": ["train_blocks=double"],
+                "network_module": "networks.lora_flux",
+                "network_train_unet_only": True,
+            },
+            42_959_608,
+        ),
+        (
+            "flux",
+            {
+                "network_args": ["train_blocks=single"],
+                "network_module": "networks.lora_flux",
+                "network_train_unet_only": True,
+            },
+            33_620_424,
+        ),
+    ],
+)
+def test_the_bytes_of_a_lora_are_known_to_the_last(
+    tmp_path: Path, family: str, train: dict[str, Any], size: int
+) -> None:
+    assert (
+        lora_data_bytes(
+            recipe(
+                tmp_path,
+                {"network_dim": 4, "network_train_unet_only": False, **train},
+                family=family,
+            )
+        )
+        == size
+    )
 
 
 def test_a_text_encoder_that_is_trained_stays_in_memory_whatever_is_cached(tmp_path: Path) -> None:
     flux = {"network_module": "networks.lora_flux", "network_train_unet_only": False}
-    plain, cached = (needs(tmp_path, {**flux, "cache_text_encoder_outputs": value}, family="flux") for value in (False, True))
+    plain, cached = (
+        needs(tmp_path, {**flux, "cache_text_encoder_outputs": value}, family="flux")
+        for value in (False, True)
+    )
     assert plain.memory_low == cached.memory_low

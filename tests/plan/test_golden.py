@@ -22,21 +22,33 @@ CASES = {
     "sd15": f'preset = "sd15"\n{TOP}{MODEL}{DATA}{SAMPLE}',
     "sd15-embedded": f'preset = "sd15"\ntrainer = "embedded"\n{TOP}{MODEL}{DATA}{SAMPLE}',
     "sdxl-reg-validation": f'preset = "sdxl"\n{TOP}{MODEL}{DATA}reg_path = "datasets/person"\n[train]\nvalidation_split = 0.2\nsave_state = true\n'
-                           f'save_last_n_epochs = 2\nsave_every_n_epochs = 1\n{SAMPLE}',
+    f"save_last_n_epochs = 2\nsave_every_n_epochs = 1\n{SAMPLE}",
     "flux-two-cards": f'preset = "flux"\n{TOP}{FLUX}{DATA}[launch]\nprocesses = 2\n{SAMPLE}',
 }
 
 
 def project(root: Path, name: str, recipe: str) -> Path:
-    folder(root / "datasets/maya/40_maya_char", [(1024, 1024), (1200, 800), (800, 1200), (1920, 1080), (1024, 1024), (900, 900)])
+    folder(
+        root / "datasets/maya/40_maya_char",
+        [(1024, 1024), (1200, 800), (800, 1200), (1920, 1080), (1024, 1024), (900, 900)],
+    )
     folder(root / "datasets/maya/20_maya_char realbody", [(1024, 1536), (768, 1344)])
     folder(root / "datasets/person/1_person", [(1024, 1024)] * 3, captions=False)
     base = flux() if name.startswith("flux") else sd(2048 if name.startswith("sdxl") else 768)
     weights(root / "models/base.safetensors", base)
-    weights(root / "models/clip_l.safetensors", {"text_model.final_layer_norm.weight": ("F16", (768,))})
-    weights(root / "models/t5xxl.safetensors", {"encoder.block.0.layer.0.SelfAttention.q.weight": ("F16", (4096, 4096))})
+    weights(
+        root / "models/clip_l.safetensors", {"text_model.final_layer_norm.weight": ("F16", (768,))}
+    )
+    weights(
+        root / "models/t5xxl.safetensors",
+        {"encoder.block.0.layer.0.SelfAttention.q.weight": ("F16", (4096, 4096))},
+    )
     weights(root / "models/ae.safetensors", {"decoder.conv_in.weight": ("F32", (512, 16, 3, 3))})
-    for tokenizer in ("openai_clip-vit-large-patch14", "google_t5-v1_1-xxl", "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k"):
+    for tokenizer in (
+        "openai_clip-vit-large-patch14",
+        "google_t5-v1_1-xxl",
+        "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k",
+    ):
         (root / "models/tokenizers" / tokenizer).mkdir(parents=True, exist_ok=True)
     file = root / "recipes/maya.toml"
     file.parent.mkdir(exist_ok=True)
@@ -45,19 +57,34 @@ def project(root: Path, name: str, recipe: str) -> Path:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_plan_says_what_it_said(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> None:
+def test_a_plan_says_what_it_said(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
     resolved, faults = resolve(project(tmp_path, name, CASES[name]))
-    (plan,) = make_plans(resolved, faults, run_dir=tmp_path / "runs/maya/2026-01-01-120000", machine=CUDA)
+    (plan,) = make_plans(
+        resolved, faults, run_dir=tmp_path / "runs/maya/2026-01-01-120000", machine=CUDA
+    )
     tell_plan(plan)
     texts = {
-        **plan.files, "show.txt": capsys.readouterr().out, "command.txt": command_text(plan).replace(" ", "\n") + "\n",
-        "faults.txt": "".join(f"{fault.severity} {fault.rule}: {fault}\n" for fault in plan.faults
-                              if fault.rule != "package-missing"),       # what is installed is this machine's own affair
+        **plan.files,
+        "show.txt": capsys.readouterr().out,
+        "command.txt": command_text(plan).replace(" ", "\n") + "\n",
+        "faults.txt": "".join(
+            f"{fault.severity} {fault.rule}: {fault}\n"
+            for fault in plan.faults
+            if fault.rule != "package-missing"
+        ),  # what is installed is this machine's own affair
     }
     for file, text in texts.items():
-        said = text.replace(str(tmp_path), "/project").replace(plan.argv[0], "python").replace(str(Path(lorakit.__file__).parents[1]), "/lorakit")
+        said = (
+            text.replace(str(tmp_path), "/project")
+            .replace(plan.argv[0], "python")
+            .replace(str(Path(lorakit.__file__).parents[1]), "/lorakit")
+        )
         golden = GOLDEN / name / file
         if request.config.getoption("--rewrite-golden", default=False):
             golden.parent.mkdir(parents=True, exist_ok=True)
             golden.write_text(said, encoding="utf-8")
-        assert said == golden.read_text(encoding="utf-8"), f"{name}/{file}: `make golden`, if this is meant"
+        assert said == golden.read_text(encoding="utf-8"), (
+            f"{name}/{file}: `make golden`, if this is meant"
+        )

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from lorakit.errors import RecipeError
-from lorakit.plan.kohya_toml import proven, table_text, value_text
+from lorakit.toml_text import proven, table_text, value_text
 
-ODD = some.text(alphabet='\\"\'[]{}=#,abu0n \t', max_size=10)
+ODD = some.text(alphabet="\\\"'[]{}=#,abu0n \t", max_size=10)
 ANY = some.text(alphabet=some.characters(blacklist_categories=("Cs",)), max_size=10)
 
 
@@ -32,26 +32,54 @@ def test_a_list_of_texts_is_read_back_whole_or_refused(texts: list[str]) -> None
     assert toml.loads(written) == {"a": texts, "b": 1}
 
 
-@pytest.mark.parametrize("text", [
-    'say "hi"', '"', "it's", "C:\\train\\new", "D:\\Users\\x", "a, (b:1.2), [c]", "# no comment", ", leading comma", "日本語 キツネ", "tab\there",
-    "two\nlines", "\\", "back\\slash 'and' \"quotes\"", "betas=0.9,0.99", "conv_dim=4", "emoji 🦊", "ends with \\", "a = b",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'say "hi"',
+        '"',
+        "it's",
+        "C:\\train\\new",
+        "D:\\Users\\x",
+        "a, (b:1.2), [c]",
+        "# no comment",
+        ", leading comma",
+        "日本語 キツネ",
+        "tab\there",
+        "two\nlines",
+        "\\",
+        "back\\slash 'and' \"quotes\"",
+        "betas=0.9,0.99",
+        "conv_dim=4",
+        "emoji 🦊",
+        "ends with \\",
+        "a = b",
+    ],
+)
 def test_ordinary_oddities_all_survive_alone_and_in_lists(text: str) -> None:
     meant = {"a": text, "many": [text, "plain"], "last": True}
     assert toml.loads(proven("x.toml", table_text(meant), meant)) == meant
 
 
-@pytest.mark.parametrize(("value", "written"), [
-    (1e-4, "0.0001"), (1e-5, "1e-05"), (16, "16"), (True, "true"), ([1e-5, 0], "[1e-05, 0.0]"), ([512, 768], "[512, 768]"),
-    ("512,512", '"512,512"'), ([], "[]"),
-])
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (1e-4, "0.0001"),
+        (1e-5, "1e-05"),
+        (16, "16"),
+        (True, "true"),
+        ([1e-5, 0], "[1e-05, 0.0]"),
+        ([512, 768], "[512, 768]"),
+        ("512,512", '"512,512"'),
+        ([], "[]"),
+    ],
+)
 def test_values_are_written_so_that_the_old_reader_takes_them(value: object, written: str) -> None:
     assert value_text(value) == written
     assert toml.loads(f"a = {written}")["a"] == value
 
 
 def test_a_text_that_cannot_be_written_is_refused_with_its_key() -> None:
-    meant = {"prompt": "\"\"'[\"'["}
+    meant = {"prompt": '""\'["\'['}
     with pytest.raises(RecipeError, match=r"prompts\.toml: .*prompt"):
         proven("prompts.toml", table_text(meant), meant)
 

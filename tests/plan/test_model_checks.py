@@ -9,7 +9,8 @@ from plan_cases import flux, recipe, sd, weights
 
 from lorakit.plan.complete import completed
 from lorakit.plan.model_checks import weight_faults
-from lorakit.plan.weights import fetched_path, weight_files
+from lorakit.plan.weights import weight_files
+from lorakit.weights.reference import fetched_path
 
 LORA = {"lora_unet_x_attn2_to_k.lora_down.weight": ("F32", (8, 768))}
 VAE = {"decoder.conv_in.weight": ("F32", (512, 4, 3, 3))}
@@ -22,7 +23,9 @@ def rules(root: Path, train: dict[str, Any] | None = None, **sections: Any) -> l
     resolved = recipe(root, train, **sections)
     files, faults = weight_files(resolved)
     resolved = completed(resolved, root / "run", files, folders=False)
-    return [f"{fault.rule}:{fault.severity}" for fault in (*faults, *weight_faults(resolved, files))]
+    return [
+        f"{fault.rule}:{fault.severity}" for fault in (*faults, *weight_faults(resolved, files))
+    ]
 
 
 @pytest.mark.parametrize("tensors", [sd(2048), flux()])
@@ -43,18 +46,23 @@ def test_a_v_prediction_model_is_not_trained_as_if_it_predicted_noise(tmp_path: 
     assert rules(tmp_path, {"v_parameterization": True}) == []
 
 
-@pytest.mark.parametrize(("tensors", "train", "expected"), [
-    (sd(768), {}, []),
-    (sd(1024), {}, ["model-v2:error"]),
-    (sd(1024), {"v2": True}, []),
-    (sd(768), {"v2": True}, ["model-v2:error"]),
-    (sd(768, channels=9), {}, ["model-variant:error"]),
-    (sd(768, vae=False), {}, ["model-no-vae:error"]),
-    (sd(768, text=False), {}, ["model-no-text:error"]),
-    (sd(768, dtype="F8_E4M3"), {}, ["model-fp8:warning"]),
-    ({"nobody.knows": ("F32", (1,))}, {}, ["model-unknown:warning"]),
-])
-def test_an_sd15_recipe_takes_an_sd15_model_and_nothing_else(tmp_path: Path, tensors: Any, train: dict[str, Any], expected: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("tensors", "train", "expected"),
+    [
+        (sd(768), {}, []),
+        (sd(1024), {}, ["model-v2:error"]),
+        (sd(1024), {"v2": True}, []),
+        (sd(768), {"v2": True}, ["model-v2:error"]),
+        (sd(768, channels=9), {}, ["model-variant:error"]),
+        (sd(768, vae=False), {}, ["model-no-vae:error"]),
+        (sd(768, text=False), {}, ["model-no-text:error"]),
+        (sd(768, dtype="F8_E4M3"), {}, ["model-fp8:warning"]),
+        ({"nobody.knows": ("F32", (1,))}, {}, ["model-unknown:warning"]),
+    ],
+)
+def test_an_sd15_recipe_takes_an_sd15_model_and_nothing_else(
+    tmp_path: Path, tensors: Any, train: dict[str, Any], expected: list[str]
+) -> None:
     weights(tmp_path / "base.safetensors", tensors)
     assert rules(tmp_path, train) == expected
 
@@ -67,7 +75,9 @@ def test_a_truncated_model_is_refused(tmp_path: Path) -> None:
 def test_a_pickle_is_refused_unless_the_person_insists(tmp_path: Path) -> None:
     (tmp_path / "base.ckpt").write_bytes(b"PK\x03\x04")
     assert rules(tmp_path, model={"base": "base.ckpt"}) == ["model-pickle:error"]
-    assert rules(tmp_path, model={"base": "base.ckpt", "allow_pickle": True}) == ["model-pickle-allowed:warning"]
+    assert rules(tmp_path, model={"base": "base.ckpt", "allow_pickle": True}) == [
+        "model-pickle-allowed:warning"
+    ]
 
 
 def test_a_missing_file_is_named_and_not_tried_on_the_hub(tmp_path: Path) -> None:
@@ -89,11 +99,20 @@ def test_a_hub_reference_is_left_for_later_and_checked_once_it_is_here(tmp_path:
     assert rules(tmp_path, model={"base": "hf:nonsense"}) == ["hub-reference:error"]
 
 
-@pytest.mark.parametrize(("option", "tensors", "expected"), [
-    ("clip_l", CLIP, []), ("clip_l", T5, ["part-is-other:error"]), ("t5xxl", CLIP, ["part-is-other:error"]),
-    ("ae", VAE, ["part-is-other:error"]), ("ae", flux(), ["part-is-other:error"]), ("t5xxl", LORA, ["part-is-other:error"]),
-])
-def test_swapped_flux_files_are_noticed(tmp_path: Path, option: str, tensors: Any, expected: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("option", "tensors", "expected"),
+    [
+        ("clip_l", CLIP, []),
+        ("clip_l", T5, ["part-is-other:error"]),
+        ("t5xxl", CLIP, ["part-is-other:error"]),
+        ("ae", VAE, ["part-is-other:error"]),
+        ("ae", flux(), ["part-is-other:error"]),
+        ("t5xxl", LORA, ["part-is-other:error"]),
+    ],
+)
+def test_swapped_flux_files_are_noticed(
+    tmp_path: Path, option: str, tensors: Any, expected: list[str]
+) -> None:
     right = {"base": flux(), "clip_l": CLIP, "t5xxl": T5, "ae": FLUX_VAE}
     for name, own in {**right, option: tensors}.items():
         weights(tmp_path / f"{name}.safetensors", own)
@@ -101,50 +120,94 @@ def test_swapped_flux_files_are_noticed(tmp_path: Path, option: str, tensors: An
     assert rules(tmp_path, family="flux", model=model) == expected
 
 
-@pytest.mark.parametrize(("tensors", "train", "expected"), [
-    (flux(dtype="F8_E5M2"), {}, ["model-fp8:error"]), (flux(dtype="F8_E4M3"), {}, []), (flux(guidance=False), {}, []),
-    ({**flux(), "distilled_guidance_layer.x": ("BF16", (1,))}, {}, ["model-chroma:error"]),
-    (flux(), {"model_type": "chroma"}, ["model-chroma:error"]),
-    ({"single_transformer_blocks.0.attn.to_q.weight": ("BF16", (1,))}, {}, ["model-diffusers:warning"]),
-])
-def test_kinds_of_flux(tmp_path: Path, tensors: Any, train: dict[str, Any], expected: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("tensors", "train", "expected"),
+    [
+        (flux(dtype="F8_E5M2"), {}, ["model-fp8:error"]),
+        (flux(dtype="F8_E4M3"), {}, []),
+        (flux(guidance=False), {}, []),
+        ({**flux(), "distilled_guidance_layer.x": ("BF16", (1,))}, {}, ["model-chroma:error"]),
+        (flux(), {"model_type": "chroma"}, ["model-chroma:error"]),
+        (
+            {"single_transformer_blocks.0.attn.to_q.weight": ("BF16", (1,))},
+            {},
+            ["model-diffusers:warning"],
+        ),
+    ],
+)
+def test_kinds_of_flux(
+    tmp_path: Path, tensors: Any, train: dict[str, Any], expected: list[str]
+) -> None:
     for name, own in {"base": tensors, "clip_l": CLIP, "t5xxl": T5, "ae": FLUX_VAE}.items():
         weights(tmp_path / f"{name}.safetensors", own)
     model = {name: f"{name}.safetensors" for name in ("base", "clip_l", "t5xxl", "ae")}
     assert rules(tmp_path, train, family="flux", model=model) == expected
 
 
-@pytest.mark.parametrize(("tensors", "expected"), [(VAE, []), (sd(768), []), (FLUX_VAE, ["part-is-other:error"]), (LORA, ["part-is-other:error"])])
+@pytest.mark.parametrize(
+    ("tensors", "expected"),
+    [
+        (VAE, []),
+        (sd(768), []),
+        (FLUX_VAE, ["part-is-other:error"]),
+        (LORA, ["part-is-other:error"]),
+    ],
+)
 def test_a_separate_vae_is_one(tmp_path: Path, tensors: Any, expected: list[str]) -> None:
     weights(tmp_path / "base.safetensors", sd(768, vae=False))
     weights(tmp_path / "vae.safetensors", tensors)
     assert rules(tmp_path, model={"vae": "vae.safetensors"}) == expected
 
 
-@pytest.mark.parametrize(("tensors", "train", "expected"), [
-    (LORA, {}, []), (LORA, {"network_dim": 16}, ["start-rank:error"]), (LORA, {"network_dim": 16, "dim_from_weights": True}, []),
-    (VAE, {}, ["start-is-no-lora:error"]), ({"lora_unet_attn2_to_k.lora_down.weight": ("F32", (8, 2048))}, {}, ["start-family:error"]),
-    (None, {}, ["start-not-there:error"]),
-])
-def test_a_lora_to_go_on_from_fits(tmp_path: Path, tensors: Any, train: dict[str, Any], expected: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("tensors", "train", "expected"),
+    [
+        (LORA, {}, []),
+        (LORA, {"network_dim": 16}, ["start-rank:error"]),
+        (LORA, {"network_dim": 16, "dim_from_weights": True}, []),
+        (VAE, {}, ["start-is-no-lora:error"]),
+        ({"lora_unet_attn2_to_k.lora_down.weight": ("F32", (8, 2048))}, {}, ["start-family:error"]),
+        (None, {}, ["start-not-there:error"]),
+    ],
+)
+def test_a_lora_to_go_on_from_fits(
+    tmp_path: Path, tensors: Any, train: dict[str, Any], expected: list[str]
+) -> None:
     weights(tmp_path / "base.safetensors", sd(768))
     if tensors:
         weights(tmp_path / "start.safetensors", tensors)
     assert rules(tmp_path, train, model={"network_weights": "start.safetensors"}) == expected
 
 
-def test_a_relative_link_as_an_sdxl_model_is_followed_because_the_script_cannot(tmp_path: Path) -> None:
+def test_a_relative_link_as_an_sdxl_model_is_followed_because_the_script_cannot(
+    tmp_path: Path,
+) -> None:
     weights(tmp_path / "store" / "real.safetensors", sd(2048))
     os.symlink("store/real.safetensors", tmp_path / "base.safetensors")
     resolved = recipe(tmp_path, family="sdxl")
     files, _ = weight_files(resolved)
     full = completed(resolved, tmp_path / "run", files, folders=False)
-    assert full.get("pretrained_model_name_or_path") == (tmp_path / "store/real.safetensors").as_posix()
+    assert (
+        full.get("pretrained_model_name_or_path")
+        == (tmp_path / "store/real.safetensors").as_posix()
+    )
 
 
-@pytest.mark.parametrize(("reference", "place"), [
-    ("hf:owner/repo/a/b.safetensors@v1/x", "owner--repo/v1--x/a/b.safetensors"), ("hf:owner/repo", "owner--repo/main"),
-    ("hf:owner/repo/../b@main", None), ("hf:owner/repo/b@..", None), ("hf:owner/repo/a//b", None), ("hf:owner", None), ("owner/repo", None),
-])
-def test_a_reference_has_one_place_in_the_cache_and_none_outside_it(own_home: Path, reference: str, place: str | None) -> None:
-    assert fetched_path(reference) == (own_home / ".cache/lorakit/weights" / place if place else None)
+@pytest.mark.parametrize(
+    ("reference", "place"),
+    [
+        ("hf:owner/repo/a/b.safetensors@v1/x", "owner--repo/v1--x/a/b.safetensors"),
+        ("hf:owner/repo", "owner--repo/main"),
+        ("hf:owner/repo/../b@main", None),
+        ("hf:owner/repo/b@..", None),
+        ("hf:owner/repo/a//b", None),
+        ("hf:owner", None),
+        ("owner/repo", None),
+    ],
+)
+def test_a_reference_has_one_place_in_the_cache_and_none_outside_it(
+    own_home: Path, reference: str, place: str | None
+) -> None:
+    assert fetched_path(reference) == (
+        own_home / ".cache/lorakit/weights" / place if place else None
+    )

@@ -54,7 +54,9 @@ def lorakit(*words: str | Path) -> int:
     return main(["plan", *map(str, words)])
 
 
-def test_everything_a_person_wants_to_check_is_on_one_page(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_everything_a_person_wants_to_check_is_on_one_page(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert lorakit(project / "recipes/maya.toml") == 0
     page = capsys.readouterr().out
     assert "network_dim" in page
@@ -70,30 +72,65 @@ def test_everything_a_person_wants_to_check_is_on_one_page(project: Path, capsys
     assert words[-2:] == ["--config_file", words[-1]]
 
 
-def test_the_command_is_quoted_for_a_shell(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_is_quoted_for_a_shell(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert lorakit(project / "recipes/maya.toml", "--write", tmp_path / "a run of mine") == 0
     last = capsys.readouterr().out.strip().splitlines()[-1]
     assert str(tmp_path / "a run of mine" / "train.toml") in shlex.split(last)
 
 
-def test_json_is_one_document_with_the_same_numbers(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_one_document_with_the_same_numbers(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert lorakit(project / "recipes/maya.toml", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert document["schema"] == "lorakit.plan/1"
     assert document["steps"]["total"] == 60
     assert document["settings"]["network_dim"] == {"value": 8, "source": "recipes/maya.toml:11"}
-    assert document["subsets"] == [{"folder": "10_maya_char", "images": 3, "repeats": 10, "draws": 30, "captions": 3, "kind": ""}]
-    assert [one["name"] for one in document["steps"]["checkpoints"]] == ["maya-000001.safetensors", "maya.safetensors"]
+    assert document["subsets"] == [
+        {
+            "folder": "10_maya_char",
+            "images": 3,
+            "repeats": 10,
+            "draws": 30,
+            "captions": 3,
+            "kind": "",
+        }
+    ]
+    assert [one["name"] for one in document["steps"]["checkpoints"]] == [
+        "maya-000001.safetensors",
+        "maya.safetensors",
+    ]
     assert toml.loads(document["files"]["train.toml"])["network_dim"] == 8
 
 
 def test_write_leaves_the_runs_files_and_nothing_else(project: Path, tmp_path: Path) -> None:
     assert lorakit(project / "recipes/maya.toml", "--write", tmp_path / "out") == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"train.toml", "dataset.toml", "prompts.toml", "accelerate.yaml", "command.txt"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "train.toml",
+        "dataset.toml",
+        "prompts.toml",
+        "accelerate.yaml",
+        "command.txt",
+    }
 
 
-def test_errors_end_with_1_and_write_nothing(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert lorakit(project / "recipes/maya.toml", "--set", "max_train_epochs=0", "--set", "full_bf16=true", "--write", tmp_path / "out") == 1
+def test_errors_end_with_1_and_write_nothing(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        lorakit(
+            project / "recipes/maya.toml",
+            "--set",
+            "max_train_epochs=0",
+            "--set",
+            "full_bf16=true",
+            "--write",
+            tmp_path / "out",
+        )
+        == 1
+    )
     told = capsys.readouterr().err
     assert "max_train_epochs" in told
     assert "full_bf16" in told
@@ -112,16 +149,26 @@ def test_folders_prints_the_folder_mode(project: Path, capsys: pytest.CaptureFix
     assert "train_data_dir" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("device", "present"), [("cuda:24", "--num_cpu_threads_per_process"), ("cpu", "--cpu"),
-                                                 ("mps", "PYTORCH_ENABLE_MPS_FALLBACK=1")])
-def test_a_plan_can_be_made_for_another_machine(project: Path, capsys: pytest.CaptureFixture[str], device: str, present: str) -> None:
+@pytest.mark.parametrize(
+    ("device", "present"),
+    [
+        ("cuda:24", "--num_cpu_threads_per_process"),
+        ("cpu", "--cpu"),
+        ("mps", "PYTORCH_ENABLE_MPS_FALLBACK=1"),
+    ],
+)
+def test_a_plan_can_be_made_for_another_machine(
+    project: Path, capsys: pytest.CaptureFixture[str], device: str, present: str
+) -> None:
     assert lorakit(project / "recipes/maya.toml", "--for", device) == 0
     command = capsys.readouterr().out.strip().splitlines()[-1]
     assert present in command
     assert ("--cpu" in command) == (device == "cpu")
 
 
-def test_a_card_too_small_is_told_and_an_unknown_device_is_usage(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_card_too_small_is_told_and_an_unknown_device_is_usage(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert lorakit(project / "recipes/maya.toml", "--for", "cuda:2") == 0
     assert "a CUDA card with 2 GB" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
@@ -132,16 +179,27 @@ def test_a_card_too_small_is_told_and_an_unknown_device_is_usage(project: Path, 
 def child(*words: str | Path) -> float:
     """Seconds of processor time: what else the machine does meanwhile does not count."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *map(str, words)], check=True, capture_output=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    subprocess.run(
+        [sys.executable, *map(str, words)],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_planning_imports_no_trainer_and_no_picture_library(project: Path) -> None:
-    code = ("import sys; from lorakit.cli.main import main; code = main(['plan', sys.argv[1]]); "
-            "heavy = {'torch', 'accelerate', 'diffusers', 'transformers', 'PIL', 'numpy', 'rich', 'safetensors'} & set(sys.modules); "
-            "assert not heavy, heavy; sys.exit(code)")
-    subprocess.run([sys.executable, "-c", code, str(project / "recipes/maya.toml")], check=True, capture_output=True)
+    code = (
+        "import sys; from lorakit.cli.main import main; code = main(['plan', sys.argv[1]]); "
+        "heavy = {'torch', 'accelerate', 'diffusers', 'transformers', 'PIL', 'numpy', 'rich', 'safetensors'} & set(sys.modules); "
+        "assert not heavy, heavy; sys.exit(code)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(project / "recipes/maya.toml")],
+        check=True,
+        capture_output=True,
+    )
 
 
 @pytest.mark.slow
@@ -154,13 +212,22 @@ def test_planning_a_hundred_images_costs_less_than_a_third_of_a_second(project: 
 
 @pytest.mark.slow
 def test_planning_ten_thousand_images_stays_under_three_seconds(project: Path) -> None:
-    folder(project / "data" / "10_maya_char", [(512 + 8 * (number % 97), 768 + number % 13) for number in range(10_000)])
+    folder(
+        project / "data" / "10_maya_char",
+        [(512 + 8 * (number % 97), 768 + number % 13) for number in range(10_000)],
+    )
     assert child("-m", "lorakit", "plan", project / "recipes/maya.toml") < 3
 
 
-def test_write_leaves_a_file_of_somebody_elses_as_it_is(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_write_leaves_a_file_of_somebody_elses_as_it_is(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
-    assert lorakit(project / "recipes/maya.toml", "--write", out) == lorakit(project / "recipes/maya.toml", "--write", out) == 0
+    assert (
+        lorakit(project / "recipes/maya.toml", "--write", out)
+        == lorakit(project / "recipes/maya.toml", "--write", out)
+        == 0
+    )
     (out / "dataset.toml").write_text("mine", encoding="utf-8")
     (out / "command.txt").unlink()
     assert lorakit(project / "recipes/maya.toml", "--write", out) == 1

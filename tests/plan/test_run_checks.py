@@ -16,11 +16,19 @@ from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults
 from lorakit.plan.steps import count_steps
 
 
-def rules(root: Path, train: dict[str, Any] | None = None, machine: Machine = CUDA, needs: Estimate | None = None) -> list[str]:
+def rules(
+    root: Path,
+    train: dict[str, Any] | None = None,
+    machine: Machine = CUDA,
+    needs: Estimate | None = None,
+) -> list[str]:
     folder(root / "data" / "1_maya", [(512, 512)])
     resolved = completed(recipe(root, train), root / "run", (), folders=False)
     steps, _ = count_steps(resolved, scan(root / "data"))
-    return [fault.rule for fault in run_faults(resolved, steps, needs or estimate(resolved, steps), machine)]
+    return [
+        fault.rule
+        for fault in run_faults(resolved, steps, needs or estimate(resolved, steps), machine)
+    ]
 
 
 def test_a_sound_run_raises_no_question(tmp_path: Path) -> None:
@@ -38,8 +46,16 @@ def test_a_full_disk_is_known_before(tmp_path: Path) -> None:
     assert rules(tmp_path, needs=Estimate(1, 1, 1, 10**18, 1, 1, "")) == ["disk-space"]
 
 
-@pytest.mark.parametrize("machine", [Machine("Linux", "x86_64", 4, 1 << 30, ()), Machine("Linux", "x86_64", 4, 64 << 30, (Gpu("small", 1 << 30),))])
-def test_too_little_memory_is_a_warning_because_the_figure_is_rough(tmp_path: Path, machine: Machine) -> None:
+@pytest.mark.parametrize(
+    "machine",
+    [
+        Machine("Linux", "x86_64", 4, 1 << 30, ()),
+        Machine("Linux", "x86_64", 4, 64 << 30, (Gpu("small", 1 << 30),)),
+    ],
+)
+def test_too_little_memory_is_a_warning_because_the_figure_is_rough(
+    tmp_path: Path, machine: Machine
+) -> None:
     assert rules(tmp_path, machine=machine) == ["memory"]
 
 
@@ -63,18 +79,26 @@ def test_only_safetensors_are_saved(tmp_path: Path) -> None:
     assert rules(tmp_path, {"save_model_as": "ckpt"}) == ["pickle-out"]
 
 
-def test_tokenizers_that_are_not_here_are_a_note_and_offline_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokenizers_that_are_not_here_are_a_note_and_offline_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     resolved = completed(recipe(tmp_path), tmp_path / "run", (), folders=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    assert [(fault.rule, fault.severity) for fault in tokenizer_faults(resolved, {})] == [("tokenizers-fetched", "note")]
+    assert [(fault.rule, fault.severity) for fault in tokenizer_faults(resolved, {})] == [
+        ("tokenizers-fetched", "note")
+    ]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert [(fault.rule, fault.severity) for fault in tokenizer_faults(resolved, {})] == [("tokenizers-offline", "error")]
+    assert [(fault.rule, fault.severity) for fault in tokenizer_faults(resolved, {})] == [
+        ("tokenizers-offline", "error")
+    ]
     (tmp_path / "tokenizers/openai_clip-vit-large-patch14").mkdir(parents=True)
     assert list(tokenizer_faults(resolved, {})) == []
 
 
 def test_without_sd_scripts_the_plan_stands_and_says_so(tmp_path: Path) -> None:
-    assert [(fault.rule, fault.severity) for fault in trainer_faults(None)] == [("no-sd-scripts", "note")]
+    assert [(fault.rule, fault.severity) for fault in trainer_faults(None)] == [
+        ("no-sd-scripts", "note")
+    ]
     assert [fault.rule for fault in trainer_faults(tmp_path / "train_network.py")] == ["no-script"]
 
 
@@ -84,18 +108,30 @@ def test_a_cpu_machine_is_judged_by_its_memory(tmp_path: Path) -> None:
 
 def venv(root: Path, *modules: str, open_to_the_system: bool = False) -> Path:
     (root / "venv/bin").mkdir(parents=True)
-    (root / "venv/pyvenv.cfg").write_text(f"include-system-site-packages = {str(open_to_the_system).lower()}\n", encoding="utf-8")
+    (root / "venv/pyvenv.cfg").write_text(
+        f"include-system-site-packages = {str(open_to_the_system).lower()}\n", encoding="utf-8"
+    )
     for module in ("torch", *modules):
         (root / "venv/lib/python3.11/site-packages" / module).mkdir(parents=True)
     return root / "venv/bin/python"
 
 
-@pytest.mark.parametrize(("settings", "package"), [
-    ({"optimizer_type": "PagedAdamW"}, "bitsandbytes"), ({"optimizer_type": "lion8bit"}, "bitsandbytes"), ({"use_8bit_adam": True}, "bitsandbytes"),
-    ({"optimizer_type": "Lion"}, "lion-pytorch"), ({"optimizer_type": "Prodigy"}, "prodigyopt"), ({"xformers": True}, "xformers"),
-    ({"optimizer_type": "AdamWScheduleFree"}, "schedulefree"), ({"log_with": "all"}, "wandb"),
-])
-def test_a_package_that_the_trainer_will_miss_is_known_before(tmp_path: Path, settings: dict[str, Any], package: str) -> None:
+@pytest.mark.parametrize(
+    ("settings", "package"),
+    [
+        ({"optimizer_type": "PagedAdamW"}, "bitsandbytes"),
+        ({"optimizer_type": "lion8bit"}, "bitsandbytes"),
+        ({"use_8bit_adam": True}, "bitsandbytes"),
+        ({"optimizer_type": "Lion"}, "lion-pytorch"),
+        ({"optimizer_type": "Prodigy"}, "prodigyopt"),
+        ({"xformers": True}, "xformers"),
+        ({"optimizer_type": "AdamWScheduleFree"}, "schedulefree"),
+        ({"log_with": "all"}, "wandb"),
+    ],
+)
+def test_a_package_that_the_trainer_will_miss_is_known_before(
+    tmp_path: Path, settings: dict[str, Any], package: str
+) -> None:
     folder(tmp_path / "data" / "1_maya", [(512, 512)])
     found = list(package_faults(recipe(tmp_path, settings), venv(tmp_path)))
     assert [fault.rule for fault in found] == ["package-missing"]
@@ -107,4 +143,7 @@ def test_a_package_is_missed_only_where_that_is_certain(tmp_path: Path) -> None:
     assert list(package_faults(prodigy, venv(tmp_path / "a", "prodigyopt"))) == []
     assert list(package_faults(prodigy, venv(tmp_path / "b", open_to_the_system=True))) == []
     assert list(package_faults(prodigy, tmp_path / "usr/bin/python3")) == []
-    assert list(package_faults(recipe(tmp_path, {"optimizer_type": "AdamW"}), venv(tmp_path / "c"))) == []
+    assert (
+        list(package_faults(recipe(tmp_path, {"optimizer_type": "AdamW"}), venv(tmp_path / "c")))
+        == []
+    )

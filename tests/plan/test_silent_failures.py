@@ -20,18 +20,34 @@ ROWS = [
 
 @cache
 def code() -> str:
-    return "\n".join(path.read_text(encoding="utf-8") for path in sorted((HOME / "lorakit").rglob("*.py")))
+    return "\n".join(
+        path.read_text(encoding="utf-8") for path in sorted((HOME / "lorakit").rglob("*.py"))
+    )
 
 
 def cases_of(text: str, test: str) -> set[str]:
-    """A test's cases by the names that pytest gives them, read without running it; in a table, a rule's first case bears its own name."""
-    inline = re.search(rf"parametrize\(\([^)]*\), (\[[^\]]*\])\)\ndef {re.escape(test)}\(", text)
-    if inline:
-        return {"-".join(case) for case in ast.literal_eval(inline[1])}
-    found = re.search(rf"parametrize\(\([^)]*\), (\w+), ids=names_of_cases\(\)\)\ndef {re.escape(test)}\(", text)
-    tables = [node for node in ast.parse(text).body if isinstance(node, ast.AnnAssign) and found and ast.unparse(node.target) == found[1]]
-    return {ast.literal_eval(row.elts[0]) for table in tables if isinstance(table.value, ast.List)
-            for row in table.value.elts if isinstance(row, ast.Tuple)}
+    """A test's cases by the names that pytest gives them, read without running it; in a table, a
+    rule's first case bears its own name.
+    """
+    body = ast.parse(text).body
+    tables = {
+        ast.unparse(node.target): node.value for node in body if isinstance(node, ast.AnnAssign)
+    }
+    function = next(
+        node for node in body if isinstance(node, ast.FunctionDef) and node.name == test
+    )
+    found: set[str] = set()
+    for mark in function.decorator_list:
+        if not (isinstance(mark, ast.Call) and ast.unparse(mark.func).endswith("parametrize")):
+            continue
+        rows, named = mark.args[1], any(keyword.arg == "ids" for keyword in mark.keywords)
+        rows = tables.get(ast.unparse(rows), rows)
+        for row in rows.elts if isinstance(rows, ast.List) else ():
+            if named and isinstance(row, ast.Tuple):
+                found.add(ast.literal_eval(row.elts[0]))
+            elif not named:
+                found.add("-".join(ast.literal_eval(row)))
+    return found
 
 
 def test_the_page_has_its_rows() -> None:
@@ -58,7 +74,11 @@ def test_no_two_rows_lean_on_one_proof() -> None:
 
 
 def test_a_test_of_many_cases_proves_a_row_by_the_case_of_its_rule() -> None:
-    told = {row[2]: row[3] for row in ROWS if "::test_each_rule_speaks_alone_when_it_is_broken" in row[3]}
+    told = {
+        row[2]: row[3]
+        for row in ROWS
+        if "::test_each_rule_speaks_alone_when_it_is_broken" in row[3]
+    }
     assert told
     assert all(proof.endswith(f"[{rule}]") for rule, proof in told.items())
 
@@ -67,6 +87,13 @@ def test_every_rule_of_this_room_is_told_by_some_test() -> None:
     """A rule that no test names could vanish unseen."""
     rules = set()
     for path in (HOME / "lorakit" / "plan").glob("*.py"):
-        rules |= set(re.findall(r'"([a-z][a-z0-9]*(?:-[a-z0-9]*[a-z])+)"(?:, "(?:warning|note)")?\)', path.read_text(encoding="utf-8")))
-    tests = "\n".join(path.read_text(encoding="utf-8") for path in (HOME / "tests" / "plan").glob("test_*.py"))
+        rules |= set(
+            re.findall(
+                r'"([a-z][a-z0-9]*(?:-[a-z0-9]*[a-z])+)"(?:, "(?:warning|note)")?\)',
+                path.read_text(encoding="utf-8"),
+            )
+        )
+    tests = "\n".join(
+        path.read_text(encoding="utf-8") for path in (HOME / "tests" / "plan").glob("test_*.py")
+    )
     assert {rule for rule in rules if rule not in tests} == set()

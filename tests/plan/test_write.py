@@ -7,15 +7,17 @@ import pytest
 import toml
 from plan_cases import folder, recipe
 
+from lorakit.catalogue.options import options
 from lorakit.dataset.scan import scan
 from lorakit.families import FAMILIES
 from lorakit.plan import write
 from lorakit.plan.complete import PATHS, completed
 from lorakit.recipe.model import Resolved
-from lorakit.trainers.catalogue import options
 
 
-def full(root: Path, train: dict[str, Any] | None = None, *, folders: bool = False, **sections: Any) -> Resolved:
+def full(
+    root: Path, train: dict[str, Any] | None = None, *, folders: bool = False, **sections: Any
+) -> Resolved:
     return completed(recipe(root, train, **sections), root / "run", (), folders=folders)
 
 
@@ -29,15 +31,25 @@ def test_resolution_is_a_text_because_the_script_splits_it(tmp_path: Path) -> No
         assert train_toml(full(tmp_path, {"resolution": value}))["resolution"] == "768,768"
 
 
-def test_resolution_is_in_the_config_although_the_dataset_file_has_it_so_that_the_metadata_is_true(tmp_path: Path) -> None:
+def test_resolution_is_in_the_config_although_the_dataset_file_has_it_so_that_the_metadata_is_true(
+    tmp_path: Path,
+) -> None:
     folder(tmp_path / "data" / "1_a", [(512, 512)])
     assert train_toml(full(tmp_path, {"resolution": "640,512"}))["resolution"] == "640,512"
-    assert dataset_toml(tmp_path, {"resolution": "640,512"})["datasets"][0]["resolution"] == [640, 512]
-    assert train_toml(full(tmp_path, without=("resolution",), family="sdxl"))["resolution"] == "1024,1024"
+    assert dataset_toml(tmp_path, {"resolution": "640,512"})["datasets"][0]["resolution"] == [
+        640,
+        512,
+    ]
+    assert (
+        train_toml(full(tmp_path, without=("resolution",), family="sdxl"))["resolution"]
+        == "1024,1024"
+    )
 
 
 def test_whole_numbers_become_floats_where_the_script_wants_floats(tmp_path: Path) -> None:
-    data = train_toml(full(tmp_path, {"learning_rate": 1, "text_encoder_lr": [1e-5, 0], "network_alpha": 8}))
+    data = train_toml(
+        full(tmp_path, {"learning_rate": 1, "text_encoder_lr": [1e-5, 0], "network_alpha": 8})
+    )
     assert data["learning_rate"] == 1.0
     assert isinstance(data["learning_rate"], float)
     assert data["text_encoder_lr"] == [1e-5, 0.0]
@@ -67,8 +79,13 @@ def test_validation_has_a_seed_so_that_it_shares_no_image_with_training(tmp_path
     assert "validation_seed" not in train_toml(full(tmp_path))
 
 
-@pytest.mark.parametrize(("train", "workers"), [({}, 2), ({"cache_latents": True}, 1), ({"cache_latents_to_disk": True}, 1)])
-def test_few_workers_read_the_images_because_eight_would_repeat_some(tmp_path: Path, train: dict[str, Any], workers: int) -> None:
+@pytest.mark.parametrize(
+    ("train", "workers"),
+    [({}, 2), ({"cache_latents": True}, 1), ({"cache_latents_to_disk": True}, 1)],
+)
+def test_few_workers_read_the_images_because_eight_would_repeat_some(
+    tmp_path: Path, train: dict[str, Any], workers: int
+) -> None:
     assert train_toml(full(tmp_path, train))["max_data_loader_n_workers"] == workers
 
 
@@ -85,27 +102,57 @@ def test_the_plan_adds_what_would_otherwise_go_wrong_in_silence(tmp_path: Path) 
 
 
 def test_additions_never_win_over_the_person(tmp_path: Path) -> None:
-    data = train_toml(full(tmp_path, {"seed": 7, "max_data_loader_n_workers": 5, "output_name": "other", "mixed_precision": "bf16"}))
-    assert (data["seed"], data["max_data_loader_n_workers"], data["output_name"], data["mixed_precision"]) == (7, 5, "other", "bf16")
+    data = train_toml(
+        full(
+            tmp_path,
+            {
+                "seed": 7,
+                "max_data_loader_n_workers": 5,
+                "output_name": "other",
+                "mixed_precision": "bf16",
+            },
+        )
+    )
+    assert (
+        data["seed"],
+        data["max_data_loader_n_workers"],
+        data["output_name"],
+        data["mixed_precision"],
+    ) == (7, 5, "other", "bf16")
 
 
 def test_every_addition_says_why(tmp_path: Path) -> None:
-    added = {key: setting.source for key, setting in full(tmp_path).train.items() if setting.source.startswith("plan")}
+    added = {
+        key: setting.source
+        for key, setting in full(tmp_path).train.items()
+        if setting.source.startswith("plan")
+    }
     assert len(added) > 8
     assert all(source.removeprefix("plan: ") != source for source in added.values())
 
 
 def test_sections_become_options(tmp_path: Path) -> None:
-    data = train_toml(full(tmp_path, sample={"prompts": ["a"], "every_n_epochs": 2, "at_first": True, "sampler": "euler"},
-                           model={"network_weights": "start.safetensors"}))
-    assert (data["sample_every_n_epochs"], data["sample_at_first"], data["sample_sampler"]) == (2, True, "euler")
+    data = train_toml(
+        full(
+            tmp_path,
+            sample={"prompts": ["a"], "every_n_epochs": 2, "at_first": True, "sampler": "euler"},
+            model={"network_weights": "start.safetensors"},
+        )
+    )
+    assert (data["sample_every_n_epochs"], data["sample_at_first"], data["sample_sampler"]) == (
+        2,
+        True,
+        "euler",
+    )
     assert data["sample_prompts"] == (tmp_path / "run/prompts.toml").as_posix()
     assert data["network_weights"] == (tmp_path / "start.safetensors").as_posix()
     assert data["tokenizer_cache_dir"] == (tmp_path / "tokenizers").as_posix()
 
 
 def test_relative_paths_become_absolute_with_forward_slashes(tmp_path: Path) -> None:
-    data = train_toml(full(tmp_path, {"base_weights": ["a/b.safetensors"], "log_tracker_config": "t.toml"}))
+    data = train_toml(
+        full(tmp_path, {"base_weights": ["a/b.safetensors"], "log_tracker_config": "t.toml"})
+    )
     assert data["base_weights"] == [(tmp_path / "a/b.safetensors").as_posix()]
     assert data["log_tracker_config"] == (tmp_path / "t.toml").as_posix()
 
@@ -117,7 +164,9 @@ def test_folder_mode_names_the_folders_instead_of_a_dataset_file(tmp_path: Path)
     assert "dataset_config" not in data
 
 
-def dataset_toml(root: Path, train: dict[str, Any] | None = None, **sections: Any) -> dict[str, Any]:
+def dataset_toml(
+    root: Path, train: dict[str, Any] | None = None, **sections: Any
+) -> dict[str, Any]:
     resolved = full(root, train, **sections)
     facts = scan(root / "data", reg=root / "reg" if (root / "reg").exists() else None)
     data: dict[str, Any] = toml.loads(write.dataset_toml(resolved, facts))
@@ -130,12 +179,30 @@ def test_the_dataset_file_spells_everything_out(tmp_path: Path) -> None:
     data = dataset_toml(tmp_path, {"train_batch_size": 2, "min_bucket_reso": 320})
     (dataset,) = data["datasets"]
     subsets = dataset.pop("subsets")
-    assert dataset == {"resolution": [512, 512], "batch_size": 2, "enable_bucket": True, "min_bucket_reso": 320, "max_bucket_reso": 1024,
-                       "bucket_reso_steps": 64, "bucket_no_upscale": False}
+    assert dataset == {
+        "resolution": [512, 512],
+        "batch_size": 2,
+        "enable_bucket": True,
+        "min_bucket_reso": 320,
+        "max_bucket_reso": 1024,
+        "bucket_reso_steps": 64,
+        "bucket_no_upscale": False,
+    }
     assert subsets == [
-        {"image_dir": (tmp_path / "data/10_maya_char").as_posix(), "num_repeats": 10, "class_tokens": "maya_char", "caption_extension": ".txt"},
-        {"image_dir": (tmp_path / "reg/1_person").as_posix(), "num_repeats": 1, "class_tokens": "person", "caption_extension": ".txt",
-         "is_reg": True}]
+        {
+            "image_dir": (tmp_path / "data/10_maya_char").as_posix(),
+            "num_repeats": 10,
+            "class_tokens": "maya_char",
+            "caption_extension": ".txt",
+        },
+        {
+            "image_dir": (tmp_path / "reg/1_person").as_posix(),
+            "num_repeats": 1,
+            "class_tokens": "person",
+            "caption_extension": ".txt",
+            "is_reg": True,
+        },
+    ]
 
 
 def test_buckets_off_leaves_their_bounds_out(tmp_path: Path) -> None:
@@ -152,12 +219,15 @@ def test_a_share_is_a_float_with_a_seed_beside_it(tmp_path: Path) -> None:
 
 def test_a_folder_has_its_own_words(tmp_path: Path) -> None:
     folder(tmp_path / "data" / "10_maya", [(512, 512)])
-    (dataset,) = dataset_toml(tmp_path, dataset={"subset": {"10_maya": {"num_repeats": 3, "flip_aug": True, "class_tokens": "x"}}})["datasets"]
+    (dataset,) = dataset_toml(
+        tmp_path,
+        dataset={"subset": {"10_maya": {"num_repeats": 3, "flip_aug": True, "class_tokens": "x"}}},
+    )["datasets"]
     (subset,) = dataset["subsets"]
     assert (subset["num_repeats"], subset["flip_aug"], subset["class_tokens"]) == (3, True, "x")
 
 
-@pytest.mark.parametrize("name", ["1_it's \"quoted\"", "2_日本 語", "3_[x] #y", "4_a,b = c"])
+@pytest.mark.parametrize("name", ['1_it\'s "quoted"', "2_日本 語", "3_[x] #y", "4_a,b = c"])
 def test_odd_folder_names_survive(tmp_path: Path, name: str) -> None:
     folder(tmp_path / "data" / name, [(512, 512)])
     (subset,) = dataset_toml(tmp_path)["datasets"][0]["subsets"]
@@ -165,16 +235,33 @@ def test_odd_folder_names_survive(tmp_path: Path, name: str) -> None:
 
 
 def prompts(root: Path, lines: list[str], **sample: Any) -> tuple[list[dict[str, Any]], list[str]]:
-    text, faults = write.prompts_toml(full(root, {"resolution": "768,1024", "seed": 5}, sample={"prompts": lines, **sample}))
+    text, faults = write.prompts_toml(
+        full(root, {"resolution": "768,1024", "seed": 5}, sample={"prompts": lines, **sample})
+    )
     data = toml.loads(text)
-    merged = [{**{key: value for key, value in data["prompt"].items() if key != "subset"}, **subset} for subset in data["prompt"]["subset"]]
+    merged = [
+        {**{key: value for key, value in data["prompt"].items() if key != "subset"}, **subset}
+        for subset in data["prompt"]["subset"]
+    ]
     return merged, [fault.rule for fault in faults]
 
 
 def test_prompts_are_complete_and_at_the_trainings_own_size(tmp_path: Path) -> None:
-    found, faults = prompts(tmp_path, ["{trigger}, portrait", "a, (b:1.2)"], negative="blurry", steps=20, scale=6.5)
-    common = {"width": 768, "height": 1024, "seed": 5, "sample_steps": 20, "scale": 6.5, "negative_prompt": "blurry"}
-    assert found == [{"prompt": "maya_char, portrait", **common}, {"prompt": "a, (b:1.2)", **common}]
+    found, faults = prompts(
+        tmp_path, ["{trigger}, portrait", "a, (b:1.2)"], negative="blurry", steps=20, scale=6.5
+    )
+    common = {
+        "width": 768,
+        "height": 1024,
+        "seed": 5,
+        "sample_steps": 20,
+        "scale": 6.5,
+        "negative_prompt": "blurry",
+    }
+    assert found == [
+        {"prompt": "maya_char, portrait", **common},
+        {"prompt": "a, (b:1.2)", **common},
+    ]
     assert faults == []
 
 
@@ -182,9 +269,16 @@ def test_samples_may_have_a_seed_of_their_own(tmp_path: Path) -> None:
     assert [one["seed"] for one in prompts(tmp_path, ["fox", "fox --d 3"], seed=9)[0]] == [9, 3]
 
 
-@pytest.mark.parametrize(("processes", "machines", "kind"), [(1, 1, "NO"), (2, 1, "MULTI_GPU"), (2, 2, "MULTI_GPU"), (1, 2, "MULTI_GPU")])
-def test_several_processes_or_machines_are_launched_as_such(processes: int, machines: int, kind: str) -> None:
-    text = write.accelerate_yaml(processes=processes, machines=machines, rank=0, mixed_precision="bf16", cpu=False)
+@pytest.mark.parametrize(
+    ("processes", "machines", "kind"),
+    [(1, 1, "NO"), (2, 1, "MULTI_GPU"), (2, 2, "MULTI_GPU"), (1, 2, "MULTI_GPU")],
+)
+def test_several_processes_or_machines_are_launched_as_such(
+    processes: int, machines: int, kind: str
+) -> None:
+    text = write.accelerate_yaml(
+        processes=processes, machines=machines, rank=0, mixed_precision="bf16", cpu=False
+    )
     assert f"distributed_type: '{kind}'" in text
     assert f"num_machines: {machines}\nnum_processes: {processes}\n" in text
     assert "use_cpu: false" in text
@@ -208,9 +302,21 @@ def test_a_prompt_that_begins_like_an_option_stays_a_prompt(tmp_path: Path) -> N
 
 
 def test_options_inside_a_prompt_are_understood(tmp_path: Path) -> None:
-    found, faults = prompts(tmp_path, ["fox --w 640 --h 512 --d 1 --s 12 --l 7.5 --n ugly, bad --ss euler"])
-    assert found == [{"prompt": "fox", "width": 640, "height": 512, "seed": 1, "sample_steps": 12, "scale": 7.5,
-                      "negative_prompt": "ugly, bad", "sample_sampler": "euler"}]
+    found, faults = prompts(
+        tmp_path, ["fox --w 640 --h 512 --d 1 --s 12 --l 7.5 --n ugly, bad --ss euler"]
+    )
+    assert found == [
+        {
+            "prompt": "fox",
+            "width": 640,
+            "height": 512,
+            "seed": 1,
+            "sample_steps": 12,
+            "scale": 7.5,
+            "negative_prompt": "ugly, bad",
+            "sample_sampler": "euler",
+        }
+    ]
     assert faults == []
 
 

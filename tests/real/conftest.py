@@ -23,7 +23,11 @@ def put(sd_scripts: Path, tmp_path: Path) -> Any:
     def put_all(questions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         asked, answered = tmp_path / "questions.json", tmp_path / "answers.json"
         asked.write_text(json.dumps(questions), encoding="utf-8")
-        answer = ask([str(require().python), "-B", str(PROBE), str(sd_scripts), str(asked), str(answered)], timeout_s=300, cwd=tmp_path)
+        answer = ask(
+            [str(require().python), "-B", str(PROBE), str(sd_scripts), str(asked), str(answered)],
+            timeout_s=300,
+            cwd=tmp_path,
+        )
         assert answer.code == 0, answer.err[-3000:]
         found: dict[str, Any] = json.loads(answered.read_text(encoding="utf-8"))
         return found

@@ -1,7 +1,5 @@
 """Run by the Python of sd-scripts: `python kohya_peer.py CHECKOUT OUT.safetensors`. Its own functions answer the questions of kohya_cases.py."""
 
-
-
 from __future__ import annotations
 
 import json
@@ -32,7 +30,9 @@ def captions() -> None:
                 random.seed(seed)
                 dataset = SimpleNamespace(**cases.PLACE, replacements={})
                 subset = SimpleNamespace(**{**cases.CAPTION, **rules})
-                words[f"caption.{number}.{place}.{seed}"] = train_util.BaseDataset.process_caption(dataset, subset, text)
+                words[f"caption.{number}.{place}.{seed}"] = train_util.BaseDataset.process_caption(
+                    dataset, subset, text
+                )
 
 
 def inputs(shape):
@@ -50,7 +50,9 @@ def diffusion() -> None:
         noise, noisy, t = train_util.get_noise_noisy_latents_and_timesteps(args, schedule, latents)
         target = schedule.get_velocity(latents, noise, t) if args.v_parameterization else noise
         threshold = train_util.get_huber_threshold_if_needed(args, t, schedule)
-        loss = train_util.conditional_loss(answer, target, args.loss_type, "none", threshold).mean([1, 2, 3])
+        loss = train_util.conditional_loss(answer, target, args.loss_type, "none", threshold).mean(
+            [1, 2, 3]
+        )
         loss = NetworkTrainer().post_process_loss(loss, args, t, schedule)
         for name, value in {"noise": noise, "noisy": noisy, "t": t, "loss": loss}.items():
             tensors[f"diffusion.{number}.{name}"] = value.float().contiguous()
@@ -60,13 +62,21 @@ def flow() -> None:
     for number, more in enumerate(cases.FLOW):
         args = SimpleNamespace(**{**cases.LOSS, **more})
         latents, answer = inputs(cases.FLOW_SHAPE)
-        schedule = sd3_train_utils.FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=args.discrete_flow_shift)
+        schedule = sd3_train_utils.FlowMatchEulerDiscreteScheduler(
+            num_train_timesteps=1000, shift=args.discrete_flow_shift
+        )
         torch.manual_seed(2)
         noise = torch.randn_like(latents)
-        noisy, t, sigmas = flux_train_utils.get_noisy_model_input_and_timesteps(args, schedule, latents, noise, "cpu", torch.float32)
-        predicted, weighting = flux_train_utils.apply_model_prediction_type(args, answer, noisy, sigmas)
+        noisy, t, sigmas = flux_train_utils.get_noisy_model_input_and_timesteps(
+            args, schedule, latents, noise, "cpu", torch.float32
+        )
+        predicted, weighting = flux_train_utils.apply_model_prediction_type(
+            args, answer, noisy, sigmas
+        )
         threshold = train_util.get_huber_threshold_if_needed(args, t, schedule)
-        loss = train_util.conditional_loss(predicted, noise - latents, args.loss_type, "none", threshold)
+        loss = train_util.conditional_loss(
+            predicted, noise - latents, args.loss_type, "none", threshold
+        )
         loss = (loss if weighting is None else loss * weighting).mean([1, 2, 3])
         for name, value in {"noisy": noisy, "t": t, "loss": loss}.items():
             tensors[f"flow.{number}.{name}"] = value.float().contiguous()
@@ -75,13 +85,15 @@ def flow() -> None:
 def rates() -> None:
     for number, case in enumerate(cases.RATES):
         for count in cases.PROCESSES:
-            optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=case["learning_rate"])
+            optimizer = torch.optim.AdamW(
+                [torch.zeros(1, requires_grad=True)], lr=case["learning_rate"]
+            )
             schedule = train_util.get_scheduler_fix(SimpleNamespace(**case), optimizer, count)
             seen = []
             for _ in range(case["max_train_steps"]):
                 seen.append(optimizer.param_groups[0]["lr"])
                 optimizer.step()
-                for _ in range(count):                  # as accelerate steps it
+                for _ in range(count):  # as accelerate steps it
                     schedule.step()
             words[f"rate.{number}.{count}"] = seen
 
@@ -93,16 +105,30 @@ def places() -> None:
         words[f"size.{number}"] = [plain.tolist(), flipped.tolist()]
     for number, (count, share, seed) in enumerate(cases.SPLITS):
         names = [f"{index:03d}" for index in range(count)]
-        kept, _ = train_util.split_train_val(names, [None] * count, is_training_dataset=True, validation_split=share, validation_seed=seed)
+        kept, _ = train_util.split_train_val(
+            names,
+            [None] * count,
+            is_training_dataset=True,
+            validation_split=share,
+            validation_seed=seed,
+        )
         words[f"split.{number}"] = kept
 
 
 def norms() -> None:
     for number, limit in enumerate(cases.NORMS):
         torch.manual_seed(3)
-        state = {"a.lora_down.weight": torch.randn(4, 6), "a.lora_up.weight": torch.randn(8, 4), "a.alpha": torch.tensor(2.0),
-                 "c.lora_down.weight": torch.randn(2, 3, 3, 3), "c.lora_up.weight": torch.randn(4, 2, 1, 1), "c.alpha": torch.tensor(2.0)}
-        words[f"norms.{number}"] = LoRANetwork.apply_max_norm_regularization(SimpleNamespace(state_dict=lambda state=state: state), limit, "cpu")
+        state = {
+            "a.lora_down.weight": torch.randn(4, 6),
+            "a.lora_up.weight": torch.randn(8, 4),
+            "a.alpha": torch.tensor(2.0),
+            "c.lora_down.weight": torch.randn(2, 3, 3, 3),
+            "c.lora_up.weight": torch.randn(4, 2, 1, 1),
+            "c.alpha": torch.tensor(2.0),
+        }
+        words[f"norms.{number}"] = LoRANetwork.apply_max_norm_regularization(
+            SimpleNamespace(state_dict=lambda state=state: state), limit, "cpu"
+        )
         tensors.update({f"norms.{number}.{name}": value.clone() for name, value in state.items()})
 
 

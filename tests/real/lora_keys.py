@@ -18,6 +18,7 @@ def named(network) -> dict[str, list[int]]:
 
 def encoder(**sizes):
     from transformers import CLIPTextConfig, CLIPTextModel
+
     return CLIPTextModel(CLIPTextConfig(**sizes))
 
 
@@ -28,8 +29,12 @@ from networks import lora, lora_flux  # noqa: E402
 found = {}
 with init_empty_weights():
     sdxl = sdxl_original_unet.SdxlUNet2DConditionModel()
-    large = encoder(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
-    huge = encoder(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20)
+    large = encoder(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
+    )
+    huge = encoder(
+        hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20
+    )
     flux = flux_models.Flux(flux_models.configs["dev"].params)
 for name, options in {"sdxl": {}, "sdxl conv": {"conv_dim": "2", "conv_alpha": "1"}}.items():
     network = lora.create_network(1.0, 4, 2.0, None, [large, huge], sdxl, **options)

@@ -14,9 +14,13 @@ sys.path.insert(0, checkout)
 from library import config_util, strategy_base, train_util  # noqa: E402
 
 TRAINERS = {
-    "train_network.py": "NetworkTrainer", "sdxl_train_network.py": "SdxlNetworkTrainer", "flux_train_network.py": "FluxNetworkTrainer",
-    "sd3_train_network.py": "Sd3NetworkTrainer", "lumina_train_network.py": "LuminaNetworkTrainer",
-    "hunyuan_image_train_network.py": "HunyuanImageNetworkTrainer", "anima_train_network.py": "AnimaNetworkTrainer",
+    "train_network.py": "NetworkTrainer",
+    "sdxl_train_network.py": "SdxlNetworkTrainer",
+    "flux_train_network.py": "FluxNetworkTrainer",
+    "sd3_train_network.py": "Sd3NetworkTrainer",
+    "lumina_train_network.py": "LuminaNetworkTrainer",
+    "hunyuan_image_train_network.py": "HunyuanImageNetworkTrainer",
+    "anima_train_network.py": "AnimaNetworkTrainer",
 }
 
 
@@ -33,7 +37,15 @@ def start(question):
     strategy_base.LatentsCachingStrategy.set_strategy(trainer.get_latents_caching_strategy(args))
     sanitizer = config_util.ConfigSanitizer(True, True, args.masked_loss, True)
     if args.dataset_config is None:
-        user = {"datasets": [{"subsets": config_util.generate_dreambooth_subsets_config_by_subdirs(args.train_data_dir, args.reg_data_dir)}]}
+        user = {
+            "datasets": [
+                {
+                    "subsets": config_util.generate_dreambooth_subsets_config_by_subdirs(
+                        args.train_data_dir, args.reg_data_dir
+                    )
+                }
+            ]
+        }
     else:
         user = config_util.load_user_config(args.dataset_config)
     blueprint = config_util.BlueprintGenerator(sanitizer).generate(user, args)
@@ -43,11 +55,18 @@ def start(question):
         assert train.is_latent_cacheable()
     buckets = [
         [list(size), len(keys)]
-        for dataset in train.datasets for size, keys in zip(dataset.bucket_manager.resos, dataset.bucket_manager.buckets, strict=True) if keys
+        for dataset in train.datasets
+        for size, keys in zip(
+            dataset.bucket_manager.resos, dataset.bucket_manager.buckets, strict=True
+        )
+        if keys
     ]
     return {
-        "batches": len(train), "train_images": train.num_train_images, "reg_images": train.num_reg_images,
-        "validation_images": validation.num_train_images if validation else 0, "buckets": sorted(buckets),
+        "batches": len(train),
+        "train_images": train.num_train_images,
+        "reg_images": train.num_reg_images,
+        "validation_images": validation.num_train_images if validation else 0,
+        "buckets": sorted(buckets),
         "held_out": sorted(validation.image_data) if validation else [],
     }
 
@@ -64,8 +83,11 @@ def buckets(question):
     for rules, sizes in question["cases"]:
         try:
             low, high = train_util.BaseDataset.adjust_min_max_bucket_reso_by_steps(
-                None, rules["resolution"], rules["min"], rules["max"], rules["step"])
-            manager = train_util.BucketManager(rules["no_upscale"], tuple(rules["resolution"]), low, high, rules["step"])
+                None, rules["resolution"], rules["min"], rules["max"], rules["step"]
+            )
+            manager = train_util.BucketManager(
+                rules["no_upscale"], tuple(rules["resolution"]), low, high, rules["step"]
+            )
             if not rules["no_upscale"]:
                 manager.make_buckets()
         except (AssertionError, ZeroDivisionError, ValueError) as error:
@@ -85,9 +107,16 @@ def choose(manager, width, height):
 
 def answer(question):
     try:
-        return {"ok": {"start": start, "folders": folders, "buckets": buckets}[question["kind"]](question)}
+        return {
+            "ok": {"start": start, "folders": folders, "buckets": buckets}[question["kind"]](
+                question
+            )
+        }
     except BaseException as error:  # noqa: BLE001  (SystemExit too: the question failed, the next one is put all the same)
-        return {"failed": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()[-3000:]}
+        return {
+            "failed": f"{type(error).__name__}: {error}",
+            "trace": traceback.format_exc()[-3000:],
+        }
 
 
 with open(questions_file, encoding="utf-8") as file:

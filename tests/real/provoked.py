@@ -56,11 +56,13 @@ class Case:
     name: str
     rule: str
     before: str = ""
-    train: Mapping[str, Any] = field(default_factory=dict)       # goes into train.toml, and with --set into the plan that must refuse it
-    dataset: Mapping[str, Any] = field(default_factory=dict)     # goes into dataset.toml
-    damage: Damage | None = None                                 # done to the project's folder after planning
-    argv: tuple[str, ...] = ()                                   # put before the command
-    more: tuple[str, ...] = ()                                   # put after it
+    train: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # goes into train.toml, and with --set into the plan that must refuse it
+    dataset: Mapping[str, Any] = field(default_factory=dict)  # goes into dataset.toml
+    damage: Damage | None = None  # done to the project's folder after planning
+    argv: tuple[str, ...] = ()  # put before the command
+    more: tuple[str, ...] = ()  # put after it
 
 
 def project(place: Path, model: Path, trainer: str) -> Path:
@@ -83,7 +85,11 @@ def spoilt(plan: Plan, case: Case) -> Plan:
     settings = {**toml.loads(plan.files["train.toml"]), **case.train}
     data = toml.loads(plan.files["dataset.toml"])
     data["datasets"][0].update(case.dataset)
-    files = {**plan.files, "train.toml": toml.dumps({k: v for k, v in settings.items() if v is not None}), "dataset.toml": toml.dumps(data)}
+    files = {
+        **plan.files,
+        "train.toml": toml.dumps({k: v for k, v in settings.items() if v is not None}),
+        "dataset.toml": toml.dumps(data),
+    }
     return replace(plan, files=files, argv=(*case.argv, *plan.argv, *case.more))
 
 
@@ -110,6 +116,7 @@ def no_images(place: Path) -> None:
 
 def base(content: Callable[[Path], object]) -> Damage:
     """Another file in the place of the base model."""
+
     def damage(place: Path) -> None:
         (place / "base.safetensors").unlink()
         content(place / "base.safetensors")
@@ -118,21 +125,46 @@ def base(content: Callable[[Path], object]) -> Damage:
 
 
 def with_keys(path: Path, *names: str) -> None:
-    header = json.dumps({name: {"dtype": "F16", "shape": [4, 4], "data_offsets": [32 * n, 32 * n + 32]} for n, name in enumerate(names)}).encode()
+    header = json.dumps(
+        {
+            name: {"dtype": "F16", "shape": [4, 4], "data_offsets": [32 * n, 32 * n + 32]}
+            for n, name in enumerate(names)
+        }
+    ).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(32 * len(names)))
 
 
 CUT_ZIP = b"PK\x03\x04 a zip without its end"
 HTML = b"<!DOCTYPE html><html><body>Access denied</body></html>"
-SHARED = (        # both trainers must call these the same
+SHARED = (  # both trainers must call these the same
     Case("optimizer-name", "optimizer-name", "optimizer-unknown", {"optimizer_type": "Adamm"}),
-    Case("missing-bitsandbytes", "missing-bitsandbytes", "package-missing", {"optimizer_type": "AdamW8bit"}),
+    Case(
+        "missing-bitsandbytes",
+        "missing-bitsandbytes",
+        "package-missing",
+        {"optimizer_type": "AdamW8bit"},
+    ),
     Case("precision-name", "precision-name", "value", {"mixed_precision": "fp32"}),
     Case("no-images", "no-images", "nothing-to-train", damage=no_images),
     Case("model-missing", "model-missing", "weights-not-there", damage=base(lambda path: None)),
-    Case("model-html", "model-broken", "model-broken", damage=base(lambda path: path.write_bytes(HTML))),
-    Case("wrong-model", "wrong-model", "model-is-part", damage=base(lambda path: with_keys(path, "lora_unet_x.lora_down.weight"))),
-    Case("caption-encoding", "caption-encoding", "caption-encoding", damage=write("000.txt", b"caf\xe9, drawn")),
+    Case(
+        "model-html",
+        "model-broken",
+        "model-broken",
+        damage=base(lambda path: path.write_bytes(HTML)),
+    ),
+    Case(
+        "wrong-model",
+        "wrong-model",
+        "model-is-part",
+        damage=base(lambda path: with_keys(path, "lora_unet_x.lora_down.weight")),
+    ),
+    Case(
+        "caption-encoding",
+        "caption-encoding",
+        "caption-encoding",
+        damage=write("000.txt", b"caf\xe9, drawn"),
+    ),
     Case("no-image", "bad-image", "header", damage=write("000.png", b"not an image")),
     Case("cut-image", "bad-image", "undecodable", damage=cut_body),
     Case("unknown-option", "unknown-option", more=("--netwrok_dim", "8")),
@@ -141,13 +173,43 @@ SHARED = (        # both trainers must call these the same
 )
 KOHYA = (
     Case("caption-empty", "caption-empty", "caption-empty", damage=write("000.txt", b"")),
-    Case("unbucketed", "image-size", "", {"cache_latents": False}, {"enable_bucket": False}, lambda place: draw(place / "data" / "2_ball", [(128, 128)])),
-    Case("cut-image-in-a-worker", "bad-image", "undecodable", {"cache_latents": False, "max_data_loader_n_workers": 1}, damage=cut_body),
-    Case("bucket-step", "bucket-step", "bucket-step", {"bucket_reso_steps": 32}, {"bucket_reso_steps": 33}),
-    Case("bucket-range", "bucket-range", "bucket-bounds", {"resolution": "128", "max_bucket_reso": 64},
-         {"min_bucket_reso": 32, "max_bucket_reso": 32, "bucket_reso_steps": 32}),
+    Case(
+        "unbucketed",
+        "image-size",
+        "",
+        {"cache_latents": False},
+        {"enable_bucket": False},
+        lambda place: draw(place / "data" / "2_ball", [(128, 128)]),
+    ),
+    Case(
+        "cut-image-in-a-worker",
+        "bad-image",
+        "undecodable",
+        {"cache_latents": False, "max_data_loader_n_workers": 1},
+        damage=cut_body,
+    ),
+    Case(
+        "bucket-step",
+        "bucket-step",
+        "bucket-step",
+        {"bucket_reso_steps": 32},
+        {"bucket_reso_steps": 33},
+    ),
+    Case(
+        "bucket-range",
+        "bucket-range",
+        "bucket-bounds",
+        {"resolution": "128", "max_bucket_reso": 64},
+        {"min_bucket_reso": 32, "max_bucket_reso": 32, "bucket_reso_steps": 32},
+    ),
     Case("latent-cache", "latent-cache", "latent-cache-augment", {"color_aug": True}),
-    Case("cache-broken", "cache-broken", "cache-bucket", {"cache_latents_to_disk": True}, damage=write("000_0064x0064_sd.npz", CUT_ZIP)),
+    Case(
+        "cache-broken",
+        "cache-broken",
+        "cache-bucket",
+        {"cache_latents_to_disk": True},
+        damage=write("000_0064x0064_sd.npz", CUT_ZIP),
+    ),
     Case("full-precision", "full-precision", "full-fp16", {"full_fp16": True}),
     Case("tokenizer", "tokenizer", "", {"tokenizer_cache_dir": "empty"}),
     Case("bad-config", "bad-config", dataset={"foo": 1}),
@@ -157,11 +219,23 @@ KOHYA = (
     Case("warmup", "warmup", "warmup-constant", {"lr_warmup_steps": 1}),
     Case("min-lr", "min-lr", "min-lr-ratio", {"lr_scheduler": "cosine_with_min_lr"}),
     Case("scheduler-name", "scheduler-name", "scheduler-unknown", {"lr_scheduler": "cosin"}),
-    Case("workers-option", "workers-option", "workers-persistent", {"persistent_data_loader_workers": True}),
-    Case("network-module", "network-module", "network-module", {"network_module": "networks.lorra"}),
+    Case(
+        "workers-option",
+        "workers-option",
+        "workers-persistent",
+        {"persistent_data_loader_workers": True},
+    ),
+    Case(
+        "network-module", "network-module", "network-module", {"network_module": "networks.lorra"}
+    ),
     Case("cpu-fp16", "cpu-fp16", "fp16-on-cpu", {"mixed_precision": "fp16"}),
     Case("sample-prompts", "sample-prompts", "ours", {"sample_every_n_steps": 1}),
-    Case("network-weights", "missing-file", "start-not-there", {"network_weights": "models/none.safetensors"}),
+    Case(
+        "network-weights",
+        "missing-file",
+        "start-not-there",
+        {"network_weights": "models/none.safetensors"},
+    ),
     Case("resume", "missing-file", "", {"resume": "models/none"}),
     Case("resume-past-end", "resume-past-end", "", {"initial_step": 9}),
     Case("wandb", "missing-package", "package-missing", {"log_with": "wandb"}),

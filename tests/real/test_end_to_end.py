@@ -70,7 +70,9 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "record.json").read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(
+            (self.folder / "record.json").read_text(encoding="utf-8")
+        )
         return found
 
     @property
@@ -89,7 +91,12 @@ def trained() -> list[Run]:
 
 
 @pytest.fixture
-def run(trained: list[Run], sd_scripts: Path, with_stand_ins: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(
+    trained: list[Run],
+    sd_scripts: Path,
+    with_stand_ins: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:
     if not trained:
         place = tmp_path_factory.mktemp("project")
         draw(place / "data" / "2_ball", [(300, 100), (64, 64)])
@@ -127,11 +134,20 @@ def test_it_ends_well_and_the_record_says_so(run: Run) -> None:
 def test_the_numbers_it_printed_are_the_ones_that_were_planned(run: Run) -> None:
     steps = run.plan.steps
     expected = {
-        "num train images * repeats": steps.train_images, "num reg images": steps.reg_images,
-        "num batches per epoch": steps.batches_per_process, "num epochs": steps.epochs, "batch size per device": steps.batch_size,
-        "gradient accumulation steps": steps.accumulation, "total optimization steps": steps.total,
+        "num train images * repeats": steps.train_images,
+        "num reg images": steps.reg_images,
+        "num batches per epoch": steps.batches_per_process,
+        "num epochs": steps.epochs,
+        "batch size per device": steps.batch_size,
+        "gradient accumulation steps": steps.accumulation,
+        "total optimization steps": steps.total,
     }
-    printed = {name: int(count) for name, count in re.findall(r"^\s+([a-z][a-z *]+?) / [^:=\n]*[:=] (\d+)$", run.log, re.MULTILINE)}
+    printed = {
+        name: int(count)
+        for name, count in re.findall(
+            r"^\s+([a-z][a-z *]+?) / [^:=\n]*[:=] (\d+)$", run.log, re.MULTILINE
+        )
+    }
     assert {name: printed.get(name) for name in expected} == expected
 
 
@@ -141,12 +157,18 @@ def test_the_files_it_wrote_are_the_ones_that_were_planned(run: Run) -> None:
     assert written == {"ball-000001.safetensors", "ball.safetensors", "ball-state"}
 
 
-def test_the_lora_covers_the_unet_and_the_text_encoder_with_the_asked_rank_and_alpha(run: Run) -> None:
+def test_the_lora_covers_the_unet_and_the_text_encoder_with_the_asked_rank_and_alpha(
+    run: Run,
+) -> None:
     tensors = lora(run)
     modules = {name.split(".")[0] for name in tensors}
     assert sum(name.startswith("lora_unet_") for name in modules) == 192
     assert sum(name.startswith("lora_te_") for name in modules) == 72
-    assert set(tensors) == {f"{module}.{part}" for module in modules for part in ("alpha", "lora_down.weight", "lora_up.weight")}
+    assert set(tensors) == {
+        f"{module}.{part}"
+        for module in modules
+        for part in ("alpha", "lora_down.weight", "lora_up.weight")
+    }
     assert {tensor.shape[0] for name, tensor in tensors.items() if "lora_down" in name} == {4}
     assert {float(tensor) for name, tensor in tensors.items() if name.endswith("alpha")} == {2.0}
     assert all(np.isfinite(tensor).all() for tensor in tensors.values())
@@ -161,20 +183,39 @@ def test_the_metadata_say_what_was_trained(run: Run) -> None:
         metadata = file.metadata()
     steps = run.plan.steps
     expected = {
-        "ss_output_name": "ball", "ss_network_module": "networks.lora", "ss_network_dim": "4", "ss_network_alpha": "2.0",
-        "ss_steps": str(steps.total), "ss_max_train_steps": str(steps.total), "ss_epoch": "2", "ss_num_epochs": str(steps.epochs),
-        "ss_num_train_images": str(steps.train_images), "ss_num_reg_images": str(steps.reg_images), "ss_seed": "5",
-        "ss_num_batches_per_epoch": str(steps.batches_per_process), "ss_gradient_accumulation_steps": "2", "ss_learning_rate": "0.001",
-        "modelspec.trigger_phrase": "ball_char", "modelspec.title": "ball", "ss_mixed_precision": "no",
+        "ss_output_name": "ball",
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": "4",
+        "ss_network_alpha": "2.0",
+        "ss_steps": str(steps.total),
+        "ss_max_train_steps": str(steps.total),
+        "ss_epoch": "2",
+        "ss_num_epochs": str(steps.epochs),
+        "ss_num_train_images": str(steps.train_images),
+        "ss_num_reg_images": str(steps.reg_images),
+        "ss_seed": "5",
+        "ss_num_batches_per_epoch": str(steps.batches_per_process),
+        "ss_gradient_accumulation_steps": "2",
+        "ss_learning_rate": "0.001",
+        "modelspec.trigger_phrase": "ball_char",
+        "modelspec.title": "ball",
+        "ss_mixed_precision": "no",
     }
     assert {key: metadata.get(key) for key in expected} == expected
-    folders = {Path(subset["image_dir"]).name: subset["num_repeats"] for dataset in json.loads(metadata["ss_datasets"]) for subset in dataset["subsets"]}
+    folders = {
+        Path(subset["image_dir"]).name: subset["num_repeats"]
+        for dataset in json.loads(metadata["ss_datasets"])
+        for subset in dataset["subsets"]
+    }
     assert folders == {"2_ball": 2, "1_toy": 1, "1_thing": 1}
 
 
 def test_samples_were_drawn_when_they_were_planned(run: Run) -> None:
     names = sorted(path.name for path in (run.output / "sample").glob("*.png"))
-    assert [re.sub(r"_\d{14}_\d+\.png$", "", name) for name in names] == ["ball_e000001_00", "ball_e000002_00"]
+    assert [re.sub(r"_\d{14}_\d+\.png$", "", name) for name in names] == [
+        "ball_e000001_00",
+        "ball_e000002_00",
+    ]
     assert run.plan.steps.sample_steps == (3, 6)
 
 
@@ -182,18 +223,26 @@ def test_the_curves_are_there_for_tensorboard(run: Run) -> None:
     events = list((run.folder / "logs").rglob("events.out.tfevents.*"))
     assert events
     data = b"".join(path.read_bytes() for path in events)
-    for tag in (b"loss/current", b"loss/average", b"loss/epoch_average", b"lr/unet", b"lr/textencoder"):
+    for tag in (
+        b"loss/current",
+        b"loss/average",
+        b"loss/epoch_average",
+        b"lr/unet",
+        b"lr/textencoder",
+    ):
         assert tag in data
 
 
 def test_the_dataset_was_not_touched(run: Run) -> None:
     place = run.folder.parents[2]
-    assert sorted(path.suffix for path in (place / "data").rglob("*.*")) == [".png"] * 3 + [".txt"] * 3
+    assert (
+        sorted(path.suffix for path in (place / "data").rglob("*.*")) == [".png"] * 3 + [".txt"] * 3
+    )
     assert not list(place.rglob("*.npz"))
 
 
 def test_a_rehearsal_of_the_same_recipe_proves_the_machine_and_leaves_nothing(
-    run: Run, own_home: Path, capsys: pytest.CaptureFixture[str],
+    run: Run, own_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = run.folder.parents[2] / "ball.toml"
     before = sorted(run.folder.parents[1].rglob("*"))

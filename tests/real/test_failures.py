@@ -23,7 +23,9 @@ def provoke(case: Case, place: Path, base: Path, trainer: str) -> None:
     if case.damage:
         case.damage(place)
     if case.before:
-        again = planned(recipe, {key: value for key, value in case.train.items() if value is not None}, "again")
+        again = planned(
+            recipe, {key: value for key, value in case.train.items() if value is not None}, "again"
+        )
         assert case.before in {fault.rule for fault in again.faults if fault.severity == "error"}
     outcome = train(spoilt(plan, case))
     assert outcome.state == "failed"
@@ -35,11 +37,13 @@ def provoke(case: Case, place: Path, base: Path, trainer: str) -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("case", [*SHARED, *KOHYA], ids=lambda case: case.name)
-def test_sd_scripts_failing_is_explained(case: Case, sd_scripts: Path, with_stand_ins: Path, tmp_path: Path) -> None:
+def test_sd_scripts_failing_is_explained(
+    case: Case, sd_scripts: Path, with_stand_ins: Path, tmp_path: Path
+) -> None:
     provoke(case, tmp_path / "project", standin.stand_in("sd15"), "kohya")
 
 
 @pytest.mark.parametrize("case", SHARED, ids=lambda case: case.name)
 def test_the_embedded_trainer_failing_is_explained(case: Case, tmp_path: Path) -> None:
-    tiny = pytest.importorskip("lorakit.trainers.embedded.models.tiny")
+    tiny = pytest.importorskip("lorakit.embedded.models.tiny")
     provoke(case, tmp_path / "project", tiny.make_tiny("sd15", tmp_path / "tiny"), "embedded")

@@ -40,7 +40,7 @@ max_data_loader_n_workers = 0
 
 
 def test_flux_is_rehearsed_without_any_of_its_weights(
-    sd_scripts: Path, with_stand_ins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    sd_scripts: Path, with_stand_ins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     draw(tmp_path / "data" / "3_ball", [(700, 700), (900, 700)])
     (tmp_path / "ball.toml").write_text(RECIPE, encoding="utf-8")

@@ -12,11 +12,11 @@ import pytest
 torch = pytest.importorskip("torch")
 from safetensors.torch import load_file, save_file  # noqa: E402 -- after the check that torch is there
 
+from lorakit.embedded.models import open_base  # noqa: E402
+from lorakit.embedded.models.tiny import make_tiny  # noqa: E402
+from lorakit.embedded.network import targets  # noqa: E402
+from lorakit.embedded.network.lora import Dropout, Network  # noqa: E402
 from lorakit.proc import ask  # noqa: E402
-from lorakit.trainers.embedded import targets  # noqa: E402
-from lorakit.trainers.embedded.lora import Dropout, Network  # noqa: E402
-from lorakit.trainers.embedded.models import open_base  # noqa: E402
-from lorakit.trainers.embedded.models.tiny import make_tiny  # noqa: E402
 from lorakit.trainers.kohya.locate import require  # noqa: E402
 
 pytestmark = pytest.mark.real
@@ -27,7 +27,16 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.usefixtures("sd_scripts")
 @pytest.mark.parametrize("case", ["plain", "weighed", "conv", "v", "flux", "flux-masked"])
 def test_losses_gradients_and_the_lora_are_those_of_sd_scripts(case: str, tmp_path: Path) -> None:
-    argv = [sys.executable, str(ROOT / "tools" / "parity.py"), "--case", case, "--steps", "3", "--keep", str(tmp_path)]
+    argv = [
+        sys.executable,
+        str(ROOT / "tools" / "parity.py"),
+        "--case",
+        case,
+        "--steps",
+        "3",
+        "--keep",
+        str(tmp_path),
+    ]
     answer = ask(argv, timeout_s=3600, cwd=ROOT)
     assert answer.code == 0, answer.out[-2000:] + answer.err[-2000:]
     assert "keys, shapes, types, alphas equal" in answer.out
@@ -36,20 +45,34 @@ def test_losses_gradients_and_the_lora_are_those_of_sd_scripts(case: str, tmp_pa
 @pytest.fixture
 def lora(tmp_path: Path) -> Path:
     """A LoRA as the embedded trainer writes it, on a tiny base, with something in it."""
-    base = open_base(Namespace(pretrained_model_name_or_path=str(make_tiny("sd15", tmp_path / "base"))), "sd15")
+    base = open_base(
+        Namespace(pretrained_model_name_or_path=str(make_tiny("sd15", tmp_path / "base"))), "sd15"
+    )
     args = Namespace(network_dim=4, network_alpha=2.0, network_args=None)
-    network = Network(targets.unet_shapes(base.load_denoiser(torch.float32, "cpu"), args, ldm_names=False), Dropout(), seed=1,
-                      device="cpu", dtype=torch.float32)
+    network = Network(
+        targets.unet_shapes(base.load_denoiser(torch.float32, "cpu"), args, ldm_names=False),
+        Dropout(),
+        seed=1,
+        device="cpu",
+        dtype=torch.float32,
+    )
     with torch.no_grad():
         for adapter in network.adapters:
             adapter.up.normal_()
-    save_file(network.state_dict(), tmp_path / "lora.safetensors", metadata={"ss_network_dim": "4", "ss_network_alpha": "2.0"})
+    save_file(
+        network.state_dict(),
+        tmp_path / "lora.safetensors",
+        metadata={"ss_network_dim": "4", "ss_network_alpha": "2.0"},
+    )
     return tmp_path / "lora.safetensors"
 
 
 def tool(sd_scripts: Path, name: str, *arguments: str) -> str:
-    answer = ask([str(require().python), str(sd_scripts / "networks" / name), *arguments], timeout_s=300,
-                 env={**os.environ, "PYTHONPATH": str(sd_scripts), "PYTHONDONTWRITEBYTECODE": "1"})
+    answer = ask(
+        [str(require().python), str(sd_scripts / "networks" / name), *arguments],
+        timeout_s=300,
+        env={**os.environ, "PYTHONPATH": str(sd_scripts), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
     assert answer.code == 0, answer.err[-2000:]
     return answer.out + answer.err
 
@@ -61,8 +84,22 @@ def test_check_lora_weights_reads_our_file(sd_scripts: Path, lora: Path) -> None
 
 
 def test_resize_lora_halves_our_rank(sd_scripts: Path, lora: Path, tmp_path: Path) -> None:
-    tool(sd_scripts, "resize_lora.py", "--model", str(lora), "--save_to", str(tmp_path / "small.safetensors"), "--new_rank", "2",
-         "--save_precision", "float", "--device", "cpu")
+    tool(
+        sd_scripts,
+        "resize_lora.py",
+        "--model",
+        str(lora),
+        "--save_to",
+        str(tmp_path / "small.safetensors"),
+        "--new_rank",
+        "2",
+        "--save_precision",
+        "float",
+        "--device",
+        "cpu",
+    )
     small, whole = load_file(tmp_path / "small.safetensors"), load_file(lora)
-    assert {key for key in small if "alpha" not in key} == {key for key in whole if "alpha" not in key}
+    assert {key for key in small if "alpha" not in key} == {
+        key for key in whole if "alpha" not in key
+    }
     assert all(len(value) <= 2 for key, value in small.items() if "lora_down" in key)

@@ -31,8 +31,15 @@ def machine_for(name: str) -> Machine:
 def preset_plan(name: str, place: Path) -> Plan:
     draw(place / "data" / "10_ball", [(1200, 900), (1024, 1024), (800, 1300)])
     family = presets.read(name, ROOT).family
-    model = "".join(f'{weight.key} = "{weight.key}.safetensors"\n' for weight in FAMILIES[family].weights if weight.required)
-    write_atomic(place / "ball.toml", f'preset = "{name}"\ntrigger = "ball_char"\n[model]\n{model}tokenizers = "tokens"\n[dataset]\npath = "data"\n')
+    model = "".join(
+        f'{weight.key} = "{weight.key}.safetensors"\n'
+        for weight in FAMILIES[family].weights
+        if weight.required
+    )
+    write_atomic(
+        place / "ball.toml",
+        f'preset = "{name}"\ntrigger = "ball_char"\n[model]\n{model}tokenizers = "tokens"\n[dataset]\npath = "data"\n',
+    )
     resolved, faults = resolve(place / "ball.toml")
     plan = make_plan(resolved, faults, run_dir=place / "run", machine=machine_for(name))
     for file, text in plan.files.items():
@@ -44,17 +51,29 @@ def preset_plan(name: str, place: Path) -> Plan:
 def test_a_preset_breaks_no_rule_on_its_own_machine(name: str, tmp_path: Path) -> None:
     plan = preset_plan(name, tmp_path)
     allowed = {"weights-not-there", "tokenizers-offline"}
-    assert [str(fault) for fault in plan.faults if fault.severity == "error" and fault.rule not in allowed] == []
+    assert [
+        str(fault)
+        for fault in plan.faults
+        if fault.severity == "error" and fault.rule not in allowed
+    ] == []
 
 
 @pytest.mark.real
 def test_every_preset_passes_the_real_scripts_own_checks(put: Any, tmp_path: Path) -> None:
     plans = {name: preset_plan(name, tmp_path / name) for name in NAMES}
-    answers = put({
-        name: {"kind": "start", "script": FAMILIES[plan.resolved.family].script, "train_toml": str(plan.run_dir / "train.toml")}
-        for name, plan in plans.items()
-    })
-    assert {name: answer.get("failed") for name, answer in answers.items() if "ok" not in answer} == {}
+    answers = put(
+        {
+            name: {
+                "kind": "start",
+                "script": FAMILIES[plan.resolved.family].script,
+                "train_toml": str(plan.run_dir / "train.toml"),
+            }
+            for name, plan in plans.items()
+        }
+    )
+    assert {
+        name: answer.get("failed") for name, answer in answers.items() if "ok" not in answer
+    } == {}
     for name, plan in plans.items():
         assert answers[name]["ok"]["batches"] == plan.steps.batches, name
     assert len(plans) >= 14
@@ -68,7 +87,15 @@ def test_folder_mode_counts_the_same(put: Any, tmp_path: Path) -> None:
     folders = make_plan(resolved, faults, run_dir=place / "run2", machine=CARD, folders=True)
     for file, text in folders.files.items():
         write_atomic(place / "run2" / file, text)
-    answer = put({"folders": {"kind": "start", "script": "train_network.py", "train_toml": str(place / "run2" / "train.toml")}})["folders"]["ok"]
+    answer = put(
+        {
+            "folders": {
+                "kind": "start",
+                "script": "train_network.py",
+                "train_toml": str(place / "run2" / "train.toml"),
+            }
+        }
+    )["folders"]["ok"]
     assert answer["batches"] == explicit.steps.batches == folders.steps.batches
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from lorakit.proc import ask
 from lorakit.report.series import read_numbers
-from lorakit.run.find import run_dirs
-from lorakit.run.record import read_record
+from lorakit.runs.find import run_dirs
+from lorakit.runs.record import read_record
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "prove_resume.py"
@@ -22,8 +22,15 @@ def test_the_learning_rate_is_the_same_at_every_step_and_so_are_the_files(tmp_pa
     answer = ask([sys.executable, str(TOOL), "--keep", str(folder)], timeout_s=7200, cwd=tmp_path)
     assert answer.code == 0, answer.out + answer.err
     peace, other = run_dirs(folder)
-    assert [part["from_step"] for part in read_record(other)["parts"]] == [8, 12]     # between two epochs, and inside one
-    expected, losses = (dict(read_numbers(run_dir, read_record(run_dir)).loss.points) for run_dir in (peace, other))
+    assert [part["from_step"] for part in read_record(other)["parts"]] == [
+        8,
+        12,
+    ]  # between two epochs, and inside one
+    expected, losses = (
+        dict(read_numbers(run_dir, read_record(run_dir)).loss.points) for run_dir in (peace, other)
+    )
     assert all(losses[step] == expected[step] for step in range(1, 9))
-    assert losses[10] == pytest.approx(expected[10], rel=0.01)       # random states restored; only the first batch was another one
+    assert losses[10] == pytest.approx(
+        expected[10], rel=0.01
+    )  # random states restored; only the first batch was another one
     assert sum(losses.values()) == pytest.approx(sum(expected.values()), rel=0.15)

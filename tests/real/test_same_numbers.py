@@ -18,25 +18,29 @@ import kohya_cases as cases  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
+from lorakit.embedded.data import dataset, images  # noqa: E402
+from lorakit.embedded.data.captions import CaptionRules, process  # noqa: E402
+from lorakit.embedded.data.dataset import Image  # noqa: E402
+from lorakit.embedded.network.lora import Dropout, Network, Shape  # noqa: E402
+from lorakit.embedded.training import noise  # noqa: E402
+from lorakit.embedded.training.objective import Objective  # noqa: E402
+from lorakit.embedded.training.world import World  # noqa: E402
 from lorakit.proc import ask  # noqa: E402
-from lorakit.trainers.embedded import dataset, images, noise  # noqa: E402
-from lorakit.trainers.embedded.captions import CaptionRules, process  # noqa: E402
-from lorakit.trainers.embedded.dataset import Image  # noqa: E402
-from lorakit.trainers.embedded.lora import Dropout, Network, Shape  # noqa: E402
-from lorakit.trainers.embedded.objective import Objective  # noqa: E402
 from lorakit.trainers.embedded.schedulers import schedule  # noqa: E402
-from lorakit.trainers.embedded.world import World  # noqa: E402
 from lorakit.trainers.kohya.locate import require  # noqa: E402
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
-Told = SimpleNamespace           # tensors, words
+Told = SimpleNamespace  # tensors, words
 MORE = ("is_reg", "flip_aug", "color_aug", "random_crop", "resize_interpolation", "class_tokens")
 
 
 @cache
 def _asked(python: str, checkout: Path, out: Path) -> Told:
     """One child of sd-scripts' own Python answers for all tests."""
-    answer = ask([python, "-B", str(Path(__file__).with_name("kohya_peer.py")), str(checkout), str(out)], timeout_s=600)
+    answer = ask(
+        [python, "-B", str(Path(__file__).with_name("kohya_peer.py")), str(checkout), str(out)],
+        timeout_s=600,
+    )
     assert answer.code == 0, answer.err[-3000:]
     with safe_open(out, "pt") as file:
         return SimpleNamespace(tensors=load_file(out), words=json.loads(file.metadata()["words"]))
@@ -53,15 +57,26 @@ def told(sd_scripts: Path, folder: Path) -> Told:
 
 
 def test_captions_are_kohyas_word_for_word(told: Told) -> None:
-    ours = {option.removeprefix("caption_"): option for option in cases.CAPTION} | {"shuffle": "shuffle_caption", "wildcard": "enable_wildcard"}
+    ours = {option.removeprefix("caption_"): option for option in cases.CAPTION} | {
+        "shuffle": "shuffle_caption",
+        "wildcard": "enable_wildcard",
+    }
     ours |= {"warmup_min": "token_warmup_min", "warmup_step": "token_warmup_step"}
     for number, more in enumerate(cases.CAPTION_RULES):
         said = {**cases.CAPTION, **more}
-        rules = CaptionRules(**{name: said[ours[name]] for name in CaptionRules.__dataclass_fields__})
+        rules = CaptionRules(
+            **{name: said[ours[name]] for name in CaptionRules.__dataclass_fields__}
+        )
         for place, text in enumerate(cases.CAPTIONS):
             for seed in cases.SEEDS:
-                answer = process(text, rules, random.Random(seed), epoch=cases.PLACE["current_epoch"], step=cases.PLACE["current_step"],
-                                 total_steps=cases.PLACE["max_train_steps"])
+                answer = process(
+                    text,
+                    rules,
+                    random.Random(seed),
+                    epoch=cases.PLACE["current_epoch"],
+                    step=cases.PLACE["current_step"],
+                    total_steps=cases.PLACE["max_train_steps"],
+                )
                 assert answer == told.words[f"caption.{number}.{place}.{seed}"], (more, text, seed)
 
 
@@ -69,7 +84,11 @@ class Pretend:
     """A base whose network always gives the same answer, and notes what it was shown."""
 
     def __init__(self, family: str, answer: Any) -> None:
-        self.family, self.prediction, self.answer = family, "flow" if family == "flux" else "epsilon", answer
+        self.family, self.prediction, self.answer = (
+            family,
+            "flow" if family == "flux" else "epsilon",
+            answer,
+        )
 
     def predict(self, _denoiser: object, noisy: Any, t: Any, _told: object, **_more: Any) -> Any:
         self.noisy, self.t = noisy, t
@@ -84,18 +103,28 @@ def shown(family: str, more: dict[str, Any], shape: tuple[int, ...]) -> tuple[Pr
     nobody: Any = None
     args = argparse.Namespace(**{**cases.LOSS, **more}, guidance_scale=1.0)
     world = World(torch.device("cpu"), 0, 1, "no", first_here=True)
-    objective = Objective(args, world, base, denoiser=nobody, latents=nobody, texts=nobody, seed=0, total_steps=1)
+    objective = Objective(
+        args, world, base, denoiser=nobody, latents=nobody, texts=nobody, seed=0, total_steps=1
+    )
     words: Any = None
-    objective._predict = lambda noisy, t, told, **_more: base.predict(None, noisy, t, told)      # type: ignore[method-assign]
+    objective._predict = lambda noisy, t, told, **_more: base.predict(None, noisy, t, told)  # type: ignore[method-assign]
     torch.manual_seed(2)
     batch: Any = range(shape[0])
     flux = family == "flux"
-    found = objective._flow(latents, words, None) if flux else objective._noise(latents, words, batch, step_seed=1, timestep=None)
+    found = (
+        objective._flow(latents, words, None)
+        if flux
+        else objective._noise(latents, words, batch, step_seed=1, timestep=None)
+    )
     return base, objective._weighted(found, torch.ones(shape[0]))
 
 
-@pytest.mark.parametrize("number", range(len(cases.DIFFUSION)), ids=lambda number: str(cases.DIFFUSION[number]))
-def test_noise_timesteps_targets_and_losses_are_kohyas(told: Told, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+@pytest.mark.parametrize(
+    "number", range(len(cases.DIFFUSION)), ids=lambda number: str(cases.DIFFUSION[number])
+)
+def test_noise_timesteps_targets_and_losses_are_kohyas(
+    told: Told, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     monkeypatch.setattr(noise, "seed_of", lambda *_parts: 1)
     base, losses = shown("sd15", cases.DIFFUSION[number], cases.DIFFUSION_SHAPE)
     near(base.t.float(), told.tensors[f"diffusion.{number}.t"])
@@ -103,7 +132,9 @@ def test_noise_timesteps_targets_and_losses_are_kohyas(told: Told, monkeypatch: 
     near(losses, told.tensors[f"diffusion.{number}.loss"])
 
 
-@pytest.mark.parametrize("number", range(len(cases.FLOW)), ids=lambda number: str(cases.FLOW[number]))
+@pytest.mark.parametrize(
+    "number", range(len(cases.FLOW)), ids=lambda number: str(cases.FLOW[number])
+)
 def test_flow_matching_is_kohyas(told: Told, number: int) -> None:
     base, losses = shown("flux", cases.FLOW[number], cases.FLOW_SHAPE)
     near(base.t, told.tensors[f"flow.{number}.t"])
@@ -115,29 +146,58 @@ def near(ours: Any, theirs: Any) -> None:
     torch.testing.assert_close(ours, theirs, rtol=2e-5, atol=2e-5)
 
 
-def test_learning_rates_are_kohyas_at_every_step_with_one_and_with_several_processes(told: Told) -> None:
+def test_learning_rates_are_kohyas_at_every_step_with_one_and_with_several_processes(
+    told: Told,
+) -> None:
     for number, case in enumerate(cases.RATES):
         for count in cases.PROCESSES:
             factor = schedule(argparse.Namespace(**case), case["max_train_steps"] * count)
-            ours = [case["learning_rate"] * factor(step * count) for step in range(case["max_train_steps"])]
-            assert ours == pytest.approx(told.words[f"rate.{number}.{count}"], rel=1e-9, abs=1e-15), (case["lr_scheduler"], count)
+            ours = [
+                case["learning_rate"] * factor(step * count)
+                for step in range(case["max_train_steps"])
+            ]
+            assert ours == pytest.approx(
+                told.words[f"rate.{number}.{count}"], rel=1e-9, abs=1e-15
+            ), (case["lr_scheduler"], count)
 
 
 def test_the_sizes_that_sdxl_is_told_are_kohyas(told: Told) -> None:
     for number, (size, bucket) in enumerate(cases.SIZES):
         image: Any = SimpleNamespace(size=size, bucket=bucket)
-        expected = [[size[1], size[0], *corner, bucket[1], bucket[0]] for corner in told.words[f"size.{number}"]]
+        expected = [
+            [size[1], size[0], *corner, bucket[1], bucket[0]]
+            for corner in told.words[f"size.{number}"]
+        ]
         assert [images.size_ids(image, flip=flip) for flip in (False, True)] == expected
 
 
-def test_the_same_images_are_held_out(told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_same_images_are_held_out(
+    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for number, (count, share, seed) in enumerate(cases.SPLITS):
-        all_images = [Image(Path(f"{index:03d}"), None, "", (64, 64), None, 1) for index in range(count)]      # type: ignore[arg-type]
+        all_images = [
+            Image(Path(f"{index:03d}"), None, "", (64, 64), None, 1) for index in range(count)
+        ]  # type: ignore[arg-type]
         monkeypatch.setattr(dataset, "_images", lambda *_args, made=all_images: list(made))
         monkeypatch.setattr(dataset, "_steady", lambda _subset: None)
-        subset = {**dict.fromkeys((*cases.CAPTION, *MORE)), "image_dir": str(tmp_path), "num_repeats": 1, "caption_extension": ".txt"}
-        blueprint = {"resolution": (64, 64), "enable_bucket": False, "min_bucket_reso": 64, "max_bucket_reso": 64, "bucket_reso_steps": 64,
-                     "bucket_no_upscale": False, "validation_split": share, "validation_seed": seed, "batch_size": 1, "subsets": [subset]}
+        subset = {
+            **dict.fromkeys((*cases.CAPTION, *MORE)),
+            "image_dir": str(tmp_path),
+            "num_repeats": 1,
+            "caption_extension": ".txt",
+        }
+        blueprint = {
+            "resolution": (64, 64),
+            "enable_bucket": False,
+            "min_bucket_reso": 64,
+            "max_bucket_reso": 64,
+            "bucket_reso_steps": 64,
+            "bucket_no_upscale": False,
+            "validation_split": share,
+            "validation_seed": seed,
+            "batch_size": 1,
+            "subsets": [subset],
+        }
         made = dataset._read(blueprint, 0, [])
         assert [image.path.name for image in made.images] == told.words[f"split.{number}"]
         assert len(made.images) + len(made.validation) == count
@@ -146,11 +206,20 @@ def test_the_same_images_are_held_out(told: Told, monkeypatch: pytest.MonkeyPatc
 def test_norms_are_limited_as_kohya_limits_them(told: Told) -> None:
     for number, limit in enumerate(cases.NORMS):
         torch.manual_seed(3)
-        state = {"a.lora_down.weight": torch.randn(4, 6), "a.lora_up.weight": torch.randn(8, 4),
-                 "c.lora_down.weight": torch.randn(2, 3, 3, 3), "c.lora_up.weight": torch.randn(4, 2, 1, 1)}
-        shapes = [Shape("a", torch.nn.Linear(6, 8), 4, 2.0, "unet"), Shape("c", torch.nn.Conv2d(3, 4, 3), 2, 2.0, "unet")]
+        state = {
+            "a.lora_down.weight": torch.randn(4, 6),
+            "a.lora_up.weight": torch.randn(8, 4),
+            "c.lora_down.weight": torch.randn(2, 3, 3, 3),
+            "c.lora_up.weight": torch.randn(4, 2, 1, 1),
+        }
+        shapes = [
+            Shape("a", torch.nn.Linear(6, 8), 4, 2.0, "unet"),
+            Shape("c", torch.nn.Conv2d(3, 4, 3), 2, 2.0, "unet"),
+        ]
         network = Network(shapes, Dropout(), seed=0, device="cpu", dtype=torch.float32)
         network.load(state)
-        assert list(network.limit_norms(limit)) == pytest.approx(told.words[f"norms.{number}"], rel=1e-5)
+        assert list(network.limit_norms(limit)) == pytest.approx(
+            told.words[f"norms.{number}"], rel=1e-5
+        )
         for name, tensor in network.state_dict().items():
             near(tensor, told.tensors[f"norms.{number}.{name}"])

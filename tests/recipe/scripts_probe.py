@@ -14,7 +14,11 @@ sys.path.insert(0, checkout)
 
 from library import config_util, strategy_base, train_util  # noqa: E402
 
-CLASSES = {"train_network": "NetworkTrainer", "sdxl_train_network": "SdxlNetworkTrainer", "flux_train_network": "FluxNetworkTrainer"}
+CLASSES = {
+    "train_network": "NetworkTrainer",
+    "sdxl_train_network": "SdxlNetworkTrainer",
+    "flux_train_network": "FluxNetworkTrainer",
+}
 
 
 def said_to(script: str, config: str) -> str:
@@ -32,7 +36,9 @@ def said_to(script: str, config: str) -> str:
     strategy_base.LatentsCachingStrategy._strategy = None
     strategy_base.LatentsCachingStrategy.set_strategy(trainer.get_latents_caching_strategy(args))
     sanitizer = config_util.ConfigSanitizer(True, True, args.masked_loss, True)
-    blueprint = config_util.BlueprintGenerator(sanitizer).generate(config_util.load_user_config(args.dataset_config), args)
+    blueprint = config_util.BlueprintGenerator(sanitizer).generate(
+        config_util.load_user_config(args.dataset_config), args
+    )
     train, validation = config_util.generate_dataset_group_by_blueprint(blueprint.dataset_group)
     trainer.assert_extra_args(args, train, validation)
     if args.cache_latents and not train.is_latent_cacheable():

@@ -40,11 +40,19 @@ lr = 3
 def test_every_key_is_found_on_its_line() -> None:
     lines = key_lines(PAGE)
     wanted = {
-        ("name",): "name =", ("text",): "text =", ("list",): "list =", ("train",): "[train]", ("train", "lr"): "lr = 1e-4",
-        ("train", "inner"): "inner", ("train", "quoted key"): '"quoted', ("train", "a", "b"): "a.b",
+        ("name",): "name =",
+        ("text",): "text =",
+        ("list",): "list =",
+        ("train",): "[train]",
+        ("train", "lr"): "lr = 1e-4",
+        ("train", "inner"): "inner",
+        ("train", "quoted key"): '"quoted',
+        ("train", "a", "b"): "a.b",
         ("dataset", "subset", "40_maya_char", "class_tokens"): "class_tokens",
-        ("stage", "0", "name"): 'name = "one"', ("stage", "0", "train", "lr"): "lr = 2",
-        ("stage", "1", "name"): 'name = "two"', ("stage", "1", "train", "lr"): "lr = 3",
+        ("stage", "0", "name"): 'name = "one"',
+        ("stage", "0", "train", "lr"): "lr = 2",
+        ("stage", "1", "name"): 'name = "two"',
+        ("stage", "1", "train", "lr"): "lr = 3",
     }
     rows = PAGE.splitlines()
     for path, start in wanted.items():
@@ -67,13 +75,16 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_trouble(tmp_path: Path) 
     assert document.source("train", "lr") == "x.toml:3"
 
 
-@pytest.mark.parametrize(("text", "where"), [
-    (b"a = 1\na = 2\n", "x.toml"),
-    (b"[train]\nlr = .5\n", "x.toml:2:"),
-    (b"[train\n", "x.toml:1:"),
-    (b'path = "C:\\Users"\n', "x.toml:1:"),
-    (b'name = "\xff"\n', "byte 8 is not UTF-8"),
-])
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (b"a = 1\na = 2\n", "x.toml"),
+        (b"[train]\nlr = .5\n", "x.toml:2:"),
+        (b"[train\n", "x.toml:1:"),
+        (b'path = "C:\\Users"\n', "x.toml:1:"),
+        (b'name = "\xff"\n', "byte 8 is not UTF-8"),
+    ],
+)
 def test_what_is_not_toml_says_where(tmp_path: Path, text: bytes, where: str) -> None:
     file = tmp_path / "x.toml"
     file.write_bytes(text)
@@ -89,10 +100,16 @@ def test_backslashes_in_a_path_get_a_hint(tmp_path: Path) -> None:
         read_document(file, "x.toml")
 
 
-@pytest.mark.parametrize(("text", "told"), [
-    ("a = " + "[" * 5000 + "]" * 5000, "Brackets are nested too deeply."), ("a = " + "9" * 5000, "A number has thousands of digits."),
-])
-def test_what_the_reader_itself_cannot_bear_is_a_fault_like_any_other(tmp_path: Path, text: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a = " + "[" * 5000 + "]" * 5000, "Brackets are nested too deeply."),
+        ("a = " + "9" * 5000, "A number has thousands of digits."),
+    ],
+)
+def test_what_the_reader_itself_cannot_bear_is_a_fault_like_any_other(
+    tmp_path: Path, text: str, told: str
+) -> None:
     file = tmp_path / "x.toml"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(RecipeError) as raised:

@@ -7,17 +7,31 @@ from pathlib import Path
 
 import pytest
 
+from lorakit.catalogue.options import options
 from lorakit.families import FAMILIES
 from lorakit.machine import Gpu, Machine
 from lorakit.recipe import presets
 from lorakit.recipe.preset_values import preset_values
 from lorakit.recipe.resolve import resolve
 from lorakit.recipe.schema import ABOUT
-from lorakit.trainers.catalogue import options
 from lorakit.trainers.kohya.rules import check
 
-SHIPPED = ("flux", "flux-12gb", "flux-16gb", "flux-8gb", "sd15", "sd15-anime", "sd15-cpu", "sd15-mps", "sd15-mps-fast",
-           "sdxl", "sdxl-12gb", "sdxl-3d-render", "sdxl-anime", "sdxl-video-ready")
+SHIPPED = (
+    "flux",
+    "flux-12gb",
+    "flux-16gb",
+    "flux-8gb",
+    "sd15",
+    "sd15-anime",
+    "sd15-cpu",
+    "sd15-mps",
+    "sd15-mps-fast",
+    "sdxl",
+    "sdxl-12gb",
+    "sdxl-3d-render",
+    "sdxl-anime",
+    "sdxl-video-ready",
+)
 IN_REPO = Path(__file__).parents[2] / "recipes"
 every_page = pytest.mark.parametrize("name", SHIPPED)
 
@@ -52,11 +66,21 @@ def test_a_page_leaves_nothing_to_the_scripts_bad_defaults(name: str) -> None:
     train = {key: setting.value for key, setting in sections["train"].items()}
     assert ("max_train_epochs" in train) != ("max_train_steps" in train)
     assert sections["dataset"]["caption_extension"].value == ".txt"
-    assert {"mixed_precision", "save_precision", "seed", "optimizer_type", "lr_scheduler", "resolution", "train_batch_size"} <= set(train)
+    assert {
+        "mixed_precision",
+        "save_precision",
+        "seed",
+        "optimizer_type",
+        "lr_scheduler",
+        "resolution",
+        "train_batch_size",
+    } <= set(train)
     assert train["max_data_loader_n_workers"] <= 2
     side = int(train["resolution"].split(",")[0])
     assert train.get("max_bucket_reso", 2 * side) >= 1.5 * side
-    assert not (train.get("persistent_data_loader_workers") and train["max_data_loader_n_workers"] == 0)
+    assert not (
+        train.get("persistent_data_loader_workers") and train["max_data_loader_n_workers"] == 0
+    )
 
 
 @every_page
@@ -73,13 +97,24 @@ def test_what_cannot_work_is_not_asked_for(name: str) -> None:
     train = {key: setting.value for key, setting in sections["train"].items()}
     if train.get("cache_text_encoder_outputs"):
         assert train["network_train_unet_only"]
-        assert not {"shuffle_caption", "caption_dropout_rate", "caption_tag_dropout_rate", "token_warmup_step"} & set(train)
+        assert not {
+            "shuffle_caption",
+            "caption_dropout_rate",
+            "caption_tag_dropout_rate",
+            "token_warmup_step",
+        } & set(train)
     if "mps" in name or "cpu" in name:
         assert train["mixed_precision"] == "no"
         assert "8bit" not in train["optimizer_type"]
     if name.startswith("flux"):
-        assert not {"sdpa", "xformers", "min_snr_gamma", "split_mode"} & set(train)   # ignored, or deprecated, by that script
-        assert (train["guidance_scale"], train["timestep_sampling"], train["model_prediction_type"]) == (1.0, "flux_shift", "raw")
+        assert not {"sdpa", "xformers", "min_snr_gamma", "split_mode"} & set(
+            train
+        )  # ignored, or deprecated, by that script
+        assert (
+            train["guidance_scale"],
+            train["timestep_sampling"],
+            train["model_prediction_type"],
+        ) == (1.0, "flux_shift", "raw")
     else:
         assert train["sdpa"]
 
@@ -111,20 +146,37 @@ def faults_of(root: Path, preset: str) -> str:
 
 def test_a_projects_own_page_wins_and_says_so(tmp_path: Path) -> None:
     own_page(tmp_path, "sdxl", '[about]\nfamily = "sdxl"\n[train]\nnetwork_dim = 4\n')
-    assert "note: presets/sdxl.toml: is used instead of the shipped preset" in faults_of(tmp_path, "sdxl")
+    assert "note: presets/sdxl.toml: is used instead of the shipped preset" in faults_of(
+        tmp_path, "sdxl"
+    )
     assert resolve(tmp_path / "x.toml")[0].get("network_dim") == 4
 
 
 def test_a_page_extended_twice_over_is_refused(tmp_path: Path) -> None:
     own_page(tmp_path, "deep", 'extends = "sdxl-12gb"\n[about]\ntitle = "x"\n')
-    assert "error: presets/deep.toml:1 extends: sdxl-12gb extends sdxl itself" in faults_of(tmp_path, "deep")
+    assert "error: presets/deep.toml:1 extends: sdxl-12gb extends sdxl itself" in faults_of(
+        tmp_path, "deep"
+    )
 
 
-@pytest.mark.parametrize(("name", "page", "told"), [
-    ("sdxl", 'extends = "sdxl"\n[about]\nfamily = "sdxl"\n', "presets/sdxl.toml:1 extends: a page cannot extend itself. Give this one another name."),
-    ("mine", 'extends = 3\n[about]\nfamily = "sdxl"\n', 'presets/mine.toml:1 extends: takes a text, not 3. Write extends = "3".'),
-])
-def test_a_page_extends_a_page_of_another_name(tmp_path: Path, name: str, page: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "page", "told"),
+    [
+        (
+            "sdxl",
+            'extends = "sdxl"\n[about]\nfamily = "sdxl"\n',
+            "presets/sdxl.toml:1 extends: a page cannot extend itself. Give this one another name.",
+        ),
+        (
+            "mine",
+            'extends = 3\n[about]\nfamily = "sdxl"\n',
+            'presets/mine.toml:1 extends: takes a text, not 3. Write extends = "3".',
+        ),
+    ],
+)
+def test_a_page_extends_a_page_of_another_name(
+    tmp_path: Path, name: str, page: str, told: str
+) -> None:
     own_page(tmp_path, name, page)
     assert f"error: {told}" in faults_of(tmp_path, name)
 
@@ -132,10 +184,15 @@ def test_a_page_extends_a_page_of_another_name(tmp_path: Path, name: str, page: 
 def test_two_pages_that_extend_each_other_end_somewhere(tmp_path: Path) -> None:
     own_page(tmp_path, "here", 'extends = "there"\n[about]\nfamily = "sdxl"\n')
     own_page(tmp_path, "there", 'extends = "here"\n[about]\nfamily = "sdxl"\n')
-    assert "there extends here itself; one step is the most, so that a person can follow." in faults_of(tmp_path, "here")
+    assert (
+        "there extends here itself; one step is the most, so that a person can follow."
+        in faults_of(tmp_path, "here")
+    )
 
 
-def test_a_page_that_hides_a_shipped_one_says_so_also_when_it_extends_another(tmp_path: Path) -> None:
+def test_a_page_that_hides_a_shipped_one_says_so_also_when_it_extends_another(
+    tmp_path: Path,
+) -> None:
     own_page(tmp_path, "sdxl-12gb", 'extends = "sdxl"\n[about]\ntitle = "x"\n')
     assert "is used instead of the shipped preset of that name." in faults_of(tmp_path, "sdxl-12gb")
 
@@ -146,7 +203,11 @@ def test_a_page_that_extends_nothing_known_names_the_nearest(tmp_path: Path) -> 
 
 
 def test_a_fault_on_a_page_is_told_with_the_pages_line(tmp_path: Path) -> None:
-    own_page(tmp_path, "mine", '[about]\nfamily = "sdxl"\ntitel = "x"\nunset = []\n[train]\nnetwrok_dim = 4\n')
+    own_page(
+        tmp_path,
+        "mine",
+        '[about]\nfamily = "sdxl"\ntitel = "x"\nunset = []\n[train]\nnetwrok_dim = 4\n',
+    )
     told = faults_of(tmp_path, "mine")
     assert "presets/mine.toml:6 [train] netwrok_dim" in told
     assert "presets/mine.toml:3 [about] titel: [about] has no such key. Did you mean title?" in told
@@ -168,10 +229,15 @@ NO_CARD = Machine("Linux", "x86_64", 8, 32 << 30, ())
 
 
 @every_page
-def test_a_page_breaks_no_rule_of_the_scripts_on_the_machine_it_is_for(name: str, tmp_path: Path) -> None:
+def test_a_page_breaks_no_rule_of_the_scripts_on_the_machine_it_is_for(
+    name: str, tmp_path: Path
+) -> None:
     gigabytes = int(name.rsplit("-", 1)[1].removesuffix("gb")) if name.endswith("gb") else 24
     card = Machine("Linux", "x86_64", 16, 64 << 30, (Gpu("a card", gigabytes << 30),))
     machine = MAC if "mps" in name else NO_CARD if "cpu" in name else card
     file = tmp_path / "x.toml"
-    file.write_text(f'preset = "{name}"\ntrigger = "x_char"\n[model]\nbase = "a.safetensors"\n', encoding="utf-8")
+    file.write_text(
+        f'preset = "{name}"\ntrigger = "x_char"\n[model]\nbase = "a.safetensors"\n',
+        encoding="utf-8",
+    )
     assert check(resolve(file)[0], machine) == []

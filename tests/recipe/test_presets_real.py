@@ -25,7 +25,9 @@ def small_project(root: Path) -> None:
     folder = root / "datasets" / "x" / "10_x_char"
     folder.mkdir(parents=True)
     for number in range(12):
-        Image.new("RGB", (768, 640 + 32 * (number % 3)), (number, 90, 90)).save(folder / f"{number}.png")
+        Image.new("RGB", (768, 640 + 32 * (number % 3)), (number, 90, 90)).save(
+            folder / f"{number}.png"
+        )
         (folder / f"{number}.txt").write_text(f"x_char, picture {number}", encoding="utf-8")
 
 
@@ -34,8 +36,15 @@ def written_plan(root: Path, preset: str) -> tuple[str, str]:
     recipe = root / "recipes" / f"{preset}.toml"
     recipe.parent.mkdir(exist_ok=True)
     family = presets.read(preset).family
-    weights = "".join(f'{weight.key} = "{weight.key}.safetensors"\n' for weight in FAMILIES[family].weights if weight.required)
-    recipe.write_text(f'preset = "{preset}"\ntrigger = "x_char"\n[model]\n{weights}[dataset]\npath = "datasets/x"\n', encoding="utf-8")
+    weights = "".join(
+        f'{weight.key} = "{weight.key}.safetensors"\n'
+        for weight in FAMILIES[family].weights
+        if weight.required
+    )
+    recipe.write_text(
+        f'preset = "{preset}"\ntrigger = "x_char"\n[model]\n{weights}[dataset]\npath = "datasets/x"\n',
+        encoding="utf-8",
+    )
     resolved, faults = resolve(recipe)
     run_dir = root / "runs" / preset
     plan = make_plan(resolved, faults, run_dir=run_dir, machine=CARD)
@@ -46,13 +55,25 @@ def written_plan(root: Path, preset: str) -> tuple[str, str]:
 
 
 @pytest.mark.real
-def test_every_preset_passes_the_scripts_own_parsing_schema_and_assertions(sd_scripts: Path, tmp_path: Path) -> None:
+def test_every_preset_passes_the_scripts_own_parsing_schema_and_assertions(
+    sd_scripts: Path, tmp_path: Path
+) -> None:
     small_project(tmp_path)
     cases = {name: written_plan(tmp_path, name) for name in presets.names()}
     (tmp_path / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
     done = subprocess.run(
-        [os.environ["LORAKIT_SD_SCRIPTS_PYTHON"], str(PROBE), str(sd_scripts), str(tmp_path / "cases.json")],
-        capture_output=True, text=True, encoding="utf-8", errors="replace", check=False, timeout=300,
+        [
+            os.environ["LORAKIT_SD_SCRIPTS_PYTHON"],
+            str(PROBE),
+            str(sd_scripts),
+            str(tmp_path / "cases.json"),
+        ],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     answers = json.loads(done.stdout.splitlines()[-1])

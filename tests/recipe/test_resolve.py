@@ -21,7 +21,9 @@ Say = Callable[..., tuple[Resolved, tuple[Fault, ...]]]
 def say(tmp_path: Path) -> Say:
     """Write a recipe and resolve it."""
 
-    def written(text: str, *, sets: Sequence[str] = (), unsets: Sequence[str] = (), head: str = HEAD) -> tuple[Resolved, tuple[Fault, ...]]:
+    def written(
+        text: str, *, sets: Sequence[str] = (), unsets: Sequence[str] = (), head: str = HEAD
+    ) -> tuple[Resolved, tuple[Fault, ...]]:
         file = tmp_path / "recipes" / "maya.toml"
         file.parent.mkdir(exist_ok=True)
         file.write_text(head + text, encoding="utf-8")
@@ -78,7 +80,10 @@ def test_a_recipe_with_a_dozen_faults_tells_all_of_them_at_once_with_their_lines
         ("recipes/maya.toml:21 [lanch]", "Did you mean launch?"),
     ]
     for where, what in expected:
-        assert [error for error in errors if error.startswith(where + ":") and what in error], (where, what)
+        assert [error for error in errors if error.startswith(where + ":") and what in error], (
+            where,
+            what,
+        )
     assert len(errors) == len(expected)
 
 
@@ -86,7 +91,7 @@ def test_every_value_remembers_its_source(say: Say) -> None:
     resolved, faults = say("[train]\nmax_train_epochs = 8\n", sets=["seed=7"])
     assert not told(faults)
     assert resolved.train["max_train_epochs"].source == "recipes/maya.toml:5"
-    assert resolved.train["seed"] .source == "--set"
+    assert resolved.train["seed"].source == "--set"
     assert resolved.train["network_dim"].source == "preset sdxl"
     assert resolved.train["max_train_epochs"].value == 8
 
@@ -143,7 +148,9 @@ def test_a_prompt_that_needs_a_trigger_says_that_there_is_none(say: Say) -> None
     assert "the recipe has no trigger" in told(faults)[0]
 
 
-def test_a_preset_nobody_knows_names_the_nearest_and_ends_where_there_is_no_family(say: Say) -> None:
+def test_a_preset_nobody_knows_names_the_nearest_and_ends_where_there_is_no_family(
+    say: Say,
+) -> None:
     with pytest.raises(RecipeError) as caught:
         say("", head='preset = "sdlx"\nname = "x"\n')
     assert "Did you mean sdxl?" in str(caught.value)
@@ -207,19 +214,32 @@ def test_stages_are_layered_over_the_recipe_and_set_over_both(say: Say) -> None:
 
 
 def test_stages_get_the_same_checks(say: Say) -> None:
-    _, faults = say('[[stage]]\nname = "a"\n[stage.train]\nlearing_rate = 1\n[[stage]]\nname = "a"\nmodel = 3\n[[stage]]\n[stage.dataset]\npaht = "x"\n')
+    _, faults = say(
+        '[[stage]]\nname = "a"\n[stage.train]\nlearing_rate = 1\n[[stage]]\nname = "a"\nmodel = 3\n[[stage]]\n[stage.dataset]\npaht = "x"\n'
+    )
     errors = told(faults)
-    assert "recipes/maya.toml:7 [[stage]] [train] learing_rate: sdxl_train_network.py has no such option. Did you mean learning_rate?" in errors
+    assert (
+        "recipes/maya.toml:7 [[stage]] [train] learing_rate: sdxl_train_network.py has no such option. Did you mean learning_rate?"
+        in errors
+    )
     assert "recipes/maya.toml:9 [[stage]] name: two stages are called 'a'." in errors
-    assert "recipes/maya.toml:10 [[stage]] model: a stage has no such key. It knows name, dataset and train." in errors
+    assert (
+        "recipes/maya.toml:10 [[stage]] model: a stage has no such key. It knows name, dataset and train."
+        in errors
+    )
     assert 'recipes/maya.toml:11 [[stage]]: has no name. Such as name = "faces".' in errors
-    assert "recipes/maya.toml:13 [[stage]] [dataset] paht: [dataset] has no such key. Did you mean path?" in errors
+    assert (
+        "recipes/maya.toml:13 [[stage]] [dataset] paht: [dataset] has no such key. Did you mean path?"
+        in errors
+    )
     assert len(errors) == 5
 
 
 def test_one_key_in_two_sections_is_told_once_at_the_wrong_one(say: Say) -> None:
     _, faults = say("[train]\nnetwork_dim = 16\nnetwork_alpha = 8\n[launch]\nnetwork_dim = 8\n")
-    assert told(faults) == ["recipes/maya.toml:8 [launch] network_dim: stands in [train] too (recipes/maya.toml:5). Keep one of the two."]
+    assert told(faults) == [
+        "recipes/maya.toml:8 [launch] network_dim: stands in [train] too (recipes/maya.toml:5). Keep one of the two."
+    ]
 
 
 def test_seed_means_its_own_thing_in_two_sections(say: Say) -> None:
@@ -228,27 +248,50 @@ def test_seed_means_its_own_thing_in_two_sections(say: Say) -> None:
     assert (resolved.get("seed"), resolved.sample["seed"].value) == (1, 2)
 
 
-@pytest.mark.parametrize(("text", "what"), [
-    ("[sample]\nmin_snr_gamma = 5\n", "[sample] min_snr_gamma: [sample] has no such key. min_snr_gamma belongs in [train]."),
-    ("[train]\nevery_n_epochs = 5\n", "sdxl_train_network.py has no such option. every_n_epochs belongs in [sample]."),
-    ("[train]\nsample_prompts = 'x'\n", "lorakit writes this option itself. Use [sample] prompts."),
-    ("[train]\nclip_l = 'x'\n", "lorakit writes this option itself. Use [model] clip_l."),
-    ("[train]\ntrain_data_dir = 'x'\n", "lorakit writes this option itself. Use [dataset] path."),
-    ("[train]\nwandb_api_key = 'x'\n", "Use the environment variable WANDB_API_KEY."),
-    ("[train]\nname = 'x'\n", "name stands above the first [section]."),
-    ("[train]\nnetwork-dim = 3\n", "Did you mean network_dim?"),
-    ("[about]\ntitle = 'x'\n", "[about] belongs in a preset."),
-    ("[launch]\nenv = { A = 1 }\n", 'Write A = "1".'),
-    ("[launch]\ngpu_ids = ['a']\n", "entry 1: takes a whole number"),
-    ("[model]\nsha256 = 'abc'\n", "is not a SHA-256"),
-    ("[model.sha256]\nbas = '" + "0" * 64 + "'\n", "is no file of this recipe. Did you mean base?"),
-    ("[dataset.subset.10_maya_char]\nnum_repeat = 3\n", "Did you mean num_repeats?"),
-    ("[dataset.subset]\n10_maya_char = 3\n", "is not a table."),
-    ("[dataset.subset.10_maya_char]\nclass_tokens = '{name_of}'\n", "{name_of} is no word to fill in"),
-    ("[[train]]\nx = 1\n", "is a section; write [train] on a line of its own."),
-    ("stage = 3\n", "write [[stage]]"),
-])
-def test_what_stands_in_the_wrong_place_is_told_where_it_belongs(say: Say, text: str, what: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (
+            "[sample]\nmin_snr_gamma = 5\n",
+            "[sample] min_snr_gamma: [sample] has no such key. min_snr_gamma belongs in [train].",
+        ),
+        (
+            "[train]\nevery_n_epochs = 5\n",
+            "sdxl_train_network.py has no such option. every_n_epochs belongs in [sample].",
+        ),
+        (
+            "[train]\nsample_prompts = 'x'\n",
+            "lorakit writes this option itself. Use [sample] prompts.",
+        ),
+        ("[train]\nclip_l = 'x'\n", "lorakit writes this option itself. Use [model] clip_l."),
+        (
+            "[train]\ntrain_data_dir = 'x'\n",
+            "lorakit writes this option itself. Use [dataset] path.",
+        ),
+        ("[train]\nwandb_api_key = 'x'\n", "Use the environment variable WANDB_API_KEY."),
+        ("[train]\nname = 'x'\n", "name stands above the first [section]."),
+        ("[train]\nnetwork-dim = 3\n", "Did you mean network_dim?"),
+        ("[about]\ntitle = 'x'\n", "[about] belongs in a preset."),
+        ("[launch]\nenv = { A = 1 }\n", 'Write A = "1".'),
+        ("[launch]\ngpu_ids = ['a']\n", "entry 1: takes a whole number"),
+        ("[model]\nsha256 = 'abc'\n", "is not a SHA-256"),
+        (
+            "[model.sha256]\nbas = '" + "0" * 64 + "'\n",
+            "is no file of this recipe. Did you mean base?",
+        ),
+        ("[dataset.subset.10_maya_char]\nnum_repeat = 3\n", "Did you mean num_repeats?"),
+        ("[dataset.subset]\n10_maya_char = 3\n", "is not a table."),
+        (
+            "[dataset.subset.10_maya_char]\nclass_tokens = '{name_of}'\n",
+            "{name_of} is no word to fill in",
+        ),
+        ("[[train]]\nx = 1\n", "is a section; write [train] on a line of its own."),
+        ("stage = 3\n", "write [[stage]]"),
+    ],
+)
+def test_what_stands_in_the_wrong_place_is_told_where_it_belongs(
+    say: Say, text: str, what: str
+) -> None:
     errors = told(say(text)[1])
     assert len(errors) == 1
     assert what in errors[0]
@@ -260,11 +303,17 @@ def test_a_hub_file_without_a_revision_is_a_warning(say: Say) -> None:
     assert not say('[model]\nbase = "hf:owner/repo/model.safetensors@abc123"\n')[1]
 
 
-def test_another_optimizer_leaves_the_arguments_of_the_presets_behind(say: Say, tmp_path: Path) -> None:
+def test_another_optimizer_leaves_the_arguments_of_the_presets_behind(
+    say: Say, tmp_path: Path
+) -> None:
     (tmp_path / "presets").mkdir()
     (tmp_path / "presets" / "ada.toml").write_text(
-        'extends = "sdxl"\n[about]\ntitle = "x"\n[train]\noptimizer_type = "Adafactor"\noptimizer_args = ["relative_step=False"]\n', encoding="utf-8")
-    resolved, faults = say('[train]\noptimizer_type = "AdamW"\n', head='preset = "ada"\ntrigger = "x_char"\n')
+        'extends = "sdxl"\n[about]\ntitle = "x"\n[train]\noptimizer_type = "Adafactor"\noptimizer_args = ["relative_step=False"]\n',
+        encoding="utf-8",
+    )
+    resolved, faults = say(
+        '[train]\noptimizer_type = "AdamW"\n', head='preset = "ada"\ntrigger = "x_char"\n'
+    )
     assert "optimizer_args" not in resolved.train
     assert "optimizer_args from preset ada is left out" in told(faults, "note")[0]
 
@@ -292,7 +341,9 @@ def test_a_family_that_contradicts_the_preset_is_refused(say: Say) -> None:
 
 
 def test_a_preset_nobody_knows_is_one_fault_among_others_where_the_family_is_said(say: Say) -> None:
-    _, faults = say("[train]\nlearing_rate = 1\n", head='preset = "sdlx"\nfamily = "sdxl"\ntrigger = "x_char"\n')
+    _, faults = say(
+        "[train]\nlearing_rate = 1\n", head='preset = "sdlx"\nfamily = "sdxl"\ntrigger = "x_char"\n'
+    )
     assert len(told(faults)) == 2
 
 
@@ -305,7 +356,10 @@ def test_an_option_of_the_other_trainer_is_named_as_such(say: Say) -> None:
     if catalogue("embedded", "sdxl_train_network.py") is None:
         pytest.skip("the embedded trainer has no catalogue yet")
     _, faults = say("[train]\nema_decay = 0.999\n")
-    assert 'only the embedded trainer has this option. Write trainer = "embedded", or leave it out.' in told(faults)[0]
+    assert (
+        'only the embedded trainer has this option. Write trainer = "embedded", or leave it out.'
+        in told(faults)[0]
+    )
     assert not told(say("[train]\nema_decay = 0.999\n", sets=["trainer=embedded"])[1])
     _, faults = say("[train]\nxformers = true\n", sets=["trainer=embedded"])
     assert "only the kohya trainer has this option" in told(faults)[0]
@@ -316,18 +370,26 @@ def test_a_slip_above_the_sections_is_told_although_nothing_else_can_be_checked(
         say("", head='famly = "sd15"\nname = 3\n')
     assert told(raised.value.faults) == [
         "recipes/maya.toml:1 famly: there is no such key outside the sections. Did you mean family?",
-        'recipes/maya.toml:2 name: takes a text, not 3. Write name = "3".']
+        'recipes/maya.toml:2 name: takes a text, not 3. Write name = "3".',
+    ]
     assert raised.value.hint.startswith("Write preset")
 
 
 def test_a_section_of_a_stage_is_a_table(say: Say) -> None:
     _, faults = say('[[stage]]\nname = "faces"\ntrain = "x"\n')
-    assert told(faults) == ["recipes/maya.toml:6 [[stage]] train: is a section; write [stage.train] on a line of its own."]
+    assert told(faults) == [
+        "recipes/maya.toml:6 [[stage]] train: is a section; write [stage.train] on a line of its own."
+    ]
 
 
 def test_a_variable_that_no_environment_can_hold_is_refused(say: Say) -> None:
     _, faults = say('[launch]\nenv = { "A=B" = "x", "" = "y", C = "a\\u0000b", D = 1, E = "=" }\n')
-    assert [line.split("]")[1].split(":")[0].strip() for line in told(faults)] == ["env A=B", "env", "env C", "env D"]
+    assert [line.split("]")[1].split(":")[0].strip() for line in told(faults)] == [
+        "env A=B",
+        "env",
+        "env C",
+        "env D",
+    ]
     assert told(faults)[-1].endswith('Write D = "1".')
 
 
@@ -338,20 +400,29 @@ def test_a_preset_is_a_name_and_no_way_to_another_file(tmp_path: Path, name: str
     assert find(name, tmp_path) is None
 
 
-@pytest.mark.parametrize(("text", "gone"), [
-    ("[sample]\nevery_n_steps = 100\n", "every_n_epochs"), ("[train]\nmax_train_steps = 100\n", "max_train_epochs"),
-    ('[train]\nlr_scheduler = "cosine"\n', "lr_scheduler_num_cycles"),
-])
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("[sample]\nevery_n_steps = 100\n", "every_n_epochs"),
+        ("[train]\nmax_train_steps = 100\n", "max_train_epochs"),
+        ('[train]\nlr_scheduler = "cosine"\n', "lr_scheduler_num_cycles"),
+    ],
+)
 def test_what_goes_with_the_presets_choice_goes_with_it(say: Say, text: str, gone: str) -> None:
     resolved, faults = say(text)
     assert gone not in {**resolved.train, **resolved.sample}
     assert [line.split(": ", 1)[1].split(" ")[0] for line in told(faults, "note")] == [gone]
 
 
-@pytest.mark.parametrize("text", [
-    "[sample]\nevery_n_epochs = 1\n", "[train]\nmax_train_epochs = 3\n", '[train]\nlr_scheduler = "cosine_with_restarts"\n',
-    '[train]\nlr_scheduler = "cosine_with_min_lr"\nlr_scheduler_num_cycles = 2\n',
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[sample]\nevery_n_epochs = 1\n",
+        "[train]\nmax_train_epochs = 3\n",
+        '[train]\nlr_scheduler = "cosine_with_restarts"\n',
+        '[train]\nlr_scheduler = "cosine_with_min_lr"\nlr_scheduler_num_cycles = 2\n',
+    ],
+)
 def test_a_choice_that_stays_or_brings_its_own_leaves_nothing_behind(say: Say, text: str) -> None:
     assert told(say(text)[1], "note") == []
 
@@ -360,36 +431,80 @@ def test_arguments_of_another_schedule_stay_below(say: Say, tmp_path: Path) -> N
     (tmp_path / "presets").mkdir()
     (tmp_path / "presets" / "min.toml").write_text(
         '[about]\nfamily = "sd15"\n[train]\nlr_scheduler = "piecewise_constant"\nlr_scheduler_args = ["step_rules=\'1:5,0.1\'"]\n'
-        'network_module = "networks.lora"\nnetwork_args = ["conv_dim=4"]\n', encoding="utf-8")
-    resolved, _ = say('[train]\nlr_scheduler = "cosine"\nnetwork_module = "networks.dylora"\n', head='preset = "min"\ntrigger = "x_char"\n')
+        'network_module = "networks.lora"\nnetwork_args = ["conv_dim=4"]\n',
+        encoding="utf-8",
+    )
+    resolved, _ = say(
+        '[train]\nlr_scheduler = "cosine"\nnetwork_module = "networks.dylora"\n',
+        head='preset = "min"\ntrigger = "x_char"\n',
+    )
     assert not {"lr_scheduler_args", "network_args"} & set(resolved.train)
 
 
-@pytest.mark.parametrize(("text", "what"), [
-    ("trian = 1\n", "recipes/maya.toml:4 trian: there is no such key outside the sections. Did you mean train?"),
-    ("[trainer_]\nx = 1\n", "recipes/maya.toml:4 [trainer_]: there is no such section. Did you mean train?"),
-    ("[zzz]\nx = 1\n", ("recipes/maya.toml:4 [zzz]: there is no such section. "
-                       "There are [model], [dataset], [train], [sample], [launch] and [[stage]].")),
-    ("width = 5\n", "recipes/maya.toml:4 width: there is no such key outside the sections. width belongs in [sample]."),
-    ("zzzz = 5\n", "recipes/maya.toml:4 zzzz: there is no such key outside the sections. Options belong in [train]."),
-    ("[model]\nnetwork_dim = 4\n[train]\nnetwork_dim = 4\n",
-     "recipes/maya.toml:5 [model] network_dim: stands in [train] too (recipes/maya.toml:7). Keep one of the two."),
-])
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (
+            "trian = 1\n",
+            "recipes/maya.toml:4 trian: there is no such key outside the sections. Did you mean train?",
+        ),
+        (
+            "[trainer_]\nx = 1\n",
+            "recipes/maya.toml:4 [trainer_]: there is no such section. Did you mean train?",
+        ),
+        (
+            "[zzz]\nx = 1\n",
+            (
+                "recipes/maya.toml:4 [zzz]: there is no such section. "
+                "There are [model], [dataset], [train], [sample], [launch] and [[stage]]."
+            ),
+        ),
+        (
+            "width = 5\n",
+            "recipes/maya.toml:4 width: there is no such key outside the sections. width belongs in [sample].",
+        ),
+        (
+            "zzzz = 5\n",
+            "recipes/maya.toml:4 zzzz: there is no such key outside the sections. Options belong in [train].",
+        ),
+        (
+            "[model]\nnetwork_dim = 4\n[train]\nnetwork_dim = 4\n",
+            "recipes/maya.toml:5 [model] network_dim: stands in [train] too (recipes/maya.toml:7). Keep one of the two.",
+        ),
+    ],
+)
 def test_a_word_in_no_place_or_two_is_told_where_it_belongs(say: Say, text: str, what: str) -> None:
     assert told(say(text)[1])[0] == what
 
 
-@pytest.mark.parametrize(("text", "what"), [
-    ('sha256 = "abc"\n', ["recipes/maya.toml:5 [model] sha256: is not a SHA-256: 64 hexadecimal digits."]),
-    ('sha256 = { base = "abc" }\n', ["recipes/maya.toml:5 [model] sha256 base: is not a SHA-256: 64 hexadecimal digits."]),
-    (f'sha256 = {{ bsae = "{"a" * 64}" }}\n', ["recipes/maya.toml:5 [model] sha256 bsae: is no file of this recipe. Did you mean base?"]),
-    (f'sha256 = "{"A" * 64}"\n', []), (f'sha256 = {{ network_weights = "{"0" * 64}" }}\n', []),
-])
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (
+            'sha256 = "abc"\n',
+            ["recipes/maya.toml:5 [model] sha256: is not a SHA-256: 64 hexadecimal digits."],
+        ),
+        (
+            'sha256 = { base = "abc" }\n',
+            ["recipes/maya.toml:5 [model] sha256 base: is not a SHA-256: 64 hexadecimal digits."],
+        ),
+        (
+            f'sha256 = {{ bsae = "{"a" * 64}" }}\n',
+            [
+                "recipes/maya.toml:5 [model] sha256 bsae: is no file of this recipe. Did you mean base?"
+            ],
+        ),
+        (f'sha256 = "{"A" * 64}"\n', []),
+        (f'sha256 = {{ network_weights = "{"0" * 64}" }}\n', []),
+    ],
+)
 def test_a_hash_is_64_digits_for_a_file_of_the_recipe(say: Say, text: str, what: list[str]) -> None:
     assert told(say(f"[model]\n{text}")[1]) == what
 
 
 def test_a_wrong_word_for_one_folder_is_left_out_of_the_others(say: Say) -> None:
     resolved, faults = say("[dataset.subset.10_maya]\nflip_aug = 1\nnum_repeats = 3\n")
-    assert told(faults) == ["recipes/maya.toml:4 [dataset] subset 10_maya.flip_aug: takes true or false, not 1. Write flip_aug = true."]
+    assert told(faults) == [
+        "recipes/maya.toml:4 [dataset] subset 10_maya.flip_aug: takes true or false, not 1. Write flip_aug = true."
+    ]
     assert resolved.dataset["subset"].value == {"10_maya": {"num_repeats": 3}}

@@ -16,7 +16,14 @@ from lorakit.machine import Machine
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.resolve import resolve
 from lorakit.rehearse import standin
-from lorakit.rehearse.rehearse import link_dataset, made_small, modules_of, one_sample, prepare, spread
+from lorakit.rehearse.rehearse import (
+    link_dataset,
+    made_small,
+    modules_of,
+    one_sample,
+    prepare,
+    spread,
+)
 
 CPU = Machine("Linux", "x86_64", 4, 32 << 30, ())
 TINY = [("conv.weight", (2, 2))]
@@ -40,7 +47,9 @@ def project(tmp_path: Path) -> Callable[..., Resolved]:
             path.with_suffix(".txt").write_text("ball, drawn", encoding="utf-8")
 
     def made(text: str = "", train: str = "") -> Resolved:
-        write_atomic(tmp_path / "ball.toml", f"""
+        write_atomic(
+            tmp_path / "ball.toml",
+            f"""
 family = "sd15"
 trainer = "embedded"
 trigger = "ball"
@@ -66,7 +75,8 @@ enable_bucket = true
 lr_warmup_steps = 100
 save_state = true
 {train}
-""")
+""",
+        )
         resolved, faults = resolve(tmp_path / "ball.toml")
         assert [fault for fault in faults if fault.severity == "error"] == []
         return resolved
@@ -78,36 +88,66 @@ def small(resolved: Resolved, place: Path) -> Resolved:
     return made_small(resolved, place, {"base": place / "x"}, steps=2, resolution=100, machine=CPU)
 
 
-def test_what_takes_long_is_made_small_and_the_rest_stays(project: Callable[..., Resolved], tmp_path: Path) -> None:
+def test_what_takes_long_is_made_small_and_the_rest_stays(
+    project: Callable[..., Resolved], tmp_path: Path
+) -> None:
     resolved = project()
     changed = small(resolved, tmp_path / "r")
-    differ = {key for key in {**resolved.train, **changed.train} if resolved.get(key) != changed.get(key)}
-    assert differ == {"max_train_epochs", "max_train_steps", "save_every_n_epochs", "gradient_accumulation_steps", "lr_warmup_steps", "save_state",
-                      "resolution", "min_bucket_reso", "max_bucket_reso", "output_name"}
+    differ = {
+        key for key in {**resolved.train, **changed.train} if resolved.get(key) != changed.get(key)
+    }
+    assert differ == {
+        "max_train_epochs",
+        "max_train_steps",
+        "save_every_n_epochs",
+        "gradient_accumulation_steps",
+        "lr_warmup_steps",
+        "save_state",
+        "resolution",
+        "min_bucket_reso",
+        "max_bucket_reso",
+        "output_name",
+    }
     assert changed.get("resolution") == "64"
     assert (changed.get("network_dim"), changed.get("lr_scheduler")) == (8, "cosine")
     assert set(changed.model) == {"base"}
-    assert {setting.source for key, setting in changed.train.items() if key in differ} == {"rehearsal"}
+    assert {setting.source for key, setting in changed.train.items() if key in differ} == {
+        "rehearsal"
+    }
 
 
 def test_one_small_sample_is_drawn_at_the_last_step(project: Callable[..., Resolved]) -> None:
     sample = {key: setting.value for key, setting in one_sample(project().sample, 2, 64).items()}
-    assert sample == {"prompts": ["ball in the sun"], "every_n_steps": 2, "width": 64, "height": 64, "steps": 2}
+    assert sample == {
+        "prompts": ["ball in the sun"],
+        "every_n_steps": 2,
+        "width": 64,
+        "height": 64,
+        "steps": 2,
+    }
     assert one_sample({}, 2, 64) == {}
 
 
-def test_a_few_images_of_every_folder_are_linked_with_their_captions(project: Callable[..., Resolved], tmp_path: Path) -> None:
+def test_a_few_images_of_every_folder_are_linked_with_their_captions(
+    project: Callable[..., Resolved], tmp_path: Path
+) -> None:
     project()
     facts = scan(tmp_path / "data")
     assert link_dataset(facts, tmp_path / "r" / "dataset", tmp_path / "r" / "reg") == 6
-    files = sorted(str(path.relative_to(tmp_path / "r")) for path in (tmp_path / "r").rglob("*") if path.is_file())
+    files = sorted(
+        str(path.relative_to(tmp_path / "r"))
+        for path in (tmp_path / "r").rglob("*")
+        if path.is_file()
+    )
     assert len(files) == 12
     assert all((tmp_path / "r" / file).is_symlink() for file in files)
     assert {Path(file).parent.name for file in files} == {"10_ball", "2_toy"}
     assert not (tmp_path / "r" / "reg").exists()
 
 
-def test_where_links_are_refused_files_are_copied(project: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_links_are_refused_files_are_copied(
+    project: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(*_: object) -> None:
         raise OSError
 
@@ -117,13 +157,19 @@ def test_where_links_are_refused_files_are_copied(project: Callable[..., Resolve
     assert (tmp_path / "dataset" / "10_ball" / "0.txt").read_text(encoding="utf-8") == "ball, drawn"
 
 
-def test_the_widest_and_the_tallest_image_are_among_the_few(project: Callable[..., Resolved], tmp_path: Path) -> None:
+def test_the_widest_and_the_tallest_image_are_among_the_few(
+    project: Callable[..., Resolved], tmp_path: Path
+) -> None:
     project()
-    subset = next(subset for subset in scan(tmp_path / "data").subsets if subset.path.name == "10_ball")
+    subset = next(
+        subset for subset in scan(tmp_path / "data").subsets if subset.path.name == "10_ball"
+    )
     assert [image.path.stem for image in spread(subset, 3)] == ["0", "2", "4"]
 
 
-def test_weights_that_are_not_downloaded_yet_are_no_obstacle(project: Callable[..., Resolved], tmp_path: Path) -> None:
+def test_weights_that_are_not_downloaded_yet_are_no_obstacle(
+    project: Callable[..., Resolved], tmp_path: Path
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")}
     plan = prepare(project(), (), tmp_path / "r", machine=CPU)
     assert plan.steps.total == 2
@@ -132,13 +178,17 @@ def test_weights_that_are_not_downloaded_yet_are_no_obstacle(project: Callable[.
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")} == before
 
 
-def test_what_would_stop_the_real_run_stops_the_rehearsal(project: Callable[..., Resolved], tmp_path: Path) -> None:
+def test_what_would_stop_the_real_run_stops_the_rehearsal(
+    project: Callable[..., Resolved], tmp_path: Path
+) -> None:
     with pytest.raises(RecipeError) as caught:
         prepare(project(train="save_every_n_steps = 0\n"), (), tmp_path / "r", machine=CPU)
     assert any("save_every_n_steps" in fault.where for fault in caught.value.faults)
 
 
-def test_a_family_without_stand_ins_says_which_have_some(project: Callable[..., Resolved], tmp_path: Path) -> None:
+def test_a_family_without_stand_ins_says_which_have_some(
+    project: Callable[..., Resolved], tmp_path: Path
+) -> None:
     from dataclasses import replace
 
     with pytest.raises(SetupError, match="sd3"):
@@ -146,24 +196,36 @@ def test_a_family_without_stand_ins_says_which_have_some(project: Callable[..., 
 
 
 def test_modules_and_ranks_are_read_from_a_lora(tmp_path: Path) -> None:
-    tensors = [(f"lora_unet_{name}.{part}.weight", shape) for name in "ab" for part, shape in (("lora_down", (4, 9)), ("lora_up", (9, 4)))]
+    tensors = [
+        (f"lora_unet_{name}.{part}.weight", shape)
+        for name in "ab"
+        for part, shape in (("lora_down", (4, 9)), ("lora_up", (9, 4)))
+    ]
     standin.write(tmp_path / "x.safetensors", tensors, "F16")
     assert modules_of(tmp_path / "x.safetensors") == (2, {4})
 
 
 @pytest.mark.parametrize("words", [["--steps", "0"], ["--resolution", "32"]])
-def test_senseless_numbers_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_senseless_numbers_are_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["rehearse", "x", *words]) == 1
     assert "at least" in capsys.readouterr().err
 
 
-def test_keep_never_writes_into_a_folder_that_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keep_never_writes_into_a_folder_that_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["rehearse", "x", "--keep", str(tmp_path)]) == 1
     assert "exists already" in capsys.readouterr().err
 
 
-def test_nothing_is_left_behind_after_a_rehearsal_that_failed(project: Callable[..., Resolved], tmp_path: Path, own_home: Path,
-                                                              capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_left_behind_after_a_rehearsal_that_failed(
+    project: Callable[..., Resolved],
+    tmp_path: Path,
+    own_home: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     project(train="save_every_n_steps = 0\n")
     assert main(["rehearse", str(tmp_path / "ball.toml")]) == 1
     assert "save_every_n_steps" in capsys.readouterr().err

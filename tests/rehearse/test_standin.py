@@ -10,24 +10,34 @@ import numpy as np
 import pytest
 
 from lorakit.errors import SetupError
-from lorakit.rehearse import shapes, standin
+from lorakit.rehearse import standin
+from lorakit.weights import anatomy as shapes
 
 
-@pytest.mark.parametrize(("tensors", "count", "millions"), [
-    (shapes.sd15_checkpoint(), 1130, 1066),
-    (shapes.sdxl_checkpoint(), 1680 + 248 + 196 + 390, 3469),
-    (list(shapes.clip_l()), 196, 123),
-    (list(shapes.t5xxl()), 219, 4762),
-    (list(shapes.autoencoder(16, quantised=False)), 244, 84),
-], ids=["sd15", "sdxl", "clip-l", "t5xxl", "ae"])
-def test_as_many_tensors_and_parameters_as_the_real_model(tensors: list[tuple[str, shapes.Shape]], count: int, millions: int) -> None:
+@pytest.mark.parametrize(
+    ("tensors", "count", "millions"),
+    [
+        (shapes.sd15_checkpoint(), 1130, 1066),
+        (shapes.sdxl_checkpoint(), 1680 + 248 + 196 + 390, 3469),
+        (list(shapes.clip_l()), 196, 123),
+        (list(shapes.t5xxl()), 219, 4762),
+        (list(shapes.autoencoder(16, quantised=False)), 244, 84),
+    ],
+    ids=["sd15", "sdxl", "clip-l", "t5xxl", "ae"],
+)
+def test_as_many_tensors_and_parameters_as_the_real_model(
+    tensors: list[tuple[str, shapes.Shape]], count: int, millions: int
+) -> None:
     assert len(tensors) == len({name for name, _ in tensors}) == count
     assert round(sum(math.prod(shape) for _, shape in tensors) / 1e6) == millions
 
 
-
-
-TENSORS = [("conv.weight", (8, 4, 3, 3)), ("conv.bias", (8,)), ("norm.weight", (5,)), ("x.embedding.weight", (40, 6))]
+TENSORS = [
+    ("conv.weight", (8, 4, 3, 3)),
+    ("conv.bias", (8,)),
+    ("norm.weight", (5,)),
+    ("x.embedding.weight", (40, 6)),
+]
 
 
 def test_a_file_reads_back_with_norms_at_one_and_biases_at_zero(tmp_path: Path) -> None:
@@ -47,7 +57,7 @@ def test_a_file_reads_back_with_norms_at_one_and_biases_at_zero(tmp_path: Path) 
 def test_bfloat16_is_the_upper_half_of_a_float_rounded(tmp_path: Path) -> None:
     values = np.array([1.0, -2.5, 0.15625, 1 / 3], np.float32)
     back = np.frombuffer(standin.encode(values, "BF16"), np.uint16).astype(np.uint32) << 16
-    assert np.allclose(back.view(np.float32), values, rtol=2 ** -8)
+    assert np.allclose(back.view(np.float32), values, rtol=2**-8)
 
 
 def test_a_hole_takes_no_room_on_the_disk(tmp_path: Path) -> None:
@@ -72,7 +82,9 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_stand_in_is_made_once_and_kept_in_the_cache(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
+def test_a_stand_in_is_made_once_and_kept_in_the_cache(
+    monkeypatch: pytest.MonkeyPatch, own_home: Path
+) -> None:
     monkeypatch.setitem(standin.FILES, "tiny", standin.StandIn("tiny", lambda: TENSORS, "F16"))
     said: list[str] = []
     path = standin.stand_in("tiny", said.append)
@@ -82,7 +94,11 @@ def test_a_stand_in_is_made_once_and_kept_in_the_cache(monkeypatch: pytest.Monke
 
 
 def test_no_room_is_said_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(standin.FILES, "vast", standin.StandIn("vast", lambda: [("x.weight", (1 << 25, 1 << 25))], "F16"))
+    monkeypatch.setitem(
+        standin.FILES,
+        "vast",
+        standin.StandIn("vast", lambda: [("x.weight", (1 << 25, 1 << 25))], "F16"),
+    )
     with pytest.raises(SetupError, match="no room"):
         standin.stand_in("vast")
     assert not standin.folder().exists()

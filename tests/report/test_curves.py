@@ -32,7 +32,15 @@ def event(tag: str, step: int, value: float) -> bytes:
     """One framed message as tensorboard's writer makes it; checksums are not read."""
     entry = b"\x0a" + varint(len(tag)) + tag.encode() + b"\x15" + struct.pack("<f", value)
     summary = b"\x0a" + varint(len(entry)) + entry
-    body = b"\x09" + struct.pack("<d", 1.5) + b"\x10" + varint(step) + b"\x2a" + varint(len(summary)) + summary
+    body = (
+        b"\x09"
+        + struct.pack("<d", 1.5)
+        + b"\x10"
+        + varint(step)
+        + b"\x2a"
+        + varint(len(summary))
+        + summary
+    )
     return struct.pack("<Q", len(body)) + b"\0\0\0\0" + body + b"\0\0\0\0"
 
 
@@ -42,7 +50,17 @@ def log(folder: Path, points: list[tuple[str, int, float]]) -> None:
 
 
 def record(**more: Any) -> dict[str, Any]:
-    return {"trainer": {"name": "embedded"}, "parts": [], "steps": {"accumulation": 1}, "settings": {"train": {}}, "outcome": {}, "warnings": [], "checkpoints": [], "states": [], **more}
+    return {
+        "trainer": {"name": "embedded"},
+        "parts": [],
+        "steps": {"accumulation": 1},
+        "settings": {"train": {}},
+        "outcome": {},
+        "warnings": [],
+        "checkpoints": [],
+        "states": [],
+        **more,
+    }
 
 
 def test_tensorboards_files_are_read_up_to_a_half_written_end(tmp_path: Path) -> None:
@@ -50,8 +68,13 @@ def test_tensorboards_files_are_read_up_to_a_half_written_end(tmp_path: Path) ->
     folder.mkdir(parents=True)
     whole = event("lr/unet", 1, 0.5) + event("lr/unet", 300, 0.25) + event("loss/current", 300, 2.0)
     (folder / "events.out.tfevents.1.a").write_bytes(whole + event("lr/unet", 301, 9.0)[:-20])
-    (folder / "events.out.tfevents.2.b").write_bytes(struct.pack("<Q", 7) + b"\0\0\0\0" + b"\xff" * 30)
-    assert read_scalars(tmp_path / "logs") == {"lr/unet": [(1, 0.5), (300, 0.25)], "loss/current": [(300, 2.0)]}
+    (folder / "events.out.tfevents.2.b").write_bytes(
+        struct.pack("<Q", 7) + b"\0\0\0\0" + b"\xff" * 30
+    )
+    assert read_scalars(tmp_path / "logs") == {
+        "lr/unet": [(1, 0.5), (300, 0.25)],
+        "loss/current": [(300, 2.0)],
+    }
 
 
 @pytest.mark.slow
@@ -65,22 +88,36 @@ def test_tensorboards_own_writer_is_understood(tmp_path: Path) -> None:
 
 
 def test_rates_come_from_tensorboard_by_name_and_by_step(tmp_path: Path) -> None:
-    points = [("lr/unet", 0, 0.1), ("lr/unet", 1, 0.1), ("lr/unet", 2, 0.2), ("lr/group1", 2, 0.2), ("lr/textencoder", 2, 0.05)]
+    points = [
+        ("lr/unet", 0, 0.1),
+        ("lr/unet", 1, 0.1),
+        ("lr/unet", 2, 0.2),
+        ("lr/group1", 2, 0.2),
+        ("lr/textencoder", 2, 0.05),
+    ]
     log(tmp_path / "logs" / "20260101", points)
     found = read_numbers(tmp_path, record())
-    assert [(series.name, [(step, round(value, 3)) for step, value in series.points]) for series in found.rates] == [
-        ("textencoder", [(2, 0.05)]), ("unet", [(1, 0.1), (2, 0.2)]),
-    ]
+    assert [
+        (series.name, [(step, round(value, 3)) for step, value in series.points])
+        for series in found.rates
+    ] == [("textencoder", [(2, 0.05)]), ("unet", [(1, 0.1), (2, 0.2)])]
 
 
 def test_each_launch_of_a_resumed_run_counts_on_and_the_later_word_is_true(tmp_path: Path) -> None:
     """The first launch died after step 5; a second one, at once; the third went on from step 3 and skipped a batch."""
     points = [(tag, step, 0.5) for step in (1, 2, 3, 4, 5) for tag in ("lr/unet", "loss/current")]
     log(tmp_path / "logs" / "20260101120000", points)
-    log(tmp_path / "logs" / "20260102120000", [(tag, step, 0.25) for step in (2, 3) for tag in ("lr/unet", "loss/current")])
-    (tmp_path / "progress.jsonl").write_text("".join(f'{{"step": {step}, "loss": 0.1}}\n' for step in range(1, 6)))
-    parts = [{"started": "2026-01-01T13:00:00+02:00", "offset": 1, "bar_offset": 1},
-             {"started": "2026-01-02T11:59:50+02:00", "offset": 2, "bar_offset": 3}]
+    log(
+        tmp_path / "logs" / "20260102120000",
+        [(tag, step, 0.25) for step in (2, 3) for tag in ("lr/unet", "loss/current")],
+    )
+    (tmp_path / "progress.jsonl").write_text(
+        "".join(f'{{"step": {step}, "loss": 0.1}}\n' for step in range(1, 6))
+    )
+    parts = [
+        {"started": "2026-01-01T13:00:00+02:00", "offset": 1, "bar_offset": 1},
+        {"started": "2026-01-02T11:59:50+02:00", "offset": 2, "bar_offset": 3},
+    ]
     found = read_numbers(tmp_path, record(trainer={"name": "kohya"}, parts=parts))
     assert found.rates[0].points == ((1, 0.5), (2, 0.5), (3, 0.5), (4, 0.25), (5, 0.25))
     assert found.loss.points == found.rates[0].points
@@ -88,15 +125,37 @@ def test_each_launch_of_a_resumed_run_counts_on_and_the_later_word_is_true(tmp_p
 
 def test_the_loss_of_sd_scripts_is_each_steps_own_and_not_the_printed_mean(tmp_path: Path) -> None:
     (tmp_path / "progress.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.5}\n')
-    log(tmp_path / "logs" / "20260101", [("loss/current", 0, 9.0), ("loss/current", 1, 0.5), ("loss/current", 1, 0.25), ("loss/current", 2, 0.125)])
-    assert read_numbers(tmp_path, record(trainer={"name": "kohya"})).loss.points == ((1, 0.375), (2, 0.125))
-    assert read_numbers(tmp_path, record(trainer={"name": "embedded"})).loss.points == ((1, 0.5), (2, 0.5))
+    log(
+        tmp_path / "logs" / "20260101",
+        [
+            ("loss/current", 0, 9.0),
+            ("loss/current", 1, 0.5),
+            ("loss/current", 1, 0.25),
+            ("loss/current", 2, 0.125),
+        ],
+    )
+    assert read_numbers(tmp_path, record(trainer={"name": "kohya"})).loss.points == (
+        (1, 0.375),
+        (2, 0.125),
+    )
+    assert read_numbers(tmp_path, record(trainer={"name": "embedded"})).loss.points == (
+        (1, 0.5),
+        (2, 0.5),
+    )
 
 
 def test_loss_rate_and_validation_come_from_the_trainers_own_lines(tmp_path: Path) -> None:
-    rows = [{"step": 1, "loss": 0.5, "lr": 0.1}, {"step": 2, "loss": None, "lr": 0.1}, {"step": 3, "loss": 0.25, "lr": 0.05}]
-    (tmp_path / "progress.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 4, "lo')
-    (tmp_path / "events.jsonl").write_text('{"event": "validation", "step": 2, "loss": 0.75}\n{"event": "validation", "step": 3, "loss": null}\n{"ev')
+    rows = [
+        {"step": 1, "loss": 0.5, "lr": 0.1},
+        {"step": 2, "loss": None, "lr": 0.1},
+        {"step": 3, "loss": 0.25, "lr": 0.05},
+    ]
+    (tmp_path / "progress.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows) + '{"step": 4, "lo'
+    )
+    (tmp_path / "events.jsonl").write_text(
+        '{"event": "validation", "step": 2, "loss": 0.75}\n{"event": "validation", "step": 3, "loss": null}\n{"ev'
+    )
     found = read_numbers(tmp_path, record())
     assert found.loss.points == ((1, 0.5), (3, 0.25))
     assert found.lost == 1
@@ -136,8 +195,21 @@ def test_ticks_lie_inside_and_are_not_many(low: float, span: float, about: int) 
 
 
 def test_a_chart_is_xml_with_axes_in_words_and_every_point_inside_the_picture() -> None:
-    lines = [Line("every <step>", LOSS, "raw"), Line("mean", smoothed(LOSS), "smooth"), Line("held", ((10, 0.4),), "validation", dots=True)]
-    text = chart(lines, label='loss "falls" <fast>', unit="loss", ident="loss-wide", width=1100, height=320, last_step=4000, marks=(1000, 9999))
+    lines = [
+        Line("every <step>", LOSS, "raw"),
+        Line("mean", smoothed(LOSS), "smooth"),
+        Line("held", ((10, 0.4),), "validation", dots=True),
+    ]
+    text = chart(
+        lines,
+        label='loss "falls" <fast>',
+        unit="loss",
+        ident="loss-wide",
+        width=1100,
+        height=320,
+        last_step=4000,
+        marks=(1000, 9999),
+    )
     root = ET.fromstring(text)
     assert root.get("aria-label") == 'loss "falls" <fast>'
     words = [element.text for element in root.iter("text")]
@@ -149,9 +221,13 @@ def test_a_chart_is_xml_with_axes_in_words_and_every_point_inside_the_picture() 
     assert len(text) < 40_000
 
 
-@pytest.mark.parametrize("points", [[(1, 0.5)], [(5, 0.0), (6, 0.0)], [(1, -3.0), (2, 1e9)], [(0, 1e-9), (1, 1e-9)]])
+@pytest.mark.parametrize(
+    "points", [[(1, 0.5)], [(5, 0.0), (6, 0.0)], [(1, -3.0), (2, 1e9)], [(0, 1e-9), (1, 1e-9)]]
+)
 def test_odd_numbers_make_a_chart_too(points: list[tuple[int, float]]) -> None:
-    text = chart([Line("x", points, "smooth")], label="x", unit="loss", ident="i", width=380, height=260)
+    text = chart(
+        [Line("x", points, "smooth")], label="x", unit="loss", ident="i", width=380, height=260
+    )
     assert "nan" not in text and ET.fromstring(text) is not None
     assert chart([], label="x", unit="loss", ident="i", width=380, height=260) == ""
 
@@ -164,8 +240,13 @@ def test_an_even_choice_has_both_ends() -> None:
 
 
 def test_validation_that_rose_again_names_the_nearest_checkpoint() -> None:
-    numbers = Numbers(Series("loss", LOSS), (), Series("validation", ((100, 0.5), (200, 0.4), (300, 0.5))))
-    saved = [{"path": "output/fox-000001.safetensors", "step": 90}, {"path": "output/fox-000002.safetensors", "step": 190}]
+    numbers = Numbers(
+        Series("loss", LOSS), (), Series("validation", ((100, 0.5), (200, 0.4), (300, 0.5)))
+    )
+    saved = [
+        {"path": "output/fox-000001.safetensors", "step": 90},
+        {"path": "output/fox-000002.safetensors", "step": 190},
+    ]
     said = advise(record(checkpoints=saved), "done", "fox/x", numbers)
     assert said[0].severity == "warning"
     assert "lowest at step 200 (0.4) and ended at 0.5" in said[0].text
@@ -173,24 +254,58 @@ def test_validation_that_rose_again_names_the_nearest_checkpoint() -> None:
     assert said[-1].command == "lorakit sheet fox/x"
 
 
-@pytest.mark.parametrize(("state", "rule", "fault", "can"), [
-    ("interrupted", "", None, True), ("failed", "killed", None, True), ("failed", "nan", None, False), ("dead", "", "cut short", False), ("done", "", None, False),
-])
-def test_going_on_is_advised_where_it_can_help(state: str, rule: str, fault: str | None, can: bool) -> None:
+@pytest.mark.parametrize(
+    ("state", "rule", "fault", "can"),
+    [
+        ("interrupted", "", None, True),
+        ("failed", "killed", None, True),
+        ("failed", "nan", None, False),
+        ("dead", "", "cut short", False),
+        ("done", "", None, False),
+    ],
+)
+def test_going_on_is_advised_where_it_can_help(
+    state: str, rule: str, fault: str | None, can: bool
+) -> None:
     outcome = {"diagnosis": {"cause": "x", "rule": rule}} if rule else {}
-    found = advise(record(outcome=outcome, states=[{"path": "a", "fault": fault}]), state, "fox/x", Numbers(Series("", ()), (), Series("", ())))
+    found = advise(
+        record(outcome=outcome, states=[{"path": "a", "fault": fault}]),
+        state,
+        "fox/x",
+        Numbers(Series("", ()), (), Series("", ())),
+    )
     assert any(one.command == "lorakit resume fox/x" for one in found) == can
 
 
 def test_a_failure_comes_first_with_its_remedy() -> None:
-    outcome = {"diagnosis": {"cause": "the GPU ran out of memory", "evidence": "CUDA out of memory", "remedy": "lorakit train fox"}}
-    said = advise(record(outcome=outcome, warnings=[{"rule": "slow", "text": "3 s a step"}]), "failed", "fox/x", Numbers(Series("", ()), (), Series("", ()), 2))
+    outcome = {
+        "diagnosis": {
+            "cause": "the GPU ran out of memory",
+            "evidence": "CUDA out of memory",
+            "remedy": "lorakit train fox",
+        }
+    }
+    said = advise(
+        record(outcome=outcome, warnings=[{"rule": "slow", "text": "3 s a step"}]),
+        "failed",
+        "fox/x",
+        Numbers(Series("", ()), (), Series("", ()), 2),
+    )
     assert [one.severity for one in said] == ["error", "error", "warning"]
     assert said[0].text == "The GPU ran out of memory. The line that says so: CUDA out of memory"
     assert said[0].command == "lorakit train fox"
 
 
 @pytest.mark.parametrize(("values", "from_zero"), [((0.9, 1.0), False), ((0.1, 1.0), True)])
-def test_the_axis_starts_at_zero_only_where_the_curve_comes_near_it(values: tuple[float, float], *, from_zero: bool) -> None:
-    drawn = chart([Line("a", tuple(enumerate(values, 1)), "smooth")], label="a", unit="loss", ident="a", width=400, height=200)
+def test_the_axis_starts_at_zero_only_where_the_curve_comes_near_it(
+    values: tuple[float, float], *, from_zero: bool
+) -> None:
+    drawn = chart(
+        [Line("a", tuple(enumerate(values, 1)), "smooth")],
+        label="a",
+        unit="loss",
+        ident="a",
+        width=400,
+        height=200,
+    )
     assert ('text-anchor="end">0</text>' in drawn) == from_zero

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from lorakit.cli.ending import tell_outcome
 from lorakit.cli.main import main
+from lorakit.cli.terminal.ending import tell_outcome
 from lorakit.report.make import report_text
-from lorakit.run.outcome import Outcome
+from lorakit.runs.outcome import Outcome
 
 VOID = {"meta", "input", "img", "br", "link", "path", "line", "circle", "rect"}
 NASTY = '</title><script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -59,12 +59,30 @@ class Page(HTMLParser):
 
 def test_the_page_is_whole_and_tells_of_every_part(make_run: Any) -> None:
     page = Page(report_text(make_run()))
-    for words in ("fox_kit, in the snow", "10_fox_kit: 2 images, 10 repeats", "4_fox_kit_far: 1 image, 4 repeats", "bucket 80 × 48",
-                  "fox_kit, portrait", "fox_kit, <running>", "fox.safetensors", "c0ffee", "d1ge57", "recipes/fox.toml:9", "abc123",
-                  "torch", "2.8.0", "left-pad 1.0", "100 of 100", "10 x 10 = 100 draws", "lorakit sheet fox/20260101-120000"):
+    for words in (
+        "fox_kit, in the snow",
+        "10_fox_kit: 2 images, 10 repeats",
+        "4_fox_kit_far: 1 image, 4 repeats",
+        "bucket 80 × 48",
+        "fox_kit, portrait",
+        "fox_kit, <running>",
+        "fox.safetensors",
+        "c0ffee",
+        "d1ge57",
+        "recipes/fox.toml:9",
+        "abc123",
+        "torch",
+        "2.8.0",
+        "left-pad 1.0",
+        "100 of 100",
+        "10 x 10 = 100 draws",
+        "lorakit sheet fox/20260101-120000",
+    ):
         assert words in page.text, words
     assert len(page.of("img")) == 3 + 4
-    assert len(page.of("svg")) == 2 * 2 + 2          # two charts, each wide and narrow; two keys of the loss
+    assert (
+        len(page.of("svg")) == 2 * 2 + 2
+    )  # two charts, each wide and narrow; two keys of the loss
 
 
 def test_nothing_in_the_page_comes_from_elsewhere(make_run: Any) -> None:
@@ -75,12 +93,22 @@ def test_nothing_in_the_page_comes_from_elsewhere(make_run: Any) -> None:
     assert all("src" not in script for script in page.of("script"))
     assert all(str(link["href"]).startswith("#") for link in page.of("a"))
     assert not re.search(r"https?://|@import|url\((?!#)", text)
-    assert not [name for name, attributes in page.seen if "style" in attributes or any(key.startswith("on") for key in attributes)]
+    assert not [
+        name
+        for name, attributes in page.seen
+        if "style" in attributes or any(key.startswith("on") for key in attributes)
+    ]
 
 
 def test_the_policy_allows_this_script_and_this_style_alone(make_run: Any) -> None:
     text = report_text(make_run())
-    policy = str(next(meta["content"] for meta in Page(text).of("meta") if meta.get("http-equiv") == "Content-Security-Policy"))
+    policy = str(
+        next(
+            meta["content"]
+            for meta in Page(text).of("meta")
+            if meta.get("http-equiv") == "Content-Security-Policy"
+        )
+    )
     for kind in ("script", "style"):
         body = re.search(f"<{kind}>(.*?)</{kind}>", text, re.DOTALL)
         assert body is not None
@@ -91,12 +119,24 @@ def test_the_policy_allows_this_script_and_this_style_alone(make_run: Any) -> No
 
 
 def test_whatever_stands_in_files_is_shown_as_text(make_run: Any) -> None:
-    run_dir = make_run(captions=(NASTY,) * 3, name=NASTY, trigger=NASTY, preset=NASTY, recipe=NASTY, warnings=[{"text": NASTY, "rule": NASTY}],
-                       outcome={"reason": NASTY, "diagnosis": {"cause": NASTY, "evidence": NASTY, "remedy": NASTY}})
+    run_dir = make_run(
+        captions=(NASTY,) * 3,
+        name=NASTY,
+        trigger=NASTY,
+        preset=NASTY,
+        recipe=NASTY,
+        warnings=[{"text": NASTY, "rule": NASTY}],
+        outcome={
+            "reason": NASTY,
+            "diagnosis": {"cause": NASTY, "evidence": NASTY, "remedy": NASTY},
+        },
+    )
     record = json.loads((run_dir / "record.json").read_text())
     record["settings"][NASTY] = {NASTY: {"value": NASTY, "source": NASTY}}
     record["trainer"] = {"name": NASTY, "commit": NASTY, "packages": {NASTY: NASTY, "torch": NASTY}}
-    record["checkpoints"] = [{"path": f"output/{NASTY}", "step": 1, "sha256": NASTY, "fault": NASTY, "kind": NASTY}]
+    record["checkpoints"] = [
+        {"path": f"output/{NASTY}", "step": 1, "sha256": NASTY, "fault": NASTY, "kind": NASTY}
+    ]
     record["dataset"]["digest"] = record["steps"]["formula"] = NASTY
     (run_dir / "record.json").write_text(json.dumps(record))
     (run_dir / "prompts.toml").write_text(f"[prompt]\n[[prompt.subset]]\nprompt = '''{NASTY}'''\n")
@@ -128,14 +168,21 @@ def test_small_subsets_are_shown_whole_and_large_ones_share_the_rest() -> None:
     assert _shares({"a": range(300), "b": range(10), "c": range(300)}, 200) == [95, 10, 95]
 
 
-def test_samples_stand_by_step_under_their_prompts_and_the_last_step_comes_first(make_run: Any) -> None:
+def test_samples_stand_by_step_under_their_prompts_and_the_last_step_comes_first(
+    make_run: Any,
+) -> None:
     page = Page(report_text(make_run()))
-    assert [step["data-told"] for step in page.of("div") if step.get("class") == "step"] == ["step 50", "step 100"]
+    assert [step["data-told"] for step in page.of("div") if step.get("class") == "step"] == [
+        "step 50",
+        "step 100",
+    ]
     slider = next(one for one in page.of("input") if one["type"] == "range")
     assert (slider["max"], slider["value"]) == ("1", "1")
 
 
-def test_too_many_samples_lose_whole_steps_evenly(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_samples_lose_whole_steps_evenly(
+    make_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from lorakit.report import gallery
 
     run_dir = make_run(sample_steps=tuple(range(10, 110, 10)))
@@ -146,13 +193,17 @@ def test_too_many_samples_lose_whole_steps_evenly(make_run: Any, monkeypatch: py
 
 
 @pytest.mark.parametrize("state", ["running", "failed", "interrupted"])
-def test_a_run_without_a_step_or_a_picture_has_a_page_too(tmp_path: Path, make_run: Any, state: str) -> None:
+def test_a_run_without_a_step_or_a_picture_has_a_page_too(
+    tmp_path: Path, make_run: Any, state: str
+) -> None:
     run_dir = make_run(state=state, outcome={}, samples=[], checkpoints=[], steps=0)
     for name in ("dataset.json", "prompts.toml", "progress.jsonl"):
         (run_dir / name).unlink()
     page = Page(report_text(run_dir))
     assert "No step has been made yet." in page.text and "None was saved." in page.text
-    assert ("dead" if state == "running" else state) in page.text      # nobody watches it and no trainer lives
+    assert (
+        "dead" if state == "running" else state
+    ) in page.text  # nobody watches it and no trainer lives
 
 
 def test_images_that_are_gone_or_broken_are_named(make_run: Any, tmp_path: Path) -> None:
@@ -166,7 +217,9 @@ def test_images_that_are_gone_or_broken_are_named(make_run: Any, tmp_path: Path)
     assert "fox.safetensors not there any more" in text
 
 
-def test_the_command_writes_into_the_runs_folder_and_prints_where(make_run: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_command_writes_into_the_runs_folder_and_prints_where(
+    make_run: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     run_dir = make_run()
     assert main(["report", str(run_dir)]) == 0
     assert capsys.readouterr().out.strip() == str(run_dir / "report.html")
@@ -175,7 +228,9 @@ def test_the_command_writes_into_the_runs_folder_and_prints_where(make_run: Any,
     assert not list(run_dir.glob(".*")), "no half file stays"
 
 
-def test_a_page_that_cannot_be_written_is_told_plainly(make_run: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_is_told_plainly(
+    make_run: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     assert main(["report", str(make_run()), "--out", str(tmp_path / "file" / "page.html")]) == 1
     assert "the page could not be written" in capsys.readouterr().err
@@ -183,19 +238,39 @@ def test_a_page_that_cannot_be_written_is_told_plainly(make_run: Any, capsys: py
 
 def test_a_run_ends_with_its_page(make_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = make_run()
-    assert tell_outcome(Outcome("done", run_dir, step=100, total=100, lora=run_dir / "output/fox.safetensors")) == 0
+    assert (
+        tell_outcome(
+            Outcome("done", run_dir, step=100, total=100, lora=run_dir / "output/fox.safetensors")
+        )
+        == 0
+    )
     assert (run_dir / "report.html").exists()
     assert f"All of it on one page: {run_dir / 'report.html'}" in capsys.readouterr().err
 
 
-def test_a_page_that_fails_changes_nothing_about_the_end(make_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_that_fails_changes_nothing_about_the_end(
+    make_run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     run_dir = make_run()
     (run_dir / "record.json").write_text('{"schema": 1, "settings": 3}')
-    assert tell_outcome(Outcome("done", run_dir, step=100, total=100, lora=run_dir / "output/fox.safetensors")) == 0
+    assert (
+        tell_outcome(
+            Outcome("done", run_dir, step=100, total=100, lora=run_dir / "output/fox.safetensors")
+        )
+        == 0
+    )
     assert "The run's page could not be made" in capsys.readouterr().err
 
 
 def test_whole_states_are_told_in_order_and_once(make_run: Any) -> None:
-    states = [{"path": f"{step}{name}-state", "step": step, "fault": fault} for step, name, fault in
-              ((8, "a", None), (24, "b", None), (6, "c", None), (24, "d", None), (12, "e", "is cut short"))]
+    states = [
+        {"path": f"{step}{name}-state", "step": step, "fault": fault}
+        for step, name, fault in (
+            (8, "a", None),
+            (24, "b", None),
+            (6, "c", None),
+            (24, "d", None),
+            (12, "e", "is cut short"),
+        )
+    ]
     assert "Whole states of step 6, 8, 24." in Page(report_text(make_run(states=states))).text

@@ -12,14 +12,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Hub:
-    files: dict[str, bytes] = field(default_factory=dict)        # owner/repo/resolve/revision/file
-    gated: str = ""                                              # the token that opens it
-    cut_at: list[int] = field(default_factory=list)              # how many bytes the next answers get to, before the line breaks
-    busy: int = 0                                                # so many answers of 503 first
-    lies: bool = False                                           # says another hash than the file has
+    files: dict[str, bytes] = field(default_factory=dict)  # owner/repo/resolve/revision/file
+    gated: str = ""  # the token that opens it
+    cut_at: list[int] = field(
+        default_factory=list
+    )  # how many bytes the next answers get to, before the line breaks
+    busy: int = 0  # so many answers of 503 first
+    lies: bool = False  # says another hash than the file has
     ranges: bool = True
     says_size: bool = True
-    seen: list[tuple[str, str, str, str]] = field(default_factory=list)     # server, method, Range, Authorization
+    seen: list[tuple[str, str, str, str]] = field(
+        default_factory=list
+    )  # server, method, Range, Authorization
     hub: str = ""
     store: str = ""
 
@@ -27,8 +31,12 @@ class Hub:
 @contextmanager
 def hub() -> Iterator[Hub]:
     stand_in = Hub()
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler(stand_in, name)) for name in ("hub", "store")]
-    stand_in.hub, stand_in.store = (f"http://127.0.0.1:{server.server_address[1]}" for server in servers)
+    servers = [
+        ThreadingHTTPServer(("127.0.0.1", 0), handler(stand_in, name)) for name in ("hub", "store")
+    ]
+    stand_in.hub, stand_in.store = (
+        f"http://127.0.0.1:{server.server_address[1]}" for server in servers
+    )
     for server in servers:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
@@ -53,7 +61,14 @@ def handler(hub: Hub, name: str) -> type[BaseHTTPRequestHandler]:
             self._answer()
 
         def _answer(self) -> None:
-            hub.seen.append((name, self.command, self.headers.get("Range", ""), self.headers.get("Authorization", "")))
+            hub.seen.append(
+                (
+                    name,
+                    self.command,
+                    self.headers.get("Range", ""),
+                    self.headers.get("Authorization", ""),
+                )
+            )
             path = self.path.lstrip("/")
             if hub.busy:
                 hub.busy -= 1
@@ -61,14 +76,23 @@ def handler(hub: Hub, name: str) -> type[BaseHTTPRequestHandler]:
             elif name == "store":
                 self._send(hub.files[path])
             elif hub.gated and self.headers.get("Authorization") != f"Bearer {hub.gated}":
-                self._end(403 if self.headers.get("Authorization") else 401, {"X-Error-Code": "GatedRepo"})
+                self._end(
+                    403 if self.headers.get("Authorization") else 401, {"X-Error-Code": "GatedRepo"}
+                )
             elif path not in hub.files:
                 self._end(404, {"X-Error-Code": self._why(path)})
             else:
                 data = hub.files[path]
                 digest = hashlib.sha256(b"another" if hub.lies else data).hexdigest()
-                self._end(302, {"Location": f"{hub.store}/{path}", **({"X-Linked-Size": str(len(data))} if hub.says_size else {}), "X-Linked-Etag": f'"{digest}"',
-                                "X-Repo-Commit": "c0ffee"})
+                self._end(
+                    302,
+                    {
+                        "Location": f"{hub.store}/{path}",
+                        **({"X-Linked-Size": str(len(data))} if hub.says_size else {}),
+                        "X-Linked-Etag": f'"{digest}"',
+                        "X-Repo-Commit": "c0ffee",
+                    },
+                )
 
         def _why(self, path: str) -> str:
             owner, repo, _, revision, *_ = path.split("/")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import random
 
-from lorakit.run.alarms import Alarms
-from lorakit.run.events import Event
+from lorakit.events import Event
+from lorakit.run.watch.alarms import Alarms
 
 
-def fed(losses: list[float], total: int | None = None, seconds: list[float] | None = None) -> list[str | None]:
+def fed(
+    losses: list[float], total: int | None = None, seconds: list[float] | None = None
+) -> list[str | None]:
     alarms = Alarms(total or len(losses))
     took = seconds or [1.0] * len(losses)
     return [
-        warning.rule for step, (loss, second) in enumerate(zip(losses, took, strict=True), 1)
+        warning.rule
+        for step, (loss, second) in enumerate(zip(losses, took, strict=True), 1)
         for warning in alarms.step(Event("step", step, loss=loss), second)
     ]
 
@@ -75,11 +78,15 @@ def test_validation_that_rises_while_training_falls() -> None:
 def test_validation_that_falls_is_not_spoken_of() -> None:
     alarms = Alarms(900)
     alarms.step(Event("step", 1, loss=0.1), 1.0)
-    assert not any(alarms.validation(Event("validation", step, loss=1 / step)) for step in (1, 2, 3, 4))
+    assert not any(
+        alarms.validation(Event("validation", step, loss=1 / step)) for step in (1, 2, 3, 4)
+    )
 
 
 def test_a_disk_too_small_for_the_next_checkpoint() -> None:
     alarms = Alarms(9)
     assert alarms.disk(10 << 20, 5 << 20) == []
-    assert [warning.text for warning in alarms.disk(1 << 20, 5 << 20)] == ["1 MB are free, the next checkpoint needs about 5 MB: make room now"]
+    assert [warning.text for warning in alarms.disk(1 << 20, 5 << 20)] == [
+        "1 MB are free, the next checkpoint needs about 5 MB: make room now"
+    ]
     assert alarms.disk(1 << 20, 5 << 20) == []

@@ -19,21 +19,21 @@ from typing import Any
 
 import pytest
 
+from lorakit.events import Event
 from lorakit.plan.model import Plan
+from lorakit.processes import Identity, members
 from lorakit.run import queue
-from lorakit.run.adopt import adopt, bury
 from lorakit.run.child import Patience
-from lorakit.run.events import Event
-from lorakit.run.find import info, last_progress, live_state
-from lorakit.run.process import Identity, members
-from lorakit.run.record import read_record
+from lorakit.run.resume.adopt import adopt, bury
 from lorakit.run.train import train
+from lorakit.runs.find import info, last_progress, live_state
+from lorakit.runs.record import read_record
 
 pytestmark = pytest.mark.slow
 QUICK = Patience(0.3, 0.3)
 ON_SCREEN = """import pickle, sys
-from lorakit.cli.ending import tell_outcome
-from lorakit.cli.screen import screen
+from lorakit.cli.terminal.ending import tell_outcome
+from lorakit.cli.terminal.screen import screen
 from lorakit.run.train import train
 with screen() as teller:
     outcome = train(pickle.load(open(sys.argv[1], 'rb')), teller=teller)
@@ -52,11 +52,16 @@ def until(true: Callable[[], Any], seconds: float = 10) -> None:
 @pytest.fixture
 def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """A lorakit of its own, as in another terminal."""
+
     def started(plan: Plan, wait_s: float = 10) -> subprocess.Popen[str]:
         copyreg.pickle(MappingProxyType, lambda mapping: (dict, (dict(mapping),)))
         (tmp_path / "plan.pickle").write_bytes(pickle.dumps(plan))
-        process = subprocess.Popen([sys.executable, "-c", LORAKIT, str(tmp_path / "plan.pickle")], stdout=subprocess.PIPE, text=True,
-                                   start_new_session=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", LORAKIT, str(tmp_path / "plan.pickle")],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         until(lambda: last_progress(plan.run_dir).get("step"), wait_s)
         return process
 
@@ -123,7 +128,17 @@ def test_a_restart_of_the_machine_is_recognised(make_plan: Any) -> None:
 
 def test_the_trainer_killed_under_a_launcher(make_plan: Any, start: Any) -> None:
     base = make_plan()
-    plan = make_plan(argv=[base.argv[0], str(Path(base.argv[1]).with_name("orphan_maker.py")), "trains.py", base.argv[2], "fox", "400", "0.05"])
+    plan = make_plan(
+        argv=[
+            base.argv[0],
+            str(Path(base.argv[1]).with_name("orphan_maker.py")),
+            "trains.py",
+            base.argv[2],
+            "fox",
+            "400",
+            "0.05",
+        ]
+    )
     lorakit = start(plan)
     os.kill(int((plan.run_dir / "output" / "trainer.pid").read_text()), signal.SIGKILL)
     assert lorakit.communicate(timeout=20)[0].strip() == "failed"
@@ -167,8 +182,23 @@ def test_a_real_data_worker_of_torch_killed_is_named(make_plan: Any) -> None:
 def test_the_real_accelerate_killed_leaves_nobody(make_plan: Any, start: Any) -> None:
     pytest.importorskip("accelerate")
     base = make_plan(steps=400, pause=0.05)
-    plan = make_plan(argv=[base.argv[0], "-m", "accelerate.commands.launch", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no",
-                           "--dynamo_backend", "no", "--cpu", *base.argv[1:]])
+    plan = make_plan(
+        argv=[
+            base.argv[0],
+            "-m",
+            "accelerate.commands.launch",
+            "--num_processes",
+            "1",
+            "--num_machines",
+            "1",
+            "--mixed_precision",
+            "no",
+            "--dynamo_backend",
+            "no",
+            "--cpu",
+            *base.argv[1:],
+        ]
+    )
     lorakit = start(plan, wait_s=60)
     assert len(members(leader(plan))) == 2
     os.kill(leader(plan).pid, signal.SIGKILL)
@@ -179,7 +209,17 @@ def test_the_real_accelerate_killed_leaves_nobody(make_plan: Any, start: Any) ->
 
 def test_the_launcher_killed_leaves_nobody(make_plan: Any, start: Any) -> None:
     base = make_plan()
-    plan = make_plan(argv=[base.argv[0], str(Path(base.argv[1]).with_name("orphan_maker.py")), "trains.py", base.argv[2], "fox", "400", "0.05"])
+    plan = make_plan(
+        argv=[
+            base.argv[0],
+            str(Path(base.argv[1]).with_name("orphan_maker.py")),
+            "trains.py",
+            base.argv[2],
+            "fox",
+            "400",
+            "0.05",
+        ]
+    )
     lorakit = start(plan)
     os.kill(leader(plan).pid, signal.SIGKILL)
     assert lorakit.communicate(timeout=20)[0].strip() == "failed"
@@ -188,7 +228,9 @@ def test_the_launcher_killed_leaves_nobody(make_plan: Any, start: Any) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_to_a_lorakit_of_its_own_leaves_no_process(make_plan: Any, start: Any, number: int) -> None:
+def test_a_signal_to_a_lorakit_of_its_own_leaves_no_process(
+    make_plan: Any, start: Any, number: int
+) -> None:
     plan = make_plan(steps=400, pause=0.05)
     lorakit = start(plan)
     lorakit.send_signal(number)
@@ -263,7 +305,7 @@ from lorakit.cli.queue import run
 from lorakit.cli.train import Result
 import lorakit.cli.queue.run as queue_run, pickle
 from pathlib import Path
-from lorakit.cli.ending import tell_outcome
+from lorakit.cli.terminal.ending import tell_outcome
 from lorakit.run.train import train
 def train_one(recipe, *, begun, **_):
     plan = pickle.loads(Path(f'{recipe}.pickle').read_bytes())
@@ -276,12 +318,16 @@ sys.exit(queue_run.run(argparse.Namespace(json=False, notify=None, share_device=
 """
 
 
-def test_a_queue_killed_in_the_middle_goes_on_with_the_run_it_had_begun(make_plan: Any, project: Path) -> None:
+def test_a_queue_killed_in_the_middle_goes_on_with_the_run_it_had_begun(
+    make_plan: Any, project: Path
+) -> None:
     copyreg.pickle(MappingProxyType, lambda mapping: (dict, (dict(mapping),)))
     for name, steps in (("fox", 60), ("owl", 3)):
         recipe = project / "recipes" / f"{name}.toml"
         recipe.write_text('preset = "sd15"\n')
-        Path(f"{recipe}.pickle").write_bytes(pickle.dumps(make_plan(steps=steps, pause=0.05, name=name)))
+        Path(f"{recipe}.pickle").write_bytes(
+            pickle.dumps(make_plan(steps=steps, pause=0.05, name=name))
+        )
         queue.add(project, recipe)
     plan = make_plan(steps=60, pause=0.05)
     command = [sys.executable, "-c", QUEUE]
@@ -290,9 +336,16 @@ def test_a_queue_killed_in_the_middle_goes_on_with_the_run_it_had_begun(make_pla
     until(lambda: last_progress(plan.run_dir).get("step"))
     first.kill()
     first.wait()
-    assert [(item.state, bool(item.run)) for item in queue.listed(project)] == [("running", True), ("waiting", False)]
-    second = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
+    assert [(item.state, bool(item.run)) for item in queue.listed(project)] == [
+        ("running", True),
+        ("waiting", False),
+    ]
+    second = subprocess.run(
+        command, cwd=project, env=env, capture_output=True, text=True, check=False
+    )
     assert second.returncode == 0
     assert "trains on; its queue was killed. Following it." in second.stderr
     assert [item.state for item in queue.listed(project)] == ["done", "done"]
-    assert [path.name for path in plan.run_dir.parent.iterdir()] == [plan.run_dir.name]      # not trained twice
+    assert [path.name for path in plan.run_dir.parent.iterdir()] == [
+        plan.run_dir.name
+    ]  # not trained twice

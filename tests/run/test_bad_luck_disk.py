@@ -19,14 +19,17 @@ from typing import Any
 import pytest
 
 from lorakit.cli.main import main
+from lorakit.events import Event
 from lorakit.plan.model import Plan
-from lorakit.run.events import Event
-from lorakit.run.find import info
-from lorakit.run.record import read_record
 from lorakit.run.train import train
+from lorakit.runs.find import info
+from lorakit.runs.record import read_record
 
 PR_CAPBSET_DROP = 24
-linux = pytest.mark.skipif(sys.platform != "linux" and os.geteuid() == 0, reason="only Linux can bind root by permission bits")
+linux = pytest.mark.skipif(
+    sys.platform != "linux" and os.geteuid() == 0,
+    reason="only Linux can bind root by permission bits",
+)
 TRAIN = "import pickle, sys; from lorakit.run.train import train; sys.exit(train(pickle.load(open(sys.argv[1], 'rb'))).state)"
 
 
@@ -35,8 +38,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
     place = tmp_path / "small"
     place.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True).returncode:
-        pytest.skip("this machine does not let a test mount a file system; test_train.py meets the same limit by RLIMIT_FSIZE")
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True
+        ).returncode
+    ):
+        pytest.skip(
+            "this machine does not let a test mount a file system; test_train.py meets the same limit by RLIMIT_FSIZE"
+        )
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
 
@@ -49,7 +59,12 @@ def on(place: Path, plan: Plan) -> Plan:
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_while_saving(make_plan: Any, small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_disk_that_fills_while_saving(
+    make_plan: Any,
+    small_disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (small_disk / "full").write_bytes(bytes(700_000))
     plan = on(small_disk, make_plan(steps=400, env={"SAVE_EVERY": "1"}))
     outcome = train(plan)
@@ -57,9 +72,15 @@ def test_a_disk_that_fills_while_saving(make_plan: Any, small_disk: Path, monkey
     assert outcome.diagnosis is not None
     assert outcome.diagnosis.rule == "disk-full"
     assert outcome.saved
-    assert read_record(plan.run_dir)["state"] == "failed"       # room was kept for that
+    assert read_record(plan.run_dir)["state"] == "failed"  # room was kept for that
     monkeypatch.chdir(small_disk)
-    for command in (["runs"], ["log"], ["explain"], ["watch", "--once"], ["stop"]):       # nothing can be written, everything can be read
+    for command in (
+        ["runs"],
+        ["log"],
+        ["explain"],
+        ["watch", "--once"],
+        ["stop"],
+    ):  # nothing can be written, everything can be read
         assert main(command) in {0, 4}, command
     said = capsys.readouterr()
     assert "Cause: the disk" in said.out
@@ -74,7 +95,10 @@ def test_a_full_disk_while_lorakit_writes_its_record(make_plan: Any, small_disk:
     def fill(event: Event) -> None:
         told.append(event)
         if event.step == 2:
-            with contextlib.suppress(OSError), (small_disk / "full").open("wb", buffering=0) as file:
+            with (
+                contextlib.suppress(OSError),
+                (small_disk / "full").open("wb", buffering=0) as file,
+            ):
                 while True:
                     file.write(bytes(4096))
 
@@ -87,7 +111,7 @@ def test_a_full_disk_while_lorakit_writes_its_record(make_plan: Any, small_disk:
 def without_privileges() -> None:
     """In the child, before it starts: permission bits bind root too, once these two capabilities cannot be had any more."""
     if os.geteuid() == 0:
-        for capability in (1, 2):            # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
             assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
 
 
@@ -95,8 +119,13 @@ def bound_by_permissions(plan: Plan, folder: Path) -> subprocess.CompletedProces
     """Train in a process of its own, whose writing the permission bits decide on."""
     copyreg.pickle(MappingProxyType, lambda mapping: (dict, (dict(mapping),)))
     (folder / "plan.pickle").write_bytes(pickle.dumps(plan))
-    return subprocess.run([sys.executable, "-c", TRAIN, str(folder / "plan.pickle")], capture_output=True, text=True, check=False,
-                          preexec_fn=without_privileges)
+    return subprocess.run(
+        [sys.executable, "-c", TRAIN, str(folder / "plan.pickle")],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=without_privileges,
+    )
 
 
 @linux
@@ -104,7 +133,10 @@ def test_a_read_only_output_is_a_failure_with_its_cause(make_plan: Any, tmp_path
     plan = make_plan(steps=2)
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
-    plan = replace(plan, argv=tuple(str(closed) if word == str(plan.output_dir) else word for word in plan.argv))
+    plan = replace(
+        plan,
+        argv=tuple(str(closed) if word == str(plan.output_dir) else word for word in plan.argv),
+    )
     done = bound_by_permissions(plan, tmp_path)
     assert done.stderr.strip() == "failed"
     outcome = read_record(plan.run_dir)["outcome"]
@@ -113,7 +145,9 @@ def test_a_read_only_output_is_a_failure_with_its_cause(make_plan: Any, tmp_path
 
 
 @linux
-def test_a_project_that_cannot_be_written_is_told_before_anything_starts(make_plan: Any, project: Path) -> None:
+def test_a_project_that_cannot_be_written_is_told_before_anything_starts(
+    make_plan: Any, project: Path
+) -> None:
     plan = make_plan(steps=2)
     (project / "runs").mkdir(mode=0o500)
     done = bound_by_permissions(plan, project)
@@ -121,7 +155,9 @@ def test_a_project_that_cannot_be_written_is_told_before_anything_starts(make_pl
     assert not plan.run_dir.exists()
 
 
-def test_a_clock_set_back_by_a_day_in_the_middle_of_a_run(make_plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_set_back_by_a_day_in_the_middle_of_a_run(
+    make_plan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     true = time.time
 
     def set_back(event: Event) -> None:
@@ -135,13 +171,19 @@ def test_a_clock_set_back_by_a_day_in_the_middle_of_a_run(make_plan: Any, monkey
     row = info(plan.run_dir)
     assert (row.state, row.step) == ("done", 4)
     assert row.age_s == 0
-    seconds = [float(line.partition('"seconds": ')[2].rstrip("}")) for line in (plan.run_dir / "progress.jsonl").read_text().splitlines()]
+    seconds = [
+        float(line.partition('"seconds": ')[2].rstrip("}"))
+        for line in (plan.run_dir / "progress.jsonl").read_text().splitlines()
+    ]
     assert seconds == sorted(seconds)
 
 
 @pytest.mark.slow
 def test_a_log_of_200_megabytes_costs_no_memory_and_every_command_stays_quick(
-    make_plan: Any, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    make_plan: Any,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     import resource
 
@@ -149,10 +191,12 @@ def test_a_log_of_200_megabytes_costs_no_memory_and_every_command_stays_quick(
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert train(plan).state == "done"
     assert (plan.run_dir / "log.txt").stat().st_size > 200_000_000
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000      # kilobytes
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
     monkeypatch.chdir(project)
     began = time.process_time()
     for command in (["log"], ["explain"], ["runs"], ["watch", "--once"]):
         assert main(command) == 0
     assert time.process_time() - began < 2
-    assert capsys.readouterr().out.count("caching latents") < 10       # a bar is shown as it was last drawn
+    assert (
+        capsys.readouterr().out.count("caching latents") < 10
+    )  # a bar is shown as it was last drawn

@@ -11,19 +11,33 @@ import pytest
 import lorakit
 from lorakit import tomllib
 from lorakit.run.diagnose import diagnose, unwrapped
-from lorakit.run.outcome import Diagnosis, Outcome
-from lorakit.run.symptoms import SYMPTOMS
+from lorakit.runs.outcome import Diagnosis, Outcome
+from lorakit.trainers.symptoms import SYMPTOMS
 
-FAILED = Outcome("failed", Path("runs/fox/20260101-120000"), 1, recipe="recipes/fox.toml", settings={"learning_rate": 1e-4})
+FAILED = Outcome(
+    "failed",
+    Path("runs/fox/20260101-120000"),
+    1,
+    recipe="recipes/fox.toml",
+    settings={"learning_rate": 1e-4},
+)
 
-FAILURES = tomllib.loads((Path(__file__).parent / "failures.toml").read_text(encoding="utf-8"))["failure"]
+FAILURES = tomllib.loads((Path(__file__).parent / "failures.toml").read_text(encoding="utf-8"))[
+    "failure"
+]
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda one: f"{one['rule']}-{one['who']}")
 def test_a_true_text_gives_its_cause_its_proof_and_a_command(failure: dict[str, Any]) -> None:
     outcome = replace(FAILED, nan=failure.get("nan", False), signal=failure.get("signal"))
-    found = diagnose(["something before", *failure["text"].splitlines()], outcome, memory_killed=failure.get("memory_killed", False))
-    assert found == Diagnosis(failure["cause"], failure["evidence"], failure["remedy"], failure["rule"])
+    found = diagnose(
+        ["something before", *failure["text"].splitlines()],
+        outcome,
+        memory_killed=failure.get("memory_killed", False),
+    )
+    assert found == Diagnosis(
+        failure["cause"], failure["evidence"], failure["remedy"], failure["rule"]
+    )
     assert "{" not in found.cause + found.remedy
 
 
@@ -33,33 +47,63 @@ def test_every_rule_of_the_table_has_a_text() -> None:
 
 def test_every_pattern_of_the_table_is_met_by_some_text() -> None:
     texts = [line for failure in FAILURES for line in unwrapped(failure["text"].splitlines())]
-    assert [symptom.pattern.pattern for symptom in SYMPTOMS if not any(map(symptom.pattern.search, texts))] == []
+    assert [
+        symptom.pattern.pattern
+        for symptom in SYMPTOMS
+        if not any(map(symptom.pattern.search, texts))
+    ] == []
 
 
 def test_what_the_plan_is_said_to_name_beforehand_is_a_rule_of_its_own() -> None:
-    code = "".join(path.read_text(encoding="utf-8") for path in Path(lorakit.__file__).parent.rglob("*.py"))
-    assert {failure["plan"] for failure in FAILURES if "plan" in failure and f'"{failure["plan"]}"' not in code} == set()
+    code = "".join(
+        path.read_text(encoding="utf-8") for path in Path(lorakit.__file__).parent.rglob("*.py")
+    )
+    assert {
+        failure["plan"]
+        for failure in FAILURES
+        if "plan" in failure and f'"{failure["plan"]}"' not in code
+    } == set()
 
 
 def test_a_message_in_narrow_columns_is_one_line_of_english() -> None:
-    broken = ["2026-01-01 12:00:00 WARNING  ignore subset with               train_util.py:2132", f"{'':29}image_dir='data': no images", f"{'':29}found /",
-              f"{'':29}画像が見つからない", f"{'':20}INFO     0 reg images.", "Traceback"]
-    assert unwrapped(broken) == ["WARNING  ignore subset with image_dir='data': no images found", "INFO     0 reg images.", "Traceback"]
+    broken = [
+        "2026-01-01 12:00:00 WARNING  ignore subset with               train_util.py:2132",
+        f"{'':29}image_dir='data': no images",
+        f"{'':29}found /",
+        f"{'':29}画像が見つからない",
+        f"{'':20}INFO     0 reg images.",
+        "Traceback",
+    ]
+    assert unwrapped(broken) == [
+        "WARNING  ignore subset with image_dir='data': no images found",
+        "INFO     0 reg images.",
+        "Traceback",
+    ]
 
 
 def test_the_end_of_the_log_wins_over_an_old_warning() -> None:
-    lines = ["No module named 'xformers', going on without", *["steps"] * 100, "ZeroDivisionError: division by zero"]
+    lines = [
+        "No module named 'xformers', going on without",
+        *["steps"] * 100,
+        "ZeroDivisionError: division by zero",
+    ]
     assert diagnose(lines, FAILED).rule == "tiny-image"
 
 
-@pytest.mark.parametrize(("settings", "remedy"), [
-    ({"mixed_precision": "fp16"}, "--set no_half_vae=true"),
-    ({"mixed_precision": "fp16", "no_half_vae": True}, "--set mixed_precision=bf16"),
-    ({"mixed_precision": "bf16", "learning_rate": 4e-4}, "--set learning_rate=0.0001"),
-    ({"learning_rate": 1e30}, "--set learning_rate=0.0001"), ({"learning_rate": 1.0, "optimizer_type": "Prodigy"}, "--set learning_rate=0.25"),
-])
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"mixed_precision": "fp16"}, "--set no_half_vae=true"),
+        ({"mixed_precision": "fp16", "no_half_vae": True}, "--set mixed_precision=bf16"),
+        ({"mixed_precision": "bf16", "learning_rate": 4e-4}, "--set learning_rate=0.0001"),
+        ({"learning_rate": 1e30}, "--set learning_rate=0.0001"),
+        ({"learning_rate": 1.0, "optimizer_type": "Prodigy"}, "--set learning_rate=0.25"),
+    ],
+)
 def test_nan_has_the_likeliest_remedy_first(settings: dict[str, object], remedy: str) -> None:
-    assert diagnose(["steps: 1/2 avr_loss=nan"], replace(FAILED, nan=True, settings=settings)).remedy.endswith(remedy)
+    assert diagnose(
+        ["steps: 1/2 avr_loss=nan"], replace(FAILED, nan=True, settings=settings)
+    ).remedy.endswith(remedy)
 
 
 def test_a_kill_that_the_kernel_counted_is_memory() -> None:
@@ -73,9 +117,22 @@ def test_a_kill_without_a_word_is_said_with_care() -> None:
 
 
 def test_an_unknown_failure_is_called_unknown_and_shows_the_error_line() -> None:
-    found = diagnose(["Traceback (most recent call last):", "KeyError: 'tea'", "subprocess.CalledProcessError: returned 1"], FAILED)
-    assert (found.rule, found.evidence, found.remedy) == ("unknown", "KeyError: 'tea'", "lorakit log fox/20260101-120000")
+    found = diagnose(
+        [
+            "Traceback (most recent call last):",
+            "KeyError: 'tea'",
+            "subprocess.CalledProcessError: returned 1",
+        ],
+        FAILED,
+    )
+    assert (found.rule, found.evidence, found.remedy) == (
+        "unknown",
+        "KeyError: 'tea'",
+        "lorakit log fox/20260101-120000",
+    )
 
 
 def test_a_recipe_with_a_space_is_quoted() -> None:
-    assert diagnose(["MemoryError"], replace(FAILED, recipe="my recipes/a fox.toml")).remedy.startswith("lorakit train 'my recipes/a fox.toml'")
+    assert diagnose(
+        ["MemoryError"], replace(FAILED, recipe="my recipes/a fox.toml")
+    ).remedy.startswith("lorakit train 'my recipes/a fox.toml'")

@@ -17,12 +17,13 @@ from PIL import Image
 
 from lorakit.cli.main import main
 from lorakit.errors import LorakitError, RecipeError, SetupError
-from lorakit.plan.model import Plan, WeightFile
+from lorakit.events import Event
+from lorakit.plan.model import Plan
 from lorakit.recipe.model import Setting
-from lorakit.run import fetch
-from lorakit.run.events import Event
-from lorakit.run.hashes import cached_sha256
-from lorakit.run.hub import look, reference
+from lorakit.weights import fetch
+from lorakit.weights.hashes import cached_sha256
+from lorakit.weights.hub import look, reference
+from lorakit.weights.reference import WeightFile
 
 DATA = os.urandom(3_000_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -52,7 +53,9 @@ def parts(target: Path) -> list[Path]:
 
 def test_a_file_comes_whole_into_its_place_and_says_its_hash_and_commit(tmp_path: Path) -> None:
     target, seen = tmp_path / "deep" / "base.safetensors", list[tuple[int, int]]()
-    fetched = get(target, sha256=DIGEST.upper(), progress=lambda there, total: seen.append((there, total)))
+    fetched = get(
+        target, sha256=DIGEST.upper(), progress=lambda there, total: seen.append((there, total))
+    )
     assert fetched == fetch.Fetched(target, DIGEST, len(DATA), "c0ffee")
     assert target.read_bytes() == DATA
     assert seen[-1] == (len(DATA), len(DATA))
@@ -64,11 +67,16 @@ def test_a_cut_line_is_taken_up_again_where_it_broke(tmp_path: Path, standing_in
     standing_in.cut_at = [1_000_000, 1_500_000]
     get(tmp_path / "base.safetensors")
     assert (tmp_path / "base.safetensors").read_bytes() == DATA
-    assert [asked for server, method, asked, _ in standing_in.seen if (server, method) == ("store", "GET")] == [
-        "", "bytes=1000000-", "bytes=1500000-"]
+    assert [
+        asked
+        for server, method, asked, _ in standing_in.seen
+        if (server, method) == ("store", "GET")
+    ] == ["", "bytes=1000000-", "bytes=1500000-"]
 
 
-def test_what_an_earlier_start_has_fetched_is_kept_and_only_the_rest_comes(tmp_path: Path, standing_in: Hub) -> None:
+def test_what_an_earlier_start_has_fetched_is_kept_and_only_the_rest_comes(
+    tmp_path: Path, standing_in: Hub
+) -> None:
     target = tmp_path / "base.safetensors"
 
     def ctrl_c(there: int, _total: int) -> None:
@@ -84,13 +92,17 @@ def test_what_an_earlier_start_has_fetched_is_kept_and_only_the_rest_comes(tmp_p
     assert target.read_bytes() == DATA
 
 
-def test_a_server_that_cannot_resume_sends_all_of_it_again(tmp_path: Path, standing_in: Hub) -> None:
+def test_a_server_that_cannot_resume_sends_all_of_it_again(
+    tmp_path: Path, standing_in: Hub
+) -> None:
     standing_in.cut_at, standing_in.ranges = [1_000_000], False
     get(tmp_path / "base.safetensors")
     assert (tmp_path / "base.safetensors").read_bytes() == DATA
 
 
-def test_a_file_of_unknown_size_is_whole_when_its_hash_is_right(tmp_path: Path, standing_in: Hub) -> None:
+def test_a_file_of_unknown_size_is_whole_when_its_hash_is_right(
+    tmp_path: Path, standing_in: Hub
+) -> None:
     standing_in.says_size = False
     assert get(tmp_path / "base.safetensors").size == len(DATA)
     standing_in.cut_at = [1_000_000]
@@ -101,7 +113,9 @@ def test_a_file_of_unknown_size_is_whole_when_its_hash_is_right(tmp_path: Path, 
 def test_a_part_of_another_content_is_not_gone_on_with(tmp_path: Path, standing_in: Hub) -> None:
     target = tmp_path / "base.safetensors"
     standing_in.cut_at = [1_000_000] + [0] * 9
-    with pytest.raises(SetupError, match=r"at 1.0 MB of 3.0 MB.\n.*the same command goes on from there"):
+    with pytest.raises(
+        SetupError, match=r"at 1.0 MB of 3.0 MB.\n.*the same command goes on from there"
+    ):
         get(target)
     standing_in.cut_at = []
     standing_in.files[PLACE] = DATA[::-1]
@@ -120,9 +134,14 @@ def test_a_wrong_hash_leaves_nothing_behind(tmp_path: Path, standing_in: Hub, wh
     assert parts(target) == []
 
 
-def test_a_gated_repository_says_which_licence_to_accept(tmp_path: Path, standing_in: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gated_repository_says_which_licence_to_accept(
+    tmp_path: Path, standing_in: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     standing_in.gated = "hf_right"
-    with pytest.raises(SetupError, match=f"Accept the licence at {standing_in.hub}/owner/repo, make a token .* export HF_TOKEN="):
+    with pytest.raises(
+        SetupError,
+        match=f"Accept the licence at {standing_in.hub}/owner/repo, make a token .* export HF_TOKEN=",
+    ):
         get(tmp_path / "base.safetensors")
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(SetupError, match="the account of HF_TOKEN may not read it") as told:
@@ -132,46 +151,69 @@ def test_a_gated_repository_says_which_licence_to_accept(tmp_path: Path, standin
     get(tmp_path / "base.safetensors")
 
 
-def test_the_token_goes_to_the_hub_and_to_nobody_else(tmp_path: Path, standing_in: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_goes_to_the_hub_and_to_nobody_else(
+    tmp_path: Path, standing_in: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     get(tmp_path / "base.safetensors")
-    assert {(server, token) for server, _, _, token in standing_in.seen} == {("hub", "Bearer hf_secret"), ("store", "")}
+    assert {(server, token) for server, _, _, token in standing_in.seen} == {
+        ("hub", "Bearer hf_secret"),
+        ("store", ""),
+    }
 
 
-@pytest.mark.parametrize(("asked", "told"), [
-    ("hf:owner/repo/other.safetensors@v1", "owner/repo has no file 'other.safetensors' at revision v1"),
-    ("hf:owner/repo/base.safetensors@v9", "owner/repo has no revision 'v9'"),
-    ("hf:owner/nothing/base.safetensors", "there is no repository owner/nothing, or it is private"),
-    ("hf:owner/repo", "names no file on the hub"),
-])
-def test_what_is_not_there_is_told_by_its_part_of_the_name(tmp_path: Path, asked: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (
+            "hf:owner/repo/other.safetensors@v1",
+            "owner/repo has no file 'other.safetensors' at revision v1",
+        ),
+        ("hf:owner/repo/base.safetensors@v9", "owner/repo has no revision 'v9'"),
+        (
+            "hf:owner/nothing/base.safetensors",
+            "there is no repository owner/nothing, or it is private",
+        ),
+        ("hf:owner/repo", "names no file on the hub"),
+    ],
+)
+def test_what_is_not_there_is_told_by_its_part_of_the_name(
+    tmp_path: Path, asked: str, told: str
+) -> None:
     with pytest.raises(RecipeError, match=told):
         get(tmp_path / "base.safetensors", asked)
 
 
 def test_a_busy_hub_is_asked_again(make_plan: Any, standing_in: Hub) -> None:
     standing_in.busy = 3
-    fetch.fetch_missing(wanting(make_plan), told := Told())
+    fetch.fetch_missing(wanting(make_plan).weights, told := Told())
     assert "fetched " in told.lines[-1]
 
 
 def test_no_network_is_one_clear_error(make_plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(SetupError, match=r"127.0.0.1:9 cannot be reached: Connection refused.\nFetch the file by other means"):
-        fetch.fetch_missing(wanting(make_plan), Told())
+    with pytest.raises(
+        SetupError,
+        match=r"127.0.0.1:9 cannot be reached: Connection refused.\nFetch the file by other means",
+    ):
+        fetch.fetch_missing(wanting(make_plan).weights, Told())
     monkeypatch.setenv("HF_ENDPOINT", "hub.example.org")
     with pytest.raises(SetupError, match="is no web address"):
-        fetch.fetch_missing(wanting(make_plan), Told())
+        fetch.fetch_missing(wanting(make_plan).weights, Told())
 
 
-def test_offline_means_no_request_at_all(make_plan: Any, standing_in: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_means_no_request_at_all(
+    make_plan: Any, standing_in: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(SetupError, match="HF_HUB_OFFLINE is set"):
-        fetch.fetch_missing(wanting(make_plan), Told())
+        fetch.fetch_missing(wanting(make_plan).weights, Told())
     assert standing_in.seen == []
 
 
-def test_a_disk_without_room_is_known_before_the_first_byte(tmp_path: Path, standing_in: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_without_room_is_known_before_the_first_byte(
+    tmp_path: Path, standing_in: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fetch, "free_disk", lambda _: 1000)
     with pytest.raises(SetupError, match=r"needs 3.0 MB in .*; 1 kB are free"):
         get(tmp_path / "base.safetensors")
@@ -181,9 +223,13 @@ def test_a_disk_without_room_is_known_before_the_first_byte(tmp_path: Path, stan
 def test_a_disk_that_fills_up_keeps_what_came(tmp_path: Path) -> None:
     target = tmp_path / "base.safetensors"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))        # stands in for a disk of that size
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (2_000_000, before[1])
+    )  # stands in for a disk of that size
     try:
-        with pytest.raises(SetupError, match=r"base.safetensors: File too large.\nWhat came is kept"):
+        with pytest.raises(
+            SetupError, match=r"base.safetensors: File too large.\nWhat came is kept"
+        ):
             get(target)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -194,7 +240,10 @@ def test_a_disk_that_fills_up_keeps_what_came(tmp_path: Path) -> None:
 
 def test_two_at_once_do_not_write_into_one_file(tmp_path: Path) -> None:
     target = tmp_path / "base.safetensors"
-    with fetch._alone(target), pytest.raises(SetupError, match="is being fetched by another lorakit"):
+    with (
+        fetch._alone(target),
+        pytest.raises(SetupError, match="is being fetched by another lorakit"),
+    ):
         get(target)
 
 
@@ -206,7 +255,7 @@ def test_size_and_source_are_told_before_anything_comes(make_plan: Any, standing
         at_first.append(sum(method == "GET" for _, method, _, _ in standing_in.seen))
         told(event)
 
-    fetch.fetch_missing(wanting(make_plan), teller, every_s=0.0)
+    fetch.fetch_missing(wanting(make_plan).weights, teller, every_s=0.0)
     assert at_first[0] == 0
     assert told.lines[0].startswith(f"fetching {ASKED} (3.0 MB) from {standing_in.hub} to ")
     assert any("100 % of 3.0 MB" in line for line in told.lines)
@@ -218,10 +267,10 @@ def test_a_stated_hash_is_held_against_a_file_that_is_here(make_plan: Any, proje
     (project / "models").mkdir()
     (project / "models" / "base.safetensors").write_bytes(DATA)
     here = replace(plan, weights=tuple(replace(weight, present=True) for weight in plan.weights))
-    fetch.check_hashes(here, Told())
+    fetch.check_hashes(here.weights, Told())
     (project / "models" / "base.safetensors").write_bytes(DATA[:-1])
     with pytest.raises(LorakitError, match="nothing was started"):
-        fetch.check_hashes(here, Told())
+        fetch.check_hashes(here.weights, Told())
 
 
 class Told:
@@ -236,7 +285,14 @@ def wanting(make_plan: Any, sha256: Any = DIGEST) -> Plan:
     plan: Plan = make_plan()
     path = plan.resolved.root / "models" / "base.safetensors"
     model = {"base": Setting(ASKED, "recipe"), "sha256": Setting(sha256, "recipe")}
-    weight = WeightFile("pretrained_model_name_or_path", ASKED, path, ASKED, present=False)
+    weight = WeightFile(
+        "pretrained_model_name_or_path",
+        ASKED,
+        path,
+        ASKED,
+        present=False,
+        sha256=sha256["base"] if isinstance(sha256, dict) else sha256,
+    )
     return replace(plan, weights=(weight,), resolved=replace(plan.resolved, model=model))
 
 
@@ -259,9 +315,11 @@ mixed_precision = "no"
 
 
 def test_train_fetches_looks_at_what_came_and_refuses_it_before_anything_starts(
-    tmp_path: Path, standing_in: Hub, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, standing_in: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    header = json.dumps({"lora_unet_x.lora_down.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    header = json.dumps(
+        {"lora_unet_x.lora_down.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+    ).encode()
     standing_in.files[PLACE] = len(header).to_bytes(8, "little") + header + bytes(4)
     (tmp_path / "data" / "2_zwx").mkdir(parents=True)
     Image.new("RGB", (64, 64)).save(tmp_path / "data" / "2_zwx" / "a.png")
@@ -269,7 +327,7 @@ def test_train_fetches_looks_at_what_came_and_refuses_it_before_anything_starts(
     recipe = tmp_path / "fox.toml"
     recipe.write_text(RECIPE)
     assert main(["plan", str(recipe)]) == 0
-    assert standing_in.seen == []                      # a plan asks nobody
+    assert standing_in.seen == []  # a plan asks nobody
     capsys.readouterr()
     assert main(["train", str(recipe)]) == 1
     err = capsys.readouterr().err
@@ -283,4 +341,4 @@ def test_train_fetches_looks_at_what_came_and_refuses_it_before_anything_starts(
     recipe.write_text(RECIPE.replace("model.safetensors", "model.ckpt"))
     assert main(["train", str(recipe)]) == 1
     assert "is a pickled file" in capsys.readouterr().err
-    assert len(standing_in.seen) == requests           # a pickle is refused before it is fetched
+    assert len(standing_in.seen) == requests  # a pickle is refused before it is fetched

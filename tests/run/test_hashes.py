@@ -8,18 +8,25 @@ import os
 from pathlib import Path
 
 from lorakit.config import cache_dir
-from lorakit.run.hashes import SMALL, cached_sha256, path_digest, sha256_of_all
+from lorakit.weights.hashes import SMALL, cached_sha256, path_digest, sha256_of_all
 
 
 def test_many_files_are_hashed_and_the_big_ones_remembered(tmp_path: Path) -> None:
-    contents = {tmp_path / f"{n}.bin": os.urandom(SMALL + n if n % 2 else 100 * n) for n in range(6)}
+    contents = {
+        tmp_path / f"{n}.bin": os.urandom(SMALL + n if n % 2 else 100 * n) for n in range(6)
+    }
     for path, content in contents.items():
         path.write_bytes(content)
     missing = tmp_path / "gone"
     found = sha256_of_all([*contents, missing, missing])
-    assert found == {**{path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}, missing: None}
+    assert found == {
+        **{path: hashlib.sha256(content).hexdigest() for path, content in contents.items()},
+        missing: None,
+    }
     assert list(found) == [*contents, missing]
-    assert sorted(Path(name).name for name in json.loads((cache_dir() / "hashes.json").read_text())) == ["1.bin", "3.bin", "5.bin"]
+    assert sorted(
+        Path(name).name for name in json.loads((cache_dir() / "hashes.json").read_text())
+    ) == ["1.bin", "3.bin", "5.bin"]
 
 
 def test_a_file_that_stands_still_is_not_read_again_and_a_changed_one_is(tmp_path: Path) -> None:
@@ -27,7 +34,9 @@ def test_a_file_that_stands_still_is_not_read_again_and_a_changed_one_is(tmp_pat
     path.write_bytes(bytes(SMALL))
     first, stat = cached_sha256(path), path.stat()
     path.write_bytes(b"\1" * SMALL)
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))       # nobody can see this one; it proves that the memory is used
+    os.utime(
+        path, ns=(stat.st_atime_ns, stat.st_mtime_ns)
+    )  # nobody can see this one; it proves that the memory is used
     assert cached_sha256(path) == first
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     assert cached_sha256(path) == hashlib.sha256(b"\1" * SMALL).hexdigest()

@@ -14,11 +14,12 @@ import pytest
 
 from lorakit.cli.main import main
 from lorakit.errors import RecipeError
-from lorakit.plan.model import Plan, WeightFile
+from lorakit.events import Event
+from lorakit.plan.model import Plan
 from lorakit.proof.inputs import require_same_inputs
-from lorakit.run.events import Event
-from lorakit.run.record import read_record
 from lorakit.run.train import train
+from lorakit.runs.record import read_record
+from lorakit.weights.reference import WeightFile
 
 
 @pytest.fixture
@@ -29,7 +30,10 @@ def stopped(make_plan: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> P
     base.parent.mkdir()
     base.write_bytes(b"weights")
     plan = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded")
-    plan = replace(plan, weights=(WeightFile("pretrained_model_name_or_path", "models/base.safetensors", base),))
+    plan = replace(
+        plan,
+        weights=(WeightFile("pretrained_model_name_or_path", "models/base.safetensors", base),),
+    )
 
     def tell(event: Event) -> None:
         if event.kind == "step" and event.step == 5:
@@ -46,15 +50,19 @@ def change(project: Path) -> None:
     (project / "models" / "base.safetensors").write_bytes(b"other")
 
 
-PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360000002000001000501"
-                    "27a35e4f0000000049454e44ae426082")
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360000002000001000501"
+    "27a35e4f0000000049454e44ae426082"
+)
 
 
 def test_the_same_inputs_are_no_remark(stopped: Plan) -> None:
     assert require_same_inputs(stopped.run_dir) == []
 
 
-def test_every_changed_input_is_named_and_nothing_starts(stopped: Plan, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_changed_input_is_named_and_nothing_starts(
+    stopped: Plan, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     change(project)
     (stopped.run_dir / "train.toml").write_text("learning_rate = 2e-4\n")
     with pytest.raises(RecipeError, match="nothing was started") as raised:
@@ -68,13 +76,22 @@ def test_every_changed_input_is_named_and_nothing_starts(stopped: Plan, project:
     assert read_record(stopped.run_dir)["parts"] == []
 
 
-def test_anyway_it_goes_on_and_the_record_says_with_what(stopped: Plan, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_anyway_it_goes_on_and_the_record_says_with_what(
+    stopped: Plan, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     change(project)
     assert main(["resume", "--anyway"]) == 0
     (part,) = read_record(stopped.run_dir)["parts"]
-    assert [text.split(" ", 7)[7].split(":")[0].rsplit("/", 1)[-1] for text in part["inexact"]] == ["base.safetensors", "a.png (caption)", "b.png"]
+    assert [text.split(" ", 7)[7].split(":")[0].rsplit("/", 1)[-1] for text in part["inexact"]] == [
+        "base.safetensors",
+        "a.png (caption)",
+        "b.png",
+    ]
     assert "every byte, on the same kind of device" not in part["exact"]
-    assert "not exact: not as when the run began: dataset 10_fox/b.png: image is new" in capsys.readouterr().err
+    assert (
+        "not exact: not as when the run began: dataset 10_fox/b.png: image is new"
+        in capsys.readouterr().err
+    )
 
 
 def test_another_commit_of_sd_scripts_is_another_trainer(stopped: Plan, project: Path) -> None:
@@ -83,7 +100,11 @@ def test_another_commit_of_sd_scripts_is_another_trainer(stopped: Plan, project:
     (git / "HEAD").write_text("b" * 40)
     path = stopped.run_dir / "record.json"
     record = json.loads(path.read_text())
-    record["trainer"] |= {"name": "kohya", "script": str(project / "scripts" / "train_network.py"), "commit": "a" * 40}
+    record["trainer"] |= {
+        "name": "kohya",
+        "script": str(project / "scripts" / "train_network.py"),
+        "commit": "a" * 40,
+    }
     path.write_text(json.dumps(record))
     with pytest.raises(RecipeError) as raised:
         require_same_inputs(stopped.run_dir)
@@ -94,7 +115,10 @@ def test_another_commit_of_sd_scripts_is_another_trainer(stopped: Plan, project:
 def test_other_packages_are_told_and_what_was_never_hashed_too(stopped: Plan) -> None:
     path = stopped.run_dir / "record.json"
     record = json.loads(path.read_text())
-    record["trainer"] |= {"python": sys.executable, "packages": {**record["trainer"]["packages"], "numpy": "0.1", "left-pad": "9"}}
+    record["trainer"] |= {
+        "python": sys.executable,
+        "packages": {**record["trainer"]["packages"], "numpy": "0.1", "left-pad": "9"},
+    }
     record["weights"][0]["sha256"] = None
     path.write_text(json.dumps(record))
     (stopped.run_dir / "dataset.json").unlink()

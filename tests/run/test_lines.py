@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorakit.run.lines import LONGEST, Tail, last_lines, text_of, without_launcher
+from lorakit.logfile import LONGEST, Tail, last_lines, text_of, without_launcher
 
 
 def last_of(tail: Tail) -> list[bytes]:
@@ -24,7 +24,12 @@ def fed(path: Path, *pieces: bytes) -> list[bytes]:
 
 
 def test_carriage_returns_and_newlines_both_end_a_line(tmp_path: Path) -> None:
-    assert fed(tmp_path / "log", b"one\rtwo\r\nthree\n\nfour") == [b"one", b"two", b"three", b"four"]
+    assert fed(tmp_path / "log", b"one\rtwo\r\nthree\n\nfour") == [
+        b"one",
+        b"two",
+        b"three",
+        b"four",
+    ]
 
 
 def test_a_file_that_appears_later_is_read_from_its_beginning(tmp_path: Path) -> None:
@@ -66,14 +71,21 @@ def test_text_is_fit_for_a_terminal() -> None:
 
 
 def test_last_lines_show_a_redrawn_bar_once(tmp_path: Path) -> None:
-    bar = b"".join(b"\rsteps:  %2d%%|## | %d/99 [00:01<00:02, 1it/s]" % (n, n) for n in range(1, 99))
+    bar = b"".join(
+        b"\rsteps:  %2d%%|## | %d/99 [00:01<00:02, 1it/s]" % (n, n) for n in range(1, 99)
+    )
     (tmp_path / "log").write_bytes(b"start\n" + bar + b"\nTraceback\nValueError: no\n")
-    assert last_lines(tmp_path / "log", 40) == ["start", "steps:  98%|## | 98/99 [00:01<00:02, 1it/s]", "Traceback", "ValueError: no"]
+    assert last_lines(tmp_path / "log", 40) == [
+        "start",
+        "steps:  98%|## | 98/99 [00:01<00:02, 1it/s]",
+        "Traceback",
+        "ValueError: no",
+    ]
 
 
 def test_last_lines_of_a_huge_log_are_found_without_reading_it(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
-        file.seek(200_000_000)     # a hole: 200 MB that cost nothing
+        file.seek(200_000_000)  # a hole: 200 MB that cost nothing
         file.write(b"\nthe end\n")
     assert last_lines(tmp_path / "log", 2)[-1] == "the end"
 
@@ -95,10 +107,19 @@ def test_who_comes_late_to_a_long_log_gets_it_in_parts(tmp_path: Path) -> None:
 
 
 def test_the_launchers_own_traceback_is_left_out_and_only_that() -> None:
-    ours = ["Traceback (most recent call last):", '  File "train_network.py", line 1, in <module>', "KeyError: 'tea'"]
-    theirs = ["Traceback (most recent call last):", '  File "accelerate/commands/launch.py", line 1, in simple_launcher',
-              "subprocess.CalledProcessError: Command '[...]' returned non-zero exit status 1."]
+    ours = [
+        "Traceback (most recent call last):",
+        '  File "train_network.py", line 1, in <module>',
+        "KeyError: 'tea'",
+    ]
+    theirs = [
+        "Traceback (most recent call last):",
+        '  File "accelerate/commands/launch.py", line 1, in simple_launcher',
+        "subprocess.CalledProcessError: Command '[...]' returned non-zero exit status 1.",
+    ]
     assert without_launcher(["steps", *ours, *theirs]) == ["steps", *ours]
-    assert without_launcher(["steps: 5%|  ]Traceback (most recent call last):", *theirs[1:]]) == ["steps: 5%|  ]"]
-    assert without_launcher([*theirs[1:]]) == theirs[1:2]       # its beginning lies further up
+    assert without_launcher(["steps: 5%|  ]Traceback (most recent call last):", *theirs[1:]]) == [
+        "steps: 5%|  ]"
+    ]
+    assert without_launcher([*theirs[1:]]) == theirs[1:2]  # its beginning lies further up
     assert without_launcher(["steps", *ours]) == ["steps", *ours]

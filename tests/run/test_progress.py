@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from lorakit.run.events import Event
-from lorakit.run.progress import EmbeddedEvents, KohyaText
+from lorakit.events import Event
+from lorakit.trainers.progress import EmbeddedEvents, KohyaText
 
 
 def told(*lines: str, offset: int = 0) -> list[Event]:
@@ -14,7 +14,9 @@ def told(*lines: str, offset: int = 0) -> list[Event]:
 
 
 def steps(*lines: str, offset: int = 0) -> list[tuple[int | None, float | None]]:
-    return [(event.step, event.loss) for event in told(*lines, offset=offset) if event.kind == "step"]
+    return [
+        (event.step, event.loss) for event in told(*lines, offset=offset) if event.kind == "step"
+    ]
 
 
 def test_a_step_has_the_loss_of_its_second_frame() -> None:
@@ -34,30 +36,49 @@ def test_a_loss_that_is_no_number_is_nan() -> None:
 
 
 def test_key_norms_beside_the_loss_do_not_confuse_it() -> None:
-    assert steps("steps:  50%|█████     | 1/2 [00:01<00:01,  1.00s/it, Keys Scaled=3, Average key norm=0.2, avr_loss=0.093]") == [(1, 0.093)]
+    assert steps(
+        "steps:  50%|█████     | 1/2 [00:01<00:01,  1.00s/it, Keys Scaled=3, Average key norm=0.2, avr_loss=0.093]"
+    ) == [(1, 0.093)]
 
 
 def test_validation_bars_are_not_steps() -> None:
-    assert steps("validation steps:  50%|█████     | 2/4 [00:01<00:01,  1.0it/s, val_avg_loss=0.1, timestep=200]") == []
+    assert (
+        steps(
+            "validation steps:  50%|█████     | 2/4 [00:01<00:01,  1.0it/s, val_avg_loss=0.1, timestep=200]"
+        )
+        == []
+    )
 
 
 def test_the_end_of_a_validation_gives_its_loss() -> None:
-    events = told("epoch validation steps: 100%|██████████| 4/4 [00:01<00:00,  2.0it/s, val_epoch_avg_loss=0.21, timestep=800]")
+    events = told(
+        "epoch validation steps: 100%|██████████| 4/4 [00:01<00:00,  2.0it/s, val_epoch_avg_loss=0.21, timestep=800]"
+    )
     assert [(event.kind, event.loss) for event in events] == [("validation", 0.21)]
 
 
 def test_a_resumed_script_counts_from_zero_and_is_corrected() -> None:
-    assert steps("steps:  50%|█████     | 1/2 [00:01<00:01,  1.00s/it, avr_loss=0.5]", offset=10) == [(11, 0.5)]
+    assert steps(
+        "steps:  50%|█████     | 1/2 [00:01<00:01,  1.00s/it, avr_loss=0.5]", offset=10
+    ) == [(11, 0.5)]
 
 
 def test_markers_become_phases_files_and_epochs() -> None:
     events = told(
-        "running training / 学習開始", "  total optimization steps / 学習ステップ数: 8", "", "epoch 2/3",
-        "steps:  50%|█████     | 4/8 [00:01<00:01,  1.00s/it, avr_loss=0.5]", "saving checkpoint: /runs/fox-step00000004.safetensors",
+        "running training / 学習開始",
+        "  total optimization steps / 学習ステップ数: 8",
+        "",
+        "epoch 2/3",
+        "steps:  50%|█████     | 4/8 [00:01<00:01,  1.00s/it, avr_loss=0.5]",
+        "saving checkpoint: /runs/fox-step00000004.safetensors",
         "removing old checkpoint: /runs/fox-step00000002.safetensors",
     )
     assert [(event.kind, event.text or event.path or event.step) for event in events] == [
-        ("phase", "preparing"), ("phase", "training"), ("step", 4), ("phase", "saving"), ("saving", "/runs/fox-step00000004.safetensors"),
+        ("phase", "preparing"),
+        ("phase", "training"),
+        ("step", 4),
+        ("phase", "saving"),
+        ("saving", "/runs/fox-step00000004.safetensors"),
         ("removed", "/runs/fox-step00000002.safetensors"),
     ]
     step = next(event for event in events if event.kind == "step")
@@ -67,6 +88,10 @@ def test_markers_become_phases_files_and_epochs() -> None:
 def test_embedded_events_are_read_and_nonsense_is_passed_over() -> None:
     own = EmbeddedEvents()
     assert own.feed(b"{broken") == own.feed(b"[1]") == own.feed(b'{"event": "tea"}') == []
-    assert own.feed(b'{"event": "step", "step": 3, "loss": 0.5, "lr": 1e-4}') == [Event("step", 3, loss=0.5, lr=1e-4)]
-    assert own.feed(b'{"event": "end", "step": 3, "reason": "early_stop"}') == [Event("end", 3, text="early_stop")]
+    assert own.feed(b'{"event": "step", "step": 3, "loss": 0.5, "lr": 1e-4}') == [
+        Event("step", 3, loss=0.5, lr=1e-4)
+    ]
+    assert own.feed(b'{"event": "end", "step": 3, "reason": "early_stop"}') == [
+        Event("end", 3, text="early_stop")
+    ]
     assert own.feed(b'{"event": "step", "step": "three", "loss": "much"}') == [Event("step")]

@@ -11,12 +11,13 @@ import pytest
 
 from lorakit.cli.main import main
 from lorakit.errors import LorakitError, RecipeError
-from lorakit.plan.model import Plan, WeightFile
+from lorakit.plan.model import Plan
 from lorakit.proof import lock
 from lorakit.proof.compare import Difference, differences
 from lorakit.proof.pair import compare_runs
 from lorakit.proof.verify import verify_run
 from lorakit.run.train import train
+from lorakit.weights.reference import WeightFile
 
 MakePlan = Callable[..., Plan]
 
@@ -26,8 +27,14 @@ def plan(make_plan: MakePlan, project: Path) -> Plan:
     base = project / "models" / "base.safetensors"
     base.parent.mkdir()
     base.write_bytes(b"weights")
-    made = make_plan(train={"network_dim": 16, "text_encoder_lr": [5e-5], "metadata_title": 'a "quoted"\ttitle'})
-    return replace(made, settings=made.resolved.train, weights=(WeightFile("pretrained_model_name_or_path", "models/base.safetensors", base),))
+    made = make_plan(
+        train={"network_dim": 16, "text_encoder_lr": [5e-5], "metadata_title": 'a "quoted"\ttitle'}
+    )
+    return replace(
+        made,
+        settings=made.resolved.train,
+        weights=(WeightFile("pretrained_model_name_or_path", "models/base.safetensors", base),),
+    )
 
 
 @pytest.fixture
@@ -42,22 +49,40 @@ def test_a_lock_of_the_same_inputs_has_no_difference(plan: Plan, locked: Path) -
     assert lock.require_locked(plan) == []
 
 
-def test_a_lock_says_nothing_of_this_machines_folders(plan: Plan, locked: Path, project: Path) -> None:
+def test_a_lock_says_nothing_of_this_machines_folders(
+    plan: Plan, locked: Path, project: Path
+) -> None:
     assert str(project) not in locked.read_text()
 
 
-def test_every_changed_input_is_named_and_nothing_starts(plan: Plan, locked: Path, project: Path) -> None:
+def test_every_changed_input_is_named_and_nothing_starts(
+    plan: Plan, locked: Path, project: Path
+) -> None:
     folder = project / "datasets" / "fox" / "10_fox"
     (folder / "a.txt").write_text("fox, in the rain\n")
     (project / "models" / "base.safetensors").write_bytes(b"other")
-    changed = replace(plan, settings={**plan.settings, "network_dim": replace(plan.settings["network_dim"], value=8)})
+    changed = replace(
+        plan,
+        settings={**plan.settings, "network_dim": replace(plan.settings["network_dim"], value=8)},
+    )
     with pytest.raises(RecipeError, match="nothing was started") as raised:
         lock.require_locked(changed)
     told = [fault.what.split(":")[0] for fault in raised.value.faults]
-    assert told == ["options.network_dim", "weights.pretrained_model_name_or_path.sha256", "dataset.files.10_fox/a.png (caption)"]
+    assert told == [
+        "options.network_dim",
+        "weights.pretrained_model_name_or_path.sha256",
+        "dataset.files.10_fox/a.png (caption)",
+    ]
 
 
-@pytest.mark.parametrize(("text", "word"), [("version = [", "cannot be read"), ("version = 9", "version 9"), ("version = 1\ndataset = 3", "not a table")])
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("version = [", "cannot be read"),
+        ("version = 9", "version 9"),
+        ("version = 1\ndataset = 3", "not a table"),
+    ],
+)
 def test_a_lock_edited_into_nonsense_is_told(tmp_path: Path, text: str, word: str) -> None:
     (tmp_path / "x.lock.toml").write_text(text)
     with pytest.raises(LorakitError, match=word):
@@ -77,23 +102,40 @@ def test_a_finished_run_verifies_and_every_later_change_is_named(plan: Plan, pro
     (project / "datasets" / "fox" / "10_fox" / "a.txt").write_text("fox, in the rain\n")
     lora = plan.run_dir / "output" / "fox.safetensors"
     lora.write_bytes(lora.read_bytes()[:-1] + b"\x01")
-    assert [one.key.split("/")[-1] for one in verify_run(plan.run_dir)] == ["train.toml", "base.safetensors", "a.png (caption)", "fox.safetensors"]
+    assert [one.key.split("/")[-1] for one in verify_run(plan.run_dir)] == [
+        "train.toml",
+        "base.safetensors",
+        "a.png (caption)",
+        "fox.safetensors",
+    ]
     lora.unlink()
     assert verify_run(plan.run_dir)[-1].after is None
 
 
-def test_two_runs_that_differ_in_one_caption_differ_in_just_that(plan: Plan, project: Path, make_plan: MakePlan) -> None:
+def test_two_runs_that_differ_in_one_caption_differ_in_just_that(
+    plan: Plan, project: Path, make_plan: MakePlan
+) -> None:
     train(plan)
     (project / "datasets" / "fox" / "10_fox" / "a.txt").write_text("fox, in the rain\n")
-    other = replace(plan, run_dir=plan.run_dir.with_name("20260102-120000"),
-                    argv=tuple(word.replace(str(plan.run_dir), str(plan.run_dir.with_name("20260102-120000"))) for word in plan.argv))
+    other = replace(
+        plan,
+        run_dir=plan.run_dir.with_name("20260102-120000"),
+        argv=tuple(
+            word.replace(str(plan.run_dir), str(plan.run_dir.with_name("20260102-120000")))
+            for word in plan.argv
+        ),
+    )
     train(other)
     found = compare_runs(plan.run_dir, other.run_dir)
-    assert found["data"] == [Difference("10_fox/a.png.caption", "fox, in the snow", "fox, in the rain")]
+    assert found["data"] == [
+        Difference("10_fox/a.png.caption", "fox, in the snow", "fox, in the rain")
+    ]
     assert found["settings"] == found["weights"] == found["versions"] == []
 
 
-def test_the_commands_say_it_in_words(plan: Plan, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_say_it_in_words(
+    plan: Plan, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(project)
     train(plan)
     assert main(["verify", "latest"]) == 0
@@ -108,7 +150,7 @@ def test_the_commands_say_it_in_words(plan: Plan, project: Path, monkeypatch: py
 
 def test_a_finished_run_gives_its_outputs_to_the_lock(plan: Plan) -> None:
     train(plan)
-    from lorakit.run.record import read_record
+    from lorakit.runs.record import read_record
 
     made = lock.outputs_of(read_record(plan.run_dir))
     assert list(made) == ["fox.safetensors"]
@@ -116,4 +158,6 @@ def test_a_finished_run_gives_its_outputs_to_the_lock(plan: Plan) -> None:
 
 
 def test_numbers_are_compared_as_numbers_and_flags_as_flags() -> None:
-    assert differences({"a": 1, "b": {"c": True}}, {"a": 1.0, "b": {"c": 1}}) == [Difference("b.c", True, 1)]
+    assert differences({"a": 1, "b": {"c": True}}, {"a": 1.0, "b": {"c": 1}}) == [
+        Difference("b.c", True, 1)
+    ]

@@ -26,15 +26,27 @@ def states(root: Path) -> list[tuple[int, str, str]]:
 def test_what_was_added_is_there_with_its_settings(tmp_path: Path) -> None:
     queue.add(tmp_path, recipe(tmp_path, "fox"), sets=["network_dim=8"], unsets=["vae"])
     item = queue.listed(tmp_path)[0]
-    assert (item.number, item.recipe, item.sets, item.unsets, item.state) == (1, "recipes/fox.toml", ("network_dim=8",), ("vae",), "waiting")
+    assert (item.number, item.recipe, item.sets, item.unsets, item.state) == (
+        1,
+        "recipes/fox.toml",
+        ("network_dim=8",),
+        ("vae",),
+        "waiting",
+    )
 
 
 def test_work_goes_past_a_failed_one_and_keeps_the_order(tmp_path: Path) -> None:
     for name in "abc":
         queue.add(tmp_path, recipe(tmp_path, name))
-    ended = queue.work(tmp_path, lambda item: ("failed" if item.recipe.endswith("b.toml") else "done", "runs/x"), go_on=lambda: True)
+    ended = queue.work(
+        tmp_path,
+        lambda item: ("failed" if item.recipe.endswith("b.toml") else "done", "runs/x"),
+        go_on=lambda: True,
+    )
     assert [(item.recipe, item.state) for item in ended] == [
-        ("recipes/a.toml", "done"), ("recipes/b.toml", "failed"), ("recipes/c.toml", "done"),
+        ("recipes/a.toml", "done"),
+        ("recipes/b.toml", "failed"),
+        ("recipes/c.toml", "done"),
     ]
     assert queue.take(tmp_path) is None
 
@@ -53,7 +65,7 @@ def test_an_error_of_ours_leaves_the_item_failed_not_running(tmp_path: Path) -> 
 def test_what_a_restart_cut_off_is_taken_again(tmp_path: Path) -> None:
     queue.add(tmp_path, recipe(tmp_path, "fox"))
     assert queue.take(tmp_path) is not None
-    assert queue.take(tmp_path) is None       # its worker, this process, lives
+    assert queue.take(tmp_path) is None  # its worker, this process, lives
     data = json.loads(queue.path_of(tmp_path).read_text())
     data["queue"][0]["worker"]["boot_id"] = "the boot before"
     queue.path_of(tmp_path).write_text(json.dumps(data))
@@ -87,7 +99,16 @@ def test_many_hands_at_once_lose_nothing(tmp_path: Path) -> None:
     assert [item.number for item in queue.listed(tmp_path)] == list(range(1, 31))
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 1, "queue": [{"tea": 1}]}', '{"schema": "x", "queue": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"schema": 1}',
+        '{"schema": 1, "queue": [{"tea": 1}]}',
+        '{"schema": "x", "queue": []}',
+    ],
+)
 def test_a_queue_edited_into_nonsense_is_a_clear_error(tmp_path: Path, text: str) -> None:
     queue.path_of(tmp_path).parent.mkdir()
     queue.path_of(tmp_path).write_text(text)

@@ -10,9 +10,9 @@ import pytest
 from lorakit.cli.main import main
 from lorakit.errors import LorakitError, RecipeError
 from lorakit.plan.model import Plan
-from lorakit.proof import registry
-from lorakit.proof.registry import Row
 from lorakit.run.train import train
+from lorakit.runs import registry
+from lorakit.runs.registry import Row
 
 MakePlan = Callable[..., Plan]
 
@@ -20,13 +20,19 @@ MakePlan = Callable[..., Plan]
 @pytest.fixture
 def runs(make_plan: MakePlan, project: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     monkeypatch.chdir(project)
-    plans = [make_plan(run="20260101-120000"), make_plan(run="20260102-120000"), make_plan("no_images.py", run="20260103-120000")]
+    plans = [
+        make_plan(run="20260101-120000"),
+        make_plan(run="20260102-120000"),
+        make_plan("no_images.py", run="20260103-120000"),
+    ]
     for plan in plans:
         train(plan)
     return [plan.run_dir for plan in plans]
 
 
-def test_only_runs_that_made_a_lora_are_listed_and_the_later_names_the_earlier(runs: list[Path], project: Path) -> None:
+def test_only_runs_that_made_a_lora_are_listed_and_the_later_names_the_earlier(
+    runs: list[Path], project: Path
+) -> None:
     rows, changed = registry.update(project)
     assert changed
     assert [row.run for row in rows] == ["fox/20260101-120000", "fox/20260102-120000"]
@@ -35,18 +41,25 @@ def test_only_runs_that_made_a_lora_are_listed_and_the_later_names_the_earlier(r
     assert registry.update(project) == (rows, False)
 
 
-def test_the_last_validation_loss_is_told(make_plan: MakePlan, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_validation_loss_is_told(
+    make_plan: MakePlan, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(project)
     for number, held_back in enumerate(("0.21", "nan")):
         train(make_plan(run=f"2026010{number}-120000", env={"VALIDATION": held_back}))
     assert [row.validation for row in registry.update(project)[0]] == ["0.21", ""]
 
 
-def test_what_people_write_into_the_table_and_around_it_stays(runs: list[Path], project: Path) -> None:
+def test_what_people_write_into_the_table_and_around_it_stays(
+    runs: list[Path], project: Path
+) -> None:
     registry.update(project)
     path = project / registry.FILE
     text = path.read_text()
-    lines = [line[:-4] + "| red \\| better |" if line.startswith("| fox/20260101") else line for line in text.splitlines()]
+    lines = [
+        line[:-4] + "| red \\| better |" if line.startswith("| fox/20260101") else line
+        for line in text.splitlines()
+    ]
     path.write_text("My own words above.\n" + "\n".join(lines) + "\nAnd below.\n")
     registry.add_note(runs[0], "noted later", rating=4)
     rows, _ = registry.update(project)
@@ -65,7 +78,9 @@ def test_a_row_outlives_its_run_folder(runs: list[Path], project: Path) -> None:
     assert registry.update(project)[0][0] == before[0]
 
 
-def test_a_broken_row_is_named_by_its_line_and_nothing_is_rewritten(runs: list[Path], project: Path) -> None:
+def test_a_broken_row_is_named_by_its_line_and_nothing_is_rewritten(
+    runs: list[Path], project: Path
+) -> None:
     registry.update(project)
     path = project / registry.FILE
     broken = path.read_text().replace("| fox/20260102-120000 |", "fox |")
@@ -82,8 +97,25 @@ def test_a_page_without_our_marks_is_left_alone(tmp_path: Path) -> None:
         registry.update(tmp_path)
 
 
-def test_notes_by_command_reach_the_table(runs: list[Path], project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["note", "fox/20260101-120000", "sharp eyes", "--chosen", "fox.safetensors", "--strength", "0.8", "--rating", "5"]) == 0
+def test_notes_by_command_reach_the_table(
+    runs: list[Path], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(
+            [
+                "note",
+                "fox/20260101-120000",
+                "sharp eyes",
+                "--chosen",
+                "fox.safetensors",
+                "--strength",
+                "0.8",
+                "--rating",
+                "5",
+            ]
+        )
+        == 0
+    )
     assert main(["registry"]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if "20260101" in line)
     assert "sharp eyes" in row and "0.8" in row
@@ -92,7 +124,9 @@ def test_notes_by_command_reach_the_table(runs: list[Path], project: Path, capsy
     assert main(["note", "fox"]) == 1
 
 
-def test_a_text_may_stand_after_the_options(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_text_may_stand_after_the_options(
+    runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["note", str(runs[0]), "--rating", "4", "the ears are good"]) == 0
 
 

@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 
 from lorakit.cli.main import main
 from lorakit.errors import LorakitError
+from lorakit.events import Event
 from lorakit.run.child import Patience
-from lorakit.run.events import Event
-from lorakit.run.find import progress_rows
-from lorakit.run.record import Record, read_record
-from lorakit.run.resume import AT_MOST, changed_toml, continuation, resume
-from lorakit.run.shape import Shape
-from lorakit.run.states import states_in
+from lorakit.run.resume.resume import AT_MOST, changed_toml, continuation, resume
 from lorakit.run.train import train
-from lorakit.run.weights import inspect
+from lorakit.runs.find import progress_rows
+from lorakit.runs.record import Record, read_record
+from lorakit.runs.shape import Shape
+from lorakit.runs.states import states_in
 from lorakit.trainers.kohya import tokenizers
+from lorakit.weights.finite import inspect
 
 QUICK = Patience(0.3, 0.3)
 
@@ -53,37 +53,58 @@ def script(shape: Shape, step: int, changes: dict[str, Any]) -> tuple[int, list[
 
 
 shapes = st.builds(
-    lambda per_epoch, epochs, short, accumulation, every: Shape(max(2, per_epoch * epochs - short % per_epoch), per_epoch, accumulation, every),
-    st.integers(1, 40), st.integers(1, 6), st.integers(0, 40), st.integers(1, 4), st.none() | st.integers(1, 30),
+    lambda per_epoch, epochs, short, accumulation, every: Shape(
+        max(2, per_epoch * epochs - short % per_epoch), per_epoch, accumulation, every
+    ),
+    st.integers(1, 40),
+    st.integers(1, 6),
+    st.integers(0, 40),
+    st.integers(1, 4),
+    st.none() | st.integers(1, 30),
 )
 
 
 @given(shapes, st.data())
-def test_whatever_the_numbers_the_last_step_is_the_planned_one(shape: Shape, data: st.DataObject) -> None:
+def test_whatever_the_numbers_the_last_step_is_the_planned_one(
+    shape: Shape, data: st.DataObject
+) -> None:
     step = data.draw(st.integers(1, shape.total - 1))
     how = continuation(shape, step)
     reaches, saves = script(shape, step, dict(how.changes))
     if how.stop_after:
         assert how.stop_after == shape.total
-        assert shape.total in saves           # there lorakit ends it
+        assert shape.total in saves  # there lorakit ends it
     else:
         assert reaches == shape.total
     assert how.bar_offset == step
-    assert len([save for save in saves if save <= shape.total]) <= AT_MOST * (shape.total // (shape.save_every or shape.total) + 1)
+    assert len([save for save in saves if save <= shape.total]) <= AT_MOST * (
+        shape.total // (shape.save_every or shape.total) + 1
+    )
 
 
 @given(shapes, st.data())
-def test_planned_checkpoints_are_made_unless_it_says_otherwise(shape: Shape, data: st.DataObject) -> None:
+def test_planned_checkpoints_are_made_unless_it_says_otherwise(
+    shape: Shape, data: st.DataObject
+) -> None:
     step = data.draw(st.integers(1, shape.total - 1))
     how = continuation(shape, step)
     _, saves = script(shape, step, dict(how.changes))
-    planned = [true for true in range(step + 1, shape.total + 1) if shape.save_every and true % shape.save_every == 0]
+    planned = [
+        true
+        for true in range(step + 1, shape.total + 1)
+        if shape.save_every and true % shape.save_every == 0
+    ]
     assert set(planned) <= set(saves) or any("checkpoints" in text for text in how.inexact)
 
 
 def test_between_two_epochs_nothing_is_skipped() -> None:
     how = continuation(Shape(12, 4, 1), 4)
-    assert (how.changes["initial_step"], how.changes["skip_until_initial_step"], how.offset, how.stop_after) == (4, None, 4, 0)
+    assert (
+        how.changes["initial_step"],
+        how.changes["skip_until_initial_step"],
+        how.offset,
+        how.stop_after,
+    ) == (4, None, 4, 0)
 
 
 def test_inside_an_epoch_without_accumulation_batches_are_skipped() -> None:
@@ -99,23 +120,58 @@ def test_inside_an_epoch_with_accumulation_the_epoch_begins_again_and_that_is_sa
 
 
 def test_settings_are_changed_as_kohya_reads_them(tmp_path: Path) -> None:
-    (tmp_path / "train.toml").write_text('learning_rate = 1e-5\n[saving]\nsave_last_n_steps = 2\noutput_dir = "a"\nnetwork_args = ["x=1"]\n')
-    text = changed_toml(tmp_path / "train.toml", {"output_dir": "b", "save_last_n_steps": None, "skip_until_initial_step": True})
-    assert toml.loads(text) == {"learning_rate": 1e-5, "output_dir": "b", "network_args": ["x=1"], "skip_until_initial_step": True}
+    (tmp_path / "train.toml").write_text(
+        'learning_rate = 1e-5\n[saving]\nsave_last_n_steps = 2\noutput_dir = "a"\nnetwork_args = ["x=1"]\n'
+    )
+    text = changed_toml(
+        tmp_path / "train.toml",
+        {"output_dir": "b", "save_last_n_steps": None, "skip_until_initial_step": True},
+    )
+    assert toml.loads(text) == {
+        "learning_rate": 1e-5,
+        "output_dir": "b",
+        "network_args": ["x=1"],
+        "skip_until_initial_step": True,
+    }
 
 
 @pytest.fixture
 def kohya_like(make_plan: Any, project: Path) -> Any:
     """A plan whose trainer reads train.toml and counts after a resume as train_network.py does."""
-    def make(*, steps: int, per_epoch: int, every: int | None = None, pause: float = 0.0, accumulation: int = 1, hold_at: str = "") -> Any:
+
+    def make(
+        *,
+        steps: int,
+        per_epoch: int,
+        every: int | None = None,
+        pause: float = 0.0,
+        accumulation: int = 1,
+        hold_at: str = "",
+    ) -> Any:
         base = make_plan(steps=steps)
-        settings = {"output_dir": str(base.run_dir / "output"), "output_name": "fox", "max_train_steps": steps, "batches": per_epoch * accumulation,
-                    "pause": pause, "gradient_accumulation_steps": accumulation, "save_every_n_epochs": 1, "save_state": True, "hold_at": hold_at,
-                    **({"save_every_n_steps": every} if every else {})}
+        settings = {
+            "output_dir": str(base.run_dir / "output"),
+            "output_name": "fox",
+            "max_train_steps": steps,
+            "batches": per_epoch * accumulation,
+            "pause": pause,
+            "gradient_accumulation_steps": accumulation,
+            "save_every_n_epochs": 1,
+            "save_state": True,
+            "hold_at": hold_at,
+            **({"save_every_n_steps": every} if every else {}),
+        }
         fake = Path(base.argv[1]).with_name("resumes_like_kohya.py")
-        plan = make_plan(steps=steps, per_epoch=per_epoch, train=settings, argv=[sys.executable, str(fake), str(base.run_dir / "train.toml")])
+        plan = make_plan(
+            steps=steps,
+            per_epoch=per_epoch,
+            train=settings,
+            argv=[sys.executable, str(fake), str(base.run_dir / "train.toml")],
+        )
         counted = type(plan.steps)(**{**vars(plan.steps), "accumulation": accumulation})
-        return type(plan)(**{**vars(plan), "files": {"train.toml": toml.dumps(settings)}, "steps": counted})
+        return type(plan)(
+            **{**vars(plan), "files": {"train.toml": toml.dumps(settings)}, "steps": counted}
+        )
 
     return make
 
@@ -135,33 +191,45 @@ def interrupted_at(plan: Any, step: int) -> None:
     assert train(plan, teller=ctrl_c_at(step), patience=Patience(20, 20)).state == "interrupted"
 
 
-@pytest.mark.parametrize(("steps", "per_epoch", "every", "accumulation"), [
-    (24, 8, None, 1), (24, 8, 4, 1), (21, 8, 4, 1), (24, 8, 6, 2), (20, 8, 5, 1), (23, 8, 4, 2),
-])
+@pytest.mark.parametrize(
+    ("steps", "per_epoch", "every", "accumulation"),
+    [(24, 8, None, 1), (24, 8, 4, 1), (21, 8, 4, 1), (24, 8, 6, 2), (20, 8, 5, 1), (23, 8, 4, 2)],
+)
 def test_a_resumed_run_ends_with_the_planned_step_and_continuous_names(
-    kohya_like: Any, steps: int, per_epoch: int, every: int | None, accumulation: int,
+    kohya_like: Any, steps: int, per_epoch: int, every: int | None, accumulation: int
 ) -> None:
-    plan = kohya_like(steps=steps, per_epoch=per_epoch, every=every, accumulation=accumulation, hold_at="15")
+    plan = kohya_like(
+        steps=steps, per_epoch=per_epoch, every=every, accumulation=accumulation, hold_at="15"
+    )
     interrupted_at(plan, 14)
     notes: list[str] = []
-    outcome = resume(plan.run_dir, teller=lambda event: notes.append(event.text or "") if event.kind == "note" else None, patience=QUICK)
+    outcome = resume(
+        plan.run_dir,
+        teller=lambda event: notes.append(event.text or "") if event.kind == "note" else None,
+        patience=QUICK,
+    )
     assert (outcome.state, outcome.step, outcome.reason) == ("done", steps, "")
     output = plan.run_dir / "output"
     for path in output.glob("*.safetensors"):
         counted = inspect(path).steps
         if "-step" in path.stem or path.stem == "fox":
             assert counted == (steps if path.stem == "fox" else int(path.stem[-8:])), path.name
-        elif accumulation == 1:       # else an epoch was begun again and ends later
+        elif accumulation == 1:  # else an epoch was begun again and ends later
             assert counted == per_epoch * int(path.stem[-6:]), path.name
     assert [row["step"] for row in progress_rows(plan.run_dir)] == list(range(1, steps + 1))
     record = read_record(plan.run_dir)
     assert record["parts"][0]["last_step"] == steps
-    assert all((plan.run_dir / entry["path"]).exists() for entry in record["checkpoints"] + record["states"])
+    assert all(
+        (plan.run_dir / entry["path"]).exists()
+        for entry in record["checkpoints"] + record["states"]
+    )
     assert any(note.startswith("exact: weights, optimiser") for note in notes)
     assert any(note.startswith("not exact: ") for note in notes)
     # the learning rate that the stand-in wrote at each step is a function of the true step alone
     rates = dict(line.split() for line in (output / "rates.txt").read_text().splitlines())
-    assert {int(step): float(rate) for step, rate in rates.items() if int(step) <= steps} == {step: pytest.approx(1 - (step - 1) / steps) for step in range(1, steps + 1)}
+    assert {int(step): float(rate) for step, rate in rates.items() if int(step) <= steps} == {
+        step: pytest.approx(1 - (step - 1) / steps) for step in range(1, steps + 1)
+    }
 
 
 def test_it_can_be_interrupted_and_resumed_again(kohya_like: Any) -> None:
@@ -174,7 +242,16 @@ def test_it_can_be_interrupted_and_resumed_again(kohya_like: Any) -> None:
     record = read_record(plan.run_dir)
     first, second = (part["from_step"] for part in record["parts"])
     assert (first, second) == (8, 20)
-    assert sorted(entry["step"] for entry in record["checkpoints"] if entry["kind"] == "step") == [4, 8, 12, 16, 20, 24, 28, 32]
+    assert sorted(entry["step"] for entry in record["checkpoints"] if entry["kind"] == "step") == [
+        4,
+        8,
+        12,
+        16,
+        20,
+        24,
+        28,
+        32,
+    ]
 
 
 def test_a_part_inside_the_first_epoch_is_gathered_like_any_other(kohya_like: Any) -> None:
@@ -211,7 +288,9 @@ def test_a_half_written_state_is_passed_over(kohya_like: Any) -> None:
     *_, before, newest = states_in(plan.run_dir / "output", "fox", per_epoch=8)
     (newest.path / "optimizer.bin").write_bytes(b"")
     notes: list[str] = []
-    outcome = resume(plan.run_dir, teller=lambda event: notes.append(event.text or ""), patience=QUICK)
+    outcome = resume(
+        plan.run_dir, teller=lambda event: notes.append(event.text or ""), patience=QUICK
+    )
     assert outcome.state == "done"
     assert f"going on from step {before.step} ({before.path.name})" in notes
 
@@ -233,14 +312,25 @@ def test_the_embedded_trainer_goes_on_by_itself(make_plan: Any) -> None:
 
 def test_a_resumed_run_finds_its_tokenizers_although_the_cache_was_emptied(make_plan: Any) -> None:
     place = tokenizers.folder()
-    plan = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded", train={"tokenizer_cache_dir": str(place)})
+    plan = make_plan(
+        "saves_when_asked.py",
+        steps=100,
+        pause=0.02,
+        trainer="embedded",
+        train={"tokenizer_cache_dir": str(place)},
+    )
     interrupted_at(plan, 5)
     shutil.rmtree(place)
     assert resume(plan.run_dir).state == "done"
     assert (place / "openai_clip-vit-large-patch14" / "merges.txt").is_file()
 
 
-def test_what_cannot_be_resumed_says_why(make_plan: Any, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_resumed_says_why(
+    make_plan: Any,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(project)
     plan = make_plan(steps=2)
     train(plan)
@@ -254,9 +344,16 @@ def test_what_cannot_be_resumed_says_why(make_plan: Any, project: Path, monkeypa
     assert "has no whole state to go on from." in capsys.readouterr().err
 
 
-def test_the_record_keeps_the_secrets_out_and_the_rest_of_the_environment_in(kohya_like: Any) -> None:
+def test_the_record_keeps_the_secrets_out_and_the_rest_of_the_environment_in(
+    kohya_like: Any,
+) -> None:
     plan = kohya_like(steps=24, per_epoch=8, hold_at="11")
-    plan = type(plan)(**{**vars(plan), "env": {"TOKENIZERS_PARALLELISM": "false", "WANDB_API_KEY": "k"}})
+    plan = type(plan)(
+        **{**vars(plan), "env": {"TOKENIZERS_PARALLELISM": "false", "WANDB_API_KEY": "k"}}
+    )
     interrupted_at(plan, 10)
-    assert json.loads((plan.run_dir / "record.json").read_text())["env"] == {"TOKENIZERS_PARALLELISM": "false", "WANDB_API_KEY": "(not recorded)"}
+    assert json.loads((plan.run_dir / "record.json").read_text())["env"] == {
+        "TOKENIZERS_PARALLELISM": "false",
+        "WANDB_API_KEY": "(not recorded)",
+    }
     assert resume(plan.run_dir, patience=QUICK).state == "done"

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from lorakit.errors import RecipeError, raise_on_errors
+from lorakit.events import Event
 from lorakit.plan.make import make_plan
 from lorakit.plan.model import Plan
 from lorakit.proof.inputs import require_same_inputs
 from lorakit.recipe.resolve import resolve
-from lorakit.run.events import Event
-from lorakit.run.find import progress_rows
-from lorakit.run.record import read_record
-from lorakit.run.resume import resume
+from lorakit.run.resume.resume import resume
 from lorakit.run.train import train
-from lorakit.run.weights import inspect
+from lorakit.runs.find import progress_rows
+from lorakit.runs.record import read_record
+from lorakit.weights.finite import inspect
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ def plan_of(tmp_path: Path) -> Any:
     pytest.importorskip("torch")
     from PIL import Image
 
-    from lorakit.trainers.embedded.models.tiny import make_tiny
+    from lorakit.embedded.models.tiny import make_tiny
 
     make_tiny("sd15", tmp_path / "models" / "tiny")
     images = tmp_path / "datasets" / "ball" / "1_ball"
@@ -92,8 +92,12 @@ def test_stopped_and_resumed_it_has_the_same_tensors(plan_of: Any, number: int) 
     resumed = resume(other.run_dir)
     assert (resumed.state, resumed.step) == ("done", 12)
     lora = Path("output") / "ball.safetensors"
-    assert inspect(other.run_dir / lora).tensors_sha256 == inspect(peace.run_dir / lora).tensors_sha256
-    assert [row["loss"] for row in progress_rows(other.run_dir)] == [row["loss"] for row in progress_rows(peace.run_dir)]
+    assert (
+        inspect(other.run_dir / lora).tensors_sha256 == inspect(peace.run_dir / lora).tensors_sha256
+    )
+    assert [row["loss"] for row in progress_rows(other.run_dir)] == [
+        row["loss"] for row in progress_rows(peace.run_dir)
+    ]
     record = read_record(other.run_dir)
     assert record["parts"][0]["from_step"] == stopped.step
     assert record["parts"][0]["inexact"] == []
@@ -101,7 +105,17 @@ def test_stopped_and_resumed_it_has_the_same_tensors(plan_of: Any, number: int) 
 
 def test_after_a_changed_caption_it_goes_on_only_when_told_to(plan_of: Any, tmp_path: Path) -> None:
     plan = plan_of("20260101-120000")
-    assert train(plan, teller=lambda event: os.kill(os.getpid(), signal.SIGINT) if event.step == 5 and event.kind == "step" else None).state == "interrupted"
+    assert (
+        train(
+            plan,
+            teller=lambda event: (
+                os.kill(os.getpid(), signal.SIGINT)
+                if event.step == 5 and event.kind == "step"
+                else None
+            ),
+        ).state
+        == "interrupted"
+    )
     (tmp_path / "datasets" / "ball" / "1_ball" / "0.txt").write_text("ball, at night")
     with pytest.raises(RecipeError, match="1 difference from what ball/20260101-120000 began with"):
         resume(plan.run_dir, check=require_same_inputs)

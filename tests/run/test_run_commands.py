@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from lorakit.cli.curve import curve
 from lorakit.cli.main import main
+from lorakit.cli.terminal.curve import curve
+from lorakit.events import Event
 from lorakit.run.child import Patience
-from lorakit.run.events import Event
-from lorakit.run.find import live_state
-from lorakit.run.record import read_record
 from lorakit.run.train import train
+from lorakit.runs.find import live_state
+from lorakit.runs.record import read_record
 
 QUICK = Patience(0.3, 0.3)
 
@@ -62,19 +62,26 @@ def _typed(*argv: str) -> int:
     return code
 
 
-def test_runs_shows_every_run_with_its_state(make_plan: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_shows_every_run_with_its_state(
+    make_plan: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     train(make_plan(steps=2))
     train(make_plan("out_of_memory.py", steps=2, run="20260102-120000"))
     assert main(["runs"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows[0] == ["run", "state", "step", "loss", "left", "trainer", "age"]
-    assert [row[:4] for row in rows[1:]] == [["fox/20260101-120000", "done", "2/2", "0.5"], ["fox/20260102-120000", "failed", "1/2", "0.5"]]
+    assert [row[:4] for row in rows[1:]] == [
+        ["fox/20260101-120000", "done", "2/2", "0.5"],
+        ["fox/20260102-120000", "failed", "1/2", "0.5"],
+    ]
 
 
 def test_runs_as_json_is_one_document(make_plan: Any, capsys: pytest.CaptureFixture[str]) -> None:
     train(make_plan(steps=2))
     assert main(["runs", "fox", "--json"]) == 0
-    assert [(row["run"], row["state"], row["step"]) for row in json.loads(capsys.readouterr().out)] == [("fox/20260101-120000", "done", 2)]
+    assert [
+        (row["run"], row["state"], row["step"]) for row in json.loads(capsys.readouterr().out)
+    ] == [("fox/20260101-120000", "done", 2)]
 
 
 def test_no_runs_says_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +89,9 @@ def test_no_runs_says_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> Non
     assert "lorakit train RECIPE makes one" in capsys.readouterr().err
 
 
-def test_log_shows_the_end_and_raw_shows_every_byte(make_plan: Any, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_log_shows_the_end_and_raw_shows_every_byte(
+    make_plan: Any, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     plan = make_plan("prints_noise.py", steps=2)
     train(plan)
     assert main(["log", "fox", "-n", "1"]) == 0
@@ -97,7 +106,9 @@ def test_log_follows_until_the_run_ends(make_plan: Any, capsys: pytest.CaptureFi
     assert capsys.readouterr().out.splitlines()[-1] == "model saved."
 
 
-def test_explain_gives_cause_evidence_and_remedy(make_plan: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_gives_cause_evidence_and_remedy(
+    make_plan: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     train(make_plan("out_of_memory.py", steps=2))
     assert main(["explain"]) == 0
     out = capsys.readouterr().out
@@ -108,20 +119,31 @@ def test_explain_gives_cause_evidence_and_remedy(make_plan: Any, capsys: pytest.
     assert json.loads(capsys.readouterr().out)["diagnosis"]["rule"] == "gpu-memory"
 
 
-def test_stop_of_the_embedded_trainer_saves_and_ends(make_plan: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    outcome, codes = beside(make_plan("saves_when_asked.py", steps=500, pause=0.02, trainer="embedded"), "stop")
+def test_stop_of_the_embedded_trainer_saves_and_ends(
+    make_plan: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome, codes = beside(
+        make_plan("saves_when_asked.py", steps=500, pause=0.02, trainer="embedded"), "stop"
+    )
     assert (outcome.state, codes) == ("stopped", [0])
     assert [path.name for path in outcome.saved] == ["fox.safetensors"]
     assert "The trainer saves and ends." in capsys.readouterr().err
 
 
 def test_stop_of_kohya_waits_for_the_next_checkpoint_and_its_state(make_plan: Any) -> None:
-    plan = make_plan(steps=500, pause=0.03, env={"SAVE_EVERY": "20", "SAVE_STATE": "1"}, train={"save_state": True})
+    plan = make_plan(
+        steps=500,
+        pause=0.03,
+        env={"SAVE_EVERY": "20", "SAVE_STATE": "1"},
+        train={"save_state": True},
+    )
     outcome, codes = beside(plan, "stop")
     assert (outcome.state, codes) == ("stopped", [0])
     assert [path.name for path in outcome.saved] == ["fox-step00000020.safetensors"]
     assert 20 <= outcome.step < 40
-    assert read_record(plan.run_dir)["states"] == [{"path": "output/fox-step00000020-state", "step": 20, "fault": None}]
+    assert read_record(plan.run_dir)["states"] == [
+        {"path": "output/fox-step00000020-state", "step": 20, "fault": None}
+    ]
 
 
 def test_stop_now_says_what_is_lost(make_plan: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +152,9 @@ def test_stop_now_says_what_is_lost(make_plan: Any, capsys: pytest.CaptureFixtur
     assert " lost: nothing has been saved yet" in capsys.readouterr().err
 
 
-def test_stop_of_a_run_that_has_ended_changes_nothing(make_plan: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stop_of_a_run_that_has_ended_changes_nothing(
+    make_plan: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan = make_plan(steps=2)
     train(plan)
     before = (plan.run_dir / "record.json").read_bytes()
@@ -140,7 +164,9 @@ def test_stop_of_a_run_that_has_ended_changes_nothing(make_plan: Any, capsys: py
     assert not (plan.run_dir / "stop.json").exists()
 
 
-def test_a_record_with_somebody_elses_pid_stops_nobody(make_plan: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_record_with_somebody_elses_pid_stops_nobody(
+    make_plan: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan = make_plan(steps=2)
     train(plan)
     path = plan.run_dir / "record.json"
@@ -153,7 +179,9 @@ def test_a_record_with_somebody_elses_pid_stops_nobody(make_plan: Any, capsys: p
     assert "is not running: dead" in capsys.readouterr().err
 
 
-def test_watch_draws_the_curve_and_counts_memory(make_plan: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_watch_draws_the_curve_and_counts_memory(
+    make_plan: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     outcome, codes = beside(make_plan(steps=60, pause=0.02), "watch", "--once", at=20)
     assert (outcome.state, codes) == ("done", [0])
     out = capsys.readouterr().out
@@ -162,7 +190,9 @@ def test_watch_draws_the_curve_and_counts_memory(make_plan: Any, capsys: pytest.
     assert any("⠀" < character <= "⣿" for character in out)
 
 
-def test_watch_as_json_goes_on_until_the_end(make_plan: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watch_as_json_goes_on_until_the_end(
+    make_plan: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lorakit.cli.watch.EVERY_S", 0.1)
     _, codes = beside(make_plan(steps=30, pause=0.02), "watch", "--json")
     seen = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -170,18 +200,24 @@ def test_watch_as_json_goes_on_until_the_end(make_plan: Any, capsys: pytest.Capt
     assert (seen[0]["state"], seen[-1]["state"], seen[-1]["step"]) == ("running", "done", 30)
 
 
-def test_a_run_deleted_under_a_watch_is_told_not_thrown(make_plan: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_deleted_under_a_watch_is_told_not_thrown(
+    make_plan: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lorakit.cli.watch.EVERY_S", 0.05)
     plan = make_plan(steps=2)
     train(plan)
     path = plan.run_dir / "record.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "running"}))    # as if it still ran, in this process
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"state": "running"})
+    )  # as if it still ran, in this process
     threading.Timer(0.4, shutil.rmtree, (plan.run_dir,)).start()
     assert main(["watch"]) == 1
     assert "is gone" in capsys.readouterr().err
 
 
-def test_a_broken_record_is_one_line_in_every_command(make_plan: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_record_is_one_line_in_every_command(
+    make_plan: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan = make_plan(steps=2)
     train(plan)
     (plan.run_dir / "record.json").write_text("{nonsense")
@@ -193,22 +229,47 @@ def test_a_broken_record_is_one_line_in_every_command(make_plan: Any, capsys: py
 
 
 NONSENSE: list[dict[str, Any]] = [
-    {"files": None}, {"settings": {"x": "y"}}, {"settings": {"train": None}}, {"settings": {"train": {"learning_rate": "x"}}},
-    {"estimate": None, "state": "running"}, {"checkpoints": [{"step": "x"}]}, {"checkpoints": [{"path": 3}]}, {"outcome": {"diagnosis": "x"}},
-    {"process": {"pid": "x"}, "supervisor": {}, "state": "running"}, {"steps": {"total": "x"}}, {"warnings": ["x"]}, {"dataset": {"root": 3}}, {"weights": [{}]},
-    {"started": "x", "supervisor": {}, "state": "running"}, {"parts": [{"output": 3}]}, {"trainer": {"name": []}}, {"stages": "x"}, {"stages": [3]},
+    {"files": None},
+    {"settings": {"x": "y"}},
+    {"settings": {"train": None}},
+    {"settings": {"train": {"learning_rate": "x"}}},
+    {"estimate": None, "state": "running"},
+    {"checkpoints": [{"step": "x"}]},
+    {"checkpoints": [{"path": 3}]},
+    {"outcome": {"diagnosis": "x"}},
+    {"process": {"pid": "x"}, "supervisor": {}, "state": "running"},
+    {"steps": {"total": "x"}},
+    {"warnings": ["x"]},
+    {"dataset": {"root": 3}},
+    {"weights": [{}]},
+    {"started": "x", "supervisor": {}, "state": "running"},
+    {"parts": [{"output": 3}]},
+    {"trainer": {"name": []}},
+    {"stages": "x"},
+    {"stages": [3]},
 ]
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE, ids=str)
 def test_nonsense_anywhere_in_a_record_is_never_a_traceback(
-    make_plan: Any, nonsense: dict[str, Any], capsys: pytest.CaptureFixture[str],
+    make_plan: Any, nonsense: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = make_plan(steps=2)
     train(plan)
     path = plan.run_dir / "record.json"
     text = json.dumps({**json.loads(path.read_text()), **nonsense})
-    for command in ("runs", "runs --json", "watch --once", "log", "explain", "stop", "resume", "verify latest", "diff latest latest", "registry"):
+    for command in (
+        "runs",
+        "runs --json",
+        "watch --once",
+        "log",
+        "explain",
+        "stop",
+        "resume",
+        "verify latest",
+        "diff latest latest",
+        "registry",
+    ):
         path.write_text(text)
         assert main(command.split()) in {0, 1, 2, 4, 130}, command
         assert "mistake of its own" not in capsys.readouterr().err
@@ -226,7 +287,9 @@ def test_the_picture_fits_the_terminal(make_plan: Any, width: int) -> None:
     assert any("█" in line for line in lines)
 
 
-def test_a_run_that_died_is_shown_with_its_cause_and_the_next_command(make_plan: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_died_is_shown_with_its_cause_and_the_next_command(
+    make_plan: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan = make_plan("dies_silently.py")
     train(plan)
     path = plan.run_dir / "record.json"
@@ -236,8 +299,10 @@ def test_a_run_that_died_is_shown_with_its_cause_and_the_next_command(make_plan:
     said = capsys.readouterr()
     assert "dead" in said.out
     assert "it stopped without a word, as a program does that is killed" in said.err
-    assert "lorakit explain fox/20260101-120000" in said.err      # nothing was saved that it could go on from
-    assert json.loads(path.read_text()) == data          # looking changes nothing
+    assert (
+        "lorakit explain fox/20260101-120000" in said.err
+    )  # nothing was saved that it could go on from
+    assert json.loads(path.read_text()) == data  # looking changes nothing
     data["process"]["boot_id"] = "the boot before"
     path.write_text(json.dumps(data))
     main(["runs"])

@@ -8,9 +8,20 @@ import signal
 from pathlib import Path
 
 import pytest
-from launches import at_step, end, folder_of, living, lorakit, poison, records, start, start_machines, total_printed
+from launches import (
+    at_step,
+    end,
+    folder_of,
+    living,
+    lorakit,
+    poison,
+    records,
+    start,
+    start_machines,
+    total_printed,
+)
 
-from lorakit.run.weights import inspect
+from lorakit.weights.finite import inspect
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
@@ -37,14 +48,14 @@ seed = 7
 [launch]
 num_cpu_threads = 1
 """
-LONG = "max_train_epochs=40"     # 200 steps
+LONG = "max_train_epochs=40"  # 200 steps
 
 
 @pytest.fixture
 def recipe(tmp_path: Path, own_home: Path) -> Path:
     from PIL import Image
 
-    from lorakit.trainers.embedded.models.tiny import make_tiny
+    from lorakit.embedded.models.tiny import make_tiny
 
     poison(own_home)
     make_tiny("sd15", tmp_path / "tiny")
@@ -61,20 +72,41 @@ def recipe(tmp_path: Path, own_home: Path) -> Path:
 def test_two_processes_share_the_steps_as_planned_and_write_one_lora(recipe: Path) -> None:
     codes, told = end(start(recipe, "processes=2"))
     assert codes == [0], told
-    record, = records(recipe)
+    (record,) = records(recipe)
     assert record["steps"]["processes"] == 2
-    assert total_printed(recipe, record) == record["steps"]["total"] == 10        # 5 pictures x 2 repeats x 2 epochs, halved
-    assert (record["state"], record["outcome"]["step"], record["outcome"]["judged_by"]) == ("done", 10, "files")
-    assert [Path(entry["path"]).name for entry in record["checkpoints"] if entry["kind"] == "final"] == ["fox.safetensors"]
+    assert (
+        total_printed(recipe, record) == record["steps"]["total"] == 10
+    )  # 5 pictures x 2 repeats x 2 epochs, halved
+    assert (record["state"], record["outcome"]["step"], record["outcome"]["judged_by"]) == (
+        "done",
+        10,
+        "files",
+    )
+    assert [
+        Path(entry["path"]).name for entry in record["checkpoints"] if entry["kind"] == "final"
+    ] == ["fox.safetensors"]
 
 
-def test_two_machines_train_one_lora_and_the_second_is_judged_by_its_exit_code(recipe: Path) -> None:
+def test_two_machines_train_one_lora_and_the_second_is_judged_by_its_exit_code(
+    recipe: Path,
+) -> None:
     codes, told = end(*start_machines(recipe))
     assert codes == [0, 0], told
     first, second = records(recipe)
-    assert [one["machine"] for one in (first, second)] == [{"rank": 0, "of": 2}, {"rank": 1, "of": 2}]
-    assert (first["state"], first["outcome"]["judged_by"], first["outcome"]["step"]) == ("done", "files", 10)
-    assert (second["state"], second["outcome"]["judged_by"], second["outcome"]["step"]) == ("done", "exit code", 10)
+    assert [one["machine"] for one in (first, second)] == [
+        {"rank": 0, "of": 2},
+        {"rank": 1, "of": 2},
+    ]
+    assert (first["state"], first["outcome"]["judged_by"], first["outcome"]["step"]) == (
+        "done",
+        "files",
+        10,
+    )
+    assert (second["state"], second["outcome"]["judged_by"], second["outcome"]["step"]) == (
+        "done",
+        "exit code",
+        10,
+    )
     assert total_printed(recipe, first) == first["steps"]["total"] == second["steps"]["total"] == 10
     assert (folder_of(recipe, first) / "output" / "fox.safetensors").is_file()
     assert not list(folder_of(recipe, second).rglob("*.safetensors"))
@@ -82,7 +114,9 @@ def test_two_machines_train_one_lora_and_the_second_is_judged_by_its_exit_code(r
     assert "This machine (rank 1) did its part: 10 steps" in told[1]
 
 
-def test_a_stop_on_one_machine_ends_all_after_the_same_step_and_each_goes_on_from_its_own_state(recipe: Path) -> None:
+def test_a_stop_on_one_machine_ends_all_after_the_same_step_and_each_goes_on_from_its_own_state(
+    recipe: Path,
+) -> None:
     machines = start_machines(recipe, LONG)
     second = at_step(recipe, 3, *machines)[1]
     asked = lorakit("stop", str(folder_of(recipe, second)))
@@ -92,7 +126,10 @@ def test_a_stop_on_one_machine_ends_all_after_the_same_step_and_each_goes_on_fro
     step = first["outcome"]["step"]
     assert (first["state"], second["state"]) == ("interrupted", "stopped")
     assert 3 <= step == second["outcome"]["step"] < 200
-    assert f"Stopped together with the other machines at step {step} of 200. Saved: fox-step{step:08d}.safetensors, fox-step{step:08d}-state" in told[0]
+    assert (
+        f"Stopped together with the other machines at step {step} of 200. Saved: fox-step{step:08d}.safetensors, fox-step{step:08d}-state"
+        in told[0]
+    )
     assert f"Stopped on request at step {step} of 200. Saved: fox-step{step:08d}-state" in told[1]
     assert f"Saved: output/fox-step{step:08d}-state" in told[2]
     assert not list((folder_of(recipe, second) / "output").glob("*.safetensors"))
@@ -101,17 +138,25 @@ def test_a_stop_on_one_machine_ends_all_after_the_same_step_and_each_goes_on_fro
     assert codes == [0, 0], told
     assert all("the other machines must go on too" in text for text in told)
     for one in records(recipe):
-        assert (one["state"], one["outcome"]["step"], one["parts"][0]["from_step"]) == ("done", 200, step)
+        assert (one["state"], one["outcome"]["step"], one["parts"][0]["from_step"]) == (
+            "done",
+            200,
+            step,
+        )
     assert not list((folder_of(recipe, second) / "output").glob("*.safetensors"))
 
-    codes, told = end(start(recipe, "processes=2", LONG))         # two processes of one machine, left in peace
+    codes, told = end(
+        start(recipe, "processes=2", LONG)
+    )  # two processes of one machine, left in peace
     assert codes == [0], told
     loras = [inspect(path) for path in recipe.parent.glob("runs/fox/*/output/fox.safetensors")]
     assert len(loras) == 2
     assert loras[0].tensors_sha256 == loras[1].tensors_sha256
 
 
-def test_a_machine_that_dies_is_told_as_the_cause_on_the_others_and_states_of_different_steps_are_refused(recipe: Path) -> None:
+def test_a_machine_that_dies_is_told_as_the_cause_on_the_others_and_states_of_different_steps_are_refused(
+    recipe: Path,
+) -> None:
     machines = start_machines(recipe, LONG, "save_every_n_steps=10", "save_state=true")
     second = at_step(recipe, 11, *machines)[1]
     for process in living(second):
@@ -126,7 +171,11 @@ def test_a_machine_that_dies_is_told_as_the_cause_on_the_others_and_states_of_di
     step = int(newest.name[-14:-6])
     older = newest.rename(newest.with_name(f"fox-step{step - 1:08d}-state"))
     facts = json.loads((older / "train_state.json").read_text(encoding="utf-8"))
-    (older / "train_state.json").write_text(json.dumps({**facts, "current_step": step - 1}), encoding="utf-8")
+    (older / "train_state.json").write_text(
+        json.dumps({**facts, "current_step": step - 1}), encoding="utf-8"
+    )
     codes, told = end(*(lorakit("resume", str(folder_of(recipe, one))) for one in (first, second)))
     assert codes == [4, 4], told
-    assert all("the newest states of the machines are not of the same step" in text for text in told)
+    assert all(
+        "the newest states of the machines are not of the same step" in text for text in told
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lorakit.run.states import fault_of, states_in
+from lorakit.runs.states import fault_of, states_in
 
 FAKES = Path(__file__).parent.parent / "fakes"
 
@@ -21,37 +21,66 @@ def make_state(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     return saying.state
 
 
-def test_states_are_ordered_by_step_whatever_their_names(tmp_path: Path, make_state: object) -> None:
+def test_states_are_ordered_by_step_whatever_their_names(
+    tmp_path: Path, make_state: object
+) -> None:
     make_state(tmp_path / "fox-step00000006-state", 6)  # type: ignore[operator]
     make_state(tmp_path / "fox-000001-state", 4)  # type: ignore[operator]
     make_state(tmp_path / "fox-000002-state", 8)  # type: ignore[operator]
     make_state(tmp_path / "fox-state", 10)  # type: ignore[operator]
     make_state(tmp_path / "owl-000001-state", 4)  # type: ignore[operator]
-    assert [(state.path.name, state.step, state.epoch) for state in states_in(tmp_path, "fox", per_epoch=4)] == [
-        ("fox-000001-state", 4, 1), ("fox-step00000006-state", 6, None), ("fox-000002-state", 8, 2), ("fox-state", 10, None),
+    assert [
+        (state.path.name, state.step, state.epoch)
+        for state in states_in(tmp_path, "fox", per_epoch=4)
+    ] == [
+        ("fox-000001-state", 4, 1),
+        ("fox-step00000006-state", 6, None),
+        ("fox-000002-state", 8, 2),
+        ("fox-state", 10, None),
     ]
 
 
-def test_a_state_of_the_embedded_trainer_needs_no_schedule(tmp_path: Path, make_state: object) -> None:
+def test_a_state_of_the_embedded_trainer_needs_no_schedule(
+    tmp_path: Path, make_state: object
+) -> None:
     make_state(tmp_path / "fox-step00000006-state", 6)  # type: ignore[operator]
     (tmp_path / "fox-step00000006-state" / "scheduler.bin").unlink()
     assert fault_of(tmp_path / "fox-step00000006-state") == "holds no schedule"
-    (tmp_path / "fox-step00000006-state" / "train_state.json").write_text('{"current_epoch": 1, "current_step": 6, "identity": {"seed": 1}}')
+    (tmp_path / "fox-step00000006-state" / "train_state.json").write_text(
+        '{"current_epoch": 1, "current_step": 6, "identity": {"seed": 1}}'
+    )
     assert fault_of(tmp_path / "fox-step00000006-state") == ""
 
 
-@pytest.mark.parametrize(("damage", "fault"), [
-    (lambda state: (state / "model.safetensors").write_bytes((state / "model.safetensors").read_bytes()[:-4]), "model.safetensors is cut short"),
-    (lambda state: (state / "model.safetensors").unlink(), "holds no weights"),
-    (lambda state: (state / "optimizer.bin").write_bytes(b""), "optimizer.bin is empty"),
-    (lambda state: (state / "optimizer.bin").write_bytes(b"PK\x03\x04 a zip without its end"), "optimizer.bin is cut short"),
-    (lambda state: (state / "optimizer.bin").unlink(), "holds no optimiser"),
-    (lambda state: (state / "scheduler.bin").unlink(), "holds no schedule"),
-    (lambda state: (state / "train_state.json").write_text("{"), "holds no step counter"),
-])
-def test_a_power_cut_leaves_a_state_that_is_passed_over(tmp_path: Path, make_state: object, damage: object, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (
+            lambda state: (state / "model.safetensors").write_bytes(
+                (state / "model.safetensors").read_bytes()[:-4]
+            ),
+            "model.safetensors is cut short",
+        ),
+        (lambda state: (state / "model.safetensors").unlink(), "holds no weights"),
+        (lambda state: (state / "optimizer.bin").write_bytes(b""), "optimizer.bin is empty"),
+        (
+            lambda state: (state / "optimizer.bin").write_bytes(
+                b"PK\x03\x04 a zip without its end"
+            ),
+            "optimizer.bin is cut short",
+        ),
+        (lambda state: (state / "optimizer.bin").unlink(), "holds no optimiser"),
+        (lambda state: (state / "scheduler.bin").unlink(), "holds no schedule"),
+        (lambda state: (state / "train_state.json").write_text("{"), "holds no step counter"),
+    ],
+)
+def test_a_power_cut_leaves_a_state_that_is_passed_over(
+    tmp_path: Path, make_state: object, damage: object, fault: str
+) -> None:
     make_state(tmp_path / "fox-000001-state", 4)  # type: ignore[operator]
     make_state(tmp_path / "fox-000002-state", 8)  # type: ignore[operator]
     damage(tmp_path / "fox-000002-state")  # type: ignore[operator]
     assert fault_of(tmp_path / "fox-000002-state") == fault
-    assert [state.path.name for state in states_in(tmp_path, "fox", per_epoch=4)] == ["fox-000001-state"]
+    assert [state.path.name for state in states_in(tmp_path, "fox", per_epoch=4)] == [
+        "fox-000001-state"
+    ]

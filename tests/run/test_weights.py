@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lorakit.run.weights import copy_with_metadata, inspect, is_finite, read_header
+from lorakit.weights.finite import copy_with_metadata, inspect, is_finite, read_header
 
 
 def write(path: Path, tensors: dict[str, tuple[str, bytes]], **metadata: str) -> Path:
@@ -20,7 +20,9 @@ def write(path: Path, tensors: dict[str, tuple[str, bytes]], **metadata: str) ->
         header[name] = {"dtype": dtype, "shape": [len(body)], "data_offsets": [at, at + len(body)]}
         at += len(body)
     text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(body for _, body in tensors.values()))
+    path.write_bytes(
+        struct.pack("<Q", len(text)) + text + b"".join(body for _, body in tensors.values())
+    )
     return path
 
 
@@ -29,45 +31,67 @@ def f32(*values: float) -> tuple[str, bytes]:
 
 
 def test_a_whole_file_gives_steps_and_both_hashes(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.safetensors", {"x.lora_down": f32(1, 2), "x.lora_up": f32(0, 3)}, ss_steps="15")
+    path = write(
+        tmp_path / "a.safetensors",
+        {"x.lora_down": f32(1, 2), "x.lora_up": f32(0, 3)},
+        ss_steps="15",
+    )
     found = inspect(path)
-    assert (found.fault, found.steps, found.tensors, found.not_finite, found.untrained) == ("", 15, 2, (), False)
+    assert (found.fault, found.steps, found.tensors, found.not_finite, found.untrained) == (
+        "",
+        15,
+        2,
+        (),
+        False,
+    )
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert found.tensors_sha256 == hashlib.sha256(path.read_bytes()[-16:]).hexdigest()
 
 
-@pytest.mark.parametrize(("dtype", "good", "bad"), [
-    ("F32", np.array([1e38, -0.0], "<f4").tobytes(), np.array([1, np.nan], "<f4").tobytes()),
-    ("F32", np.array([1e38], "<f4").tobytes(), np.array([-np.inf], "<f4").tobytes()),
-    ("F64", np.array([1e300], "<f8").tobytes(), np.array([np.inf], "<f8").tobytes()),
-    ("F16", np.array([65504], "<f2").tobytes(), np.array([np.nan], "<f2").tobytes()),
-    ("BF16", b"\x7f\x7f\x80\x3f", b"\xc0\x7f"),
-    ("F8_E4M3", b"\x7e\xfe", b"\x00\xff"),
-    ("F8_E5M2", b"\x7b", b"\x7c"),
-    ("I64", b"\xff" * 8, None),
-])
-def test_not_finite_is_seen_in_every_kind_of_number(dtype: str, good: bytes, bad: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "good", "bad"),
+    [
+        ("F32", np.array([1e38, -0.0], "<f4").tobytes(), np.array([1, np.nan], "<f4").tobytes()),
+        ("F32", np.array([1e38], "<f4").tobytes(), np.array([-np.inf], "<f4").tobytes()),
+        ("F64", np.array([1e300], "<f8").tobytes(), np.array([np.inf], "<f8").tobytes()),
+        ("F16", np.array([65504], "<f2").tobytes(), np.array([np.nan], "<f2").tobytes()),
+        ("BF16", b"\x7f\x7f\x80\x3f", b"\xc0\x7f"),
+        ("F8_E4M3", b"\x7e\xfe", b"\x00\xff"),
+        ("F8_E5M2", b"\x7b", b"\x7c"),
+        ("I64", b"\xff" * 8, None),
+    ],
+)
+def test_not_finite_is_seen_in_every_kind_of_number(
+    dtype: str, good: bytes, bad: bytes | None
+) -> None:
     assert is_finite(good, dtype)
     assert bad is None or not is_finite(bad, dtype)
 
 
 def test_bad_tensors_are_named(tmp_path: Path) -> None:
-    assert inspect(write(tmp_path / "a.safetensors", {"good": f32(1), "bad": f32(np.nan)})).not_finite == ("bad",)
+    assert inspect(
+        write(tmp_path / "a.safetensors", {"good": f32(1), "bad": f32(np.nan)})
+    ).not_finite == ("bad",)
 
 
 def test_zero_up_projections_mean_untrained(tmp_path: Path) -> None:
-    assert inspect(write(tmp_path / "a.safetensors", {"x.lora_down": f32(1), "x.lora_up": f32(0, 0)})).untrained
+    assert inspect(
+        write(tmp_path / "a.safetensors", {"x.lora_down": f32(1), "x.lora_up": f32(0, 0)})
+    ).untrained
 
 
-@pytest.mark.parametrize(("damage", "fault"), [
-    (lambda data: data[:-1], "is cut short"),
-    (lambda data: data[:6], "is cut short"),
-    (lambda data: data[:30], "is cut short"),
-    (lambda data: b"", "is cut short"),
-    (lambda data: data + b"more", "is cut short"),
-    (lambda data: data[:8] + b"#" + data[9:], "has a broken header"),
-    (lambda data: b"\x80\x04\x95" + b"pickled" * 20, "is not a safetensors file"),
-])
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (lambda data: data[:-1], "is cut short"),
+        (lambda data: data[:6], "is cut short"),
+        (lambda data: data[:30], "is cut short"),
+        (lambda data: b"", "is cut short"),
+        (lambda data: data + b"more", "is cut short"),
+        (lambda data: data[:8] + b"#" + data[9:], "has a broken header"),
+        (lambda data: b"\x80\x04\x95" + b"pickled" * 20, "is not a safetensors file"),
+    ],
+)
 def test_a_damaged_file_is_told_in_words(tmp_path: Path, damage: object, fault: str) -> None:
     path = write(tmp_path / "a.safetensors", {"x": f32(1, 2, 3)}, ss_steps="1")
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
@@ -82,5 +106,8 @@ def test_corrected_metadata_leave_the_tensors_alone(tmp_path: Path) -> None:
     path = write(tmp_path / "a.safetensors", {"x": f32(1, 2)}, ss_steps="5", ss_epoch="1")
     copy_with_metadata(path, tmp_path / "b.safetensors", {"ss_steps": "15"})
     assert inspect(tmp_path / "b.safetensors").tensors_sha256 == inspect(path).tensors_sha256
-    assert read_header(tmp_path / "b.safetensors")[0]["__metadata__"] == {"ss_steps": "15", "ss_epoch": "1"}
+    assert read_header(tmp_path / "b.safetensors")[0]["__metadata__"] == {
+        "ss_steps": "15",
+        "ss_epoch": "1",
+    }
     assert (tmp_path / "b.safetensors").stat().st_size % 8 == 0

@@ -25,9 +25,11 @@ def run_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "runs" / "maya" / "20260101-120000"
     (folder / "output" / "sample").mkdir(parents=True)
     (folder / "train.toml").write_text(
-        'pretrained_model_name_or_path = "/m/base.safetensors"\noutput_name = "maya"\nresolution = "96,64"\nnetwork_module = "networks.lora"\n')
+        'pretrained_model_name_or_path = "/m/base.safetensors"\noutput_name = "maya"\nresolution = "96,64"\nnetwork_module = "networks.lora"\n'
+    )
     (folder / "prompts.toml").write_text(
-        '[prompt]\n[[prompt.subset]]\nprompt = "maya, portrait"\nsample_steps = 20\nscale = 5.0\nseed = 7\n[[prompt.subset]]\nprompt = "a red car"\n')
+        '[prompt]\n[[prompt.subset]]\nprompt = "maya, portrait"\nsample_steps = 20\nscale = 5.0\nseed = 7\n[[prompt.subset]]\nprompt = "a red car"\n'
+    )
     for name in NAMES:
         (folder / "output" / f"{name}.safetensors").write_bytes(b"x")
     return folder
@@ -57,7 +59,12 @@ for column in order["columns"]:
 
 
 def test_checkpoints_come_in_the_order_of_the_training_and_only_of_this_run(run_dir: Path) -> None:
-    assert [point.label for point in read_source(run_dir).checkpoints] == ["epoch 2", "epoch 10", "step 250", "final"]
+    assert [point.label for point in read_source(run_dir).checkpoints] == [
+        "epoch 2",
+        "epoch 10",
+        "step 250",
+        "final",
+    ]
 
 
 def test_prompts_keep_what_they_say_and_take_the_rest_from_the_training(run_dir: Path) -> None:
@@ -69,16 +76,29 @@ def test_prompts_keep_what_they_say_and_take_the_rest_from_the_training(run_dir:
 
 def test_flux_is_drawn_by_its_guidance(run_dir: Path) -> None:
     (run_dir / "record.json").write_text('{"family": "flux"}')
-    (run_dir / "prompts.toml").write_text('[[prompt.subset]]\nprompt = "maya"\nscale = 1.0\nguidance_scale = 4.0\n[[prompt.subset]]\nprompt = "b"\n')
+    (run_dir / "prompts.toml").write_text(
+        '[[prompt.subset]]\nprompt = "maya"\nscale = 1.0\nguidance_scale = 4.0\n[[prompt.subset]]\nprompt = "b"\n'
+    )
     assert [(row.steps, row.scale) for row in read_source(run_dir).rows] == [(20, 4.0), (20, 3.5)]
 
 
-@pytest.mark.parametrize(("wish", "labels"), [
-    ("all", ["epoch 2", "epoch 10", "step 250", "final"]), ("last", ["final"]), ("last:2", ["step 250", "final"]),
-    ("final,2", ["epoch 2", "final"]), ("250", ["step 250"]), ("maya-000010.safetensors", ["epoch 10"]),
-])
-def test_checkpoints_are_chosen_by_number_label_or_file(run_dir: Path, wish: str, labels: list[str]) -> None:
-    assert [point.label for point in choose(read_source(run_dir).checkpoints, wish, run_dir)] == labels
+@pytest.mark.parametrize(
+    ("wish", "labels"),
+    [
+        ("all", ["epoch 2", "epoch 10", "step 250", "final"]),
+        ("last", ["final"]),
+        ("last:2", ["step 250", "final"]),
+        ("final,2", ["epoch 2", "final"]),
+        ("250", ["step 250"]),
+        ("maya-000010.safetensors", ["epoch 10"]),
+    ],
+)
+def test_checkpoints_are_chosen_by_number_label_or_file(
+    run_dir: Path, wish: str, labels: list[str]
+) -> None:
+    assert [
+        point.label for point in choose(read_source(run_dir).checkpoints, wish, run_dir)
+    ] == labels
 
 
 def test_an_unknown_checkpoint_is_answered_with_those_there_are(run_dir: Path) -> None:
@@ -89,7 +109,12 @@ def test_an_unknown_checkpoint_is_answered_with_those_there_are(run_dir: Path) -
 def test_columns_are_the_base_and_every_checkpoint_at_every_strength(run_dir: Path) -> None:
     columns = columns_of(read_source(run_dir), Choice("2,final", (0.6, 1.0)))
     assert [(column.label, column.strength) for column in columns] == [
-        ("base", 0.0), ("epoch 2", 0.6), ("epoch 2", 1.0), ("final", 0.6), ("final", 1.0)]
+        ("base", 0.0),
+        ("epoch 2", 0.6),
+        ("epoch 2", 1.0),
+        ("final", 0.6),
+        ("final", 1.0),
+    ]
 
 
 def test_own_prompts_take_size_and_steps_from_the_run(run_dir: Path) -> None:
@@ -99,22 +124,35 @@ def test_own_prompts_take_size_and_steps_from_the_run(run_dir: Path) -> None:
 
 def test_every_column_has_the_same_seeds(run_dir: Path) -> None:
     source = read_source(run_dir)
-    _, order = lay_out(source, columns_of(source, Choice("last", (1.0,))), source.rows, 3, run_dir / "sheet")
-    assert [[job["seed"] for job in column["pictures"]] for column in order["columns"]] == [[7, 8, 9, 7, 8, 9]] * 2
+    _, order = lay_out(
+        source, columns_of(source, Choice("last", (1.0,))), source.rows, 3, run_dir / "sheet"
+    )
+    assert [[job["seed"] for job in column["pictures"]] for column in order["columns"]] == [
+        [7, 8, 9, 7, 8, 9]
+    ] * 2
 
 
 def test_a_picture_is_named_by_what_it_depends_on(run_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "base.safetensors").write_bytes(b"one")
-    source = replace(read_source(run_dir), options={"pretrained_model_name_or_path": str(tmp_path / "base.safetensors")})
+    source = replace(
+        read_source(run_dir),
+        options={"pretrained_model_name_or_path": str(tmp_path / "base.safetensors")},
+    )
 
     def files() -> set[str]:
-        _, order = lay_out(source, columns_of(source, Choice("last", (0.8, 1.0))), source.rows, 2, run_dir / "sheet")
+        _, order = lay_out(
+            source,
+            columns_of(source, Choice("last", (0.8, 1.0))),
+            source.rows,
+            2,
+            run_dir / "sheet",
+        )
         return {job["file"] for column in order["columns"] for job in column["pictures"]}
 
     before = files()
     assert len(before) == 3 * 2 * 2
     (run_dir / "output" / "maya.safetensors").write_bytes(b"another")
-    assert len(files() & before) == 2 * 2          # the base's own
+    assert len(files() & before) == 2 * 2  # the base's own
     (tmp_path / "base.safetensors").write_bytes(b"another")
     assert not files() & before
 
@@ -129,7 +167,9 @@ def test_a_second_sheet_draws_only_what_is_new(run_dir: Path, tmp_path: Path) ->
 
 def test_without_torch_the_way_out_is_named(run_dir: Path, tmp_path: Path) -> None:
     program = tmp_path / "bare"
-    program.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'torch'\" >&2\nexit 1\n")
+    program.write_text(
+        "#!/bin/sh\necho \"ModuleNotFoundError: No module named 'torch'\" >&2\nexit 1\n"
+    )
     program.chmod(0o755)
     with pytest.raises(SetupError, match="--from-samples"):
         make_sheet(run_dir, Choice(), out=tmp_path / "a.png", python=str(program))
@@ -148,13 +188,25 @@ def test_what_the_child_said_last_is_told(run_dir: Path, tmp_path: Path) -> None
 
 def test_samples_of_the_training_make_a_sheet(run_dir: Path, tmp_path: Path) -> None:
     folder = run_dir / "output" / "sample"
-    for name, colour in (("e000000_00_20260101120000_7", "gray"), ("e000002_00_20260101120100_7", "red"), ("e000002_00_20260101120200_7", "blue"),
-                         ("e000010_01_20260101120300", "green"), ("000250_00_20260101120300", "green")):
+    for name, colour in (
+        ("e000000_00_20260101120000_7", "gray"),
+        ("e000002_00_20260101120100_7", "red"),
+        ("e000002_00_20260101120200_7", "blue"),
+        ("e000010_01_20260101120300", "green"),
+        ("000250_00_20260101120300", "green"),
+    ):
         picture(folder / f"maya_{name}.png", colour)
     sheet = sheet_from_samples(run_dir, out=tmp_path / "s.png")
-    assert [column.label for column in sheet.columns] == ["epoch 0", "epoch 2", "epoch 10", "step 250"]
+    assert [column.label for column in sheet.columns] == [
+        "epoch 0",
+        "epoch 2",
+        "epoch 10",
+        "step 250",
+    ]
     assert sheet.rows == ("maya, portrait", "a red car")
-    assert sheet.pictures[0, 1][0].name == "maya_e000002_00_20260101120200_7.png"      # the newest of two
+    assert (
+        sheet.pictures[0, 1][0].name == "maya_e000002_00_20260101120200_7.png"
+    )  # the newest of two
 
 
 def test_no_samples_is_told(run_dir: Path, tmp_path: Path) -> None:
@@ -164,24 +216,61 @@ def test_no_samples_is_told(run_dir: Path, tmp_path: Path) -> None:
 
 def test_pictures_stand_where_row_and_column_say(tmp_path: Path) -> None:
     red, blue = picture(tmp_path / "r.png", "red"), picture(tmp_path / "b.png", "blue")
-    sheet = Sheet("t", (Column("base"), Column("final", red, 1.0)), ("one", "two"), {(0, 0): (red,), (1, 1): (blue,)})
+    sheet = Sheet(
+        "t",
+        (Column("base"), Column("final", red, 1.0)),
+        ("one", "two"),
+        {(0, 0): (red,), (1, 1): (blue,)},
+    )
     page = draw_grid(sheet, side=100)
-    counts = {colour: [(x, y) for x in range(0, page.width, 5) for y in range(0, page.height, 5) if page.getpixel((x, y)) == value]
-              for colour, value in (("red", (255, 0, 0)), ("blue", (0, 0, 255)))}
+    counts = {
+        colour: [
+            (x, y)
+            for x in range(0, page.width, 5)
+            for y in range(0, page.height, 5)
+            if page.getpixel((x, y)) == value
+        ]
+        for colour, value in (("red", (255, 0, 0)), ("blue", (0, 0, 255)))
+    }
     assert max(x for x, _ in counts["red"]) < min(x for x, _ in counts["blue"])
     assert max(y for _, y in counts["red"]) < min(y for _, y in counts["blue"])
 
 
 def test_a_picture_of_another_shape_is_shown_whole(tmp_path: Path) -> None:
-    wide, tall = picture(tmp_path / "w.png", "red", (120, 60)), picture(tmp_path / "t.png", "blue", (60, 120))
+    wide, tall = (
+        picture(tmp_path / "w.png", "red", (120, 60)),
+        picture(tmp_path / "t.png", "blue", (60, 120)),
+    )
     page = draw_grid(Sheet("t", (Column("base"),), ("one",), {(0, 0): (wide, tall)}), side=120)
-    blue = [(x, y) for x in range(page.width) for y in range(page.height) if page.getpixel((x, y)) == (0, 0, 255)]
-    assert (max(x for x, _ in blue) - min(x for x, _ in blue) + 1, max(y for _, y in blue) - min(y for _, y in blue) + 1) == (30, 60)
+    blue = [
+        (x, y)
+        for x in range(page.width)
+        for y in range(page.height)
+        if page.getpixel((x, y)) == (0, 0, 255)
+    ]
+    assert (
+        max(x for x, _ in blue) - min(x for x, _ in blue) + 1,
+        max(y for _, y in blue) - min(y for _, y in blue) + 1,
+    ) == (30, 60)
 
 
-def test_the_command_prints_where_the_sheet_lies(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_where_the_sheet_lies(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (run_dir / "record.json").write_text('{"schema": 1}')
-    code = main(["sheet", str(run_dir), "--checkpoints", "last", "--strengths", "1", "--python", painter(tmp_path), "--json"])
+    code = main(
+        [
+            "sheet",
+            str(run_dir),
+            "--checkpoints",
+            "last",
+            "--strengths",
+            "1",
+            "--python",
+            painter(tmp_path),
+            "--json",
+        ]
+    )
     told = json.loads(capsys.readouterr().out)
     assert code == 0
     assert Path(told["sheet"]).is_file()

@@ -24,7 +24,11 @@ def test_the_toy_base_is_small_whole_and_of_sd15s_architecture() -> None:
     for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
         assert any((BASE / part).iterdir())
     schedule = json.loads((BASE / "scheduler" / "scheduler_config.json").read_text())
-    assert (schedule["beta_start"], schedule["beta_end"], schedule["beta_schedule"]) == (0.00085, 0.012, "scaled_linear")
+    assert (schedule["beta_start"], schedule["beta_end"], schedule["beta_schedule"]) == (
+        0.00085,
+        0.012,
+        "scaled_linear",
+    )
     assert json.loads((BASE / "vae" / "config.json").read_text())["scaling_factor"] == 0.18215
 
 
@@ -37,8 +41,13 @@ def project(place: Path) -> Path:
 
 @pytest.mark.slow
 def test_ctrl_c_lets_the_training_save_and_says_no_more_than_that(tmp_path: Path) -> None:
-    demo = subprocess.Popen([sys.executable, str(ROOT / "tools" / "demo.py"), "--project", str(project(tmp_path))],
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    demo = subprocess.Popen(
+        [sys.executable, str(ROOT / "tools" / "demo.py"), "--project", str(project(tmp_path))],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     until = time.monotonic() + 300
     while time.monotonic() < until and not list(tmp_path.glob("runs/demo/*/progress.jsonl")):
         time.sleep(0.1)
@@ -54,8 +63,18 @@ def test_ctrl_c_lets_the_training_save_and_says_no_more_than_that(tmp_path: Path
 @pytest.mark.slow
 def test_the_demo_teaches_the_character_and_forgets_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "demo.py"), "--project", str(project(tmp_path)), "--json", str(tmp_path / "scores.json")],
-        capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            str(ROOT / "tools" / "demo.py"),
+            "--project",
+            str(project(tmp_path)),
+            "--json",
+            str(tmp_path / "scores.json"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     scores = json.loads((tmp_path / "scores.json").read_text())
     before, after = scores["base"], scores["LoRA"]

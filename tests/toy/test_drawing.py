@@ -30,14 +30,20 @@ def test_a_seed_draws_the_same_picture_again() -> None:
 
 def test_a_caption_says_size_colour_figure_place_and_background() -> None:
     thing = draw.Thing("circle", "orange", "", "left")
-    assert draw.Scene("meadow", (thing, draw.Thing("house", "red", "small", "right")), outlined=True).caption == (
-        "an orange circle on the left and a small red house on the right, meadow, outlined")
+    assert draw.Scene(
+        "meadow", (thing, draw.Thing("house", "red", "small", "right")), outlined=True
+    ).caption == (
+        "an orange circle on the left and a small red house on the right, meadow, outlined"
+    )
     assert draw.Scene("blue", (draw.Thing("zwx", "", "big"),)).caption == "big zwx, blue background"
 
 
 @pytest.mark.parametrize("colour", draw.HELD_OUT)
 def test_the_characters_colours_are_in_none_of_the_bases_pictures(colour: str) -> None:
-    assert not any(shows(draw.draw(draw.any_scene(seed), seed=seed), draw.HELD_OUT[colour]) for seed in range(60))
+    assert not any(
+        shows(draw.draw(draw.any_scene(seed), seed=seed), draw.HELD_OUT[colour])
+        for seed in range(60)
+    )
     assert shows(draw.draw(draw.Scene("white", (draw.Thing("zwx", ""),))), draw.HELD_OUT[colour])
 
 
@@ -46,7 +52,9 @@ def test_the_base_never_hears_the_trigger() -> None:
 
 
 def test_backgrounds_are_held_out_of_the_characters_dataset() -> None:
-    seen = {draw.character_scene(seed, draw.CHARACTER_BACKGROUNDS).background for seed in range(100)}
+    seen = {
+        draw.character_scene(seed, draw.CHARACTER_BACKGROUNDS).background for seed in range(100)
+    }
     assert {*draw.PLAIN, *draw.PLACES} - seen == {"sea", "black"}
 
 
@@ -72,5 +80,9 @@ def test_every_word_of_the_world_is_one_token_and_the_trigger_is_letters(tmp_pat
 
 
 def test_the_drawn_world_is_within_the_words() -> None:
-    spoken = {word.strip(",") for seed in range(2000) for word in draw.any_scene(seed, wide=True).caption.split()}
+    spoken = {
+        word.strip(",")
+        for seed in range(2000)
+        for word in draw.any_scene(seed, wide=True).caption.split()
+    }
     assert spoken <= set(words.WORDS)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lorakit.catalogue.options import commit, options
 from lorakit.families import FAMILIES
 from lorakit.proc import ask
-from lorakit.trainers.catalogue import commit, options
 from lorakit.trainers.kohya.locate import PIN
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,9 @@ def checkout(tmp_path: Path) -> Path:
 def test_every_family_has_its_script_in_the_catalogue() -> None:
     for family in FAMILIES.values():
         assert "network_dim" in options("kohya", family.script)
-        assert {weight.option for weight in family.weights} <= set(options("kohya", family.script)), family.name
+        assert {weight.option for weight in family.weights} <= set(
+            options("kohya", family.script)
+        ), family.name
 
 
 def test_counts_types_choices_and_defaults_are_as_the_pinned_commit_says() -> None:
@@ -82,13 +84,22 @@ def test_counts_types_choices_and_defaults_are_as_the_pinned_commit_says() -> No
 
 def test_families_keep_what_they_say_differently(checkout: Path) -> None:
     (checkout / "library/common.py").write_text(
-        MINI["library/common.py"] + "def int_or_float(x): return x\n", encoding="utf-8")
+        MINI["library/common.py"] + "def int_or_float(x): return x\n", encoding="utf-8"
+    )
     script = checkout / "train_network.py"
-    script.write_text(script.read_text(encoding="utf-8").replace("import kind as of", "import int_or_float as of"), encoding="utf-8")
+    script.write_text(
+        script.read_text(encoding="utf-8").replace(
+            "import kind as of", "import int_or_float as of"
+        ),
+        encoding="utf-8",
+    )
     found = make_catalogue.read_catalogue(checkout)
     assert found["options"] == {
-        "args": {"type": "str", "many": True}, "flag": {"type": "bool", "default": False}, "rank": {"type": "int", "default": 4},
-        "size": {"type": "str", "choices": ["a", "b"], "default": "a"}, "warm": {"type": "number", "default": 0},
+        "args": {"type": "str", "many": True},
+        "flag": {"type": "bool", "default": False},
+        "rank": {"type": "int", "default": 4},
+        "size": {"type": "str", "choices": ["a", "b"], "default": "a"},
+        "warm": {"type": "number", "default": 0},
     }
     assert found["overrides"]["flux_train_network.py"] == {"size": {"default": "b"}}
     assert "train_network.py" not in found["overrides"]
@@ -101,7 +112,9 @@ def test_an_unknown_converter_stops_the_tool_by_name(checkout: Path) -> None:
 
 @pytest.mark.real
 def test_committed_catalogue_equals_the_checkout(sd_scripts: Path) -> None:
-    assert make_catalogue.TARGET.read_text(encoding="utf-8") == make_catalogue.text(make_catalogue.read_catalogue(sd_scripts))
+    assert make_catalogue.TARGET.read_text(encoding="utf-8") == make_catalogue.text(
+        make_catalogue.read_catalogue(sd_scripts)
+    )
 
 
 REAL_PARSER = """
@@ -123,14 +136,32 @@ def test_the_real_parsers_say_the_same(sd_scripts: Path, tmp_path: Path) -> None
     from lorakit.trainers.kohya.locate import require
 
     scripts = make_catalogue.SCRIPTS
-    answer = ask([str(require().python), "-c", REAL_PARSER, str(sd_scripts), *scripts], cwd=tmp_path, timeout_s=240)
+    answer = ask(
+        [str(require().python), "-c", REAL_PARSER, str(sd_scripts), *scripts],
+        cwd=tmp_path,
+        timeout_s=240,
+    )
     assert answer.code == 0, answer.err
     found = json.loads(answer.out.splitlines()[-1])
-    names = {None: "str", "str": "str", "Path": "str", "int": "int", "float": "float", "int_or_float": "number"}
+    names = {
+        None: "str",
+        "str": "str",
+        "Path": "str",
+        "int": "int",
+        "float": "float",
+        "int_or_float": "number",
+    }
     for script in scripts:
         known = options("kohya", script)
         assert set(found[script]) == set(known), script
         for name, (kind, nargs, choices, default) in found[script].items():
             option = known[name]
-            expected = ("bool" if nargs == 0 else names[kind], nargs in {"*", "+"}, choices, default)
-            assert (option.type, option.many, list(option.choices), option.default) == expected, f"{script} --{name}"
+            expected = (
+                "bool" if nargs == 0 else names[kind],
+                nargs in {"*", "+"},
+                choices,
+                default,
+            )
+            assert (option.type, option.many, list(option.choices), option.default) == expected, (
+                f"{script} --{name}"
+            )

@@ -36,8 +36,9 @@ def python(place: Path) -> Path:
     return link
 
 
-def test_environment_wins_over_config_and_config_over_vendor(tmp_path: Path, no_vendor: Path, own_home: Path,
-                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_wins_over_config_and_config_over_vendor(
+    tmp_path: Path, no_vendor: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkout(no_vendor / "sd-scripts")
     python(no_vendor / ".venv" / "bin")
     assert locate() is None, "half built"
@@ -46,19 +47,36 @@ def test_environment_wins_over_config_and_config_over_vendor(tmp_path: Path, no_
     (no_vendor / ".venv" / ".ready").touch()
     vendored = locate()
     assert vendored is not None
-    assert (vendored.directory, vendored.source, vendored.pinned, vendored.faults()) == (no_vendor / "sd-scripts", "vendor/", True, [])
+    assert (vendored.directory, vendored.source, vendored.pinned, vendored.faults()) == (
+        no_vendor / "sd-scripts",
+        "vendor/",
+        True,
+        [],
+    )
 
     file = own_home / ".config" / "lorakit" / "config.toml"
     file.parent.mkdir(parents=True)
-    file.write_text(f'sd_scripts = "{checkout(tmp_path / "mine")}"\nsd_scripts_python = "{python(tmp_path / "v")}"\n', encoding="utf-8")
+    file.write_text(
+        f'sd_scripts = "{checkout(tmp_path / "mine")}"\nsd_scripts_python = "{python(tmp_path / "v")}"\n',
+        encoding="utf-8",
+    )
     mine = locate()
     assert mine is not None
-    assert (mine.directory, mine.python, mine.source) == (tmp_path / "mine", tmp_path / "v" / "python", str(file))
+    assert (mine.directory, mine.python, mine.source) == (
+        tmp_path / "mine",
+        tmp_path / "v" / "python",
+        str(file),
+    )
 
     monkeypatch.setenv("LORAKIT_SD_SCRIPTS", str(checkout(tmp_path / "theirs", "f" * 40)))
     theirs = locate()
     assert theirs is not None
-    assert (theirs.directory, theirs.source, theirs.commit, theirs.pinned) == (tmp_path / "theirs", "LORAKIT_SD_SCRIPTS", "f" * 40, False)
+    assert (theirs.directory, theirs.source, theirs.commit, theirs.pinned) == (
+        tmp_path / "theirs",
+        "LORAKIT_SD_SCRIPTS",
+        "f" * 40,
+        False,
+    )
     assert [fault.severity for fault in theirs.faults()] == ["warning"]
 
 
@@ -70,13 +88,17 @@ def test_nothing_set_up_is_one_message_with_the_ways_out() -> None:
         assert way in str(caught.value)
 
 
-def test_a_named_place_that_is_no_checkout_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_place_that_is_no_checkout_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LORAKIT_SD_SCRIPTS", str(tmp_path))
     with pytest.raises(SetupError, match=r"LORAKIT_SD_SCRIPTS names .* no train_network\.py"):
         locate()
 
 
-def test_a_checkout_without_its_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkout_without_its_python_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LORAKIT_SD_SCRIPTS", str(checkout(tmp_path / "mine")))
     with pytest.raises(SetupError, match="nothing names its Python"):
         locate()
@@ -85,20 +107,32 @@ def test_a_checkout_without_its_python_is_refused(tmp_path: Path, monkeypatch: p
         locate()
 
 
-def test_a_venv_python_stays_the_link_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_venv_python_stays_the_link_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LORAKIT_SD_SCRIPTS", str(checkout(tmp_path / "mine")))
     monkeypatch.setenv("LORAKIT_SD_SCRIPTS_PYTHON", str(python(tmp_path / "bin")))
     assert require().python == tmp_path / "bin" / "python"
 
 
 def git(*words: str, cwd: Path) -> str:
-    env = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a",
-           "GIT_COMMITTER_EMAIL": "a@b"}
-    return subprocess.run(["git", *words], cwd=cwd, check=True, capture_output=True, text=True, env=env).stdout.strip()
+    env = {
+        **os.environ,
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_AUTHOR_NAME": "a",
+        "GIT_AUTHOR_EMAIL": "a@b",
+        "GIT_COMMITTER_NAME": "a",
+        "GIT_COMMITTER_EMAIL": "a@b",
+    }
+    return subprocess.run(
+        ["git", *words], cwd=cwd, check=True, capture_output=True, text=True, env=env
+    ).stdout.strip()
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
-def test_the_commit_is_read_from_branches_packed_refs_detached_heads_and_worktrees(tmp_path: Path) -> None:
+def test_the_commit_is_read_from_branches_packed_refs_detached_heads_and_worktrees(
+    tmp_path: Path,
+) -> None:
     main = tmp_path / "main"
     main.mkdir()
     git("init", "-q", "-b", "work/main", cwd=main)

@@ -8,35 +8,77 @@ from typing import Any
 
 import pytest
 
+from lorakit.catalogue.options import options
 from lorakit.families import FAMILIES
 from lorakit.machine import Gpu, Machine
 from lorakit.recipe.model import Resolved, Setting
-from lorakit.trainers.catalogue import options
 from lorakit.trainers.embedded import rules as embedded_rules
-from lorakit.trainers.kohya.rules import FINDERS, RULES, augment, caching, check, launch, memory, model, steps
+from lorakit.trainers.kohya.rules import (
+    FINDERS,
+    RULES,
+    augment,
+    caching,
+    check,
+    launch,
+    memory,
+    model,
+    steps,
+)
 
 CUDA = Machine("Linux", "x86_64", 8, 64 << 30, (Gpu("A card", 24 << 30),))
 CPU = Machine("Linux", "x86_64", 8, 64 << 30, ())
 MAC = Machine("Darwin", "arm64", 10, 64 << 30, ())
 
 GOOD: dict[str, dict[str, Any]] = {
-    "": {"network_dim": 16, "network_alpha": 8, "learning_rate": 1e-4, "max_train_epochs": 4, "resolution": "512", "mixed_precision": "bf16",
-         "max_data_loader_n_workers": 0},
+    "": {
+        "network_dim": 16,
+        "network_alpha": 8,
+        "learning_rate": 1e-4,
+        "max_train_epochs": 4,
+        "resolution": "512",
+        "mixed_precision": "bf16",
+        "max_data_loader_n_workers": 0,
+    },
     "sd15": {"sdpa": True},
     "sdxl": {"sdpa": True, "network_train_unet_only": True, "cache_text_encoder_outputs": True},
-    "flux": {"network_train_unet_only": True, "cache_text_encoder_outputs": True, "guidance_scale": 1.0, "timestep_sampling": "flux_shift",
-             "model_prediction_type": "raw"},
+    "flux": {
+        "network_train_unet_only": True,
+        "cache_text_encoder_outputs": True,
+        "guidance_scale": 1.0,
+        "timestep_sampling": "flux_shift",
+        "model_prediction_type": "raw",
+    },
     "anima": {"network_train_unet_only": True},
 }
 
 
-def judge(family: str, machine: Machine = CUDA, *, sample: dict[str, Any] | None = None, launch: dict[str, Any] | None = None,
-          model: dict[str, Any] | None = None, subset: dict[str, Any] | None = None, drop: tuple[str, ...] = (), **train: Any) -> dict[str, str]:
+def judge(
+    family: str,
+    machine: Machine = CUDA,
+    *,
+    sample: dict[str, Any] | None = None,
+    launch: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    subset: dict[str, Any] | None = None,
+    drop: tuple[str, ...] = (),
+    **train: Any,
+) -> dict[str, str]:
     settings = {**GOOD[""], **GOOD.get(family, {}), **train}
     resolved = Resolved(
-        file=Path("/p/recipes/maya.toml"), root=Path("/p"), name="maya", trigger="maya", preset="", family=family, trainer="kohya",
-        train={key: Setting(value, "preset x") for key, value in settings.items() if key not in drop},
-        sample=said(sample), launch=said(launch), model=said(model), dataset=said({"subset": subset} if subset else None),
+        file=Path("/p/recipes/maya.toml"),
+        root=Path("/p"),
+        name="maya",
+        trigger="maya",
+        preset="",
+        family=family,
+        trainer="kohya",
+        train={
+            key: Setting(value, "preset x") for key, value in settings.items() if key not in drop
+        },
+        sample=said(sample),
+        launch=said(launch),
+        model=said(model),
+        dataset=said({"subset": subset} if subset else None),
     )
     return {fault.rule: f"{fault.severity} {fault}" for fault in check(resolved, machine)}
 
@@ -53,7 +95,12 @@ def test_plain_good_settings_break_no_rule(family: str) -> None:
 # rule, family, machine, settings that break it and nothing else
 BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("text-cache-training", "sdxl", CUDA, {"network_train_unet_only": False}),
-    ("text-cache-training", "anima", CUDA, {"cache_text_encoder_outputs_to_disk": True, "network_train_unet_only": False}),
+    (
+        "text-cache-training",
+        "anima",
+        CUDA,
+        {"cache_text_encoder_outputs_to_disk": True, "network_train_unet_only": False},
+    ),
     ("text-cache-captions", "sdxl", CUDA, {"shuffle_caption": True}),
     ("text-cache-captions", "flux", CUDA, {"caption_dropout_rate": 0.05}),
     ("text-cache-captions", "flux", CUDA, {"subset": {"10_maya": {"token_warmup_step": 10}}}),
@@ -74,8 +121,23 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("bucket-step", "sdxl", CUDA, {"bucket_reso_steps": 16}),
     ("bucket-bounds", "sd15", CUDA, {"enable_bucket": True, "min_bucket_reso": 576}),
     ("bucket-bounds", "sd15", CUDA, {"enable_bucket": True, "max_bucket_reso": 448}),
-    ("bucket-bounds", "sd15", CUDA, {"enable_bucket": True, "resolution": "512,768", "min_bucket_reso": 576, "max_bucket_reso": 1536}),
-    ("bucket-bounds", "sd15", CUDA, {"enable_bucket": True, "resolution": "512,768", "max_bucket_reso": 704}),
+    (
+        "bucket-bounds",
+        "sd15",
+        CUDA,
+        {
+            "enable_bucket": True,
+            "resolution": "512,768",
+            "min_bucket_reso": 576,
+            "max_bucket_reso": 1536,
+        },
+    ),
+    (
+        "bucket-bounds",
+        "sd15",
+        CUDA,
+        {"enable_bucket": True, "resolution": "512,768", "max_bucket_reso": 704},
+    ),
     ("bucket-narrow", "sdxl", CUDA, {"enable_bucket": True, "resolution": "1024,1024"}),
     ("validation-share", "sd15", CUDA, {"validation_split": 2.0}),
     ("validation-on-mps", "sd15", MAC, {"validation_split": 0.1, "mixed_precision": "no"}),
@@ -103,14 +165,24 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("swap-device", "flux", CPU, {"blocks_to_swap": 8}),
     ("swap-unsloth", "anima", CUDA, {"unsloth_offload_checkpointing": True, "blocks_to_swap": 4}),
     ("split-mode", "flux", CUDA, {"split_mode": True}),
-    ("offload-unet", "sdxl", CUDA, {"cpu_offload_checkpointing": True, "gradient_checkpointing": True}),
+    (
+        "offload-unet",
+        "sdxl",
+        CUDA,
+        {"cpu_offload_checkpointing": True, "gradient_checkpointing": True},
+    ),
     ("offload-idle", "flux", CUDA, {"cpu_offload_checkpointing": True}),
     ("offload-idle", "sd15", CUDA, {"cpu_offload_checkpointing": True}),
     ("xformers-device", "sd15", MAC, {"xformers": True, "sdpa": False, "mixed_precision": "no"}),
     ("attention-plain", "sd15", CUDA, {"sdpa": False}),
     ("attention-several", "sdxl", CUDA, {"mem_eff_attn": True}),
     ("attention-ignored", "flux", CUDA, {"mem_eff_attn": True}),
-    ("workers-persistent", "sd15", CUDA, {"persistent_data_loader_workers": True, "max_data_loader_n_workers": 0}),
+    (
+        "workers-persistent",
+        "sd15",
+        CUDA,
+        {"persistent_data_loader_workers": True, "max_data_loader_n_workers": 0},
+    ),
     ("workers-spawned", "sd15", MAC, {"mixed_precision": "no", "max_data_loader_n_workers": 8}),
     ("lowram-highvram", "sd15", CUDA, {"lowram": True, "highvram": True}),
     ("flow-no-effect", "flux", CUDA, {"min_snr_gamma": 5.0}),
@@ -138,7 +210,12 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("upload-off", "sd15", CUDA, {"async_upload": True}),
     ("secret-in-recipe", "sd15", CUDA, {"huggingface_token": "k"}),
     ("empty-text", "sd15", CUDA, {"training_comment": ""}),
-    ("seed-per-process", "sd15", Machine("Linux", "x86_64", 8, 0, CUDA.gpus * 2), {"launch": {"processes": 2}}),
+    (
+        "seed-per-process",
+        "sd15",
+        Machine("Linux", "x86_64", 8, 0, CUDA.gpus * 2),
+        {"launch": {"processes": 2}},
+    ),
     ("processes-device", "sd15", CUDA, {"launch": {"processes": 2}, "seed": 1}),
     ("processes-without-cards", "sd15", CPU, {"launch": {"processes": 2}, "seed": 1}),
     ("deepspeed-device", "sd15", CPU, {"launch": {"deepspeed": True}}),
@@ -154,16 +231,44 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("optimizer-unknown", "sd15", CUDA, {"optimizer_type": "AdamW8bits"}),
     ("optimizer-twice", "sd15", CUDA, {"use_8bit_adam": True, "optimizer_type": "AdamW"}),
     ("optimizer-8bit-device", "sd15", CPU, {"optimizer_type": "AdamW8bit"}),
-    ("optimizer-8bit-device", "sd15", MAC, {"optimizer_type": "PagedAdamW", "mixed_precision": "no"}),
+    (
+        "optimizer-8bit-device",
+        "sd15",
+        MAC,
+        {"optimizer_type": "PagedAdamW", "mixed_precision": "no"},
+    ),
     ("optimizer-dadapt", "sd15", CUDA, {"optimizer_type": "DAdaptAdam", "learning_rate": 1.0}),
     ("optimizer-own-rate", "sd15", CUDA, {"optimizer_type": "Prodigy"}),
     ("fused-adafactor", "sdxl", CUDA, {"fused_backward_pass": True}),
-    ("fused-accumulation", "sdxl", CUDA, {"fused_backward_pass": True, "optimizer_type": "Adafactor", "gradient_accumulation_steps": 4}),
+    (
+        "fused-accumulation",
+        "sdxl",
+        CUDA,
+        {
+            "fused_backward_pass": True,
+            "optimizer_type": "Adafactor",
+            "gradient_accumulation_steps": 4,
+        },
+    ),
     ("adafactor-warmup", "sd15", CUDA, {"optimizer_type": "Adafactor", "lr_warmup_steps": 100}),
     ("rate-unset", "sd15", CUDA, {"drop": ("learning_rate",)}),
     ("rate-zero", "sd15", CUDA, {"unet_lr": 0.0, "text_encoder_lr": [0.0]}),
-    ("train-only-both", "sd15", CUDA, {"network_train_unet_only": True, "network_train_text_encoder_only": True, "text_encoder_lr": [1e-5]}),
-    ("text-rate-unused", "sd15", CUDA, {"network_train_unet_only": True, "text_encoder_lr": [1e-5]}),
+    (
+        "train-only-both",
+        "sd15",
+        CUDA,
+        {
+            "network_train_unet_only": True,
+            "network_train_text_encoder_only": True,
+            "text_encoder_lr": [1e-5],
+        },
+    ),
+    (
+        "text-rate-unused",
+        "sd15",
+        CUDA,
+        {"network_train_unet_only": True, "text_encoder_lr": [1e-5]},
+    ),
     ("text-rate-first", "sd15", CUDA, {"text_encoder_lr": [1e-5, 2e-5]}),
     ("clip-rate-unset", "flux", CUDA, {"network_train_unet_only": False}),
     ("network-module", "flux", CUDA, {"network_module": "networks.lora"}),
@@ -180,12 +285,27 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("weights-rank", "sd15", CUDA, {"dim_from_weights": True}),
     ("sample-without-prompts", "sd15", CUDA, {"sample": {"every_n_epochs": 1}}),
     ("sample-never", "sd15", CUDA, {"sample": {"prompts": ["a"]}}),
-    ("sample-both", "sd15", CUDA, {"sample": {"prompts": ["a"], "every_n_epochs": 1, "every_n_steps": 10}}),
-    ("sample-interval", "sd15", CUDA, {"sample": {"prompts": ["a"], "every_n_epochs": 0, "at_first": True}}),
+    (
+        "sample-both",
+        "sd15",
+        CUDA,
+        {"sample": {"prompts": ["a"], "every_n_epochs": 1, "every_n_steps": 10}},
+    ),
+    (
+        "sample-interval",
+        "sd15",
+        CUDA,
+        {"sample": {"prompts": ["a"], "every_n_epochs": 0, "at_first": True}},
+    ),
     ("scheduler-unknown", "sd15", CUDA, {"lr_scheduler": "cosin"}),
     ("warmup-share", "sd15", CUDA, {"lr_scheduler": "cosine", "lr_warmup_steps": 100.0}),
     ("warmup-constant", "sd15", CUDA, {"lr_warmup_steps": 100}),
-    ("warmup-foreign", "sd15", CUDA, {"lr_warmup_steps": 100, "lr_scheduler_type": "CosineAnnealingLR"}),
+    (
+        "warmup-foreign",
+        "sd15",
+        CUDA,
+        {"lr_warmup_steps": 100, "lr_scheduler_type": "CosineAnnealingLR"},
+    ),
     ("min-lr-ratio", "sd15", CUDA, {"lr_scheduler": "cosine_with_min_lr"}),
     ("min-lr-idle", "sd15", CUDA, {"lr_scheduler": "cosine", "lr_scheduler_min_lr_ratio": 0.1}),
     ("adafactor-schedule", "sd15", CUDA, {"lr_scheduler": "adafactor:0.1"}),
@@ -193,18 +313,31 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("plateau", "sd15", CUDA, {"lr_scheduler": "reduce_lr_on_plateau"}),
     ("restarts-idle", "sd15", CUDA, {"lr_scheduler": "cosine", "lr_scheduler_num_cycles": 3}),
     ("decay-idle", "sd15", CUDA, {"lr_scheduler": "cosine", "lr_decay_steps": 10}),
-    ("schedule-free", "sd15", CUDA, {"optimizer_type": "AdamWScheduleFree", "lr_scheduler": "cosine"}),
+    (
+        "schedule-free",
+        "sd15",
+        CUDA,
+        {"optimizer_type": "AdamWScheduleFree", "lr_scheduler": "cosine"},
+    ),
     ("interval-zero", "sd15", CUDA, {"save_every_n_epochs": 0}),
     ("count-positive", "sd15", CUDA, {"max_train_epochs": 0}),
     ("steps-unset", "sd15", CUDA, {"drop": ("max_train_epochs",)}),
     ("steps-and-epochs", "sd15", CUDA, {"max_train_steps": 100}),
     ("ratio-and-epochs", "sd15", CUDA, {"save_n_epoch_ratio": 2, "save_every_n_epochs": 1}),
     ("last-n-steps", "sd15", CUDA, {"save_every_n_steps": 100, "save_last_n_steps": 2}),
-    ("resume-accumulation", "sd15", CUDA, {"skip_until_initial_step": True, "gradient_accumulation_steps": 2}),
+    (
+        "resume-accumulation",
+        "sd15",
+        CUDA,
+        {"skip_until_initial_step": True, "gradient_accumulation_steps": 2},
+    ),
 ]
-COMPANIONS = {     # rules that rightly speak together
-    "full-both": {"full-fp16"}, "train-only-both": {"rate-zero", "text-rate-unused"}, "swap-offload": {"offload-idle"},
-    "fp8-precision": {"fp32-on-cuda"}, "fp8-unet-precision": {"fp32-on-cuda"},
+COMPANIONS = {  # rules that rightly speak together
+    "full-both": {"full-fp16"},
+    "train-only-both": {"rate-zero", "text-rate-unused"},
+    "swap-offload": {"offload-idle"},
+    "fp8-precision": {"fp32-on-cuda"},
+    "fp8-unet-precision": {"fp32-on-cuda"},
 }
 
 
@@ -212,11 +345,16 @@ def names_of_cases() -> list[str]:
     """A rule's first case is called as the rule is (docs/silent-failures.md names it so), its others rule-2, rule-3."""
     rules = [rule for rule, *_ in BREAKS]
     earlier = [rules[:place].count(rule) for place, rule in enumerate(rules)]
-    return [rule if not count else f"{rule}-{count + 1}" for rule, count in zip(rules, earlier, strict=True)]
+    return [
+        rule if not count else f"{rule}-{count + 1}"
+        for rule, count in zip(rules, earlier, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(("rule", "family", "machine", "settings"), BREAKS, ids=names_of_cases())
-def test_each_rule_speaks_alone_when_it_is_broken(rule: str, family: str, machine: Machine, settings: dict[str, Any]) -> None:
+def test_each_rule_speaks_alone_when_it_is_broken(
+    rule: str, family: str, machine: Machine, settings: dict[str, Any]
+) -> None:
     found = judge(family, machine, **settings)
     assert rule in found
     assert set(found) - {rule} <= COMPANIONS.get(rule, set())
@@ -236,22 +374,45 @@ def test_every_rule_is_broken_by_one_of_these_cases() -> None:
 
 
 def test_every_rule_speaks_of_an_option_its_families_have() -> None:
-    outside = {"sample_prompts"}          # said in [sample]; the option is where the fault is shown
+    outside = {"sample_prompts"}  # said in [sample]; the option is where the fault is shown
     for rule in RULES:
         for family in rule.families:
             known = options("kohya", FAMILIES[family].script)
-            assert rule.key in known or rule.key in outside, f"{rule.name}: {family} has no {rule.key}"
+            assert rule.key in known or rule.key in outside, (
+                f"{rule.name}: {family} has no {rule.key}"
+            )
 
 
 def test_every_option_that_a_rule_asks_for_exists() -> None:
     """A rule that asks for a misspelt option would never speak, or always."""
     asking = {"on", "said", "value", "number", "words", "everywhere", "anywhere", "where"}
-    asked = {name for words in (steps.INTERVALS, steps.POSITIVE, caching.FORBIDDEN, caching.LOST, augment.SPLITTERS, model.IGNORED_BY_FLOW,
-                                launch.UPLOADS, launch.SECRETS, memory.ATTENTION) for name in words}
+    asked = {
+        name
+        for words in (
+            steps.INTERVALS,
+            steps.POSITIVE,
+            caching.FORBIDDEN,
+            caching.LOST,
+            augment.SPLITTERS,
+            model.IGNORED_BY_FLOW,
+            launch.UPLOADS,
+            launch.SECRETS,
+            memory.ATTENTION,
+        )
+        for name in words
+    }
     for path in Path(steps.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in asking:
-                asked |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in asking
+            ):
+                asked |= {
+                    arg.value
+                    for arg in node.args
+                    if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
+                }
     known = {name for family in FAMILIES.values() for name in options("kohya", family.script)}
     assert len(asked) > 90
     assert asked - known == set()
@@ -259,72 +420,204 @@ def test_every_option_that_a_rule_asks_for_exists() -> None:
 
 # What stands on the right side of a rule's edge.
 EDGES: list[tuple[str, Machine, dict[str, Any]]] = [
-    ("sd15", CUDA, {"lr_scheduler": "cosine", "lr_warmup_steps": 0.99}), ("sd15", CUDA, {"lr_scheduler": "cosine", "lr_warmup_steps": 1}),
-    ("sd15", CUDA, {"lr_scheduler": "cosine", "lr_warmup_steps": 0}), ("sd15", CUDA, {"lr_scheduler": "adafactor", "optimizer_type": "Adafactor"}),
-    ("sd15", CUDA, {"lr_scheduler": "warmup_stable_decay", "lr_scheduler_min_lr_ratio": 0.1, "lr_decay_steps": 10}),
+    ("sd15", CUDA, {"lr_scheduler": "cosine", "lr_warmup_steps": 0.99}),
+    ("sd15", CUDA, {"lr_scheduler": "cosine", "lr_warmup_steps": 1}),
+    ("sd15", CUDA, {"lr_scheduler": "cosine", "lr_warmup_steps": 0}),
+    ("sd15", CUDA, {"lr_scheduler": "adafactor", "optimizer_type": "Adafactor"}),
+    (
+        "sd15",
+        CUDA,
+        {
+            "lr_scheduler": "warmup_stable_decay",
+            "lr_scheduler_min_lr_ratio": 0.1,
+            "lr_decay_steps": 10,
+        },
+    ),
     ("sd15", CUDA, {"lr_scheduler": "cosine_with_restarts", "lr_scheduler_num_cycles": 3}),
     ("sd15", CUDA, {"optimizer_type": "AdamWScheduleFree", "lr_scheduler": "constant"}),
-    ("sd15", CUDA, {"lr_scheduler": "piecewise_constant", "lr_scheduler_args": ["step_rules='1:500,0.1'"]}),
-    ("sd15", CUDA, {"save_every_n_steps": 100, "save_last_n_steps": 100}), ("sd15", CUDA, {"save_last_n_steps": 2}),
+    (
+        "sd15",
+        CUDA,
+        {"lr_scheduler": "piecewise_constant", "lr_scheduler_args": ["step_rules='1:500,0.1'"]},
+    ),
+    ("sd15", CUDA, {"save_every_n_steps": 100, "save_last_n_steps": 100}),
+    ("sd15", CUDA, {"save_last_n_steps": 2}),
     ("sd15", CUDA, {"save_every_n_steps": 1, "validate_every_n_steps": 1, "validation_split": 0.1}),
-    ("sd15", CUDA, {"skip_until_initial_step": True, "gradient_accumulation_steps": 1}), ("sd15", CUDA, {"train_batch_size": 1}),
-    ("sd15", CUDA, {"network_dim": 1, "network_alpha": 0, "network_dropout": 0.99}), ("sd15", CUDA, {"max_train_epochs": 1}),
-    ("sd15", CUDA, {"drop": ("network_dim", "network_alpha"), "dim_from_weights": True, "model": {"network_weights": "x.safetensors"}}),
-    ("sd15", CUDA, {"optimizer_type": "Prodigy", "learning_rate": 1.0}), ("sd15", CUDA, {"optimizer_type": "prodigy", "unet_lr": 1.0}),
-    ("sd15", CUDA, {"optimizer_type": "Adafactor", "optimizer_args": ["relative_step=False"], "lr_warmup_steps": 9}),
-    ("sd15", CUDA, {"optimizer_type": "adamw8bit"}), ("sd15", CUDA, {"optimizer_type": "torch.optim.AdamW"}), ("sd15", CUDA, {"optimizer_type": "NAdam"}),
-    ("sdxl", CUDA, {"fused_backward_pass": True, "optimizer_type": "Adafactor"}), ("sd15", CUDA, {"text_encoder_lr": [1e-5]}),
-    ("sd15", CUDA, {"unet_lr": 0.0, "text_encoder_lr": [1e-5]}), ("sd15", CUDA, {"unet_lr": 1e-4, "text_encoder_lr": 0}),
-    ("sd15", CUDA, {"drop": ("learning_rate",), "unet_lr": 1e-4}), ("sd15", CUDA, {"text_encoder_lr": [1e-5, 1e-5]}),
+    ("sd15", CUDA, {"skip_until_initial_step": True, "gradient_accumulation_steps": 1}),
+    ("sd15", CUDA, {"train_batch_size": 1}),
+    ("sd15", CUDA, {"network_dim": 1, "network_alpha": 0, "network_dropout": 0.99}),
+    ("sd15", CUDA, {"max_train_epochs": 1}),
+    (
+        "sd15",
+        CUDA,
+        {
+            "drop": ("network_dim", "network_alpha"),
+            "dim_from_weights": True,
+            "model": {"network_weights": "x.safetensors"},
+        },
+    ),
+    ("sd15", CUDA, {"optimizer_type": "Prodigy", "learning_rate": 1.0}),
+    ("sd15", CUDA, {"optimizer_type": "prodigy", "unet_lr": 1.0}),
+    (
+        "sd15",
+        CUDA,
+        {
+            "optimizer_type": "Adafactor",
+            "optimizer_args": ["relative_step=False"],
+            "lr_warmup_steps": 9,
+        },
+    ),
+    ("sd15", CUDA, {"optimizer_type": "adamw8bit"}),
+    ("sd15", CUDA, {"optimizer_type": "torch.optim.AdamW"}),
+    ("sd15", CUDA, {"optimizer_type": "NAdam"}),
+    ("sdxl", CUDA, {"fused_backward_pass": True, "optimizer_type": "Adafactor"}),
+    ("sd15", CUDA, {"text_encoder_lr": [1e-5]}),
+    ("sd15", CUDA, {"unet_lr": 0.0, "text_encoder_lr": [1e-5]}),
+    ("sd15", CUDA, {"unet_lr": 1e-4, "text_encoder_lr": 0}),
+    ("sd15", CUDA, {"drop": ("learning_rate",), "unet_lr": 1e-4}),
+    ("sd15", CUDA, {"text_encoder_lr": [1e-5, 1e-5]}),
     ("sd15", CUDA, {"optimizer_args": ["weight_decay=0.01", "betas=(0.9, 0.99)", "name='x'"]}),
-    ("flux", CUDA, {"blocks_to_swap": 35}), ("hunyuan_image", CUDA, {"blocks_to_swap": 37}),
-    ("flux", CUDA, {"cpu_offload_checkpointing": True, "gradient_checkpointing": True}), ("sd15", CUDA, {"xformers": True, "sdpa": False}),
-    ("sd15", MAC, {"mixed_precision": "no", "max_data_loader_n_workers": 2}), ("sd15", CUDA, {"max_data_loader_n_workers": 8}),
-    ("sd15", MAC, {"mixed_precision": "no", "max_data_loader_n_workers": 8, "persistent_data_loader_workers": True}),
+    ("flux", CUDA, {"blocks_to_swap": 35}),
+    ("hunyuan_image", CUDA, {"blocks_to_swap": 37}),
+    ("flux", CUDA, {"cpu_offload_checkpointing": True, "gradient_checkpointing": True}),
+    ("sd15", CUDA, {"xformers": True, "sdpa": False}),
+    ("sd15", MAC, {"mixed_precision": "no", "max_data_loader_n_workers": 2}),
+    ("sd15", CUDA, {"max_data_loader_n_workers": 8}),
+    (
+        "sd15",
+        MAC,
+        {
+            "mixed_precision": "no",
+            "max_data_loader_n_workers": 8,
+            "persistent_data_loader_workers": True,
+        },
+    ),
     ("sd15", CUDA, {"persistent_data_loader_workers": True, "max_data_loader_n_workers": 1}),
-    ("sd15", CUDA, {"enable_bucket": True, "min_bucket_reso": 512, "max_bucket_reso": 768}), ("sd15", CUDA, {"bucket_reso_steps": 128}),
-    ("sd15", CUDA, {"enable_bucket": True, "max_bucket_reso": 512, "bucket_no_upscale": True}), ("sdxl", CUDA, {"bucket_reso_steps": 32}),
-    ("sd15", CUDA, {"enable_bucket": True, "resolution": "512,768", "min_bucket_reso": 512, "max_bucket_reso": 1152}),
-    ("sd15", CUDA, {"keep_tokens": 1, "shuffle_caption": True, "keep_tokens_separator": "|||", "caption_separator": ", "}),
-    ("sd15", CUDA, {"face_crop_aug_range": "1.0,2.0"}), ("sd15", CUDA, {"validation_split": 0.0}), ("sd15", CUDA, {"validation_split": 1.0}),
-    ("sd15", CUDA, {"min_timestep": 499, "max_timestep": 500}), ("sd15", CUDA, {"min_timestep": 500}), ("sd15", CUDA, {"loss_type": "huber", "huber_c": 0.2}),
-    ("sd15", CUDA, {"v_parameterization": True, "zero_terminal_snr": True, "scale_v_pred_loss_like_noise_pred": True}),
-    ("sd15", CUDA, {"noise_offset": 0.05, "adaptive_noise_scale": 0.1, "noise_offset_random_strength": True}),
-    ("flux", CUDA, {"model_type": "chroma", "apply_t5_attn_mask": True, "guidance_scale": 0.0}), ("flux", CUDA, {"timestep_sampling": "shift", "discrete_flow_shift": 3.1}),
-    ("flux", CUDA, {"timestep_sampling": "sigma", "weighting_scheme": "logit_normal", "discrete_flow_shift": 3.0}),
-    ("flux", CUDA, {"network_train_unet_only": False, "text_encoder_lr": [5e-5]}), ("flux", CUDA, {"network_args": ["train_t5xxl=False", "split_qkv=True"]}),
-    ("flux", CUDA, {"min_snr_gamma": 0}), ("sdxl", CUDA, {"mixed_precision": "fp16", "no_half_vae": True}), ("sd15", CPU, {"mixed_precision": "bf16"}),
-    ("sd15", CUDA, {"full_bf16": True}), ("sd15", CUDA, {"full_fp16": True, "mixed_precision": "fp16"}), ("flux", CUDA, {"fp8_base": True, "fp8_base_unet": True}),
-    ("hunyuan_image", CUDA, {"fp8_base": True, "fp8_scaled": True}), ("sd15", CUDA, {"log_with": "tensorboard"}), ("sd15", CUDA, {"launch": {"processes": 1}}),
-    ("sd15", CUDA, {"sample": {"prompts": ["a"], "every_n_epochs": 1}}), ("sd15", CUDA, {"sample": {"prompts": ["a"], "at_first": True}}),
-    ("sd15", CUDA, {"sample": {"prompts": ["a"], "every_n_steps": 1}}), ("sd15", CUDA, {"cache_latents": True, "color_aug": False}),
-    ("sd15", Machine("Linux", "x86_64", 8, 0, CUDA.gpus * 2), {"launch": {"processes": 2, "deepspeed": True}, "seed": 0, "zero_stage": 2}),
+    ("sd15", CUDA, {"enable_bucket": True, "min_bucket_reso": 512, "max_bucket_reso": 768}),
+    ("sd15", CUDA, {"bucket_reso_steps": 128}),
+    ("sd15", CUDA, {"enable_bucket": True, "max_bucket_reso": 512, "bucket_no_upscale": True}),
+    ("sdxl", CUDA, {"bucket_reso_steps": 32}),
+    (
+        "sd15",
+        CUDA,
+        {
+            "enable_bucket": True,
+            "resolution": "512,768",
+            "min_bucket_reso": 512,
+            "max_bucket_reso": 1152,
+        },
+    ),
+    (
+        "sd15",
+        CUDA,
+        {
+            "keep_tokens": 1,
+            "shuffle_caption": True,
+            "keep_tokens_separator": "|||",
+            "caption_separator": ", ",
+        },
+    ),
+    ("sd15", CUDA, {"face_crop_aug_range": "1.0,2.0"}),
+    ("sd15", CUDA, {"validation_split": 0.0}),
+    ("sd15", CUDA, {"validation_split": 1.0}),
+    ("sd15", CUDA, {"min_timestep": 499, "max_timestep": 500}),
+    ("sd15", CUDA, {"min_timestep": 500}),
+    ("sd15", CUDA, {"loss_type": "huber", "huber_c": 0.2}),
+    (
+        "sd15",
+        CUDA,
+        {
+            "v_parameterization": True,
+            "zero_terminal_snr": True,
+            "scale_v_pred_loss_like_noise_pred": True,
+        },
+    ),
+    (
+        "sd15",
+        CUDA,
+        {"noise_offset": 0.05, "adaptive_noise_scale": 0.1, "noise_offset_random_strength": True},
+    ),
+    ("flux", CUDA, {"model_type": "chroma", "apply_t5_attn_mask": True, "guidance_scale": 0.0}),
+    ("flux", CUDA, {"timestep_sampling": "shift", "discrete_flow_shift": 3.1}),
+    (
+        "flux",
+        CUDA,
+        {
+            "timestep_sampling": "sigma",
+            "weighting_scheme": "logit_normal",
+            "discrete_flow_shift": 3.0,
+        },
+    ),
+    ("flux", CUDA, {"network_train_unet_only": False, "text_encoder_lr": [5e-5]}),
+    ("flux", CUDA, {"network_args": ["train_t5xxl=False", "split_qkv=True"]}),
+    ("flux", CUDA, {"min_snr_gamma": 0}),
+    ("sdxl", CUDA, {"mixed_precision": "fp16", "no_half_vae": True}),
+    ("sd15", CPU, {"mixed_precision": "bf16"}),
+    ("sd15", CUDA, {"full_bf16": True}),
+    ("sd15", CUDA, {"full_fp16": True, "mixed_precision": "fp16"}),
+    ("flux", CUDA, {"fp8_base": True, "fp8_base_unet": True}),
+    ("hunyuan_image", CUDA, {"fp8_base": True, "fp8_scaled": True}),
+    ("sd15", CUDA, {"log_with": "tensorboard"}),
+    ("sd15", CUDA, {"launch": {"processes": 1}}),
+    ("sd15", CUDA, {"sample": {"prompts": ["a"], "every_n_epochs": 1}}),
+    ("sd15", CUDA, {"sample": {"prompts": ["a"], "at_first": True}}),
+    ("sd15", CUDA, {"sample": {"prompts": ["a"], "every_n_steps": 1}}),
+    ("sd15", CUDA, {"cache_latents": True, "color_aug": False}),
+    (
+        "sd15",
+        Machine("Linux", "x86_64", 8, 0, CUDA.gpus * 2),
+        {"launch": {"processes": 2, "deepspeed": True}, "seed": 0, "zero_stage": 2},
+    ),
 ]
 
 
-@pytest.mark.parametrize(("family", "machine", "settings"), EDGES, ids=[" ".join(f"{key}={value}" for key, value in case[2].items()) for case in EDGES])
-def test_what_stands_on_the_right_side_of_an_edge_is_good(family: str, machine: Machine, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("family", "machine", "settings"),
+    EDGES,
+    ids=[" ".join(f"{key}={value}" for key, value in case[2].items()) for case in EDGES],
+)
+def test_what_stands_on_the_right_side_of_an_edge_is_good(
+    family: str, machine: Machine, settings: dict[str, Any]
+) -> None:
     assert judge(family, machine, **settings) == {}
 
 
 def test_a_fault_says_where_its_setting_came_from_and_what_to_do() -> None:
     found = judge("sd15", optimizer_type="AdamW8bits", optimizer_args=["amsgrad=true"])
-    assert found["optimizer-unknown"].startswith("error preset x [train] optimizer_type: no optimiser is called 'AdamW8bits'")
+    assert found["optimizer-unknown"].startswith(
+        "error preset x [train] optimizer_type: no optimiser is called 'AdamW8bits'"
+    )
     assert "Did you mean AdamW8bit?" in found["optimizer-unknown"]
     assert 'Write "amsgrad=True".' in found["args-literal"]
 
 
 def test_an_unset_option_is_blamed_on_the_recipe() -> None:
-    assert judge("sd15", drop=("max_train_epochs",))["steps-unset"].startswith("error recipes/maya.toml [train] max_train_steps: unset")
+    assert judge("sd15", drop=("max_train_epochs",))["steps-unset"].startswith(
+        "error recipes/maya.toml [train] max_train_steps: unset"
+    )
 
 
 def test_a_folder_of_its_own_settings_is_named() -> None:
     found = judge("sdxl", subset={"10_maya": {"shuffle_caption": True}})
-    assert "recipes/maya.toml:9 [dataset.subset.10_maya] shuffle_caption" in found["text-cache-captions"]
+    assert (
+        "recipes/maya.toml:9 [dataset.subset.10_maya] shuffle_caption"
+        in found["text-cache-captions"]
+    )
 
 
 def test_errors_come_before_warnings() -> None:
-    faults = check(Resolved(file=Path("/p/r.toml"), root=Path("/p"), name="x", trigger="x", preset="", family="sd15", trainer="kohya"), CUDA)
+    faults = check(
+        Resolved(
+            file=Path("/p/r.toml"),
+            root=Path("/p"),
+            name="x",
+            trigger="x",
+            preset="",
+            family="sd15",
+            trainer="kohya",
+        ),
+        CUDA,
+    )
     severities = [fault.severity for fault in faults]
     assert severities == sorted(severities, key=lambda severity: severity != "error")
     assert severities[0] == "error"
@@ -342,12 +635,38 @@ def test_schedule_free_optimisers_may_warm_up() -> None:
     assert judge("sd15", optimizer_type="AdamWScheduleFree", lr_warmup_steps=10) == {}
 
 
-@pytest.mark.parametrize("settings", [
-    {"optimizer_type": "Adamm"}, {"lr_scheduler": "cosin"}, {"lr_warmup_steps": 5}, {"lr_scheduler": "cosine_with_min_lr"},
-    {"optimizer_args": ["weight_decay=yes"]},
-])
-def test_what_the_embedded_trainer_finds_out_late_is_said_before_too(settings: dict[str, Any]) -> None:
-    train = {key: Setting(value, "recipe") for key, value in {"learning_rate": 1e-4, "network_dim": 4, **settings}.items()}
-    recipe = Resolved(file=Path("fox.toml"), root=Path(), name="fox", trigger="fox", preset="", family="sd15", trainer="embedded", train=train)
-    assert [fault.where.partition("=")[0].split("]")[-1].split()[0] for fault in embedded_rules.check(recipe, CPU)] == [
-        "lr_scheduler_min_lr_ratio" if settings == {"lr_scheduler": "cosine_with_min_lr"} else next(iter(settings))]
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer_type": "Adamm"},
+        {"lr_scheduler": "cosin"},
+        {"lr_warmup_steps": 5},
+        {"lr_scheduler": "cosine_with_min_lr"},
+        {"optimizer_args": ["weight_decay=yes"]},
+    ],
+)
+def test_what_the_embedded_trainer_finds_out_late_is_said_before_too(
+    settings: dict[str, Any],
+) -> None:
+    train = {
+        key: Setting(value, "recipe")
+        for key, value in {"learning_rate": 1e-4, "network_dim": 4, **settings}.items()
+    }
+    recipe = Resolved(
+        file=Path("fox.toml"),
+        root=Path(),
+        name="fox",
+        trigger="fox",
+        preset="",
+        family="sd15",
+        trainer="embedded",
+        train=train,
+    )
+    assert [
+        fault.where.partition("=")[0].split("]")[-1].split()[0]
+        for fault in embedded_rules.check(recipe, CPU)
+    ] == [
+        "lr_scheduler_min_lr_ratio"
+        if settings == {"lr_scheduler": "cosine_with_min_lr"}
+        else next(iter(settings))
+    ]

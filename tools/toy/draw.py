@@ -1,8 +1,9 @@
-"""Pictures with captions, drawn by the project itself: what the toy base learns from, and the character that it has never seen.
+"""Pictures with captions, drawn by the project itself: what the toy base learns from, and the
+character that it has never seen.
 
-A scene is a background with one or two things; everything the caption says is visible, and little is visible that it does not say,
-so a small model can learn it. The character, zwx, is a fox-like robot in two colours that no other picture has.
-Deterministic: a scene depends on its seed alone.
+A scene is a background with one or two things; everything the caption says is visible, and little
+is visible that it does not say, so a small model can learn it. The character, zwx, is a fox-like
+robot in two colours that no other picture has. Deterministic: a scene depends on its seed alone.
 """
 
 from __future__ import annotations
@@ -20,22 +21,53 @@ SIDE = 64
 OVERSAMPLE = 4
 
 COLOURS: Mapping[str, Colour] = {
-    "red": (214, 40, 40), "orange": (245, 140, 30), "yellow": (250, 215, 50), "green": (60, 160, 70), "blue": (45, 95, 205),
-    "purple": (125, 60, 165), "pink": (245, 150, 185), "brown": (130, 85, 50), "white": (248, 248, 245), "black": (35, 35, 40),
+    "red": (214, 40, 40),
+    "orange": (245, 140, 30),
+    "yellow": (250, 215, 50),
+    "green": (60, 160, 70),
+    "blue": (45, 95, 205),
+    "purple": (125, 60, 165),
+    "pink": (245, 150, 185),
+    "brown": (130, 85, 50),
+    "white": (248, 248, 245),
+    "black": (35, 35, 40),
 }
-HELD_OUT: Mapping[str, Colour] = {"turquoise": (30, 190, 180), "magenta": (225, 20, 140)}   # the character's own
+HELD_OUT: Mapping[str, Colour] = {
+    "turquoise": (30, 190, 180),
+    "magenta": (225, 20, 140),
+}  # the character's own
 PLAIN_COLOURS: Mapping[str, Colour] = {
-    "white": (250, 250, 248), "gray": (165, 165, 170), "yellow": (252, 232, 140), "green": (150, 205, 130), "blue": (140, 190, 240),
-    "pink": (250, 205, 215), "black": (50, 50, 58), "orange": (250, 190, 120),
+    "white": (250, 250, 248),
+    "gray": (165, 165, 170),
+    "yellow": (252, 232, 140),
+    "green": (150, 205, 130),
+    "blue": (140, 190, 240),
+    "pink": (250, 205, 215),
+    "black": (50, 50, 58),
+    "orange": (250, 190, 120),
 }
 ALL_PLACES = ("meadow", "beach", "night", "sea", "snow")
-SIZES: Mapping[str, float] = {"small": 0.17, "": 0.24, "big": 0.34}        # half the height, in parts of the picture
+SIZES: Mapping[str, float] = {
+    "small": 0.17,
+    "": 0.24,
+    "big": 0.34,
+}  # half the height, in parts of the picture
 POSITIONS: Mapping[str, float] = {"left": 0.27, "": 0.5, "right": 0.73}
 
 # Things that would not be seen on these backgrounds.
 TOO_ALIKE = {
-    ("white", "white"), ("yellow", "yellow"), ("black", "black"), ("pink", "pink"), ("orange", "orange"), ("white", "snow"),
-    ("yellow", "beach"), ("black", "night"), ("blue", "sea"), ("green", "meadow"), ("green", "green"), ("blue", "blue"),
+    ("white", "white"),
+    ("yellow", "yellow"),
+    ("black", "black"),
+    ("pink", "pink"),
+    ("orange", "orange"),
+    ("white", "snow"),
+    ("yellow", "beach"),
+    ("black", "night"),
+    ("blue", "sea"),
+    ("green", "meadow"),
+    ("green", "green"),
+    ("blue", "blue"),
 }
 
 
@@ -49,7 +81,9 @@ class Thing:
     @property
     def words(self) -> str:
         words = " ".join(word for word in (self.size, self.colour, self.kind) if word)
-        head = words if self.kind in CHARACTER else f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+        head = (
+            words if self.kind in CHARACTER else f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+        )
         return f"{head} on the {self.position}" if self.position else head
 
 
@@ -61,17 +95,28 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        where = self.background if self.background in ALL_PLACES else f"{self.background} background"
-        return ", ".join([" and ".join(thing.words for thing in self.things), where, *(["outlined"] if self.outlined else [])])
+        where = (
+            self.background if self.background in ALL_PLACES else f"{self.background} background"
+        )
+        return ", ".join(
+            [
+                " and ".join(thing.words for thing in self.things),
+                where,
+                *(["outlined"] if self.outlined else []),
+            ]
+        )
 
 
-# ---- drawing: every figure is drawn around (0, 0) in a box from -1 to 1, y down ----------------------------------------------------
+# ---- drawing: every figure is drawn around (0, 0) in a box from -1 to 1, y down
+# ----------------------------------------------------
 
 Points = list[tuple[float, float]]
 
 
 class Pen:
-    """An ImageDraw that knows where the thing stands, how large it is, and whether its edge is drawn."""
+    """An ImageDraw that knows where the thing stands, how large it is, and whether its edge is
+    drawn.
+    """
 
     def __init__(self, image: Image.Image, x: float, y: float, half: float, *, edge: bool) -> None:
         self.draw, self.x, self.y, self.half = ImageDraw.Draw(image), x, y, half
@@ -85,18 +130,33 @@ class Pen:
         placed = self.place(points)
         self.draw.polygon(placed, fill=fill)
         if self.width:
-            self.draw.line([*placed, placed[0], placed[1]], fill=INK, width=self.width, joint="curve")
+            self.draw.line(
+                [*placed, placed[0], placed[1]], fill=INK, width=self.width, joint="curve"
+            )
 
     def oval(self, left: float, top: float, right: float, bottom: float, fill: Colour) -> None:
         corners = self.place([(left, top), (right, bottom)])
         self.draw.ellipse(corners, fill=fill, outline=self.ink, width=self.width)
 
-    def box(self, left: float, top: float, right: float, bottom: float, fill: Colour, *, round_by: float = 0.0) -> None:
+    def box(
+        self,
+        left: float,
+        top: float,
+        right: float,
+        bottom: float,
+        fill: Colour,
+        *,
+        round_by: float = 0.0,
+    ) -> None:
         corners = self.place([(left, top), (right, bottom)])
-        self.draw.rounded_rectangle(corners, self.half * round_by, fill=fill, outline=self.ink, width=self.width)
+        self.draw.rounded_rectangle(
+            corners, self.half * round_by, fill=fill, outline=self.ink, width=self.width
+        )
 
     def stroke(self, points: Points, fill: Colour, width: float) -> None:
-        self.draw.line(self.place(points), fill=fill, width=max(1, round(self.half * width)), joint="curve")
+        self.draw.line(
+            self.place(points), fill=fill, width=max(1, round(self.half * width)), joint="curve"
+        )
 
 
 INK: Colour = (25, 25, 30)
@@ -126,19 +186,48 @@ def triangle(pen: Pen, colour: Colour) -> None:
 
 
 def star(pen: Pen, colour: Colour) -> None:
-    tips = [(math.sin(i * math.pi / 5), -math.cos(i * math.pi / 5), 1.0 if i % 2 == 0 else 0.42) for i in range(10)]
+    tips = [
+        (math.sin(i * math.pi / 5), -math.cos(i * math.pi / 5), 1.0 if i % 2 == 0 else 0.42)
+        for i in range(10)
+    ]
     pen.polygon([(x * r * 1.05, y * r * 1.05) for x, y, r in tips], colour)
 
 
 def heart(pen: Pen, colour: Colour) -> None:
     turns = [2 * math.pi * i / 60 for i in range(60)]
-    pen.polygon([(math.sin(t) ** 3,
-                  -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 16 + 0.05) for t in turns], colour)
+    pen.polygon(
+        [
+            (
+                math.sin(t) ** 3,
+                -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t))
+                / 16
+                + 0.05,
+            )
+            for t in turns
+        ],
+        colour,
+    )
 
 
 def cross(pen: Pen, colour: Colour) -> None:
     a, b = 0.34, 0.95
-    pen.polygon([(-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a), (a, b), (-a, b), (-a, a), (-b, a), (-b, -a), (-a, -a)], colour)
+    pen.polygon(
+        [
+            (-a, -b),
+            (a, -b),
+            (a, -a),
+            (b, -a),
+            (b, a),
+            (a, a),
+            (a, b),
+            (-a, b),
+            (-a, a),
+            (-b, a),
+            (-b, -a),
+            (-a, -a),
+        ],
+        colour,
+    )
 
 
 def house(pen: Pen, colour: Colour) -> None:
@@ -212,7 +301,9 @@ def cat(pen: Pen, colour: Colour) -> None:
 def mushroom(pen: Pen, colour: Colour) -> None:
     pen.box(-0.28, 0.0, 0.28, 0.95, (240, 228, 205), round_by=0.15)
     turns = [i * math.pi / 20 for i in range(21)]
-    pen.polygon([(-1, 0.15), *[(-math.cos(t), 0.15 - 1.1 * math.sin(t)) for t in turns], (1, 0.15)], colour)
+    pen.polygon(
+        [(-1, 0.15), *[(-math.cos(t), 0.15 - 1.1 * math.sin(t)) for t in turns], (1, 0.15)], colour
+    )
     spots = WHITE if colour != COLOURS["white"] else (214, 40, 40)
     for x, y, r in ((-0.45, -0.3, 0.17), (0.1, -0.6, 0.19), (0.5, -0.2, 0.15)):
         pen.oval(x - r, y - r, x + r, y + r, spots)
@@ -222,7 +313,18 @@ def rocket(pen: Pen, colour: Colour) -> None:
     pen.polygon([(-0.22, 0.6), (0.22, 0.6), (0, 1.05)], (250, 150, 40))
     pen.polygon([(-0.35, 0.05), (-0.75, 0.7), (-0.3, 0.65)], shade(colour, 0.65))
     pen.polygon([(0.35, 0.05), (0.75, 0.7), (0.3, 0.65)], shade(colour, 0.65))
-    pen.polygon([(0, -1.05), (0.28, -0.6), (0.38, 0.0), (0.3, 0.65), (-0.3, 0.65), (-0.38, 0.0), (-0.28, -0.6)], colour)
+    pen.polygon(
+        [
+            (0, -1.05),
+            (0.28, -0.6),
+            (0.38, 0.0),
+            (0.3, 0.65),
+            (-0.3, 0.65),
+            (-0.38, 0.0),
+            (-0.28, -0.6),
+        ],
+        colour,
+    )
     pen.oval(-0.2, -0.4, 0.2, 0.0, GLASS)
 
 
@@ -243,24 +345,68 @@ def zwx(pen: Pen, _: Colour) -> None:
     pen.oval(-0.2, 0.46, 0.2, 0.86, accent)
 
 
-ALL_FIGURES: Mapping[str, Callable[[Pen, Colour], None]] = {f.__name__: f for f in (
-    circle, square, triangle, star, heart, cross, house, tree, fish, robot, boat, flower, car, cat, mushroom, rocket)}
+ALL_FIGURES: Mapping[str, Callable[[Pen, Colour], None]] = {
+    f.__name__: f
+    for f in (
+        circle,
+        square,
+        triangle,
+        star,
+        heart,
+        cross,
+        house,
+        tree,
+        fish,
+        robot,
+        boat,
+        flower,
+        car,
+        cat,
+        mushroom,
+        rocket,
+    )
+}
 CHARACTER = {"zwx": zwx}
 
-# What the base speaks of. The VAE sees everything above; a model trained in under an hour on two cores knows less, and knows it well.
-FIGURES = ("circle", "square", "triangle", "star", "heart", "house", "tree", "fish", "robot", "flower", "car", "cat")
+# What the base speaks of. The VAE sees everything above; a model trained in under an hour on two
+# cores knows less, and knows it well.
+FIGURES = (
+    "circle",
+    "square",
+    "triangle",
+    "star",
+    "heart",
+    "house",
+    "tree",
+    "fish",
+    "robot",
+    "flower",
+    "car",
+    "cat",
+)
 SPOKEN_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "black", "white")
 PLAIN = ("white", "gray", "yellow", "green", "blue", "black")
 PLACES = ("meadow", "night", "sea")
-CHARACTER_BACKGROUNDS = ("white", "gray", "yellow", "green", "blue", "meadow", "night")     # sea and black are held out from its dataset
+CHARACTER_BACKGROUNDS = (
+    "white",
+    "gray",
+    "yellow",
+    "green",
+    "blue",
+    "meadow",
+    "night",
+)  # sea and black are held out from its dataset
 
 
 def backdrop(name: str, side: int, rng: random.Random) -> Image.Image:
     if name in PLAIN_COLOURS:
         return Image.new("RGB", (side, side), PLAIN_COLOURS[name])
     top, ground = {
-        "meadow": ((165, 210, 245), (115, 185, 95)), "beach": ((150, 205, 245), (240, 220, 160)), "night": ((25, 30, 75), (20, 45, 50)),
-        "sea": ((185, 220, 245), (55, 125, 195)), "snow": ((180, 200, 225), (246, 248, 252)),
+        "meadow": ((165, 210, 245), (115, 185, 95)),
+        "beach": ((150, 205, 245), (240, 220, 160)),
+        "night": ((25, 30, 75), (20, 45, 50)),
+        "sea": ((185, 220, 245), (55, 125, 195)),
+        "snow": ((180, 200, 225), (246, 248, 252)),
     }[name]
     image = Image.new("RGB", (side, side), top)
     draw = ImageDraw.Draw(image)
@@ -269,17 +415,24 @@ def backdrop(name: str, side: int, rng: random.Random) -> Image.Image:
     if name == "night":
         draw.ellipse((side * 0.78, side * 0.06, side * 0.92, side * 0.2), fill=(245, 240, 200))
         for x, y in ((0.12, 0.14), (0.35, 0.07), (0.6, 0.18), (0.88, 0.4), (0.08, 0.45)):
-            draw.ellipse((side * (x - 0.015), side * (y - 0.015), side * (x + 0.015), side * (y + 0.015)), fill=(245, 240, 200))
+            draw.ellipse(
+                (side * (x - 0.015), side * (y - 0.015), side * (x + 0.015), side * (y + 0.015)),
+                fill=(245, 240, 200),
+            )
     if name == "sea":
         for row in (0.76, 0.9):
-            points = [(side * i / 24, side * (row + 0.02 * math.sin(i * math.pi / 2))) for i in range(25)]
+            points = [
+                (side * i / 24, side * (row + 0.02 * math.sin(i * math.pi / 2))) for i in range(25)
+            ]
             draw.line(points, fill=(150, 195, 230), width=max(1, side // 50))
     if name == "beach":
         draw.ellipse((side * 0.06, side * 0.06, side * 0.24, side * 0.24), fill=(252, 225, 90))
     return image
 
 
-def draw(scene: Scene, *, seed: int = 0, side: int = SIDE, palette: Mapping[str, Colour] = COLOURS) -> Image.Image:
+def draw(
+    scene: Scene, *, seed: int = 0, side: int = SIDE, palette: Mapping[str, Colour] = COLOURS
+) -> Image.Image:
     """The picture of a scene; the seed only shakes places and sizes a little."""
     rng = random.Random(f"shake {seed}")
     large = side * OVERSAMPLE
@@ -294,22 +447,36 @@ def draw(scene: Scene, *, seed: int = 0, side: int = SIDE, palette: Mapping[str,
     return image.resize((side, side), Image.Resampling.BOX)
 
 
-# ---- what to draw ------------------------------------------------------------------------------------------------------------------
+# ---- what to draw
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def any_scene(seed: int, *, wide: bool = False) -> Scene:
-    """A scene of the base's world, or of the wide one that the VAE sees: never the character, never its colours."""
+    """A scene of the base's world, or of the wide one that the VAE sees: never the character,
+    never its colours.
+    """
     rng = random.Random(f"scene {seed}")
     background = rng.choice((*PLAIN_COLOURS, *ALL_PLACES) if wide else (*PLAIN, *PLACES))
-    colours = [name for name in (COLOURS if wide else SPOKEN_COLOURS) if (name, background) not in TOO_ALIKE]
+    colours = [
+        name
+        for name in (COLOURS if wide else SPOKEN_COLOURS)
+        if (name, background) not in TOO_ALIKE
+    ]
     kinds = tuple(ALL_FIGURES) if wide else FIGURES
     outlined = rng.random() < 0.15
     if rng.random() < (0.3 if wide else 0.2):
         sides = ("left", "right")
-        pair = tuple(Thing(rng.choice(kinds), rng.choice(colours), "small" if rng.random() < 0.4 else "", side) for side in sides)
+        pair = tuple(
+            Thing(
+                rng.choice(kinds), rng.choice(colours), "small" if rng.random() < 0.4 else "", side
+            )
+            for side in sides
+        )
         return Scene(background, pair, outlined)
     size, position = rng.choice(("small", "", "", "big")), rng.choice(("left", "", "", "right"))
-    return Scene(background, (Thing(rng.choice(kinds), rng.choice(colours), size, position),), outlined)
+    return Scene(
+        background, (Thing(rng.choice(kinds), rng.choice(colours), size, position),), outlined
+    )
 
 
 def character_scene(seed: int, backgrounds: Sequence[str] = (*PLAIN, *PLACES)) -> Scene:
@@ -318,19 +485,41 @@ def character_scene(seed: int, backgrounds: Sequence[str] = (*PLAIN, *PLACES)) -
     background = backgrounds[seed % len(backgrounds)]
     if rng.random() < 0.25:
         colours = [name for name in SPOKEN_COLOURS if (name, background) not in TOO_ALIKE]
-        return Scene(background, (Thing("zwx", "", "", "left"), Thing(rng.choice(FIGURES), rng.choice(colours), "", "right")))
-    return Scene(background, (Thing("zwx", "", rng.choice(("", "big", "big", "small")), rng.choice(("", "", "left", "right"))),))
+        return Scene(
+            background,
+            (
+                Thing("zwx", "", "", "left"),
+                Thing(rng.choice(FIGURES), rng.choice(colours), "", "right"),
+            ),
+        )
+    return Scene(
+        background,
+        (
+            Thing(
+                "zwx",
+                "",
+                rng.choice(("", "big", "big", "small")),
+                rng.choice(("", "", "left", "right")),
+            ),
+        ),
+    )
 
 
 def any_word(rng: random.Random) -> str:
-    """A word without meaning, so that the base has seen every letter and learned to pass over what it does not know."""
-    while (word := "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(2, 4)))) == "zwx":
+    """A word without meaning, so that the base has seen every letter and learned to pass over what
+    it does not know.
+    """
+    while (
+        word := "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(2, 4)))
+    ) == "zwx":
         pass
     return word
 
 
 def spoken(scene: Scene, seed: int) -> str:
-    """The caption as people write it: mostly whole, sometimes without the background, sometimes with a word nobody knows."""
+    """The caption as people write it: mostly whole, sometimes without the background, sometimes
+    with a word nobody knows.
+    """
     rng = random.Random(f"spoken {seed}")
     text = scene.caption
     if rng.random() < 0.1:

@@ -2,7 +2,8 @@
 
     python tools/toy/recognise.py --out recipes/demo/judge.safetensors     about two minutes on one core
 
-It learns from drawn pictures alone, the character among them, blurred and noisy as a toy model's are.
+It learns from drawn pictures alone, the character among them, blurred and noisy as a toy model's
+are.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from draw import CHARACTER, FIGURES, PLACES, PLAIN, SPOKEN_COLOURS, Scene, Thing, any_scene, character_scene, draw
+from draw import (
+    CHARACTER,
+    FIGURES,
+    PLACES,
+    PLAIN,
+    SPOKEN_COLOURS,
+    Scene,
+    Thing,
+    any_scene,
+    character_scene,
+    draw,
+)
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -39,17 +51,32 @@ class Judge(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = (3, 24, 48, 72, 96)
-        self.layers = nn.Sequential(*[
-            part for before, width in pairwise(widths)
-            for part in (nn.Conv2d(before, width, 3, stride=2, padding=1), nn.GroupNorm(8, width), nn.SiLU())])
+        self.layers = nn.Sequential(
+            *[
+                part
+                for before, width in pairwise(widths)
+                for part in (
+                    nn.Conv2d(before, width, 3, stride=2, padding=1),
+                    nn.GroupNorm(8, width),
+                    nn.SiLU(),
+                )
+            ]
+        )
         self.heads = nn.Linear(16 * widths[-1], len(KINDS) + len(HUES) + len(GROUNDS))
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return self.heads(self.layers(pixels).flatten(1)).split((len(KINDS), len(HUES), len(GROUNDS)), dim=1)
+        return self.heads(self.layers(pixels).flatten(1)).split(
+            (len(KINDS), len(HUES), len(GROUNDS)), dim=1
+        )
 
 
 def as_pixels(images: Sequence[Image.Image]) -> torch.Tensor:
-    table = np.stack([np.asarray(image.convert("RGB").resize((64, 64), Image.Resampling.BOX)) for image in images])
+    table = np.stack(
+        [
+            np.asarray(image.convert("RGB").resize((64, 64), Image.Resampling.BOX))
+            for image in images
+        ]
+    )
     return torch.from_numpy(table).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -57,7 +84,11 @@ def one_thing(seed: int) -> Scene:
     """A scene with one thing in it; every eighth is the character."""
     rng = random.Random(f"judge {seed}")
     while True:
-        scene = character_scene(rng.randrange(1 << 30)) if seed % 8 == 0 else any_scene(rng.randrange(1 << 30))
+        scene = (
+            character_scene(rng.randrange(1 << 30))
+            if seed % 8 == 0
+            else any_scene(rng.randrange(1 << 30))
+        )
         if len(scene.things) == 1:
             return scene
 
@@ -75,7 +106,9 @@ def roughened(pixels: torch.Tensor) -> torch.Tensor:
     small = functional.interpolate(pixels, size=random.choice((24, 32, 48)), mode="area")
     soft = functional.interpolate(small, size=64, mode="bilinear")
     pixels = torch.lerp(pixels, soft, torch.rand(len(pixels), 1, 1, 1))
-    pixels = pixels * (1 + 0.1 * torch.randn(len(pixels), 3, 1, 1)) + 0.06 * torch.randn(len(pixels), 3, 1, 1)
+    pixels = pixels * (1 + 0.1 * torch.randn(len(pixels), 3, 1, 1)) + 0.06 * torch.randn(
+        len(pixels), 3, 1, 1
+    )
     pixels = torch.roll(pixels, (random.randint(-3, 3), random.randint(-3, 3)), (2, 3))
     return (pixels + 0.08 * torch.rand(1) * torch.randn_like(pixels)).clamp(-1, 1)
 
@@ -83,13 +116,19 @@ def roughened(pixels: torch.Tensor) -> torch.Tensor:
 def train(steps: int, pictures: int) -> Judge:
     judge = Judge()
     scenes = [one_thing(seed) for seed in range(pictures)]
-    store, truth = as_pixels([draw(scene, seed=seed) for seed, scene in enumerate(scenes)]), answers(scenes)
+    store, truth = (
+        as_pixels([draw(scene, seed=seed) for seed, scene in enumerate(scenes)]),
+        answers(scenes),
+    )
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     for step in range(1, steps + 1):
         chosen = torch.randint(len(store), (64,))
         guesses = judge(roughened(store[chosen]))
-        loss = sum(functional.cross_entropy(guess, right[chosen]) for guess, right in zip(guesses, truth, strict=True))
+        loss = sum(
+            functional.cross_entropy(guess, right[chosen])
+            for guess, right in zip(guesses, truth, strict=True)
+        )
         loss.backward()
         optimizer.step()
         schedule.step()
@@ -111,7 +150,9 @@ def judged(judge: Judge, images: Sequence[Image.Image]) -> list[Verdict]:
     sure = kinds.softmax(dim=1)[:, KINDS.index("zwx")]
     return [
         Verdict(KINDS[kind], HUES[hue], GROUNDS[ground], float(share))
-        for kind, hue, ground, share in zip(kinds.argmax(1), hues.argmax(1), grounds.argmax(1), sure, strict=True)
+        for kind, hue, ground, share in zip(
+            kinds.argmax(1), hues.argmax(1), grounds.argmax(1), sure, strict=True
+        )
     ]
 
 
@@ -123,7 +164,9 @@ def obeyed(verdict: Verdict, scene: Scene) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--pictures", type=int, default=12_000)
@@ -134,9 +177,17 @@ def main() -> None:
     scenes = [one_thing(seed) for seed in range(900_000, 900_600)]
     verdicts = judged(judge, [draw(scene, seed=seed) for seed, scene in enumerate(scenes)])
     share = [obeyed(verdict, scene) for verdict, scene in zip(verdicts, scenes, strict=True)]
-    kinds = sum(verdict.kind == scene.things[0].kind for verdict, scene in zip(verdicts, scenes, strict=True))
-    print(f"on 600 drawings it has not seen: figure {kinds / 600:.1%}, figure, colour and background {sum(share) / 600:.1%}")
-    save_file({name: tensor.half().contiguous() for name, tensor in judge.state_dict().items()}, args.out)
+    kinds = sum(
+        verdict.kind == scene.things[0].kind
+        for verdict, scene in zip(verdicts, scenes, strict=True)
+    )
+    print(
+        f"on 600 drawings it has not seen: figure {kinds / 600:.1%}, figure, colour and background"
+        f" {sum(share) / 600:.1%}"
+    )
+    save_file(
+        {name: tensor.half().contiguous() for name, tensor in judge.state_dict().items()}, args.out
+    )
 
 
 if __name__ == "__main__":

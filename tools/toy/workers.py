@@ -1,4 +1,6 @@
-"""Several processes of one thread each that share every training step: on few cores, faster than threads, and far faster on busy ones."""
+"""Several processes of one thread each that share every training step: on few cores, faster than
+threads, and far faster on busy ones.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ import torch.distributed
 import torch.multiprocessing
 
 
-def together(train: Callable[[int, argparse.Namespace, str], None], args: argparse.Namespace) -> None:
+def together(
+    train: Callable[[int, argparse.Namespace, str], None], args: argparse.Namespace
+) -> None:
     """Run `train(worker, args, meeting)` in args.workers processes."""
     torch.set_num_threads(1)
     if args.workers == 1:
@@ -24,7 +28,9 @@ def together(train: Callable[[int, argparse.Namespace, str], None], args: argpar
 def join(worker: int, workers: int, meeting: str) -> None:
     torch.set_num_threads(1)
     if workers > 1:
-        torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=worker, world_size=workers)
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting}", rank=worker, world_size=workers
+        )
 
 
 def shared(weights: list[torch.nn.Parameter], workers: int) -> None:
@@ -33,5 +39,7 @@ def shared(weights: list[torch.nn.Parameter], workers: int) -> None:
         return
     flat = torch.cat([weight.grad.flatten() for weight in weights])
     torch.distributed.all_reduce(flat)
-    for weight, grad in zip(weights, (flat / workers).split([weight.numel() for weight in weights]), strict=True):
+    for weight, grad in zip(
+        weights, (flat / workers).split([weight.numel() for weight in weights]), strict=True
+    ):
         weight.grad = grad.view_as(weight)

@@ -8,13 +8,22 @@ from collections.abc import Mapping
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "add": ("lorakit.cli.dataset.add", "copy photos into originals/; says what it refused and why"),
     "check": ("lorakit.cli.dataset.check", "every fault at once, each with its file and remedy"),
-    "prepare": ("lorakit.cli.dataset.prepare", "originals to N_trigger folders: oriented, converted, fitted"),
+    "prepare": (
+        "lorakit.cli.dataset.prepare",
+        "originals to N_trigger folders: oriented, converted, fitted",
+    ),
     "layout": ("lorakit.cli.dataset.layout", "repeats, subsets, reg folders, dataset TOML"),
-    "caption": ("lorakit.cli.dataset.caption", "write and correct captions, previewed and undoable"),
+    "caption": (
+        "lorakit.cli.dataset.caption",
+        "write and correct captions, previewed and undoable",
+    ),
     "review": ("lorakit.cli.dataset.review", "a local page to look at every image and its caption"),
     "rank": ("lorakit.cli.dataset.rank", "a technical score for every image"),
     "select": ("lorakit.cli.dataset.select", "the best balanced set as a new version"),
-    "bundle": ("lorakit.cli.dataset.bundle", "one deterministic zip, and its verification elsewhere"),
+    "bundle": (
+        "lorakit.cli.dataset.bundle",
+        "one deterministic zip, and its verification elsewhere",
+    ),
     "stats": ("lorakit.cli.dataset.stats", "counts, sizes, tags, token lengths, weights, buckets"),
     "diff": ("lorakit.cli.dataset.diff", "what differs between two versions of a dataset"),
 }

@@ -1,5 +1,6 @@
 """One deterministic zip of a dataset, and its verification on another machine.
 
+examples:
   lorakit dataset bundle recipes/maya.toml                 # maya.zip: same content, same bytes
   lorakit dataset bundle verify maya.zip                   # every byte read and compared
   lorakit dataset bundle verify maya.zip --unpack datasets/maya
@@ -10,18 +11,30 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lorakit.cli.dataset.target import read_target
-from lorakit.dataset.bundle import Manifest, contents, make_bundle, unpack, verify
+from lorakit.cli.terminal.dataset_target import read_target
 from lorakit.dataset.rules import shown
+from lorakit.dataset.share.bundle import Manifest, contents, make_bundle, unpack, verify
 from lorakit.errors import raise_on_errors
 from lorakit.files import sha256
 from lorakit.show import print_json, size, table, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("words", nargs="+", metavar="RECIPE|FOLDER or verify FILE.zip", help="what to bundle, or `verify` and a bundle")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where the zip goes (default: NAME.zip here)")
-    parser.add_argument("--unpack", type=Path, metavar="DIR", help="with verify: unpack into this new folder once all is proven")
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="RECIPE|FOLDER or verify FILE.zip",
+        help="what to bundle, or `verify` and a bundle",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="where the zip goes (default: NAME.zip here)"
+    )
+    parser.add_argument(
+        "--unpack",
+        type=Path,
+        metavar="DIR",
+        help="with verify: unpack into this new folder once all is proven",
+    )
     parser.add_argument("--dry-run", action="store_true", help="list what would be bundled")
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
@@ -55,16 +68,29 @@ def _verify(path: Path, args: argparse.Namespace) -> int:
         manifest, faults = verify(path)
         raise_on_errors(faults)
     _tell(manifest, path, args)
-    tell(f"All {len(manifest.entries)} files are what was bundled." + (f" Unpacked into {args.unpack}." if args.unpack else ""))
+    tell(
+        f"All {len(manifest.entries)} files are what was bundled."
+        + (f" Unpacked into {args.unpack}." if args.unpack else "")
+    )
     return 0
 
 
 def _tell(manifest: Manifest, path: Path, args: argparse.Namespace) -> None:
     digest = sha256(path)
     if args.json:
-        print_json({"bundle": path, "sha256": digest, "files": len(manifest.entries), "counts": manifest.counts})
+        print_json(
+            {
+                "bundle": path,
+                "sha256": digest,
+                "files": len(manifest.entries),
+                "counts": manifest.counts,
+            }
+        )
         return
-    rows = [[folder, *[f"{count} {kind or 'files'}" for kind, count in kinds.items()]] for folder, kinds in manifest.counts.items()]
+    rows = [
+        [folder, *[f"{count} {kind or 'files'}" for kind, count in kinds.items()]]
+        for folder, kinds in manifest.counts.items()
+    ]
     width = max(map(len, rows), default=0)
     table(["folder", *["files"] * (width - 1)], [row + [""] * (width - len(row)) for row in rows])
     print(f"{path}  {size(path.stat().st_size)}  sha256 {digest}")

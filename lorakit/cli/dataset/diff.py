@@ -1,5 +1,6 @@
 """What differs between two versions of a dataset, by content: added, removed, renamed, changed, recaptioned, other repeats.
 
+examples:
   lorakit dataset diff datasets/maya datasets/maya-v2
   lorakit dataset diff recipes/maya.toml recipes/maya-v2.toml --json
 """
@@ -9,9 +10,9 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from lorakit.cli.dataset.target import read_target
+from lorakit.cli.terminal.dataset_target import read_target
 from lorakit.dataset.rules import shown
-from lorakit.dataset.versions import Difference, compare, version_of
+from lorakit.dataset.share.versions import Difference, compare, version_of
 from lorakit.show import print_json, tell
 
 
@@ -22,20 +23,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    before, after = (version_of(read_target(argparse.Namespace(target=target)).scan()) for target in (args.before, args.after))
+    before, after = (
+        version_of(read_target(argparse.Namespace(target=target)).scan())
+        for target in (args.before, args.after)
+    )
     difference = compare(before, after)
     if args.json:
         print_json(asdict(difference))
     else:
         show(difference)
-        tell(f"{len(before.items)} images before, {len(after.items)} after." if difference else "No difference.")
+        tell(
+            f"{len(before.items)} images before, {len(after.items)} after."
+            if difference
+            else "No difference."
+        )
     return 0
 
 
 def show(difference: Difference) -> None:
     for tokens, fewer, more in difference.repeats:
         print(f"repeats      {tokens}: {fewer} -> {more}")
-    for mark, names in (("added", difference.added), ("removed", difference.removed), ("changed", difference.changed)):
+    for mark, names in (
+        ("added", difference.added),
+        ("removed", difference.removed),
+        ("changed", difference.changed),
+    ):
         for name in names:
             print(f"{mark:<11}  {shown(name)}")
     for old, new in difference.renamed:

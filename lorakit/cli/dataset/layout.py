@@ -11,7 +11,8 @@
   lorakit dataset layout datasets/maya --from-toml their.toml               # copies; nothing of theirs is touched
   lorakit dataset layout datasets/maya --reg woman=1                        # an empty regularisation folder
 
-Only folders that prepare has made are renamed; --force also renames folders of your own images. Originals never move.
+Only folders that prepare has made are renamed; --force also renames folders of your own images.
+Originals never move.
 """
 
 from __future__ import annotations
@@ -21,32 +22,68 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorakit.cli.dataset.add import dataset_target
-from lorakit.cli.dataset.target import Target
-from lorakit.dataset import arranging, exchange
+from lorakit.cli.terminal.dataset_target import Target
+from lorakit.dataset.build import subsets as arranging
+from lorakit.dataset.build.repeats import read_ratio, solve
 from lorakit.dataset.facts import DatasetFacts
-from lorakit.dataset.layout import format_folder
+from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
-from lorakit.dataset.solving import read_ratio, solve
+from lorakit.dataset.share import kohya_toml as exchange
 from lorakit.errors import RecipeError, raise_on_errors
 from lorakit.show import print_json, table, tell, tell_faults
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="RECIPE|FOLDER", help="a recipe, or the dataset folder")
-    parser.add_argument("--repeats", metavar="SUBSET=N", action="append", default=[], help="set the repeats of a subset; repeatable")
-    parser.add_argument("--steps", type=int, metavar="N", help="solve the repeats for so many steps in all")
-    parser.add_argument("--epochs", type=int, metavar="N", help="of the run (default: the recipe's, else 10)")
-    parser.add_argument("--batch", type=int, metavar="N", help="images a step, accumulation included (default: the recipe's, else 1)")
-    parser.add_argument("--ratio", default="", metavar="A:B",
-                        help="weights of the subsets' draws, in the order shown (default: as they are)")
+    parser.add_argument(
+        "--repeats",
+        metavar="SUBSET=N",
+        action="append",
+        default=[],
+        help="set the repeats of a subset; repeatable",
+    )
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="solve the repeats for so many steps in all"
+    )
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="of the run (default: the recipe's, else 10)"
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="images a step, accumulation included (default: the recipe's, else 1)",
+    )
+    parser.add_argument(
+        "--ratio",
+        default="",
+        metavar="A:B",
+        help="weights of the subsets' draws, in the order shown (default: as they are)",
+    )
     parser.add_argument("--rename", metavar="SUBSET=TOKENS", help="other class tokens")
-    parser.add_argument("--merge", metavar="SUBSET=OTHER", help="all images of one subset into another")
-    parser.add_argument("--split", metavar="SUBSET=TOKENS:PATTERN", help="the images whose names match into a subset of their own")
-    parser.add_argument("--reg", metavar="CLASS=N", help="make a regularisation folder beside the dataset")
+    parser.add_argument(
+        "--merge", metavar="SUBSET=OTHER", help="all images of one subset into another"
+    )
+    parser.add_argument(
+        "--split",
+        metavar="SUBSET=TOKENS:PATTERN",
+        help="the images whose names match into a subset of their own",
+    )
+    parser.add_argument(
+        "--reg", metavar="CLASS=N", help="make a regularisation folder beside the dataset"
+    )
     parser.add_argument("--undo", action="store_true", help="take the last step back")
-    parser.add_argument("--to-toml", metavar="FILE", help="write kohya's dataset TOML (- for the screen)")
-    parser.add_argument("--from-toml", metavar="FILE", type=Path, help="make folders of a dataset TOML")
-    parser.add_argument("--force", action="store_true", help="also rename folders of images that lorakit did not make")
+    parser.add_argument(
+        "--to-toml", metavar="FILE", help="write kohya's dataset TOML (- for the screen)"
+    )
+    parser.add_argument(
+        "--from-toml", metavar="FILE", type=Path, help="make folders of a dataset TOML"
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="also rename folders of images that lorakit did not make",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show what would be, change nothing")
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
@@ -74,8 +111,9 @@ def run(args: argparse.Namespace) -> int:
 def _step(target: Target, args: argparse.Namespace) -> arranging.Step | None:
     """The one thing that was asked for."""
     root = target.root
-    asked = [word for word in ("repeats", "rename", "merge", "split") if getattr(args,
-                                                                                 word)] + (["steps"] if args.steps or args.ratio else [])
+    asked = [word for word in ("repeats", "rename", "merge", "split") if getattr(args, word)] + (
+        ["steps"] if args.steps or args.ratio else []
+    )
     if len(asked) > 1:
         raise RecipeError(f"--{' and --'.join(asked)} at once: one thing at a time.")
     if args.repeats:
@@ -83,7 +121,9 @@ def _step(target: Target, args: argparse.Namespace) -> arranging.Step | None:
         wrong = [number for _, number in pairs if not number.isdecimal() or int(number) < 1]
         if wrong:
             raise RecipeError(f"--repeats: {wrong[0]!r} is not a number from 1 on.")
-        return arranging.set_repeats(root, {arranging.find(root, name): int(number) for name, number in pairs})
+        return arranging.set_repeats(
+            root, {arranging.find(root, name): int(number) for name, number in pairs}
+        )
     if args.steps or args.ratio:
         return _solved(target, args)
     for word in ("rename", "merge", "split"):
@@ -93,7 +133,10 @@ def _step(target: Target, args: argparse.Namespace) -> arranging.Step | None:
             if word == "merge":
                 tokens = arranging.folders(root)[arranging.find(root, tokens)][1]
             elif any(other == tokens for _, other in arranging.folders(root).values()):
-                raise RecipeError(f"--{word}: there is a subset {tokens!r} already.", hint=f"--merge {name}={tokens} puts them together.")
+                raise RecipeError(
+                    f"--{word}: there is a subset {tokens!r} already.",
+                    hint=f"--merge {name}={tokens} puts them together.",
+                )
             return arranging.move_images(root, arranging.find(root, name), tokens, pattern or "*")
     return None
 
@@ -116,7 +159,10 @@ def _solved(target: Target, args: argparse.Namespace) -> arranging.Step:
     draws = args.steps * per_step / epochs if args.steps else float(sum(now))
     solution = solve(images, draws=draws, ratio=ratio, epochs=epochs, per_step=per_step)
     tell(solution.text(images, epochs, per_step))
-    return arranging.set_repeats(target.root, {subset.path.name: n for subset, n in zip(facts.subsets, solution.repeats, strict=True)})
+    return arranging.set_repeats(
+        target.root,
+        {subset.path.name: n for subset, n in zip(facts.subsets, solution.repeats, strict=True)},
+    )
 
 
 def _trained(target: Target) -> DatasetFacts:
@@ -132,20 +178,28 @@ def _epochs(target: Target, args: argparse.Namespace) -> int:
 def _per_step(target: Target, args: argparse.Namespace) -> int:
     if args.batch or target.resolved is None:
         return max(1, args.batch or 1)
-    from lorakit.plan.read import launched, whole
+    from lorakit.recipe.options import launched, whole
 
     resolved = target.resolved
-    return max(1,
-               whole(resolved, "train_batch_size", 1) * whole(resolved, "gradient_accumulation_steps", 1) * launched(resolved, "processes",
-                                                                                                                     1))
+    return max(
+        1,
+        whole(resolved, "train_batch_size", 1)
+        * whole(resolved, "gradient_accumulation_steps", 1)
+        * launched(resolved, "processes", 1),
+    )
 
 
 def _do(root: Path, step: arranging.Step, args: argparse.Namespace) -> None:
     foreign = arranging.strangers(root, step)
     if foreign and not args.force and not args.dry_run:
         names = ", ".join(map(shown, foreign))
-        raise RecipeError(f"{names}: holds images that lorakit did not make; nothing was moved.",
-                          hint=f'Say it in the recipe ([dataset.subset."{foreign[0]}"] num_repeats = ...), or add --force (--undo helps).')
+        raise RecipeError(
+            f"{names}: holds images that lorakit did not make; nothing was moved.",
+            hint=(
+                f'Say it in the recipe ([dataset.subset."{foreign[0]}"] num_repeats = ...), or add'
+                " --force (--undo helps)."
+            ),
+        )
     for source, to in step.moves[:20]:
         tell(f"{shown(source)} -> {shown(to)}")
     if not args.dry_run and (step.moves or step.subsets):
@@ -153,7 +207,12 @@ def _do(root: Path, step: arranging.Step, args: argparse.Namespace) -> None:
 
 
 def _from_toml(target: Target, args: argparse.Namespace) -> None:
-    copies, notes = exchange.read_toml(args.from_toml, root=target.root, reg=_reg_root(target), caption_extension=target.caption_extension)
+    copies, notes = exchange.read_toml(
+        args.from_toml,
+        root=target.root,
+        reg=_reg_root(target),
+        caption_extension=target.caption_extension,
+    )
     raise_on_errors(notes)
     tell_faults(notes)
     if args.dry_run:
@@ -166,14 +225,21 @@ def _from_toml(target: Target, args: argparse.Namespace) -> None:
 def _to_toml(target: Target, args: argparse.Namespace) -> int:
     options: dict[str, object] = {}
     if target.resolved is not None:
-        from lorakit.plan.read import bucket_rules, whole
+        from lorakit.recipe.options import bucket_rules, whole
 
         rules = bucket_rules(target.resolved)
-        options = {"resolution": list(rules.resolution), "batch_size": whole(target.resolved, "train_batch_size", 1),
-                   "enable_bucket": rules.enable}
+        options = {
+            "resolution": list(rules.resolution),
+            "batch_size": whole(target.resolved, "train_batch_size", 1),
+            "enable_bucket": rules.enable,
+        }
         if rules.enable:
-            options |= {"min_bucket_reso": rules.min, "max_bucket_reso": rules.max, "bucket_reso_steps": rules.step,
-                        "bucket_no_upscale": rules.no_upscale}
+            options |= {
+                "min_bucket_reso": rules.min,
+                "max_bucket_reso": rules.max,
+                "bucket_reso_steps": rules.step,
+                "bucket_no_upscale": rules.no_upscale,
+            }
     text = exchange.to_toml(target.scan(), target.caption_extension, options)
     if args.to_toml == "-" or args.dry_run:
         print(text, end="")
@@ -207,16 +273,44 @@ def _show(target: Target, args: argparse.Namespace) -> None:
     """The table of subsets and one line of arithmetic: the plan's own where there is a recipe."""
     facts = target.scan()
     draws = [subset.repeats * len(subset.images) for subset in facts.subsets]
-    total = sum(count for count, subset in zip(draws, facts.subsets, strict=True) if not subset.is_reg) or 1
+    total = (
+        sum(count for count, subset in zip(draws, facts.subsets, strict=True) if not subset.is_reg)
+        or 1
+    )
     if args.json:
-        print_json({"root": facts.root, "formula": _formula(target, args, facts), "subsets": [
-            {"folder": subset.path.name, "repeats": subset.repeats, "class_tokens": subset.class_tokens, "images": len(subset.images),
-             "draws": count, "reg": subset.is_reg} for subset, count in zip(facts.subsets, draws, strict=True)]})
+        print_json(
+            {
+                "root": facts.root,
+                "formula": _formula(target, args, facts),
+                "subsets": [
+                    {
+                        "folder": subset.path.name,
+                        "repeats": subset.repeats,
+                        "class_tokens": subset.class_tokens,
+                        "images": len(subset.images),
+                        "draws": count,
+                        "reg": subset.is_reg,
+                    }
+                    for subset, count in zip(facts.subsets, draws, strict=True)
+                ],
+            }
+        )
         return
-    table(["subset", "repeats", "images", "captioned", "draws", "share"], [
-        (shown(subset.path.name), subset.repeats, len(subset.images), subset.captioned, count,
-         "reg" if subset.is_reg else f"{count / total:.0%}")
-        for subset, count in zip(facts.subsets, draws, strict=True)], right=["repeats", "images", "captioned", "draws", "share"])
+    table(
+        ["subset", "repeats", "images", "captioned", "draws", "share"],
+        [
+            (
+                shown(subset.path.name),
+                subset.repeats,
+                len(subset.images),
+                subset.captioned,
+                count,
+                "reg" if subset.is_reg else f"{count / total:.0%}",
+            )
+            for subset, count in zip(facts.subsets, draws, strict=True)
+        ],
+        right=["repeats", "images", "captioned", "draws", "share"],
+    )
     if facts.subsets:
         tell(_formula(target, args, facts))
 
@@ -231,4 +325,7 @@ def _formula(target: Target, args: argparse.Namespace, facts: DatasetFacts) -> s
     terms = " + ".join(f"{subset.repeats} x {len(subset.images)}" for subset in trained)
     draws = sum(subset.repeats * len(subset.images) for subset in trained)
     divided = f" / {per_step}" if per_step > 1 else ""
-    return f"({terms}) = {draws} draws an epoch, x {epochs}{divided} = {-(-draws // per_step) * epochs} steps"
+    return (
+        f"({terms}) = {draws} draws an epoch, x {epochs}{divided} ="
+        f" {-(-draws // per_step) * epochs} steps"
+    )

@@ -3,8 +3,8 @@
   lorakit dataset select datasets/maya --per-category 18 --min-score 88 --diverse --to datasets/maya-v2
   lorakit dataset select datasets/maya --per-category 18 --scores mine.csv --dry-run
 
-Uses the CATEGORY_ranking.json files in the dataset where there are any, else measures first. --scores FILE (.csv with the columns
-file,score, or a ranking) wins over what was measured.
+Uses the CATEGORY_ranking.json files in the dataset where there are any, else measures first.
+--scores FILE (.csv with the columns file,score, or a ranking) wins over what was measured.
 """
 
 from __future__ import annotations
@@ -12,21 +12,39 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lorakit.cli.dataset.target import add_target, read_target
-from lorakit.cli.progress import counting
-from lorakit.dataset.adding import ORIGINALS
-from lorakit.dataset.rank import copy_selection, rank, read_scores, select, with_scores
+from lorakit.cli.terminal.dataset_target import add_target, read_target
+from lorakit.cli.terminal.progress import counting
+from lorakit.dataset.build.originals import ORIGINALS
+from lorakit.dataset.choose.rank import copy_selection, rank, read_scores, select, with_scores
 from lorakit.dataset.rules import shown
 from lorakit.show import print_json, table, tell, tell_faults
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
-    parser.add_argument("--per-category", type=int, required=True, metavar="N", help="how many of each folder")
-    parser.add_argument("--min-score", type=float, default=0.0, metavar="S", help="leave out what scores less")
-    parser.add_argument("--diverse", action="store_true", help="prefer unlike pictures to slightly better like ones")
-    parser.add_argument("--scores", type=Path, action="append", default=[], metavar="FILE", help="scores of a person or another model")
-    parser.add_argument("--to", type=Path, metavar="DIR", help="the new dataset (default: NAME-selected beside the old one)")
+    parser.add_argument(
+        "--per-category", type=int, required=True, metavar="N", help="how many of each folder"
+    )
+    parser.add_argument(
+        "--min-score", type=float, default=0.0, metavar="S", help="leave out what scores less"
+    )
+    parser.add_argument(
+        "--diverse", action="store_true", help="prefer unlike pictures to slightly better like ones"
+    )
+    parser.add_argument(
+        "--scores",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="scores of a person or another model",
+    )
+    parser.add_argument(
+        "--to",
+        type=Path,
+        metavar="DIR",
+        help="the new dataset (default: NAME-selected beside the old one)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="choose and report, copy nothing")
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
@@ -38,16 +56,27 @@ def run(args: argparse.Namespace) -> int:
     for path in [*sorted(root.glob("*_ranking.json")), *args.scores]:
         ranked, faults = with_scores(ranked, read_scores(path))
         tell_faults(faults)
-    selection = select(ranked, per_category=args.per_category, min_score=args.min_score, diverse=args.diverse)
+    selection = select(
+        ranked, per_category=args.per_category, min_score=args.min_score, diverse=args.diverse
+    )
     target = args.to or root.with_name(f"{root.name}-selected")
     if not args.dry_run:
         copy_selection(root, selection, target)
     if args.json:
-        print_json({"to": None if args.dry_run else target, "averages": selection.averages(), "chosen": selection.chosen,
-                    "left_out": [{"file": item.file, "why": why} for item, why in selection.left_out]})
+        print_json(
+            {
+                "to": None if args.dry_run else target,
+                "averages": selection.averages(),
+                "chosen": selection.chosen,
+                "left_out": [{"file": item.file, "why": why} for item, why in selection.left_out],
+            }
+        )
         return 0
-    table(["category", "chosen", "mean score"], [[name, count, mean] for name, (count, mean) in selection.averages().items()],
-          right=["chosen", "mean score"])
+    table(
+        ["category", "chosen", "mean score"],
+        [[name, count, mean] for name, (count, mean) in selection.averages().items()],
+        right=["chosen", "mean score"],
+    )
     if selection.left_out:
         print()
         rows = [[f"{item.score:.1f}", shown(item.file), why] for item, why in selection.left_out]

@@ -1,4 +1,6 @@
-"""The tagger's options, and its answers as first drafts of captions. Not a command itself: part of `dataset caption`."""
+"""The tagger's options, and its answers as first drafts of captions. Not a command itself: part of
+`dataset caption`.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +8,114 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lorakit.cli.progress import counting
-from lorakit.dataset.captions import joined, read_caption
-from lorakit.dataset.tagger import Choice, Tagger, chosen, unknown_drops
-from lorakit.dataset.tagger_models import KNOWN, open_model
+from lorakit.cli.terminal.progress import counting
+from lorakit.dataset.captions.edit import joined, read_caption
+from lorakit.dataset.captions.tagger import Choice, Tagger, chosen, unknown_drops
+from lorakit.dataset.captions.tagger_models import KNOWN, open_model
 from lorakit.errors import RecipeError
 from lorakit.show import tell
 
 
 def add_tagger_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("tagging", "tags by a model, for images that have no caption yet")
-    group.add_argument("--tagger", choices=("wd", "kohya"), help="wd: a WD v3 model, here; kohya: sd-scripts' own script and Python")
-    group.add_argument("--model", metavar="DIR|REPO[@REVISION]", help=f"the tagger's folder or repository, or one of {', '.join(KNOWN)}")
-    group.add_argument("--model-sha256", metavar="HEX", default="", help="refuse any other model.onnx")
-    group.add_argument("--general", type=float, default=0.35, metavar="P", help="how likely a general tag must be (0.35)")
-    group.add_argument("--character", type=float, default=0.85, metavar="P", help="how likely a character's name must be (0.85)")
-    group.add_argument("--drop-character-tags", action="store_true", help="no names of known characters: the trigger stands for yours")
-    group.add_argument("--drop", action="append", default=[], metavar="TAG", help="never this tag; repeatable")
-    group.add_argument("--underscores", choices=("keep", "space"), default="space", help="long_hair or long hair (space)")
-    group.add_argument("--from-tags", metavar="TEXT", help='a pattern for the tags, as --pattern: "{trigger}, {shot}, {rest}"')
-    group.add_argument("--overwrite", action="store_true", help="tag images that have captions too; their captions are replaced")
+    group = parser.add_argument_group(
+        "tagging", "tags by a model, for images that have no caption yet"
+    )
+    group.add_argument(
+        "--tagger",
+        choices=("wd", "kohya"),
+        help="wd: a WD v3 model, here; kohya: sd-scripts' own script and Python",
+    )
+    group.add_argument(
+        "--model",
+        metavar="DIR|REPO[@REVISION]",
+        help=f"the tagger's folder or repository, or one of {', '.join(KNOWN)}",
+    )
+    group.add_argument(
+        "--model-sha256", metavar="HEX", default="", help="refuse any other model.onnx"
+    )
+    group.add_argument(
+        "--general",
+        type=float,
+        default=0.35,
+        metavar="P",
+        help="how likely a general tag must be (0.35)",
+    )
+    group.add_argument(
+        "--character",
+        type=float,
+        default=0.85,
+        metavar="P",
+        help="how likely a character's name must be (0.85)",
+    )
+    group.add_argument(
+        "--drop-character-tags",
+        action="store_true",
+        help="no names of known characters: the trigger stands for yours",
+    )
+    group.add_argument(
+        "--drop", action="append", default=[], metavar="TAG", help="never this tag; repeatable"
+    )
+    group.add_argument(
+        "--underscores",
+        choices=("keep", "space"),
+        default="space",
+        help="long_hair or long hair (space)",
+    )
+    group.add_argument(
+        "--from-tags",
+        metavar="TEXT",
+        help='a pattern for the tags, as --pattern: "{trigger}, {shot}, {rest}"',
+    )
+    group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="tag images that have captions too; their captions are replaced",
+    )
 
 
 def check_tagger_arguments(args: argparse.Namespace) -> None:
     if args.tagger is None:
-        stray = [word for word, given in (("--model", args.model), ("--from-tags", args.from_tags), ("--overwrite", args.overwrite),
-                                          ("--drop", args.drop), ("--drop-character-tags", args.drop_character_tags)) if given]
+        stray = [
+            word
+            for word, given in (
+                ("--model", args.model),
+                ("--from-tags", args.from_tags),
+                ("--overwrite", args.overwrite),
+                ("--drop", args.drop),
+                ("--drop-character-tags", args.drop_character_tags),
+            )
+            if given
+        ]
         if stray:
             raise RecipeError(f"{', '.join(stray)}: only with --tagger wd or --tagger kohya.")
     elif not args.model:
-        raise RecipeError(f"--tagger {args.tagger}: which model?", hint=f"--model FOLDER, or from the hub one of {', '.join(KNOWN)}.")
+        raise RecipeError(
+            f"--tagger {args.tagger}: which model?",
+            hint=f"--model FOLDER, or from the hub one of {', '.join(KNOWN)}.",
+        )
 
 
-def drafts(args: argparse.Namespace, captions: Sequence[tuple[Path, Path]]) -> tuple[Mapping[Path, str], str]:
-    """Caption file -> tags in one line, for the images that are to be tagged; and what tagged them, for the history."""
-    wanted = {image: caption for image, caption in captions if args.overwrite or not (read_caption(caption) or "")}
+def drafts(
+    args: argparse.Namespace, captions: Sequence[tuple[Path, Path]]
+) -> tuple[Mapping[Path, str], str]:
+    """Caption file -> tags in one line, for the images that are to be tagged; and what tagged
+    them, for the history.
+    """
+    wanted = {
+        image: caption
+        for image, caption in captions
+        if args.overwrite or not (read_caption(caption) or "")
+    }
     kept = len(captions) - len(wanted)
     if kept:
         tell(f"{kept} images have a caption and keep it; --overwrite tags them too.")
-    choice = Choice(args.general, args.character, args.drop_character_tags, frozenset(args.drop), args.underscores == "keep")
+    choice = Choice(
+        args.general,
+        args.character,
+        args.drop_character_tags,
+        frozenset(args.drop),
+        args.underscores == "keep",
+    )
     if not wanted:
         return {}, ""
     found, what = (_by_kohya if args.tagger == "kohya" else _by_wd)(args, list(wanted), choice)
@@ -55,16 +126,26 @@ def drafts(args: argparse.Namespace, captions: Sequence[tuple[Path, Path]]) -> t
     return {wanted[image]: joined(tags) for image, tags in found.items()}, what
 
 
-def _by_wd(args: argparse.Namespace, images: Sequence[Path], choice: Choice) -> tuple[Mapping[Path, list[str]], str]:
+def _by_wd(
+    args: argparse.Namespace, images: Sequence[Path], choice: Choice
+) -> tuple[Mapping[Path, list[str]], str]:
     tagger = Tagger(open_model(args.model, expected_sha256=args.model_sha256))
     tell(*unknown_drops(args.drop, tagger.tags), f"tagging with {tagger.model}")
     with counting("tagging") as progress:
-        found = {image: chosen(likely, tagger.tags, choice) for image, likely in tagger.look(images, progress)}
-    return found, f"tagger {tagger.model}, general {choice.general:g}, character {choice.character:g}"
+        found = {
+            image: chosen(likely, tagger.tags, choice)
+            for image, likely in tagger.look(images, progress)
+        }
+    return (
+        found,
+        f"tagger {tagger.model}, general {choice.general:g}, character {choice.character:g}",
+    )
 
 
-def _by_kohya(args: argparse.Namespace, images: Sequence[Path], choice: Choice) -> tuple[Mapping[Path, list[str]], str]:
-    from lorakit.dataset import kohya_tagger
+def _by_kohya(
+    args: argparse.Namespace, images: Sequence[Path], choice: Choice
+) -> tuple[Mapping[Path, list[str]], str]:
+    from lorakit.trainers.kohya import tagger as kohya_tagger
 
     tell(f"sd-scripts' tagger looks at {len(images)} images; this takes a while.")
     return kohya_tagger.tag(images, args.model, choice), f"tagger of sd-scripts, {args.model}"

@@ -10,13 +10,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lorakit.cli.recipe_args import add_override_arguments, recipe_path
+from lorakit.cli.terminal.recipe_arguments import add_override_arguments, recipe_path
 from lorakit.run import queue
 from lorakit.show import tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipes", metavar="RECIPE", nargs="+", help="a recipe file, or the bare name of one in recipes/")
+    parser.add_argument(
+        "recipes",
+        metavar="RECIPE",
+        nargs="+",
+        help="a recipe file, or the bare name of one in recipes/",
+    )
     add_override_arguments(parser)
 
 

@@ -26,8 +26,18 @@ def run(args: argparse.Namespace) -> int:
     if not items:
         tell("The queue is empty. lorakit queue add RECIPE fills it.")
         return 0
-    table(("number", "recipe", "state", "settings", "run"), [
-        (item.number, item.recipe, item.state, " ".join([*item.sets, *(f"-{key}" for key in item.unsets)]) or "-", item.run or "-")
-        for item in items
-    ], right=("number",))
+    table(
+        ("number", "recipe", "state", "settings", "run"),
+        [
+            (
+                item.number,
+                item.recipe,
+                item.state,
+                " ".join([*item.sets, *(f"-{key}" for key in item.unsets)]) or "-",
+                item.run or "-",
+            )
+            for item in items
+        ],
+        right=("number",),
+    )
     return 0

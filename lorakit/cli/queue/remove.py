@@ -25,6 +25,8 @@ def run(args: argparse.Namespace) -> int:
     for item in queue.remove(Path.cwd(), args.numbers) if args.numbers else ():
         tell(f"removed {item.number}: {item.recipe}")
     if not args.numbers and not args.ended:
-        tell("Which? lorakit queue list shows the numbers; --ended takes everything that has ended.")
+        tell(
+            "Which? lorakit queue list shows the numbers; --ended takes everything that has ended."
+        )
         return 2
     return 0

@@ -5,7 +5,8 @@ examples:
   lorakit queue run --notify "notify-send trained"
   lorakit queue run --share-device          # do not wait for another training on the same device
 
-Ends with a table and an exit code: 0 all whole, 4 a training failed, 1 a recipe could not start, 130 stopped.
+Ends with a table and an exit code: 0 all whole, 4 a training failed, 1 a recipe could not start,
+130 stopped.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ import argparse
 import time
 from pathlib import Path
 
-from lorakit.cli.ending import STOPPED, tell_outcome
-from lorakit.cli.screen import screen
+from lorakit.cli.terminal.ending import STOPPED, tell_outcome
+from lorakit.cli.terminal.screen import screen
 from lorakit.cli.train import Result, code_of, notify, summary, train_one
 from lorakit.errors import LorakitError
 from lorakit.run import queue
 from lorakit.run.device import device_is_free, holder
-from lorakit.run.find import live_state
-from lorakit.run.outcome import Outcome
-from lorakit.run.record import read_record
+from lorakit.runs.find import live_state
+from lorakit.runs.outcome import Outcome
+from lorakit.runs.record import read_record
 from lorakit.show import tell
 
 WAIT_S = 2.0
@@ -31,7 +32,11 @@ WAIT_S = 2.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
     parser.add_argument("--notify", metavar="CMD", help="a command to run at the end")
-    parser.add_argument("--share-device", action="store_true", help="do not wait for another training on the same device")
+    parser.add_argument(
+        "--share-device",
+        action="store_true",
+        help="do not wait for another training on the same device",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,8 +50,15 @@ def run(args: argparse.Namespace) -> int:
         else:
             if not args.share_device:
                 wait_for_device()
-            results.append(train_one(Path(item.recipe), sets=list(item.sets), unsets=list(item.unsets), as_json=args.json,
-                                     begun=lambda run_dir: queue.begun(root, item.number, str(run_dir))))
+            results.append(
+                train_one(
+                    Path(item.recipe),
+                    sets=list(item.sets),
+                    unsets=list(item.unsets),
+                    as_json=args.json,
+                    begun=lambda run_dir: queue.begun(root, item.number, str(run_dir)),
+                )
+            )
             outcome = results[-1].outcome
         return results[-1].state, str(outcome.run_dir) if outcome else ""
 
@@ -62,9 +74,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def go_on(run_dir: Path, *, as_json: bool) -> Outcome | None:
-    """What a killed queue or a restart left: a training that still runs is followed to its end, a dead one resumed. None: begin anew."""
-    from lorakit.run.adopt import adopt, bury
-    from lorakit.run.stages import resume_run
+    """What a killed queue or a restart left: a training that still runs is followed to its end, a
+    dead one resumed. None: begin anew.
+    """
+    from lorakit.run.resume.adopt import adopt, bury
+    from lorakit.run.resume.stages import resume_run
 
     name = f"{run_dir.parent.name}/{run_dir.name}"
     try:

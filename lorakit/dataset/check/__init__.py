@@ -1,4 +1,6 @@
-"""Every fault of a dataset at once: names and headers (scan), pixels, captions, balance. Changes nothing."""
+"""Every fault of a dataset at once: names and headers (scan), pixels, captions, balance. Changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,28 @@ from lorakit.errors import Fault
 __all__ = ["Wants", "check"]
 
 
-def check(facts: DatasetFacts, wants: Wants, *, progress: Callable[[int, int], None] = lambda _done, _all: None) -> tuple[Fault, ...]:
+def check(
+    facts: DatasetFacts,
+    wants: Wants,
+    *,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> tuple[Fault, ...]:
     """Errors first, then warnings, each in the order of the files."""
     from lorakit.dataset.check.balance import balance_faults
     from lorakit.dataset.check.captions import caption_faults
+    from lorakit.dataset.check.looks import look_at
     from lorakit.dataset.check.pictures import picture_faults
-    from lorakit.dataset.looks import look_at
 
-    looks = look_at(facts.root, [image.path for subset in facts.subsets for image in subset.images], progress=progress)
-    found = [*facts.faults, *picture_faults(facts, looks, wants), *caption_faults(facts, wants), *balance_faults(facts, wants)]
+    looks = look_at(
+        facts.root,
+        [image.path for subset in facts.subsets for image in subset.images],
+        progress=progress,
+    )
+    found = [
+        *facts.faults,
+        *picture_faults(facts, looks, wants),
+        *caption_faults(facts, wants),
+        *balance_faults(facts, wants),
+    ]
     order = {"error": 0, "warning": 1, "note": 2}
     return tuple(sorted(without(found, wants.off), key=lambda item: order[item.severity]))

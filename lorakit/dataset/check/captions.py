@@ -1,4 +1,6 @@
-"""Rules about what captions say: the trigger, sameness, structure, length, and words that steal from the trigger."""
+"""Rules about what captions say: the trigger, sameness, structure, length, and words that steal
+from the trigger.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +9,37 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from lorakit.dataset.captions import GROUPS, parts
+from lorakit.dataset.captions.edit import GROUPS, parts
 from lorakit.dataset.check.wants import Wants
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.dataset.rules import fault, shown
 from lorakit.errors import Fault
 
 FACE = re.compile(
-    r"\b(?:(?:\w+[- ])?(?:eyes|eyebrows|eyelashes|nose|lips|cheeks|cheekbones|jaw|jawline|chin|forehead|freckles|dimples|wrinkles|mole)"
+    r"\b(?:(?:\w+[-"
+    r" ])?(?:eyes|eyebrows|eyelashes|nose|lips|cheeks|cheekbones|jaw|jawline|chin|forehead|freckles|dimples|wrinkles|mole)"
     r"|(?:pale|fair|tan|tanned|dark|olive|light|smooth) (?:skin|complexion)"
-    r"|(?:round|oval|square|heart-shaped|narrow|thin) face)\b", re.IGNORECASE)
-LOOKS = re.compile(r"\b(?:closed|open|looking|half-closed|shut|wide)[- ]?(?:eyes|mouth|lips)\b|\beyes (?:closed|open)\b", re.IGNORECASE)
-COMMON_BELOW = 40_000            # CLIP numbers its tokens by how often they were met; its last thousands are names and noise such as sks
+    r"|(?:round|oval|square|heart-shaped|narrow|thin) face)\b",
+    re.IGNORECASE,
+)
+LOOKS = re.compile(
+    r"\b(?:closed|open|looking|half-closed|shut|wide)[- ]?(?:eyes|mouth|lips)\b|\beyes"
+    r" (?:closed|open)\b",
+    re.IGNORECASE,
+)
+# CLIP numbers its tokens by how often they were met; its last thousands are names and noise such as
+# sks
+COMMON_BELOW = 40_000
 
 
 def caption_faults(facts: DatasetFacts, wants: Wants) -> Iterator[Fault]:
-    images = [image for subset in facts.subsets if not subset.is_reg for image in subset.images if image.caption_path and image.caption]
+    images = [
+        image
+        for subset in facts.subsets
+        if not subset.is_reg
+        for image in subset.images
+        if image.caption_path and image.caption
+    ]
     trigger = wants.trigger or common_first(images)
     if trigger:
         yield from _common_word(facts, trigger)
@@ -36,19 +53,25 @@ def caption_faults(facts: DatasetFacts, wants: Wants) -> Iterator[Fault]:
 
 
 def common_first(images: Sequence[ImageFacts]) -> str:
-    """The part that most captions begin with: what a person most likely means as the trigger when no recipe says it."""
+    """The part that most captions begin with: what a person most likely means as the trigger when
+    no recipe says it.
+    """
     firsts = Counter(parts(image.caption)[0] for image in images if parts(image.caption))
     part, count = firsts.most_common(1)[0] if firsts else ("", 0)
     return part if count >= 3 and count > len(images) / 2 and len(part.split()) <= 3 else ""
 
 
 def _common_word(facts: DatasetFacts, trigger: str) -> Iterator[Fault]:
-    from lorakit.dataset.tokens import tokenize
+    from lorakit.dataset.captions.tokens import tokenize
 
     numbers = tokenize(trigger)
     if len(numbers) == 1 and trigger.isalpha() and numbers[0] < COMMON_BELOW:
-        yield fault("trigger-common", facts.root, f'the trigger "{trigger}" is one token that CLIP knows as a word.',
-                    f"Take one that it does not know, such as {trigger}_char or ohwx_{trigger}.")
+        yield fault(
+            "trigger-common",
+            facts.root,
+            f'the trigger "{trigger}" is one token that CLIP knows as a word.',
+            f"Take one that it does not know, such as {trigger}_char or ohwx_{trigger}.",
+        )
 
 
 def _trigger(images: Sequence[ImageFacts], trigger: str) -> Iterator[Fault]:
@@ -56,21 +79,36 @@ def _trigger(images: Sequence[ImageFacts], trigger: str) -> Iterator[Fault]:
     for image in images:
         found = word.search(image.caption)
         if found is None:
-            yield fault("trigger-missing", _where(image), f'does not say "{trigger}".',
-                        "lorakit dataset caption RECIPE --trigger-first --write")
+            yield fault(
+                "trigger-missing",
+                _where(image),
+                f'does not say "{trigger}".',
+                "lorakit dataset caption RECIPE --trigger-first --write",
+            )
         elif found.start() != 0:
-            yield fault("trigger-late", _where(image), f'"{trigger}" is not the first word.',
-                        "lorakit dataset caption RECIPE --trigger-first --write")
+            yield fault(
+                "trigger-late",
+                _where(image),
+                f'"{trigger}" is not the first word.',
+                "lorakit dataset caption RECIPE --trigger-first --write",
+            )
 
 
 def _same(images: Sequence[ImageFacts]) -> Iterator[Fault]:
-    """Identical captions, and captions of the same words but one; linear in the number of captions."""
+    """Identical captions, and captions of the same words but one; linear in the number of
+    captions.
+    """
     groups: dict[str, list[ImageFacts]] = defaultdict(list)
     for image in images:
         groups[image.caption.casefold()].append(image)
     for group in groups.values():
         for image in (other for other in group[1:] if other.caption_path != group[0].caption_path):
-            yield fault("caption-same", _where(image), f"is word for word that of {shown(group[0].path.name)}.", "Say what differs.")
+            yield fault(
+                "caption-same",
+                _where(image),
+                f"is word for word that of {shown(group[0].path.name)}.",
+                "Say what differs.",
+            )
     nearly: dict[frozenset[str], ImageFacts] = {}
     for group in groups.values():
         image = group[0]
@@ -80,8 +118,12 @@ def _same(images: Sequence[ImageFacts]) -> Iterator[Fault]:
         keys = [words, *(words - {word} for word in words)]
         other = next((nearly[key] for key in keys if key in nearly), None)
         if other is not None:
-            yield fault("caption-alike", _where(image), f"differs from that of {shown(other.path.name)} in one word at most.",
-                        "Say what differs.")
+            yield fault(
+                "caption-alike",
+                _where(image),
+                f"differs from that of {shown(other.path.name)} in one word at most.",
+                "Say what differs.",
+            )
         for key in keys:
             nearly.setdefault(key, image)
 
@@ -96,11 +138,19 @@ def _structure(images: Sequence[ImageFacts]) -> Iterator[Fault]:
     for image in images:
         length = len(image.caption.split())
         if kinds[image.path] not in {usual, ""}:
-            yield fault("caption-structure", _where(image), f"is written as {kinds[image.path]}, most others as {usual}.",
-                        "Write it like the others.")
+            yield fault(
+                "caption-structure",
+                _where(image),
+                f"is written as {kinds[image.path]}, most others as {usual}.",
+                "Write it like the others.",
+            )
         elif length > 4 * middle or 4 * length < middle:
-            yield fault("caption-structure", _where(image), f"has {length} words, the middle one {middle:.0f}.",
-                        "Bring it nearer to the others.")
+            yield fault(
+                "caption-structure",
+                _where(image),
+                f"has {length} words, the middle one {middle:.0f}.",
+                "Bring it nearer to the others.",
+            )
 
 
 def _kind(caption: str) -> str:
@@ -113,22 +163,31 @@ def _kind(caption: str) -> str:
 
 
 def _tokens(images: Sequence[ImageFacts], limit: int) -> Iterator[Fault]:
-    from lorakit.dataset.tokens import count_tokens
+    from lorakit.dataset.captions.tokens import count_tokens
 
     for image in images:
-        if len(image.caption) <= limit:      # a token is at least one character
+        if len(image.caption) <= limit:  # a token is at least one character
             continue
         count = count_tokens(image.caption)
         if count > limit:
-            yield fault("caption-tokens", _where(image), f"has {count} tokens; {count - limit} are cut off after the {limit}th.",
-                        "Shorten it, or raise max_token_length (150 or 225).")
+            yield fault(
+                "caption-tokens",
+                _where(image),
+                f"has {count} tokens; {count - limit} are cut off after the {limit}th.",
+                "Shorten it, or raise max_token_length (150 or 225).",
+            )
 
 
 def _face(images: Sequence[ImageFacts]) -> Iterator[Fault]:
     for image in images:
         found = [match[0] for match in FACE.finditer(LOOKS.sub("", image.caption))]
         if len(found) >= 2:
-            yield fault("face-described", _where(image), f"describes the face: {', '.join(found[:4])}.", "Leave that to the trigger.")
+            yield fault(
+                "face-described",
+                _where(image),
+                f"describes the face: {', '.join(found[:4])}.",
+                "Leave that to the trigger.",
+            )
 
 
 def _bleed(facts: DatasetFacts, images: Sequence[ImageFacts], trigger: str) -> Iterator[Fault]:
@@ -138,8 +197,12 @@ def _bleed(facts: DatasetFacts, images: Sequence[ImageFacts], trigger: str) -> I
     for part, count in counts.most_common(20):
         kind = next((name for name in ("clothing", "setting") if GROUPS[name].search(part)), "")
         if kind and count > 0.8 * len(images) and part != trigger.casefold():
-            yield fault("bleed", facts.root, f'"{part}" stands in {count} of {len(images)} captions.',
-                        f"Add pictures with another {kind}, or it becomes part of the trigger.")
+            yield fault(
+                "bleed",
+                facts.root,
+                f'"{part}" stands in {count} of {len(images)} captions.',
+                f"Add pictures with another {kind}, or it becomes part of the trigger.",
+            )
 
 
 def _where(image: ImageFacts) -> str:

@@ -9,13 +9,17 @@ from lorakit.dataset.buckets import BucketRules
 
 @dataclass(frozen=True)
 class Wants:
-    """What the recipe says that a rule must know. A bare folder leaves most of it open, and those rules stay silent."""
+    """What the recipe says that a rule must know. A bare folder leaves most of it open, and those
+    rules stay silent.
+    """
 
     trigger: str = ""
     buckets: BucketRules | None = None
-    exact_size: bool = False             # buckets off and latents not cached: every image must have the resolution's size
-    token_limit: int = 75                # 0: not counted (the family reads captions with another tokeniser)
-    crop_limit: float = 0.15             # share of the image that may be lost to the crop
-    near_bits: int = 5                   # dHashes that differ in at most this many bits are near-duplicates
-    letterboxed: bool = False            # prepare has put bars around the images on purpose
+    exact_size: bool = (
+        False  # buckets off and latents not cached: every image must have the resolution's size
+    )
+    token_limit: int = 75  # 0: not counted (the family reads captions with another tokeniser)
+    crop_limit: float = 0.15  # share of the image that may be lost to the crop
+    near_bits: int = 5  # dHashes that differ in at most this many bits are near-duplicates
+    letterboxed: bool = False  # prepare has put bars around the images on purpose
     off: frozenset[str] = frozenset()

@@ -1,4 +1,6 @@
-"""The page over HTTP: 127.0.0.1 only, every request carries the token, every answer forbids caching by others."""
+"""The page over HTTP: 127.0.0.1 only, every request carries the token, every answer forbids
+caching by others.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from lorakit.dataset.opening import RefusedError
-from lorakit.dataset.review.desk import Conflict, Desk
+from lorakit.dataset.review.session import Conflict, Desk
+from lorakit.pictures.open import RefusedError
 
 PAGE = Path(__file__).with_name("page.html")
 LARGEST_BODY = 1 << 20
-POLICY = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+POLICY = (
+    "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
+    " connect-src 'self'"
+)
 
 
 class Server(ThreadingHTTPServer):
@@ -29,7 +34,9 @@ class Server(ThreadingHTTPServer):
         self.token = secrets.token_urlsafe(18)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that goes away in the middle of an answer is no event; the terminal belongs to the person."""
+        """A browser that goes away in the middle of an answer is no event; the terminal belongs to
+        the person.
+        """
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
 
@@ -70,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
         said = self.headers.get("Content-Length", "")
         length = int(said) if said.isdecimal() else LARGEST_BODY + 1
         if length > LARGEST_BODY:
-            self.close_connection = True     # what it sends is not read
+            self.close_connection = True  # what it sends is not read
             self._send(b"too long", "text/plain", status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
         try:
@@ -85,7 +92,11 @@ class Handler(BaseHTTPRequestHandler):
         desk = self.server.desk
         number = _number(words[1], desk)
         if words[0] == "caption":
-            self._json(desk.save(number, str(data["text"]), seen=str(data["seen"]), done=bool(data.get("done"))))
+            self._json(
+                desk.save(
+                    number, str(data["text"]), seen=str(data["seen"]), done=bool(data.get("done"))
+                )
+            )
         elif words[0] == "mark":
             desk.mark(number, str(data["mark"]))
             self._json({})
@@ -93,22 +104,36 @@ class Handler(BaseHTTPRequestHandler):
             raise KeyError(words[0])
 
     def _allowed(self, token: str) -> bool:
-        """The right token, and a Host of ours: a page elsewhere that rebinds its name to this address gets nothing."""
+        """The right token, and a Host of ours: a page elsewhere that rebinds its name to this
+        address gets nothing.
+        """
         host = self.headers.get("Host", "").rsplit(":", 1)[0]
-        if host in {"127.0.0.1", "localhost"} and hmac.compare_digest(token.encode(), self.server.token.encode()):
+        if host in {"127.0.0.1", "localhost"} and hmac.compare_digest(
+            token.encode(), self.server.token.encode()
+        ):
             return True
         self.close_connection = True
-        self._send(b"Open the address that lorakit printed; it holds the token.", "text/plain", status=HTTPStatus.FORBIDDEN)
+        self._send(
+            b"Open the address that lorakit printed; it holds the token.",
+            "text/plain",
+            status=HTTPStatus.FORBIDDEN,
+        )
         return False
 
     def _json(self, data: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
         self._send(json.dumps(data, ensure_ascii=False).encode(), "application/json", status=status)
 
-    def _send(self, body: bytes, kind: str, *, status: HTTPStatus = HTTPStatus.OK, keep_s: int = 0) -> None:
+    def _send(
+        self, body: bytes, kind: str, *, status: HTTPStatus = HTTPStatus.OK, keep_s: int = 0
+    ) -> None:
         self.send_response(status)
         for name, value in {
-            "Content-Type": kind, "Content-Length": str(len(body)), "Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer",
-            "X-Content-Type-Options": "nosniff", "Cache-Control": f"private, max-age={keep_s}" if keep_s else "no-store",
+            "Content-Type": kind,
+            "Content-Length": str(len(body)),
+            "Content-Security-Policy": POLICY,
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": f"private, max-age={keep_s}" if keep_s else "no-store",
         }.items():
             self.send_header(name, value)
         self.end_headers()

@@ -1,4 +1,6 @@
-"""Learning-rate schedules: the factor of the learning rate at a step, under kohya's names. Pure functions, so nothing has to be saved."""
+"""Learning-rate schedules: the factor of the learning rate at a step, under kohya's names. Pure
+functions, so nothing has to be saved.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,25 @@ from lorakit.errors import did_you_mean, refused
 
 Factor = Callable[[int], float]
 NAMES = (
-    "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt",
-    "cosine_with_min_lr", "warmup_stable_decay", "piecewise_constant",
+    "constant",
+    "constant_with_warmup",
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "inverse_sqrt",
+    "cosine_with_min_lr",
+    "warmup_stable_decay",
+    "piecewise_constant",
 )
 
 
 def keyword_arguments(pairs: list[str] | None) -> dict[str, Any]:
     """`optimizer_args` and `lr_scheduler_args`: name=value with a Python literal."""
-    return {name: ast.literal_eval(value) for name, _, value in (pair.partition("=") for pair in pairs or [])}
+    return {
+        name: ast.literal_eval(value)
+        for name, _, value in (pair.partition("=") for pair in pairs or [])
+    }
 
 
 def optimizer_type(args: argparse.Namespace) -> str:
@@ -29,10 +42,14 @@ def optimizer_type(args: argparse.Namespace) -> str:
 
 
 def keeps_its_own_pace(args: argparse.Namespace) -> str:
-    """The optimiser's name where it decides the learning rate by itself: no schedule is asked then. Else nothing."""
+    """The optimiser's name where it decides the learning rate by itself: no schedule is asked
+    then. Else nothing.
+    """
     name = optimizer_type(args)
     keywords = keyword_arguments(args.optimizer_args)
-    relative = name.lower() == "adafactor" and (keywords.get("relative_step", True) or keywords.get("warmup_init"))
+    relative = name.lower() == "adafactor" and (
+        keywords.get("relative_step", True) or keywords.get("warmup_init")
+    )
     return name if relative or name.lower().endswith("schedulefree") else ""
 
 
@@ -44,12 +61,20 @@ def schedule(args: argparse.Namespace, total: int) -> Factor:
         raise refused(f"lr_scheduler = {name!r}", "is not known.", did_you_mean(name, NAMES))
     if name == "constant":
         if warmup:
-            raise refused("lr_warmup_steps", f"schedule {name!r} has no warm-up.", 'Use "constant_with_warmup" or drop lr_warmup_steps.')
+            raise refused(
+                "lr_warmup_steps",
+                f"schedule {name!r} has no warm-up.",
+                'Use "constant_with_warmup" or drop lr_warmup_steps.',
+            )
         return lambda _step: 1.0
     if name == "piecewise_constant":
         rules = keyword_arguments(args.lr_scheduler_args).get("step_rules")
         if not rules:
-            raise refused("lr_scheduler_args", "piecewise_constant needs step_rules.", """Example: ["step_rules='1:500,0.1'"].""")
+            raise refused(
+                "lr_scheduler_args",
+                "piecewise_constant needs step_rules.",
+                """Example: ["step_rules='1:500,0.1'"].""",
+            )
         return _pieces(str(rules))
     if name == "warmup_stable_decay":
         return _stable(args, total, warmup, decay)
@@ -73,7 +98,11 @@ def _after_warmup(args: argparse.Namespace, name: str, total: int, warmup: int) 
     if name == "cosine":
         return lambda step: max(0.0, 0.5 * (1 + math.cos(math.pi * progress(step))))
     if name == "cosine_with_restarts":
-        return lambda step: 0.0 if progress(step) >= 1 else max(0.0, 0.5 * (1 + math.cos(math.pi * (cycles * progress(step) % 1.0))))
+        return lambda step: (
+            0.0
+            if progress(step) >= 1
+            else max(0.0, 0.5 * (1 + math.cos(math.pi * (cycles * progress(step) % 1.0))))
+        )
     if name == "polynomial":
         return _polynomial(args, total, warmup)
     if name == "inverse_sqrt":
@@ -82,11 +111,14 @@ def _after_warmup(args: argparse.Namespace, name: str, total: int, warmup: int) 
     low = args.lr_scheduler_min_lr_ratio
     if low is None:
         raise refused("lr_scheduler_min_lr_ratio", "must be set for cosine_with_min_lr.")
-    return lambda step: max(0.0, 0.5 * (1 + math.cos(math.pi * cycles * progress(step))) * (1 - low) + low)
+    return lambda step: max(
+        0.0, 0.5 * (1 + math.cos(math.pi * cycles * progress(step))) * (1 - low) + low
+    )
 
 
 def _polynomial(args: argparse.Namespace, total: int, warmup: int) -> Factor:
-    first, last = args.learning_rate, 1e-7
+    first, last = float(args.learning_rate), 1e-7
+    power = float(args.lr_scheduler_power)
     if first <= last:
         raise refused("learning_rate", f"polynomial ends at {last:g} and must begin above it.")
 
@@ -94,7 +126,8 @@ def _polynomial(args: argparse.Namespace, total: int, warmup: int) -> Factor:
         if step > total:
             return last / first
         left = 1 - (step - warmup) / max(1, total - warmup)
-        return ((first - last) * left**args.lr_scheduler_power + last) / first
+        decayed: float = (first - last) * left**power + last
+        return decayed / first
 
     return factor
 
@@ -120,5 +153,9 @@ def _stable(args: argparse.Namespace, total: int, warmup: int, decay: int) -> Fa
 def _pieces(rules: str) -> Factor:
     """`1:10,0.1:20,0.01`: a factor up to each step, and the last one from then on."""
     *steps, last = rules.split(",")
-    bounds = [(int(until), float(value)) for value, _, until in (rule.partition(":") for rule in steps)]
-    return lambda step: next((value for until, value in sorted(bounds) if step < until), float(last))
+    bounds = [
+        (int(until), float(value)) for value, _, until in (rule.partition(":") for rule in steps)
+    ]
+    return lambda step: next(
+        (value for until, value in sorted(bounds) if step < until), float(last)
+    )

@@ -1,6 +1,8 @@
-"""The tokenisers that the scripts load at their start, as a folder for tokenizer_cache_dir: so that they ask the network for nothing.
+"""The tokenisers that the scripts load at their start, as a folder for tokenizer_cache_dir: so
+that they ask the network for nothing.
 
-CLIP's two are made from the byte-pair table that lorakit ships; T5's lies in the checkout itself and is copied.
+CLIP's two are made from the byte-pair table that lorakit ships; T5's lies in the checkout itself
+and is copied.
 """
 
 from __future__ import annotations
@@ -16,10 +18,19 @@ from lorakit.errors import SetupError
 from lorakit.files import write_atomic
 from lorakit.trainers.kohya.locate import locate
 
-PADS = {"openai/clip-vit-large-patch14": "<|endoftext|>", "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k": "!"}
+PADS = {
+    "openai/clip-vit-large-patch14": "<|endoftext|>",
+    "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k": "!",
+}
 T5 = "google/t5-v1_1-xxl"
-CONFIG = {"add_prefix_space": False, "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",
-          "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
+CONFIG = {
+    "add_prefix_space": False,
+    "bos_token": "<|startoftext|>",
+    "eos_token": "<|endoftext|>",
+    "unk_token": "<|endoftext|>",
+    "model_max_length": 77,
+    "tokenizer_class": "CLIPTokenizer",
+}
 
 
 def folder() -> Path:
@@ -38,8 +49,13 @@ def ensure(names: Iterable[str]) -> Path:
         own = folder() / name.replace("/", "_")
         if name in PADS and not (own / "merges.txt").is_file():
             write_atomic(own / "vocab.json", json.dumps(clip_vocabulary(), ensure_ascii=False))
-            write_atomic(own / "tokenizer_config.json", json.dumps({**CONFIG, "pad_token": PADS[name]}))
-            write_atomic(own / "merges.txt", "#version: 0.2\n" + "\n".join(map(" ".join, clip_merges())) + "\n")
+            write_atomic(
+                own / "tokenizer_config.json", json.dumps({**CONFIG, "pad_token": PADS[name]})
+            )
+            write_atomic(
+                own / "merges.txt",
+                "#version: 0.2\n" + "\n".join(map(" ".join, clip_merges())) + "\n",
+            )
         elif name == T5 and (source := _t5()) and not own.is_dir():
             shutil.copytree(source, own)
     return folder()
@@ -48,7 +64,7 @@ def ensure(names: Iterable[str]) -> Path:
 def _t5() -> Path | None:
     try:
         located = locate()
-    except SetupError:           # told where the trainer is looked for
+    except SetupError:  # told where the trainer is looked for
         return None
     place = located.directory / "configs" / "t5_old" if located else None
     return place if place and (place / "spiece.model").is_file() else None

@@ -11,6 +11,10 @@ if "LOCAL_RANK" in os.environ:
     from torch.nn.parallel import DistributedDataParallel
 
     def unless_frozen(cls, module, *_args, **_named):
-        return object.__new__(cls) if any(parameter.requires_grad for parameter in module.parameters()) else module
+        return (
+            object.__new__(cls)
+            if any(parameter.requires_grad for parameter in module.parameters())
+            else module
+        )
 
     DistributedDataParallel.__new__ = unless_frozen

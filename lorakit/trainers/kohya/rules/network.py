@@ -7,21 +7,46 @@ from dataclasses import dataclass
 
 from lorakit.errors import Fault, did_you_mean
 from lorakit.families import FAMILIES
-from lorakit.trainers.kohya.rules.case import UNET, Case, Rule
+from lorakit.trainers.rule import UNET, Case, Rule
 
 LORAPLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 DROPOUT = ("rank_dropout", "module_dropout")
-BLOCKS = ("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold", "block_dims", "block_alphas", "conv_block_dims",
-          "conv_block_alphas")
+BLOCKS = (
+    "down_lr_weight",
+    "mid_lr_weight",
+    "up_lr_weight",
+    "block_lr_zero_threshold",
+    "block_dims",
+    "block_alphas",
+    "conv_block_dims",
+    "conv_block_alphas",
+)
 REGEX = ("network_reg_dims", "network_reg_lrs")
 CONV = ("conv_dim", "conv_alpha")
 OFT = ("enable_all_linear", "enable_conv")
 
-FLUX_DIMS = ("img_attn_dim", "txt_attn_dim", "img_mlp_dim", "txt_mlp_dim", "img_mod_dim", "txt_mod_dim", "single_dim", "single_mod_dim",
-             "in_dims")
+FLUX_DIMS = (
+    "img_attn_dim",
+    "txt_attn_dim",
+    "img_mlp_dim",
+    "txt_mlp_dim",
+    "img_mod_dim",
+    "txt_mod_dim",
+    "single_dim",
+    "single_mod_dim",
+    "in_dims",
+)
 FLUX_BLOCKS = ("train_blocks", "train_double_block_indices", "train_single_block_indices")
-SD3_DIMS = ("context_attn_dim", "context_mlp_dim", "context_mod_dim", "x_attn_dim", "x_mlp_dim", "x_mod_dim", "emb_dims",
-            "train_block_indices")
+SD3_DIMS = (
+    "context_attn_dim",
+    "context_mlp_dim",
+    "context_mod_dim",
+    "x_attn_dim",
+    "x_mlp_dim",
+    "x_mod_dim",
+    "emb_dims",
+    "train_block_indices",
+)
 LUMINA_DIMS = ("attn_dim", "mlp_dim", "mod_dim", "refiner_dim", "embedder_dims", "train_blocks")
 GGPO = ("ggpo_beta", "ggpo_sigma")
 
@@ -29,7 +54,9 @@ GGPO = ("ggpo_beta", "ggpo_sigma")
 @dataclass(frozen=True)
 class Module:
     families: tuple[str, ...]
-    words: tuple[str, ...]       # what it reads from network_args; whatever else stands there is ignored without a word
+    words: tuple[
+        str, ...
+    ]  # what it reads from network_args; whatever else stands there is ignored without a word
 
 
 MODULES: Mapping[str, Module] = {
@@ -38,15 +65,44 @@ MODULES: Mapping[str, Module] = {
     "networks.dylora": Module(UNET, (*CONV, "unit", *LORAPLUS)),
     "networks.oft": Module(UNET, OFT),
     "networks.lora_flux": Module(
-        ("flux",), (*CONV, *DROPOUT, *LORAPLUS, *REGEX, *FLUX_DIMS, *FLUX_BLOCKS, *GGPO, "split_qkv", "train_t5xxl", "verbose")),
+        ("flux",),
+        (
+            *CONV,
+            *DROPOUT,
+            *LORAPLUS,
+            *REGEX,
+            *FLUX_DIMS,
+            *FLUX_BLOCKS,
+            *GGPO,
+            "split_qkv",
+            "train_t5xxl",
+            "verbose",
+        ),
+    ),
     "networks.oft_flux": Module(("flux",), OFT),
-    "networks.lora_sd3": Module(("sd3",), (*CONV, *DROPOUT, *LORAPLUS, *SD3_DIMS, "split_qkv", "train_t5xxl", "verbose")),
-    "networks.lora_lumina": Module(("lumina",), (*CONV, *DROPOUT, *LORAPLUS, *LUMINA_DIMS, "split_qkv", "verbose")),
-    "networks.lora_hunyuan_image": Module(("hunyuan_image",), (*CONV, *DROPOUT, *LORAPLUS, *REGEX, *GGPO, "split_qkv", "verbose")),
+    "networks.lora_sd3": Module(
+        ("sd3",), (*CONV, *DROPOUT, *LORAPLUS, *SD3_DIMS, "split_qkv", "train_t5xxl", "verbose")
+    ),
+    "networks.lora_lumina": Module(
+        ("lumina",), (*CONV, *DROPOUT, *LORAPLUS, *LUMINA_DIMS, "split_qkv", "verbose")
+    ),
+    "networks.lora_hunyuan_image": Module(
+        ("hunyuan_image",), (*CONV, *DROPOUT, *LORAPLUS, *REGEX, *GGPO, "split_qkv", "verbose")
+    ),
     "networks.lora_anima": Module(
-        ("anima",), (*DROPOUT, *LORAPLUS, *REGEX, "exclude_patterns", "include_patterns", "train_llm_adapter", "verbose")),
+        ("anima",),
+        (
+            *DROPOUT,
+            *LORAPLUS,
+            *REGEX,
+            "exclude_patterns",
+            "include_patterns",
+            "train_llm_adapter",
+            "verbose",
+        ),
+    ),
 }
-SWITCHES = ("split_qkv", "train_t5xxl", "verbose", "train_llm_adapter")   # exactly True or False
+SWITCHES = ("split_qkv", "train_t5xxl", "verbose", "train_llm_adapter")  # exactly True or False
 
 
 def module(case: Case) -> str:
@@ -58,12 +114,28 @@ def fitting_module(case: Case) -> Iterator[Fault]:
     own = [name for name, about in MODULES.items() if case.family in about.families]
     where = case.where("network_module")
     if known is None and module(case).startswith("networks."):
-        yield Fault(where, f"sd-scripts has no {module(case)}.", did_you_mean(module(case), own) or f"Use {own[0]}.", "network-module")
+        yield Fault(
+            where,
+            f"sd-scripts has no {module(case)}.",
+            did_you_mean(module(case), own) or f"Use {own[0]}.",
+            "network-module",
+        )
     elif known is None:
-        yield Fault(where, f"{module(case)} is not part of sd-scripts; its package must be installed in the trainer's environment.", "",
-                    "network-foreign", "warning")
+        yield Fault(
+            where,
+            f"{module(case)} is not part of sd-scripts; its package must be installed in the"
+            " trainer's environment.",
+            "",
+            "network-foreign",
+            "warning",
+        )
     elif case.family not in known.families:
-        yield Fault(where, f"{module(case)} is for {' and '.join(known.families)}.", f"Use {own[0]}.", "network-module")
+        yield Fault(
+            where,
+            f"{module(case)} is for {' and '.join(known.families)}.",
+            f"Use {own[0]}.",
+            "network-module",
+        )
 
 
 def network_words(case: Case) -> Iterator[Fault]:
@@ -72,13 +144,26 @@ def network_words(case: Case) -> Iterator[Fault]:
         key, equals, text = word.partition("=")
         where = case.where("network_args")
         if not equals or key != key.strip() or not key:
-            yield Fault(where, f'"{word}" is not of the form name=value.', "No spaces around the sign.", "network-args-form")
+            yield Fault(
+                where,
+                f'"{word}" is not of the form name=value.',
+                "No spaces around the sign.",
+                "network-args-form",
+            )
         elif known and key not in known.words:
-            yield Fault(where, f"{module(case)} reads no {key}; it would be ignored without a word.", did_you_mean(key, known.words),
-                        "network-args-unknown")
+            yield Fault(
+                where,
+                f"{module(case)} reads no {key}; it would be ignored without a word.",
+                did_you_mean(key, known.words),
+                "network-args-unknown",
+            )
         elif key in SWITCHES and text not in {"True", "False"}:
-            yield Fault(where, f"{key} must be exactly True or False; {text!r} counts as False.",
-                        f'Write "{key}={text.lower() == "true"}".', "network-args-switch")
+            yield Fault(
+                where,
+                f"{key} must be exactly True or False; {text!r} counts as False.",
+                f'Write "{key}={text.lower() == "true"}".',
+                "network-args-switch",
+            )
 
 
 def share(case: Case) -> bool:
@@ -86,18 +171,52 @@ def share(case: Case) -> bool:
 
 
 RULES = (
-    Rule("rank-unset", "network_dim", lambda c: not c.said("network_dim") and not c.on("dim_from_weights"),
-         "unset: the script would take 4.", "Set network_dim, e.g. 16.", severity="warning"),
-    Rule("alpha-unset", "network_alpha", lambda c: not c.said("network_alpha") and not c.on("dim_from_weights"),
-         "unset: the script's 1 makes a weak LoRA at any larger rank.", "Set network_alpha to network_dim or half of it.",
-         severity="warning"),
-    Rule("rank-positive", "network_dim", lambda c: c.said("network_dim") and c.number("network_dim") < 1, "{value} is no rank.",
-         "Write 1 or more, e.g. 16."),
-    Rule("alpha-positive", "network_alpha", lambda c: c.said("network_alpha") and c.number("network_alpha") < 0, "{value} is no alpha.",
-         "Write a number of 0 or more; 0 means the rank."),
-    Rule("dropout-share", "network_dropout", lambda c: not share(c), "{value} is no share.", "Write a share such as 0.1."),
-    Rule("weights-rank", "dim_from_weights",
-         lambda c: c.on("dim_from_weights") and not (c.said("network_weights") or "network_weights" in c.resolved.model),
-         "needs network_weights to take the rank from.", "Name network_weights in [model], or set network_dim."),
+    Rule(
+        "rank-unset",
+        "network_dim",
+        lambda c: not c.said("network_dim") and not c.on("dim_from_weights"),
+        "unset: the script would take 4.",
+        "Set network_dim, e.g. 16.",
+        severity="warning",
+    ),
+    Rule(
+        "alpha-unset",
+        "network_alpha",
+        lambda c: not c.said("network_alpha") and not c.on("dim_from_weights"),
+        "unset: the script's 1 makes a weak LoRA at any larger rank.",
+        "Set network_alpha to network_dim or half of it.",
+        severity="warning",
+    ),
+    Rule(
+        "rank-positive",
+        "network_dim",
+        lambda c: c.said("network_dim") and c.number("network_dim") < 1,
+        "{value} is no rank.",
+        "Write 1 or more, e.g. 16.",
+    ),
+    Rule(
+        "alpha-positive",
+        "network_alpha",
+        lambda c: c.said("network_alpha") and c.number("network_alpha") < 0,
+        "{value} is no alpha.",
+        "Write a number of 0 or more; 0 means the rank.",
+    ),
+    Rule(
+        "dropout-share",
+        "network_dropout",
+        lambda c: not share(c),
+        "{value} is no share.",
+        "Write a share such as 0.1.",
+    ),
+    Rule(
+        "weights-rank",
+        "dim_from_weights",
+        lambda c: (
+            c.on("dim_from_weights")
+            and not (c.said("network_weights") or "network_weights" in c.resolved.model)
+        ),
+        "needs network_weights to take the rank from.",
+        "Name network_weights in [model], or set network_dim.",
+    ),
 )
 FINDERS = (fitting_module, network_words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorakit.trainers.kohya.rules.case import Case, Rule
+from lorakit.trainers.rule import Case, Rule
 
 WHEN = ("every_n_epochs", "every_n_steps", "at_first")
 
@@ -16,13 +16,40 @@ def prompts(case: Case) -> bool:
 
 
 RULES = (
-    Rule("sample-without-prompts", "sample_prompts", lambda c: any(asked(c, when) for when in WHEN) and not prompts(c),
-         "samples are asked for, but there is no prompt: the script fails at the first sampling point.", "Write prompts in [sample]."),
-    Rule("sample-never", "sample_prompts", lambda c: prompts(c) and not any(asked(c, when) for when in WHEN),
-         "there are prompts, but nothing says when to sample.", "Set every_n_epochs = 1 in [sample].", severity="warning"),
-    Rule("sample-both", "sample_every_n_steps", lambda c: asked(c, "every_n_steps") and asked(c, "every_n_epochs"),
-         "is ignored beside sample_every_n_epochs.", "Keep one.", severity="warning"),
-    Rule("sample-interval", "sample_every_n_epochs",
-         lambda c: any(isinstance(value, int) and value <= 0 for when in WHEN[:2] for value in (c.sample(when), c.value(f"sample_{when}"))),
-         "an interval of 0 or less switches the samples off.", "Write 1 or more, or remove it.", severity="warning"),
+    Rule(
+        "sample-without-prompts",
+        "sample_prompts",
+        lambda c: any(asked(c, when) for when in WHEN) and not prompts(c),
+        "samples are asked for, but there is no prompt: the script fails at the first sampling"
+        " point.",
+        "Write prompts in [sample].",
+    ),
+    Rule(
+        "sample-never",
+        "sample_prompts",
+        lambda c: prompts(c) and not any(asked(c, when) for when in WHEN),
+        "there are prompts, but nothing says when to sample.",
+        "Set every_n_epochs = 1 in [sample].",
+        severity="warning",
+    ),
+    Rule(
+        "sample-both",
+        "sample_every_n_steps",
+        lambda c: asked(c, "every_n_steps") and asked(c, "every_n_epochs"),
+        "is ignored beside sample_every_n_epochs.",
+        "Keep one.",
+        severity="warning",
+    ),
+    Rule(
+        "sample-interval",
+        "sample_every_n_epochs",
+        lambda c: any(
+            isinstance(value, int) and value <= 0
+            for when in WHEN[:2]
+            for value in (c.sample(when), c.value(f"sample_{when}"))
+        ),
+        "an interval of 0 or less switches the samples off.",
+        "Write 1 or more, or remove it.",
+        severity="warning",
+    ),
 )

@@ -1,0 +1,89 @@
+"""Every dataset command takes a recipe or a dataset folder: this finds out which, and what is
+known from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorakit.dataset.buckets import Chooser
+from lorakit.dataset.facts import DatasetFacts
+from lorakit.errors import RecipeError
+from lorakit.recipe.model import Resolved
+
+
+@dataclass(frozen=True)
+class Target:
+    root: Path  # the dataset folder, absolute
+    resolved: Resolved | None  # None: a folder was given, so nothing is known beyond what it holds
+    reg: Path | None = None
+
+    @property
+    def trigger(self) -> str:
+        return self.resolved.trigger if self.resolved else ""
+
+    @property
+    def caption_extension(self) -> str:
+        """With its dot, which kohya adds where it is left out."""
+        from lorakit.recipe.options import CAPTION_EXTENSION, caption_extension
+
+        return caption_extension(self.resolved) if self.resolved else CAPTION_EXTENSION
+
+    @property
+    def rules_off(self) -> tuple[str, ...]:
+        setting = self.resolved.dataset.get("rules_off") if self.resolved else None
+        return tuple(setting.value) if setting else ()
+
+    def chooser(self) -> Chooser | None:
+        """The buckets that the recipe's settings give; None for a bare folder, or where they give
+        none (`plan` says why).
+        """
+        if self.resolved is None:
+            return None
+        from lorakit.recipe.options import bucket_rules
+
+        try:
+            return Chooser(bucket_rules(self.resolved))
+        except ValueError:
+            return None
+
+    def scan(self) -> DatasetFacts:
+        from lorakit.dataset.scan import scan
+
+        return scan(
+            self.root, reg=self.reg, caption_extension=self.caption_extension, off=self.rules_off
+        )
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target",
+        metavar="RECIPE|FOLDER",
+        help="a recipe, or the folder that holds the N_trigger folders",
+    )
+
+
+def read_target(args: argparse.Namespace, *, must_exist: bool = True) -> Target:
+    """A folder is taken as it is; anything else is read as a recipe."""
+    path = Path(args.target)
+    if path.is_dir():
+        return Target(path.resolve(), None)
+    from lorakit.cli.terminal.recipe_arguments import recipe_path
+    from lorakit.recipe.resolve import resolve
+
+    resolved, _faults = resolve(recipe_path(args.target))
+    if "path" not in resolved.dataset:
+        raise RecipeError(
+            f"{args.target}: no [dataset] path.",
+            hint='Say path = "datasets/NAME" there, or give the folder itself.',
+        )
+    root = resolved.path_of(str(resolved.dataset["path"].value))
+    if must_exist and not root.is_dir():
+        raise RecipeError(
+            f"{root}: no such folder (from {resolved.dataset['path'].source}).",
+            hint=f"`lorakit dataset add {args.target} PHOTOS --repeats 10` makes it.",
+        )
+    reg = resolved.dataset.get("reg_path")
+    return Target(root, resolved, resolved.path_of(str(reg.value)) if reg else None)

@@ -1,0 +1,64 @@
+"""How a run ended, in words and as an exit code. Not a command itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lorakit.logfile import last_lines, without_launcher
+from lorakit.run.resume.next_command import next_command
+from lorakit.runs.outcome import Outcome, failure
+from lorakit.runs.record import read_record
+from lorakit.show import duration, tell, tell_error
+
+TAIL = 40
+STOPPED = 130
+
+
+def tell_outcome(outcome: Outcome) -> int:
+    """Say how it ended, make the run's page, and return the exit code that says how it ended."""
+    code = _say(outcome)
+    page(outcome.run_dir)
+    return code
+
+
+def page(run_dir: Path) -> None:
+    """report.html. Whatever goes wrong with it is a remark: the run's outcome stands already."""
+    from lorakit.report.make import make_report
+
+    try:
+        tell(f"All of it on one page: {make_report(run_dir)}")
+    except KeyboardInterrupt:
+        tell(f"No page was made; lorakit report {run_dir.parent.name}/{run_dir.name} makes it.")
+    except Exception as error:  # noqa: BLE001  (no mistake in a page may change the end of a training)
+        tell(
+            f"The run's page could not be made ({error}); lorakit report"
+            f" {run_dir.parent.name}/{run_dir.name} tries again."
+        )
+
+
+def _say(outcome: Outcome) -> int:
+    if outcome.ok and outcome.rank:
+        tell(
+            f"This machine (rank {outcome.rank}) did its part: {outcome.step} steps in"
+            f" {duration(outcome.duration_s)}, judged by the exit code. The LoRA is on the machine"
+            " of rank 0."
+        )
+        return 0
+    if outcome.ok:
+        tell(f"{outcome.lora} is whole: {outcome.step} steps in {duration(outcome.duration_s)}.")
+        return 0
+    if outcome.state in {"interrupted", "stopped"}:
+        saved = ", ".join(path.name for path in (*outcome.saved, *outcome.states))
+        tell(
+            f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. "
+            + (f"Saved: {saved}." if saved else "Nothing had been saved."),
+            *(
+                f"{command} goes on."
+                for command in [next_command(outcome.run_dir, read_record(outcome.run_dir))]
+                if command
+            ),
+        )
+        return STOPPED
+    error = failure(outcome, without_launcher(last_lines(outcome.log, 2 * TAIL))[-TAIL:])
+    tell_error(error)
+    return error.exit_code

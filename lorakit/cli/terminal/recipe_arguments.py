@@ -1,0 +1,77 @@
+"""RECIPE, --set and --unset for every command that takes a recipe. Not a command itself."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lorakit.errors import Fault, RecipeError, did_you_mean
+from lorakit.files import at_home
+from lorakit.recipe.model import Resolved
+from lorakit.recipe.resolve import resolve
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="a recipe file, or the bare name of one in recipes/"
+    )
+    add_override_arguments(parser)
+
+
+def add_override_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        dest="sets",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help=(
+            "last word on one key, such as network_dim=16 or model.base=models/x.safetensors;"
+            " repeatable"
+        ),
+    )
+    parser.add_argument(
+        "--unset",
+        dest="unsets",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help="take a key away that the preset or the recipe sets; repeatable",
+    )
+
+
+def read(args: argparse.Namespace) -> tuple[Resolved, tuple[Fault, ...]]:
+    return resolve(recipe_path(args.recipe), sets=args.sets, unsets=args.unsets)
+
+
+def recipe_path(text: str) -> Path:
+    """The file that a person means by a path or a bare name; a missing one names the nearest."""
+    path = at_home(Path(text))
+    places = [path] if path.suffix == ".toml" else [path, Path(f"{path}.toml")]
+    places += [
+        Path("recipes") / place
+        for place in places
+        if not place.is_absolute() and len(place.parts) == 1
+    ]
+    for place in places:
+        if place.is_file():
+            return place
+    folder = (
+        path.parent
+        if path.suffix == ".toml" and path.parent.is_dir() and path.parent != Path()
+        else Path("recipes")
+    )
+    known = (
+        {file.stem: file for file in folder.glob("*.toml") if not file.name.endswith(".lock.toml")}
+        if folder.is_dir()
+        else {}
+    )
+    near = did_you_mean(path.stem, known).removeprefix("Did you mean ").removesuffix("?")
+    if near:
+        raise RecipeError(f"No recipe at {text}. Did you mean {known[near]}?")
+    few = (
+        f"There are {', '.join(sorted(known))}."
+        if 0 < len(known) <= 12
+        else "lorakit new NAME --preset P --trigger T makes one."
+    )
+    raise RecipeError(f"No recipe at {text}. {few}")

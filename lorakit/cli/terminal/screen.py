@@ -1,0 +1,179 @@
+"""A run on the screen: a bar on a terminal, plain lines elsewhere, NDJSON for programs. Used by
+every command that follows a run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from lorakit.events import Event
+from lorakit.show import duration, tell
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+PLAIN_EVERY_S = 30.0  # a plain line at least this far from the last, once the first steps are told
+FIRST_LINES = 3
+
+
+class JsonLines:
+    """Every event as one JSON object a line, on stdout."""
+
+    def __call__(self, event: Event) -> None:
+        data = {
+            key: None if isinstance(value, float) and math.isnan(value) else value
+            for key, value in event.as_dict().items()
+        }
+        print(json.dumps(data, ensure_ascii=False), flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
+class PlainLines:
+    """For logs, mails and pipes: phases, files and warnings as they come, steps now and then.
+    stderr.
+    """
+
+    def __init__(self) -> None:
+        self._steps = 0
+        self._next_at = 0.0
+        self._last: Event | None = None
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "step":
+            self._step(event)
+        elif line := sentence(event):
+            tell(line)
+
+    def _step(self, event: Event) -> None:
+        self._steps += 1
+        last = event.total is not None and event.step == event.total
+        if self._steps <= FIRST_LINES or last or time.monotonic() >= self._next_at:
+            self._next_at = time.monotonic() + PLAIN_EVERY_S
+            tell(step_line(event))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
+class Bar:
+    """A live bar with phase, step, epoch, loss, s/step and time left; everything else is printed
+    above it.
+    """
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._console = Console(stderr=True, highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[numbers]}", markup=False),
+            console=self._console,
+            refresh_per_second=5,
+            transient=True,
+        )
+        self._task = self._progress.add_task("starting", total=None, numbers="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._progress.stop()
+        except OSError:
+            return  # the terminal is gone
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "step":
+            self._progress.update(
+                self._task,
+                completed=event.step or 0,
+                total=event.total,
+                description="training",
+                numbers=numbers(event),
+            )
+        elif event.kind == "phase":
+            self._progress.update(self._task, description=event.text or "")
+        elif event.kind == "ended":
+            self._progress.stop()
+            tell(sentence(event))
+        elif line := sentence(event):
+            style = "yellow" if event.kind == "warning" else None
+            self._progress.console.print(line, style=style, markup=False)
+
+
+Screen = JsonLines | PlainLines | Bar
+
+
+def screen(*, as_json: bool = False) -> Screen:
+    """What fits: NDJSON when asked for, a bar on a terminal that can draw one, plain lines
+    anywhere else.
+    """
+    if as_json:
+        return JsonLines()
+    return Bar() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else PlainLines()
+
+
+def numbers(event: Event) -> str:
+    parts = [f"{event.step}/{event.total}" if event.total else f"step {event.step}"]
+    parts += [f"epoch {event.epoch}/{event.epochs}"] if event.epoch and event.epochs else []
+    parts += [f"loss {event.loss:.4g}"] if event.loss is not None else []
+    parts += [f"{event.rate_s:.2f} s/step"] if event.rate_s else []
+    parts += [f"{duration(event.eta_s)} left"] if event.eta_s is not None else []
+    return "  ".join(parts)
+
+
+def step_line(event: Event) -> str:
+    return f"step {numbers(event).removeprefix('step ')}"
+
+
+def sentence(event: Event) -> str:
+    """One line about anything but a step; nothing for what needs no words."""
+    name = Path(event.path).name if event.path else ""
+    words: dict[str, Any] = {
+        "started": f"run {event.path}",
+        "phase": f"{event.text} ...",
+        "saved": (
+            f"saved {event.text or name}"
+            + (f" at step {event.step}" if event.step is not None else "")
+        ),
+        "sample": f"sample {event.path}",
+        "validation": (
+            f"validation loss {event.loss:.4g} at step {event.step}"
+            if event.loss is not None
+            else ""
+        ),
+        "warning": f"warning: {event.text}",
+        "note": event.text or "",
+        "ended": _ending(event),
+    }
+    return str(words.get(event.kind, ""))
+
+
+def _ending(event: Event) -> str:
+    took = f" after {duration(event.seconds)}" if event.seconds is not None else ""
+    return f"{event.text}{took}, step {event.step} of {event.total}" + (
+        f": {event.path}" if event.path else ""
+    )

@@ -1,0 +1,269 @@
+"""One picture made ready: upright, sRGB, eight bits, without metadata or transparency, fitted,
+encoded. Never enlarged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError, check
+from lorakit.pictures.open import RefusedError, opened, orientation, turned
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Fit = Literal["bucket", "letterbox", "crop", "none"]
+Focus = Literal["centre", "top", "face"]
+Box = tuple[float, float, float, float]      # left, top, right, bottom, in the upright source
+Size = tuple[int, int]
+
+ALGORITHM = 1                    # part of the settings: a change makes everything anew
+# a JPEG is decoded at no less than this many times the wanted size: above 40 dB against the full
+# decode
+HEADROOM = 1.6
+THUMB = 288
+SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what comes out; kept with each file, so that a change is noticed."""
+
+    fit: Fit = "bucket"
+    size: Size = (1024, 1024)
+    background: str = "#ffffff"
+    focus: Focus = "centre"
+    format: str = "jpeg"
+    quality: int = 95
+    rules: BucketRules = BucketRules((1024, 1024), max=2048)  # noqa: RUF009  (frozen)
+    algorithm: int = ALGORITHM
+
+    def as_data(self) -> dict[str, Any]:
+        """As JSON gives it back."""
+        data = asdict(self)
+        data["size"], data["rules"]["resolution"] = list(self.size), list(self.rules.resolution)
+        return data
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What of the upright source is kept, how large that becomes, and the canvas around it (larger
+    only in a letterbox).
+    """
+
+    source: Size
+    box: Box
+    scaled: Size
+    canvas: Size
+
+
+@dataclass(frozen=True)
+class Rendered:
+    data: bytes
+    thumb: bytes
+    geometry: Geometry
+    faceless: bool = False       # a face was wanted as the centre, and none was found
+
+
+def plan_fit(source: Size, settings: Settings, face: Box | None = None) -> Geometry:
+    """Pure arithmetic. Sizes are only ever reduced."""
+    width, height = source
+    whole: Box = (0, 0, width, height)
+    if settings.fit == "letterbox":
+        scale = min(1.0, settings.size[0] / width, settings.size[1] / height)
+        scaled = (max(1, round(width * scale)), max(1, round(height * scale)))
+        return Geometry(source, whole, scaled, settings.size)
+    if settings.fit == "crop":
+        box = _window(source, settings, face)
+        kept = (box[2] - box[0], box[3] - box[1])
+        scale = min(1.0, settings.size[0] / kept[0])
+        done = settings.size if scale < 1 or kept[0] == settings.size[0] else (max(1, round(kept[0])), max(1, round(kept[1])))
+        return Geometry(source, box, done, done)
+    if settings.fit == "bucket":
+        return _bucketed(source, settings.rules)
+    return Geometry(source, whole, source, source)
+
+
+def _bucketed(source: Size, rules: BucketRules) -> Geometry:
+    """The scale and centre crop that kohya would do, done once with a better filter; what kohya
+    would enlarge stays as it is.
+    """
+    width, height = source
+    whole: Box = (0, 0, width, height)
+    try:
+        placement = Chooser(rules).choose(width, height)
+    except UnfitError as error:
+        raise RefusedError(str(error)) from error
+    if placement.scaled[0] > width or placement.scaled[1] > height:
+        return Geometry(source, whole, source, source)
+    left, top = ((placement.scaled[i] - placement.bucket[i]) // 2 for i in (0, 1))
+    x, y = width / placement.scaled[0], height / placement.scaled[1]
+    box = (left * x, top * y, (left + placement.bucket[0]) * x, (top + placement.bucket[1]) * y)
+    return Geometry(source, box, placement.bucket, placement.bucket)
+
+
+def _window(source: Size, settings: Settings, face: Box | None) -> Box:
+    """The largest window of the wanted shape; around a face, one of which the face fills about 60
+    per cent of the height.
+    """
+    width, height = source
+    ratio = settings.size[0] / settings.size[1]
+    wide = min(width, height * ratio)
+    x, y = width / 2, height / 2
+    if face:
+        wide = min(wide, (face[3] - face[1]) / 0.6 * ratio)
+        x, y = (face[0] + face[2]) / 2, (face[1] + face[3]) / 2
+    high = wide / ratio
+    top = 0.0 if settings.focus == "top" and not face else y - high / 2
+    left, top = max(0.0, min(x - wide / 2, width - wide)), max(0.0, min(top, height - high))
+    return (left, top, left + wide, top + high)
+
+
+def render(path: Path, settings: Settings) -> Rendered:
+    """Decode, fit, encode. Raises RefusedError with a reason, or whatever a broken file makes the
+    decoder raise.
+    """
+    from PIL import Image
+
+    with opened(path) as image:
+        turn, _ = orientation(image)
+        stored = image.size
+        source = (stored[1], stored[0]) if turn >= 5 else stored
+        wanted = settings.focus == "face" and settings.fit == "crop"
+        face = _face(path, source) if wanted else None
+        geometry = plan_fit(source, settings, face)
+        if image.format in {"JPEG", "MPO"}:
+            least = HEADROOM * max(geometry.scaled[i] / (geometry.box[i + 2] - geometry.box[i]) for i in (0, 1))
+            image.draft(image.mode, (int(stored[0] * min(1, least)), int(stored[1] * min(1, least))))
+        image.load()
+        profile = image.info.get("icc_profile")
+        upright = turned(eight_bits(image), turn)
+        fitted = _cut(upright, geometry)
+        done = flat(to_srgb(fitted, profile), settings.background)
+        # thumbnail() shrinks in place
+        small = upright.copy() if fitted is upright else upright
+        small.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=2)
+        thumb = flat(to_srgb(small, profile), settings.background)
+    data = _encoded(_on_canvas(done, geometry, settings.background), settings)
+    return Rendered(data, _jpeg(thumb, 80), geometry, faceless=wanted and face is None)
+
+
+def _cut(image: Image.Image, geometry: Geometry) -> Image.Image:
+    """The box, scaled; `image` may be smaller than the source the box was measured in."""
+    if geometry.scaled == image.size == geometry.source:     # nothing is cut and nothing shrinks
+        return image
+    x, y = image.width / geometry.source[0], image.height / geometry.source[1]
+    left, top, right, bottom = geometry.box
+    box = (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height))
+    return image.resize(geometry.scaled, 1, box=box)         # 1: Lanczos
+
+
+def _face(path: Path, source: Size) -> Box | None:
+    """In pixels of the upright source; sought in a smaller decode of it."""
+    from lorakit.dataset.build.faces import SIDE, find_face
+
+    with opened(path) as image:
+        image.draft("RGB", (SIDE, SIDE))
+        turn, _ = orientation(image)
+        found = find_face(turned(image.convert("RGB"), turn))
+    return found and (found[0] * source[0], found[1] * source[1], found[2] * source[0], found[3] * source[1])
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """RGB, RGBA or CMYK with eight bits a channel, whatever the file held; 16-bit values are
+    scaled, not clipped.
+    """
+    if image.mode in {"RGB", "RGBA", "CMYK"} and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_deep(image)
+    if image.mode in {"LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+        return image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    import numpy as np
+    from PIL import Image as Pillow
+
+    values = np.asarray(image, dtype=np.float64)
+    top = float(values.max(initial=0))
+    full = 1.0 if image.mode == "F" and top <= 1 else 255.0 if top <= 255 else max(65535.0, top)
+    return Pillow.fromarray((values * (255 / full)).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+
+
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Through the embedded profile where there is a usable one; RGB or RGBA comes back."""
+    from PIL import ImageCms
+
+    wanted = "RGBA" if image.mode == "RGBA" else "RGB"
+    if profile:
+        try:
+            embedded = ImageCms.ImageCmsProfile(BytesIO(profile))
+            space = embedded.profile.xcolor_space.strip()
+            if space == ("CMYK" if image.mode == "CMYK" else "RGB") and "sRGB" not in ImageCms.getProfileDescription(embedded):
+                converted = ImageCms.profileToProfile(image, embedded, ImageCms.createProfile("sRGB"), outputMode=wanted)
+                return converted or image
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            pass                     # a corrupt profile is no profile
+    return image if image.mode == wanted else image.convert(wanted)
+
+
+def flat(image: Image.Image, background: str) -> Image.Image:
+    from PIL import Image as Pillow
+
+    if image.mode != "RGBA":
+        return image
+    ground = Pillow.new("RGB", image.size, background)
+    ground.paste(image, mask=image.getchannel("A"))
+    return ground
+
+
+def _on_canvas(image: Image.Image, geometry: Geometry, background: str) -> Image.Image:
+    from PIL import Image as Pillow
+
+    if image.size == geometry.canvas:
+        return image
+    canvas = Pillow.new("RGB", geometry.canvas, background)
+    canvas.paste(image, ((geometry.canvas[0] - image.width) // 2, (geometry.canvas[1] - image.height) // 2))
+    return canvas
+
+
+def _encoded(image: Image.Image, settings: Settings) -> bytes:
+    # Pillow would write profile, EXIF, comments and resolution back from here
+    image.info = {}
+    if settings.format == "jpeg":
+        return _jpeg(image, settings.quality)
+    buffer = BytesIO()
+    if settings.format == "png":
+        image.save(buffer, "PNG", compress_level=4)
+    else:
+        image.save(buffer, "WEBP", quality=settings.quality, method=4, exact=True)
+    return buffer.getvalue()
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
+    return buffer.getvalue()
+
+
+def settings_problems(settings: Settings) -> list[str]:
+    """What is wrong with settings as a person gave them."""
+    from PIL import ImageColor
+
+    problems = []
+    try:
+        ImageColor.getrgb(settings.background)
+    except ValueError:
+        problems.append(f"background {settings.background!r} is no colour; write white or #ffffff")
+    if settings.format not in SUFFIXES:
+        problems.append(f"format {settings.format!r} is none of {', '.join(SUFFIXES)}")
+    if not 1 <= settings.quality <= 100:
+        problems.append(f"quality {settings.quality} is not between 1 and 100")
+    if min(settings.size) < 1 or max(settings.size) > 8192:
+        problems.append(f"size {settings.size[0]}x{settings.size[1]} is not between 1 and 8192")
+    return problems + (check(settings.rules) if settings.fit == "bucket" else [])

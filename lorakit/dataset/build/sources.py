@@ -1,0 +1,142 @@
+"""Where photos come from: files, folders, zip archives. Reads only; what lies in an archive is
+unpacked beside the dataset first.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from lorakit.dataset.rules import shown
+from lorakit.dataset.scan import looks_like_image
+from lorakit.dataset.captions.read import CAPTION_SUFFIXES, caption_beside
+from lorakit.errors import Fault
+
+ARCHIVES = frozenset({".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"})
+MAX_ENTRY = 1 << 30              # bytes of one unpacked file
+MAX_ARCHIVE = 64 << 30           # bytes of a whole archive, unpacked
+MAX_RATIO = 200                  # photos hardly shrink; a file that grows more than this is a bomb
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One file that someone wants in the dataset; `label` is how they know it, `path` where its
+    bytes can be read.
+    """
+
+    label: str
+    name: str
+    path: Path
+    caption: Path | None
+
+
+def gather(paths: Iterable[Path], incoming: Path, *, skip: Path) -> tuple[list[Candidate], list[Fault]]:
+    """Every image that the paths name or hold, in a stable order. `skip`: the dataset's own
+    originals.
+    """
+    found: list[Candidate] = []
+    faults: list[Fault] = []
+    for number, path in enumerate(paths):
+        before = len(found) + len(faults)
+        if path.is_dir():
+            found += _folder(path, skip, faults)
+        elif not path.is_file():
+            faults.append(_refused(shown(path), "no-file", "there is no such file or folder."))
+        elif path.suffix.lower() in ARCHIVES or (zipfile.is_zipfile(path) and not looks_like_image(path.name)):
+            found += _archive(path, incoming / str(number), faults)
+        else:
+            found.append(_candidate(path))
+        if len(found) + len(faults) == before:
+            faults.append(_refused(shown(path), "no-file", "holds no image."))
+    return found, faults
+
+
+def _folder(folder: Path, skip: Path, faults: list[Fault]) -> Iterator[Candidate]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and (Path(place) / name).resolve() != skip)
+        for path in (Path(place) / name for name in sorted(names)):
+            if looks_like_image(path.name):
+                yield _candidate(path)
+            elif path.suffix.lower() in ARCHIVES and not path.name.startswith("."):
+                faults.append(Fault(shown(path), "an archive inside a folder is not opened.", "Name it to add what it holds.", "archive",
+                                    "warning"))
+
+
+def _candidate(path: Path) -> Candidate:
+    return Candidate(shown(path), path.name, path, caption_beside(path))
+
+
+def _archive(path: Path, incoming: Path, faults: list[Fault]) -> list[Candidate]:
+    if path.suffix.lower() in ARCHIVES - {".zip"}:
+        faults.append(_refused(shown(path), "archive", "only zip archives are opened; unpack it yourself."))
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _unpacked(path, archive, incoming, faults)
+    except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as error:
+        faults.append(_refused(shown(path), "archive", f"cannot be read as a zip archive: {error}."))
+        return []
+
+
+def _unpacked(path: Path, archive: zipfile.ZipFile, incoming: Path, faults: list[Fault]) -> list[Candidate]:
+    """Each wanted entry under a name of our own making, so that no name in the archive can lead
+    anywhere.
+    """
+    entries = [entry for entry in archive.infolist() if not entry.is_dir() and "__MACOSX" not in entry.filename]
+    if sum(entry.file_size for entry in entries) > MAX_ARCHIVE:
+        faults.append(_refused(shown(path), "archive", f"would unpack to more than {MAX_ARCHIVE >> 30} GB."))
+        return []
+    names = {entry.filename.replace("\\", "/"): entry for entry in entries}
+    parted = {os.path.splitext(name): name for name in names}
+    # the first of them wins
+    captions = {stem: name for wanted in reversed(CAPTION_SUFFIXES)
+                for (stem, suffix), name in parted.items() if suffix.lower() == wanted}
+
+    def taken(name: str, to: Path) -> bool:
+        problem = _problem(names[name], PurePosixPath(name)) or _extract(archive, names[name], to)
+        if problem:
+            faults.append(_refused(f"{shown(path)}!{shown(names[name].filename)}", "archive", problem))
+        return not problem
+
+    found = []
+    for number, name in enumerate(sorted(names)):
+        place = PurePosixPath(name)
+        if not looks_like_image(place.name) or not taken(name, incoming / f"{number}{place.suffix.lower()}"):
+            continue
+        caption, text = captions.get(os.path.splitext(name)[0], ""), incoming / f"{number}.txt"
+        found.append(Candidate(f"{shown(path)}!{shown(names[name].filename)}", place.name, incoming / f"{number}{place.suffix.lower()}",
+                               text if caption and taken(caption, text) else None))
+    return found
+
+
+def _problem(entry: zipfile.ZipInfo, name: PurePosixPath) -> str:
+    if name.is_absolute() or ".." in name.parts or (name.parts and ":" in name.parts[0]):
+        return "its name leads out of the archive."
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        return "is a symbolic link."
+    if entry.flag_bits & 1:
+        return "is encrypted; unpack the archive yourself."
+    if entry.file_size > MAX_ENTRY or entry.file_size > MAX_RATIO * max(entry.compress_size, 4096):
+        return f"would unpack from {entry.compress_size:,} to {entry.file_size:,} bytes."
+    return ""
+
+
+def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, to: Path) -> str:
+    """What went wrong, or nothing. Never writes more than the archive has declared."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with archive.open(entry) as source, to.open("wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+    except Exception as error:  # noqa: BLE001  (every kind of compression raises errors of its own)
+        to.unlink(missing_ok=True)
+        return f"cannot be unpacked: {error}."
+    return ""
+
+
+def _refused(label: str, rule: str, what: str) -> Fault:
+    return Fault(label, what, rule=rule)

@@ -1,0 +1,261 @@
+"""A close look at every image: fully decoded, measured, and remembered as long as the file does
+not change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorakit.config import cache_dir
+from lorakit.files import write_atomic
+from lorakit.pictures.open import TooLargeError, opened, orientation, turned, why
+from lorakit.pictures.pool import WorkerDied, spread
+from lorakit.pictures.size import Header, read_header
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+VERSION = 2  # of what a look holds; a change forgets all earlier ones
+EDGES = ("top", "bottom", "left", "right")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What decoding an image tells. `problem` is set, and the rest is not, where it could not be
+    decoded.
+    """
+
+    problem: str = ""
+    bomb: bool = False
+    kind: str = ""  # true kind, whatever the name says
+    mode: str = ""  # Pillow's: RGB, CMYK, I;16, ...
+    width: int = 0
+    height: int = 0
+    bits: int = 8
+    orientation: int = 1  # EXIF; 1 is upright
+    animated: bool = False
+    transparent: bool = False  # some pixel lets the background through
+    grey: bool = False
+    profile: str = (
+        ""  # the ICC profile's name where it is not sRGB; "corrupt" where it cannot be read
+    )
+    odd_exif: bool = False  # EXIF that cannot be read
+    border: str = ""  # edges with a plain band: "top, bottom"
+    sharpness: float = 0
+    brightness: float = 0
+    clipped: float = 0
+    contrast: float = 0
+    noise: float = 0
+    blocks: float = 1
+    dhash: int = 0  # of the upright picture: a copy that was turned is still found
+
+    @property
+    def sideways(self) -> bool:
+        return self.orientation != 1
+
+
+def look(path: Path) -> Look:
+    """Decode one image; says what is wrong instead of raising."""
+    try:
+        return _decoded(path, read_header(path))
+    except TooLargeError as error:
+        return Look(problem=str(error), bomb=True)
+    except Exception as error:  # noqa: BLE001  (a broken file may raise anything in a decoder)
+        return Look(problem=why(error))
+
+
+def _decoded(path: Path, header: Header) -> Look:
+    from lorakit.dataset.check.measures import measure
+
+    with opened(path) as image:
+        longest = max(image.size)
+        if (
+            header.kind == "jpeg" and longest > 768
+        ):  # every byte is still read and checked; only fewer pixels are made of them
+            image.draft(
+                image.mode,
+                (max(1, image.width * 768 // longest), max(1, image.height * 768 // longest)),
+            )
+        image.load()
+        small = _small(image)
+        turn, odd_exif = orientation(image)
+        measures = measure(turned(small, turn))
+        several = header.kind != "jpeg" and bool(
+            getattr(image, "is_animated", False)
+        )  # phones hide a second picture in their JPEGs
+        return Look(
+            kind=header.kind,
+            mode=image.mode,
+            width=header.width,
+            height=header.height,
+            bits=_bits(path, header, image),
+            orientation=turn,
+            odd_exif=odd_exif,
+            animated=several,
+            transparent=is_transparent(image),
+            grey=_is_grey(small),
+            profile=_profile(image),
+            border=_border(small),
+            sharpness=round(measures.sharpness, 2),
+            brightness=round(measures.brightness, 4),
+            clipped=round(measures.clipped, 4),
+            contrast=round(measures.contrast, 4),
+            noise=round(measures.noise, 3),
+            blocks=round(measures.blocks, 3),
+            dhash=measures.dhash,
+        )
+
+
+def _small(image: Image.Image) -> Image.Image:
+    """RGB, at most about 1,500 pixels long, as kohya would see the colours."""
+    factor = max(1, max(image.size) // 768)
+    if factor > 1 and image.mode in {"RGB", "L", "RGBA", "CMYK", "LA"}:
+        image = image.reduce(factor)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _bits(path: Path, header: Header, image: Image.Image) -> int:
+    if image.mode.startswith(("I", "F")):
+        return 32 if image.mode in {"I", "F"} and header.kind != "png" else 16
+    if header.kind == "png":
+        with path.open("rb") as file:
+            return max(8, file.read(25)[24])
+    return 8
+
+
+def is_transparent(image: Image.Image) -> bool:
+    """Whether some pixel lets the background through; an alpha channel of nothing but 255 does not
+    count.
+    """
+    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"}:
+        low = image.getchannel("A" if "A" in image.getbands() else "a").getextrema()[0]
+        return isinstance(low, (int, float)) and low < 255
+    if "transparency" not in image.info:
+        return False
+    low = image.convert("RGBA").getchannel("A").getextrema()[0]
+    return isinstance(low, (int, float)) and low < 255
+
+
+def _is_grey(small: Image.Image) -> bool:
+    import numpy as np
+
+    pixels = np.asarray(small, dtype=np.int16)[::4, ::4]
+    return bool(
+        (np.abs(pixels - pixels.mean(axis=2, keepdims=True)).max(axis=2) > 6).mean() < 0.002
+    )
+
+
+def _profile(image: Image.Image) -> str:
+    icc = image.info.get("icc_profile")
+    if not icc:
+        return ""
+    from PIL import ImageCms
+
+    try:
+        name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(icc))).strip()
+    except Exception:  # noqa: BLE001  (a corrupt profile raises PyCMSError, OSError or struct errors)
+        return "corrupt"
+    return (
+        ""
+        if "srgb" in name.lower().replace(" ", "") or name in {"c2", "uRGB", "c2ci"}
+        else name or "without a name"
+    )
+
+
+def _border(small: Image.Image) -> str:
+    """Edges with a band of one colour, a fortieth of the side or wider: letterboxes, frames,
+    caption strips.
+    """
+    import numpy as np
+
+    pixels = np.asarray(small, dtype=np.int16)
+    if min(pixels.shape[:2]) < 80:
+        return ""
+    sides = (
+        pixels[:, ::2],
+        pixels[::-1, ::2],
+        pixels[::2].swapaxes(0, 1),
+        pixels[::2, ::-1].swapaxes(0, 1),
+    )
+    return ", ".join(edge for edge, lines in zip(EDGES, sides, strict=True) if _plain_band(lines))
+
+
+def _plain_band(lines: np.ndarray[Any, np.dtype[np.int16]]) -> bool:
+    """Whether the first fortieth of the lines holds one colour, the same in all of them, and some
+    later line does not.
+    """
+    band = lines[: max(2, -(-len(lines) // 40))]
+    off = abs(band - band[0].mean(axis=0))
+    if off.mean() >= 1.5 or off.max() >= 40:
+        return False
+    return bool(abs(lines[::8] - band[0].mean(axis=0)).max() >= 40)
+
+
+def look_at(
+    root: Path,
+    paths: Iterable[Path],
+    *,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    workers: int | None = None,
+) -> dict[Path, Look]:
+    """Every image looked at, unchanged ones from memory (by path, size, time and inode)."""
+    store = (
+        cache_dir()
+        / "looks"
+        / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]}.json"
+    )
+    known = _remembered(store)
+    found: dict[Path, Look] = {}
+    stamps: dict[Path, list[int]] = {}
+    fresh: list[Path] = []
+    for path in paths:
+        stamps[path] = _stamp(path)
+        entry = known.get(_key(path))
+        if entry and entry[0] == stamps[path]:
+            found[path] = Look(**entry[1])
+        else:
+            fresh.append(path)
+    for path, result in spread(look, fresh, workers=workers):
+        found[path] = Look(problem=str(result)) if isinstance(result, WorkerDied) else result
+        progress(len(found), len(stamps))
+    if fresh or len(known) != len(found):
+        with suppress(OSError):  # a cache that cannot be written only costs time
+            entries = {_key(path): [stamps[path], _changed(item)] for path, item in found.items()}
+            write_atomic(
+                store, json.dumps({"version": VERSION, "looks": entries}, separators=(",", ":"))
+            )
+    return found
+
+
+def _changed(item: Look) -> dict[str, Any]:
+    defaults = {field.name: field.default for field in fields(Look)}
+    return {name: value for name, value in asdict(item).items() if value != defaults[name]}
+
+
+def _key(path: Path) -> str:
+    return os.fsencode(os.path.abspath(path)).decode("utf-8", "backslashreplace")
+
+
+def _stamp(path: Path) -> list[int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return [-1, -1, -1]
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _remembered(store: Path) -> Mapping[str, Any]:
+    try:
+        data = json.loads(store.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data["looks"] if isinstance(data, dict) and data.get("version") == VERSION else {}

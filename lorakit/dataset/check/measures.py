@@ -1,0 +1,180 @@
+"""What can be measured in one picture without knowing what it shows: sharpness, exposure,
+contrast, noise, block artefacts, likeness.
+
+Every measure is taken from the luminance at one working size, so that a 12-megapixel photo and its
+thumbnail are judged alike; resolution is counted on its own. Scores run from 0 to 100 and say how
+much a trainer can learn, not how much a person likes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Floats = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+
+WORKING_SIDE = 768  # large enough to see motion blur, small enough for a hundred pictures a second
+WEIGHTS = {
+    "resolution": 0.20,
+    "sharpness": 0.30,
+    "exposure": 0.15,
+    "contrast": 0.10,
+    "cleanness": 0.15,
+    "uniqueness": 0.10,
+}
+
+
+@dataclass(frozen=True)
+class Measures:
+    width: int
+    height: int
+    sharpness: float  # variance of the Laplacian; below about 30 a photo looks blurred
+    brightness: float  # mean luminance, 0..1
+    clipped: float  # share of pixels that are pure black or white
+    contrast: float  # luminance between the 5th and the 95th percentile, 0..1
+    noise: float  # standard deviation of grain in the flattest parts, 0..255
+    blocks: float  # step across 8-pixel borders over the step elsewhere; 1 is none
+    dhash: int  # 64 bits; near-duplicates differ in few
+
+
+def measure(image: Image.Image) -> Measures:
+    """Measure an open image, EXIF orientation as the caller left it."""
+    width, height = image.size
+    grey = image.convert("L")
+    grey.thumbnail((WORKING_SIDE, WORKING_SIDE), reducing_gap=2.0)
+    light: Floats = np.asarray(grey, dtype=np.float32)
+    low, high = np.percentile(light, (5, 95))
+    return Measures(
+        width,
+        height,
+        sharpness=float(_laplacian(light).var()) if min(light.shape) > 2 else 0.0,
+        brightness=float(light.mean() / 255),
+        clipped=float(((light <= 2) | (light >= 253)).mean()),
+        contrast=float((high - low) / 255),
+        noise=_noise(light),
+        blocks=(
+            _blocks(light) if image.size == grey.size else 1.0
+        ),  # shrinking has already smoothed them away
+        dhash=dhash(image),
+    )
+
+
+def dhash(image: Image.Image) -> int:
+    """64 bits, one per horizontal neighbour in a 9x8 thumbnail: survives scaling and
+    recompression, not cropping.
+    """
+    small = np.asarray(image.convert("L").resize((9, 8), resample=3), dtype=np.int16)  # 3: bicubic
+    return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
+
+
+def near_pairs(hashes: Sequence[int], *, within: int = 5) -> list[tuple[int, int, int]]:
+    """Pairs (i, j, distance) whose hashes differ in at most `within` bits; ten thousand hashes
+    take about a second.
+
+    Two hashes within d bits agree exactly in at least one of d+1 slices, so only pairs that share a
+    slice are compared. Of equal hashes each is paired with the first alone: a thousand blank
+    pictures are a thousand pairs, not half a million.
+    """
+    values, firsts, back = np.unique(
+        np.asarray(hashes, dtype=np.uint64), return_index=True, return_inverse=True
+    )
+    equal = [(int(firsts[group]), i, 0) for i, group in enumerate(back) if firsts[group] != i]
+    found: dict[tuple[int, int], int] = {}
+    edges = np.linspace(0, 64, within + 2).astype(int)
+    for start, stop in pairwise(edges):
+        slices = (values >> np.uint64(start)) & np.uint64((1 << int(stop - start)) - 1)
+        order = np.argsort(slices, kind="stable")
+        borders = np.flatnonzero(np.diff(slices[order])) + 1
+        for group in np.split(order, borders):
+            if len(group) > 1:
+                _compare(values, np.sort(group), within, found)
+    near = [(int(firsts[i]), int(firsts[j]), distance) for (i, j), distance in found.items()]
+    return sorted((min(i, j), max(i, j), distance) for i, j, distance in [*equal, *near])
+
+
+def _compare(
+    values: np.ndarray[tuple[int], np.dtype[np.uint64]],
+    group: np.ndarray[tuple[int], np.dtype[np.int64]],
+    within: int,
+    found: dict[tuple[int, int], int],
+) -> None:
+    for place, first in enumerate(group[:-1]):
+        others = group[place + 1 :]
+        differing = (values[others] ^ values[first]).view(np.uint8).reshape(-1, 8)
+        distances = np.unpackbits(differing, axis=1).sum(axis=1)
+        for other, distance in zip(
+            others[distances <= within], distances[distances <= within], strict=True
+        ):
+            found[int(first), int(other)] = int(distance)
+
+
+def scores(measures: Measures, *, nearest: int = 64, target_side: int = 1024) -> dict[str, float]:
+    """The parts of the technical score, 0..100 each; `nearest` is the distance in bits to the most
+    alike other picture.
+    """
+    return {
+        "resolution": 100 * min(1.0, min(measures.width, measures.height) / target_side),
+        "sharpness": _ramp(np.log10(measures.sharpness + 1), 0.8, 2.4),
+        "exposure": (
+            100
+            * (1 - min(1.0, 4 * measures.clipped))
+            * (1 - min(1.0, max(0.0, abs(measures.brightness - 0.5) - 0.15) / 0.35))
+        ),
+        "contrast": _ramp(measures.contrast, 0.1, 0.55),
+        "cleanness": 100 - max(_ramp(measures.noise, 2.5, 14), _ramp(measures.blocks, 1.15, 2.2)),
+        "uniqueness": _ramp(nearest, 3, 14),
+    }
+
+
+def total(parts: dict[str, float]) -> float:
+    """One number: the weighted mean, but never far above the worst of what cannot be repaired
+    (sharpness, exposure).
+    """
+    mean = sum(WEIGHTS[name] * parts[name] for name in WEIGHTS)
+    return round(min(mean, 40 + parts["sharpness"], 50 + parts["exposure"]), 1)
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    return float(100 * min(1.0, max(0.0, (value - low) / (high - low))))
+
+
+def _laplacian(light: Floats) -> Floats:
+    return (
+        light[1:-1, :-2]
+        + light[1:-1, 2:]
+        + light[:-2, 1:-1]
+        + light[2:, 1:-1]
+        - 4 * light[1:-1, 1:-1]
+    )
+
+
+def _noise(light: Floats) -> float:
+    """Grain: the second difference in both directions, which blanks edges and slopes, over the
+    flattest quarter of 16-pixel tiles.
+    """
+    if min(light.shape) < 34:
+        return 0.0
+    rough = light[:-2] - 2 * light[1:-1] + light[2:]
+    rough = np.abs(rough[:, :-2] - 2 * rough[:, 1:-1] + rough[:, 2:])
+    height, width = (side // 16 * 16 for side in rough.shape)
+    tiles = rough[:height, :width].reshape(height // 16, 16, width // 16, 16).mean(axis=(1, 3))
+    # a second difference of white noise has 6 times its variance in each direction; sqrt(pi/2)
+    # turns mean deviation into deviation
+    return float(np.quantile(tiles, 0.25) * np.sqrt(np.pi / 2) / 6)
+
+
+def _blocks(light: Floats) -> float:
+    """JPEG's 8-pixel grid: the mean step across its borders over the mean step everywhere else."""
+    steps = np.abs(np.diff(light, axis=1))
+    if steps.shape[1] < 32:
+        return 1.0
+    border = np.zeros(steps.shape[1], dtype=bool)
+    border[7::8] = True
+    return float((steps[:, border].mean() + 0.5) / (steps[:, ~border].mean() + 0.5))

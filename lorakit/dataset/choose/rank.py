@@ -1,0 +1,323 @@
+"""Scoring pictures and choosing the best balanced set of them. Reads images; writes only rankings
+and a new version of a dataset.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from lorakit.dataset.build.jobs import assigned_path, read_assigned
+from lorakit.dataset.build.manifest import Manifest
+from lorakit.dataset.build.originals import ORIGINALS, read_subsets, remember_subset
+from lorakit.dataset.captions.read import caption_beside
+from lorakit.dataset.check.looks import Look, look_at
+from lorakit.dataset.rules import shown
+from lorakit.dataset.scan import looks_like_image
+from lorakit.errors import Fault, RecipeError
+from lorakit.files import write_atomic
+
+VERSION = 1
+NEAR_BITS = 6  # dHashes of two pictures that differ in fewer bits show the same thing
+FAR_BITS = 24  # beyond this two pictures have nothing in common as far as a dHash can tell
+LIKENESS_COST = 25.0  # points that a perfect twin of a chosen picture would lose under --diverse
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One picture with its score. `file` is relative to the dataset folder, with forward slashes."""
+
+    file: str
+    score: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+    width: int = 0
+    height: int = 0
+    dhash: str = ""  # 16 hex digits; empty where the score came from elsewhere
+    faults: tuple[str, ...] = ()
+
+    @property
+    def category(self) -> str:
+        return Path(self.file).parent.name
+
+
+@dataclass(frozen=True)
+class Selection:
+    chosen: tuple[Ranked, ...]
+    left_out: tuple[tuple[Ranked, str], ...]
+
+    def averages(self) -> dict[str, tuple[int, float]]:
+        """How many of each category, and their mean score."""
+        groups = by_category(self.chosen)
+        return {
+            name: (len(items), round(sum(item.score for item in items) / len(items), 1))
+            for name, items in groups.items()
+        }
+
+
+def pictures(root: Path) -> list[Path]:
+    """The pictures to judge: those of `originals/` where there are any, else those of the subset
+    folders.
+    """
+    return _images(root / ORIGINALS) or _images(root)
+
+
+def rank(
+    root: Path,
+    *,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    workers: int | None = None,
+) -> list[Ranked]:
+    """Score every picture; what cannot be read gets 0 and its reason. Best first within each
+    category.
+    """
+    from lorakit.dataset.check.measures import near_pairs, total
+
+    paths = pictures(root)
+    if not paths:
+        raise RecipeError(
+            f"{root}: no pictures here or below.",
+            hint="Give the dataset folder; `lorakit dataset add` fills it.",
+        )
+    home = root / ORIGINALS
+    looks = look_at(
+        home if home in paths[0].parents else root, paths, progress=progress, workers=workers
+    )
+    fine = [path for path in paths if not looks[path].problem]
+    nearest = dict.fromkeys(fine, 64)
+    for i, j, distance in near_pairs([looks[path].dhash for path in fine], within=14):
+        nearest[fine[i]], nearest[fine[j]] = (
+            min(nearest[fine[i]], distance),
+            min(nearest[fine[j]], distance),
+        )
+    ranked = []
+    for path in paths:
+        name, seen = path.relative_to(root).as_posix(), looks[path]
+        if seen.problem:
+            ranked.append(Ranked(name, 0.0, faults=(f"cannot be decoded: {seen.problem}",)))
+            continue
+        parts = _parts(seen, nearest[path])
+        ranked.append(
+            Ranked(name, total(parts), parts, seen.width, seen.height, f"{seen.dhash:016x}")
+        )
+    return sorted(ranked, key=lambda item: (item.category, -item.score, item.file))
+
+
+def write_rankings(root: Path, ranked: Sequence[Ranked]) -> list[Path]:
+    """One `<category>_ranking.json` a category, beside the subset folders."""
+    written = []
+    for category, items in by_category(ranked).items():
+        path = root / f"{category}_ranking.json"
+        data = {
+            "version": VERSION,
+            "category": category,
+            "images": [asdict(item) for item in items],
+        }
+        write_atomic(path, json.dumps(data, indent=1) + "\n")
+        written.append(path)
+    return written
+
+
+def read_scores(path: Path) -> dict[str, float]:
+    """Scores by file name from a ranking or a CSV with the columns file and score: a person's, or
+    another model's.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return (
+            _csv_scores(text) if path.suffix.lower() == ".csv" else _json_scores(json.loads(text))
+        )
+    except FileNotFoundError as error:
+        raise RecipeError(f"{path}: no such file.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        hint = "A CSV has the columns file,score; a JSON has images: [{file, score}]."
+        raise RecipeError(
+            f"{path}: not a list of scores ({type(error).__name__}: {error}).", hint=hint
+        ) from error
+
+
+def with_scores(
+    ranked: Iterable[Ranked], given: Mapping[str, float]
+) -> tuple[list[Ranked], list[Fault]]:
+    """Given scores win over measured ones, matched by relative path, else by a file name that only
+    one picture has.
+    """
+    items = list(ranked)
+    places = {item.file: [place] for place, item in enumerate(items)}
+    for place, item in enumerate(items):
+        places.setdefault(Path(item.file).name, []).append(place)
+    faults = []
+    for name, score in given.items():
+        found = places.get(name) or places.get(Path(name).name, [])
+        if len(found) == 1:
+            items[found[0]] = replace(items[found[0]], score=score)
+        else:
+            what = (
+                f"{len(found)} pictures have this name; write its folder too."
+                if found
+                else "there is no such picture in the dataset."
+            )
+            faults.append(
+                Fault(
+                    shown(name), f"scored, but {what}", rule="score-unmatched", severity="warning"
+                )
+            )
+    return items, faults
+
+
+def select(
+    ranked: Iterable[Ranked], *, per_category: int, min_score: float = 0.0, diverse: bool = False
+) -> Selection:
+    """The best of each category, never two that show the same thing; with `diverse`, unlike ones
+    before slightly better ones.
+    """
+    chosen: list[Ranked] = []
+    left: list[tuple[Ranked, str]] = []
+    for items in by_category(ranked).values():
+        waiting = []
+        for item in items:
+            if item.faults:
+                left.append((item, item.faults[0]))
+            elif item.score < min_score:
+                left.append((item, f"score {item.score:g} is below {min_score:g}"))
+            else:
+                waiting.append(item)
+        _choose(waiting, per_category, chosen, left, diverse=diverse)
+    return Selection(tuple(chosen), tuple(left))
+
+
+def copy_selection(root: Path, selection: Selection, target: Path) -> dict[str, str]:
+    """Copy the chosen pictures and their captions into a new dataset, which appears whole or not
+    at all; returns new name -> old.
+    """
+    if target.exists():
+        raise RecipeError(
+            f"{target} exists already; nothing was overwritten.",
+            hint="Name a new version with --to.",
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        origin = dict(_copies(root, selection, beside))
+        remember_subset(beside, *read_subsets(root).values())
+        assigned = read_assigned(root)
+        if assigned:
+            kept = {new: assigned[old] for new, old in origin.items() if old in assigned}
+            write_atomic(assigned_path(beside), json.dumps(kept, indent=1) + "\n")
+        data = {
+            "version": VERSION,
+            "from": root.name,
+            "averages": selection.averages(),
+            "files": origin,
+            "left_out": {item.file: why for item, why in selection.left_out},
+        }
+        write_atomic(beside / "selection.json", json.dumps(data, indent=1) + "\n")
+        beside.chmod(0o755)
+        os.rename(beside, target)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return origin
+
+
+def by_category(ranked: Iterable[Ranked]) -> dict[str, list[Ranked]]:
+    groups: dict[str, list[Ranked]] = {}
+    for item in sorted(ranked, key=lambda item: (item.category, -item.score, item.file)):
+        groups.setdefault(item.category, []).append(item)
+    return groups
+
+
+def _choose(
+    waiting: list[Ranked],
+    count: int,
+    chosen: list[Ranked],
+    left: list[tuple[Ranked, str]],
+    *,
+    diverse: bool,
+) -> None:
+    """Greedy: take the most valuable, drop its twins, lower the worth of what resembles it, again."""
+    taken = 0
+    while waiting:
+        best = max(waiting, key=lambda item: _worth(item, chosen, diverse=diverse))
+        waiting.remove(best)
+        twin = next((other for other in chosen if _distance(best, other) <= NEAR_BITS), None)
+        if twin is not None:
+            left.append((best, f"near-duplicate of {twin.file}"))
+        elif taken == count:
+            left.append((best, f"{count} better ones were chosen"))
+        else:
+            chosen.append(best)
+            taken += 1
+
+
+def _worth(item: Ranked, chosen: Sequence[Ranked], *, diverse: bool) -> float:
+    if not diverse or not chosen:
+        return item.score
+    nearest = min(_distance(item, other) for other in chosen)
+    return item.score - LIKENESS_COST * max(0.0, 1 - nearest / FAR_BITS)
+
+
+def _distance(a: Ranked, b: Ranked) -> int:
+    return (int(a.dhash, 16) ^ int(b.dhash, 16)).bit_count() if a.dhash and b.dhash else 64
+
+
+def _copies(root: Path, selection: Selection, target: Path) -> Iterator[tuple[str, str]]:
+    prepared = {
+        entry.source: root / entry.file for entry in Manifest(root).entries.values()
+    }  # captions are worked on there
+    for category, items in by_category(selection.chosen).items():
+        for number, item in enumerate(items, 1):
+            source = root / item.file
+            new = (
+                Path(item.file).parent / f"{category}_selected_{number:02d}{source.suffix.lower()}"
+            )
+            (target / new).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / new)
+            caption = (
+                caption_beside(prepared[item.file]) if item.file in prepared else None
+            ) or caption_beside(source)
+            if caption is not None:
+                shutil.copy2(caption, (target / new).with_suffix(caption.suffix.lower()))
+            yield new.as_posix(), item.file
+
+
+def _images(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if looks_like_image(path.name) and path.is_file())
+    return sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _parts(seen: Look, nearest: int) -> dict[str, float]:
+    from lorakit.dataset.check.measures import Measures, scores
+
+    measures = Measures(**{field.name: getattr(seen, field.name) for field in fields(Measures)})
+    return {key: round(value, 1) for key, value in scores(measures, nearest=nearest).items()}
+
+
+def _csv_scores(text: str) -> dict[str, float]:
+    return {
+        row["file"]: _score(row["score"])
+        for row in csv.DictReader(text.splitlines(), skipinitialspace=True)
+    }
+
+
+def _json_scores(data: Any) -> dict[str, float]:
+    rows = data["images"] if isinstance(data, dict) else data
+    return {str(row["file"]): _score(row["score"]) for row in rows}
+
+
+def _score(value: Any) -> float:
+    score = float(value)
+    if not math.isfinite(score):
+        raise ValueError(f"{value} is no score")
+    return score

@@ -1,0 +1,73 @@
+"""Folder names: how kohya reads `N_trigger`, and how lorakit writes it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lorakit.errors import RecipeError
+
+FORBIDDEN = frozenset(
+    '/\\\0\n\r\t:*?"<>|'
+)  # what one of the three systems refuses in a name, and what breaks a line
+
+
+@dataclass(frozen=True)
+class FolderName:
+    """What kohya makes of a folder's name. `oddity` is set where it reads something a person may
+    not have meant.
+    """
+
+    repeats: int
+    class_tokens: str
+    oddity: str = ""
+
+
+@dataclass(frozen=True)
+class NotASubset:
+    """A folder that kohya passes over. `silent`: without even a warning in its log."""
+
+    reason: str
+    silent: bool = False
+
+
+def parse_folder(name: str) -> FolderName | NotASubset:
+    """Exactly kohya's rule: the part before the first underscore goes through int(), the rest is
+    the class tokens.
+    """
+    head, _, rest = name.partition("_")
+    try:
+        repeats = int(head)
+    except ValueError:
+        return NotASubset("the name does not begin with a number of repeats and an underscore")
+    if repeats < 1:
+        return NotASubset(f"the name says {repeats} repeats", silent=True)
+    return FolderName(repeats, rest, _oddity(head, repeats, rest))
+
+
+def _oddity(head: str, repeats: int, rest: str) -> str:
+    if not rest:
+        return (
+            "no class tokens after the number: images without a caption file get an empty caption"
+        )
+    second, _, tail = rest.partition("_")
+    if second.isdigit() and tail:
+        return f'read as {repeats} repeats of "{rest}", not as {head}{second} repeats of "{tail}"'
+    if head != str(repeats):
+        return f'"{head}" is read as {repeats} repeats'
+    if rest != rest.strip():
+        return f'the class tokens are "{rest}", spaces included'
+    return ""
+
+
+def format_folder(repeats: int, tokens: str) -> str:
+    """The name of a subset's folder; refuses what would not be read back as the same two things."""
+    bad = sorted(FORBIDDEN & set(tokens))
+    if repeats < 1 or bad or tokens != tokens.strip():
+        problem = (
+            f"{repeats} repeats: must be at least 1"
+            if repeats < 1
+            else f"{tokens!r} cannot be part of a folder name"
+            + (f" (because of {bad[0]!r})" if bad else " (spaces at its ends)")
+        )
+        raise RecipeError(problem + ".")
+    return f"{repeats}_{tokens}"

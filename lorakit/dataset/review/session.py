@@ -1,0 +1,182 @@
+"""What the page works on: the images in order, their captions on disk, the marks a person gave
+them. No HTTP here.
+
+A caption is written to its file at every save. The step goes into the history when the person
+leaves the image, so that undo takes back an edit, not a keystroke.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorakit.dataset.buckets import Chooser, UnfitError
+from lorakit.dataset.captions.edit import Change, History, read_caption
+from lorakit.dataset.facts import DatasetFacts, ImageFacts
+from lorakit.errors import RecipeError
+from lorakit.files import write_atomic
+from lorakit.pictures.open import RefusedError, opened, why
+
+MARKS = ("", "accepted", "flagged")
+LARGEST_SIDE = 2400
+
+Lint = Callable[[str], Sequence[str]]
+
+
+class Conflict(Exception):  # noqa: N818  (it is an answer to the page, told as one)
+    """The caption on disk is neither what the page last saw nor what it wants to write."""
+
+    def __init__(self, now: str) -> None:
+        super().__init__(now)
+        self.now = now
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the trainer's crop lies in the picture, as shares of its sides."""
+
+    bucket: tuple[int, int]
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class Desk:
+    def __init__(
+        self,
+        facts: DatasetFacts,
+        *,
+        lint: Lint,
+        chooser: Chooser | None = None,
+        caption_extension: str = ".txt",
+    ) -> None:
+        self.root = facts.root
+        self.images = [
+            (subset.path.name, image)
+            for subset in facts.subsets
+            if not subset.is_reg
+            for image in subset.images
+        ]
+        self.lint = lint
+        self.chooser = chooser
+        self.extension = caption_extension
+        self.history = History(facts.root)
+        self.marks_path = facts.root / ".lorakit" / "review.json"
+        self.marks = self._read_marks()
+        self._left_at: dict[
+            int, str | None
+        ] = {}  # the caption as it was before this visit's first save
+        self._lock = threading.Lock()
+
+    def items(self) -> list[dict[str, Any]]:
+        """All there is to show besides pixels. Captions are read here once; a thousand take a few
+        milliseconds.
+        """
+        return [self.item(number) for number in range(len(self.images))]
+
+    def item(self, number: int) -> dict[str, Any]:
+        subset, image = self.images[number]
+        caption, unreadable = self._read(number)
+        place = self._place(image)
+        return {
+            "id": number,
+            "name": image.path.name,
+            "subset": subset,
+            "width": image.width,
+            "height": image.height,
+            "caption": caption,
+            "mark": self.marks.get(self._name(number), ""),
+            "lint": unreadable or list(self.lint(caption)),
+            "crop": place and [place.left, place.top, place.width, place.height],
+            "bucket": place and list(place.bucket),
+        }
+
+    def save(self, number: int, text: str, *, seen: str, done: bool) -> dict[str, Any]:
+        """Write the caption unless somebody else changed it since `seen`; with `done`, the edit
+        becomes one step of the history.
+        """
+        text = text.strip()
+        with self._lock:
+            path = self._caption(number)
+            try:
+                now = read_caption(path)
+            except RecipeError as error:
+                raise Conflict(" ".join(map(str, error.faults))) from error
+            if (now or "") not in {seen.strip(), text}:
+                raise Conflict(now or "")
+            if text != (now or ""):
+                self._left_at.setdefault(number, now)
+                write_atomic(path, text + "\n")
+            if done and number in self._left_at:
+                before = self._left_at.pop(number)
+                if (before or "") != text:
+                    self.history.record("review", [Change(path, before, text)])
+        return {"caption": text, "lint": list(self.lint(text))}
+
+    def leave(self) -> None:
+        """The page is closing: what was saved but not yet left becomes history."""
+        for number in list(self._left_at):
+            text, unreadable = self._read(number)
+            if not unreadable:
+                self.save(number, text, seen=text, done=True)
+
+    def mark(self, number: int, mark: str) -> None:
+        if mark not in MARKS:
+            raise ValueError(mark)
+        with self._lock:
+            self.marks[self._name(number)] = mark
+            kept = {name: mark for name, mark in sorted(self.marks.items()) if mark}
+            write_atomic(self.marks_path, json.dumps(kept, indent=0, ensure_ascii=False) + "\n")
+
+    def picture(self, number: int, side: int) -> bytes:
+        """The image as the trainer sees it (EXIF orientation ignored), small enough for a screen."""
+        side = max(16, min(side, LARGEST_SIDE))
+        try:
+            with opened(self.images[number][1].path) as image:
+                image.draft("RGB", (side, side))
+                shown = image.convert("RGB")
+        except Exception as error:  # a broken file makes decoders raise anything
+            raise RefusedError(why(error)) from error
+        shown.thumbnail((side, side), reducing_gap=2.0)
+        stream = io.BytesIO()
+        shown.save(stream, "JPEG", quality=88)
+        return stream.getvalue()
+
+    def _place(self, image: ImageFacts) -> Place | None:
+        if self.chooser is None:
+            return None
+        try:
+            found = self.chooser.choose(image.width, image.height)
+        except UnfitError:
+            return None
+        width, height = (
+            min(1.0, bucket / scaled)
+            for bucket, scaled in zip(found.bucket, found.scaled, strict=True)
+        )
+        return Place(found.bucket, (1 - width) / 2, (1 - height) / 2, width, height)
+
+    def _read(self, number: int) -> tuple[str, list[str]]:
+        """The caption; or nothing, and in words why it cannot be edited here."""
+        try:
+            return read_caption(self._caption(number)) or "", []
+        except RecipeError as error:
+            return "", [f"the caption {fault.what} {fault.hint}" for fault in error.faults]
+
+    def _caption(self, number: int) -> Path:
+        return self.images[number][1].path.with_suffix(self.extension)
+
+    def _name(self, number: int) -> str:
+        return self.images[number][1].path.relative_to(self.root).as_posix()
+
+    def _read_marks(self) -> dict[str, str]:
+        try:
+            data = json.loads(self.marks_path.read_text(encoding="utf-8"))
+            return {str(name): str(mark) for name, mark in data.items()}
+        except (FileNotFoundError, ValueError, AttributeError):
+            return {}

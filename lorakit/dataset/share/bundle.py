@@ -1,0 +1,330 @@
+"""One zip of a dataset: the same content gives the same bytes, and the other side can prove that
+all of it arrived.
+
+Entries are stored, not deflated: photos do not shrink, and compressed bytes would differ between
+versions of zlib.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+import unicodedata
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lorakit.dataset.build.originals import ORIGINALS
+from lorakit.dataset.rules import os_text
+from lorakit.dataset.scan import looks_like_image
+from lorakit.errors import Fault, RecipeError, raise_on_errors
+
+MANIFEST = "manifest.json"
+VERSION = 1
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold: no clock in the bytes
+CHUNK = 1 << 20
+DERIVED = {".npz", ".tmp"}  # caches are made again where they are needed
+
+
+@dataclass(frozen=True)
+class Entry:
+    name: str  # posix path inside the bundle
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    dataset: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Files per folder and kind, which is what people compare by eye: {'40_maya': {'.png': 70,
+        '.txt': 70}}.
+        """
+        found: dict[str, Counter[str]] = {}
+        for entry in self.entries:
+            path = PurePosixPath(entry.name)
+            found.setdefault(str(path.parent), Counter())[path.suffix.lower()] += 1
+        return {folder: dict(sorted(kinds.items())) for folder, kinds in sorted(found.items())}
+
+    def text(self) -> str:
+        data = {
+            "version": VERSION,
+            "dataset": self.dataset,
+            "counts": self.counts,
+            "files": {
+                entry.name: {"size": entry.size, "sha256": entry.sha256} for entry in self.entries
+            },
+        }
+        return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+def contents(root: Path) -> Iterator[tuple[str, Path]]:
+    """What belongs in a bundle: every visible file of every `N_trigger` folder and beside them,
+    and what links lead to, as kohya follows them; no caches, dot-files, originals.
+    """
+    for path in sorted(_visible(root, ()), key=lambda path: path.relative_to(root).as_posix()):
+        if path.suffix.lower() not in DERIVED:
+            yield path.relative_to(root).as_posix(), path
+
+
+def _visible(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    here = (*above, folder.resolve())
+    for path in folder.iterdir():
+        if path.name.startswith(".") or (not above and path.name == ORIGINALS):
+            continue
+        if path.is_dir():
+            if path.resolve() not in here:  # a link that leads back up has no end
+                yield from _visible(path, here)
+        elif path.is_file():
+            yield path
+
+
+def make_bundle(root: Path, out: Path) -> Manifest:
+    """Write `out` beside and move it into place. A file that changes while it is read is a fault,
+    not a wrong hash.
+    """
+    files = [(name, path) for name, path in contents(root) if path.resolve() != out.resolve()]
+    if not any(looks_like_image(name) for name, _ in files):
+        hint = "Give the folder that holds the N_trigger folders."
+        if (root / ORIGINALS).is_dir():
+            hint = (
+                "originals/ stays here; make the N_trigger folders of them: lorakit dataset prepare"
+            )
+        raise RecipeError(f"{root}: nothing to bundle.", hint=hint)
+    raise_on_errors([*_bad_names([MANIFEST, *(name for name, _ in files)])])
+    manifest = Manifest(
+        root.name, tuple(Entry(name, path.stat().st_size, _hash(path)) for name, path in files)
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp")
+    try:
+        with (
+            os.fdopen(handle, "wb") as raw,
+            zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as bundle,
+        ):
+            bundle.writestr(_info(MANIFEST), manifest.text())
+            for entry, (_, path) in zip(manifest.entries, files, strict=True):
+                _store(bundle, entry, path)
+        os.chmod(beside, 0o644)
+        os.replace(beside, out)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    return manifest
+
+
+def verify(bundle_path: Path) -> tuple[Manifest, list[Fault]]:
+    """Read every byte and compare it with the manifest. Nothing is written, nothing larger than
+    declared is read.
+    """
+    with _open(bundle_path) as bundle:
+        manifest = _manifest(bundle, bundle_path)
+        return manifest, [
+            *_unsafe(bundle, bundle_path),
+            *_differences(bundle, bundle_path, manifest),
+        ]
+
+
+def _bad_names(names: Iterable[str], where: str = "") -> Iterator[Fault]:
+    """Names that would leave the folder they are unpacked into, that a zip cannot hold, or that
+    two things would share somewhere.
+    """
+    seen: set[str] = set()
+    for name in names:
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        folded = unicodedata.normalize("NFC", name).casefold()
+        if (
+            name.startswith(("/", "\\"))
+            or ".." in parts
+            or (parts and ":" in parts[0])
+            or "\0" in name
+            or not parts
+        ):
+            yield Fault(
+                f"{where}{name!r}",
+                "this name would leave the folder it is unpacked into.",
+                rule="bundle-escape",
+            )
+        elif os_text(name) != name:
+            yield Fault(
+                f"{where}{name!r}",
+                "a zip cannot hold this name: it is not UTF-8.",
+                "Rename it.",
+                "bundle-name",
+            )
+        elif folded in seen:
+            yield Fault(
+                f"{where}{name!r}",
+                "this name stands in the bundle twice, as other systems read it.",
+                rule="bundle-twice",
+            )
+        seen.add(folded)
+
+
+def unpack(bundle_path: Path, target: Path) -> Manifest:
+    """Verify, then unpack into a folder that does not exist yet; it appears whole or not at all."""
+    manifest, faults = verify(bundle_path)
+    if faults:
+        raise RecipeError(
+            f"{bundle_path} is not what it says it is; nothing was unpacked.", faults=faults
+        )
+    if target.exists():
+        raise RecipeError(
+            f"{target} exists already; nothing was overwritten.",
+            hint="Give a new folder with --unpack.",
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        with _open(bundle_path) as bundle:
+            for entry in manifest.entries:
+                path = beside / entry.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with bundle.open(entry.name) as source, path.open("wb") as file:
+                    shutil.copyfileobj(source, file, CHUNK)
+        beside.chmod(0o755)
+        os.rename(beside, target)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return manifest
+
+
+def _store(bundle: zipfile.ZipFile, entry: Entry, path: Path) -> None:
+    digest = hashlib.sha256()
+    with path.open("rb") as source, bundle.open(_info(entry.name, entry.size), "w") as file:
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+            file.write(chunk)
+    if digest.hexdigest() != entry.sha256:
+        raise RecipeError(
+            f"{path} changed while it was being bundled; nothing was written.",
+            hint="Run the same command again.",
+        )
+
+
+def _info(name: str, size: int = 0) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.create_system = 3  # the same bytes on every system
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    info.file_size = size
+    return info
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return _digest(file.read, 1 << 62)
+
+
+def _digest(read: Any, limit: int) -> str:
+    """The sha256 of a stream that must not be longer than `limit`; empty where it is."""
+    digest, seen = hashlib.sha256(), 0
+    while chunk := read(CHUNK):
+        seen += len(chunk)
+        if seen > limit:
+            return ""
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _open(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except FileNotFoundError as error:
+        raise RecipeError(f"{path}: no such file.") from error
+    except (zipfile.BadZipFile, OSError) as error:
+        raise RecipeError(
+            f"{path}: not a whole zip file ({error}).",
+            hint="Copy it again; the transfer was probably cut.",
+        ) from error
+
+
+def _manifest(bundle: zipfile.ZipFile, path: Path) -> Manifest:
+    try:
+        info = bundle.getinfo(MANIFEST)
+        if info.file_size > 64 << 20 or info.compress_type != zipfile.ZIP_STORED:
+            raise ValueError("the manifest is larger than any dataset needs, or compressed")
+        data = json.loads(bundle.read(MANIFEST))
+        if data["version"] != VERSION:
+            raise ValueError(
+                f"made by another version of lorakit (format {data['version']}, this one reads"
+                f" {VERSION})"
+            )
+        entries = tuple(
+            Entry(name, int(file["size"]), str(file["sha256"]))
+            for name, file in data["files"].items()
+        )
+        return Manifest(str(data["dataset"]), entries)
+    except (
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise RecipeError(
+            f"{path}: no usable {MANIFEST} inside ({error}).",
+            hint="Make it with `lorakit dataset bundle`.",
+        ) from error
+
+
+def _unsafe(bundle: zipfile.ZipFile, path: Path) -> Iterator[Fault]:
+    """Bad names, links, and entries that unpack to more than they declare. What the manifest alone
+    names is told as missing.
+    """
+    yield from _bad_names((info.filename for info in bundle.infolist()), f"{path}: ")
+    for info in bundle.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
+            yield Fault(
+                f"{path}: {info.filename!r}", "a link or a device, not a file.", rule="bundle-link"
+            )
+        if info.compress_type != zipfile.ZIP_STORED:
+            yield Fault(
+                f"{path}: {info.filename!r}",
+                "compressed, which ours never are: its size cannot be trusted.",
+                rule="bundle-bomb",
+            )
+
+
+def _differences(bundle: zipfile.ZipFile, path: Path, manifest: Manifest) -> Iterator[Fault]:
+    inside = {info.filename: info for info in bundle.infolist() if not info.is_dir()}
+    expected = {entry.name: entry for entry in manifest.entries}
+    for name in sorted(inside.keys() - expected.keys() - {MANIFEST}):
+        yield Fault(f"{path}: {name!r}", "in the zip but not in its manifest.", rule="bundle-extra")
+    for name, entry in expected.items():
+        info = inside.get(name)
+        if info is None:
+            yield Fault(
+                f"{path}: {name!r}", "in the manifest but not in the zip.", rule="bundle-missing"
+            )
+        elif (
+            info.compress_type == zipfile.ZIP_STORED
+            and _read_hash(bundle, name, entry.size) != entry.sha256
+        ):
+            yield Fault(
+                f"{path}: {name!r}",
+                "its bytes are not those that were bundled.",
+                "Copy the bundle again.",
+                rule="bundle-changed",
+            )
+
+
+def _read_hash(bundle: zipfile.ZipFile, name: str, size: int) -> str:
+    try:
+        with bundle.open(name) as file:
+            return _digest(file.read, size)
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError):
+        return ""

@@ -1,0 +1,165 @@
+"""Between the two ways to describe a dataset: folders named N_tokens, and kohya's dataset TOML.
+Images are copied, never moved.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorakit import tomllib
+from lorakit.dataset.build.originals import copy_whole
+from lorakit.dataset.facts import DatasetFacts
+from lorakit.dataset.folder_names import format_folder
+from lorakit.dataset.rules import shown
+from lorakit.dataset.scan import is_image_name
+from lorakit.errors import Fault, RecipeError
+from lorakit.files import sha256
+
+CARRIED = frozenset(
+    {"image_dir", "num_repeats", "class_tokens", "is_reg", "caption_extension"}
+)  # what folders can say
+
+
+@dataclass(frozen=True)
+class Copy:
+    source: Path
+    to: Path
+
+
+def to_toml(facts: DatasetFacts, caption_extension: str, options: Mapping[str, Any]) -> str:
+    """`options`: what one [[datasets]] is to say beside its subsets (resolution, batch_size,
+    enable_bucket ...).
+    """
+    import toml
+
+    subsets = [
+        {
+            "image_dir": subset.path.absolute().as_posix(),
+            "num_repeats": subset.repeats,
+            "class_tokens": subset.class_tokens,
+            **({"is_reg": True} if subset.is_reg else {}),
+        }
+        for subset in facts.subsets
+    ]
+    text: str = toml.dumps(
+        {
+            "general": {"caption_extension": caption_extension},
+            "datasets": [{**options, "subsets": subsets}],
+        }
+    )
+    return text
+
+
+def read_toml(
+    path: Path, *, root: Path, reg: Path, caption_extension: str
+) -> tuple[list[Copy], list[Fault]]:
+    """Every copy that makes folders of the TOML's subsets, and what folders cannot say."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{shown(path)}: {error}.") from error
+    copies: list[Copy] = []
+    notes: list[Fault] = []
+    general = _table(data.get("general"))
+    for dataset in _tables(data.get("datasets")):
+        for subset in _tables(dataset.get("subsets")):
+            merged = {
+                **general,
+                **{key: value for key, value in dataset.items() if key != "subsets"},
+                **subset,
+            }
+            lost = sorted(set(merged) - CARRIED)
+            image_dir = merged.get("image_dir")
+            if not isinstance(image_dir, str):
+                notes.append(
+                    Fault(
+                        shown(path),
+                        "a subset without image_dir (metadata files are not read).",
+                        rule="from-toml",
+                    )
+                )
+                continue
+            if lost:
+                notes.append(
+                    Fault(
+                        shown(image_dir),
+                        f"folders cannot say: {', '.join(lost)}.",
+                        "Put them into the recipe's [train].",
+                        "from-toml",
+                        "warning",
+                    )
+                )
+            folder = Path(image_dir) if Path(image_dir).is_absolute() else path.parent / image_dir
+            home = reg if merged.get("is_reg") else root
+            copies += _subset(folder, home, merged, caption_extension, notes)
+    if not copies and not notes:
+        notes.append(Fault(shown(path), "names no images.", rule="from-toml"))
+    return copies, notes + _clashes(copies)
+
+
+def _subset(
+    folder: Path, home: Path, merged: Mapping[str, Any], suffix: str, notes: list[Fault]
+) -> list[Copy]:
+    if not folder.is_dir():
+        notes.append(Fault(shown(folder), "there is no such folder.", rule="from-toml"))
+        return []
+    repeats = merged.get("num_repeats", 1)
+    if not isinstance(repeats, int):
+        notes.append(
+            Fault(
+                shown(folder), f"num_repeats = {repeats!r} is not a whole number.", rule="from-toml"
+            )
+        )
+        return []
+    to = home / format_folder(repeats, str(merged.get("class_tokens") or folder.name))
+    before = str(merged.get("caption_extension", ".caption"))
+    before = before if before.startswith(".") else f".{before}"
+    copies = []
+    for name in sorted(os.listdir(folder)):
+        if is_image_name(name) and (folder / name).is_file():
+            stem = os.path.splitext(name)[0]
+            copies.append(Copy(folder / name, to / name))
+            if os.path.isfile(folder / (stem + before)):
+                copies.append(Copy(folder / (stem + before), to / (stem + suffix)))
+    return copies
+
+
+def _clashes(copies: Sequence[Copy]) -> list[Fault]:
+    """Places where something else stands, or where two files would go."""
+    firsts: dict[Path, Path] = {}
+    found = []
+    for copy in copies:
+        first = firsts.setdefault(copy.to, copy.source)
+        other = first if first != copy.source else copy.to if copy.to.exists() else None
+        if other is not None and sha256(other) != sha256(copy.source):
+            found.append(
+                Fault(
+                    shown(copy.to),
+                    f"{shown(copy.source)} would take the place of {shown(other)}.",
+                    rule="from-toml",
+                )
+            )
+    return found
+
+
+def do_copies(copies: Sequence[Copy]) -> int:
+    """Whole files only; what is there already stays. Returns how many were copied."""
+    count = 0
+    for copy in copies:
+        if not copy.to.exists():
+            copy.to.parent.mkdir(parents=True, exist_ok=True)
+            copy_whole(copy.source, copy.to)
+            count += 1
+    return count
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _tables(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

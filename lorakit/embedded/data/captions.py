@@ -1,0 +1,97 @@
+"""What a caption becomes before the text encoder sees it: kohya's order of operations, decided by
+a random source that is handed in.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CaptionRules:
+    prefix: str | None = None
+    suffix: str | None = None
+    separator: str = ","
+    secondary_separator: str | None = None
+    keep_tokens: int = 0
+    keep_tokens_separator: str | None = None
+    shuffle: bool = False
+    wildcard: bool = False
+    dropout_rate: float = 0.0
+    dropout_every_n_epochs: int = 0
+    tag_dropout_rate: float = 0.0
+    warmup_min: int = 1
+    warmup_step: float = 0  # below 1: a share of all steps
+
+    @property
+    def varies(self) -> bool:
+        """Every step may see another caption: too many to encode beforehand."""
+        return self.shuffle or self.tag_dropout_rate > 0 or self.warmup_step > 0
+
+
+def process(
+    caption: str,
+    rules: CaptionRules,
+    chance: random.Random,
+    *,
+    epoch: int,
+    step: int,
+    total_steps: int,
+) -> str:
+    """`epoch` counts from 1. Dropping the whole caption drops prefix and suffix with it."""
+    if rules.prefix:
+        caption = f"{rules.prefix} {caption}"
+    if rules.suffix:
+        caption = f"{caption} {rules.suffix}"
+    dropped = rules.dropout_rate > 0 and chance.random() < rules.dropout_rate
+    if dropped or (rules.dropout_every_n_epochs > 0 and epoch % rules.dropout_every_n_epochs == 0):
+        return ""
+    caption = _wildcards(caption, chance) if rules.wildcard else caption.split("\n")[0]
+    if rules.varies:
+        caption = _shuffled(caption, rules, chance, step=step, total_steps=total_steps)
+    if rules.secondary_separator:
+        caption = caption.replace(rules.secondary_separator, rules.separator)
+    return caption
+
+
+def _wildcards(caption: str, chance: random.Random) -> str:
+    """One line of several; {a|b} becomes a or b; {{ and }} stand for braces."""
+    if "\n" in caption:
+        caption = chance.choice(caption.split("\n"))
+    opened, closed = "\ue000", "\ue001"  # private use: no caption holds them
+    caption = caption.replace("{{", opened).replace("}}", closed)
+    caption = re.sub(
+        r"\{([^}]+)\}", lambda match: chance.choice(match.group(1).split("|")), caption
+    )
+    return caption.replace(opened, "{").replace(closed, "}")
+
+
+def _shuffled(
+    caption: str, rules: CaptionRules, chance: random.Random, *, step: int, total_steps: int
+) -> str:
+    def tags(text: str) -> list[str]:
+        return [tag.strip() for tag in text.split(rules.separator) if tag.strip()]
+
+    first: list[str] = []
+    last: list[str] = []
+    mark = rules.keep_tokens_separator
+    if mark and mark in caption:
+        head, _, rest = caption.partition(mark)
+        middle, _, tail = rest.partition(mark)
+        first, free, last = tags(head), tags(middle), tags(tail)
+    else:
+        every = [tag.strip() for tag in caption.strip().split(rules.separator)]
+        first, free = every[: rules.keep_tokens], every[rules.keep_tokens :]
+    warmup = (
+        math.floor(rules.warmup_step * total_steps) if rules.warmup_step < 1 else rules.warmup_step
+    )
+    if warmup and step < warmup:
+        free = free[: math.floor(step * (len(free) - rules.warmup_min) / warmup) + rules.warmup_min]
+    if rules.shuffle:
+        chance.shuffle(free)
+    if rules.tag_dropout_rate > 0:
+        free = [tag for tag in free if chance.random() >= rules.tag_dropout_rate]
+    return ", ".join([*first, *free, *last])  # always a comma, whatever the separator: kohya's way

@@ -1,0 +1,259 @@
+"""Which images are trained on, how often, in which bucket and under which caption: from a dataset
+TOML or an `N_trigger` tree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lorakit.dataset.buckets import BucketRules, Chooser, Placement, UnfitError
+from lorakit.dataset.facts import IMAGE_SUFFIXES
+from lorakit.embedded.data.captions import CaptionRules
+from lorakit.embedded.data.dataset_config import read_blueprint
+from lorakit.errors import Fault, raise_on_errors
+from lorakit.pictures.size import HeaderError, read_header
+
+
+@dataclass(frozen=True)
+class Subset:
+    image_dir: Path
+    num_repeats: int
+    class_tokens: str | None
+    caption_extension: str
+    captions: CaptionRules
+    is_reg: bool = False
+    flip_aug: bool = False
+    color_aug: bool = False
+    random_crop: bool = False
+    resize_interpolation: str | None = None
+
+
+@dataclass(frozen=True)
+class Image:
+    path: Path
+    subset: Subset
+    caption: str  # all lines; the rules choose
+    size: tuple[int, int]  # as stored: EXIF orientation is not applied
+    placement: Placement
+    repeats: int
+
+    @property
+    def bucket(self) -> tuple[int, int]:
+        return self.placement.bucket
+
+
+@dataclass(frozen=True)
+class Dataset:
+    batch_size: int
+    rules: BucketRules
+    subsets: tuple[Subset, ...]
+    images: tuple[Image, ...]  # reg images among them
+    validation: tuple[Image, ...] = ()
+
+    @property
+    def train_count(self) -> int:
+        return sum(image.repeats for image in self.images if not image.subset.is_reg)
+
+    @property
+    def reg_count(self) -> int:
+        """As kohya prints it: the reg images that there are, with their repeats, used or not."""
+        return sum(
+            len(image_files(subset.image_dir)) * subset.num_repeats
+            for subset in self.subsets
+            if subset.is_reg
+        )
+
+    @property
+    def buckets(self) -> dict[tuple[int, int], list[int]]:
+        """Bucket -> indices of images, each as often as it repeats; sorted, so that nothing
+        depends on the order of a directory.
+        """
+        found: dict[tuple[int, int], list[int]] = {}
+        for index, image in enumerate(self.images):
+            found.setdefault(image.bucket, []).extend([index] * image.repeats)
+        return dict(sorted(found.items()))
+
+
+def read_datasets(args: argparse.Namespace, seed: int) -> tuple[Dataset, ...]:
+    """Every dataset with its images; raises one error with every fault."""
+    faults: list[Fault] = []
+    datasets = tuple(_read(blueprint, seed, faults) for blueprint in read_blueprint(args, faults))
+    if not faults and not any(dataset.images for dataset in datasets):
+        faults.append(
+            Fault(
+                str(args.dataset_config or args.train_data_dir),
+                "holds no images.",
+                "train_data_dir must be the parent of folders such as 10_trigger.",
+            )
+        )
+    raise_on_errors(faults)
+    return datasets
+
+
+def image_files(folder: Path) -> list[Path]:
+    """What kohya's globs find, in its order: the five suffixes, all lower or all upper case."""
+    suffixes = {*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)}
+    return sorted(
+        (
+            path
+            for path in folder.iterdir()
+            if path.suffix in suffixes and not path.name.startswith(".")
+        ),
+        key=str,
+    )
+
+
+def _read(blueprint: dict[str, Any], seed: int, faults: list[Fault]) -> Dataset:
+    width, height = blueprint["resolution"]
+    rules = BucketRules(
+        (width, height),
+        enable=bool(blueprint["enable_bucket"]),
+        min=blueprint["min_bucket_reso"],
+        max=blueprint["max_bucket_reso"],
+        step=blueprint["bucket_reso_steps"],
+        no_upscale=bool(blueprint["bucket_no_upscale"]),
+    )
+    try:
+        chooser = Chooser(rules)
+    except ValueError as error:
+        faults.append(Fault("buckets", str(error)))
+        return Dataset(1, rules, (), ())
+    subsets = tuple(_subset(entry) for entry in blueprint["subsets"])
+    split = float(blueprint["validation_split"])
+    validation_seed = (
+        blueprint["validation_seed"] if blueprint["validation_seed"] is not None else seed
+    )
+    train: list[Image] = []
+    reg: list[Image] = []
+    held_out: list[Image] = []
+    for subset in subsets:
+        images = _images(subset, chooser, faults)
+        if subset.is_reg:
+            reg += images
+        elif split > 0:
+            random.Random(validation_seed).shuffle(images)
+            kept = math.ceil(len(images) * (1 - split))
+            train += images[:kept]
+            held_out += [
+                replace(image, repeats=1, subset=_steady(subset)) for image in images[kept:]
+            ]
+        else:
+            train += images
+    wanted = sum(image.repeats for image in train)
+    return Dataset(
+        int(blueprint["batch_size"]),
+        rules,
+        subsets,
+        (*train, *_used_reg(reg, wanted)),
+        tuple(held_out),
+    )
+
+
+def _steady(subset: Subset) -> Subset:
+    """For validation: nothing by chance."""
+    captions = replace(
+        subset.captions,
+        shuffle=False,
+        dropout_rate=0.0,
+        dropout_every_n_epochs=0,
+        tag_dropout_rate=0.0,
+        warmup_step=0,
+    )
+    return replace(subset, captions=captions, flip_aug=False, color_aug=False, random_crop=False)
+
+
+def _subset(entry: dict[str, Any]) -> Subset:
+    captions = CaptionRules(
+        prefix=entry["caption_prefix"],
+        suffix=entry["caption_suffix"],
+        separator=entry["caption_separator"],
+        secondary_separator=entry["secondary_separator"],
+        keep_tokens=entry["keep_tokens"],
+        keep_tokens_separator=entry["keep_tokens_separator"],
+        shuffle=bool(entry["shuffle_caption"]),
+        wildcard=bool(entry["enable_wildcard"]),
+        dropout_rate=entry["caption_dropout_rate"],
+        dropout_every_n_epochs=entry["caption_dropout_every_n_epochs"],
+        tag_dropout_rate=entry["caption_tag_dropout_rate"],
+        warmup_min=entry["token_warmup_min"],
+        warmup_step=entry["token_warmup_step"],
+    )
+    extension = str(entry["caption_extension"])
+    return Subset(
+        Path(str(entry["image_dir"])),
+        int(entry["num_repeats"]),
+        entry["class_tokens"],
+        extension if extension.startswith(".") else f".{extension}",
+        captions,
+        is_reg=bool(entry["is_reg"]),
+        flip_aug=bool(entry["flip_aug"]),
+        color_aug=bool(entry["color_aug"]),
+        random_crop=bool(entry["random_crop"]),
+        resize_interpolation=entry["resize_interpolation"],
+    )
+
+
+def _images(subset: Subset, chooser: Chooser, faults: list[Fault]) -> list[Image]:
+    images = []
+    for path in image_files(subset.image_dir):
+        try:
+            size = read_header(path).as_kohya_reads
+            images.append(
+                Image(
+                    path,
+                    subset,
+                    _caption(path, subset),
+                    size,
+                    chooser.choose(*size),
+                    subset.num_repeats,
+                )
+            )
+        except (OSError, HeaderError, UnfitError) as error:
+            faults.append(
+                Fault(str(path), f"{error}.", "Take the file out of the folder or mend it.")
+            )
+        except UnicodeDecodeError as error:
+            faults.append(
+                Fault(
+                    str(path.with_suffix(subset.caption_extension)),
+                    f"is not UTF-8 ({error.reason}).",
+                )
+            )
+    return images
+
+
+def _caption(path: Path, subset: Subset) -> str:
+    """The caption file's lines; class tokens where there is no file."""
+    file = path.with_suffix(subset.caption_extension)
+    if not file.is_file():
+        return subset.class_tokens or ""
+    lines = file.read_text(encoding="utf-8-sig").split("\n")
+    if not subset.captions.wildcard:
+        return lines[0].strip()
+    return "\n".join(line.strip() for line in lines if line.strip())
+
+
+def _used_reg(reg: Sequence[Image], wanted: int) -> list[Image]:
+    """As many draws of reg images as of train images: each with its repeats first, then one more
+    each in turn.
+    """
+    repeats = [0] * len(reg)
+    count = 0
+    first = True
+    while reg and count < wanted:
+        for index, image in enumerate(reg):
+            more = image.repeats if first else 1
+            repeats[index] += more
+            count += more
+            if count >= wanted:
+                break
+        first = False
+    return [
+        replace(image, repeats=times) for image, times in zip(reg, repeats, strict=True) if times
+    ]

@@ -1,0 +1,101 @@
+"""From an image file to pixels in its bucket: kohya's scaling, cropping, flipping and colour
+jitter, with Pillow alone.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+
+from lorakit.embedded.data.dataset import Image
+from lorakit.errors import RecipeError
+from lorakit.pictures.open import kinds
+
+METHODS = {
+    "lanczos": Pillow.Resampling.LANCZOS,
+    "nearest": Pillow.Resampling.NEAREST,
+    "bilinear": Pillow.Resampling.BILINEAR,
+    "linear": Pillow.Resampling.BILINEAR,
+    "bicubic": Pillow.Resampling.BICUBIC,
+    "cubic": Pillow.Resampling.BICUBIC,
+    "area": Pillow.Resampling.BOX,
+}
+
+
+def pixels(
+    image: Image, data: bytes, *, flip: bool, chance: random.Random | None = None
+) -> torch.Tensor:
+    """(3, height, width) from -1 to 1. With `chance`, what the subset asks for at random: crop and
+    colour.
+    """
+    try:
+        with Pillow.open(io.BytesIO(data), formats=kinds()) as opened:
+            picture = opened.convert(
+                "RGB"
+            )  # alpha is dropped and EXIF orientation ignored, as by kohya
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+    ) as error:  # Pillow's ways of saying that a file is broken behind a whole header
+        raise RecipeError(f"{image.path}: the picture cannot be read ({error}).") from error
+    width, height = image.placement.scaled
+    method = image.subset.resize_interpolation
+    if method is None:
+        method = "area" if picture.width >= width and picture.height >= height else "lanczos"
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), METHODS[method])
+    wide, high = image.bucket
+    left, top = _corner(width - wide, image, chance), _corner(height - high, image, chance)
+    picture = picture.crop((left, top, left + wide, top + high))
+    array = np.array(picture, dtype=np.uint8)
+    if chance is not None and image.subset.color_aug:
+        array = np.array(_jittered(array, chance))
+    if flip:
+        array = array[:, ::-1]
+    return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1).float() / 127.5 - 1.0
+
+
+def _corner(spare: int, image: Image, chance: random.Random | None) -> int:
+    if chance is not None and image.subset.random_crop and spare > 0:
+        return chance.randint(0, spare)
+    return max(0, spare) // 2
+
+
+def _jittered(array: Any, chance: random.Random) -> Any:
+    """One time in three, a slight turn of the hue or a slight gamma."""
+    if chance.random() >= 1 / 3:
+        return array
+    if chance.random() < 0.5:
+        hsv = np.asarray(Pillow.fromarray(array).convert("HSV")).copy()
+        turn = chance.randint(-11, 11)  # of 256: 8 of OpenCV's 180
+        hsv[..., 0] = (hsv[..., 0].astype(np.int16) + turn) % 256
+        return np.asarray(Pillow.fromarray(hsv, mode="HSV").convert("RGB"))
+    gamma = chance.uniform(0.95, 1.05)
+    return (np.power(array / 255.0, gamma) * 255 + 0.5).astype(np.uint8)
+
+
+def size_ids(image: Image, *, flip: bool) -> list[float]:
+    """SDXL's six numbers: original size, crop corner, target size, each height first."""
+    (width, height), (wide, high) = image.size, image.bucket
+    ratio = width / height
+    if wide / high > ratio:
+        scaled_wide, scaled_high = high * ratio, float(high)
+    else:
+        scaled_wide, scaled_high = float(wide), wide / ratio
+    left, top = (wide - scaled_wide) // 2, (high - scaled_high) // 2
+    if flip:
+        left = wide - (left + scaled_wide)
+    return [
+        float(height),
+        float(width),
+        float(int(top)),
+        float(int(left)),
+        float(high),
+        float(wide),
+    ]

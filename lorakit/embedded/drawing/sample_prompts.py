@@ -1,0 +1,111 @@
+"""Sample prompts in kohya's three formats."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from lorakit import tomllib
+from lorakit.catalogue import options as catalogue
+from lorakit.errors import RecipeError, did_you_mean, refused
+
+FLAGS: dict[str, tuple[str, type]] = {
+    "w": ("width", int),
+    "h": ("height", int),
+    "d": ("seed", int),
+    "s": ("sample_steps", int),
+    "l": ("scale", float),
+    "g": ("guidance_scale", float),
+    "n": ("negative_prompt", str),
+    "ss": ("sample_sampler", str),
+}
+KINDS: dict[str, tuple[type, ...]] = {
+    "prompt": (str,),
+    **{name: (int, float) if kind is float else (kind,) for name, kind in FLAGS.values()},
+}
+SAMPLERS = catalogue.options("embedded", "train_network.py")["sample_sampler"].choices
+
+
+@dataclass(frozen=True)
+class Prompt:
+    prompt: str
+    negative_prompt: str = ""
+    width: int = 512
+    height: int = 512
+    sample_steps: int | None = None  # the family's default: 30, FLUX 20
+    scale: float | None = None  # 7.5, FLUX 1.0
+    guidance_scale: float = 3.5  # what FLUX dev is told
+    seed: int | None = None
+    sample_sampler: str | None = None
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".txt":
+            lines = [
+                line for line in text.splitlines() if line.strip() and not line.startswith("#")
+            ]
+            return [_from_line(line.strip()) for line in lines]
+        if path.suffix == ".toml":
+            shared = dict(tomllib.loads(text)["prompt"])
+            subsets = shared.pop("subset", [{}])
+            return [_from_table({**shared, **subset}, path) for subset in subsets]
+        if path.suffix == ".json":
+            return [
+                _from_line(one) if isinstance(one, str) else _from_table(one, path)
+                for one in json.loads(text)
+            ]
+    except FileNotFoundError as error:
+        raise RecipeError(f"sample_prompts: {path} does not exist.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecipeError(f"sample_prompts: {path}: {error}") from error
+    raise RecipeError(f"sample_prompts: {path} must end in .txt, .toml or .json.")
+
+
+def _from_line(line: str) -> Prompt:
+    """`a fox --w 512 --d 1 --n blurry`."""
+    words, *options = line.split(" --")
+    found: dict[str, Any] = {}
+    for option in options:
+        match = re.match(r"([a-z]+) (.+)", option, re.IGNORECASE)
+        flag = FLAGS.get(match.group(1).lower()) if match else None
+        if match is None or flag is None:
+            raise refused(f"sample prompt {line!r}", f"--{option} is not known.")
+        name, kind = flag
+        found[name] = kind(match.group(2).strip())
+    return _checked(Prompt(words, **found), f"sample prompt {line!r}")
+
+
+def _from_table(table: Mapping[str, Any], path: Path) -> Prompt:
+    names = [field.name for field in fields(Prompt)]
+    for key in table:
+        if key not in names:
+            raise refused(f"{path} {key}", "is not known.", did_you_mean(key, names))
+        if not isinstance(table[key], KINDS[key]) or isinstance(table[key], bool):
+            raise refused(
+                f"{path} {key}",
+                f"{table[key]!r} is not {'a text' if KINDS[key] == (str,) else 'a number'}.",
+            )
+    if "prompt" not in table:
+        raise refused(str(path), "a prompt is missing.")
+    return _checked(Prompt(**table), str(path))
+
+
+def _checked(prompt: Prompt, where: str) -> Prompt:
+    sampler = prompt.sample_sampler
+    if sampler is not None and sampler not in SAMPLERS:
+        raise refused(
+            f"{where} sample_sampler", f"{sampler!r} is not known.", did_you_mean(sampler, SAMPLERS)
+        )
+    if min(prompt.width, prompt.height) < 1 or (
+        prompt.sample_steps is not None and prompt.sample_steps < 1
+    ):
+        raise refused(where, "width, height and the number of steps must be at least 1.")
+    return (
+        replace(prompt, seed=None) if prompt.seed is not None and prompt.seed < 0 else prompt
+    )  # as kohya takes it

@@ -1,0 +1,67 @@
+"""The script: arguments in, exit code out. What goes wrong is said in words."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from lorakit.embedded import arguments
+from lorakit.errors import LorakitError, TrainingFailed
+from lorakit.trainers.embedded import SCRIPTS
+
+
+def main(family: str, argv: Sequence[str] | None = None) -> int:
+    """0 done, 1 refused before the start, 4 failed, 5 not finite, 130 and 143 stopped by a signal."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Threads that wait for each other spin; where other programs want the cores too, that made
+        # a run of 7 s take 34 to 94.
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    script = SCRIPTS[family].name
+    try:
+        args = arguments.read(script, sys.argv[1:] if argv is None else argv)
+        return train(family, args)
+    except LorakitError as error:
+        print(words(error), file=sys.stderr, flush=True)
+        return error.exit_code
+    except OSError as error:  # a full disk, most often
+        print(f"stopped: {error}. What was saved before is whole.", file=sys.stderr, flush=True)
+        return TrainingFailed.exit_code
+
+
+def words(error: LorakitError) -> str:
+    """Every fault on a line of its own that begins with "error: ": by that lorakit finds it in the
+    log.
+    """
+    wrong = [fault for fault in error.faults if fault.severity == "error"]
+    lines = [f"error: {fault}" for fault in wrong] or [f"error: {error.message}"]
+    return "\n".join(
+        [*lines, *([error.message] if wrong else []), *([error.hint] if error.hint else [])]
+    )
+
+
+def train(family: str, args: object) -> int:
+    import argparse
+
+    from lorakit.embedded.training import signals, world
+    from lorakit.embedded.training.loop import Loop
+    from lorakit.embedded.training.session import prepare
+
+    assert isinstance(args, argparse.Namespace)
+    place = world.enter(args)
+    signals.exit_at_once()
+    try:
+        place.say(f"accelerator device: {place.device}")
+        return Loop(prepare(args, place, family)).run()
+    finally:
+        place.close()
+
+
+def leave(code: int) -> NoReturn:
+    """The process ends here: all is written and closed, and to take gigabytes of modules apart
+    first would cost most of a second.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,31 @@
+"""Base models: SD1.5, SDXL and FLUX from single files or diffusers folders, in plain torch, one
+part at a time.
+
+    base = open_base(args, "sdxl")                     # headers only
+    vae = base.load_vae(torch.float32, "cpu")          # use it, drop it
+    told = base.encode(base.load_encoders(...), base.tokenize(base.load_tokenizers(), captions))
+    prediction = base.predict(base.load_denoiser(...), noisy, timesteps, told, time_ids=...)
+
+Modules carry the names of diffusers and transformers (FLUX: of its own files), which kohya's LoRA
+keys are made of; SDXL's keys use the LDM names instead: `ldm_module`.
+"""
+
+from __future__ import annotations
+
+from lorakit.embedded.models.base import Base, Piece
+from lorakit.embedded.models.layouts import ldm_module
+from lorakit.embedded.models.opening import open_base
+from lorakit.embedded.models.prompts import ClipTokenizer, Conditioning, T5Tokenizer, Tokens
+from lorakit.embedded.models.vae import VAE
+
+__all__ = [
+    "VAE",
+    "Base",
+    "ClipTokenizer",
+    "Conditioning",
+    "Piece",
+    "T5Tokenizer",
+    "Tokens",
+    "ldm_module",
+    "open_base",
+]

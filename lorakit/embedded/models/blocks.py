@@ -1,0 +1,107 @@
+"""What the networks share: settings that read like attributes, sinusoidal embeddings,
+checkpointing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from lorakit.errors import SetupError
+
+
+class Config(dict[str, Any]):
+    """A model's config.json; the pipelines of diffusers read the same settings as attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def require(config: Mapping[str, Any], expected: Mapping[str, tuple[Any, ...]], what: str) -> None:
+    """Refuse a variant of the architecture that is not written here, by the setting that says so."""
+    for key, allowed in expected.items():
+        if key in config and config[key] not in allowed:
+            raise SetupError(
+                f"{what}: {key} = {config[key]!r} is not implemented by the embedded trainer.",
+                hint='Use trainer = "kohya".',
+            )
+
+
+class Network(nn.Module):
+    """A module that knows its settings, its type and its place, and whether it recomputes its
+    blocks in the backward pass.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.config = Config(config)
+        self.gradient_checkpointing = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def enable_gradient_checkpointing(self) -> None:
+        self.gradient_checkpointing = True
+
+    def run(self, block: Callable[..., Any], *inputs: Any) -> Any:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
+
+
+def sinusoid(steps: torch.Tensor, width: int, *, max_period: float = 10000.0) -> torch.Tensor:
+    """Cosines, then sines, of the steps at `width / 2` frequencies, in float32."""
+    half = width // 2
+    rates = torch.exp(
+        -math.log(max_period) * torch.arange(half, dtype=torch.float32, device=steps.device) / half
+    )
+    angles = steps.float()[:, None] * rates[None]
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def attend(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Attention over (batch, length, heads x width), in and out."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution that is a matrix product where the picture is small and the weights are large,
+    on the CPU.
+
+    There torch either reorders the weights at every call or multiplies them the slow way round: up
+    to nine times slower, measured.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.stride != (1, 1) or not _small(x, self.weight):
+            return super().forward(x)
+        cols = F.unfold(x, self.kernel_size, padding=self.padding).transpose(1, 2)
+        return (
+            F.linear(cols, self.weight.flatten(1), self.bias)
+            .transpose(1, 2)
+            .unflatten(2, tuple(x.shape[-2:]))
+        )
+
+
+def _small(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        return False
+    places = x.shape[0] * x.shape[2] * x.shape[3]
+    return places <= 16 or (places <= 64 and weight.shape[0] * weight.shape[1] >= 1_200_000)

@@ -1,0 +1,121 @@
+"""The CLIP text encoder: the architecture and module names of transformers' CLIPTextModel
+(WithProjection), without its import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lorakit.embedded.models.blocks import Network, require
+
+
+class TextStates(NamedTuple):
+    last: torch.Tensor  # after the final norm
+    hidden: tuple[torch.Tensor, ...]  # the embeddings, then the raw output of every layer
+    pooled: (
+        torch.Tensor
+    )  # the final state at the end token, projected where the model has a projection
+
+
+class CLIPAttention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.q_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (
+            proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        return self.out_proj(
+            F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+        )
+
+
+class CLIPMLP(nn.Module):
+    def __init__(self, width: int, inner: int, *, quick: bool) -> None:
+        super().__init__()
+        self.quick = quick
+        self.fc1 = nn.Linear(width, inner)
+        self.fc2 = nn.Linear(inner, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.fc1(x)
+        return self.fc2(x * torch.sigmoid(1.702 * x) if self.quick else F.gelu(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, width: int, heads: int, inner: int, eps: float, *, quick: bool) -> None:
+        super().__init__()
+        self.self_attn = CLIPAttention(width, heads)
+        self.layer_norm1 = nn.LayerNorm(width, eps=eps)
+        self.mlp = CLIPMLP(width, inner, quick=quick)
+        self.layer_norm2 = nn.LayerNorm(width, eps=eps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.self_attn(self.layer_norm1(x))
+        return x + self.mlp(self.layer_norm2(x))
+
+
+class Embeddings(nn.Module):
+    def __init__(self, vocabulary: int, positions: int, width: int) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(vocabulary, width)
+        self.position_embedding = nn.Embedding(positions, width)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]
+
+
+class TextModel(nn.Module):
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        width, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-5)
+        require(config, {"hidden_act": ("quick_gelu", "gelu")}, "CLIP")
+        self.embeddings = Embeddings(config["vocab_size"], config["max_position_embeddings"], width)
+        self.encoder = nn.Module()
+        self.encoder.layers = nn.ModuleList(
+            Layer(
+                width,
+                config["num_attention_heads"],
+                config["intermediate_size"],
+                eps,
+                quick=config.get("hidden_act") != "gelu",
+            )
+            for _ in range(config["num_hidden_layers"])
+        )
+        self.final_layer_norm = nn.LayerNorm(width, eps=eps)
+
+
+class CLIPText(Network):
+    def __init__(self, config: Mapping[str, Any], *, projection: bool) -> None:
+        super().__init__(config)
+        self.text_model = TextModel(config)
+        self.text_projection = (
+            nn.Linear(config["hidden_size"], config["projection_dim"], bias=False)
+            if projection
+            else None
+        )
+
+    def forward(self, ids: torch.Tensor) -> TextStates:
+        x = self.text_model.embeddings(ids)
+        hidden = [x]
+        for layer in self.text_model.encoder.layers:
+            x = self.run(layer, x)
+            hidden.append(x)
+        last = self.text_model.final_layer_norm(x)
+        # The end token has the highest number in CLIP's vocabulary; padding may repeat it, and
+        # argmax takes the first.
+        pooled = last[torch.arange(ids.shape[0], device=ids.device), ids.int().argmax(dim=-1)]
+        if self.text_projection is not None:
+            pooled = self.text_projection(pooled)
+        return TextStates(last, tuple(hidden), pooled)

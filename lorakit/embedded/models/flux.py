@@ -1,0 +1,268 @@
+"""The FLUX.1 transformer with the module names of its own files, which are the names kohya's LoRA
+keys are made of.
+
+Called like diffusers' FluxTransformer2DModel, so that its pipeline can sample with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lorakit.embedded.models.blocks import Network, sinusoid
+from lorakit.embedded.models.unet import Sample
+
+Rotation = tuple[torch.Tensor, torch.Tensor]
+
+
+class MLPEmbedder(nn.Module):
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.in_layer = nn.Linear(width_in, width)
+        self.out_layer = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out_layer(F.silu(self.in_layer(x)))
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x.float()
+        return (y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + 1e-6)).to(x.dtype) * self.scale
+
+
+class QKNorm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query_norm = RMSNorm(width)
+        self.key_norm = RMSNorm(width)
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, width * 3)
+        self.norm = QKNorm(width // heads)
+        self.proj = nn.Linear(width, width)
+
+    def split(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return split_heads(self.qkv(x), self.heads, self.norm)
+
+
+class Modulation(nn.Module):
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.lin = nn.Linear(width, count * width)
+
+    def forward(self, vec: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.lin(F.silu(vec))[:, None].chunk(self.count, dim=-1)
+
+
+def split_heads(
+    qkv: torch.Tensor, heads: int, norm: QKNorm
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    return norm.query_norm(q), norm.key_norm(k), v
+
+
+def joint_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rotation: Rotation, mask: torch.Tensor | None
+) -> torch.Tensor:
+    q, k = rotate(q, rotation), rotate(k, rotation)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+
+
+def rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+    """Neighbouring pairs of features turned by the angles of their place, in float32."""
+    cos, sin = rotation
+    a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2).to(x.dtype)
+
+
+def rotation_of(ids: torch.Tensor, axes: tuple[int, ...], theta: float) -> Rotation:
+    angles = torch.cat(
+        [
+            ids[..., axis, None].double()
+            / theta ** (torch.arange(0, width, 2, dtype=torch.float64, device=ids.device) / width)
+            for axis, width in enumerate(axes)
+        ],
+        dim=-1,
+    )[:, None]
+    return angles.cos().float(), angles.sin().float()
+
+
+def shifted(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+
+
+def mlp(width: int, ratio: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width, int(width * ratio)),
+        nn.GELU(approximate="tanh"),
+        nn.Linear(int(width * ratio), width),
+    )
+
+
+class DoubleStreamBlock(nn.Module):
+    """Picture and text with weights of their own, attending to each other."""
+
+    def __init__(self, width: int, heads: int, ratio: float) -> None:
+        super().__init__()
+        self.img_mod, self.txt_mod = Modulation(width, 6), Modulation(width, 6)
+        self.img_attn, self.txt_attn = SelfAttention(width, heads), SelfAttention(width, heads)
+        self.img_mlp, self.txt_mlp = mlp(width, ratio), mlp(width, ratio)
+
+    def forward(
+        self,
+        img: torch.Tensor,
+        txt: torch.Tensor,
+        vec: torch.Tensor,
+        rotation: Rotation,
+        mask: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        img_mod, txt_mod = self.img_mod(vec), self.txt_mod(vec)
+        img_qkv = self.img_attn.split(shifted(img, img_mod[0], img_mod[1]))
+        txt_qkv = self.txt_attn.split(shifted(txt, txt_mod[0], txt_mod[1]))
+        q, k, v = (torch.cat([t, i], dim=2) for t, i in zip(txt_qkv, img_qkv, strict=True))
+        out = joint_attention(q, k, v, rotation, mask)
+        img = img + img_mod[2] * self.img_attn.proj(out[:, txt.shape[1] :])
+        txt = txt + txt_mod[2] * self.txt_attn.proj(out[:, : txt.shape[1]])
+        img = img + img_mod[5] * self.img_mlp(shifted(img, img_mod[3], img_mod[4]))
+        txt = txt + txt_mod[5] * self.txt_mlp(shifted(txt, txt_mod[3], txt_mod[4]))
+        return img, txt
+
+
+class SingleStreamBlock(nn.Module):
+    """Both in one sequence; attention and feed-forward side by side."""
+
+    def __init__(self, width: int, heads: int, ratio: float) -> None:
+        super().__init__()
+        self.width, self.heads = width, heads
+        inner = int(width * ratio)
+        self.linear1 = nn.Linear(width, width * 3 + inner)
+        self.linear2 = nn.Linear(width + inner, width)
+        self.norm = QKNorm(width // heads)
+        self.modulation = Modulation(width, 3)
+
+    def forward(
+        self, x: torch.Tensor, vec: torch.Tensor, rotation: Rotation, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        shift, scale, gate = self.modulation(vec)
+        h = self.linear1(shifted(x, shift, scale))
+        q, k, v = split_heads(h[..., : 3 * self.width], self.heads, self.norm)
+        out = joint_attention(q, k, v, rotation, mask)
+        return x + gate * self.linear2(
+            torch.cat([out, F.gelu(h[..., 3 * self.width :], approximate="tanh")], dim=-1)
+        )
+
+
+class LastLayer(nn.Module):
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, out)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, x: torch.Tensor, vec: torch.Tensor) -> torch.Tensor:
+        shift, scale = self.adaLN_modulation(vec)[:, None].chunk(2, dim=-1)
+        return self.linear(shifted(x, shift, scale))
+
+
+class Flux(Network):
+    """`config` has the names of diffusers' transformer/config.json."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(config)
+        heads, ratio = config["num_attention_heads"], config.get("mlp_ratio", 4.0)
+        width = heads * config["attention_head_dim"]
+        self.axes = tuple(config.get("axes_dims_rope", (16, 56, 56)))
+        self.img_in = nn.Linear(config["in_channels"], width)
+        self.txt_in = nn.Linear(config["joint_attention_dim"], width)
+        self.time_in = MLPEmbedder(256, width)
+        self.vector_in = MLPEmbedder(config["pooled_projection_dim"], width)
+        self.guidance_in = MLPEmbedder(256, width) if config.get("guidance_embeds") else None
+        self.double_blocks = nn.ModuleList(
+            DoubleStreamBlock(width, heads, ratio) for _ in range(config["num_layers"])
+        )
+        self.single_blocks = nn.ModuleList(
+            SingleStreamBlock(width, heads, ratio) for _ in range(config["num_single_layers"])
+        )
+        self.final_layer = LastLayer(width, config.get("out_channels") or config["in_channels"])
+
+    def forward(  # noqa: PLR0917 -- diffusers decides the order
+        self,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        pooled_projections: torch.Tensor,
+        timestep: torch.Tensor,
+        img_ids: torch.Tensor,
+        txt_ids: torch.Tensor,
+        guidance: torch.Tensor | None = None,
+        txt_mask: torch.Tensor | None = None,
+        return_dict: bool = True,
+        **_unused: Any,
+    ) -> Any:
+        """Packed latents in, packed velocity out; timestep from 0 to 1; a mask leaves the padding
+        of the text out.
+        """
+        img, txt = self.img_in(hidden_states), self.txt_in(encoder_hidden_states)
+        vec = self.time_in(sinusoid(timestep * 1000, 256).to(img.dtype))
+        if self.guidance_in is not None:
+            if guidance is None:
+                raise ValueError("this model was distilled with guidance and needs its value")
+            vec = vec + self.guidance_in(sinusoid(guidance * 1000, 256).to(img.dtype))
+        vec = vec + self.vector_in(pooled_projections)
+        ids = torch.cat([_batched(txt_ids, 1), _batched(img_ids, 1)], dim=1)
+        rotation = rotation_of(ids, self.axes, 10000.0)
+        mask = None
+        if txt_mask is not None:
+            mask = torch.cat(
+                [txt_mask.bool(), txt_mask.new_ones(img.shape[:2], dtype=torch.bool)], dim=1
+            )[:, None, None, :]
+        for block in self.double_blocks:
+            img, txt = self.run(block, img, txt, vec, rotation, mask)
+        x = torch.cat([txt, img], dim=1)
+        for block in self.single_blocks:
+            x = self.run(block, x, vec, rotation, mask)
+        out = self.final_layer(x[:, txt.shape[1] :], vec)
+        return Sample(out) if return_dict else (out,)
+
+
+def _batched(ids: torch.Tensor, count: int) -> torch.Tensor:
+    return ids if ids.dim() == 3 else ids[None].expand(count, -1, -1)
+
+
+def pack(latents: torch.Tensor) -> torch.Tensor:
+    """(batch, channels, height, width) to one token for every 2x2 patch."""
+    b, c, h, w = latents.shape
+    return (
+        latents.view(b, c, h // 2, 2, w // 2, 2)
+        .permute(0, 2, 4, 1, 3, 5)
+        .reshape(b, h // 2 * (w // 2), c * 4)
+    )
+
+
+def unpack(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    b, _, c = tokens.shape
+    return (
+        tokens.view(b, height // 2, width // 2, c // 4, 2, 2)
+        .permute(0, 3, 1, 4, 2, 5)
+        .reshape(b, c // 4, height, width)
+    )
+
+
+def place_ids(height: int, width: int, device: torch.device | str) -> torch.Tensor:
+    """Where every token of the picture lies: (0, row, column)."""
+    ids = torch.zeros(height // 2, width // 2, 3, device=device)
+    ids[..., 1] += torch.arange(height // 2, device=device)[:, None]
+    ids[..., 2] += torch.arange(width // 2, device=device)[None]
+    return ids.reshape(-1, 3)

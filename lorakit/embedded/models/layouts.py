@@ -1,0 +1,282 @@
+"""Where the weights of our modules lie in the files that people have: the LDM names of SD1.5 and
+SDXL, OpenCLIP's, FLUX's own.
+
+Module names go in pairs (ours, theirs); the same pairs name the LoRA keys of SDXL, which kohya
+makes of the LDM names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from lorakit.embedded.models.weights import Layout, Part, Tensors
+
+Pairs = list[tuple[str, str]]
+
+_RESNET = [
+    ("norm1", "in_layers.0"),
+    ("conv1", "in_layers.2"),
+    ("time_emb_proj", "emb_layers.1"),
+    ("norm2", "out_layers.0"),
+    ("conv2", "out_layers.3"),
+    ("conv_shortcut", "skip_connection"),
+]
+
+
+def unet_pairs(config: Mapping[str, Any]) -> Pairs:
+    """Every submodule of the U-Net whose LDM name differs, longest prefixes last to win."""
+    count, layers = len(config["block_out_channels"]), int(config.get("layers_per_block", 2))
+    pairs: Pairs = [
+        ("conv_in", "input_blocks.0.0"),
+        ("conv_norm_out", "out.0"),
+        ("conv_out", "out.2"),
+        ("time_embedding.linear_1", "time_embed.0"),
+        ("time_embedding.linear_2", "time_embed.2"),
+        ("add_embedding.linear_1", "label_emb.0.0"),
+        ("add_embedding.linear_2", "label_emb.0.2"),
+        ("mid_block.attentions.0", "middle_block.1"),
+        *_resnet("mid_block.resnets.0", "middle_block.0"),
+        *_resnet("mid_block.resnets.1", "middle_block.2"),
+    ]
+    block = 1
+    for level in range(count):
+        for layer in range(layers):
+            pairs += [
+                *_resnet(f"down_blocks.{level}.resnets.{layer}", f"input_blocks.{block}.0"),
+                (f"down_blocks.{level}.attentions.{layer}", f"input_blocks.{block}.1"),
+            ]
+            block += 1
+        if level < count - 1:
+            pairs.append((f"down_blocks.{level}.downsamplers.0.conv", f"input_blocks.{block}.0.op"))
+            block += 1
+    block = 0
+    for level, kind in enumerate(config["up_block_types"]):
+        for layer in range(layers + 1):
+            pairs += [
+                *_resnet(f"up_blocks.{level}.resnets.{layer}", f"output_blocks.{block}.0"),
+                (f"up_blocks.{level}.attentions.{layer}", f"output_blocks.{block}.1"),
+            ]
+            if layer == layers and level < count - 1:
+                pairs.append(
+                    (
+                        f"up_blocks.{level}.upsamplers.0.conv",
+                        f"output_blocks.{block}.{2 if kind.startswith('CrossAttn') else 1}.conv",
+                    )
+                )
+            block += 1
+    return pairs
+
+
+def _resnet(ours: str, theirs: str) -> Pairs:
+    return [(f"{ours}.{a}", f"{theirs}.{b}") for a, b in _RESNET]
+
+
+def rename(name: str, pairs: Mapping[str, str]) -> str:
+    """The other name of a module or weight: the longest known prefix decides, what is not known
+    stays.
+    """
+    head = name
+    while head:
+        if head in pairs:
+            return pairs[head] + name[len(head) :]
+        head = head.rpartition(".")[0]
+    return name
+
+
+def ldm_module(name: str, config: Mapping[str, Any]) -> str:
+    """`down_blocks.1.attentions.0.proj_in` -> `input_blocks.4.1.proj_in`."""
+    return rename(name, dict(unet_pairs(config)))
+
+
+def ldm_unet(
+    module: nn.Module, config: Mapping[str, Any], prefix: str = "model.diffusion_model."
+) -> Layout:
+    pairs = dict(unet_pairs(config))
+    return {name: (Part(prefix + rename(name, pairs)),) for name, _ in module.named_parameters()}
+
+
+def ldm_vae(module: nn.Module, config: Mapping[str, Any], prefix: str) -> Layout:
+    count, layers = len(config["block_out_channels"]), int(config.get("layers_per_block", 2))
+    pairs: dict[str, str] = {}
+    for half in ("encoder", "decoder"):
+        middle = f"{half}.mid_block"
+        pairs |= {
+            f"{middle}.resnets.0": f"{half}.mid.block_1",
+            f"{middle}.resnets.1": f"{half}.mid.block_2",
+            f"{half}.conv_norm_out": f"{half}.norm_out",
+        }
+        names = [
+            ("group_norm", "norm"),
+            ("to_q", "q"),
+            ("to_k", "k"),
+            ("to_v", "v"),
+            ("to_out.0", "proj_out"),
+        ]
+        pairs |= {
+            f"{middle}.attentions.0.{ours}": f"{half}.mid.attn_1.{theirs}" for ours, theirs in names
+        }
+    for level in range(count):
+        up = (
+            count - 1 - level
+        )  # LDM counts the decoder's stages from the picture, diffusers from the latents
+        pairs |= {
+            f"encoder.down_blocks.{level}.downsamplers.0": f"encoder.down.{level}.downsample",
+            f"decoder.up_blocks.{level}.upsamplers.0": f"decoder.up.{up}.upsample",
+        }
+        for layer in range(layers + 1):
+            down, above = (
+                f"encoder.down_blocks.{level}.resnets.{layer}",
+                f"decoder.up_blocks.{level}.resnets.{layer}",
+            )
+            pairs |= {
+                down: f"encoder.down.{level}.block.{layer}",
+                f"{down}.conv_shortcut": f"encoder.down.{level}.block.{layer}.nin_shortcut",
+                above: f"decoder.up.{up}.block.{layer}",
+                f"{above}.conv_shortcut": f"decoder.up.{up}.block.{layer}.nin_shortcut",
+            }
+    return {name: (Part(prefix + rename(name, pairs)),) for name, _ in module.named_parameters()}
+
+
+def folder_vae(module: nn.Module, tensors: Tensors) -> Layout:
+    """A diffusers folder: today's names, or those that its attention had until 2023."""
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    layout: dict[str, tuple[Part, ...]] = {}
+    for name, _ in module.named_parameters():
+        head, _, leaf = name.rpartition(".")
+        other = next(
+            (
+                f"{head.removesuffix(ours)}{theirs}.{leaf}"
+                for ours, theirs in old.items()
+                if head.endswith(f"attentions.0.{ours}")
+            ),
+            name,
+        )
+        layout[name] = (Part(name if name in tensors else other),)
+    return layout
+
+
+def open_clip(module: nn.Module, config: Mapping[str, Any], prefix: str) -> Layout:
+    """OpenCLIP's names (SDXL's second encoder in one file): one matrix for q, k and v, the
+    projection the other way round.
+    """
+    width = config["hidden_size"]
+    rows = {"self_attn.q_proj": 0, "self_attn.k_proj": width, "self_attn.v_proj": 2 * width}
+    others = {
+        "self_attn.out_proj": "attn.out_proj",
+        "layer_norm1": "ln_1",
+        "layer_norm2": "ln_2",
+        "mlp.fc1": "mlp.c_fc",
+        "mlp.fc2": "mlp.c_proj",
+    }
+    fixed = {
+        "text_model.embeddings.token_embedding.weight": Part(prefix + "token_embedding.weight"),
+        "text_model.embeddings.position_embedding.weight": Part(prefix + "positional_embedding"),
+        "text_model.final_layer_norm.weight": Part(prefix + "ln_final.weight"),
+        "text_model.final_layer_norm.bias": Part(prefix + "ln_final.bias"),
+        "text_projection.weight": Part(prefix + "text_projection", transposed=True),
+    }
+    layout: dict[str, tuple[Part, ...]] = {}
+    for name, _ in module.named_parameters():
+        if name in fixed:
+            layout[name] = (fixed[name],)
+            continue
+        number, _, rest = name.removeprefix("text_model.encoder.layers.").partition(".")
+        part, _, leaf = rest.rpartition(".")
+        theirs = f"{prefix}transformer.resblocks.{number}."
+        if part in rows:
+            layout[name] = (Part(f"{theirs}attn.in_proj_{leaf}", rows[part], rows[part] + width),)
+        else:
+            layout[name] = (Part(f"{theirs}{others[part]}.{leaf}"),)
+    return layout
+
+
+_FLUX_FOLDER = {
+    "img_in": "x_embedder",
+    "txt_in": "context_embedder",
+    "final_layer.linear": "proj_out",
+    "time_in.in_layer": "time_text_embed.timestep_embedder.linear_1",
+    "time_in.out_layer": "time_text_embed.timestep_embedder.linear_2",
+    "guidance_in.in_layer": "time_text_embed.guidance_embedder.linear_1",
+    "guidance_in.out_layer": "time_text_embed.guidance_embedder.linear_2",
+    "vector_in.in_layer": "time_text_embed.text_embedder.linear_1",
+    "vector_in.out_layer": "time_text_embed.text_embedder.linear_2",
+}
+_FLUX_DOUBLE = {
+    "img_mod.lin": ("norm1.linear",),
+    "txt_mod.lin": ("norm1_context.linear",),
+    "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    "img_attn.norm.query_norm": ("attn.norm_q",),
+    "img_attn.norm.key_norm": ("attn.norm_k",),
+    "txt_attn.norm.query_norm": ("attn.norm_added_q",),
+    "txt_attn.norm.key_norm": ("attn.norm_added_k",),
+    "img_attn.proj": ("attn.to_out.0",),
+    "txt_attn.proj": ("attn.to_add_out",),
+    "img_mlp.0": ("ff.net.0.proj",),
+    "img_mlp.2": ("ff.net.2",),
+    "txt_mlp.0": ("ff_context.net.0.proj",),
+    "txt_mlp.2": ("ff_context.net.2",),
+}
+_FLUX_SINGLE = {
+    "modulation.lin": ("norm.linear",),
+    "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
+    "linear2": ("proj_out",),
+    "norm.query_norm": ("attn.norm_q",),
+    "norm.key_norm": ("attn.norm_k",),
+}
+
+
+def folder_flux(module: nn.Module, width: int) -> Layout:
+    """A diffusers folder of FLUX: q, k and v apart, and the last modulation's halves the other way
+    round.
+    """
+    return dict(_folder_flux(module, width))
+
+
+def _folder_flux(module: nn.Module, width: int) -> Iterator[tuple[str, tuple[Part, ...]]]:
+    for name, _ in module.named_parameters():
+        head, _, leaf = name.rpartition(".")
+        leaf = "weight" if leaf == "scale" else leaf
+        if head == "final_layer.adaLN_modulation.1":
+            source = f"norm_out.linear.{leaf}"
+            yield name, (Part(source, width, 2 * width), Part(source, 0, width))
+        elif head in _FLUX_FOLDER:
+            yield name, (Part(f"{_FLUX_FOLDER[head]}.{leaf}"),)
+        else:
+            kind, number, part = head.split(".", 2)
+            table, theirs = (
+                (_FLUX_DOUBLE, "transformer_blocks")
+                if kind == "double_blocks"
+                else (_FLUX_SINGLE, "single_transformer_blocks")
+            )
+            yield name, tuple(Part(f"{theirs}.{number}.{source}.{leaf}") for source in table[part])
+
+
+def flux_config(tensors: Tensors, prefix: str = "") -> dict[str, Any]:
+    """The sizes of a FLUX file, counted from its tensors."""
+
+    def rows(name: str) -> int:
+        return tensors.shape(prefix + name)[0]
+
+    def count(kind: str) -> int:
+        numbers = {
+            int(name[len(prefix) :].split(".")[1]) for name in tensors.starting(f"{prefix}{kind}.")
+        }
+        return max(numbers, default=-1) + 1
+
+    width, head = rows("img_in.weight"), rows("double_blocks.0.img_attn.norm.query_norm.scale")
+    return {
+        "in_channels": tensors.shape(prefix + "img_in.weight")[1],
+        "num_layers": count("double_blocks"),
+        "num_single_layers": count("single_blocks"),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": tensors.shape(prefix + "txt_in.weight")[1],
+        "pooled_projection_dim": tensors.shape(prefix + "vector_in.in_layer.weight")[1],
+        "guidance_embeds": prefix + "guidance_in.in_layer.weight" in tensors,
+        "axes_dims_rope": [head // 8, head * 7 // 16, head * 7 // 16],
+        "mlp_ratio": rows("double_blocks.0.img_mlp.0.weight") / width,
+    }

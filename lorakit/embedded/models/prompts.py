@@ -1,0 +1,174 @@
+"""Captions to tokens to what the denoiser is told, per family, in kohya's way: chunks of 75,
+clip_skip, pooling, T5's mask.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers.models import BPE
+from torch import nn
+
+from lorakit import data
+from lorakit.errors import SetupError
+
+Tokens = tuple[torch.Tensor, ...]
+CHUNK = 75
+WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the denoiser is told about a batch of captions; every tensor has the batch first."""
+
+    hidden: torch.Tensor  # a state per token
+    pooled: torch.Tensor | None = None  # SDXL and FLUX
+    mask: torch.Tensor | None = None  # FLUX with apply_t5_attn_mask
+
+
+class ClipTokenizer:
+    def __init__(self, folder: Path | None, *, pad: int | None = None) -> None:
+        """From a folder with vocab.json and merges.txt, or tokenizer.json; from the table in this
+        package where there is none.
+        """
+        vocabulary, merges = _clip_table(folder)
+        self.vocabulary = vocabulary
+        self.bos, self.eos = vocabulary["<|startoftext|>"], vocabulary["<|endoftext|>"]
+        self.pad = self.eos if pad is None else pad
+        self._bpe = Tokenizer(
+            BPE(
+                vocabulary,
+                merges,
+                unk_token="<|endoftext|>",  # noqa: S106  (a word, not a secret)
+                continuing_subword_prefix="",
+                end_of_word_suffix="</w>",
+            )
+        )
+        self._bpe.add_special_tokens(["<|startoftext|>", "<|endoftext|>"])
+        self._bpe.normalizer = normalizers.Sequence(
+            [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+        )
+        self._bpe.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        self._bpe.decoder = decoders.ByteLevel()
+
+    def numbers(self, text: str) -> list[int]:
+        """The tokens of a text, without start, end and padding."""
+        return list(self._bpe.encode(text).ids)
+
+    def batch(self, texts: Sequence[str], max_token_length: int | None) -> torch.Tensor:
+        """(texts, chunks, 77): kohya cuts a long caption into chunks of 75, each between a start
+        and an end of its own.
+        """
+        return torch.tensor([self._chunks(text, max_token_length or CHUNK) for text in texts])
+
+    def _chunks(self, text: str, length: int) -> list[list[int]]:
+        numbers = [*self.numbers(text)[:length], self.eos]
+        numbers += [self.pad] * (length + 1 - len(numbers))
+        chunks = []
+        for start in range(0, length, CHUNK):
+            chunk = [self.bos, *numbers[start : start + CHUNK], numbers[length]]
+            if length > CHUNK and self.pad != self.eos:
+                if chunk[-2] not in (self.eos, self.pad):
+                    chunk[-1] = self.eos
+                if chunk[1] == self.pad:
+                    chunk[1] = self.eos
+            chunks.append(chunk)
+        return chunks
+
+
+class T5Tokenizer:
+    def __init__(self, folder: Path) -> None:
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise SetupError(f"{folder}: there is no tokenizer.json for T5.")
+        self._tokenizer = Tokenizer.from_file(str(path))
+
+    def batch(self, texts: Sequence[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens and mask, both (texts, length); the end token counts, the padding does not."""
+        self._tokenizer.enable_truncation(length)
+        self._tokenizer.enable_padding(length=length, pad_id=0, pad_token="<pad>")  # noqa: S106 -- a mark, no secret
+        encoded = [self._tokenizer.encode(text) for text in texts]
+        return torch.tensor([one.ids for one in encoded]), torch.tensor(
+            [one.attention_mask for one in encoded]
+        )
+
+
+def _clip_table(folder: Path | None) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    if folder is None:
+        return data.clip_vocabulary(), list(data.clip_merges())
+    try:
+        if (folder / "vocab.json").is_file():
+            vocabulary: dict[str, int] = json.loads(
+                (folder / "vocab.json").read_text(encoding="utf-8")
+            )
+            lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+            pairs: list[Any] = [
+                line.split() for line in lines if line.strip() and not line.startswith("#version")
+            ]
+        else:
+            model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+            vocabulary = model["vocab"]
+            pairs = [pair.split() if isinstance(pair, str) else pair for pair in model["merges"]]
+        return vocabulary, [(left, right) for left, right in pairs]
+    except (OSError, ValueError, KeyError) as error:
+        raise SetupError(f"{folder}: not a CLIP tokenizer ({error}).") from error
+
+
+# -- encoding
+# ---------------------------------------------------------------------------------------------------------
+
+
+def encode_sd15(
+    encoders: Sequence[nn.Module], tokens: Tokens, *, clip_skip: int | None = None
+) -> Conditioning:
+    """The last layer, or the one `clip_skip` from the end, through the final norm."""
+    encoder: Any = encoders[0]
+    states = encoder(tokens[0].flatten(0, 1))
+    last = (
+        states.last
+        if clip_skip is None
+        else encoder.text_model.final_layer_norm(states.hidden[-clip_skip])
+    )
+    return Conditioning(_joined(last, len(tokens[0])))
+
+
+def encode_sdxl(encoders: Sequence[nn.Module], tokens: Tokens) -> Conditioning:
+    """Both encoders' last layer but one, side by side, and the second one's pooled state of the
+    first chunk.
+    """
+    first, second = (
+        encoder(ids.flatten(0, 1)) for encoder, ids in zip(encoders, tokens, strict=True)
+    )
+    hidden = [_joined(states.hidden[-2], len(tokens[0])) for states in (first, second)]
+    return Conditioning(torch.cat(hidden, dim=-1), second.pooled[:: tokens[1].shape[1]])
+
+
+def encode_flux(encoders: Sequence[nn.Module], tokens: Tokens, *, use_mask: bool) -> Conditioning:
+    """CLIP's pooled state and T5's sequence."""
+    clip, t5 = encoders
+    ids, t5_ids, mask = tokens
+    used = mask if use_mask else None
+    return Conditioning(t5(t5_ids, used), clip(ids.flatten(0, 1)).pooled, used)
+
+
+def _joined(states: torch.Tensor, count: int) -> torch.Tensor:
+    """(texts x chunks, 77, width) to one sequence a text: the first start, every chunk without its
+    marks, the last end.
+    """
+    states = states.unflatten(0, (count, -1))
+    if states.shape[1] == 1:
+        return states[:, 0]
+    return torch.cat(
+        [states[:, 0, :1], states[:, :, 1:-1].flatten(1, 2), states[:, -1, -1:]], dim=1
+    )

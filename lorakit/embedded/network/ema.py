@@ -1,0 +1,43 @@
+"""An exponential moving average of the LoRA's weights: what is saved, sampled and validated when
+`ema_decay` is set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from lorakit.embedded.network.lora import Network
+
+
+class Average:
+    """Follows faster at first, min(decay, (1 + n) / (10 + n)), so that a short run is not an
+    average of nothing.
+    """
+
+    def __init__(self, network: Network, decay: float) -> None:
+        self.network, self.decay = network, decay
+        self.flat = {group: flat.detach().clone() for group, flat in network.flat.items()}
+
+    @torch.no_grad()
+    def update(self, done: int) -> None:
+        keep = min(self.decay, (1 + done) / (10 + done))
+        for group, flat in self.network.flat.items():
+            self.flat[group].lerp_(flat, 1 - keep)
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The network carries the average; afterwards the training weights, byte for byte."""
+        kept = {group: flat.detach().clone() for group, flat in self.network.flat.items()}
+        self._write(self.flat)
+        try:
+            yield
+        finally:
+            self._write(kept)
+
+    @torch.no_grad()
+    def _write(self, values: dict[str, torch.Tensor]) -> None:
+        for group, flat in self.network.flat.items():
+            flat.copy_(values[group])

@@ -1,0 +1,355 @@
+"""What the LoRA file says about itself: kohya's ss_* keys and the modelspec.* keys, each with its
+true value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime as dt
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lorakit import __version__
+from lorakit.embedded.data.dataset import Dataset, image_files
+from lorakit.embedded.models import Base
+from lorakit.embedded.network.targets import network_args
+from lorakit.files import sha256
+
+VERSIONS = {"sd15": "sd_v1", "sdxl": "sdxl_base_v1-0", "flux": "flux1"}
+ARCHITECTURES = {
+    "sd15": "stable-diffusion-v1",
+    "sdxl": "stable-diffusion-xl-v1-base",
+    "flux": "flux-1-dev",
+}
+IMPLEMENTATIONS = {
+    "sd15": "diffusers",
+    "sdxl": "https://github.com/Stability-AI/generative-models",
+    "flux": "https://github.com/black-forest-labs/flux",
+}
+FROM_ARGUMENTS = (  # written as they are, under the same name
+    "output_name",
+    "learning_rate",
+    "unet_lr",
+    "gradient_checkpointing",
+    "gradient_accumulation_steps",
+    "max_train_steps",
+    "lr_warmup_steps",
+    "lr_scheduler",
+    "network_module",
+    "network_dim",
+    "network_alpha",
+    "network_dropout",
+    "mixed_precision",
+    "clip_skip",
+    "max_token_length",
+    "lowram",
+    "noise_offset",
+    "multires_noise_iterations",
+    "multires_noise_discount",
+    "adaptive_noise_scale",
+    "zero_terminal_snr",
+    "training_comment",
+    "max_grad_norm",
+    "caption_dropout_rate",
+    "caption_dropout_every_n_epochs",
+    "caption_tag_dropout_rate",
+    "prior_loss_weight",
+    "min_snr_gamma",
+    "scale_weight_norms",
+    "ip_noise_gamma",
+    "noise_offset_random_strength",
+    "ip_noise_gamma_random_strength",
+    "loss_type",
+    "huber_schedule",
+    "huber_scale",
+    "huber_c",
+    "validation_seed",
+    "validation_split",
+    "max_validation_steps",
+    "validate_every_n_epochs",
+    "validate_every_n_steps",
+    "resize_interpolation",
+)
+FLUX = (
+    "model_type",
+    "apply_t5_attn_mask",
+    "weighting_scheme",
+    "logit_mean",
+    "logit_std",
+    "mode_scale",
+    "guidance_scale",
+    "timestep_sampling",
+    "sigmoid_scale",
+    "model_prediction_type",
+    "discrete_flow_shift",
+)
+MINIMUM = (
+    "ss_v2",
+    "ss_base_model_version",
+    "ss_network_module",
+    "ss_network_dim",
+    "ss_network_alpha",
+    "ss_network_args",
+)
+
+
+class Hashes(threading.Thread):
+    """The base model's hashes, computed beside the training at the lowest priority; whoever saves
+    waits for them.
+    """
+
+    def __init__(self, files: Mapping[str, str | None]) -> None:
+        super().__init__(daemon=True)
+        self.files = {
+            kind: Path(name) for kind, name in files.items() if name and Path(name).is_file()
+        }
+        self.found: dict[str, str] = {}
+
+    def run(self) -> None:
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        for kind, path in self.files.items():
+            with path.open("rb") as file:
+                file.seek(0x100000)
+                self.found[f"ss_{kind}_hash"] = hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
+            self.found[f"ss_new_{kind}_hash"] = sha256(path)
+
+    def result(self) -> dict[str, str]:
+        if self.ident is not None:
+            self.join()
+        return self.found
+
+
+def training(
+    args: argparse.Namespace,
+    base: Base,
+    datasets: Sequence[Dataset],
+    *,
+    session_id: int,
+    started: float,
+    seed: int,
+    batches: int,
+    epochs: int,
+    optimizer: str,
+    text_encoder_lr: Any,
+) -> dict[str, str]:
+    """The part that is known when the training starts."""
+    values: dict[str, Any] = {f"ss_{name}": getattr(args, name) for name in FROM_ARGUMENTS}
+    values |= {
+        "ss_session_id": session_id,
+        "ss_training_started_at": started,
+        "ss_text_encoder_lr": text_encoder_lr,
+        "ss_seed": seed,
+        "ss_num_train_images": sum(dataset.train_count for dataset in datasets),
+        "ss_num_validation_images": sum(len(dataset.validation) for dataset in datasets),
+        "ss_num_reg_images": sum(dataset.reg_count for dataset in datasets),
+        "ss_num_batches_per_epoch": batches,
+        "ss_num_epochs": epochs,
+        "ss_v2": False,
+        "ss_full_fp16": False,
+        "ss_base_model_version": (
+            VERSIONS[base.family]
+            + ("_v" if args.v_parameterization and base.family == "sd15" else "")
+        ),
+        "ss_cache_latents": bool(args.cache_latents or args.cache_latents_to_disk),
+        "ss_sd_scripts_commit_hash": f"(none: lorakit {__version__} embedded)",
+        "ss_optimizer": optimizer,
+        "ss_debiased_estimation": bool(args.debiased_estimation_loss),
+        "ss_face_crop_aug_range": None,
+        "ss_fp8_base": bool(args.fp8_base),
+        "ss_fp8_base_unet": bool(args.fp8_base_unet),
+        "ss_sd_model_name": base.name,
+    }
+    if base.family == "flux":
+        values |= {f"ss_{name}": getattr(args, name) for name in FLUX}
+    if args.ema_decay:
+        values["ss_ema_decay"] = args.ema_decay
+    if args.network_args:
+        values["ss_network_args"] = json.dumps(network_args(args))
+    if args.vae:
+        values["ss_vae_name"] = Path(args.vae).name
+    values |= _of_datasets(datasets) if args.dataset_config else _of_folders(args, datasets[0])
+    return {key: str(value) for key, value in values.items()}
+
+
+def of_checkpoint(
+    known: Mapping[str, str],
+    args: argparse.Namespace,
+    base: Base,
+    datasets: Sequence[Dataset],
+    *,
+    step: int,
+    epoch: int,
+    hashes: Mapping[str, str],
+) -> dict[str, str]:
+    """Everything that one file says."""
+    metadata = {
+        **known,
+        **hashes,
+        "ss_training_finished_at": str(time.time()),
+        "ss_steps": str(step),
+        "ss_epoch": str(epoch),
+    }
+    if args.no_metadata:
+        metadata = {key: value for key, value in metadata.items() if key in MINIMUM}
+    return {**metadata, **_model_spec(args, base, datasets)}
+
+
+def _model_spec(
+    args: argparse.Namespace, base: Base, datasets: Sequence[Dataset]
+) -> dict[str, str]:
+    width, height = datasets[0].rules.resolution
+    spec: dict[str, str | None] = {
+        "sai_model_spec": "1.0.1",
+        "architecture": f"{ARCHITECTURES[base.family]}/lora",
+        "implementation": IMPLEMENTATIONS[base.family],
+        "implementation_version": f"lorakit/{__version__}",
+        "title": args.metadata_title or args.output_name,
+        "resolution": f"{width}x{height}",
+        "date": (dt.datetime.now().isoformat(timespec="seconds")),  # noqa: DTZ005 - kohya writes local time
+        "prediction_type": (
+            None if base.family == "flux" else "v" if args.v_parameterization else "epsilon"
+        ),
+        "encoder_layer": str(args.clip_skip) if args.clip_skip else None,
+    }
+    if args.min_timestep is not None or args.max_timestep is not None:
+        spec["timestep_range"] = (
+            f"{args.min_timestep or 0},{1000 if args.max_timestep is None else args.max_timestep}"
+        )
+    for name in (
+        "author",
+        "description",
+        "license",
+        "tags",
+        "usage_hint",
+        "thumbnail",
+        "merged_from",
+        "trigger_phrase",
+        "preprocessor",
+        "is_negative_embedding",
+    ):
+        spec[name] = getattr(args, f"metadata_{name}")
+    return {f"modelspec.{name}": value for name, value in spec.items() if value is not None}
+
+
+def tag_frequency(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Folder -> tag -> how many captions hold it."""
+    found: dict[str, dict[str, int]] = {}
+    for image in dataset.images:
+        tags = found.setdefault(image.subset.image_dir.name, {})
+        for line in image.caption.split("\n"):
+            for part in line.split(","):
+                tag = part.strip().lower()
+                if tag:
+                    tags[tag] = tags.get(tag, 0) + 1
+    return found
+
+
+def bucket_info(dataset: Dataset) -> dict[str, Any]:
+    if not dataset.rules.enable:
+        return {}
+    buckets = {
+        index: {"resolution": list(size), "count": len(draws)}
+        for index, (size, draws) in enumerate(dataset.buckets.items())
+    }
+    errors = [abs(image.placement.error) for image in dataset.images]
+    return {"buckets": buckets, "mean_img_ar_error": sum(errors) / max(1, len(errors))}
+
+
+def _of_datasets(datasets: Sequence[Dataset]) -> dict[str, str]:
+    described: list[dict[str, Any]] = []
+    folders: dict[str, Any] = {}
+    tags: dict[str, Any] = {}
+    for dataset in datasets:
+        subsets = []
+        for subset in dataset.subsets:
+            count = len(image_files(subset.image_dir))
+            rules = subset.captions
+            subsets.append(
+                {
+                    "img_count": count,
+                    "num_repeats": subset.num_repeats,
+                    "color_aug": subset.color_aug,
+                    "flip_aug": subset.flip_aug,
+                    "random_crop": subset.random_crop,
+                    "shuffle_caption": rules.shuffle,
+                    "keep_tokens": rules.keep_tokens,
+                    "keep_tokens_separator": rules.keep_tokens_separator,
+                    "secondary_separator": rules.secondary_separator,
+                    "enable_wildcard": rules.wildcard,
+                    "caption_prefix": rules.prefix,
+                    "caption_suffix": rules.suffix,
+                    "resize_interpolation": subset.resize_interpolation,
+                    "image_dir": subset.image_dir.name,
+                    "class_tokens": subset.class_tokens,
+                    "is_reg": subset.is_reg,
+                }
+            )
+            if not subset.is_reg:
+                name, again = subset.image_dir.name, 2
+                while name in folders:
+                    name, again = f"{subset.image_dir.name} ({again})", again + 1
+                folders[name] = {"n_repeats": subset.num_repeats, "img_count": count}
+        frequencies = tag_frequency(dataset)
+        described.append(
+            {
+                "is_dreambooth": True,
+                "batch_size_per_device": dataset.batch_size,
+                "num_train_images": dataset.train_count,
+                "num_reg_images": dataset.reg_count,
+                "resolution": list(dataset.rules.resolution),
+                "enable_bucket": dataset.rules.enable,
+                "min_bucket_reso": dataset.rules.low,
+                "max_bucket_reso": dataset.rules.high,
+                "tag_frequency": frequencies,
+                "bucket_info": bucket_info(dataset),
+                "resize_interpolation": (
+                    dataset.subsets[0].resize_interpolation if dataset.subsets else None
+                ),
+                "subsets": subsets,
+            }
+        )
+        for name, counts in frequencies.items():
+            tags.setdefault(name, counts)
+    return {
+        "ss_datasets": json.dumps(described),
+        "ss_tag_frequency": json.dumps(tags),
+        "ss_dataset_dirs": json.dumps(folders),
+    }
+
+
+def _of_folders(args: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    folders: dict[bool, dict[str, Any]] = {False: {}, True: {}}
+    for subset in dataset.subsets:
+        folders[subset.is_reg][subset.image_dir.name] = {
+            "n_repeats": subset.num_repeats,
+            "img_count": len(image_files(subset.image_dir)),
+        }
+    return {
+        "ss_batch_size_per_device": args.train_batch_size,
+        "ss_total_batch_size": args.train_batch_size * world * args.gradient_accumulation_steps,
+        "ss_resolution": args.resolution,
+        "ss_color_aug": args.color_aug,
+        "ss_flip_aug": args.flip_aug,
+        "ss_random_crop": args.random_crop,
+        "ss_shuffle_caption": args.shuffle_caption,
+        "ss_enable_bucket": dataset.rules.enable,
+        "ss_bucket_no_upscale": dataset.rules.no_upscale,
+        "ss_min_bucket_reso": dataset.rules.low,
+        "ss_max_bucket_reso": dataset.rules.high,
+        "ss_keep_tokens": args.keep_tokens,
+        "ss_dataset_dirs": json.dumps(folders[False]),
+        "ss_reg_dataset_dirs": json.dumps(folders[True]),
+        "ss_tag_frequency": json.dumps(tag_frequency(dataset)),
+        "ss_bucket_info": json.dumps(bucket_info(dataset)),
+    }

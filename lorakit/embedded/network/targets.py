@@ -1,0 +1,160 @@
+"""Which modules get an adapter, and under which name: as networks.lora and networks.lora_flux
+choose and name them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lorakit.embedded.models.layouts import ldm_module
+from lorakit.embedded.network.lora import Shape
+from lorakit.errors import refused
+
+UNET = ("Transformer2DModel",)
+UNET_CONV = (
+    "ResnetBlock2D",
+    "Downsample2D",
+    "Upsample2D",
+)  # only when conv_dim asks for the 3x3 convolutions
+TEXT = ("CLIPAttention", "CLIPMLP", "T5Attention", "T5DenseGatedActDense")
+FLUX = {
+    "all": ("DoubleStreamBlock", "SingleStreamBlock"),
+    "double": ("DoubleStreamBlock",),
+    "single": ("SingleStreamBlock",),
+}
+FLUX_RANKS = {  # network_args that give one kind of layer a rank of its own
+    "img_attn_dim": ("img_attn",),
+    "txt_attn_dim": ("txt_attn",),
+    "img_mlp_dim": ("img_mlp",),
+    "txt_mlp_dim": ("txt_mlp",),
+    "img_mod_dim": ("img_mod",),
+    "txt_mod_dim": ("txt_mod",),
+    "single_dim": ("single_blocks", "linear"),
+    "single_mod_dim": ("modulation",),
+}
+
+
+def network_args(args: argparse.Namespace) -> dict[str, str]:
+    return dict(argument.split("=", 1) for argument in args.network_args or [])
+
+
+def unet_shapes(unet: nn.Module, args: argparse.Namespace, *, ldm_names: bool) -> list[Shape]:
+    """`ldm_names`: SDXL's adapters carry the names of the original layout (input_blocks_...),
+    SD1.5's those of diffusers.
+    """
+    extra = network_args(args)
+    conv_dim = int(extra["conv_dim"]) if "conv_dim" in extra else None
+    conv_alpha = float(extra.get("conv_alpha", 1.0))
+    kinds = UNET + (UNET_CONV if conv_dim is not None else ())
+    shapes = []
+    for path, module in _inside(unet, kinds):
+        name = ldm_module(path, unet.config) if ldm_names else path
+        wide = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
+        dim, alpha = (conv_dim, conv_alpha) if wide else (args.network_dim or 4, args.network_alpha)
+        if dim:
+            shapes.append(_shape("lora_unet", name, module, dim=dim, alpha=alpha, group="unet"))
+    return shapes
+
+
+def flux_shapes(flux: nn.Module, args: argparse.Namespace) -> list[Shape]:
+    extra = network_args(args)
+    shapes = []
+    for path, module in _inside(flux, FLUX[extra.get("train_blocks", "all")]):
+        dim = args.network_dim or 4
+        for key, words in FLUX_RANKS.items():
+            if key in extra and all(word in path.replace(".", "_") for word in words):
+                dim = int(extra[key])
+                break
+        if dim:
+            shapes.append(
+                _shape("lora_unet", path, module, dim=dim, alpha=args.network_alpha, group="unet")
+            )
+    return shapes
+
+
+def text_shapes(
+    encoders: Sequence[nn.Module],
+    args: argparse.Namespace,
+    prefixes: Sequence[str],
+    groups: Sequence[str],
+) -> list[Shape]:
+    return [
+        _shape(
+            prefix, path, module, dim=args.network_dim or 4, alpha=args.network_alpha, group=group
+        )
+        for encoder, prefix, group in zip(encoders, prefixes, groups, strict=True)
+        for path, module in _inside(encoder, TEXT)
+    ]
+
+
+def from_weights(
+    shapes: Sequence[Shape], state: Mapping[str, torch.Tensor], file: Path
+) -> list[Shape]:
+    """`dim_from_weights`: the adapters of a file, with its ranks and alphas."""
+    known = {shape.name: shape for shape in shapes}
+    found = []
+    for key, down in state.items():
+        name, _, rest = key.partition(".")
+        if rest != "lora_down.weight":
+            continue
+        if name not in known:
+            raise refused(str(file), f"{name} fits no layer of this model.")
+        alpha = state.get(f"{name}.alpha")
+        old = known[name]
+        found.append(
+            Shape(
+                name,
+                old.module,
+                down.shape[0],
+                float(alpha) if alpha is not None else float(down.shape[0]),
+                old.group,
+            )
+        )
+    return found
+
+
+def refuse_other_ranks(
+    shapes: Sequence[Shape], state: Mapping[str, torch.Tensor], file: Path
+) -> None:
+    """Weights of another rank do not fit, and those of another alpha would begin weaker or
+    stronger than the file is.
+    """
+    for shape in shapes:
+        down, alpha = state.get(f"{shape.name}.lora_down.weight"), state.get(f"{shape.name}.alpha")
+        if down is None:
+            continue
+        its_alpha = float(down.shape[0] if alpha is None else alpha)
+        if (down.shape[0], its_alpha) != (shape.dim, shape.alpha):
+            its, ours = (
+                f"rank {rank} and alpha {alpha:g}"
+                for rank, alpha in ((down.shape[0], its_alpha), (shape.dim, shape.alpha))
+            )
+            raise refused(
+                str(file),
+                f"{shape.name} has {its}, the recipe {ours}.",
+                "Set dim_from_weights to take the file's.",
+            )
+
+
+def _shape(
+    prefix: str, path: str, module: nn.Module, *, dim: int, alpha: float | None, group: str
+) -> Shape:
+    return Shape(f"{prefix}_{path.replace('.', '_')}", module, dim, float(alpha or dim), group)
+
+
+def _inside(root: nn.Module, kinds: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
+    """Every Linear and Conv2d inside a module of these kinds, none of which lies in another, by
+    its path.
+    """
+    for outer, module in root.named_modules():
+        if type(module).__name__ in kinds:
+            yield from (
+                (f"{outer}.{inner}", child)
+                for inner, child in module.named_modules()
+                if isinstance(child, (nn.Linear, nn.Conv2d))
+            )

@@ -1,0 +1,93 @@
+"""Flow matching (FLUX): how noisy a step is, what is predicted, how its loss is weighed. Numbers
+come from the step's seeded generator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+import torch
+
+STEPS = 1000
+
+
+def sigmas(
+    count: int, height: int, width: int, args: argparse.Namespace
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The share of noise of every sample, and its timestep (0 to 1000). Height and width are the
+    latents'.
+    """
+    sampling = args.timestep_sampling
+    if sampling == "sigma":
+        return _from_table(_density(count, args), args.discrete_flow_shift)
+    if sampling == "uniform":
+        share = torch.rand(count)
+    else:
+        share = torch.sigmoid(torch.randn(count) * args.sigmoid_scale)
+        if sampling == "shift":
+            share = _shifted(share, args.discrete_flow_shift)
+        elif sampling == "flux_shift":
+            share = _shifted(share, math.exp(_mu((height // 2) * (width // 2))))
+    return share, share * STEPS
+
+
+def fixed_sigmas(count: int, timestep: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """For validation: every sample at one place."""
+    return torch.full((count,), timestep / STEPS), torch.full((count,), float(timestep))
+
+
+def _shifted(share: torch.Tensor, shift: float) -> torch.Tensor:
+    return share * shift / (1 + (shift - 1) * share)
+
+
+def _mu(tokens: int) -> float:
+    """FLUX's own: 0.5 at 256 tokens, 1.15 at 4096, a straight line between and beyond."""
+    return 0.5 + (1.15 - 0.5) * (tokens - 256) / (4096 - 256)
+
+
+def _density(count: int, args: argparse.Namespace) -> torch.Tensor:
+    """SD3's ways to draw a place in the table (arXiv 2403.03206)."""
+    if args.weighting_scheme == "logit_normal":
+        return torch.sigmoid(torch.randn(count) * args.logit_std + args.logit_mean)
+    place = torch.rand(count)
+    if args.weighting_scheme == "mode":
+        place = 1 - place - args.mode_scale * (torch.cos(math.pi * place / 2) ** 2 - 1 + place)
+    return place
+
+
+def _from_table(place: torch.Tensor, shift: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The discrete Euler schedule: a thousand shares from 1 downwards, shifted."""
+    table = _shifted(torch.arange(STEPS, 0, -1, dtype=torch.float32) / STEPS, shift)
+    share = table[(place * STEPS).long().clamp(0, STEPS - 1)]
+    return share, share * STEPS
+
+
+def prediction(
+    output: torch.Tensor, noisy: torch.Tensor, share: torch.Tensor, args: argparse.Namespace
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What `model_prediction_type` makes of the model's output, and the weight of the loss where
+    it has one.
+    """
+    share = share.view(-1, *[1] * (output.dim() - 1))
+    if args.model_prediction_type == "raw":
+        return output, None
+    if args.model_prediction_type == "additive":
+        return output + noisy, None
+    return output * -share + noisy, _weight(share, args.weighting_scheme)
+
+
+def _weight(share: torch.Tensor, scheme: str) -> torch.Tensor:
+    if scheme == "sigma_sqrt":
+        return share**-2.0
+    if scheme == "cosmap":
+        return 2 / (math.pi * (1 - 2 * share + 2 * share**2))
+    return torch.ones_like(share)
+
+
+def flux_schedule(count: int, height: int, width: int) -> list[float]:
+    """The shares of noise that a picture is drawn along: from 1 to 0, shifted by its size. Height
+    and width are the latents'.
+    """
+    even = torch.linspace(1.0, 1.0 / count, count)
+    return [*map(float, _shifted(even, math.exp(_mu((height // 2) * (width // 2))))), 0.0]

@@ -1,0 +1,224 @@
+"""Optimisers under kohya's names. Where one looks at single numbers only, it gets one flat tensor
+per group: one fused call a step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from lorakit.embedded.network.lora import Network
+from lorakit.embedded.training import adamw
+from lorakit.errors import SetupError, refused
+from lorakit.trainers.embedded.options import OPTIMISERS
+from lorakit.trainers.embedded.schedulers import (
+    Factor,
+    keeps_its_own_pace,
+    keyword_arguments,
+    optimizer_type,
+    schedule,
+)
+
+
+def rates(args: argparse.Namespace, groups: list[str]) -> dict[str, float]:
+    """The learning rate of every group; a group whose rate is 0 is not trained, though it is
+    saved.
+    """
+    from lorakit.embedded.network.targets import network_args
+
+    extra = network_args(args)
+    given = args.text_encoder_lr or []
+    found = {}
+    for group in groups:
+        base, plus = group.removesuffix(" plus"), group.endswith(" plus")
+        kind = "unet" if base == "unet" else "text_encoder"
+        rate = (
+            args.unet_lr if base == "unet" else given[0] if given else None
+        )  # kohya uses the first of several, too
+        rate = args.learning_rate if rate is None else rate
+        ratio = float(
+            extra.get(f"loraplus_{kind}_lr_ratio") or extra.get("loraplus_lr_ratio") or 1.0
+        )
+        found[group] = rate * ratio if plus else rate
+    return found
+
+
+class Optimizer:
+    """The optimiser, its schedule and its state as plain tensors and numbers."""
+
+    def __init__(
+        self, args: argparse.Namespace, network: Network, total_steps: int, world_size: int
+    ) -> None:
+        self.network = network
+        self.world_size = world_size
+        name = optimizer_type(args)
+        keywords = keyword_arguments(args.optimizer_args)
+        self.rates = {
+            group: rate for group, rate in rates(args, list(network.flat)).items() if rate
+        }
+        if not self.rates:
+            raise refused("learning_rate", "every learning rate is 0: nothing would be trained.")
+        cls, flat = _find(name)
+        self.schedule_free = name.lower().endswith("schedulefree")
+        own_pace = bool(keeps_its_own_pace(args))
+        self.relative = own_pace and not self.schedule_free
+        if self.relative:
+            keywords["relative_step"] = True
+        if name.lower().startswith("sgdnesterov"):
+            keywords = {"momentum": 0.9, "nesterov": True, **keywords}
+        light = (
+            name.lower() == "adamw"
+            and set(keywords) <= set(adamw.DEFAULTS)
+            and not args.lr_scheduler_type
+        )
+        groups: list[dict[str, Any]] = []
+        for group, rate in self.rates.items():
+            members = [network.flat[group]] if flat else network.parameters(group)
+            groups.append({"params": members} | ({} if self.relative else {"lr": rate}))
+        make: Any = adamw.AdamW if light else cls
+        self.inner = make(groups, lr=None if self.relative else args.learning_rate, **keywords)
+        if self.schedule_free:
+            self.inner.train()
+        self.name = f"{cls.__module__}.{cls.__name__}"
+        self.arguments = ",".join(f"{key}={value}" for key, value in keywords.items())
+        self.other: Any = _other_scheduler(args, self.inner)
+        self.factor: Factor | None = (
+            None if own_pace or self.other is not None else schedule(args, total_steps * world_size)
+        )
+        self.set_step(0)
+
+    def step(self, done: int) -> None:
+        """One update; `done` steps are then behind us."""
+        self.inner.step()
+        if self.other is not None:
+            self.other.step()
+        self.set_step(done)
+
+    def set_step(self, done: int) -> None:
+        if self.factor is None:
+            return
+        factor = self.factor(done * self.world_size)
+        for group, rate in zip(self.inner.param_groups, self.rates.values(), strict=True):
+            group["lr"] = rate * factor
+
+    def learning_rates(self) -> dict[str, float]:
+        """What each group's rate is now."""
+        if self.relative:
+            get = self.inner._get_lr  # noqa: SLF001 - the rate that Adafactor computes is nowhere else to be had
+            return {
+                name: (
+                    float(get(group, self.inner.state[group["params"][0]]))
+                    if self.inner.state
+                    else 0.0
+                )
+                for name, group in zip(self.rates, self.inner.param_groups, strict=True)
+            }
+        return {
+            name: float(group["lr"])
+            for name, group in zip(self.rates, self.inner.param_groups, strict=True)
+        }
+
+    def adapted_rates(self) -> dict[str, float]:
+        """Prodigy's estimate times the rate."""
+        named = zip(self.rates, self.inner.param_groups, strict=True)
+        return {name: float(group["d"] * group["lr"]) for name, group in named if "d" in group}
+
+    @contextlib.contextmanager
+    def weights_to_use(self) -> Iterator[None]:
+        """Schedule-free optimisers train at one point and mean another; whatever happens inside,
+        training goes on with the same bytes.
+        """
+        if not self.schedule_free:
+            yield
+            return
+        kept = {group: flat.detach().clone() for group, flat in self.network.flat.items()}
+        self.inner.eval()
+        try:
+            yield
+        finally:
+            self.inner.train()
+            with torch.no_grad():
+                for group, flat in self.network.flat.items():
+                    flat.copy_(kept[group])
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors, and everything else, which is plain numbers."""
+        data = self.inner.state_dict()
+        tensors: dict[str, torch.Tensor] = {}
+        groups = [
+            {key: _plain(value) for key, value in group.items() if key != "params"}
+            for group in data["param_groups"]
+        ]
+        plain: dict[str, Any] = {"groups": groups, "state": {}}
+        for index, entry in data["state"].items():
+            for key, value in entry.items():
+                if isinstance(value, torch.Tensor):
+                    tensors[f"{index}.{key}"] = value.detach().cpu().contiguous()
+                else:
+                    plain["state"].setdefault(str(index), {})[key] = value
+        if self.other is not None:
+            simple = (int, float, str, list, dict, type(None))
+            plain["scheduler"] = {
+                key: value
+                for key, value in self.other.state_dict().items()
+                if isinstance(value, simple)
+            }
+        return tensors, plain
+
+    def load(self, tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> None:
+        data = self.inner.state_dict()
+        state: dict[int, dict[str, Any]] = {
+            int(index): dict(entry) for index, entry in plain["state"].items()
+        }
+        for name, tensor in tensors.items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = tensor
+        groups = []
+        for old, saved in zip(data["param_groups"], plain["groups"], strict=True):
+            groups.append({**old, **{k: _as(old.get(k), v) for k, v in saved.items()}})
+        self.inner.load_state_dict({"state": state, "param_groups": groups})
+        if self.other is not None:
+            self.other.load_state_dict({**self.other.state_dict(), **plain["scheduler"]})
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, torch.Tensor) else value
+
+
+def _as(old: Any, saved: Any) -> Any:
+    """JSON makes lists of tuples."""
+    return tuple(saved) if isinstance(old, tuple) else saved
+
+
+def _find(name: str) -> tuple[Any, bool]:
+    if name.lower() in OPTIMISERS:
+        module, cls, package, flat = OPTIMISERS[name.lower()]
+    else:  # any class by its path, or of torch.optim, as with kohya
+        module, _, cls = name.rpartition(".")
+        module, package, flat = module or "torch.optim", module or "torch", False
+    try:
+        return getattr(importlib.import_module(module), cls), flat
+    except ImportError as error:
+        raise SetupError(
+            f"optimizer_type {name!r} needs the package {package}: {error}",
+            hint=f"pip install {package}",
+        ) from error
+    except AttributeError as error:
+        raise refused(f"optimizer_type {name!r}", f"{module} has no such optimiser.") from error
+
+
+def _other_scheduler(args: argparse.Namespace, inner: Any) -> Any:
+    """`lr_scheduler_type`: any scheduler class by its path, or of torch.optim.lr_scheduler."""
+    if not args.lr_scheduler_type:
+        return None
+    module, _, cls = args.lr_scheduler_type.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module or "torch.optim.lr_scheduler"), cls)
+    except (ImportError, AttributeError) as error:
+        raise refused(f"lr_scheduler_type {args.lr_scheduler_type!r}", f"{error}.") from error
+    return found(inner, **keyword_arguments(args.lr_scheduler_args))

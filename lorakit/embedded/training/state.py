@@ -1,0 +1,162 @@
+"""States: everything that a resumed run needs to go on with the same bytes. Tensors and JSON, no
+pickle; a folder is whole or absent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lorakit.embedded.network.ema import Average
+from lorakit.embedded.network.lora import Network
+from lorakit.embedded.training.early_stop import Watch
+from lorakit.embedded.training.loss_scale import LossScale
+from lorakit.embedded.training.optimizers import Optimizer
+from lorakit.errors import Fault, RecipeError
+from lorakit.files import LONGEST
+
+
+@dataclass
+class Position:
+    """Where the training stands, always between two optimiser steps."""
+
+    step: int = 0  # optimiser steps done
+    epoch: int = 0  # from 0
+    batch: int = 0  # batches of this epoch done, by this process
+    micro_step: int = 0  # batches done since the start
+    losses: list[float] = field(
+        default_factory=list
+    )  # one per batch of an epoch: the window of avr_loss
+    watch: Watch | None = None
+
+
+def save(
+    folder: Path,
+    position: Position,
+    *,
+    network: Network,
+    optimizer: Optimizer,
+    average: Average | None,
+    identity: dict[str, Any],
+    loss_scale: LossScale | None = None,
+) -> None:
+    from safetensors.torch import save_file
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:LONGEST]}."))
+    try:
+        save_file(network.state_dict(), beside / "model.safetensors")
+        tensors, plain = optimizer.state()
+        save_file(tensors, beside / "optimizer.safetensors")
+        if average is not None:
+            save_file(
+                {name: flat.cpu() for name, flat in average.flat.items()},
+                beside / "ema.safetensors",
+            )
+        facts = {
+            "current_epoch": position.epoch,
+            "current_step": position.step,  # kohya's two
+            "batch": position.batch,
+            "micro_step": position.micro_step,
+            "losses": position.losses,
+            "watch": asdict(position.watch) if position.watch else None,
+            "optimizer": plain,
+            "identity": identity,
+            "loss_scale": asdict(loss_scale) if loss_scale else None,
+        }
+        (beside / "train_state.json").write_text(json.dumps(facts), encoding="utf-8")
+        beside.chmod(0o755)
+        _move_into_place(beside, folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _move_into_place(beside: Path, folder: Path) -> None:
+    """A folder cannot replace another in one act, so an old one steps aside first."""
+    old = None
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:LONGEST]}.old."))
+        os.replace(folder, old / folder.name)
+    os.replace(beside, folder)
+    if old is not None:
+        shutil.rmtree(old)
+
+
+def read_identity(folder: Path) -> dict[str, Any]:
+    return dict(_facts(folder)["identity"])
+
+
+def load(
+    folder: Path,
+    *,
+    network: Network,
+    optimizer: Optimizer,
+    average: Average | None,
+    identity: dict[str, Any],
+    loss_scale: LossScale | None = None,
+) -> Position:
+    """Refuses a state of another run: same seed, data and network, or the bytes would not be the
+    same.
+    """
+    from safetensors.torch import load_file
+
+    facts = _facts(folder)
+    faults = [
+        Fault(
+            f"{folder} {name}",
+            f"was {facts['identity'].get(name)!r} in that run and is {value!r} now.",
+        )
+        for name, value in identity.items()
+        if name != "session_id" and facts["identity"].get(name) != value
+    ]
+    if faults:
+        raise RecipeError(
+            "This state belongs to another run.",
+            faults=faults,
+            hint="Start anew from its LoRA with network_weights.",
+        )
+    missing, _ = network.load(load_file(folder / "model.safetensors"))
+    assert not missing, missing
+    optimizer.load(load_file(folder / "optimizer.safetensors"), facts["optimizer"])
+    if average is not None:
+        with torch.no_grad():
+            for name, tensor in load_file(folder / "ema.safetensors").items():
+                average.flat[name].copy_(tensor)
+    position = Position(
+        facts["current_step"],
+        facts["current_epoch"],
+        facts["batch"],
+        facts["micro_step"],
+        list(facts["losses"]),
+        Watch(**facts["watch"]) if facts["watch"] else None,
+    )
+    optimizer.set_step(position.step)
+    if loss_scale is not None and facts["loss_scale"]:
+        loss_scale.scale, loss_scale.finite_steps = (
+            facts["loss_scale"]["scale"],
+            facts["loss_scale"]["finite_steps"],
+        )
+    return position
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads(
+            (folder / "train_state.json").read_text(encoding="utf-8")
+        )
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{folder}: not a state that can be resumed ({error}).") from error
+    if "identity" not in facts:
+        raise RecipeError(
+            f"{folder}: a state of kohya's scripts; the embedded trainer resumes its own only.",
+            hint="Start from its model.safetensors with network_weights.",
+        )
+    return facts

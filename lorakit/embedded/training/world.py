@@ -1,0 +1,94 @@
+"""Where this process runs: device, precision, and its place among the processes that the launcher
+started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime as dt
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class World:
+    device: torch.device
+    rank: int
+    size: int
+    precision: str  # no, fp16, bf16
+    first_here: bool  # of the processes on this machine
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """What the frozen networks are kept in."""
+        return DTYPES[self.precision]
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision == "no":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.weight_dtype)
+
+    def say(self, text: str) -> None:
+        """Kohya's accelerator.print: standard output, once, at once."""
+        if self.is_main:
+            print(text, flush=True)
+
+    def average(self, tensors: Iterable[torch.Tensor]) -> None:
+        """The mean over all processes, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                torch.distributed.all_reduce(tensor)
+                tensor.div_(self.size)
+
+    def highest(self, value: int) -> int:
+        """The largest of one small number per process: how they agree to stop."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor([value], device=self.device)
+        torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MAX)
+        return int(shared)
+
+    def agree(self, value: int) -> bool:
+        """Whether it is the same in all processes."""
+        return self.highest(value) == -self.highest(-value)
+
+    def wait(self) -> None:
+        if self.size > 1:
+            torch.distributed.barrier()
+
+    def close(self) -> None:
+        if self.size > 1:
+            torch.distributed.destroy_process_group()
+
+
+def enter(args: argparse.Namespace) -> World:
+    """Reads what `accelerate launch` (or torchrun) put into the environment; the library itself is
+    not needed here.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    if torch.cuda.is_available() and not on_cpu:
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    elif torch.backends.mps.is_available() and not on_cpu:
+        device = torch.device("mps")
+    else:
+        device = torch.device("cpu")
+    if size > 1:
+        timeout = dt.timedelta(minutes=args.ddp_timeout) if args.ddp_timeout else None
+        torch.distributed.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo", timeout=timeout
+        )
+    return World(device, rank, size, args.mixed_precision or "no", first_here=local == 0)

@@ -1,0 +1,61 @@
+"""What happens during a run, as data: the one shape that the screen, `--json`, watch and the
+record are fed with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal[
+    "started",
+    "phase",
+    "step",
+    "saving",
+    "saved",
+    "removed",
+    "state",
+    "sample",
+    "validation",
+    "best",
+    "nan",
+    "warning",
+    "note",
+    "end",
+    "ended",
+]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened. Which fields are set depends on the kind; `as_dict` leaves the
+    others out.
+    """
+
+    kind: Kind
+    step: int | None = None
+    total: int | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    loss: float | None = None
+    seconds: float | None = None  # since the launch
+    rate_s: float | None = None  # seconds a step
+    eta_s: float | None = None
+    lr: float | None = None
+    path: str | None = None
+    text: str | None = None  # the phase, the warning, the reason of an end
+    rule: str | None = None  # of a warning: nan, plateau, explosion, overfit, slow, disk
+
+    def as_dict(self) -> dict[str, Any]:
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {"event": fields.pop("kind")} | {
+            name: value for name, value in fields.items() if value is not None
+        }
+
+
+Teller = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """The teller that says nothing."""

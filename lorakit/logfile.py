@@ -1,0 +1,144 @@
+"""A growing file, read as lines: split at newlines and carriage returns, broken bytes replaced, a
+line of any length survived.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+LONGEST = 8192  # of a line we look at; the log keeps the rest
+BLOCK, BLOCKS = 1 << 18, 16
+ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+GAP = re.compile(r"(?<=\S) {3,}(?=[\w.]+\.py:\d+$)")
+_BREAK = re.compile(rb"[\r\n]")
+
+
+class Tail:
+    """Follows one file from `offset` on. The file may not exist yet, and may be deleted while we
+    read: we keep our handle.
+    """
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self._path = path
+        self._offset = offset
+        self._file: BinaryIO | None = None
+        self._rest = b""
+        self._overlong = False
+        self.behind = False
+
+    def read(self) -> list[bytes]:
+        """The lines that have been completed since the last call, bytes as they came, without
+        their ends; empty ones left out.
+
+        At most 4 MB of them: who comes late to a log of 200 MB must not hold it all in memory.
+        `behind` says that there is more.
+        """
+        if self._file is None:
+            try:
+                self._file = self._path.open("rb")
+            except OSError:
+                return []
+            self._file.seek(self._offset)
+        lines: list[bytes] = []
+        self.behind = False
+        for _ in range(BLOCKS):
+            block = self._file.read(BLOCK)
+            lines += self._split(block)
+            if len(block) < BLOCK:
+                return lines
+        self.behind = True
+        return lines
+
+    def drain(self) -> Iterator[list[bytes]]:
+        """What is left, part by part, with the last line even if nothing ended it."""
+        lines = self.read()
+        while self.behind:
+            yield lines
+            lines = self.read()
+        if self._rest and not self._overlong:
+            lines.append(self._rest)
+        self._rest = b""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        yield lines
+
+    def _split(self, block: bytes) -> list[bytes]:
+        parts = (block.replace(b"\r", b"\n")).split(b"\n")
+        if self._overlong:  # still inside a line whose head was already handed out
+            if len(parts) == 1:
+                return []
+            parts = parts[1:]
+            self._overlong, self._rest = False, b""
+        parts[0] = self._rest + parts[0]
+        self._rest = parts.pop()
+        if len(self._rest) > LONGEST:
+            parts.append(self._rest[:LONGEST])
+            self._rest, self._overlong = b"", True
+        return [part[:LONGEST] for part in parts if part]
+
+
+def text_of(line: bytes) -> str:
+    """A line fit for a terminal: colours, control characters and the gap before a right-hand
+    column gone, bad bytes replaced.
+    """
+    return GAP.sub("  ", CONTROL.sub("", ANSI.sub("", line.decode("utf-8", "replace"))).rstrip())
+
+
+def last_lines(path: Path, count: int, *, window: int = 1 << 18) -> list[str]:
+    """The last lines of a log of any size; of a progress bar that was redrawn a hundred times only
+    the last frame.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            size = file.tell()
+            file.seek(max(0, size - window))
+            data = file.read()
+    except OSError:
+        return []
+    raw = _BREAK.split(data if size <= window else data.partition(b"\n")[2] or data)
+    lines: list[str] = []
+    for piece in raw:
+        text = text_of(piece[:LONGEST])
+        if not text:
+            continue
+        if lines and _same_bar(lines[-1], text):
+            lines[-1] = text
+        else:
+            lines.append(text)
+    return lines[-count:]
+
+
+def _same_bar(before: str, after: str) -> bool:
+    """A message may have been written behind the first frame; then it is not redrawn."""
+    heads = [line.partition("%|")[0].rstrip("0123456789 ") for line in (before, after)]
+    return before.endswith("]") and "%|" in before and "%|" in after and heads[0] == heads[1]
+
+
+def without_launcher(lines: Sequence[str]) -> list[str]:
+    """A log's end without the traceback of accelerate, which only says that the script it started
+    has failed.
+    """
+    ends = [
+        number
+        for number, line in enumerate(lines)
+        if line.startswith("subprocess.CalledProcessError: Command ")
+    ]
+    if not ends:
+        return list(lines)
+    head = "Traceback (most recent call last)"
+    starts = [number for number in range(ends[-1]) if head in lines[number]]
+    begin = (
+        starts[-1]
+        if starts and any("accelerate" in line for line in lines[starts[-1] : ends[-1]])
+        else ends[-1]
+    )
+    bar = (
+        lines[begin].partition(head)[0] if begin < ends[-1] else ""
+    )  # of a trainer that was killed: it ended no line
+    return [*lines[:begin], *([bar] if bar else []), *lines[ends[-1] + 1 :]]

@@ -1,0 +1,130 @@
+"""The same work over many files on all cores; a worker that dies takes one file's result with it,
+not the others'.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing import get_context, resource_tracker
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+IN_THIS_PROCESS = 24  # below this, starting workers costs more than it saves
+AHEAD = 4  # files waiting per worker: enough to keep it busy, few enough to forget
+
+
+class WorkerDied(RuntimeError):  # noqa: N818  (what happened, as in errors.py)
+    """The process that worked on this file was killed, most likely for its memory."""
+
+
+def worker_count() -> int:
+    """One per core that this process may use, eight at most: beyond that the disk is the limit."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return max(1, min(8, cores))
+
+
+def spread(
+    work: Callable[[Item], Result], items: Sequence[Item], *, workers: int | None = None
+) -> Generator[tuple[Item, Result | WorkerDied], None, None]:
+    """Each item with its result, in the order in which they are done. `work` must not raise; it
+    runs in fresh processes.
+    """
+    count = worker_count() if workers is None else workers
+    if len(items) < IN_THIS_PROCESS or count < 1:
+        for item in items:
+            yield item, work(item)
+        return
+    done: set[int] = set()
+    try:
+        for index, result in _pooled(work, items, range(len(items)), count):
+            done.add(index)
+            yield items[index], result
+    except BrokenProcessPool:
+        for index in range(
+            len(items)
+        ):  # one by one, so that the guilty file is known and the others are done
+            if index not in done:
+                yield items[index], _alone(work, items, index)
+
+
+def _pooled(
+    work: Callable[[Item], Result], items: Sequence[Item], indexes: Sequence[int], workers: int
+) -> Iterator[tuple[int, Result]]:
+    waiting = iter(indexes)
+    with (
+        _no_sigpipe(),
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_quiet) as pool,
+    ):
+        try:
+            with _ctrl_c_held_back():
+                running: dict[Future[Result], int] = {
+                    pool.submit(work, items[i]): i for i in islice(waiting, workers * AHEAD)
+                }
+            while running:
+                ready, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    index = running.pop(future)
+                    for following in islice(waiting, 1):
+                        running[pool.submit(work, items[following])] = following
+                    yield index, future.result()
+        except BaseException:
+            pool.shutdown(
+                cancel_futures=True
+            )  # waits for what is being worked on: its caller sweeps up afterwards
+            raise
+
+
+def _alone(
+    work: Callable[[Item], Result], items: Sequence[Item], index: int
+) -> Result | WorkerDied:
+    try:
+        return next(_pooled(work, items, [index], 1))[1]
+    except BrokenProcessPool:
+        return WorkerDied("the process that opened it was killed (out of memory?)")
+
+
+@contextmanager
+def _no_sigpipe() -> Iterator[None]:
+    """The command line ends silently on a closed pipe; here a closed pipe is a dead worker, and
+    must be an error to be dealt with.
+    """
+    if not hasattr(signal, "SIGPIPE") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """A worker is started with what is held back here; else Ctrl-C in its first half second would
+    end in its traceback on the screen.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it sets the mask back when it is started
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _quiet() -> None:
+    """Ctrl-C is for the parent, which then ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,172 @@
+"""The size and the true kind of an image from its first bytes, without decoding and, for the four
+usual kinds, without Pillow.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorakit.pictures.open import RefusedError, TooLargeError, opened, why
+
+FIRST_READ = 4096  # one page: enough for all but JPEGs with a large EXIF block
+SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG markers without a length
+
+
+@dataclass(frozen=True)
+class Header:
+    """`kind` is Pillow's name in lower case: png, jpeg, webp, bmp, gif, tiff, ... ; `extended` is
+    a WebP with a VP8X chunk.
+    """
+
+    kind: str
+    width: int
+    height: int
+    extended: bool = False
+
+    @property
+    def as_kohya_reads(self) -> tuple[int, int]:
+        """Imagesize 1.4.1, which kohya asks, forgets that a VP8X chunk stores each side minus one."""
+        if self.extended and self.width > 1:
+            return self.width - 1, self.height - 1
+        return self.width, self.height
+
+
+class HeaderError(RefusedError):
+    """Why the header cannot be read."""
+
+
+class CutError(HeaderError):
+    """The header is sound, but the picture behind it is not."""
+
+
+def read_header(path: Path | str) -> Header:
+    """Raw size as stored: EXIF orientation is not applied, as kohya does not apply it."""
+    handle = os.open(
+        path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    )  # a pipe would wait for ever
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise HeaderError("not a file")
+        head = os.read(handle, FIRST_READ)
+        header = _known(handle, head)
+        if header is not None and _looks_cut(handle, header.kind, head):
+            _decode(path)
+    finally:
+        os.close(handle)
+    header = header or _by_pillow(path)
+    if header.width < 1 or header.height < 1:
+        raise HeaderError(f"its header says {header.width}x{header.height}")
+    return header
+
+
+def _looks_cut(handle: int, kind: str, head: bytes) -> bool:
+    """A download or a copy that stopped half-way has a sound beginning and no end. Cheap, so it
+    only raises a suspicion.
+    """
+    size = os.fstat(handle).st_size
+    if kind == "webp":
+        return size < 8 + int.from_bytes(head[4:8], "little")
+    end = {"png": b"IEND", "jpeg": b"\xff\xd9"}.get(kind)
+    if end is None:
+        return False
+    os.lseek(handle, max(0, size - 16), os.SEEK_SET)
+    return end not in os.read(handle, 16)
+
+
+def _decode(path: Path | str) -> None:
+    """To be certain: data may follow a whole picture, and Pillow forgives a JPEG that lacks only
+    its end mark.
+    """
+    try:
+        with opened(path) as picture:
+            picture.load()
+    except TooLargeError:
+        return  # that is another fault
+    except (OSError, SyntaxError, ValueError) as error:
+        raise CutError(str(error).rstrip(".")) from error
+
+
+def _known(handle: int, head: bytes) -> Header | None:
+    if not head:
+        raise HeaderError("the file is empty")
+    if head.startswith(b"\xff\xd8"):
+        return _jpeg(handle, head)
+    if head.startswith(b"\x89PNG\r\n\x1a\n") and head[12:16] == b"IHDR" and len(head) >= 24:
+        return Header("png", int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big"))
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return _webp(head)
+    if head[:2] == b"BM" and len(head) >= 26 and int.from_bytes(head[14:18], "little") >= 40:
+        height = int.from_bytes(head[22:26], "little", signed=True)  # negative: stored from the top
+        return Header("bmp", int.from_bytes(head[18:22], "little", signed=True), abs(height))
+    if head[:6] in {b"GIF87a", b"GIF89a"} and len(head) >= 10:
+        return Header(
+            "gif", int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
+        )
+    return None
+
+
+def _jpeg(handle: int, head: bytes) -> Header | None:
+    """Hop from marker to marker to the start of frame; only what lies beyond the first page is
+    read again.
+    """
+    at = 2
+    while True:
+        chunk = head[at : at + 10] if at + 10 <= len(head) else _read_at(handle, at)
+        if len(chunk) < 4:
+            raise HeaderError("a JPEG that ends before its size is told")
+        if chunk[0] != 0xFF:  # stray bytes between markers: Pillow knows how to look further
+            return None
+        marker = chunk[1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker in BARE:
+            at += 2
+        elif marker in SOF:
+            if len(chunk) < 9:
+                raise HeaderError("a JPEG that ends before its size is told")
+            return Header(
+                "jpeg", int.from_bytes(chunk[7:9], "big"), int.from_bytes(chunk[5:7], "big")
+            )
+        else:
+            at += 2 + int.from_bytes(chunk[2:4], "big")
+
+
+def _read_at(handle: int, at: int) -> bytes:
+    os.lseek(handle, at, os.SEEK_SET)  # pread does not exist on Windows
+    return os.read(handle, 10)
+
+
+def _webp(head: bytes) -> Header | None:
+    kind, body = head[12:16], head[20:30]
+    if len(body) < 10:
+        raise HeaderError("a WebP that ends before its size is told")
+    if kind == b"VP8X":
+        return Header(
+            "webp",
+            1 + int.from_bytes(body[4:7], "little"),
+            1 + int.from_bytes(body[7:10], "little"),
+            extended=True,
+        )
+    if kind == b"VP8L" and body[0] == 0x2F:
+        bits = int.from_bytes(body[1:5], "little")
+        return Header("webp", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
+    if kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
+        return Header(
+            "webp",
+            int.from_bytes(body[6:8], "little") & 0x3FFF,
+            int.from_bytes(body[8:10], "little") & 0x3FFF,
+        )
+    return None
+
+
+def _by_pillow(path: Path | str) -> Header:
+    """Everything else: TIFF, AVIF, old BMPs."""
+    try:
+        with opened(path) as image:
+            return Header((image.format or "unknown").lower(), *image.size)
+    except Exception as error:  # noqa: BLE001  (Pillow raises whatever a broken header makes its plugins raise)
+        raise HeaderError(why(error)) from None

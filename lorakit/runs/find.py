@@ -1,0 +1,291 @@
+"""Which runs exist, and which one is meant: by name, by date, by path, or the latest. Reads
+records; changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lorakit.errors import LorakitError, did_you_mean
+from lorakit.files import at_home
+from lorakit.processes import Identity, members
+from lorakit.runs.folder import PROGRESS
+from lorakit.runs.record import NAME, read_record
+
+LATEST = "latest"
+PARENT = "stages"  # the record's list of stages; only a run with several has it
+WAITING = "waiting"  # a stage that is written down and not begun
+_FOLDER = re.compile(r"^\d{8}-\d{6}(?:-\d+)?$")
+_STAGE = re.compile(r"^\d+-")
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One row of `lorakit runs`."""
+
+    run_dir: Path
+    name: str
+    state: str  # running, unattended, done, failed, interrupted, stopped, dead, broken
+    step: int
+    total: int
+    loss: float | None
+    eta_s: float | None
+    trainer: str
+    started: str
+    age_s: float
+    reason: str = ""
+
+    @property
+    def short(self) -> str:
+        return f"{self.run_dir.parent.name}/{self.run_dir.name}"
+
+
+def runs_dir(root: Path | None = None) -> Path:
+    return (root or Path.cwd()) / "runs"
+
+
+def new_run_dir(root: Path, name: str) -> Path:
+    """runs/NAME/DATE-TIME, or with -2, -3 ... when a start of the same second took it. Nothing is
+    created here.
+    """
+    stem = time.strftime("%Y%m%d-%H%M%S")
+    folder = runs_dir(root) / name
+    return next(
+        path
+        for path in (folder / (stem if n == 1 else f"{stem}-{n}") for n in range(1, 10_000))
+        if not path.exists()
+    )
+
+
+def run_dirs(root: Path | None = None) -> list[Path]:
+    """Every run folder, oldest first."""
+    found: list[Path] = []
+    for name in _folders(runs_dir(root)):
+        found += [
+            Path(entry.path) for entry in _folders(Path(name.path)) if _FOLDER.match(entry.name)
+        ]
+    return sorted(found, key=lambda path: (_natural(path.name), path.parent.name))
+
+
+def find_run(word: str = LATEST, root: Path | None = None) -> Path:
+    """The newest run that `word` fits: `latest`, a path, NAME, NAME/DATE, or the beginning of a
+    date.
+    """
+    path = at_home(Path(word))
+    for folder in (path, path.parent, runs_dir(root) / word.removeprefix("runs/")):
+        if (folder / NAME).is_file() and (folder != path.parent or word.endswith(NAME)):
+            return folder.resolve()
+    every = run_dirs(root)
+    if not every:
+        raise LorakitError(
+            f"There are no runs under {runs_dir(root)}.",
+            hint=(
+                "Run this in the project's folder, the parent of runs/; lorakit train RECIPE makes"
+                " the first run."
+            ),
+        )
+    if word == LATEST:
+        return every[-1]
+    stem = Path(word).stem if word.endswith(".toml") else word.strip("/").removeprefix("runs/")
+    digits = re.sub(r"\D", "", stem)
+    for run_dir in reversed(every):
+        if stem in {run_dir.parent.name, run_dir.name, f"{run_dir.parent.name}/{run_dir.name}"}:
+            return run_dir
+    for run_dir in reversed(every):
+        if (
+            len(digits) >= 4
+            and not re.search(r"[A-Za-z]", stem)
+            and re.sub(r"\D", "", run_dir.name).startswith(digits)
+        ):
+            return run_dir
+        if "/" in stem and f"{run_dir.parent.name}/{run_dir.name}".startswith(stem):
+            return run_dir
+    near = did_you_mean(stem, {path.parent.name for path in every})
+    raise LorakitError(
+        f"No run is called {word!r}. {near}".rstrip(), hint="lorakit runs lists them."
+    )
+
+
+def stage_of(run_dir: Path) -> Path:
+    """The folder in which a run with stages is at work, or was last; the run's own where it has
+    none.
+    """
+    stages = read_record(run_dir).get(PARENT) or []
+    folders = [
+        run_dir / str(entry.get("folder"))
+        for entry in stages
+        if entry.get("state") not in {None, WAITING}
+    ]
+    return folders[-1] if folders else run_dir
+
+
+def whole_of(run_dir: Path) -> Path:
+    """The run that a stage belongs to; a run itself otherwise."""
+    return run_dir.parent if (run_dir.parent / NAME).is_file() else run_dir
+
+
+def info(run_dir: Path) -> RunInfo:
+    """One run as it stands now. A record that makes no sense is shown as broken, with the reason."""
+    try:
+        data = read_record(run_dir)
+        return _info(run_dir, data)
+    except LorakitError as error:
+        return RunInfo(
+            run_dir,
+            run_dir.parent.name,
+            "broken",
+            0,
+            0,
+            None,
+            None,
+            "",
+            "",
+            _age(run_dir),
+            error.message,
+        )
+
+
+def _info(run_dir: Path, data: dict[str, Any]) -> RunInfo:
+    outcome, state = data["outcome"], live_state(data)
+    step, loss, eta = outcome.get("step") or 0, outcome.get("loss"), None
+    total = data["steps"].get("total") or 0
+    if state in {"running", "unattended", "dead"}:
+        last = last_progress(run_dir)
+        step, loss = last.get("step") or 0, last.get("loss")
+        rate = last.get("rate_s")
+        eta = max(0, total - step) * rate if rate and state != "dead" else None
+    return RunInfo(
+        run_dir,
+        data["name"] or run_dir.parent.name,
+        state,
+        int(step),
+        int(total),
+        _number(loss),
+        eta,
+        str(data["trainer"].get("name", "")),
+        data["started"],
+        _age(run_dir, data["started"]),
+        str(outcome.get("reason") or ""),
+    )
+
+
+def live_state(data: dict[str, Any]) -> str:
+    """The state in the record, unless it says running and that is no longer so."""
+    if data["state"] != "running":
+        return str(data["state"])
+    supervisor, leader = Identity.read(data["supervisor"]), Identity.read(data["process"])
+    if supervisor is not None and supervisor.alive:
+        return "running"
+    if leader is not None and (leader.alive or members(leader)):
+        return "unattended"
+    return "dead"
+
+
+def last_progress(run_dir: Path) -> dict[str, Any]:
+    """The last step of progress.jsonl, with seconds a step over the last lines; empty before the
+    first step.
+    """
+    path, before = _progress_files(run_dir)[-1]
+    rows = tail_rows(path, 50)
+    if not rows:
+        return {"step": before} if before else {}
+    last = dict(rows[-1])
+    steps = [(row["step"], row["seconds"]) for row in rows if {"step", "seconds"} <= row.keys()]
+    if len(steps) > 1 and steps[-1][0] > steps[0][0]:
+        last["rate_s"] = max(0.0, steps[-1][1] - steps[0][1]) / (steps[-1][0] - steps[0][0])
+    if before and isinstance(last.get("step"), int):
+        last["step"] += before
+    return last
+
+
+def _progress_files(run_dir: Path) -> list[tuple[Path, int]]:
+    """progress.jsonl with the steps made before it: of the run, or of each of its stages that has
+    begun.
+    """
+    whole = run_dir / PROGRESS
+    if whole.is_file():
+        return [(whole, 0)]
+    found: list[tuple[Path, int]] = []
+    before = 0
+    folders = [Path(entry.path) for entry in _folders(run_dir) if _STAGE.match(entry.name)]
+    for folder in sorted(folders, key=lambda path: int(path.name.partition("-")[0])):
+        rows = tail_rows(folder / PROGRESS, 1)
+        found.append((folder / PROGRESS, before))
+        if not rows:
+            break
+        before += int(rows[-1].get("step") or 0)
+    return found or [(whole, 0)]
+
+
+def tail_rows(path: Path, count: int) -> list[dict[str, Any]]:
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 120 * count))
+            lines = file.read().splitlines()
+    except OSError:
+        return []
+    return [row for row in map(_row, lines[-count:]) if row is not None]
+
+
+def progress_rows(run_dir: Path) -> Iterator[dict[str, Any]]:
+    """Every step of the run once, the latest word on each: a resumed run may have made a step
+    twice.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for path, before in _progress_files(run_dir):
+        try:
+            with path.open("rb") as file:
+                for line in file:
+                    row = _row(line)
+                    if row is not None and isinstance(row.get("step"), int):
+                        found[row["step"] + before] = (
+                            {**row, "step": row["step"] + before} if before else row
+                        )
+        except OSError:
+            continue
+    yield from (found[step] for step in sorted(found))
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        data = json.loads(line)
+    except ValueError:
+        return None  # half a line: somebody is writing it
+    return data if isinstance(data, dict) else None
+
+
+def _folders(path: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
+
+
+def _natural(name: str) -> tuple[str, int]:
+    """20260101-120000-10 comes after -2."""
+    return name[:15], int(name[16:] or 1)
+
+
+def _age(run_dir: Path, started: str = "") -> float:
+    try:
+        return max(0.0, time.time() - datetime.fromisoformat(started).timestamp())
+    except ValueError:
+        pass
+    try:
+        return max(0.0, time.time() - run_dir.stat().st_mtime)
+    except OSError:
+        return 0.0
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

@@ -1,0 +1,248 @@
+"""REGISTRY.md: every LoRA that was trained, where it came from, what people think of it. Kept up
+to date, never at the cost of a note.
+
+The runs' records and notes.json files are the source; the Markdown table is also a source for what
+people wrote into it by hand, and for rows whose run folder is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from lorakit.errors import LorakitError, RecipeError
+from lorakit.files import write_atomic
+from lorakit.runs.find import run_dirs
+from lorakit.runs.record import now, read_record
+
+FILE = "REGISTRY.md"
+NOTES = "notes.json"
+MEND = "Mend it by hand."
+BEGIN, END = "<!-- registry:begin -->", "<!-- registry:end -->"
+HEAD = f"""# Registry
+
+Every LoRA trained here. `lorakit registry` keeps the table; the columns chosen, strength, rating and notes are yours to edit.
+
+{BEGIN}
+{END}
+"""
+BY_HAND = ("chosen", "strength", "rating", "notes")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trained LoRA; everything as it is shown."""
+
+    run: str
+    name: str = ""
+    trigger: str = ""
+    family: str = ""
+    base: str = ""
+    date: str = ""
+    steps: str = ""
+    images: str = ""
+    loss: str = ""
+    validation: str = ""
+    origin: str = ""  # the weights it started from, and the version before it
+    chosen: str = ""
+    strength: str = ""
+    rating: str = ""
+    notes: str = ""
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+
+
+def add_note(
+    run_dir: Path,
+    text: str = "",
+    *,
+    rating: int | None = None,
+    chosen: str = "",
+    strength: float | None = None,
+) -> None:
+    """Remember what a person says about a run, beside the run; earlier notes stay."""
+    if rating is not None and not 0 <= rating <= 5:
+        raise RecipeError(f"--rating {rating}: 0 to 5.")
+    output = run_dir / str(read_record(run_dir).get("output") or "output") if chosen else run_dir
+    if chosen and not (output / chosen).exists():
+        there = sorted(path.name for path in output.glob("*.safetensors"))
+        raise RecipeError(
+            f"{run_dir.name}: no checkpoint {chosen}.",
+            hint="There are " + (", ".join(there) or "none") + ".",
+        )
+    data = read_notes(run_dir)
+    if text:
+        data["notes"] = [*data.get("notes", []), {"when": now(), "text": text}]
+    data |= {
+        key: value
+        for key, value in (("rating", rating), ("chosen", chosen), ("strength", strength))
+        if value not in (None, "")
+    }
+    write_atomic(run_dir / NOTES, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_notes(run_dir: Path) -> dict[str, Any]:
+    path = run_dir / NOTES
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise LorakitError(
+            f"{path} is not JSON any more ({error}); the notes in it were left as they are.",
+            hint=MEND,
+        ) from error
+    if not isinstance(data, dict) or not isinstance(data.get("notes", []), list):
+        raise LorakitError(
+            f"{path}: not notes as lorakit writes them; left as they are.", hint=MEND
+        )
+    return data
+
+
+def rows_of_runs(root: Path) -> list[Row]:
+    """One row for every run that made a LoRA, oldest first; of several machines only the first
+    one's did.
+    """
+    rows: list[Row] = []
+    for run_dir in run_dirs(root):
+        try:
+            record = read_record(run_dir)
+        except LorakitError:
+            continue
+        if record["state"] == "done" and not record["machine"].get("rank"):
+            before = next((row.run for row in reversed(rows) if row.name == record["name"]), "")
+            rows.append(_row(run_dir, record, before))
+    return rows
+
+
+def update(root: Path) -> tuple[list[Row], bool]:
+    """Merge runs and table, write the table where it changed; returns the rows and whether
+    anything was written.
+    """
+    path = root / FILE
+    text = path.read_text(encoding="utf-8") if path.exists() else HEAD
+    old = parse(text)
+    rows = merged(old, rows_of_runs(root))
+    fresh = rendered(text, rows)
+    changed = bool(rows or old) and (not path.exists() or fresh != text)
+    if changed:
+        write_atomic(path, fresh)
+    return rows, changed
+
+
+def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+    """Rows of lost runs stay where they were; in the others, what a person wrote wins over what we
+    would write.
+    """
+    known = {row.run: row for row in new}
+    kept = [_with_hand(known.pop(row.run), row) if row.run in known else row for row in old]
+    return [*kept, *known.values()]
+
+
+def parse(text: str) -> list[Row]:
+    """The rows between our marks. A row that people broke is refused by its line, because
+    rewriting it would lose it.
+    """
+    if BEGIN not in text or END not in text:
+        if text.strip():
+            raise RecipeError(
+                f"{FILE} has no {BEGIN} and {END} lines; it was left as it is.",
+                hint="Add the two lines where the table belongs.",
+            )
+        return []
+    head = text[: text.index(BEGIN)].count("\n") + 1
+    rows = []
+    for number, line in enumerate(text.split(BEGIN, 1)[1].split(END, 1)[0].splitlines(), head):
+        cells = _cells(line)
+        if not line.strip() or cells == list(COLUMNS) or set("".join(cells)) <= set("-: "):
+            continue
+        if len(cells) != len(COLUMNS):
+            raise RecipeError(
+                f"{FILE}:{number} has {len(cells)} cells, the table has {len(COLUMNS)}; nothing was"
+                " rewritten.",
+                hint="Mend that line (a | inside a note is written \\|).",
+            )
+        rows.append(Row(*cells))
+    return rows
+
+
+def rendered(text: str, rows: Sequence[Row]) -> str:
+    """The same page with the table rewritten; everything outside our marks stays."""
+    if BEGIN not in text:
+        text = HEAD
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    lines += [
+        "| " + " | ".join(_cell(getattr(row, name)) for name in COLUMNS) + " |" for row in rows
+    ]
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}"
+
+
+def _row(run_dir: Path, record: Mapping[str, Any], before: str) -> Row:
+    outcome, notes = record["outcome"], read_notes(run_dir)
+    base = next(
+        (
+            Path(str(entry.get("path"))).name
+            for entry in record["weights"]
+            if entry.get("key") == "base"
+        ),
+        "",
+    )
+    started_from = record["settings"].get("model", {}).get("network_weights", {}).get("value")
+    origin = ([f"from {Path(str(started_from)).name}"] if started_from else []) + (
+        [f"after {before}"] if before else []
+    )
+    return Row(
+        run=f"{run_dir.parent.name}/{run_dir.name}",
+        name=str(record["name"]),
+        trigger=str(record.get("trigger", "")),
+        family=str(record.get("family", "")),
+        base=base,
+        date=str(record["started"])[:10],
+        steps=str(outcome.get("step") or ""),
+        images=str(record["dataset"].get("images", "")),
+        loss=_number(outcome.get("loss")),
+        validation=_number(outcome.get("validation_loss")),
+        origin=", ".join(origin),
+        chosen=str(notes.get("chosen", "")),
+        strength=_number(notes.get("strength")),
+        rating=_number(notes.get("rating")),
+        notes="; ".join(str(note.get("text", "")) for note in notes.get("notes", [])),
+    )
+
+
+def _with_hand(ours: Row, theirs: Row) -> Row:
+    """Cells people may edit: theirs, with ours added where it says more."""
+    hand = {
+        name: getattr(theirs, name) or getattr(ours, name) for name in BY_HAND if name != "notes"
+    }
+    said = ours.notes
+    if theirs.notes and theirs.notes not in said:
+        missing = [part for part in said.split("; ") if part and part not in theirs.notes]
+        said = "; ".join([theirs.notes, *missing])
+    newer = {
+        name: getattr(ours, name)
+        for name in hand
+        if getattr(ours, name) and getattr(ours, name) != getattr(theirs, name)
+    }
+    return replace(ours, **{**hand, **newer}, notes=said)
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a table line; an escaped | belongs to its cell."""
+    return [cell.replace("\\|", "|").strip() for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, (int, float)):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)

@@ -1,0 +1,103 @@
+"""Training states on the disk: which there are, which are whole, which is the newest. A power cut
+leaves half ones.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorakit.weights.finite import read_header
+
+_STEP = re.compile(r"-step(\d{8})-state$")
+_EPOCH = re.compile(r"-(\d{6})-state$")
+
+
+@dataclass(frozen=True)
+class State:
+    path: Path
+    step: int
+    epoch: int | None  # the epoch it ends, when it was saved at an epoch's end
+
+
+def states_in(output_dir: Path, output_name: str, *, per_epoch: int) -> list[State]:
+    """Whole states, oldest step first. Steps come from names where they are told, else from the
+    state's own counter.
+    """
+    found = []
+    for path in sorted(output_dir.glob("*-state")) if output_dir.is_dir() else ():
+        if not path.name.startswith(output_name) or fault_of(path):
+            continue
+        step, epoch = _where(path, per_epoch)
+        if step:
+            found.append(State(path, step, epoch))
+    return sorted(found, key=lambda state: (state.step, state.path.stat().st_mtime_ns))
+
+
+def fault_of(state: Path) -> str:
+    """What is missing or cut short; nothing for a whole state."""
+    if not state.is_dir():
+        return "does not exist"
+    weights = sorted(state.glob("*.safetensors"))
+    if not weights:
+        return "holds no weights"
+    for path in weights:
+        try:
+            read_header(path)
+        except (OSError, ValueError) as error:
+            return f"{path.name} {error}"
+    for path in state.iterdir():
+        if path.is_file() and path.stat().st_size == 0:
+            return f"{path.name} is empty"
+    if not any(path.name.startswith("optimizer") for path in state.iterdir()):
+        return "holds no optimiser"
+    if not _is_embedded(state) and not any(
+        path.name.startswith("scheduler") for path in state.iterdir()
+    ):
+        return "holds no schedule"
+    for path in state.glob("*.bin"):
+        if not _whole_zip(path):
+            return f"{path.name} is cut short"
+    return "" if counter_of(state) is not None else "holds no step counter"
+
+
+def counter_of(state: Path) -> int | None:
+    try:
+        data = json.loads((state / "train_state.json").read_text(encoding="utf-8"))
+        return int(data["current_step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_embedded(state: Path) -> bool:
+    """Our own trainer's schedule is a function of the step; its state says whose run it is
+    instead.
+    """
+    try:
+        return "identity" in json.loads((state / "train_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _where(path: Path, per_epoch: int) -> tuple[int, int | None]:
+    counter = counter_of(path) or 0
+    if match := _STEP.search(path.name):
+        step = int(match[1])
+        return step, step // per_epoch if per_epoch and step % per_epoch == 0 else None
+    if match := _EPOCH.search(path.name):
+        return (counter or int(match[1]) * per_epoch), int(match[1])
+    return counter, counter // per_epoch if per_epoch and counter % per_epoch == 0 else None
+
+
+def _whole_zip(path: Path) -> bool:
+    """torch.save writes a zip; its directory stands at the end, so a cut one has none. Other
+    formats are believed.
+    """
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return True
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - 66_000))
+        return b"PK\x05\x06" in file.read()

@@ -1,0 +1,180 @@
+"""What the trainers print, understood: lines in, events out. Failing to understand a line is never
+an error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from lorakit.events import Event
+from lorakit.logfile import text_of
+
+# steps:  33%|###3      | 5/15 [01:12<02:25, 14.55s/it, avr_loss=1.09]   (library/train_util.py and
+# tqdm draw it)
+_BAR = re.compile(rb"(\d+)/(\d+) \[[\d:]+<[\d:?]+, *[^\],]+(?:, (.*?))?\]")
+_LOSS = re.compile(rb"avr_loss=([^,\]\s]+)")
+_VALIDATION = re.compile(rb"val\w*_loss=([^,\]\s]+)")
+_EPOCH = re.compile(r"^epoch (\d+)/(\d+)$")
+_TOTAL = re.compile(r"^\s*total optimization steps\b.*?:\s*(\d+)\s*$")
+_SAVING = re.compile(r"^saving checkpoint: (.+)$")
+_REMOVING = re.compile(r"^removing old checkpoint: (.+)$")
+_STATE = re.compile(r"saving (?:last state|state at (?:epoch|step) \d+)")
+# Only the English half, and only words that no wrapped line cuts in two.
+_PHASES = (
+    ("caching latents", "caching"),
+    ("caching text encoder outputs", "caching"),
+    ("caching Text Encoder outputs", "caching"),
+    ("cache latents", "caching"),
+    ("running training", "preparing"),
+    ("generating sample images", "sampling"),
+)
+
+
+class KohyaText:
+    """Reads the progress bar and the markers of sd-scripts. `offset` is added to its step numbers:
+    a resumed script counts from 0.
+
+    A step's loss comes in a second frame of the same step, so a step is told when the next one
+    begins, or at `finish`.
+    """
+
+    def __init__(self, offset: int = 0, total: int = 0) -> None:
+        self._offset = offset
+        self._total = total
+        self._epoch: int | None = None
+        self._epochs: int | None = None
+        self._phase = ""
+        self._frame: tuple[int, bytes] | None = None
+        self._told = 0
+
+    def feed(self, line: bytes) -> list[Event]:
+        if line.startswith(b"steps:"):
+            return self._bar(line)
+        if b"validation steps:" in line:
+            return self._validation(line)
+        return self._marker(text_of(line))
+
+    def finish(self) -> list[Event]:
+        return self._tell()
+
+    def _bar(self, line: bytes) -> list[Event]:
+        start = line.rfind(b"| ")
+        match = _BAR.match(line, start + 2) if start > 0 else None
+        if match is None:
+            return []
+        done, loss = int(match[1]), match[3] or b""
+        before, self._frame = self._frame, (done, loss)
+        events = self._new_phase("training")
+        if before is not None and before[0] != done:
+            self._frame = before
+            events += self._tell()
+            self._frame = (done, loss)
+        return events
+
+    def _validation(self, line: bytes) -> list[Event]:
+        """Only the full bar: its loss is the mean over the whole validation."""
+        match, found = _BAR.search(line), _VALIDATION.search(line)
+        if match is None or found is None or match[1] != match[2]:
+            return []
+        return [Event("validation", self._step(), epoch=self._epoch, loss=_number(found[1]))]
+
+    def _tell(self) -> list[Event]:
+        if self._frame is None or self._frame[0] <= self._told:
+            return []
+        self._told, tail = self._frame
+        match = _LOSS.search(tail)
+        loss = _number(match[1]) if match else None
+        return [
+            Event(
+                "step",
+                self._told + self._offset,
+                self._total or None,
+                self._epoch,
+                self._epochs,
+                loss,
+            )
+        ]
+
+    def _marker(self, text: str) -> list[Event]:
+        if match := _EPOCH.match(text):
+            self._epoch, self._epochs = int(match[1]), int(match[2])
+            return []
+        if match := _SAVING.match(text):
+            return [
+                *self._tell(),
+                *self._new_phase("saving"),
+                Event("saving", self._step(), epoch=self._epoch, path=match[1]),
+            ]
+        if match := _REMOVING.match(text):
+            return [Event("removed", path=match[1])]
+        if match := _TOTAL.match(text):
+            self._total = self._total or int(match[1])
+            return []
+        if _STATE.search(text):
+            return [Event("state", self._step(), epoch=self._epoch, text=text)]
+        for word, phase in _PHASES:
+            if word in text:
+                return self._new_phase(phase)
+        return []
+
+    def _step(self) -> int:
+        return (self._frame[0] if self._frame else 0) + self._offset
+
+    def _new_phase(self, phase: str) -> list[Event]:
+        if phase == self._phase:
+            return []
+        self._phase = phase
+        return [Event("phase", text=phase)]
+
+
+class EmbeddedEvents:
+    """Reads the JSON lines of our own trainer (LORAKIT_EVENTS). Its step numbers are continuous by
+    themselves.
+    """
+
+    def feed(self, line: bytes) -> list[Event]:
+        try:
+            data = json.loads(line)
+        except ValueError:
+            return []
+        kind = data.get("event") if isinstance(data, dict) else None
+        if kind not in {
+            "phase",
+            "step",
+            "saved",
+            "sample",
+            "validation",
+            "best",
+            "nan",
+            "end",
+            "warning",
+        }:
+            return []
+        text = data.get("reason") or data.get("phase") or data.get("text") or data.get("message")
+        path = data.get("path")
+        return [
+            Event(
+                kind,
+                _whole(data.get("step")),
+                _whole(data.get("total")),
+                _whole(data.get("epoch")),
+                _whole(data.get("epochs")),
+                _number(data.get("loss")),
+                lr=_number(data.get("lr")),
+                path=None if path is None else str(path),
+                text=None if text is None else str(text),
+            )
+        ]
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
