@@ -6,6 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
+from drawings import photo
+from plans_by_hand import make_plan, project
 
 from lorakit import config
 
@@ -13,6 +15,7 @@ if (
     signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 ):  # a shell's background job ignores Ctrl-C, and so would the programs tried here
     signal.signal(signal.SIGINT, signal.default_int_handler)
+__all__ = ["make_plan", "photo", "project"]  # fixtures for every room
 REAL_CONFIG = {
     key: config.user_setting(key) for key in config.KEYS
 }  # read once, before the home is taken away
