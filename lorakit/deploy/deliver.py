@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.errors import RecipeError, did_you_mean
+from lorakit.families import FAMILIES
 from lorakit.files import sha256, write_atomic
 
 FOLDERS: Mapping[str, tuple[str, ...]] = {
@@ -25,11 +26,6 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "comfyui": ("models/loras",),
     "diffusers": (),
 }
-SHOWN_AS: Mapping[str, str] = {
-    "sd15": "SD1",
-    "sdxl": "SDXL",
-    "flux": "Flux",
-}  # A1111's and Forge's words for families
 
 
 @dataclass(frozen=True)
@@ -90,21 +86,16 @@ def lora_folder(program: str, home: Path) -> Path:
 
 def usage(parcel: Parcel, program: str, target: Path) -> str:
     """What to type next, in the program's own words."""
+    family = FAMILIES.get(parcel.family)
     if program == "a1111":
         return f"<lora:{parcel.name}:{parcel.strength:g}>, {parcel.trigger}, ..."
     if program == "comfyui":
-        node = (
-            "LoraLoader"
-            if parcel.family != "flux"
-            else "LoraLoaderModelOnly (LoraLoader if CLIP-L was trained too)"
-        )
+        node = family.comfy_node if family else "LoraLoader"
         return (
             f"{node}: lora_name {target.name}, strength {parcel.strength:g}; prompt:"
             f" {parcel.trigger}, ..."
         )
-    pipeline = {"sdxl": "StableDiffusionXLPipeline", "flux": "FluxPipeline"}.get(
-        parcel.family, "StableDiffusionPipeline"
-    )
+    pipeline = family.pipeline if family else "DiffusionPipeline"
     return "\n".join(
         [
             f"from diffusers import {pipeline}",
@@ -236,7 +227,7 @@ def _sidecar(parcel: Parcel, path: Path) -> Path | None:
     """A1111's <stem>.json: only fields that are empty are filled, a person's words stay."""
     ours: dict[str, Any] = {
         "description": "",
-        "sd version": SHOWN_AS.get(parcel.family, "Unknown"),
+        "sd version": FAMILIES[parcel.family].ui_word if parcel.family in FAMILIES else "Unknown",
         "activation text": parcel.trigger,
         "preferred weight": parcel.strength,
         "negative text": "",

@@ -101,15 +101,12 @@ def row_of(entry: Mapping[str, Any], settings: Mapping[str, Any], family: str) -
     training's own.
     """
     width, height = _resolution(settings)
-    steps, scale = (
-        (20, entry.get("guidance_scale", 3.5))
-        if family == "flux"
-        else (30, entry.get("scale", 7.5))
-    )
+    facts = FAMILIES[family]
+    scale = entry.get("guidance_scale" if facts.flow else "scale", facts.sample_scale)
     return Row(
         prompt=str(entry.get("prompt", "")),
         negative=str(entry.get("negative_prompt", "")),
-        steps=int(entry.get("sample_steps", steps)),
+        steps=int(entry.get("sample_steps", facts.sample_steps)),
         width=int(entry.get("width", width)),
         height=int(entry.get("height", height)),
         scale=float(scale),
