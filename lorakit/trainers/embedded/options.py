@@ -45,65 +45,53 @@ WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     ),
 }
 
-_EVERY_NETWORK = {
-    "rank_dropout": float,
-    "module_dropout": float,
-    "loraplus_lr_ratio": float,
-    "loraplus_unet_lr_ratio": float,
-    "loraplus_text_encoder_lr_ratio": float,
-}
+_EVERY_NETWORK = dict.fromkeys(
+    (
+        "rank_dropout",
+        "module_dropout",
+        "loraplus_lr_ratio",
+        "loraplus_unet_lr_ratio",
+        "loraplus_text_encoder_lr_ratio",
+    ),
+    float,
+)
+_UNET_ARGS: dict[str, type] = {**_EVERY_NETWORK, "conv_dim": int, "conv_alpha": float}
+_FLUX_DIMS = (
+    f"{stream}_{part}_dim" for part in ("attn", "mlp", "mod") for stream in ("img", "txt")
+)
 NETWORK_ARGS: dict[str, dict[str, type]] = {
-    "sd15": {**_EVERY_NETWORK, "conv_dim": int, "conv_alpha": float},
+    "sd15": _UNET_ARGS,
+    "sdxl": _UNET_ARGS,
     "flux": {
         **_EVERY_NETWORK,
         "train_blocks": str,
-        "img_attn_dim": int,
-        "txt_attn_dim": int,
-        "img_mlp_dim": int,
-        "txt_mlp_dim": int,
-        "img_mod_dim": int,
-        "txt_mod_dim": int,
-        "single_dim": int,
-        "single_mod_dim": int,
+        **dict.fromkeys((*_FLUX_DIMS, "single_dim", "single_mod_dim"), int),
     },
 }
-NETWORK_ARGS["sdxl"] = NETWORK_ARGS["sd15"]
 TRAIN_BLOCKS = ("all", "double", "single")
 
-DATASET_EVERYWHERE: dict[str, str] = {
-    "color_aug": "bool",
-    "flip_aug": "bool",
-    "random_crop": "bool",
-    "shuffle_caption": "bool",
-    "keep_tokens": "int",
-    "keep_tokens_separator": "str",
-    "secondary_separator": "str",
-    "caption_separator": "str",
-    "enable_wildcard": "bool",
-    "token_warmup_min": "int",
-    "token_warmup_step": "number",
-    "caption_prefix": "str",
-    "caption_suffix": "str",
-    "caption_dropout_every_n_epochs": "int",
-    "caption_dropout_rate": "number",
-    "caption_tag_dropout_rate": "number",
-    "caption_extension": "str",
-    "class_tokens": "str",
-    "num_repeats": "int",
-    "resize_interpolation": "str",
+DATASET_EVERYWHERE = {
+    **dict.fromkeys(
+        ("color_aug", "flip_aug", "random_crop", "shuffle_caption", "enable_wildcard"), "bool"
+    ),
+    **dict.fromkeys(
+        ("keep_tokens", "token_warmup_min", "caption_dropout_every_n_epochs", "num_repeats"), "int"
+    ),
+    **dict.fromkeys(
+        ("token_warmup_step", "caption_dropout_rate", "caption_tag_dropout_rate"), "number"
+    ),
+    **dict.fromkeys(("keep_tokens_separator", "secondary_separator", "caption_separator"), "str"),
+    **dict.fromkeys(("caption_prefix", "caption_suffix", "caption_extension"), "str"),
+    **dict.fromkeys(("class_tokens", "resize_interpolation"), "str"),
 }
-DATASET_LEVEL: dict[str, str] = {
-    "batch_size": "int",
+DATASET_LEVEL = {
+    **dict.fromkeys(("enable_bucket", "bucket_no_upscale"), "bool"),
+    **dict.fromkeys(("batch_size", "min_bucket_reso", "max_bucket_reso"), "int"),
+    **dict.fromkeys(("bucket_reso_steps", "validation_seed"), "int"),
     "resolution": "size",
-    "enable_bucket": "bool",
-    "min_bucket_reso": "int",
-    "max_bucket_reso": "int",
-    "bucket_reso_steps": "int",
-    "bucket_no_upscale": "bool",
     "validation_split": "number",
-    "validation_seed": "int",
 }
-SUBSET_LEVEL: dict[str, str] = {"image_dir": "str", "is_reg": "bool"}
+SUBSET_LEVEL = {"image_dir": "str", "is_reg": "bool"}
 DATASET_REFUSED = (
     "face_crop_aug_range",
     "custom_attributes",
@@ -114,28 +102,22 @@ DATASET_REFUSED = (
     "conditioning_data_dir",
 )
 
+_SCHEDULE_FREE = ("AdamWScheduleFree", "RAdamScheduleFree", "SGDScheduleFree")
+_OF_BITSANDBYTES = (
+    *("AdamW8bit", "Lion8bit", "PagedAdamW8bit", "PagedLion8bit", "PagedAdamW"),
+    *("PagedAdamW32bit", "AdEMAMix8bit", "PagedAdEMAMix8bit"),
+)
 # lower-case name -> module, class, package to install, may it see flat tensors
 OPTIMISERS: dict[str, tuple[str, str, str, bool]] = {
     "adamw": ("torch.optim", "AdamW", "torch", True),
     "sgdnesterov": ("torch.optim", "SGD", "torch", True),
     "lion": ("lion_pytorch", "Lion", "lion-pytorch", True),
     "prodigy": ("prodigyopt", "Prodigy", "prodigyopt", True),
-    "adamwschedulefree": ("schedulefree", "AdamWScheduleFree", "schedulefree", True),
-    "radamschedulefree": ("schedulefree", "RAdamScheduleFree", "schedulefree", True),
-    "sgdschedulefree": ("schedulefree", "SGDScheduleFree", "schedulefree", True),
+    **{name.lower(): ("schedulefree", name, "schedulefree", True) for name in _SCHEDULE_FREE},
     "adafactor": ("transformers.optimization", "Adafactor", "transformers", False),
     **{
         name.lower(): ("bitsandbytes.optim", name, "bitsandbytes", False)
-        for name in (
-            "AdamW8bit",
-            "Lion8bit",
-            "PagedAdamW8bit",
-            "PagedLion8bit",
-            "PagedAdamW",
-            "PagedAdamW32bit",
-            "AdEMAMix8bit",
-            "PagedAdEMAMix8bit",
-        )
+        for name in _OF_BITSANDBYTES
     },
     "sgdnesterov8bit": ("bitsandbytes.optim", "SGD8bit", "bitsandbytes", False),
 }
