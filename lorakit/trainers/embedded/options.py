@@ -1,5 +1,5 @@
-"""What this trainer makes of its options (catalogue/embedded.toml lists them): which change nothing,
-which are refused, and what may stand in network_args and in the dataset's file.
+"""What this trainer makes of its options (catalogue/embedded.toml lists them): which change
+nothing, which are refused, and what network_args and the dataset's file may hold.
 """
 
 from __future__ import annotations
