@@ -113,12 +113,9 @@ def files_of(plan: Plan) -> dict[str, str]:
 
 
 def command_text(plan: Plan) -> str:
-    return " ".join(
-        [
-            *(f"{name}={shlex.quote(value)}" for name, value in sorted(plan.env.items())),
-            shlex.join(plan.argv),
-        ]
-    )
+    """A line for each command of the run."""
+    env = [f"{name}={shlex.quote(value)}" for name, value in sorted(plan.env.items())]
+    return "\n".join(" ".join([*env, shlex.join(command)]) for command in plan.commands)
 
 
 def tell_plan(plan: Plan) -> None:
