@@ -18,7 +18,7 @@ from typing import Any
 from lorakit import __version__, tomllib
 from lorakit.errors import Fault, LorakitError, RecipeError
 from lorakit.plan.model import Plan
-from lorakit.proof.compare import Difference, differences
+from lorakit.proof.compare import LOCAL, Difference, differences
 from lorakit.run.resume.stage_records import digest_of_stages
 from lorakit.run.watch.hashing import dataset_rows, digest_of
 from lorakit.runs.record import trainer_of
@@ -42,20 +42,6 @@ DECISIVE = frozenset(
         "torch",
         "transformers",
         "xformers",
-    }
-)
-# What a run's folder or machine decides, not the recipe.
-LOCAL = frozenset(
-    {
-        "output_dir",
-        "logging_dir",
-        "dataset_config",
-        "sample_prompts",
-        "config_file",
-        "train_data_dir",
-        "reg_data_dir",
-        "resume",
-        "tokenizer_cache_dir",
     }
 )
 INPUTS = (

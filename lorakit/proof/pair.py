@@ -9,12 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lorakit.proof.compare import Difference, differences
+from lorakit.proof.compare import LOCAL, Difference, differences
 from lorakit.runs.find import PARENT
 from lorakit.runs.record import read_record
-
-# Where the run's own folder stands in a setting, it differs without meaning anything.
-LOCAL = ("output_dir", "logging_dir", "dataset_config", "sample_prompts", "config_file")
 
 
 def compare_runs(a: Path, b: Path) -> dict[str, list[Difference]]:

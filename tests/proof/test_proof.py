@@ -16,6 +16,7 @@ from lorakit.proof import lock
 from lorakit.proof.compare import Difference, differences
 from lorakit.proof.pair import compare_runs
 from lorakit.proof.verify import verify_run
+from lorakit.recipe.model import Setting
 from lorakit.run.train import train
 from lorakit.weights.reference import WeightFile
 
@@ -133,6 +134,16 @@ def test_two_runs_that_differ_in_one_caption_differ_in_just_that(
         Difference("10_fox/a.png.caption", "fox, in the snow", "fox, in the rain")
     ]
     assert found["settings"] == found["weights"] == found["versions"] == []
+
+
+@pytest.mark.parametrize("option", ["tokenizer_cache_dir", "train_data_dir", "logging_dir"])
+def test_folders_of_two_machines_are_no_difference_between_runs(plan: Plan, option: str) -> None:
+    dirs = [plan.run_dir, plan.run_dir.with_name("20260102-120000")]
+    for folder in dirs:
+        settings = {**plan.settings, option: Setting(f"/home/{folder.name}/x", "plan: a folder")}
+        words = tuple(word.replace(str(plan.run_dir), str(folder)) for word in plan.argv)
+        train(replace(plan, run_dir=folder, commands=(words,), settings=settings))
+    assert compare_runs(*dirs)["settings"] == []
 
 
 def test_the_commands_say_it_in_words(
