@@ -16,7 +16,8 @@ from lorakit.proof.lock import DECISIVE
 from lorakit.proof.verify import verify_inputs
 from lorakit.run.diagnose import run_name
 from lorakit.runs.find import WAITING
-from lorakit.runs.record import NAME, packages_of, read_record
+from lorakit.runs.opening import packages_of
+from lorakit.runs.record import NAME, read_record
 from lorakit.trainers.table import trainer
 
 LIST = "dataset.json"

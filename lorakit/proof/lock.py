@@ -21,7 +21,7 @@ from lorakit.plan.model import Plan
 from lorakit.proof.compare import LOCAL, Difference, differences
 from lorakit.run.resume.stage_records import digest_of_stages
 from lorakit.run.watch.hashing import dataset_rows, digest_of
-from lorakit.runs.record import trainer_of
+from lorakit.runs.opening import trainer_of
 from lorakit.weights.hashes import path_digest
 
 VERSION = 1

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from lorakit.errors import TrainingFailed
+from lorakit.runs.typed_json import Part
 from lorakit.weights.finite import Weights, inspect
 
 State = Literal["done", "failed", "interrupted", "stopped", "dead"]
 
 
 @dataclass(frozen=True)
-class Diagnosis:
-    cause: str
+class Diagnosis(Part):
+    cause: str = ""
     evidence: str = ""  # the line of the log that says so
     remedy: str = ""  # a command
     rule: str = "unknown"
