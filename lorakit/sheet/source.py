@@ -4,7 +4,6 @@ while training. Reads only.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 from lorakit import tomllib
 from lorakit.errors import LorakitError
 from lorakit.families import FAMILIES
+from lorakit.runs.record import read_record
 from lorakit.sheet.model import Checkpoint, Row, Source
 
 WEIGHTS = (
@@ -29,6 +29,8 @@ WEIGHTS = (
     "apply_t5_attn_mask",
 )
 LAST = (sys.maxsize, sys.maxsize)
+SEED = 42
+Settings = Mapping[str, Any]  # train.toml
 
 
 def read_source(run_dir: Path) -> Source:
@@ -51,93 +53,73 @@ def read_source(run_dir: Path) -> Source:
 
 
 def find_checkpoints(folder: Path, name: str) -> list[Checkpoint]:
-    """The LoRAs of one output name, in the order of the training; kohya's names say epoch or step."""
+    """The LoRAs of one output name, in the order of the training; kohya's names say epoch or
+    step.
+    """
     found = []
+    pattern = re.compile(rf"{re.escape(name)}(?:-(?P<epoch>\d{{6}})|-step(?P<step>\d{{8}}))?")
     for path in folder.glob("*.safetensors"):
-        match = re.fullmatch(rf"{re.escape(name)}(?:-(\d{{6}})|-step(\d{{8}}))?", path.stem)
-        if match is None:
-            continue
-        epoch, step = match.groups()
-        if epoch:
-            found.append(Checkpoint(path, f"epoch {int(epoch)}", (0, int(epoch))))
-        elif step:
-            found.append(Checkpoint(path, f"step {int(step)}", (0, int(step))))
-        else:
-            found.append(Checkpoint(path, "final", LAST))
+        if match := pattern.fullmatch(path.stem):
+            kind, number = match.lastgroup, int(match["epoch"] or match["step"] or 0)
+            label, order = (f"{kind} {number}", (0, number)) if kind else ("final", LAST)
+            found.append(Checkpoint(path, label, order))
     return sorted(found, key=lambda checkpoint: checkpoint.order)
 
 
-def samples(folder: Path, name: str) -> Iterator[tuple[tuple[int, int], str, int, Path]]:
-    """Pictures that the training drew: order, label, number of the prompt, file; a repeated one
-    counts in its newest version.
+def samples(folder: Path, name: str) -> Iterator[tuple[str, int, Path]]:
+    """Pictures that the training drew, in its order: label, number of the prompt, file; the newest
+    one where it drew the same step again.
     """
-    newest: dict[tuple[str, int], tuple[str, tuple[int, int], Path]] = {}
+    newest: dict[tuple[int, str, int], tuple[str, Path]] = {}
     pattern = re.compile(rf"{re.escape(name)}_(e?)(\d{{6}})_(\d{{2,}})_(\d{{14}})(?:_\d+)?")
     for path in folder.glob("*.png"):
-        match = pattern.fullmatch(path.stem)
-        if match is None:
-            continue
-        kind, count, prompt, stamp = match.groups()
-        label = f"{'epoch' if kind else 'step'} {int(count)}"
-        key = (label, int(prompt))
-        if key not in newest or stamp > newest[key][0]:
-            newest[key] = (stamp, (0, int(count)), path)
-    for (label, prompt), (_, order, path) in sorted(
-        newest.items(), key=lambda item: (item[1][1], item[0][1])
-    ):
-        yield order, label, prompt, path
+        if match := pattern.fullmatch(path.stem):
+            kind, count, prompt, stamp = match.groups()
+            key = (int(count), f"{'epoch' if kind else 'step'} {int(count)}", int(prompt))
+            newest[key] = max(newest.get(key, ("", path)), (stamp, path))
+    for (_, label, prompt), (_, path) in sorted(newest.items()):
+        yield label, prompt, path
 
 
-def _prompts(path: Path, settings: Mapping[str, Any], family: str) -> tuple[tuple[Row, ...], int]:
+def _prompts(path: Path, settings: Settings, family: str) -> tuple[tuple[Row, ...], int]:
     if not path.is_file():
-        return (), int(settings.get("seed") or 42)
+        return (), int(settings.get("seed") or SEED)
     table = _toml(path).get("prompt", {})
     shared = {key: value for key, value in table.items() if key != "subset"}
     entries = [{**shared, **entry} for entry in table.get("subset", [])]
-    return tuple(row_of(entry, settings, family) for entry in entries), (
-        int(entries[0].get("seed") or 42) if entries else 42
-    )
+    seed = entries[0].get("seed") if entries else None
+    return tuple(row_of(entry, settings, family) for entry in entries), int(seed or SEED)
 
 
-def row_of(entry: Mapping[str, Any], settings: Mapping[str, Any], family: str) -> Row:
+def row_of(entry: Mapping[str, Any], settings: Settings, family: str) -> Row:
     """One sample prompt in kohya's words; what it leaves out is as kohya has it, its size the
     training's own.
     """
-    width, height = _resolution(settings)
-    steps, scale = (
-        (20, entry.get("guidance_scale", 3.5))
-        if family == "flux"
-        else (30, entry.get("scale", 7.5))
-    )
+    sides = [int(part) for part in re.findall(r"\d+", str(settings.get("resolution", "512")))]
+    steps, scale = 30, entry.get("scale", 7.5)
+    if family == "flux":
+        steps, scale = 20, entry.get("guidance_scale", 3.5)
     return Row(
         prompt=str(entry.get("prompt", "")),
         negative=str(entry.get("negative_prompt", "")),
         steps=int(entry.get("sample_steps", steps)),
-        width=int(entry.get("width", width)),
-        height=int(entry.get("height", height)),
+        width=int(entry.get("width", sides[0])),
+        height=int(entry.get("height", sides[-1])),
         scale=float(scale),
     )
 
 
-def _resolution(settings: Mapping[str, Any]) -> tuple[int, int]:
-    sides = [int(part) for part in re.findall(r"\d+", str(settings.get("resolution", "512")))]
-    return sides[0], sides[-1]
-
-
-def _family(run_dir: Path, settings: Mapping[str, Any]) -> str:
+def _family(run_dir: Path, settings: Settings) -> str:
     try:
-        family = json.loads((run_dir / "record.json").read_text(encoding="utf-8")).get("family")
-        if family in FAMILIES:
-            return str(family)
-    except (OSError, ValueError, AttributeError):
-        pass  # an unfinished or older run: the files it was started from say enough
+        family = read_record(run_dir).family
+    except LorakitError:
+        family = ""  # an unfinished or older run: the files it was started from say enough
+    if family in FAMILIES:
+        return family
     if str(settings.get("network_module", "")).endswith("_flux"):
         return "flux"
-    return (
-        "sdxl"
-        if any(key in settings for key in ("network_train_text_encoder_2_only", "no_half_vae"))
-        else "sd15"
-    )
+    sdxl = {"network_train_text_encoder_2_only", "no_half_vae"} & settings.keys()
+    return "sdxl" if sdxl else "sd15"
 
 
 def _toml(path: Path) -> dict[str, Any]:
