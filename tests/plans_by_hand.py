@@ -91,7 +91,7 @@ def make_plan(project: Path) -> MakePlan:
             run_dir=run_dir,
             script=FAKES / fake,
             files={"train.toml": "learning_rate = 1e-4\n"},
-            argv=tuple(argv or [sys.executable, str(FAKES / fake), *arguments]),
+            commands=(tuple(argv or [sys.executable, str(FAKES / fake), *arguments]),),
             env=env or {},
             estimate=Estimate(1000, 3000, 0, 5000, 1, 2, "test"),
             faults=(),

@@ -4,21 +4,21 @@ variables.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakit.config import home
+from lorakit.catalogue.options import options
 from lorakit.errors import Fault
 from lorakit.families import FAMILIES
 from lorakit.machine import Machine
 from lorakit.plan.complete import posix
 from lorakit.recipe import options as read
 from lorakit.recipe.model import Resolved
-from lorakit.trainers.kohya import tokenizers
+from lorakit.trainers.base import Command
+from lorakit.trainers.table import trainer
 from lorakit.weights.reference import WeightFile
 
 ONLINE_OPTIONS = ("huggingface_repo_id", "resume_from_huggingface", "save_state_to_huggingface")
@@ -62,7 +62,7 @@ def launch_of(resolved: Resolved, run_dir: Path, machine: Machine) -> Launch:
     )
 
 
-def argv_for(
+def commands_for(
     resolved: Resolved,
     launch: Launch,
     machine: Machine,
@@ -70,10 +70,7 @@ def argv_for(
     python: Path,
     script: Path,
     run_dir: Path,
-) -> tuple[str, ...]:
-    """`python -m accelerate.commands.launch FLAGS script --config_file train.toml`; flags before
-    the script are accelerate's.
-    """
+) -> tuple[Command, ...]:
     flags = ["--config_file", posix(launch.config)]
     if not launch.own_config or "processes" in resolved.launch:
         flags += ["--num_processes", str(launch.processes)]
@@ -92,15 +89,8 @@ def argv_for(
     if launch.port:
         flags += ["--main_process_port", str(launch.port)]
     flags += _device_flags(resolved, launch)
-    return (
-        str(python),
-        "-m",
-        "accelerate.commands.launch",
-        *flags,
-        posix(script),
-        "--config_file",
-        posix(run_dir / "train.toml"),
-    )
+    config = posix(run_dir / "train.toml")
+    return trainer(resolved.trainer).commands(str(python), flags, posix(script), config)
 
 
 def environment(
@@ -142,32 +132,8 @@ def works_offline(resolved: Resolved, weights: Sequence[WeightFile]) -> bool:
         "all",
     }:
         return False
-    return all(weight.present for weight in weights) and (
-        resolved.trainer != "kohya" or not missing_tokenizers(resolved)
-    )
-
-
-def missing_tokenizers(resolved: Resolved) -> list[str]:
-    """The tokenizers that kohya's script would have to download; a hub cache or
-    tokenizer_cache_dir that holds them is enough.
-    """
-    own = read.text(resolved, "tokenizer_cache_dir")
-    if own and Path(own) == tokenizers.folder():  # filled when the run starts
-        return [
-            name for name in FAMILIES[resolved.family].tokenizers if not tokenizers.provides(name)
-        ]
-    hub = Path(
-        os.environ.get("HF_HUB_CACHE")
-        or Path(os.environ.get("HF_HOME") or home() / ".cache/huggingface") / "hub"
-    )
-    homes = {
-        name: [
-            hub / f"models--{name.replace('/', '--')}" / "snapshots",
-            *([Path(own) / name.replace("/", "_")] if own else []),
-        ]
-        for name in FAMILIES[resolved.family].tokenizers
-    }
-    return [name for name, places in homes.items() if not any(place.is_dir() for place in places)]
+    there = all(weight.present for weight in weights)
+    return there and not trainer(resolved.trainer).downloads(resolved)
 
 
 def python_of(resolved: Resolved, located: Path | None) -> Path:
@@ -216,15 +182,11 @@ def launch_faults(resolved: Resolved, launch: Launch) -> list[Fault]:
                 where, f"accelerate_config: there is no {launch.config}.", "", "accelerate-config"
             )
         )
-    if read.flag(resolved, "deepspeed") and resolved.trainer == "embedded":
-        faults.append(
-            Fault(
-                where,
-                "deepspeed: the embedded trainer has none.",
-                'Set deepspeed = false, or trainer = "kohya".',
-                "deepspeed-embedded",
-            )
-        )
+    known = options(resolved.trainer, FAMILIES[resolved.family].script)
+    if read.flag(resolved, "deepspeed") and "deepspeed" not in known:
+        what = f"deepspeed: {trainer(resolved.trainer).TITLE} has none."
+        hint = 'Set deepspeed = false, or trainer = "kohya".'
+        faults.append(Fault(where, what, hint, "deepspeed-embedded"))
     elif read.flag(resolved, "deepspeed") and not launch.several:
         faults.append(
             Fault(

@@ -15,7 +15,7 @@ from typing import Any
 from lorakit.families import FAMILIES
 from lorakit.recipe import options as read
 from lorakit.recipe.model import Resolved, Setting
-from lorakit.trainers.kohya import tokenizers
+from lorakit.trainers.table import trainer
 from lorakit.weights.reference import WeightFile
 
 # Options that hold a path; the script reads relative ones from wherever it was started.
@@ -113,18 +113,7 @@ def _additions(
     yield "resolution", f"{width},{height}", f"the usual one for {resolved.family}"
     yield "mixed_precision", "no", "the script's default"
     yield "save_model_as", "safetensors", "the script's default"
-    names = FAMILIES[resolved.family].tokenizers
-    if (
-        resolved.trainer == "kohya"
-        and names
-        and all(map(tokenizers.provides, names))
-        and not read.flag(resolved, "v2")
-    ):
-        yield (
-            "tokenizer_cache_dir",
-            posix(tokenizers.folder()),
-            "lorakit's own copies, so that nothing is downloaded",
-        )
+    yield from trainer(resolved.trainer).settings(resolved)
     workers = (
         1
         if read.flag(resolved, "cache_latents") or read.flag(resolved, "cache_latents_to_disk")

@@ -12,11 +12,11 @@ from pathlib import Path
 from lorakit.dataset.buckets import Chooser, Placement, UnfitError, check
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.errors import Fault, counted, did_you_mean
-from lorakit.families import FAMILIES
 from lorakit.plan.model import Steps
 from lorakit.plan.steps import repeats_of
 from lorakit.recipe import options as read
 from lorakit.recipe.model import Resolved
+from lorakit.trainers.table import trainer
 
 MUCH_CROPPED = 0.25  # a quarter of the picture lost
 MUCH_ENLARGED = 1.5
@@ -39,12 +39,9 @@ def data_faults(resolved: Resolved, facts: DatasetFacts, steps: Steps) -> Iterat
         yield from _crops(facts, placed, enabled=rules.enable)
         if not rules.enable:
             yield from _unbucketed(resolved, facts, placed)
-        if (
-            resolved.trainer == "kohya"
-            and resolved.family in {"sd15", "sdxl"}
-            and read.flag(resolved, "cache_latents_to_disk")
-        ):
-            yield from _stale_latents(resolved, placed)
+        suffix = trainer(resolved.trainer).UNCHECKED_LATENTS.get(resolved.family)
+        if suffix and read.flag(resolved, "cache_latents_to_disk"):
+            yield from _stale_latents(suffix, placed)
     used = sum(1 for bucket in steps.buckets for _ in bucket.images)
     images = sum(
         len(subset.images) for subset in facts.subsets if repeats_of(resolved, subset) >= 1
@@ -133,13 +130,10 @@ def _unbucketed(
         )
 
 
-def _stale_latents(
-    resolved: Resolved, placed: list[tuple[ImageFacts, Placement]]
-) -> Iterator[Fault]:
-    """SD and SDXL never compare a latent cache with the bucket: a cache from another resolution
-    would be trained on silently.
+def _stale_latents(suffix: str, placed: list[tuple[ImageFacts, Placement]]) -> Iterator[Fault]:
+    """The script never compares these caches with the bucket: one from another resolution would be
+    trained on silently.
     """
-    suffix = FAMILIES[resolved.family].latent_suffix
     stale = []
     for image, placement in placed:
         cache = image.path.with_name(

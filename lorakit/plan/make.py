@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib import import_module
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from lorakit.catalogue.options import options
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.scan import scan
-from lorakit.errors import Fault, LorakitError, RecipeError
+from lorakit.errors import Fault, RecipeError
 from lorakit.families import FAMILIES
 from lorakit.machine import Machine, this_machine
 from lorakit.plan import argv, write
@@ -20,25 +19,15 @@ from lorakit.plan.data_checks import data_faults
 from lorakit.plan.estimate import estimate
 from lorakit.plan.model import Plan
 from lorakit.plan.model_checks import weight_faults
-from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults, trainer_faults
+from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults
 from lorakit.plan.steps import count_steps
 from lorakit.plan.weights import weight_files
 from lorakit.recipe import options as read
 from lorakit.recipe.layers import EITHER_OR
 from lorakit.recipe.model import Resolved, Section, Setting
+from lorakit.trainers.table import trainer
 
 ORDER = {"error": 0, "warning": 1, "note": 2}
-
-
-@dataclass(frozen=True)
-class Trainer:
-    """Where the script and its Python are; both None where sd-scripts is not set up."""
-
-    script: Path | None
-    python: Path | None
-    path: Path  # of the script, or where `make vendor` would put it
-    commit: str = ""
-    faults: tuple[Fault, ...] = ()
 
 
 def make_plan(
@@ -70,15 +59,8 @@ def make_plan(
     settings = write.settings_for(full, known)
     facts = _facts(resolved)
     steps, more = count_steps(full, facts)
-    rules = _rules(
-        replace(
-            full,
-            train={
-                key: one for key, one in full.train.items() if key in known or key in resolved.train
-            },
-        ),
-        machine,
-    )
+    sent = {key: one for key, one in full.train.items() if key in known or key in resolved.train}
+    rules = trainer(resolved.trainer).check(replace(full, train=sent), machine)
     faults += [
         fault
         for fault in more
@@ -86,10 +68,10 @@ def make_plan(
     ]
     files, more = _files(full, settings, facts, launch, folders=folders)
     faults += more
-    trainer = find_trainer(resolved)
+    script = trainer(resolved.trainer).find(resolved.family)
     env = argv.environment(full, launch, weights, run_dir)
     needs = estimate(full, steps)
-    python = argv.python_of(full, trainer.python)
+    python = argv.python_of(full, script.python)
     gathered = [
         *facts.faults,
         *rules,
@@ -99,30 +81,29 @@ def make_plan(
         *data_faults(full, facts, steps),
         *run_faults(full, steps, needs, machine),
         *tokenizer_faults(full, env),
-        *trainer.faults,
-        *trainer_faults(trainer.script),
-        *(package_faults(full, python) if trainer.script else ()),
+        *script.faults,
+        *(package_faults(full, python) if script.found else ()),
         *_folder_faults(resolved, folders=folders),
     ]
     told = tuple(recipe_faults)
     gathered = [*told, *(fault for fault in gathered if not _follows(fault, told, resolved))]
-    command = argv.argv_for(
-        full, launch, machine, python=python, script=trainer.path, run_dir=run_dir
+    commands = argv.commands_for(
+        full, launch, machine, python=python, script=script.path, run_dir=run_dir
     )
     return Plan(
         resolved=resolved,
         dataset=facts,
         steps=steps,
         run_dir=run_dir,
-        script=trainer.script,
+        script=script.path if script.found else None,
         files=files,
-        argv=command,
+        commands=commands,
         env=env,
         estimate=needs,
         faults=in_order(gathered),
         settings=settings,
         weights=weights,
-        commit=trainer.commit,
+        commit=script.commit,
     )
 
 
@@ -153,28 +134,6 @@ def _follows(fault: Fault, told: Iterable[Fault], resolved: Resolved) -> bool:
         one.rule == "value" and one.where.rpartition(" ")[2].rpartition(".")[2] in names
         for one in told
     )
-
-
-def find_trainer(resolved: Resolved) -> Trainer:
-    if resolved.trainer == "embedded":
-        script = import_module("lorakit.trainers.embedded").SCRIPTS.get(resolved.family)
-        return Trainer(script, None, script or Path(FAMILIES[resolved.family].script))
-    from lorakit.trainers.kohya.locate import VENDOR, locate
-
-    vendored = VENDOR / "sd-scripts" / FAMILIES[resolved.family].script
-    try:
-        located = locate()
-    except LorakitError as error:
-        return Trainer(
-            None,
-            None,
-            vendored,
-            faults=(Fault("trainer = kohya", error.message, "", "sd-scripts-place"),),
-        )
-    if located is None:
-        return Trainer(None, None, vendored)
-    script = located.directory / vendored.name
-    return Trainer(script, located.python, script, located.commit, tuple(located.faults()))
 
 
 def _facts(resolved: Resolved) -> DatasetFacts:
@@ -237,14 +196,6 @@ def _prompts(resolved: Resolved, faults: list[Fault]) -> str:
     text, problems = write.prompts_toml(resolved)
     faults += problems
     return text
-
-
-def _rules(resolved: Resolved, machine: Machine) -> Sequence[Fault]:
-    """The trainer's own rules: what its script asserts, forbids or silently ignores."""
-    found: list[Fault] = import_module(f"lorakit.trainers.{resolved.trainer}.rules").check(
-        resolved, machine
-    )
-    return found
 
 
 def _folder_faults(resolved: Resolved, *, folders: bool) -> Iterable[Fault]:

@@ -76,8 +76,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Plan:
-    """`files` are texts to be written into the run folder under these names; argv and env already
-    point there.
+    """`files` are texts to be written into the run folder under these names; commands and env
+    already point there.
     """
 
     resolved: Resolved
@@ -88,7 +88,7 @@ class Plan:
         Path | None
     )  # None: no checkout of sd-scripts; plans work, training stops with one message
     files: Mapping[str, str]  # train.toml, dataset.toml, prompts.toml, accelerate.yaml
-    argv: tuple[str, ...]
+    commands: tuple[tuple[str, ...], ...]  # in order; the last one trains
     env: Mapping[str, str]  # only what we set; the rest is inherited
     estimate: Estimate
     faults: tuple[Fault, ...]  # errors, warnings and notes; errors mean that nothing is started
@@ -98,6 +98,11 @@ class Plan:
     weights: tuple[WeightFile, ...] = ()
     commit: str = ""  # of the sd-scripts checkout, where the trainer is kohya
     stage: str = ""  # the stage's name, in a recipe with several
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command that trains."""
+        return self.commands[-1]
 
     @property
     def output_name(self) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from lorakit.errors import Fault
 from lorakit.machine import Machine, free_disk
-from lorakit.plan.argv import missing_tokenizers
 from lorakit.plan.model import Estimate, Steps
 from lorakit.recipe import options as read
 from lorakit.recipe.model import Resolved
 from lorakit.show import size
+from lorakit.trainers.table import trainer
 
 RESERVE = 500_000_000  # a disk filled to the last byte breaks more than this run
 
@@ -51,10 +51,8 @@ def run_faults(
 
 
 def tokenizer_faults(resolved: Resolved, env: Mapping[str, str]) -> Iterator[Fault]:
-    """The scripts of kohya load tokenizers from the hub; offline without them they stop with a
-    misleading TypeError.
-    """
-    missing = missing_tokenizers(resolved) if resolved.trainer == "kohya" else []
+    """Offline and without them sd-scripts stops with a misleading TypeError."""
+    missing = trainer(resolved.trainer).downloads(resolved)
     if not missing:
         return
     offline = {**os.environ, **env}.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
@@ -141,20 +139,6 @@ def lacks(python: Path, module: str) -> bool:
             for site in sites
         )
     )
-
-
-def trainer_faults(script: Path | None) -> Iterator[Fault]:
-    if script is None:
-        yield Fault(
-            "trainer = kohya",
-            "no sd-scripts checkout is configured; the plan stands, but `lorakit train` would"
-            " stop.",
-            'make vendor sets one up; or trainer = "embedded".',
-            "no-sd-scripts",
-            "note",
-        )
-    elif not script.is_file():
-        yield Fault(str(script), "there is no such script in this checkout.", "", "no-script")
 
 
 def _output(resolved: Resolved, output: Path, steps: Steps) -> Iterator[Fault]:

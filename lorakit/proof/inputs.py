@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lorakit import __version__
 from lorakit.dataset.scan import scan
 from lorakit.errors import Fault, RecipeError, counted
 from lorakit.proof.compare import Difference, differences
@@ -19,7 +18,7 @@ from lorakit.run.diagnose import run_name
 from lorakit.runs.find import WAITING
 from lorakit.runs.opening import packages_of
 from lorakit.runs.record import NAME, read_record
-from lorakit.trainers.kohya.locate import head_commit
+from lorakit.trainers.table import trainer
 
 LIST = "dataset.json"
 
@@ -30,7 +29,7 @@ def require_same_inputs(run_dir: Path, anyway: bool = False) -> list[str]:
     """
     record = read_record(run_dir)
     record["weights"] = _weights(run_dir, record)
-    found = [*verify_inputs(run_dir, record), *_new_images(run_dir, record), *_trainer(record)]
+    found = [*verify_inputs(run_dir, record), *_new_images(run_dir, record), *_code(record)]
     if found and not anyway:
         name = run_name(run_dir)
         raise RecipeError(
@@ -76,18 +75,14 @@ def _new_images(run_dir: Path, record: Mapping[str, Any]) -> Iterator[Difference
             )
 
 
-def _trainer(record: Mapping[str, Any]) -> Iterator[Difference]:
-    trainer = record["trainer"]
-    if trainer.get("name") == "embedded":
-        if record.get("lorakit") != __version__:
-            yield Difference("lorakit, whose trainer it is", record.get("lorakit"), __version__)
-        return
-    script = Path(str(trainer.get("script") or ""))
-    now = head_commit(script.parent)
-    if trainer.get("commit") and now != trainer["commit"]:
-        yield Difference(
-            f"sd-scripts in {script.parent}", str(trainer["commit"])[:12], now and now[:12]
-        )
+def _code(record: Mapping[str, Any]) -> Iterator[Difference]:
+    """The trainer's own."""
+    recorded = record["trainer"]
+    script, commit = Path(str(recorded.get("script") or "")), str(recorded.get("commit") or "")
+    lorakit = str(record.get("lorakit") or "")
+    change = trainer(str(recorded["name"])).changed_since(script, commit, lorakit)
+    if change:
+        yield Difference(*change)
 
 
 def _circumstances(record: Mapping[str, Any]) -> list[str]:

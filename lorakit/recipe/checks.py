@@ -107,13 +107,11 @@ class Checker:
                 f"{key} belongs in [{home_of(key)}].",
                 rule="unknown-key",
             )
-        other = "embedded" if self.trainer == "kohya" else "kohya"
-        theirs = catalogue(other, self.script)
-        if theirs and key in theirs:
-            hint = f'Write trainer = "{other}", or leave it out.'
-            return Fault(
-                entry.where, f"only the {other} trainer has this option.", hint, rule="trainer"
-            )
+        for other in FAMILIES[self.family].trainers:
+            if key in (catalogue(other, self.script) or ()):
+                what = f"only the {other} trainer has this option."
+                hint = f'Write trainer = "{other}", or leave it out.'
+                return Fault(entry.where, what, hint, rule="trainer")
         elsewhere = [
             name
             for name, family in FAMILIES.items()

@@ -53,7 +53,7 @@ class Resolved:
     trigger: str
     preset: str
     family: str  # key of lorakit.families.FAMILIES
-    trainer: str  # "kohya" or "embedded"
+    trainer: str  # a name of trainers/table.py
     # The keys of each section: recipe/schema.py.
     model: Section = field(default_factory=lambda: EMPTY)
     dataset: Section = field(default_factory=lambda: EMPTY)

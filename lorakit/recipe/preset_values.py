@@ -13,16 +13,14 @@ from lorakit.recipe.presets import Preset
 from lorakit.recipe.reading import layer_of, top_faults
 
 
-def preset_values(
-    preset: Preset, *, trainer: str = "kohya"
-) -> tuple[Mapping[str, Section], list[Fault]]:
+def preset_values(preset: Preset) -> tuple[Mapping[str, Section], list[Fault]]:
     """Family, base and page layered and checked; placeholders stay as written."""
     if preset.family not in FAMILIES:
         hint = did_you_mean(preset.family, FAMILIES) or f"There are {', '.join(FAMILIES)}."
         raise RecipeError(
             f"{preset.document.label} [about] family: no family is called {preset.family!r}. {hint}"
         )
-    layers, faults = layers_of(preset, Checker(preset.family, trainer))
+    layers, faults = layers_of(preset, Checker(preset.family, FAMILIES[preset.family].trainers[0]))
     merged, notes = merge(layers)
     return merged, [*faults, *notes]
 

@@ -148,7 +148,8 @@ def _head(
     faults += more
     trainer, where = said("trainer")
     from_preset = preset.document.data.get("trainer") if preset else None
-    trainer = trainer or (from_preset if isinstance(from_preset, str) else "") or "kohya"
+    default = FAMILIES[family].trainers[0]
+    trainer = trainer or (from_preset if isinstance(from_preset, str) else "") or default
     if trainer not in TRAINERS:
         if where.startswith("--set"):  # the recipe's own is told by its type check
             faults.append(
@@ -159,7 +160,7 @@ def _head(
                     rule="value",
                 )
             )
-        trainer = "kohya"
+        trainer = default
     if trainer not in FAMILIES[family].trainers:
         ways = " or ".join(FAMILIES[family].trainers)
         faults.append(

@@ -26,7 +26,7 @@ TOP = (
 PRESET_TOP = ("about", "extends", "trainer", "unset", *SECTIONS)
 ABOUT = ("title", "family", "purpose", "machine", "cost", "origin")
 STAGE = ("name", "dataset", "train")
-TRAINERS = ("kohya", "embedded")
+TRAINERS = tuple(dict.fromkeys(name for one in FAMILIES.values() for name in one.trainers))
 SHARED_WORDS = frozenset({"seed"})  # the one word that means its own thing in two sections
 
 

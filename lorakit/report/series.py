@@ -16,7 +16,8 @@ from lorakit.report.scalars import read_scalars
 from lorakit.runs.find import PARENT, WAITING, progress_rows
 from lorakit.runs.folder import EVENTS, LOG
 from lorakit.runs.record import read_record
-from lorakit.trainers.progress import KohyaText
+from lorakit.trainers.base import Reader
+from lorakit.trainers.table import TRAINERS
 
 Point = tuple[int, float]
 _VALIDATION = "loss/validation/step_average"
@@ -55,12 +56,13 @@ def read_numbers(run_dir: Path, record: Mapping[str, Any]) -> Numbers:
     scalars = _launches(run_dir, record)
     loss = _clean([(row["step"], row.get("loss")) for row in rows])
     lost = len(rows) - len(loss) if loss else 0
-    if record["trainer"].get("name") == "kohya":
+    known = TRAINERS.get(str(record["trainer"].get("name")))
+    if known and known.PRINTS_MEAN_LOSS:
         loss = _exact(scalars.get("loss/current", ()), loss)
     held_back = (
         _clean(_told(run_dir))
         or _clean(scalars.get(_VALIDATION, ()))
-        or _validation_of_log(run_dir, record)
+        or (_validation_of_log(run_dir, record, known.log_reader()) if known else ())
     )
     return Numbers(
         Series("loss", loss), _rates(rows, scalars), Series("validation", held_back), lost
@@ -203,12 +205,13 @@ def _told(run_dir: Path) -> list[tuple[int, Any]]:
     return found
 
 
-def _validation_of_log(run_dir: Path, record: Mapping[str, Any]) -> tuple[Point, ...]:
-    """From the full bars that sd-scripts draws."""
+def _validation_of_log(
+    run_dir: Path, record: Mapping[str, Any], reader: Reader
+) -> tuple[Point, ...]:
+    """From the full bars that the trainer draws."""
     settings = record["settings"].get("train", {})
     if not any(str(key).startswith("validat") for key in settings):
         return ()
-    text = KohyaText()
     found = []
     try:
         with (run_dir / LOG).open("rb") as file:
@@ -217,7 +220,7 @@ def _validation_of_log(run_dir: Path, record: Mapping[str, Any]) -> tuple[Point,
                     if b"steps:" in line:
                         found += [
                             (event.step or 0, event.loss)
-                            for event in text.feed(line)
+                            for event in reader.feed(line)
                             if event.kind == "validation"
                         ]
     except OSError:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import tomllib
+from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.errors import LorakitError
 from lorakit.families import FAMILIES
 from lorakit.sheet.model import Checkpoint, Row, Source
@@ -54,16 +55,14 @@ def find_checkpoints(folder: Path, name: str) -> list[Checkpoint]:
     """The LoRAs of one output name, in the order of the training; kohya's names say epoch or step."""
     found = []
     for path in folder.glob("*.safetensors"):
-        match = re.fullmatch(rf"{re.escape(name)}(?:-(\d{{6}})|-step(\d{{8}}))?", path.stem)
-        if match is None:
+        parsed = CheckpointName.parse(path.name, name)
+        if parsed is None or parsed.best:
             continue
-        epoch, step = match.groups()
-        if epoch:
-            found.append(Checkpoint(path, f"epoch {int(epoch)}", (0, int(epoch))))
-        elif step:
-            found.append(Checkpoint(path, f"step {int(step)}", (0, int(step))))
-        else:
+        count = parsed.epoch if parsed.step is None else parsed.step
+        if count is None:
             found.append(Checkpoint(path, "final", LAST))
+        else:
+            found.append(Checkpoint(path, f"{parsed.kind} {count}", (0, count)))
     return sorted(found, key=lambda checkpoint: checkpoint.order)
 
 
@@ -72,16 +71,14 @@ def samples(folder: Path, name: str) -> Iterator[tuple[tuple[int, int], str, int
     counts in its newest version.
     """
     newest: dict[tuple[str, int], tuple[str, tuple[int, int], Path]] = {}
-    pattern = re.compile(rf"{re.escape(name)}_(e?)(\d{{6}})_(\d{{2,}})_(\d{{14}})(?:_\d+)?")
     for path in folder.glob("*.png"):
-        match = pattern.fullmatch(path.stem)
-        if match is None:
+        drawn = SampleName.parse(path.name, name)
+        if drawn is None:
             continue
-        kind, count, prompt, stamp = match.groups()
-        label = f"{'epoch' if kind else 'step'} {int(count)}"
-        key = (label, int(prompt))
-        if key not in newest or stamp > newest[key][0]:
-            newest[key] = (stamp, (0, int(count)), path)
+        unit, count = ("step", drawn.step) if drawn.epoch is None else ("epoch", drawn.epoch)
+        key = (f"{unit} {count}", drawn.prompt)
+        if key not in newest or drawn.time > newest[key][0]:
+            newest[key] = (drawn.time, (0, count or 0), path)
     for (label, prompt), (_, order, path) in sorted(
         newest.items(), key=lambda item: (item[1][1], item[0][1])
     ):

@@ -168,6 +168,9 @@ class EmbeddedEvents:
             )
         ]
 
+    def finish(self) -> list[Event]:
+        return []
+
 
 def _number(value: Any) -> float | None:
     try:

@@ -22,16 +22,15 @@ def command(
 ) -> list[str]:
     resolved = completed(recipe(root, train, launch=launch), root / "run", (), folders=False)
     found = argv.launch_of(resolved, root / "run", machine)
-    return list(
-        argv.argv_for(
-            resolved,
-            found,
-            machine,
-            python=Path("/venv/bin/python"),
-            script=SCRIPT,
-            run_dir=root / "run",
-        )
+    (only,) = argv.commands_for(
+        resolved,
+        found,
+        machine,
+        python=Path("/venv/bin/python"),
+        script=SCRIPT,
+        run_dir=root / "run",
     )
+    return list(only)
 
 
 def env(

@@ -12,7 +12,7 @@ from lorakit.machine import Gpu, Machine
 from lorakit.plan.complete import completed
 from lorakit.plan.estimate import estimate
 from lorakit.plan.model import Estimate
-from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults, trainer_faults
+from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults
 from lorakit.plan.steps import count_steps
 
 
@@ -93,13 +93,6 @@ def test_tokenizers_that_are_not_here_are_a_note_and_offline_an_error(
     ]
     (tmp_path / "tokenizers/openai_clip-vit-large-patch14").mkdir(parents=True)
     assert list(tokenizer_faults(resolved, {})) == []
-
-
-def test_without_sd_scripts_the_plan_stands_and_says_so(tmp_path: Path) -> None:
-    assert [(fault.rule, fault.severity) for fault in trainer_faults(None)] == [
-        ("no-sd-scripts", "note")
-    ]
-    assert [fault.rule for fault in trainer_faults(tmp_path / "train_network.py")] == ["no-script"]
 
 
 def test_a_cpu_machine_is_judged_by_its_memory(tmp_path: Path) -> None:

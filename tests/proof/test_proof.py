@@ -120,9 +120,11 @@ def test_two_runs_that_differ_in_one_caption_differ_in_just_that(
     other = replace(
         plan,
         run_dir=plan.run_dir.with_name("20260102-120000"),
-        argv=tuple(
-            word.replace(str(plan.run_dir), str(plan.run_dir.with_name("20260102-120000")))
-            for word in plan.argv
+        commands=(
+            tuple(
+                word.replace(str(plan.run_dir), str(plan.run_dir.with_name("20260102-120000")))
+                for word in plan.argv
+            ),
         ),
     )
     train(other)

@@ -90,7 +90,7 @@ def spoilt(plan: Plan, case: Case) -> Plan:
         "train.toml": toml.dumps({k: v for k, v in settings.items() if v is not None}),
         "dataset.toml": toml.dumps(data),
     }
-    return replace(plan, files=files, argv=(*case.argv, *plan.argv, *case.more))
+    return replace(plan, files=files, commands=((*case.argv, *plan.argv, *case.more),))
 
 
 def image(place: Path) -> Path:

@@ -55,7 +55,7 @@ def on(place: Path, plan: Plan) -> Plan:
     """The same plan with its run folder there."""
     run_dir = place / "runs" / "fox" / plan.run_dir.name
     words = tuple(word.replace(str(plan.run_dir), str(run_dir)) for word in plan.argv)
-    return replace(plan, run_dir=run_dir, argv=words)
+    return replace(plan, run_dir=run_dir, commands=(words,))
 
 
 @pytest.mark.slow
@@ -135,7 +135,9 @@ def test_a_read_only_output_is_a_failure_with_its_cause(make_plan: Any, tmp_path
     closed.mkdir(mode=0o500)
     plan = replace(
         plan,
-        argv=tuple(str(closed) if word == str(plan.output_dir) else word for word in plan.argv),
+        commands=(
+            tuple(str(closed) if word == str(plan.output_dir) else word for word in plan.argv),
+        ),
     )
     done = bound_by_permissions(plan, tmp_path)
     assert done.stderr.strip() == "failed"

@@ -22,7 +22,7 @@ def add_tagger_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--tagger",
-        choices=("wd", "kohya"),
+        choices=tuple(TAGGERS),
         help="wd: a WD v3 model, here; kohya: sd-scripts' own script and Python",
     )
     group.add_argument(
@@ -118,7 +118,7 @@ def drafts(
     )
     if not wanted:
         return {}, ""
-    found, what = (_by_kohya if args.tagger == "kohya" else _by_wd)(args, list(wanted), choice)
+    found, what = TAGGERS[args.tagger](args, list(wanted), choice)
     bare = [image.name for image in wanted if not found.get(image)]
     if bare:
         few = ", ".join(bare[:3]) + (", ..." if len(bare) > 3 else "")
@@ -149,3 +149,6 @@ def _by_kohya(
 
     tell(f"sd-scripts' tagger looks at {len(images)} images; this takes a while.")
     return kohya_tagger.tag(images, args.model, choice), f"tagger of sd-scripts, {args.model}"
+
+
+TAGGERS = {"wd": _by_wd, "kohya": _by_kohya}

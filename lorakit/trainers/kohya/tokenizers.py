@@ -8,14 +8,18 @@ and is copied.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from lorakit.config import cache_dir
+from lorakit.config import cache_dir, home
 from lorakit.data import clip_merges, clip_vocabulary
 from lorakit.errors import SetupError
+from lorakit.families import FAMILIES
 from lorakit.files import write_atomic
+from lorakit.recipe import options as read
+from lorakit.recipe.model import Resolved
 from lorakit.trainers.kohya.locate import locate
 
 PADS = {
@@ -41,6 +45,26 @@ def folder() -> Path:
 def provides(name: str) -> bool:
     """Whether this one (a hub id) can be had without the network."""
     return name in PADS or (name == T5 and _t5() is not None)
+
+
+def missing(resolved: Resolved) -> list[str]:
+    """Those the script would download: neither here, nor in the hub's cache, nor in the recipe's
+    own folder.
+    """
+    names = FAMILIES[resolved.family].tokenizers
+    own = read.text(resolved, "tokenizer_cache_dir")
+    if own and Path(own) == folder():  # filled when the run starts
+        return [name for name in names if not provides(name)]
+    hub = Path(
+        os.environ.get("HF_HUB_CACHE")
+        or Path(os.environ.get("HF_HOME") or home() / ".cache/huggingface") / "hub"
+    )
+
+    def there(name: str) -> bool:
+        snapshots = hub / f"models--{name.replace('/', '--')}" / "snapshots"
+        return snapshots.is_dir() or bool(own and (Path(own) / name.replace("/", "_")).is_dir())
+
+    return [name for name in names if not there(name)]
 
 
 def ensure(names: Iterable[str]) -> Path:

@@ -1,0 +1,56 @@
+"""Our own trainer as a `Trainer`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from lorakit import __version__
+from lorakit.families import FAMILIES
+from lorakit.recipe.model import Resolved
+from lorakit.trainers.base import Change, Reader, Script, one_command
+from lorakit.trainers.embedded import SCRIPTS, rules
+from lorakit.trainers.progress import EmbeddedEvents, KohyaText
+
+TITLE = "the embedded trainer"
+UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({})
+PATIENCE = (120.0, 20.0)  # after an interrupt it ends its step and saves
+SAVES_WHEN_INTERRUPTED = True
+PRINTS_MEAN_LOSS = False
+RESUMES_EXACTLY = True
+
+check = rules.check
+commands = one_command
+
+
+def find(family: str) -> Script:
+    own = SCRIPTS.get(family)
+    return Script(own or Path(FAMILIES[family].script), found=own is not None)
+
+
+def settings(_resolved: Resolved) -> Iterable[tuple[str, Any, str]]:
+    return ()
+
+
+def downloads(_resolved: Resolved) -> list[str]:
+    return []  # its tokenizers are part of lorakit or lie beside the weights
+
+
+def prepare(_family: str, _settings: Mapping[str, Any]) -> None:
+    pass
+
+
+def log_reader(offset: int = 0, total: int = 0) -> Reader:
+    return KohyaText(offset, total)  # it prints sd-scripts' lines, too
+
+
+def event_reader() -> Reader | None:
+    return EmbeddedEvents()
+
+
+def changed_since(_script: Path, _commit: str, lorakit: str) -> Change | None:
+    if lorakit == __version__:
+        return None
+    return Change("lorakit, whose trainer it is", lorakit or None, __version__)

@@ -1,0 +1,19 @@
+"""Every trainer, by the name a recipe gives it. The first that a family lists is its default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from lorakit.errors import LorakitError
+from lorakit.trainers.base import Trainer
+from lorakit.trainers.embedded import trainer as embedded
+from lorakit.trainers.kohya import trainer as kohya
+
+TRAINERS: Mapping[str, Trainer] = MappingProxyType({"kohya": kohya, "embedded": embedded})
+
+
+def trainer(name: str) -> Trainer:
+    if name not in TRAINERS:
+        raise LorakitError(f"No trainer is called {name!r}; there are {', '.join(TRAINERS)}.")
+    return TRAINERS[name]

@@ -1,0 +1,74 @@
+"""The table of trainers, and what each of them answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lorakit.catalogue.options import options
+from lorakit.errors import LorakitError
+from lorakit.families import FAMILIES
+from lorakit.recipe import schema
+from lorakit.trainers.kohya import locate
+from lorakit.trainers.table import TRAINERS, trainer
+
+
+def test_the_families_name_the_trainers_of_the_table_and_no_others() -> None:
+    assert set(schema.TRAINERS) == set(TRAINERS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_trainer_of_a_family_has_its_options(family: str) -> None:
+    for name in FAMILIES[family].trainers:
+        assert "network_dim" in options(name, FAMILIES[family].script)
+
+
+def test_an_unknown_trainer_is_refused_by_name() -> None:
+    with pytest.raises(LorakitError, match="No trainer is called 'musubi'; there are kohya"):
+        trainer("musubi")
+
+
+def test_without_sd_scripts_the_place_is_named_and_a_note_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LORAKIT_SD_SCRIPTS", raising=False)
+    monkeypatch.setattr(locate, "VENDOR", tmp_path / "vendor")
+    found = trainer("kohya").find("sdxl")
+    assert not found.found
+    assert found.path.name == "sdxl_train_network.py"
+    assert [(fault.rule, fault.severity) for fault in found.faults] == [("no-sd-scripts", "note")]
+
+
+def test_a_checkout_without_the_familys_script_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train_network.py").touch()
+    python = tmp_path / "python"
+    python.touch(0o755)
+    monkeypatch.setenv("LORAKIT_SD_SCRIPTS", str(tmp_path))
+    monkeypatch.setenv("LORAKIT_SD_SCRIPTS_PYTHON", str(python))
+    assert [fault.rule for fault in trainer("kohya").find("sd15").faults] == ["kohya-pin"]
+    assert [fault.rule for fault in trainer("kohya").find("sdxl").faults] == [
+        "kohya-pin",
+        "no-script",
+    ]
+
+
+def test_the_embedded_trainer_needs_no_checkout_and_knows_three_families() -> None:
+    found = trainer("embedded").find("flux")
+    assert (found.found, found.path.is_file(), found.python, found.faults) == (True, True, None, ())
+    assert not trainer("embedded").find("sd3").found
+
+
+def test_the_trainers_code_is_its_checkout_or_lorakit_itself(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("b" * 40, encoding="utf-8")
+    script = tmp_path / "train_network.py"
+    kohya, embedded = trainer("kohya"), trainer("embedded")
+    assert kohya.changed_since(script, "b" * 40, "0.0.1") is None
+    assert kohya.changed_since(script, "", "0.0.1") is None, "no commit was recorded"
+    change = kohya.changed_since(script, "a" * 40, "0.0.1")
+    assert change is not None
+    assert change[1:] == ("a" * 12, "b" * 12)
+    assert embedded.changed_since(script, "", "0.0.1") is not None
