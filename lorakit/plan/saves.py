@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from lorakit.catalogue.file_names import CheckpointName
 from lorakit.plan.model import Checkpoint
 from lorakit.recipe import options as read
 from lorakit.recipe.model import Resolved
 
-SUFFIX = ".safetensors"  # the other kinds are refused
 LONGEST = 10_000_000  # steps; beyond that nothing is listed, because nothing is started
 
 
@@ -21,7 +21,7 @@ def checkpoints(
     """
     if not 1 <= total <= LONGEST:
         return ()
-    name = read.text(resolved, "output_name", resolved.name)
+    name = CheckpointName(read.text(resolved, "output_name", resolved.name))
     state = read.flag(resolved, "save_state")
     made = sorted(
         [
@@ -34,12 +34,12 @@ def checkpoints(
     for found in made:
         saved.append(found)
         if state:
-            stem = found.name.removesuffix(SUFFIX)
             kept = _state_kept(resolved, found, total, epochs)
-            saved.append(Checkpoint(f"{stem}-state", found.step, found.epoch, "state", kept))
+            due = name.at_step(found.step) if found.kind == "step" else name.at_epoch(found.epoch)
+            saved.append(Checkpoint(str(due.as_state()), found.step, found.epoch, "state", kept))
     if state or read.flag(resolved, "save_state_on_train_end"):
-        saved.append(Checkpoint(f"{name}-state", total, epochs, "state"))
-    return (*saved, Checkpoint(f"{name}{SUFFIX}", total, epochs, "final"))
+        saved.append(Checkpoint(str(name.as_state()), total, epochs, "state"))
+    return (*saved, Checkpoint(str(name), total, epochs, "final"))
 
 
 def every_epochs(resolved: Resolved, epochs: int) -> int | None:
@@ -68,13 +68,13 @@ def sample_steps(resolved: Resolved, total: int, epochs: int, per_epoch: int) ->
     return (*first, *(range(by_step, total + 1, by_step) if by_step > 0 else ()))
 
 
-def _by_step(resolved: Resolved, name: str, counts: tuple[int, int]) -> list[Checkpoint]:
+def _by_step(resolved: Resolved, name: CheckpointName, counts: tuple[int, int]) -> list[Checkpoint]:
     total, per_epoch = counts
     every = read.maybe_whole(resolved, "save_every_n_steps")
     if every is None or every < 1:
         return []
     found = [
-        Checkpoint(f"{name}-step{step:08d}{SUFFIX}", step, math.ceil(step / per_epoch), "step")
+        Checkpoint(str(name.at_step(step)), step, math.ceil(step / per_epoch), "step")
         for step in range(every, total + 1, every)
     ]
     last = read.maybe_whole(resolved, "save_last_n_steps")
@@ -85,14 +85,16 @@ def _by_step(resolved: Resolved, name: str, counts: tuple[int, int]) -> list[Che
     )
 
 
-def _by_epoch(resolved: Resolved, name: str, counts: tuple[int, int, int]) -> list[Checkpoint]:
+def _by_epoch(
+    resolved: Resolved, name: CheckpointName, counts: tuple[int, int, int]
+) -> list[Checkpoint]:
     """The last epoch has no file of its own: the final one stands for it."""
     total, epochs, per_epoch = counts
     every = every_epochs(resolved, epochs)
     if every is None:
         return []
     found = [
-        Checkpoint(f"{name}-{epoch:06d}{SUFFIX}", min(epoch * per_epoch, total), epoch, "epoch")
+        Checkpoint(str(name.at_epoch(epoch)), min(epoch * per_epoch, total), epoch, "epoch")
         for epoch in range(every, epochs, every)
     ]
     last = read.maybe_whole(resolved, "save_last_n_epochs")

@@ -4,6 +4,7 @@ step and prompt.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ SAMPLES = Budget(side=448, count=180, size_bytes=8_000_000, quality=80)
 @dataclass(frozen=True)
 class Thumbnail:
     name: str  # the file's, without its folder
-    bucket: str  # "832 × 1216"; empty where none could be computed
+    bucket: tuple[int, ...]  # width and height; () where there is none
     caption: str | None
     size: str
     picture: Picture
@@ -77,9 +78,13 @@ def dataset_of(run_dir: Path, record: Record, budget: Budget = THUMBNAILS) -> li
         if picture.url or picture.fault:
             shown[name].append(_thumbnail(row, picture, chooser))
     return [
-        Subset(name, rows[0].repeats, len(rows), tuple(sorted(shown[name], key=_place)))
+        Subset(name, rows[0].repeats, len(rows), _in_order(shown[name]))
         for name, rows in subsets.items()
     ]
+
+
+def _in_order(shown: Sequence[Thumbnail]) -> tuple[Thumbnail, ...]:
+    return tuple(sorted(shown, key=lambda one: (one.bucket, one.name)))
 
 
 def samples_of(run_dir: Path, record: Record, budget: Budget = SAMPLES) -> Samples:
@@ -104,12 +109,10 @@ def samples_of(run_dir: Path, record: Record, budget: Budget = SAMPLES) -> Sampl
 
 
 def _thumbnail(row: ImageRow, picture: Picture, chooser: Chooser | None) -> Thumbnail:
-    bucket = ""
+    bucket: tuple[int, ...] = ()
     if chooser is not None:
-        try:
-            bucket = "{} × {}".format(*chooser.choose(row.width, row.height).bucket)
-        except UnfitError:
-            bucket = "no bucket"
+        with contextlib.suppress(UnfitError):
+            bucket = chooser.choose(row.width, row.height).bucket
     size = f"{row.width} × {row.height}"
     return Thumbnail(Path(row.image).name, bucket, row.caption, size, picture)
 
@@ -133,10 +136,6 @@ def _shares(groups: Mapping[str, Sequence[object]], most: int) -> dict[str, int]
         shares[name] = min(len(groups[name]), most // (len(by_size) - place))
         most -= shares[name]
     return shares
-
-
-def _place(one: Thumbnail) -> tuple[tuple[int, ...], str]:
-    return tuple(int(word) for word in one.bucket.split(" × ") if word.isdigit()), one.name
 
 
 def _images(run_dir: Path, record: Record) -> list[ImageRow]:

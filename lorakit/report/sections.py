@@ -7,6 +7,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -216,12 +217,11 @@ def _remark(text: str, kind: str = "soft") -> str:
 
 
 def _subset(subset: Subset) -> str:
-    buckets: dict[str, list[Thumbnail]] = {}
-    for one in subset.shown:
-        buckets.setdefault(one.bucket, []).append(one)
     body = ""
-    for bucket, ones in buckets.items():
-        body += f"<h4>bucket {escape(bucket)}, {counted(len(ones), 'image')}</h4>" if bucket else ""
+    for bucket, group in groupby(subset.shown, key=lambda one: one.bucket):
+        ones = list(group)
+        name = f"bucket {' × '.join(map(str, bucket))}" if bucket else "no bucket"
+        body += f"<h4>{name}, {counted(len(ones), 'image')}</h4>"
         body += element("div", "".join(map(_thumbnail, ones)), class_="grid small")
     title = f"{subset.name}: {counted(subset.images, 'image')}, {counted(subset.repeats, 'repeat')}"
     return details(title, body, is_open=True, kind="subset")

@@ -61,20 +61,22 @@ def sheet_from_samples(run_dir: Path, *, out: Path) -> Sheet:
     model.
     """
     source, folder = read_source(run_dir), run_dir / "output" / "sample"
-    found = list(samples(folder, source.name))
+    found = samples(folder, source.name)
     if not found:
         raise LorakitError(
             f"{folder} has no sample pictures of {source.name}.",
             hint="lorakit sheet RUN draws its own.",
         )
-    labels = list(dict.fromkeys(label for label, _, _ in found))
-    columns = [Column(one, note="before training" if one.endswith(" 0") else "") for one in labels]
-    prompts = [row.prompt for row in source.rows]
-    count = max(prompt for _, prompt, _ in found) + 1
-    prompts += [f"prompt {number + 1}" for number in range(len(prompts), count)]
-    pictures = {(prompt, labels.index(label)): (path,) for label, prompt, path in found}
+    counts = {label: count for count, label, _, _ in found}
+    columns = [
+        Column(label, note="" if count else "before training") for label, count in counts.items()
+    ]
+    labels, rows = list(counts), max(prompt for _, _, prompt, _ in found) + 1
+    prompts = [row.prompt for row in source.rows[:rows]]
+    prompts += [f"prompt {number + 1}" for number in range(len(prompts), rows)]
+    pictures = {(prompt, labels.index(label)): (path,) for _, label, prompt, path in found}
     footer = "samples drawn while training"
-    sheet = Sheet(_title(source), tuple(columns), tuple(prompts[:count]), pictures, footer)
+    sheet = Sheet(_title(source), tuple(columns), tuple(prompts), pictures, footer)
     write_sheet(sheet, out)
     return sheet
 

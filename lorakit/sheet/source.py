@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lorakit import tomllib
+from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.errors import LorakitError
 from lorakit.families import FAMILIES
 from lorakit.runs.record import read_record
@@ -53,32 +54,29 @@ def read_source(run_dir: Path) -> Source:
 
 
 def find_checkpoints(folder: Path, name: str) -> list[Checkpoint]:
-    """The LoRAs of one output name, in the order of the training; kohya's names say epoch or
-    step.
-    """
+    """The LoRAs of one output name, in the order of the training."""
     found = []
-    pattern = re.compile(rf"{re.escape(name)}(?:-(?P<epoch>\d{{6}})|-step(?P<step>\d{{8}}))?")
     for path in folder.glob("*.safetensors"):
-        if match := pattern.fullmatch(path.stem):
-            kind, number = match.lastgroup, int(match["epoch"] or match["step"] or 0)
-            label, order = (f"{kind} {number}", (0, number)) if kind else ("final", LAST)
-            found.append(Checkpoint(path, label, order))
+        parsed = CheckpointName.parse(path.name, name)
+        if parsed and not parsed.best:
+            count = parsed.epoch if parsed.step is None else parsed.step
+            label = "final" if count is None else f"{parsed.kind} {count}"
+            found.append(Checkpoint(path, label, LAST if count is None else (0, count)))
     return sorted(found, key=lambda checkpoint: checkpoint.order)
 
 
-def samples(folder: Path, name: str) -> Iterator[tuple[str, int, Path]]:
-    """Pictures that the training drew, in its order: label, number of the prompt, file; the newest
-    one where it drew the same step again.
+def samples(folder: Path, name: str) -> list[tuple[int, str, int, Path]]:
+    """Pictures that the training drew, in its order: count of epochs or steps, label, number of the
+    prompt, file; the newest one where it drew the same step again.
     """
     newest: dict[tuple[int, str, int], tuple[str, Path]] = {}
-    pattern = re.compile(rf"{re.escape(name)}_(e?)(\d{{6}})_(\d{{2,}})_(\d{{14}})(?:_\d+)?")
     for path in folder.glob("*.png"):
-        if match := pattern.fullmatch(path.stem):
-            kind, count, prompt, stamp = match.groups()
-            key = (int(count), f"{'epoch' if kind else 'step'} {int(count)}", int(prompt))
-            newest[key] = max(newest.get(key, ("", path)), (stamp, path))
-    for (_, label, prompt), (_, path) in sorted(newest.items()):
-        yield label, prompt, path
+        if drawn := SampleName.parse(path.name, name):
+            by_step = drawn.epoch is None
+            count = (drawn.step if by_step else drawn.epoch) or 0
+            key = (count, f"{'step' if by_step else 'epoch'} {count}", drawn.prompt)
+            newest[key] = max(newest.get(key, ("", path)), (drawn.time, path))
+    return [(*key, path) for key, (_, path) in sorted(newest.items())]
 
 
 def _prompts(path: Path, settings: Settings, family: str) -> tuple[tuple[Row, ...], int]:

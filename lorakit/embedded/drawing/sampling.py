@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from lorakit.catalogue.file_names import SampleName
 from lorakit.embedded.drawing.sample_prompts import Prompt
 from lorakit.embedded.events import tell
 from lorakit.embedded.models import Conditioning
@@ -87,12 +88,9 @@ def draw_all(session: Session, trackers: Trackers, *, step: int, epoch: int | No
 
 
 def _path(session: Session, prompt: Prompt, number: int, *, step: int, epoch: int | None) -> Path:
-    mark = f"e{epoch:06d}" if epoch is not None else f"{step:06d}"
-    seed = "" if prompt.seed is None else f"_{prompt.seed}"
-    name = (
-        f"{session.args.output_name}_{mark}_{number:02d}_{time.strftime('%Y%m%d%H%M%S')}{seed}.png"
-    )
-    return Path(session.args.output_dir) / "sample" / name
+    now = time.strftime("%Y%m%d%H%M%S")
+    name = SampleName(session.args.output_name, number, now, epoch, step, prompt.seed)
+    return Path(session.args.output_dir) / "sample" / str(name)
 
 
 def _draw(session: Session, prompt: Prompt, number: int, step: int) -> Any:

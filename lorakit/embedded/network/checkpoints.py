@@ -4,7 +4,6 @@ whole or absent.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import re
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.embedded.training.world import DTYPES, World
 from lorakit.errors import TrainingFailed
 from lorakit.files import LONGEST, write_atomic
@@ -20,29 +20,15 @@ from lorakit.files import LONGEST, write_atomic
 SAVE_DTYPES = {"float": torch.float32, "fp16": DTYPES["fp16"], "bf16": DTYPES["bf16"]}
 
 
-class Names:
-    """stem, stem-000001, stem-step00000001, and the same with -state."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.folder = Path(args.output_dir)
-        self.stem = args.output_name
-
-    def file(self, mark: str = "") -> Path:
-        return self.folder / f"{self.stem}{mark}.safetensors"
-
-    def state(self, mark: str = "") -> Path:
-        return self.folder / f"{self.stem}{mark}-state"
-
-
 def tidy(folder: Path, stem: str) -> None:
     """What a kill left half-written in an output folder goes; a state that had just stepped aside
     for its successor comes back.
     """
-    written = rf"{re.escape(stem)}((-\d{{6}}|-step\d{{8}}|-best)?(-state|\.safetensors)|_e?\d{{6}}_[\d_]+\.png)"
     for path in (*folder.glob(".*"), *folder.glob("sample/.*")):
         found = re.fullmatch(r"\.(.+?)\.(old\.)?[a-z0-9_]{8}(\.tmp)?", path.name)
         if found is None or not (
-            re.fullmatch(written, found[1])
+            CheckpointName.parse(found[1], stem)
+            or SampleName.parse(found[1], stem)
             or (len(found[1]) == LONGEST and found[1].startswith(stem[:LONGEST]))
         ):
             continue
@@ -53,14 +39,6 @@ def tidy(folder: Path, stem: str) -> None:
             if not (folder / old.name).exists():
                 old.replace(folder / old.name)
         shutil.rmtree(path)
-
-
-def epoch_mark(epoch: int) -> str:
-    return f"-{epoch:06d}"
-
-
-def step_mark(step: int) -> str:
-    return f"-step{step:08d}"
 
 
 def epoch_to_remove(epoch: int, every: int, last: int | None) -> int | None:

@@ -6,15 +6,17 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from lorakit.catalogue.file_names import CheckpointName
 from lorakit.embedded.data.batches import Batch, Draw, epoch_batches, share
 from lorakit.embedded.drawing import sampling as samples
 from lorakit.embedded.events import tell
 from lorakit.embedded.network import checkpoints, metadata
-from lorakit.embedded.network.checkpoints import Names, epoch_mark, step_mark
 from lorakit.embedded.training import signals, state
 from lorakit.embedded.training.report import Bar, Trackers, Window, rate_tags
 from lorakit.embedded.training.session import Session
@@ -33,7 +35,8 @@ class Loop:
     def __init__(self, session: Session) -> None:
         self.s = session
         self.args, self.world, self.at = session.args, session.world, session.position
-        self.names = Names(session.args)
+        self.name = CheckpointName(session.args.output_name)
+        self.folder = Path(session.args.output_dir)
         self.window = Window(self.at.losses)
         self.trackers = Trackers(session.args, session.world)
         self.bar = Bar(session.world, session.args.max_train_steps, self.at.step)
@@ -165,27 +168,25 @@ class Loop:
         if args.validate_every_n_steps and at.step % args.validate_every_n_steps == 0:
             self._validate("step")  # before a state is saved, so that the state knows its result
         if args.save_every_n_steps and at.step % args.save_every_n_steps == 0:
-            self._save(step_mark(at.step), "step", epoch=at.epoch)
+            self._save(self.name.at_step(at.step), "step", epoch=at.epoch)
             old = checkpoints.step_to_remove(
                 at.step, args.save_every_n_steps, args.save_last_n_steps
             )
-            self._remove(file=step_mark(old) if old else None)
+            self._remove(file=self.name.at_step(old) if old else None)
             if args.save_state:
-                self._save_state(step_mark(at.step))
+                self._save_state(self.name.at_step(at.step))
                 old = checkpoints.step_to_remove(
                     at.step,
                     args.save_every_n_steps,
                     args.save_last_n_steps_state or args.save_last_n_steps,
                 )
-                self._remove(state=step_mark(old) if old else None)
+                self._remove(state=self.name.at_step(old) if old else None)
         code = self.world.highest(signals.caught())
         if code and at.step < args.max_train_steps:
-            self._save(step_mark(at.step), "interrupted", epoch=at.epoch)
-            self._save_state(step_mark(at.step))
-            self.world.say(
-                f"\nstopped after step {at.step}; resume with --resume"
-                f" {self.names.state(step_mark(at.step))}"
-            )
+            self._save(self.name.at_step(at.step), "interrupted", epoch=at.epoch)
+            self._save_state(self.name.at_step(at.step))
+            saved = self.folder / str(self.name.at_step(at.step).as_state())
+            self.world.say(f"\nstopped after step {at.step}; resume with --resume {saved}")
             raise Stop(signals.REASONS[code], code)
 
     def _after_epoch(self, epoch: int) -> None:
@@ -200,27 +201,27 @@ class Loop:
             and epoch % args.save_every_n_epochs == 0
             and epoch < self.s.epochs
         ):
-            self._save(epoch_mark(epoch), "epoch", epoch=epoch)
+            self._save(self.name.at_epoch(epoch), "epoch", epoch=epoch)
             old = checkpoints.epoch_to_remove(
                 epoch, args.save_every_n_epochs, args.save_last_n_epochs
             )
-            self._remove(file=epoch_mark(old) if old else None)
+            self._remove(file=self.name.at_epoch(old) if old else None)
             if args.save_state:
-                self._save_state(epoch_mark(epoch), epoch_done=True)
+                self._save_state(self.name.at_epoch(epoch), epoch_done=True)
                 old = checkpoints.epoch_to_remove(
                     epoch,
                     args.save_every_n_epochs,
                     args.save_last_n_epochs_state or args.save_last_n_epochs,
                 )
-                self._remove(state=epoch_mark(old) if old else None)
+                self._remove(state=self.name.at_epoch(old) if old else None)
         if samples.due(self.s, step=self.at.step, epoch=epoch):
             self._sample(epoch=epoch)
 
     def _finish(self) -> None:
         if self.args.save_state or self.args.save_state_on_train_end:
-            self._save_state("")
+            self._save_state(self.name)
         self._save(
-            "",
+            self.name,
             "final",
             epoch=self.s.epochs if self.at.step >= self.args.max_train_steps else self.at.epoch + 1,
         )
@@ -267,8 +268,9 @@ class Loop:
         tell("validation", step=at.step, epoch=at.epoch + 1, loss=loss)
         at.watch = at.watch.after(loss, at.step)
         if at.watch.improved and self.args.save_best:
-            self._save("-best", "best", epoch=at.epoch + 1)
-            tell("best", step=at.step, loss=loss, path=str(self.names.file("-best")))
+            best = replace(self.name, best=True)
+            self._save(best, "best", epoch=at.epoch + 1)
+            tell("best", step=at.step, loss=loss, path=str(self.folder / str(best)))
         if at.watch.should_stop:
             self.world.say(
                 f"\nno gain in {at.watch.without_gain} validations; the best was"
@@ -276,8 +278,8 @@ class Loop:
             )
             raise Stop("early_stop", 0)
 
-    def _save(self, mark: str, kind: str, *, epoch: int) -> None:
-        path = self.names.file(mark)
+    def _save(self, name: CheckpointName, kind: str, *, epoch: int) -> None:
+        path = self.folder / str(name)
         if not self.world.is_main:
             return
         self.world.say(f"\nsaving checkpoint: {path}")
@@ -295,7 +297,7 @@ class Loop:
         checkpoints.write(path, weights, said, self.args.save_precision)
         tell("saved", path=str(path), step=self.at.step, kind=kind)
 
-    def _save_state(self, mark: str, *, epoch_done: bool = False) -> None:
+    def _save_state(self, name: CheckpointName, *, epoch_done: bool = False) -> None:
         """On every machine: all hold the same weights and optimiser, and each goes on from its own
         disk.
         """
@@ -310,7 +312,7 @@ class Loop:
             at.losses,
             at.watch,
         )
-        folder = self.names.state(mark)
+        folder = self.folder / str(name.as_state())
         self.world.say(f"\nsaving state: {folder}")
         state.save(
             folder,
@@ -323,11 +325,13 @@ class Loop:
         )
         tell("saved", path=str(folder), step=at.step, kind="state")
 
-    def _remove(self, *, file: str | None = None, state: str | None = None) -> None:
+    def _remove(
+        self, *, file: CheckpointName | None = None, state: CheckpointName | None = None
+    ) -> None:
         if file and self.world.is_main:
-            checkpoints.remove_file(self.names.file(file), self.world)
+            checkpoints.remove_file(self.folder / str(file), self.world)
         if state and self.world.first_here:
-            checkpoints.remove_state(self.names.state(state), self.world)
+            checkpoints.remove_state(self.folder / str(state.as_state()), self.world)
 
     def _not_finite(self, draws: Sequence[Draw], what: str) -> None:
         files = list(dict.fromkeys(str(draw.image.path) for draw in draws))

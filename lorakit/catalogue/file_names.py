@@ -1,0 +1,117 @@
+"""kohya's file names, read and written: LoRA files, states, sample pictures. Our own trainer uses the
+same, and one more: NAME-best.
+
+    CheckpointName.parse("maya-step00000040-state")      maya, step 40, a state
+    str(CheckpointName("maya").at_epoch(4))              maya-000004.safetensors
+    SampleName.parse(path.name, stem="maya")             None where the picture is not maya's
+
+Give `parse` the run's output name as `stem` where it is known: a run may be called maya-000004.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SUFFIX = ".safetensors"  # the other kinds are refused
+_CHECKPOINT = re.compile(
+    r"(?P<stem>.*?)(?:-(?P<epoch>\d{6,})|-step(?P<step>\d{8,})|-(?P<best>best))?"
+    r"(?P<end>\.safetensors|-state)",
+    re.DOTALL,
+)
+_SAMPLE = re.compile(
+    r"(?P<stem>.*)_(?P<unit>e?)(?P<count>\d{6,})_(?P<prompt>\d{2,})_(?P<time>\d{14})"
+    r"(?:_(?P<seed>-?\d+))?\.png",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class CheckpointName:
+    """A LoRA file or the folder of a training state; without epoch and step the last one."""
+
+    stem: str
+    epoch: int | None = None
+    step: int | None = None
+    best: bool = False
+    state: bool = False
+
+    @classmethod
+    def parse(cls, name: str, stem: str | None = None) -> Self | None:
+        if stem is not None:
+            if not name.startswith(stem):
+                return None
+            name = name[len(stem) :]
+        match = _CHECKPOINT.fullmatch(name)
+        if match is None or (stem is not None and match["stem"]):
+            return None
+        epoch, step = match["epoch"], match["step"]
+        return cls(
+            match["stem"] if stem is None else stem,
+            int(epoch) if epoch else None,
+            int(step) if step else None,
+            bool(match["best"]),
+            match["end"] == "-state",
+        )
+
+    def __str__(self) -> str:
+        mark = ""
+        if self.step is not None:
+            mark = f"-step{self.step:08d}"
+        elif self.epoch is not None:
+            mark = f"-{self.epoch:06d}"
+        elif self.best:
+            mark = "-best"
+        return f"{self.stem}{mark}{'-state' if self.state else SUFFIX}"
+
+    @property
+    def kind(self) -> str:
+        """What made it due."""
+        if self.step is not None:
+            return "step"
+        return "epoch" if self.epoch is not None else "best" if self.best else "final"
+
+    def at_step(self, step: int) -> Self:
+        return replace(self, step=step, epoch=None, best=False)
+
+    def at_epoch(self, epoch: int) -> Self:
+        return replace(self, epoch=epoch, step=None, best=False)
+
+    def as_state(self) -> Self:
+        return replace(self, state=True)
+
+
+@dataclass(frozen=True)
+class SampleName:
+    """A picture drawn after an epoch or after a step."""
+
+    stem: str
+    prompt: int  # counted from 0
+    time: str  # 20260101120000
+    epoch: int | None = None
+    step: int | None = None
+    seed: int | None = None
+
+    @classmethod
+    def parse(cls, name: str, stem: str | None = None) -> Self | None:
+        match = _SAMPLE.fullmatch(name)
+        if match is None or (stem is not None and match["stem"] != stem):
+            return None
+        count, by_epoch = int(match["count"]), bool(match["unit"])
+        return cls(
+            match["stem"],
+            int(match["prompt"]),
+            match["time"],
+            epoch=count if by_epoch else None,
+            step=None if by_epoch else count,
+            seed=int(match["seed"]) if match["seed"] else None,
+        )
+
+    def __str__(self) -> str:
+        mark = f"{self.step:06d}" if self.epoch is None else f"e{self.epoch:06d}"
+        seed = "" if self.seed is None else f"_{self.seed}"
+        return f"{self.stem}_{mark}_{self.prompt:02d}_{self.time}{seed}.png"
