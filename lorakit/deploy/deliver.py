@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.errors import RecipeError, did_you_mean
+from lorakit.families import FAMILIES
 from lorakit.files import sha256, write_atomic
 from lorakit.runs.record import read_record
 from lorakit.runs.registry import read_notes
@@ -26,9 +27,6 @@ FOLDERS: Mapping[str, str] = {
     "comfyui": "models/loras",
     "diffusers": "",  # loads from anywhere
 }
-# A1111's and Forge's words for families.
-SHOWN_AS: Mapping[str, str] = {"sd15": "SD1", "sdxl": "SDXL", "flux": "Flux"}
-PIPELINES: Mapping[str, str] = {"sdxl": "StableDiffusionXLPipeline", "flux": "FluxPipeline"}
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,7 @@ class Parcel:
     preview: Path | None = None
 
 
-def pack(
-    run_dir: Path, checkpoint: str | None, strength: float | None, name: str | None
-) -> Parcel:
+def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: str | None) -> Parcel:
     """What a run made: the checkpoint and strength that were asked for, else those noted."""
     record, notes = read_record(run_dir), read_notes(run_dir)
     output = record.output_dir(run_dir)
@@ -113,17 +109,16 @@ def lora_folder(program: str, home: Path) -> Path:
 
 def usage(parcel: Parcel, program: str, target: Path) -> str:
     """What to type next, in the program's own words."""
+    family = FAMILIES.get(parcel.family)
     if program == "a1111":
         return f"<lora:{parcel.name}:{parcel.strength:g}>, {parcel.trigger}, ..."
     if program == "comfyui":
-        node = "LoraLoader"
-        if parcel.family == "flux":
-            node = "LoraLoaderModelOnly (LoraLoader if CLIP-L was trained too)"
+        node = family.comfy_node if family else "LoraLoader"
         return (
             f"{node}: lora_name {target.name}, strength {parcel.strength:g};"
             f" prompt: {parcel.trigger}, ..."
         )
-    pipeline, name = PIPELINES.get(parcel.family, "StableDiffusionPipeline"), parcel.name
+    pipeline, name = family.pipeline if family else "DiffusionPipeline", parcel.name
     return f"""\
 from diffusers import {pipeline}
 pipe = {pipeline}.from_pretrained("BASE")   # the base model that this LoRA was trained on
@@ -162,7 +157,7 @@ def _sidecar(parcel: Parcel, path: Path) -> bool:
     """A1111's <stem>.json: only empty fields are filled, your own words stay."""
     ours: dict[str, Any] = {
         "description": "",
-        "sd version": SHOWN_AS.get(parcel.family, "Unknown"),
+        "sd version": FAMILIES[parcel.family].ui_word if parcel.family in FAMILIES else "Unknown",
         "activation text": parcel.trigger,
         "preferred weight": parcel.strength,
         "negative text": "",

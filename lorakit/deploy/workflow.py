@@ -74,9 +74,7 @@ def _nodes(workflow: Path) -> dict[str, dict[str, Any]]:
 def _old_lora(workflow: Path, nodes: Mapping[str, Mapping[str, Any]], wanted: str) -> str:
     """The one that is meant: named, or the only one there is."""
     inputs = map(_inputs, nodes.values())
-    found = list(
-        dict.fromkeys(str(one["lora_name"]) for one in inputs if "lora_name" in one)
-    )
+    found = list(dict.fromkeys(str(one["lora_name"]) for one in inputs if "lora_name" in one))
     if wanted and wanted not in found:
         raise RecipeError(
             f"{workflow}: no node in it loads {wanted}. {did_you_mean(wanted, found)}".rstrip(),

@@ -5,9 +5,11 @@ honest range of memory.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from lorakit.families import FAMILIES
+from lorakit.families.family import Size
 from lorakit.plan.model import Checkpoint, Estimate, Steps
 from lorakit.recipe import options as read
 from lorakit.recipe.model import Resolved
@@ -22,29 +24,9 @@ HALF = {"fp16": 2, "bf16": 2, "float16": 2, "bfloat16": 2}
 SAMPLE_BYTES_PER_PIXEL = 1.6  # a PNG of a photo
 
 
-@dataclass(frozen=True)
-class Size:
-    """Of a family's parts, in parameters; and how much activations take for one picture at its
-    usual resolution, in GB.
-    """
-
-    unet: float
-    text: float
-    vae: float
-    plain_gb: float  # activations without gradient checkpointing
-    checkpointed_gb: float
-    latent_channels: int
-    text_bytes: int  # of one cached text-encoder output
-
-
 UNETS = {"sd15": shapes.SD15, "sdxl": shapes.SDXL}
 CLIP_L, CLIP_G = (768, 12, 3072), (1280, 32, 5120)
 CLIPS = {"sd15": (CLIP_L,), "sdxl": (CLIP_L, CLIP_G), "flux": (CLIP_L,)}
-SIZES = {
-    "sd15": Size(0.86e9, 0.123e9, 0.084e9, 3.0, 0.7, 4, 0),
-    "sdxl": Size(2.57e9, 0.818e9, 0.084e9, 9.0, 1.6, 4, 77 * 2048 * 4 + 1280 * 4),
-    "flux": Size(11.9e9, 4.89e9, 0.084e9, 28.0, 3.5, 16, 512 * (4096 + 3 + 1) * 4 + 768 * 4),
-}
 
 
 def estimate(resolved: Resolved, steps: Steps) -> Estimate:
@@ -74,7 +56,7 @@ def lora_layers(resolved: Resolved) -> list[tuple[Layer, int]]:
     module = read.text(resolved, "network_module", "networks.lora")
     if (
         module not in {"networks.lora", "networks.lora_flux", "networks.dylora", "networks.lora_fa"}
-        or resolved.family not in SIZES
+        or not FAMILIES[resolved.family].size
     ):
         return []
     rank = read.whole(resolved, "network_dim", 4)
@@ -112,7 +94,7 @@ def peak(checkpoints: Sequence[Checkpoint], lora: int, state: int) -> int:
 
 
 def cache_bytes(resolved: Resolved, steps: Steps) -> int:
-    size = SIZES.get(resolved.family)
+    size = FAMILIES[resolved.family].size
     if size is None:
         return 0
     images = {
@@ -165,7 +147,7 @@ def memory(resolved: Resolved, lora_weights: int) -> tuple[int, int]:
         * (width / 2) ** 0.5
     )
     side = read.resolution(resolved)
-    usual = {"sd15": 512}.get(resolved.family, 1024) ** 2
+    usual = FAMILIES[resolved.family].default_resolution ** 2
     pictures = picture * read.whole(resolved, "train_batch_size", 1) * side[0] * side[1] / usual
     base = weights + vae + lora_weights * (4 + optimiser)
     return int(base + 0.7 * pictures + 0.5 * GB), int(base * 1.1 + 1.5 * pictures + 2.0 * GB)
@@ -173,7 +155,7 @@ def memory(resolved: Resolved, lora_weights: int) -> tuple[int, int]:
 
 def size_of(resolved: Resolved) -> Size | None:
     """The family's, or that of a smaller base."""
-    size, base = SIZES.get(resolved.family), _base(resolved)
+    size, base = FAMILIES[resolved.family].size, _base(resolved)
     if size is None or base is None or not base.unet_count:
         return size
     narrow = base.unet.channels[0] / UNETS[resolved.family].channels[0]
@@ -230,7 +212,7 @@ def _sample_bytes(resolved: Resolved) -> int:
 
 
 def _basis(resolved: Resolved) -> str:
-    if resolved.family not in SIZES:
+    if not FAMILIES[resolved.family].size:
         return f"not known for {resolved.family}"
     parts = (
         "weights by count and number format, LoRA with its optimiser state, activations by pixels"

@@ -92,7 +92,7 @@ def base_faults(resolved: Resolved, found: Sniffed) -> Iterator[Fault]:
         return
     yield from _kind_of_sd(resolved, found)
     yield from _flux_kind(resolved, found)
-    if resolved.family in {"sd15", "sdxl"}:
+    if not family.flow:
         yield from _missing_parts(resolved, found)
 
 

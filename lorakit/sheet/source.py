@@ -94,13 +94,12 @@ def row_of(entry: Mapping[str, Any], settings: Settings, family: str) -> Row:
     training's own.
     """
     sides = [int(part) for part in re.findall(r"\d+", str(settings.get("resolution", "512")))]
-    steps, scale = 30, entry.get("scale", 7.5)
-    if family == "flux":
-        steps, scale = 20, entry.get("guidance_scale", 3.5)
+    facts = FAMILIES[family]
+    scale = entry.get("guidance_scale" if facts.flow else "scale", facts.sample_scale)
     return Row(
         prompt=str(entry.get("prompt", "")),
         negative=str(entry.get("negative_prompt", "")),
-        steps=int(entry.get("sample_steps", steps)),
+        steps=int(entry.get("sample_steps", facts.sample_steps)),
         width=int(entry.get("width", sides[0])),
         height=int(entry.get("height", sides[-1])),
         scale=float(scale),

@@ -13,8 +13,8 @@ from lorakit.machine import Machine
 from lorakit.recipe.model import Resolved
 
 ALL = tuple(FAMILIES)
-UNET = ("sd15", "sdxl")  # noise prediction; the others are flow matching
-FLOW = tuple(name for name in ALL if name not in UNET)
+UNET = tuple(name for name, family in FAMILIES.items() if not family.flow)
+FLOW = tuple(name for name, family in FAMILIES.items() if family.flow)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lorakit.deploy.deliver import Parcel, deliver
+from lorakit.deploy.deliver import Parcel, deliver, usage
 from lorakit.deploy.workflow import Swap, swap_workflow
 from lorakit.errors import RecipeError
 
@@ -88,6 +88,23 @@ def test_a_link_takes_no_room(parcel: Parcel, tmp_path: Path) -> None:
 
 def test_diffusers_gets_lines_that_compile(parcel: Parcel, tmp_path: Path) -> None:
     compile(deliver(parcel, "diffusers", tmp_path).usage, "usage", "exec")
+
+
+@pytest.mark.parametrize(
+    ("family", "pipeline", "node"),
+    [
+        ("sd15", "StableDiffusionPipeline", "LoraLoader:"),
+        ("flux", "FluxPipeline", "LoraLoaderModelOnly ("),
+        ("lumina", "DiffusionPipeline", "LoraLoader:"),
+        ("", "DiffusionPipeline", "LoraLoader:"),
+    ],
+)
+def test_every_family_is_loaded_by_its_own_pipeline_and_node(
+    parcel: Parcel, tmp_path: Path, family: str, pipeline: str, node: str
+) -> None:
+    own = replace(parcel, family=family)
+    assert f" import {pipeline}\n" in usage(own, "diffusers", tmp_path / "a.safetensors")
+    assert usage(own, "comfyui", tmp_path / "a.safetensors").startswith(node)
 
 
 def test_a_workflow_gets_our_lora_and_trigger_and_keeps_the_rest(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from plan_cases import folder, recipe, weights
 
 from lorakit.dataset.scan import scan
-from lorakit.plan.estimate import SIZES, estimate, lora_data_bytes, lora_layers, size_of
+from lorakit.families import FAMILIES
+from lorakit.plan.estimate import estimate, lora_data_bytes, lora_layers, size_of
 from lorakit.plan.model import Estimate
 from lorakit.plan.steps import count_steps
 from lorakit.weights.sizes import base_of
@@ -217,7 +218,7 @@ def test_a_folder_that_tells_nothing_counts_as_full_size(tmp_path: Path, config:
     train = diffusers(tmp_path, SD15, CLIP_L)
     (tmp_path / "base" / "unet" / "config.json").write_text(config, encoding="utf-8")
     assert base_of(tmp_path / "base") is None
-    assert size_of(recipe(tmp_path, train)) == SIZES["sd15"]
+    assert size_of(recipe(tmp_path, train)) == FAMILIES["sd15"].size
 
 
 @pytest.mark.parametrize(

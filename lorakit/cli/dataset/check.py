@@ -84,6 +84,7 @@ def wants_of(target: Target, args: argparse.Namespace) -> Wants:
     if target.resolved is None:
         rules = BucketRules(read_size(args.resolution), max=2048) if args.resolution else None
         return Wants(args.trigger, rules, off=off, letterboxed=letterboxed(target.root))
+    from lorakit.families import FAMILIES
     from lorakit.recipe.options import bucket_rules, flag, whole
 
     resolved = target.resolved
@@ -92,7 +93,7 @@ def wants_of(target: Target, args: argparse.Namespace) -> Wants:
         and not flag(resolved, "cache_latents")
         and not flag(resolved, "random_crop")
     )
-    limit = whole(resolved, "max_token_length", 75) if resolved.family in {"sd15", "sdxl"} else 0
+    limit = 0 if FAMILIES[resolved.family].flow else whole(resolved, "max_token_length", 75)
     return Wants(
         resolved.trigger,
         bucket_rules(resolved),
