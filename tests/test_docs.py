@@ -75,7 +75,7 @@ def test_the_page_about_recipes_names_every_key_there_is() -> None:
         {*commands_of_the_documents(), *examples_of_the_commands()}
         - {
             "lorakit turns a short recipe into a trained LoRA.",
-            "lorakit COMMAND --help tells more.",
+            "lorakit COMMAND --help says more.",
         }
     ),
 )

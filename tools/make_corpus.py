@@ -95,6 +95,11 @@ def exif(orientation: int) -> Image.Exif:
     return tags
 
 
+def locked(path: Path) -> None:
+    path.write_bytes(encoded("PNG", 160))
+    path.chmod(0)
+
+
 def cases() -> list[Case]:
     found = [
         *_truncated(),
@@ -300,7 +305,7 @@ def _no_files() -> Iterator[Case]:
         yield Case(
             "locked.png",
             ("unreadable",),
-            lambda path: (path.write_bytes(encoded("PNG", 160)), path.chmod(0)),
+            locked,
         )
 
 

@@ -311,8 +311,8 @@ def _inject(
         return own_gradients()
 
     own_gradients = session.network.gradients
-    objective.latents.of = latents  # type: ignore[method-assign]
-    objective.loss = loss  # type: ignore[method-assign]
+    objective.latents.of = latents  # type: ignore[method-assign,assignment]
+    objective.loss = loss  # type: ignore[method-assign,assignment]
     session.network.gradients = gradients  # type: ignore[method-assign]
     if "0.told.3" in tape or session.base.family == "flux":
         mask = tape["0.told.3"].long() if session.args.apply_t5_attn_mask else None

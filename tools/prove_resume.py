@@ -130,7 +130,8 @@ def show(proof: Proof) -> None:
     rows = []
     for step in sorted(loss[0].keys() | loss[1].keys()):
         lr, losses = [one.get(step) for one in rate], [one.get(step) for one in loss]
-        apart = "" if None in losses else f"{losses[1] - losses[0]:+.6f}"
+        first, second = losses
+        apart = "" if first is None or second is None else f"{second - first:+.6f}"
         rows.append(
             (
                 step,

@@ -15,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -250,22 +250,18 @@ def _disk_told(target: Path) -> Iterator[None]:
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
     """Two that write into one part file would spoil it."""
-    import fcntl
+    from filelock import FileLock, Timeout
 
-    lock = os.open(
-        target.with_name(f".{target.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-    )
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock = FileLock(target.with_name(f".{target.name}.lock"), blocking=False)
+            stack.enter_context(lock)
+        except Timeout:
             raise SetupError(
                 f"{target} is being fetched by another lorakit.",
                 hint="Start again once it is there.",
             ) from None
         yield
-    finally:
-        os.close(lock)
 
 
 def _telling(teller: Teller, target: Path, every_s: float) -> Progress:
