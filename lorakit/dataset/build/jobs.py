@@ -30,7 +30,14 @@ class Job:
     trigger: str = ""
 
 
-def jobs_of(root: Path, settings: Settings, *, repeats: int | None = None, trigger: str = "", source: Path | None = None) -> list[Job]:
+def jobs_of(
+    root: Path,
+    settings: Settings,
+    *,
+    repeats: int | None = None,
+    trigger: str = "",
+    source: Path | None = None,
+) -> list[Job]:
     """Every original and the place of its prepared file. `source`: a folder of images to use where
     there are no originals.
     """
@@ -40,8 +47,11 @@ def jobs_of(root: Path, settings: Settings, *, repeats: int | None = None, trigg
     jobs: list[Job] = []
     assigned = read_assigned(root)
     own = {entry.source: Path(entry.file).stem for entry in manifest.entries.values()}
-    images = [(path, _assigned(subset, assigned.get(name_of(root, path)), known))
-              for folder, subset in _sources(root, known, trigger, source) for path in _images(folder)]
+    images = [
+        (path, _assigned(subset, assigned.get(name_of(root, path)), known))
+        for folder, subset in _sources(root, known, trigger, source)
+        for path in _images(folder)
+    ]
     # those with a place keep it
     for path, subset in sorted(images, key=lambda pair: name_of(root, pair[0]) not in own):
         target = folder_for(root, subset.tokens, repeats or subset.repeats)
@@ -50,10 +60,21 @@ def jobs_of(root: Path, settings: Settings, *, repeats: int | None = None, trigg
         if not stem or stem.casefold() in stems:
             stem = _free(os.path.splitext(clean_name(path.name))[0] or "image", stems)
         stems.add(stem.casefold())
-        jobs.append(Job(root, path, target / f"{stem}{SUFFIXES[settings.format]}", settings, subset.tag, subset.trigger))
+        jobs.append(
+            Job(
+                root,
+                path,
+                target / f"{stem}{SUFFIXES[settings.format]}",
+                settings,
+                subset.tag,
+                subset.trigger,
+            )
+        )
     if not jobs:
-        raise RecipeError(f"{root}: there are no originals to prepare.",
-                          hint="Add some: lorakit dataset add TARGET PATHS --repeats 10; or name a folder of images: --from DIR")
+        raise RecipeError(
+            f"{root}: there are no originals to prepare.",
+            hint="Add some: lorakit dataset add TARGET PATHS --repeats 10; or name a folder of images: --from DIR",
+        )
     return jobs
 
 
@@ -69,21 +90,31 @@ def read_assigned(root: Path) -> dict[str, str]:
         data = json.loads(assigned_path(root).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return {str(name): str(tokens) for name, tokens in data.items()} if isinstance(data, dict) else {}
+    return (
+        {str(name): str(tokens) for name, tokens in data.items()} if isinstance(data, dict) else {}
+    )
 
 
 def _assigned(subset: Subset, tokens: str | None, known: Mapping[str, Subset]) -> Subset:
     return subset if tokens is None else known.get(tokens, Subset(subset.repeats, tokens))
 
 
-def _sources(root: Path, known: Mapping[str, Subset], trigger: str, source: Path | None) -> Iterator[tuple[Path, Subset]]:
+def _sources(
+    root: Path, known: Mapping[str, Subset], trigger: str, source: Path | None
+) -> Iterator[tuple[Path, Subset]]:
     if source is not None:
         if not source.is_dir():
             raise RecipeError(f"{source}: there is no such folder.")
         yield source, Subset(10, trigger or root.name)
         return
     originals = root / ORIGINALS
-    folders = sorted(path for path in originals.iterdir() if path.is_dir() and not path.name.startswith(".")) if originals.is_dir() else []
+    folders = (
+        sorted(
+            path for path in originals.iterdir() if path.is_dir() and not path.name.startswith(".")
+        )
+        if originals.is_dir()
+        else []
+    )
     for folder in folders:
         parsed = parse_folder(folder.name)
         if folder.name in known:
@@ -101,7 +132,11 @@ def folder_for(root: Path, tokens: str, repeats: int) -> Path:
     if root.is_dir():
         for path in sorted(root.iterdir()):
             parsed = parse_folder(path.name)
-            if path.is_dir() and not isinstance(parsed, NotASubset) and parsed.class_tokens == tokens:
+            if (
+                path.is_dir()
+                and not isinstance(parsed, NotASubset)
+                and parsed.class_tokens == tokens
+            ):
                 return path
     return root / format_folder(repeats, tokens)
 

@@ -30,15 +30,15 @@ class Entry:
     file: str
     source: str
     source_sha: str
-    source_stamp: tuple[int, ...]        # size, mtime, inode: equal means unread
+    source_stamp: tuple[int, ...]  # size, mtime, inode: equal means unread
     settings: dict[str, Any]
-    sha: str                             # of the prepared file as lorakit wrote it
+    sha: str  # of the prepared file as lorakit wrote it
     stamp: tuple[int, ...]
-    size: tuple[int, int]                # of the upright original
+    size: tuple[int, int]  # of the upright original
     box: tuple[float, ...]
     scaled: tuple[int, int]
     canvas: tuple[int, int]
-    caption_sha: str = ""                # of the caption as lorakit wrote it; empty: it wrote none
+    caption_sha: str = ""  # of the caption as lorakit wrote it; empty: it wrote none
     # sha of the file it takes the place of: what is there after a kill just before the move
     replaces: str = ""
 
@@ -65,18 +65,29 @@ class Manifest:
 
     def move(self, moves: Mapping[str, str]) -> None:
         """Entries follow their files; `moves` names files and whole folders."""
+
         def place(name: str) -> str:
             folder, _, file = name.partition("/")
             return moves.get(name) or (f"{moves[folder]}/{file}" if folder in moves else name)
 
         if self.entries:
-            self.entries = {place(name): replace(entry, file=place(name)) for name, entry in self.entries.items()}
+            self.entries = {
+                place(name): replace(entry, file=place(name))
+                for name, entry in self.entries.items()
+            }
             self.close()
 
     def close(self) -> None:
         """One file in place of the journal; what is no longer there is forgotten."""
-        kept = {name: asdict(entry) for name, entry in sorted(self.entries.items()) if (self.root / name).exists()}
-        write_atomic(manifest_path(self.root), json.dumps({"version": VERSION, "files": kept}, indent=1) + "\n")
+        kept = {
+            name: asdict(entry)
+            for name, entry in sorted(self.entries.items())
+            if (self.root / name).exists()
+        }
+        write_atomic(
+            manifest_path(self.root),
+            json.dumps({"version": VERSION, "files": kept}, indent=1) + "\n",
+        )
         journal_path(self.root).unlink(missing_ok=True)
 
     def entry_of(self, file: str, source: str) -> Entry | None:
@@ -84,7 +95,11 @@ class Manifest:
         if file in self.entries:
             return self.entries[file]
         for name, entry in self.entries.items():
-            if entry.source == source and Path(name).name == Path(file).name and not (self.root / name).exists():
+            if (
+                entry.source == source
+                and Path(name).name == Path(file).name
+                and not (self.root / name).exists()
+            ):
                 del self.entries[name]
                 self.entries[file] = replace(entry, file=file)
                 return self.entries[file]
@@ -112,7 +127,9 @@ def journal_path(root: Path) -> Path:
 
 
 def letterboxed(root: Path) -> bool:
-    return any(entry.settings.get("fit") == "letterbox" for entry in Manifest(root).entries.values())
+    return any(
+        entry.settings.get("fit") == "letterbox" for entry in Manifest(root).entries.values()
+    )
 
 
 def _read_whole(path: Path) -> list[dict[str, Any]]:
@@ -120,7 +137,11 @@ def _read_whole(path: Path) -> list[dict[str, Any]]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return list(data["files"].values()) if isinstance(data, dict) and data.get("version") == VERSION else []
+    return (
+        list(data["files"].values())
+        if isinstance(data, dict) and data.get("version") == VERSION
+        else []
+    )
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

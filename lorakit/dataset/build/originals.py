@@ -27,7 +27,7 @@ from lorakit.errors import Fault
 from lorakit.files import sha256, write_atomic
 
 ORIGINALS = "originals"
-MIN_SIDE = 64                    # kohya's smallest bucket step: less cannot be trained on at all
+MIN_SIDE = 64  # kohya's smallest bucket step: less cannot be trained on at all
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,19 @@ class Added:
 @dataclass(frozen=True)
 class Outcome:
     added: tuple[Added, ...]
-    present: tuple[str, ...]             # there already, by content
+    present: tuple[str, ...]  # there already, by content
     refused: tuple[Fault, ...]
 
 
-def add(root: Path, subset: Subset, paths: Sequence[Path], *, min_side: int = MIN_SIDE, dry_run: bool = False,
-        progress: Callable[[int, int], None] = lambda _done, _all: None) -> Outcome:
+def add(
+    root: Path,
+    subset: Subset,
+    paths: Sequence[Path],
+    *,
+    min_side: int = MIN_SIDE,
+    dry_run: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Outcome:
     """Copy every good image that `paths` name into originals/<tokens>/; say of every other one why
     not.
     """
@@ -101,10 +108,18 @@ def _problem(candidate: Candidate, seen: Look | WorkerDied, min_side: int) -> Fa
     if seen.bomb:
         return Fault(candidate.label, f"{seen.problem}.", rule="bomb")
     if seen.problem:
-        hint = "Export it as JPEG." if candidate.path.suffix.lower() in FOREIGN and "JPEG" not in seen.problem else ""
+        hint = (
+            "Export it as JPEG."
+            if candidate.path.suffix.lower() in FOREIGN and "JPEG" not in seen.problem
+            else ""
+        )
         return Fault(candidate.label, f"cannot be decoded: {seen.problem}.", hint, "undecodable")
     if min(seen.width, seen.height) < min_side:
-        return Fault(candidate.label, f"is {seen.width}x{seen.height}; the shorter side must have {min_side} pixels.", rule="too-small")
+        return Fault(
+            candidate.label,
+            f"is {seen.width}x{seen.height}; the shorter side must have {min_side} pixels.",
+            rule="too-small",
+        )
     return None
 
 
@@ -119,7 +134,9 @@ class _Shelf:
         for path in sorted((root / ORIGINALS).glob("*/*")):
             if path.is_file() and not path.name.startswith("."):
                 self._by_size[path.stat().st_size].append(path)
-        self._stems = {path.stem.casefold() for path in folder.iterdir()} if folder.is_dir() else set()
+        self._stems = (
+            {path.stem.casefold() for path in folder.iterdir()} if folder.is_dir() else set()
+        )
 
     def twin(self, path: Path) -> Path | None:
         """A file of the same bytes; only files of the same size are read."""
@@ -167,8 +184,15 @@ def _copied(root: Path, shelf: _Shelf, candidate: Candidate, *, dry_run: bool) -
     path = shelf.place(candidate.name)
     caption = path.with_suffix(".txt") if candidate.caption else None
     if not dry_run:
-        _journal(root, {"source": candidate.label, "file": path.relative_to(root).as_posix(), "sha256": sha256(candidate.path),
-                        "caption": bool(caption)})
+        _journal(
+            root,
+            {
+                "source": candidate.label,
+                "file": path.relative_to(root).as_posix(),
+                "sha256": sha256(candidate.path),
+                "caption": bool(caption),
+            },
+        )
         copy_whole(candidate.path, path)
         if caption and candidate.caption:
             # after a kill in between, the next run finds the image and adds its caption
@@ -210,7 +234,10 @@ def _sweep(originals: Path) -> None:
 def _journal(root: Path, entry: dict[str, Any]) -> None:
     path = root / ".lorakit" / "added.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"when": datetime.now(timezone.utc).isoformat(timespec="seconds"), **entry}, ensure_ascii=True)
+    line = json.dumps(
+        {"when": datetime.now(timezone.utc).isoformat(timespec="seconds"), **entry},
+        ensure_ascii=True,
+    )
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 
@@ -230,6 +257,12 @@ def read_subsets(root: Path) -> dict[str, Subset]:
 
 def remember_subset(root: Path, *subsets: Subset, forget: Iterable[str] = ()) -> None:
     known = read_subsets(root)
-    wanted = {name: entry for name, entry in known.items() if name not in set(forget)} | {subset.tokens: subset for subset in subsets}
+    wanted = {name: entry for name, entry in known.items() if name not in set(forget)} | {
+        subset.tokens: subset for subset in subsets
+    }
     if wanted != known:
-        write_atomic(subsets_path(root), json.dumps({name: asdict(entry) for name, entry in sorted(wanted.items())}, indent=1) + "\n")
+        write_atomic(
+            subsets_path(root),
+            json.dumps({name: asdict(entry) for name, entry in sorted(wanted.items())}, indent=1)
+            + "\n",
+        )

@@ -30,7 +30,7 @@ class Step:
 
     what: str
     moves: tuple[tuple[str, str], ...] = ()
-    subsets: Mapping[str, Subset] = field(default_factory=dict)      # the whole table afterwards
+    subsets: Mapping[str, Subset] = field(default_factory=dict)  # the whole table afterwards
     assigned: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -53,8 +53,15 @@ def find(root: Path, word: str) -> str:
     if len(same) == 1:
         return same[0]
     words = [*known, *(tokens for _, tokens in known.values())]
-    hint = f"It stands for {' and '.join(same)}; give the whole name." if same else did_you_mean(word, words)
-    raise RecipeError(f"{root}: no subset is called {word!r}." if not same else f"{word!r} can mean two subsets.", hint=hint)
+    hint = (
+        f"It stands for {' and '.join(same)}; give the whole name."
+        if same
+        else did_you_mean(word, words)
+    )
+    raise RecipeError(
+        f"{root}: no subset is called {word!r}." if not same else f"{word!r} can mean two subsets.",
+        hint=hint,
+    )
 
 
 def set_repeats(root: Path, wanted: Mapping[str, int]) -> Step:
@@ -70,7 +77,12 @@ def set_repeats(root: Path, wanted: Mapping[str, int]) -> Step:
         if tokens in subsets:
             subsets[tokens] = Subset(repeats, subsets[tokens].trigger, subsets[tokens].tag)
     _refuse_taken(root, moves)
-    return Step("repeats " + ", ".join(f"{name} -> {n}" for name, n in wanted.items()), tuple(moves), subsets, read_assigned(root))
+    return Step(
+        "repeats " + ", ".join(f"{name} -> {n}" for name, n in wanted.items()),
+        tuple(moves),
+        subsets,
+        read_assigned(root),
+    )
 
 
 def move_images(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
@@ -79,7 +91,11 @@ def move_images(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
     """
     known = folders(root)
     repeats, _ = known[name]
-    stems = {os.path.splitext(file)[0] for file in os.listdir(root / name) if is_image_name(file) and fnmatchcase(file, pattern)}
+    stems = {
+        os.path.splitext(file)[0]
+        for file in os.listdir(root / name)
+        if is_image_name(file) and fnmatchcase(file, pattern)
+    }
     if not stems:
         raise RecipeError(f"{root / name}: no image matches {pattern!r}.")
     there = next((folder for folder, (_, other) in known.items() if other == tokens), "")
@@ -87,8 +103,14 @@ def move_images(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
     if not there and pattern == "*":
         moves = [(name, to)]
     else:
-        every = {os.path.splitext(file)[0] for file in os.listdir(root / name) if is_image_name(file)}
-        moves = [(f"{name}/{file}", f"{to}/{file}") for file in sorted(os.listdir(root / name)) if _owner(file, every) in stems]
+        every = {
+            os.path.splitext(file)[0] for file in os.listdir(root / name) if is_image_name(file)
+        }
+        moves = [
+            (f"{name}/{file}", f"{to}/{file}")
+            for file in sorted(os.listdir(root / name))
+            if _owner(file, every) in stems
+        ]
     _refuse_taken(root, moves)
     subsets = dict(read_subsets(root))
     subsets.setdefault(tokens, Subset(known[to][0] if there else repeats, tokens))
@@ -108,16 +130,28 @@ def _owner(file: str, images: Collection[str]) -> str:
     if stem in images or extension != ".npz":
         return stem
     words = stem.split("_")
-    return next((name for count in range(len(words) - 1, 0, -1) if (name := "_".join(words[:count])) in images), stem)
+    return next(
+        (
+            name
+            for count in range(len(words) - 1, 0, -1)
+            if (name := "_".join(words[:count])) in images
+        ),
+        stem,
+    )
 
 
 def _refuse_taken(root: Path, moves: Sequence[tuple[str, str]]) -> None:
     leaving = {source for source, _ in moves}
-    taken = [Fault(shown(to), f"is there already; {shown(source)} cannot take its name.", rule="layout")
-             for source, to in moves if os.path.lexists(root / to) and to not in leaving]
+    taken = [
+        Fault(shown(to), f"is there already; {shown(source)} cannot take its name.", rule="layout")
+        for source, to in moves
+        if os.path.lexists(root / to) and to not in leaving
+    ]
     targets = [to for _, to in moves]
-    taken += [Fault(shown(to), "would be the name of two things.",
-                    rule="layout") for to in sorted({to for to in targets if targets.count(to) > 1})]
+    taken += [
+        Fault(shown(to), "would be the name of two things.", rule="layout")
+        for to in sorted({to for to in targets if targets.count(to) > 1})
+    ]
     if taken:
         raise RecipeError("Nothing was moved.", faults=taken)
 
@@ -129,17 +163,34 @@ def strangers(root: Path, step: Step) -> list[str]:
     ours = {entry.file for entry in Manifest(root).entries.values()}
     names = sorted({source.split("/")[0] for source, _ in step.moves})
     moving = {source for source, _ in step.moves}
-    foreign = {name: [file for file in os.listdir(root / name) if is_image_name(file) and f"{name}/{file}" not in ours] for name in names}
-    return [name for name, files in foreign.items() if any(name in moving or f"{name}/{file}" in moving for file in files)]
+    foreign = {
+        name: [
+            file
+            for file in os.listdir(root / name)
+            if is_image_name(file) and f"{name}/{file}" not in ours
+        ]
+        for name in names
+    }
+    return [
+        name
+        for name, files in foreign.items()
+        if any(name in moving or f"{name}/{file}" in moving for file in files)
+    ]
 
 
 def apply(root: Path, step: Step) -> None:
     """Journal first, then move. Nothing is overwritten: every target was free when the step was
     decided.
     """
-    _log(root, {
-        "what": step.what, "moves": list(step.moves), "subsets": _subsets_data(read_subsets(root)), "assigned": dict(read_assigned(root)),
-    })
+    _log(
+        root,
+        {
+            "what": step.what,
+            "moves": list(step.moves),
+            "subsets": _subsets_data(read_subsets(root)),
+            "assigned": dict(read_assigned(root)),
+        },
+    )
     _move(root, step.moves)
     _write_state(root, _subsets_data(step.subsets), step.assigned)
 
@@ -161,7 +212,10 @@ def undo(root: Path) -> str:
 def _move(root: Path, moves: Sequence[tuple[str, str]]) -> None:
     """Two renames each where names are exchanged among the moves."""
     sources = {source for source, _ in moves}
-    parked = {source: f"{source}.moving" if to in sources and source != to else source for source, to in moves}
+    parked = {
+        source: f"{source}.moving" if to in sources and source != to else source
+        for source, to in moves
+    }
     for source, place in parked.items():
         if place != source:
             os.rename(root / source, root / place)
@@ -172,7 +226,7 @@ def _move(root: Path, moves: Sequence[tuple[str, str]]) -> None:
         emptied.add((root / source).parent)
     Manifest(root).move(dict(moves))
     for folder in emptied - {root}:
-        with suppress(OSError):          # still holds something: stays
+        with suppress(OSError):  # still holds something: stays
             folder.rmdir()
 
 
@@ -180,7 +234,9 @@ def _write_state(root: Path, subsets: Mapping[str, object], assigned: Mapping[st
     if subsets or subsets_path(root).exists():
         write_atomic(subsets_path(root), json.dumps(dict(sorted(subsets.items())), indent=1) + "\n")
     if assigned or assigned_path(root).exists():
-        write_atomic(assigned_path(root), json.dumps(dict(sorted(assigned.items())), indent=1) + "\n")
+        write_atomic(
+            assigned_path(root), json.dumps(dict(sorted(assigned.items())), indent=1) + "\n"
+        )
 
 
 def _subsets_data(subsets: Mapping[str, Subset]) -> dict[str, object]:
@@ -201,7 +257,13 @@ def read_steps(root: Path) -> list[dict[str, Any]]:
 
 
 def _log(root: Path, step: Mapping[str, object]) -> None:
-    _log_all(root, [*read_steps(root), {"when": datetime.now(timezone.utc).isoformat(timespec="seconds"), **step}])
+    _log_all(
+        root,
+        [
+            *read_steps(root),
+            {"when": datetime.now(timezone.utc).isoformat(timespec="seconds"), **step},
+        ],
+    )
 
 
 def _log_all(root: Path, steps: Sequence[Mapping[str, object]]) -> None:
