@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lorakit.dataset.captions.read import cache_faults, caption_leftovers, find_caption
+from lorakit.dataset.caches import cache_faults
+from lorakit.dataset.captions.read import caption_leftovers, find_caption
 from lorakit.dataset.facts import IMAGE_SUFFIXES, DatasetFacts, ImageFacts, SubsetFacts
 from lorakit.dataset.folder_names import NotASubset, parse_folder
 from lorakit.dataset.rules import fault, shown, without

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError
 from lorakit.dataset.build.manifest import FOLDER, Entry, Manifest
+from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.rules import shown
 from lorakit.files import write_atomic
 
@@ -115,15 +116,8 @@ def _words(sheet: _Sheet, pen: ImageDraw.ImageDraw, entry: Entry, place: tuple[i
     )
     sizes = f"{entry.size[0]}x{entry.size[1]} to {entry.canvas[0]}x{entry.canvas[1]}{_bucket(entry, sheet.chooser)}"
     pen.text((left, top + 18), sizes, fill=MARK, font=sheet.small)
-    try:
-        words = (
-            (sheet.root / entry.file)
-            .with_suffix(sheet.suffix)
-            .read_text(encoding="utf-8", errors="replace")
-        )
-        caption = words.strip() or "(empty caption)"
-    except OSError:
-        caption = "(no caption)"
+    words = read_words((sheet.root / entry.file).with_suffix(sheet.suffix))
+    caption = words.text.strip() or "(empty caption)" if words else "(no caption)"
     lines = textwrap.wrap(caption, 44) or [""]
     if len(lines) > 3:
         lines = [*lines[:2], f"{lines[2][:41]}..."]

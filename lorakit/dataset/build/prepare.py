@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -20,7 +19,7 @@ from lorakit.pictures.open import RefusedError, why
 from lorakit.pictures.pool import spread
 from lorakit.dataset.build.manifest import FOLDER, Entry, Manifest, journal_path, stamp_of
 from lorakit.dataset.rules import shown
-from lorakit.dataset.captions.read import caption_beside
+from lorakit.dataset.captions.read import Words, caption_beside, read_words
 from lorakit.errors import Fault
 from lorakit.files import sha256, write_atomic
 
@@ -267,29 +266,14 @@ def _carry_caption(manifest: Manifest, job: Job, suffix: str) -> list[Fault]:
 
 
 def _caption_text(source: Path) -> tuple[str, list[Fault]]:
-    """The words of a caption in whatever encoding; what had to be guessed is said."""
-    data = source.read_bytes()
-    try:
-        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return _tidy(data.decode("utf-16")), []
-        return _tidy(data.decode("utf-8-sig")), []
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", "replace")
-        return _tidy(text), [
-            Fault(
-                shown(source),
-                "is not UTF-8; read as Windows text.",
-                "Look at the prepared caption.",
-                "caption-encoding",
-                "warning",
-            )
-        ]
-
-
-def _tidy(text: str) -> str:
-    # kohya's idea of a line
-    lines = [" ".join(line.split()) for line in re.split(r"\r\n|\r|\n", text.replace("\0", ""))]
-    return "\n".join(line for line in lines if line)
+    """The words of a caption in whatever encoding; a guess is reported."""
+    words = read_words(source) or Words("")
+    tidy = (" ".join(line.split()) for line in words.text.replace("\0", "").split("\n"))
+    notes = []
+    if words.encoding == "cp1252":
+        what, hint = "is not UTF-8; read as Windows text.", "Look at the prepared caption."
+        notes = [Fault(shown(source), what, hint, "caption-encoding", "warning")]
+    return "\n".join(filter(None, tidy)), notes
 
 
 def _sweep(root: Path) -> None:
