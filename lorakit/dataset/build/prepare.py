@@ -12,16 +12,18 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lorakit.dataset.captions import edit as captions
 from lorakit.dataset.build.fit import Geometry, render
-from lorakit.dataset.build.jobs import Job, name_of
-from lorakit.pictures.open import RefusedError, why
-from lorakit.pictures.pool import spread
-from lorakit.dataset.build.manifest import FOLDER, Entry, Manifest, journal_path, stamp_of
-from lorakit.dataset.rules import shown
+from lorakit.dataset.build.jobs import Job
+from lorakit.dataset.build.manifest import FOLDER, Entry, Manifest
+from lorakit.dataset.build.originals import name_of
+from lorakit.dataset.captions import edit as captions
 from lorakit.dataset.captions.read import Words, caption_beside, read_words
+from lorakit.dataset.rules import shown
 from lorakit.errors import Fault
 from lorakit.files import sha256, write_atomic
+from lorakit.memo import stamp_of
+from lorakit.pictures.open import RefusedError, why
+from lorakit.pictures.pool import spread
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def prepare(
     manifest = Manifest(root)
     if not dry_run:
         _sweep(root)
-        if journal_path(root).exists():
+        if manifest.journal.path.exists():
             manifest.close()  # what a killed run has left
     todo: list[Job] = []
     unchanged: list[Path] = []

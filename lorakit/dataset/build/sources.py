@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from lorakit.dataset.captions.read import CAPTION_SUFFIXES, caption_beside
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
-from lorakit.dataset.captions.read import CAPTION_SUFFIXES, caption_beside
 from lorakit.errors import Fault
 
 ARCHIVES = frozenset({".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"})
