@@ -1,6 +1,6 @@
 """Caption files: where an image's is, what its words are, and what kohya makes of them.
 
-The words are read here and nowhere else: without a byte order mark, every kind of line end as \\n,
+The words are read here and nowhere else: without a byte order mark, every line end as a newline,
 and where the bytes are not UTF-8, a guess that says so.
 """
 
