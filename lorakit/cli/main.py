@@ -120,6 +120,7 @@ def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[
     if hasattr(module, "COMMANDS"):
         return dispatch(f"{prog} {name}", module.COMMANDS, rest)
     args = parsed(parser_for(f"{prog} {name}", module), rest)
+    args.as_typed = rest
     code: int = module.run(args)
     sys.stdout.flush()
     return code

@@ -22,7 +22,8 @@ from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.buckets import BucketRules
 from lorakit.dataset.build.contact_sheet import write_sheets
 from lorakit.dataset.build.fit import Settings, settings_problems
-from lorakit.dataset.build.jobs import Job, jobs_of, name_of
+from lorakit.dataset.build.jobs import Job, jobs_of
+from lorakit.dataset.build.originals import name_of
 from lorakit.dataset.build.prepare import Outcome, prepare
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.dataset.buckets import BucketRules, Chooser, Placement, UnfitError
+from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.facts import IMAGE_SUFFIXES
 from lorakit.embedded.data.captions import CaptionRules
 from lorakit.embedded.data.dataset_config import read_blueprint
-from lorakit.errors import Fault, raise_on_errors
+from lorakit.errors import Fault, RecipeError, raise_on_errors, refused
 from lorakit.pictures.size import HeaderError, read_header
 
 
@@ -218,22 +219,20 @@ def _images(subset: Subset, chooser: Chooser, faults: list[Fault]) -> list[Image
             faults.append(
                 Fault(str(path), f"{error}.", "Take the file out of the folder or mend it.")
             )
-        except UnicodeDecodeError as error:
-            faults.append(
-                Fault(
-                    str(path.with_suffix(subset.caption_extension)),
-                    f"is not UTF-8 ({error.reason}).",
-                )
-            )
+        except RecipeError as error:
+            faults += error.faults
     return images
 
 
 def _caption(path: Path, subset: Subset) -> str:
     """The caption file's lines; class tokens where there is no file."""
     file = path.with_suffix(subset.caption_extension)
-    if not file.is_file():
+    words = read_words(file)
+    if words is None:
         return subset.class_tokens or ""
-    lines = file.read_text(encoding="utf-8-sig").split("\n")
+    if words.problem:
+        raise refused(str(file), words.problem)
+    lines = words.text.split("\n")
     if not subset.captions.wildcard:
         return lines[0].strip()
     return "\n".join(line.strip() for line in lines if line.strip())
