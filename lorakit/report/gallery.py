@@ -13,7 +13,7 @@ from typing import Any
 from lorakit import tomllib
 from lorakit.dataset.buckets import Chooser, UnfitError
 from lorakit.recipe.model import Resolved, Setting
-from lorakit.recipe.options import bucket_rules
+from lorakit.recipe.options import Options
 from lorakit.report.pictures import Budget, Picture, shrink, spread
 
 PROMPTS = "prompts.toml"
@@ -145,9 +145,15 @@ def _chooser(record: Mapping[str, Any]) -> Chooser | None:
     }
     try:
         return Chooser(
-            bucket_rules(
-                Resolved(Path(), Path(), "", "", "", str(record.get("family")), "", train=train)
-            )
+            Options(
+                Resolved(
+                    Path(),
+                    Path(),
+                    *("", "", "", str(record.get("family"))),
+                    str(record.get("trainer") or "kohya"),
+                    train=train,
+                )
+            ).bucket_rules
         )
     except (ValueError, KeyError):
         return None
