@@ -28,8 +28,8 @@ from lorakit.errors import LorakitError, raise_on_errors
 from lorakit.plan.model import Plan
 from lorakit.proc import ask
 from lorakit.runs.find import new_run_dir
-from lorakit.runs.outcome import Outcome
 from lorakit.runs.opening import FolderTaken
+from lorakit.runs.outcome import Outcome
 from lorakit.show import duration, table, tell, tell_error, tell_faults
 
 

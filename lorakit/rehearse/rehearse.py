@@ -24,6 +24,7 @@ from lorakit.plan.estimate import lora_layers
 from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Resolved, Section, Setting
+from lorakit.recipe.options import Options
 from lorakit.rehearse import standin
 from lorakit.runs.outcome import Outcome
 from lorakit.weights.finite import read_header
@@ -139,9 +140,10 @@ def rehearse(plan: Plan, *, teller: Teller = silent) -> Rehearsal:
 def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator[str]:
     images = plan.dataset.image_count
     modules, ranks = modules_of(lora)
-    asked = int(plan.resolved.get("network_dim", 4))
+    options = Options(plan.resolved)
+    asked = options.rank
     whole = plan.resolved.family != "flux"  # the stand-in of FLUX has two of 57 blocks
-    expected = len(lora_layers(plan.resolved)) if whole else modules
+    expected = len(lora_layers(options)) if whole else modules
     if modules != expected or (
         asked not in ranks and "conv_dim" not in str(plan.resolved.get("network_args"))
     ):

@@ -28,6 +28,7 @@ from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.share import kohya_toml as exchange
+from lorakit.dataset.split import steps_sentence
 from lorakit.errors import RecipeError, raise_on_errors
 from lorakit.show import print_json, table, tell, tell_faults
 
@@ -131,15 +132,10 @@ def _epochs(target: Target, args: argparse.Namespace) -> int:
 def _per_step(target: Target, args: argparse.Namespace) -> int:
     if args.batch or target.resolved is None:
         return max(1, args.batch or 1)
-    from lorakit.recipe.options import launched, whole
+    from lorakit.recipe.options import Options
 
-    resolved = target.resolved
-    return max(
-        1,
-        whole(resolved, "train_batch_size", 1)
-        * whole(resolved, "gradient_accumulation_steps", 1)
-        * launched(resolved, "processes", 1),
-    )
+    options = Options(target.resolved)
+    return options.batch_size * options.accumulation * options.processes
 
 
 def _do(root: Path, step: arranging.Step, args: argparse.Namespace) -> None:
@@ -173,21 +169,10 @@ def _from_toml(target: Target, args: argparse.Namespace) -> None:
 def _to_toml(target: Target, args: argparse.Namespace) -> int:
     options: dict[str, object] = {}
     if target.resolved is not None:
-        from lorakit.recipe.options import bucket_rules, whole
+        from lorakit.plan.write import dataset_table
+        from lorakit.recipe.options import Options
 
-        rules = bucket_rules(target.resolved)
-        options = {
-            "resolution": list(rules.resolution),
-            "batch_size": whole(target.resolved, "train_batch_size", 1),
-            "enable_bucket": rules.enable,
-        }
-        if rules.enable:
-            options |= {
-                "min_bucket_reso": rules.min,
-                "max_bucket_reso": rules.max,
-                "bucket_reso_steps": rules.step,
-                "bucket_no_upscale": rules.no_upscale,
-            }
+        options = dataset_table(Options(target.resolved))
     text = exchange.to_toml(target.scan(), target.caption_extension, options)
     if args.to_toml == "-" or args.dry_run:
         print(text, end="")
@@ -255,14 +240,10 @@ def _show(target: Target, args: argparse.Namespace) -> None:
 def _formula(target: Target, args: argparse.Namespace, facts: DatasetFacts) -> str:
     if target.resolved is not None and not args.epochs and not args.batch:
         from lorakit.plan.steps import count_steps
+        from lorakit.recipe.options import Options
 
-        return count_steps(target.resolved, facts)[0].formula
+        return count_steps(Options(target.resolved), facts)[0].formula
     epochs, per_step = _epochs(target, args), _per_step(target, args)
     trained = [subset for subset in facts.subsets if not subset.is_reg]
-    terms = " + ".join(f"{subset.repeats} x {len(subset.images)}" for subset in trained)
-    draws = sum(subset.repeats * len(subset.images) for subset in trained)
-    divided = f" / {per_step}" if per_step > 1 else ""
-    return (
-        f"({terms}) = {draws} draws an epoch, x {epochs}{divided} ="
-        f" {-(-draws // per_step) * epochs} steps"
-    )
+    terms = [(subset.repeats, len(subset.images)) for subset in trained]
+    return steps_sentence(terms, epochs, per_step)

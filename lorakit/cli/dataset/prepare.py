@@ -132,9 +132,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _settings(target: Target, args: argparse.Namespace) -> Settings:
     if target.resolved is not None:
-        from lorakit.recipe.options import bucket_rules
+        from lorakit.recipe.options import Options
 
-        rules = bucket_rules(target.resolved)
+        rules = Options(target.resolved).bucket_rules
     else:
         size = read_size(args.size) if args.size else (1024, 1024)
         rules = BucketRules(size, min=min(256, *size), max=2 * max(size))

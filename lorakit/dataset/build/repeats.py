@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from lorakit.dataset.split import steps_sentence
 from lorakit.errors import RecipeError
 
 MOST = 10_000  # repeats; more is a mistake in the wishes
@@ -22,10 +23,7 @@ class Solution:
     steps: int  # before buckets round batches up
 
     def text(self, images: Sequence[int], epochs: int, per_step: int) -> str:
-        """One line a person can check."""
-        terms = " + ".join(f"{n} x {count}" for n, count in zip(self.repeats, images, strict=True))
-        divided = f" / {per_step}" if per_step > 1 else ""
-        return f"({terms}) = {self.draws} draws an epoch, x {epochs}{divided} = {self.steps} steps"
+        return steps_sentence(list(zip(self.repeats, images, strict=True)), epochs, per_step)
 
 
 def solve(

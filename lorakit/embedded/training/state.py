@@ -83,7 +83,9 @@ def _move_into_place(beside: Path, folder: Path) -> None:
     """A folder cannot replace another in one act, so an old one steps aside first."""
     old = None
     if folder.exists():
-        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:MAX_NAME_CHARS]}.old."))
+        old = Path(
+            tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:MAX_NAME_CHARS]}.old.")
+        )
         os.replace(folder, old / folder.name)
     os.replace(beside, folder)
     if old is not None:
