@@ -13,7 +13,7 @@ from lorakit.recipe import options as read
 from lorakit.recipe.model import Resolved
 from lorakit.weights.identify import PICKLED, Sniffed, sniff
 from lorakit.weights.reference import WeightFile
-from lorakit.weights.safetensors import Header, HeaderError, read_header
+from lorakit.weights.safetensors import HeaderError, read_header
 
 BASE = "pretrained_model_name_or_path"
 WHOLE = {"checkpoint", "diffusers"}
@@ -47,7 +47,8 @@ def weight_faults(resolved: Resolved, weights: Sequence[WeightFile]) -> Iterator
         found = sniff(weight.path)
         where = f"{weight.path}"
         if found.kind == "broken":
-            yield Fault(where, f"{found.problem}.", "", "model-broken")
+            again = "Fetch or copy it again." if "cut short" in found.problem else ""
+            yield Fault(where, f"{found.problem}.", again, "model-broken")
         elif found.kind == "pickle":
             yield from _pickle(resolved, weight.path)
         elif weight.option == BASE:
@@ -274,7 +275,7 @@ def _pickle(resolved: Resolved, path: Path) -> Iterator[Fault]:
 def _rank(path: Path) -> int:
     """Of the first low-rank factor; 0 where there is none."""
     try:
-        header: Header = read_header(path)
+        header = read_header(path)
     except HeaderError:
         return 0
     return next(

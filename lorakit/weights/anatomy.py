@@ -6,7 +6,7 @@ FLUX is cut to one double and one single block: the script counts the blocks in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 Shape = tuple[int, ...]
@@ -249,18 +249,18 @@ def under(prefix: str, tensors: Named) -> Named:
     return ((prefix + name, shape) for name, shape in tensors)
 
 
-def sd15_checkpoint() -> Sequence[tuple[str, Shape]]:
-    return [
-        *under("model.diffusion_model.", unet(SD15)),
-        *under("first_stage_model.", autoencoder(4, quantised=True)),
-        *under("cond_stage_model.transformer.", clip_l()),
-    ]
+def sd15_checkpoint() -> dict[str, Shape]:
+    return {
+        **dict(under("model.diffusion_model.", unet(SD15))),
+        **dict(under("first_stage_model.", autoencoder(4, quantised=True))),
+        **dict(under("cond_stage_model.transformer.", clip_l())),
+    }
 
 
-def sdxl_checkpoint() -> Sequence[tuple[str, Shape]]:
-    return [
-        *under("model.diffusion_model.", unet(SDXL)),
-        *under("first_stage_model.", autoencoder(4, quantised=True)),
-        *under("conditioner.embedders.0.transformer.", clip_l()),
-        *under("conditioner.embedders.1.model.", clip_g()),
-    ]
+def sdxl_checkpoint() -> dict[str, Shape]:
+    return {
+        **dict(under("model.diffusion_model.", unet(SDXL))),
+        **dict(under("first_stage_model.", autoencoder(4, quantised=True))),
+        **dict(under("conditioner.embedders.0.transformer.", clip_l())),
+        **dict(under("conditioner.embedders.1.model.", clip_g())),
+    }

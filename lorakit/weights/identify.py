@@ -45,9 +45,9 @@ def sniff(path: Path) -> Sniffed:
         return Sniffed(path, "pickle")
     try:
         header = read_header(path)
-    except HeaderError as problem:
-        kind = "pickle" if "pickled" in str(problem) else "broken"
-        return Sniffed(path, kind, problem=str(problem))
+    except HeaderError as error:
+        kind = "pickle" if "pickled" in error.fault else "broken"
+        return Sniffed(path, kind, problem=error.fault)
     return _told(path, header)
 
 
@@ -228,7 +228,7 @@ def _folder(path: Path) -> Sniffed:
         return Sniffed(
             path,
             "broken",
-            problem="it is a folder without a readable model_index.json, so no diffusers model",
+            problem="is a folder without a readable model_index.json, so not a diffusers model",
         )
     family = next(
         (
