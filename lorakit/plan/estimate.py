@@ -11,8 +11,8 @@ from pathlib import Path
 from lorakit.plan.model import Checkpoint, Estimate, Steps
 from lorakit.recipe import options as read
 from lorakit.recipe.model import Resolved
-from lorakit.weights import shapes
-from lorakit.weights.shapes import Layer
+from lorakit.weights import anatomy, layers
+from lorakit.weights.layers import Layer
 from lorakit.weights.sizes import Base, base_of
 
 GB = 1_000_000_000
@@ -37,7 +37,7 @@ class Size:
     text_bytes: int  # of one cached text-encoder output
 
 
-UNETS = {"sd15": shapes.SD15, "sdxl": shapes.SDXL}
+UNETS = {"sd15": anatomy.SD15, "sdxl": anatomy.SDXL}
 CLIP_L, CLIP_G = (768, 12, 3072), (1280, 32, 5120)
 CLIPS = {"sd15": (CLIP_L,), "sdxl": (CLIP_L, CLIP_G), "flux": (CLIP_L,)}
 SIZES = {
@@ -85,7 +85,7 @@ def lora_layers(resolved: Resolved) -> list[tuple[Layer, int]]:
     unet = base.unet if base else UNETS.get(resolved.family)
     conv_rank = int(network["conv_dim"]) if network.get("conv_dim", "").isdigit() else 0
     if unet and conv_rank and _trains_unet(resolved):
-        convolutions = shapes.conv_layers(unet)
+        convolutions = list(layers.conv_layers(unet))
     return [
         (layer, layer.weights(conv_rank if layer.kernel > 1 else rank))
         for layer in [*linear, *convolutions]
@@ -196,17 +196,17 @@ def _linear_layers(resolved: Resolved, network: dict[str, str], base: Base | Non
     found: list[Layer] = []
     if _trains_unet(resolved):
         found += (
-            shapes.unet_layers(base.unet if base else UNETS[resolved.family])
+            layers.unet_layers(base.unet if base else UNETS[resolved.family])
             if resolved.family in UNETS
-            else shapes.flux_layers(network.get("train_blocks", "all"))
+            else layers.flux_layers(network.get("train_blocks", "all"))
         )
     if not read.flag(resolved, "network_train_unet_only"):
         for clip in base.clips if base else CLIPS[resolved.family]:
-            found += shapes.clip_layers(*clip)
+            found += layers.clip_layers(*clip)
         found += (
-            shapes.t5_layers()
+            layers.t5_layers()
             if resolved.family == "flux" and network.get("train_t5xxl") == "True"
-            else []
+            else ()
         )
     return found
 

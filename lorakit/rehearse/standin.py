@@ -18,10 +18,10 @@ import numpy.typing as npt
 from lorakit.config import cache_dir
 from lorakit.errors import SetupError
 from lorakit.machine import free_disk
-from lorakit.weights import anatomy as shapes
+from lorakit.weights import anatomy
 from lorakit.weights.safetensors import write as write_safetensors
 
-Tensors = Mapping[str, shapes.Shape]
+Tensors = Mapping[str, anatomy.Shape]
 METADATA = {"modelspec.title": "lorakit stand-in (random numbers)"}
 POOL = 1 << 22
 VERSION = 1  # raise it when a file's content changes: the old one is then left unread
@@ -40,12 +40,12 @@ class StandIn:
 FILES: Mapping[str, StandIn] = {
     file.name: file
     for file in (
-        StandIn("sd15", shapes.sd15_checkpoint, "F16"),
-        StandIn("sdxl", shapes.sdxl_checkpoint, "F16"),
-        StandIn("flux", lambda: dict(shapes.flux()), "BF16"),
-        StandIn("flux-ae", lambda: dict(shapes.autoencoder(16, quantised=False)), "BF16"),
-        StandIn("clip-l", lambda: dict(shapes.clip_l()), "BF16"),
-        StandIn("t5xxl", lambda: dict(shapes.t5xxl()), "BF16", hole=True),
+        StandIn("sd15", anatomy.sd15_checkpoint, "F16"),
+        StandIn("sdxl", anatomy.sdxl_checkpoint, "F16"),
+        StandIn("flux", lambda: dict(anatomy.flux(1, 1)), "BF16"),
+        StandIn("flux-ae", lambda: dict(anatomy.autoencoder(16, quantised=False)), "BF16"),
+        StandIn("clip-l", lambda: dict(anatomy.clip()), "BF16"),
+        StandIn("t5xxl", lambda: dict(anatomy.t5xxl()), "BF16", hole=True),
     )
 }
 # Which files stand for the [model] keys of a family.
@@ -87,7 +87,7 @@ def write(path: Path, tensors: Tensors, dtype: str, *, hole: bool = False) -> No
     write_safetensors(path, typed, METADATA, None if hole else body)
 
 
-def fill(name: str, shape: shapes.Shape, number: int) -> npt.NDArray[np.float32]:
+def fill(name: str, shape: anatomy.Shape, number: int) -> npt.NDArray[np.float32]:
     """Norms at 1, biases at 0, the rest small and random, scaled by what flows in: no layer makes
     its signal larger.
     """

@@ -11,22 +11,22 @@ import pytest
 
 from lorakit.errors import SetupError
 from lorakit.rehearse import standin
-from lorakit.weights import anatomy as shapes
+from lorakit.weights import anatomy
 
 
 @pytest.mark.parametrize(
     ("tensors", "count", "millions"),
     [
-        (shapes.sd15_checkpoint(), 1130, 1066),
-        (shapes.sdxl_checkpoint(), 1680 + 248 + 196 + 390, 3469),
-        (dict(shapes.clip_l()), 196, 123),
-        (dict(shapes.t5xxl()), 219, 4762),
-        (dict(shapes.autoencoder(16, quantised=False)), 244, 84),
+        (anatomy.sd15_checkpoint(), 1130, 1066),
+        (anatomy.sdxl_checkpoint(), 1680 + 248 + 196 + 390, 3469),
+        (dict(anatomy.clip()), 196, 123),
+        (dict(anatomy.t5xxl()), 219, 4762),
+        (dict(anatomy.autoencoder(16, quantised=False)), 244, 84),
     ],
     ids=["sd15", "sdxl", "clip-l", "t5xxl", "ae"],
 )
 def test_as_many_tensors_and_parameters_as_the_real_model(
-    tensors: dict[str, shapes.Shape], count: int, millions: int
+    tensors: dict[str, anatomy.Shape], count: int, millions: int
 ) -> None:
     assert len(tensors) == count
     assert round(sum(map(math.prod, tensors.values())) / 1e6) == millions
