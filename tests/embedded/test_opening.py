@@ -11,11 +11,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from safetensors.torch import load_file, save_file  # noqa: E402 -- after the check that torch is there
+from tiny_bases import CLIP, make_tiny, randomise, stored  # noqa: E402
 
 from lorakit.embedded.models import layouts, open_base  # noqa: E402
 from lorakit.embedded.models.base import _build  # noqa: E402
 from lorakit.embedded.models.clip import CLIPText  # noqa: E402
-from lorakit.embedded.models.tiny import CLIP, make_tiny, randomise, stored  # noqa: E402
 from lorakit.embedded.models.unet import UNet  # noqa: E402
 from lorakit.embedded.models.vae import VAE  # noqa: E402
 from lorakit.embedded.models.weights import (  # noqa: E402
