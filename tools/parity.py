@@ -20,17 +20,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import toml
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tiny_bases import make_tiny
 
 from lorakit import proc
 from lorakit.embedded import arguments
 from lorakit.embedded.models import Conditioning
-from lorakit.embedded.models.tiny import make_tiny
 from lorakit.embedded.training import signals
 from lorakit.embedded.training.loop import Loop
 from lorakit.embedded.training.session import Session, prepare

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT))
 
 from lorakit.errors import LorakitError  # noqa: E402  (the path is set first)
@@ -247,7 +248,7 @@ def _files(run_dir: Path) -> dict[str, int | None]:
 
 
 def _tiny(folder: Path) -> Path:
-    from lorakit.embedded.models.tiny import make_tiny
+    from tiny_bases import make_tiny
 
     make_tiny("sd15", folder)
     return folder

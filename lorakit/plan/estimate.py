@@ -11,8 +11,8 @@ from pathlib import Path
 from lorakit.families.family import Size
 from lorakit.plan.model import Checkpoint, Estimate, Steps
 from lorakit.recipe.options import Options
-from lorakit.weights import shapes
-from lorakit.weights.shapes import Layer
+from lorakit.weights import anatomy, layers
+from lorakit.weights.layers import Layer
 from lorakit.weights.sizes import Base, base_of
 
 GB = 1_000_000_000
@@ -21,7 +21,7 @@ METADATA_BYTES = 8_000  # ss_* and modelspec; tag frequencies add to it
 HALF = {"fp16": 2, "bf16": 2, "float16": 2, "bfloat16": 2}
 SAMPLE_BYTES_PER_PIXEL = 1.6  # a PNG of a photo
 NETWORKS = {"networks.lora", "networks.lora_flux", "networks.dylora", "networks.lora_fa"}
-UNETS = {"sd15": shapes.SD15, "sdxl": shapes.SDXL}
+UNETS = {"sd15": anatomy.SD15, "sdxl": anatomy.SDXL}
 CLIP_L, CLIP_G = (768, 12, 3072), (1280, 32, 5120)
 CLIPS = {"sd15": (CLIP_L,), "sdxl": (CLIP_L, CLIP_G), "flux": (CLIP_L,)}
 
@@ -53,13 +53,13 @@ def lora_layers(options: Options) -> list[tuple[Layer, int]]:
     if options.network_module not in NETWORKS or not options.about.size:
         return []
     network, base = options.arguments("network_args"), _base(options)
-    layers = _linear_layers(options, network, base)
+    found = _linear_layers(options, network, base)
     unet = base.unet if base else UNETS.get(options.family)
     conv_rank = int(network["conv_dim"]) if network.get("conv_dim", "").isdigit() else 0
     if unet and conv_rank and _trains_unet(options):
-        layers += shapes.conv_layers(unet)
+        found += layers.conv_layers(unet)
     return [
-        (layer, layer.weights(conv_rank if layer.kernel > 1 else options.rank)) for layer in layers
+        (layer, layer.weights(conv_rank if layer.kernel > 1 else options.rank)) for layer in found
     ]
 
 
@@ -141,14 +141,14 @@ def _linear_layers(options: Options, network: dict[str, str], base: Base | None)
     family = options.family
     found: list[Layer] = []
     if _trains_unet(options) and family in UNETS:
-        found += shapes.unet_layers(base.unet if base else UNETS[family])
+        found += layers.unet_layers(base.unet if base else UNETS[family])
     elif _trains_unet(options):
-        found += shapes.flux_layers(network.get("train_blocks", "all"))
+        found += layers.flux_layers(network.get("train_blocks", "all"))
     if not options.flag("network_train_unet_only"):
         for clip in base.clips if base else CLIPS[family]:
-            found += shapes.clip_layers(*clip)
+            found += layers.clip_layers(*clip)
         if family == "flux" and network.get("train_t5xxl") == "True":
-            found += shapes.t5_layers()
+            found += layers.t5_layers()
     return found
 
 

@@ -27,7 +27,7 @@ from lorakit.recipe.model import Resolved, Section, Setting
 from lorakit.recipe.options import Options
 from lorakit.rehearse import standin
 from lorakit.runs.outcome import Outcome
-from lorakit.weights.finite import read_header
+from lorakit.weights.safetensors import read_header
 
 IMAGES = 6  # of each dataset, spread over its folders
 SOURCE = "rehearsal"
@@ -168,10 +168,9 @@ def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator
 
 def modules_of(lora: Path) -> tuple[int, set[int]]:
     """How many modules a LoRA has and their ranks, from its header."""
-    header, _ = read_header(lora)
     down = [
-        entry["shape"][0]
-        for name, entry in header.items()
+        tensor.shape[0]
+        for name, tensor in read_header(lora).tensors.items()
         if name.endswith(("lora_down.weight", "lora_A.weight"))
     ]
     return len(down), set(down)

@@ -26,7 +26,8 @@ from lorakit.runs.outcome import Before, Diagnosis, Outcome, State, judge, made_
 from lorakit.runs.record import Record
 from lorakit.runs.shape import Shape
 from lorakit.runs.states import counter_of, fault_of
-from lorakit.weights.finite import Weights, read_header
+from lorakit.weights.finite import Weights
+from lorakit.weights.safetensors import steps_of
 
 FULL = 1 << 20
 WINDOW = 400  # lines of the log in which a cause is looked for
@@ -267,7 +268,11 @@ def _add_missing_files(record: Record, supervision: Supervision, outcome: Outcom
     for path in outcome.saved:
         name = supervision.name(path)
         if name not in known:
-            entry: dict[str, Any] = {"path": name, "step": _steps(path), "kind": kind_of(path.name)}
+            entry: dict[str, Any] = {
+                "path": name,
+                "step": steps_of(path),
+                "kind": kind_of(path.name),
+            }
             record.data["checkpoints"].append(entry)
             supervision.books.checkpoint(record.run_dir, entry)
     output = output_of(record)
@@ -285,14 +290,6 @@ def _add_missing_files(record: Record, supervision: Supervision, outcome: Outcom
     record.data["states"] = [
         old for old in record.data["states"] if old.get("path") not in named
     ] + fresh
-
-
-def _steps(path: Path) -> int | None:
-    try:
-        counted = str((read_header(path)[0].get("__metadata__") or {}).get("ss_steps", ""))
-    except (OSError, ValueError):
-        return None
-    return int(counted) if counted.isdigit() else None
 
 
 def _write(record: Record, outcome: Outcome, supervision: Supervision) -> None:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakit.weights.finite import read_header
+from lorakit.weights.safetensors import HeaderError, read_header
 
 _STEP = re.compile(r"-step(\d{8})-state$")
 _EPOCH = re.compile(r"-(\d{6})-state$")
@@ -46,8 +46,8 @@ def fault_of(state: Path) -> str:
     for path in weights:
         try:
             read_header(path)
-        except (OSError, ValueError) as error:
-            return f"{path.name} {error}"
+        except HeaderError as error:
+            return f"{path.name} {error.fault}"
     for path in state.iterdir():
         if path.is_file() and path.stat().st_size == 0:
             return f"{path.name} is empty"

@@ -216,7 +216,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     _symptom(
         "model-broken",
         r"SafetensorError: Error while deserializing|InvalidHeader|MetadataIncompleteBuffer"
-        r"|: not a whole safetensors file",
+        r"|: not a (?:whole|valid) safetensors file",
         "a weight file is damaged or was not downloaded to its end",
         "lorakit plan {recipe}",
     ),

@@ -16,7 +16,7 @@ from typing import Any
 
 from lorakit.files import write_atomic
 from lorakit.runs.states import counter_of, fault_of
-from lorakit.weights.finite import copy_with_metadata, read_header
+from lorakit.weights.safetensors import HeaderError, copy_with_metadata, read_header, steps_of
 
 _STEP = re.compile(r"-step(\d{8})(?=\.safetensors$|-state$)")
 _SAMPLE = re.compile(r"_(\d{6})_(\d{2}_\d{14})")
@@ -41,7 +41,7 @@ def gather(
         step, extra = _true_step(path.name, offset), is_extra(path.name, offset, save_every, phase)
         if extra and step != end:
             path.unlink()  # the script was made to save more often than planned
-        elif end and (_counted(path) or 0) + offset > end:
+        elif end and (steps_of(path) or 0) + offset > end:
             # the script ran on before it could be ended: trained too long, so it stays where it is
             continue
         elif fault := _move_file(path, target / true_name(path.name, offset), offset, aside):
@@ -75,23 +75,13 @@ def gather(
 
 def _move_file(path: Path, target: Path, offset: int, aside: Path) -> str:
     try:
-        read_header(path)
-    except (OSError, ValueError) as error:
-        return str(error)
-    counted = _counted(path)
+        counted = read_header(path).steps
+    except HeaderError as error:
+        return error.fault
     _step_aside(target, aside)
     copy_with_metadata(path, target, {} if counted is None else {"ss_steps": str(counted + offset)})
     path.unlink()
     return ""
-
-
-def _counted(path: Path) -> int | None:
-    """The file's own ss_steps."""
-    try:
-        text = str((read_header(path)[0].get("__metadata__") or {}).get("ss_steps", ""))
-    except (OSError, ValueError):
-        return None
-    return int(text) if text.isdigit() else None
 
 
 def _final(saved: Path, target: Path, aside: Path, *, keep: bool) -> None:

@@ -21,7 +21,7 @@ from lorakit.run.watch.hashing import Bookkeeper
 from lorakit.runs.record import Record
 from lorakit.runs.shape import Shape
 from lorakit.runs.states import fault_of
-from lorakit.weights.finite import read_header
+from lorakit.weights.safetensors import HeaderError, read_header
 
 GLANCE_S = 0.1  # between two looks at the log
 ORPHAN_S = 3.0  # what workers get to end by themselves after the launcher is gone
@@ -192,9 +192,8 @@ class Supervision:
             self.record.save()
 
     def _checkpoint(self, path: Path, event: Event, tell: Teller) -> bool:
-        metadata = read_header(path)[0].get("__metadata__", {}) or {}
-        counted = str(metadata.get("ss_steps", ""))
-        step = int(counted) + self.offset if counted.isdigit() else event.step
+        counted = read_header(path).steps
+        step = event.step if counted is None else counted + self.offset
         entry: dict[str, Any] = {
             "path": self.name(path),
             "step": step,
@@ -233,7 +232,7 @@ class Supervision:
     def _whole(self, path: Path) -> bool:
         try:
             read_header(path)
-        except (OSError, ValueError):
+        except HeaderError:
             return False
         state = path.with_name(f"{path.stem}-state")
         return not (self._after_checkpoint and self._saves_states() and fault_of(state))
