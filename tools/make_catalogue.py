@@ -1,4 +1,5 @@
-"""Read every option of every LoRA script out of an sd-scripts checkout and write lorakit/trainers/kohya/catalogue.json.
+"""Read every option of every LoRA script out of an sd-scripts checkout and write
+lorakit/catalogue/kohya.json.
 
     python tools/make_catalogue.py [CHECKOUT]
 
