@@ -18,14 +18,7 @@ from lorakit.embedded.models.base import _build  # noqa: E402
 from lorakit.embedded.models.clip import CLIPText  # noqa: E402
 from lorakit.embedded.models.unet import UNet  # noqa: E402
 from lorakit.embedded.models.vae import VAE  # noqa: E402
-from lorakit.embedded.models.weights import (  # noqa: E402
-    Part,
-    Tensors,
-    _check_shape,
-    fill,
-    on_meta,
-    same_names,
-)
+from lorakit.embedded.models.weights import Part, Tensors, _check_shape, fill, on_meta, same_names  # noqa: E402
 from lorakit.errors import SetupError  # noqa: E402
 from lorakit.rehearse.standin import FAMILIES, FILES, write  # noqa: E402
 
