@@ -7,7 +7,6 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
@@ -69,14 +68,17 @@ def rare(default: T) -> T:
     return made
 
 
-@cache
-def _known(kind: type[Part]) -> tuple[Field[Any], ...]:
-    return tuple(one for one in fields(kind) if one.name != "unknown")
+_HINTS: dict[type, dict[str, Any]] = {}  # they take long to find out
 
 
-@cache
 def _kinds(kind: type[Part]) -> dict[str, Any]:
-    return get_type_hints(kind)
+    if kind not in _HINTS:
+        _HINTS[kind] = get_type_hints(kind)
+    return _HINTS[kind]
+
+
+def _known(kind: type[Part]) -> list[Field[Any]]:
+    return [one for one in fields(kind) if one.name != "unknown"]
 
 
 def _read(kind: Any, value: object, where: str) -> Any:
