@@ -22,6 +22,8 @@ from lorakit.report.series import Numbers, Point, smoothed
 from lorakit.runs.record import Record, SavedCheckpoint, StageSummary
 from lorakit.show import size
 
+# How the sources begin of what the recipe does not say itself.
+INHERITED = ("preset ", "family ", "plan: ")
 # Worth a line each; the others are listed together.
 PACKAGES = (
     "torch",
@@ -165,7 +167,7 @@ def settings(record: Record) -> str:
     body = "<p>In bold what this recipe says itself; the rest comes from its preset.</p>"
     for name, section in record.settings.items():
         rows = sorted(section.items())
-        own = [not one.source.startswith(("preset ", "family ", "plan: ")) for _, one in rows]
+        own = [not one.source.startswith(INHERITED) for _, one in rows]
         cells = [(code(key), code(_value(one.value)), escape(one.source)) for key, one in rows]
         if rows:
             columns = ("key", "value", "source")

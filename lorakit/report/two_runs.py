@@ -14,6 +14,7 @@ from lorakit.errors import LorakitError, counted
 from lorakit.files import write_atomic
 from lorakit.proof.compare import Difference, shown
 from lorakit.proof.pair import compare_runs
+from lorakit.report.advice import sentence
 from lorakit.report.curves import Line, charts
 from lorakit.report.gallery import SAMPLES, samples_of
 from lorakit.report.page import code, page, soft, table
@@ -175,8 +176,7 @@ def _curves(a: Side, b: Side) -> str:
         return f"<h3>{escape(title)}</h3>{key(lines)}{drawn}"
 
     body = "".join(
-        f"<p>{escape(line[:1].upper() + line[1:])}.</p>"
-        for line in agreement(a.numbers, b.numbers).lines()
+        f"<p>{escape(sentence(line))}</p>" for line in agreement(a.numbers, b.numbers).lines()
     )
     body += soft("Dotted lines mark where a run was resumed.") if cuts else ""
     one, other, title = a.numbers.loss.points, b.numbers.loss.points, "Loss"
