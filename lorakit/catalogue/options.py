@@ -18,6 +18,9 @@ from typing import Any
 from lorakit import tomllib
 
 HERE = Path(__file__).parent
+DEFAULT_RANK = (
+    4  # what the network modules take where network_dim is unset: argparse has no default
+)
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from lorakit.logfile import last_lines, without_launcher
-from lorakit.run.resume.adopt import bury
+from lorakit.run.resume.adopt import close_dead_run
 from lorakit.runs.find import LATEST, find_run, live_state, stage_of
 from lorakit.runs.folder import LOG
-from lorakit.runs.record import read_record
+from lorakit.runs.record import Record, read_record
 from lorakit.show import print_json
 
 
@@ -31,58 +30,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     run_dir = find_run(args.run)
-    bury(run_dir)
-    data = read_record(run_dir)
+    close_dead_run(run_dir)
+    record = read_record(run_dir)
     if args.json:
-        print_json(
-            {
-                "run": data.get("run"),
-                "state": live_state(data),
-                "warnings": data["warnings"],
-                **data["outcome"],
-            }
-        )
+        warnings = [one.to_json() for one in record.warnings]
+        story = {"run": record.run, "state": live_state(record), "warnings": warnings}
+        print_json(story | record.outcome.to_json())
         return 0
-    for line in story(run_dir, data, args.lines):
+    for line in lines_about(run_dir, record, args.lines):
         print(line)
     return 0
 
 
-def story(run_dir: Path, data: dict[str, Any], count: int) -> list[str]:
-    """The whole of it, as lines."""
-    outcome, state = data["outcome"], live_state(data)
-    found = outcome.get("diagnosis") or {}
-    done = (
-        "this machine did its part; the LoRA is on the machine of rank 0"
-        if data["machine"].get("rank")
-        else "the LoRA is whole"
-    )
-    reason = outcome.get("reason") or {"done": done, "running": "it is still running"}.get(
-        state, ""
-    )
+def lines_about(run_dir: Path, record: Record, count: int) -> list[str]:
+    state, found = live_state(record), record.outcome.diagnosis
+    done = "the LoRA is intact"
+    if record.machine.rank:
+        done = "this machine did its part; the LoRA is on the machine of rank 0"
+    known = {"done": done, "running": "it is still running"}
+    reason = record.outcome.reason or known.get(state, "")
     lines = [f"{run_dir.parent.name}/{run_dir.name}: {state}" + (f", {reason}" if reason else "")]
-    lines += [
-        f"Warned at step {w.get('step')}: {w.get('text')}"
-        for w in data["warnings"]
-        if isinstance(w, dict)
-    ]
+    lines += [f"Warned at step {one.step}: {one.text}" for one in record.warnings]
     if found:
-        lines += [
-            f"Cause: {found.get('cause')}",
-            f"Evidence: {found.get('evidence')}",
-            f"Remedy: {found.get('remedy')}",
-        ]
-    saved = [
-        str(entry.get("path"))
-        for entry in data["checkpoints"]
-        if isinstance(entry, dict) and not entry.get("removed")
-    ]
-    lines += [f"Saved: {', '.join(saved)}"] if saved and state != "done" else []
+        lines += [f"Cause: {found.cause}", f"Evidence: {found.evidence}", f"Remedy: {found.remedy}"]
+    saved = ", ".join(one.path for one in record.checkpoints if not one.removed)
+    lines += [f"Saved: {saved}"] if saved and state != "done" else []
     if state not in {"done", "running"}:
         log = stage_of(run_dir) / LOG
-        lines += [
-            "",
-            f"The end of {log}:",
-            *(f"  {line}" for line in without_launcher(last_lines(log, count + 20))[-count:]),
-        ]
+        last = without_launcher(last_lines(log, count + 20))[-count:]
+        lines += ["", f"The end of {log}:", *(f"  {line}" for line in last)]
     return lines

@@ -1,4 +1,4 @@
-"""Go on where a run ended, from its newest whole state.
+"""Go on where a run ended, from its newest intact state.
 
 examples:
   lorakit resume                    # the latest run

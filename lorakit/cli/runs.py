@@ -5,10 +5,10 @@ examples:
   lorakit runs maya --json
   lorakit runs --last 5
 
-states: running; unattended (its lorakit is gone, it trains on: `lorakit watch` takes it over);
-done; failed; interrupted; stopped; dead (ended while nobody watched: `lorakit explain` says why);
-broken (its record makes no sense). Of a recipe's newest run that has not come to its end the next
-command is told.
+states: running; unattended (it trains on, but the lorakit process that started it has exited:
+`lorakit watch` takes it over); done; failed; interrupted; stopped; dead (ended while nobody
+watched: `lorakit explain` says why); broken (its record makes no sense). If a recipe's newest run
+is unfinished, the next command is shown.
 """
 
 from __future__ import annotations
@@ -36,10 +36,8 @@ def run(args: argparse.Namespace) -> int:
         print_json([vars(row) | {"run": row.short} for row in rows])
         return 0
     if not rows:
-        tell(
-            f"No runs{f' of {args.name}' if args.name else ''} under {Path.cwd() / 'runs'}. lorakit"
-            " train RECIPE makes one."
-        )
+        of = f" of {args.name}" if args.name else ""
+        tell(f"No runs{of} under {Path.cwd() / 'runs'}. lorakit train RECIPE makes one.")
         return 0
     table(
         ("run", "state", "step", "loss", "left", "trainer", "age"),
@@ -48,14 +46,11 @@ def run(args: argparse.Namespace) -> int:
     )
     newest = {row.name: row for row in rows}
     for row in rows:
-        onward = (
-            next_command(row.run_dir, read_record(row.run_dir))
-            if row is newest[row.name] and row.state != "broken"
-            else ""
-        )
-        if onward or row.state in {"broken", "dead"}:
+        shown = row is newest[row.name] and row.state != "broken"
+        following = next_command(row.run_dir, read_record(row.run_dir)) if shown else ""
+        if following or row.state in {"broken", "dead"}:
             why = row.reason or (cause(row) if row.state == "dead" else row.state)
-            tell(": ".join(text for text in (row.short, why, onward) if text))
+            tell(": ".join(text for text in (row.short, why, following) if text))
     return 0
 
 

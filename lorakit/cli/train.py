@@ -8,7 +8,7 @@ examples:
   lorakit train recipes/maya.toml --queue        # wait for the device; see lorakit queue
 
 Ctrl-C ends the run in good order, a second Ctrl-C at once. Several recipes go on past a failed one.
-exit codes: 0 every LoRA is whole, 1 a recipe or the machine is wrong, 4 a training failed, 130
+exit codes: 0 every LoRA is intact, 1 a recipe or the machine is wrong, 4 a training failed, 130
 stopped.
 """
 
@@ -28,8 +28,8 @@ from lorakit.errors import LorakitError, raise_on_errors
 from lorakit.plan.model import Plan
 from lorakit.proc import ask
 from lorakit.runs.find import new_run_dir
+from lorakit.runs.opening import FolderTaken
 from lorakit.runs.outcome import Outcome
-from lorakit.runs.record import FolderTaken
 from lorakit.show import duration, table, tell, tell_error, tell_faults
 
 
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--notify",
         metavar="CMD",
-        help="a command to run at the end; LORAKIT_STATE and LORAKIT_RUNS tell it what happened",
+        help="a command to run at the end; LORAKIT_STATE and LORAKIT_RUNS say what happened",
     )
     parser.add_argument(
         "--queue",
@@ -79,11 +79,8 @@ def run(args: argparse.Namespace) -> int:
         from lorakit.run.queue import add
 
         for recipe in args.recipes:
-            tell(
-                "queued as"
-                f" {add(Path.cwd(), recipe_path(recipe), sets=args.sets, unsets=args.unsets).number}:"
-                f" {recipe}"
-            )
+            item = add(Path.cwd(), recipe_path(recipe), sets=args.sets, unsets=args.unsets)
+            tell(f"queued as {item.number}: {recipe}")
         return 0
     if args.dry_run:
         return _dry_run(args)
@@ -118,7 +115,7 @@ def train_one(
     locked: bool = False,
     begun: Callable[[Path], None] | None = None,
 ) -> Result:
-    """Plan and train one recipe, telling everything, and `begun` the folder; never raises for what
+    """Plan and train one recipe, saying everything; `begun` gets the folder. Never raises for what
     belongs to the recipe or the run.
     """
     from lorakit.proof.lock import require_locked
@@ -153,8 +150,8 @@ def train_one(
 
 
 def provide_weights(plan: Plan, *, as_json: bool) -> bool:
-    """Fetch what the recipe names by hf: and is not here; hold files against the hashes it states.
-    True: something came.
+    """Fetch what the recipe names by hf: and is not here; check files against the hashes it
+    states. True: something came.
     """
     from lorakit.weights import fetch
 

@@ -6,7 +6,7 @@ examples:
   lorakit watch maya --json         # the same as JSON lines
   lorakit watch maya --once         # one picture, then back
 
-A run whose own lorakit is gone is taken over: it is watched to its end and its record is closed.
+A run whose lorakit process has exited is taken over: watched to its end, its record closed.
 RUN is a name, NAME/DATE, the beginning of a date, a path, or `latest`.
 """
 
@@ -18,14 +18,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from textwrap import wrap
-from typing import Any
 
 from lorakit.cli.terminal.curve import curve
 from lorakit.errors import LorakitError
-from lorakit.processes import Identity, gpu_memory, members
+from lorakit.processes import gpu_memory, members
 from lorakit.run.resume.next_command import next_command
 from lorakit.runs.find import LATEST, find_run, last_progress, live_state, progress_rows
 from lorakit.runs.record import NAME, read_record
@@ -66,65 +66,73 @@ def _watch(run_dir: Path, state: str, *, as_json: bool, once: bool) -> int:
     return _live(run_dir)
 
 
-def view(run_dir: Path) -> dict[str, Any]:
-    """One look at the run, as data."""
-    data = read_record(run_dir)
-    last, total = last_progress(run_dir), int(data["steps"].get("total") or 0)
-    step, rate = int(last.get("step") or 0), last.get("rate_s")
-    leader = Identity.read(data["process"])
+@dataclass(frozen=True)
+class Look:
+    """One look at the run, as `--json` prints it."""
+
+    run: str
+    state: str
+    step: int
+    total: int
+    epoch: int | None
+    epochs: int | None
+    loss: float | None
+    rate_s: float | None
+    eta_s: float | None
+    processes: int
+    memory_bytes: int
+    gpu_bytes: int
+    samples: tuple[str, ...]  # the last three
+    warnings: tuple[str, ...]
+    reason: str
+    next: str
+
+
+def look(run_dir: Path) -> Look:
+    record, last = read_record(run_dir), last_progress(run_dir)
+    leader, total = record.process.identity, record.steps.total
     people = members(leader) if leader is not None else []
-    return {
-        "run": f"{run_dir.parent.name}/{run_dir.name}",
-        "state": live_state(data),
-        "step": step,
-        "total": total,
-        "epoch": last.get("epoch"),
-        "epochs": data["steps"].get("epochs"),
-        "loss": last.get("loss"),
-        "rate_s": rate,
-        "eta_s": max(0, total - step) * rate if rate else None,
-        "processes": len(people),
-        "memory_bytes": sum(member.resident_bytes for member in people),
-        "gpu_bytes": gpu_memory({member.pid for member in people}) if people else 0,
-        "samples": [
-            str(run_dir / str(entry.get("path")))
-            for entry in data["samples"][-3:]
-            if isinstance(entry, dict)
-        ],
-        "warnings": [
-            str(entry.get("text")) for entry in data["warnings"] if isinstance(entry, dict)
-        ],
-        "reason": data["outcome"].get("reason") or "",
-        "next": next_command(run_dir, data),
-    }
+    return Look(
+        run=f"{run_dir.parent.name}/{run_dir.name}",
+        state=live_state(record),
+        step=last.step,
+        total=total,
+        epoch=last.epoch,
+        epochs=record.steps.epochs,
+        loss=last.loss,
+        rate_s=last.rate_s,
+        eta_s=last.left_s(total),
+        processes=len(people),
+        memory_bytes=sum(member.resident_bytes for member in people),
+        gpu_bytes=gpu_memory({member.pid for member in people}) if people else 0,
+        samples=tuple(str(run_dir / one.path) for one in record.samples[-3:]),
+        warnings=tuple(one.text or "" for one in record.warnings),
+        reason=record.outcome.reason,
+        next=next_command(run_dir, record),
+    )
 
 
 def picture(run_dir: Path, width: int = 80) -> list[str]:
     """The same as lines of text; bar and curve fit into `width` columns."""
-    seen = view(run_dir)
-    step, total = seen["step"], seen["total"]
-    parts = [f"{step}/{total}"]
-    parts += [f"epoch {seen['epoch']}/{seen['epochs']}"] if seen["epoch"] else []
-    parts += [f"loss {seen['loss']:.4g}"] if seen["loss"] is not None else []
-    parts += [f"{seen['rate_s']:.2f} s/step"] if seen["rate_s"] else []
-    parts += (
-        [f"{duration(seen['eta_s'])} left"]
-        if seen["eta_s"] and seen["state"] in {"running", "unattended"}
-        else []
-    )
-    lines = [f"{seen['run']}  {seen['state']}" + (f": {seen['reason']}" if seen["reason"] else "")]
-    lines += bar(step, total, "  ".join(parts), width)
+    seen = look(run_dir)
+    moving = seen.state in {"running", "unattended"}
+    parts = [f"{seen.step}/{seen.total}"]
+    parts += [f"epoch {seen.epoch}/{seen.epochs}"] if seen.epoch else []
+    parts += [f"loss {seen.loss:.4g}"] if seen.loss is not None else []
+    parts += [f"{seen.rate_s:.2f} s/step"] if seen.rate_s else []
+    parts += [f"{duration(seen.eta_s)} left"] if seen.eta_s and moving else []
+    lines = [f"{seen.run}  {seen.state}" + (f": {seen.reason}" if seen.reason else "")]
+    lines += bar(seen.step, seen.total, "  ".join(parts), width)
     losses = [
         (row["step"], row["loss"]) for row in progress_rows(run_dir) if row.get("loss") is not None
     ]
     lines += curve(smoothed(losses), width=width - MARGIN) if len(losses) >= ENOUGH else []
-    if seen["processes"]:
-        gpu = f", GPU {size(seen['gpu_bytes'])}" if seen["gpu_bytes"] else ""
-        lines += [f"{seen['processes']} processes, {size(seen['memory_bytes'])} of memory{gpu}"]
-    lines += [f"sample {path}" for path in seen["samples"]] + [
-        f"warning: {text}" for text in seen["warnings"]
-    ]
-    return lines + ([f"next: {seen['next']}"] if seen["next"] else [])
+    if seen.processes:
+        gpu = f", GPU {size(seen.gpu_bytes)}" if seen.gpu_bytes else ""
+        lines += [f"{seen.processes} processes, {size(seen.memory_bytes)} of memory{gpu}"]
+    lines += [f"sample {path}" for path in seen.samples]
+    lines += [f"warning: {text}" for text in seen.warnings]
+    return lines + ([f"next: {seen.next}"] if seen.next else [])
 
 
 def bar(step: int, total: int, numbers: str, width: int) -> list[str]:
@@ -137,8 +145,8 @@ def bar(step: int, total: int, numbers: str, width: int) -> list[str]:
 
 
 def smoothed(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """The mean over the last twentieth of the run: single losses say more about their timestep
-    than about the LoRA.
+    """The mean over a twentieth of the run: a single loss says more about its timestep than about
+    the LoRA.
     """
     window: deque[float] = deque(maxlen=max(1, len(points) // 20))
     found = []
@@ -165,33 +173,32 @@ def _live(run_dir: Path) -> int:
 def _plain(run_dir: Path) -> int:
     last = -1
     while run_dir.is_dir():
-        seen = view(run_dir)
-        if seen["step"] != last:
-            last = seen["step"]
-            loss = "" if seen["loss"] is None else f"  loss {seen['loss']:.4g}"
-            print(f"{last}/{seen['total']}{loss}", flush=True)
-        if seen["state"] != "running":
-            tell(
-                f"{seen['state']} {seen['reason']}".strip(),
-                *([f"next: {seen['next']}"] if seen["next"] else []),
-            )
-            return OVER.get(seen["state"], 4)
+        seen = look(run_dir)
+        if seen.step != last:
+            last = seen.step
+            loss = "" if seen.loss is None else f"  loss {seen.loss:.4g}"
+            print(f"{last}/{seen.total}{loss}", flush=True)
+        if seen.state != "running":
+            tell(f"{seen.state} {seen.reason}".strip())
+            if seen.next:
+                tell(f"next: {seen.next}")
+            return OVER.get(seen.state, 4)
         time.sleep(EVERY_S)
     return _gone(run_dir)
 
 
 def _lines(run_dir: Path, *, once: bool) -> int:
     while run_dir.is_dir():
-        seen = view(run_dir)
-        print(json.dumps(seen, ensure_ascii=False), flush=True)
-        if once or seen["state"] != "running":
-            return OVER.get(seen["state"], 4)
+        seen = look(run_dir)
+        print(json.dumps(asdict(seen), ensure_ascii=False), flush=True)
+        if once or seen.state != "running":
+            return OVER.get(seen.state, 4)
         time.sleep(EVERY_S)
     return _gone(run_dir)
 
 
 def _gone(run_dir: Path) -> int:
-    tell(f"{run_dir} is gone; somebody deleted the run while it was watched.")
+    tell(f"{run_dir} is gone: the run was deleted while it was watched.")
     return 1
 
 
@@ -200,7 +207,10 @@ def _take_over(run_dir: Path, *, as_json: bool) -> int:
     from lorakit.cli.terminal.screen import screen
     from lorakit.run.resume.adopt import adopt
 
-    tell("Its lorakit is gone, but it trains on; this one takes over. Ctrl-C here ends the run.")
+    tell(
+        "The lorakit process that started it has exited, but it trains on; this one takes over."
+        " Ctrl-C here ends the run."
+    )
     with screen(as_json=as_json) as teller:
         outcome = adopt(run_dir, teller=teller)
     return tell_outcome(outcome)

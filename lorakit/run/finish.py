@@ -1,5 +1,5 @@
-"""The end of a run: judge what lies there, find the cause of a bad end, close the record. Also for
-runs whose lorakit died.
+"""The end of a run: judge its files, find the cause of a bad end, close the record. Also for runs
+that ended while no lorakit watched.
 """
 
 from __future__ import annotations
@@ -9,24 +9,23 @@ import re
 import shlex
 import signal
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lorakit.events import Event, Teller
 from lorakit.logfile import last_lines
 from lorakit.machine import free_disk
-from lorakit.processes import Identity, oom_kills
+from lorakit.processes import oom_kills
 from lorakit.run.diagnose import diagnose, run_name
-from lorakit.run.resume.kohya_parts import gather
+from lorakit.run.resume.kohya_parts import collect_part_files
 from lorakit.run.watch.supervise import Supervision, kind_of
-from lorakit.runs import record as records
 from lorakit.runs.folder import LOG
+from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Before, Diagnosis, Outcome, State, judge, made_since
-from lorakit.runs.record import Record
-from lorakit.runs.shape import Shape
+from lorakit.runs.record import Ending, Record, SavedCheckpoint, SavedState, now, read_record
 from lorakit.runs.states import counter_of, fault_of
-from lorakit.weights.finite import Weights, read_header
+from lorakit.weights.finite import Weights
+from lorakit.weights.safetensors import steps_of
 
 FULL = 1 << 20
 WINDOW = 400  # lines of the log in which a cause is looked for
@@ -34,33 +33,27 @@ _INNER_SIGNAL = re.compile(r"died with <Signals\.(SIG\w+): (\d+)>")
 _INNER_CODE = re.compile(r"returned non-zero exit status (\d+)")
 
 
-def close(  # noqa: PLR0917  (the parts of one sentence: whose record, what was watched, against what, told to whom)
-    record: Record,
+def close(  # noqa: PLR0917  (whose record, what was watched, against what, reported to whom)
+    ledger: Ledger,
     supervision: Supervision,
     before: Before,
     tell: Teller,
     duration_s: float,
     cannot_wait: Callable[[], bool],
 ) -> Outcome:
-    """Gather a resumed part's files, judge, explain, write down, tell."""
-    for text in _gathered(record):
+    """Collect a resumed part's files, judge, explain, write down, report."""
+    for text in _collected(ledger):
         tell(Event("warning", text=text, rule="gather"))
-    outcome = _judged(record, supervision, before, duration_s)
-    _add_missing_files(record, supervision, outcome)
-    whole = [
-        record.run_dir / str(entry.get("path"))
-        for entry in record.data["states"]
-        if not entry.get("fault")
-    ]
-    outcome = replace(outcome, states=tuple(path for path in whole if path.is_dir()))
-    _write(
-        record, outcome, supervision
-    )  # first without waiting for hashes: the outcome must not be lost to impatience
-    supervision.books.finish(cannot_wait)
-    for part, entry in supervision.books.take():
-        supervision.booked(part, entry)
-    _write(record, outcome, supervision)
-    record.give_room()
+    outcome = _judged(ledger, supervision, before, duration_s)
+    _add_missing_files(ledger, supervision, outcome)
+    intact = (ledger.run_dir / one.path for one in ledger.record.states if not one.fault)
+    outcome = replace(outcome, states=tuple(path for path in intact if path.is_dir()))
+    # First without waiting for hashes: the outcome must not be lost to impatience.
+    _write(ledger, outcome, supervision)
+    supervision.hasher.finish(cannot_wait)
+    supervision.hasher.enter(ledger)
+    _write(ledger, outcome, supervision)
+    ledger.give_room()
     tell(
         Event(
             "ended",
@@ -75,47 +68,35 @@ def close(  # noqa: PLR0917  (the parts of one sentence: whose record, what was 
     return outcome
 
 
-def output_of(record: Record) -> Path:
-    return record.run_dir / str(record.data.get("output") or "output")
-
-
-def _gathered(record: Record) -> list[str]:
-    part = record.data["parts"][-1] if record.data["parts"] else {}
-    if not part.get("output") or record.run_dir / str(part["output"]) == output_of(record):
+def _collected(ledger: Ledger) -> list[str]:
+    record = ledger.record
+    output = record.part.output
+    if not output or ledger.run_dir / output == record.output_dir(ledger.run_dir):
         return []
-    for key in ("checkpoints", "samples"):
-        record.data[key] = [
-            entry
-            for entry in record.data[key]
-            if not str(entry.get("path")).startswith(f"{part['output']}/")
-        ]
-    every = Shape.of(record.data).save_every
-    return gather(
-        record.run_dir,
-        part,
-        output_of(record),
-        output_name=record.data["output_name"],
-        save_every=every,
+    inside = f"{output}/"
+    ledger.note(
+        checkpoints=tuple(one for one in record.checkpoints if not one.path.startswith(inside)),
+        samples=tuple(one for one in record.samples if not one.path.startswith(inside)),
     )
+    return collect_part_files(ledger.run_dir, record)
 
 
-def _judged(record: Record, supervision: Supervision, before: Before, duration_s: float) -> Outcome:
-    follower, data = supervision.follower, record.data
-    total = int(data["steps"].get("total") or 0)
-    lora = output_of(record) / f"{data['output_name']}.safetensors"
-    code, number = _how_it_ended(supervision.child.return_code, record.run_dir / LOG)
+def _judged(ledger: Ledger, supervision: Supervision, before: Before, duration_s: float) -> Outcome:
+    follower, record, run_dir = supervision.follower, ledger.record, ledger.run_dir
+    total, output = record.steps.total, record.output_dir(run_dir)
+    lora = output / f"{record.output_name}.safetensors"
+    code, number = _how_it_ended(supervision.child.return_code, run_dir / LOG)
     early = follower.end_reason == "early_stop"
-    rank = int(data["machine"].get("rank") or 0)
-    if rank:
+    if record.machine.rank:
         weights, fault = _part_of_several(lora, code, number, follower.end_reason)
     else:
         weights, fault = judge(
             lora, before, steps=total, reached=follower.step, shorter_is_right=early
         )
-    saved = tuple(made_since(output_of(record), before))
+    nan = "nan" in {supervision.stopped, follower.end_reason} or bool(weights.not_finite)
     outcome = Outcome(
         "failed",
-        record.run_dir,
+        run_dir,
         code,
         number,
         follower.step,
@@ -123,27 +104,19 @@ def _judged(record: Record, supervision: Supervision, before: Before, duration_s
         follower.loss,
         duration_s,
         lora=None if weights.fault else lora,
-        saved=saved,
-        nan=supervision.stopped == "nan"
-        or follower.end_reason == "nan"
-        or bool(weights.not_finite),
-        recipe=str(data["recipe"]),
-        settings=_values(data),
+        saved=tuple(made_since(output, before)),
+        nan=nan,
+        recipe=record.recipe,
+        settings=_values(record),
         asked_by=supervision.asked_by,
-        rank=rank,
+        rank=record.machine.rank,
     )
     state, reason = _verdict(outcome, supervision, fault)
-    outcome = replace(
-        outcome,
-        state=state,
-        reason=reason,
-        step=max(outcome.step, total if state == "done" and not early else 0),
-    )
-    return (
-        replace(outcome, diagnosis=_diagnosis(record, outcome))
-        if state in {"failed", "dead"}
-        else outcome
-    )
+    least = total if state == "done" and not early else 0
+    outcome = replace(outcome, state=state, reason=reason, step=max(outcome.step, least))
+    if state in {"failed", "dead"}:
+        return replace(outcome, diagnosis=_diagnosis(run_dir, record, outcome))
+    return outcome
 
 
 def _part_of_several(
@@ -152,91 +125,69 @@ def _part_of_several(
     """The LoRA is on the first machine: judged by the exit code, or by the trainer's last word if
     nobody saw that.
     """
-    whole = code == 0 or (code is None and number is None and last_word == "done")
-    return Weights(lora, fault="is on the first machine"), (
-        "" if whole else "this machine's part did not end well"
-    )
+    ended_well = code == 0 or (code is None and number is None and last_word == "done")
+    fault = "" if ended_well else "this machine's part did not end well"
+    return Weights(lora, fault="is on the first machine"), fault
 
 
 def why_dead(run_dir: Path) -> Diagnosis:
-    """What can be known about a run that ended while nobody watched, before anybody has closed its
-    record. Changes nothing.
+    """What can be known about a run that ended while nobody watched, before its record is closed.
+    Changes nothing.
     """
-    record = Record(run_dir, records.read_record(run_dir))
-    return _diagnosis(
-        record,
-        Outcome("dead", run_dir, recipe=str(record.data["recipe"]), settings=_values(record.data)),
-    )
+    record = read_record(run_dir)
+    outcome = Outcome("dead", run_dir, recipe=record.recipe, settings=_values(record))
+    return _diagnosis(run_dir, record, outcome)
 
 
-def _diagnosis(record: Record, outcome: Outcome) -> Diagnosis:
-    leader = Identity.read(record.data["process"])
+def _diagnosis(run_dir: Path, record: Record, outcome: Outcome) -> Diagnosis:
+    leader = record.process.identity
     if leader is not None and not leader.same_boot:
         return Diagnosis(
-            "the machine was restarted while the run went on",
+            "the machine was restarted during the run",
             "the boot id differs from the one in the record",
-            f"lorakit resume {run_name(record.run_dir)}",
+            f"lorakit resume {run_name(run_dir)}",
             "reboot",
         )
-    if outcome.lora is None and free_disk(record.run_dir) < max(
-        FULL, int(record.data.get("estimate", {}).get("lora_bytes") or 0)
-    ):
+    free = free_disk(run_dir)
+    if outcome.lora is None and free < max(FULL, record.estimate.lora_bytes):
         return Diagnosis(
             "the disk is full; not even the log could be written to its end",
-            f"{free_disk(record.run_dir) >> 20} MB are free",
+            f"{free >> 20} MB are free",
             "df -h . && lorakit plan " + shlex.quote(outcome.recipe),
             "disk-full",
         )
-    killed = leader is not None and oom_kills() > int(record.data["process"].get("oom_kills") or 0)
-    return diagnose(last_lines(record.run_dir / LOG, WINDOW), outcome, memory_killed=killed)
+    killed = leader is not None and oom_kills() > record.process.oom_kills
+    return diagnose(last_lines(run_dir / LOG, WINDOW), outcome, memory_killed=killed)
 
 
 def _verdict(outcome: Outcome, supervision: Supervision, fault: str) -> tuple[State, str]:
-    stopped = supervision.stopped
-    unseen = (
-        outcome.exit_code is None and outcome.signal is None
-    )  # nobody waited for it: its lorakit was gone
+    stopped, follower = supervision.stopped, supervision.follower
+    at = f"at step {outcome.step} of {outcome.total}"
+    unseen = outcome.exit_code is None and outcome.signal is None  # nobody waited for it
     clean = outcome.exit_code == 0 or unseen
     if not fault and not outcome.nan and (clean or stopped in {"signal", "request", "complete"}):
         return "done", ""
     if outcome.nan:
-        step = supervision.follower.nan_at or outcome.step
-        return (
-            "failed",
-            fault if outcome.lora and "NaN" in fault else f"the loss became NaN at step {step}",
-        )
+        if outcome.lora and "NaN" in fault:
+            return "failed", fault
+        return "failed", f"the loss became NaN at step {follower.nan_at or outcome.step}"
     if stopped == "signal":
-        return "interrupted", f"interrupted at step {outcome.step} of {outcome.total}"
+        return "interrupted", f"interrupted {at}"
     if stopped == "request":
-        return "stopped", f"stopped on request at step {outcome.step} of {outcome.total}"
+        return "stopped", f"stopped on request {at}"
+    ending = _ending(outcome)
     if stopped == "orphan":
-        return (
-            "failed",
-            (
-                f"the launcher ended ({_ending(outcome)}) and left the trainer running; the trainer"
-                " was ended"
-            ),
-        )
-    if supervision.follower.end_reason in {
-        "interrupted",
-        "terminated",
-    }:  # somebody else's signal: another machine's, or a person's
-        who = (
-            "together with the other machines"
-            if int(supervision.record.data["machine"].get("of") or 1) > 1
-            else "from outside"
-        )
-        return "interrupted", f"stopped {who} at step {outcome.step} of {outcome.total}"
+        text = f"the launcher ended ({ending}) and left the trainer running; the trainer was ended"
+        return "failed", text
+    if follower.end_reason in {"interrupted", "terminated"}:  # a signal that was not ours
+        several = supervision.ledger.record.machine.of > 1
+        who = "together with the other machines" if several else "from outside"
+        return "interrupted", f"stopped {who} {at}"
     if unseen:
-        return (
-            "dead",
-            f"it ended at step {outcome.step} of {outcome.total} while no lorakit watched; {fault}",
-        )
+        return "dead", f"it ended {at} while no lorakit watched; {fault}"
     if clean:
         return "failed", f"the script ended with exit code 0, but {fault}"
-    return "failed", f"the script ended with {_ending(outcome)}" + (
-        f"; {fault}" if outcome.lora else ""
-    )
+    return "failed", f"the script ended with {ending}" + (f"; {fault}" if outcome.lora else "")
 
 
 def _ending(outcome: Outcome) -> str:
@@ -246,8 +197,8 @@ def _ending(outcome: Outcome) -> str:
 
 
 def _how_it_ended(code: int | None, log: Path) -> tuple[int | None, int | None]:
-    """Exit code and signal of the trainer itself: accelerate answers 1 for everything and tells
-    the truth in its last line.
+    """Exit code and signal of the trainer itself: accelerate answers 1 for everything and says in
+    its last line what it was.
     """
     if code is None or code == 0:
         return code, None
@@ -261,73 +212,56 @@ def _how_it_ended(code: int | None, log: Path) -> tuple[int | None, int | None]:
     return code, None
 
 
-def _add_missing_files(record: Record, supervision: Supervision, outcome: Outcome) -> None:
-    """Files that no line of the log spoke about, and every whole state."""
-    known = {str(entry.get("path")) for entry in record.data["checkpoints"]}
-    for path in outcome.saved:
-        name = supervision.name(path)
-        if name not in known:
-            entry: dict[str, Any] = {"path": name, "step": _steps(path), "kind": kind_of(path.name)}
-            record.data["checkpoints"].append(entry)
-            supervision.books.checkpoint(record.run_dir, entry)
-    output = output_of(record)
-    states = sorted(output.glob("*-state")) if output.is_dir() else []
-    fresh = [
-        {
-            "path": supervision.name(path),
-            "step": counter_of(path) or 0,
-            "fault": fault_of(path) or None,
-        }
-        for path in states
+def _add_missing_files(ledger: Ledger, supervision: Supervision, outcome: Outcome) -> None:
+    """Files that no line of the log named, and every state."""
+    record = ledger.record
+    known = {one.path for one in record.checkpoints}
+    new = [
+        SavedCheckpoint(supervision.name(path), steps_of(path), kind=kind_of(path.name))
+        for path in outcome.saved
+        if supervision.name(path) not in known
+    ]
+    states = [
+        SavedState(supervision.name(path), counter_of(path) or 0, fault_of(path) or None)
+        for path in sorted(record.output_dir(ledger.run_dir).glob("*-state"))
         if path.is_dir()
     ]
-    named = {entry["path"] for entry in fresh}
-    record.data["states"] = [
-        old for old in record.data["states"] if old.get("path") not in named
-    ] + fresh
+    named = {one.path for one in states}
+    ledger.note(
+        checkpoints=(*record.checkpoints, *new),
+        states=(*(old for old in record.states if old.path not in named), *states),
+    )
+    for one in new:
+        supervision.hasher.checkpoint(ledger.run_dir, one)
 
 
-def _steps(path: Path) -> int | None:
-    try:
-        counted = str((read_header(path)[0].get("__metadata__") or {}).get("ss_steps", ""))
-    except (OSError, ValueError):
-        return None
-    return int(counted) if counted.isdigit() else None
+def _write(ledger: Ledger, outcome: Outcome, supervision: Supervision) -> None:
+    record, follower, name = ledger.record, supervision.follower, supervision.name
+    finite = outcome.loss is not None and math.isfinite(outcome.loss)
+    ending = Ending(
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        asked_by=outcome.asked_by,
+        step=outcome.step,
+        total=outcome.total,
+        loss=outcome.loss if finite else None,  # JSON has no NaN
+        validation_loss=follower.validation_loss,
+        duration_s=round(record.part.before_s + outcome.duration_s, 2),
+        reason=outcome.reason,
+        nan=outcome.nan,
+        gave_up=supervision.gave_up,
+        seconds_a_step=round(follower.seconds_a_step, 4) or None,
+        lora=None if outcome.lora is None else name(outcome.lora),
+        saved=tuple(map(name, outcome.saved)),
+        diagnosis=outcome.diagnosis,
+        judged_by="exit code" if outcome.rank else "files",
+    )
+    ended, parts = now(), record.parts
+    if parts:
+        last = replace(parts[-1], ended=ended, state=outcome.state, last_step=outcome.step)
+        parts = (*parts[:-1], last)
+    ledger.update(state=outcome.state, ended=ended, outcome=ending, parts=parts)
 
 
-def _write(record: Record, outcome: Outcome, supervision: Supervision) -> None:
-    found = outcome.diagnosis
-    before_s = float(record.data["parts"][-1].get("before_s") or 0) if record.data["parts"] else 0.0
-    data = {
-        "exit_code": outcome.exit_code,
-        "signal": outcome.signal,
-        "asked_by": outcome.asked_by,
-        "step": outcome.step,
-        "total": outcome.total,
-        "loss": (
-            outcome.loss if outcome.loss is not None and math.isfinite(outcome.loss) else None
-        ),  # JSON has no NaN
-        "validation_loss": supervision.follower.validation_loss,
-        "duration_s": round(before_s + outcome.duration_s, 2),
-        "reason": outcome.reason,
-        "nan": outcome.nan,
-        "gave_up": supervision.gave_up,
-        "seconds_a_step": round(supervision.follower.seconds_a_step, 4) or None,
-        "lora": None if outcome.lora is None else supervision.name(outcome.lora),
-        "saved": [supervision.name(path) for path in outcome.saved],
-        "diagnosis": None if found is None else asdict(found),
-        "judged_by": "exit code" if outcome.rank else "files",
-    }
-    record.data["outcome"] = data
-    if record.data["parts"]:
-        record.data["parts"][-1] |= {
-            "ended": records.now(),
-            "state": outcome.state,
-            "last_step": outcome.step,
-        }
-    record.update(state=outcome.state, ended=records.now())
-
-
-def _values(data: dict[str, Any]) -> dict[str, object]:
-    train = data["settings"].get("train", {})
-    return {key: entry.get("value") for key, entry in train.items() if isinstance(entry, dict)}
+def _values(record: Record) -> dict[str, object]:
+    return {key: one.value for key, one in record.settings.get("train", {}).items()}

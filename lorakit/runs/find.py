@@ -12,17 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lorakit.errors import LorakitError, did_you_mean
 from lorakit.files import at_home
-from lorakit.processes import Identity, members
+from lorakit.processes import members
 from lorakit.runs.folder import PROGRESS
-from lorakit.runs.record import NAME, read_record
+from lorakit.runs.record import NAME, WAITING, Record, read_record
 
+__all__ = ["PARENT", "WAITING"]  # until their readers have moved
 LATEST = "latest"
-PARENT = "stages"  # the record's list of stages; only a run with several has it
-WAITING = "waiting"  # a stage that is written down and not begun
+PARENT = "stages"
 _FOLDER = re.compile(r"^\d{8}-\d{6}(?:-\d+)?$")
 _STAGE = re.compile(r"^\d+-")
 
@@ -118,13 +118,8 @@ def stage_of(run_dir: Path) -> Path:
     """The folder in which a run with stages is at work, or was last; the run's own where it has
     none.
     """
-    stages = read_record(run_dir).get(PARENT) or []
-    folders = [
-        run_dir / str(entry.get("folder"))
-        for entry in stages
-        if entry.get("state") not in {None, WAITING}
-    ]
-    return folders[-1] if folders else run_dir
+    begun = read_record(run_dir).begun_stages
+    return run_dir / begun[-1].folder if begun else run_dir
 
 
 def whole_of(run_dir: Path) -> Path:
@@ -135,53 +130,39 @@ def whole_of(run_dir: Path) -> Path:
 def info(run_dir: Path) -> RunInfo:
     """One run as it stands now. A record that makes no sense is shown as broken, with the reason."""
     try:
-        data = read_record(run_dir)
-        return _info(run_dir, data)
+        return _info(run_dir, read_record(run_dir))
     except LorakitError as error:
-        return RunInfo(
-            run_dir,
-            run_dir.parent.name,
-            "broken",
-            0,
-            0,
-            None,
-            None,
-            "",
-            "",
-            _age(run_dir),
-            error.message,
-        )
+        name, age = run_dir.parent.name, _age(run_dir)
+        return RunInfo(run_dir, name, "broken", 0, 0, None, None, "", "", age, error.message)
 
 
-def _info(run_dir: Path, data: dict[str, Any]) -> RunInfo:
-    outcome, state = data["outcome"], live_state(data)
-    step, loss, eta = outcome.get("step") or 0, outcome.get("loss"), None
-    total = data["steps"].get("total") or 0
+def _info(run_dir: Path, record: Record) -> RunInfo:
+    state, total = live_state(record), record.steps.total
+    step, loss, eta = record.outcome.step or 0, record.outcome.loss, None
     if state in {"running", "unattended", "dead"}:
         last = last_progress(run_dir)
-        step, loss = last.get("step") or 0, last.get("loss")
-        rate = last.get("rate_s")
-        eta = max(0, total - step) * rate if rate and state != "dead" else None
+        step, loss = last.step, last.loss
+        eta = last.left_s(total) if state != "dead" else None
     return RunInfo(
         run_dir,
-        data["name"] or run_dir.parent.name,
+        record.name or run_dir.parent.name,
         state,
-        int(step),
-        int(total),
-        _number(loss),
+        step,
+        total,
+        loss,
         eta,
-        str(data["trainer"].get("name", "")),
-        data["started"],
-        _age(run_dir, data["started"]),
-        str(outcome.get("reason") or ""),
+        record.trainer.name,
+        record.started,
+        _age(run_dir, record.started),
+        record.outcome.reason,
     )
 
 
-def live_state(data: dict[str, Any]) -> str:
+def live_state(record: Record) -> str:
     """The state in the record, unless it says running and that is no longer so."""
-    if data["state"] != "running":
-        return str(data["state"])
-    supervisor, leader = Identity.read(data["supervisor"]), Identity.read(data["process"])
+    if record.state != "running":
+        return record.state
+    supervisor, leader = record.supervisor.identity, record.process.identity
     if supervisor is not None and supervisor.alive:
         return "running"
     if leader is not None and (leader.alive or members(leader)):
@@ -189,30 +170,43 @@ def live_state(data: dict[str, Any]) -> str:
     return "dead"
 
 
-def last_progress(run_dir: Path) -> dict[str, Any]:
-    """The last step of progress.jsonl, with seconds a step over the last lines; empty before the
-    first step.
-    """
+class Progress(NamedTuple):
+    """The last step that was written down; step 0 before the first."""
+
+    step: int = 0
+    epoch: int | None = None
+    loss: float | None = None
+    rate_s: float | None = None  # seconds a step, over the last ones
+
+    def left_s(self, total: int) -> float | None:
+        return max(0, total - self.step) * self.rate_s if self.rate_s else None
+
+
+def last_progress(run_dir: Path) -> Progress:
     path, before = _progress_files(run_dir)[-1]
     rows = tail_rows(path, 50)
     if not rows:
-        return {"step": before} if before else {}
-    last = dict(rows[-1])
-    steps = [(row["step"], row["seconds"]) for row in rows if {"step", "seconds"} <= row.keys()]
-    if len(steps) > 1 and steps[-1][0] > steps[0][0]:
-        last["rate_s"] = max(0.0, steps[-1][1] - steps[0][1]) / (steps[-1][0] - steps[0][0])
-    if before and isinstance(last.get("step"), int):
-        last["step"] += before
-    return last
+        return Progress(before)
+    last, rate = rows[-1], None
+    timed = [(row["step"], row["seconds"]) for row in rows if {"step", "seconds"} <= row.keys()]
+    if len(timed) > 1 and timed[-1][0] > timed[0][0]:
+        rate = max(0.0, timed[-1][1] - timed[0][1]) / (timed[-1][0] - timed[0][0])
+    step, epoch = last.get("step"), last.get("epoch")
+    return Progress(
+        before + (step if isinstance(step, int) else 0),
+        epoch if isinstance(epoch, int) else None,
+        _number(last.get("loss")),
+        rate,
+    )
 
 
 def _progress_files(run_dir: Path) -> list[tuple[Path, int]]:
     """progress.jsonl with the steps made before it: of the run, or of each of its stages that has
     begun.
     """
-    whole = run_dir / PROGRESS
-    if whole.is_file():
-        return [(whole, 0)]
+    own = run_dir / PROGRESS
+    if own.is_file():
+        return [(own, 0)]
     found: list[tuple[Path, int]] = []
     before = 0
     folders = [Path(entry.path) for entry in _folders(run_dir) if _STAGE.match(entry.name)]
@@ -222,7 +216,7 @@ def _progress_files(run_dir: Path) -> list[tuple[Path, int]]:
         if not rows:
             break
         before += int(rows[-1].get("step") or 0)
-    return found or [(whole, 0)]
+    return found or [(own, 0)]
 
 
 def tail_rows(path: Path, count: int) -> list[dict[str, Any]]:
@@ -237,9 +231,7 @@ def tail_rows(path: Path, count: int) -> list[dict[str, Any]]:
 
 
 def progress_rows(run_dir: Path) -> Iterator[dict[str, Any]]:
-    """Every step of the run once, the latest word on each: a resumed run may have made a step
-    twice.
-    """
+    """Every step of the run once, with its last loss: a resumed run may have made a step twice."""
     found: dict[int, dict[str, Any]] = {}
     for path, before in _progress_files(run_dir):
         try:
@@ -247,9 +239,8 @@ def progress_rows(run_dir: Path) -> Iterator[dict[str, Any]]:
                 for line in file:
                     row = _row(line)
                     if row is not None and isinstance(row.get("step"), int):
-                        found[row["step"] + before] = (
-                            {**row, "step": row["step"] + before} if before else row
-                        )
+                        step = row["step"] + before
+                        found[step] = {**row, "step": step}
         except OSError:
             continue
     yield from (found[step] for step in sorted(found))
@@ -259,7 +250,7 @@ def _row(line: bytes) -> dict[str, Any] | None:
     try:
         data = json.loads(line)
     except ValueError:
-        return None  # half a line: somebody is writing it
+        return None  # half a line: it is being written
     return data if isinstance(data, dict) else None
 
 

@@ -1,4 +1,4 @@
-"""How a run ended, judged by what lies on the disk, not by what the script's exit code says."""
+"""How a run ended, judged by the files on the disk, not by the script's exit code."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from lorakit.errors import TrainingFailed
+from lorakit.runs.typed_json import Part
 from lorakit.weights.finite import Weights, inspect
 
 State = Literal["done", "failed", "interrupted", "stopped", "dead"]
 
 
 @dataclass(frozen=True)
-class Diagnosis:
-    cause: str
+class Diagnosis(Part):
+    cause: str = ""
     evidence: str = ""  # the line of the log that says so
     remedy: str = ""  # a command
     rule: str = "unknown"
@@ -23,7 +24,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`done` is the only good one: a whole, finite LoRA of this run with the expected number of
+    """`done` is the only good one: an intact, finite LoRA of this run with the expected number of
     steps (or this machine's part of it).
     """
 
@@ -37,7 +38,7 @@ class Outcome:
     duration_s: float = 0.0
     lora: Path | None = None
     saved: tuple[Path, ...] = ()  # LoRA files
-    states: tuple[Path, ...] = ()  # whole ones, to go on from
+    states: tuple[Path, ...] = ()  # intact ones, to go on from
     reason: str = ""  # why it is not done, in one sentence
     nan: bool = False
     recipe: str = ""
@@ -45,9 +46,7 @@ class Outcome:
     diagnosis: Diagnosis | None = None
     stage_dir: Path | None = None  # the stage it ended in, of a run with several
     asked_by: int | None = None  # the signal that asked lorakit to stop
-    # of this machine among several; only the first writes the LoRA, the others are judged by exit
-    # code
-    rank: int = 0
+    rank: int = 0  # of this machine; only the first writes the LoRA, others are judged by exit code
 
     @property
     def ok(self) -> bool:
@@ -62,7 +61,7 @@ Before = Mapping[str, tuple[int, int, int]]
 
 
 def seen_in(folder: Path) -> Before:
-    """What lay there before the launch. Newness is judged against this, not against a clock that
+    """What was there before the launch. Newness is judged against this, not against a clock that
     may be set back.
     """
     if not folder.is_dir():
@@ -89,10 +88,8 @@ def judge(
         return weights, f"{lora.name} is older than this run"
     if weights.not_finite:
         share = f"{len(weights.not_finite)} of {weights.tensors} tensors"
-        return (
-            weights,
-            f"{lora.name} holds NaN or infinity in {share} ({weights.not_finite[0]}, ...)",
-        )
+        first = weights.not_finite[0]
+        return weights, f"{lora.name} holds NaN or infinity in {share} ({first}, ...)"
     if not weights.tensors:
         return weights, f"{lora.name} holds no tensors"
     count = weights.steps if weights.steps is not None else reached
@@ -104,9 +101,9 @@ def judge(
 
 
 def failure(outcome: Outcome, last_lines: list[str]) -> TrainingFailed:
-    """The error a person reads: the last lines, the whole log's path, cause, evidence and remedy."""
+    """The error as it is shown: the last lines, the log's path, cause, evidence and remedy."""
     lines = [f"  {line}" for line in last_lines]
-    lines += [f"Training failed: {outcome.reason}.", f"The whole log: {outcome.log}"]
+    lines += [f"Training failed: {outcome.reason}.", f"The complete log: {outcome.log}"]
     found = outcome.diagnosis
     if found:
         lines.append(f"Cause: {found.cause}")

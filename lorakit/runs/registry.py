@@ -1,15 +1,14 @@
-"""REGISTRY.md: every LoRA that was trained, where it came from, what people think of it. Kept up
-to date, never at the cost of a note.
+"""REGISTRY.md: every LoRA that was trained, where it came from, what people think of it.
 
-The runs' records and notes.json files are the source; the Markdown table is also a source for what
-people wrote into it by hand, and for rows whose run folder is gone.
+The runs' records and notes.json files are the source; the Markdown table is one too, for what
+people wrote into it by hand and for rows whose run folder is gone.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from typing import Any
 from lorakit.errors import LorakitError, RecipeError
 from lorakit.files import write_atomic
 from lorakit.runs.find import run_dirs
-from lorakit.runs.record import now, read_record
+from lorakit.runs.record import Record, now, read_record
 
 FILE = "REGISTRY.md"
 NOTES = "notes.json"
-MEND = "Mend it by hand."
+FIX = "Fix it by hand."
 BEGIN, END = "<!-- registry:begin -->", "<!-- registry:end -->"
 HEAD = f"""# Registry
 
@@ -65,10 +64,10 @@ def add_note(
     chosen: str = "",
     strength: float | None = None,
 ) -> None:
-    """Remember what a person says about a run, beside the run; earlier notes stay."""
+    """Keep a note about a run beside the run; earlier notes stay."""
     if rating is not None and not 0 <= rating <= 5:
         raise RecipeError(f"--rating {rating}: 0 to 5.")
-    output = run_dir / str(read_record(run_dir).get("output") or "output") if chosen else run_dir
+    output = read_record(run_dir).output_dir(run_dir)
     if chosen and not (output / chosen).exists():
         there = sorted(path.name for path in output.glob("*.safetensors"))
         raise RecipeError(
@@ -95,18 +94,16 @@ def read_notes(run_dir: Path) -> dict[str, Any]:
     except ValueError as error:
         raise LorakitError(
             f"{path} is not JSON any more ({error}); the notes in it were left as they are.",
-            hint=MEND,
+            hint=FIX,
         ) from error
     if not isinstance(data, dict) or not isinstance(data.get("notes", []), list):
-        raise LorakitError(
-            f"{path}: not notes as lorakit writes them; left as they are.", hint=MEND
-        )
+        raise LorakitError(f"{path}: not notes as lorakit writes them; left as they are.", hint=FIX)
     return data
 
 
 def rows_of_runs(root: Path) -> list[Row]:
     """One row for every run that made a LoRA, oldest first; of several machines only the first
-    one's did.
+    has one.
     """
     rows: list[Row] = []
     for run_dir in run_dirs(root):
@@ -114,8 +111,8 @@ def rows_of_runs(root: Path) -> list[Row]:
             record = read_record(run_dir)
         except LorakitError:
             continue
-        if record["state"] == "done" and not record["machine"].get("rank"):
-            before = next((row.run for row in reversed(rows) if row.name == record["name"]), "")
+        if record.state == "done" and not record.machine.rank:
+            before = next((row.run for row in reversed(rows) if row.name == record.name), "")
             rows.append(_row(run_dir, record, before))
     return rows
 
@@ -136,18 +133,14 @@ def update(root: Path) -> tuple[list[Row], bool]:
 
 
 def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
-    """Rows of lost runs stay where they were; in the others, what a person wrote wins over what we
-    would write.
-    """
+    """Rows of lost runs stay where they were; in the others, what was written by hand wins."""
     known = {row.run: row for row in new}
     kept = [_with_hand(known.pop(row.run), row) if row.run in known else row for row in old]
     return [*kept, *known.values()]
 
 
 def parse(text: str) -> list[Row]:
-    """The rows between our marks. A row that people broke is refused by its line, because
-    rewriting it would lose it.
-    """
+    """The rows between our marks. A broken row is refused, by its line: rewriting would lose it."""
     if BEGIN not in text or END not in text:
         if text.strip():
             raise RecipeError(
@@ -163,9 +156,8 @@ def parse(text: str) -> list[Row]:
             continue
         if len(cells) != len(COLUMNS):
             raise RecipeError(
-                f"{FILE}:{number} has {len(cells)} cells, the table has {len(COLUMNS)}; nothing was"
-                " rewritten.",
-                hint="Mend that line (a | inside a note is written \\|).",
+                f"{FILE}:{number} has {len(cells)} cells, not {len(COLUMNS)}; nothing was rewritten.",
+                hint="Fix that line (a | inside a note is written \\|).",
             )
         rows.append(Row(*cells))
     return rows
@@ -183,31 +175,23 @@ def rendered(text: str, rows: Sequence[Row]) -> str:
     return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}"
 
 
-def _row(run_dir: Path, record: Mapping[str, Any], before: str) -> Row:
-    outcome, notes = record["outcome"], read_notes(run_dir)
-    base = next(
-        (
-            Path(str(entry.get("path"))).name
-            for entry in record["weights"]
-            if entry.get("key") == "base"
-        ),
-        "",
-    )
-    started_from = record["settings"].get("model", {}).get("network_weights", {}).get("value")
-    origin = ([f"from {Path(str(started_from)).name}"] if started_from else []) + (
-        [f"after {before}"] if before else []
-    )
+def _row(run_dir: Path, record: Record, before: str) -> Row:
+    notes, outcome = read_notes(run_dir), record.outcome
+    base = next((Path(one.path).name for one in record.weights if one.key == "base"), "")
+    began_with = record.value("network_weights", "model")
+    origin = [f"from {Path(str(began_with)).name}"] if began_with else []
+    origin += [f"after {before}"] if before else []
     return Row(
         run=f"{run_dir.parent.name}/{run_dir.name}",
-        name=str(record["name"]),
-        trigger=str(record.get("trigger", "")),
-        family=str(record.get("family", "")),
+        name=record.name,
+        trigger=record.trigger,
+        family=record.family,
         base=base,
-        date=str(record["started"])[:10],
-        steps=str(outcome.get("step") or ""),
-        images=str(record["dataset"].get("images", "")),
-        loss=_number(outcome.get("loss")),
-        validation=_number(outcome.get("validation_loss")),
+        date=record.started[:10],
+        steps=str(outcome.step or ""),
+        images=str(record.dataset.images),
+        loss=_number(outcome.loss),
+        validation=_number(outcome.validation_loss),
         origin=", ".join(origin),
         chosen=str(notes.get("chosen", "")),
         strength=_number(notes.get("strength")),
@@ -217,7 +201,7 @@ def _row(run_dir: Path, record: Mapping[str, Any], before: str) -> Row:
 
 
 def _with_hand(ours: Row, theirs: Row) -> Row:
-    """Cells people may edit: theirs, with ours added where it says more."""
+    """The cells that are edited by hand: theirs, with ours added where it says more."""
     hand = {
         name: getattr(theirs, name) or getattr(ours, name) for name in BY_HAND if name != "notes"
     }

@@ -1,18 +1,15 @@
-"""Training states on the disk: which there are, which are whole, which is the newest. A power cut
-leaves half ones.
+"""Training states on the disk: which there are, which are intact, which is the newest. A power
+cut leaves half ones.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakit.weights.finite import read_header
-
-_STEP = re.compile(r"-step(\d{8})-state$")
-_EPOCH = re.compile(r"-(\d{6})-state$")
+from lorakit.catalogue.file_names import CheckpointName
+from lorakit.weights.safetensors import HeaderError, read_header
 
 
 @dataclass(frozen=True)
@@ -23,21 +20,21 @@ class State:
 
 
 def states_in(output_dir: Path, output_name: str, *, per_epoch: int) -> list[State]:
-    """Whole states, oldest step first. Steps come from names where they are told, else from the
-    state's own counter.
+    """Intact states, oldest step first. The step is the name's where it has one, else the state's
+    own counter.
     """
     found = []
     for path in sorted(output_dir.glob("*-state")) if output_dir.is_dir() else ():
         if not path.name.startswith(output_name) or fault_of(path):
             continue
-        step, epoch = _where(path, per_epoch)
+        step, epoch = _where(path, output_name, per_epoch)
         if step:
             found.append(State(path, step, epoch))
     return sorted(found, key=lambda state: (state.step, state.path.stat().st_mtime_ns))
 
 
 def fault_of(state: Path) -> str:
-    """What is missing or cut short; nothing for a whole state."""
+    """What is missing or cut short; "" for an intact state."""
     if not state.is_dir():
         return "does not exist"
     weights = sorted(state.glob("*.safetensors"))
@@ -46,8 +43,8 @@ def fault_of(state: Path) -> str:
     for path in weights:
         try:
             read_header(path)
-        except (OSError, ValueError) as error:
-            return f"{path.name} {error}"
+        except HeaderError as error:
+            return f"{path.name} {error.fault}"
     for path in state.iterdir():
         if path.is_file() and path.stat().st_size == 0:
             return f"{path.name} is empty"
@@ -58,7 +55,7 @@ def fault_of(state: Path) -> str:
     ):
         return "holds no schedule"
     for path in state.glob("*.bin"):
-        if not _whole_zip(path):
+        if not _intact_zip(path):
             return f"{path.name} is cut short"
     return "" if counter_of(state) is not None else "holds no step counter"
 
@@ -81,19 +78,17 @@ def _is_embedded(state: Path) -> bool:
         return False
 
 
-def _where(path: Path, per_epoch: int) -> tuple[int, int | None]:
-    counter = counter_of(path) or 0
-    if match := _STEP.search(path.name):
-        step = int(match[1])
-        return step, step // per_epoch if per_epoch and step % per_epoch == 0 else None
-    if match := _EPOCH.search(path.name):
-        return (counter or int(match[1]) * per_epoch), int(match[1])
-    return counter, counter // per_epoch if per_epoch and counter % per_epoch == 0 else None
+def _where(path: Path, output_name: str, per_epoch: int) -> tuple[int, int | None]:
+    counter, name = counter_of(path) or 0, CheckpointName.parse(path.name, output_name)
+    if name and name.epoch is not None:
+        return counter or name.epoch * per_epoch, name.epoch
+    step = counter if name is None or name.step is None else name.step
+    return step, step // per_epoch if per_epoch and step % per_epoch == 0 else None
 
 
-def _whole_zip(path: Path) -> bool:
-    """torch.save writes a zip; its directory stands at the end, so a cut one has none. Other
-    formats are believed.
+def _intact_zip(path: Path) -> bool:
+    """torch.save writes a zip; its directory comes last, so a cut one has none. Other formats are
+    believed.
     """
     with path.open("rb") as file:
         if file.read(2) != b"PK":

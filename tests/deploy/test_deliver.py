@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lorakit.deploy.deliver import Parcel, Swap, deliver, swap_workflow, usage
+from lorakit.deploy.deliver import Parcel, deliver, usage
+from lorakit.deploy.workflow import Swap, swap_workflow
 from lorakit.errors import RecipeError
 
 
@@ -50,7 +51,7 @@ def test_a1111_gets_lora_sidecar_and_preview_and_a_second_time_nothing(
     assert deliver(parcel, "a1111", webui).written == ()
 
 
-def test_what_a_person_wrote_in_a_sidecar_stays(parcel: Parcel, webui: Path) -> None:
+def test_what_you_wrote_in_a_sidecar_stays(parcel: Parcel, webui: Path) -> None:
     path = webui / "models" / "Lora" / "maya.json"
     path.write_text(json.dumps({"activation text": "my own words", "notes": "", "colour": "red"}))
     deliver(replace(parcel, notes="run 7"), "a1111", webui)
@@ -70,7 +71,7 @@ def test_another_lora_of_that_name_is_left_as_it_is(parcel: Parcel, webui: Path)
     assert list(target.parent.glob(".*")) == []
 
 
-def test_the_folder_of_loras_itself_may_be_given_and_a_wrong_one_is_told(
+def test_the_folder_of_loras_itself_may_be_given_and_a_wrong_one_is_refused(
     parcel: Parcel, webui: Path, tmp_path: Path
 ) -> None:
     assert (
@@ -127,7 +128,7 @@ def test_a_workflow_gets_our_lora_and_trigger_and_keeps_the_rest(tmp_path: Path)
             }
         )
     )
-    text, told = swap_workflow(
+    text, changes = swap_workflow(
         path, Swap("maya.safetensors", "maya_char", old_trigger="sage_character", strength=0.7)
     )
     nodes = json.loads(text)
@@ -138,7 +139,7 @@ def test_a_workflow_gets_our_lora_and_trigger_and_keeps_the_rest(tmp_path: Path)
         "model": ["4", 0],
     }
     assert nodes["6"]["inputs"]["text"] == "maya_char, dancing"
-    assert len(told) == 2
+    assert len(changes) == 2
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_a_workflow_gets_our_lora_and_trigger_and_keeps_the_rest(tmp_path: Path)
         ('{"1": {"class_type": "KSampler", "inputs": {}}}', "no node"),
     ],
 )
-def test_what_is_no_workflow_is_told(tmp_path: Path, text: str, word: str) -> None:
+def test_what_is_not_a_workflow_is_refused(tmp_path: Path, text: str, word: str) -> None:
     (tmp_path / "w.json").write_text(text)
     with pytest.raises(RecipeError, match=word):
         swap_workflow(tmp_path / "w.json", Swap("a", "b"))

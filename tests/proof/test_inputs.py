@@ -56,7 +56,7 @@ PNG = bytes.fromhex(
 )
 
 
-def test_the_same_inputs_are_no_remark(stopped: Plan) -> None:
+def test_the_same_inputs_need_no_remark(stopped: Plan) -> None:
     assert require_same_inputs(stopped.run_dir) == []
 
 
@@ -67,8 +67,8 @@ def test_every_changed_input_is_named_and_nothing_starts(
     (stopped.run_dir / "train.toml").write_text("learning_rate = 2e-4\n")
     with pytest.raises(RecipeError, match="nothing was started") as raised:
         require_same_inputs(stopped.run_dir)
-    told = [fault.what.split(":")[0].rsplit("/", 1)[-1] for fault in raised.value.faults]
-    assert told == ["train.toml", "base.safetensors", "a.png (caption)", "b.png"]
+    named = [fault.what.split(":")[0].rsplit("/", 1)[-1] for fault in raised.value.faults]
+    assert named == ["train.toml", "base.safetensors", "a.png (caption)", "b.png"]
     assert main(["resume"]) == 1
     said = capsys.readouterr().err
     assert "4 differences from what fox/20260101-120000 began with; nothing was started." in said
@@ -112,7 +112,7 @@ def test_another_commit_of_sd_scripts_is_another_trainer(stopped: Plan, project:
     assert fault.what == f"sd-scripts in {project / 'scripts'}: aaaaaaaaaaaa -> bbbbbbbbbbbb."
 
 
-def test_other_packages_are_told_and_what_was_never_hashed_too(stopped: Plan) -> None:
+def test_other_packages_are_reported_and_what_was_never_hashed_too(stopped: Plan) -> None:
     path = stopped.run_dir / "record.json"
     record = json.loads(path.read_text())
     record["trainer"] |= {

@@ -5,7 +5,7 @@ examples:
   lorakit queue run --notify "notify-send trained"
   lorakit queue run --share-device          # do not wait for another training on the same device
 
-Ends with a table and an exit code: 0 all whole, 4 a training failed, 1 a recipe could not start,
+Ends with a table and an exit code: 0 all intact, 4 a training failed, 1 a recipe could not start,
 130 stopped.
 """
 
@@ -75,9 +75,9 @@ def run(args: argparse.Namespace) -> int:
 
 def go_on(run_dir: Path, *, as_json: bool) -> Outcome | None:
     """What a killed queue or a restart left: a training that still runs is followed to its end, a
-    dead one resumed. None: begin anew.
+    dead one is resumed. None: begin anew.
     """
-    from lorakit.run.resume.adopt import adopt, bury
+    from lorakit.run.resume.adopt import adopt, close_dead_run
     from lorakit.run.resume.stages import resume_run
 
     name = f"{run_dir.parent.name}/{run_dir.name}"
@@ -89,13 +89,13 @@ def go_on(run_dir: Path, *, as_json: bool) -> Outcome | None:
                 return adopt(run_dir, teller=teller)
             if state != "dead":
                 return None
-            outcome = bury(run_dir)
+            outcome = close_dead_run(run_dir)
             if outcome is not None and outcome.ok:
                 return outcome
-            tell(f"{name} was cut off; it goes on from its newest whole state.")
+            tell(f"{name} was cut off; it goes on from its newest intact state.")
             return resume_run(run_dir, teller=teller)
     except LorakitError as error:
-        tell(f"{name} cannot be gone on with, so its recipe begins anew: {error.message}")
+        tell(f"{name} cannot go on, so its recipe begins anew: {error.message}")
         return None
 
 

@@ -22,42 +22,37 @@ def tell_outcome(outcome: Outcome) -> int:
 
 
 def page(run_dir: Path) -> None:
-    """report.html. Whatever goes wrong with it is a remark: the run's outcome stands already."""
+    """report.html. Whatever goes wrong with it is a remark: the run's outcome stands."""
     from lorakit.report.make import make_report
 
+    command = f"lorakit report {run_dir.parent.name}/{run_dir.name}"
     try:
         tell(f"All of it on one page: {make_report(run_dir)}")
     except KeyboardInterrupt:
-        tell(f"No page was made; lorakit report {run_dir.parent.name}/{run_dir.name} makes it.")
-    except Exception as error:  # noqa: BLE001  (no mistake in a page may change the end of a training)
-        tell(
-            f"The run's page could not be made ({error}); lorakit report"
-            f" {run_dir.parent.name}/{run_dir.name} tries again."
-        )
+        tell(f"No page was made; {command} makes it.")
+    except Exception as error:  # noqa: BLE001  (no bug in a page may change the end of a training)
+        tell(f"The run's page could not be made ({error}); {command} tries again.")
 
 
 def _say(outcome: Outcome) -> int:
+    took = f"{outcome.step} steps in {duration(outcome.duration_s)}"
     if outcome.ok and outcome.rank:
         tell(
-            f"This machine (rank {outcome.rank}) did its part: {outcome.step} steps in"
-            f" {duration(outcome.duration_s)}, judged by the exit code. The LoRA is on the machine"
-            " of rank 0."
+            f"This machine (rank {outcome.rank}) did its part: {took}, judged by the exit code."
+            " The LoRA is on the machine of rank 0."
         )
         return 0
     if outcome.ok:
-        tell(f"{outcome.lora} is whole: {outcome.step} steps in {duration(outcome.duration_s)}.")
+        tell(f"{outcome.lora} is intact: {took}.")
         return 0
     if outcome.state in {"interrupted", "stopped"}:
         saved = ", ".join(path.name for path in (*outcome.saved, *outcome.states))
         tell(
             f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. "
-            + (f"Saved: {saved}." if saved else "Nothing had been saved."),
-            *(
-                f"{command} goes on."
-                for command in [next_command(outcome.run_dir, read_record(outcome.run_dir))]
-                if command
-            ),
+            + (f"Saved: {saved}." if saved else "Nothing had been saved.")
         )
+        if command := next_command(outcome.run_dir, read_record(outcome.run_dir)):
+            tell(f"{command} goes on.")
         return STOPPED
     error = failure(outcome, without_launcher(last_lines(outcome.log, 2 * TAIL))[-TAIL:])
     tell_error(error)

@@ -1,106 +1,91 @@
-"""Runs whose lorakit is gone: go on watching a living one, bury a dead one with what can be known
-about its death.
+"""Runs whose lorakit process has exited: go on watching a living one, close a dead one with what
+can be known about its death.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
 from lorakit.errors import LorakitError
 from lorakit.events import Teller, silent
 from lorakit.processes import Identity
 from lorakit.run.child import Child, Patience, Signals
-from lorakit.run.finish import close, output_of
+from lorakit.run.finish import close
 from lorakit.run.resume.stage_records import close_over
-from lorakit.run.train import Careful, patience_for
-from lorakit.run.watch.hashing import Bookkeeper
+from lorakit.run.train import ClosedTerminalSafe
+from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.run.watch.supervise import Supervision
-from lorakit.runs.find import PARENT, last_progress, live_state, stage_of
-from lorakit.runs.outcome import Outcome, seen_in
-from lorakit.runs.record import Record, read_record
+from lorakit.runs.find import last_progress, live_state, stage_of
+from lorakit.runs.folder import LOG
+from lorakit.runs.ledger import Ledger
+from lorakit.runs.outcome import Outcome, State, seen_in
+from lorakit.runs.record import RunProcess, read_record
 
 
 def adopt(
     run_dir: Path, *, teller: Teller = silent, patience: Patience | None = None, stop: bool = False
 ) -> Outcome:
-    """Take over a run whose lorakit has died, living or dead, and bring its record to a true end."""
-    data = read_record(run_dir)
-    if data.get(PARENT) and stage_of(run_dir) != run_dir:
+    """Take over a run, living or dead, whose lorakit has exited; bring its record to a true end."""
+    ledger = Ledger(run_dir)
+    record, state = ledger.record, live_state(ledger.record)
+    if record.stages and stage_of(run_dir) != run_dir:
         return _adopt_stage(run_dir, teller=teller, patience=patience, stop=stop)
-    leader = Identity.read(data["process"])
-    if data["state"] != "running" or live_state(data) == "running":
-        raise LorakitError(f"{run_dir} has not lost its lorakit.")
-    record = Record(run_dir, data)
-    if leader is not None and live_state(data) == "unattended":
-        record.update(supervisor=Identity.of(os.getpid()).as_dict())
-    part, log_at = (
-        data["parts"][-1] if data["parts"] else {},
-        data["process"].get("log_at") or [0, 0],
-    )
-    began = str(part.get("started") or data["started"])
-    tell = Careful(teller)
+    if record.state != "running" or state == "running":
+        raise LorakitError(f"{run_dir}: the lorakit process that started it has not exited.")
+    if state == "unattended":
+        ledger.update(supervisor=RunProcess.of(Identity.of(os.getpid())))
+    part = record.part
+    began = part.started or record.started
+    tell = ClosedTerminalSafe(teller)
     with Signals() as signals:
         supervision = Supervision(
-            Child(leader or Identity(0, "", "")),
-            record,
-            Bookkeeper(),
-            output_dir=run_dir / str(part.get("output") or "output"),
-            offset=int(part.get("offset") or 0),
-            bar_offset=int(part.get("bar_offset") or 0),
-            stop_after=int(part.get("stop_after") or 0),
-            patience=patience or patience_for(data),
+            Child(record.process.identity or Identity(0, "", "")),
+            ledger,
+            BackgroundHasher(),
+            output_dir=run_dir / (part.output or "output"),
+            offset=part.offset,
+            bar_offset=part.bar_offset,
+            stop_after=part.stop_after,
+            patience=patience,
             past_nan=False,
-            at=(int(log_at[0]), int(log_at[1])),
-            write_after=int(last_progress(run_dir).get("step") or 0),
+            at=record.process.log_at,
+            write_after=last_progress(run_dir).step,
         )
         if stop:
             supervision.stop("request")
-        supervision.watch(signals, tell, time.monotonic() - _since(began))
-        before = seen_in(output_of(record)) if part else {}
-        return close(
-            record, supervision, before, tell, _lasted(run_dir, began), lambda: signals.hurried
-        )
+        supervision.watch(signals, tell, time.monotonic() - _between(began, time.time()))
+        before = seen_in(record.output_dir(run_dir)) if record.parts else {}
+        try:
+            last_word = (run_dir / LOG).stat().st_mtime
+        except OSError:
+            last_word = time.time()
+        duration_s = _between(began, last_word)
+        return close(ledger, supervision, before, tell, duration_s, lambda: signals.hurried)
 
 
 def _adopt_stage(
     run_dir: Path, *, teller: Teller, patience: Patience | None, stop: bool
 ) -> Outcome:
     folder = stage_of(run_dir)
-    data = read_record(folder)
-    last = (
-        adopt(folder, teller=teller, patience=patience, stop=stop)
-        if data["state"] == "running"
-        else Outcome(
-            "done" if data["state"] == "done" else "dead", folder, None, recipe=data["recipe"]
-        )
-    )
+    record = read_record(folder)
+    if record.state == "running":
+        last = adopt(folder, teller=teller, patience=patience, stop=stop)
+    else:
+        ended: State = "done" if record.state == "done" else "dead"
+        last = Outcome(ended, folder, recipe=record.recipe)
     return close_over(run_dir, last)
 
 
-def bury(run_dir: Path, *, teller: Teller = silent) -> Outcome | None:
-    """Close the record of a run that died without a word; None when the run lives or is closed
-    already.
-    """
+def close_dead_run(run_dir: Path, *, teller: Teller = silent) -> Outcome | None:
+    """Close the record of a run that died silently; None when it lives or is closed already."""
     return adopt(run_dir, teller=teller) if live_state(read_record(run_dir)) == "dead" else None
 
 
-def _since(started: str) -> float:
+def _between(started: str, end: float) -> float:
     try:
-        return max(
-            0.0, (datetime.now(timezone.utc) - datetime.fromisoformat(started)).total_seconds()
-        )
-    except (ValueError, TypeError):
+        return max(0.0, end - datetime.fromisoformat(started).timestamp())
+    except ValueError:
         return 0.0
-
-
-def _lasted(run_dir: Path, started: str) -> float:
-    """Until the log's last word."""
-    try:
-        return max(
-            0.0, (run_dir / "log.txt").stat().st_mtime - datetime.fromisoformat(started).timestamp()
-        )
-    except (OSError, ValueError):
-        return _since(started)

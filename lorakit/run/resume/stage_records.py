@@ -1,4 +1,4 @@
-"""The record of a run with several stages, summed up from those of its stages: steps counted
+"""The record of a run with several stages, made from the records of its stages: steps counted
 through, paths from the run's folder.
 """
 
@@ -6,147 +6,146 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypeVar, cast
 
 from lorakit.processes import Identity
-from lorakit.runs import record as records
-from lorakit.runs.find import PARENT, WAITING, stage_of
-from lorakit.runs.outcome import Outcome
-from lorakit.runs.record import Record, read_record
+from lorakit.runs.find import stage_of
+from lorakit.runs.ledger import Ledger
+from lorakit.runs.outcome import Outcome, State
+from lorakit.runs.record import (
+    WAITING,
+    Ending,
+    Record,
+    RunProcess,
+    SampleDrawn,
+    SavedCheckpoint,
+    SavedState,
+    StageSummary,
+    Warned,
+    now,
+    read_record,
+)
 
-_LISTS = ("checkpoints", "states", "samples", "warnings")
+Entry = TypeVar("Entry", SavedCheckpoint, SavedState, SampleDrawn, Warned)
 
 
-def sum_up(record: Record, *, running: bool = False) -> None:
-    """Write the run's record anew from those of its stages: steps counted through, paths from the
-    run's folder.
-    """
-    stages = [
-        (entry, read_record(record.run_dir / str(entry["folder"]))) for entry in record.data[PARENT]
-    ]
-    merged: dict[str, list[dict[str, Any]]] = {key: [] for key in _LISTS}
-    offset = 0
-    for entry, data in stages:
-        for key in _LISTS:
-            merged[key] += [_moved(one, entry, offset) for one in data[key]]
-        outcome = data["outcome"]
-        entry |= {
-            "state": data["state"],
-            "step": outcome.get("step"),
-            "first_step": offset,
-            "loss": outcome.get("loss"),
-            "total": data["steps"].get("total"),
-            "digest": data["dataset"].get("digest"),
-        }
-        offset += int(
-            (outcome.get("step") if data["state"] == "done" else data["steps"].get("total")) or 0
+class StageRecord(NamedTuple):
+    summary: StageSummary
+    record: Record
+
+    def moved(self, entries: Sequence[Entry]) -> list[Entry]:
+        """A stage's entries as the run's: paths from the run's folder, steps from its start."""
+        return [_moved(one, self.summary) for one in entries]
+
+
+def record_stages(ledger: Ledger, *, running: bool = False) -> None:
+    """Write the run's record anew from those of its stages."""
+    stages, first_step = [], 0
+    for old in ledger.record.stages:
+        record = read_record(ledger.run_dir / old.folder)
+        outcome, total = record.outcome, record.steps.total
+        summary = replace(
+            old,
+            state=record.state,
+            step=outcome.step,
+            first_step=first_step,
+            loss=outcome.loss,
+            total=total,
+            digest=record.dataset.digest,
         )
-    begun = [pair for pair in stages if pair[1]["state"] != WAITING] or stages[:1]
-    entry, now = begun[-1]
-    digest = digest_of_stages([data["dataset"].get("digest") for _, data in stages])
-    formula = "; ".join(f"{one['name']}: {data['steps'].get('formula')}" for one, data in stages)
-    folder = str(entry["folder"])
-    record.data |= {
-        **{key: now[key] for key in ("settings", "trainer", "command", "env")},
-        **merged,
-        "output": f"{folder}/{now.get('output') or 'output'}",
-        "steps": {**now["steps"], "total": offset, "formula": formula},
-        "dataset": {**now["dataset"], "files": f"{folder}/dataset.json", "digest": digest},
-        "weights": stages[0][1]["weights"],
-        "process": now["process"],
-        "supervisor": (
-            Identity.of(os.getpid()).as_dict()
-            if running
-            else now["supervisor"] or record.data["supervisor"]
-        ),
-    }
-    _conclude(record, [data for _, data in stages], running=running)
+        stages.append(StageRecord(summary, record))
+        first_step += (outcome.step or 0) if record.state == "done" else total
+    begun = [one for one in stages if one.record.state != WAITING] or stages[:1]
+    folder, last = begun[-1].summary.folder, begun[-1].record
+    formula = "; ".join(f"{one.summary.name}: {one.record.steps.formula}" for one in stages)
+    digest = digest_of_stages([one.summary.digest for one in stages])
+    supervisor = last.supervisor if last.supervisor.pid else ledger.record.supervisor
+    ledger.note(
+        stages=tuple(one.summary for one in stages),
+        checkpoints=tuple(two for one in stages for two in one.moved(one.record.checkpoints)),
+        states=tuple(two for one in stages for two in one.moved(one.record.states)),
+        samples=tuple(two for one in stages for two in one.moved(one.record.samples)),
+        warnings=tuple(two for one in stages for two in one.moved(one.record.warnings)),
+        settings=last.settings,
+        trainer=last.trainer,
+        command=last.command,
+        env=last.env,
+        output=f"{folder}/{last.output or 'output'}",
+        steps=replace(last.steps, total=first_step, formula=formula),
+        dataset=replace(last.dataset, files=f"{folder}/dataset.json", digest=digest),
+        weights=stages[0].record.weights,
+        process=last.process,
+        supervisor=RunProcess.of(Identity.of(os.getpid())) if running else supervisor,
+    )
+    if running:
+        ledger.update(state="running", outcome=Ending())
+    else:
+        _conclude(ledger, stages)
 
 
 def close_over(run_dir: Path, outcome: Outcome) -> Outcome:
-    """After the current stage of a run was adopted or buried: bring the run's own record to its
+    """After the current stage of a run was adopted or closed: bring the run's own record to its
     end too.
     """
-    record = Record(run_dir, read_record(run_dir))
-    sum_up(record)
-    return as_one(record, outcome)
+    ledger = Ledger(run_dir)
+    record_stages(ledger)
+    return outcome_of_run(ledger, outcome)
 
 
-def as_one(record: Record, last: Outcome) -> Outcome:
-    """The last stage's outcome with the whole run's numbers and name."""
-    said = record.data["outcome"]
+def outcome_of_run(ledger: Ledger, last: Outcome) -> Outcome:
+    """The last stage's outcome with the run's numbers and name."""
+    record, run_dir, ending = ledger.record, ledger.run_dir, ledger.record.outcome
     return replace(
         last,
-        run_dir=record.run_dir,
-        stage_dir=stage_of(record.run_dir),
-        state=record.data["state"],
-        step=int(said["step"]),
-        total=int(said["total"]),
-        duration_s=float(said["duration_s"]),
-        reason=str(said["reason"]),
-        lora=record.run_dir / said["lora"] if said["lora"] else None,
-        saved=tuple(record.run_dir / path for path in said["saved"]),
+        run_dir=run_dir,
+        stage_dir=stage_of(run_dir),
+        state=cast(State, record.state),
+        step=ending.step or 0,
+        total=ending.total or 0,
+        duration_s=ending.duration_s,
+        reason=ending.reason,
+        lora=run_dir / ending.lora if ending.lora else None,
+        saved=tuple(run_dir / path for path in ending.saved),
     )
 
 
 def digest_of_stages(digests: Sequence[str | None]) -> str | None:
     """One hash over the stages' datasets; none until each has its own."""
-    return (
-        hashlib.sha256("\n".join(map(str, digests)).encode()).hexdigest() if all(digests) else None
-    )
+    text = "\n".join(map(str, digests))
+    return hashlib.sha256(text.encode()).hexdigest() if all(digests) else None
 
 
-def _conclude(record: Record, stages: Sequence[Mapping[str, Any]], *, running: bool) -> None:
-    """State and outcome of the whole: done when every stage is, else what the first unfinished one
+def _conclude(ledger: Ledger, stages: Sequence[StageRecord]) -> None:
+    """State and outcome of the run: done when every stage is, else what the first unfinished one
     says, with its name.
     """
-    entries = record.data[PARENT]
-    place = next(
-        (number for number, data in enumerate(stages) if data["state"] != "done"), len(stages) - 1
+    unfinished = (n for n, one in enumerate(stages) if one.record.state != "done")
+    place = next(unfinished, len(stages) - 1)
+    summary, record = stages[place]
+    ending, waits = record.outcome, record.state == WAITING
+    state = "interrupted" if waits else record.state
+    what = " has not begun" if waits else f": {ending.reason}"
+    last = stages[place - 1].record.outcome if ending.blank and place else ending
+    done = state == "done"
+    outcome = replace(
+        last,
+        step=summary.first_step + (ending.step or 0),
+        total=ledger.record.steps.total,
+        duration_s=sum(one.record.outcome.duration_s for one in stages),
+        reason="" if done else f"stage {summary.name} ({place + 1} of {len(stages)}){what}",
+        lora=f"{summary.folder}/{ending.lora}" if done and ending.lora else None,
+        saved=tuple(
+            f"{one.summary.folder}/{path}" for one in stages for path in one.record.outcome.saved
+        ),
     )
-    data, entry = stages[place], entries[place]
-    state = (
-        "running" if running else "interrupted" if data["state"] == WAITING else str(data["state"])
-    )
-    name = f"stage {entry['name']} ({place + 1} of {len(stages)})"
-    reason = (
-        f"{name} has not begun"
-        if data["state"] == WAITING
-        else f"{name}: {data['outcome'].get('reason')}"
-    )
-    last = data["outcome"] if data["outcome"] or not place else stages[place - 1]["outcome"]
-    lora = data["outcome"].get("lora")
-    saved = [
-        f"{one['folder']}/{path}"
-        for one, said in zip(entries, stages, strict=True)
-        for path in said["outcome"].get("saved") or ()
-    ]
-    record.data["outcome"] = (
-        {}
-        if running
-        else {
-            **last,
-            "step": int(entry["first_step"]) + int(data["outcome"].get("step") or 0),
-            "total": record.data["steps"]["total"],
-            "duration_s": sum(float(one["outcome"].get("duration_s") or 0) for one in stages),
-            "reason": "" if state == "done" else reason,
-            "lora": f"{entry['folder']}/{lora}" if state == "done" and lora else None,
-            "saved": saved,
-        }
-    )
-    record.update(state=state, **({} if running else {"ended": records.now()}))
+    ledger.update(state=state, ended=now(), outcome=outcome)
 
 
-def _moved(one: Mapping[str, Any], entry: Mapping[str, Any], offset: int) -> dict[str, Any]:
-    """An entry of a stage's list as the run's: its path from the run's folder, its step counted
-    from the run's start.
-    """
-    more: dict[str, Any] = {"stage": entry["name"]}
-    if one.get("path"):
-        more["path"] = str(Path(str(entry["folder"])) / str(one["path"]))
-    if isinstance(one.get("step"), int):
-        more["step"] = one["step"] + offset
-    return {**one, **more}
+def _moved(one: Entry, stage: StageSummary) -> Entry:
+    step = None if one.step is None else one.step + stage.first_step
+    if isinstance(one, Warned):
+        return replace(one, stage=stage.name, step=step)
+    return replace(one, stage=stage.name, step=step, path=str(Path(stage.folder) / one.path))

@@ -9,45 +9,59 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from lorakit.dataset.captions.read import read_words
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
+from lorakit.runs.ledger import Ledger
+from lorakit.runs.record import SavedCheckpoint, WeightUsed
 from lorakit.weights.finite import inspect
 from lorakit.weights.hashes import path_digest, sha256_of_all
 
-Entry = dict[str, Any]
-_Job = Callable[[], None]
+LIST = "dataset.json"
+Row = dict[str, Any]  # of dataset.json
 
 
-class Bookkeeper:
-    """One worker, one queue. Results are entries that the run's own thread picks up with `take`."""
+class ListedDataset(NamedTuple):
+    digest: str
+    files: str = LIST
+
+
+Result = WeightUsed | SavedCheckpoint | ListedDataset
+
+
+class BackgroundHasher:
+    """One worker, one queue. `enter` puts what it has found out into the record."""
 
     def __init__(self) -> None:
-        self._jobs: queue.Queue[_Job | None] = queue.Queue()
-        self._done: queue.Queue[tuple[str, Entry]] = queue.Queue()
-        self._thread = threading.Thread(target=self._work, name="lorakit-bookkeeper", daemon=True)
+        self._jobs: queue.Queue[Callable[[], Result] | None] = queue.Queue()
+        self._done: queue.Queue[Result] = queue.Queue()
+        self._thread = threading.Thread(target=self._work, name="lorakit-hasher", daemon=True)
         self._thread.start()
 
-    def weights(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            self._jobs.put(lambda entry=entry: self._done.put(("weights", hash_weight(entry))))  # type: ignore[misc]
+    def weights(self, weights: Sequence[WeightUsed]) -> None:
+        for one in weights:
+            self._jobs.put(lambda one=one: hash_weight(one))  # type: ignore[misc]
 
     def dataset(self, plan: Plan, run_dir: Path) -> None:
-        self._jobs.put(lambda: self._done.put(("dataset", write_dataset_list(plan, run_dir))))
+        self._jobs.put(lambda: write_dataset_list(plan, run_dir))
 
-    def checkpoint(self, run_dir: Path, entry: Entry) -> None:
-        self._jobs.put(lambda: self._done.put(("checkpoint", describe_checkpoint(run_dir, entry))))
+    def checkpoint(self, run_dir: Path, saved: SavedCheckpoint) -> None:
+        self._jobs.put(lambda: describe_checkpoint(run_dir, saved))
 
-    def take(self) -> list[tuple[str, Entry]]:
-        found = []
+    def enter(self, ledger: Ledger) -> bool:
+        """Everything found out since the last call; False when there was nothing new."""
+        changed = False
         while not self._done.empty():
-            found.append(self._done.get_nowait())
-        return found
+            _enter(ledger, self._done.get_nowait())
+            changed = True
+        return changed
 
     def finish(self, stop_waiting: Callable[[], bool]) -> None:
-        """Wait for the queue to run dry, unless somebody cannot wait (a second Ctrl-C)."""
+        """Wait for the queue to run dry, unless the user cannot wait (a second Ctrl-C)."""
         self._jobs.put(None)
         while self._thread.is_alive() and not stop_waiting():
             self._thread.join(0.05)
@@ -55,20 +69,35 @@ class Bookkeeper:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
-                job()
+                self._done.put(job())
             except Exception:  # noqa: BLE001, S112  (a hash that cannot be made stays null; it must never end a training)
                 continue
 
 
-def hash_weight(entry: Entry) -> Entry:
-    path = Path(str(entry["path"]))
+def _enter(ledger: Ledger, found: Result) -> None:
+    record = ledger.record
+    if isinstance(found, ListedDataset):
+        ledger.note(dataset=replace(record.dataset, digest=found.digest, files=found.files))
+    elif isinstance(found, WeightUsed):
+        weights = (found if old.key == found.key else old for old in record.weights)
+        ledger.note(weights=tuple(weights))
+    else:
+        checkpoints = (
+            replace(found, removed=old.removed) if old.path == found.path else old
+            for old in record.checkpoints
+        )
+        ledger.note(checkpoints=tuple(checkpoints))
+
+
+def hash_weight(weight: WeightUsed) -> WeightUsed:
+    path = Path(weight.path)
     if not path.exists():
-        return entry  # a name on a hub, fetched by the script itself
+        return weight  # a name on a hub, fetched by the script itself
     digest, size = path_digest(path)
-    return {**entry, "sha256": digest, "short": digest[:10], "size_bytes": size}
+    return replace(weight, sha256=digest, short=digest[:10], size_bytes=size)
 
 
-def dataset_rows(plan: Plan) -> list[Entry]:
+def dataset_rows(plan: Plan) -> list[Row]:
     """One row per image, sorted by relative path: hashes of image and caption, and the caption
     itself (diff and report show it).
     """
@@ -81,10 +110,8 @@ def dataset_rows(plan: Plan) -> list[Entry]:
         {
             "image": _relative(image.path, root),
             "sha256": hashes.get(image.path),
-            "caption": None if image.caption_path is None else _caption(image.caption_path),
-            "caption_sha256": (
-                None if image.caption_path is None else hashes.get(image.caption_path)
-            ),
+            "caption": image.caption_path and _caption(image.caption_path),
+            "caption_sha256": image.caption_path and hashes.get(image.caption_path),
             "repeats": subset.repeats,
             "width": image.width,
             "height": image.height,
@@ -94,7 +121,7 @@ def dataset_rows(plan: Plan) -> list[Entry]:
     return sorted(rows, key=lambda row: str(row["image"]))
 
 
-def digest_of(rows: Sequence[Entry]) -> str:
+def digest_of(rows: Sequence[Row]) -> str:
     """The dataset in one hash: relative paths, image and caption hashes, repeats; nothing else
     about files (no times, no places).
     """
@@ -105,22 +132,22 @@ def digest_of(rows: Sequence[Entry]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_dataset_list(plan: Plan, run_dir: Path) -> Entry:
+def write_dataset_list(plan: Plan, run_dir: Path) -> ListedDataset:
     rows = dataset_rows(plan)
-    write_atomic(run_dir / "dataset.json", json.dumps(rows, indent=0, ensure_ascii=False) + "\n")
-    return {"digest": digest_of(rows), "files": "dataset.json"}
+    write_atomic(run_dir / LIST, json.dumps(rows, indent=0, ensure_ascii=False) + "\n")
+    return ListedDataset(digest_of(rows))
 
 
-def describe_checkpoint(run_dir: Path, entry: Entry) -> Entry:
-    weights = inspect(run_dir / str(entry["path"]))
-    return {
-        **entry,
-        "size_bytes": weights.size_bytes,
-        "sha256": weights.sha256 or None,
-        "tensors_sha256": weights.tensors_sha256 or None,
-        "finite": not weights.not_finite,
-        "fault": weights.fault or None,
-    }
+def describe_checkpoint(run_dir: Path, saved: SavedCheckpoint) -> SavedCheckpoint:
+    weights = inspect(run_dir / saved.path)
+    return replace(
+        saved,
+        size_bytes=weights.size_bytes,
+        sha256=weights.sha256 or None,
+        tensors_sha256=weights.tensors_sha256 or None,
+        finite=not weights.not_finite,
+        fault=weights.fault or None,
+    )
 
 
 def _relative(path: Path, root: Path) -> str:
@@ -129,6 +156,7 @@ def _relative(path: Path, root: Path) -> str:
 
 def _caption(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
+        words = read_words(path)
     except OSError:
         return None
+    return words.text.strip() if words else None

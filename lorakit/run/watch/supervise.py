@@ -7,88 +7,77 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.events import Event, Teller
 from lorakit.machine import free_disk
 from lorakit.run.child import Child, Ladder, Patience, Signals
-from lorakit.run.resume.kohya_parts import is_extra, true_name
+from lorakit.run.resume.kohya_parts import is_extra, save_every, true_name
 from lorakit.run.watch.follow import Follower, Positions
-from lorakit.run.watch.hashing import Bookkeeper
-from lorakit.runs.record import Record
-from lorakit.runs.shape import Shape
+from lorakit.run.watch.hashing import BackgroundHasher
+from lorakit.runs.ledger import Ledger
+from lorakit.runs.record import SampleDrawn, SavedCheckpoint, Warned
 from lorakit.runs.states import fault_of
-from lorakit.weights.finite import read_header
+from lorakit.trainers.table import trainer
+from lorakit.weights.safetensors import HeaderError, read_header, steps_of
 
 GLANCE_S = 0.1  # between two looks at the log
-ORPHAN_S = 3.0  # what workers get to end by themselves after the launcher is gone
+ORPHAN_S = 3.0  # what workers get to end by themselves after the launcher has exited
 GIVE_UP_S = 60.0  # after the first kill: a process stuck in the kernel cannot be waited for
 STOP_REQUEST = "stop.json"
-_SAMPLE = re.compile(r"_(e?)(\d{6})_(\d{2})_\d{14}")
 
 
 class Supervision:
-    """State of one watch. `stopped` says on whose account the ladder was started: signal, request,
-    nan, complete, orphan.
+    """State of one watch. `stopped` says why the ladder was started: signal, request, nan,
+    complete, orphan.
     """
 
     def __init__(
         self,
         child: Child,
-        record: Record,
-        books: Bookkeeper,
+        ledger: Ledger,
+        hasher: BackgroundHasher,
         *,
         output_dir: Path,
         offset: int = 0,
         bar_offset: int = 0,
         stop_after: int = 0,
-        patience: Patience,
+        patience: Patience | None,
         past_nan: bool,
         at: Positions = (0, 0),
         write_after: int = 0,
     ) -> None:
-        self.child = child
-        self.record = record
-        self.books = books
-        self.output_dir = output_dir
-        self.offset = offset
+        record = ledger.record
+        self.child, self.ledger, self.hasher = child, ledger, hasher
+        self.output_dir, self.offset = output_dir, offset
         self.stopped = ""
         self.asked_by: int | None = None
         self.gave_up = False
-        total = int(record.data["steps"].get("total") or 0)
-        epochs = record.data["steps"].get("epochs")
         self.follower = Follower(
-            record.run_dir,
-            total=total,
-            epochs=epochs,
+            ledger.run_dir,
+            total=record.steps.total,
+            epochs=record.steps.epochs,
             offset=bar_offset,
             at=at,
             write_after=write_after,
         )
-        self._ladder = Ladder(child, patience)
+        self._trainer = trainer(record.trainer.name)
+        self._ladder = Ladder(child, patience or Patience(*self._trainer.PATIENCE))
         self._stop_after = stop_after
         self._past_nan = past_nan
-        self._embedded = record.data["trainer"].get("name") == "embedded"
         self._pending: list[tuple[Path, Event]] = []
-        self._known: set[str] = {
-            str(entry.get("path"))
-            for key in ("checkpoints", "samples")
-            for entry in record.data[key]
-        }
+        self._known = {one.path for one in record.samples}
         self._after_checkpoint = False
         self._leader_gone_at: float | None = None
-        self._slow_at = 0.0
-        self._disk_at = 0.0
+        self._slow_at = self._disk_at = 0.0
         self._trouble = ""
 
     def watch(self, signals: Signals, tell: Teller, started: float) -> None:
         while True:
-            ended = (
-                self.child.leader_ended
-            )  # asked before reading: what it said last is then in the log
+            ended = self.child.leader_ended  # asked before reading, so that no last word is missed
             self._handle(self.follower.poll(time.monotonic() - started), tell)
             self._obey(signals, tell)
             self._ladder.poll()
@@ -104,51 +93,46 @@ class Supervision:
             self.stopped = why
             self._ladder.start()
 
+    def name(self, path: Path) -> str:
+        run_dir = self.ledger.run_dir
+        return path.relative_to(run_dir).as_posix() if path.is_relative_to(run_dir) else str(path)
+
+    def _note(self, tell: Teller, text: str) -> None:
+        tell(Event("note", self.follower.step, text=text))
+
     def _handle(self, events: list[Event], tell: Teller) -> None:
         for event in events:
-            if event.kind in {"saving", "saved", "best"} and event.path:
-                twice = (
-                    self._embedded and event.kind == "saving"
-                )  # its own event tells of the same file
-                if not twice and event.path.endswith(
-                    ".safetensors"
-                ):  # a state is a folder, looked for at the end
-                    self._pending.append((self._absolute(event.path), event))
+            path = self._absolute(event.path) if event.path else None
+            if event.kind == "sample" and path:
+                self._sample(path, event.step, tell)
+                continue
+            if event.kind in {"saving", "saved", "best"} and path:
+                # `saving` is printed; a trainer with events of its own reports the file there, too.
+                # A state is a folder, looked for at the end.
+                twice = event.kind == "saving" and self._trainer.event_reader() is not None
+                if path.suffix == ".safetensors" and not twice:
+                    self._pending.append((path, event))
                 if event.kind == "saving":
                     continue
-            elif event.kind == "sample" and event.path:
-                self._sample(self._absolute(event.path), event.step, tell)
-                continue
-            elif event.kind == "removed" and event.path:
-                self._removed(Path(event.path))
+            elif event.kind == "removed" and path:
+                self._removed(path)
             elif event.kind == "warning":
-                self._warned(event)
-            if event.kind not in {"saved", "best"}:  # told once the file is whole
+                warned = Warned(event.step, event.rule, event.text)
+                self.ledger.update(warnings=(*self.ledger.record.warnings, warned))
+            if event.kind not in {"saved", "best"}:  # emitted once the file is complete
                 tell(event)
         if self.follower.nan_steps >= 2 and not self._past_nan and not self._ladder.started:
-            text = (
-                "the loss is NaN: a NaN LoRA is worthless, so the run ends here (--past-nan"
-                " goes on)"
-            )
-            tell(Event("note", self.follower.step, text=text))
+            self._note(tell, "the loss is NaN: the run ends here (--past-nan goes on)")
             self.stop("nan")
 
     def _obey(self, signals: Signals, tell: Teller) -> None:
         if signals.seen and self.asked_by is None:
             self.asked_by = signals.seen[0]
             if not self._ladder.started:
-                tell(
-                    Event(
-                        "note",
-                        self.follower.step,
-                        text="stopping: the trainer is asked to end"
-                        + (
-                            " and to save"
-                            if self._embedded
-                            else "; sd-scripts saves nothing on the way out"
-                        )
-                        + ". Once more ends it at once.",
-                    )
+                saves = self._trainer.SAVES_WHEN_INTERRUPTED
+                what = " and to save" if saves else f"; {self._trainer.TITLE} saves nothing now"
+                self._note(
+                    tell, f"stopping: the trainer is asked to end{what}. Once more ends it at once."
                 )
             self.stop("signal")
         if signals.hurried and self._ladder.sent.count(9) == 0:
@@ -161,79 +145,53 @@ class Supervision:
         self._slow_at = now + 0.5
         self._look_at_files(tell)
         self._stop_request(tell)
-        if self.record.trouble and self.record.trouble != self._trouble:
-            self._trouble = self.record.trouble
+        if self.ledger.trouble and self.ledger.trouble != self._trouble:
+            self._trouble = self.ledger.trouble
             tell(Event("warning", text=self._trouble, rule="record"))
         if now >= self._disk_at:
             self._disk_at = now + 10
-            estimate = self.record.data.get("estimate", {})
-            needed = int(estimate.get("lora_bytes") or 0) + (
-                int(estimate.get("state_bytes") or 0) if self._saves_states() else 0
-            )
+            estimate = self.ledger.record.estimate
+            needed = estimate.lora_bytes + (estimate.state_bytes if self._saves_states() else 0)
             with contextlib.suppress(OSError):
-                self._handle(
-                    self.follower.disk(free_disk(self.record.run_dir), int(1.2 * needed)), tell
-                )
+                free = free_disk(self.ledger.run_dir)
+                self._handle(self.follower.disk(free, int(1.2 * needed)), tell)
 
     def _look_at_files(self, tell: Teller) -> None:
         changed = False
         for path, event in list(self._pending):
-            if self._whole(path):
+            if self._is_complete(path):
                 self._pending.remove((path, event))
-                changed |= self._checkpoint(path, event, tell)
-        folder = self.output_dir / "sample"
-        if folder.is_dir():
-            for path in sorted(folder.glob("*.png")):
-                self._sample(path, None, tell)
-        for part, entry in self.books.take():
-            changed = True
-            self.booked(part, entry)
-        if changed:
-            self.record.save()
+                self._checkpoint(path, event, tell)
+                changed = True
+        for path in sorted((self.output_dir / "sample").glob("*.png")):
+            self._sample(path, None, tell)
+        if self.hasher.enter(self.ledger) or changed:
+            self.ledger.save()
 
-    def _checkpoint(self, path: Path, event: Event, tell: Teller) -> bool:
-        metadata = read_header(path)[0].get("__metadata__", {}) or {}
-        counted = str(metadata.get("ss_steps", ""))
-        step = int(counted) + self.offset if counted.isdigit() else event.step
-        entry: dict[str, Any] = {
-            "path": self.name(path),
-            "step": step,
-            "epoch": event.epoch,
-            "kind": "best" if event.kind == "best" else kind_of(path.name),
-        }
-        self.record.data["checkpoints"] = [
-            old for old in self.record.data["checkpoints"] if old.get("path") != entry["path"]
-        ] + [entry]
-        self.books.checkpoint(self.record.run_dir, entry)
-        tell(
-            Event(
-                "saved",
-                step,
-                epoch=event.epoch,
-                path=str(path),
-                text=true_name(path.name, self.offset) if self.offset else None,
-            )
-        )
+    def _checkpoint(self, path: Path, event: Event, tell: Teller) -> None:
+        counted = steps_of(path)
+        step = event.step if counted is None else counted + self.offset
+        kind = "best" if event.kind == "best" else kind_of(path.name)
+        saved = SavedCheckpoint(self.name(path), step, event.epoch, kind)
+        others = (old for old in self.ledger.record.checkpoints if old.path != saved.path)
+        self.ledger.note(checkpoints=(*others, saved))
+        self.hasher.checkpoint(self.ledger.run_dir, saved)
+        text = true_name(path.name, self.offset) if self.offset else None
+        tell(Event("saved", step, epoch=event.epoch, path=str(path), text=text))
         if self._after_checkpoint and not self._will_be_dropped(path):
             self.stop("request")
         if self._stop_after and step is not None and step >= self._stop_after:
             self.stop("complete")
-        return True
 
     def _will_be_dropped(self, path: Path) -> bool:
-        """A resumed script saves more often than planned, and `gather` keeps what was planned."""
-        part = self.record.data["parts"][-1] if self.record.data["parts"] else {}
-        return bool(part) and is_extra(
-            path.name,
-            self.offset,
-            Shape.of(self.record.data).save_every,
-            int(part.get("save_phase") or 0),
-        )
+        """A resumed script saves more often than planned; what was planned is kept in the end."""
+        record = self.ledger.record
+        return bool(record.parts) and is_extra(path.name, record.part, save_every(record))
 
-    def _whole(self, path: Path) -> bool:
+    def _is_complete(self, path: Path) -> bool:
         try:
             read_header(path)
-        except (OSError, ValueError):
+        except HeaderError:
             return False
         state = path.with_name(f"{path.stem}-state")
         return not (self._after_checkpoint and self._saves_states() and fault_of(state))
@@ -243,112 +201,66 @@ class Supervision:
         if name in self._known:
             return
         self._known.add(name)
-        entry: dict[str, Any] = {"path": name, "step": step}
-        if match := _SAMPLE.search(path.name):
-            number, per_epoch = int(match[2]), int(self.record.data["steps"].get("per_epoch") or 0)
-            entry |= (
-                {"epoch": number, "step": number * per_epoch}
-                if match[1]
-                else {"step": number + self.offset}
-            )
-            entry["prompt"] = int(match[3])
-        self.record.data["samples"].append(entry)
-        self.record.save()
-        tell(Event("sample", entry["step"], path=str(path)))
+        drawn, record = SampleDrawn(name, step), self.ledger.record
+        if parsed := SampleName.parse(path.name):
+            if parsed.epoch is not None:
+                step = parsed.epoch * record.steps.per_epoch
+            elif parsed.step is not None:
+                step = parsed.step + self.offset
+            drawn = SampleDrawn(name, step, parsed.epoch, parsed.prompt)
+        self.ledger.update(samples=(*record.samples, drawn))
+        tell(Event("sample", drawn.step, path=str(path)))
 
     def _removed(self, path: Path) -> None:
-        for entry in self.record.data["checkpoints"]:
-            if entry.get("path") == self.name(path):
-                entry["removed"] = True
+        checkpoints = (
+            replace(one, removed=True) if one.path == self.name(path) else one
+            for one in self.ledger.record.checkpoints
+        )
+        self.ledger.note(checkpoints=tuple(checkpoints))
         self._pending = [(pending, event) for pending, event in self._pending if pending != path]
 
-    def _warned(self, event: Event) -> None:
-        self.record.data["warnings"].append(
-            {"step": event.step, "rule": event.rule, "text": event.text}
-        )
-        self.record.save()
-
-    def booked(self, part: str, entry: dict[str, Any]) -> None:
-        data = self.record.data
-        if part == "dataset":
-            data["dataset"] |= entry
-        elif part == "weights":
-            data["weights"] = [
-                entry if old.get("key") == entry["key"] else old for old in data["weights"]
-            ]
-        else:
-            data["checkpoints"] = [
-                old | entry if old.get("path") == entry["path"] else old
-                for old in data["checkpoints"]
-            ]
-
     def _stop_request(self, tell: Teller) -> None:
-        path = self.record.run_dir / STOP_REQUEST
+        path = self.ledger.run_dir / STOP_REQUEST
         try:
             mode = json.loads(path.read_text(encoding="utf-8")).get("mode")
             path.unlink()
         except (OSError, ValueError, AttributeError):
             return
+        saves = self._trainer.SAVES_WHEN_INTERRUPTED
         if mode == "now":
-            tell(Event("note", self.follower.step, text="asked to stop at once"))
+            self._note(tell, "asked to stop at once")
             self.stopped = self.stopped or "request"
-            if self._embedded:
+            if saves:
                 self._ladder.kill()
             else:
                 self._ladder.start()
-        elif self._embedded:
-            tell(
-                Event("note", self.follower.step, text="asked to stop: the trainer saves and ends")
-            )
+        elif saves:
+            self._note(tell, "asked to stop: the trainer saves and ends")
             self.stop("request")
         else:
-            tell(
-                Event(
-                    "note",
-                    self.follower.step,
-                    text="asked to stop: the run ends after the next saved checkpoint",
-                )
-            )
+            self._note(tell, "asked to stop: the run ends after the next saved checkpoint")
             self._after_checkpoint = True
 
     def _all_ended(self, tell: Teller) -> bool:
-        """The leader is gone; are its children? A launcher that was killed leaves a trainer
-        behind.
-        """
+        """The leader has exited; have its children? A killed launcher leaves a trainer behind."""
         now = time.monotonic()
         self._leader_gone_at = self._leader_gone_at or now
         if not self.child.anyone_left():
             return True
         if not self._ladder.started and now - self._leader_gone_at > ORPHAN_S:
-            tell(
-                Event(
-                    "note",
-                    self.follower.step,
-                    text="the launcher is gone but its trainer still runs: ending it",
-                )
-            )
+            self._note(tell, "the launcher has exited but its trainer still runs: ending it")
             self.stop("orphan")
         self.gave_up = 9 in self._ladder.sent and now - self._leader_gone_at > GIVE_UP_S
         return self.gave_up
 
     def _saves_states(self) -> bool:
-        setting = self.record.data["settings"].get("train", {}).get("save_state")
-        return bool(isinstance(setting, dict) and setting.get("value"))
+        return bool(self.ledger.record.value("save_state"))
 
     def _absolute(self, path: str) -> Path:
-        return Path(os.path.normpath(Path(str(self.record.data.get("cwd", "."))) / path))
-
-    def name(self, path: Path) -> str:
-        return (
-            path.relative_to(self.record.run_dir).as_posix()
-            if path.is_relative_to(self.record.run_dir)
-            else str(path)
-        )
+        return Path(os.path.normpath(Path(self.ledger.record.cwd or ".") / path))
 
 
 def kind_of(name: str) -> str:
-    """epoch, step or final, from kohya's way of naming files."""
-    stem = name.removesuffix(".safetensors")
-    if re.search(r"-step\d{8}$", stem):
-        return "step"
-    return "epoch" if re.search(r"-\d{6}$", stem) else "final"
+    """epoch, step or final, by the trainers' file names."""
+    parsed = CheckpointName.parse(name)
+    return parsed.kind if parsed else "final"

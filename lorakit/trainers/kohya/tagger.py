@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lorakit.config import cache_dir
+from lorakit.dataset.captions.edit import parts
+from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.captions.tagger import Choice
 from lorakit.dataset.captions.tagger_models import repository
 from lorakit.errors import SetupError
@@ -63,8 +65,5 @@ def command(python: Path, scripts: Path, folder: Path, asked: str, choice: Choic
 
 
 def _read(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
-        return []
-    return [part.strip() for part in text.split(",") if part.strip()]
+    words = read_words(path)
+    return parts(words.text) if words else []

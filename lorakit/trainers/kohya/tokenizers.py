@@ -17,8 +17,8 @@ from lorakit.data import clip_merges, clip_vocabulary
 from lorakit.errors import SetupError
 from lorakit.families import FAMILIES
 from lorakit.files import write_atomic
-from lorakit.recipe import options as read
 from lorakit.recipe.model import Resolved
+from lorakit.recipe.options import Options
 from lorakit.trainers.kohya.locate import locate
 
 PADS = {
@@ -51,7 +51,7 @@ def missing(resolved: Resolved) -> list[str]:
     own folder.
     """
     names = FAMILIES[resolved.family].tokenizers
-    own = read.text(resolved, "tokenizer_cache_dir")
+    own = Options(resolved).text("tokenizer_cache_dir")
     if own and Path(own) == folder():  # filled when the run starts
         return [name for name in names if not provides(name)]
     hub = Path(

@@ -1,0 +1,191 @@
+"""The record of a run before its launch, from its plan; and the run's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import platform
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from lorakit import __version__
+from lorakit.errors import SetupError
+from lorakit.families import FAMILIES
+from lorakit.machine import this_machine
+from lorakit.plan.model import Plan
+from lorakit.recipe.model import Section
+from lorakit.runs.record import (
+    HIDDEN,
+    DatasetUsed,
+    Estimated,
+    MachineRank,
+    PlannedFile,
+    RanOn,
+    Record,
+    SettingUsed,
+    StepCounts,
+    SubsetUsed,
+    TrainerUsed,
+    WeightUsed,
+    now,
+)
+
+# TOKENIZERS_PARALLELISM is not a secret
+_SECRET = re.compile(r"token(?!i)|api_?key|secret|passw|credential", re.IGNORECASE)
+
+
+class FolderTaken(SetupError):  # noqa: N818  (reads as what happened)
+    """Two starts in the same second: the later one plans again with the next name."""
+
+
+def require_folder(run_dir: Path) -> None:
+    """Make the run's folder, which must be new: a run never reuses one."""
+    try:
+        run_dir.parent.mkdir(parents=True, exist_ok=True)
+        run_dir.mkdir()
+    except FileExistsError:  # also when it is empty: another start made it a moment ago
+        raise FolderTaken(f"{run_dir} holds another run; nothing was started.") from None
+    except OSError as error:
+        raise SetupError(f"{run_dir}: {error.strerror}; nothing was started.") from error
+
+
+def opening_record(plan: Plan) -> Record:
+    """Everything that is known before the launch."""
+    resolved = plan.resolved
+    return Record(
+        lorakit=__version__,
+        state="running",
+        name=resolved.name,
+        run=f"{resolved.name}/{plan.run_dir.name}",
+        recipe=str(resolved.file),
+        root=str(resolved.root),
+        trigger=resolved.trigger,
+        family=resolved.family,
+        preset=resolved.preset,
+        output_name=plan.output_name,
+        output=_inside(plan.output_dir, plan.run_dir),
+        logs=_inside(plan.logging_dir, plan.run_dir),
+        started=now(),
+        platform=_platform(),
+        trainer=trainer_of(plan),
+        machine=MachineRank(_launched(plan, "machine_rank", 0), _launched(plan, "machines", 1)),
+        command=tuple(plan.argv),
+        env={key: HIDDEN if _SECRET.search(key) else value for key, value in plan.env.items()},
+        files={
+            name: hashlib.sha256(text.encode()).hexdigest() for name, text in plan.files.items()
+        },
+        settings=_settings(plan),
+        steps=_steps(plan),
+        estimate=Estimated(**asdict(plan.estimate)),
+        dataset=_dataset(plan),
+        weights=_weights(plan),
+        plan_warnings=tuple(str(fault) for fault in plan.faults if fault.severity != "error"),
+    )
+
+
+def trainer_of(plan: Plan) -> TrainerUsed:
+    """Who trains: script, commit, Python, packages. Only folder names are read."""
+    script, python = plan.script, plan.argv[0]
+    return TrainerUsed(
+        plan.resolved.trainer,
+        None if script is None else str(script),
+        plan.commit or None,
+        python,
+        packages_of(Path(python)),
+    )
+
+
+def packages_of(python: Path) -> dict[str, str]:
+    """Name and version of everything in that interpreter's environment, from folder names alone."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for entry in sorted(python.parent.parent.glob("lib/python3*/site-packages/*.dist-info")):
+            name, _, version = entry.name.removesuffix(".dist-info").rpartition("-")
+            if name:
+                found[name.replace("_", "-").lower()] = version
+    return found
+
+
+def _settings(plan: Plan) -> dict[str, dict[str, SettingUsed]]:
+    """By section, `train` as the script gets it; secrets are named, never written."""
+    resolved = plan.resolved
+    sections: dict[str, Section] = {
+        "model": resolved.model,
+        "dataset": resolved.dataset,
+        "train": plan.settings or resolved.train,
+        "sample": resolved.sample,
+        "launch": resolved.launch,
+    }
+    return {
+        name: {
+            key: SettingUsed(HIDDEN if _SECRET.search(key) else one.value, one.source)
+            for key, one in section.items()
+        }
+        for name, section in sections.items()
+    }
+
+
+def _steps(plan: Plan) -> StepCounts:
+    steps = plan.steps
+    return StepCounts(
+        total=steps.total,
+        epochs=steps.epochs,
+        per_epoch=steps.steps_per_epoch,
+        accumulation=steps.accumulation,
+        batches_per_process=steps.batches_per_process,
+        processes=steps.processes,
+        batch_size=steps.batch_size,
+        formula=steps.formula,
+        checkpoints=tuple(PlannedFile(**asdict(one)) for one in steps.checkpoints),
+    )
+
+
+def _dataset(plan: Plan) -> DatasetUsed:
+    """Without the digest of dataset.json, which is computed beside the training."""
+    facts = plan.dataset
+    subsets = (
+        SubsetUsed(
+            str(one.path), one.repeats, one.class_tokens, one.is_reg, len(one.images), one.captioned
+        )
+        for one in facts.subsets
+    )
+    return DatasetUsed(str(facts.root), facts.image_count, tuple(subsets))
+
+
+def _weights(plan: Plan) -> tuple[WeightUsed, ...]:
+    """The weight files the run reads; hashes are filled in beside the training."""
+    keys = {weight.option: weight.key for weight in FAMILIES[plan.resolved.family].weights}
+    return tuple(
+        WeightUsed(
+            keys.get(file.option, file.option),
+            file.option,
+            file.asked,
+            str(file.path),
+            file.reference,
+        )
+        for file in plan.weights
+    )
+
+
+def _launched(plan: Plan, key: str, default: int) -> int:
+    setting = plan.resolved.launch.get(key)
+    return setting.value if setting and isinstance(setting.value, int) else default
+
+
+def _platform() -> RanOn:
+    machine = this_machine()
+    return RanOn(
+        machine.system,
+        machine.arch,
+        machine.cpu_count,
+        machine.memory_bytes,
+        tuple(gpu.name for gpu in machine.gpus),
+        platform.node(),
+        sys.version.split()[0],
+    )
+
+
+def _inside(path: Path, run_dir: Path) -> str:
+    return path.relative_to(run_dir).as_posix() if path.is_relative_to(run_dir) else str(path)
