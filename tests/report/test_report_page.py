@@ -274,4 +274,4 @@ def test_complete_states_are_listed_in_order_and_once(make_run: Any) -> None:
             (12, "e", "is cut short"),
         )
     ]
-    assert "Complete states of step 6, 8, 24." in Page(report_text(make_run(states=states))).text
+    assert "Complete states at step 6, 8, 24." in Page(report_text(make_run(states=states))).text
