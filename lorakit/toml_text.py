@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lorakit.errors import RecipeError
+from lorakit.errors import Fault, RecipeError
 
 PLAIN = re.compile(
     r"[^\W\d_][\w ./:;=@%+()*!?&<>|~^$-]*(?:, ?[\w ./:;=@%+()*!?&<>|~^$-]+)*"
@@ -53,10 +53,10 @@ def proven(name: str, text: str, meant: Mapping[str, Any]) -> str:
         else sorted(meant)
     )
     if wrong:
+        what = f"kohya's TOML reader reads {', '.join(wrong)} differently from what was meant."
+        hint = "Look for unusual characters in names, paths and prompts."
         raise RecipeError(
-            f"{name}: kohya's TOML reader reads {', '.join(wrong)} differently from what was"
-            " meant.",
-            hint="Look for unusual characters in names, paths and prompts.",
+            f"{name} cannot be written.", faults=[Fault(name, what, hint, "toml-unreadable")]
         )
     return text
 

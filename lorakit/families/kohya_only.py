@@ -1,4 +1,4 @@
-"""Families that are planned and run through the kohya trainer only; no preset ships for them yet."""
+"""Families that only the kohya trainer runs; no preset ships for them yet."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from lorakit.dataset.buckets import Chooser, UnfitError
 from lorakit.errors import LorakitError
 from lorakit.proof.images import ImageRow, read_images
 from lorakit.recipe.model import Resolved, Setting
-from lorakit.recipe.options import bucket_rules
+from lorakit.recipe.options import Options
 from lorakit.report.pictures import Budget, Picture, shrink, spread
 from lorakit.runs.record import Record
 
@@ -121,9 +121,10 @@ def _chooser(record: Record) -> Chooser | None:
     """The bucket rules that the plan used, from the settings in the record."""
     used = record.settings.get("train", {})
     train = {key: Setting(setting.value, "") for key, setting in used.items()}
-    resolved = Resolved(Path(), Path(), "", "", "", record.family, "", train=train)
+    trainer = record.trainer.name or "kohya"
+    resolved = Resolved(Path(), Path(), "", "", "", record.family, trainer, train=train)
     try:
-        return Chooser(bucket_rules(resolved))
+        return Chooser(Options(resolved).bucket_rules)
     except (ValueError, KeyError):
         return None
 

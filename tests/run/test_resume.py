@@ -14,6 +14,7 @@ import pytest
 import toml
 from hypothesis import given
 from hypothesis import strategies as st
+from lorakit.runs.shape import Shape
 
 from lorakit.cli.main import main
 from lorakit.errors import LorakitError
@@ -23,7 +24,6 @@ from lorakit.run.resume.resume import AT_MOST, changed_toml, continuation, resum
 from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
 from lorakit.runs.record import Record, read_record
-from lorakit.runs.shape import Shape
 from lorakit.runs.states import states_in
 from lorakit.trainers.kohya import tokenizers
 from lorakit.weights.finite import inspect
