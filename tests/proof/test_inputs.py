@@ -29,7 +29,7 @@ def stopped(make_plan: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> P
     base = project / "models" / "base.safetensors"
     base.parent.mkdir()
     base.write_bytes(b"weights")
-    plan = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded")
+    plan: Plan = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded")
     plan = replace(
         plan,
         weights=(WeightFile("pretrained_model_name_or_path", "models/base.safetensors", base),),
