@@ -7,7 +7,7 @@ RECIPE ?= recipes/demo.toml
 export PYTHONUTF8 = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo vendor presets plan train test test-slow test-real test-real-slow test-browser check fix bench bench-trainers parity prove-resume toy corpus golden catalogue docs clean
+.PHONY: help setup demo vendor presets plan train test test-slow test-real test-real-slow test-browser check fix coverage shape bench bench-trainers parity prove-resume toy corpus golden catalogue docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,11 +52,19 @@ test-browser: setup ## pages in headless Chromium, where one is installed
 
 check: setup ## ruff, mypy and the quick tests
 	$(BIN)/ruff check lorakit tools tests
+	$(BIN)/ruff format --check lorakit tools tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto
 
-fix: setup ## let ruff mend what it can
+fix: setup ## let ruff fix and format what it can
 	$(BIN)/ruff check --fix lorakit tools tests
+	$(BIN)/ruff format lorakit tools tests
+
+coverage: setup ## lines that the quick and the slow tests reach; fails under 95 %
+	$(BIN)/python -m pytest -n auto -m 'not real and not browser and not gpu' --cov --cov-report=term:skip-covered
+
+shape: setup ## how much code there is, how it is cut, what occurs twice
+	$(BIN)/python tools/shape.py
 
 bench: setup ## start-up, planning, images, following and verifying, as ratios against a named peer
 	$(BIN)/python tools/bench_cli.py
@@ -91,4 +99,4 @@ docs: setup ## rewrite the generated parts of README.md and docs/
 	$(BIN)/python tools/make_docs.py
 
 clean: ## remove what was built here; never runs, datasets or models
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist .coverage*

@@ -1,5 +1,5 @@
 """The user's own settings: $XDG_CONFIG_HOME/lorakit/config.toml, and the environment variables
-that win over it.
+that override it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ def home() -> Path:
     try:
         return Path.home()
     except RuntimeError as error:  # a user number without a name, as containers like to have
-        raise SetupError(
-            "This user has no home folder.", hint="export HOME=FOLDER names one."
-        ) from error
+        raise SetupError("This user has no home folder.", hint="Set one: HOME=FOLDER.") from error
 
 
 def config_path() -> Path:
@@ -29,12 +27,12 @@ def config_path() -> Path:
 
 
 def cache_dir() -> Path:
-    """Where stand-in weights and hashes are kept: $XDG_CACHE_HOME/lorakit."""
+    """Stand-in weights, hashes and locks: $XDG_CACHE_HOME/lorakit."""
     return Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "lorakit"
 
 
 def user_setting(key: str) -> tuple[str, str] | None:
-    """The value and where it stands, environment first; None where the user says nothing."""
+    """The value and its source, environment first; None where the user has not set it."""
     variable = f"LORAKIT_{key.upper()}"
     if os.environ.get(variable):
         return os.environ[variable], variable
@@ -52,7 +50,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise SetupError(f"{path}: {error}") from error
     for key in data:
         if key not in KEYS:
-            raise SetupError(
-                f"{path}: no setting is called {key!r}. {did_you_mean(key, KEYS)}".rstrip()
-            )
+            near = did_you_mean(key, KEYS)
+            raise SetupError(f"{path}: there is no setting {key!r}. {near}".rstrip())
     return data

@@ -15,7 +15,8 @@ Severity = Literal["error", "warning", "note"]
 @dataclass(frozen=True)
 class Fault:
     """One thing that is wrong: where it stands, what it is, the nearest right answer or next
-    command, and the rule that found it.
+    command, and the rule that found it. `section` and `key` name the setting at fault, for programs;
+    `where` holds them already.
     """
 
     where: str
@@ -23,6 +24,8 @@ class Fault:
     hint: str = ""
     rule: str = ""
     severity: Severity = "error"
+    section: str = ""
+    key: str = ""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}" + (f" {self.hint}" if self.hint else "")
@@ -40,9 +43,7 @@ class LorakitError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return "\n".join(
-            [*map(str, self.faults), self.message, *([self.hint] if self.hint else [])]
-        )
+        return "\n".join(filter(None, (*map(str, self.faults), self.message, self.hint)))
 
 
 class RecipeError(LorakitError):
@@ -54,17 +55,20 @@ class SetupError(LorakitError):
 
 
 class TrainingFailed(LorakitError):
-    """The training script ended badly, or ended well without a whole LoRA."""
+    """The training script ended badly, or ended well without an intact LoRA."""
 
     exit_code = 4
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word most like this one; None where a guess would be wild."""
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """'Did you mean X?' with the nearest known word, or nothing at all: a wild guess is worse than
-    none.
-    """
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"Did you mean {near[0]}?" if near else ""
+    """'Did you mean X?', or nothing at all."""
+    near = nearest(word, known)
+    return f"Did you mean {near}?" if near else ""
 
 
 def counted(count: int, word: str) -> str:

@@ -1,6 +1,4 @@
-"""What happens during a run, as data: the one shape that the screen, `--json`, watch and the
-record are fed with.
-"""
+"""What happens during a run, as data: one shape for the screen, `--json`, watch and the record."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened. Which fields are set depends on the kind; `as_dict` leaves the
-    others out.
-    """
+    """One thing that happened. The kind decides which fields are set; `as_dict` skips the rest."""
 
     kind: Kind
     step: int | None = None
@@ -40,7 +36,7 @@ class Event:
     epochs: int | None = None
     loss: float | None = None
     seconds: float | None = None  # since the launch
-    rate_s: float | None = None  # seconds a step
+    rate_s: float | None = None  # seconds per step
     eta_s: float | None = None
     lr: float | None = None
     path: str | None = None
@@ -58,4 +54,4 @@ Teller = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """The teller that says nothing."""
+    """Reports nothing."""

@@ -1,4 +1,4 @@
-"""Writing without ever leaving half a file: beside, then moved into place."""
+"""Writing that never leaves half a file: beside it first, then moved into place."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import os
 import tempfile
 from pathlib import Path
 
-LONGEST = 40  # of a file's name, how much its hidden neighbour carries
+MAX_NAME_CHARS = 40  # of a file's name in that of its hidden neighbour
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """The file is either the old one or the new one, whatever happens in between; permissions of
-    an old one are kept.
+    """The file is the old one or the new one, whatever happens in between; the old one's
+    permissions stay.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name[:LONGEST]}.", suffix=".tmp"
+        dir=path.parent, prefix=f".{path.name[:MAX_NAME_CHARS]}.", suffix=".tmp"
     )
     try:
         with os.fdopen(handle, "wb") as file:
@@ -31,8 +31,8 @@ def write_atomic(path: Path, data: str | bytes) -> None:
 
 
 def at_home(path: Path) -> Path:
-    """`~` made the home folder. Where there is none, or no such user, the path stays as it was
-    written, and is told as missing.
+    """`~` expanded. Without a home folder or such a user the path stays as written, and is
+    reported as missing.
     """
     try:
         return path.expanduser()
@@ -41,7 +41,7 @@ def at_home(path: Path) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Read into one buffer that stays in the processor's cache: no slower than sha256sum."""
+    """Through one buffer that fits the processor's cache: no slower than sha256sum."""
     digest, buffer = hashlib.sha256(), memoryview(bytearray(1 << 18))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):

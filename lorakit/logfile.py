@@ -1,5 +1,5 @@
-"""A growing file, read as lines: split at newlines and carriage returns, broken bytes replaced, a
-line of any length survived.
+"""A growing file, read as lines: split at newlines and carriage returns, broken bytes replaced,
+lines of any length survived.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-LONGEST = 8192  # of a line we look at; the log keeps the rest
+MAX_LINE_BYTES = 8192  # of a line we look at; the log keeps the rest
 BLOCK, BLOCKS = 1 << 18, 16
 ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -18,8 +18,8 @@ _BREAK = re.compile(rb"[\r\n]")
 
 
 class Tail:
-    """Follows one file from `offset` on. The file may not exist yet, and may be deleted while we
-    read: we keep our handle.
+    """Follows one file from `offset` on. It may not exist yet, and may be deleted while we read:
+    we keep our handle.
     """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
@@ -31,10 +31,9 @@ class Tail:
         self.behind = False
 
     def read(self) -> list[bytes]:
-        """The lines that have been completed since the last call, bytes as they came, without
-        their ends; empty ones left out.
+        """The lines completed since the last call, as raw bytes without their ends; no empty ones.
 
-        At most 4 MB of them: who comes late to a log of 200 MB must not hold it all in memory.
+        At most 4 MB of them: a late reader of a 200 MB log must not hold all of it in memory.
         `behind` says that there is more.
         """
         if self._file is None:
@@ -54,7 +53,7 @@ class Tail:
         return lines
 
     def drain(self) -> Iterator[list[bytes]]:
-        """What is left, part by part, with the last line even if nothing ended it."""
+        """The rest, part by part, with the last line even if nothing ended it."""
         lines = self.read()
         while self.behind:
             yield lines
@@ -76,22 +75,22 @@ class Tail:
             self._overlong, self._rest = False, b""
         parts[0] = self._rest + parts[0]
         self._rest = parts.pop()
-        if len(self._rest) > LONGEST:
-            parts.append(self._rest[:LONGEST])
+        if len(self._rest) > MAX_LINE_BYTES:
+            parts.append(self._rest[:MAX_LINE_BYTES])
             self._rest, self._overlong = b"", True
-        return [part[:LONGEST] for part in parts if part]
+        return [part[:MAX_LINE_BYTES] for part in parts if part]
 
 
 def text_of(line: bytes) -> str:
-    """A line fit for a terminal: colours, control characters and the gap before a right-hand
-    column gone, bad bytes replaced.
+    """A line fit for a terminal: without colours, control characters and the gap before a
+    right-hand column; bad bytes replaced.
     """
     return GAP.sub("  ", CONTROL.sub("", ANSI.sub("", line.decode("utf-8", "replace"))).rstrip())
 
 
 def last_lines(path: Path, count: int, *, window: int = 1 << 18) -> list[str]:
-    """The last lines of a log of any size; of a progress bar that was redrawn a hundred times only
-    the last frame.
+    """The last lines of a log of any size; of a progress bar redrawn a hundred times, only the last
+    frame.
     """
     try:
         with path.open("rb") as file:
@@ -103,42 +102,31 @@ def last_lines(path: Path, count: int, *, window: int = 1 << 18) -> list[str]:
         return []
     raw = _BREAK.split(data if size <= window else data.partition(b"\n")[2] or data)
     lines: list[str] = []
-    for piece in raw:
-        text = text_of(piece[:LONGEST])
-        if not text:
-            continue
+    for text in filter(None, (text_of(piece[:MAX_LINE_BYTES]) for piece in raw)):
         if lines and _same_bar(lines[-1], text):
-            lines[-1] = text
-        else:
-            lines.append(text)
+            lines.pop()
+        lines.append(text)
     return lines[-count:]
 
 
 def _same_bar(before: str, after: str) -> bool:
-    """A message may have been written behind the first frame; then it is not redrawn."""
+    """Two frames of one bar. A message written behind a frame makes it a line of its own."""
     heads = [line.partition("%|")[0].rstrip("0123456789 ") for line in (before, after)]
     return before.endswith("]") and "%|" in before and "%|" in after and heads[0] == heads[1]
 
 
 def without_launcher(lines: Sequence[str]) -> list[str]:
-    """A log's end without the traceback of accelerate, which only says that the script it started
-    has failed.
+    """A log's end without accelerate's traceback, which only says that the script it started has
+    failed.
     """
-    ends = [
-        number
-        for number, line in enumerate(lines)
-        if line.startswith("subprocess.CalledProcessError: Command ")
-    ]
+    head, last = "Traceback (most recent call last)", "subprocess.CalledProcessError: Command "
+    ends = [number for number, line in enumerate(lines) if line.startswith(last)]
     if not ends:
         return list(lines)
-    head = "Traceback (most recent call last)"
-    starts = [number for number in range(ends[-1]) if head in lines[number]]
-    begin = (
-        starts[-1]
-        if starts and any("accelerate" in line for line in lines[starts[-1] : ends[-1]])
-        else ends[-1]
-    )
-    bar = (
-        lines[begin].partition(head)[0] if begin < ends[-1] else ""
-    )  # of a trainer that was killed: it ended no line
-    return [*lines[:begin], *([bar] if bar else []), *lines[ends[-1] + 1 :]]
+    end = begin = ends[-1]
+    starts = [number for number in range(end) if head in lines[number]]
+    if starts and any("accelerate" in line for line in lines[starts[-1] : end]):
+        begin = starts[-1]
+    # a trainer that was killed did not end its line: the bar stands before the traceback
+    bar = lines[begin].partition(head)[0] if begin < end else ""
+    return [*lines[:begin], *([bar] if bar else []), *lines[end + 1 :]]

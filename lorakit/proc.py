@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Answer:
-    """What a short program said. A program that is not there answers 127 and says so."""
+    """What a short program said. A missing program answers 127 and says so."""
 
     code: int
     out: str
@@ -25,8 +25,8 @@ def start(
     log: Path,
     keep_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a long-running program in a session and group of its own; everything it says is
-    appended to `log`. Raises OSError.
+    """Start a long-running program in its own session and group; its output is appended to `log`.
+    Raises OSError.
     """
     with log.open("ab") as out:
         return subprocess.Popen(

@@ -1,9 +1,9 @@
 """Who is who among processes: identities that survive pid reuse, the members of a run, what they
 weigh. Reads, never signals.
 
-Every process of a run inherits LORAKIT_RUN, a mark made for that one launch. On Linux we look for
-the mark itself, so that workers which left the process group (torch's elastic launcher does that)
-are found, and nobody else's process ever is.
+Every process of a run inherits LORAKIT_RUN, a mark made for that one launch. We look for the mark
+itself, so that workers which left the process group (torch's elastic launcher does that) are found,
+and nobody else's process ever is.
 """
 
 from __future__ import annotations
@@ -11,26 +11,29 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lorakit.proc import ask
 
+if TYPE_CHECKING:
+    from psutil import Process
+
 MARK = "LORAKIT_RUN"
-PROC = Path("/proc")
 LINUX = sys.platform.startswith("linux")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """One process for good: a pid alone may belong to somebody else tomorrow."""
+    """One process for ever: a pid alone may belong to somebody else tomorrow."""
 
     pid: int
-    started: str  # kernel's start time; with boot_id it names the process for ever
+    started: str  # the kernel's start time: with boot_id, the same for no other process
     boot_id: str
-    mark: str = ""  # value of LORAKIT_RUN in the whole run
+    mark: str = ""  # the run's value of LORAKIT_RUN
 
     @classmethod
     def of(cls, pid: int, mark: str = "") -> Identity:
@@ -39,16 +42,10 @@ class Identity:
     @classmethod
     def read(cls, data: Any) -> Identity | None:
         """From a record that anybody may have edited; None when it is not an identity."""
-        if (
-            not isinstance(data, dict)
-            or not isinstance(data.get("pid"), int)
-            or isinstance(data["pid"], bool)
-            or data["pid"] <= 1
-        ):
+        pid = data.get("pid") if isinstance(data, dict) else None
+        if not isinstance(pid, int) or isinstance(pid, bool) or pid <= 1:
             return None
-        return cls(
-            data["pid"], *(str(data.get(key) or "") for key in ("started", "boot_id", "mark"))
-        )
+        return cls(pid, *(str(data.get(key) or "") for key in ("started", "boot_id", "mark")))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -70,35 +67,39 @@ class Member:
 
 
 def start_time(pid: int) -> str | None:
-    """When the process started, in the kernel's words; None when there is no such living process
+    """When the process started, as a text to compare; None when there is no such living process
     (zombies have ended).
     """
-    if LINUX:
-        fields = _stat(pid)
-        return None if fields is None or fields[0] in "ZX" else fields[19]
-    answer = ask(["ps", "-o", "stat=,lstart=", "-p", str(pid)], timeout_s=5)
-    state, _, started = answer.out.strip().partition(" ")
-    return started.strip() if answer.code == 0 and state and not state.startswith("Z") else None
+    import psutil
+
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return None if _ended(process) else _started(process)
+    return None
 
 
+@cache
 def boot_id() -> str:
-    try:
-        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return (
-            ask(["sysctl", "-n", "kern.boottime"], timeout_s=5).out.strip()
-            if sys.platform == "darwin"
-            else ""
-        )
+    """One text for each start of each machine."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ask(["sysctl", "-n", "kern.bootsessionuuid"], timeout_s=5).out.strip()
 
 
 def members(leader: Identity) -> list[Member]:
-    """Every living process of the run: those that carry its mark and, where marks cannot be read,
-    those of its group.
+    """Every living process of the run: those that carry its mark and, where another's environment
+    cannot be read, those of its group.
     """
-    if not leader.same_boot:
-        return []
-    return list(_linux_members(leader) if LINUX else _ps_members(leader))
+    import psutil
+
+    found: list[Member] = []
+    reused = start_time(leader.pid) not in {None, leader.started}
+    for process in psutil.process_iter() if leader.same_boot else ():
+        with suppress(psutil.Error, OSError):  # gone meanwhile, or somebody else's
+            if _belongs(process, leader, reused=reused) and not _ended(process):
+                group = os.getpgid(process.pid)
+                found.append(Member(process.pid, group, process.memory_info().rss))
+    return found
 
 
 def gpu_memory(pids: set[int]) -> int:
@@ -134,43 +135,23 @@ def oom_kills() -> int:
     return 0
 
 
-def _linux_members(leader: Identity) -> Iterator[Member]:
-    mark, page = f"{MARK}={leader.mark}".encode(), os.sysconf("SC_PAGE_SIZE")
-    for entry in os.listdir(PROC):
-        if not entry.isdigit() or (fields := _stat(int(entry))) is None or fields[0] in "ZX":
-            continue
-        try:
-            marked = bool(leader.mark) and mark in (PROC / entry / "environ").read_bytes().split(
-                b"\0"
-            )
-        except OSError:
-            continue  # gone, or somebody else's
-        if marked or (int(entry) == leader.pid and fields[19] == leader.started):
-            yield Member(int(entry), int(fields[2]), int(fields[21]) * page)
+def _belongs(process: Process, leader: Identity, *, reused: bool) -> bool:
+    if process.pid == leader.pid:
+        return not reused
+    if not LINUX and not reused and os.getpgid(process.pid) == leader.pid:
+        return True  # its number is not given out again while a member of the group lives
+    return bool(leader.mark) and process.environ().get(MARK) == leader.mark
 
 
-def _ps_members(leader: Identity) -> Iterator[Member]:
-    """The kernel keeps a group's number from being given out while a member lives, so a group we
-    started is still ours.
-    """
-    rows = [
-        line.split(None, 4)
-        for line in ask(
-            ["ps", "-A", "-o", "pid=,pgid=,rss=,stat=,lstart="], timeout_s=10
-        ).out.splitlines()
-    ]
-    whole = [row for row in rows if len(row) == 5]
-    if any(row[0] == str(leader.pid) and row[4].strip() != leader.started for row in whole):
-        return  # the leader's number belongs to a later program
-    for pid, group, resident, state, _ in whole:
-        if group == str(leader.pid) and not state.startswith("Z"):
-            yield Member(int(pid), int(group), int(resident) * 1024)
+def _ended(process: Process) -> bool:
+    return process.status() in {"zombie", "dead"}
 
 
-def _stat(pid: int) -> list[str] | None:
-    """Fields of /proc/PID/stat from the state on; the name before it may hold spaces and brackets."""
-    try:
-        text = (PROC / str(pid) / "stat").read_text(errors="replace")
-    except OSError:
-        return None
-    return text.rpartition(")")[2].split()
+def _started(process: Process) -> str:
+    """On Linux the kernel's ticks since the boot, which no change of the clock moves."""
+    import psutil
+
+    if not LINUX:
+        return repr(process.create_time())
+    since_boot = process.create_time() - psutil.boot_time()
+    return str(round(since_boot * os.sysconf("SC_CLK_TCK")))

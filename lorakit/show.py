@@ -1,12 +1,11 @@
-"""How things are told: tables and errors on a terminal, plain text elsewhere. Data goes to stdout,
-everything else to stderr.
-"""
+"""How results reach the user: tables and JSON on stdout, everything else on stderr; plain text."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shlex
 import sys
 import tempfile
 import traceback
@@ -18,8 +17,8 @@ from lorakit.errors import Fault, LorakitError
 
 
 def tell(*lines: str) -> None:
-    """A message for the person, not data: stderr. A terminal that was closed hears nothing, and
-    what is being done goes on.
+    """A message for the user, not data: stderr. A closed terminal hears nothing, and the work goes
+    on.
     """
     with contextlib.suppress(OSError):
         for line in lines:
@@ -32,12 +31,8 @@ def tell_faults(faults: Iterable[Fault]) -> None:
 
 
 def plain(text: str) -> str:
-    """On one line, and no command to the terminal: what cannot be printed is spelt out."""
-    return (
-        text
-        if text.isprintable()
-        else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
-    )
+    """One line that commands no terminal: what cannot be printed is spelt out."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def tell_error(error: LorakitError) -> None:
@@ -46,39 +41,30 @@ def tell_error(error: LorakitError) -> None:
 
 
 def tell_bug(error: BaseException, argv: Sequence[str]) -> None:
-    """Two lines on the screen; the traceback in a file ready to be pasted into a report."""
+    """Two lines on the screen; the traceback in a file, ready to paste into a report."""
     from lorakit import __version__
 
     text = "".join(traceback.format_exception(error))
     handle, name = tempfile.mkstemp(prefix="lorakit-bug-", suffix=".txt")
     with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(
-            f"lorakit {__version__}, Python {sys.version}, {sys.platform}\nlorakit"
-            f" {' '.join(argv)}\n\n{text}"
-        )
+        file.write(f"lorakit {__version__}, Python {sys.version}, {sys.platform}\n")
+        file.write(f"{shlex.join(['lorakit', *argv])}\n\n{text}")
     tell(
-        f"lorakit made a mistake of its own ({type(error).__name__}: {error}).",
+        f"lorakit crashed; this is a bug ({type(error).__name__}: {error}).",
         f"Please report it with this file: {name}",
     )
 
 
 def print_json(data: Any) -> None:
-    """One JSON document on stdout; paths as text, bytes of a name that are no UTF-8 as JSON's own
-    escapes.
-    """
-    print(
-        json.dumps(data, indent=2, ensure_ascii=False, default=_plain)
-        .encode("utf-8", "backslashreplace")
-        .decode()
-    )
+    """One JSON document on stdout; paths as text, bytes of a name that are not UTF-8 escaped."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, default=_plain)
+    print(text.encode("utf-8", "backslashreplace").decode())
 
 
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()
 ) -> None:
-    """A table on stdout: aligned plain text, which reads the same on a terminal, in a file and in
-    a mail.
-    """
+    """A table on stdout: aligned plain text, the same on a terminal, in a file and in a mail."""
     cells = [[plain(str(cell)) for cell in row] for row in rows]
     widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
     for row in [list(columns), *cells]:
@@ -93,11 +79,8 @@ def size(count: float) -> str:
     """Bytes for people: 151 MB, 2.1 GB."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
-            return (
-                f"{count:.0f} {unit}"
-                if unit in {"B", "kB"} or count >= 10
-                else f"{count:.1f} {unit}"
-            )
+            digits = 0 if unit in {"B", "kB"} or count >= 10 else 1
+            return f"{count:.{digits}f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
 

@@ -1,5 +1,5 @@
-"""The standard library's TOML reader, which Python 3.10 has from a package of another name. All it
-cannot read is a TOMLDecodeError.
+"""The standard library's TOML reader; on Python 3.10, the package it came from. Whatever it cannot
+read is a TOMLDecodeError.
 """
 
 from __future__ import annotations

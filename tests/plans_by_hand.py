@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lorakit.plan.model import Estimate, Plan, Steps
-from lorakit.processes import PROC
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.weights.reference import WeightFile
 
@@ -111,24 +112,15 @@ def make_plan(project: Path) -> MakePlan:
 def no_orphans(tmp_path: Path) -> Iterator[None]:
     """After each test no process that works in this test's folder is left."""
     yield
-    left = (
-        [
-            entry
-            for entry in os.listdir(PROC)
-            if entry.isdigit() and str(tmp_path) in _command(entry)
-        ]
-        if PROC.is_dir()
-        else []
-    )
-    assert not left, [_command(entry) for entry in left]
+    left = [
+        command for process in psutil.process_iter() if str(tmp_path) in (command := _of(process))
+    ]
+    assert not left
 
 
-def _command(pid: str) -> str:
+def _of(process: psutil.Process) -> str:
     try:
-        if (PROC / pid / "stat").read_text().rpartition(")")[2].split()[0] == "Z" or int(
-            pid
-        ) == os.getpid():
-            return ""
-        return (PROC / pid / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
+        ours = process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE
+        return "" if ours else shlex.join(process.cmdline())
+    except psutil.Error:
         return ""

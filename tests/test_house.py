@@ -26,6 +26,8 @@ ROOMS = (  # from the ground up: a room imports rooms that stand before it, neve
     "data",
     "events",
     "logfile",
+    "memo",
+    "journal",
     "toml_text",
     "show",
     "families",

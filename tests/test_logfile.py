@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorakit.logfile import LONGEST, Tail, last_lines, text_of, without_launcher
+from lorakit.logfile import MAX_LINE_BYTES, Tail, last_lines, text_of, without_launcher
 
 
 def last_of(tail: Tail) -> list[bytes]:
@@ -41,7 +41,7 @@ def test_a_file_that_appears_later_is_read_from_its_beginning(tmp_path: Path) ->
 
 def test_a_line_of_a_megabyte_is_cut_and_the_next_one_is_whole(tmp_path: Path) -> None:
     lines = fed(tmp_path / "log", b"x" * 1_000_000, b"y" * 500_000 + b"\nafter\n")
-    assert [len(line) for line in lines] == [LONGEST, 5]
+    assert [len(line) for line in lines] == [MAX_LINE_BYTES, 5]
 
 
 def test_an_endless_line_does_not_grow_in_memory(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_an_endless_line_does_not_grow_in_memory(tmp_path: Path) -> None:
         with path.open("ab") as file:
             file.write(b"x" * 300_000)
         tail.read()
-    assert len(tail._rest) <= LONGEST
+    assert len(tail._rest) <= MAX_LINE_BYTES
     last_of(tail)
 
 

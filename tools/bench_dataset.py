@@ -146,7 +146,7 @@ def psnr(path: Path, settings: Settings) -> float:
         got = np.asarray(image, dtype=np.float64)
     top, left = ((got.shape[i] - wanted.shape[i]) // 2 for i in (0, 1))
     got = got[top : top + wanted.shape[0], left : left + wanted.shape[1]]
-    return float(10 * np.log10(255**2 / max(1e-6, np.mean((got - wanted) ** 2))))
+    return float(10 * np.log10(255**2 / max(1e-6, float(np.mean((got - wanted) ** 2)))))
 
 
 MEMORY = """

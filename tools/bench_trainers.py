@@ -148,7 +148,7 @@ def measure(argv: list[str], cwd: Path, *, cuda: bool, threads: int) -> Run:
     log = b""
     assert child.stdout is not None
     try:
-        while chunk := child.stdout.read1():
+        while chunk := os.read(child.stdout.fileno(), 1 << 16):
             log += chunk
             now = time.monotonic() - start
             for found in STEP.finditer(log[-4000:]):

@@ -1,4 +1,5 @@
-"""Read every option of every LoRA script out of an sd-scripts checkout and write lorakit/trainers/kohya/catalogue.json.
+"""Read every option of every LoRA script out of an sd-scripts checkout and write
+lorakit/catalogue/kohya.json.
 
     python tools/make_catalogue.py [CHECKOUT]
 
@@ -34,7 +35,7 @@ SCRIPTS = (
     "hunyuan_image_train_network.py",
     "anima_train_network.py",
 )
-TYPES = {None: "str", str: "str", Path: "str", int: "int", float: "float"}
+TYPES: dict[object, str] = {None: "str", str: "str", Path: "str", int: "int", float: "float"}
 NAMED_TYPES = {"int_or_float": "number"}  # the script's own converters, by name
 KEPT: dict[str, Any] = {"argparse": argparse, "pathlib": SimpleNamespace(Path=Path)}
 PLAIN: dict[str, Any] = {"type": "str", "many": False, "choices": [], "default": None}
@@ -140,11 +141,8 @@ def literal(node: ast.expr) -> Any:
 def entry(action: argparse.Action) -> dict[str, Any]:
     """One option as the catalogue says it."""
     flag = action.nargs == 0
-    kind = (
-        "bool"
-        if flag
-        else TYPES.get(action.type) or NAMED_TYPES.get(getattr(action.type, "__name__", ""))
-    )  # type: ignore[call-overload]
+    named = NAMED_TYPES.get(getattr(action.type, "__name__", ""))
+    kind = "bool" if flag else TYPES.get(action.type) or named
     found = {
         "type": kind,
         "many": not flag and action.nargs in {"*", "+"},
@@ -154,7 +152,7 @@ def entry(action: argparse.Action) -> dict[str, Any]:
     plain = (str, int, float, bool, list, type(None))
     if kind is None or not all(
         isinstance(value, plain) for value in (found["default"], *found["choices"])
-    ):  # type: ignore[misc]
+    ):
         sys.exit(
             f"{action.option_strings}: cannot be described: {found}. Teach tools/make_catalogue.py"
             " about it."

@@ -95,6 +95,11 @@ def exif(orientation: int) -> Image.Exif:
     return tags
 
 
+def locked(path: Path) -> None:
+    path.write_bytes(encoded("PNG", 160))
+    path.chmod(0)
+
+
 def cases() -> list[Case]:
     found = [
         *_truncated(),
@@ -297,11 +302,7 @@ def _no_files() -> Iterator[Case]:
     if hasattr(os, "mkfifo"):
         yield Case("pipe.png", ("not-a-file",), os.mkfifo, caption=False)
     if hasattr(os, "geteuid") and os.geteuid() != 0:
-        yield Case(
-            "locked.png",
-            ("unreadable",),
-            lambda path: (path.write_bytes(encoded("PNG", 160)), path.chmod(0)),
-        )
+        yield Case("locked.png", ("unreadable",), locked)
 
 
 def _names() -> Iterator[Case]:

@@ -1,4 +1,5 @@
-"""Rewrite what is generated: parts of README.md (the commands, a recipe with faults as `lorakit plan` tells them), and docs/failures.md.
+"""Rewrite what is generated: docs/failures.md, and in README.md the commands and the faults that
+`lorakit plan` reports about a bad recipe.
 
 examples:
     python tools/make_docs.py [--check]
@@ -96,17 +97,19 @@ GROUPS = {
 }
 INTRO = """# What lorakit says when a training fails
 
-Made by `make docs` from [tests/run/failures.toml](../tests/run/failures.toml), which the tests read too: what programs print, and what
-lorakit calls it. *Beforehand* is the rule by which `lorakit plan` (and so `lorakit train`) names the same mistake before anything starts;
-most of these failures are then never met. Where a text was not seen here, because it needs a card, a Mac or a model that was not at hand,
-the evidence is marked with *.
+Made by `make docs` from [tests/run/failures.toml](../tests/run/failures.toml), which the tests read
+too: what programs print, and what lorakit calls it. *Beforehand* is the rule by which `lorakit
+plan` (and so `lorakit train`) catches the same mistake before anything starts, so that most of
+these failures never happen. A star marks evidence that was quoted from others, because it needs a
+card, a Mac or a model that we did not have.
 
-`lorakit explain RUN` shows cause, evidence and remedy of any run; `--json` gives the same with the name of the rule.
+`lorakit explain RUN` shows cause, evidence and remedy of any run; `--json` gives the same with the
+name of the rule.
 """
 ALARMS = """
 ## While a run goes on
 
-Each is said once, by `lorakit train` and `lorakit watch`, and written into the record.
+Each is reported once, by `lorakit train` and `lorakit watch`, and written into the record.
 
 | name | when | example |
 |---|---|---|
@@ -127,9 +130,7 @@ max_train_epochs = "8"
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="exit 1 where the file is not up to date"
-    )
+    parser.add_argument("--check", action="store_true", help="exit 1 if a file is out of date")
     args = parser.parse_args()
     readme = README.read_text(encoding="utf-8")
     fresh = {
@@ -149,7 +150,7 @@ def main() -> int:
 
 
 def failures() -> str:
-    """The table, group by group; every failure once, by the first text that stands for it."""
+    """The table, group by group; every failure once, with its first text."""
     texts = tomllib.loads(TEXTS.read_text(encoding="utf-8"))["failure"]
     first = {text["rule"]: text for text in reversed(texts)}
     lines = [INTRO]
@@ -185,10 +186,10 @@ def cell(text: str) -> str:
 
 
 def alarms() -> Iterator[str]:
-    """What the alarms really say, about runs made up here."""
+    """What the alarms really say about made-up runs."""
     flat, falling = [0.1] * 60, [0.2 - step / 9000 for step in range(900)]
     told = {
-        "nan": ("the loss is no number", fed([0.1, math.nan])),
+        "nan": ("the loss is NaN", fed([0.1, math.nan])),
         "explosion": (
             "the mean of ten steps is 2.5 times the median of the first fifty",
             fed([*flat, *[0.5] * 10]),

@@ -20,17 +20,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import toml
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tiny_bases import make_tiny
 
 from lorakit import proc
 from lorakit.embedded import arguments
 from lorakit.embedded.models import Conditioning
-from lorakit.embedded.models.tiny import make_tiny
 from lorakit.embedded.training import signals
 from lorakit.embedded.training.loop import Loop
 from lorakit.embedded.training.session import Session, prepare
@@ -311,8 +312,8 @@ def _inject(
         return own_gradients()
 
     own_gradients = session.network.gradients
-    objective.latents.of = latents  # type: ignore[method-assign]
-    objective.loss = loss  # type: ignore[method-assign]
+    objective.latents.of = latents  # type: ignore[method-assign,assignment]
+    objective.loss = loss  # type: ignore[method-assign,assignment]
     session.network.gradients = gradients  # type: ignore[method-assign]
     if "0.told.3" in tape or session.base.family == "flux":
         mask = tape["0.told.3"].long() if session.args.apply_t5_attn_mask else None

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT))
 
 from lorakit.errors import LorakitError  # noqa: E402  (the path is set first)
@@ -130,7 +131,8 @@ def show(proof: Proof) -> None:
     rows = []
     for step in sorted(loss[0].keys() | loss[1].keys()):
         lr, losses = [one.get(step) for one in rate], [one.get(step) for one in loss]
-        apart = "" if None in losses else f"{losses[1] - losses[0]:+.6f}"
+        first, second = losses
+        apart = "" if first is None or second is None else f"{second - first:+.6f}"
         rows.append(
             (
                 step,
@@ -246,7 +248,7 @@ def _files(run_dir: Path) -> dict[str, int | None]:
 
 
 def _tiny(folder: Path) -> Path:
-    from lorakit.embedded.models.tiny import make_tiny
+    from tiny_bases import make_tiny
 
     make_tiny("sd15", folder)
     return folder

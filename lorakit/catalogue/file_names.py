@@ -1,5 +1,5 @@
-"""kohya's file names, read and written: LoRA files, states, sample pictures. Our own trainer uses the
-same, and one more: NAME-best.
+"""kohya's file names, read and written: LoRA files, states, sample pictures. Our own trainer uses
+the same, and one more: NAME-best.
 
     CheckpointName.parse("maya-step00000040-state")      maya, step 40, a state
     str(CheckpointName("maya").at_epoch(4))              maya-000004.safetensors

@@ -1,5 +1,9 @@
 """Every option of every training script, as committed data: what the plan checks names, types and
 choices against.
+
+A trainer has TRAINER.json, read out of its scripts, {"commit": ..., "options": {name: {...}},
+"scripts": {script: [name]}, "overrides": {script: {name: {...}}}}; or TRAINER.toml, which says what
+it takes from another trainer's.
 """
 
 from __future__ import annotations
@@ -11,7 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lorakit import tomllib
+
 HERE = Path(__file__).parent
+DEFAULT_RANK = (
+    4  # what the network modules take where network_dim is unset: argparse has no default
+)
 
 
 @dataclass(frozen=True)
@@ -27,32 +36,41 @@ class Option:
 
 
 @cache
-def _load(trainer: str) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((HERE / f"{trainer}.json").read_text(encoding="utf-8"))
-    return data
-
-
-@cache
 def options(trainer: str, script: str) -> Mapping[str, Option]:
-    """The options of one script (sdxl_train_network.py, ...) as this trainer understands it.
-
-    The file holds {"commit": ..., "options": {name: {...}}, "scripts": {script: [names] },
-    "overrides": {script: {name: {...}}}}.
-    """
+    """The options of one script (sdxl_train_network.py, ...) as this trainer understands it."""
     data = _load(trainer)
-    overrides = data.get("overrides", {}).get(script, {})
-    return {
-        name: Option(
-            name=name,
-            **{**_listless(data["options"].get(name, {})), **_listless(overrides.get(name, {}))},
-        )
+    overrides = data["overrides"].get(script, {})
+    entries = {
+        name: {**data["options"][name], **overrides.get(name, {})}
         for name in data["scripts"][script]
+    }
+    return {
+        name: Option(name=name, **{**entry, "choices": tuple(entry.get("choices", ()))})
+        for name, entry in entries.items()
     }
 
 
 def commit(trainer: str) -> str:
-    return str(_load(trainer).get("commit", ""))
+    return str(_load(trainer)["commit"])
 
 
-def _listless(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if key == "choices" else value for key, value in entry.items()}
+@cache
+def _load(trainer: str) -> dict[str, Any]:
+    file = HERE / f"{trainer}.json"
+    if file.is_file():
+        data: dict[str, Any] = json.loads(file.read_bytes())
+        return data
+    return _derived(tomllib.loads(file.with_suffix(".toml").read_text(encoding="utf-8")))
+
+
+def _derived(own: Mapping[str, Any]) -> dict[str, Any]:
+    data = _load(own["from"])
+    choices = {
+        name: {**data["options"][name], "choices": few} for name, few in own["choices"].items()
+    }
+    common = {*own["common"], *own["own"]}
+    return {
+        **data,
+        "options": {**data["options"], **own["own"], **choices},
+        "scripts": {script: sorted({*common, *more}) for script, more in own["scripts"].items()},
+    }

@@ -1,9 +1,9 @@
-"""Two runs side by side: settings, data, weights, versions, results, curves. Equal things are not shown.
+"""Two runs side by side: settings, data, weights, versions, results, curves; only what differs.
 
 examples:
   lorakit diff maya latest
   lorakit diff maya/20260801-201500 maya/20260802-093000 --json
-  lorakit diff maya finn --page both.html        # the same on one page, with the curves laid over each other
+  lorakit diff maya finn --page both.html    # one page, with the curves laid over each other
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pin everything a recipe's result depends on, in recipes/NAME.lock.toml, for git.
 
 examples:
-  lorakit lock recipes/maya.toml            # write or renew the lock; says what changed since the old one
+  lorakit lock recipes/maya.toml            # write or renew the lock; says what changed
   lorakit train recipes/maya.toml --locked  # refuses if anything differs
   lorakit verify recipes/maya.lock.toml     # hashes again and names every difference
 """
@@ -9,16 +9,12 @@ examples:
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from lorakit.cli.terminal.recipe_arguments import add_recipe_arguments, read
-from lorakit.errors import LorakitError, raise_on_errors
+from lorakit.errors import raise_on_errors
 from lorakit.files import write_atomic
 from lorakit.plan.make import make_plans
-from lorakit.proof.lock import compare_locks, lock_of_all, lock_path, outputs_of, read_lock, text_of
-from lorakit.recipe.model import Resolved
-from lorakit.runs.find import run_dirs
-from lorakit.runs.record import read_record
+from lorakit.proof.lock import compare_locks, lock_of_all, lock_path, made_from, read_lock, text_of
 from lorakit.show import print_json, tell
 
 
@@ -30,35 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the lock as one JSON document")
 
 
-def finished_run(resolved: Resolved, digest: str) -> tuple[str, dict[str, Any]] | None:
-    """The newest finished run of this recipe on this very dataset, and what it made."""
-    for run_dir in reversed(run_dirs(resolved.root)):
-        if run_dir.parent.name != resolved.name:
-            continue
-        try:
-            record = read_record(run_dir)
-        except LorakitError:
-            continue
-        if record["state"] == "done" and record["dataset"].get("digest") == digest:
-            return f"{run_dir.parent.name}/{run_dir.name}", outputs_of(record)
-    return None
-
-
 def run(args: argparse.Namespace) -> int:
     resolved, faults = read(args)
     plans = make_plans(resolved, faults, run_dir=resolved.root / "runs" / "lock")
     raise_on_errors([fault for plan in plans for fault in plan.faults])
     lock, path = lock_of_all(plans), lock_path(resolved.file)
-    made = finished_run(resolved, lock["dataset"]["digest"])
-    if made:
-        lock |= {"run": made[0], "outputs": made[1]}
+    lock |= made_from(plans[0], lock["dataset"]["digest"])
     if args.json:
         print_json(lock)
     if path.exists():
         inputs, around = compare_locks(read_lock(path), lock)
         for one in [*inputs, *around]:
             print(one)
-        tell("Nothing changed since the old lock." if not inputs and not around else "")
+        if not inputs and not around:
+            tell("Nothing changed since the old lock.")
     if not args.dry_run:
         write_atomic(path, text_of(lock))
         tell(

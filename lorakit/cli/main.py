@@ -1,9 +1,8 @@
-"""The front door: finds the command, opens one error boundary around it, and imports nothing a
-command does not need.
+"""The front door: finds the command, opens one error boundary around it, and imports nothing that
+the command does not need.
 
 A command is a module with `add_arguments(parser)` and `run(args) -> int`; its docstring's first
-line is its description, the rest its epilog. A group (`dataset`) is a module with COMMANDS of its
-own instead.
+line is its description, the rest its epilog. A group (`dataset`) is a module with its own COMMANDS.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 
 
 def entry() -> None:
-    """The console script. What a terminal cannot show is spelt out rather than a mistake."""
+    """The console script. What a terminal cannot show is spelt out; it is not an error."""
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (a daemon's child may have none)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -73,11 +72,10 @@ def main(argv: Sequence[str]) -> int:
 
         tell_error(error)
         return error.exit_code
-    except BrokenPipeError:  # `lorakit runs | head`: nobody reads on, and that is no mistake
+    except BrokenPipeError:  # `lorakit runs | head`: nobody reads on, and that is fine
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    # a folder that cannot be written to, a full disk: the machine's matter, whoever notices
-    except OSError as error:
+    except OSError as error:  # a full disk, a read-only folder: the machine's matter, not our bug
         from lorakit.show import tell_error
 
         tell_error(machine_says(error))
@@ -85,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
-    except Exception as error:  # noqa: BLE001  (the one boundary: whatever is left is our bug, told in three lines)
+    except Exception as error:  # noqa: BLE001  (the one boundary: whatever is left is our bug)
         from lorakit.show import tell_bug
 
         tell_bug(error, argv)
@@ -93,17 +91,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def machine_says(error: OSError) -> SetupError:
-    """What the system refused, with the file it was about."""
+    """What the system refused, and for which file."""
     if error.errno == errno.ENOENT and error.filename is None:
-        return SetupError(
-            "The folder you are in is gone.", hint="cd into your project, then again."
-        )
+        hint = "cd into your project and try again."
+        return SetupError("The folder you are in is gone.", hint=hint)
     place = f"{error.filename}: " if error.filename else ""
     return SetupError(f"{place}{error.strerror or error}.")
 
 
 def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[str]) -> int:
-    """Pick the command named first, import its module alone, parse the rest with its own parser."""
+    """Find the command, import its module alone, and parse the rest with its own parser."""
     if argv[:1] == ["help"] and argv[1:2]:
         argv = [*argv[1:], "--help"]
     if not argv or argv[0] in {"-h", "--help", "help"}:
@@ -116,16 +113,14 @@ def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[
     if name not in commands:
         from lorakit.errors import did_you_mean
 
-        print(
-            f"{prog}: no command {name!r}. {did_you_mean(name, commands)}\n{prog} --help lists"
-            " them.",
-            file=sys.stderr,
-        )
+        print(f"{prog}: no command {name!r}. {did_you_mean(name, commands)}", file=sys.stderr)
+        print(f"{prog} --help lists them.", file=sys.stderr)
         return 2
     module = import_module(commands[name][0])
     if hasattr(module, "COMMANDS"):
         return dispatch(f"{prog} {name}", module.COMMANDS, rest)
     args = parsed(parser_for(f"{prog} {name}", module), rest)
+    args.as_typed = rest
     code: int = module.run(args)
     sys.stdout.flush()
     return code
@@ -133,30 +128,26 @@ def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[
 
 def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Options and names in any order: `note RUN --rating 4 "the ears are good"`."""
-    if "--" in words:  # what stands behind it is no option; mixing would lose it
+    if "--" in words:  # nothing after it is an option; intermixed parsing would lose that
         return parser.parse_args(words)
     try:
         return parser.parse_intermixed_args(words)
-    except TypeError:  # argparse's word for a parser with commands of its own, which cannot mix
+    except TypeError:  # argparse raises it for a parser with subcommands, which cannot mix
         return parser.parse_args(words)
 
 
 class Parser(argparse.ArgumentParser):
-    """Whoever writes --epochs 5 means a setting of the recipe."""
+    """Tells whoever writes --epochs 5 how a setting of the recipe is written."""
 
     def error(self, message: str) -> NoReturn:
-        if (
-            message.startswith("unrecognized arguments: --")
-            and "--set" in self._option_string_actions
-        ):
+        unknown = message.startswith("unrecognized arguments: --")
+        if unknown and "--set" in self._option_string_actions:
             message += "\nA setting of the recipe is written --set KEY=VALUE."
         super().error(message)
 
 
 def parser_for(prog: str, module: ModuleType) -> argparse.ArgumentParser:
-    """The parser of one command, abbreviations off: `--set` must never become `--settings` by
-    accident.
-    """
+    """One command's parser, without abbreviations: `--set` must never turn into `--settings`."""
     about, _, more = (module.__doc__ or "").partition("\n")
     parser = Parser(
         prog=prog,
@@ -176,5 +167,5 @@ def overview(prog: str, commands: Mapping[str, tuple[str, str]]) -> str:
     return (
         f"{first}usage: {prog} COMMAND [ARGUMENTS]\n\n"
         + "\n".join(lines)
-        + f"\n\n{prog} COMMAND --help tells more."
+        + f"\n\n{prog} COMMAND --help says more."
     )

@@ -1,12 +1,12 @@
-"""One self-contained page about a run: curves, samples, checkpoints, dataset, settings, what to do next.
+"""One self-contained page about a run: curves, samples, checkpoints, dataset, what to do next.
 
 examples:
   lorakit report                        # the latest run; writes report.html into its folder
   lorakit report maya --open
   lorakit report maya/20260101-120000 --out maya.html
 
-Every run makes its page at its end. This makes it anew, also while a run goes on or after it died.
-The page needs no network and holds everything it shows. RUN is a name, NAME/DATE, the beginning of
+Every run makes its page at its end. This makes it again, also while a run goes on or after it died.
+The page needs no network and contains everything it shows. RUN is a name, NAME/DATE, the beginning of
 a date, a path, or `latest`.
 """
 

@@ -1,9 +1,9 @@
-"""A grid of pictures: checkpoint x strength x prompt, the same seeds everywhere, so that you can choose.
+"""A grid of pictures: checkpoint x strength x prompt, the same seeds everywhere, to choose from.
 
-  lorakit sheet maya                                    every checkpoint at 0.6, 0.8 and 1.0, the run's own sample prompts
+  lorakit sheet maya         every checkpoint at 0.6, 0.8 and 1.0, the run's own sample prompts
   lorakit sheet maya --checkpoints last:3 --strengths 0.8,1.0 --seeds 4
   lorakit sheet maya --checkpoints 6,8 --prompts "maya_char, portrait" "a red car"
-  lorakit sheet maya --from-samples                     what the training drew; needs neither torch nor the base model
+  lorakit sheet maya --from-samples       what the training drew; needs no torch and no base model
 
 Pictures are kept in the run's folder: a second sheet draws only what is new.
 """
@@ -19,56 +19,53 @@ from lorakit.show import print_json, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "run",
         metavar="RUN",
         nargs="?",
         default="latest",
         help="name, date, path or latest (the default)",
     )
-    parser.add_argument(
+    add(
         "--checkpoints",
         default="all",
         metavar="WHICH",
         help="all, last, last:3, or epochs, steps and names: 4,final",
     )
-    parser.add_argument(
+    add(
         "--strengths",
         default="0.6,0.8,1.0",
         metavar="N,N",
         help="of the LoRA (default 0.6,0.8,1.0)",
     )
-    parser.add_argument(
+    add(
         "--prompts",
         nargs="+",
         default=[],
         metavar="TEXT",
         help="instead of the run's sample prompts",
     )
-    parser.add_argument(
-        "--seeds", type=int, default=2, metavar="N", help="pictures per cell (default 2)"
-    )
-    parser.add_argument(
-        "--no-base", action="store_true", help="without the first column, the base alone"
-    )
-    parser.add_argument(
+    add("--seeds", type=int, default=2, metavar="N", help="pictures per cell (default 2)")
+    add("--no-base", action="store_true", help="without the first column, the base alone")
+    add(
         "--from-samples",
         action="store_true",
         help="use the pictures the training drew, draw nothing",
     )
-    parser.add_argument(
+    add(
         "--python",
         default=sys.executable,
         metavar="FILE",
         help="a Python with torch (default: this one)",
     )
-    parser.add_argument(
+    add(
         "--out",
         type=Path,
         metavar="FILE",
         help="where the PNG goes (default: sheet.png in the run's folder)",
     )
-    parser.add_argument(
+    add(
         "--json",
         action="store_true",
         help="one JSON document: the file, its columns, rows and pictures",
@@ -78,21 +75,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from lorakit.run.diagnose import run_name
     from lorakit.runs.find import find_run, stage_of, whole_of
-    from lorakit.sheet import Choice, make_sheet, sheet_from_samples
+    from lorakit.sheet.make import make_sheet, sheet_from_samples
+    from lorakit.sheet.model import Choice
 
     run_dir = stage_of(find_run(args.run))
     out = args.out or run_dir / "sheet.png"
     if args.from_samples:
         sheet = sheet_from_samples(run_dir, out=out)
     else:
+        strengths, seeds = strengths_of(args.strengths), seeds_of(args.seeds)
         choice = Choice(
-            args.checkpoints,
-            strengths_of(args.strengths),
-            tuple(args.prompts),
-            seeds_of(args.seeds),
-            base=not args.no_base,
+            args.checkpoints, strengths, tuple(args.prompts), seeds, base=not args.no_base
         )
-        sheet = make_sheet(run_dir, choice, out=out, python=args.python, tell=tell)
+        sheet = make_sheet(run_dir, choice, out=out, python=args.python, say=tell)
     if args.json:
         cells = [
             {
@@ -107,11 +102,9 @@ def run(args: argparse.Namespace) -> int:
         ]
         print_json({"sheet": out, "cells": cells})
     else:
+        name = run_name(whole_of(run_dir))
         print(out)
-        tell(
-            f"When you have chosen: lorakit note {run_name(whole_of(run_dir))} --chosen FILE"
-            " --strength 0.8"
-        )
+        tell(f"When you have chosen: lorakit note {name} --chosen FILE --strength 0.8")
     return 0
 
 

@@ -1,8 +1,8 @@
 """Hash again and name every difference; exit 1 where there is one.
 
 examples:
-  lorakit verify latest                     # a run: its files, weights, dataset and checkpoints
-  lorakit verify recipes/maya.lock.toml     # a lock: would the recipe train from the same inputs today?
+  lorakit verify latest                  # a run: its files, weights, dataset and checkpoints
+  lorakit verify recipes/maya.lock.toml  # a lock: would the recipe train from the same inputs?
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lorakit.errors import counted
+from lorakit.run.diagnose import run_name
 from lorakit.runs.find import find_run
 from lorakit.show import print_json, tell
 
@@ -30,13 +32,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         run_dir = find_run(args.what)
         found, around = verify_run(run_dir), []
-        good = f"{run_dir.parent.name}/{run_dir.name}: everything is what its record says."
+        good = f"{run_name(run_dir)}: everything is what its record says."
     if args.json:
         print_json({"differences": found, "circumstances": around})
     else:
-        for one in found:
-            print(one)
-        for one in around:
-            print(f"(circumstance) {one}")
-    tell(good if not found else f"{len(found)} difference{'s' * (len(found) != 1)}.")
+        lines = [*map(str, found), *(f"(circumstance) {one}" for one in around)]
+        print("".join(f"{line}\n" for line in lines), end="")
+    tell(f"{counted(len(found), 'difference')}." if found else good)
     return int(bool(found))

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 Size = tuple[int, int]  # width, height
+CROP_LIMIT = 0.15  # of a picture: what a bucket may cut off before we warn
 
 
 class UnfitError(ValueError):

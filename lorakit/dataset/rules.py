@@ -18,221 +18,131 @@ class Rule:
     why: str
 
 
-def _table(severity: Severity, rows: dict[str, str]) -> dict[str, Rule]:
-    return {name: Rule(name, severity, why) for name, why in rows.items()}
+def _table(severity: Severity, **rows: str) -> dict[str, Rule]:
+    """Keyword `caption_bom` is the rule caption-bom."""
+    names = {name: name.replace("_", "-") for name in rows}
+    return {names[name]: Rule(names[name], severity, why) for name, why in rows.items()}
 
 
-RULES: dict[str, Rule] = {
-    # folders and files, from names alone
+FILES = {  # folders and files, from names alone
     **_table(
         "error",
-        {
-            "no-folder": (
-                "a dataset that is not there trains nothing, and the script ends with exit code 0"
-            ),
-            "image-folder-given": (
-                "kohya looks only at folders inside the given one; given the images' own folder it"
-                " finds nothing and exits 0"
-            ),
-            "nothing-to-train": (
-                "with no image at all the script says 'No data found' and ends with exit code 0"
-            ),
-            "folder-name": (
-                "a folder whose name does not begin with a number and an underscore is left out"
-            ),
-            "folder-negative": "a folder with fewer than one repeat is left out without a word",
-            "extension-case": (
-                "kohya matches .png and .PNG but not .Png: such an image is left out without a word"
-            ),
-            "extension-unsupported": (
-                "kohya reads png, jpg, jpeg, webp and bmp; any other image is left out without a"
-                " word"
-            ),
-            "not-a-file": "kohya would open this as an image and stop",
-            "broken-link": "kohya stops with FileNotFoundError",
-            "unreadable": "kohya stops when it cannot open a file",
-            "header": (
-                "an image whose size cannot be read stops kohya with 'division by zero' and no file"
-                " name"
-            ),
-            "cache-size": (
-                "kohya takes sizes from the names of cache files by prefix; a wrong one puts the"
-                " image into a wrong bucket"
-            ),
-        },
+        no_folder="a dataset that is not there trains nothing, and the script exits with 0",
+        image_folder_given="kohya looks only at folders inside the given one; given the images' own"
+        " folder it finds nothing and exits with 0",
+        nothing_to_train="without an image the script says 'No data found' and exits with 0",
+        folder_name="a folder whose name does not begin with a number and _ is left out",
+        folder_negative="a folder with fewer than one repeat is silently left out",
+        extension_case="kohya matches .png and .PNG but not .Png, and silently leaves that image out",
+        extension_unsupported="kohya reads png, jpg, jpeg, webp and bmp; any other image is silently"
+        " left out",
+        not_a_file="kohya would open this as an image and stop",
+        broken_link="kohya stops with FileNotFoundError",
+        unreadable="kohya stops when it cannot open a file",
+        header="an image whose size cannot be read stops kohya with 'division by zero' and no file"
+        " name",
+        cache_size="kohya finds the size of an image in the name of a cache, by prefix; a wrong one"
+        " puts the image into the wrong bucket",
     ),
     **_table(
         "warning",
-        {
-            "folder-zero": "a folder with 0 repeats is left out without a word; fine if meant",
-            "folder-odd": (
-                "the name can be read in more than one way, and kohya's way may not be yours"
-            ),
-            "folder-empty": "a subset without images is left out",
-            "image-outside": "images beside the N_ folders are not trained on",
-            "nested": "kohya does not look into folders inside a subset",
-            "dot-file": "names that begin with a dot are left out without a word",
-            "webp-size": (
-                "kohya reads the size of this kind of WebP one pixel too small on each side, which"
-                " can choose a smaller bucket"
-            ),
-            "cache-stale": (
-                "kohya never looks whether a cache is older than its image or caption: it would"
-                " train on the old one"
-            ),
-            "cache-old-style": (
-                "a <name>.npz without size in its name wins over the newer caches for SD and SDXL"
-            ),
-            "reg-empty": "a regularisation folder without images does nothing",
-        },
-    ),
-    # captions
-    **_table(
-        "error",
-        {
-            "caption-missing": (
-                "an image without a caption among captioned ones is trained on the folder's class"
-                " tokens alone"
-            ),
-            "caption-extension": (
-                "kohya looks for one extension only; a caption with another one is not used, and"
-                " nobody says so"
-            ),
-            "caption-empty": "a caption file of zero bytes stops kohya with an assertion",
-            "caption-blank": (
-                "a caption of blanks, or with an empty first line, is trained as no caption at all,"
-                " not as the class tokens"
-            ),
-            "caption-encoding": "kohya reads captions as UTF-8 and stops at the first other byte",
-            "caption-bom": (
-                "the byte order mark stays in the caption and becomes part of its first word"
-            ),
-            "caption-nul": "NUL and other control characters become tokens nobody wanted",
-            "caption-shared": (
-                "two images with the same name share one caption, and one latent cache when their"
-                " sizes match"
-            ),
-            "caption-unreadable": "kohya stops when it cannot open a caption",
-        },
-    ),
-    **_table(
-        "warning",
-        {
-            "caption-none": (
-                "without captions every image is trained on the class tokens alone; fine for an"
-                " object, poor for a character"
-            ),
-            "caption-lines": (
-                "only the first line of a caption is used (unless enable_wildcard is on)"
-            ),
-            "caption-orphan": "a caption without an image is not used; often the image was renamed",
-            "caption-fallback": (
-                "kohya also looks for a caption with the last four parts of the path cut off (names"
-                " from its face detector)"
-            ),
-            "caption-huge": (
-                "a caption of many kilobytes is a mistake; all but the first 75 (or 225) tokens are"
-                " cut off"
-            ),
-        },
-    ),
-    # pixels: these need a full decode
-    **_table(
-        "error",
-        {
-            "undecodable": (
-                "a truncated or broken image stops the script when it is first drawn, perhaps hours"
-                " later"
-            ),
-            "bomb": "an image too large to decode in reasonable memory; kohya would try",
-            "extension-content": (
-                "programs that go by the name (converters, browsers, taggers) misread a file of"
-                " another kind"
-            ),
-            "too-small": (
-                "a side shorter than the bucket step leaves no pixels, and kohya divides by zero"
-            ),
-            "unfit": (
-                "with buckets off and latents not cached, an image of another size than"
-                " `resolution` stops a worker"
-            ),
-        },
-    ),
-    **_table(
-        "warning",
-        {
-            "rotated": (
-                "kohya ignores the camera's orientation mark: the photo would be trained lying on"
-                " its side"
-            ),
-            "transparent": (
-                "kohya drops transparency, and whatever colour lies hidden behind it becomes"
-                " visible"
-            ),
-            "animated": "only the first picture of an animation is trained on",
-            "grey": "grey pictures among coloured ones teach that the subject may be grey",
-            "colours": "CMYK and 16-bit pictures are converted crudely; 16-bit grey turns white",
-            "icc": "colour profiles are ignored; colours of another space than sRGB come out wrong",
-            "exif": "broken metadata: other programs may turn the picture or refuse it",
-            "duplicate": "the same file twice counts twice as much as its neighbours",
-            "near-duplicate": (
-                "pictures that hardly differ count like one with more repeats, and are learnt by"
-                " heart first"
-            ),
-            "blurry": "blur is learnt as part of the subject",
-            "flat": "a picture with hardly any contrast teaches little",
-            "exposure": "almost black or almost white pictures teach little",
-            "border": (
-                "frames, letterbox bars and caption strips are learnt and come back in the results"
-            ),
-            "enlarged": "an enlarged picture teaches softness",
-            "cropped": (
-                "kohya crops the centre: what stands at the edges, often the head or the feet, is"
-                " lost"
-            ),
-            "aspect": "a picture of an unusual shape sits alone in its bucket",
-        },
-    ),
-    # what the captions say
-    **_table(
-        "warning",
-        {
-            "trigger-missing": "what is trained without the trigger cannot be called by it",
-            "trigger-late": (
-                "the trigger belongs first: later words weigh less, and shuffling keeps only the"
-                " first ones in place"
-            ),
-            "trigger-common": "a word that CLIP knows already brings its old meaning along",
-            "caption-same": (
-                "identical captions make different pictures one and the same to the model"
-            ),
-            "caption-alike": (
-                "captions that differ in one word do not tell the model what differs in the"
-                " pictures"
-            ),
-            "caption-structure": (
-                "captions of one set should be built alike: all tags or all sentences, of similar"
-                " length"
-            ),
-            "caption-tokens": "what lies beyond the limit is cut off without a word",
-            "face-described": (
-                "features that the captions describe are tied to those words instead of to the"
-                " trigger"
-            ),
-            "bleed": (
-                "an outfit or background that always comes with the trigger becomes part of it"
-            ),
-            "share": (
-                "a subset with nearly all, or nearly none, of the steps is not what several subsets"
-                " are for"
-            ),
-            "shots": "only close-ups, or only full bodies, teach one distance",
-            "few-images": (
-                "under ten pictures a character is learnt by heart rather than understood"
-            ),
-        },
+        folder_zero="a folder with 0 repeats is silently left out; fine if that is meant",
+        folder_odd="the name can be read in more than one way, and kohya's may not be yours",
+        folder_empty="a subset without images is left out",
+        image_outside="images beside the N_ folders are not trained on",
+        nested="kohya does not look into folders inside a subset",
+        dot_file="files whose names begin with a dot are silently left out",
+        webp_size="kohya reads the size of this kind of WebP one pixel too small on each side, which"
+        " can select a smaller bucket",
+        cache_stale="kohya never checks whether a cache is older than its image or caption: it would"
+        " train on the old one",
+        cache_old_style="a <name>.npz without a size in its name takes precedence over the newer"
+        " caches of SD and SDXL",
+        reg_empty="a regularisation folder without images does nothing",
     ),
 }
+CAPTION_FILES = {
+    **_table(
+        "error",
+        caption_missing="an image without a caption among captioned ones is trained on the folder's"
+        " class tokens alone",
+        caption_extension="kohya looks for one extension only; a caption with another is silently"
+        " not used",
+        caption_empty="a caption file of zero bytes stops kohya with an assertion",
+        caption_blank="a caption of blanks, or with an empty first line, is trained as no caption at"
+        " all, not as the class tokens",
+        caption_encoding="kohya reads captions as UTF-8 and stops at the first other byte",
+        caption_bom="the byte order mark stays in the caption and becomes part of its first word",
+        caption_nul="NUL and other control characters become tokens nobody wanted",
+        caption_shared="two images with the same name share one caption, and one latent cache when"
+        " their sizes match",
+        caption_unreadable="kohya stops when it cannot open a caption",
+    ),
+    **_table(
+        "warning",
+        caption_none="without captions every image is trained on the class tokens alone; fine for an"
+        " object, poor for a character",
+        caption_lines="only the first line of a caption is used (unless enable_wildcard is on)",
+        caption_orphan="a caption without an image is not used; often the image was renamed",
+        caption_fallback="kohya also looks for a caption with the last four parts of the path cut"
+        " off (names from its face detector)",
+        caption_huge="a caption of many kilobytes is a mistake; all but the first 75 (or 225) tokens"
+        " are cut off",
+    ),
+}
+PIXELS = {  # these need a full decode
+    **_table(
+        "error",
+        undecodable="a truncated or broken image stops the script when it first comes up, perhaps"
+        " hours later",
+        bomb="an image too large to decode in reasonable memory; kohya would try",
+        extension_content="programs that go by the name (converters, browsers, taggers) misread a"
+        " file of another kind",
+        too_small="a side shorter than the bucket step leaves no pixels, and kohya divides by zero",
+        unfit="with buckets off and latents not cached, an image of another size than `resolution`"
+        " stops a worker",
+    ),
+    **_table(
+        "warning",
+        rotated="kohya ignores the camera's orientation mark: the photo would be trained sideways",
+        transparent="kohya drops transparency, and whatever colour is hidden behind it shows",
+        animated="only the first picture of an animation is trained on",
+        grey="grey pictures among coloured ones teach that the subject may be grey",
+        colours="CMYK and 16-bit pictures are converted crudely; 16-bit grey turns white",
+        icc="colour profiles are ignored; colours of any space but sRGB come out wrong",
+        exif="broken metadata: other programs may turn the picture or refuse it",
+        duplicate="the same file twice counts twice as much as its neighbours",
+        near_duplicate="pictures that hardly differ count like one with more repeats, and are the"
+        " first to be overfitted",
+        blurry="blur is learnt as part of the subject",
+        flat="a picture with hardly any contrast teaches little",
+        exposure="almost black or almost white pictures teach little",
+        border="frames, letterbox bars and caption strips are learnt and come back in the results",
+        enlarged="an enlarged picture teaches softness",
+        cropped="kohya crops the centre: what is at the edges, often the head or the feet, is lost",
+        aspect="a picture of an unusual shape is alone in its bucket",
+    ),
+}
+WORDS = _table(  # what the captions say
+    "warning",
+    trigger_missing="what is trained without the trigger cannot be called by it",
+    trigger_late="the trigger belongs first: later words weigh less, and shuffling keeps only the"
+    " first ones in place",
+    trigger_common="a word that CLIP knows already brings its old meaning along",
+    caption_same="identical captions make different pictures one and the same to the model",
+    caption_alike="captions that differ in one word do not tell the model what differs in the"
+    " pictures",
+    caption_structure="captions of one set should be built alike: all tags or all sentences, of"
+    " similar length",
+    caption_tokens="what is beyond the limit is silently cut off",
+    face_described="features that the captions describe are tied to those words instead of to the"
+    " trigger",
+    bleed="an outfit or background that always comes with the trigger becomes part of it",
+    share="a subset with nearly all, or nearly none, of the steps defeats the purpose of subsets",
+    shots="only close-ups, or only full bodies, teach one distance",
+    few_images="with fewer than ten pictures a character is overfitted rather than understood",
+)
+RULES: dict[str, Rule] = {**FILES, **CAPTION_FILES, **PIXELS, **WORDS}
 
 
 def fault(rule: str, where: Path | str, what: str, hint: str = "") -> Fault:
@@ -241,15 +151,11 @@ def fault(rule: str, where: Path | str, what: str, hint: str = "") -> Fault:
 
 
 def shown(name: Path | str) -> str:
-    """A path as one printable line: control characters and bytes that are no UTF-8 are escaped."""
+    """A path as one printable line: control characters and bytes that are not UTF-8 are escaped."""
     text = os_text(str(name))
-    return (
-        text
-        if text.isprintable()
-        else "".join(
-            c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-        )
-    )
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def os_text(name: str) -> str:

@@ -7,52 +7,55 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lorakit.dataset.captions.read import cache_faults, caption_leftovers, find_caption
+from lorakit.dataset.caches import cache_faults
+from lorakit.dataset.captions.read import caption_leftovers, find_caption
 from lorakit.dataset.facts import IMAGE_SUFFIXES, DatasetFacts, ImageFacts, SubsetFacts
 from lorakit.dataset.folder_names import NotASubset, parse_folder
 from lorakit.dataset.rules import fault, shown, without
-from lorakit.errors import Fault
+from lorakit.errors import Fault, counted, did_you_mean
 from lorakit.pictures.open import RefusedError
 from lorakit.pictures.size import CutError, Header, read_header
 
-FOREIGN = frozenset(
-    {
-        ".heic",
-        ".heif",
-        ".jxl",
-        ".svg",
-        ".dng",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".raf",
-        ".orf",
-        ".rw2",
-    }
-)  # not ours either
+FOREIGN = frozenset(  # not ours either
+    f".{kind}"
+    for kind in [
+        "heic",
+        "heif",
+        "jxl",
+        "svg",
+        "dng",
+        "cr2",
+        "cr3",
+        "nef",
+        "arw",
+        "raf",
+        "orf",
+        "rw2",
+    ]
+)
 OTHER_IMAGES = FOREIGN | {
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".avif",
-    ".jfif",
-    ".jpe",
-    ".jp2",
-    ".psd",
-    ".ico",
-    ".tga",
-    ".apng",
-    ".pcx",
-    ".ppm",
+    f".{kind}"
+    for kind in [
+        "gif",
+        "tif",
+        "tiff",
+        "avif",
+        "jfif",
+        "jpe",
+        "jp2",
+        "psd",
+        "ico",
+        "tga",
+        "apng",
+        "pcx",
+        "ppm",
+    ]
 }
-OURS = frozenset(
-    {"originals"}
-)  # lorakit's own folder beside the subsets; kohya ignores it, and so it should
+OURS = "originals"  # lorakit's own folder beside the subsets; kohya ignores it, and so it should
 USED = frozenset(IMAGE_SUFFIXES) | {suffix.upper() for suffix in IMAGE_SUFFIXES}
 
 Entries = dict[str, "os.DirEntry[str]"]
@@ -76,12 +79,11 @@ def scan(
     caption_extension: str = ".txt",
     off: Collection[str] = (),
 ) -> DatasetFacts:
-    """Never raises for what is in the folder; the faults say it. `off` names rules that are not to
-    be told.
+    """Never raises for what is in the folder: that is in the faults. `off` names rules whose
+    faults are left out.
     """
-    notes = _Notes(
-        caption_extension if caption_extension.startswith(".") else f".{caption_extension}"
-    )
+    dot = "" if caption_extension.startswith(".") else "."
+    notes = _Notes(dot + caption_extension)
     subsets = _subsets(Path(root), notes, is_reg=False)
     if reg is not None:
         subsets += _subsets(Path(reg), notes, is_reg=True)
@@ -94,7 +96,7 @@ def is_image_name(name: str) -> bool:
 
 
 def looks_like_image(name: str) -> bool:
-    """Whether a person would call it an image, whatever kohya thinks."""
+    """Whether anybody would call it an image, whatever kohya thinks."""
     extension = os.path.splitext(name)[1].lower()
     return (extension in IMAGE_SUFFIXES or extension in OTHER_IMAGES) and not name.startswith(".")
 
@@ -104,18 +106,16 @@ def _list(folder: Path, notes: _Notes) -> Entries | None:
         with os.scandir(folder) as entries:
             return {entry.name: entry for entry in entries}
     except OSError as error:
-        notes.add(
-            "no-folder" if isinstance(error, FileNotFoundError) else "unreadable",
-            folder,
-            f"{error.strerror}.",
-        )
+        rule = "no-folder" if isinstance(error, FileNotFoundError) else "unreadable"
+        notes.add(rule, folder, f"{error.strerror}.")
         return None
 
 
 def _subsets(root: Path, notes: _Notes, *, is_reg: bool) -> list[SubsetFacts]:
     if not root.is_dir():
-        what = "is not a folder." if os.path.lexists(root) else "there is no such folder."
-        notes.add("no-folder", root, what, "" if os.path.lexists(root) else _nearest_folder(root))
+        there = os.path.lexists(root)
+        what = "is not a folder." if there else "there is no such folder."
+        notes.add("no-folder", root, what, "" if there else _nearest_folder(root))
         return []
     entries = _list(root, notes)
     if entries is None:
@@ -123,31 +123,22 @@ def _subsets(root: Path, notes: _Notes, *, is_reg: bool) -> list[SubsetFacts]:
     subsets: list[SubsetFacts] = []
     named = 0
     for name in sorted(entries):
-        if name.startswith(".") or name in OURS or not _is_dir(entries[name]):
+        if name.startswith(".") or name == OURS or not _is_dir(entries[name]):
             continue
-        parsed = parse_folder(name)
+        folder, parsed = root / name, parse_folder(name)
         if isinstance(parsed, NotASubset):
-            _skipped(root / name, parsed, notes)
+            _skipped(folder, parsed, notes)
             continue
         named += 1
         if parsed.oddity:
-            notes.add(
-                "folder-odd",
-                root / name,
-                f"{parsed.oddity}.",
-                "Rename it, or leave it so if that is meant.",
-            )
-        images = _images(root / name, parsed.class_tokens, notes, is_reg=is_reg)
+            notes.add("folder-odd", folder, f"{parsed.oddity}.", "Rename it, unless that is meant.")
+        images = _images(folder, parsed.class_tokens, notes, is_reg=is_reg)
         if images:
-            subsets.append(
-                SubsetFacts(root / name, parsed.repeats, parsed.class_tokens, images, is_reg)
-            )
+            facts = SubsetFacts(folder, parsed.repeats, parsed.class_tokens, images, is_reg)
+            subsets.append(facts)
         else:
-            notes.add(
-                "reg-empty" if is_reg else "folder-empty",
-                root / name,
-                "no image that kohya would use.",
-            )
+            rule = "reg-empty" if is_reg else "folder-empty"
+            notes.add(rule, folder, "no image that kohya would use.")
     _root_files(root, entries, named, notes)
     if not subsets and not is_reg:
         _nothing(root, entries, named, notes)
@@ -166,25 +157,17 @@ def _skipped(folder: Path, parsed: NotASubset, notes: _Notes) -> None:
     count = _count_images(folder)
     if not count:
         return
-    images = f"{count} image{'s' * (count > 1)}"
+    images, why = counted(count, "image"), parsed.reason
     if not parsed.silent:
         digits = "".join(c for c in folder.name if c.isdigit())[:4]
         right = f"{int(digits or 0) or 10}_{folder.name.strip('0123456789.-_ xX') or 'trigger'}"
-        notes.add(
-            "folder-name",
-            folder,
-            f"{parsed.reason}; its {images} would be left out.",
-            f"Rename it like {right}.",
-        )
+        what = f"{why}; its {images} would be left out."
+        notes.add("folder-name", folder, what, f"Rename it like {right}.")
     elif "-" in folder.name.partition("_")[0]:
-        notes.add(
-            "folder-negative",
-            folder,
-            f"{parsed.reason}; its {images} would be left out without a word.",
-            "Give a number from 1 on.",
-        )
+        what = f"{why}; its {images} would be silently left out."
+        notes.add("folder-negative", folder, what, "Give a number from 1 on.")
     else:
-        notes.add("folder-zero", folder, f"{parsed.reason}; {images} left out.")
+        notes.add("folder-zero", folder, f"{why}; {images} left out.")
 
 
 def _count_images(folder: Path) -> int:
@@ -195,55 +178,36 @@ def _count_images(folder: Path) -> int:
 
 
 def _root_files(root: Path, entries: Entries, named: int, notes: _Notes) -> None:
-    loose = sorted(
-        name for name, entry in entries.items() if looks_like_image(name) and not _is_dir(entry)
-    )
+    loose = sorted(n for n, entry in entries.items() if looks_like_image(n) and not _is_dir(entry))
     if loose and named:
         some = ", ".join(map(shown, loose[:3]))
-        notes.add(
-            "image-outside",
-            root,
-            f"{len(loose)} image(s) beside the subset folders are not trained on: {some}.",
-            "Move them into a folder such as 10_trigger.",
-        )
+        what = f"{counted(len(loose), 'image')} beside the subset folders not trained on: {some}."
+        notes.add("image-outside", root, what, "Move them into a folder such as 10_trigger.")
 
 
 def _nothing(root: Path, entries: Entries, named: int, notes: _Notes) -> None:
     """Nothing to train: find out which folder was meant."""
+    rule = "image-folder-given"
     loose = sum(looks_like_image(name) for name in entries)
     if loose and not named:
         if isinstance(parse_folder(root.name), NotASubset):
-            notes.add(
-                "image-folder-given",
-                root,
-                f"holds {loose} images itself, but no folder named like 10_trigger.",
-                f"Put them into {root / '10_trigger'}, or run: lorakit dataset prepare {root}",
-            )
+            what = f"holds {loose} images itself, but no folder named like 10_trigger."
+            hint = f"Put them into {root / '10_trigger'}, or run: lorakit dataset prepare {root}"
+            notes.add(rule, root, what, hint)
         else:
-            notes.add(
-                "image-folder-given",
-                root,
-                "is the folder with the images; the dataset is its parent.",
-                f"Write {shown(root.parent)}",
-            )
+            what = "is the folder with the images; the dataset is its parent."
+            notes.add(rule, root, what, f"Write {shown(root.parent)}")
         return
     for name in sorted(entries):
-        if (
-            _is_dir(entries[name])
-            and not name.startswith(".")
-            and name not in OURS
-            and _holds_subsets(root / name)
-        ):
+        hidden = name.startswith(".") or name == OURS
+        if not hidden and _is_dir(entries[name]) and _holds_subsets(root / name):
             notes.add(
-                "image-folder-given",
-                root,
-                "the subsets lie one level deeper.",
-                f"Write {shown(root / name)}",
+                rule, root, "the subsets are one level deeper.", f"Write {shown(root / name)}"
             )
             return
-    originals = root / "originals"
-    add = "Add images: lorakit dataset add RECIPE PATHS --repeats 10"
-    hint = "Make them of originals/: lorakit dataset prepare RECIPE" if originals.is_dir() else add
+    hint = "Add images: lorakit dataset add RECIPE PATHS --repeats 10"
+    if (root / OURS).is_dir():
+        hint = "Make them of originals/: lorakit dataset prepare RECIPE"
     notes.add("nothing-to-train", root, "no subset with images in it.", hint)
 
 
@@ -252,21 +216,14 @@ def _holds_subsets(folder: Path) -> bool:
         names = [entry.name for entry in os.scandir(folder) if _is_dir(entry)]
     except OSError:
         return False
-    return any(
-        not isinstance(parse_folder(name), NotASubset) and _count_images(folder / name)
-        for name in names
-    )
+    named = (name for name in names if not isinstance(parse_folder(name), NotASubset))
+    return any(_count_images(folder / name) for name in named)
 
 
 def _nearest_folder(root: Path) -> str:
-    from lorakit.errors import did_you_mean
-
-    parent = root.parent
-    return (
-        did_you_mean(root.name, [entry.name for entry in os.scandir(parent) if _is_dir(entry)])
-        if parent.is_dir()
-        else ""
-    )
+    if not root.parent.is_dir():
+        return ""
+    return did_you_mean(root.name, [e.name for e in os.scandir(root.parent) if _is_dir(e)])
 
 
 def _images(
@@ -278,76 +235,53 @@ def _images(
     used = [name for name in sorted(entries) if is_image_name(name)]
     _unused(folder, entries, notes)
     images: list[ImageFacts] = []
-    sizes: list[tuple[str, int, tuple[int, int]]] = []
-    uncaptioned: list[Path] = []
     caption_times: dict[str, int] = {}
+    stems: dict[str, list[str]] = defaultdict(list)
     for name in used:
-        opened = _open(folder / name, entries[name], notes)
+        stem, path = os.path.splitext(name)[0], folder / name
+        stems[stem].append(name)
+        opened = _open(path, entries[name], notes)
         if opened is None:
             continue
         header, status = opened
-        stem = os.path.splitext(name)[0]
         caption = find_caption(folder, stem, notes.suffix, entries)
         notes.faults += caption.faults
-        if caption.path is None:
-            uncaptioned.append(folder / name)
-        else:
+        if caption.path is not None:
             caption_times[stem] = caption.path.stat().st_mtime_ns
         text = class_tokens if caption.text is None else caption.text
-        width, height = header.as_kohya_reads
-        sizes.append((name, status.st_mtime_ns, (width, height)))
-        images.append(
-            ImageFacts(
-                folder / name, width, height, caption.path, status.st_size, status.st_mtime_ns, text
-            )
-        )
-    stems = _stems(used)
+        size, stamp = header.as_kohya_reads, (status.st_size, status.st_mtime_ns)
+        images.append(ImageFacts(path, *size, caption.path, *stamp, text))
     _shared(folder, stems, notes)
-    _missing(folder, uncaptioned, len(images), class_tokens, notes, is_reg=is_reg)
+    if not is_reg:  # reg images are described by their class alone, as a rule
+        _missing(folder, images, class_tokens, notes)
     notes.faults += caption_leftovers(folder, notes.suffix, stems, entries)
-    notes.faults += cache_faults(folder, sizes, entries, caption_times)
+    seen = [(image.path.name, image.mtime_ns, (image.width, image.height)) for image in images]
+    notes.faults += cache_faults(folder, seen, entries, caption_times)
     return tuple(images)
 
 
 def _unused(folder: Path, entries: Entries, notes: _Notes) -> None:
     """Everything in a subset that looks like an image and is not one of kohya's."""
     for name in sorted(entries):
-        stem, extension = os.path.splitext(name)
+        path, (stem, extension) = folder / name, os.path.splitext(name)
         lower = extension.lower()
         if _is_dir(entries[name]):
-            count = _count_images(folder / name)
+            count = _count_images(path)
             if count and not is_image_name(name):
-                notes.add(
-                    "nested",
-                    folder / name,
-                    f"{count} image(s) in a folder inside a subset are not trained on.",
-                    f"Move them up into {shown(folder)}.",
-                )
+                what = f"{counted(count, 'image')} in a folder inside a subset not trained on."
+                notes.add("nested", path, what, f"Move them up into {shown(folder)}.")
         elif name.startswith("."):
             if lower in IMAGE_SUFFIXES and not name.startswith("._"):
-                notes.add(
-                    "dot-file",
-                    folder / name,
-                    "is left out without a word because its name begins with a dot.",
-                    "Rename it.",
-                )
+                what = "is silently left out because its name begins with a dot."
+                notes.add("dot-file", path, what, "Rename it.")
         elif extension not in USED and lower in IMAGE_SUFFIXES:
-            what = (
-                f"{extension} is neither all lower nor all upper case; the image would be left out"
-                " without a word."
-            )
-            notes.add("extension-case", folder / name, what, f"Rename it to {shown(stem + lower)}.")
+            what = f"{extension} is neither all lower nor all upper case; silently left out."
+            notes.add("extension-case", path, what, f"Rename it to {shown(stem + lower)}.")
         elif lower in OTHER_IMAGES:
-            notes.add(
-                "extension-unsupported",
-                folder / name,
-                f"{extension} is not read; the image would be left out without a word.",
-                (
-                    "Export it as JPEG."
-                    if lower in FOREIGN
-                    else "Convert it: lorakit dataset add takes it and prepare converts it."
-                ),
-            )
+            hint = "Convert it: lorakit dataset add takes it and prepare converts it."
+            hint = "Export it as JPEG." if lower in FOREIGN else hint
+            what = f"{extension} is not read; the image would be silently left out."
+            notes.add("extension-unsupported", path, what, hint)
 
 
 def _open(
@@ -356,12 +290,8 @@ def _open(
     try:
         status = entry.stat()
         if not stat.S_ISREG(status.st_mode):
-            notes.add(
-                "not-a-file",
-                path,
-                "has an image's name but is not a file.",
-                "Move it out of the subset.",
-            )
+            what = "has an image's name but is not a file."
+            notes.add("not-a-file", path, what, "Move it out of the subset.")
             return None
         header = read_header(path)
     except CutError as error:
@@ -370,66 +300,37 @@ def _open(
         notes.add("header", path, f"its size cannot be read: {error}.", "Replace or remove it.")
     except OSError as error:
         if path.is_symlink() and not os.path.exists(path):
-            notes.add(
-                "broken-link",
-                path,
-                f"points to {shown(os.readlink(path))}, which cannot be reached.",
-                "Mend or remove the link.",
-            )
+            what = f"points to {shown(os.readlink(path))}, which cannot be reached."
+            notes.add("broken-link", path, what, "Fix or remove the link.")
         else:
-            notes.add(
-                "unreadable", path, f"cannot be opened: {error.strerror}.", "Check its permissions."
-            )
+            what = f"cannot be opened: {error.strerror}."
+            notes.add("unreadable", path, what, "Check its permissions.")
     else:
         if header.extended:
             width, height = header.as_kohya_reads
-            notes.add(
-                "webp-size",
-                path,
-                f"is {header.width}x{header.height}, but kohya reads {width}x{height}.",
-                "Convert it: lorakit dataset prepare.",
-            )
+            what = f"is {header.width}x{header.height}, but kohya reads {width}x{height}."
+            notes.add("webp-size", path, what, "Convert it: lorakit dataset prepare.")
         return header, status
     return None
-
-
-def _stems(names: Iterable[str]) -> dict[str, list[str]]:
-    stems: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        stems[os.path.splitext(name)[0]].append(name)
-    return stems
 
 
 def _shared(folder: Path, stems: dict[str, list[str]], notes: _Notes) -> None:
     for stem, names in stems.items():
         if len(names) > 1:
-            both = " and ".join(map(shown, names))
-            notes.add(
-                "caption-shared",
-                folder / names[0],
-                f"{both} share one caption ({shown(stem)}{notes.suffix}) and one cache.",
-                "Rename all but one, with a caption each.",
-            )
+            both, caption = " and ".join(map(shown, names)), f"{shown(stem)}{notes.suffix}"
+            what = f"{both} share one caption ({caption}) and one cache."
+            hint = "Rename all but one, with a caption each."
+            notes.add("caption-shared", folder / names[0], what, hint)
 
 
-def _missing(
-    folder: Path, missing: list[Path], count: int, class_tokens: str, notes: _Notes, *, is_reg: bool
-) -> None:
+def _missing(folder: Path, images: list[ImageFacts], class_tokens: str, notes: _Notes) -> None:
     instead = f'"{class_tokens}"' if class_tokens else "an empty caption"
-    if not missing or is_reg:  # reg images are described by their class alone, as a rule
-        return
-    if len(missing) == count:
-        notes.add(
-            "caption-none",
-            folder,
-            f"no image has a {notes.suffix} caption; all {count} would be trained as {instead}.",
-            "Write captions: lorakit dataset caption.",
-        )
+    missing = [image.path for image in images if image.caption_path is None]
+    if missing and len(missing) == len(images):
+        all_of = f"no image has a {notes.suffix} caption; all {len(missing)}"
+        what = f"{all_of} would be trained as {instead}."
+        notes.add("caption-none", folder, what, "Write captions: lorakit dataset caption.")
         return
     for path in missing:
-        notes.add(
-            "caption-missing",
-            path,
-            f"has no {notes.suffix} caption; it would be trained as {instead}.",
-            "Write one: lorakit dataset review RECIPE",
-        )
+        what = f"has no {notes.suffix} caption; it would be trained as {instead}."
+        notes.add("caption-missing", path, what, "Write one: lorakit dataset review RECIPE")

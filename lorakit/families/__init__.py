@@ -1,22 +1,13 @@
-"""What is trained: one module per family, one explicit table.
-
-A family decides the script, the network module and the weights needed.
-"""
+"""What is trained: one explicit table. A family owns its facts: script, weights, sizes, words."""
 
 from __future__ import annotations
 
-from lorakit.families import anima, flux, hunyuan_image, lumina, sd3, sd15, sdxl
 from lorakit.families.family import Family
+from lorakit.families.flux import FAMILY as FLUX
+from lorakit.families.kohya_only import ANIMA, HUNYUAN_IMAGE, LUMINA, SD3
+from lorakit.families.sd15 import FAMILY as SD15
+from lorakit.families.sdxl import FAMILY as SDXL
 
 FAMILIES: dict[str, Family] = {
-    family.name: family
-    for family in (
-        sd15.FAMILY,
-        sdxl.FAMILY,
-        flux.FAMILY,
-        sd3.FAMILY,
-        lumina.FAMILY,
-        hunyuan_image.FAMILY,
-        anima.FAMILY,
-    )
+    family.name: family for family in (SD15, SDXL, FLUX, SD3, LUMINA, HUNYUAN_IMAGE, ANIMA)
 }

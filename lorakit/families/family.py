@@ -1,21 +1,42 @@
-"""The shape of a family. Data and three small functions; no inheritance."""
+"""The shape of a family: data, no inheritance."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
+
+BASE = "pretrained_model_name_or_path"
 
 
 @dataclass(frozen=True)
 class Weight:
-    """One file (or folder) of weights that the family needs."""
+    """A file or folder of weights. Only required ones must be named in a recipe."""
 
-    key: str  # key in the recipe's [model]: base, vae, clip_l, t5xxl, ae
-    option: str  # kohya's option: pretrained_model_name_or_path, vae, clip_l, ...
-    required: bool
-    what: str  # for people: "the FLUX.1-dev transformer, one .safetensors file"
+    key: str  # in the recipe's [model]: base, vae, clip_l, t5xxl, ae
+    option: str  # kohya's: pretrained_model_name_or_path, vae, clip_l, ...
+    what: str  # for people: "the FLUX.1-dev transformer (.safetensors)"
+    required: bool = True
+    example: str = ""  # a plausible path for a new recipe: easier to correct than an empty one
+
+    @property
+    def path(self) -> str:
+        return self.example or f"models/{self.key}.safetensors"
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a family's parts, in parameters; and how much activations take for one picture at its
+    usual resolution, in GB.
+    """
+
+    unet: float
+    text: float
+    vae: float
+    plain_gb: float  # activations without gradient checkpointing
+    checkpointed_gb: float
+    latent_channels: int
+    text_bytes: int  # of one cached text-encoder output
 
 
 @dataclass(frozen=True)
@@ -26,12 +47,18 @@ class Family:
     network_module: str
     weights: tuple[Weight, ...]
     bucket_step: int  # what bucket_reso_steps must be a multiple of
-    latent_suffix: str  # _sd.npz, _sdxl.npz, _flux.npz
-    text_cache_suffix: str  # "", _te_outputs.npz, _flux_te.npz
-    text_encoders: int
-    default_resolution: int
-    trainers: tuple[str, ...]  # who can run it: ("kohya", "embedded") or ("kohya",)
-    defaults: Mapping[str, Any] = field(
-        default_factory=lambda: MappingProxyType({})
-    )  # the "family" layer, kohya's option names
-    tokenizers: tuple[str, ...] = ()  # hub ids the script loads at start
+    default_resolution: int = 1024
+    # False: a U-Net that predicts noise (or v), reads captions through CLIP alone, and comes in one
+    # file with VAE and text encoders.
+    flow: bool = True
+    trainers: tuple[str, ...] = ("kohya",)  # who can run it; the first is the default
+    # the "family" layer, kohya's option names
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    tokenizers: tuple[str, ...] = ()  # hub ids the script loads when it starts
+    # What kohya's sampler takes where a prompt says nothing.
+    sample_steps: int = 20
+    sample_scale: float = 3.5
+    pipeline: str = "DiffusionPipeline"  # diffusers' class
+    comfy_node: str = "LoraLoader"
+    ui_word: str = "Unknown"  # A1111's and Forge's word for it
+    size: Size | None = None  # None: not known here

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorakit.families.family import Family, Weight
+from lorakit.families.family import BASE, Family, Size, Weight
 
 FAMILY = Family(
     name="sd15",
@@ -12,17 +12,20 @@ FAMILY = Family(
     weights=(
         Weight(
             "base",
-            "pretrained_model_name_or_path",
-            required=True,
-            what="an SD1.5 checkpoint (.safetensors) or diffusers folder",
+            BASE,
+            "an SD1.5 checkpoint (.safetensors) or diffusers folder",
+            example="models/sd15-base.safetensors",
         ),
-        Weight("vae", "vae", required=False, what="a separate VAE"),
+        Weight("vae", "vae", "a separate VAE", required=False),
     ),
     bucket_step=64,
-    latent_suffix="_sd.npz",
-    text_cache_suffix="",
-    text_encoders=1,
     default_resolution=512,
+    flow=False,
     trainers=("kohya", "embedded"),
     tokenizers=("openai/clip-vit-large-patch14",),
+    sample_steps=30,
+    sample_scale=7.5,
+    pipeline="StableDiffusionPipeline",
+    ui_word="SD1",
+    size=Size(0.86e9, 0.123e9, 0.084e9, 3.0, 0.7, 4, 0),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorakit.families.family import Family, Weight
+from lorakit.families.family import BASE, Family, Size, Weight
 
 FAMILY = Family(
     name="sdxl",
@@ -12,17 +12,19 @@ FAMILY = Family(
     weights=(
         Weight(
             "base",
-            "pretrained_model_name_or_path",
-            required=True,
-            what="an SDXL checkpoint (.safetensors) or diffusers folder",
+            BASE,
+            "an SDXL checkpoint (.safetensors) or diffusers folder",
+            example="models/sdxl-base.safetensors",
         ),
-        Weight("vae", "vae", required=False, what="a separate VAE, e.g. the fp16-safe one"),
+        Weight("vae", "vae", "a separate VAE, e.g. the fp16-safe one", required=False),
     ),
     bucket_step=32,
-    latent_suffix="_sdxl.npz",
-    text_cache_suffix="_te_outputs.npz",
-    text_encoders=2,
-    default_resolution=1024,
+    flow=False,
     trainers=("kohya", "embedded"),
     tokenizers=("openai/clip-vit-large-patch14", "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k"),
+    sample_steps=30,
+    sample_scale=7.5,
+    pipeline="StableDiffusionXLPipeline",
+    ui_word="SDXL",
+    size=Size(2.57e9, 0.818e9, 0.084e9, 9.0, 1.6, 4, 77 * 2048 * 4 + 1280 * 4),
 )

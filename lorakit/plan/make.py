@@ -1,4 +1,4 @@
-"""Recipe + dataset + machine -> Plan. Reads folders and headers; changes nothing, starts nothing."""
+"""Recipe + dataset + machine -> Plan. Reads folders and headers; changes and starts nothing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lorakit.catalogue.options import options
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.scan import scan
 from lorakit.errors import Fault, RecipeError
-from lorakit.families import FAMILIES
 from lorakit.machine import Machine, this_machine
 from lorakit.plan import argv, write
-from lorakit.plan.complete import completed, prompts
+from lorakit.plan.complete import completed
 from lorakit.plan.data_checks import data_faults
 from lorakit.plan.estimate import estimate
 from lorakit.plan.model import Plan
@@ -22,9 +20,9 @@ from lorakit.plan.model_checks import weight_faults
 from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults
 from lorakit.plan.steps import count_steps
 from lorakit.plan.weights import weight_files
-from lorakit.recipe import options as read
 from lorakit.recipe.layers import EITHER_OR
 from lorakit.recipe.model import Resolved, Section, Setting
+from lorakit.recipe.options import Options
 from lorakit.trainers.table import trainer
 
 ORDER = {"error": 0, "warning": 1, "note": 2}
@@ -43,39 +41,32 @@ def make_plan(
     """
     machine = machine or this_machine()
     run_dir = run_dir.absolute()
-    folders = folders or _mode(resolved) == "folders"
-    weights, faults = weight_files(resolved)
-    launch = argv.launch_of(resolved, run_dir, machine)
-    if launch.own_config:  # the person's accelerate configuration counts the processes
-        counts = {
-            "processes": launch.processes,
-            "machines": launch.machines,
-            "machine_rank": launch.rank,
-        }
-        said = {key: Setting(count, str(launch.config)) for key, count in counts.items()}
-        resolved = replace(resolved, launch={**resolved.launch, **said})
-    full = completed(resolved, run_dir, weights, folders=folders)
-    known = options(resolved.trainer, FAMILIES[resolved.family].script)
-    settings = write.settings_for(full, known)
-    facts = _facts(resolved)
+    options = Options(resolved)
+    folders = folders or options.said("dataset", "mode") == "folders"
+    weights, faults = weight_files(options)
+    launch = argv.launch_of(options, run_dir, machine)
+    if launch.own_config:  # the user's accelerate configuration counts the processes
+        resolved = _with_their_counts(resolved, launch)
+    full = completed(Options(resolved), run_dir, weights, folders=folders)
+    settings = write.settings_for(full)
+    facts = _facts(full)
     steps, more = count_steps(full, facts)
-    sent = {key: one for key, one in full.train.items() if key in known or key in resolved.train}
-    rules = trainer(resolved.trainer).check(replace(full, train=sent), machine)
-    faults += [
-        fault
-        for fault in more
-        if not any(fault.rule == one.rule or fault.where == one.where for one in rules)
-    ]
+    who = trainer(resolved.trainer)
+    given = full.resolved.train
+    sent = {key: one for key, one in given.items() if key in full.known or key in resolved.train}
+    rules = who.check(replace(full.resolved, train=sent), machine)
+    named = {fault.rule for fault in rules} | {fault.where for fault in rules}
+    faults += [fault for fault in more if fault.rule not in named and fault.where not in named]
     files, more = _files(full, settings, facts, launch, folders=folders)
-    faults += more
-    script = trainer(resolved.trainer).find(resolved.family)
+    script = who.find(resolved.family)
     env = argv.environment(full, launch, weights, run_dir)
     needs = estimate(full, steps)
     python = argv.python_of(full, script.python)
-    gathered = [
+    found = [
         *facts.faults,
         *rules,
         *faults,
+        *more,
         *argv.launch_faults(full, launch),
         *weight_faults(full, weights),
         *data_faults(full, facts, steps),
@@ -83,13 +74,10 @@ def make_plan(
         *tokenizer_faults(full, env),
         *script.faults,
         *(package_faults(full, python) if script.found else ()),
-        *_folder_faults(resolved, folders=folders),
+        *_folder_faults(full, folders=folders),
     ]
-    told = tuple(recipe_faults)
-    gathered = [*told, *(fault for fault in gathered if not _follows(fault, told, resolved))]
-    commands = argv.commands_for(
-        full, launch, machine, python=python, script=script.path, run_dir=run_dir
-    )
+    known = tuple(recipe_faults)
+    found = [*known, *(fault for fault in found if not _follows(fault, known, resolved))]
     return Plan(
         resolved=resolved,
         dataset=facts,
@@ -97,10 +85,12 @@ def make_plan(
         run_dir=run_dir,
         script=script.path if script.found else None,
         files=files,
-        commands=commands,
+        commands=argv.commands_for(
+            full, launch, machine, python=python, script=script.path, run_dir=run_dir
+        ),
         env=env,
         estimate=needs,
-        faults=in_order(gathered),
+        faults=in_order(found),
         settings=settings,
         weights=weights,
         commit=script.commit,
@@ -111,114 +101,90 @@ def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     """Errors first; what two rooms say about the same rule and the same setting is said once."""
     once: dict[tuple[str, str], Fault] = {}
     for fault in faults:
-        once.setdefault(
-            (fault.rule, fault.where) if fault.rule else (fault.what, fault.where), fault
-        )
+        once.setdefault((fault.rule or fault.what, fault.where), fault)
     return tuple(sorted(once.values(), key=lambda fault: ORDER[fault.severity]))
 
 
-def _follows(fault: Fault, told: Iterable[Fault], resolved: Resolved) -> bool:
+def _with_their_counts(resolved: Resolved, launch: argv.Launch) -> Resolved:
+    counts = {
+        "processes": launch.processes,
+        "machines": launch.machines,
+        "machine_rank": launch.rank,
+    }
+    said = {key: Setting(count, str(launch.config)) for key, count in counts.items()}
+    return replace(resolved, launch={**resolved.launch, **said})
+
+
+def _follows(fault: Fault, known: Iterable[Fault], resolved: Resolved) -> bool:
     """Whether this only says that a setting is absent which the recipe does hold, but which was
     refused.
     """
-    place, _, key = fault.where.partition(" [")
-    if place != read.recipe_name(resolved) or "] " not in key:
+    section = fault.section
+    if not fault.key or fault.key in Options(resolved).section(section):
         return False
-    section, key = key.split("] ", 1)
-    names = {
-        section,
-        key,
-        *(one for of, pair in EITHER_OR if of == section and key in pair for one in pair),
-    }
-    return any(
-        one.rule == "value" and one.where.rpartition(" ")[2].rpartition(".")[2] in names
-        for one in told
-    )
+    keys = {fault.key, ""}  # "": the whole section was refused
+    keys.update(*(pair for of, pair in EITHER_OR if of == section and fault.key in pair))
+    return any(one.rule == "value" and one.section == section and one.key in keys for one in known)
 
 
-def _facts(resolved: Resolved) -> DatasetFacts:
-    path, reg = resolved.dataset.get("path"), resolved.dataset.get("reg_path")
-    if path is None or not isinstance(path.value, str):
-        unset = Fault(
-            f"{read.recipe_name(resolved)} [dataset] path",
-            "is not set.",
-            'Write path = "datasets/NAME", the parent of the N_trigger folders.',
-            "dataset-path",
-        )
+def _facts(options: Options) -> DatasetFacts:
+    path, reg = (options.said("dataset", key) for key in ("path", "reg_path"))
+    resolved, off = options.resolved, options.said("dataset", "rules_off")
+    if not isinstance(path, str):
+        hint = 'Write path = "datasets/NAME", the parent of the N_trigger folders.'
+        unset = options.fault("path", "is not set.", hint, "dataset-path", section="dataset")
         return DatasetFacts(resolved.root, (), (unset,))
-    off = resolved.dataset.get("rules_off")
     return scan(
-        resolved.path_of(path.value),
-        reg=resolved.path_of(reg.value) if reg and isinstance(reg.value, str) else None,
-        caption_extension=read.caption_extension(resolved),
-        off=tuple(off.value) if off and isinstance(off.value, (list, tuple)) else (),
+        resolved.path_of(path),
+        reg=resolved.path_of(reg) if isinstance(reg, str) else None,
+        caption_extension=options.caption_extension,
+        off=tuple(off) if isinstance(off, (list, tuple)) else (),
     )
 
 
 def _files(
-    resolved: Resolved,
-    settings: Section,
-    facts: DatasetFacts,
-    launch: argv.Launch,
-    *,
-    folders: bool,
+    options: Options, settings: Section, facts: DatasetFacts, launch: argv.Launch, *, folders: bool
 ) -> tuple[Mapping[str, str], list[Fault]]:
     """The texts; a text that kohya's reader cannot take is a fault, not an exception."""
     faults: list[Fault] = []
     files: dict[str, str] = {}
 
+    def sample_prompts() -> str:
+        text, problems = write.prompts_toml(options)
+        faults.extend(problems)
+        return text
+
     makers: dict[str, Callable[[], str]] = {
-        "train.toml": lambda: write.train_toml(resolved, settings)
+        "train.toml": lambda: write.train_toml(options, settings)
     }
     if not folders:
-        makers["dataset.toml"] = lambda: write.dataset_toml(resolved, facts)
-    if prompts(resolved):
-        makers["prompts.toml"] = lambda: _prompts(resolved, faults)
+        makers["dataset.toml"] = lambda: write.dataset_toml(options, facts)
+    if options.prompts:
+        makers["prompts.toml"] = sample_prompts
     for name, maker in makers.items():
         try:
             files[name] = maker()
         except RecipeError as error:
-            faults.append(
-                Fault(name, error.message.partition(": ")[2], error.hint, "toml-unreadable")
-            )
+            faults += error.faults
     if not launch.own_config:
         files["accelerate.yaml"] = write.accelerate_yaml(
             processes=launch.processes,
             machines=launch.machines,
             rank=launch.rank,
             cpu=launch.device == "cpu",
-            mixed_precision=read.text(resolved, "mixed_precision", "no"),
+            mixed_precision=options.precision,
         )
     return files, faults
 
 
-def _prompts(resolved: Resolved, faults: list[Fault]) -> str:
-    text, problems = write.prompts_toml(resolved)
-    faults += problems
-    return text
-
-
-def _folder_faults(resolved: Resolved, *, folders: bool) -> Iterable[Fault]:
-    if folders and "subset" in resolved.dataset:
-        yield Fault(
-            f"{resolved.dataset['subset'].source} [dataset.subset]",
-            "folder mode cannot say anything about single folders.",
-            'Set mode = "toml".',
-            "folders-subset",
-        )
-    if folders and read.number(resolved, "validation_split", 0.0) > 0:
-        yield Fault(
-            read.recipe_name(resolved),
-            "in folder mode the order of the folders is the disk's, not the plan's.",
-            'Set mode = "toml".',
-            "folders-order",
-            "warning",
-        )
-
-
-def _mode(resolved: Resolved) -> str:
-    setting = resolved.dataset.get("mode")
-    return str(setting.value) if setting else "toml"
+def _folder_faults(options: Options, *, folders: bool) -> Iterable[Fault]:
+    hint = 'Set mode = "toml".'
+    if folders and (subset := options.resolved.dataset.get("subset")):
+        what = "folder mode cannot say anything about single folders."
+        yield Fault(f"{subset.source} [dataset.subset]", what, hint, "folders-subset")
+    if folders and options.number("validation_split") > 0:
+        what = "in folder mode the order of the folders is the disk's, not the plan's."
+        yield Fault(options.recipe, what, hint, "folders-order", "warning")
 
 
 def make_plans(
@@ -229,63 +195,42 @@ def make_plans(
     machine: Machine | None = None,
     folders: bool = False,
 ) -> tuple[Plan, ...]:
-    """One plan, or one for each stage of a recipe with several."""
-    if resolved.stages:
-        return make_stages(
-            resolved, recipe_faults, run_dir=run_dir, machine=machine, folders=folders
-        )
-    return (make_plan(resolved, recipe_faults, run_dir=run_dir, machine=machine, folders=folders),)
-
-
-def make_stages(
-    resolved: Resolved,
-    recipe_faults: Iterable[Fault] = (),
-    *,
-    run_dir: Path,
-    machine: Machine | None = None,
-    folders: bool = False,
-) -> tuple[Plan, ...]:
-    """A plan for each stage, each in its own folder; the next starts from the LoRA that the last
-    one leaves.
+    """One plan, or one for each stage of a recipe with several, each in its own folder; the next
+    stage starts from the LoRA that the last one leaves.
     """
     machine = machine or this_machine()
+    if not resolved.stages:
+        return (
+            make_plan(resolved, recipe_faults, run_dir=run_dir, machine=machine, folders=folders),
+        )
     plans: list[Plan] = []
-    for place, stage in enumerate(resolved.stages):
+    for number, stage in enumerate(resolved.stages, start=1):
         model = dict(resolved.model)
         if plans:
-            model["network_weights"] = Setting(
-                str(final_file(plans[-1])), f"stage {plans[-1].stage}"
-            )
-        one = replace(resolved, stages=(), dataset=stage.dataset, train=stage.train, model=model)
-        folder = run_dir / stage_folder(place + 1, stage.name)
+            source = f"stage {plans[-1].stage}"
+            model["network_weights"] = Setting(str(final_file(plans[-1])), source)
         plan = make_plan(
-            one,
-            recipe_faults if not place else (),
-            run_dir=folder,
+            replace(resolved, stages=(), dataset=stage.dataset, train=stage.train, model=model),
+            () if plans else recipe_faults,
+            run_dir=run_dir / stage_folder(number, stage.name),
             machine=machine,
             folders=folders,
         )
-        told = tuple(
-            fault for fault in plan.faults if not (plans and fault.rule == "start-not-there")
-        )  # it will be there
-        plans.append(replace(plan, stage=stage.name, faults=told))
-    nowhere = set.intersection(
-        *(
-            {fault.where for fault in plan.faults if fault.rule == "subset-unknown"}
-            for plan in plans
-        )
-    )
+        if plans:  # the LoRA to start from will be there
+            plan = _without(plan, lambda fault: fault.rule == "start-not-there")
+        plans.append(replace(plan, stage=stage.name))
+    unknown = [
+        {fault.where for fault in plan.faults if fault.rule == "subset-unknown"} for plan in plans
+    ]
+    nowhere = set.intersection(*unknown)  # a folder may belong to one stage alone
     return tuple(
-        replace(
-            plan,
-            faults=tuple(
-                fault
-                for fault in plan.faults
-                if fault.rule != "subset-unknown" or fault.where in nowhere
-            ),
-        )
+        _without(plan, lambda one: one.rule == "subset-unknown" and one.where not in nowhere)
         for plan in plans
-    )  # a folder may belong to one stage alone
+    )
+
+
+def _without(plan: Plan, unwanted: Callable[[Fault], bool]) -> Plan:
+    return replace(plan, faults=tuple(fault for fault in plan.faults if not unwanted(fault)))
 
 
 def stage_folder(number: int, name: str) -> str:
@@ -296,7 +241,5 @@ def stage_folder(number: int, name: str) -> str:
 
 def final_file(plan: Plan) -> Path:
     """The LoRA that the run leaves behind."""
-    return (
-        plan.output_dir
-        / f"{plan.settings['output_name'].value if 'output_name' in plan.settings else plan.output_name}.safetensors"
-    )
+    setting = plan.settings.get("output_name")
+    return plan.output_dir / f"{setting.value if setting else plan.output_name}.safetensors"

@@ -11,8 +11,7 @@ from pathlib import Path
 from lorakit.errors import Fault
 from lorakit.machine import Machine, free_disk
 from lorakit.plan.model import Estimate, Steps
-from lorakit.recipe import options as read
-from lorakit.recipe.model import Resolved
+from lorakit.recipe.options import Options
 from lorakit.show import size
 from lorakit.trainers.table import trainer
 
@@ -20,53 +19,41 @@ RESERVE = 500_000_000  # a disk filled to the last byte breaks more than this ru
 
 
 def run_faults(
-    resolved: Resolved, steps: Steps, needs: Estimate, machine: Machine
+    options: Options, steps: Steps, needs: Estimate, machine: Machine
 ) -> Iterator[Fault]:
-    """`resolved` as completed by the plan: every path is absolute."""
-    output = Path(read.text(resolved, "output_dir"))
-    yield from _output(resolved, output, steps)
+    """`options` as completed by the plan: every path is absolute."""
+    output = Path(options.text("output_dir"))
+    yield from _output(options, output, steps)
     free = free_disk(output)
     if needs.disk_bytes + RESERVE > free:
-        yield Fault(
-            str(output),
-            f"the run needs {size(needs.disk_bytes)} at its fullest; {size(free)} are free.",
-            "Free some, or keep fewer checkpoints (save_last_n_epochs) and no states.",
-            "disk-space",
-        )
-    who, there = (
-        (machine.gpus[0].name, machine.gpus[0].memory_bytes)
-        if machine.gpus
-        else ("this machine", machine.memory_bytes)
-    )
+        what = f"the run needs {size(needs.disk_bytes)} at its fullest; {size(free)} are free."
+        hint = "Free some, or keep fewer checkpoints (save_last_n_epochs) and no states."
+        yield Fault(str(output), what, hint, "disk-space")
+    who, there = "this machine", machine.memory_bytes
+    if machine.gpus:
+        who, there = machine.gpus[0].name, machine.gpus[0].memory_bytes
     if there and needs.memory_low > there:
-        yield Fault(
-            who,
-            f"has {size(there)} of memory; the run needs about {size(needs.memory_low)} to"
-            f" {size(needs.memory_high)}.",
+        needed = f"{size(needs.memory_low)} to {size(needs.memory_high)}"
+        what = f"has {size(there)} of memory; the run needs about {needed}."
+        hint = (
             "gradient_checkpointing, cache_latents, a smaller batch or an 8-bit optimiser save"
-            " some.",
-            "memory",
-            "warning",
+            " some."
         )
+        yield Fault(who, what, hint, "memory", "warning")
 
 
-def tokenizer_faults(resolved: Resolved, env: Mapping[str, str]) -> Iterator[Fault]:
+def tokenizer_faults(options: Options, env: Mapping[str, str]) -> Iterator[Fault]:
     """Offline and without them sd-scripts stops with a misleading TypeError."""
-    missing = trainer(resolved.trainer).downloads(resolved)
+    missing = trainer(options.resolved.trainer).downloads(options.resolved)
     if not missing:
         return
-    offline = {**os.environ, **env}.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
-    what = (
-        f"the script {'would have to download' if offline else 'downloads'} {' and '.join(missing)}"
-        " at its start"
-    )
-    yield Fault(
-        read.recipe_name(resolved),
-        f"{what}{', but HF_HUB_OFFLINE is set' if offline else ''}.",
-        "Name a folder that holds them as tokenizers in [model].",
-        "tokenizers-offline" if offline else "tokenizers-fetched",
-        "error" if offline else "note",
-    )
+    names, hint = " and ".join(missing), "Name a folder that holds them as tokenizers in [model]."
+    if {**os.environ, **env}.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
+        what = f"the script would have to download {names}, but HF_HUB_OFFLINE is set."
+        yield Fault(options.recipe, what, hint, "tokenizers-offline")
+    else:
+        what = f"the script downloads {names} when it starts."
+        yield Fault(options.recipe, what, hint, "tokenizers-fetched", "note")
 
 
 # What an optimiser's name begins with (or "8bit" within it), in lower case: the module it needs and
@@ -77,42 +64,38 @@ OPTIMIZERS = {
     "prodigy": ("prodigyopt", "prodigyopt"),
     "dadapt": ("dadaptation", "dadaptation"),
 }
+MODULES = {
+    "use_8bit_adam": "bitsandbytes",
+    "use_lion_optimizer": "lion_pytorch",
+    "xformers": "xformers",
+}
 
 
-def package_faults(resolved: Resolved, python: Path) -> Iterator[Fault]:
+def package_faults(options: Options, python: Path) -> Iterator[Fault]:
     """Packages that the settings need and the trainer's Python certainly lacks: the script misses
     them only after loading the model.
     """
-    for key, module, package in _wanted(resolved):
+    for key, module, package in _wanted(options):
         if lacks(python, module):
-            yield Fault(
-                read.where(resolved, key),
-                f"needs the package {package}, which {python} lacks.",
-                f"{python} -m pip install {package}",
-                "package-missing",
-            )
+            what = f"needs the package {package}, which {python} lacks."
+            hint = f"{python} -m pip install {package}"
+            yield options.fault(key, what, hint, "package-missing")
 
 
-def _wanted(resolved: Resolved) -> Iterator[tuple[str, str, str]]:
-    optimizer = read.text(resolved, "optimizer_type").lower()
+def _wanted(options: Options) -> Iterator[tuple[str, str, str]]:
+    optimizer = options.text("optimizer_type").lower()
     if "8bit" in optimizer:
         yield "optimizer_type", "bitsandbytes", "bitsandbytes"
     elif optimizer.endswith("schedulefree"):
         yield "optimizer_type", "schedulefree", "schedulefree"
     elif "." not in optimizer:
-        yield from (
-            ("optimizer_type", *names)
-            for start, names in OPTIMIZERS.items()
-            if optimizer.startswith(start)
-        )
-    for key, module in (
-        ("use_8bit_adam", "bitsandbytes"),
-        ("use_lion_optimizer", "lion_pytorch"),
-        ("xformers", "xformers"),
-    ):
-        if read.flag(resolved, key):
+        for start, names in OPTIMIZERS.items():
+            if optimizer.startswith(start):
+                yield "optimizer_type", *names
+    for key, module in MODULES.items():
+        if options.flag(key):
             yield key, module, module.replace("_", "-")
-    if read.text(resolved, "log_with") in {"wandb", "all"}:
+    if options.text("log_with") in {"wandb", "all"}:
         yield "log_with", "wandb", "wandb"
 
 
@@ -122,57 +105,35 @@ def lacks(python: Path, module: str) -> bool:
     """
     home = python.parent.parent
     try:
-        closed = (
-            "include-system-site-packages = true"
-            not in (home / "pyvenv.cfg").read_text(encoding="utf-8").lower()
-        )
+        config = (home / "pyvenv.cfg").read_text(encoding="utf-8").lower()
     except (OSError, ValueError):
         return False
     sites = [*home.glob("lib/python3*/site-packages"), *home.glob("Lib/site-packages")]
+    patterns = (module, f"{module}.*", f"__editable__*{module}*")
     return (
-        closed
+        "include-system-site-packages = true" not in config
         and bool(sites)
-        and not any(
-            (site / module).exists()
-            or any(site.glob(f"{module}.*"))
-            or any(site.glob(f"__editable__*{module}*"))
-            for site in sites
-        )
+        and not any(any(site.glob(pattern)) for site in sites for pattern in patterns)
     )
 
 
-def _output(resolved: Resolved, output: Path, steps: Steps) -> Iterator[Fault]:
-    name = read.text(resolved, "output_name", resolved.name)
+def _output(options: Options, output: Path, steps: Steps) -> Iterator[Fault]:
+    name = options.output_name
     if name != Path(name).name or name in {"", ".", ".."} or "\\" in name:
-        yield Fault(
-            read.where(resolved, "output_name"),
-            f"{name!r} is no file name.",
-            "Leave out slashes.",
-            "output-name",
-        )
+        what = f"{name!r} is not a valid file name."
+        yield options.fault("output_name", what, "Leave out slashes.", "output-name")
     taken = [saved.name for saved in steps.checkpoints if (output / saved.name).exists()]
     if taken:
         more = f" ({len(taken)} files are)" if len(taken) > 1 else ""
-        yield Fault(
-            str(output / taken[0]),
-            f"is there already{more}, and the script would overwrite it silently.",
-            "Choose another output_name or run folder.",
-            "output-exists",
-        )
+        what = f"is there already{more}, and the script would overwrite it silently."
+        hint = "Choose another output_name or run folder."
+        yield Fault(str(output / taken[0]), what, hint, "output-exists")
     place = output
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK):
-        yield Fault(
-            str(place),
-            "cannot be written to; the script would notice at its first checkpoint.",
-            "",
-            "output-read-only",
-        )
-    if read.text(resolved, "save_model_as", "safetensors") != "safetensors":
-        yield Fault(
-            read.where(resolved, "save_model_as"),
-            "only safetensors is saved; the others are pickled and carry no metadata.",
-            "Remove it.",
-            "pickle-out",
-        )
+        what = "cannot be written to; the script would notice at its first checkpoint."
+        yield Fault(str(place), what, "", "output-read-only")
+    if options.text("save_model_as") != "safetensors":
+        what = "only safetensors is saved; the others are pickled and carry no metadata."
+        yield options.fault("save_model_as", what, "Remove it.", "pickle-out")

@@ -4,88 +4,52 @@ fetches nothing.
 
 from __future__ import annotations
 
-from lorakit.errors import Fault
-from lorakit.families import FAMILIES
-from lorakit.recipe import options as read
-from lorakit.recipe.model import Resolved
+from lorakit.errors import Fault, Severity
+from lorakit.recipe.options import Options
 from lorakit.weights.reference import WeightFile, fetched_path
 
 
-def weight_files(resolved: Resolved) -> tuple[tuple[WeightFile, ...], list[Fault]]:
+def weight_files(options: Options) -> tuple[tuple[WeightFile, ...], list[Fault]]:
     """Every weight of the family that the recipe names, and one fault for each that is missing,
     malformed or not there.
     """
     found: list[WeightFile] = []
     faults: list[Fault] = []
-    hashes = stated_hashes(resolved)
-    for weight in FAMILIES[resolved.family].weights:
-        setting = resolved.model.get(weight.key)
-        asked = str(setting.value) if setting else ""
-        where = f"{setting.source if setting else read.recipe_name(resolved)} [model] {weight.key}"
+    hashes = stated_hashes(options)
+
+    def blame(key: str, what: str, hint: str, rule: str) -> None:
+        severity: Severity = "note" if rule == "weights-to-fetch" else "error"
+        faults.append(options.fault(key, what, hint, rule, severity, section="model"))
+
+    for weight in options.about.weights:
+        key = weight.key
+        asked = str(options.said("model", key) or "")
+        from_hub = asked.startswith("hf:")
         if not asked:
             if weight.required:
-                faults.append(
-                    Fault(
-                        where,
-                        f"is not set: {weight.what}.",
-                        f'Write {weight.key} = "path" or "hf:owner/repo/file".',
-                        "weights-missing",
-                    )
-                )
+                hint = f'Write {key} = "path" or "hf:owner/repo/file".'
+                blame(key, f"is not set: {weight.what}.", hint, "weights-missing")
             continue
-        if not asked.startswith("hf:"):
-            path = resolved.path_of(asked)
-            found.append(
-                WeightFile(
-                    weight.option,
-                    asked,
-                    path,
-                    present=path.exists(),
-                    sha256=hashes.get(weight.key, ""),
-                )
-            )
-            if not path.exists():
-                faults.append(
-                    Fault(
-                        where,
-                        f"there is no {path}.",
-                        f"It should be {weight.what}.",
-                        "weights-not-there",
-                    )
-                )
+        path = fetched_path(asked) if from_hub else options.resolved.path_of(asked)
+        if path is None:
+            hint = "Write hf:owner/repo/file@revision."
+            blame(key, f"{asked!r} is not a valid hub reference.", hint, "hub-reference")
             continue
-        place = fetched_path(asked)
-        if place is None:
-            faults.append(
-                Fault(
-                    where,
-                    f"{asked!r} is no hub reference.",
-                    "Write hf:owner/repo/file@revision.",
-                    "hub-reference",
-                )
-            )
+        here = path.exists()
+        reference = asked if from_hub else ""
+        found.append(WeightFile(weight.option, asked, path, reference, here, hashes.get(key, "")))
+        if here:
             continue
-        found.append(
-            WeightFile(
-                weight.option, asked, place, asked, place.exists(), hashes.get(weight.key, "")
-            )
-        )
-        if not place.exists():
-            faults.append(
-                Fault(
-                    where,
-                    f"{asked} is fetched when training starts, and checked then.",
-                    "",
-                    "weights-to-fetch",
-                    "note",
-                )
-            )
+        if from_hub:
+            what = f"{asked} is fetched when training starts, and checked then."
+            blame(key, what, "", "weights-to-fetch")
+        else:
+            blame(key, f"there is no {path}.", f"It should be {weight.what}.", "weights-not-there")
     return tuple(found), faults
 
 
-def stated_hashes(resolved: Resolved) -> dict[str, str]:
+def stated_hashes(options: Options) -> dict[str, str]:
     """[model] sha256 by the keys of [model]; one text alone is the base's."""
-    setting = resolved.model.get("sha256")
-    given = setting.value if setting else {}
+    given = options.said("model", "sha256") or {}
     table = given if isinstance(given, dict) else {"base": given}
     return {key: str(value) for key, value in table.items()}

@@ -11,12 +11,12 @@ from typing import Any
 from lorakit.catalogue.options import Option
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault
-from lorakit.plan.complete import posix, prompts
-from lorakit.recipe import options as read
-from lorakit.recipe.model import Resolved, Section, Setting
+from lorakit.plan.complete import posix
+from lorakit.recipe.model import Section, Setting
+from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
 
-# kohya's prompt options that a person may write into a prompt line, and the key and type each
+# kohya's prompt options that may stand into a prompt line, and the key and type each
 # becomes.
 IN_PROMPT: Mapping[str, tuple[str, type]] = {
     "w": ("width", int),
@@ -39,116 +39,101 @@ SAMPLE_KEYS = {
     "scale": "scale",
     "guidance": "guidance_scale",
     "negative": "negative_prompt",
+    "seed": "seed",
 }
 SMALLEST = 64  # side of a sample
 
 
-def settings_for(resolved: Resolved, known: Mapping[str, Option]) -> Section:
+def settings_for(options: Options) -> Section:
     """What train.toml will say: only options the script has, floats where it wants floats,
     resolution as the text it insists on.
     """
+    known = options.known
     return {
-        key: Setting(_typed(resolved, known[key], setting.value), setting.source)
-        for key, setting in resolved.train.items()
+        key: Setting(_typed(options, known[key], setting.value), setting.source)
+        for key, setting in options.resolved.train.items()
         if key in known and setting.value is not None and setting.value != ""
     }
 
 
-def train_toml(resolved: Resolved, settings: Section) -> str:
+def train_toml(options: Options, settings: Section) -> str:
     meant = {key: setting.value for key, setting in settings.items()}
-    head = f"# Written by lorakit from {resolved.file.name}. Edit the recipe, not this file.\n"
+    recipe = options.resolved.file.name
+    head = f"# Written by lorakit from {recipe}. Edit the recipe, not this file.\n"
     return proven("train.toml", head + table_text(meant), meant)
 
 
-def dataset_toml(resolved: Resolved, facts: DatasetFacts) -> str:
-    """Everything explicit: nothing is left to folder names, to the order of a directory listing,
-    or to the script's defaults.
-    """
-    width, height = read.resolution(resolved)
-    rules = read.bucket_rules(resolved)
-    dataset: dict[str, Any] = {
-        "resolution": [width, height],
-        "batch_size": read.whole(resolved, "train_batch_size", 1),
+def dataset_table(options: Options) -> dict[str, Any]:
+    """What one [[datasets]] says beside its subsets."""
+    rules = options.bucket_rules
+    table: dict[str, Any] = {
+        "resolution": list(rules.resolution),
+        "batch_size": options.integer("train_batch_size"),
         "enable_bucket": rules.enable,
     }
     if rules.enable:
-        dataset |= {
+        table |= {
             "min_bucket_reso": rules.min,
             "max_bucket_reso": rules.max,
             "bucket_reso_steps": rules.step,
             "bucket_no_upscale": rules.no_upscale,
         }
-    share = read.number(resolved, "validation_split", 0.0)
-    if share > 0:
-        dataset |= {
-            "validation_split": share,
-            "validation_seed": read.whole(resolved, "validation_seed", 0),
-        }
-    subsets = [_subset(resolved, subset) for subset in facts.subsets]
-    text = (
-        "[[datasets]]\n"
-        + table_text(dataset)
-        + "".join(f"\n[[datasets.subsets]]\n{table_text(subset)}" for subset in subsets)
-    )
-    return proven(
-        "dataset.toml",
-        text,
-        {"datasets": [{**dataset, "subsets": subsets} if subsets else dataset]},
-    )
+    return table
 
 
-def prompts_toml(resolved: Resolved) -> tuple[str, list[Fault]]:
+def dataset_toml(options: Options, facts: DatasetFacts) -> str:
+    """Everything explicit: nothing is left to folder names, to the order of a directory listing,
+    or to the script's defaults.
+    """
+    dataset = dataset_table(options)
+    if (share := options.number("validation_split")) > 0:
+        seed = options.integer("validation_seed")
+        dataset |= {"validation_split": share, "validation_seed": seed}
+    subsets = [_subset(options, subset) for subset in facts.subsets]
+    text = "[[datasets]]\n" + table_text(dataset)
+    text += "".join(f"\n[[datasets.subsets]]\n{table_text(subset)}" for subset in subsets)
+    meant = {**dataset, "subsets": subsets} if subsets else dataset
+    return proven("dataset.toml", text, {"datasets": [meant]})
+
+
+def prompts_toml(options: Options) -> tuple[str, list[Fault]]:
     """Each prompt with its size, seed and the rest spelt out; prompt options in kohya's own way
     (`--w 512`) are understood.
     """
-    width, height = read.resolution(resolved)
-    common: dict[str, Any] = {
-        "width": width,
-        "height": height,
-        "seed": read.whole(resolved, "seed", 42),
-    }
-    common |= {
-        key: resolved.sample[word].value
-        for word, key in SAMPLE_KEYS.items()
-        if word in resolved.sample
-    }
-    if "seed" in resolved.sample:
-        common["seed"] = resolved.sample["seed"].value
+    width, height = options.resolution
+    said = {word: setting.value for word, setting in options.resolved.sample.items()}
+    common: dict[str, Any] = {"width": width, "height": height, "seed": options.seed}
+    common |= {key: said[word] for word, key in SAMPLE_KEYS.items() if word in said}
     faults: list[Fault] = []
     subsets = []
-    for prompt in prompts(resolved):
+
+    def blame(key: str, what: str, hint: str, rule: str) -> None:
+        where = f"{options.recipe} [sample] {key}"
+        faults.append(Fault(where, what, hint, rule, section="sample", key=key))
+
+    for prompt in options.prompts:
         own, problems = read_prompt(prompt)
-        faults += [
-            Fault(f"{read.recipe_name(resolved)} [sample] prompts", problem, "", "prompt-option")
-            for problem in problems
-        ]
+        for problem in problems:
+            blame("prompts", problem, "", "prompt-option")
         subset = {"prompt": own.pop("prompt"), **common, **own}
         for side in ("width", "height"):
             if subset[side] < SMALLEST:
-                what = f"{subset[side]}: the script would draw {SMALLEST} without a word."
-                faults.append(
-                    Fault(
-                        f"{read.recipe_name(resolved)} [sample] {side}",
-                        what,
-                        f"Write {SMALLEST} or more.",
-                        "sample-size",
-                    )
-                )
+                what = f"{subset[side]}: the script would silently use {SMALLEST}."
+                blame(side, what, f"Write {SMALLEST} or more.", "sample-size")
         subsets.append(subset)
-    text = "[prompt]\n" + "".join(
-        f"\n[[prompt.subset]]\n{table_text(subset)}" for subset in subsets
-    )
-    return proven("prompts.toml", text, {"prompt": {"subset": subsets}}), faults
+    tables = "".join(f"\n[[prompt.subset]]\n{table_text(subset)}" for subset in subsets)
+    text = proven("prompts.toml", f"[prompt]\n{tables}", {"prompt": {"subset": subsets}})
+    return text, faults
 
 
 def read_prompt(line: str) -> tuple[dict[str, Any], list[str]]:
     """A prompt line as kohya's text files write it: the prompt, then ` --option value`. Unknown
-    options are told, not dropped.
+    options are reported, not dropped.
     """
-    prompt, *options = line.split(" --")
+    prompt, *tail = line.split(" --")
     found: dict[str, Any] = {"prompt": prompt}
     problems = []
-    for option in options:
+    for option in tail:
         word, _, value = option.strip().partition(" ")
         key, kind = IN_PROMPT.get(word.lower(), ("", str))
         if not key:
@@ -157,7 +142,7 @@ def read_prompt(line: str) -> tuple[dict[str, Any], list[str]]:
             )
             continue
         if kind is int and not re.fullmatch(r"\d+", value.strip()):
-            problems.append(f"{line!r}: --{word} takes a whole number.")
+            problems.append(f"{line!r}: --{word} takes an integer.")
             continue
         try:
             found[key] = kind(value.strip())
@@ -193,9 +178,9 @@ use_cpu: {str(cpu).lower()}
 """
 
 
-def _subset(resolved: Resolved, subset: SubsetFacts) -> dict[str, Any]:
-    own = dict(read.subset_overrides(resolved, subset.path.name))
-    extension = str(own.pop("caption_extension", read.caption_extension(resolved)))
+def _subset(options: Options, subset: SubsetFacts) -> dict[str, Any]:
+    own = dict(options.subset(subset.path.name))
+    extension = str(own.pop("caption_extension", options.caption_extension))
     table: dict[str, Any] = {
         "image_dir": posix(subset.path),
         "num_repeats": own.pop("num_repeats", subset.repeats),
@@ -207,12 +192,11 @@ def _subset(resolved: Resolved, subset: SubsetFacts) -> dict[str, Any]:
     return {**table, **own}
 
 
-def _typed(resolved: Resolved, option: Option, value: Any) -> Any:
+def _typed(options: Options, option: Option, value: Any) -> Any:
     if option.name == "resolution":
-        width, height = read.resolution(resolved)
-        return f"{width},{height}"
+        return ",".join(map(str, options.resolution))
     if isinstance(value, (list, tuple)):
-        return [_typed(resolved, option, item) for item in value]
+        return [_typed(options, option, item) for item in value]
     if option.type == "float" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value

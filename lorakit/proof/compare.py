@@ -6,27 +6,45 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-ABSENT = None
+# Options that a run's folder or its machine decides, not the recipe.
+LOCAL = frozenset(
+    {
+        "output_dir",
+        "logging_dir",
+        "dataset_config",
+        "sample_prompts",
+        "config_file",
+        "train_data_dir",
+        "reg_data_dir",
+        "resume",
+        "tokenizer_cache_dir",
+    }
+)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One key that differs; None stands for a side that does not have it."""
+    """One key that differs; None stands for a side that does not have it. `note` says what is
+    wrong where there are no two values to compare.
+    """
 
     key: str
-    before: Any
-    after: Any
+    before: Any = None
+    after: Any = None
+    note: str = ""
 
     def __str__(self) -> str:
-        if self.before is ABSENT:
+        if self.note:
+            return f"{self.key}: {self.note}"
+        if self.before is None:
             return f"{self.key}: {shown(self.after)} is new"
-        if self.after is ABSENT:
+        if self.after is None:
             return f"{self.key}: {shown(self.before)} is gone"
         return f"{self.key}: {shown(self.before)} -> {shown(self.after)}"
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """`{"a": {"b": 1}}` as ("a.b", 1). Lists are values: what differs in them differs as a whole."""
+    """`{"a": {"b": 1}}` as ("a.b", 1). A list is one value."""
     for key, value in data.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")

@@ -2,7 +2,7 @@
 inputs, proven by hash.
 
 Made from a plan. Says nothing about this machine's folders: paths are relative to the project or
-absent, and differences in the platform and in packages are told apart from differences in the
+absent, and differences in the platform and in packages are kept apart from differences in the
 inputs.
 """
 
@@ -10,22 +10,27 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from lorakit import __version__, tomllib
-from lorakit.errors import Fault, LorakitError, RecipeError
+from lorakit.errors import Fault, LorakitError, RecipeError, counted
 from lorakit.plan.model import Plan
-from lorakit.proof.compare import Difference, differences
+from lorakit.proof.compare import LOCAL, Difference, differences
+from lorakit.run.diagnose import run_name
 from lorakit.run.resume.stage_records import digest_of_stages
 from lorakit.run.watch.hashing import dataset_rows, digest_of
+from lorakit.runs.find import run_dirs
 from lorakit.runs.opening import trainer_of
+from lorakit.runs.record import Record, read_record
+from lorakit.toml_text import document_text
 from lorakit.weights.hashes import path_digest
 
+Lock = dict[str, Any]  # as in the file
 VERSION = 1
-AGAIN = "Take it from git again, or make it anew with `lorakit lock RECIPE`."
+AGAIN = "Take it from git again, or make a new one with `lorakit lock RECIPE`."
 # The packages whose version can change a result; the rest of an environment cannot.
 DECISIVE = frozenset(
     {
@@ -44,54 +49,34 @@ DECISIVE = frozenset(
         "xformers",
     }
 )
-# What a run's folder or machine decides, not the recipe.
-LOCAL = frozenset(
-    {
-        "output_dir",
-        "logging_dir",
-        "dataset_config",
-        "sample_prompts",
-        "config_file",
-        "train_data_dir",
-        "reg_data_dir",
-        "resume",
-        "tokenizer_cache_dir",
-    }
-)
-INPUTS = (
-    "trainer",
-    "options",
-    "prompts",
-    "weights",
-    "dataset",
-)  # a difference here is another training
-CIRCUMSTANCES = ("packages", "platform")  # a difference here may change bytes, and is told
+# A difference in one of these is another training,
+INPUTS = ("trainer", "options", "prompts", "weights", "dataset")
+# and in one of these it may change bytes, and is reported.
+CIRCUMSTANCES = ("packages", "platform")
 
 
-def lock_of(plan: Plan) -> dict[str, Any]:
+def lock_of(plan: Plan) -> Lock:
     """Hash everything the plan would read; files hashed before and unchanged since are not read
     again.
     """
-    rows = dataset_rows(plan)
-    trainer = trainer_of(plan)
-    root = plan.resolved.root
+    resolved, trainer, rows = plan.resolved, trainer_of(plan), dataset_rows(plan)
     return {
         "version": VERSION,
         "lorakit": __version__,
-        "recipe": _relative(plan.resolved.file, root),
+        "recipe": _relative(resolved.file, resolved.root),
         "made": datetime.now(timezone.utc).date().isoformat(),
-        "name": plan.resolved.name,
-        "trigger": plan.resolved.trigger,
-        "family": plan.resolved.family,
-        "seed": plan.resolved.get("seed"),
+        "name": resolved.name,
+        "trigger": resolved.trigger,
+        "family": resolved.family,
+        "seed": resolved.get("seed"),
         "trainer": {
-            "name": plan.resolved.trainer,
-            "commit": plan.commit or trainer["commit"] or __version__,
+            "name": resolved.trainer,
+            "commit": plan.commit or trainer.commit or __version__,
             "script": plan.script.name if plan.script else "",
         },
         "options": options_of(plan),
         "prompts": {str(number): prompt for number, prompt in enumerate(_prompts(plan))},
-        "weights": {weight.option: _weight(weight.path, root) for weight in plan.weights},
+        "weights": {one.option: _weight(one.path, resolved.root) for one in plan.weights},
         "dataset": {
             "digest": digest_of(rows),
             "images": len(rows),
@@ -103,9 +88,7 @@ def lock_of(plan: Plan) -> dict[str, Any]:
             },
         },
         "packages": {
-            name: version
-            for name, version in sorted(trainer["packages"].items())
-            if name in DECISIVE
+            name: version for name, version in sorted(trainer.packages.items()) if name in DECISIVE
         },
         "platform": {
             "system": platform.system(),
@@ -115,74 +98,75 @@ def lock_of(plan: Plan) -> dict[str, Any]:
     }
 
 
-def lock_of_all(plans: Sequence[Plan]) -> dict[str, Any]:
+def lock_of_all(plans: Sequence[Plan]) -> Lock:
     """Of one plan; for a recipe with several stages, options and images stand under their stage's
     name.
     """
     locks = {plan.stage: lock_of(plan) for plan in plans}
-    if len(plans) == 1:
-        return locks[plans[0].stage]
-    for lock in list(locks.values())[1:]:
-        lock["options"].pop(
-            "network_weights", None
-        )  # the LoRA of the stage before, in the run's own folder
-    whole = locks[plans[0].stage]
+    first, *others = locks.values()
+    if not others:
+        return first
+    for lock in others:
+        lock["options"].pop("network_weights", None)  # the LoRA of the stage before
+    datasets = {stage: lock["dataset"] for stage, lock in locks.items()}
     return {
-        **whole,
+        **first,
         "options": {stage: lock["options"] for stage, lock in locks.items()},
         "dataset": {
-            "digest": digest_of_stages([lock["dataset"]["digest"] for lock in locks.values()]),
-            "images": sum(lock["dataset"]["images"] for lock in locks.values()),
+            "digest": digest_of_stages([one["digest"] for one in datasets.values()]),
+            "images": sum(one["images"] for one in datasets.values()),
             "files": {
                 f"{stage}/{name}": line
-                for stage, lock in locks.items()
-                for name, line in lock["dataset"]["files"].items()
+                for stage, one in datasets.items()
+                for name, line in one["files"].items()
             },
         },
     }
 
 
-def outputs_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a finished run made, for its lock: by file and by tensor hash."""
+def made_from(plan: Plan, digest: str) -> Lock:
+    """What the newest finished run of this recipe on this very dataset made, for its lock; empty
+    where there is none.
+    """
+    for run_dir in reversed(run_dirs(plan.resolved.root)):
+        if run_dir.parent.name == plan.resolved.name:
+            try:
+                record = read_record(run_dir)
+            except LorakitError:
+                continue
+            if record.state == "done" and record.dataset.digest == digest:
+                return {"run": run_name(run_dir), "outputs": outputs_of(record)}
+    return {}
+
+
+def outputs_of(record: Record) -> Lock:
+    """By file and by tensor hash."""
     return {
-        Path(str(entry["path"])).name: {
-            "sha256": entry["sha256"],
-            "tensors_sha256": entry["tensors_sha256"],
-            "step": entry.get("step"),
+        Path(one.path).name: {
+            "sha256": one.sha256,
+            "tensors_sha256": one.tensors_sha256,
+            "step": one.step,
         }
-        for entry in record["checkpoints"]
-        if entry.get("sha256") and not entry.get("removed")
+        for one in record.checkpoints
+        if one.sha256 and not one.removed
     }
 
 
-def options_of(plan: Plan) -> dict[str, Any]:
-    """What train.toml says, less what only this machine's folders decide. Paths of weights stand
+def options_of(plan: Plan) -> Lock:
+    """What train.toml says, less what only this machine's folders decide. Paths of weights are
     under `weights`, by hash.
     """
-    weights = {weight.option for weight in plan.weights}
-    return {
-        key: setting.value
-        for key, setting in sorted(plan.settings.items())
-        if key not in LOCAL and key not in weights
-    }
+    left_out = LOCAL | {weight.option for weight in plan.weights}
+    return {key: one.value for key, one in sorted(plan.settings.items()) if key not in left_out}
 
 
 def text_of(lock: Mapping[str, Any]) -> str:
     """TOML, one line a fact, so that a diff of two locks reads as what changed."""
-    lines = [
+    text = (
         f"# Made by `lorakit lock {lock['recipe']}`, checked by `lorakit verify` and `lorakit train"
-        " --locked`. Not edited by hand."
-    ]
-    lines += [
-        f"{_key(key)} = {_value(value)}"
-        for key, value in lock.items()
-        if not isinstance(value, Mapping) and value is not None
-    ]
-    for name, table in lock.items():
-        if isinstance(table, Mapping):
-            lines += _table(name, table)
-    text = "\n".join(lines) + "\n"
-    if _clean(tomllib.loads(text)) != _clean(lock):
+        f" --locked`. Not edited by hand.\n{document_text(lock)}"
+    )
+    if _plain(tomllib.loads(text)) != _plain(lock):
         raise LorakitError(
             "The lock does not read back as it was meant; it was not written.",
             hint="Please report this recipe.",
@@ -190,8 +174,8 @@ def text_of(lock: Mapping[str, Any]) -> str:
     return text
 
 
-def read_lock(path: Path) -> dict[str, Any]:
-    """A lock from disk; hand-made nonsense is told, never a traceback."""
+def read_lock(path: Path) -> Lock:
+    """A lock from disk; nonsense edited into it is an error, never a traceback."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -200,10 +184,10 @@ def read_lock(path: Path) -> dict[str, Any]:
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read as a lock ({error}).", hint=AGAIN) from error
-    if data.get("version") != VERSION:
+    version = data.get("version")
+    if version != VERSION:
         raise RecipeError(
-            f"{path}: version {data.get('version')!r}; this lorakit reads version {VERSION}.",
-            hint=AGAIN,
+            f"{path}: version {version!r}; this lorakit reads version {VERSION}.", hint=AGAIN
         )
     for key in (*INPUTS, *CIRCUMSTANCES):
         if not isinstance(data.get(key, {}), dict):
@@ -224,10 +208,9 @@ def require_locked(*plans: Plan) -> list[Difference]:
     inputs, around = compare_locks(read_lock(path), lock_of_all(plans))
     if inputs:
         raise RecipeError(
-            f"{len(inputs)} difference{'s' * (len(inputs) > 1)} from {path.name}; nothing was"
-            " started.",
+            f"{counted(len(inputs), 'difference')} from {path.name}; nothing was started.",
             faults=[Fault(str(path), str(one), rule="locked") for one in inputs],
-            hint=f"Take the old inputs back, or accept these: lorakit lock {recipe.name}",
+            hint=f"Restore the old inputs, or accept these: lorakit lock {recipe.name}",
         )
     return around
 
@@ -235,44 +218,48 @@ def require_locked(*plans: Plan) -> list[Difference]:
 def compare_locks(
     locked: Mapping[str, Any], now: Mapping[str, Any]
 ) -> tuple[list[Difference], list[Difference]]:
-    """Differences in the inputs, and differences in the circumstances. A hash says what its short
-    form would say again.
-    """
-    inputs = differences(
-        {key: locked.get(key, {}) for key in INPUTS}, {key: now.get(key, {}) for key in INPUTS}
-    )
-    inputs = [
-        one
-        for one in inputs
-        if not (one.key.startswith("weights.") and one.key.endswith((".path", ".short", ".bytes")))
-    ]
-    if any(one.key.startswith("dataset.files.") for one in inputs):
-        inputs = [one for one in inputs if one.key not in {"dataset.digest", "dataset.images"}]
-    around = differences(
-        {key: locked.get(key, {}) for key in CIRCUMSTANCES},
-        {key: now.get(key, {}) for key in CIRCUMSTANCES},
-    )
-    return [_explained(one) for one in inputs], around
+    """Differences in the inputs, and differences in the circumstances."""
+
+    def both(account: Callable[[Mapping[str, Any]], Lock]) -> list[Difference]:
+        return differences(account(locked), account(now))
+
+    images = [_explained(one) for one in both(_images)]
+    return [*both(_inputs), *(images or both(_dataset))], both(_circumstances)
+
+
+def _inputs(lock: Mapping[str, Any]) -> Lock:
+    """All but the dataset. Of the weights the hash alone: they may be in another folder."""
+    weights = {
+        option: {"sha256": one.get("sha256") if isinstance(one, Mapping) else one}
+        for option, one in lock.get("weights", {}).items()
+    }
+    return {key: lock.get(key, {}) for key in INPUTS if key != "dataset"} | {"weights": weights}
+
+
+def _images(lock: Mapping[str, Any]) -> Lock:
+    return {"dataset": {"files": lock.get("dataset", {}).get("files", {})}}
+
+
+def _dataset(lock: Mapping[str, Any]) -> Lock:
+    return {"dataset": lock.get("dataset", {})}
+
+
+def _circumstances(lock: Mapping[str, Any]) -> Lock:
+    return {key: lock.get(key, {}) for key in CIRCUMSTANCES}
 
 
 def _explained(one: Difference) -> Difference:
     """A dataset line holds image, caption and repeats; say which of them differs."""
-    if not one.key.startswith("dataset.files.") or one.before is None or one.after is None:
+    if one.before is None or one.after is None:
         return one
-    before, after = str(one.before).split(" "), str(one.after).split(" ")
-    changed = [
-        word
-        for word, a, b in zip(("image", "caption", "repeats"), before, after, strict=False)
-        if a != b
-    ]
-    return Difference(
-        f"{one.key} ({', '.join(changed)})",
-        " ".join(p[:8] for p in before),
-        " ".join(p[:8] for p in after),
-    )
+    words = [str(side).split() for side in (one.before, one.after)]
+    pairs = zip(("image", "caption", "repeats"), *words, strict=False)
+    changed = ", ".join(what for what, before, after in pairs if before != after)
+    before, after = (" ".join(word[:8] for word in line) for line in words)
+    return Difference(f"{one.key} ({changed})", before, after)
 
 
-def _weight(path: Path, root: Path) -> dict[str, Any]:
+def _weight(path: Path, root: Path) -> Lock:
     if not path.exists():
         raise RecipeError(
             f"{path}: there is no such file, so it cannot be locked.",
@@ -284,11 +271,8 @@ def _weight(path: Path, root: Path) -> dict[str, Any]:
 
 def _prompts(plan: Plan) -> list[str]:
     setting = plan.resolved.sample.get("prompts")
-    return (
-        [str(prompt) for prompt in setting.value]
-        if setting and isinstance(setting.value, (list, tuple))
-        else []
-    )
+    value = setting.value if setting else ()
+    return [str(prompt) for prompt in value] if isinstance(value, (list, tuple)) else []
 
 
 def _relative(path: Path, root: Path) -> str:
@@ -298,33 +282,6 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def _table(name: str, table: Mapping[str, Any]) -> list[str]:
-    lines = ["", f"[{name}]"] + [
-        f"{_key(key)} = {_value(value)}"
-        for key, value in table.items()
-        if not isinstance(value, Mapping)
-    ]
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            lines += _table(f"{name}.{_key(key)}", value)
-    return lines
-
-
-def _key(key: str) -> str:
-    return key if key.isascii() and key.replace("_", "").replace("-", "").isalnum() else _value(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return repr(value)
-
-
-def _clean(data: Mapping[str, Any]) -> Any:
-    return json.loads(
-        json.dumps({key: value for key, value in data.items() if value is not None}, sort_keys=True)
-    )
+def _plain(lock: Mapping[str, Any]) -> Any:
+    """Lists for tuples, and no key without a value, as TOML gives it back."""
+    return json.loads(json.dumps({key: one for key, one in lock.items() if one is not None}))

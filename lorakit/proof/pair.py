@@ -4,121 +4,97 @@ stage by stage.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lorakit.proof.compare import Difference, differences
-from lorakit.runs.find import PARENT
-from lorakit.runs.record import read_record
+from lorakit.errors import LorakitError
+from lorakit.proof.compare import LOCAL, Difference, differences
+from lorakit.proof.images import read_images
+from lorakit.runs.record import Record, read_record
 
-# Where the run's own folder stands in a setting, it differs without meaning anything.
-LOCAL = ("output_dir", "logging_dir", "dataset_config", "sample_prompts", "config_file")
+Account = dict[str, Any]  # nested names and values, to be compared key by key
 
 
 def compare_runs(a: Path, b: Path) -> dict[str, list[Difference]]:
-    """Section -> differences, in the order in which a person looks for a cause."""
+    """Section -> differences, in the order in which you look for a cause."""
     before, after = read_record(a), read_record(b)
+
+    def by_stage(account: Callable[[Path, Record], Account]) -> list[Difference]:
+        return differences(_by_stage(account, a, before), _by_stage(account, b, after))
+
     return {
-        "settings": differences(_by_stage(_settings, a, before), _by_stage(_settings, b, after)),
-        "data": differences(_by_stage(_rows, a, before), _by_stage(_rows, b, after)),
-        "weights": differences(_by_stage(_weights, a, before), _by_stage(_weights, b, after)),
+        "settings": by_stage(_settings),
+        "data": by_stage(_images),
+        "weights": by_stage(_weights),
         "versions": differences(_versions(before), _versions(after)),
         "results": differences(_results(before), _results(after)),
     }
 
 
-def _by_stage(
-    account: Callable[[Path, Mapping[str, Any]], dict[str, Any]],
-    run_dir: Path,
-    record: Mapping[str, Any],
-) -> dict[str, Any]:
+def _by_stage(account: Callable[[Path, Record], Account], run_dir: Path, record: Record) -> Account:
     """The account of a run; of one with stages, each stage's under its name: its own record and
     list of images say what it was.
     """
-    folders = {
-        str(entry.get("name")): run_dir / str(entry.get("folder"))
-        for entry in record.get(PARENT) or ()
-    }
-    if not folders:
+    if not record.stages:
         return account(run_dir, record)
+    folders = {one.name: run_dir / one.folder for one in record.stages}
     return {
         f"stage {name}": account(folder, read_record(folder)) for name, folder in folders.items()
     }
 
 
-def _settings(_: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    sections = {
-        name: {
-            key: entry.get("value") if isinstance(entry, Mapping) else entry
-            for key, entry in section.items()
-            if key not in LOCAL
-        }
-        for name, section in record["settings"].items()
-        if isinstance(section, Mapping)
-    }
+def _settings(_: Path, record: Record) -> Account:
     return {
-        "preset": record.get("preset"),
-        "trigger": record.get("trigger"),
-        "trainer": record["trainer"].get("name"),
-        **sections,
+        "preset": record.preset,
+        "trigger": record.trigger,
+        "trainer": record.trainer.name,
+        **{
+            name: {key: one.value for key, one in section.items() if key not in LOCAL}
+            for name, section in record.settings.items()
+        },
     }
 
 
-def _rows(run_dir: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Per image: its picture's hash, its caption as text, its repeats. Texts are shown, not hashes
-    of texts.
-    """
+def _images(run_dir: Path, record: Record) -> Account:
+    """Per image: its picture's hash, its caption as text, its repeats."""
     try:
-        rows = json.loads((run_dir / "dataset.json").read_text(encoding="utf-8"))
-        return {
-            str(row["image"]): {
-                "image": row["sha256"],
-                "caption": row.get("caption"),
-                "repeats": row.get("repeats"),
-            }
-            for row in rows
-        }
-    except (OSError, ValueError, TypeError, KeyError):
-        return {"digest": record["dataset"].get("digest")}
-
-
-def _weights(_: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+        rows = read_images(run_dir)
+    except LorakitError:
+        rows = None
+    if rows is None:
+        return {"digest": record.dataset.digest}
     return {
-        str(entry.get("key")): {
-            "file": Path(str(entry.get("path"))).name,
-            "sha256": entry.get("sha256"),
-        }
-        for entry in record["weights"]
+        row.image: {"image": row.sha256, "caption": row.caption, "repeats": row.repeats}
+        for row in rows
     }
 
 
-def _versions(record: Mapping[str, Any]) -> dict[str, Any]:
-    trainer = record["trainer"]
+def _weights(_: Path, record: Record) -> Account:
+    return {one.key: {"file": Path(one.path).name, "sha256": one.sha256} for one in record.weights}
+
+
+def _versions(record: Record) -> Account:
     return {
-        "lorakit": record.get("lorakit"),
-        "trainer commit": trainer.get("commit"),
-        "packages": trainer.get("packages", {}),
-        "platform": record.get("platform", {}),
+        "lorakit": record.lorakit,
+        "trainer commit": record.trainer.commit,
+        "packages": record.trainer.packages,
+        "platform": record.platform.to_json(),
     }
 
 
-def _results(record: Mapping[str, Any]) -> dict[str, Any]:
-    outcome = record["outcome"]
-    kept = ("state", "step", "total", "loss", "duration_s", "exit_code")
-    tensors = {
-        str(entry.get("path")): entry.get("tensors_sha256") for entry in record["checkpoints"]
-    }
-    resumed = {
-        f"resumed from step {part.get('from_step')}": (
-            "; ".join(map(str, part.get("inexact") or ())) or "exactly"
-        )
-        for part in record["parts"]
-    }
+def _results(record: Record) -> Account:
+    outcome = record.outcome
     return {
-        "state": record["state"],
-        **resumed,
-        **{key: outcome.get(key) for key in kept if key in outcome},
-        "tensors": tensors,
+        "state": record.state,
+        **{
+            f"resumed from step {part.from_step}": "; ".join(part.inexact) or "exactly"
+            for part in record.parts
+        },
+        "step": outcome.step,
+        "total": outcome.total,
+        "loss": outcome.loss,
+        "duration_s": None if outcome.blank else outcome.duration_s,
+        "exit_code": outcome.exit_code,
+        "tensors": {one.path: one.tensors_sha256 for one in record.checkpoints},
     }

@@ -8,15 +8,6 @@ from lorakit.families import FAMILIES
 from lorakit.recipe.presets import Preset
 from lorakit.recipe.values import told
 
-# A plausible file for every weight: a path to be corrected reads better than an empty one.
-PLACEHOLDERS = {
-    ("sd15", "base"): "models/sd15-base.safetensors",
-    ("sdxl", "base"): "models/sdxl-base.safetensors",
-    ("flux", "base"): "models/flux1-dev.safetensors",
-    ("flux", "t5xxl"): "models/t5xxl_fp16.safetensors",
-    ("flux", "ae"): "models/ae.safetensors",
-}
-
 
 def recipe_text(name: str, preset: Preset, trigger: str) -> str:
     return (
@@ -73,11 +64,7 @@ def _aligned(rows: list[tuple[str, str, str]]) -> list[str]:
 def _weights(family: str) -> list[str]:
     return _aligned(
         [
-            (
-                ("" if weight.required else "# ") + weight.key,
-                PLACEHOLDERS.get((family, weight.key), f"models/{weight.key}.safetensors"),
-                weight.what,
-            )
+            (("" if weight.required else "# ") + weight.key, weight.path, weight.what)
             for weight in FAMILIES[family].weights
         ]
     )

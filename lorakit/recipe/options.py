@@ -1,125 +1,258 @@
-"""Reads training options with the type the script gives them. A value of the wrong type was
-reported before, and reads as absent.
+"""One typed view of a resolved recipe: every training option as the script will see it, the
+catalogue's default where no layer sets it, and the few facts that follow from several options.
+
+A value of the wrong type was reported before, and reads as if it were not set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from lorakit.dataset.buckets import BucketRules
+from lorakit.catalogue.options import DEFAULT_RANK, Option, options
+from lorakit.dataset.buckets import CROP_LIMIT, BucketRules
+from lorakit.errors import Fault, Severity
 from lorakit.families import FAMILIES
-from lorakit.recipe.model import Resolved
+from lorakit.families.family import Family
+from lorakit.recipe.model import Resolved, Section
 
 CAPTION_EXTENSION = ".txt"  # the script's own default is .caption, which nobody writes
+SEED = 42  # written into every run: without one each process draws its own
 
 
-def whole(resolved: Resolved, key: str, default: int) -> int:
-    value = maybe_whole(resolved, key)
-    return default if value is None else value
+@dataclass(frozen=True)
+class Options:
+    """Keys are kohya's names, in [train] unless a section is named."""
 
+    resolved: Resolved
 
-def maybe_whole(resolved: Resolved, key: str) -> int | None:
-    value = resolved.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    @property
+    def family(self) -> str:
+        return self.resolved.family
 
+    @property
+    def about(self) -> Family:
+        return FAMILIES[self.family]
 
-def number(resolved: Resolved, key: str, default: float) -> float:
-    value = resolved.get(key)
-    return (
-        float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
-    )
+    @cached_property
+    def known(self) -> Mapping[str, Option]:
+        """What the script of this trainer and family knows."""
+        try:
+            return options(self.resolved.trainer, self.about.script)
+        except (FileNotFoundError, KeyError):
+            return {}
 
+    def is_set(self, key: str) -> bool:
+        """Whether any layer sets it."""
+        return key in self.resolved.train
 
-def text(resolved: Resolved, key: str, default: str = "") -> str:
-    value = resolved.get(key)
-    return value if isinstance(value, str) else default
+    def default(self, key: str) -> Any:
+        option = self.known.get(key)
+        return option.default if option else None
 
+    def value(self, key: str) -> Any:
+        """As it is set, of whatever type; else the script's own default."""
+        setting = self.resolved.train.get(key)
+        return setting.value if setting else self.default(key)
 
-def flag(resolved: Resolved, key: str) -> bool:
-    return resolved.get(key) is True
+    def flag(self, key: str) -> bool:
+        """Neither false nor 0 nor empty."""
+        return bool(self.value(key))
 
+    def integer(self, key: str) -> int:
+        """0 where nothing is set and the script has no number of its own."""
+        return self.maybe_integer(key) or 0
 
-def texts(resolved: Resolved, key: str) -> tuple[str, ...]:
-    """A list option as texts; network_args and its like."""
-    value = resolved.get(key)
-    return tuple(str(item) for item in value) if isinstance(value, (list, tuple)) else ()
+    def maybe_integer(self, key: str) -> int | None:
+        value = self._typed(key, int)
+        return None if value is None else int(value)
 
+    def number(self, key: str) -> float:
+        return self._typed(key, int, float) or 0.0
 
-def arguments(resolved: Resolved, key: str) -> dict[str, str]:
-    """network_args and optimizer_args as the script reads them: split at the first `=`."""
-    return {
-        name.strip(): value
-        for name, _, value in (item.partition("=") for item in texts(resolved, key))
-    }
+    def text(self, key: str) -> str:
+        return self._typed(key, str) or ""
 
+    def words(self, key: str) -> tuple[str, ...]:
+        """A list option as texts: network_args and its like."""
+        return tuple(map(str, self._typed(key, list, tuple) or ()))
 
-def resolution(resolved: Resolved) -> tuple[int, int]:
-    """Width and height; the family's usual square where none is set or it cannot be read."""
-    value = resolved.get("resolution")
-    parts: list[Any] = (
-        value.split(",")
-        if isinstance(value, str)
-        else list(value)
-        if isinstance(value, (list, tuple))
-        else [value]
-    )
-    try:
-        sides = [int(part) for part in parts if part is not None]
-    except (TypeError, ValueError):
-        sides = []
-    if len(sides) in (1, 2):
+    def arguments(self, key: str) -> dict[str, str]:
+        """network_args and optimizer_args as the script reads them: split at the first `=`."""
+        pairs = (word.partition("=") for word in self.words(key))
+        return {name.strip(): value for name, _, value in pairs}
+
+    def said(self, section: str, key: str) -> Any:
+        """The value of a key in another section, or None."""
+        setting = self.section(section).get(key)
+        return setting.value if setting else None
+
+    def section(self, name: str) -> Section:
+        found: Section = getattr(self.resolved, name)
+        return found
+
+    def launch(self, key: str, default: int = 0) -> int:
+        """An integer from [launch]."""
+        value = self.said("launch", key)
+        return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+    def _typed(self, key: str, *kinds: type) -> Any:
+        setting = self.resolved.train.get(key)
+        for value in ([setting.value] if setting else []) + [self.default(key)]:
+            if isinstance(value, kinds) and not isinstance(value, bool):
+                return value
+        return None
+
+    # Where a setting stands, and what is wrong with it.
+
+    @property
+    def recipe(self) -> str:
+        """The recipe as people name it: from the project's root."""
+        file, root = self.resolved.file, self.resolved.root
+        return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
+
+    def where(self, key: str, section: str = "train") -> str:
+        """Where a setting was set, or would be."""
+        setting = self.section(section).get(key)
+        return f"{setting.source if setting else self.recipe} [{section}] {key}"
+
+    def fault(
+        self,
+        key: str,
+        what: str,
+        hint: str = "",
+        rule: str = "",
+        severity: Severity = "error",
+        *,
+        section: str = "train",
+    ) -> Fault:
+        return Fault(self.where(key, section), what, hint, rule, severity, section, key)
+
+    def everywhere(self, key: str) -> Iterator[tuple[str, Any]]:
+        """The setting in [train] and in each folder of [dataset.subset], each with where it
+        stands.
+        """
+        if self.flag(key):
+            yield self.where(key), self.value(key)
+        subsets = self.resolved.dataset.get("subset")
+        for folder in self.subsets:
+            own = self.subset(folder)
+            if subsets and own.get(key):
+                yield f"{subsets.source} [dataset.subset.{folder}] {key}", own[key]
+
+    def anywhere(self, key: str) -> bool:
+        return any(True for _ in self.everywhere(key))
+
+    # What follows from several options.
+
+    @property
+    def subsets(self) -> Mapping[str, Any]:
+        table = self.said("dataset", "subset")
+        return table if isinstance(table, Mapping) else {}
+
+    def subset(self, folder: str) -> Mapping[str, Any]:
+        """What [dataset.subset.FOLDER] says about one folder."""
+        own = self.subsets.get(folder)
+        return own if isinstance(own, Mapping) else {}
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """Width and height; the family's usual square where none is set or it cannot be read."""
+        value = self.value("resolution")
+        parts = value.split(",") if isinstance(value, str) else value
+        try:
+            sides = [int(part) for part in (parts if isinstance(parts, (list, tuple)) else [parts])]
+        except (TypeError, ValueError):
+            sides = []
+        if len(sides) not in (1, 2):
+            sides = [self.about.default_resolution]
         return sides[0], sides[-1]
-    side = FAMILIES[resolved.family].default_resolution
-    return side, side
 
+    @property
+    def bucket_rules(self) -> BucketRules:
+        return BucketRules(
+            resolution=self.resolution,
+            enable=self.flag("enable_bucket"),
+            min=self.integer("min_bucket_reso"),
+            max=self.integer("max_bucket_reso"),
+            step=self.integer("bucket_reso_steps"),
+            no_upscale=self.flag("bucket_no_upscale"),
+        )
 
-def bucket_rules(resolved: Resolved) -> BucketRules:
-    return BucketRules(
-        resolution=resolution(resolved),
-        enable=flag(resolved, "enable_bucket"),
-        min=whole(resolved, "min_bucket_reso", 256),
-        max=whole(resolved, "max_bucket_reso", 1024),
-        step=whole(resolved, "bucket_reso_steps", 64),
-        no_upscale=flag(resolved, "bucket_no_upscale"),
-    )
+    @property
+    def crop_limit(self) -> float:
+        """The share of a picture that its bucket may cut off: [dataset] rules."""
+        rules = self.said("dataset", "rules")
+        limit = rules.get("crop_limit") if isinstance(rules, Mapping) else None
+        return limit if isinstance(limit, (int, float)) else CROP_LIMIT
 
+    @property
+    def caption_extension(self) -> str:
+        """With its dot, which kohya adds where it is left out."""
+        told = self.said("dataset", "caption_extension") or self.resolved.get("caption_extension")
+        extension = told if isinstance(told, str) and told else CAPTION_EXTENSION
+        return extension if extension.startswith(".") else f".{extension}"
 
-def caption_extension(resolved: Resolved) -> str:
-    setting = resolved.dataset.get("caption_extension") or resolved.train.get("caption_extension")
-    extension = (
-        setting.value
-        if setting and isinstance(setting.value, str) and setting.value
-        else CAPTION_EXTENSION
-    )
-    return extension if extension.startswith(".") else f".{extension}"
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The sample prompts, {trigger} and {name} filled in."""
+        value, run = self.said("sample", "prompts") or (), self.resolved
+        return tuple(
+            str(one).replace("{trigger}", run.trigger).replace("{name}", run.name)
+            for one in (value if isinstance(value, (list, tuple)) else (value,))
+            if one
+        )
 
+    @property
+    def batch_size(self) -> int:
+        return max(1, self.integer("train_batch_size"))
 
-def subset_overrides(resolved: Resolved, folder: str) -> Mapping[str, Any]:
-    """What `[dataset.subset.FOLDER]` says about one folder."""
-    setting = resolved.dataset.get("subset")
-    table = setting.value if setting else None
-    own = table.get(folder) if isinstance(table, Mapping) else None
-    return own if isinstance(own, Mapping) else {}
+    @property
+    def accumulation(self) -> int:
+        return max(1, self.integer("gradient_accumulation_steps"))
 
+    @property
+    def processes(self) -> int:
+        return max(1, self.launch("processes", 1))
 
-def where(resolved: Resolved, key: str) -> str:
-    """Where a training option was set, or would be."""
-    setting = resolved.train.get(key)
-    return f"{setting.source if setting else recipe_name(resolved)} [train] {key}"
+    @property
+    def seed(self) -> int:
+        seed = self.maybe_integer("seed")
+        return SEED if seed is None else seed
 
+    @property
+    def rank(self) -> int:
+        rank = self.maybe_integer("network_dim")
+        return DEFAULT_RANK if rank is None else rank
 
-def recipe_name(resolved: Resolved) -> str:
-    """The recipe as a person names it: from the project's root."""
-    return (
-        resolved.file.relative_to(resolved.root).as_posix()
-        if resolved.file.is_relative_to(resolved.root)
-        else str(resolved.file)
-    )
+    @property
+    def network_module(self) -> str:
+        return self.text("network_module") or self.about.network_module
 
+    @property
+    def output_name(self) -> str:
+        return self.text("output_name") or self.resolved.name
 
-def launched(resolved: Resolved, key: str, default: int) -> int:
-    """A whole number from [launch]."""
-    setting = resolved.launch.get(key)
-    value = setting.value if setting else default
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
+    @property
+    def token_limit(self) -> int:
+        """How many tokens of a caption CLIP reads; 0 for families that read it otherwise."""
+        return (self.integer("max_token_length") or 75) if self.family in {"sd15", "sdxl"} else 0
+
+    @property
+    def precision(self) -> str:
+        return self.text("mixed_precision") or "no"
+
+    @property
+    def caches_latents(self) -> bool:
+        return self.flag("cache_latents") or self.flag("cache_latents_to_disk")
+
+    @property
+    def caches_text(self) -> bool:
+        key = "cache_text_encoder_outputs"
+        return self.flag(key) or self.flag(f"{key}_to_disk")
+
+    @property
+    def fp8(self) -> bool:
+        return self.flag("fp8_base") or self.flag("fp8_base_unet")

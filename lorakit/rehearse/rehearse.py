@@ -24,9 +24,10 @@ from lorakit.plan.estimate import lora_layers
 from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Resolved, Section, Setting
+from lorakit.recipe.options import Options
 from lorakit.rehearse import standin
 from lorakit.runs.outcome import Outcome
-from lorakit.weights.finite import read_header
+from lorakit.weights.safetensors import read_header
 
 IMAGES = 6  # of each dataset, spread over its folders
 SOURCE = "rehearsal"
@@ -139,9 +140,10 @@ def rehearse(plan: Plan, *, teller: Teller = silent) -> Rehearsal:
 def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator[str]:
     images = plan.dataset.image_count
     modules, ranks = modules_of(lora)
-    asked = int(plan.resolved.get("network_dim", 4))
+    options = Options(plan.resolved)
+    asked = options.rank
     whole = plan.resolved.family != "flux"  # the stand-in of FLUX has two of 57 blocks
-    expected = len(lora_layers(plan.resolved)) if whole else modules
+    expected = len(lora_layers(options)) if whole else modules
     if modules != expected or (
         asked not in ranks and "conv_dim" not in str(plan.resolved.get("network_args"))
     ):
@@ -166,10 +168,9 @@ def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator
 
 def modules_of(lora: Path) -> tuple[int, set[int]]:
     """How many modules a LoRA has and their ranks, from its header."""
-    header, _ = read_header(lora)
     down = [
-        entry["shape"][0]
-        for name, entry in header.items()
+        tensor.shape[0]
+        for name, tensor in read_header(lora).tensors.items()
         if name.endswith(("lora_down.weight", "lora_A.weight"))
     ]
     return len(down), set(down)

@@ -7,13 +7,10 @@ metadata.
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +18,10 @@ import numpy.typing as npt
 from lorakit.config import cache_dir
 from lorakit.errors import SetupError
 from lorakit.machine import free_disk
-from lorakit.weights import anatomy as shapes
+from lorakit.weights import anatomy
+from lorakit.weights.safetensors import write as write_safetensors
 
-Tensors = Sequence[tuple[str, shapes.Shape]]
+Tensors = Mapping[str, anatomy.Shape]
 METADATA = {"modelspec.title": "lorakit stand-in (random numbers)"}
 POOL = 1 << 22
 VERSION = 1  # raise it when a file's content changes: the old one is then left unread
@@ -42,12 +40,12 @@ class StandIn:
 FILES: Mapping[str, StandIn] = {
     file.name: file
     for file in (
-        StandIn("sd15", shapes.sd15_checkpoint, "F16"),
-        StandIn("sdxl", shapes.sdxl_checkpoint, "F16"),
-        StandIn("flux", lambda: list(shapes.flux()), "BF16"),
-        StandIn("flux-ae", lambda: list(shapes.autoencoder(16, quantised=False)), "BF16"),
-        StandIn("clip-l", lambda: list(shapes.clip_l()), "BF16"),
-        StandIn("t5xxl", lambda: list(shapes.t5xxl()), "BF16", hole=True),
+        StandIn("sd15", anatomy.sd15_checkpoint, "F16"),
+        StandIn("sdxl", anatomy.sdxl_checkpoint, "F16"),
+        StandIn("flux", lambda: dict(anatomy.flux(1, 1)), "BF16"),
+        StandIn("flux-ae", lambda: dict(anatomy.autoencoder(16, quantised=False)), "BF16"),
+        StandIn("clip-l", lambda: dict(anatomy.clip()), "BF16"),
+        StandIn("t5xxl", lambda: dict(anatomy.t5xxl()), "BF16", hole=True),
     )
 }
 # Which files stand for the [model] keys of a family.
@@ -68,7 +66,7 @@ def stand_in(name: str, tell: Callable[[str], None] = lambda _: None) -> Path:
     path = folder() / f"{name}-{VERSION}.safetensors"
     if not path.is_file():
         tensors = file.tensors()
-        need = 0 if file.hole else 2 * sum(math.prod(shape) for _, shape in tensors)
+        need = 0 if file.hole else 2 * sum(math.prod(shape) for shape in tensors.values())
         if free_disk(path.parent) < need + (1 << 30):
             raise SetupError(
                 f"{path.parent}: no room for a stand-in of {need / 1e9:.1f} GB.",
@@ -84,37 +82,12 @@ def folder() -> Path:
 
 
 def write(path: Path, tensors: Tensors, dtype: str, *, hole: bool = False) -> None:
-    """A safetensors file, streamed tensor by tensor beside its place and then moved into it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as out:
-            end = write_header(out, tensors, dtype)
-            if hole:
-                out.truncate(out.tell() + end)
-            else:
-                for number, (name, shape) in enumerate(tensors):
-                    out.write(encode(fill(name, shape, number), dtype))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    body = (encode(fill(*one, place), dtype) for place, one in enumerate(tensors.items()))
+    typed = {name: (dtype, shape) for name, shape in tensors.items()}
+    write_safetensors(path, typed, METADATA, None if hole else body)
 
 
-def write_header(out: BinaryIO, tensors: Tensors, dtype: str) -> int:
-    """Length, names, shapes and places; returns the number of bytes that must follow."""
-    header: dict[str, object] = {"__metadata__": METADATA}
-    start = 0
-    for name, shape in tensors:
-        end = start + 2 * math.prod(shape)
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
-        start = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    out.write(len(text).to_bytes(8, "little") + text)
-    return start
-
-
-def fill(name: str, shape: shapes.Shape, number: int) -> npt.NDArray[np.float32]:
+def fill(name: str, shape: anatomy.Shape, number: int) -> npt.NDArray[np.float32]:
     """Norms at 1, biases at 0, the rest small and random, scaled by what flows in: no layer makes
     its signal larger.
     """

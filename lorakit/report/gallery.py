@@ -1,20 +1,22 @@
-"""The pictures of a run: what it was trained on, by subset and bucket, and what it drew on the
-way, by step and prompt.
+"""The pictures of a run: what it was trained on, by subset and bucket, and the samples it drew, by
+step and prompt.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lorakit import tomllib
 from lorakit.dataset.buckets import Chooser, UnfitError
+from lorakit.errors import LorakitError
+from lorakit.proof.images import ImageRow, read_images
 from lorakit.recipe.model import Resolved, Setting
-from lorakit.recipe.options import bucket_rules
+from lorakit.recipe.options import Options
 from lorakit.report.pictures import Budget, Picture, shrink, spread
+from lorakit.runs.record import Record
 
 PROMPTS = "prompts.toml"
 THUMBNAILS = Budget(side=176, count=200, size_bytes=4_000_000)
@@ -24,7 +26,7 @@ SAMPLES = Budget(side=448, count=180, size_bytes=8_000_000, quality=80)
 @dataclass(frozen=True)
 class Thumbnail:
     name: str  # the file's, without its folder
-    bucket: str  # "832 x 1216"; empty where none could be computed
+    bucket: tuple[int, ...]  # width and height; () where there is none
     caption: str | None
     size: str
     picture: Picture
@@ -53,135 +55,100 @@ class Samples:
     shown: tuple[Sample, ...]
     left_out: int  # pictures
 
+    def words(self, prompt: int) -> str:
+        return self.prompts[prompt] if prompt < len(self.prompts) else f"prompt {prompt}"
 
-def dataset_of(
-    run_dir: Path, record: Mapping[str, Any], budget: Budget = THUMBNAILS
-) -> list[Subset]:
+
+def dataset_of(run_dir: Path, record: Record, budget: Budget = THUMBNAILS) -> list[Subset]:
     """From the run's own list of images; empty where it is not written yet. Files that have gone
-    since are named as gone.
+    since are named.
     """
-    rows = _rows(run_dir / str(record["dataset"].get("files") or "dataset.json"))
-    root = Path(str(record["dataset"].get("root") or "."))
-    by_subset: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by_subset.setdefault(Path(str(row.get("image"))).parent.name, []).append(row)
+    subsets: dict[str, list[ImageRow]] = {}
+    for row in _images(run_dir, record):
+        subsets.setdefault(Path(row.image).parent.name, []).append(row)
+    shares = _shares(subsets, budget.count)
     chosen = [
-        (name, rows[place])
-        for (name, rows), most in zip(
-            by_subset.items(), _shares(by_subset, budget.count), strict=True
-        )
-        for place in spread(len(rows), most)
+        (name, rows[at]) for name, rows in subsets.items() for at in spread(len(rows), shares[name])
     ]
-    pictures = shrink([root / str(row.get("image")) for _, row in chosen], budget)
+    root = Path(record.dataset.root or ".")
+    pictures = shrink([root / row.image for _, row in chosen], budget)
     chooser = _chooser(record)
-    shown: dict[str, list[Thumbnail]] = {name: [] for name in by_subset}
+    shown: dict[str, list[Thumbnail]] = {name: [] for name in subsets}
     for (name, row), picture in zip(chosen, pictures, strict=True):
         if picture.url or picture.fault:
             shown[name].append(_thumbnail(row, picture, chooser))
     return [
-        Subset(
-            name,
-            int(rows[0].get("repeats") or 0),
-            len(rows),
-            tuple(sorted(shown[name], key=_place)),
-        )
-        for name, rows in by_subset.items()
+        Subset(name, rows[0].repeats, len(rows), _in_order(shown[name]))
+        for name, rows in subsets.items()
     ]
 
 
-def samples_of(run_dir: Path, record: Mapping[str, Any], budget: Budget = SAMPLES) -> Samples:
-    """Every prompt at every step; whole steps are left out, evenly, when there are too many
-    pictures.
+def _in_order(shown: Sequence[Thumbnail]) -> tuple[Thumbnail, ...]:
+    return tuple(sorted(shown, key=lambda one: (one.bucket, one.name)))
+
+
+def samples_of(run_dir: Path, record: Record, budget: Budget = SAMPLES) -> Samples:
+    """Every prompt at every step; where there are too many pictures, complete steps are left out,
+    evenly.
     """
-    entries = {
-        (int(entry.get("step") or 0), int(entry.get("prompt") or 0)): str(entry.get("path"))
-        for entry in record["samples"]
-        if entry.get("path")
-    }
-    steps = sorted({step for step, _ in entries})
-    widest = max((sum(step == one for step, _ in entries) for one in steps), default=1)
-    kept = [steps[place] for place in spread(len(steps), max(1, budget.count // widest))]
-    wanted = [key for key in sorted(entries) if key[0] in set(kept)]
-    pictures = shrink([run_dir / entries[key] for key in wanted], budget)
+    paths = {(one.step or 0, one.prompt or 0): one.path for one in record.samples if one.path}
+    steps = sorted({step for step, _ in paths})
+    widest = max((sum(step == one for step, _ in paths) for one in steps), default=1)
+    kept = {steps[at] for at in spread(len(steps), max(1, budget.count // widest))}
+    wanted = [key for key in sorted(paths) if key[0] in kept]
+    pictures = shrink([run_dir / paths[key] for key in wanted], budget)
     shown = tuple(
-        Sample(*key, Path(entries[key]).name, picture)
+        Sample(*key, Path(paths[key]).name, picture)
         for key, picture in zip(wanted, pictures, strict=True)
         if picture.url or picture.fault
     )
-    drawn = tuple(sorted({sample.step for sample in shown}))
-    written = (
-        run_dir
-        if (run_dir / PROMPTS).is_file()
-        else (run_dir / str(record.get("output") or "output")).parent
-    )  # a stage has its own
-    return Samples(drawn, _prompts(written), shown, len(entries) - len(shown))
+    drawn = tuple(sorted({one.step for one in shown}))
+    # A stage has its own list of prompts.
+    folder = run_dir if (run_dir / PROMPTS).is_file() else record.output_dir(run_dir).parent
+    return Samples(drawn, _prompts(folder / PROMPTS), shown, len(paths) - len(shown))
 
 
-def _thumbnail(row: Mapping[str, Any], picture: Picture, chooser: Chooser | None) -> Thumbnail:
-    width, height = int(row.get("width") or 0), int(row.get("height") or 0)
-    bucket = ""
+def _thumbnail(row: ImageRow, picture: Picture, chooser: Chooser | None) -> Thumbnail:
+    bucket: tuple[int, ...] = ()
     if chooser is not None:
-        try:
-            bucket = "{} × {}".format(*chooser.choose(width, height).bucket)
-        except UnfitError:
-            bucket = "no bucket"
-    caption = row.get("caption")
-    return Thumbnail(
-        Path(str(row.get("image"))).name,
-        bucket,
-        None if caption is None else str(caption),
-        f"{width} × {height}",
-        picture,
-    )
+        with contextlib.suppress(UnfitError):
+            bucket = chooser.choose(row.width, row.height).bucket
+    size = f"{row.width} × {row.height}"
+    return Thumbnail(Path(row.image).name, bucket, row.caption, size, picture)
 
 
-def _chooser(record: Mapping[str, Any]) -> Chooser | None:
+def _chooser(record: Record) -> Chooser | None:
     """The bucket rules that the plan used, from the settings in the record."""
-    said = record["settings"].get("train", {})
-    train = {
-        key: Setting(entry.get("value"), "")
-        for key, entry in said.items()
-        if isinstance(entry, Mapping)
-    }
+    used = record.settings.get("train", {})
+    train = {key: Setting(setting.value, "") for key, setting in used.items()}
+    trainer = record.trainer.name or "kohya"
+    resolved = Resolved(Path(), Path(), "", "", "", record.family, trainer, train=train)
     try:
-        return Chooser(
-            bucket_rules(
-                Resolved(Path(), Path(), "", "", "", str(record.get("family")), "", train=train)
-            )
-        )
+        return Chooser(Options(resolved).bucket_rules)
     except (ValueError, KeyError):
         return None
 
 
-def _shares(groups: Mapping[str, Sequence[Any]], most: int) -> list[int]:
-    """Small subsets whole, large ones share what is left."""
-    left, open_groups = most, sorted(groups, key=lambda name: len(groups[name]))
+def _shares(groups: Mapping[str, Sequence[object]], most: int) -> dict[str, int]:
+    """Small subsets complete, large ones share what is left."""
     shares: dict[str, int] = {}
-    for place, name in enumerate(open_groups):
-        shares[name] = min(len(groups[name]), left // (len(open_groups) - place))
-        left -= shares[name]
-    return [shares[name] for name in groups]
+    by_size = sorted(groups, key=lambda name: len(groups[name]))
+    for place, name in enumerate(by_size):
+        shares[name] = min(len(groups[name]), most // (len(by_size) - place))
+        most -= shares[name]
+    return shares
 
 
-def _place(one: Thumbnail) -> tuple[tuple[int, ...], str]:
-    return tuple(int(word) for word in one.bucket.split(" × ") if word.isdigit()), one.name
-
-
-def _rows(path: Path) -> list[Mapping[str, Any]]:
+def _images(run_dir: Path, record: Record) -> list[ImageRow]:
     try:
-        rows = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return read_images(run_dir, record.dataset.files) or []
+    except LorakitError:
         return []
-    return (
-        [row for row in rows if isinstance(row, Mapping) and row.get("image")]
-        if isinstance(rows, list)
-        else []
-    )
 
 
-def _prompts(folder: Path) -> tuple[str, ...]:
+def _prompts(path: Path) -> tuple[str, ...]:
     try:
-        data = tomllib.loads((folder / PROMPTS).read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
         return tuple(str(entry.get("prompt", "")) for entry in data["prompt"]["subset"])
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return ()

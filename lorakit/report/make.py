@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from html import escape
 from pathlib import Path
-from typing import Any
 
 from lorakit import __version__
 from lorakit.files import write_atomic
 from lorakit.report import sections
-from lorakit.report.advice import advise
+from lorakit.report.advice import advise, sentence
 from lorakit.report.gallery import dataset_of, samples_of
-from lorakit.report.page import facts, fill, section
+from lorakit.report.page import page
 from lorakit.report.series import Numbers, read_numbers
 from lorakit.run.diagnose import run_name
-from lorakit.runs.find import PARENT, WAITING, info, live_state
-from lorakit.runs.record import read_record
+from lorakit.runs.find import info, live_state
+from lorakit.runs.record import Record, read_record
 from lorakit.show import duration
 
 NAME = "report.html"
+GOING_ON = {"running", "unattended"}
 
 
 def make_report(run_dir: Path, out: Path | None = None) -> Path:
-    """Write the page of a finished, running or dead run, and return where it lies."""
+    """Write the page of a finished, running or dead run, and return its path. Each stage that has
+    begun gets a page of its own.
+    """
+    for stage in read_record(run_dir).begun_stages:
+        make_report(run_dir / stage.folder)
     path = out or run_dir / NAME
-    for folder, _ in stages_of(run_dir, read_record(run_dir)):
-        make_report(folder)
     write_atomic(path, report_text(run_dir))
     return path
 
@@ -36,79 +36,46 @@ def report_text(run_dir: Path) -> str:
     record = read_record(run_dir)
     state, run = live_state(record), run_name(run_dir)
     numbers = read_numbers(run_dir, record)
-    own = stages_of(run_dir, record)
-    parts = {
-        "outcome": ("Outcome", sections.outcome(advise(record, state, run, numbers))),
-        **({"stages": ("Stages", sections.stages([entry for _, entry in own]))} if own else {}),
-        "curves": ("Curves", sections.curves(numbers, record)),
-        "samples": ("Samples", sections.samples(samples_of(run_dir, record))),
-        "checkpoints": ("Checkpoints", sections.checkpoints(record, run_dir)),
-        "dataset": ("Dataset", sections.dataset(dataset_of(run_dir, record), record)),
-        "settings": ("Settings", sections.settings(record)),
-        "origins": ("From what", sections.origins(record)),
-    }
-    reason = str(record["outcome"].get("reason") or "")
-    return fill(
+    stages = sections.stages(record.begun_stages, NAME)
+    return page(
         {
-            "title": escape(f"{record['name']} · {run_dir.name}"),
-            "run": escape(run),
-            "name": escape(record["name"] or run_dir.parent.name),
-            "state": escape(state),
-            "reason": f"<p>{escape(reason[:1].upper() + reason[1:])}.</p>" if reason else "",
-            "facts": facts(_facts(run_dir, record, numbers, state)),
-            "contents": "".join(
-                f'<a href="#{ident}">{escape(title)}</a>' for ident, (title, _) in parts.items()
-            ),
-            "sections": "".join(
-                section(ident, title, body) for ident, (title, body) in parts.items()
-            ),
-            "footer": escape(_footer(run, state)),
-        }
+            "outcome": ("Outcome", sections.outcome(advise(record, state, run, numbers))),
+            **({"stages": ("Stages", stages)} if record.begun_stages else {}),
+            "curves": ("Curves", sections.curves(numbers, record)),
+            "samples": ("Samples", sections.samples(samples_of(run_dir, record))),
+            "checkpoints": ("Checkpoints", sections.checkpoints(record, run_dir)),
+            "dataset": ("Dataset", sections.dataset(dataset_of(run_dir, record), record)),
+            "settings": ("Settings", sections.settings(record)),
+            "origins": ("From what", sections.origins(record)),
+        },
+        title=f"{record.name} · {run_dir.name}",
+        over=run,
+        name=record.name or run_dir.parent.name,
+        state=state,
+        reason=sentence(record.outcome.reason) if record.outcome.reason else "",
+        facts=_facts(run_dir, record, numbers, state),
+        footer=_footer(run, state),
     )
 
 
-def stages_of(run_dir: Path, record: Mapping[str, Any]) -> list[tuple[Path, Mapping[str, Any]]]:
-    """The stages that have begun, of a run with several: each has a page of its own."""
-    entries = [
-        entry for entry in record.get(PARENT) or () if entry.get("state") not in {None, WAITING}
-    ]
-    return [(run_dir / str(entry.get("folder")), entry) for entry in entries]
-
-
-def _facts(
-    run_dir: Path, record: Mapping[str, Any], numbers: Numbers, state: str
-) -> list[tuple[str, str]]:
-    seen, outcome = info(run_dir), record["outcome"]
-    rate, lasted = outcome.get("seconds_a_step"), outcome.get("duration_s")
+def _facts(run_dir: Path, record: Record, numbers: Numbers, state: str) -> list[tuple[str, str]]:
+    seen, rate = info(run_dir), record.outcome.seconds_a_step
     validation = numbers.validation.points
-    base = next(
-        (
-            Path(str(entry.get("path"))).name
-            for entry in record["weights"]
-            if entry.get("key") == "base"
-        ),
-        "",
-    )
+    bases = [Path(one.path).name for one in record.weights if one.key == "base"]
+    left = seen.eta_s if state in GOING_ON else None
     return [
         ("steps", f"{seen.step} of {seen.total}"),
         ("loss", "" if seen.loss is None else f"{seen.loss:.4g}"),
         ("validation loss", f"{validation[-1][1]:.4g}" if validation else ""),
-        ("time", duration(lasted) if isinstance(lasted, (int, float)) else ""),
-        (
-            "left",
-            (
-                duration(seen.eta_s)
-                if seen.eta_s is not None and state in {"running", "unattended"}
-                else ""
-            ),
-        ),
-        ("a step", f"{rate:.3g} s" if isinstance(rate, (int, float)) else ""),
-        ("trigger", str(record.get("trigger") or "")),
-        ("family", str(record.get("family") or "")),
-        ("base", base),
-        ("preset", str(record.get("preset") or "")),
+        ("time", "" if record.outcome.blank else duration(record.outcome.duration_s)),
+        ("left", "" if left is None else duration(left)),
+        ("a step", "" if rate is None else f"{rate:.3g} s"),
+        ("trigger", record.trigger),
+        ("family", record.family),
+        ("base", "".join(bases[:1])),
+        ("preset", record.preset),
         ("trainer", seen.trainer),
-        ("started", _minute(record["started"])),
+        ("started", _minute(record.started)),
     ]
 
 
@@ -120,13 +87,7 @@ def _minute(stamp: str) -> str:
 
 
 def _footer(run: str, state: str) -> str:
-    now = datetime.now().astimezone().strftime("%d %b %Y, %H:%M")
-    more = (
-        f" The run goes on; lorakit report {run} makes this page anew."
-        if state in {"running", "unattended"}
-        else ""
-    )
-    return (
-        f"Made by lorakit {__version__} on {now}. Everything is inside this file; it asks no"
-        f" network for anything.{more}"
-    )
+    made = f"Made by lorakit {__version__} on {_minute(datetime.now().astimezone().isoformat())}."
+    if state not in GOING_ON:
+        return made
+    return f"{made} The run is still going on; lorakit report {run} makes this page again."

@@ -1,7 +1,7 @@
 "use strict";
 // Without this script every step stands below the other; with it, one at a time.
 (() => {
-  const slider = document.getElementById("step"), all = document.getElementById("all"), told = document.getElementById("told");
+  const slider = document.getElementById("step"), all = document.getElementById("all"), shown = document.getElementById("shown");
   if (!slider) return;
   const steps = [...document.querySelectorAll(".step")];
   const show = () => {
@@ -9,8 +9,8 @@
     steps.forEach((step, place) => { step.hidden = !all.checked && place !== at; });
     slider.closest("section").classList.toggle("one", !all.checked);
     slider.disabled = all.checked;
-    told.value = all.checked ? `${steps.length} steps` : steps[at].dataset.told;
-    slider.setAttribute("aria-valuetext", steps[at].dataset.told);
+    shown.value = all.checked ? `${steps.length} steps` : steps[at].dataset.name;
+    slider.setAttribute("aria-valuetext", steps[at].dataset.name);
   };
   slider.addEventListener("input", show);
   all.addEventListener("change", show);

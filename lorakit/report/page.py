@@ -15,26 +15,53 @@ HERE = Path(__file__).parent
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
 
-def fill(slots: Mapping[str, str]) -> str:
-    """The template with its slots filled, once: braces inside what is filled in stay as they are.
+def page(
+    parts: Mapping[str, tuple[str, str]],
+    *,
+    title: str,
+    over: str,
+    name: str,
+    state: str,
+    reason: str,
+    facts: Iterable[tuple[str, str]],
+    footer: str,
+) -> str:
+    """A page of parts: ident -> title and HTML; everything else is text and is escaped here. Facts
+    without a text are left out.
 
     The policy lets the page use what is inside it and nothing else: no address, no other script, no
     inline style.
     """
     style, script = _asset("page.css"), _asset("page.js")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src"
-        f" '{_hash(script)}'; base-uri 'none'; form-action 'none'"
-    )
-    ours = {"style": style, "script": script, "policy": escape(policy)}
-    return _SLOT.sub(lambda slot: {**slots, **ours}[slot[1]], _asset("page.html"))
-
-
-def section(ident: str, title: str, body: str) -> str:
-    return (
-        f'<section id="{ident}" aria-labelledby="{ident}-title"><h2'
-        f' id="{ident}-title">{escape(title)}</h2>{body}</section>\n'
-    )
+    slots = {
+        "title": escape(title),
+        "run": escape(over),
+        "name": escape(name),
+        "state": escape(state),
+        "reason": f"<p>{escape(reason)}</p>" if reason else "",
+        "facts": "".join(
+            f"<div><dt>{escape(what)}</dt><dd>{escape(text)}</dd></div>"
+            for what, text in facts
+            if text
+        ),
+        "contents": "".join(
+            f'<a href="#{ident}">{escape(head)}</a>' for ident, (head, _) in parts.items()
+        ),
+        "sections": "".join(
+            f'<section id="{ident}" aria-labelledby="{ident}-title">'
+            f'<h2 id="{ident}-title">{escape(head)}</h2>{body}</section>\n'
+            for ident, (head, body) in parts.items()
+        ),
+        "footer": escape(f"{footer} Everything is in this file; it asks the network for nothing."),
+        "style": style,
+        "script": script,
+        "policy": escape(
+            f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src"
+            f" '{_hash(script)}'; base-uri 'none'; form-action 'none'"
+        ),
+    }
+    # Once: braces in what is filled in stay as they are.
+    return _SLOT.sub(lambda slot: slots[slot[1]], _asset("page.html"))
 
 
 def table(
@@ -48,43 +75,34 @@ def table(
     """Cells are HTML already. On a phone each row becomes a card, with the columns' names before
     the cells but the first.
     """
+    classes = ["number" if name in numbers else None for name in columns]
     head = "".join(
-        element("th", escape(name), scope="col", class_="number" if name in numbers else None)
-        for name in columns
+        element("th", escape(name), scope="col", class_=class_)
+        for name, class_ in zip(columns, classes, strict=True)
     )
-    body = []
+    labels = [None, *columns[1:]]
+    body = ""
     for place, row in enumerate(rows):
         cells = "".join(
-            element(
-                "td",
-                cell,
-                class_="number" if name in numbers else None,
-                data_label=name if index and cell else None,
-            )
-            for index, (name, cell) in enumerate(zip(columns, row, strict=True))
+            element("td", cell, class_=class_, data_label=label if cell else None)
+            for cell, class_, label in zip(row, classes, labels, strict=True)
         )
-        body.append(element("tr", cells, class_="own" if own and own[place] else None))
-    return element(
-        "table",
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>",
-        class_=kind or None,
-    )
-
-
-def facts(pairs: Iterable[tuple[str, str]]) -> str:
-    """Names and texts (escaped here); what is empty is left out."""
-    return "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in pairs if text
-    )
+        body += element("tr", cells, class_="own" if own and own[place] else None)
+    inside = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return element("table", inside, class_=kind or None)
 
 
 def details(summary: str, body: str, *, is_open: bool = False, kind: str = "") -> str:
-    return element(
-        "details",
-        f"<summary>{escape(summary)}</summary>{body}",
-        class_=kind or None,
-        open="" if is_open else None,
-    )
+    inside = f"<summary>{escape(summary)}</summary>{body}"
+    return element("details", inside, class_=kind or None, open="" if is_open else None)
+
+
+def code(text: str) -> str:
+    return element("code", escape(text))
+
+
+def soft(text: str) -> str:
+    return element("p", escape(text), class_="soft")
 
 
 def element(name: str, body: str, **attributes: str | None) -> str:

@@ -39,11 +39,9 @@ def spread(count: int, most: int) -> list[int]:
     """
     if count <= most:
         return list(range(count))
-    return (
-        sorted({round(place * (count - 1) / (most - 1)) for place in range(most)})
-        if most > 1
-        else [count - 1][:most]
-    )
+    if most < 2:
+        return [count - 1][:most]
+    return sorted({round(place * (count - 1) / (most - 1)) for place in range(most)})
 
 
 def shrink(paths: Sequence[Path], budget: Budget) -> list[Picture]:
@@ -53,16 +51,13 @@ def shrink(paths: Sequence[Path], budget: Budget) -> list[Picture]:
     found: list[Picture] = []
     left = budget.size_bytes
     workers = min(4, os.cpu_count() or 1)
+    batch = 4 * workers  # a few at a time: what the budget refuses is not made first
     with ThreadPoolExecutor(workers) as pool:
-        for start in range(
-            0, len(paths), 4 * workers
-        ):  # a few at a time: what the budget refuses is not made first
-            for picture in pool.map(
-                lambda path: _small(path, budget), paths[start : start + 4 * workers]
-            ):
-                if len(picture.url) > left:
-                    return found + [Picture()] * (len(paths) - len(found))
+        for start in range(0, len(paths), batch):
+            for picture in pool.map(_small, paths[start : start + batch], [budget] * batch):
                 left -= len(picture.url)
+                if left < 0:
+                    return found + [Picture()] * (len(paths) - len(found))
                 found.append(picture)
     return found
 
@@ -77,11 +72,10 @@ def _small(path: Path, budget: Budget) -> Picture:
         stream = io.BytesIO()
         shown.save(stream, "JPEG", quality=budget.quality)
     except FileNotFoundError:
-        return Picture(fault="not there any more")
+        return Picture(fault="no longer there")
     except TooLargeError:
         return Picture(fault="too large to be shown")
     except Exception:  # noqa: BLE001  (a broken file makes decoders raise anything)
         return Picture(fault="cannot be decoded")
-    return Picture(
-        "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode(), *shown.size
-    )
+    code = base64.b64encode(stream.getvalue()).decode()
+    return Picture(f"data:image/jpeg;base64,{code}", *shown.size)

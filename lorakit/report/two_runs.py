@@ -5,29 +5,30 @@ samples side by side.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from lorakit.errors import LorakitError, counted
 from lorakit.files import write_atomic
 from lorakit.proof.compare import Difference, shown
 from lorakit.proof.pair import compare_runs
-from lorakit.report.curves import Line
-from lorakit.report.gallery import SAMPLES, Sample, samples_of
-from lorakit.report.page import facts, fill, section, table
+from lorakit.report.advice import sentence
+from lorakit.report.curves import Line, charts
+from lorakit.report.gallery import SAMPLES, samples_of
+from lorakit.report.page import code, page, soft, table
 from lorakit.report.pictures import Budget
-from lorakit.report.sections import charts, controls, image, key, step_of_samples
+from lorakit.report.sections import by_step, figure, key, resumed_from
 from lorakit.report.series import Numbers, Point, Series, read_numbers, smoothed
 from lorakit.run.diagnose import run_name
 from lorakit.runs.find import live_state
-from lorakit.runs.record import read_record
+from lorakit.runs.record import Record, read_record
 from lorakit.show import duration
 
 LONG = 300  # steps beyond which single losses hide each other, and their mean is drawn
 HALF = Budget(SAMPLES.side, SAMPLES.count // 2, SAMPLES.size_bytes // 2, SAMPLES.quality)
+ABSENT = '<span class="soft">absent</span>'
 
 
 @dataclass(frozen=True)
@@ -46,30 +47,14 @@ class Agreement:
     def lines(self) -> list[str]:
         said = []
         if self.rate_steps:
-            said.append(
-                "learning rate: "
-                + (
-                    f"equal at all {self.rate_steps} common steps"
-                    if self.rate_differs_at is None
-                    else (
-                        f"equal at {self.rates_equal} of {self.rate_steps} common steps, first"
-                        f" different at step {self.rate_differs_at}"
-                    )
-                )
-            )
+            apart = f", first different at step {self.rate_differs_at}"
+            said.append(f"learning rate: {_equal(self.rates_equal, self.rate_steps, apart)}")
         if self.steps:
-            said.append(
-                "loss: "
-                + (
-                    f"equal at all {self.steps} common steps"
-                    if self.losses_equal == self.steps
-                    else (
-                        f"equal at {self.losses_equal} of {self.steps} common steps; differs by"
-                        f" {self.mean:.3g} on average, by {self.largest:.3g} at most (step"
-                        f" {self.largest_at})"
-                    )
-                )
+            apart = (
+                f"; differs by {self.mean:.3g} on average, by {self.largest:.3g} at most (step"
+                f" {self.largest_at})"
             )
+            said.append(f"loss: {_equal(self.losses_equal, self.steps, apart)}")
         return said
 
 
@@ -78,39 +63,27 @@ class Side:
     """One of the two runs, read once."""
 
     run_dir: Path
-    record: Mapping[str, Any]
+    record: Record
     numbers: Numbers
     name: str  # as short as it can be without being the other's
-
-    @property
-    def cuts(self) -> list[int]:
-        """The steps from which it was resumed."""
-        return [
-            int(part["from_step"])
-            for part in self.record["parts"]
-            if isinstance(part.get("from_step"), int)
-        ]
 
 
 def agreement(a: Numbers, b: Numbers) -> Agreement:
     pairs = [(dict(one.points), dict(other.points)) for one, other in _paired(a.rates, b.rates)]
-    steps = (
-        sorted(set.intersection(*(one.keys() & other.keys() for one, other in pairs)))
-        if pairs
-        else []
-    )
+    common = [one.keys() & other.keys() for one, other in pairs]
+    steps = sorted(set.intersection(*common)) if common else []
     unequal = [step for step in steps if any(one[step] != other[step] for one, other in pairs)]
     apart = {step: abs(value) for step, value in difference(a.loss, b.loss)}
     worst = max(apart, key=lambda step: apart[step]) if any(apart.values()) else None
     return Agreement(
-        len(apart),
-        len(steps),
-        len(steps) - len(unequal),
-        unequal[0] if unequal else None,
-        sum(not value for value in apart.values()),
-        sum(apart.values()) / len(apart) if apart else 0.0,
-        0.0 if worst is None else apart[worst],
-        worst,
+        steps=len(apart),
+        rate_steps=len(steps),
+        rates_equal=len(steps) - len(unequal),
+        rate_differs_at=unequal[0] if unequal else None,
+        losses_equal=sum(not value for value in apart.values()),
+        mean=sum(apart.values()) / max(1, len(apart)),
+        largest=0.0 if worst is None else apart[worst],
+        largest_at=worst,
     )
 
 
@@ -125,7 +98,7 @@ def agreement_of(a: Path, b: Path) -> Agreement:
 
 
 def write_page(a: Path, b: Path, out: Path) -> Path:
-    """Write the page, and return where it lies."""
+    """Write the page, and return its path."""
     if out.is_dir():
         raise LorakitError(f"{out} is a folder; --page names a file.")
     write_atomic(out, page_text(a, b))
@@ -134,38 +107,21 @@ def write_page(a: Path, b: Path, out: Path) -> Path:
 
 def page_text(a: Path, b: Path) -> str:
     both = (_side(a, b), _side(b, a))
-    found = compare_runs(a, b)
-    count = sum(map(len, found.values()))
-    parts = {
-        "curves": ("Curves", _curves(*both)),
-        **{
-            name: (name.capitalize(), _differences(rows, both))
-            for name, rows in found.items()
-            if rows
-        },
-        "samples": ("Samples", _samples(*both)),
-    }
-    return fill(
+    found = {name: rows for name, rows in compare_runs(a, b).items() if rows}
+    count, names = sum(map(len, found.values())), f"{run_name(a)} and {run_name(b)}"
+    return page(
         {
-            "title": escape(f"{run_name(a)} and {run_name(b)}"),
-            "run": "lorakit diff",
-            "name": escape(f"{run_name(a)} and {run_name(b)}"),
-            "state": counted(count, "difference") if count else "equal",
-            "reason": (
-                "" if count else "<p>The two runs are equal in everything that is recorded.</p>"
-            ),
-            "facts": facts(_facts(*both)),
-            "contents": "".join(
-                f'<a href="#{ident}">{escape(title)}</a>' for ident, (title, _) in parts.items()
-            ),
-            "sections": "".join(
-                section(ident, title, body) for ident, (title, body) in parts.items()
-            ),
-            "footer": (
-                "Equal things are not shown. Everything is inside this file; it asks no network for"
-                " anything."
-            ),
-        }
+            "curves": ("Curves", _curves(*both)),
+            **{name: (name.capitalize(), _differences(rows, both)) for name, rows in found.items()},
+            "samples": ("Samples", _samples(*both)),
+        },
+        title=names,
+        over="lorakit diff",
+        name=names,
+        state=counted(count, "difference") if count else "equal",
+        reason="" if count else "The two runs are equal in everything that is recorded.",
+        facts=_facts(*both),
+        footer="Equal things are not shown.",
     )
 
 
@@ -175,6 +131,12 @@ def _side(run_dir: Path, other: Path) -> Side:
     return Side(run_dir, record, read_numbers(run_dir, record), name)
 
 
+def _equal(equal: int, steps: int, apart: str) -> str:
+    if equal == steps:
+        return f"equal at all {steps} common steps"
+    return f"equal at {equal} of {steps} common steps{apart}"
+
+
 def _paired(a: Sequence[Series], b: Sequence[Series]) -> list[tuple[Series, Series]]:
     """By name; where the two trainers name theirs differently, the first of each."""
     names = {one.name: one for one in b}
@@ -182,21 +144,20 @@ def _paired(a: Sequence[Series], b: Sequence[Series]) -> list[tuple[Series, Seri
     return pairs or list(zip(a[:1], b[:1], strict=False))
 
 
-def _facts(a: Side, b: Side) -> list[tuple[str, str]]:
-    def said(side: Side) -> dict[str, str]:
-        outcome = side.record["outcome"]
-        loss, lasted = outcome.get("loss"), outcome.get("duration_s")
+def _facts(*both: Side) -> list[tuple[str, str]]:
+    def facts(record: Record) -> dict[str, str]:
+        outcome = record.outcome
         return {
-            "state": live_state(dict(side.record)),
-            "steps": str(outcome.get("step") or ""),
-            "last loss": f"{loss:.4g}" if isinstance(loss, (int, float)) else "",
-            "time": duration(lasted) if isinstance(lasted, (int, float)) else "",
-            "resumed from step": ", ".join(map(str, side.cuts)),
+            "state": live_state(record),
+            "steps": str(outcome.step or ""),
+            "last loss": "" if outcome.loss is None else f"{outcome.loss:.4g}",
+            "time": "" if outcome.blank else duration(outcome.duration_s),
+            "resumed from step": ", ".join(map(str, resumed_from(record))),
         }
 
-    before, after = said(a), said(b)
+    before, after = (facts(side.record) for side in both)
     return [
-        (name, " / ".join(text or "–" for text in (before[name], after[name])))
+        (name, f"{before[name] or '–'} / {after[name] or '–'}")
         for name in before
         if before[name] or after[name]
     ]
@@ -205,45 +166,28 @@ def _facts(a: Side, b: Side) -> list[tuple[str, str]]:
 def _curves(a: Side, b: Side) -> str:
     if not (a.numbers.loss.points and b.numbers.loss.points):
         return "<p>One of the two has not made a step yet.</p>"
-    long = max(len(side.numbers.loss.points) for side in (a, b)) > LONG
-    total = max(int(side.record["steps"].get("total") or 0) for side in (a, b))
-    cuts = sorted({*a.cuts, *b.cuts})
+    total = max(a.record.steps.total, b.record.steps.total)
+    cuts = sorted({*resumed_from(a.record), *resumed_from(b.record)})
 
     def laid_over(title: str, one: Sequence[Point], other: Sequence[Point], unit: str) -> str:
         lines = [Line(a.name, one, "before"), Line(b.name, other, "after")]
-        drawn = charts(
-            lines,
-            unit,
-            f"{title} of both runs",
-            total,
-            (),
-            cuts=cuts,
-            ident=title.lower().replace(" ", "-"),
-        )
+        label = f"{title} of both runs"
+        drawn = charts(lines, unit, label, ident=title.lower(), last_step=total, cuts=cuts)
         return f"<h3>{escape(title)}</h3>{key(lines)}{drawn}"
 
     body = "".join(
-        f"<p>{escape(line[:1].upper() + line[1:])}.</p>"
-        for line in agreement(a.numbers, b.numbers).lines()
+        f"<p>{escape(sentence(line))}</p>" for line in agreement(a.numbers, b.numbers).lines()
     )
-    body += '<p class="soft">Dotted lines stand where a run was resumed.</p>' if cuts else ""
-    one, other = (
-        smoothed(side.numbers.loss.points) if long else side.numbers.loss.points for side in (a, b)
-    )
-    body += laid_over(
-        "Loss, mean over a twentieth of the run" if long else "Loss", one, other, "loss"
-    )
+    body += soft("Dotted lines mark where a run was resumed.") if cuts else ""
+    one, other, title = a.numbers.loss.points, b.numbers.loss.points, "Loss"
+    if max(len(one), len(other)) > LONG:
+        one, other, title = smoothed(one), smoothed(other), "Loss, mean over a twentieth of the run"
+    body += laid_over(title, one, other, "loss")
     apart = difference(a.numbers.loss, b.numbers.loss)
     if any(value for _, value in apart):
+        lines, label = [Line("difference", apart, "after")], "difference of the losses"
         body += f"<h3>Loss of {escape(b.name)} less that of {escape(a.name)}</h3>"
-        body += charts(
-            [Line("difference", apart, "after")],
-            "difference",
-            "difference of the losses",
-            total,
-            (),
-            cuts=cuts,
-        )
+        body += charts(lines, "difference", label, last_step=total, cuts=cuts)
     for rate, same in _paired(a.numbers.rates, b.numbers.rates):
         named = "" if rate.name == "learning rate" else f": {rate.name}"
         body += laid_over(f"Learning rate{named}", rate.points, same.points, "learning rate")
@@ -253,22 +197,12 @@ def _curves(a: Side, b: Side) -> str:
 def _differences(rows: Sequence[Difference], both: tuple[Side, Side]) -> str:
     cells = []
     for one in rows:
-        before, after = (
-            "" if side is None else escape(shown(side)) for side in (one.before, one.after)
-        )
-        if (
-            isinstance(one.before, str)
-            and isinstance(one.after, str)
-            and " " in one.before + one.after
-        ):
-            before, after = marked(one.before, one.after)
-        cells.append(
-            (
-                f"<code>{escape(one.key)}</code>",
-                before or '<span class="soft">absent</span>',
-                after or '<span class="soft">absent</span>',
-            )
-        )
+        a, b = one.before, one.after
+        if isinstance(a, str) and isinstance(b, str) and " " in a + b:
+            pair = marked(a, b)
+        else:
+            pair = ("" if a is None else escape(shown(a)), "" if b is None else escape(shown(b)))
+        cells.append((code(one.key), *(text or ABSENT for text in pair)))
     return table(("what", both[0].name, both[1].name), cells, kind="pair")
 
 
@@ -278,37 +212,27 @@ def marked(before: str, after: str) -> tuple[str, str]:
     blocks = difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
 
     def side(words: Sequence[str], places: Sequence[tuple[str, int, int]]) -> str:
-        said = [
-            (kind, escape(" ".join(words[start:end]))) for kind, start, end in places if end > start
-        ]
-        return " ".join(text if kind == "equal" else f"<mark>{text}</mark>" for kind, text in said)
+        texts = [(kind, escape(" ".join(words[i:j]))) for kind, i, j in places if j > i]
+        return " ".join(text if kind == "equal" else f"<mark>{text}</mark>" for kind, text in texts)
 
-    return side(a, [(kind, i, j) for kind, i, j, _, _ in blocks]), side(
-        b, [(kind, i, j) for kind, _, _, i, j in blocks]
+    return (
+        side(a, [(kind, i, j) for kind, i, j, _, _ in blocks]),
+        side(b, [(kind, i, j) for kind, _, _, i, j in blocks]),
     )
 
 
-def _samples(a: Side, b: Side) -> str:
+def _samples(*both: Side) -> str:
     """At the steps and prompts that both have drawn."""
-    found = [samples_of(side.run_dir, side.record, HALF) for side in (a, b)]
+    found = [samples_of(side.run_dir, side.record, HALF) for side in both]
     before, after = ({(one.step, one.prompt): one for one in samples.shown} for samples in found)
-    keys = sorted(before.keys() & after.keys())
-    if not keys:
-        return "<p>There is no step at which both drew samples.</p>"
-
-    def figure(side: Side, one: Sample, words: str) -> str:
-        return f"<figure>{image(one.picture, one.name, words)}<figcaption><b>{escape(side.name)}</b>{escape(words)}</figcaption></figure>"
-
-    steps = sorted({step for step, _ in keys})
-    parts = [controls(len(steps))]
-    for step in steps:
-        figures = ""
-        for place in (place for place in keys if place[0] == step):
-            words = (
-                found[0].prompts[place[1]]
-                if place[1] < len(found[0].prompts)
-                else f"prompt {place[1]}"
+    figures: dict[int, str] = {}
+    for place in sorted(before.keys() & after.keys()):
+        words = found[0].words(place[1])
+        for side, one in zip(both, (before[place], after[place]), strict=True):
+            under = f"<b>{escape(side.name)}</b>{escape(words)}"
+            figures[place[0]] = figures.get(place[0], "") + figure(
+                one.picture, one.name, words, under
             )
-            figures += figure(a, before[place], words) + figure(b, after[place], words)
-        parts.append(step_of_samples(step, figures, kind="grid pair"))
-    return "".join(parts)
+    if not figures:
+        return "<p>There is no step at which both drew samples.</p>"
+    return by_step(figures, kind="grid pair")

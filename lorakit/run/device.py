@@ -5,9 +5,8 @@ lorakit is killed.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from lorakit.config import cache_dir
@@ -26,39 +25,22 @@ def hold_device(run_dir: Path, tell: Teller) -> Iterator[tuple[int, ...]]:
     """Holds the lock and gives the descriptor that the child must inherit. Somebody else's lock is
     a warning: two runs may fit.
     """
-    handle = _open()
-    if handle is None:
-        yield ()
-        return
-    try:
-        if _try_lock(handle):
+    with ExitStack() as stack:
+        handles = _lock(stack)
+        for handle in handles or ():
             os.ftruncate(handle, 0)
             os.write(handle, f"{run_dir}\n".encode())
-            yield (handle,)
-        else:
-            tell(
-                Event(
-                    "warning",
-                    text=(
-                        f"another run is training on this device ({holder()}); memory and speed are"
-                        " shared"
-                    ),
-                    rule="shared",
-                )
+        if handles is None:
+            busy = (
+                f"another run is training on this device ({holder()}); memory and speed are shared"
             )
-            yield ()
-    finally:
-        os.close(handle)
+            tell(Event("warning", text=busy, rule="shared"))
+        yield handles or ()
 
 
 def device_is_free() -> bool:
-    handle = _open()
-    if handle is None:
-        return True
-    try:
-        return _try_lock(handle)
-    finally:
-        os.close(handle)
+    with ExitStack() as stack:
+        return _lock(stack) is not None
 
 
 def holder() -> str:
@@ -68,21 +50,18 @@ def holder() -> str:
         return "unknown"
 
 
-def _open() -> int | None:
-    if sys.platform == "win32":
-        return None
+def _lock(stack: ExitStack) -> tuple[int, ...] | None:
+    """The lock's descriptor, held until the stack closes; none where there can be no lock; None
+    where somebody else holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    taken: list[int] = []
     try:
         lock_path().parent.mkdir(parents=True, exist_ok=True)
-        return os.open(lock_path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:
+        stack.enter_context(FileLock(lock_path(), blocking=False, on_acquired=taken.append))
+    except Timeout:
         return None
-
-
-def _try_lock(handle: int) -> bool:
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return False
-    return True
+        return ()
+    return tuple(taken)

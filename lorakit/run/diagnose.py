@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lorakit.runs.outcome import Diagnosis, Outcome
 from lorakit.runs.record import NAME
-from lorakit.trainers.symptoms import SYMPTOMS, Symptom
+from lorakit.trainers.symptoms import Symptom, symptoms
 
 _TRACE_END = re.compile(
     r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Warning|Interrupt|Invalid))\b(?::|$)"
@@ -46,7 +46,7 @@ def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = Fa
         lines[-NEAR:],
         lines,
     ):  # what stands near the end is the cause; the rest may be an old warning
-        for symptom in SYMPTOMS:
+        for symptom in symptoms():
             for line in reversed(near):
                 if match := symptom.pattern.search(line):
                     return _found(symptom, match, line, words)
@@ -173,7 +173,7 @@ def _signalled(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str])
         )
     if name in {"SIGSEGV", "SIGBUS", "SIGILL", "SIGABRT"}:
         return Diagnosis(
-            f"a library crashed in machine code ({name})", evidence, words["again"], "crash"
+            f"a library crashed in native code ({name})", evidence, words["again"], "crash"
         )
     return Diagnosis(
         f"the training was ended by {name} from outside lorakit",

@@ -17,7 +17,7 @@ from lorakit.logfile import last_lines
 from lorakit.machine import free_disk
 from lorakit.processes import oom_kills
 from lorakit.run.diagnose import diagnose, run_name
-from lorakit.run.resume.kohya_parts import collect_part_files, ss_steps
+from lorakit.run.resume.kohya_parts import collect_part_files
 from lorakit.run.watch.supervise import Supervision, kind_of
 from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
@@ -25,6 +25,7 @@ from lorakit.runs.outcome import Before, Diagnosis, Outcome, State, judge, made_
 from lorakit.runs.record import Ending, Record, SavedCheckpoint, SavedState, now, read_record
 from lorakit.runs.states import counter_of, fault_of
 from lorakit.weights.finite import Weights
+from lorakit.weights.safetensors import steps_of
 
 FULL = 1 << 20
 WINDOW = 400  # lines of the log in which a cause is looked for
@@ -216,7 +217,7 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, outcome: Outcom
     record = ledger.record
     known = {one.path for one in record.checkpoints}
     new = [
-        SavedCheckpoint(supervision.name(path), ss_steps(path), kind=kind_of(path.name))
+        SavedCheckpoint(supervision.name(path), steps_of(path), kind=kind_of(path.name))
         for path in outcome.saved
         if supervision.name(path) not in known
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -157,26 +157,16 @@ def _read(root: Path) -> list[Waiting]:
 @contextmanager
 def _changing(root: Path) -> Iterator[list[Waiting]]:
     """Read, change, write, alone."""
-    import fcntl
+    from filelock import FileLock
 
     path = path_of(root)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise LorakitError(f"{path.parent}: {error.strerror}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(path.with_suffix(".lock")))
+        except OSError as error:
+            raise LorakitError(f"{path.parent}: {error.strerror}") from error
         items = _read(root)
         yield items
-        write_atomic(
-            path,
-            json.dumps(
-                {"schema": SCHEMA, "queue": [asdict(item) for item in items]},
-                indent=1,
-                ensure_ascii=False,
-            )
-            + "\n",
-        )
-    finally:
-        os.close(handle)
+        data = {"schema": SCHEMA, "queue": [asdict(item) for item in items]}
+        write_atomic(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.catalogue.file_names import CheckpointName
-from lorakit.weights.finite import read_header
+from lorakit.weights.safetensors import HeaderError, read_header
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def fault_of(state: Path) -> str:
     for path in weights:
         try:
             read_header(path)
-        except (OSError, ValueError) as error:
-            return f"{path.name} {error}"
+        except HeaderError as error:
+            return f"{path.name} {error.fault}"
     for path in state.iterdir():
         if path.is_file() and path.stat().st_size == 0:
             return f"{path.name} is empty"

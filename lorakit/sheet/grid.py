@@ -4,6 +4,7 @@ in every column.
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from lorakit.sheet.model import Sheet
@@ -28,30 +29,21 @@ def draw_grid(sheet: Sheet, *, side: int = 0) -> Image:
     title, plain, small = (ImageFont.load_default(points) for points in (24, 16, 14))
     width, height = _picture_size(sheet, side)
     seeds = max((len(files) for files in sheet.pictures.values()), default=1)
-    cell = seeds * (width + GAP) + 3 * GAP
+    cell, line = seeds * (width + GAP) + 3 * GAP, height + 3 * GAP
     left, top = MARGIN + LABEL, MARGIN + 92
+    bottom = top + len(sheet.rows) * line
     page = Image.new(
-        "RGB",
-        (
-            left + len(sheet.columns) * cell + MARGIN,
-            top + len(sheet.rows) * (height + 3 * GAP) + MARGIN + 34,
-        ),
-        PAPER,
+        "RGB", (left + len(sheet.columns) * cell + MARGIN, bottom + MARGIN + 34), PAPER
     )
     pen = ImageDraw.Draw(page)
     pen.text((MARGIN, MARGIN), sheet.title, fill=INK, font=title)
-    _column_heads(
-        pen,
-        sheet,
-        (left, top, cell, top + len(sheet.rows) * (height + 3 * GAP) - 2 * GAP),
-        (plain, small),
-    )
+    _column_heads(pen, sheet, (left, top, cell, bottom - 2 * GAP), (plain, small))
     for row, prompt in enumerate(sheet.rows):
-        y = top + row * (height + 3 * GAP)
+        y = top + row * line
         pen.line((MARGIN, y - 2 * GAP, page.width - MARGIN, y - 2 * GAP), fill=RULE)
-        lines = wrapped(prompt, LABEL - 2 * GAP, small)
-        for line, text in enumerate(lines[: max(1, height // 18)]):
-            pen.text((MARGIN, y + 18 * line), text, fill=INK, font=small)
+        lines = wrapped(prompt, LABEL - 2 * GAP, small)[: max(1, height // 18)]
+        for number, text in enumerate(lines):
+            pen.text((MARGIN, y + 18 * number), text, fill=INK, font=small)
         for column in range(len(sheet.columns)):
             files = sheet.pictures.get((row, column), ())
             for place in range(seeds):
@@ -70,53 +62,36 @@ def _column_heads(
 ) -> None:
     """A checkpoint's name once, over all its strengths."""
     (left, top, cell, bottom), (plain, small) = place, fonts
-    before = ""
-    for index, column in enumerate(sheet.columns):
-        x = left + index * cell
-        if column.label != before:
-            span = next(
-                (n for n, other in enumerate(sheet.columns[index:]) if other.label != column.label),
-                len(sheet.columns) - index,
-            )
-            if index:
-                pen.line((x - 2 * GAP, top - 50, x - 2 * GAP, bottom), fill=RULE)
-            pen.text(
-                (x, top - 50),
-                shortened(column.label, span * cell - 2 * GAP, plain),
-                fill=INK,
-                font=plain,
-            )
-            before = column.label
-        pen.text((x, top - 28), column.under, fill=FAINT, font=small)
+    x = left
+    for label, group in groupby(sheet.columns, key=lambda column: column.label):
+        columns = list(group)
+        if x > left:
+            pen.line((x - 2 * GAP, top - 50, x - 2 * GAP, bottom), fill=RULE)
+        name = shortened(label, len(columns) * cell - 2 * GAP, plain)
+        pen.text((x, top - 50), name, fill=INK, font=plain)
+        for column in columns:
+            pen.text((x, top - 28), column.under, fill=FAINT, font=small)
+            x += cell
 
 
 def _picture_size(sheet: Sheet, side: int) -> tuple[int, int]:
     """The size all pictures get: the first one's shape, its longer side as asked."""
     from PIL import Image
 
-    for files in sheet.pictures.values():
-        for file in files:
-            if file.is_file():
-                with Image.open(file) as picture:
-                    width, height = picture.size
-                longer = side or min(320, max(96, *picture.size))
-                return max(1, round(width * longer / max(width, height))), max(
-                    1, round(height * longer / max(width, height))
-                )
+    there = (file for files in sheet.pictures.values() for file in files if file.is_file())
+    for file in there:
+        with Image.open(file) as picture:
+            longest = max(picture.size)
+            scale = (side or min(320, max(96, longest))) / longest
+            return max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     return (side or 96,) * 2
 
 
 def _fitted(picture: Image, width: int, height: int) -> Image:
-    """The whole picture inside the frame, never cropped: edges are where overfitting shows."""
-    from PIL import Image
+    """The complete picture inside the frame, never cropped: edges are where overfitting shows."""
+    from PIL import Image, ImageOps
 
-    scale = min(width / picture.width, height / picture.height)
-    inside = picture.resize(
-        (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))),
-        Image.Resampling.LANCZOS,
-    )
-    if inside.size == (width, height):
-        return inside
+    inside = ImageOps.contain(picture, (width, height), Image.Resampling.LANCZOS)
     frame = Image.new("RGB", (width, height), MISSING)
     frame.paste(inside, ((width - inside.width) // 2, (height - inside.height) // 2))
     return frame

@@ -24,13 +24,13 @@ class Column:
     label: str
     lora: Path | None = None
     strength: float = 0.0
-    note: str | None = None  # what stands below the label instead of the strength
+    note: str | None = None  # below the label, instead of the strength
 
     @property
     def under(self) -> str:
-        if self.note is not None:
-            return self.note
-        return f"strength {self.strength:g}" if self.lora is not None else "no LoRA"
+        if self.note is None:
+            return f"strength {self.strength:g}" if self.lora else "no LoRA"
+        return self.note
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Source:
-    """A run, as far as a sheet must know it."""
+    """What a sheet needs to know of a run."""
 
     run_dir: Path
     name: str
     family: str
-    options: Mapping[
-        str, Any
-    ]  # kohya's words for the weights: pretrained_model_name_or_path, vae, ...
+    options: Mapping[str, Any]  # kohya's, of the weights: pretrained_model_name_or_path, vae, ...
     checkpoints: tuple[Checkpoint, ...]  # oldest first
     rows: tuple[Row, ...]  # the run's own sample prompts
     seed: int
@@ -62,9 +60,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a person asked for: which checkpoints, strengths, prompts, and how many seeds."""
+    """What you asked for: which checkpoints, strengths, prompts, and how many seeds."""
 
-    checkpoints: str = "all"  # all, last, last:3, or parts of labels and names: 4,final
+    checkpoints: str = "all"  # all, last, last:3, or numbers, labels and names: 4,final
     strengths: tuple[float, ...] = (0.6, 0.8, 1.0)
     prompts: tuple[str, ...] = ()  # () is the run's own
     seeds: int = 2
@@ -73,9 +71,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A grid ready to be drawn; `pictures` has one list of files, one per seed, for each row of
-    each column.
-    """
+    """A grid ready to be drawn; `pictures` has the files, one per seed, of each row and column."""
 
     title: str
     columns: tuple[Column, ...]

@@ -4,10 +4,9 @@ while training. Reads only.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from lorakit import tomllib
 from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.errors import LorakitError
 from lorakit.families import FAMILIES
+from lorakit.runs.record import read_record
 from lorakit.sheet.model import Checkpoint, Row, Source
 
 WEIGHTS = (
@@ -30,6 +30,8 @@ WEIGHTS = (
     "apply_t5_attn_mask",
 )
 LAST = (sys.maxsize, sys.maxsize)
+SEED = 42
+Settings = Mapping[str, Any]  # train.toml
 
 
 def read_source(run_dir: Path) -> Source:
@@ -52,89 +54,69 @@ def read_source(run_dir: Path) -> Source:
 
 
 def find_checkpoints(folder: Path, name: str) -> list[Checkpoint]:
-    """The LoRAs of one output name, in the order of the training; kohya's names say epoch or step."""
+    """The LoRAs of one output name, in the order of the training."""
     found = []
     for path in folder.glob("*.safetensors"):
         parsed = CheckpointName.parse(path.name, name)
-        if parsed is None or parsed.best:
-            continue
-        count = parsed.epoch if parsed.step is None else parsed.step
-        if count is None:
-            found.append(Checkpoint(path, "final", LAST))
-        else:
-            found.append(Checkpoint(path, f"{parsed.kind} {count}", (0, count)))
+        if parsed and not parsed.best:
+            count = parsed.epoch if parsed.step is None else parsed.step
+            label = "final" if count is None else f"{parsed.kind} {count}"
+            found.append(Checkpoint(path, label, LAST if count is None else (0, count)))
     return sorted(found, key=lambda checkpoint: checkpoint.order)
 
 
-def samples(folder: Path, name: str) -> Iterator[tuple[tuple[int, int], str, int, Path]]:
-    """Pictures that the training drew: order, label, number of the prompt, file; a repeated one
-    counts in its newest version.
+def samples(folder: Path, name: str) -> list[tuple[int, str, int, Path]]:
+    """Pictures that the training drew, in its order: count of epochs or steps, label, number of the
+    prompt, file; the newest one where it drew the same step again.
     """
-    newest: dict[tuple[str, int], tuple[str, tuple[int, int], Path]] = {}
+    newest: dict[tuple[int, str, int], tuple[str, Path]] = {}
     for path in folder.glob("*.png"):
-        drawn = SampleName.parse(path.name, name)
-        if drawn is None:
-            continue
-        unit, count = ("step", drawn.step) if drawn.epoch is None else ("epoch", drawn.epoch)
-        key = (f"{unit} {count}", drawn.prompt)
-        if key not in newest or drawn.time > newest[key][0]:
-            newest[key] = (drawn.time, (0, count or 0), path)
-    for (label, prompt), (_, order, path) in sorted(
-        newest.items(), key=lambda item: (item[1][1], item[0][1])
-    ):
-        yield order, label, prompt, path
+        if drawn := SampleName.parse(path.name, name):
+            by_step = drawn.epoch is None
+            count = (drawn.step if by_step else drawn.epoch) or 0
+            key = (count, f"{'step' if by_step else 'epoch'} {count}", drawn.prompt)
+            newest[key] = max(newest.get(key, ("", path)), (drawn.time, path))
+    return [(*key, path) for key, (_, path) in sorted(newest.items())]
 
 
-def _prompts(path: Path, settings: Mapping[str, Any], family: str) -> tuple[tuple[Row, ...], int]:
+def _prompts(path: Path, settings: Settings, family: str) -> tuple[tuple[Row, ...], int]:
     if not path.is_file():
-        return (), int(settings.get("seed") or 42)
+        return (), int(settings.get("seed") or SEED)
     table = _toml(path).get("prompt", {})
     shared = {key: value for key, value in table.items() if key != "subset"}
     entries = [{**shared, **entry} for entry in table.get("subset", [])]
-    return tuple(row_of(entry, settings, family) for entry in entries), (
-        int(entries[0].get("seed") or 42) if entries else 42
-    )
+    seed = entries[0].get("seed") if entries else None
+    return tuple(row_of(entry, settings, family) for entry in entries), int(seed or SEED)
 
 
-def row_of(entry: Mapping[str, Any], settings: Mapping[str, Any], family: str) -> Row:
+def row_of(entry: Mapping[str, Any], settings: Settings, family: str) -> Row:
     """One sample prompt in kohya's words; what it leaves out is as kohya has it, its size the
     training's own.
     """
-    width, height = _resolution(settings)
-    steps, scale = (
-        (20, entry.get("guidance_scale", 3.5))
-        if family == "flux"
-        else (30, entry.get("scale", 7.5))
-    )
+    sides = [int(part) for part in re.findall(r"\d+", str(settings.get("resolution", "512")))]
+    facts = FAMILIES[family]
+    scale = entry.get("guidance_scale" if facts.flow else "scale", facts.sample_scale)
     return Row(
         prompt=str(entry.get("prompt", "")),
         negative=str(entry.get("negative_prompt", "")),
-        steps=int(entry.get("sample_steps", steps)),
-        width=int(entry.get("width", width)),
-        height=int(entry.get("height", height)),
+        steps=int(entry.get("sample_steps", facts.sample_steps)),
+        width=int(entry.get("width", sides[0])),
+        height=int(entry.get("height", sides[-1])),
         scale=float(scale),
     )
 
 
-def _resolution(settings: Mapping[str, Any]) -> tuple[int, int]:
-    sides = [int(part) for part in re.findall(r"\d+", str(settings.get("resolution", "512")))]
-    return sides[0], sides[-1]
-
-
-def _family(run_dir: Path, settings: Mapping[str, Any]) -> str:
+def _family(run_dir: Path, settings: Settings) -> str:
     try:
-        family = json.loads((run_dir / "record.json").read_text(encoding="utf-8")).get("family")
-        if family in FAMILIES:
-            return str(family)
-    except (OSError, ValueError, AttributeError):
-        pass  # an unfinished or older run: the files it was started from say enough
+        family = read_record(run_dir).family
+    except LorakitError:
+        family = ""  # an unfinished or older run: the files it was started from say enough
+    if family in FAMILIES:
+        return family
     if str(settings.get("network_module", "")).endswith("_flux"):
         return "flux"
-    return (
-        "sdxl"
-        if any(key in settings for key in ("network_train_text_encoder_2_only", "no_half_vae"))
-        else "sd15"
-    )
+    sdxl = {"network_train_text_encoder_2_only", "no_half_vae"} & settings.keys()
+    return "sdxl" if sdxl else "sd15"
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""What lorakit asks of a trainer. Each trainer is a module that fulfils `Trainer` with functions and
-constants (trainers/kohya/trainer.py, trainers/embedded/trainer.py); mypy checks that it does.
-table.py lists them.
+"""What lorakit asks of a trainer. Each trainer is a module that fulfils `Trainer` with functions
+and constants (kohya/trainer.py, embedded/trainer.py). table.py lists them; mypy checks them there.
 
 Options come from catalogue/, file names from catalogue/file_names.py: the trainers so far share
 kohya's words and kohya's names.
@@ -98,7 +97,7 @@ class Trainer(Protocol):
     RESUMES_EXACTLY: bool
 
     def changed_since(self, script: Path, commit: str, lorakit: str) -> Change | None:
-        """Whether the trainer's code is another than the recorded `commit`, or version of lorakit."""
+        """Whether its code is another than the recorded `commit`, or version of lorakit."""
 
 
 def one_command(

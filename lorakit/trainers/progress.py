@@ -1,6 +1,4 @@
-"""What the trainers print, understood: lines in, events out. Failing to understand a line is never
-an error.
-"""
+"""What the trainers print: lines in, events out. A line that is not understood is skipped."""
 
 from __future__ import annotations
 
@@ -11,8 +9,7 @@ from typing import Any
 from lorakit.events import Event
 from lorakit.logfile import text_of
 
-# steps:  33%|###3      | 5/15 [01:12<02:25, 14.55s/it, avr_loss=1.09]   (library/train_util.py and
-# tqdm draw it)
+# steps:  33%|###3      | 5/15 [01:12<02:25, 14.55s/it, avr_loss=1.09]      (library/train_util.py)
 _BAR = re.compile(rb"(\d+)/(\d+) \[[\d:]+<[\d:?]+, *[^\],]+(?:, (.*?))?\]")
 _LOSS = re.compile(rb"avr_loss=([^,\]\s]+)")
 _VALIDATION = re.compile(rb"val\w*_loss=([^,\]\s]+)")
@@ -33,10 +30,10 @@ _PHASES = (
 
 
 class KohyaText:
-    """Reads the progress bar and the markers of sd-scripts. `offset` is added to its step numbers:
-    a resumed script counts from 0.
+    """Reads sd-scripts' progress bar and markers. `offset` is added to its step numbers: a resumed
+    script counts from 0.
 
-    A step's loss comes in a second frame of the same step, so a step is told when the next one
+    A step's loss comes in a second frame of the same step, so a step is reported when the next one
     begins, or at `finish`.
     """
 
@@ -47,7 +44,7 @@ class KohyaText:
         self._epochs: int | None = None
         self._phase = ""
         self._frame: tuple[int, bytes] | None = None
-        self._told = 0
+        self._reported = 0
 
     def feed(self, line: bytes) -> list[Event]:
         if line.startswith(b"steps:"):
@@ -57,7 +54,7 @@ class KohyaText:
         return self._marker(text_of(line))
 
     def finish(self) -> list[Event]:
-        return self._tell()
+        return self._step_event()
 
     def _bar(self, line: bytes) -> list[Event]:
         start = line.rfind(b"| ")
@@ -69,7 +66,7 @@ class KohyaText:
         events = self._new_phase("training")
         if before is not None and before[0] != done:
             self._frame = before
-            events += self._tell()
+            events += self._step_event()
             self._frame = (done, loss)
         return events
 
@@ -80,33 +77,22 @@ class KohyaText:
             return []
         return [Event("validation", self._step(), epoch=self._epoch, loss=_number(found[1]))]
 
-    def _tell(self) -> list[Event]:
-        if self._frame is None or self._frame[0] <= self._told:
+    def _step_event(self) -> list[Event]:
+        if self._frame is None or self._frame[0] <= self._reported:
             return []
-        self._told, tail = self._frame
+        self._reported, tail = self._frame
         match = _LOSS.search(tail)
         loss = _number(match[1]) if match else None
-        return [
-            Event(
-                "step",
-                self._told + self._offset,
-                self._total or None,
-                self._epoch,
-                self._epochs,
-                loss,
-            )
-        ]
+        step, total = self._reported + self._offset, self._total or None
+        return [Event("step", step, total, self._epoch, self._epochs, loss)]
 
     def _marker(self, text: str) -> list[Event]:
         if match := _EPOCH.match(text):
             self._epoch, self._epochs = int(match[1]), int(match[2])
             return []
         if match := _SAVING.match(text):
-            return [
-                *self._tell(),
-                *self._new_phase("saving"),
-                Event("saving", self._step(), epoch=self._epoch, path=match[1]),
-            ]
+            saving = Event("saving", self._step(), epoch=self._epoch, path=match[1])
+            return [*self._step_event(), *self._new_phase("saving"), saving]
         if match := _REMOVING.match(text):
             return [Event("removed", path=match[1])]
         if match := _TOTAL.match(text):
@@ -114,10 +100,8 @@ class KohyaText:
             return []
         if _STATE.search(text):
             return [Event("state", self._step(), epoch=self._epoch, text=text)]
-        for word, phase in _PHASES:
-            if word in text:
-                return self._new_phase(phase)
-        return []
+        phase = next((phase for word, phase in _PHASES if word in text), "")
+        return self._new_phase(phase) if phase else []
 
     def _step(self) -> int:
         return (self._frame[0] if self._frame else 0) + self._offset
@@ -129,9 +113,14 @@ class KohyaText:
         return [Event("phase", text=phase)]
 
 
+_KINDS = frozenset(
+    ("phase", "step", "saved", "sample", "validation", "best", "nan", "end", "warning")
+)
+
+
 class EmbeddedEvents:
-    """Reads the JSON lines of our own trainer (LORAKIT_EVENTS). Its step numbers are continuous by
-    themselves.
+    """Reads the JSON lines that our own trainer writes to LORAKIT_EVENTS. Its step numbers go on
+    through a resumed run.
     """
 
     def feed(self, line: bytes) -> list[Event]:
@@ -140,33 +129,17 @@ class EmbeddedEvents:
         except ValueError:
             return []
         kind = data.get("event") if isinstance(data, dict) else None
-        if kind not in {
-            "phase",
-            "step",
-            "saved",
-            "sample",
-            "validation",
-            "best",
-            "nan",
-            "end",
-            "warning",
-        }:
+        if kind not in _KINDS:
             return []
-        text = data.get("reason") or data.get("phase") or data.get("text") or data.get("message")
-        path = data.get("path")
-        return [
-            Event(
-                kind,
-                _whole(data.get("step")),
-                _whole(data.get("total")),
-                _whole(data.get("epoch")),
-                _whole(data.get("epochs")),
-                _number(data.get("loss")),
-                lr=_number(data.get("lr")),
-                path=None if path is None else str(path),
-                text=None if text is None else str(text),
-            )
-        ]
+        step, total, epoch, epochs = (
+            _integer(data.get(key)) for key in ("step", "total", "epoch", "epochs")
+        )
+        loss, lr = _number(data.get("loss")), _number(data.get("lr"))
+        path = _text(data.get("path"))
+        text = _text(
+            data.get("reason") or data.get("phase") or data.get("text") or data.get("message")
+        )
+        return [Event(kind, step, total, epoch, epochs, loss, lr=lr, path=path, text=text)]
 
     def finish(self) -> list[Event]:
         return []
@@ -179,5 +152,9 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _whole(value: Any) -> int | None:
+def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

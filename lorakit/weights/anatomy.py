@@ -1,12 +1,11 @@
 """Names and shapes of the weights of Stable Diffusion 1.5, SDXL and FLUX, as their checkpoints
-have them, written out by rule.
-
-FLUX is cut to one double and one single block: the script counts the blocks in the file.
+have them, written out by rule: what stand-ins are made of, and what the size of a LoRA is counted
+from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 Shape = tuple[int, ...]
@@ -31,39 +30,38 @@ def norm(name: str, width: int) -> Named:
 
 @dataclass(frozen=True)
 class UNet:
-    """What differs between the U-Nets. `depths` holds the transformer blocks of each level, 0 for
-    none.
-    """
+    """What differs between the U-Nets."""
 
-    depths: tuple[int, ...]
-    middle_depth: int
-    context: int
-    linear_projection: bool
+    channels: tuple[int, ...]
+    depths: tuple[int, ...]  # transformer blocks in each attention of that level; 0: none
+    middle: int
+    context: int  # width of the text that cross-attention reads
+    layers: int = 2  # blocks of each level on the way down; one more on the way up
+    linear_projection: bool = False
     label: int = 0
-    width: int = 320
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        return tuple(self.width * factor for factor in (1, 2, 4, 4)[: len(self.depths)])
+    def time(self) -> int:
+        return 4 * self.channels[0]
 
 
-SD15 = UNet(depths=(1, 1, 1, 0), middle_depth=1, context=768, linear_projection=False)
-SDXL = UNet(depths=(0, 2, 10), middle_depth=10, context=2048, linear_projection=True, label=2816)
-TIME = 1280
+SD15 = UNet((320, 640, 1280, 1280), (1, 1, 1, 0), 1, 768)
+SDXL = UNet((320, 640, 1280), (0, 2, 10), 10, 2048, linear_projection=True, label=2816)
 
 
 def unet(kind: UNet) -> Named:
     """The down path, the middle and the up path, numbered as the original code numbers them."""
-    yield from linear("time_embed.0", TIME, kind.width)
-    yield from linear("time_embed.2", TIME, TIME)
+    first, time = kind.channels[0], kind.time
+    yield from linear("time_embed.0", time, first)
+    yield from linear("time_embed.2", time, time)
     if kind.label:
-        yield from linear("label_emb.0.0", TIME, kind.label)
-        yield from linear("label_emb.0.2", TIME, TIME)
-    yield from conv("input_blocks.0.0", kind.width, 4)
-    skips, width, number = [kind.width], kind.width, 1
-    for level, (out, depth) in enumerate(zip(kind.widths, kind.depths, strict=True)):
-        for _ in range(2):
-            yield from res_block(f"input_blocks.{number}.0", out, width)
+        yield from linear("label_emb.0.0", time, kind.label)
+        yield from linear("label_emb.0.2", time, time)
+    yield from conv("input_blocks.0.0", first, 4)
+    skips, width, number = [first], first, 1
+    for level, (out, depth) in enumerate(zip(kind.channels, kind.depths, strict=True)):
+        for _ in range(kind.layers):
+            yield from res_block(f"input_blocks.{number}.0", out, width, time)
             yield from transformer(f"input_blocks.{number}.1", out, depth, kind)
             skips.append(out)
             width, number = out, number + 1
@@ -71,30 +69,30 @@ def unet(kind: UNet) -> Named:
             yield from conv(f"input_blocks.{number}.0.op", width, width)
             skips.append(width)
             number += 1
-    yield from res_block("middle_block.0", width, width)
-    yield from transformer("middle_block.1", width, kind.middle_depth, kind)
-    yield from res_block("middle_block.2", width, width)
+    yield from res_block("middle_block.0", width, width, time)
+    yield from transformer("middle_block.1", width, kind.middle, kind)
+    yield from res_block("middle_block.2", width, width, time)
     yield from up_path(kind, skips, width)
-    yield from norm("out.0", kind.width)
-    yield from conv("out.2", 4, kind.width)
+    yield from norm("out.0", first)
+    yield from conv("out.2", 4, first)
 
 
 def up_path(kind: UNet, skips: list[int], width: int) -> Named:
     number = 0
-    for level in reversed(range(len(kind.depths))):
-        out, depth = kind.widths[level], kind.depths[level]
-        for turn in range(3):
-            yield from res_block(f"output_blocks.{number}.0", out, width + skips.pop())
+    for level, out in reversed(list(enumerate(kind.channels))):
+        depth = kind.depths[level]
+        for turn in range(kind.layers + 1):
+            yield from res_block(f"output_blocks.{number}.0", out, width + skips.pop(), kind.time)
             yield from transformer(f"output_blocks.{number}.1", out, depth, kind)
-            if level and turn == 2:
+            if level and turn == kind.layers:
                 yield from conv(f"output_blocks.{number}.{2 if depth else 1}.conv", out, out)
             width, number = out, number + 1
 
 
-def res_block(name: str, out: int, given: int) -> Named:
+def res_block(name: str, out: int, given: int, time: int) -> Named:
     yield from norm(f"{name}.in_layers.0", given)
     yield from conv(f"{name}.in_layers.2", out, given)
-    yield from linear(f"{name}.emb_layers.1", out, TIME)
+    yield from linear(f"{name}.emb_layers.1", out, time)
     yield from norm(f"{name}.out_layers.0", out)
     yield from conv(f"{name}.out_layers.3", out, out)
     if out != given:
@@ -169,19 +167,19 @@ def vae_middle(name: str, width: int) -> Named:
     yield from vae_block(f"{name}.block_2", width, width)
 
 
-def clip_l() -> Named:
-    """OpenAI's CLIP-L text encoder, as transformers names it."""
-    yield "text_model.embeddings.token_embedding.weight", (49408, 768)
-    yield "text_model.embeddings.position_embedding.weight", (77, 768)
-    for layer in range(12):
+def clip(width: int = 768, layers: int = 12, inner: int = 3072) -> Named:
+    """A CLIP text encoder, OpenAI's CLIP-L unless told otherwise, as transformers names it."""
+    yield "text_model.embeddings.token_embedding.weight", (49408, width)
+    yield "text_model.embeddings.position_embedding.weight", (77, width)
+    for layer in range(layers):
         base = f"text_model.encoder.layers.{layer}"
         for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            yield from linear(f"{base}.self_attn.{part}", 768, 768)
-        yield from norm(f"{base}.layer_norm1", 768)
-        yield from linear(f"{base}.mlp.fc1", 3072, 768)
-        yield from linear(f"{base}.mlp.fc2", 768, 3072)
-        yield from norm(f"{base}.layer_norm2", 768)
-    yield from norm("text_model.final_layer_norm", 768)
+            yield from linear(f"{base}.self_attn.{part}", width, width)
+        yield from norm(f"{base}.layer_norm1", width)
+        yield from linear(f"{base}.mlp.fc1", inner, width)
+        yield from linear(f"{base}.mlp.fc2", width, inner)
+        yield from norm(f"{base}.layer_norm2", width)
+    yield from norm("text_model.final_layer_norm", width)
 
 
 def clip_g() -> Named:
@@ -203,15 +201,14 @@ def clip_g() -> Named:
         yield from linear(f"{base}.mlp.c_proj", width, 4 * width)
 
 
-def flux() -> Named:
+def flux(double: int = 19, single: int = 38) -> Named:
     width, head = 3072, 128
     yield from linear("img_in", width, 64)
     yield from linear("txt_in", width, 4096)
     for name, given in (("time_in", 256), ("vector_in", 768), ("guidance_in", 256)):
         yield from linear(f"{name}.in_layer", width, given)
         yield from linear(f"{name}.out_layer", width, width)
-    for stream in ("img", "txt"):
-        base = f"double_blocks.0.{stream}"
+    for base in (f"double_blocks.{n}.{stream}" for n in range(double) for stream in ("img", "txt")):
         yield from linear(f"{base}_mod.lin", 6 * width, width)
         yield from linear(f"{base}_attn.qkv", 3 * width, width)
         yield f"{base}_attn.norm.query_norm.scale", (head,)
@@ -219,11 +216,12 @@ def flux() -> Named:
         yield from linear(f"{base}_attn.proj", width, width)
         yield from linear(f"{base}_mlp.0", 4 * width, width)
         yield from linear(f"{base}_mlp.2", width, 4 * width)
-    yield from linear("single_blocks.0.modulation.lin", 3 * width, width)
-    yield from linear("single_blocks.0.linear1", 7 * width, width)
-    yield from linear("single_blocks.0.linear2", width, 5 * width)
-    yield "single_blocks.0.norm.query_norm.scale", (head,)
-    yield "single_blocks.0.norm.key_norm.scale", (head,)
+    for base in (f"single_blocks.{n}" for n in range(single)):
+        yield from linear(f"{base}.modulation.lin", 3 * width, width)
+        yield from linear(f"{base}.linear1", 7 * width, width)
+        yield from linear(f"{base}.linear2", width, 5 * width)
+        yield f"{base}.norm.query_norm.scale", (head,)
+        yield f"{base}.norm.key_norm.scale", (head,)
     yield from linear("final_layer.linear", 64, width)
     yield from linear("final_layer.adaLN_modulation.1", 2 * width, width)
 
@@ -249,18 +247,18 @@ def under(prefix: str, tensors: Named) -> Named:
     return ((prefix + name, shape) for name, shape in tensors)
 
 
-def sd15_checkpoint() -> Sequence[tuple[str, Shape]]:
-    return [
-        *under("model.diffusion_model.", unet(SD15)),
-        *under("first_stage_model.", autoencoder(4, quantised=True)),
-        *under("cond_stage_model.transformer.", clip_l()),
-    ]
+def sd15_checkpoint() -> dict[str, Shape]:
+    return {
+        **dict(under("model.diffusion_model.", unet(SD15))),
+        **dict(under("first_stage_model.", autoencoder(4, quantised=True))),
+        **dict(under("cond_stage_model.transformer.", clip())),
+    }
 
 
-def sdxl_checkpoint() -> Sequence[tuple[str, Shape]]:
-    return [
-        *under("model.diffusion_model.", unet(SDXL)),
-        *under("first_stage_model.", autoencoder(4, quantised=True)),
-        *under("conditioner.embedders.0.transformer.", clip_l()),
-        *under("conditioner.embedders.1.model.", clip_g()),
-    ]
+def sdxl_checkpoint() -> dict[str, Shape]:
+    return {
+        **dict(under("model.diffusion_model.", unet(SDXL))),
+        **dict(under("first_stage_model.", autoencoder(4, quantised=True))),
+        **dict(under("conditioner.embedders.0.transformer.", clip())),
+        **dict(under("conditioner.embedders.1.model.", clip_g())),
+    }

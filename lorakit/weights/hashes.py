@@ -5,32 +5,31 @@ files at a time as there are cores.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from lorakit.config import cache_dir
-from lorakit.files import sha256, write_atomic
+from lorakit.files import sha256
+from lorakit.memo import Memo
 
 SMALL = 1 << 20  # hashing less than this is cheaper than remembering it
-_lock = threading.Lock()
-Entry = dict[str, Any]
 
 
 def cached_sha256(path: Path) -> str:
     """As `files.sha256`, but a file that has not changed since is not read again."""
-    digest, entry = _look(path, _read())
-    _remember({str(path.resolve()): entry} if entry else {})
+    memo = _memo()
+    digest = _digest(path, memo)
+    memo.save()
     return digest
 
 
 def remember(path: Path, digest: str) -> None:
     """What somebody has just hashed need not be read again."""
-    _remember({str(path.resolve()): {"stamp": _stamp(path), "sha256": digest}})
+    memo = _memo()
+    memo.put(path, digest)
+    memo.save()
 
 
 def path_digest(path: Path) -> tuple[str, int]:
@@ -60,44 +59,29 @@ def sha256_of_all(paths: Iterable[Path], *, workers: int | None = None) -> dict[
     """
     sizes = {path: _size(path) for path in dict.fromkeys(paths)}
     wanted = sorted(sizes, key=lambda path: -sizes[path])
-    known = _read()
+    memo = _memo()
+
+    def look(path: Path) -> str | None:
+        try:
+            return _digest(path, memo)
+        except OSError:
+            return None
+
     with ThreadPoolExecutor(workers or _cores()) as pool:
-        found = dict(
-            zip(wanted, pool.map(lambda path: _look_or_none(path, known), wanted), strict=True)
-        )
-    _remember({str(path.resolve()): entry for path, (_, entry) in found.items() if entry})
-    return {path: found[path][0] for path in sizes}
+        found = dict(zip(wanted, pool.map(look, wanted), strict=True))
+    memo.save()
+    return {path: found[path] for path in sizes}
 
 
-def _look_or_none(path: Path, known: dict[str, object]) -> tuple[str | None, Entry | None]:
-    try:
-        return _look(path, known)
-    except OSError:
-        return None, None
-
-
-def _look(path: Path, known: dict[str, object]) -> tuple[str, Entry | None]:
-    """The hash, and what is worth remembering of it."""
-    stamp = _stamp(path)
-    if stamp[0] < SMALL:
-        return sha256(path), None
-    old = known.get(str(path.resolve()))
-    if isinstance(old, dict) and old.get("stamp") == stamp and isinstance(old.get("sha256"), str):
-        return str(old["sha256"]), None
+def _digest(path: Path, memo: Memo) -> str:
+    if path.stat().st_size < SMALL:
+        return sha256(path)
+    known = memo.get(path)
+    if isinstance(known, str):
+        return known
     digest = sha256(path)
-    # Changed while we read: true for nobody, remembered for nobody.
-    return digest, {"stamp": stamp, "sha256": digest} if _stamp(path) == stamp else None
-
-
-def _remember(entries: dict[str, Entry]) -> None:
-    if entries:
-        with _lock:
-            write_atomic(_store(), json.dumps({**_read(), **entries}, indent=0))
-
-
-def _stamp(path: Path) -> list[int]:
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    memo.put(path, digest)
+    return digest
 
 
 def _size(path: Path) -> int:
@@ -111,13 +95,5 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _store() -> Path:
-    return cache_dir() / "hashes.json"
-
-
-def _read() -> dict[str, object]:
-    try:
-        data = json.loads(_store().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
+def _memo() -> Memo:
+    return Memo(cache_dir() / "hashes.json")

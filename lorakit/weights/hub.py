@@ -1,33 +1,30 @@
-"""One file from the hub by plain HTTP: what it is, and its bytes from any place on. Knows nothing
-about recipes or where files are kept.
+"""One file from the hub, through huggingface_hub: its addresses, its login, its retries, its cache.
 
-HF_ENDPOINT names another hub, HF_TOKEN opens what is gated. The token goes to that hub alone: the
-hub sends large files elsewhere with a redirect, and the request that follows it does not carry the
-token.
+hf_hub_download keeps no part of a file that was interrupted, so a download of 24 GB would begin
+again: we call the http_get under it, and keep the part. That is also why Xet's own protocol, which
+cannot resume either, is not used; the hub serves those files by plain HTTP too.
 """
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
-from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 from lorakit import __version__
 from lorakit.errors import LorakitError, RecipeError, SetupError
+from lorakit.show import size
 from lorakit.weights.reference import REFERENCE
 
 HUB = "https://huggingface.co"
-QUIET_S = 60.0  # a connection that says nothing for so long is a broken one
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-
-class Interrupted(Exception):  # noqa: N818  (reads as what happened)
-    """The connection broke or the hub is busy: worth another try."""
+Progress = Callable[[int, int], None]  # bytes there, bytes in all (0: unknown)
 
 
 @dataclass(frozen=True)
@@ -39,12 +36,6 @@ class Reference:
     file: str
     revision: str
 
-    @property
-    def url(self) -> str:
-        return (
-            f"{endpoint()}/{self.repo}/resolve/{quote(self.revision, safe='')}/{quote(self.file)}"
-        )
-
 
 class Remote(NamedTuple):
     """What the hub says about a file before a byte of it is sent."""
@@ -53,6 +44,8 @@ class Remote(NamedTuple):
     sha256: str  # of files in large-file storage; else ""
     etag: str
     commit: str  # what the revision stands for today
+    url: str = ""  # where the bytes are
+    cached: Path | None = None  # the same content in huggingface_hub's own cache
 
 
 def reference(text: str) -> Reference:
@@ -69,144 +62,181 @@ def endpoint() -> str:
 
 
 def look(asked: Reference) -> Remote:
-    """Size and hash. The redirect of a large file is not followed: the hub's own answer says more
-    than the store's.
-    """
-    try:
-        with _opener(stay=True).open(_request(asked, "HEAD"), timeout=QUIET_S) as answer:
-            headers = answer.headers
-    except HTTPError as error:
-        error.close()
-        if not 300 <= error.code < 400:
-            raise _explained(asked, error) from None
-        headers = error.headers
-    except (OSError, http.client.HTTPException) as error:
-        raise _unreachable(error) from error
-    etag = (headers.get("X-Linked-Etag") or headers.get("ETag") or "").removeprefix("W/").strip('"')
-    size = headers.get("X-Linked-Size") or headers.get("Content-Length") or ""
-    return Remote(
-        int(size) if size.isdigit() else 0,
-        etag if re.fullmatch(r"[0-9a-f]{64}", etag) else "",
-        etag,
-        headers.get("X-Repo-Commit") or "",
-    )
+    """Size and hash, or the copy in the shared cache where HF_HUB_OFFLINE is set."""
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
+        return _offline(asked)
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
 
-
-def begin(asked: Reference, offset: int) -> tuple[http.client.HTTPResponse, int]:
-    """The bytes from `offset` on, and where they really begin: a server that cannot resume sends
-    all of them.
-    """
-    request = _request(asked, "GET")
-    if offset:
-        request.add_header("Range", f"bytes={offset}-")
-    try:
-        answer: http.client.HTTPResponse = _opener().open(request, timeout=QUIET_S)
-    except HTTPError as error:
-        error.close()
-        raise _explained(asked, error) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise _unreachable(error) from error
-    return answer, offset if answer.status == 206 else 0
-
-
-def _request(asked: Reference, method: str) -> Request:
-    request = Request(  # noqa: S310  (https or the endpoint that the user set)
-        asked.url,
-        method=method,
-        headers={"User-Agent": f"lorakit/{__version__}", "Accept-Encoding": "identity"},
-    )
-    token = os.environ.get("HF_TOKEN", "").strip()
-    if token:
-        request.add_unredirected_header("Authorization", f"Bearer {token}")
-    return request
-
-
-def _opener(*, stay: bool = False) -> OpenerDirector:
     if urlsplit(endpoint()).scheme not in {"http", "https"}:
         raise SetupError(
-            f"HF_ENDPOINT = {endpoint()!r} is no web address.", hint="Write https://HOST."
+            f"HF_ENDPOINT = {endpoint()!r} is not a web address.", hint="Write https://HOST."
         )
-    return build_opener(_Redirects(stay))
-
-
-class _Redirects(HTTPRedirectHandler):
-    """Keeps the method, and the token only as long as the address stays the hub's own."""
-
-    def __init__(self, stay: bool) -> None:
-        self._stay = stay
-
-    def redirect_request(self, req: Request, *rest: Any) -> Request | None:
-        newurl = str(rest[-1])
-        at_home = urlsplit(newurl)[:2] == urlsplit(req.full_url)[:2]
-        downgraded = (urlsplit(req.full_url).scheme, urlsplit(newurl).scheme) == ("https", "http")
-        if downgraded or (self._stay and not at_home):
-            return None
-        kept = {
-            name: value for name, value in req.headers.items() if name.lower() != "authorization"
-        }
-        following = Request(  # noqa: S310
-            newurl, headers=kept, method=req.get_method(), origin_req_host=req.origin_req_host
-        )
-        if at_home and "Authorization" in req.unredirected_hdrs:
-            following.add_unredirected_header(
-                "Authorization", req.unredirected_hdrs["Authorization"]
+    with _explained(asked):
+        url = hf_hub_url(asked.repo, asked.file, revision=asked.revision, endpoint=endpoint())
+        try:
+            found = get_hf_file_metadata(url, headers=_headers(), endpoint=endpoint())
+        except HfHubHTTPError as error:
+            if error.response.status_code not in TRANSIENT:
+                raise
+            found = get_hf_file_metadata(
+                url, headers=_headers(), endpoint=endpoint(), retry_on_errors=True
             )
-        return following
-
-    def http_error_308(self, req: Request, *rest: Any) -> object:
-        """Python 3.10 does not know it."""
-        return self.http_error_302(req, *rest)
-
-
-def _unreachable(error: Exception) -> Interrupted:
-    reason = error.reason if isinstance(error, URLError) else error
-    text = (
-        (reason.strerror if isinstance(reason, OSError) else None)
-        or str(reason)
-        or type(error).__name__
+    etag, size_bytes = found.etag or "", found.size or 0
+    folder = Path(constants.HF_HUB_CACHE, f"models--{asked.repo.replace('/', '--')}", "blobs")
+    cached = folder / (etag or "none")
+    return Remote(
+        size_bytes,
+        _sha256(etag),
+        etag,
+        found.commit_hash or "",
+        found.location,
+        cached if cached.is_file() and cached.stat().st_size == size_bytes > 0 else None,
     )
-    return Interrupted(f"{urlsplit(endpoint()).netloc} cannot be reached: {text}")
 
 
-def _explained(asked: Reference, error: HTTPError) -> LorakitError | Interrupted:
-    """What the hub's refusal means; its own word for it where it gives one."""
-    word = error.headers.get("X-Error-Code") or ""
+def download(asked: Reference, remote: Remote, part: Path, progress: Progress) -> None:
+    """What `part` lacks of the file."""
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()
+    there = part.stat().st_size if part.exists() else 0
+    if not remote.etag or there > remote.size:  # nothing says that these are bytes of this file
+        part.unlink(missing_ok=True)
+        there = 0
+    headers, (scheme, host, *_) = _headers(), urlsplit(remote.url)
+    if urlsplit(endpoint()).scheme == "https" != scheme:
+        raise SetupError(f"{asked.text}: the hub sends it from an address without encryption.")
+    if host != urlsplit(endpoint()).netloc:
+        headers.pop("authorization", None)  # the token is for the hub alone
+
+    class Bar(AbstractContextManager[Any]):
+        """What http_get takes for a bar of tqdm's."""
+
+        def __init__(self, *, initial: int = 0, **_: Any) -> None:
+            self.count = initial
+
+        def __exit__(self, *_: object) -> None:
+            return
+
+        def update(self, count: int) -> None:
+            self.count += count
+            if self.count > remote.size > 0:
+                raise SetupError(f"{asked.text}: the hub sends more than the size it announced.")
+            progress(self.count, remote.size)
+
+    with part.open("ab", buffering=0) as file, _explained(asked, lambda: (part, remote.size)):
+        http_get(
+            remote.url,
+            file,
+            resume_size=there,
+            headers=headers,
+            expected_size=remote.size or None,
+            tqdm_class=Bar,
+        )
+        os.fsync(file.fileno())
+
+
+def _offline(asked: Reference) -> Remote:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(asked.repo, asked.file, revision=asked.revision)
+    if not isinstance(found, str):
+        raise SetupError(
+            f"{asked.text} is not here, and HF_HUB_OFFLINE is set; nothing was started.",
+            hint="Unset it, or name a file on this machine.",
+        )
+    blob, commit = Path(found).resolve(), Path(found).parts[-1 - len(asked.file.split("/"))]
+    return Remote(blob.stat().st_size, _sha256(blob.name), blob.name, commit, "", blob)
+
+
+def _sha256(etag: str) -> str:
+    return etag if re.fullmatch(r"[0-9a-f]{64}", etag) else ""
+
+
+def _headers() -> dict[str, str]:
+    """With the token of HF_TOKEN or of `hf auth login`, where there is one."""
+    from huggingface_hub.utils import build_hf_headers
+
+    headers: dict[str, str] = build_hf_headers(library_name="lorakit", library_version=__version__)
+    return headers
+
+
+@contextmanager
+def _explained(
+    asked: Reference, come: Callable[[], tuple[Path, int]] | None = None
+) -> Iterator[None]:
+    """What the hub's refusal means, in one sentence; `come` says how much is there by then."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+
+    host = urlsplit(endpoint()).netloc
+    try:
+        yield
+    except HFValidationError as error:
+        raise RecipeError(f"{asked.text}: {str(error).splitlines()[0]}") from None
+    except HfHubHTTPError as error:
+        raise _refusal(asked, error) from None
+    except (HTTPError, OSError, ValueError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise  # the disk's
+        if come is None:
+            text = re.sub(r"^\[.*?\] ", "", str(error)) or type(error).__name__
+            raise SetupError(
+                f"{asked.text}: {host} cannot be reached: {text}.",
+                hint="Fetch the file by other means and name its path in [model], or try later.",
+            ) from None
+        part, whole = come()
+        there = size(part.stat().st_size) + (f" of {size(whole)}" if whole else "")
+        raise SetupError(
+            f"{asked.text}: the connection broke at {there}.",
+            hint="What came is kept; the same command goes on from there.",
+        ) from None
+
+
+def _refusal(asked: Reference, error: Any) -> LorakitError:
+    from huggingface_hub import errors
+
     page = f"{endpoint()}/{asked.repo}"
-    if error.code in TRANSIENT:
-        return Interrupted(f"{urlsplit(endpoint()).netloc} answered {error.code} {error.reason}")
-    if word == "RevisionNotFound":
-        return RecipeError(
-            f"{asked.text}: {asked.repo} has no revision {asked.revision!r}.",
-            hint=f"{page} shows what it has.",
-        )
-    if word == "EntryNotFound" or (error.code == 404 and word != "RepoNotFound"):
-        return RecipeError(
-            f"{asked.text}: {asked.repo} has no file {asked.file!r} at revision {asked.revision}.",
-            hint=f"{page}/tree/{quote(asked.revision, safe='')} lists its files.",
-        )
-    if word == "RepoNotFound":
-        return RecipeError(
-            f"{asked.text}: there is no repository {asked.repo}, or it is private.",
-            hint="Look at the spelling; a private one needs HF_TOKEN.",
-        )
-    if error.code in {401, 403}:
+    match error:
+        case errors.GatedRepoError():
+            return _gated(asked, page)
+        case errors.RevisionNotFoundError():
+            return RecipeError(
+                f"{asked.text}: {asked.repo} has no revision {asked.revision!r}.",
+                hint=f"{page} shows what it has.",
+            )
+        case errors.RepositoryNotFoundError():
+            return RecipeError(
+                f"{asked.text}: there is no repository {asked.repo}, or it is private.",
+                hint="Look at the spelling; a private one needs HF_TOKEN.",
+            )
+        case errors.RemoteEntryNotFoundError():
+            return RecipeError(
+                f"{asked.text}: {asked.repo} has no file {asked.file!r} at revision"
+                f" {asked.revision}.",
+                hint=f"{page}/tree/{quote(asked.revision, safe='')} lists its files.",
+            )
+    response = error.response
+    if response.status_code in {401, 403}:
         return _gated(asked, page)
-    return SetupError(f"{asked.text}: the hub answered {error.code} {error.reason}.")
+    return SetupError(
+        f"{asked.text}: the hub answered {response.status_code} {response.reason_phrase}.",
+        hint="Try again later." if response.status_code in TRANSIENT else "",
+    )
 
 
 def _gated(asked: Reference, page: str) -> SetupError:
-    if os.environ.get("HF_TOKEN", "").strip():
+    from huggingface_hub import get_token
+
+    if get_token():
         return SetupError(
-            f"{asked.text}: {asked.repo} is gated, and the account of HF_TOKEN may not read it.",
-            hint=(
-                f"Accept its licence at {page} with that account, and let the token read gated"
-                " repositories."
-            ),
+            f"{asked.text}: {asked.repo} is gated, and the account of your token may not read it.",
+            hint=f"Accept its licence at {page} with that account, and let the token read gated"
+            " repositories.",
         )
     return SetupError(
-        f"{asked.text}: {asked.repo} is gated: only who has accepted its licence may fetch it.",
-        hint=(
-            f"Accept the licence at {page}, make a token at {endpoint()}/settings/tokens, then"
-            " export HF_TOKEN=hf_..."
-        ),
+        f"{asked.text}: {asked.repo} is gated: fetching it means accepting its licence first.",
+        hint=f"Accept the licence at {page}, make a token at {endpoint()}/settings/tokens, then"
+        " export HF_TOKEN=hf_...",
     )

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorakit.weights.anatomy import UNet
 from lorakit.weights.identify import config_of
 from lorakit.weights.safetensors import HeaderError, read_header
-from lorakit.weights.shapes import UNet
 
 Clip = tuple[int, int, int]  # width, layers, width inside a layer
 

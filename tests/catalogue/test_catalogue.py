@@ -82,6 +82,16 @@ def test_counts_types_choices_and_defaults_are_as_the_pinned_commit_says() -> No
     assert commit("kohya") == PIN
 
 
+def test_the_embedded_trainers_options_are_kohyas_own_and_a_few_more() -> None:
+    kohya = options("kohya", "flux_train_network.py")
+    embedded = options("embedded", "flux_train_network.py")
+    assert embedded["guidance_scale"] == kohya["guidance_scale"]
+    assert {"deepspeed", "guidance_scale"} - set(embedded) == {"deepspeed"}
+    assert embedded["model_type"].choices == ("flux",), "not all of kohya's are implemented"
+    assert embedded["ema_decay"].type == "float"
+    assert "guidance_scale" not in options("embedded", "sdxl_train_network.py")
+
+
 def test_families_keep_what_they_say_differently(checkout: Path) -> None:
     (checkout / "library/common.py").write_text(
         MINI["library/common.py"] + "def int_or_float(x): return x\n", encoding="utf-8"

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorakit.dataset.captions import edit as captions
-from lorakit.dataset.captions.edit import Change, History
+from lorakit.dataset.captions.edit import Change
+from lorakit.dataset.captions.history import History
+from lorakit.dataset.captions.read import caption_text
 from lorakit.errors import RecipeError
 
 words = st.lists(
@@ -110,7 +112,7 @@ def test_undo_leaves_what_a_person_edited_since(tmp_path: Path) -> None:
 def test_a_history_cut_in_its_last_line_is_still_read(tmp_path: Path) -> None:
     history = History(tmp_path)
     history.apply("first", [Change(tmp_path / "a.txt", None, "x")])
-    with history.path.open("a") as file:
+    with history.journal.path.open("a") as file:
         file.write('{"when": "2026')
     assert len(history.steps()) == 1
     history.apply("second", [Change(tmp_path / "a.txt", "x", "y")])
@@ -120,4 +122,4 @@ def test_a_history_cut_in_its_last_line_is_still_read(tmp_path: Path) -> None:
 def test_a_caption_in_another_encoding_is_told_not_guessed(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("müde".encode("cp1252"))
     with pytest.raises(RecipeError, match=r"a\.txt: is not UTF-8"):
-        captions.read_caption(tmp_path / "a.txt")
+        caption_text(tmp_path / "a.txt")

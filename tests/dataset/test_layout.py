@@ -65,7 +65,7 @@ def names(root: Path) -> list[str]:
 def test_the_table_shows_the_arithmetic(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert layout(root, "--epochs", "8", "--batch", "4") == 0
     told = capsys.readouterr()
-    assert "(20 x 3 + 40 x 7) = 340 draws an epoch, x 8 / 4 = 680 steps" in told.err
+    assert "20 x 3 + 40 x 7 = 340 samples, / 4 = 85 steps, x 8 epochs = 680 steps" in told.err
     assert "40_maya_char                7" not in told.err
     assert [line.split()[:5] for line in told.out.splitlines()[1:]] == [
         ["20_maya_char_realbody", "20", "3", "3", "60"],
@@ -90,7 +90,7 @@ def test_repeats_are_solved_for_steps_and_ratio(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert layout(root, "--steps", "2000", "--epochs", "10", "--ratio", "1:4") == 0
-    assert "(13 x 3 + 23 x 7) = 200 draws an epoch, x 10 = 2000 steps" in capsys.readouterr().err
+    assert "13 x 3 + 23 x 7 = 200 samples, x 10 epochs = 2000 steps" in capsys.readouterr().err
     assert names(root) == ["13_maya_char_realbody", "23_maya_char"]
 
 
@@ -116,8 +116,7 @@ def test_the_guides_two_folders_come_out_as_the_guide_has_them() -> None:
     solution = solve([70, 30], draws=3400, ratio=[2800, 600], epochs=1, per_step=1)
     assert solution.repeats == (40, 20)
     assert (
-        solution.text([70, 30], 1, 1)
-        == "(40 x 70 + 20 x 30) = 3400 draws an epoch, x 1 = 3400 steps"
+        solution.text([70, 30], 1, 1) == "40 x 70 + 20 x 30 = 3400 samples, x 1 epoch = 3400 steps"
     )
 
 

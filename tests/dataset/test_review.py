@@ -19,7 +19,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from lorakit.dataset.buckets import BucketRules, Chooser
-from lorakit.dataset.captions.edit import History
+from lorakit.dataset.captions.history import History
 from lorakit.dataset.review.server import Server
 from lorakit.dataset.review.session import Conflict, Desk
 from lorakit.dataset.scan import scan

@@ -35,7 +35,8 @@ def test_more_than_ten_thousand_repeats_are_taken_for_a_mistake() -> None:
 def test_the_line_can_be_checked_by_hand() -> None:
     solution = solve((7, 3), draws=100, ratio=(4, 1), epochs=5, per_step=4)
     assert (
-        solution.text((7, 3), 5, 4) == "(11 x 7 + 7 x 3) = 98 draws an epoch, x 5 / 4 = 125 steps"
+        solution.text((7, 3), 5, 4)
+        == "11 x 7 + 7 x 3 = 98 samples, / 4 = 25 steps, x 5 epochs = 125 steps"
     )
 
 

@@ -213,7 +213,7 @@ def test_characters_come_first_and_ratings_never() -> None:
     assert chosen(likely, tags, Choice()) == ["hero", "hat", "long hair"]
     assert chosen(likely, tags, Choice(general=0.6, character=0.95)) == ["hat"]
     assert chosen(likely, tags, Choice(drop=frozenset({"Long Hair", "hero"}))) == ["hat"]
-    with pytest.raises(RecipeError, match="--general 2: a threshold lies between"):
+    with pytest.raises(RecipeError, match="--general 2: a threshold is between"):
         Choice(general=2)
 
 
@@ -263,7 +263,7 @@ def test_a_model_that_is_none_and_a_list_that_does_not_fit(
     assert "gives 8 numbers, selected_tags.csv names 9 tags" in capsys.readouterr().err
     (model / "model.onnx").write_bytes(b"no model")
     assert main(caption()) == 1
-    assert "no ONNX model that onnxruntime can open" in capsys.readouterr().err
+    assert "not an ONNX model that onnxruntime can open" in capsys.readouterr().err
     (model / "selected_tags.csv").write_text("a,b\n1,2\n")
     with pytest.raises(SetupError, match="no tag list of a WD tagger"):
         read_tags(model / "selected_tags.csv")

@@ -42,6 +42,14 @@ def test_a_caption_edit_is_shown_first_and_written_only_when_asked(
     assert (dataset / "40_maya_char" / "0.txt").read_text() == "smiling, photo 0\n"
 
 
+def test_the_history_names_each_step_by_the_words_that_were_typed(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["dataset", "caption", "maya", "--trigger-first", "--write"])
+    assert main(["dataset", "caption", "maya", "--history"]) == 0
+    assert capsys.readouterr().out.endswith("+00:00 maya --trigger-first --write\n")
+
+
 def test_an_unknown_subset_names_the_nearest(
     dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lorakit.deploy.deliver import Parcel, Swap, deliver, swap_workflow
+from lorakit.deploy.deliver import Parcel, deliver, usage
+from lorakit.deploy.workflow import Swap, swap_workflow
 from lorakit.errors import RecipeError
 
 
@@ -50,7 +51,7 @@ def test_a1111_gets_lora_sidecar_and_preview_and_a_second_time_nothing(
     assert deliver(parcel, "a1111", webui).written == ()
 
 
-def test_what_a_person_wrote_in_a_sidecar_stays(parcel: Parcel, webui: Path) -> None:
+def test_what_you_wrote_in_a_sidecar_stays(parcel: Parcel, webui: Path) -> None:
     path = webui / "models" / "Lora" / "maya.json"
     path.write_text(json.dumps({"activation text": "my own words", "notes": "", "colour": "red"}))
     deliver(replace(parcel, notes="run 7"), "a1111", webui)
@@ -70,7 +71,7 @@ def test_another_lora_of_that_name_is_left_as_it_is(parcel: Parcel, webui: Path)
     assert list(target.parent.glob(".*")) == []
 
 
-def test_the_folder_of_loras_itself_may_be_given_and_a_wrong_one_is_told(
+def test_the_folder_of_loras_itself_may_be_given_and_a_wrong_one_is_refused(
     parcel: Parcel, webui: Path, tmp_path: Path
 ) -> None:
     assert (
@@ -87,6 +88,23 @@ def test_a_link_takes_no_room(parcel: Parcel, tmp_path: Path) -> None:
 
 def test_diffusers_gets_lines_that_compile(parcel: Parcel, tmp_path: Path) -> None:
     compile(deliver(parcel, "diffusers", tmp_path).usage, "usage", "exec")
+
+
+@pytest.mark.parametrize(
+    ("family", "pipeline", "node"),
+    [
+        ("sd15", "StableDiffusionPipeline", "LoraLoader:"),
+        ("flux", "FluxPipeline", "LoraLoaderModelOnly ("),
+        ("lumina", "DiffusionPipeline", "LoraLoader:"),
+        ("", "DiffusionPipeline", "LoraLoader:"),
+    ],
+)
+def test_every_family_is_loaded_by_its_own_pipeline_and_node(
+    parcel: Parcel, tmp_path: Path, family: str, pipeline: str, node: str
+) -> None:
+    own = replace(parcel, family=family)
+    assert f" import {pipeline}\n" in usage(own, "diffusers", tmp_path / "a.safetensors")
+    assert usage(own, "comfyui", tmp_path / "a.safetensors").startswith(node)
 
 
 def test_a_workflow_gets_our_lora_and_trigger_and_keeps_the_rest(tmp_path: Path) -> None:
@@ -110,7 +128,7 @@ def test_a_workflow_gets_our_lora_and_trigger_and_keeps_the_rest(tmp_path: Path)
             }
         )
     )
-    text, told = swap_workflow(
+    text, changes = swap_workflow(
         path, Swap("maya.safetensors", "maya_char", old_trigger="sage_character", strength=0.7)
     )
     nodes = json.loads(text)
@@ -121,7 +139,7 @@ def test_a_workflow_gets_our_lora_and_trigger_and_keeps_the_rest(tmp_path: Path)
         "model": ["4", 0],
     }
     assert nodes["6"]["inputs"]["text"] == "maya_char, dancing"
-    assert len(told) == 2
+    assert len(changes) == 2
 
 
 @pytest.mark.parametrize(
@@ -132,7 +150,7 @@ def test_a_workflow_gets_our_lora_and_trigger_and_keeps_the_rest(tmp_path: Path)
         ('{"1": {"class_type": "KSampler", "inputs": {}}}', "no node"),
     ],
 )
-def test_what_is_no_workflow_is_told(tmp_path: Path, text: str, word: str) -> None:
+def test_what_is_not_a_workflow_is_refused(tmp_path: Path, text: str, word: str) -> None:
     (tmp_path / "w.json").write_text(text)
     with pytest.raises(RecipeError, match=word):
         swap_workflow(tmp_path / "w.json", Swap("a", "b"))

@@ -50,7 +50,7 @@ def test_a_program_without_a_folder_asks_for_it(
     assert "--dir" in capsys.readouterr().err
 
 
-def test_a_workflow_gets_a_copy_that_is_told_in_json_too_and_never_replaces_an_edited_one(
+def test_a_workflow_gets_a_copy_named_in_json_too_that_never_replaces_an_edited_one(
     run_dir: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "comfy/models/loras").mkdir(parents=True)

@@ -24,7 +24,7 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A random base of a family, made once."""
-    from lorakit.embedded.models.tiny import make_tiny
+    from tiny_bases import make_tiny
 
     made: dict[str, Path] = {}
 

@@ -34,7 +34,7 @@ ONE_LAYER = {
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    from lorakit.embedded.models.tiny import make_tiny
+    from tiny_bases import make_tiny
 
     return {
         family: make_tiny(family, tmp_path_factory.mktemp(family))

@@ -11,14 +11,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from safetensors.torch import load_file, save_file  # noqa: E402 -- after the check that torch is there
+from tiny_bases import CLIP, make_tiny, randomise, stored  # noqa: E402
 
 from lorakit.embedded.models import layouts, open_base  # noqa: E402
+from lorakit.embedded.models.base import _build  # noqa: E402
 from lorakit.embedded.models.clip import CLIPText  # noqa: E402
-from lorakit.embedded.models.tiny import CLIP, make_tiny, randomise, stored  # noqa: E402
 from lorakit.embedded.models.unet import UNet  # noqa: E402
 from lorakit.embedded.models.vae import VAE  # noqa: E402
-from lorakit.embedded.models.weights import Part, Tensors, fill, on_meta, same_names  # noqa: E402
+from lorakit.embedded.models.weights import Part, Tensors, _check_shape, fill, on_meta, same_names  # noqa: E402
 from lorakit.errors import SetupError  # noqa: E402
+from lorakit.rehearse.standin import FAMILIES, FILES, write  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,27 @@ def test_a_tiny_base_goes_from_caption_to_prediction(bases: dict[str, Path], fam
     assert out.shape == noisy.shape
     assert out.isfinite().all()
     assert not torch.allclose(out[0], out[1])
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
+def test_the_one_anatomy_fits_the_models_tensor_by_tensor_at_full_size(
+    tmp_path: Path, family: str
+) -> None:
+    """What stand-ins and sizes of LoRAs are made from, against the modules that are trained."""
+    options = {}
+    for key, name in FAMILIES[family].items():
+        options[key] = str(tmp_path / f"{name}.safetensors")
+        write(tmp_path / f"{name}.safetensors", FILES[name].tensors(), "BF16", hole=True)
+    (tmp_path / "tokenizer.json").touch()
+    base = opened(Path(options.pop("base")), family, tokenizer_cache_dir=None, **options)
+    unused = {name for path in base.files for name in Tensors([path]).entries}
+    for piece in (base.denoiser, base.vae, *base.text):
+        module = on_meta(lambda piece=piece: _build(piece.role, piece.config))
+        tensors = Tensors(piece.paths)
+        for name, parts in piece._layout(module, tensors).items():
+            _check_shape(name, parts, module.get_parameter(name), tensors, piece.role)
+            unused -= {part.name for part in parts}
+    assert unused <= {"conditioner.embedders.1.model.logit_scale"}
 
 
 def test_the_seed_decides_every_byte_of_a_tiny_base(tmp_path: Path) -> None:

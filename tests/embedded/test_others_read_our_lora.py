@@ -9,9 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402 -- after the check that torch is there
+from tiny_bases import make_tiny  # noqa: E402
 
 from lorakit.embedded.models import open_base  # noqa: E402
-from lorakit.embedded.models.tiny import make_tiny  # noqa: E402
 from lorakit.embedded.network import targets  # noqa: E402
 from lorakit.embedded.network.lora import Dropout, Network  # noqa: E402
 

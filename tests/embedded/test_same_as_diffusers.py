@@ -11,8 +11,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tiny_bases import make_tiny  # noqa: E402
+
 from lorakit.embedded.models import open_base  # noqa: E402 -- after the check that torch is there
-from lorakit.embedded.models.tiny import make_tiny  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -312,11 +313,11 @@ def test_the_ldm_names_of_the_full_vae_are_those_that_diffusers_converts(family:
 
 def test_the_names_of_open_clip_are_those_that_diffusers_converts() -> None:
     from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
+    from tiny_bases import CLIP, randomise, stored
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
     from lorakit.embedded.models.clip import CLIPText
     from lorakit.embedded.models.layouts import open_clip
-    from lorakit.embedded.models.tiny import CLIP, randomise, stored
 
     config = {**CLIP, "vocab_size": 60, "hidden_act": "gelu", "eos_token_id": 59}
     ours = CLIPText(config, projection=True)
@@ -334,10 +335,10 @@ def test_the_names_of_open_clip_are_those_that_diffusers_converts() -> None:
 
 def test_the_own_names_of_flux_are_those_that_diffusers_converts() -> None:
     from diffusers.loaders.single_file_utils import convert_flux_transformer_checkpoint_to_diffusers
+    from tiny_bases import randomise, stored
 
     from lorakit.embedded.models.flux import Flux
     from lorakit.embedded.models.layouts import folder_flux
-    from lorakit.embedded.models.tiny import randomise, stored
 
     config = {
         "in_channels": 64,

@@ -12,6 +12,7 @@ from lorakit.machine import Machine
 from lorakit.plan import argv
 from lorakit.plan.complete import completed
 from lorakit.plan.make import make_plan
+from lorakit.recipe.options import Options
 from lorakit.weights.reference import WeightFile
 
 SCRIPT = Path("/sd/train_network.py")
@@ -20,7 +21,9 @@ SCRIPT = Path("/sd/train_network.py")
 def command(
     root: Path, machine: Machine = CUDA, train: dict[str, Any] | None = None, **launch: Any
 ) -> list[str]:
-    resolved = completed(recipe(root, train, launch=launch), root / "run", (), folders=False)
+    resolved = completed(
+        Options(recipe(root, train, launch=launch)), root / "run", (), folders=False
+    )
     found = argv.launch_of(resolved, root / "run", machine)
     (only,) = argv.commands_for(
         resolved,
@@ -41,7 +44,9 @@ def env(
     present: bool = True,
     **launch: Any,
 ) -> dict[str, str]:
-    resolved = completed(recipe(root, train, launch=launch), root / "run", (), folders=False)
+    resolved = completed(
+        Options(recipe(root, train, launch=launch)), root / "run", (), folders=False
+    )
     weights = (WeightFile("pretrained_model_name_or_path", "x", root / "x", present=present),)
     return dict(
         argv.environment(
@@ -124,7 +129,7 @@ def test_a_given_accelerate_configuration_has_its_own_say(tmp_path: Path) -> Non
         "num_processes: 4  # all\nnum_machines: 2\nmachine_rank: 1\ndistributed_type: FSDP\n",
         encoding="utf-8",
     )
-    resolved = recipe(tmp_path, launch={"accelerate_config": "mine.yaml"})
+    resolved = Options(recipe(tmp_path, launch={"accelerate_config": "mine.yaml"}))
     found = argv.launch_of(resolved, tmp_path / "run", CUDA)
     assert (found.processes, found.machines, found.rank) == (4, 2, 1)
     words = command(tmp_path, accelerate_config="mine.yaml")
@@ -189,15 +194,17 @@ def test_the_recipes_own_environment_wins(tmp_path: Path) -> None:
 
 def test_the_recipes_python_wins(tmp_path: Path) -> None:
     assert (
-        argv.python_of(recipe(tmp_path, launch={"python": "venv/bin/python"}), Path("/other"))
+        argv.python_of(
+            Options(recipe(tmp_path, launch={"python": "venv/bin/python"})), Path("/other")
+        )
         == tmp_path / "venv/bin/python"
     )
-    assert argv.python_of(recipe(tmp_path), Path("/other")) == Path("/other")
+    assert argv.python_of(Options(recipe(tmp_path)), Path("/other")) == Path("/other")
 
 
 def test_deepspeed_is_refused_for_the_trainer_that_has_none(tmp_path: Path) -> None:
     resolved = completed(
-        recipe(tmp_path, trainer="embedded", launch={"deepspeed": True, "processes": 2}),
+        Options(recipe(tmp_path, trainer="embedded", launch={"deepspeed": True, "processes": 2})),
         tmp_path / "run",
         (),
         folders=False,
@@ -219,7 +226,9 @@ def test_deepspeed_is_refused_for_the_trainer_that_has_none(tmp_path: Path) -> N
 def test_launches_that_cannot_work_are_refused(
     tmp_path: Path, launch: dict[str, Any], rule: str
 ) -> None:
-    resolved = completed(recipe(tmp_path, launch=launch), tmp_path / "run", (), folders=False)
+    resolved = completed(
+        Options(recipe(tmp_path, launch=launch)), tmp_path / "run", (), folders=False
+    )
     faults = argv.launch_faults(resolved, argv.launch_of(resolved, tmp_path / "run", CUDA))
     assert [fault.rule for fault in faults] == [rule]
 

@@ -11,13 +11,16 @@ from plan_cases import folder, recipe
 from lorakit.dataset.scan import scan
 from lorakit.plan.data_checks import data_faults, latent_shape
 from lorakit.plan.steps import count_steps
+from lorakit.recipe.options import Options
 
 
 def rules(root: Path, train: dict[str, Any] | None = None, *, family: str = "sd15") -> list[str]:
     resolved = recipe(root, train, family=family)
     facts = scan(root / "data", reg=root / "reg" if (root / "reg").exists() else None)
-    steps, _ = count_steps(resolved, facts)
-    return [f"{fault.rule}:{fault.severity}" for fault in data_faults(resolved, facts, steps)]
+    steps, _ = count_steps(Options(resolved), facts)
+    return [
+        f"{fault.rule}:{fault.severity}" for fault in data_faults(Options(resolved), facts, steps)
+    ]
 
 
 def npz(path: Path, shape: tuple[int, ...]) -> None:
@@ -113,8 +116,10 @@ def test_everything_held_back_for_validation_leaves_nothing_to_train(tmp_path: P
     folder(tmp_path / "data" / "1_maya", [(512, 512)])
     resolved = recipe(tmp_path, dataset={"subset": {"1_maya": {"num_repeats": 0}}})
     facts = scan(tmp_path / "data")
-    steps, _ = count_steps(resolved, facts)
-    assert [fault.rule for fault in data_faults(resolved, facts, steps)] == ["nothing-to-train"]
+    steps, _ = count_steps(Options(resolved), facts)
+    assert [fault.rule for fault in data_faults(Options(resolved), facts, steps)] == [
+        "nothing-to-train"
+    ]
 
 
 def test_words_for_a_folder_that_is_not_there_are_no_words_at_all(tmp_path: Path) -> None:
@@ -123,8 +128,8 @@ def test_words_for_a_folder_that_is_not_there_are_no_words_at_all(tmp_path: Path
         tmp_path, dataset={"subset": {"10_myaa": {"num_repeats": 3}, "10_maya": {"flip_aug": True}}}
     )
     facts = scan(tmp_path / "data")
-    steps, _ = count_steps(resolved, facts)
-    (fault,) = data_faults(resolved, facts, steps)
+    steps, _ = count_steps(Options(resolved), facts)
+    (fault,) = data_faults(Options(resolved), facts, steps)
     assert fault.rule == "subset-unknown"
     assert (
         str(fault)

@@ -8,16 +8,18 @@ import pytest
 from plan_cases import folder, recipe, weights
 
 from lorakit.dataset.scan import scan
-from lorakit.plan.estimate import SIZES, estimate, lora_data_bytes, lora_layers, size_of
+from lorakit.families import FAMILIES
+from lorakit.plan.estimate import estimate, lora_data_bytes, lora_layers, size_of
 from lorakit.plan.model import Estimate
 from lorakit.plan.steps import count_steps
+from lorakit.recipe.options import Options
 from lorakit.weights.sizes import base_of
 
 
 def needs(root: Path, train: dict[str, Any] | None = None, **sections: Any) -> Estimate:
     folder(root / "data" / "1_maya", [(512, 512)] * 4)
     resolved = recipe(root, train, **sections)
-    return estimate(resolved, count_steps(resolved, scan(root / "data"))[0])
+    return estimate(Options(resolved), count_steps(Options(resolved), scan(root / "data"))[0])
 
 
 @pytest.mark.parametrize(
@@ -42,20 +44,23 @@ def needs(root: Path, train: dict[str, Any] | None = None, **sections: Any) -> E
 def test_the_modules_are_those_that_sd_scripts_counts(
     tmp_path: Path, family: str, train: dict[str, Any], modules: int
 ) -> None:
-    assert len(lora_layers(recipe(tmp_path, train, family=family))) == modules
+    assert len(lora_layers(Options(recipe(tmp_path, train, family=family)))) == modules
 
 
 def test_size_follows_rank_and_number_format(tmp_path: Path) -> None:
-    eight, sixteen = (lora_data_bytes(recipe(tmp_path, {"network_dim": rank})) for rank in (8, 16))
+    eight, sixteen = (
+        lora_data_bytes(Options(recipe(tmp_path, {"network_dim": rank}))) for rank in (8, 16)
+    )
     assert sixteen - 192 * 4 == 2 * (eight - 192 * 4)
     assert (
-        lora_data_bytes(recipe(tmp_path, {"network_dim": 8, "save_precision": "fp16"})) * 2 == eight
+        lora_data_bytes(Options(recipe(tmp_path, {"network_dim": 8, "save_precision": "fp16"}))) * 2
+        == eight
     )
 
 
 def test_known_sizes_of_everyday_loras(tmp_path: Path) -> None:
     assert (
-        lora_data_bytes(recipe(tmp_path, {"network_dim": 4, "save_precision": "fp16"}))
+        lora_data_bytes(Options(recipe(tmp_path, {"network_dim": 4, "save_precision": "fp16"})))
         == 192 * 2 + 2 * 1_695_744
     )
     assert (
@@ -162,12 +167,14 @@ def diffusers(root: Path, unet: dict[str, Any], *texts: dict[str, Any]) -> dict[
 def test_a_folder_of_full_size_comes_to_what_is_known_of_its_family(
     tmp_path: Path, family: str, unet: dict[str, Any], texts: list[dict[str, Any]]
 ) -> None:
-    found = lora_layers(recipe(tmp_path, diffusers(tmp_path, unet, *texts), family=family))
+    found = lora_layers(Options(recipe(tmp_path, diffusers(tmp_path, unet, *texts), family=family)))
     known = lora_layers(
-        recipe(
-            tmp_path,
-            {"network_train_unet_only": False, "network_args": ["conv_dim=4"]},
-            family=family,
+        Options(
+            recipe(
+                tmp_path,
+                {"network_train_unet_only": False, "network_args": ["conv_dim=4"]},
+                family=family,
+            )
         )
     )
     assert found == known
@@ -183,10 +190,10 @@ def test_the_lora_of_the_projects_own_small_base_is_as_small_as_it_is(tmp_path: 
         "network_args": ["conv_dim=8", "conv_alpha=8"],
         "resolution": "64",
     }
-    assert len(lora_layers(recipe(tmp_path, train))) == 91  # as the trained file has them
-    assert lora_data_bytes(recipe(tmp_path, train)) == 899_510
+    assert len(lora_layers(Options(recipe(tmp_path, train)))) == 91  # as the trained file has them
+    assert lora_data_bytes(Options(recipe(tmp_path, train))) == 899_510
     assert needs(tmp_path, train).lora_bytes == pytest.approx(945_478, rel=0.01)
-    size = size_of(recipe(tmp_path, train))
+    size = size_of(Options(recipe(tmp_path, train)))
     assert size is not None
     assert (size.unet, size.text) == (2_269_972, 358_656)
     assert size.plain_gb == pytest.approx(3.0 * 48 / 320)
@@ -217,7 +224,7 @@ def test_a_folder_that_tells_nothing_counts_as_full_size(tmp_path: Path, config:
     train = diffusers(tmp_path, SD15, CLIP_L)
     (tmp_path / "base" / "unet" / "config.json").write_text(config, encoding="utf-8")
     assert base_of(tmp_path / "base") is None
-    assert size_of(recipe(tmp_path, train)) == SIZES["sd15"]
+    assert size_of(recipe(tmp_path, train)) == FAMILIES["sd15"].size
 
 
 @pytest.mark.parametrize(
@@ -253,16 +260,8 @@ def test_a_folder_that_tells_nothing_counts_as_full_size(tmp_path: Path, config:
 def test_the_bytes_of_a_lora_are_known_to_the_last(
     tmp_path: Path, family: str, train: dict[str, Any], size: int
 ) -> None:
-    assert (
-        lora_data_bytes(
-            recipe(
-                tmp_path,
-                {"network_dim": 4, "network_train_unet_only": False, **train},
-                family=family,
-            )
-        )
-        == size
-    )
+    train = {"network_dim": 4, "network_train_unet_only": False, **train}
+    assert lora_data_bytes(Options(recipe(tmp_path, train, family=family))) == size
 
 
 def test_a_text_encoder_that_is_trained_stays_in_memory_whatever_is_cached(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from plan_cases import recipe
 
 from lorakit import proc
 from lorakit.plan.estimate import lora_data_bytes, lora_layers
+from lorakit.recipe.options import Options
 
 PROBE = Path(__file__).with_name("lora_probe.py")
 CASES: list[dict[str, Any]] = [
@@ -71,5 +72,5 @@ def test_every_lora_has_the_modules_and_numbers_that_were_predicted(
             },
             family=case["family"],
         )
-        assert len(lora_layers(resolved)) == real["modules"], case
-        assert lora_data_bytes(resolved) == 4 * real["numbers"], case
+        assert len(lora_layers(Options(resolved))) == real["modules"], case
+        assert lora_data_bytes(Options(resolved)) == 4 * real["numbers"], case

@@ -8,7 +8,8 @@ import pytest
 from plan_cases import CUDA, flux, folder, sd, weights
 
 import lorakit
-from lorakit.cli.plan import command_text, tell_plan
+from lorakit.cli.terminal.plan_page import show_plan
+from lorakit.plan.document import command_text
 from lorakit.plan.make import make_plans
 from lorakit.recipe.resolve import resolve
 
@@ -64,7 +65,7 @@ def test_a_plan_says_what_it_said(
     (plan,) = make_plans(
         resolved, faults, run_dir=tmp_path / "runs/maya/2026-01-01-120000", machine=CUDA
     )
-    tell_plan(plan)
+    show_plan(plan)
     texts = {
         **plan.files,
         "show.txt": capsys.readouterr().out,

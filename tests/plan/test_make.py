@@ -11,7 +11,7 @@ from plan_cases import CUDA, MAC, PLAIN, folder, recipe, sd, sd15_base, section,
 
 from lorakit.errors import Fault
 from lorakit.machine import Machine
-from lorakit.plan.make import in_order, make_plan, make_plans, make_stages
+from lorakit.plan.make import in_order, make_plan, make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Stage
 
@@ -203,7 +203,7 @@ def test_stages_are_planned_one_after_the_other_and_hand_their_lora_on(tmp_path:
         ),
         Stage("all", whole.dataset, whole.train),
     )
-    first, second = make_stages(
+    first, second = make_plans(
         replace(whole, stages=stages), run_dir=tmp_path / "run", machine=CUDA
     )
     assert (first.stage, second.stage) == ("faces", "all")
@@ -235,23 +235,18 @@ def test_words_for_a_folder_of_one_stage_alone_are_no_fault_of_the_others(tmp_pa
     )
     faces = {**whole.dataset, **section({"path": "faces"})}
     stages = (Stage("faces", faces, whole.train), Stage("all", whole.dataset, whole.train))
-    for one in make_stages(replace(whole, stages=stages), run_dir=tmp_path / "run", machine=CUDA):
+    for one in make_plans(replace(whole, stages=stages), run_dir=tmp_path / "run", machine=CUDA):
         assert [fault.where for fault in one.faults if fault.severity == "error"] == [
             "recipes/maya.toml [dataset.subset.7_nobody]"
         ]
 
 
 @pytest.mark.parametrize(
-    ("text", "silent"),
-    [
-        ("recipes/maya.toml:12 [train] learning_rate", "rate-unset"),
-        ("--set train.learning_rate", "rate-unset"),
-        ("recipes/maya.toml:9 [train] max_train_epochs", "steps-unset"),
-        ("recipes/maya.toml:9 train", "rate-unset"),
-    ],
+    ("key", "silent"),
+    [("learning_rate", "rate-unset"), ("max_train_epochs", "steps-unset"), ("", "rate-unset")],
 )
 def test_a_setting_that_was_refused_is_not_told_again_as_unset(
-    tmp_path: Path, text: str, silent: str
+    tmp_path: Path, key: str, silent: str
 ) -> None:
     folder(tmp_path / "data" / "10_maya", [(512, 512)])
     sd15_base(tmp_path)
@@ -263,7 +258,7 @@ def test_a_setting_that_was_refused_is_not_told_again_as_unset(
         fault.rule
         for fault in make_plan(
             resolved,
-            [Fault(text, "is no number.", rule="value")],
+            [Fault("--set x", "takes a number.", rule="value", section="train", key=key)],
             run_dir=tmp_path / "run",
             machine=CUDA,
         ).faults

@@ -10,6 +10,7 @@ from plan_cases import flux, recipe, sd, weights
 from lorakit.plan.complete import completed
 from lorakit.plan.model_checks import weight_faults
 from lorakit.plan.weights import weight_files
+from lorakit.recipe.options import Options
 from lorakit.weights.reference import fetched_path
 
 LORA = {"lora_unet_x_attn2_to_k.lora_down.weight": ("F32", (8, 768))}
@@ -21,8 +22,8 @@ T5 = {"encoder.block.0.layer.0.SelfAttention.q.weight": ("F16", (4096, 4096))}
 
 def rules(root: Path, train: dict[str, Any] | None = None, **sections: Any) -> list[str]:
     resolved = recipe(root, train, **sections)
-    files, faults = weight_files(resolved)
-    resolved = completed(resolved, root / "run", files, folders=False)
+    files, faults = weight_files(Options(resolved))
+    resolved = completed(Options(resolved), root / "run", files, folders=False)
     return [
         f"{fault.rule}:{fault.severity}" for fault in (*faults, *weight_faults(resolved, files))
     ]
@@ -185,10 +186,10 @@ def test_a_relative_link_as_an_sdxl_model_is_followed_because_the_script_cannot(
     weights(tmp_path / "store" / "real.safetensors", sd(2048))
     os.symlink("store/real.safetensors", tmp_path / "base.safetensors")
     resolved = recipe(tmp_path, family="sdxl")
-    files, _ = weight_files(resolved)
-    full = completed(resolved, tmp_path / "run", files, folders=False)
+    files, _ = weight_files(Options(resolved))
+    full = completed(Options(resolved), tmp_path / "run", files, folders=False)
     assert (
-        full.get("pretrained_model_name_or_path")
+        full.value("pretrained_model_name_or_path")
         == (tmp_path / "store/real.safetensors").as_posix()
     )
 

@@ -61,8 +61,8 @@ def test_everything_a_person_wants_to_check_is_on_one_page(
     page = capsys.readouterr().out
     assert "network_dim" in page
     assert "recipes/maya.toml:11" in page
-    assert "10_maya_char       3       10     30         3" in page
-    assert "10 x 3 = 30 draws, / 1 = 30 batches, x 2 epochs = 60 steps" in page
+    assert "10_maya_char       3       10       30         3" in page
+    assert "10 x 3 = 30 samples, / 1 = 30 batches, x 2 epochs = 60 steps" in page
     assert "maya-000001.safetensors" in page
     assert "512 x 512" in page
     assert "after steps 30, 60" in page

@@ -14,6 +14,7 @@ from lorakit.plan.estimate import estimate
 from lorakit.plan.model import Estimate
 from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults
 from lorakit.plan.steps import count_steps
+from lorakit.recipe.options import Options
 
 
 def rules(
@@ -23,7 +24,7 @@ def rules(
     needs: Estimate | None = None,
 ) -> list[str]:
     folder(root / "data" / "1_maya", [(512, 512)])
-    resolved = completed(recipe(root, train), root / "run", (), folders=False)
+    resolved = completed(Options(recipe(root, train)), root / "run", (), folders=False)
     steps, _ = count_steps(resolved, scan(root / "data"))
     return [
         fault.rule
@@ -82,7 +83,7 @@ def test_only_safetensors_are_saved(tmp_path: Path) -> None:
 def test_tokenizers_that_are_not_here_are_a_note_and_offline_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resolved = completed(recipe(tmp_path), tmp_path / "run", (), folders=False)
+    resolved = completed(Options(recipe(tmp_path)), tmp_path / "run", (), folders=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     assert [(fault.rule, fault.severity) for fault in tokenizer_faults(resolved, {})] == [
         ("tokenizers-fetched", "note")
@@ -126,17 +127,21 @@ def test_a_package_that_the_trainer_will_miss_is_known_before(
     tmp_path: Path, settings: dict[str, Any], package: str
 ) -> None:
     folder(tmp_path / "data" / "1_maya", [(512, 512)])
-    found = list(package_faults(recipe(tmp_path, settings), venv(tmp_path)))
+    found = list(package_faults(Options(recipe(tmp_path, settings)), venv(tmp_path)))
     assert [fault.rule for fault in found] == ["package-missing"]
     assert found[0].hint.endswith(f"/python -m pip install {package}")
 
 
 def test_a_package_is_missed_only_where_that_is_certain(tmp_path: Path) -> None:
-    prodigy = recipe(tmp_path, {"optimizer_type": "Prodigy"})
+    prodigy = Options(recipe(tmp_path, {"optimizer_type": "Prodigy"}))
     assert list(package_faults(prodigy, venv(tmp_path / "a", "prodigyopt"))) == []
     assert list(package_faults(prodigy, venv(tmp_path / "b", open_to_the_system=True))) == []
     assert list(package_faults(prodigy, tmp_path / "usr/bin/python3")) == []
     assert (
-        list(package_faults(recipe(tmp_path, {"optimizer_type": "AdamW"}), venv(tmp_path / "c")))
+        list(
+            package_faults(
+                Options(recipe(tmp_path, {"optimizer_type": "AdamW"})), venv(tmp_path / "c")
+            )
+        )
         == []
     )

@@ -9,6 +9,7 @@ from hypothesis import strategies as some
 from plan_cases import recipe
 
 from lorakit.plan.saves import checkpoints, sample_steps
+from lorakit.recipe.options import Options
 
 ROOT = Path("/project")
 
@@ -17,7 +18,7 @@ def saved(total: int, per_epoch: int, **train: Any) -> list[tuple[str, int, bool
     epochs = -(-total // per_epoch)
     return [
         (one.name, one.step, one.kept)
-        for one in checkpoints(recipe(ROOT, train), total, epochs, per_epoch)
+        for one in checkpoints(Options(recipe(ROOT, train)), total, epochs, per_epoch)
     ]
 
 
@@ -160,16 +161,16 @@ def test_samples_follow_epochs_before_steps_and_come_after_the_last_one_too(
     sample: dict[str, Any], expected: tuple[int, ...]
 ) -> None:
     resolved = recipe(ROOT, {**sample, "sample_prompts": "/project/prompts.toml"})
-    assert sample_steps(resolved, 25, 3, 10) == expected
+    assert sample_steps(Options(resolved), 25, 3, 10) == expected
 
 
 def test_without_prompts_nothing_is_sampled() -> None:
-    assert sample_steps(recipe(ROOT, {"sample_every_n_epochs": 1}), 25, 3, 10) == ()
+    assert sample_steps(Options(recipe(ROOT, {"sample_every_n_epochs": 1})), 25, 3, 10) == ()
 
 
 def test_a_run_of_one_step_is_saved_and_sampled_too() -> None:
     assert sample_steps(
-        recipe(ROOT, {"sample_every_n_steps": 1, "sample_prompts": "x"}), 1, 1, 1
+        Options(recipe(ROOT, {"sample_every_n_steps": 1, "sample_prompts": "x"})), 1, 1, 1
     ) == (1,)
     assert saved(1, 1, save_every_n_steps=1) == [
         ("maya-step00000001.safetensors", 1, True),
@@ -183,5 +184,5 @@ def test_an_interval_of_zero_saves_nothing_here_and_is_refused_elsewhere(key: st
 
 
 def test_a_step_lies_in_the_epoch_that_is_running_when_it_ends() -> None:
-    made = checkpoints(recipe(ROOT, {"save_every_n_steps": 5}), 15, 2, 10)
+    made = checkpoints(Options(recipe(ROOT, {"save_every_n_steps": 5})), 15, 2, 10)
     assert [(one.step, one.epoch) for one in made] == [(5, 1), (10, 1), (15, 2), (15, 2)]

@@ -12,18 +12,17 @@ from lorakit.dataset.scan import scan
 from lorakit.families import FAMILIES
 from lorakit.plan import write
 from lorakit.plan.complete import PATHS, completed
-from lorakit.recipe.model import Resolved
+from lorakit.recipe.options import Options
 
 
 def full(
     root: Path, train: dict[str, Any] | None = None, *, folders: bool = False, **sections: Any
-) -> Resolved:
-    return completed(recipe(root, train, **sections), root / "run", (), folders=folders)
+) -> Options:
+    return completed(Options(recipe(root, train, **sections)), root / "run", (), folders=folders)
 
 
-def train_toml(resolved: Resolved) -> dict[str, Any]:
-    known = options(resolved.trainer, FAMILIES[resolved.family].script)
-    return toml.loads(write.train_toml(resolved, write.settings_for(resolved, known)))
+def train_toml(options: Options) -> dict[str, Any]:
+    return toml.loads(write.train_toml(options, write.settings_for(options)))
 
 
 def test_resolution_is_a_text_because_the_script_splits_it(tmp_path: Path) -> None:
@@ -124,7 +123,7 @@ def test_additions_never_win_over_the_person(tmp_path: Path) -> None:
 def test_every_addition_says_why(tmp_path: Path) -> None:
     added = {
         key: setting.source
-        for key, setting in full(tmp_path).train.items()
+        for key, setting in full(tmp_path).resolved.train.items()
         if setting.source.startswith("plan")
     }
     assert len(added) > 8
@@ -292,7 +291,7 @@ def test_the_logs_lie_in_the_runs_folder_and_deepspeed_is_handed_on(tmp_path: Pa
 @pytest.mark.parametrize("key", [key for key in PATHS if key != "tokenizer_cache_dir"])
 def test_every_path_becomes_absolute(tmp_path: Path, key: str) -> None:
     assert any(key in options("kohya", family.script) for family in FAMILIES.values())
-    assert full(tmp_path, {key: "a/b"}).get(key) == (tmp_path / "a/b").as_posix()
+    assert full(tmp_path, {key: "a/b"}).value(key) == (tmp_path / "a/b").as_posix()
 
 
 def test_a_prompt_that_begins_like_an_option_stays_a_prompt(tmp_path: Path) -> None:

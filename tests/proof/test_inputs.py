@@ -29,7 +29,7 @@ def stopped(make_plan: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> P
     base = project / "models" / "base.safetensors"
     base.parent.mkdir()
     base.write_bytes(b"weights")
-    plan = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded")
+    plan: Plan = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded")
     plan = replace(
         plan,
         weights=(WeightFile("pretrained_model_name_or_path", "models/base.safetensors", base),),
@@ -56,7 +56,7 @@ PNG = bytes.fromhex(
 )
 
 
-def test_the_same_inputs_are_no_remark(stopped: Plan) -> None:
+def test_the_same_inputs_need_no_remark(stopped: Plan) -> None:
     assert require_same_inputs(stopped.run_dir) == []
 
 
@@ -67,13 +67,13 @@ def test_every_changed_input_is_named_and_nothing_starts(
     (stopped.run_dir / "train.toml").write_text("learning_rate = 2e-4\n")
     with pytest.raises(RecipeError, match="nothing was started") as raised:
         require_same_inputs(stopped.run_dir)
-    told = [fault.what.split(":")[0].rsplit("/", 1)[-1] for fault in raised.value.faults]
-    assert told == ["train.toml", "base.safetensors", "a.png (caption)", "b.png"]
+    named = [fault.what.split(":")[0].rsplit("/", 1)[-1] for fault in raised.value.faults]
+    assert named == ["train.toml", "base.safetensors", "a.png (caption)", "b.png"]
     assert main(["resume"]) == 1
     said = capsys.readouterr().err
     assert "4 differences from what fox/20260101-120000 began with; nothing was started." in said
     assert said.endswith("lorakit resume fox/20260101-120000 --anyway\n")
-    assert read_record(stopped.run_dir)["parts"] == []
+    assert read_record(stopped.run_dir).parts == ()
 
 
 def test_anyway_it_goes_on_and_the_record_says_with_what(
@@ -81,13 +81,13 @@ def test_anyway_it_goes_on_and_the_record_says_with_what(
 ) -> None:
     change(project)
     assert main(["resume", "--anyway"]) == 0
-    (part,) = read_record(stopped.run_dir)["parts"]
-    assert [text.split(" ", 7)[7].split(":")[0].rsplit("/", 1)[-1] for text in part["inexact"]] == [
+    (part,) = read_record(stopped.run_dir).parts
+    assert [text.split(" ", 7)[7].split(":")[0].rsplit("/", 1)[-1] for text in part.inexact] == [
         "base.safetensors",
         "a.png (caption)",
         "b.png",
     ]
-    assert "every byte, on the same kind of device" not in part["exact"]
+    assert "every byte, on the same kind of device" not in part.exact
     assert (
         "not exact: not as when the run began: dataset 10_fox/b.png: image is new"
         in capsys.readouterr().err
@@ -112,7 +112,7 @@ def test_another_commit_of_sd_scripts_is_another_trainer(stopped: Plan, project:
     assert fault.what == f"sd-scripts in {project / 'scripts'}: aaaaaaaaaaaa -> bbbbbbbbbbbb."
 
 
-def test_other_packages_are_told_and_what_was_never_hashed_too(stopped: Plan) -> None:
+def test_other_packages_are_reported_and_what_was_never_hashed_too(stopped: Plan) -> None:
     path = stopped.run_dir / "record.json"
     record = json.loads(path.read_text())
     record["trainer"] |= {

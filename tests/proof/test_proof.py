@@ -16,6 +16,7 @@ from lorakit.proof import lock
 from lorakit.proof.compare import Difference, differences
 from lorakit.proof.pair import compare_runs
 from lorakit.proof.verify import verify_run
+from lorakit.recipe.model import Setting
 from lorakit.run.train import train
 from lorakit.weights.reference import WeightFile
 
@@ -67,8 +68,8 @@ def test_every_changed_input_is_named_and_nothing_starts(
     )
     with pytest.raises(RecipeError, match="nothing was started") as raised:
         lock.require_locked(changed)
-    told = [fault.what.split(":")[0] for fault in raised.value.faults]
-    assert told == [
+    named = [fault.what.split(":")[0] for fault in raised.value.faults]
+    assert named == [
         "options.network_dim",
         "weights.pretrained_model_name_or_path.sha256",
         "dataset.files.10_fox/a.png (caption)",
@@ -83,7 +84,7 @@ def test_every_changed_input_is_named_and_nothing_starts(
         ("version = 1\ndataset = 3", "not a table"),
     ],
 )
-def test_a_lock_edited_into_nonsense_is_told(tmp_path: Path, text: str, word: str) -> None:
+def test_a_lock_edited_into_nonsense_is_a_clear_error(tmp_path: Path, text: str, word: str) -> None:
     (tmp_path / "x.lock.toml").write_text(text)
     with pytest.raises(LorakitError, match=word):
         lock.read_lock(tmp_path / "x.lock.toml")
@@ -109,7 +110,10 @@ def test_a_finished_run_verifies_and_every_later_change_is_named(plan: Plan, pro
         "fox.safetensors",
     ]
     lora.unlink()
-    assert verify_run(plan.run_dir)[-1].after is None
+    (plan.run_dir / "dataset.json").unlink()
+    *_, dataset, gone = map(str, verify_run(plan.run_dir))
+    assert dataset == "dataset: there is no dataset.json, for the run ended before it was written"
+    assert gone.endswith(" is gone")
 
 
 def test_two_runs_that_differ_in_one_caption_differ_in_just_that(
@@ -133,6 +137,16 @@ def test_two_runs_that_differ_in_one_caption_differ_in_just_that(
         Difference("10_fox/a.png.caption", "fox, in the snow", "fox, in the rain")
     ]
     assert found["settings"] == found["weights"] == found["versions"] == []
+
+
+@pytest.mark.parametrize("option", ["tokenizer_cache_dir", "train_data_dir", "logging_dir"])
+def test_folders_of_two_machines_are_no_difference_between_runs(plan: Plan, option: str) -> None:
+    dirs = [plan.run_dir, plan.run_dir.with_name("20260102-120000")]
+    for folder in dirs:
+        settings = {**plan.settings, option: Setting(f"/home/{folder.name}/x", "plan: a folder")}
+        words = tuple(word.replace(str(plan.run_dir), str(folder)) for word in plan.argv)
+        train(replace(plan, run_dir=folder, commands=(words,), settings=settings))
+    assert compare_runs(*dirs)["settings"] == []
 
 
 def test_the_commands_say_it_in_words(

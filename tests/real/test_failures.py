@@ -45,5 +45,5 @@ def test_sd_scripts_failing_is_explained(
 
 @pytest.mark.parametrize("case", SHARED, ids=lambda case: case.name)
 def test_the_embedded_trainer_failing_is_explained(case: Case, tmp_path: Path) -> None:
-    tiny = pytest.importorskip("lorakit.embedded.models.tiny")
+    tiny = pytest.importorskip("tiny_bases")
     provoke(case, tmp_path / "project", tiny.make_tiny("sd15", tmp_path / "tiny"), "embedded")

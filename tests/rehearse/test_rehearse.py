@@ -26,7 +26,7 @@ from lorakit.rehearse.rehearse import (
 )
 
 CPU = Machine("Linux", "x86_64", 4, 32 << 30, ())
-TINY = [("conv.weight", (2, 2))]
+TINY = {"conv.weight": (2, 2)}
 
 
 @pytest.fixture(autouse=True)
@@ -196,11 +196,11 @@ def test_a_family_without_stand_ins_says_which_have_some(
 
 
 def test_modules_and_ranks_are_read_from_a_lora(tmp_path: Path) -> None:
-    tensors = [
-        (f"lora_unet_{name}.{part}.weight", shape)
+    tensors = {
+        f"lora_unet_{name}.{part}.weight": shape
         for name in "ab"
         for part, shape in (("lora_down", (4, 9)), ("lora_up", (9, 4)))
-    ]
+    }
     standin.write(tmp_path / "x.safetensors", tensors, "F16")
     assert modules_of(tmp_path / "x.safetensors") == (2, {4})
 

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from lorakit.report.advice import advise
-from lorakit.report.curves import Line, chart, ticks
+from lorakit.report.curves import Line, charts, ticks
 from lorakit.report.pictures import spread
 from lorakit.report.scalars import read_scalars
 from lorakit.report.series import Numbers, Series, read_numbers, smoothed, thinned
+from lorakit.runs.record import Record
 
 LOSS = tuple((step, 1 / step) for step in range(1, 2001))
 
@@ -49,18 +50,12 @@ def log(folder: Path, points: list[tuple[str, int, float]]) -> None:
     (folder / "events.out.tfevents.1").write_bytes(b"".join(event(*point) for point in points))
 
 
-def record(**more: Any) -> dict[str, Any]:
-    return {
-        "trainer": {"name": "embedded"},
-        "parts": [],
-        "steps": {"accumulation": 1},
-        "settings": {"train": {}},
-        "outcome": {},
-        "warnings": [],
-        "checkpoints": [],
-        "states": [],
-        **more,
-    }
+def record(**more: Any) -> Record:
+    return Record.from_json({"trainer": {"name": "embedded"}, **more})
+
+
+def wide(drawn: str) -> str:
+    return drawn[: drawn.index("<svg", 1)]
 
 
 def test_tensorboards_files_are_read_up_to_a_half_written_end(tmp_path: Path) -> None:
@@ -200,16 +195,7 @@ def test_a_chart_is_xml_with_axes_in_words_and_every_point_inside_the_picture() 
         Line("mean", smoothed(LOSS), "smooth"),
         Line("held", ((10, 0.4),), "validation", dots=True),
     ]
-    text = chart(
-        lines,
-        label='loss "falls" <fast>',
-        unit="loss",
-        ident="loss-wide",
-        width=1100,
-        height=320,
-        last_step=4000,
-        marks=(1000, 9999),
-    )
+    text = wide(charts(lines, "loss", 'loss "falls" <fast>', last_step=4000, marks=(1000, 9999)))
     root = ET.fromstring(text)
     assert root.get("aria-label") == 'loss "falls" <fast>'
     words = [element.text for element in root.iter("text")]
@@ -225,11 +211,9 @@ def test_a_chart_is_xml_with_axes_in_words_and_every_point_inside_the_picture() 
     "points", [[(1, 0.5)], [(5, 0.0), (6, 0.0)], [(1, -3.0), (2, 1e9)], [(0, 1e-9), (1, 1e-9)]]
 )
 def test_odd_numbers_make_a_chart_too(points: list[tuple[int, float]]) -> None:
-    text = chart(
-        [Line("x", points, "smooth")], label="x", unit="loss", ident="i", width=380, height=260
-    )
-    assert "nan" not in text and ET.fromstring(text) is not None
-    assert chart([], label="x", unit="loss", ident="i", width=380, height=260) == ""
+    text = charts([Line("x", points, "smooth")], "loss", "x")
+    assert "nan" not in text and ET.fromstring(f"<p>{text}</p>") is not None
+    assert charts([], "loss", "x") == ""
 
 
 def test_an_even_choice_has_both_ends() -> None:
@@ -300,12 +284,5 @@ def test_a_failure_comes_first_with_its_remedy() -> None:
 def test_the_axis_starts_at_zero_only_where_the_curve_comes_near_it(
     values: tuple[float, float], *, from_zero: bool
 ) -> None:
-    drawn = chart(
-        [Line("a", tuple(enumerate(values, 1)), "smooth")],
-        label="a",
-        unit="loss",
-        ident="a",
-        width=400,
-        height=200,
-    )
+    drawn = charts([Line("a", tuple(enumerate(values, 1)), "smooth")], "loss", "a")
     assert ('text-anchor="end">0</text>' in drawn) == from_zero

@@ -97,12 +97,12 @@ def _slide(page: Any) -> None:
     visible = "[...document.querySelectorAll('.step')].filter(s => s.checkVisibility())"
 
     def shown() -> Any:
-        return page.evaluate(f"{visible}.map(s => s.dataset.told)")
+        return page.evaluate(f"{visible}.map(s => s.dataset.name)")
 
     assert shown() == ["step 100"]
     page.focus("#step")
     page.keyboard.press("ArrowLeft")
-    assert (shown(), page.inner_text("#told")) == (["step 80"], "step 80")
+    assert (shown(), page.inner_text("#shown")) == (["step 80"], "step 80")
     page.keyboard.press("Home")
     assert shown() == ["step 20"]
     assert page.get_attribute("#step", "aria-valuetext") == "step 20"

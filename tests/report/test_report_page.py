@@ -1,4 +1,4 @@
-"""The page's text: whole, escaped, bounded, and true to the run's folder."""
+"""The page's text: complete, escaped, bounded, and true to the run's folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ import pytest
 from lorakit.cli.main import main
 from lorakit.cli.terminal.ending import tell_outcome
 from lorakit.report.make import report_text
+from lorakit.report.pictures import Budget
 from lorakit.runs.outcome import Outcome
+from lorakit.runs.record import read_record
 
 VOID = {"meta", "input", "img", "br", "link", "path", "line", "circle", "rect"}
 NASTY = '</title><script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -57,7 +59,7 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def test_the_page_is_whole_and_tells_of_every_part(make_run: Any) -> None:
+def test_the_page_is_complete_and_has_every_part(make_run: Any) -> None:
     page = Page(report_text(make_run()))
     for words in (
         "fox_kit, in the snow",
@@ -162,17 +164,18 @@ def test_a_large_dataset_is_cut_to_an_even_choice_and_says_so(make_run: Any) -> 
     assert len(text) < 4_500_000
 
 
-def test_small_subsets_are_shown_whole_and_large_ones_share_the_rest() -> None:
+def test_small_subsets_are_shown_complete_and_large_ones_share_the_rest() -> None:
     from lorakit.report.gallery import _shares
 
-    assert _shares({"a": range(300), "b": range(10), "c": range(300)}, 200) == [95, 10, 95]
+    shares = _shares({"a": range(300), "b": range(10), "c": range(300)}, 200)
+    assert shares == {"a": 95, "b": 10, "c": 95}
 
 
 def test_samples_stand_by_step_under_their_prompts_and_the_last_step_comes_first(
     make_run: Any,
 ) -> None:
     page = Page(report_text(make_run()))
-    assert [step["data-told"] for step in page.of("div") if step.get("class") == "step"] == [
+    assert [step["data-name"] for step in page.of("div") if step.get("class") == "step"] == [
         "step 50",
         "step 100",
     ]
@@ -180,14 +183,13 @@ def test_samples_stand_by_step_under_their_prompts_and_the_last_step_comes_first
     assert (slider["max"], slider["value"]) == ("1", "1")
 
 
-def test_too_many_samples_lose_whole_steps_evenly(
+def test_of_too_many_samples_complete_steps_are_left_out_evenly(
     make_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lorakit.report import gallery
 
     run_dir = make_run(sample_steps=tuple(range(10, 110, 10)))
-    record = json.loads((run_dir / "record.json").read_text())
-    found = gallery.samples_of(run_dir, record, gallery.Budget(64, 8, 1_000_000))
+    found = gallery.samples_of(run_dir, read_record(run_dir), Budget(64, 8, 1_000_000))
     assert found.steps == (10, 40, 70, 100)
     assert (len(found.shown), found.left_out) == (8, 12)
 
@@ -212,9 +214,9 @@ def test_images_that_are_gone_or_broken_are_named(make_run: Any, tmp_path: Path)
     (tmp_path / "datasets/fox/10_fox_kit/002.png").write_bytes(b"\x89PNG but no more")
     (run_dir / "output/fox.safetensors").unlink()
     text = Page(report_text(run_dir)).text
-    assert "001.png: not there any more" in text
+    assert "001.png: no longer there" in text
     assert "002.png: cannot be decoded" in text
-    assert "fox.safetensors not there any more" in text
+    assert "fox.safetensors no longer there" in text
 
 
 def test_the_command_writes_into_the_runs_folder_and_prints_where(
@@ -228,7 +230,7 @@ def test_the_command_writes_into_the_runs_folder_and_prints_where(
     assert not list(run_dir.glob(".*")), "no half file stays"
 
 
-def test_a_page_that_cannot_be_written_is_told_plainly(
+def test_a_page_that_cannot_be_written_is_a_plain_error(
     make_run: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -262,7 +264,7 @@ def test_a_page_that_fails_changes_nothing_about_the_end(
     assert "The run's page could not be made" in capsys.readouterr().err
 
 
-def test_whole_states_are_told_in_order_and_once(make_run: Any) -> None:
+def test_complete_states_are_listed_in_order_and_once(make_run: Any) -> None:
     states = [
         {"path": f"{step}{name}-state", "step": step, "fault": fault}
         for step, name, fault in (
@@ -273,4 +275,4 @@ def test_whole_states_are_told_in_order_and_once(make_run: Any) -> None:
             (12, "e", "is cut short"),
         )
     ]
-    assert "Whole states of step 6, 8, 24." in Page(report_text(make_run(states=states))).text
+    assert "Complete states at step 6, 8, 24." in Page(report_text(make_run(states=states))).text

@@ -54,7 +54,7 @@ def test_words_that_only_one_side_has_are_marked() -> None:
     )
 
 
-def test_curves_lie_over_each_other_and_one_caption_is_told(make_run: Any) -> None:
+def test_curves_lie_over_each_other_and_one_caption_is_named(make_run: Any) -> None:
     captions = ("fox_kit, in the snow",) * 3
     one = make_run()
     other = make_run(
@@ -75,7 +75,7 @@ def test_curves_lie_over_each_other_and_one_caption_is_told(make_run: Any) -> No
     assert "4_fox_kit_far/000.png.caption" in text and "fox_kit, in the <mark>rain</mark>" in text
     assert text.count("<tr>") == 2 * (1 + 1), "one difference under each of two heads"
     assert "the order of images" in text
-    assert text.count("<figure>") == 2 * 2 * 2 and 'data-told="step 100"' in text
+    assert text.count("<figure>") == 2 * 2 * 2 and 'data-name="step 100"' in text
     assert "2 differences<" in text
 
 

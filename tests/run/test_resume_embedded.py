@@ -50,8 +50,7 @@ cache_latents = true
 def plan_of(tmp_path: Path) -> Any:
     pytest.importorskip("torch")
     from PIL import Image
-
-    from lorakit.embedded.models.tiny import make_tiny
+    from tiny_bases import make_tiny
 
     make_tiny("sd15", tmp_path / "models" / "tiny")
     images = tmp_path / "datasets" / "ball" / "1_ball"

@@ -54,8 +54,7 @@ LONG = "max_train_epochs=40"  # 200 steps
 @pytest.fixture
 def recipe(tmp_path: Path, own_home: Path) -> Path:
     from PIL import Image
-
-    from lorakit.embedded.models.tiny import make_tiny
+    from tiny_bases import make_tiny
 
     poison(own_home)
     make_tiny("sd15", tmp_path / "tiny")

@@ -375,8 +375,7 @@ def test_two_real_stages_on_a_tiny_base(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from PIL import Image
     from safetensors.numpy import load_file
-
-    from lorakit.embedded.models.tiny import make_tiny
+    from tiny_bases import make_tiny
 
     make_tiny("sd15", tmp_path / "models" / "tiny")
     for folder, colour in (("faces/4_fox_kit", "red"), ("all/2_fox_kit", "blue")):

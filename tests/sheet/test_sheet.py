@@ -11,10 +11,9 @@ from PIL import Image
 
 from lorakit.cli.main import main
 from lorakit.errors import LorakitError, SetupError
-from lorakit.sheet import Choice, make_sheet, sheet_from_samples
 from lorakit.sheet.grid import draw_grid
-from lorakit.sheet.make import choose, columns_of, lay_out, rows_of
-from lorakit.sheet.model import Column, Sheet
+from lorakit.sheet.make import choose, columns_of, lay_out, make_sheet, rows_of, sheet_from_samples
+from lorakit.sheet.model import Choice, Column, Sheet
 from lorakit.sheet.source import read_source
 
 NAMES = ("maya-000010", "maya-000002", "maya", "maya-step00000250", "other-000001", "maya-old")
@@ -75,7 +74,7 @@ def test_prompts_keep_what_they_say_and_take_the_rest_from_the_training(run_dir:
 
 
 def test_flux_is_drawn_by_its_guidance(run_dir: Path) -> None:
-    (run_dir / "record.json").write_text('{"family": "flux"}')
+    (run_dir / "record.json").write_text('{"schema": 1, "family": "flux"}')
     (run_dir / "prompts.toml").write_text(
         '[[prompt.subset]]\nprompt = "maya"\nscale = 1.0\nguidance_scale = 4.0\n[[prompt.subset]]\nprompt = "b"\n'
     )
@@ -176,7 +175,7 @@ def test_without_torch_the_way_out_is_named(run_dir: Path, tmp_path: Path) -> No
     assert not (tmp_path / "a.png").exists()
 
 
-def test_what_the_child_said_last_is_told(run_dir: Path, tmp_path: Path) -> None:
+def test_the_last_line_of_the_child_is_in_the_error(run_dir: Path, tmp_path: Path) -> None:
     program = tmp_path / "broken"
     program.write_text("#!/bin/sh\necho 'out of memory'\nexit 9\n")
     program.chmod(0o755)
@@ -209,7 +208,7 @@ def test_samples_of_the_training_make_a_sheet(run_dir: Path, tmp_path: Path) -> 
     )  # the newest of two
 
 
-def test_no_samples_is_told(run_dir: Path, tmp_path: Path) -> None:
+def test_a_run_without_samples_says_so(run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(LorakitError, match="no sample pictures of maya"):
         sheet_from_samples(run_dir, out=tmp_path / "s.png")
 
@@ -236,7 +235,7 @@ def test_pictures_stand_where_row_and_column_say(tmp_path: Path) -> None:
     assert max(y for _, y in counts["red"]) < min(y for _, y in counts["blue"])
 
 
-def test_a_picture_of_another_shape_is_shown_whole(tmp_path: Path) -> None:
+def test_a_picture_of_another_shape_is_shown_complete(tmp_path: Path) -> None:
     wide, tall = (
         picture(tmp_path / "w.png", "red", (120, 60)),
         picture(tmp_path / "t.png", "blue", (60, 120)),
@@ -254,7 +253,7 @@ def test_a_picture_of_another_shape_is_shown_whole(tmp_path: Path) -> None:
     ) == (30, 60)
 
 
-def test_the_command_prints_where_the_sheet_lies(
+def test_the_command_prints_where_the_sheet_is(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run_dir / "record.json").write_text('{"schema": 1}')
@@ -271,10 +270,10 @@ def test_the_command_prints_where_the_sheet_lies(
             "--json",
         ]
     )
-    told = json.loads(capsys.readouterr().out)
+    found = json.loads(capsys.readouterr().out)
     assert code == 0
-    assert Path(told["sheet"]).is_file()
-    assert len(told["cells"]) == 4
+    assert Path(found["sheet"]).is_file()
+    assert len(found["cells"]) == 4
 
 
 def test_strengths_must_be_numbers(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ def test_environment_wins_over_config_and_config_over_vendor(
     checkout(no_vendor / "sd-scripts")
     python(no_vendor / ".venv" / "bin")
     assert locate() is None, "half built"
-    with pytest.raises(SetupError, match="not come to its end"):
+    with pytest.raises(SetupError, match="has not finished"):
         require()
     (no_vendor / ".venv" / ".ready").touch()
     vendored = locate()

@@ -143,12 +143,12 @@ def test_a_file_cut_short_is_broken_and_says_how_much_is_there(tmp_path: Path) -
         (b"<!DOCTYPE html><html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
         (b"GGUF\x03\x00\x00\x00\x00\x00\x00\x00", "GGUF"),
-        (b"\xff" * 64, "no safetensors"),
-        (b"\x10\x00\x00\x00\x00\x00\x00\x00not json at all!!", "no safetensors"),
-        (b"\x02\x00\x00\x00\x00\x00\x00\x00[]", "no table"),
+        (b"\xff" * 64, "not a safetensors file"),
+        (b"\x10\x00\x00\x00\x00\x00\x00\x00not json at all!!", "does not begin with {"),
+        (b"\x02\x00\x00\x00\x00\x00\x00\x00[]", "does not begin with {"),
     ],
 )
-def test_what_is_no_safetensors_is_told_by_its_first_bytes(
+def test_what_is_not_safetensors_is_named_by_its_first_bytes(
     tmp_path: Path, content: bytes, word: str
 ) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)

@@ -443,7 +443,7 @@ def draw(
         y = 0.55 + rng.uniform(-0.04, 0.04)
         pen = Pen(image, x * large, y * large, half * large, edge=scene.outlined)
         colour = palette.get(thing.colour, INK)
-        (ALL_FIGURES | CHARACTER)[thing.kind](pen, colour)
+        {**ALL_FIGURES, **CHARACTER}[thing.kind](pen, colour)
     return image.resize((side, side), Image.Resampling.BOX)
 
 

@@ -84,20 +84,15 @@ def wants_of(target: Target, args: argparse.Namespace) -> Wants:
     if target.resolved is None:
         rules = BucketRules(read_size(args.resolution), max=2048) if args.resolution else None
         return Wants(args.trigger, rules, off=off, letterboxed=letterboxed(target.root))
-    from lorakit.recipe.options import bucket_rules, flag, whole
+    from lorakit.recipe.options import Options
 
-    resolved = target.resolved
-    exact = (
-        not flag(resolved, "enable_bucket")
-        and not flag(resolved, "cache_latents")
-        and not flag(resolved, "random_crop")
-    )
-    limit = whole(resolved, "max_token_length", 75) if resolved.family in {"sd15", "sdxl"} else 0
+    options = Options(target.resolved)
+    exact = not any(map(options.flag, ("enable_bucket", "cache_latents", "random_crop")))
     return Wants(
-        resolved.trigger,
-        bucket_rules(resolved),
+        target.resolved.trigger,
+        options.bucket_rules,
         exact_size=exact,
-        token_limit=limit,
+        token_limit=options.token_limit,
         off=off,
         letterboxed=letterboxed(target.root),
         **_limits(target),

@@ -18,74 +18,44 @@ Originals never move.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from lorakit.cli.dataset.add import dataset_target
 from lorakit.cli.terminal.dataset_target import Target
 from lorakit.dataset.build import subsets as arranging
-from lorakit.dataset.build.repeats import read_ratio, solve
+from lorakit.dataset.build.repeats import read_ratio
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.share import kohya_toml as exchange
+from lorakit.dataset.split import steps_sentence
 from lorakit.errors import RecipeError, raise_on_errors
 from lorakit.show import print_json, table, tell, tell_faults
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="RECIPE|FOLDER", help="a recipe, or the dataset folder")
-    parser.add_argument(
-        "--repeats",
-        metavar="SUBSET=N",
-        action="append",
-        default=[],
-        help="set the repeats of a subset; repeatable",
-    )
-    parser.add_argument(
-        "--steps", type=int, metavar="N", help="solve the repeats for so many steps in all"
-    )
-    parser.add_argument(
-        "--epochs", type=int, metavar="N", help="of the run (default: the recipe's, else 10)"
-    )
-    parser.add_argument(
-        "--batch",
-        type=int,
-        metavar="N",
-        help="images a step, accumulation included (default: the recipe's, else 1)",
-    )
-    parser.add_argument(
-        "--ratio",
-        default="",
-        metavar="A:B",
-        help="weights of the subsets' draws, in the order shown (default: as they are)",
-    )
-    parser.add_argument("--rename", metavar="SUBSET=TOKENS", help="other class tokens")
-    parser.add_argument(
-        "--merge", metavar="SUBSET=OTHER", help="all images of one subset into another"
-    )
-    parser.add_argument(
-        "--split",
-        metavar="SUBSET=TOKENS:PATTERN",
-        help="the images whose names match into a subset of their own",
-    )
-    parser.add_argument(
-        "--reg", metavar="CLASS=N", help="make a regularisation folder beside the dataset"
-    )
-    parser.add_argument("--undo", action="store_true", help="take the last step back")
-    parser.add_argument(
-        "--to-toml", metavar="FILE", help="write kohya's dataset TOML (- for the screen)"
-    )
-    parser.add_argument(
-        "--from-toml", metavar="FILE", type=Path, help="make folders of a dataset TOML"
-    )
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="also rename folders of images that lorakit did not make",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="show what would be, change nothing")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+    add = parser.add_argument
+    add("target", metavar="RECIPE|FOLDER", help="a recipe, or the dataset folder")
+    about = "set the repeats of a subset; repeatable"
+    add("--repeats", metavar="SUBSET=N", action="append", default=[], help=about)
+    add("--steps", type=int, metavar="N", help="solve the repeats for so many steps in all")
+    add("--epochs", type=int, metavar="N", help="of the run (default: the recipe's, else 10)")
+    about = "images a step, accumulation included (default: the recipe's, else 1)"
+    add("--batch", type=int, metavar="N", help=about)
+    about = "the subsets' shares of an epoch, in the order shown (default: as they are)"
+    add("--ratio", default="", metavar="A:B", help=about)
+    add("--rename", metavar="SUBSET=TOKENS", help="other class tokens")
+    add("--merge", metavar="SUBSET=OTHER", help="all images of one subset into another")
+    about = "the images whose names match into a subset of their own"
+    add("--split", metavar="SUBSET=TOKENS:PATTERN", help=about)
+    add("--reg", metavar="CLASS=N", help="make a regularisation folder beside the dataset")
+    add("--undo", action="store_true", help="take the last step back")
+    add("--to-toml", metavar="FILE", help="write kohya's dataset TOML (- for the screen)")
+    add("--from-toml", metavar="FILE", type=Path, help="make folders of a dataset TOML")
+    about = "also rename folders of images that lorakit did not make"
+    add("--force", action="store_true", help=about)
+    add("--dry-run", action="store_true", help="show what would be, change nothing")
+    add("--json", action="store_true", help="one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -111,34 +81,34 @@ def run(args: argparse.Namespace) -> int:
 def _step(target: Target, args: argparse.Namespace) -> arranging.Step | None:
     """The one thing that was asked for."""
     root = target.root
-    asked = [word for word in ("repeats", "rename", "merge", "split") if getattr(args, word)] + (
-        ["steps"] if args.steps or args.ratio else []
-    )
+    asked = [word for word in ("repeats", "rename", "merge", "split") if getattr(args, word)]
+    asked += ["steps"] if args.steps or args.ratio else []
     if len(asked) > 1:
         raise RecipeError(f"--{' and --'.join(asked)} at once: one thing at a time.")
+    if args.rename:
+        return arranging.rename(root, *_pair(args.rename, "--rename"))
+    if args.merge:
+        return arranging.merge(root, *_pair(args.merge, "--merge"))
+    if args.split:
+        name, to = _pair(args.split, "--split")
+        tokens, _, pattern = to.partition(":")
+        return arranging.rename(root, name, tokens, pattern or "*")
     if args.repeats:
-        pairs = [_pair(word, "--repeats") for word in args.repeats]
-        wrong = [number for _, number in pairs if not number.isdecimal() or int(number) < 1]
-        if wrong:
-            raise RecipeError(f"--repeats: {wrong[0]!r} is not a number from 1 on.")
-        return arranging.set_repeats(
-            root, {arranging.find(root, name): int(number) for name, number in pairs}
-        )
-    if args.steps or args.ratio:
-        return _solved(target, args)
-    for word in ("rename", "merge", "split"):
-        if getattr(args, word):
-            name, to = _pair(getattr(args, word), f"--{word}")
-            tokens, _, pattern = to.partition(":") if word == "split" else (to, "", "*")
-            if word == "merge":
-                tokens = arranging.folders(root)[arranging.find(root, tokens)][1]
-            elif any(other == tokens for _, other in arranging.folders(root).values()):
-                raise RecipeError(
-                    f"--{word}: there is a subset {tokens!r} already.",
-                    hint=f"--merge {name}={tokens} puts them together.",
-                )
-            return arranging.move_images(root, arranging.find(root, name), tokens, pattern or "*")
-    return None
+        pairs = dict(_pair(word, "--repeats") for word in args.repeats)
+        wanted = {arranging.find(root, name): _number(n, "--repeats") for name, n in pairs.items()}
+        return arranging.set_repeats(root, wanted)
+    if not asked:
+        return None
+    step, sentence = arranging.solved(
+        root,
+        [subset for subset in target.scan().subsets if not subset.is_reg],
+        steps=args.steps,
+        ratio=read_ratio(args.ratio) if args.ratio else (),
+        epochs=_epochs(target, args),
+        per_step=_per_step(target, args),
+    )
+    tell(sentence)
+    return step
 
 
 def _pair(word: str, option: str) -> tuple[str, str]:
@@ -148,26 +118,10 @@ def _pair(word: str, option: str) -> tuple[str, str]:
     return name, value
 
 
-def _solved(target: Target, args: argparse.Namespace) -> arranging.Step:
-    facts = _trained(target)
-    images = [len(subset.images) for subset in facts.subsets]
-    if not images:
-        raise RecipeError(f"{target.root}: no subset with images; there is nothing to solve.")
-    now = [subset.repeats * count for subset, count in zip(facts.subsets, images, strict=True)]
-    epochs, per_step = _epochs(target, args), _per_step(target, args)
-    ratio = read_ratio(args.ratio) if args.ratio else [float(draws) for draws in now]
-    draws = args.steps * per_step / epochs if args.steps else float(sum(now))
-    solution = solve(images, draws=draws, ratio=ratio, epochs=epochs, per_step=per_step)
-    tell(solution.text(images, epochs, per_step))
-    return arranging.set_repeats(
-        target.root,
-        {subset.path.name: n for subset, n in zip(facts.subsets, solution.repeats, strict=True)},
-    )
-
-
-def _trained(target: Target) -> DatasetFacts:
-    facts = target.scan()
-    return replace(facts, subsets=tuple(subset for subset in facts.subsets if not subset.is_reg))
+def _number(word: str, option: str) -> int:
+    if not word.isdecimal() or int(word) < 1:
+        raise RecipeError(f"{option}: {word!r} is not a number from 1 on.")
+    return int(word)
 
 
 def _epochs(target: Target, args: argparse.Namespace) -> int:
@@ -178,27 +132,20 @@ def _epochs(target: Target, args: argparse.Namespace) -> int:
 def _per_step(target: Target, args: argparse.Namespace) -> int:
     if args.batch or target.resolved is None:
         return max(1, args.batch or 1)
-    from lorakit.recipe.options import launched, whole
+    from lorakit.recipe.options import Options
 
-    resolved = target.resolved
-    return max(
-        1,
-        whole(resolved, "train_batch_size", 1)
-        * whole(resolved, "gradient_accumulation_steps", 1)
-        * launched(resolved, "processes", 1),
-    )
+    options = Options(target.resolved)
+    return options.batch_size * options.accumulation * options.processes
 
 
 def _do(root: Path, step: arranging.Step, args: argparse.Namespace) -> None:
-    foreign = arranging.strangers(root, step)
-    if foreign and not args.force and not args.dry_run:
-        names = ", ".join(map(shown, foreign))
+    unmanaged = arranging.unmanaged_folders(root, step)
+    if unmanaged and not args.force and not args.dry_run:
+        names = ", ".join(map(shown, unmanaged))
         raise RecipeError(
             f"{names}: holds images that lorakit did not make; nothing was moved.",
-            hint=(
-                f'Say it in the recipe ([dataset.subset."{foreign[0]}"] num_repeats = ...), or add'
-                " --force (--undo helps)."
-            ),
+            hint=f'Say it in the recipe ([dataset.subset."{unmanaged[0]}"] num_repeats = ...), or'
+            " add --force (--undo helps).",
         )
     for source, to in step.moves[:20]:
         tell(f"{shown(source)} -> {shown(to)}")
@@ -207,17 +154,14 @@ def _do(root: Path, step: arranging.Step, args: argparse.Namespace) -> None:
 
 
 def _from_toml(target: Target, args: argparse.Namespace) -> None:
+    reg, suffix = _reg_root(target), target.caption_extension
     copies, notes = exchange.read_toml(
-        args.from_toml,
-        root=target.root,
-        reg=_reg_root(target),
-        caption_extension=target.caption_extension,
+        args.from_toml, root=target.root, reg=reg, caption_extension=suffix
     )
     raise_on_errors(notes)
     tell_faults(notes)
     if args.dry_run:
-        for copy in copies:
-            tell(f"{shown(copy.source)} -> {shown(copy.to)}")
+        tell(*(f"{shown(copy.source)} -> {shown(copy.to)}" for copy in copies))
     else:
         tell(f"{exchange.do_copies(copies)} files copied, {len(copies)} in all.")
 
@@ -225,21 +169,10 @@ def _from_toml(target: Target, args: argparse.Namespace) -> None:
 def _to_toml(target: Target, args: argparse.Namespace) -> int:
     options: dict[str, object] = {}
     if target.resolved is not None:
-        from lorakit.recipe.options import bucket_rules, whole
+        from lorakit.plan.write import dataset_table
+        from lorakit.recipe.options import Options
 
-        rules = bucket_rules(target.resolved)
-        options = {
-            "resolution": list(rules.resolution),
-            "batch_size": whole(target.resolved, "train_batch_size", 1),
-            "enable_bucket": rules.enable,
-        }
-        if rules.enable:
-            options |= {
-                "min_bucket_reso": rules.min,
-                "max_bucket_reso": rules.max,
-                "bucket_reso_steps": rules.step,
-                "bucket_no_upscale": rules.no_upscale,
-            }
+        options = dataset_table(Options(target.resolved))
     text = exchange.to_toml(target.scan(), target.caption_extension, options)
     if args.to_toml == "-" or args.dry_run:
         print(text, end="")
@@ -260,57 +193,46 @@ def _reg_root(target: Target) -> Path:
 
 def _reg(target: Target, args: argparse.Namespace) -> None:
     name, number = _pair(args.reg, "--reg")
-    if not number.isdecimal():
-        raise RecipeError(f"--reg: {number!r} is not a number from 1 on.")
-    folder = _reg_root(target) / format_folder(int(number), name)
+    folder = _reg_root(target) / format_folder(_number(number, "--reg"), name)
     if not args.dry_run:
         folder.mkdir(parents=True, exist_ok=True)
-    more = "." if target.reg else f', and say reg_path = "{_reg_root(target)}" in [dataset].'
+    more = "." if target.reg else f', and set reg_path = "{_reg_root(target)}" in [dataset].'
     tell(f"{shown(folder)}: put images of the class there{more}")
 
 
 def _show(target: Target, args: argparse.Namespace) -> None:
     """The table of subsets and one line of arithmetic: the plan's own where there is a recipe."""
     facts = target.scan()
-    draws = [subset.repeats * len(subset.images) for subset in facts.subsets]
-    total = (
-        sum(count for count, subset in zip(draws, facts.subsets, strict=True) if not subset.is_reg)
-        or 1
-    )
+    draws = [(subset, subset.repeats * len(subset.images)) for subset in facts.subsets]
+    total = sum(count for subset, count in draws if not subset.is_reg) or 1
     if args.json:
-        print_json(
+        subsets = [
             {
-                "root": facts.root,
-                "formula": _formula(target, args, facts),
-                "subsets": [
-                    {
-                        "folder": subset.path.name,
-                        "repeats": subset.repeats,
-                        "class_tokens": subset.class_tokens,
-                        "images": len(subset.images),
-                        "draws": count,
-                        "reg": subset.is_reg,
-                    }
-                    for subset, count in zip(facts.subsets, draws, strict=True)
-                ],
+                "folder": subset.path.name,
+                "repeats": subset.repeats,
+                "class_tokens": subset.class_tokens,
+                "images": len(subset.images),
+                "draws": count,
+                "reg": subset.is_reg,
             }
-        )
+            for subset, count in draws
+        ]
+        formula = _formula(target, args, facts)
+        print_json({"root": facts.root, "formula": formula, "subsets": subsets})
         return
-    table(
-        ["subset", "repeats", "images", "captioned", "draws", "share"],
-        [
-            (
-                shown(subset.path.name),
-                subset.repeats,
-                len(subset.images),
-                subset.captioned,
-                count,
-                "reg" if subset.is_reg else f"{count / total:.0%}",
-            )
-            for subset, count in zip(facts.subsets, draws, strict=True)
-        ],
-        right=["repeats", "images", "captioned", "draws", "share"],
-    )
+    rows = [
+        (
+            shown(subset.path.name),
+            subset.repeats,
+            len(subset.images),
+            subset.captioned,
+            count,
+            "reg" if subset.is_reg else f"{count / total:.0%}",
+        )
+        for subset, count in draws
+    ]
+    numbers = ["repeats", "images", "captioned", "samples", "share"]
+    table(["subset", *numbers], rows, right=numbers)
     if facts.subsets:
         tell(_formula(target, args, facts))
 
@@ -318,14 +240,10 @@ def _show(target: Target, args: argparse.Namespace) -> None:
 def _formula(target: Target, args: argparse.Namespace, facts: DatasetFacts) -> str:
     if target.resolved is not None and not args.epochs and not args.batch:
         from lorakit.plan.steps import count_steps
+        from lorakit.recipe.options import Options
 
-        return count_steps(target.resolved, facts)[0].formula
+        return count_steps(Options(target.resolved), facts)[0].formula
     epochs, per_step = _epochs(target, args), _per_step(target, args)
     trained = [subset for subset in facts.subsets if not subset.is_reg]
-    terms = " + ".join(f"{subset.repeats} x {len(subset.images)}" for subset in trained)
-    draws = sum(subset.repeats * len(subset.images) for subset in trained)
-    divided = f" / {per_step}" if per_step > 1 else ""
-    return (
-        f"({terms}) = {draws} draws an epoch, x {epochs}{divided} ="
-        f" {-(-draws // per_step) * epochs} steps"
-    )
+    terms = [(subset.repeats, len(subset.images)) for subset in trained]
+    return steps_sentence(terms, epochs, per_step)

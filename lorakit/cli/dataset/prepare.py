@@ -22,7 +22,8 @@ from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.buckets import BucketRules
 from lorakit.dataset.build.contact_sheet import write_sheets
 from lorakit.dataset.build.fit import Settings, settings_problems
-from lorakit.dataset.build.jobs import Job, jobs_of, name_of
+from lorakit.dataset.build.jobs import Job, jobs_of
+from lorakit.dataset.build.originals import name_of
 from lorakit.dataset.build.prepare import Outcome, prepare
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError
@@ -131,9 +132,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _settings(target: Target, args: argparse.Namespace) -> Settings:
     if target.resolved is not None:
-        from lorakit.recipe.options import bucket_rules
+        from lorakit.recipe.options import Options
 
-        rules = bucket_rules(target.resolved)
+        rules = Options(target.resolved).bucket_rules
     else:
         size = read_size(args.size) if args.size else (1024, 1024)
         rules = BucketRules(size, min=min(256, *size), max=2 * max(size))

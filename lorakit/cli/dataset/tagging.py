@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lorakit.cli.terminal.progress import counting
-from lorakit.dataset.captions.edit import joined, read_caption
+from lorakit.dataset.captions.edit import joined
+from lorakit.dataset.captions.read import caption_text
 from lorakit.dataset.captions.tagger import Choice, Tagger, chosen, unknown_drops
 from lorakit.dataset.captions.tagger_models import KNOWN, open_model
 from lorakit.errors import RecipeError
@@ -17,82 +18,37 @@ from lorakit.show import tell
 
 
 def add_tagger_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "tagging", "tags by a model, for images that have no caption yet"
-    )
-    group.add_argument(
-        "--tagger",
-        choices=tuple(TAGGERS),
-        help="wd: a WD v3 model, here; kohya: sd-scripts' own script and Python",
-    )
-    group.add_argument(
-        "--model",
-        metavar="DIR|REPO[@REVISION]",
-        help=f"the tagger's folder or repository, or one of {', '.join(KNOWN)}",
-    )
-    group.add_argument(
-        "--model-sha256", metavar="HEX", default="", help="refuse any other model.onnx"
-    )
-    group.add_argument(
-        "--general",
-        type=float,
-        default=0.35,
-        metavar="P",
-        help="how likely a general tag must be (0.35)",
-    )
-    group.add_argument(
-        "--character",
-        type=float,
-        default=0.85,
-        metavar="P",
-        help="how likely a character's name must be (0.85)",
-    )
-    group.add_argument(
-        "--drop-character-tags",
-        action="store_true",
-        help="no names of known characters: the trigger stands for yours",
-    )
-    group.add_argument(
-        "--drop", action="append", default=[], metavar="TAG", help="never this tag; repeatable"
-    )
-    group.add_argument(
-        "--underscores",
-        choices=("keep", "space"),
-        default="space",
-        help="long_hair or long hair (space)",
-    )
-    group.add_argument(
-        "--from-tags",
-        metavar="TEXT",
-        help='a pattern for the tags, as --pattern: "{trigger}, {shot}, {rest}"',
-    )
-    group.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="tag images that have captions too; their captions are replaced",
-    )
+    about = "tags by a model, for images that have no caption yet"
+    add = parser.add_argument_group("tagging", about).add_argument
+    about = "wd: a WD v3 model, here; kohya: sd-scripts' own script and Python"
+    add("--tagger", choices=tuple(TAGGERS), help=about)
+    about = f"the tagger's folder or repository, or one of {', '.join(KNOWN)}"
+    add("--model", metavar="DIR|REPO[@REVISION]", help=about)
+    add("--model-sha256", metavar="HEX", default="", help="refuse any other model.onnx")
+    about = "how likely a general tag must be (0.35)"
+    add("--general", type=float, default=0.35, metavar="P", help=about)
+    about = "how likely a character's name must be (0.85)"
+    add("--character", type=float, default=0.85, metavar="P", help=about)
+    about = "no names of known characters: the trigger stands for yours"
+    add("--drop-character-tags", action="store_true", help=about)
+    about = "never this tag; repeatable"
+    add("--drop", action="append", default=[], metavar="TAG", help=about)
+    about = "long_hair or long hair (space)"
+    add("--underscores", choices=("keep", "space"), default="space", help=about)
+    about = 'a pattern for the tags, as --pattern: "{trigger}, {shot}, {rest}"'
+    add("--from-tags", metavar="TEXT", help=about)
+    about = "tag images that have captions too; their captions are replaced"
+    add("--overwrite", action="store_true", help=about)
 
 
 def check_tagger_arguments(args: argparse.Namespace) -> None:
-    if args.tagger is None:
-        stray = [
-            word
-            for word, given in (
-                ("--model", args.model),
-                ("--from-tags", args.from_tags),
-                ("--overwrite", args.overwrite),
-                ("--drop", args.drop),
-                ("--drop-character-tags", args.drop_character_tags),
-            )
-            if given
-        ]
-        if stray:
-            raise RecipeError(f"{', '.join(stray)}: only with --tagger wd or --tagger kohya.")
-    elif not args.model:
-        raise RecipeError(
-            f"--tagger {args.tagger}: which model?",
-            hint=f"--model FOLDER, or from the hub one of {', '.join(KNOWN)}.",
-        )
+    if args.tagger and not args.model:
+        hint = f"--model FOLDER, or from the hub one of {', '.join(KNOWN)}."
+        raise RecipeError(f"--tagger {args.tagger}: which model?", hint=hint)
+    words = ("model", "from_tags", "overwrite", "drop", "drop_character_tags")
+    stray = [f"--{word.replace('_', '-')}" for word in words if getattr(args, word)]
+    if stray and not args.tagger:
+        raise RecipeError(f"{', '.join(stray)}: only with --tagger wd or --tagger kohya.")
 
 
 def drafts(
@@ -102,20 +58,14 @@ def drafts(
     them, for the history.
     """
     wanted = {
-        image: caption
-        for image, caption in captions
-        if args.overwrite or not (read_caption(caption) or "")
+        image: caption for image, caption in captions if args.overwrite or not caption_text(caption)
     }
     kept = len(captions) - len(wanted)
     if kept:
         tell(f"{kept} images have a caption and keep it; --overwrite tags them too.")
-    choice = Choice(
-        args.general,
-        args.character,
-        args.drop_character_tags,
-        frozenset(args.drop),
-        args.underscores == "keep",
-    )
+    keep = args.underscores == "keep"
+    drop = frozenset(args.drop)
+    choice = Choice(args.general, args.character, args.drop_character_tags, drop, keep)
     if not wanted:
         return {}, ""
     found, what = TAGGERS[args.tagger](args, list(wanted), choice)
@@ -132,14 +82,10 @@ def _by_wd(
     tagger = Tagger(open_model(args.model, expected_sha256=args.model_sha256))
     tell(*unknown_drops(args.drop, tagger.tags), f"tagging with {tagger.model}")
     with counting("tagging") as progress:
-        found = {
-            image: chosen(likely, tagger.tags, choice)
-            for image, likely in tagger.look(images, progress)
-        }
-    return (
-        found,
-        f"tagger {tagger.model}, general {choice.general:g}, character {choice.character:g}",
-    )
+        seen = tagger.look(images, progress)
+        found = {image: chosen(likely, tagger.tags, choice) for image, likely in seen}
+    levels = f"general {choice.general:g}, character {choice.character:g}"
+    return found, f"tagger {tagger.model}, {levels}"
 
 
 def _by_kohya(

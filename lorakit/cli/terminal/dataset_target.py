@@ -27,9 +27,9 @@ class Target:
     @property
     def caption_extension(self) -> str:
         """With its dot, which kohya adds where it is left out."""
-        from lorakit.recipe.options import CAPTION_EXTENSION, caption_extension
+        from lorakit.recipe.options import CAPTION_EXTENSION, Options
 
-        return caption_extension(self.resolved) if self.resolved else CAPTION_EXTENSION
+        return Options(self.resolved).caption_extension if self.resolved else CAPTION_EXTENSION
 
     @property
     def rules_off(self) -> tuple[str, ...]:
@@ -42,10 +42,10 @@ class Target:
         """
         if self.resolved is None:
             return None
-        from lorakit.recipe.options import bucket_rules
+        from lorakit.recipe.options import Options
 
         try:
-            return Chooser(bucket_rules(self.resolved))
+            return Chooser(Options(self.resolved).bucket_rules)
         except ValueError:
             return None
 

@@ -15,8 +15,8 @@ from lorakit.errors import SetupError
 if TYPE_CHECKING:
     from PIL import Image
 
-Box = tuple[float, float, float, float]      # left, top, right, bottom
-SIDE = 1024                                  # more pixels find no more faces
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+SIDE = 1024  # more pixels find no more faces
 
 
 def need_detector() -> None:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 Fit = Literal["bucket", "letterbox", "crop", "none"]
 Focus = Literal["centre", "top", "face"]
-Box = tuple[float, float, float, float]      # left, top, right, bottom, in the upright source
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in the upright source
 Size = tuple[int, int]
 
-ALGORITHM = 1                    # part of the settings: a change makes everything anew
+ALGORITHM = 1  # part of the settings: a change makes everything anew
 # a JPEG is decoded at no less than this many times the wanted size: above 40 dB against the full
 # decode
 HEADROOM = 1.6
@@ -65,7 +65,7 @@ class Rendered:
     data: bytes
     thumb: bytes
     geometry: Geometry
-    faceless: bool = False       # a face was wanted as the centre, and none was found
+    faceless: bool = False  # a face was wanted as the centre, and none was found
 
 
 def plan_fit(source: Size, settings: Settings, face: Box | None = None) -> Geometry:
@@ -80,7 +80,11 @@ def plan_fit(source: Size, settings: Settings, face: Box | None = None) -> Geome
         box = _window(source, settings, face)
         kept = (box[2] - box[0], box[3] - box[1])
         scale = min(1.0, settings.size[0] / kept[0])
-        done = settings.size if scale < 1 or kept[0] == settings.size[0] else (max(1, round(kept[0])), max(1, round(kept[1])))
+        done = (
+            settings.size
+            if scale < 1 or kept[0] == settings.size[0]
+            else (max(1, round(kept[0])), max(1, round(kept[1])))
+        )
         return Geometry(source, box, done, done)
     if settings.fit == "bucket":
         return _bucketed(source, settings.rules)
@@ -136,8 +140,12 @@ def render(path: Path, settings: Settings) -> Rendered:
         face = _face(path, source) if wanted else None
         geometry = plan_fit(source, settings, face)
         if image.format in {"JPEG", "MPO"}:
-            least = HEADROOM * max(geometry.scaled[i] / (geometry.box[i + 2] - geometry.box[i]) for i in (0, 1))
-            image.draft(image.mode, (int(stored[0] * min(1, least)), int(stored[1] * min(1, least))))
+            least = HEADROOM * max(
+                geometry.scaled[i] / (geometry.box[i + 2] - geometry.box[i]) for i in (0, 1)
+            )
+            image.draft(
+                image.mode, (int(stored[0] * min(1, least)), int(stored[1] * min(1, least)))
+            )
         image.load()
         profile = image.info.get("icc_profile")
         upright = turned(eight_bits(image), turn)
@@ -153,12 +161,12 @@ def render(path: Path, settings: Settings) -> Rendered:
 
 def _cut(image: Image.Image, geometry: Geometry) -> Image.Image:
     """The box, scaled; `image` may be smaller than the source the box was measured in."""
-    if geometry.scaled == image.size == geometry.source:     # nothing is cut and nothing shrinks
+    if geometry.scaled == image.size == geometry.source:  # nothing is cut and nothing shrinks
         return image
     x, y = image.width / geometry.source[0], image.height / geometry.source[1]
     left, top, right, bottom = geometry.box
     box = (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height))
-    return image.resize(geometry.scaled, 1, box=box)         # 1: Lanczos
+    return image.resize(geometry.scaled, 1, box=box)  # 1: Lanczos
 
 
 def _face(path: Path, source: Size) -> Box | None:
@@ -169,7 +177,12 @@ def _face(path: Path, source: Size) -> Box | None:
         image.draft("RGB", (SIDE, SIDE))
         turn, _ = orientation(image)
         found = find_face(turned(image.convert("RGB"), turn))
-    return found and (found[0] * source[0], found[1] * source[1], found[2] * source[0], found[3] * source[1])
+    return found and (
+        found[0] * source[0],
+        found[1] * source[1],
+        found[2] * source[0],
+        found[3] * source[1],
+    )
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
@@ -192,7 +205,9 @@ def _from_deep(image: Image.Image) -> Image.Image:
     values = np.asarray(image, dtype=np.float64)
     top = float(values.max(initial=0))
     full = 1.0 if image.mode == "F" and top <= 1 else 255.0 if top <= 255 else max(65535.0, top)
-    return Pillow.fromarray((values * (255 / full)).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    return Pillow.fromarray((values * (255 / full)).clip(0, 255).round().astype(np.uint8)).convert(
+        "RGB"
+    )
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
@@ -204,11 +219,15 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         try:
             embedded = ImageCms.ImageCmsProfile(BytesIO(profile))
             space = embedded.profile.xcolor_space.strip()
-            if space == ("CMYK" if image.mode == "CMYK" else "RGB") and "sRGB" not in ImageCms.getProfileDescription(embedded):
-                converted = ImageCms.profileToProfile(image, embedded, ImageCms.createProfile("sRGB"), outputMode=wanted)
+            if space == (
+                "CMYK" if image.mode == "CMYK" else "RGB"
+            ) and "sRGB" not in ImageCms.getProfileDescription(embedded):
+                converted = ImageCms.profileToProfile(
+                    image, embedded, ImageCms.createProfile("sRGB"), outputMode=wanted
+                )
                 return converted or image
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            pass                     # a corrupt profile is no profile
+            pass  # a corrupt profile is no profile
     return image if image.mode == wanted else image.convert(wanted)
 
 
@@ -228,7 +247,9 @@ def _on_canvas(image: Image.Image, geometry: Geometry, background: str) -> Image
     if image.size == geometry.canvas:
         return image
     canvas = Pillow.new("RGB", geometry.canvas, background)
-    canvas.paste(image, ((geometry.canvas[0] - image.width) // 2, (geometry.canvas[1] - image.height) // 2))
+    canvas.paste(
+        image, ((geometry.canvas[0] - image.width) // 2, (geometry.canvas[1] - image.height) // 2)
+    )
     return canvas
 
 

@@ -10,10 +10,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakit.dataset.build.originals import ORIGINALS, Subset, clean_name, read_subsets
 from lorakit.dataset.build.fit import SUFFIXES, Settings
-from lorakit.dataset.folder_names import NotASubset, format_folder, parse_folder
 from lorakit.dataset.build.manifest import FOLDER, Manifest
+from lorakit.dataset.build.originals import (
+    ORIGINALS,
+    Subset,
+    clean_name,
+    free_stem,
+    name_of,
+    read_subsets,
+)
+from lorakit.dataset.folder_names import NotASubset, format_folder, parse_folder
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import RecipeError
 
@@ -30,7 +37,14 @@ class Job:
     trigger: str = ""
 
 
-def jobs_of(root: Path, settings: Settings, *, repeats: int | None = None, trigger: str = "", source: Path | None = None) -> list[Job]:
+def jobs_of(
+    root: Path,
+    settings: Settings,
+    *,
+    repeats: int | None = None,
+    trigger: str = "",
+    source: Path | None = None,
+) -> list[Job]:
     """Every original and the place of its prepared file. `source`: a folder of images to use where
     there are no originals.
     """
@@ -40,20 +54,26 @@ def jobs_of(root: Path, settings: Settings, *, repeats: int | None = None, trigg
     jobs: list[Job] = []
     assigned = read_assigned(root)
     own = {entry.source: Path(entry.file).stem for entry in manifest.entries.values()}
-    images = [(path, _assigned(subset, assigned.get(name_of(root, path)), known))
-              for folder, subset in _sources(root, known, trigger, source) for path in _images(folder)]
+    images = [
+        (path, _assigned(subset, assigned.get(name_of(root, path)), known))
+        for folder, subset in _sources(root, known, trigger, source)
+        for path in _images(folder)
+    ]
     # those with a place keep it
     for path, subset in sorted(images, key=lambda pair: name_of(root, pair[0]) not in own):
         target = folder_for(root, subset.tokens, repeats or subset.repeats)
         stems = taken.setdefault(target, set())
         stem = own.get(name_of(root, path), "")
         if not stem or stem.casefold() in stems:
-            stem = _free(os.path.splitext(clean_name(path.name))[0] or "image", stems)
+            stem = free_stem(os.path.splitext(clean_name(path.name))[0], stems)
         stems.add(stem.casefold())
-        jobs.append(Job(root, path, target / f"{stem}{SUFFIXES[settings.format]}", settings, subset.tag, subset.trigger))
+        place = target / f"{stem}{SUFFIXES[settings.format]}"
+        jobs.append(Job(root, path, place, settings, subset.tag, subset.trigger))
     if not jobs:
-        raise RecipeError(f"{root}: there are no originals to prepare.",
-                          hint="Add some: lorakit dataset add TARGET PATHS --repeats 10; or name a folder of images: --from DIR")
+        raise RecipeError(
+            f"{root}: there are no originals to prepare.",
+            hint="Add some: lorakit dataset add TARGET PATHS; or name a folder of images: --from DIR",
+        )
     return jobs
 
 
@@ -69,22 +89,23 @@ def read_assigned(root: Path) -> dict[str, str]:
         data = json.loads(assigned_path(root).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return {str(name): str(tokens) for name, tokens in data.items()} if isinstance(data, dict) else {}
+    pairs = data.items() if isinstance(data, dict) else ()
+    return {str(name): str(tokens) for name, tokens in pairs}
 
 
 def _assigned(subset: Subset, tokens: str | None, known: Mapping[str, Subset]) -> Subset:
     return subset if tokens is None else known.get(tokens, Subset(subset.repeats, tokens))
 
 
-def _sources(root: Path, known: Mapping[str, Subset], trigger: str, source: Path | None) -> Iterator[tuple[Path, Subset]]:
+def _sources(
+    root: Path, known: Mapping[str, Subset], trigger: str, source: Path | None
+) -> Iterator[tuple[Path, Subset]]:
     if source is not None:
         if not source.is_dir():
             raise RecipeError(f"{source}: there is no such folder.")
         yield source, Subset(10, trigger or root.name)
         return
-    originals = root / ORIGINALS
-    folders = sorted(path for path in originals.iterdir() if path.is_dir() and not path.name.startswith(".")) if originals.is_dir() else []
-    for folder in folders:
+    for folder in sorted(path for path in (root / ORIGINALS).glob("[!.]*") if path.is_dir()):
         parsed = parse_folder(folder.name)
         if folder.name in known:
             yield folder, known[folder.name]
@@ -98,12 +119,18 @@ def folder_for(root: Path, tokens: str, repeats: int) -> Path:
     """The subset folder with these class tokens, whatever its number; a new name where there is
     none.
     """
-    if root.is_dir():
-        for path in sorted(root.iterdir()):
-            parsed = parse_folder(path.name)
-            if path.is_dir() and not isinstance(parsed, NotASubset) and parsed.class_tokens == tokens:
-                return path
-    return root / format_folder(repeats, tokens)
+    named = (name for name, (_, known) in subset_folders(root).items() if known == tokens)
+    return root / next(named, format_folder(repeats, tokens))
+
+
+def subset_folders(root: Path) -> dict[str, tuple[int, str]]:
+    """Subset folders with what their names say, in the order of all tables."""
+    found = {}
+    for path in sorted(root.iterdir()) if root.is_dir() else ():
+        parsed = parse_folder(path.name)
+        if path.is_dir() and not isinstance(parsed, NotASubset):
+            found[path.name] = (parsed.repeats, parsed.class_tokens)
+    return found
 
 
 def _images(folder: Path) -> list[Path]:
@@ -112,17 +139,3 @@ def _images(folder: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(place) / name for name in sorted(names) if looks_like_image(name)]
     return found
-
-
-def _free(stem: str, taken: set[str]) -> str:
-    free, number = stem, 1
-    while free.casefold() in taken:
-        number += 1
-        free = f"{stem}-{number}"
-    return free
-
-
-def name_of(root: Path, path: Path) -> str:
-    """Relative to the dataset where it lies inside, else absolute."""
-    path = Path(os.path.abspath(path))
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.files import sha256, write_atomic
+from lorakit.journal import Journal
+from lorakit.memo import stamp_of
 
 FOLDER = ".lorakit"
 VERSION = 1
@@ -30,15 +32,15 @@ class Entry:
     file: str
     source: str
     source_sha: str
-    source_stamp: tuple[int, ...]        # size, mtime, inode: equal means unread
+    source_stamp: tuple[int, ...]  # size, mtime, inode: equal means unread
     settings: dict[str, Any]
-    sha: str                             # of the prepared file as lorakit wrote it
+    sha: str  # of the prepared file as lorakit wrote it
     stamp: tuple[int, ...]
-    size: tuple[int, int]                # of the upright original
+    size: tuple[int, int]  # of the upright original
     box: tuple[float, ...]
     scaled: tuple[int, int]
     canvas: tuple[int, int]
-    caption_sha: str = ""                # of the caption as lorakit wrote it; empty: it wrote none
+    caption_sha: str = ""  # of the caption as lorakit wrote it; empty: it wrote none
     # sha of the file it takes the place of: what is there after a kill just before the move
     replaces: str = ""
 
@@ -46,8 +48,10 @@ class Entry:
 class Manifest:
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.journal = Journal(root / FOLDER / "preparing.jsonl")
+        self.place = root / FOLDER / "prepared.json"
         self.entries: dict[str, Entry] = {}
-        for data in [*_read_whole(manifest_path(root)), *_read_lines(journal_path(root))]:
+        for data in [*_closed(self.place), *self.journal.read()]:
             with suppress(TypeError, KeyError):
                 entry = Entry(**{**data, **{name: tuple(data[name]) for name in TUPLES}})
                 self.entries[entry.file] = entry
@@ -55,36 +59,34 @@ class Manifest:
     def note(self, entry: Entry) -> None:
         """Before the file is moved into place."""
         self.entries[entry.file] = entry
-        path = journal_path(self.root)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(entry)) + "\n")
+        self.journal.append(asdict(entry))
 
     def forget(self, file: str) -> None:
         self.entries.pop(file, None)
 
     def move(self, moves: Mapping[str, str]) -> None:
         """Entries follow their files; `moves` names files and whole folders."""
-        def place(name: str) -> str:
+        before, self.entries = self.entries, {}
+        for name, entry in before.items():
             folder, _, file = name.partition("/")
-            return moves.get(name) or (f"{moves[folder]}/{file}" if folder in moves else name)
-
-        if self.entries:
-            self.entries = {place(name): replace(entry, file=place(name)) for name, entry in self.entries.items()}
+            to = moves.get(name) or (f"{moves[folder]}/{file}" if folder in moves else name)
+            self.entries[to] = replace(entry, file=to)
+        if before:
             self.close()
 
     def close(self) -> None:
         """One file in place of the journal; what is no longer there is forgotten."""
-        kept = {name: asdict(entry) for name, entry in sorted(self.entries.items()) if (self.root / name).exists()}
-        write_atomic(manifest_path(self.root), json.dumps({"version": VERSION, "files": kept}, indent=1) + "\n")
-        journal_path(self.root).unlink(missing_ok=True)
+        kept = {n: asdict(e) for n, e in sorted(self.entries.items()) if (self.root / n).exists()}
+        write_atomic(self.place, json.dumps({"version": VERSION, "files": kept}, indent=1) + "\n")
+        self.journal.clear()
 
     def entry_of(self, file: str, source: str) -> Entry | None:
         """The entry of a prepared file; also when somebody has renamed its folder since."""
         if file in self.entries:
             return self.entries[file]
         for name, entry in self.entries.items():
-            if entry.source == source and Path(name).name == Path(file).name and not (self.root / name).exists():
+            same_name = entry.source == source and Path(name).name == Path(file).name
+            if same_name and not (self.root / name).exists():
                 del self.entries[name]
                 self.entries[file] = replace(entry, file=file)
                 return self.entries[file]
@@ -98,39 +100,16 @@ class Manifest:
         return stamp_of(path) != entry.stamp and sha256(path) not in {entry.sha, entry.replaces}
 
 
-def stamp_of(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return (status.st_size, status.st_mtime_ns, status.st_ino)
-
-
-def manifest_path(root: Path) -> Path:
-    return root / FOLDER / "prepared.json"
-
-
-def journal_path(root: Path) -> Path:
-    return root / FOLDER / "preparing.jsonl"
-
-
 def letterboxed(root: Path) -> bool:
-    return any(entry.settings.get("fit") == "letterbox" for entry in Manifest(root).entries.values())
+    return any(
+        entry.settings.get("fit") == "letterbox" for entry in Manifest(root).entries.values()
+    )
 
 
-def _read_whole(path: Path) -> list[dict[str, Any]]:
+def _closed(path: Path) -> list[dict[str, Any]]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return list(data["files"].values()) if isinstance(data, dict) and data.get("version") == VERSION else []
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The last line may be torn; it is about a file that was never moved."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        with suppress(ValueError):
-            found.append(json.loads(line))
-    return found
+    known = isinstance(data, dict) and data.get("version") == VERSION
+    return list(data["files"].values()) if known else []

@@ -1,4 +1,4 @@
-"""Photos into originals/: copied whole or not at all, each once, with a journal. The sources are
+"""Photos into originals/: copied completely or not at all, each once, with a journal. The sources are
 never touched.
 """
 
@@ -10,24 +10,24 @@ import shutil
 import tempfile
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from itertools import count
 from pathlib import Path
-from typing import Any
 
-from lorakit.dataset.folder_names import FORBIDDEN
+from lorakit.dataset.build.sources import Candidate, gather
 from lorakit.dataset.check.looks import Look, look
-from lorakit.pictures.pool import WorkerDied, spread
+from lorakit.dataset.folder_names import FORBIDDEN, format_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import FOREIGN
-from lorakit.dataset.build.sources import Candidate, gather
-from lorakit.errors import Fault
+from lorakit.errors import Fault, RecipeError
 from lorakit.files import sha256, write_atomic
+from lorakit.journal import Journal, now
+from lorakit.pictures.pool import WorkerDied, spread
 
 ORIGINALS = "originals"
-MIN_SIDE = 64                    # kohya's smallest bucket step: less cannot be trained on at all
+MIN_SIDE = 64  # kohya's smallest bucket step: less cannot be trained on at all
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,19 @@ class Added:
 @dataclass(frozen=True)
 class Outcome:
     added: tuple[Added, ...]
-    present: tuple[str, ...]             # there already, by content
+    present: tuple[str, ...]  # there already, by content
     refused: tuple[Fault, ...]
 
 
-def add(root: Path, subset: Subset, paths: Sequence[Path], *, min_side: int = MIN_SIDE, dry_run: bool = False,
-        progress: Callable[[int, int], None] = lambda _done, _all: None) -> Outcome:
+def add(
+    root: Path,
+    subset: Subset,
+    paths: Sequence[Path],
+    *,
+    min_side: int = MIN_SIDE,
+    dry_run: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Outcome:
     """Copy every good image that `paths` name into originals/<tokens>/; say of every other one why
     not.
     """
@@ -75,17 +82,17 @@ def add(root: Path, subset: Subset, paths: Sequence[Path], *, min_side: int = MI
             folder.mkdir(parents=True, exist_ok=True)
             _sweep(root / ORIGINALS)
             remember_subset(root, subset)
-        shelf = _Shelf(root, folder)
+        originals = Originals(root, folder)
         added: list[Added] = []
         present: list[str] = []
         for candidate in candidates:
             problem = _problem(candidate, looks[candidate.path], min_side)
-            twin = None if problem else shelf.twin(candidate.path)
+            twin = None if problem else originals.twin(candidate.path)
             if problem:
                 refused.append(problem)
             elif twin is None:
-                added.append(_copied(root, shelf, candidate, dry_run=dry_run))
-            elif twin.parent == folder and twin not in shelf.fresh:
+                added.append(_copied(root, originals, candidate, dry_run=dry_run))
+            elif twin.parent == folder and twin not in originals.fresh:
                 present.append(candidate.label)
             else:
                 what = f"is the same picture as {shown(twin.relative_to(root))}."
@@ -96,20 +103,24 @@ def add(root: Path, subset: Subset, paths: Sequence[Path], *, min_side: int = MI
 
 
 def _problem(candidate: Candidate, seen: Look | WorkerDied, min_side: int) -> Fault | None:
+    where = candidate.label
     if isinstance(seen, WorkerDied):
-        return Fault(candidate.label, f"{seen}.", rule="undecodable")
+        return Fault(where, f"{seen}.", rule="undecodable")
     if seen.bomb:
-        return Fault(candidate.label, f"{seen.problem}.", rule="bomb")
+        return Fault(where, f"{seen.problem}.", rule="bomb")
     if seen.problem:
-        hint = "Export it as JPEG." if candidate.path.suffix.lower() in FOREIGN and "JPEG" not in seen.problem else ""
-        return Fault(candidate.label, f"cannot be decoded: {seen.problem}.", hint, "undecodable")
+        foreign = candidate.path.suffix.lower() in FOREIGN and "JPEG" not in seen.problem
+        hint = "Export it as JPEG." if foreign else ""
+        return Fault(where, f"cannot be decoded: {seen.problem}.", hint, "undecodable")
     if min(seen.width, seen.height) < min_side:
-        return Fault(candidate.label, f"is {seen.width}x{seen.height}; the shorter side must have {min_side} pixels.", rule="too-small")
+        size = f"is {seen.width}x{seen.height}"
+        what = f"{size}; the shorter side must have at least {min_side} pixels."
+        return Fault(where, what, rule="too-small")
     return None
 
 
-class _Shelf:
-    """What lies in originals/: found again by content, and which names are free."""
+class Originals:
+    """What is in originals/: found again by content, and which names are free."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.folder = folder
@@ -119,7 +130,8 @@ class _Shelf:
         for path in sorted((root / ORIGINALS).glob("*/*")):
             if path.is_file() and not path.name.startswith("."):
                 self._by_size[path.stat().st_size].append(path)
-        self._stems = {path.stem.casefold() for path in folder.iterdir()} if folder.is_dir() else set()
+        there = folder.iterdir() if folder.is_dir() else ()
+        self._stems = {path.stem.casefold() for path in there}
 
     def twin(self, path: Path) -> Path | None:
         """A file of the same bytes; only files of the same size are read."""
@@ -133,13 +145,7 @@ class _Shelf:
     def place(self, name: str) -> Path:
         """A free name: two images never share a stem, because they would share a caption."""
         stem, suffix = os.path.splitext(clean_name(name))
-        stem, number = stem or "image", 1
-        free = stem
-        while free.casefold() in self._stems:
-            number += 1
-            free = f"{stem}-{number}"
-        self._stems.add(free.casefold())
-        return self.folder / f"{free}{suffix.lower()}"
+        return self.folder / f"{free_stem(stem, self._stems)}{suffix.lower()}"
 
     def put(self, path: Path, bytes_at: Path) -> None:
         """`bytes_at` differs from `path` in a dry run, where nothing has been copied."""
@@ -163,17 +169,33 @@ def clean_name(name: str) -> str:
     return stem + suffix
 
 
-def _copied(root: Path, shelf: _Shelf, candidate: Candidate, *, dry_run: bool) -> Added:
-    path = shelf.place(candidate.name)
+def free_stem(stem: str, taken: set[str]) -> str:
+    """The stem, or with a number behind it; taken from now on."""
+    stem = stem or "image"
+    numbered = (f"{stem}-{number}" if number > 1 else stem for number in count(1))
+    free = next(name for name in numbered if name.casefold() not in taken)
+    taken.add(free.casefold())
+    return free
+
+
+def name_of(root: Path, path: Path) -> str:
+    """Relative to the dataset where the path is inside it, else absolute."""
+    path = Path(os.path.abspath(path))
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def _copied(root: Path, originals: Originals, candidate: Candidate, *, dry_run: bool) -> Added:
+    path = originals.place(candidate.name)
     caption = path.with_suffix(".txt") if candidate.caption else None
     if not dry_run:
-        _journal(root, {"source": candidate.label, "file": path.relative_to(root).as_posix(), "sha256": sha256(candidate.path),
-                        "caption": bool(caption)})
+        entry = {"source": candidate.label, "file": name_of(root, path)}
+        more = {"sha256": sha256(candidate.path), "caption": bool(caption)}
+        Journal(root / ".lorakit" / "added.jsonl").append({"when": now(), **entry, **more})
         copy_whole(candidate.path, path)
         if caption and candidate.caption:
             # after a kill in between, the next run finds the image and adds its caption
             copy_whole(candidate.caption, caption)
-    shelf.put(path, candidate.path if dry_run else path)
+    originals.put(path, candidate.path if dry_run else path)
     return Added(candidate.label, path, caption)
 
 
@@ -200,19 +222,11 @@ def copy_whole(source: Path, to: Path) -> None:
         raise
 
 
-def _sweep(originals: Path) -> None:
+def _sweep(folder: Path) -> None:
     """Half copies of a run that was killed; nobody else writes such names."""
-    for path in originals.glob("*/.adding.*.tmp"):
+    for path in folder.glob("*/.adding.*.tmp"):
         with suppress(OSError):
             path.unlink()
-
-
-def _journal(root: Path, entry: dict[str, Any]) -> None:
-    path = root / ".lorakit" / "added.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"when": datetime.now(timezone.utc).isoformat(timespec="seconds"), **entry}, ensure_ascii=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
 
 
 def subsets_path(root: Path) -> Path:
@@ -228,8 +242,28 @@ def read_subsets(root: Path) -> dict[str, Subset]:
         return {}
 
 
-def remember_subset(root: Path, *subsets: Subset, forget: Iterable[str] = ()) -> None:
+def subset_to_fill(
+    root: Path, repeats: int | None, *, trigger: str = "", recipe: str = "", tag: str = ""
+) -> Subset:
+    """What is added now goes here: the trigger that is given, else the recipe's, else that of the
+    dataset's first subset, else the folder's name; repeats as before, else 10.
+    """
     known = read_subsets(root)
-    wanted = {name: entry for name, entry in known.items() if name not in set(forget)} | {subset.tokens: subset for subset in subsets}
+    first = next(iter(known.values()), None)
+    trigger = trigger or recipe or (first.trigger if first else root.name)
+    before = known.get(Subset(1, trigger, tag).tokens)
+    if repeats is None:
+        repeats = before.repeats if before else 10
+    subset = Subset(repeats, trigger, tag)
+    format_folder(subset.repeats, subset.tokens)  # refuses names that would not come back
+    if subset.tokens.startswith(".") or not trigger:
+        raise RecipeError(f"{trigger!r} cannot name a folder.", hint="Give --trigger.")
+    return subset
+
+
+def remember_subset(root: Path, *subsets: Subset) -> None:
+    known = read_subsets(root)
+    wanted = known | {subset.tokens: subset for subset in subsets}
     if wanted != known:
-        write_atomic(subsets_path(root), json.dumps({name: asdict(entry) for name, entry in sorted(wanted.items())}, indent=1) + "\n")
+        data = {name: asdict(entry) for name, entry in sorted(wanted.items())}
+        write_atomic(subsets_path(root), json.dumps(data, indent=1) + "\n")

@@ -6,23 +6,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lorakit.dataset.captions import edit as captions
 from lorakit.dataset.build.fit import Geometry, render
-from lorakit.dataset.build.jobs import Job, name_of
-from lorakit.pictures.open import RefusedError, why
-from lorakit.pictures.pool import spread
-from lorakit.dataset.build.manifest import FOLDER, Entry, Manifest, journal_path, stamp_of
+from lorakit.dataset.build.jobs import Job
+from lorakit.dataset.build.manifest import FOLDER, Entry, Manifest
+from lorakit.dataset.build.originals import name_of
+from lorakit.dataset.captions import edit as captions
+from lorakit.dataset.captions.read import Words, caption_beside, read_words
 from lorakit.dataset.rules import shown
-from lorakit.dataset.captions.read import caption_beside
 from lorakit.errors import Fault
 from lorakit.files import sha256, write_atomic
+from lorakit.memo import stamp_of
+from lorakit.pictures.open import RefusedError, why
+from lorakit.pictures.pool import spread
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,26 @@ class Made:
 class Outcome:
     made: tuple[Path, ...]
     unchanged: tuple[Path, ...]
-    kept: tuple[Fault, ...]              # edited by a person, or not ours
+    kept: tuple[Fault, ...]  # edited by a person, or not ours
     refused: tuple[Fault, ...]
     notes: tuple[Fault, ...]
 
 
-def prepare(root: Path, jobs: Sequence[Job], *, force: bool = False, dry_run: bool = False, workers: int | None = None,
-            caption_extension: str = ".txt", progress: Callable[[int, int], None] = lambda _done, _all: None) -> Outcome:
+def prepare(
+    root: Path,
+    jobs: Sequence[Job],
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    workers: int | None = None,
+    caption_extension: str = ".txt",
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Outcome:
     manifest = Manifest(root)
     if not dry_run:
         _sweep(root)
-        if journal_path(root).exists():
-            manifest.close()             # what a killed run has left
+        if manifest.journal.path.exists():
+            manifest.close()  # what a killed run has left
     todo: list[Job] = []
     unchanged: list[Path] = []
     kept: list[Fault] = []
@@ -66,7 +75,9 @@ def prepare(root: Path, jobs: Sequence[Job], *, force: bool = False, dry_run: bo
             todo.append(job)
     notes = [*_orphans(manifest, jobs)]
     if dry_run:
-        return Outcome(tuple(job.target for job in todo), tuple(unchanged), tuple(kept), (), tuple(notes))
+        return Outcome(
+            tuple(job.target for job in todo), tuple(unchanged), tuple(kept), (), tuple(notes)
+        )
     for job in jobs:
         job.target.parent.mkdir(parents=True, exist_ok=True)
         notes += _carry_caption(manifest, job, caption_extension) if job.target in unchanged else []
@@ -80,7 +91,11 @@ def prepare(root: Path, jobs: Sequence[Job], *, force: bool = False, dry_run: bo
                     notes += _placed(manifest, job, result, caption_extension, force=force)
                     made.append(job.target)
                 else:
-                    refused.append(Fault(shown(job.source), f"{result}.".replace("..", "."), rule="undecodable"))
+                    refused.append(
+                        Fault(
+                            shown(job.source), f"{result}.".replace("..", "."), rule="undecodable"
+                        )
+                    )
                 progress(len(made) + len(refused), len(todo))
     finally:
         _sweep(root)
@@ -97,13 +112,21 @@ def _state(manifest: Manifest, job: Job, *, force: bool) -> bool | Fault:
         return False if force else _kept(job, "was not made by lorakit")
     if manifest.edited(entry):
         return False if force else _kept(job, "was edited since lorakit made it")
-    same_source = stamp_of(job.source) == entry.source_stamp or sha256(job.source) == entry.source_sha
+    same_source = (
+        stamp_of(job.source) == entry.source_stamp or sha256(job.source) == entry.source_sha
+    )
     standing = stamp_of(job.target) == entry.stamp or sha256(job.target) == entry.sha
     return same_source and standing and entry.settings == job.settings.as_data()
 
 
 def _kept(job: Job, why: str) -> Fault:
-    return Fault(shown(name_of(job.root, job.target)), f"{why}; left as it is.", "--force makes it anew.", "edited", "warning")
+    return Fault(
+        shown(name_of(job.root, job.target)),
+        f"{why}; left as it is.",
+        "--force makes it anew.",
+        "edited",
+        "warning",
+    )
 
 
 def _orphans(manifest: Manifest, jobs: Iterable[Job]) -> Iterator[Fault]:
@@ -112,14 +135,24 @@ def _orphans(manifest: Manifest, jobs: Iterable[Job]) -> Iterator[Fault]:
     sources = {name_of(job.root, job.source) for job in jobs}
     for name, entry in manifest.entries.items():
         source = manifest.root / entry.source
-        if name not in current and entry.source not in sources and not source.exists() and (manifest.root / name).exists():
-            yield Fault(shown(name), f"its original {shown(entry.source)} is gone.", "Remove it if it should not be trained on.", "orphan",
-                        "warning")
+        if (
+            name not in current
+            and entry.source not in sources
+            and not source.exists()
+            and (manifest.root / name).exists()
+        ):
+            yield Fault(
+                shown(name),
+                f"its original {shown(entry.source)} is gone.",
+                "Remove it if it should not be trained on.",
+                "orphan",
+                "warning",
+            )
 
 
 def make(job: Job) -> Made | str:
     """In a worker: render, and write beside the place. Says what is wrong instead of raising."""
-    if not job.source.is_file():         # a broken link, a folder, a pipe that would wait for ever
+    if not job.source.is_file():  # a broken link, a folder, a pipe that would wait for ever
         return "is no file that can be read"
     try:
         stamp = stamp_of(job.source)
@@ -138,10 +171,19 @@ def make(job: Job) -> Made | str:
         return str(error)
     except Exception as error:  # noqa: BLE001  (a broken file may raise anything in a decoder)
         return f"cannot be decoded: {why(error)}"
-    return Made(Path(name), hashlib.sha256(done.data).hexdigest(), source_sha, stamp, done.geometry, done.faceless)
+    return Made(
+        Path(name),
+        hashlib.sha256(done.data).hexdigest(),
+        source_sha,
+        stamp,
+        done.geometry,
+        done.faceless,
+    )
 
 
-def _placed(manifest: Manifest, job: Job, result: Made, caption_extension: str, *, force: bool) -> list[Fault]:
+def _placed(
+    manifest: Manifest, job: Job, result: Made, caption_extension: str, *, force: bool
+) -> list[Fault]:
     """Journal, move, caption; then remove what the same original was prepared as under another
     name.
     """
@@ -149,17 +191,35 @@ def _placed(manifest: Manifest, job: Job, result: Made, caption_extension: str, 
     before = sha256(job.target) if job.target.exists() else ""
     geometry = result.geometry
     old = manifest.entries.get(name)
-    manifest.note(Entry(
-        file=name, source=name_of(root, job.source), source_sha=result.source_sha, source_stamp=result.source_stamp,
-        settings=job.settings.as_data(), sha=result.sha, stamp=stamp_of(result.temporary), size=geometry.source, box=geometry.box,
-        scaled=geometry.scaled, canvas=geometry.canvas, caption_sha=old.caption_sha if old else "", replaces=before,
-    ))
+    manifest.note(
+        Entry(
+            file=name,
+            source=name_of(root, job.source),
+            source_sha=result.source_sha,
+            source_stamp=result.source_stamp,
+            settings=job.settings.as_data(),
+            sha=result.sha,
+            stamp=stamp_of(result.temporary),
+            size=geometry.source,
+            box=geometry.box,
+            scaled=geometry.scaled,
+            canvas=geometry.canvas,
+            caption_sha=old.caption_sha if old else "",
+            replaces=before,
+        )
+    )
     os.replace(result.temporary, job.target)
     notes = _carry_caption(manifest, job, caption_extension)
     if result.faceless:
         what = "no face was found in it; cut around the centre."
-        notes.append(Fault(shown(job.source), what, "Look at it, or crop it by hand.", "faceless", "warning"))
-    for other in [entry for entry in manifest.entries.values() if entry.source == name_of(root, job.source) and entry.file != name]:
+        notes.append(
+            Fault(shown(job.source), what, "Look at it, or crop it by hand.", "faceless", "warning")
+        )
+    for other in [
+        entry
+        for entry in manifest.entries.values()
+        if entry.source == name_of(root, job.source) and entry.file != name
+    ]:
         path = root / other.file
         if path.parent == job.target.parent and path.exists():
             if force or not manifest.edited(other):
@@ -167,8 +227,15 @@ def _placed(manifest: Manifest, job: Job, result: Made, caption_extension: str, 
                 path.unlink()
                 manifest.forget(other.file)
             else:
-                notes.append(Fault(shown(other.file), "was edited and stays beside the new file.", "Remove one of the two.", "edited",
-                                   "warning"))
+                notes.append(
+                    Fault(
+                        shown(other.file),
+                        "was edited and stays beside the new file.",
+                        "Remove one of the two.",
+                        "edited",
+                        "warning",
+                    )
+                )
     return notes
 
 
@@ -194,29 +261,21 @@ def _carry_caption(manifest: Manifest, job: Job, suffix: str) -> list[Fault]:
         if standing == digest:
             return notes
         if not entry.caption_sha or standing != entry.caption_sha:
-            return notes                 # somebody's own words
+            return notes  # somebody's own words
     manifest.note(replace(entry, caption_sha=digest))
     write_atomic(target, data)
     return notes
 
 
 def _caption_text(source: Path) -> tuple[str, list[Fault]]:
-    """The words of a caption in whatever encoding; what had to be guessed is said."""
-    data = source.read_bytes()
-    try:
-        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return _tidy(data.decode("utf-16")), []
-        return _tidy(data.decode("utf-8-sig")), []
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", "replace")
-        return _tidy(text), [Fault(shown(source), "is not UTF-8; read as Windows text.", "Look at the prepared caption.",
-                                   "caption-encoding", "warning")]
-
-
-def _tidy(text: str) -> str:
-    # kohya's idea of a line
-    lines = [" ".join(line.split()) for line in re.split(r"\r\n|\r|\n", text.replace("\0", ""))]
-    return "\n".join(line for line in lines if line)
+    """The words of a caption in whatever encoding; a guess is reported."""
+    words = read_words(source) or Words("")
+    tidy = (" ".join(line.split()) for line in words.text.replace("\0", "").split("\n"))
+    notes = []
+    if words.encoding == "cp1252":
+        what, hint = "is not UTF-8; read as Windows text.", "Look at the prepared caption."
+        notes = [Fault(shown(source), what, hint, "caption-encoding", "warning")]
+    return "\n".join(filter(None, tidy)), notes
 
 
 def _sweep(root: Path) -> None:

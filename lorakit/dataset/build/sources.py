@@ -12,15 +12,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from lorakit.dataset.captions.read import CAPTION_SUFFIXES, caption_beside
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
-from lorakit.dataset.captions.read import CAPTION_SUFFIXES, caption_beside
 from lorakit.errors import Fault
 
 ARCHIVES = frozenset({".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"})
-MAX_ENTRY = 1 << 30              # bytes of one unpacked file
-MAX_ARCHIVE = 64 << 30           # bytes of a whole archive, unpacked
-MAX_RATIO = 200                  # photos hardly shrink; a file that grows more than this is a bomb
+MAX_ENTRY = 1 << 30  # bytes of one unpacked file
+MAX_ARCHIVE = 64 << 30  # bytes of a whole archive, unpacked
+MAX_RATIO = 200  # photos hardly shrink; a file that grows more than this is a bomb
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class Candidate:
     caption: Path | None
 
 
-def gather(paths: Iterable[Path], incoming: Path, *, skip: Path) -> tuple[list[Candidate], list[Fault]]:
+def gather(
+    paths: Iterable[Path], incoming: Path, *, skip: Path
+) -> tuple[list[Candidate], list[Fault]]:
     """Every image that the paths name or hold, in a stable order. `skip`: the dataset's own
     originals.
     """
@@ -47,7 +49,9 @@ def gather(paths: Iterable[Path], incoming: Path, *, skip: Path) -> tuple[list[C
             found += _folder(path, skip, faults)
         elif not path.is_file():
             faults.append(_refused(shown(path), "no-file", "there is no such file or folder."))
-        elif path.suffix.lower() in ARCHIVES or (zipfile.is_zipfile(path) and not looks_like_image(path.name)):
+        elif path.suffix.lower() in ARCHIVES or (
+            zipfile.is_zipfile(path) and not looks_like_image(path.name)
+        ):
             found += _archive(path, incoming / str(number), faults)
         else:
             found.append(_candidate(path))
@@ -58,13 +62,24 @@ def gather(paths: Iterable[Path], incoming: Path, *, skip: Path) -> tuple[list[C
 
 def _folder(folder: Path, skip: Path, faults: list[Fault]) -> Iterator[Candidate]:
     for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and (Path(place) / name).resolve() != skip)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and (Path(place) / name).resolve() != skip
+        )
         for path in (Path(place) / name for name in sorted(names)):
             if looks_like_image(path.name):
                 yield _candidate(path)
             elif path.suffix.lower() in ARCHIVES and not path.name.startswith("."):
-                faults.append(Fault(shown(path), "an archive inside a folder is not opened.", "Name it to add what it holds.", "archive",
-                                    "warning"))
+                faults.append(
+                    Fault(
+                        shown(path),
+                        "an archive inside a folder is not opened.",
+                        "Name it to add what it holds.",
+                        "archive",
+                        "warning",
+                    )
+                )
 
 
 def _candidate(path: Path) -> Candidate:
@@ -73,44 +88,70 @@ def _candidate(path: Path) -> Candidate:
 
 def _archive(path: Path, incoming: Path, faults: list[Fault]) -> list[Candidate]:
     if path.suffix.lower() in ARCHIVES - {".zip"}:
-        faults.append(_refused(shown(path), "archive", "only zip archives are opened; unpack it yourself."))
+        faults.append(
+            _refused(shown(path), "archive", "only zip archives are opened; unpack it yourself.")
+        )
         return []
     try:
         with zipfile.ZipFile(path) as archive:
             return _unpacked(path, archive, incoming, faults)
     except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as error:
-        faults.append(_refused(shown(path), "archive", f"cannot be read as a zip archive: {error}."))
+        faults.append(
+            _refused(shown(path), "archive", f"cannot be read as a zip archive: {error}.")
+        )
         return []
 
 
-def _unpacked(path: Path, archive: zipfile.ZipFile, incoming: Path, faults: list[Fault]) -> list[Candidate]:
+def _unpacked(
+    path: Path, archive: zipfile.ZipFile, incoming: Path, faults: list[Fault]
+) -> list[Candidate]:
     """Each wanted entry under a name of our own making, so that no name in the archive can lead
     anywhere.
     """
-    entries = [entry for entry in archive.infolist() if not entry.is_dir() and "__MACOSX" not in entry.filename]
+    entries = [
+        entry
+        for entry in archive.infolist()
+        if not entry.is_dir() and "__MACOSX" not in entry.filename
+    ]
     if sum(entry.file_size for entry in entries) > MAX_ARCHIVE:
-        faults.append(_refused(shown(path), "archive", f"would unpack to more than {MAX_ARCHIVE >> 30} GB."))
+        faults.append(
+            _refused(shown(path), "archive", f"would unpack to more than {MAX_ARCHIVE >> 30} GB.")
+        )
         return []
     names = {entry.filename.replace("\\", "/"): entry for entry in entries}
     parted = {os.path.splitext(name): name for name in names}
     # the first of them wins
-    captions = {stem: name for wanted in reversed(CAPTION_SUFFIXES)
-                for (stem, suffix), name in parted.items() if suffix.lower() == wanted}
+    captions = {
+        stem: name
+        for wanted in reversed(CAPTION_SUFFIXES)
+        for (stem, suffix), name in parted.items()
+        if suffix.lower() == wanted
+    }
 
     def taken(name: str, to: Path) -> bool:
         problem = _problem(names[name], PurePosixPath(name)) or _extract(archive, names[name], to)
         if problem:
-            faults.append(_refused(f"{shown(path)}!{shown(names[name].filename)}", "archive", problem))
+            faults.append(
+                _refused(f"{shown(path)}!{shown(names[name].filename)}", "archive", problem)
+            )
         return not problem
 
     found = []
     for number, name in enumerate(sorted(names)):
         place = PurePosixPath(name)
-        if not looks_like_image(place.name) or not taken(name, incoming / f"{number}{place.suffix.lower()}"):
+        if not looks_like_image(place.name) or not taken(
+            name, incoming / f"{number}{place.suffix.lower()}"
+        ):
             continue
         caption, text = captions.get(os.path.splitext(name)[0], ""), incoming / f"{number}.txt"
-        found.append(Candidate(f"{shown(path)}!{shown(names[name].filename)}", place.name, incoming / f"{number}{place.suffix.lower()}",
-                               text if caption and taken(caption, text) else None))
+        found.append(
+            Candidate(
+                f"{shown(path)}!{shown(names[name].filename)}",
+                place.name,
+                incoming / f"{number}{place.suffix.lower()}",
+                text if caption and taken(caption, text) else None,
+            )
+        )
     return found
 
 

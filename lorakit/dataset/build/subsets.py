@@ -9,19 +9,20 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
-from lorakit.dataset.build.originals import ORIGINALS, Subset, read_subsets, subsets_path
-from lorakit.dataset.build.jobs import assigned_path, read_assigned
-from lorakit.dataset.folder_names import NotASubset, format_folder, parse_folder
+from lorakit.dataset.build.jobs import assigned_path, read_assigned, subset_folders
 from lorakit.dataset.build.manifest import FOLDER, Manifest
+from lorakit.dataset.build.originals import ORIGINALS, Subset, read_subsets, subsets_path
+from lorakit.dataset.build.repeats import solve
+from lorakit.dataset.facts import SubsetFacts
+from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import is_image_name
 from lorakit.errors import Fault, RecipeError, did_you_mean
 from lorakit.files import write_atomic
+from lorakit.journal import Journal, now
 
 
 @dataclass(frozen=True)
@@ -30,36 +31,28 @@ class Step:
 
     what: str
     moves: tuple[tuple[str, str], ...] = ()
-    subsets: Mapping[str, Subset] = field(default_factory=dict)      # the whole table afterwards
+    subsets: Mapping[str, Subset] = field(default_factory=dict)  # the complete table afterwards
     assigned: Mapping[str, str] = field(default_factory=dict)
 
 
-def folders(root: Path) -> dict[str, tuple[int, str]]:
-    """Subset folders with what their names say, in the order of all tables."""
-    found = {}
-    for path in sorted(root.iterdir()) if root.is_dir() else ():
-        parsed = parse_folder(path.name)
-        if path.is_dir() and not isinstance(parsed, NotASubset):
-            found[path.name] = (parsed.repeats, parsed.class_tokens)
-    return found
-
-
 def find(root: Path, word: str) -> str:
-    """The folder that a person means by its name or by its class tokens."""
-    known = folders(root)
+    """The folder that is meant, by its name or by its class tokens."""
+    known = subset_folders(root)
     if word in known:
         return word
     same = [name for name, (_, tokens) in known.items() if tokens == word]
     if len(same) == 1:
         return same[0]
-    words = [*known, *(tokens for _, tokens in known.values())]
-    hint = f"It stands for {' and '.join(same)}; give the whole name." if same else did_you_mean(word, words)
-    raise RecipeError(f"{root}: no subset is called {word!r}." if not same else f"{word!r} can mean two subsets.", hint=hint)
+    if same:
+        hint = f"It stands for {' and '.join(same)}; give the folder's name."
+        raise RecipeError(f"{word!r} can mean two subsets.", hint=hint)
+    hint = did_you_mean(word, [*known, *(tokens for _, tokens in known.values())])
+    raise RecipeError(f"{root}: no subset is called {word!r}.", hint=hint)
 
 
 def set_repeats(root: Path, wanted: Mapping[str, int]) -> Step:
     """`wanted`: folder name to repeats."""
-    known = folders(root)
+    known = subset_folders(root)
     subsets = dict(read_subsets(root))
     moves = []
     for name, repeats in wanted.items():
@@ -70,16 +63,52 @@ def set_repeats(root: Path, wanted: Mapping[str, int]) -> Step:
         if tokens in subsets:
             subsets[tokens] = Subset(repeats, subsets[tokens].trigger, subsets[tokens].tag)
     _refuse_taken(root, moves)
-    return Step("repeats " + ", ".join(f"{name} -> {n}" for name, n in wanted.items()), tuple(moves), subsets, read_assigned(root))
+    what = "repeats " + ", ".join(f"{name} -> {n}" for name, n in wanted.items())
+    return Step(what, tuple(moves), subsets, read_assigned(root))
 
 
-def move_images(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
-    """The images of one subset whose names match, with their captions and caches, under other
-    class tokens: rename, split and merge.
+def solved(
+    root: Path,
+    subsets: Sequence[SubsetFacts],
+    *,
+    steps: int | None,
+    ratio: Sequence[float],
+    epochs: int,
+    per_step: int,
+) -> tuple[Step, str]:
+    """The repeats that come nearest to so many steps, shared out by `ratio` (empty: as they are
+    shared now); and the arithmetic in one line.
     """
-    known = folders(root)
+    images = [len(subset.images) for subset in subsets]
+    if not images:
+        raise RecipeError(f"{root}: no subset with images; there is nothing to solve.")
+    shares = [float(subset.repeats * len(subset.images)) for subset in subsets]
+    draws = steps * per_step / epochs if steps else sum(shares)
+    solution = solve(images, draws=draws, ratio=ratio or shares, epochs=epochs, per_step=per_step)
+    wanted = {subset.path.name: n for subset, n in zip(subsets, solution.repeats, strict=True)}
+    return set_repeats(root, wanted), solution.text(images, epochs, per_step)
+
+
+def rename(root: Path, word: str, tokens: str, pattern: str = "*") -> Step:
+    """Other class tokens for a subset, or for the images of it whose names match."""
+    if any(other == tokens for _, other in subset_folders(root).values()):
+        hint = f"--merge {word}={tokens} puts them together."
+        raise RecipeError(f"{root}: there is a subset {tokens!r} already.", hint=hint)
+    return _moved(root, find(root, word), tokens, pattern)
+
+
+def merge(root: Path, word: str, into: str) -> Step:
+    return _moved(root, find(root, word), subset_folders(root)[find(root, into)][1])
+
+
+def _moved(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
+    """The images whose names match, with their captions and caches, under other class tokens."""
+    known = subset_folders(root)
     repeats, _ = known[name]
-    stems = {os.path.splitext(file)[0] for file in os.listdir(root / name) if is_image_name(file) and fnmatchcase(file, pattern)}
+    files = sorted(os.listdir(root / name))
+    every = {os.path.splitext(file)[0] for file in files if is_image_name(file)}
+    matching = (file for file in files if is_image_name(file) and fnmatchcase(file, pattern))
+    stems = {os.path.splitext(file)[0] for file in matching}
     if not stems:
         raise RecipeError(f"{root / name}: no image matches {pattern!r}.")
     there = next((folder for folder, (_, other) in known.items() if other == tokens), "")
@@ -87,8 +116,7 @@ def move_images(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
     if not there and pattern == "*":
         moves = [(name, to)]
     else:
-        every = {os.path.splitext(file)[0] for file in os.listdir(root / name) if is_image_name(file)}
-        moves = [(f"{name}/{file}", f"{to}/{file}") for file in sorted(os.listdir(root / name)) if _owner(file, every) in stems]
+        moves = [(f"{name}/{f}", f"{to}/{f}") for f in files if _owner(f, every) in stems]
     _refuse_taken(root, moves)
     subsets = dict(read_subsets(root))
     subsets.setdefault(tokens, Subset(known[to][0] if there else repeats, tokens))
@@ -108,45 +136,53 @@ def _owner(file: str, images: Collection[str]) -> str:
     if stem in images or extension != ".npz":
         return stem
     words = stem.split("_")
-    return next((name for count in range(len(words) - 1, 0, -1) if (name := "_".join(words[:count])) in images), stem)
+    shorter = ("_".join(words[:count]) for count in range(len(words) - 1, 0, -1))
+    return next((name for name in shorter if name in images), stem)
 
 
 def _refuse_taken(root: Path, moves: Sequence[tuple[str, str]]) -> None:
     leaving = {source for source, _ in moves}
-    taken = [Fault(shown(to), f"is there already; {shown(source)} cannot take its name.", rule="layout")
-             for source, to in moves if os.path.lexists(root / to) and to not in leaving]
+    taken = [
+        Fault(shown(to), f"is there already; {shown(source)} cannot take its name.", rule="layout")
+        for source, to in moves
+        if os.path.lexists(root / to) and to not in leaving
+    ]
     targets = [to for _, to in moves]
-    taken += [Fault(shown(to), "would be the name of two things.",
-                    rule="layout") for to in sorted({to for to in targets if targets.count(to) > 1})]
+    taken += [
+        Fault(shown(to), "would be the name of two things.", rule="layout")
+        for to in sorted({to for to in targets if targets.count(to) > 1})
+    ]
     if taken:
         raise RecipeError("Nothing was moved.", faults=taken)
 
 
-def strangers(root: Path, step: Step) -> list[str]:
-    """Folders among the moves that hold images which lorakit did not make: somebody's own, so they
-    do not move unasked.
-    """
+def unmanaged_folders(root: Path, step: Step) -> list[str]:
+    """Folders among the moves with images that lorakit did not make: they do not move unasked."""
     ours = {entry.file for entry in Manifest(root).entries.values()}
-    names = sorted({source.split("/")[0] for source, _ in step.moves})
     moving = {source for source, _ in step.moves}
-    foreign = {name: [file for file in os.listdir(root / name) if is_image_name(file) and f"{name}/{file}" not in ours] for name in names}
-    return [name for name, files in foreign.items() if any(name in moving or f"{name}/{file}" in moving for file in files)]
+
+    def moves_unmade(folder: str) -> bool:
+        files = (f"{folder}/{file}" for file in os.listdir(root / folder) if is_image_name(file))
+        return any(file not in ours and (folder in moving or file in moving) for file in files)
+
+    return [folder for folder in sorted({s.split("/")[0] for s in moving}) if moves_unmade(folder)]
 
 
 def apply(root: Path, step: Step) -> None:
     """Journal first, then move. Nothing is overwritten: every target was free when the step was
     decided.
     """
-    _log(root, {
-        "what": step.what, "moves": list(step.moves), "subsets": _subsets_data(read_subsets(root)), "assigned": dict(read_assigned(root)),
-    })
+    before = {"subsets": _subsets_data(read_subsets(root)), "assigned": dict(read_assigned(root))}
+    log = _journal(root)
+    entry = {"when": now(), "what": step.what, "moves": list(step.moves), **before}
+    log.rewrite([*log.read(), entry])
     _move(root, step.moves)
     _write_state(root, _subsets_data(step.subsets), step.assigned)
 
 
 def undo(root: Path) -> str:
     """Take the last step back; refuses where something else has taken a place since."""
-    steps = read_steps(root)
+    steps = _journal(root).read()
     if not steps:
         raise RecipeError(f"{root}: no layout step is left to undo.")
     last = steps[-1]
@@ -154,14 +190,17 @@ def undo(root: Path) -> str:
     _refuse_taken(root, back)
     _move(root, back)
     _write_state(root, last["subsets"], last["assigned"])
-    _log_all(root, steps[:-1])
+    _journal(root).rewrite(steps[:-1])
     return str(last["what"])
 
 
 def _move(root: Path, moves: Sequence[tuple[str, str]]) -> None:
     """Two renames each where names are exchanged among the moves."""
     sources = {source for source, _ in moves}
-    parked = {source: f"{source}.moving" if to in sources and source != to else source for source, to in moves}
+    parked = {
+        source: f"{source}.moving" if to in sources and source != to else source
+        for source, to in moves
+    }
     for source, place in parked.items():
         if place != source:
             os.rename(root / source, root / place)
@@ -172,37 +211,19 @@ def _move(root: Path, moves: Sequence[tuple[str, str]]) -> None:
         emptied.add((root / source).parent)
     Manifest(root).move(dict(moves))
     for folder in emptied - {root}:
-        with suppress(OSError):          # still holds something: stays
+        with suppress(OSError):  # still holds something: stays
             folder.rmdir()
 
 
 def _write_state(root: Path, subsets: Mapping[str, object], assigned: Mapping[str, str]) -> None:
-    if subsets or subsets_path(root).exists():
-        write_atomic(subsets_path(root), json.dumps(dict(sorted(subsets.items())), indent=1) + "\n")
-    if assigned or assigned_path(root).exists():
-        write_atomic(assigned_path(root), json.dumps(dict(sorted(assigned.items())), indent=1) + "\n")
+    for path, data in ((subsets_path(root), subsets), (assigned_path(root), assigned)):
+        if data or path.exists():
+            write_atomic(path, json.dumps(dict(sorted(data.items())), indent=1) + "\n")
 
 
 def _subsets_data(subsets: Mapping[str, Subset]) -> dict[str, object]:
     return {name: asdict(subset) for name, subset in subsets.items()}
 
 
-def journal_path(root: Path) -> Path:
-    return root / FOLDER / "layout.jsonl"
-
-
-def read_steps(root: Path) -> list[dict[str, Any]]:
-    found = []
-    with suppress(OSError):
-        for line in journal_path(root).read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):
-                found.append(json.loads(line))
-    return found
-
-
-def _log(root: Path, step: Mapping[str, object]) -> None:
-    _log_all(root, [*read_steps(root), {"when": datetime.now(timezone.utc).isoformat(timespec="seconds"), **step}])
-
-
-def _log_all(root: Path, steps: Sequence[Mapping[str, object]]) -> None:
-    write_atomic(journal_path(root), "".join(json.dumps(step) + "\n" for step in steps))
+def _journal(root: Path) -> Journal:
+    return Journal(root / FOLDER / "layout.jsonl")

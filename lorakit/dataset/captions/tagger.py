@@ -4,15 +4,14 @@ are written by others.
 The model is any file with the same interface as SmilingWolf's v3 taggers: one picture in (NHWC,
 float32, 0 to 255, BGR, padded to a square with white), one probability per line of
 selected_tags.csv out. What it said is remembered per picture and model, so that a diff that is
-looked at first and other thresholds tried later cost the reckoning only once.
+looked at first and other thresholds tried later cost the computing only once.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 from lorakit.config import cache_dir
 from lorakit.dataset.captions.tagger_models import Model
 from lorakit.errors import RecipeError, SetupError, did_you_mean
-from lorakit.files import write_atomic
+from lorakit.memo import Memo
 from lorakit.pictures.open import opened, why
 
 GENERAL, CHARACTER = 0, 4  # categories of selected_tags.csv; 9 are ratings, which no caption needs
@@ -48,7 +47,7 @@ class Choice:
     def __post_init__(self) -> None:
         for name, value in (("--general", self.general), ("--character", self.character)):
             if not FLOOR <= value <= 1:
-                raise RecipeError(f"{name} {value:g}: a threshold lies between {FLOOR:g} and 1.")
+                raise RecipeError(f"{name} {value:g}: a threshold is between {FLOOR:g} and 1.")
 
 
 Likely = Sequence[tuple[int, float]]  # number of a tag, its probability
@@ -71,17 +70,16 @@ def read_tags(path: Path) -> list[Tag]:
 def chosen(likely: Likely, tags: Sequence[Tag], choice: Choice) -> list[str]:
     """Characters first, then general tags, the likeliest first; ratings never."""
     dropped = {_spaced(name).casefold() for name in choice.drop}
+    least = {GENERAL: choice.general}
+    if not choice.drop_characters:
+        least[CHARACTER] = choice.character
     kept: dict[int, list[tuple[float, str]]] = {CHARACTER: [], GENERAL: []}
     for number, probability in likely:
         tag = tags[number]
-        wanted = {
-            GENERAL: choice.general,
-            CHARACTER: 2.0 if choice.drop_characters else choice.character,
-        }.get(tag.category, 2.0)
-        if probability >= wanted and _spaced(tag.name).casefold() not in dropped:
-            kept[tag.category].append(
-                (-probability, tag.name if choice.keep_underscores else _spaced(tag.name))
-            )
+        spaced = _spaced(tag.name)
+        if probability >= least.get(tag.category, 2.0) and spaced.casefold() not in dropped:
+            name = tag.name if choice.keep_underscores else spaced
+            kept[tag.category].append((-probability, name))
     return [name for category in (CHARACTER, GENERAL) for _, name in sorted(kept[category])]
 
 
@@ -104,7 +102,7 @@ class Tagger:
         self.tags = read_tags(model.tags)
         self._session: Any = None
         self._side = 0
-        self._known = _Memory(model.sha256)
+        self._known = Memo(cache_dir() / "tags" / f"{model.sha256[:16]}.json")
 
     def look(
         self, paths: Sequence[Path], progress: Callable[[int, int], None] | None = None
@@ -118,7 +116,7 @@ class Tagger:
                 if found is None:
                     found = self._run(path)
                     self._known.put(path, found)
-                yield path, found
+                yield path, [(int(number), float(value)) for number, value in found]
                 if progress is not None:
                     progress(done, len(paths))
         finally:
@@ -130,11 +128,9 @@ class Tagger:
         (probabilities,) = session.run(None, {session.get_inputs()[0].name: pixels[None]})[:1]
         row = probabilities[0].tolist()
         if len(row) != len(self.tags):
-            raise SetupError(
-                f"{self.model.model} gives {len(row)} numbers, {self.model.tags.name} names"
-                f" {len(self.tags)} tags.",
-                hint="Both files must come from the same model.",
-            )
+            names = f"{self.model.tags.name} names {len(self.tags)} tags."
+            hint = "Both files must come from the same model."
+            raise SetupError(f"{self.model.model} gives {len(row)} numbers, {names}", hint=hint)
         return [(number, round(value, 5)) for number, value in enumerate(row) if value >= FLOOR]
 
     def _open(self) -> Any:
@@ -142,29 +138,27 @@ class Tagger:
             import onnxruntime
         except ImportError as error:
             raise SetupError("The tagger needs the package onnxruntime.", hint=INSTALL) from error
+        there = onnxruntime.get_available_providers()
         providers = [
-            name
-            for name in ("CUDAExecutionProvider", "CPUExecutionProvider")
-            if name in onnxruntime.get_available_providers()
+            name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there
         ]
+        model = self.model.model
         try:
-            session = onnxruntime.InferenceSession(str(self.model.model), providers=providers)
+            session = onnxruntime.InferenceSession(str(model), providers=providers)
         except Exception as error:  # onnxruntime's own exceptions share no base but Exception
             raise SetupError(
-                f"{self.model.model} is no ONNX model that onnxruntime can open.",
+                f"{model} is not an ONNX model that onnxruntime can open.",
                 hint=str(error).strip()[:300],
             ) from error
         shape = session.get_inputs()[0].shape
-        if (
-            len(shape) != 4
-            or shape[3] != 3
-            or not isinstance(shape[1], int)
-            or shape[1] != shape[2]
-        ):
-            raise SetupError(
-                f"{self.model.model} takes pictures of shape {shape}; a WD v3 tagger takes [batch,"
-                " side, side, 3]."
-            )
+        match shape:
+            case [_, int(high), wide, 3] if high == wide:
+                pass
+            case _:
+                raise SetupError(
+                    f"{model} takes pictures of shape {shape}; a WD v3 tagger takes [batch, side,"
+                    " side, 3]."
+                )
         self._session, self._side = session, shape[1]
         return session
 
@@ -179,11 +173,8 @@ def square(path: Path, side: int) -> Any:
     try:
         with opened(path) as image:
             image.draft("RGB", (2 * side, 2 * side))
-            seen = (
-                image.convert("RGBA")
-                if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info
-                else image.convert("RGB")
-            )
+            clear = image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info
+            seen = image.convert("RGBA" if clear else "RGB")
     except Exception as error:  # a broken file makes decoders raise anything
         raise RecipeError(
             f"{path}: cannot be decoded ({why(error)}).",
@@ -193,54 +184,11 @@ def square(path: Path, side: int) -> Any:
     size = (max(1, round(seen.width * scale)), max(1, round(seen.height * scale)))
     small = seen.resize(size, Image.Resampling.BICUBIC)
     ground = Image.new("RGB", (side, side), "white")
-    ground.paste(
-        small,
-        ((side - size[0]) // 2, (side - size[1]) // 2),
-        small if small.mode == "RGBA" else None,
-    )
+    corner = ((side - size[0]) // 2, (side - size[1]) // 2)
+    ground.paste(small, corner, small if small.mode == "RGBA" else None)
     return np.asarray(ground, dtype=np.float32)[:, :, ::-1]
 
 
 def _spaced(name: str) -> str:
     """Underscores as spaces, except in faces such as ^_^ and o_o."""
     return name.replace("_", " ") if _WORD.search(name.casefold()) else name
-
-
-class _Memory:
-    """What one model said about pictures, by place, size and time of change."""
-
-    def __init__(self, model_sha256: str) -> None:
-        self._path = cache_dir() / "tags" / f"{model_sha256[:16]}.json"
-        self._said: dict[str, Any] | None = None
-        self._changed = False
-
-    def get(self, path: Path) -> Likely | None:
-        entry = self._read().get(self._key(path))
-        return (
-            [(int(number), float(value)) for number, value in entry]
-            if isinstance(entry, list)
-            else None
-        )
-
-    def put(self, path: Path, likely: Likely) -> None:
-        self._read()[self._key(path)] = likely
-        self._changed = True
-
-    def save(self) -> None:
-        if self._changed:
-            write_atomic(self._path, json.dumps(self._read()))
-            self._changed = False
-
-    def _read(self) -> dict[str, Any]:
-        if self._said is None:
-            try:
-                data: Any = json.loads(self._path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                data = {}
-            self._said = dict(data) if isinstance(data, Mapping) else {}
-        return self._said
-
-    @staticmethod
-    def _key(path: Path) -> str:
-        stat = path.stat()
-        return f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"

@@ -5,17 +5,15 @@ not change.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorakit.config import cache_dir
-from lorakit.files import write_atomic
+from lorakit.memo import Memo
 from lorakit.pictures.open import TooLargeError, opened, orientation, turned, why
 from lorakit.pictures.pool import WorkerDied, spread
 from lorakit.pictures.size import Header, read_header
@@ -30,9 +28,7 @@ EDGES = ("top", "bottom", "left", "right")
 
 @dataclass(frozen=True)
 class Look:
-    """What decoding an image tells. `problem` is set, and the rest is not, where it could not be
-    decoded.
-    """
+    """What decoding an image shows. Where that fails, `problem` is set and the rest is not."""
 
     problem: str = ""
     bomb: bool = False
@@ -45,9 +41,7 @@ class Look:
     animated: bool = False
     transparent: bool = False  # some pixel lets the background through
     grey: bool = False
-    profile: str = (
-        ""  # the ICC profile's name where it is not sRGB; "corrupt" where it cannot be read
-    )
+    profile: str = ""  # the ICC profile's name unless sRGB; "corrupt" where it cannot be read
     odd_exif: bool = False  # EXIF that cannot be read
     border: str = ""  # edges with a plain band: "top, bottom"
     sharpness: float = 0
@@ -74,24 +68,20 @@ def look(path: Path) -> Look:
 
 
 def _decoded(path: Path, header: Header) -> Look:
-    from lorakit.dataset.check.measures import measure
+    from lorakit.dataset.check.measures import WORKING_SIDE, measure
 
     with opened(path) as image:
         longest = max(image.size)
-        if (
-            header.kind == "jpeg" and longest > 768
-        ):  # every byte is still read and checked; only fewer pixels are made of them
-            image.draft(
-                image.mode,
-                (max(1, image.width * 768 // longest), max(1, image.height * 768 // longest)),
-            )
+        if header.kind == "jpeg" and longest > WORKING_SIDE:
+            # every byte is still read and checked; only fewer pixels are made of them
+            wide, high = (max(1, side * WORKING_SIDE // longest) for side in image.size)
+            image.draft(image.mode, (wide, high))
         image.load()
         small = _small(image)
         turn, odd_exif = orientation(image)
         measures = measure(turned(small, turn))
-        several = header.kind != "jpeg" and bool(
-            getattr(image, "is_animated", False)
-        )  # phones hide a second picture in their JPEGs
+        # phones hide a second picture in their JPEGs
+        several = header.kind != "jpeg" and bool(getattr(image, "is_animated", False))
         return Look(
             kind=header.kind,
             mode=image.mode,
@@ -136,12 +126,11 @@ def is_transparent(image: Image.Image) -> bool:
     """Whether some pixel lets the background through; an alpha channel of nothing but 255 does not
     count.
     """
-    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"}:
-        low = image.getchannel("A" if "A" in image.getbands() else "a").getextrema()[0]
-        return isinstance(low, (int, float)) and low < 255
-    if "transparency" not in image.info:
-        return False
-    low = image.convert("RGBA").getchannel("A").getextrema()[0]
+    if image.mode not in {"RGBA", "LA", "PA", "La", "RGBa"}:
+        if "transparency" not in image.info:
+            return False
+        image = image.convert("RGBA")
+    low = image.getchannel("A" if "A" in image.getbands() else "a").getextrema()[0]
     return isinstance(low, (int, float)) and low < 255
 
 
@@ -149,9 +138,8 @@ def _is_grey(small: Image.Image) -> bool:
     import numpy as np
 
     pixels = np.asarray(small, dtype=np.int16)[::4, ::4]
-    return bool(
-        (np.abs(pixels - pixels.mean(axis=2, keepdims=True)).max(axis=2) > 6).mean() < 0.002
-    )
+    colour = np.abs(pixels - pixels.mean(axis=2, keepdims=True)).max(axis=2)
+    return bool((colour > 6).mean() < 0.002)
 
 
 def _profile(image: Image.Image) -> str:
@@ -164,11 +152,9 @@ def _profile(image: Image.Image) -> str:
         name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(icc))).strip()
     except Exception:  # noqa: BLE001  (a corrupt profile raises PyCMSError, OSError or struct errors)
         return "corrupt"
-    return (
-        ""
-        if "srgb" in name.lower().replace(" ", "") or name in {"c2", "uRGB", "c2ci"}
-        else name or "without a name"
-    )
+    if "srgb" in name.lower().replace(" ", "") or name in {"c2", "uRGB", "c2ci"}:
+        return ""
+    return name or "unnamed"
 
 
 def _border(small: Image.Image) -> str:
@@ -180,12 +166,8 @@ def _border(small: Image.Image) -> str:
     pixels = np.asarray(small, dtype=np.int16)
     if min(pixels.shape[:2]) < 80:
         return ""
-    sides = (
-        pixels[:, ::2],
-        pixels[::-1, ::2],
-        pixels[::2].swapaxes(0, 1),
-        pixels[::2, ::-1].swapaxes(0, 1),
-    )
+    across, down = pixels[:, ::2], pixels[::2].swapaxes(0, 1)
+    sides = (across, across[::-1], down, down[::-1])
     return ", ".join(edge for edge, lines in zip(EDGES, sides, strict=True) if _plain_band(lines))
 
 
@@ -207,55 +189,31 @@ def look_at(
     progress: Callable[[int, int], None] = lambda _done, _all: None,
     workers: int | None = None,
 ) -> dict[Path, Look]:
-    """Every image looked at, unchanged ones from memory (by path, size, time and inode)."""
-    store = (
-        cache_dir()
-        / "looks"
-        / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]}.json"
-    )
-    known = _remembered(store)
+    """Every image looked at, unchanged ones from memory."""
+    name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
+    memo = Memo(cache_dir() / "looks" / f"{name}-{VERSION}.json")
     found: dict[Path, Look] = {}
-    stamps: dict[Path, list[int]] = {}
     fresh: list[Path] = []
-    for path in paths:
-        stamps[path] = _stamp(path)
-        entry = known.get(_key(path))
-        if entry and entry[0] == stamps[path]:
-            found[path] = Look(**entry[1])
-        else:
+    wanted = list(paths)
+    for path in wanted:
+        known = memo.get(path) if path.exists() else None
+        if known is None:
             fresh.append(path)
+        else:
+            found[path] = Look(**known)
     for path, result in spread(look, fresh, workers=workers):
         found[path] = Look(problem=str(result)) if isinstance(result, WorkerDied) else result
-        progress(len(found), len(stamps))
-    if fresh or len(known) != len(found):
-        with suppress(OSError):  # a cache that cannot be written only costs time
-            entries = {_key(path): [stamps[path], _changed(item)] for path, item in found.items()}
-            write_atomic(
-                store, json.dumps({"version": VERSION, "looks": entries}, separators=(",", ":"))
-            )
+        if path.exists():
+            memo.put(path, _unusual(found[path]))
+        progress(len(found), len(wanted))
+    memo.save(forget_others=True)
     return found
 
 
-def _changed(item: Look) -> dict[str, Any]:
-    defaults = {field.name: field.default for field in fields(Look)}
-    return {name: value for name, value in asdict(item).items() if value != defaults[name]}
-
-
-def _key(path: Path) -> str:
-    return os.fsencode(os.path.abspath(path)).decode("utf-8", "backslashreplace")
-
-
-def _stamp(path: Path) -> list[int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return [-1, -1, -1]
-    return [status.st_size, status.st_mtime_ns, status.st_ino]
-
-
-def _remembered(store: Path) -> Mapping[str, Any]:
-    try:
-        data = json.loads(store.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data["looks"] if isinstance(data, dict) and data.get("version") == VERSION else {}
+def _unusual(item: Look) -> dict[str, Any]:
+    """What differs from an unremarkable picture's look: shorter to store."""
+    return {
+        field.name: value
+        for field in fields(Look)
+        if (value := getattr(item, field.name)) != field.default
+    }

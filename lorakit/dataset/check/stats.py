@@ -1,5 +1,5 @@
 """A dataset in numbers: counts, sizes, tags, token lengths, the weight of each subset, buckets.
-Pure but for reading captions.
+Pure.
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 from lorakit.dataset.buckets import Chooser, UnfitError
@@ -40,7 +39,7 @@ class Stats:
 
 def stats_of(facts: DatasetFacts, chooser: Chooser | None = None, *, tags: int = 30) -> Stats:
     captions = {
-        subset.path: [_caption(image.caption_path) for image in subset.images]
+        subset.path: [image.caption for image in subset.images if image.caption_path]
         for subset in facts.subsets
     }
     draws = sum(
@@ -92,11 +91,3 @@ def _buckets(facts: DatasetFacts, chooser: Chooser) -> tuple[tuple[tuple[int, in
 
 def _spread(values: Sequence[int]) -> tuple[int, int, int]:
     return (min(values), round(median(values)), max(values)) if values else (0, 0, 0)
-
-
-def _caption(path: Path | None) -> str:
-    return (
-        path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()
-        if path
-        else ""
-    )

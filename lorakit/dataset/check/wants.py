@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lorakit.dataset.buckets import BucketRules
+from lorakit.dataset.buckets import CROP_LIMIT, BucketRules
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Wants:
         False  # buckets off and latents not cached: every image must have the resolution's size
     )
     token_limit: int = 75  # 0: not counted (the family reads captions with another tokeniser)
-    crop_limit: float = 0.15  # share of the image that may be lost to the crop
+    crop_limit: float = CROP_LIMIT  # share of the image that may be lost to the crop
     near_bits: int = 5  # dHashes that differ in at most this many bits are near-duplicates
     letterboxed: bool = False  # prepare has put bars around the images on purpose
     off: frozenset[str] = frozenset()

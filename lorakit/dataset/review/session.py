@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.dataset.buckets import Chooser, UnfitError
-from lorakit.dataset.captions.edit import Change, History, read_caption
+from lorakit.dataset.captions.edit import Change
+from lorakit.dataset.captions.history import History
+from lorakit.dataset.captions.read import caption_text
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.errors import RecipeError
 from lorakit.files import write_atomic
@@ -105,7 +107,7 @@ class Desk:
         with self._lock:
             path = self._caption(number)
             try:
-                now = read_caption(path)
+                now = caption_text(path)
             except RecipeError as error:
                 raise Conflict(" ".join(map(str, error.faults))) from error
             if (now or "") not in {seen.strip(), text}:
@@ -164,7 +166,7 @@ class Desk:
     def _read(self, number: int) -> tuple[str, list[str]]:
         """The caption; or nothing, and in words why it cannot be edited here."""
         try:
-            return read_caption(self._caption(number)) or "", []
+            return caption_text(self._caption(number)) or "", []
         except RecipeError as error:
             return "", [f"the caption {fault.what} {fault.hint}" for fault in error.faults]
 

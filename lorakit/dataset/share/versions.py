@@ -5,15 +5,16 @@ recaptioned or changed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.files import sha256
 
 
 @dataclass(frozen=True)
 class Item:
-    """One trained image: where it stands, what it shows, what is said about it."""
+    """One trained image: where it is, what it shows, what is said about it."""
 
     name: str  # subset/file, forward slashes
     image: str  # sha256
@@ -33,14 +34,11 @@ class Difference:
     renamed: tuple[tuple[str, str], ...] = ()
     changed: tuple[str, ...] = ()  # same name, other picture
     recaptioned: tuple[tuple[str, str, str], ...] = ()  # name, before, after
-    repeats: tuple[tuple[str, int, int], ...] = field(
-        default=()
-    )  # class tokens, before, after; 0 where there is no such subset
+    # class tokens, before, after; 0 where there is no such subset
+    repeats: tuple[tuple[str, int, int], ...] = ()
 
     def __bool__(self) -> bool:
-        return any(
-            (self.added, self.removed, self.renamed, self.changed, self.recaptioned, self.repeats)
-        )
+        return self != Difference()
 
 
 def version_of(facts: DatasetFacts) -> Version:
@@ -51,11 +49,8 @@ def version_of(facts: DatasetFacts) -> Version:
         key = ("reg " if subset.is_reg else "") + (subset.class_tokens or subset.path.name)
         repeats[key] = repeats.get(key, 0) + subset.repeats
         for image in subset.images:
-            caption = (
-                image.caption_path.read_text(encoding="utf-8", errors="replace").strip()
-                if image.caption_path
-                else ""
-            )
+            words = image.caption_path and read_words(image.caption_path)
+            caption = words.text.strip() if words else ""
             name = f"{key}/{image.path.name}"
             items[name] = Item(name, sha256(image.path), caption)
     return Version(items, repeats)

@@ -5,18 +5,17 @@ TOML or an `N_trigger` tree.
 from __future__ import annotations
 
 import argparse
-import math
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lorakit.dataset.buckets import BucketRules, Chooser, Placement, UnfitError
+from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.facts import IMAGE_SUFFIXES
+from lorakit.dataset.split import hold_out, match_reg
 from lorakit.embedded.data.captions import CaptionRules
 from lorakit.embedded.data.dataset_config import read_blueprint
-from lorakit.errors import Fault, raise_on_errors
+from lorakit.errors import Fault, RecipeError, raise_on_errors, refused
 from lorakit.pictures.size import HeaderError, read_header
 
 
@@ -137,22 +136,14 @@ def _read(blueprint: dict[str, Any], seed: int, faults: list[Fault]) -> Dataset:
         if subset.is_reg:
             reg += images
         elif split > 0:
-            random.Random(validation_seed).shuffle(images)
-            kept = math.ceil(len(images) * (1 - split))
-            train += images[:kept]
-            held_out += [
-                replace(image, repeats=1, subset=_steady(subset)) for image in images[kept:]
-            ]
+            kept, held = hold_out(images, split, validation_seed)
+            train += kept
+            held_out += [replace(image, repeats=1, subset=_steady(subset)) for image in held]
         else:
             train += images
-    wanted = sum(image.repeats for image in train)
-    return Dataset(
-        int(blueprint["batch_size"]),
-        rules,
-        subsets,
-        (*train, *_used_reg(reg, wanted)),
-        tuple(held_out),
-    )
+    repeats = match_reg([one.repeats for one in reg], sum(image.repeats for image in train))
+    used = (replace(one, repeats=n) for one, n in zip(reg, repeats, strict=True) if n)
+    return Dataset(int(blueprint["batch_size"]), rules, subsets, (*train, *used), tuple(held_out))
 
 
 def _steady(subset: Subset) -> Subset:
@@ -218,42 +209,20 @@ def _images(subset: Subset, chooser: Chooser, faults: list[Fault]) -> list[Image
             faults.append(
                 Fault(str(path), f"{error}.", "Take the file out of the folder or mend it.")
             )
-        except UnicodeDecodeError as error:
-            faults.append(
-                Fault(
-                    str(path.with_suffix(subset.caption_extension)),
-                    f"is not UTF-8 ({error.reason}).",
-                )
-            )
+        except RecipeError as error:
+            faults += error.faults
     return images
 
 
 def _caption(path: Path, subset: Subset) -> str:
     """The caption file's lines; class tokens where there is no file."""
     file = path.with_suffix(subset.caption_extension)
-    if not file.is_file():
+    words = read_words(file)
+    if words is None:
         return subset.class_tokens or ""
-    lines = file.read_text(encoding="utf-8-sig").split("\n")
+    if words.problem:
+        raise refused(str(file), words.problem)
+    lines = words.text.split("\n")
     if not subset.captions.wildcard:
         return lines[0].strip()
     return "\n".join(line.strip() for line in lines if line.strip())
-
-
-def _used_reg(reg: Sequence[Image], wanted: int) -> list[Image]:
-    """As many draws of reg images as of train images: each with its repeats first, then one more
-    each in turn.
-    """
-    repeats = [0] * len(reg)
-    count = 0
-    first = True
-    while reg and count < wanted:
-        for index, image in enumerate(reg):
-            more = image.repeats if first else 1
-            repeats[index] += more
-            count += more
-            if count >= wanted:
-                break
-        first = False
-    return [
-        replace(image, repeats=times) for image, times in zip(reg, repeats, strict=True) if times
-    ]

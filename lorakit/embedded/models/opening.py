@@ -15,16 +15,12 @@ from lorakit.embedded.models.base import Base, Piece
 from lorakit.embedded.models.layouts import flux_config
 from lorakit.embedded.models.weights import Tensors
 from lorakit.errors import SetupError
+from lorakit.families import FAMILIES
 from lorakit.trainers.kohya.locate import locate
 
 HERE = Path(__file__).parent
 SCHEDULE = Path("scheduler") / "scheduler_config.json"
-T5_ID = "google/t5-v1_1-xxl"
-CLIP_IDS = {
-    "sd15": ("openai/clip-vit-large-patch14",),
-    "flux": ("openai/clip-vit-large-patch14", T5_ID),
-    "sdxl": ("openai/clip-vit-large-patch14", "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k"),
-}
+T5_ID = FAMILIES["flux"].tokenizers[1]
 
 
 def open_base(args: Any, family: str) -> Base:
@@ -355,7 +351,8 @@ def _clip_folder(args: Any, family: str, place: int, own: Path | None) -> Path |
     places = [own] if own else []
     if _option(args, "tokenizer_cache_dir"):
         places.append(
-            Path(args.tokenizer_cache_dir).expanduser() / CLIP_IDS[family][place].replace("/", "_")
+            Path(args.tokenizer_cache_dir).expanduser()
+            / FAMILIES[family].tokenizers[place].replace("/", "_")
         )
     return next(
         (p for p in places if (p / "vocab.json").is_file() or (p / "tokenizer.json").is_file()),

@@ -4,10 +4,10 @@ wanted type, nothing held twice.
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from lorakit.errors import SetupError, did_you_mean
+from lorakit.weights.identify import PICKLED
+from lorakit.weights.safetensors import read_header
 
 DTYPES = {
     "F64": torch.float64,
@@ -31,9 +33,8 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-READERS = min(4, os.cpu_count() or 1) if hasattr(os, "preadv") else 1
+READERS = min(4, os.cpu_count() or 1)
 STAGING = 4 << 20
-PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 
 
 class Part(NamedTuple):
@@ -47,7 +48,7 @@ class Part(NamedTuple):
     transposed: bool = False
 
 
-Layout = Mapping[str, tuple[Part, ...]]  # the module's own name -> where it lies in the files
+Layout = Mapping[str, tuple[Part, ...]]  # the module's own name -> where it is in the files
 
 
 @dataclass(frozen=True)
@@ -57,49 +58,13 @@ class Entry:
     shape: tuple[int, ...]
     offset: int  # of the first byte, counted from the start of the file
 
+    @property
+    def rows(self) -> int:
+        return self.shape[0] if self.shape else 1
+
+    @property
     def row_bytes(self) -> int:
-        size = self.dtype.itemsize
-        for length in self.shape[1:]:
-            size *= length
-        return size
-
-
-def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
-    """Every tensor of one file, and its metadata, from the first few kilobytes."""
-    if path.suffix.lower() in PICKLES:
-        raise SetupError(
-            f"{path}: a pickle can run any program when it is read; lorakit reads .safetensors"
-            " only.",
-            hint=(
-                "Convert it once with a tool that you trust, or download the .safetensors version."
-            ),
-        )
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(100_000_000, path.stat().st_size):
-                raise ValueError("its header has an impossible length")
-            header = json.loads(file.read(length))
-        meta = header.pop("__metadata__", None) or {}
-        entries = {
-            name: Entry(
-                path,
-                DTYPES[value["dtype"]],
-                tuple(value["shape"]),
-                8 + length + value["data_offsets"][0],
-            )
-            for name, value in header.items()
-        }
-        ends = [value["data_offsets"][1] for value in header.values()]
-        if path.stat().st_size < 8 + length + max(ends, default=0):
-            raise ValueError(
-                f"it is cut short: {path.stat().st_size} bytes of {8 + length + max(ends)}"
-            )
-    except FileNotFoundError as error:
-        raise SetupError(f"{path}: there is no such file.") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise SetupError(f"{path}: not a whole safetensors file ({error}).") from error
-    return entries, meta
+        return self.dtype.itemsize * math.prod(self.shape[1:])
 
 
 class Tensors:
@@ -107,9 +72,7 @@ class Tensors:
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self.paths = tuple(paths)
-        self.entries: dict[str, Entry] = {}
-        for path in self.paths:
-            self.entries.update(read_header(path)[0])
+        self.entries = {name: entry for path in self.paths for name, entry in _entries(path)}
 
     def __contains__(self, name: str) -> bool:
         return name in self.entries
@@ -121,6 +84,20 @@ class Tensors:
         return [name for name in self.entries if name.startswith(prefix)]
 
 
+def _entries(path: Path) -> Iterator[tuple[str, Entry]]:
+    if path.suffix.lower() in PICKLED:
+        raise SetupError(
+            f"{path}: a pickle can run any program when it is read; lorakit reads .safetensors"
+            " only.",
+            hint="Convert it once with a tool you trust, or download the .safetensors version.",
+        )
+    header = read_header(path)
+    for name, found in header.tensors.items():
+        if found.dtype not in DTYPES:
+            raise SetupError(f"{path}: {name} has the type {found.dtype}, which torch cannot read.")
+        yield name, Entry(path, DTYPES[found.dtype], found.shape, header.begin + found.start)
+
+
 class _Reader:
     """Positional reads into memory that torch owns; a staging buffer serves every tensor whose
     type must change.
@@ -128,9 +105,7 @@ class _Reader:
 
     def __init__(self, tensors: Tensors) -> None:
         self.tensors = tensors
-        self.handles = {
-            path: os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)) for path in tensors.paths
-        }
+        self.handles = {path: os.open(path, os.O_RDONLY) for path in tensors.paths}
         self.own = threading.local()  # a staging buffer for each thread
 
     def close(self) -> None:
@@ -142,22 +117,19 @@ class _Reader:
         type and place allow it.
         """
         entry = self.tensors.entries[part.name]
-        start, stop = part.start, (entry.shape or (1,))[0] if part.stop is None else part.stop
-        size = (stop - start) * entry.row_bytes()
+        start, stop = part.start, entry.rows if part.stop is None else part.stop
+        size = (stop - start) * entry.row_bytes
         if part.transposed:
             target.copy_(self._staged(entry, start, size).view(stop - start, *entry.shape[1:]).t())
         elif target.device.type == "cpu" and target.dtype == entry.dtype:
             self._fill(target.view(-1).view(torch.uint8), entry, start, size)
         else:
             rows = target.view(stop - start, -1)
-            step = max(1, STAGING // entry.row_bytes())
+            step = max(1, STAGING // entry.row_bytes)
             for first in range(0, len(rows), step):  # in pieces that stay in the processor's cache
                 chunk = rows[first : first + step]
-                chunk.copy_(
-                    self._staged(entry, start + first, len(chunk) * entry.row_bytes()).view(
-                        chunk.shape
-                    )
-                )
+                raw = self._staged(entry, start + first, len(chunk) * entry.row_bytes)
+                chunk.copy_(raw.view(chunk.shape))
 
     def _staged(self, entry: Entry, start: int, size: int) -> torch.Tensor:
         if not hasattr(self.own, "staging") or self.own.staging.numel() < size:
@@ -168,21 +140,12 @@ class _Reader:
 
     def _fill(self, raw: torch.Tensor, entry: Entry, start: int, size: int) -> None:
         view = memoryview(raw.numpy())
-        offset, done = entry.offset + start * entry.row_bytes(), 0
+        offset, done = entry.offset + start * entry.row_bytes, 0
         while done < size:
-            count = _read_at(self.handles[entry.path], view[done:size], offset + done)
+            count = os.preadv(self.handles[entry.path], [view[done:size]], offset + done)
             if not count:
                 raise SetupError(f"{entry.path}: cut short while it was read.")
             done += count
-
-
-def _read_at(handle: int, view: memoryview, offset: int) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(handle, [view], offset)
-    os.lseek(handle, offset, os.SEEK_SET)  # Windows
-    data = os.read(handle, len(view))
-    view[: len(data)] = data
-    return len(data)
 
 
 def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
@@ -238,9 +201,8 @@ def fill(
         setattr(module.get_submodule(owner), leaf, nn.Parameter(value, requires_grad=False))
 
     try:
-        with ThreadPoolExecutor(
-            READERS
-        ) as readers:  # reading, converting and fresh memory cost the same again each
+        # Reading, converting and fresh memory cost the same again each.
+        with ThreadPoolExecutor(READERS) as readers:
             list(readers.map(give, wanted, wanted.values()))
     finally:
         reader.close()
@@ -256,18 +218,15 @@ def same_names(module: nn.Module, prefix: str = "") -> dict[str, tuple[Part, ...
 
 
 def _rows(part: Part, tensors: Tensors) -> int:
-    return (tensors.shape(part.name)[0] if part.stop is None else part.stop) - part.start
+    return (tensors.entries[part.name].rows if part.stop is None else part.stop) - part.start
 
 
 def _check_shape(name: str, parts: tuple[Part, ...], old: Any, tensors: Tensors, what: str) -> None:
-    count = 0
-    for part in parts:
-        shape = tensors.shape(part.name)
-        size = 1
-        for length in shape[1:]:
-            size *= length
-        count += size * (_rows(part, tensors) if shape else 1)
-    if count != old.numel():
+    shapes = [tensors.shape(part.name) for part in parts]
+    counts = [
+        _rows(part, tensors) * math.prod(s[1:]) for part, s in zip(parts, shapes, strict=True)
+    ]
+    if sum(counts) != old.numel():
         found = " + ".join(f"{part.name} {list(tensors.shape(part.name))}" for part in parts)
         raise SetupError(
             f"{tensors.paths[0]}: {name} of the {what} should be {list(old.shape)}, but the file"

@@ -15,7 +15,7 @@ import torch
 from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.embedded.training.world import DTYPES, World
 from lorakit.errors import TrainingFailed
-from lorakit.files import LONGEST, write_atomic
+from lorakit.files import MAX_NAME_CHARS, write_atomic
 
 SAVE_DTYPES = {"float": torch.float32, "fp16": DTYPES["fp16"], "bf16": DTYPES["bf16"]}
 
@@ -29,7 +29,7 @@ def tidy(folder: Path, stem: str) -> None:
         if found is None or not (
             CheckpointName.parse(found[1], stem)
             or SampleName.parse(found[1], stem)
-            or (len(found[1]) == LONGEST and found[1].startswith(stem[:LONGEST]))
+            or (len(found[1]) == MAX_NAME_CHARS and found[1].startswith(stem[:MAX_NAME_CHARS]))
         ):
             continue
         if not path.is_dir():

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lorakit.catalogue.options import DEFAULT_RANK
 from lorakit.embedded.models.layouts import ldm_module
 from lorakit.embedded.network.lora import Shape
 from lorakit.errors import refused
@@ -55,7 +56,11 @@ def unet_shapes(unet: nn.Module, args: argparse.Namespace, *, ldm_names: bool) -
     for path, module in _inside(unet, kinds):
         name = ldm_module(path, unet.config) if ldm_names else path
         wide = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
-        dim, alpha = (conv_dim, conv_alpha) if wide else (args.network_dim or 4, args.network_alpha)
+        dim, alpha = (
+            (conv_dim, conv_alpha)
+            if wide
+            else (args.network_dim or DEFAULT_RANK, args.network_alpha)
+        )
         if dim:
             shapes.append(_shape("lora_unet", name, module, dim=dim, alpha=alpha, group="unet"))
     return shapes
@@ -65,7 +70,7 @@ def flux_shapes(flux: nn.Module, args: argparse.Namespace) -> list[Shape]:
     extra = network_args(args)
     shapes = []
     for path, module in _inside(flux, FLUX[extra.get("train_blocks", "all")]):
-        dim = args.network_dim or 4
+        dim = args.network_dim or DEFAULT_RANK
         for key, words in FLUX_RANKS.items():
             if key in extra and all(word in path.replace(".", "_") for word in words):
                 dim = int(extra[key])
@@ -85,7 +90,12 @@ def text_shapes(
 ) -> list[Shape]:
     return [
         _shape(
-            prefix, path, module, dim=args.network_dim or 4, alpha=args.network_alpha, group=group
+            prefix,
+            path,
+            module,
+            dim=args.network_dim or DEFAULT_RANK,
+            alpha=args.network_alpha,
+            group=group,
         )
         for encoder, prefix, group in zip(encoders, prefixes, groups, strict=True)
         for path, module in _inside(encoder, TEXT)

@@ -24,7 +24,6 @@ from lorakit.embedded.data.dataset import Dataset, read_datasets
 from lorakit.embedded.drawing.sample_prompts import Prompt, read_prompts
 from lorakit.embedded.events import tell
 from lorakit.embedded.models import Base, open_base
-from lorakit.embedded.models.weights import read_header
 from lorakit.embedded.network import checkpoints, metadata, targets
 from lorakit.embedded.network.ema import Average
 from lorakit.embedded.network.lora import Dropout, Network, Shape
@@ -36,6 +35,7 @@ from lorakit.embedded.training.optimizers import Optimizer
 from lorakit.embedded.training.report import announce
 from lorakit.embedded.training.world import World
 from lorakit.errors import RecipeError
+from lorakit.weights.safetensors import read_header
 
 MOST_CAPTIONS = 4096  # told in memory when nobody asked for a cache; more are encoded as they come
 
@@ -72,7 +72,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     resumed = state.read_identity(Path(args.resume)) if args.resume else {}
     seed = args.seed if args.seed is not None else resumed.get("seed", _common_seed(world))
     if args.network_weights:
-        read_header(Path(args.network_weights))  # is it one at all?
+        read_header(Path(args.network_weights))  # refuses what is not one
     datasets = read_datasets(args, seed)
     base = open_base(args, family)
     hashes = metadata.Hashes({"sd_model": args.pretrained_model_name_or_path, "vae": args.vae})

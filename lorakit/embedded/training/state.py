@@ -20,7 +20,7 @@ from lorakit.embedded.training.early_stop import Watch
 from lorakit.embedded.training.loss_scale import LossScale
 from lorakit.embedded.training.optimizers import Optimizer
 from lorakit.errors import Fault, RecipeError
-from lorakit.files import LONGEST
+from lorakit.files import MAX_NAME_CHARS
 
 
 @dataclass
@@ -50,7 +50,7 @@ def save(
     from safetensors.torch import save_file
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:LONGEST]}."))
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:MAX_NAME_CHARS]}."))
     try:
         save_file(network.state_dict(), beside / "model.safetensors")
         tensors, plain = optimizer.state()
@@ -83,7 +83,9 @@ def _move_into_place(beside: Path, folder: Path) -> None:
     """A folder cannot replace another in one act, so an old one steps aside first."""
     old = None
     if folder.exists():
-        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:LONGEST]}.old."))
+        old = Path(
+            tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:MAX_NAME_CHARS]}.old.")
+        )
         os.replace(folder, old / folder.name)
     os.replace(beside, folder)
     if old is not None:

@@ -16,7 +16,7 @@ from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.files import write_atomic
 from lorakit.runs.record import Record, ResumedPart
 from lorakit.runs.states import counter_of, fault_of
-from lorakit.weights.finite import copy_with_metadata, read_header
+from lorakit.weights.safetensors import HeaderError, copy_with_metadata, read_header, steps_of
 
 
 def collect_part_files(run_dir: Path, record: Record) -> list[str]:
@@ -32,7 +32,7 @@ def collect_part_files(run_dir: Path, record: Record) -> list[str]:
         true = target / true_name(path.name, offset)
         if extra and step != end:
             path.unlink()  # the script was made to save more often than planned
-        elif end and (ss_steps(path) or 0) + offset > end:
+        elif end and (steps_of(path) or 0) + offset > end:
             continue  # the script ran on before it could be ended: trained too long, so it stays
         elif fault := _move_file(path, true, offset, aside):
             remarks.append(f"{path.name} {fault}; it stays in {source}")
@@ -73,15 +73,6 @@ def is_extra(name: str, part: ResumedPart, every: int | None) -> bool:
     return step is not None and (not every or (step - part.save_phase) % every != 0)
 
 
-def ss_steps(path: Path) -> int | None:
-    """The file's own count of its steps."""
-    try:
-        text = str((read_header(path)[0].get("__metadata__") or {}).get("ss_steps", ""))
-    except (OSError, ValueError):
-        return None
-    return int(text) if text.isdigit() else None
-
-
 def _true_step(name: str, offset: int) -> int | None:
     parsed = CheckpointName.parse(name)
     return None if parsed is None or parsed.step is None else parsed.step + offset
@@ -89,10 +80,9 @@ def _true_step(name: str, offset: int) -> int | None:
 
 def _move_file(path: Path, target: Path, offset: int, aside: Path) -> str:
     try:
-        read_header(path)
-    except (OSError, ValueError) as error:
-        return str(error)
-    counted = ss_steps(path)
+        counted = read_header(path).steps
+    except HeaderError as error:
+        return error.fault
     _step_aside(target, aside)
     copy_with_metadata(path, target, {} if counted is None else {"ss_steps": str(counted + offset)})
     path.unlink()

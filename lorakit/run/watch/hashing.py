@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lorakit.dataset.captions.read import read_words
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.runs.ledger import Ledger
@@ -155,6 +156,7 @@ def _relative(path: Path, root: Path) -> str:
 
 def _caption(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
+        words = read_words(path)
     except OSError:
         return None
+    return words.text.strip() if words else None

@@ -15,14 +15,14 @@ from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.events import Event, Teller
 from lorakit.machine import free_disk
 from lorakit.run.child import Child, Ladder, Patience, Signals
-from lorakit.run.resume.kohya_parts import is_extra, save_every, ss_steps, true_name
+from lorakit.run.resume.kohya_parts import is_extra, save_every, true_name
 from lorakit.run.watch.follow import Follower, Positions
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import SampleDrawn, SavedCheckpoint, Warned
 from lorakit.runs.states import fault_of
 from lorakit.trainers.table import trainer
-from lorakit.weights.finite import read_header
+from lorakit.weights.safetensors import HeaderError, read_header, steps_of
 
 GLANCE_S = 0.1  # between two looks at the log
 ORPHAN_S = 3.0  # what workers get to end by themselves after the launcher has exited
@@ -169,7 +169,7 @@ class Supervision:
             self.ledger.save()
 
     def _checkpoint(self, path: Path, event: Event, tell: Teller) -> None:
-        counted = ss_steps(path)
+        counted = steps_of(path)
         step = event.step if counted is None else counted + self.offset
         kind = "best" if event.kind == "best" else kind_of(path.name)
         saved = SavedCheckpoint(self.name(path), step, event.epoch, kind)
@@ -191,7 +191,7 @@ class Supervision:
     def _is_complete(self, path: Path) -> bool:
         try:
             read_header(path)
-        except (OSError, ValueError):
+        except HeaderError:
             return False
         state = path.with_name(f"{path.stem}-state")
         return not (self._after_checkpoint and self._saves_states() and fault_of(state))

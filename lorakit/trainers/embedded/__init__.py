@@ -8,14 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from lorakit.families import FAMILIES
+
 HERE = Path(__file__).parents[2] / "embedded"
 
 SCRIPTS: Mapping[str, Path] = MappingProxyType(
-    {
-        "sd15": HERE / "train_network.py",
-        "sdxl": HERE / "sdxl_train_network.py",
-        "flux": HERE / "flux_train_network.py",
-    }
+    {name: HERE / one.script for name, one in FAMILIES.items() if "embedded" in one.trainers}
 )
 
 EXIT_NAN = 5  # the loss or a gradient was not finite; the last good checkpoint is kept

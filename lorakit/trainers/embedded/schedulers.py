@@ -42,9 +42,7 @@ def optimizer_type(args: argparse.Namespace) -> str:
 
 
 def keeps_its_own_pace(args: argparse.Namespace) -> str:
-    """The optimiser's name where it decides the learning rate by itself: no schedule is asked
-    then. Else nothing.
-    """
+    """The optimiser's name where it sets the learning rate itself, without a schedule; else ""."""
     name = optimizer_type(args)
     keywords = keyword_arguments(args.optimizer_args)
     relative = name.lower() == "adafactor" and (
@@ -61,20 +59,14 @@ def schedule(args: argparse.Namespace, total: int) -> Factor:
         raise refused(f"lr_scheduler = {name!r}", "is not known.", did_you_mean(name, NAMES))
     if name == "constant":
         if warmup:
-            raise refused(
-                "lr_warmup_steps",
-                f"schedule {name!r} has no warm-up.",
-                'Use "constant_with_warmup" or drop lr_warmup_steps.',
-            )
+            hint = 'Use "constant_with_warmup" or drop lr_warmup_steps.'
+            raise refused("lr_warmup_steps", f"schedule {name!r} has no warm-up.", hint)
         return lambda _step: 1.0
     if name == "piecewise_constant":
         rules = keyword_arguments(args.lr_scheduler_args).get("step_rules")
         if not rules:
-            raise refused(
-                "lr_scheduler_args",
-                "piecewise_constant needs step_rules.",
-                """Example: ["step_rules='1:500,0.1'"].""",
-            )
+            hint = """Example: ["step_rules='1:500,0.1'"]."""
+            raise refused("lr_scheduler_args", "piecewise_constant needs step_rules.", hint)
         return _pieces(str(rules))
     if name == "warmup_stable_decay":
         return _stable(args, total, warmup, decay)

@@ -1,5 +1,5 @@
-"""sd-scripts' own tagger, run by its Python over a folder of links: it overwrites the captions
-beside images, so it gets none of ours.
+"""sd-scripts' own tagger, run by its Python over a folder of links, because it overwrites the
+captions beside the images.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lorakit.config import cache_dir
+from lorakit.dataset.captions.edit import parts
+from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.captions.tagger import Choice
 from lorakit.dataset.captions.tagger_models import repository
 from lorakit.errors import SetupError
@@ -18,7 +20,7 @@ from lorakit.proc import ask
 from lorakit.trainers.kohya.locate import require
 
 SCRIPT = "finetune/tag_images_by_wd14_tagger.py"
-LONGEST_S = 24 * 3600
+TIMEOUT_S = 24 * 3600
 
 
 def tag(images: Sequence[Path], asked: str, choice: Choice) -> Mapping[Path, list[str]]:
@@ -31,13 +33,11 @@ def tag(images: Sequence[Path], asked: str, choice: Choice) -> Mapping[Path, lis
             link.symlink_to(path.resolve())
         argv = command(located.python, located.directory, folder, asked, choice)
         env = {**os.environ, "PYTHONPATH": str(located.directory), "PYTHONDONTWRITEBYTECODE": "1"}
-        answer = ask(argv, cwd=located.directory, env=env, timeout_s=LONGEST_S)
+        answer = ask(argv, cwd=located.directory, env=env, timeout_s=TIMEOUT_S)
         if answer.code:
             last = (answer.err.strip() or answer.out.strip()).splitlines()[-3:]
-            raise SetupError(
-                "\n".join([*last, f"sd-scripts' tagger ended with {answer.code}."]),
-                hint=f"The command was: {shlex.join(argv)}",
-            )
+            what = "\n".join([*last, f"sd-scripts' tagger ended with {answer.code}."])
+            raise SetupError(what, hint=f"The command was: {shlex.join(argv)}")
         return {path: _read(link.with_suffix(".txt")) for link, path in links.items()}
 
 
@@ -65,8 +65,5 @@ def command(python: Path, scripts: Path, folder: Path, asked: str, choice: Choic
 
 
 def _read(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
-        return []
-    return [part.strip() for part in text.split(",") if part.strip()]
+    words = read_words(path)
+    return parts(words.text) if words else []

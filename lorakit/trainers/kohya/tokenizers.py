@@ -1,8 +1,7 @@
-"""The tokenisers that the scripts load at their start, as a folder for tokenizer_cache_dir: so
-that they ask the network for nothing.
+"""The tokenizers that the scripts load when they start, as a folder for tokenizer_cache_dir, so
+that nothing is downloaded.
 
-CLIP's two are made from the byte-pair table that lorakit ships; T5's lies in the checkout itself
-and is copied.
+CLIP's two are made from the byte-pair table that lorakit ships; T5's is copied from the checkout.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from lorakit.data import clip_merges, clip_vocabulary
 from lorakit.errors import SetupError
 from lorakit.families import FAMILIES
 from lorakit.files import write_atomic
-from lorakit.recipe import options as read
 from lorakit.recipe.model import Resolved
+from lorakit.recipe.options import Options
 from lorakit.trainers.kohya.locate import locate
 
 PADS = {
@@ -38,7 +37,7 @@ CONFIG = {
 
 
 def folder() -> Path:
-    """Where they are, or will be once `ensure` was called."""
+    """Where they are, or will be after `ensure`."""
     return cache_dir() / "tokenizers"
 
 
@@ -52,7 +51,7 @@ def missing(resolved: Resolved) -> list[str]:
     own folder.
     """
     names = FAMILIES[resolved.family].tokenizers
-    own = read.text(resolved, "tokenizer_cache_dir")
+    own = Options(resolved).text("tokenizer_cache_dir")
     if own and Path(own) == folder():  # filled when the run starts
         return [name for name in names if not provides(name)]
     hub = Path(
@@ -68,18 +67,15 @@ def missing(resolved: Resolved) -> list[str]:
 
 
 def ensure(names: Iterable[str]) -> Path:
-    """The folder, with these tokenisers in it; those that are not provided are left to the script."""
+    """The folder with these in it; what cannot be provided is left to the script."""
     for name in names:
         own = folder() / name.replace("/", "_")
         if name in PADS and not (own / "merges.txt").is_file():
+            config = json.dumps({**CONFIG, "pad_token": PADS[name]})
+            merges = "\n".join(["#version: 0.2", *map(" ".join, clip_merges()), ""])
             write_atomic(own / "vocab.json", json.dumps(clip_vocabulary(), ensure_ascii=False))
-            write_atomic(
-                own / "tokenizer_config.json", json.dumps({**CONFIG, "pad_token": PADS[name]})
-            )
-            write_atomic(
-                own / "merges.txt",
-                "#version: 0.2\n" + "\n".join(map(" ".join, clip_merges())) + "\n",
-            )
+            write_atomic(own / "tokenizer_config.json", config)
+            write_atomic(own / "merges.txt", merges)
         elif name == T5 and (source := _t5()) and not own.is_dir():
             shutil.copytree(source, own)
     return folder()
@@ -88,7 +84,7 @@ def ensure(names: Iterable[str]) -> Path:
 def _t5() -> Path | None:
     try:
         located = locate()
-    except SetupError:  # told where the trainer is looked for
+    except SetupError:  # reported where the trainer is looked for
         return None
     place = located.directory / "configs" / "t5_old" if located else None
     return place if place and (place / "spiece.model").is_file() else None

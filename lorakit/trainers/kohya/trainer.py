@@ -9,8 +9,8 @@ from typing import Any
 
 from lorakit.errors import Fault, LorakitError
 from lorakit.families import FAMILIES
-from lorakit.recipe import options as read
 from lorakit.recipe.model import Resolved
+from lorakit.recipe.options import Options
 from lorakit.trainers.base import Change, Reader, Script, one_command
 from lorakit.trainers.kohya import rules, tokenizers
 from lorakit.trainers.kohya.locate import VENDOR, head_commit, locate
@@ -58,7 +58,7 @@ NOT_THERE = Fault(
 
 def settings(resolved: Resolved) -> Iterator[tuple[str, Any, str]]:
     names = FAMILIES[resolved.family].tokenizers
-    if names and all(map(tokenizers.provides, names)) and not read.flag(resolved, "v2"):
+    if names and all(map(tokenizers.provides, names)) and not Options(resolved).flag("v2"):
         place = tokenizers.folder().absolute().as_posix()
         yield ("tokenizer_cache_dir", place, "lorakit's own copies, so that nothing is downloaded")
 

@@ -26,30 +26,19 @@ from lorakit.trainers.kohya.rules import (
 )
 from lorakit.trainers.rule import Case, Finder, Rule
 
-ROOMS = (
-    augment,
-    caching,
-    launch,
-    learning,
-    memory,
-    model,
-    network,
-    precision,
-    sampling,
-    schedule,
-    steps,
+TABLES = (
+    *(augment, caching, launch, learning, memory, model),
+    *(network, precision, sampling, schedule, steps),
 )
-RULES: tuple[Rule, ...] = tuple(rule for room in ROOMS for rule in room.RULES)
+RULES: tuple[Rule, ...] = tuple(rule for table in TABLES for rule in table.RULES)
 FINDERS: tuple[Finder, ...] = tuple(
-    finder for room in ROOMS for finder in getattr(room, "FINDERS", ())
+    finder for table in TABLES for finder in getattr(table, "FINDERS", ())
 )
 
 
 def check(resolved: Resolved, machine: Machine) -> list[Fault]:
     """Every fault of these settings for this machine: errors first, each with its rule's name."""
     case = Case(resolved, machine)
-    found = [
-        case.fault(rule) for rule in RULES if resolved.family in rule.families and rule.wrong(case)
-    ]
-    found += [fault for finder in FINDERS for fault in finder(case)]
+    judges = (*(rule.judge for rule in RULES), *FINDERS)
+    found = [fault for judge in judges for fault in judge(case)]
     return sorted(found, key=lambda fault: fault.severity != "error")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lorakit.errors import Fault
-from lorakit.trainers.rule import FLOW, Case, Rule
+from lorakit.trainers.rule import FLOW, Case, Rule, warning
 
 FORBIDDEN = (
     "shuffle_caption",
@@ -14,63 +14,44 @@ FORBIDDEN = (
     "token_warmup_step",
 )
 LOST = (
-    "caption_prefix",
-    "caption_suffix",
-    "enable_wildcard",
-    "secondary_separator",
+    *("caption_prefix", "caption_suffix", "enable_wildcard", "secondary_separator"),
     "caption_dropout_every_n_epochs",
 )
-IN_PLACE = {
-    "caption_prefix": "Write the words into the caption files: `lorakit dataset caption`.",
-    "caption_suffix": "Write the words into the caption files: `lorakit dataset caption`.",
-}
+IN_FILES = "Write the words into the caption files: `lorakit dataset caption`."
 
 
 def captions_that_change(case: Case) -> Iterator[Fault]:
-    """A cached text is one fixed text: whatever varies it is asserted against, or lost without a
-    word.
-    """
+    """A cached text is one fixed text: whatever varies it is asserted against, or lost silently."""
     if not case.caches_text:
         return
-    allowed = {"caption_dropout_rate"} if case.family == "anima" else set()
     for key in FORBIDDEN:
-        if key not in allowed:
-            for where, _ in case.everywhere(key):
-                yield Fault(
-                    where,
-                    "cannot be used with cached text-encoder outputs: each caption is encoded once,"
-                    " unchanged.",
-                    f"Remove {key}, or set cache_text_encoder_outputs = false.",
-                    "text-cache-captions",
-                )
-    for key in LOST:
+        if case.family == "anima" and key == "caption_dropout_rate":
+            continue
+        what = "cannot be used with cached text-encoder outputs: each caption is encoded just once."
+        hint = f"Remove {key}, or set cache_text_encoder_outputs = false."
         for where, _ in case.everywhere(key):
-            yield Fault(
-                where,
-                "is silently ignored with cached text-encoder outputs: the caption file is encoded"
-                " as it stands.",
-                IN_PLACE.get(key, f"Remove {key}, or set cache_text_encoder_outputs = false."),
-                "text-cache-lost",
-            )
+            yield Fault(where, what, hint, "text-cache-captions")
+    for key in LOST:
+        what = "is silently ignored with cached text-encoder outputs: only the file is encoded."
+        hint = f"Remove {key}, or set cache_text_encoder_outputs = false."
+        if key in {"caption_prefix", "caption_suffix"}:
+            hint = IN_FILES
+        for where, _ in case.everywhere(key):
+            yield Fault(where, what, hint, "text-cache-lost")
 
 
 def augmented_latents(case: Case) -> Iterator[Fault]:
-    if case.caches_latents:
-        for key in ("color_aug", "random_crop"):
-            for where, _ in case.everywhere(key):
-                yield Fault(
-                    where,
-                    "cannot be used with cached latents.",
-                    f"Remove {key}, or set cache_latents = false.",
-                    "latent-cache-augment",
-                )
+    for key in ("color_aug", "random_crop") if case.caches_latents else ():
+        hint = f"Remove {key}, or set cache_latents = false."
+        for where, _ in case.everywhere(key):
+            yield Fault(where, "cannot be used with cached latents.", hint, "latent-cache-augment")
 
 
 RULES = (
     Rule(
         "text-cache-training",
         "cache_text_encoder_outputs",
-        lambda c: c.caches_text and not c.on("network_train_unet_only"),
+        lambda c: c.caches_text and not c.flag("network_train_unet_only"),
         "the text encoder cannot be trained while its outputs are cached.",
         "Set network_train_unet_only = true.",
         families=("sdxl", "anima"),
@@ -79,31 +60,28 @@ RULES = (
         "t5-training-cache",
         "network_args",
         lambda c: (
-            c.caches_text
-            and "train_t5xxl=True" in [word.replace(" ", "") for word in c.words("network_args")]
+            c.caches_text and c.arguments("network_args").get("train_t5xxl", "").strip() == "True"
         ),
         "train_t5xxl=True cannot be used with cached text-encoder outputs.",
         "Remove it, or set cache_text_encoder_outputs = false.",
         families=("flux", "sd3"),
     ),
-    Rule(
+    warning(
         "weighted-captions-ignored",
         "weighted_captions",
-        lambda c: c.on("weighted_captions"),
+        lambda c: c.flag("weighted_captions"),
         "this family's script does not read it.",
         "Remove it.",
         families=FLOW,
-        severity="warning",
     ),
-    Rule(
+    warning(
         "text-cache-missing",
         "cache_text_encoder_outputs",
-        lambda c: not c.caches_text and c.on("network_train_unet_only"),
+        lambda c: not c.caches_text and c.flag("network_train_unet_only"),
         "off: the text encoders stay on the device and run at every step although they are not"
         " trained.",
         "Set cache_text_encoder_outputs = true.",
         families=("flux",),
-        severity="warning",
     ),
 )
 FINDERS = (captions_that_change, augmented_latents)

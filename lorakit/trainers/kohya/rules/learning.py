@@ -6,85 +6,46 @@ import ast
 from collections.abc import Iterator
 
 from lorakit.errors import Fault, did_you_mean
-from lorakit.trainers.rule import Case, Rule
+from lorakit.recipe.options import Options
+from lorakit.trainers.rule import Case, Rule, warning
 
 # Names the scripts compare without regard to case, and torch.optim's own, which must be spelt
 # exactly.
 BUILT_IN = (
-    "AdamW",
-    "AdamW8bit",
-    "PagedAdamW8bit",
-    "PagedAdamW",
-    "PagedAdamW32bit",
-    "Lion",
-    "Lion8bit",
-    "PagedLion8bit",
-    "SGDNesterov",
-    "SGDNesterov8bit",
-    "DAdaptation",
-    "DAdaptAdamPreprint",
-    "DAdaptAdaGrad",
-    "DAdaptAdam",
-    "DAdaptAdan",
-    "DAdaptAdanIP",
-    "DAdaptLion",
-    "DAdaptSGD",
-    "Prodigy",
-    "Adafactor",
-    "RAdamScheduleFree",
-    "AdamWScheduleFree",
-    "SGDScheduleFree",
+    *("AdamW", "Lion", "SGDNesterov", "Prodigy", "Adafactor"),
+    *("AdamW8bit", "Lion8bit", "SGDNesterov8bit"),
+    *("PagedAdamW", "PagedAdamW8bit", "PagedAdamW32bit", "PagedLion8bit"),
+    *("DAdaptation", "DAdaptAdamPreprint", "DAdaptAdaGrad", "DAdaptAdam"),
+    *("DAdaptAdan", "DAdaptAdanIP", "DAdaptLion", "DAdaptSGD"),
+    *("RAdamScheduleFree", "AdamWScheduleFree", "SGDScheduleFree"),
 )
 TORCH = (
-    "Adam",
-    "Adamax",
-    "NAdam",
-    "RAdam",
-    "SGD",
-    "ASGD",
-    "RMSprop",
-    "Rprop",
-    "Adagrad",
-    "Adadelta",
-    "LBFGS",
-    "SparseAdam",
-    "Muon",
+    *("Adam", "Adamax", "NAdam", "RAdam", "Adagrad", "Adadelta", "SparseAdam"),
+    *("SGD", "ASGD", "RMSprop", "Rprop", "LBFGS", "Muon"),
 )
+NAMING = ("use_8bit_adam", "use_lion_optimizer", "optimizer_type")
 LOWER = {name.lower() for name in BUILT_IN}
 
 
-def optimizer(case: Case) -> str:
-    if case.on("use_8bit_adam"):
+def optimizer(case: Options) -> str:
+    if case.flag("use_8bit_adam"):
         return "adamw8bit"
-    if case.on("use_lion_optimizer"):
+    if case.flag("use_lion_optimizer"):
         return "lion"
-    return str(case.value("optimizer_type") or "AdamW").lower()
-
-
-def named(case: Case) -> int:
-    """How many options name an optimiser."""
-    return sum(case.on(key) for key in ("use_8bit_adam", "use_lion_optimizer", "optimizer_type"))
+    return (case.text("optimizer_type") or "AdamW").lower()
 
 
 def finds_rate(case: Case) -> bool:
     return optimizer(case).startswith("dadapt") or optimizer(case) == "prodigy"
 
 
-def optimizer_options(case: Case) -> dict[str, object]:
-    """optimizer_args as the script reads them; what cannot be read is left out (and found by
-    `arguments`).
-    """
-    return {key: value for key, value in map(read, case.words("optimizer_args")) if key}
-
-
 def read(word: str) -> tuple[str, object]:
+    """A pair of optimizer_args as the script reads it; no key where it cannot be read."""
     key, _, text = word.partition("=")
+    if not key or "=" in text or key != key.strip():
+        return "", None
     try:
-        return (
-            ("", None)
-            if not key or "=" in text or key != key.strip()
-            else (key, ast.literal_eval(text))
-        )
+        return key, ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return "", None
 
@@ -93,38 +54,27 @@ def arguments(case: Case) -> Iterator[Fault]:
     for option in ("optimizer_args", "lr_scheduler_args"):
         for word in case.words(option):
             if not read(word)[0]:
-                yield Fault(
-                    case.where(option),
-                    f'"{word}" cannot be read: it must be one name=value, value as Python'
-                    " writes it.",
-                    respelt(word),
-                    "args-literal",
-                )
+                what = f'"{word}" cannot be read: it must be one name=value, as Python writes it.'
+                yield case.fault(option, what, respelt(word), "args-literal")
 
 
 def respelt(word: str) -> str:
-    key, _, text = word.partition("=")
-    key, text = key.strip(), text.strip()
-    right = {"true": "True", "false": "False", "none": "None"}.get(
-        text.lower(), f"'{text}'" if text.isidentifier() else text
-    )
-    return (
-        f'Write "{key}={right}".'
-        if read(f"{key}={right}")[0]
-        else 'For example "weight_decay=0.01".'
-    )
+    key, _, text = (part.strip() for part in word.partition("="))
+    quoted = f"'{text}'" if text.isidentifier() else text
+    right = {"true": "True", "false": "False", "none": "None"}.get(text.lower(), quoted)
+    if read(f"{key}={right}")[0]:
+        return f'Write "{key}={right}".'
+    return 'For example "weight_decay=0.01".'
 
 
-def optimizer_name(case: Case) -> Iterator[Fault]:
-    said = case.value("optimizer_type")
-    if not said or str(said).lower() in LOWER or said in TORCH or "." in str(said):
-        return
-    yield Fault(
-        case.where("optimizer_type"),
-        f"no optimiser is called {said!r}; the script would find out after loading the model.",
-        did_you_mean(str(said), [*BUILT_IN, *TORCH]),
-        "optimizer-unknown",
-    )
+def optimizer_name(case: Options) -> Iterator[Fault]:
+    name = case.text("optimizer_type")
+    if name and name.lower() not in LOWER and name not in TORCH and "." not in name:
+        what = (
+            f"no optimiser is called {name!r}; the script would find out after loading the model."
+        )
+        hint = did_you_mean(name, [*BUILT_IN, *TORCH])
+        yield case.fault("optimizer_type", what, hint, "optimizer-unknown")
 
 
 def zero(case: Case, key: str) -> bool:
@@ -133,8 +83,8 @@ def zero(case: Case, key: str) -> bool:
 
 
 def nothing_learns(case: Case) -> bool:
-    unet = zero(case, "unet_lr") or case.on("network_train_text_encoder_only")
-    text = zero(case, "text_encoder_lr") or case.on("network_train_unet_only")
+    unet = zero(case, "unet_lr") or case.flag("network_train_text_encoder_only")
+    text = zero(case, "text_encoder_lr") or case.flag("network_train_unet_only")
     return unet and text
 
 
@@ -142,7 +92,7 @@ RULES = (
     Rule(
         "optimizer-twice",
         "optimizer_type",
-        lambda c: named(c) > 1,
+        lambda c: sum(map(c.flag, NAMING)) > 1,
         "stands beside use_8bit_adam or use_lion_optimizer.",
         "Keep optimizer_type alone.",
     ),
@@ -153,33 +103,31 @@ RULES = (
         "{value} needs bitsandbytes and a CUDA card; this machine has none.",
         'Set optimizer_type = "AdamW".',
     ),
-    Rule(
+    warning(
         "optimizer-dadapt",
         "optimizer_type",
         lambda c: optimizer(c).startswith("dadapt"),
         "{value} needs the package dadaptation, which is not among sd-scripts' requirements.",
         "Prodigy is, and does the same.",
-        severity="warning",
     ),
-    Rule(
+    warning(
         "optimizer-own-rate",
         "learning_rate",
         lambda c: finds_rate(c) and max(c.number("learning_rate"), c.number("unet_lr")) <= 0.1,
         "{value}: this optimiser finds its own rate and wants about 1.0 here.",
         "Set learning_rate = 1.0.",
-        severity="warning",
     ),
     Rule(
         "fused-adafactor",
         "fused_backward_pass",
-        lambda c: c.on("fused_backward_pass") and optimizer(c) != "adafactor",
+        lambda c: c.flag("fused_backward_pass") and optimizer(c) != "adafactor",
         "works with Adafactor only.",
         'Set optimizer_type = "Adafactor", or remove it.',
     ),
     Rule(
         "fused-accumulation",
         "fused_backward_pass",
-        lambda c: c.on("fused_backward_pass") and c.number("gradient_accumulation_steps") > 1,
+        lambda c: c.flag("fused_backward_pass") and c.number("gradient_accumulation_steps") > 1,
         "cannot be used with gradient_accumulation_steps.",
         "Set gradient_accumulation_steps = 1.",
     ),
@@ -188,8 +136,8 @@ RULES = (
         "lr_warmup_steps",
         lambda c: (
             optimizer(c) == "adafactor"
-            and bool(optimizer_options(c).get("relative_step", True))
-            and c.on("lr_warmup_steps")
+            and bool(dict(map(read, c.words("optimizer_args"))).get("relative_step", True))
+            and c.flag("lr_warmup_steps")
         ),
         "Adafactor with relative_step has its own schedule; the script ends with a ValueError after"
         " loading the model.",
@@ -199,7 +147,7 @@ RULES = (
     Rule(
         "rate-unset",
         "learning_rate",
-        lambda c: not c.said("learning_rate") and not c.said("unet_lr"),
+        lambda c: not c.is_set("learning_rate") and not c.is_set("unet_lr"),
         "unset: the script's own {value} teaches next to nothing.",
         "Set learning_rate, e.g. 1e-4.",
     ),
@@ -213,23 +161,22 @@ RULES = (
     Rule(
         "train-only-both",
         "network_train_unet_only",
-        lambda c: c.on("network_train_unet_only") and c.on("network_train_text_encoder_only"),
+        lambda c: c.flag("network_train_unet_only") and c.flag("network_train_text_encoder_only"),
         "contradicts network_train_text_encoder_only.",
         "Keep one.",
     ),
-    Rule(
+    warning(
         "text-rate-unused",
         "text_encoder_lr",
         lambda c: (
-            c.said("text_encoder_lr")
+            c.is_set("text_encoder_lr")
             and not zero(c, "text_encoder_lr")
-            and c.on("network_train_unet_only")
+            and c.flag("network_train_unet_only")
         ),
         "is unused: network_train_unet_only leaves the text encoder alone.",
         "Remove one of the two.",
-        severity="warning",
     ),
-    Rule(
+    warning(
         "text-rate-first",
         "text_encoder_lr",
         lambda c: (
@@ -239,17 +186,15 @@ RULES = (
         "only the first of several rates is read by networks.lora.",
         "Write one rate.",
         families=("sd15", "sdxl"),
-        severity="warning",
     ),
-    Rule(
+    warning(
         "clip-rate-unset",
         "text_encoder_lr",
-        lambda c: not c.on("network_train_unet_only") and not c.said("text_encoder_lr"),
+        lambda c: not c.flag("network_train_unet_only") and not c.is_set("text_encoder_lr"),
         "unset: CLIP-L is trained too, at the transformer's own rate, which is far too high"
         " for it.",
         "Set network_train_unet_only = true, or text_encoder_lr = 5e-5.",
         families=("flux",),
-        severity="warning",
     ),
 )
 FINDERS = (arguments, optimizer_name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorakit.trainers.rule import FLOW, UNET, Case, Rule
+from lorakit.trainers.rule import FLOW, UNET, Case, Rule, warning
 
 ATTENTION = ("mem_eff_attn", "xformers", "sdpa")  # the scripts' order of preference
 MOST_SWAPPED = {
@@ -16,14 +16,14 @@ def swaps(case: Case) -> bool:
 
 
 def attentions(case: Case) -> int:
-    return sum(case.on(key) for key in ATTENTION)
+    return sum(case.flag(key) for key in ATTENTION)
 
 
 RULES = (
     Rule(
         "swap-offload",
         "blocks_to_swap",
-        lambda c: swaps(c) and c.on("cpu_offload_checkpointing"),
+        lambda c: swaps(c) and c.flag("cpu_offload_checkpointing"),
         "cannot be combined with cpu_offload_checkpointing.",
         "Keep one.",
         families=FLOW,
@@ -48,100 +48,93 @@ RULES = (
         "swap-unsloth",
         "unsloth_offload_checkpointing",
         lambda c: (
-            c.on("unsloth_offload_checkpointing")
-            and (swaps(c) or c.on("cpu_offload_checkpointing"))
+            c.flag("unsloth_offload_checkpointing")
+            and (swaps(c) or c.flag("cpu_offload_checkpointing"))
         ),
         "cannot be combined with blocks_to_swap or cpu_offload_checkpointing.",
         "Keep one.",
         families=("anima",),
     ),
-    Rule(
+    warning(
         "split-mode",
         "split_mode",
-        lambda c: c.on("split_mode"),
+        lambda c: c.flag("split_mode"),
         "is deprecated.",
         "Write blocks_to_swap = 18 instead.",
         families=("flux",),
-        severity="warning",
     ),
     Rule(
         "offload-unet",
         "cpu_offload_checkpointing",
-        lambda c: c.on("cpu_offload_checkpointing") and c.on("gradient_checkpointing"),
+        lambda c: c.flag("cpu_offload_checkpointing") and c.flag("gradient_checkpointing"),
         "the U-Net of this family cannot do it: the script ends with a TypeError after loading the"
         " model.",
         "Remove cpu_offload_checkpointing.",
         families=(*UNET, "sd3"),
     ),
-    Rule(
+    warning(
         "offload-idle",
         "cpu_offload_checkpointing",
-        lambda c: c.on("cpu_offload_checkpointing") and not c.on("gradient_checkpointing"),
+        lambda c: c.flag("cpu_offload_checkpointing") and not c.flag("gradient_checkpointing"),
         "has no effect without gradient_checkpointing.",
         "Set gradient_checkpointing = true.",
-        severity="warning",
     ),
     Rule(
         "xformers-device",
         "xformers",
-        lambda c: c.on("xformers") and not c.cuda,
+        lambda c: c.flag("xformers") and not c.cuda,
         "needs a CUDA card; this machine has none.",
         "Use sdpa = true instead.",
     ),
-    Rule(
+    warning(
         "attention-plain",
         "sdpa",
         lambda c: attentions(c) == 0,
         "off: plain attention is slower and takes far more memory.",
         "Set sdpa = true.",
         families=UNET,
-        severity="warning",
     ),
-    Rule(
+    warning(
         "attention-several",
         "sdpa",
         lambda c: attentions(c) > 1,
         "one of several kinds of attention: mem_eff_attn wins over xformers, xformers over sdpa.",
         "Keep one.",
         families=UNET,
-        severity="warning",
     ),
-    Rule(
+    warning(
         "attention-ignored",
         "xformers",
-        lambda c: c.on("xformers") or c.on("mem_eff_attn"),
+        lambda c: c.flag("xformers") or c.flag("mem_eff_attn"),
         "this family's script always uses torch's own attention.",
         "Remove it.",
         families=("flux",),
-        severity="warning",
     ),
     Rule(
         "workers-persistent",
         "persistent_data_loader_workers",
         lambda c: (
-            c.on("persistent_data_loader_workers") and c.number("max_data_loader_n_workers") == 0
+            c.flag("persistent_data_loader_workers") and c.number("max_data_loader_n_workers") == 0
         ),
         "needs at least one worker; the script ends with a ValueError after loading the model.",
         "Set max_data_loader_n_workers = 1, or remove it.",
     ),
-    Rule(
+    warning(
         "workers-spawned",
         "max_data_loader_n_workers",
         lambda c: (
             c.number("max_data_loader_n_workers") > 2
-            and not c.on("persistent_data_loader_workers")
+            and not c.flag("persistent_data_loader_workers")
             and c.machine.system != "Linux"
         ),
         "{value} workers are started anew at every epoch here, each for some 6 s and 0.9 GB.",
         "Set max_data_loader_n_workers = 2 or less, or persistent_data_loader_workers = true.",
-        severity="warning",
     ),
-    Rule(
+    warning(
         "lowram-highvram",
         "lowram",
-        lambda c: c.on("lowram") and c.on("highvram"),
+        lambda c: c.flag("lowram") and c.flag("highvram"),
         "contradicts highvram.",
         "Keep one.",
-        severity="warning",
     ),
 )

@@ -5,35 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lorakit.errors import Fault
-from lorakit.trainers.rule import FLOW, UNET, Case, Rule
+from lorakit.trainers.rule import FLOW, UNET, Case, Rule, warning
 
 IGNORED_BY_FLOW = (
-    "min_snr_gamma",
-    "scale_v_pred_loss_like_noise_pred",
-    "v_pred_like_loss",
-    "debiased_estimation_loss",
-    "noise_offset",
-    "multires_noise_iterations",
-    "adaptive_noise_scale",
-    "zero_terminal_snr",
-    "v_parameterization",
-    "clip_skip",
-    "max_token_length",
+    *("min_snr_gamma", "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss"),
+    *("debiased_estimation_loss", "noise_offset", "multires_noise_iterations"),
+    *("adaptive_noise_scale", "zero_terminal_snr", "v_parameterization"),
+    *("clip_skip", "max_token_length"),
 )
 SHIFTED = ("sigma", "shift")  # timestep_sampling that reads discrete_flow_shift
 
 
 def without_effect(case: Case) -> Iterator[Fault]:
-    if case.family in FLOW:
-        for key in IGNORED_BY_FLOW:
-            if case.said(key) and case.on(key):
-                yield Fault(
-                    case.where(key),
-                    "has no effect in this family: its script never reads it.",
-                    f"Remove {key}.",
-                    "flow-no-effect",
-                    "warning",
-                )
+    what = "has no effect in this family: its script never reads it."
+    for key in IGNORED_BY_FLOW if case.family in FLOW else ():
+        if case.is_set(key) and case.flag(key):
+            yield case.fault(key, what, f"Remove {key}.", "flow-no-effect", "warning")
 
 
 def timesteps_crossed(case: Case) -> bool:
@@ -56,28 +43,26 @@ RULES = (
     Rule(
         "v2-in-sdxl",
         "v2",
-        lambda c: c.on("v2"),
+        lambda c: c.flag("v2"),
         "is for Stable Diffusion 2, not for SDXL.",
         "Remove v2.",
         families=("sdxl",),
     ),
-    Rule(
+    warning(
         "clip-skip-v2",
         "clip_skip",
-        lambda c: c.on("v2") and c.value("clip_skip") is not None,
+        lambda c: c.flag("v2") and c.value("clip_skip") is not None,
         "is not meant for Stable Diffusion 2.",
         "Remove clip_skip.",
         families=("sd15",),
-        severity="warning",
     ),
-    Rule(
+    warning(
         "clip-skip-sdxl",
         "clip_skip",
         lambda c: c.value("clip_skip") is not None,
         "does nothing useful in SDXL, which already uses the layer before the last.",
         "Remove clip_skip.",
         families=("sdxl",),
-        severity="warning",
     ),
     Rule(
         "adaptive-noise",
@@ -86,24 +71,22 @@ RULES = (
         "needs noise_offset.",
         "Set noise_offset, e.g. 0.05, or remove adaptive_noise_scale.",
     ),
-    Rule(
+    warning(
         "noise-random-alone",
         "noise_offset_random_strength",
-        lambda c: c.on("noise_offset_random_strength") and not c.on("noise_offset"),
+        lambda c: c.flag("noise_offset_random_strength") and not c.flag("noise_offset"),
         "has no effect without noise_offset.",
-        severity="warning",
     ),
-    Rule(
+    warning(
         "ip-noise-random-alone",
         "ip_noise_gamma_random_strength",
-        lambda c: c.on("ip_noise_gamma_random_strength") and not c.on("ip_noise_gamma"),
+        lambda c: c.flag("ip_noise_gamma_random_strength") and not c.flag("ip_noise_gamma"),
         "has no effect without ip_noise_gamma.",
-        severity="warning",
     ),
     Rule(
         "v-pred-scale",
         "scale_v_pred_loss_like_noise_pred",
-        lambda c: c.on("scale_v_pred_loss_like_noise_pred") and not c.on("v_parameterization"),
+        lambda c: c.flag("scale_v_pred_loss_like_noise_pred") and not c.flag("v_parameterization"),
         "needs v_parameterization.",
         "It is for v-prediction models only.",
         families=UNET,
@@ -111,29 +94,27 @@ RULES = (
     Rule(
         "v-pred-like",
         "v_pred_like_loss",
-        lambda c: c.on("v_pred_like_loss") and c.on("v_parameterization"),
+        lambda c: c.flag("v_pred_like_loss") and c.flag("v_parameterization"),
         "cannot be used with v_parameterization.",
         "Remove one of the two.",
         families=UNET,
     ),
-    Rule(
+    warning(
         "zero-snr",
         "zero_terminal_snr",
-        lambda c: c.on("zero_terminal_snr") and not c.on("v_parameterization"),
+        lambda c: c.flag("zero_terminal_snr") and not c.flag("v_parameterization"),
         "is meant for v-prediction models; with noise prediction the last step teaches nothing.",
         "Remove it, or set v_parameterization.",
         families=UNET,
-        severity="warning",
     ),
-    Rule(
+    warning(
         "huber-idle",
         "huber_c",
         lambda c: (
-            any(map(c.said, ("huber_c", "huber_schedule", "huber_scale")))
+            any(map(c.is_set, ("huber_c", "huber_schedule", "huber_scale")))
             and c.value("loss_type") not in {"huber", "smooth_l1"}
         ),
         'has no effect unless loss_type is "huber" or "smooth_l1".',
-        severity="warning",
     ),
     Rule(
         "timestep-range",
@@ -145,53 +126,48 @@ RULES = (
     Rule(
         "chroma-mask",
         "apply_t5_attn_mask",
-        lambda c: chroma(c) and not c.on("apply_t5_attn_mask"),
+        lambda c: chroma(c) and not c.flag("apply_t5_attn_mask"),
         "must be on for Chroma.",
         "Set apply_t5_attn_mask = true.",
         families=("flux",),
     ),
-    Rule(
+    warning(
         "chroma-guidance",
         "guidance_scale",
         lambda c: chroma(c) and c.number("guidance_scale") != 0,
         "{value}: Chroma is trained without guidance.",
         "Set guidance_scale = 0.0.",
         families=("flux",),
-        severity="warning",
     ),
-    Rule(
+    warning(
         "flux-guidance",
         "guidance_scale",
         lambda c: not chroma(c) and c.number("guidance_scale") != 1.0,
         "{value}: FLUX.1-dev LoRAs are trained at 1.0; the script's default of 3.5 blurs them.",
         "Set guidance_scale = 1.0.",
         families=("flux",),
-        severity="warning",
     ),
-    Rule(
+    warning(
         "flux-prediction",
         "model_prediction_type",
         lambda c: c.value("model_prediction_type") != "raw",
         "{value}: FLUX predicts the velocity as it is.",
         'Set model_prediction_type = "raw".',
         families=("flux",),
-        severity="warning",
     ),
-    Rule(
+    warning(
         "flow-shift-idle",
         "discrete_flow_shift",
-        lambda c: c.said("discrete_flow_shift") and c.value("timestep_sampling") not in SHIFTED,
+        lambda c: c.is_set("discrete_flow_shift") and c.value("timestep_sampling") not in SHIFTED,
         'is read with timestep_sampling "shift" or "sigma" only.',
-        severity="warning",
         families=("flux",),
     ),
-    Rule(
+    warning(
         "weighting-idle",
         "weighting_scheme",
-        lambda c: c.said("weighting_scheme") and not weighs_by_sigma(c),
+        lambda c: c.is_set("weighting_scheme") and not weighs_by_sigma(c),
         'matters with timestep_sampling = "sigma" or model_prediction_type = "sigma_scaled" only.',
         families=("flux",),
-        severity="warning",
     ),
     Rule(
         "pickle-out",
@@ -200,12 +176,11 @@ RULES = (
         "{value} is a pickle and carries no metadata; nothing could be checked afterwards.",
         'Set save_model_as = "safetensors".',
     ),
-    Rule(
+    warning(
         "no-metadata",
         "no_metadata",
-        lambda c: c.on("no_metadata"),
+        lambda c: c.flag("no_metadata"),
         "leaves out what the LoRA was trained from; only the record will know.",
-        severity="warning",
     ),
 )
 FINDERS = (without_effect,)

@@ -6,54 +6,38 @@ from collections.abc import Iterator
 
 from lorakit.errors import Fault, did_you_mean
 from lorakit.trainers.kohya.rules.learning import optimizer
-from lorakit.trainers.rule import Case, Rule
+from lorakit.trainers.rule import Case, Rule, warning
 
 SCHEDULERS = (
-    "linear",
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-    "constant",
-    "constant_with_warmup",
-    "inverse_sqrt",
-    "reduce_lr_on_plateau",
-    "cosine_with_min_lr",
-    "warmup_stable_decay",
-    "piecewise_constant",
+    *("linear", "cosine", "cosine_with_restarts", "cosine_with_min_lr", "polynomial"),
+    *("constant", "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau"),
+    *("warmup_stable_decay", "piecewise_constant"),
 )
 CYCLIC = ("cosine_with_restarts", "cosine_with_min_lr", "warmup_stable_decay")
 
 
 def scheduler(case: Case) -> str:
-    return str(case.value("lr_scheduler") or "constant")
+    return case.text("lr_scheduler") or "constant"
 
 
 def scheduler_name(case: Case) -> Iterator[Fault]:
     name = scheduler(case)
     if name not in SCHEDULERS and not name.startswith("adafactor"):
-        yield Fault(
-            case.where("lr_scheduler"),
-            f"no schedule is called {name!r}; the script would find out after loading the model.",
-            did_you_mean(name, SCHEDULERS) or f"Known: {', '.join(SCHEDULERS)}.",
-            "scheduler-unknown",
-        )
+        what = f"no schedule is called {name!r}; the script would find out after loading the model."
+        hint = did_you_mean(name, SCHEDULERS) or f"Known: {', '.join(SCHEDULERS)}."
+        yield case.fault("lr_scheduler", what, hint, "scheduler-unknown")
 
 
 def share_of_run(case: Case) -> Iterator[Fault]:
     for key in ("lr_warmup_steps", "lr_decay_steps"):
         value = case.value(key)
         if isinstance(value, float) and value >= 1:
-            yield Fault(
-                case.where(key),
-                f"{value} with a decimal point is a share of the whole run: the rate would stay"
-                " near 0.",
-                f"Write {key} = {value:.0f} for steps.",
-                "warmup-share",
+            what = (
+                f"{value} with a decimal point is a share of the run: the rate would stay near 0."
             )
+            yield case.fault(key, what, f"Write {key} = {value:.0f} for steps.", "warmup-share")
         elif case.number(key) < 0:
-            yield Fault(
-                case.where(key), f"{value} is negative.", "Write 0 or more.", "warmup-share"
-            )
+            yield case.fault(key, f"{value} is negative.", "Write 0 or more.", "warmup-share")
 
 
 def free(case: Case) -> bool:
@@ -61,7 +45,7 @@ def free(case: Case) -> bool:
 
 
 def warms_up(case: Case) -> bool:
-    return case.on("lr_warmup_steps") and not free(case)
+    return case.flag("lr_warmup_steps") and not free(case)
 
 
 RULES = (
@@ -71,7 +55,7 @@ RULES = (
         lambda c: (
             warms_up(c)
             and scheduler(c) == "constant"
-            and not c.on("lr_scheduler_type")
+            and not c.flag("lr_scheduler_type")
             and optimizer(c) != "adafactor"
         ),
         "the constant schedule (the script's default) refuses a warm-up, after loading the model.",
@@ -80,7 +64,7 @@ RULES = (
     Rule(
         "warmup-foreign",
         "lr_warmup_steps",
-        lambda c: warms_up(c) and c.on("lr_scheduler_type"),
+        lambda c: warms_up(c) and c.flag("lr_scheduler_type"),
         "lr_scheduler_type refuses a warm-up.",
         "Remove lr_warmup_steps.",
     ),
@@ -93,15 +77,14 @@ RULES = (
         "cosine_with_min_lr needs it.",
         "Set lr_scheduler_min_lr_ratio = 0.1.",
     ),
-    Rule(
+    warning(
         "min-lr-idle",
         "lr_scheduler_min_lr_ratio",
         lambda c: (
-            c.said("lr_scheduler_min_lr_ratio")
+            c.is_set("lr_scheduler_min_lr_ratio")
             and scheduler(c) not in {"cosine_with_min_lr", "warmup_stable_decay"}
         ),
         "is read by cosine_with_min_lr and warmup_stable_decay only.",
-        severity="warning",
     ),
     Rule(
         "adafactor-schedule",
@@ -124,31 +107,28 @@ RULES = (
         "plateau",
         "lr_scheduler",
         lambda c: scheduler(c) == "reduce_lr_on_plateau",
-        "cannot work here: the script never tells it the loss.",
+        "cannot work here: the script never passes it the loss.",
         'Set lr_scheduler = "cosine".',
     ),
-    Rule(
+    warning(
         "restarts-idle",
         "lr_scheduler_num_cycles",
-        lambda c: c.said("lr_scheduler_num_cycles") and scheduler(c) not in CYCLIC,
+        lambda c: c.is_set("lr_scheduler_num_cycles") and scheduler(c) not in CYCLIC,
         "is not read by this schedule.",
         "cosine_with_restarts reads it.",
-        severity="warning",
     ),
-    Rule(
+    warning(
         "decay-idle",
         "lr_decay_steps",
-        lambda c: c.on("lr_decay_steps") and scheduler(c) != "warmup_stable_decay",
+        lambda c: c.flag("lr_decay_steps") and scheduler(c) != "warmup_stable_decay",
         "is read by warmup_stable_decay only.",
-        severity="warning",
     ),
-    Rule(
+    warning(
         "schedule-free",
         "lr_scheduler",
-        lambda c: free(c) and (c.said("lr_scheduler") and scheduler(c) != "constant"),
+        lambda c: free(c) and (c.is_set("lr_scheduler") and scheduler(c) != "constant"),
         "{value} is ignored: a schedule-free optimiser needs none.",
         "Remove it.",
-        severity="warning",
     ),
 )
 FINDERS = (scheduler_name, share_of_run)

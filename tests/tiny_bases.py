@@ -67,6 +67,47 @@ SCHEDULER = {
     "steps_offset": 1,
     "prediction_type": "epsilon",
 }
+T5 = {
+    "vocab_size": 0,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 64,
+    "num_heads": 4,
+    "num_layers": 2,
+    "feed_forward_proj": "gated-gelu",
+    "relative_attention_num_buckets": 32,
+    "relative_attention_max_distance": 128,
+    "layer_norm_epsilon": 1e-6,
+    "is_encoder_decoder": False,
+}
+FLUX = {
+    "in_channels": 16,
+    "num_layers": 1,
+    "num_single_layers": 2,
+    "attention_head_dim": 32,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 32,
+    "pooled_projection_dim": 32,
+    "guidance_embeds": True,
+    "axes_dims_rope": [4, 14, 14],
+    "patch_size": 1,
+}
+FLUX_VAE = {
+    "scaling_factor": 0.3611,
+    "shift_factor": 0.1159,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+}
+FLOW = {
+    "_class_name": "FlowMatchEulerDiscreteScheduler",
+    "num_train_timesteps": 1000,
+    "shift": 3.0,
+    "use_dynamic_shifting": True,
+    "base_shift": 0.5,
+    "max_shift": 1.15,
+    "base_image_seq_len": 256,
+    "max_image_seq_len": 4096,
+}
 
 
 class _Made(NamedTuple):
@@ -84,7 +125,6 @@ def make_tiny(
 
 
 def _sd15(folder: Path, made: _Made) -> None:
-    vocabulary = _clip_tokenizer(folder / "tokenizer")
     unet = {
         **UNET,
         "attention_head_dim": 4,
@@ -92,31 +132,11 @@ def _sd15(folder: Path, made: _Made) -> None:
         "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
         "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
     }
-    _write(folder / "unet", UNet(unet), "UNet2DConditionModel", made)
-    _write(folder / "vae", VAE({**VAE_CONFIG, "scaling_factor": 0.18215}), "AutoencoderKL", made)
-    _write(
-        folder / "text_encoder",
-        CLIPText(_clip(vocabulary), projection=False),
-        "CLIPTextModel",
-        made,
-    )
-    _index(
-        folder,
-        "StableDiffusionPipeline",
-        {
-            "unet": ("diffusers", "UNet2DConditionModel"),
-            "vae": ("diffusers", "AutoencoderKL"),
-            "text_encoder": ("transformers", "CLIPTextModel"),
-            "tokenizer": ("transformers", "CLIPTokenizer"),
-            "scheduler": ("diffusers", "DDIMScheduler"),
-        },
-        SCHEDULER,
-    )
+    _sd(folder, made, unet, 0.18215)
+    _index(folder, "StableDiffusionPipeline", SCHEDULER)
 
 
 def _sdxl(folder: Path, made: _Made) -> None:
-    vocabulary = _clip_tokenizer(folder / "tokenizer")
-    _clip_tokenizer(folder / "tokenizer_2", pad="!")
     unet = {
         **UNET,
         "attention_head_dim": [2, 4],
@@ -129,103 +149,32 @@ def _sdxl(folder: Path, made: _Made) -> None:
         "addition_time_embed_dim": 8,
         "projection_class_embeddings_input_dim": 80,
     }
-    _write(folder / "unet", UNet(unet), "UNet2DConditionModel", made)
-    _write(folder / "vae", VAE({**VAE_CONFIG, "scaling_factor": 0.13025}), "AutoencoderKL", made)
-    _write(
-        folder / "text_encoder",
-        CLIPText(_clip(vocabulary), projection=False),
-        "CLIPTextModel",
-        made,
-    )
+    vocabulary = _sd(folder, made, unet, 0.13025)
+    _clip_tokenizer(folder / "tokenizer_2", pad="!")
     second = CLIPText({**_clip(vocabulary), "hidden_act": "gelu"}, projection=True)
     _write(folder / "text_encoder_2", second, "CLIPTextModelWithProjection", made)
-    _index(
-        folder,
-        "StableDiffusionXLPipeline",
-        {
-            "unet": ("diffusers", "UNet2DConditionModel"),
-            "vae": ("diffusers", "AutoencoderKL"),
-            "text_encoder": ("transformers", "CLIPTextModel"),
-            "text_encoder_2": ("transformers", "CLIPTextModelWithProjection"),
-            "tokenizer": ("transformers", "CLIPTokenizer"),
-            "tokenizer_2": ("transformers", "CLIPTokenizer"),
-            "scheduler": ("diffusers", "DDIMScheduler"),
-        },
-        SCHEDULER,
-    )
+    _index(folder, "StableDiffusionXLPipeline", SCHEDULER)
+
+
+def _sd(folder: Path, made: _Made, unet: Mapping[str, Any], scaling: float) -> int:
+    vocabulary = _clip_tokenizer(folder / "tokenizer")
+    _write(folder / "unet", UNet(unet), "UNet2DConditionModel", made)
+    _write(folder / "vae", VAE({**VAE_CONFIG, "scaling_factor": scaling}), "AutoencoderKL", made)
+    text = CLIPText(_clip(vocabulary), projection=False)
+    _write(folder / "text_encoder", text, "CLIPTextModel", made)
+    return vocabulary
 
 
 def _flux(folder: Path, made: _Made) -> None:
     vocabulary = _clip_tokenizer(folder / "tokenizer")
-    t5 = {
-        "vocab_size": _t5_tokenizer(folder / "tokenizer_2"),
-        "d_model": 32,
-        "d_kv": 8,
-        "d_ff": 64,
-        "num_heads": 4,
-        "num_layers": 2,
-        "feed_forward_proj": "gated-gelu",
-        "relative_attention_num_buckets": 32,
-        "relative_attention_max_distance": 128,
-        "layer_norm_epsilon": 1e-6,
-        "is_encoder_decoder": False,
-    }
-    transformer = {
-        "in_channels": 16,
-        "num_layers": 1,
-        "num_single_layers": 2,
-        "attention_head_dim": 32,
-        "num_attention_heads": 2,
-        "joint_attention_dim": 32,
-        "pooled_projection_dim": 32,
-        "guidance_embeds": True,
-        "axes_dims_rope": [4, 14, 14],
-        "patch_size": 1,
-    }
-    vae = {
-        **VAE_CONFIG,
-        "scaling_factor": 0.3611,
-        "shift_factor": 0.1159,
-        "use_quant_conv": False,
-        "use_post_quant_conv": False,
-    }
-    module = Flux(transformer)
+    t5 = {**T5, "vocab_size": _t5_tokenizer(folder / "tokenizer_2")}
+    module = Flux(FLUX)
     _write(folder / "transformer", module, "FluxTransformer2DModel", made, folder_flux(module, 64))
-    _write(folder / "vae", VAE(vae), "AutoencoderKL", made)
-    _write(
-        folder / "text_encoder",
-        CLIPText(_clip(vocabulary), projection=False),
-        "CLIPTextModel",
-        made,
-    )
+    _write(folder / "vae", VAE({**VAE_CONFIG, **FLUX_VAE}), "AutoencoderKL", made)
+    text = CLIPText(_clip(vocabulary), projection=False)
+    _write(folder / "text_encoder", text, "CLIPTextModel", made)
     _write(folder / "text_encoder_2", T5Encoder(t5), "T5EncoderModel", made)
-    _index(
-        folder,
-        "FluxPipeline",
-        {
-            "transformer": ("diffusers", "FluxTransformer2DModel"),
-            "vae": ("diffusers", "AutoencoderKL"),
-            "text_encoder": ("transformers", "CLIPTextModel"),
-            "text_encoder_2": ("transformers", "T5EncoderModel"),
-            "tokenizer": ("transformers", "CLIPTokenizer"),
-            "tokenizer_2": ("transformers", "T5TokenizerFast"),
-            "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler"),
-        },
-        {
-            "_class_name": "FlowMatchEulerDiscreteScheduler",
-            "num_train_timesteps": 1000,
-            "shift": 3.0,
-            "use_dynamic_shifting": True,
-            "base_shift": 0.5,
-            "max_shift": 1.15,
-            "base_image_seq_len": 256,
-            "max_image_seq_len": 4096,
-        },
-    )
-
-
-# -- parts
-# ------------------------------------------------------------------------------------------------------------
+    _index(folder, "FluxPipeline", FLOW)
 
 
 def _clip(vocabulary: int) -> dict[str, Any]:
@@ -257,18 +206,10 @@ def _write(
     randomise(module, made.generator)
     tensors = stored(module, layout or same_names(module), made.dtype)
     folder.mkdir(parents=True, exist_ok=True)
-    library = {
-        "UNet2DConditionModel": "_class_name",
-        "AutoencoderKL": "_class_name",
-        "FluxTransformer2DModel": "_class_name",
-    }.get(kind)
+    library = not kind.startswith(("CLIP", "T5"))
+    model_type = "t5" if kind.startswith("T5") else "clip_text_model"
     named = (
-        {library: kind}
-        if library
-        else {
-            "architectures": [kind],
-            "model_type": "t5" if kind.startswith("T5") else "clip_text_model",
-        }
+        {"_class_name": kind} if library else {"architectures": [kind], "model_type": model_type}
     )
     _json(folder / "config.json", {**named, **module.config})
     save_file(
@@ -380,14 +321,23 @@ def _t5_tokenizer(folder: Path) -> int:
     return len(pieces)
 
 
-def _index(
-    folder: Path, pipeline: str, parts: Mapping[str, tuple[str, str]], scheduler: Mapping[str, Any]
-) -> None:
+def _index(folder: Path, pipeline: str, scheduler: Mapping[str, Any]) -> None:
+    """model_index.json, from what has been written so far."""
+    parts: dict[str, Any] = {"_class_name": pipeline}
+    for part in ("unet", "transformer", "vae", "text_encoder", "text_encoder_2"):
+        if (folder / part).is_dir():
+            config = json.loads((folder / part / "config.json").read_text())
+            name = config.get("_class_name")
+            parts[part] = (
+                ["diffusers", name] if name else ["transformers", *config["architectures"]]
+            )
+    for part in ("tokenizer", "tokenizer_2"):
+        if (folder / part).is_dir():
+            t5 = part == "tokenizer_2" and pipeline == "FluxPipeline"
+            parts[part] = ["transformers", "T5TokenizerFast" if t5 else "CLIPTokenizer"]
+    parts["scheduler"] = ["diffusers", scheduler["_class_name"]]
     _json(folder / "scheduler" / "scheduler_config.json", scheduler)
-    _json(
-        folder / "model_index.json",
-        {"_class_name": pipeline, **{name: list(kind) for name, kind in parts.items()}},
-    )
+    _json(folder / "model_index.json", parts)
 
 
 def _json(path: Path, value: Mapping[str, Any]) -> None:

@@ -1,0 +1,70 @@
+"""Caches of an earlier run beside the images: which are stale, and which would lie about a size."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lorakit.dataset.rules import fault
+from lorakit.errors import Fault
+
+LATENT_CACHE = re.compile(r"^(?P<stem>.+)_(?P<w>\d{4,})x(?P<h>\d{4,})(?P<suffix>_[a-z0-9]+\.npz)$")
+TEXT_CACHE = re.compile(r"(?:_te_outputs|(?:_[a-z0-9]+)?_te)\.npz$")
+REMOVE = "Remove it: it will be made anew."
+
+Seen = list[tuple[str, int, tuple[int, int]]]  # file name, mtime_ns, size as kohya reads it
+
+
+def cache_faults(
+    folder: Path,
+    images: Seen,
+    names: Mapping[str, os.DirEntry[str]],
+    caption_times: Mapping[str, int],
+) -> Iterator[Fault]:
+    """Caches that are older than what they were made from, and names that kohya would take another
+    image's size from. `images` are sorted by name.
+    """
+    by_stem = {os.path.splitext(name)[0]: mtime for name, mtime, _ in images}
+    sized: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(name for name in names if name.endswith(".npz")):
+        path, made = folder / name, names[name].stat().st_mtime_ns
+        latent, text = LATENT_CACHE.match(name), TEXT_CACHE.sub("", name)
+        if latent:
+            sized[latent["suffix"]].append(name)
+            if by_stem.get(latent["stem"], 0) > made:
+                yield fault("cache-stale", path, "is older than its image.", REMOVE)
+        elif text in by_stem:
+            if max(by_stem[text], caption_times.get(text, 0)) > made:
+                yield fault("cache-stale", path, "is older than its caption or image.", REMOVE)
+        elif name[:-4] in by_stem:
+            what = "wins over every newer cache of this image."
+            yield fault("cache-old-style", path, what, "Remove it.")
+    for suffix, group in sized.items():
+        yield from _size_traps(folder, images, group, suffix)
+
+
+def _size_traps(folder: Path, images: Seen, caches: list[str], suffix: str) -> Iterator[Fault]:
+    """Walk both sorted lists as kohya does: a cache whose name merely begins with the image's is
+    taken for its own.
+    """
+    caches = sorted(caches, key=lambda name: name.rsplit("_", 2)[0])
+    at = 0
+    for image, _, size in images:
+        stem = os.path.splitext(image)[0]
+        while at < len(caches) and caches[at][: len(stem)] < stem:
+            at += 1
+        if at == len(caches) or caches[at][: len(stem)] != stem:
+            continue
+        match = LATENT_CACHE.match(caches[at])
+        believed = (int(match["w"]), int(match["h"])) if match else size
+        if believed != size:
+            yield fault(
+                "cache-size",
+                folder / image,
+                f"is {size[0]}x{size[1]}; kohya will believe {believed[0]}x{believed[1]}, from the"
+                f" name of {caches[at]}.",
+                f"Remove that file, or every *{suffix} in this folder.",
+            )

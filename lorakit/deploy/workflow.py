@@ -1,0 +1,98 @@
+"""A ComfyUI workflow with another LoRA and trigger in it: read, swapped, and written as a copy."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorakit.errors import RecipeError, did_you_mean
+from lorakit.files import write_atomic
+
+
+@dataclass(frozen=True)
+class Swap:
+    """What goes into a workflow, and what of its own it takes the place of."""
+
+    lora: str
+    trigger: str
+    old_lora: str = ""  # which one, where a workflow loads several
+    old_trigger: str = ""
+    strength: float | None = None
+
+
+def write_swapped(workflow: Path, swap: Swap, copy: Path) -> list[str]:
+    """The workflow with our LoRA and trigger in it, as `copy`; what was changed, in words."""
+    text, changes = swap_workflow(workflow, swap)
+    if copy.exists() and copy.read_text(encoding="utf-8", errors="replace") != text:
+        raise RecipeError(
+            f"{copy} exists and is another workflow; it was left as it is.",
+            hint="Rename it, or use --as NAME.",
+        )
+    write_atomic(copy, text)
+    return [*changes, f"wrote {copy}"]
+
+
+def swap_workflow(workflow: Path, swap: Swap) -> tuple[str, list[str]]:
+    nodes = _nodes(workflow)
+    old_lora = _old_lora(workflow, nodes, swap.old_lora)
+    word = re.compile(rf"(?<!\w){re.escape(swap.old_trigger)}(?!\w)") if swap.old_trigger else None
+    changes = []
+    for number, node in nodes.items():
+        inputs = _inputs(node)
+        if inputs.get("lora_name") == old_lora:
+            changes.append(f"node {number} {node['class_type']}: {old_lora} -> {swap.lora}")
+            inputs["lora_name"] = swap.lora
+            if swap.strength is not None:
+                for key in {"strength_model", "strength_clip"} & inputs.keys():
+                    inputs[key] = swap.strength
+        for key, value in inputs.items():
+            if word and isinstance(value, str) and key != "lora_name" and word.search(value):
+                inputs[key] = word.sub(lambda _: swap.trigger, value)
+                changes.append(f"node {number} {key}: {swap.old_trigger} -> {swap.trigger}")
+    return json.dumps(nodes, indent=2, ensure_ascii=False) + "\n", changes
+
+
+def _nodes(workflow: Path) -> dict[str, dict[str, Any]]:
+    try:
+        nodes = json.loads(workflow.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{workflow}: not a workflow ({error}).") from error
+    if isinstance(nodes, dict) and all(
+        isinstance(node, dict) and "class_type" in node for node in nodes.values()
+    ):
+        return nodes
+    raise RecipeError(
+        f"{workflow} is not in ComfyUI's API format.",
+        hint="In ComfyUI: Workflow > Export (API), and give that file.",
+    )
+
+
+def _old_lora(workflow: Path, nodes: Mapping[str, Mapping[str, Any]], wanted: str) -> str:
+    """The one that is meant: named, or the only one there is."""
+    inputs = map(_inputs, nodes.values())
+    found = list(dict.fromkeys(str(one["lora_name"]) for one in inputs if "lora_name" in one))
+    if wanted and wanted not in found:
+        raise RecipeError(
+            f"{workflow}: no node in it loads {wanted}. {did_you_mean(wanted, found)}".rstrip(),
+            hint=f"It loads {', '.join(found) or 'none'}.",
+        )
+    if not found:
+        raise RecipeError(
+            f"{workflow}: no node in it loads a LoRA.",
+            hint="Add a LoraLoader node in ComfyUI and export again.",
+        )
+    if len(found) > 1 and not wanted:
+        raise RecipeError(
+            f"{workflow} loads {len(found)} LoRAs: {', '.join(found)}.",
+            hint=f"Say which one: --old-lora {found[-1]}",
+        )
+    return wanted or found[0]
+
+
+def _inputs(node: Mapping[str, Any]) -> dict[str, Any]:
+    inputs = node.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}

@@ -1,0 +1,61 @@
+"""A journal: one JSON object a line, written before the deed, so that a kill leaves no deed
+unrecorded.
+
+A last line that a kill has cut was never acted on, and is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from lorakit.files import write_atomic
+
+Entry = dict[str, Any]
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+class Journal:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> list[Entry]:
+        try:
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return []
+        found = []
+        for line in text.split("\n"):  # splitlines() would cut inside old captions, at U+2028
+            with suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict):
+                    found.append(entry)
+        return found
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Fast, for many entries: safe from a kill, not from a power cut."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                file.write(b"" if file.read(1) == b"\n" else b"\n")  # a kill cut the last line
+            file.write(_line(entry).encode())
+
+    def rewrite(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """All of it, on the disk when this returns."""
+        write_atomic(self.path, "".join(map(_line, entries)))
+
+    def clear(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    return json.dumps(entry) + "\n"

@@ -1,0 +1,97 @@
+"""A plan for others to read: the JSON document of `lorakit plan --json`, the command line as a
+shell takes it, and the files of `--write`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any, NamedTuple
+
+from lorakit.plan.model import Plan
+from lorakit.plan.steps import repeats_of
+from lorakit.recipe.options import Options
+
+STEPS = (
+    *("train_images", "reg_images", "validation_images", "batches", "batches_per_process"),
+    *("batch_size", "processes", "accumulation", "epochs", "steps_per_epoch", "total"),
+    *("formula", "sample_steps"),
+)
+
+
+class SubsetRow(NamedTuple):
+    """A folder of the dataset, as it is counted. Empty where nothing is to be said."""
+
+    folder: str
+    images: int
+    repeats: int | str
+    draws: int | str
+    captions: int | str
+    kind: str
+
+
+def subset_rows(plan: Plan) -> list[SubsetRow]:
+    rows = []
+    for subset in plan.dataset.subsets:
+        count, repeats = len(subset.images), repeats_of(Options(plan.resolved), subset)
+        kind = "regularisation" if subset.is_reg else ""
+        rows.append(
+            SubsetRow(subset.path.name, count, repeats, repeats * count, subset.captioned, kind)
+        )
+    if held := plan.steps.validation_images:
+        rows.append(SubsetRow("held back", held, "", "", "", "validation"))
+    return rows
+
+
+def command_text(plan: Plan) -> str:
+    env = (f"{name}={shlex.quote(value)}" for name, value in sorted(plan.env.items()))
+    return " ".join([*env, shlex.join(plan.argv)])
+
+
+def files_of(plan: Plan) -> dict[str, str]:
+    """What --write leaves in the plan's folder."""
+    return {**plan.files, "command.txt": command_text(plan) + "\n"}
+
+
+def as_document(plan: Plan) -> dict[str, Any]:
+    """What programs read. Images are counted, not listed."""
+    resolved, steps = plan.resolved, plan.steps
+    return {
+        "schema": "lorakit.plan/1",
+        "name": resolved.name,
+        "stage": plan.stage,
+        "family": resolved.family,
+        "trainer": resolved.trainer,
+        "preset": resolved.preset,
+        "trigger": resolved.trigger,
+        "recipe": resolved.file,
+        "run_dir": plan.run_dir,
+        "output_dir": plan.output_dir,
+        "output_name": plan.output_name,
+        "script": plan.script,
+        "commit": plan.commit,
+        "settings": {
+            key: {"value": setting.value, "source": setting.source}
+            for key, setting in plan.settings.items()
+        },
+        "subsets": [row._asdict() for row in subset_rows(plan)],
+        "steps": {
+            **{name: getattr(steps, name) for name in STEPS},
+            "buckets": [
+                {
+                    "width": bucket.width,
+                    "height": bucket.height,
+                    "images": len(bucket.images),
+                    "draws": bucket.draws,
+                    "batches": bucket.batches,
+                }
+                for bucket in steps.buckets
+            ],
+            "checkpoints": list(steps.checkpoints),
+        },
+        "estimate": plan.estimate,
+        "weights": list(plan.weights),
+        "files": dict(plan.files),
+        "argv": list(plan.argv),
+        "env": dict(plan.env),
+        "faults": list(plan.faults),
+    }

@@ -1,0 +1,43 @@
+"""A run's own list of the images it trained on: dataset.json, written beside the training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from lorakit.errors import LorakitError
+
+LIST = "dataset.json"
+
+
+class ImageRow(NamedTuple):
+    image: str  # below the dataset's folder
+    sha256: str
+    caption_sha256: str | None
+    caption: str | None
+    repeats: int
+    width: int
+    height: int
+
+
+def read_images(run_dir: Path, name: str = LIST) -> list[ImageRow] | None:
+    """None where the run ended before the list was written."""
+    path = run_dir / (name or LIST)
+    try:
+        return [
+            ImageRow(
+                str(row["image"]),
+                row["sha256"],
+                row.get("caption_sha256"),
+                row.get("caption"),
+                *(int(row.get(key) or 0) for key in ("repeats", "width", "height")),
+            )
+            for row in json.loads(path.read_bytes())
+        ]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise LorakitError(
+            f"{path}: not a list of images any more ({error}). Was it edited by hand?"
+        ) from error
