@@ -25,6 +25,7 @@ from lorakit.run.watch.hashing import dataset_rows, digest_of
 from lorakit.runs.find import run_dirs
 from lorakit.runs.opening import trainer_of
 from lorakit.runs.record import Record, read_record
+from lorakit.toml_text import document_text
 from lorakit.weights.hashes import path_digest
 
 Lock = dict[str, Any]  # as in the file
@@ -161,20 +162,11 @@ def options_of(plan: Plan) -> Lock:
 
 def text_of(lock: Mapping[str, Any]) -> str:
     """TOML, one line a fact, so that a diff of two locks reads as what changed."""
-    lines = [
+    text = (
         f"# Made by `lorakit lock {lock['recipe']}`, checked by `lorakit verify` and `lorakit train"
-        " --locked`. Not edited by hand."
-    ]
-    lines += [
-        f"{_key(key)} = {_value(value)}"
-        for key, value in lock.items()
-        if not isinstance(value, Mapping) and value is not None
-    ]
-    for name, table in lock.items():
-        if isinstance(table, Mapping):
-            lines += _table(name, table)
-    text = "\n".join(lines) + "\n"
-    if _clean(tomllib.loads(text)) != _clean(lock):
+        f" --locked`. Not edited by hand.\n{document_text(lock)}"
+    )
+    if _plain(tomllib.loads(text)) != _plain(lock):
         raise LorakitError(
             "The lock does not read back as it was meant; it was not written.",
             hint="Please report this recipe.",
@@ -290,33 +282,6 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def _table(name: str, table: Mapping[str, Any]) -> list[str]:
-    lines = ["", f"[{name}]"] + [
-        f"{_key(key)} = {_value(value)}"
-        for key, value in table.items()
-        if not isinstance(value, Mapping)
-    ]
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            lines += _table(f"{name}.{_key(key)}", value)
-    return lines
-
-
-def _key(key: str) -> str:
-    return key if key.isascii() and key.replace("_", "").replace("-", "").isalnum() else _value(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return repr(value)
-
-
-def _clean(data: Mapping[str, Any]) -> Any:
-    return json.loads(
-        json.dumps({key: value for key, value in data.items() if value is not None}, sort_keys=True)
-    )
+def _plain(lock: Mapping[str, Any]) -> Any:
+    """Lists for tuples, and no key without a value, as TOML gives it back."""
+    return json.loads(json.dumps({key: one for key, one in lock.items() if one is not None}))

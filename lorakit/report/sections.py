@@ -140,7 +140,7 @@ def checkpoints(record: Record, run_dir: Path) -> str:
     )
     states = sorted({one.step for one in record.states if not one.fault})
     return body + (
-        soft(f"Complete states of step {', '.join(map(str, states))}.") if states else ""
+        soft(f"Complete states at step {', '.join(map(str, states))}.") if states else ""
     )
 
 

@@ -18,11 +18,9 @@ from lorakit.errors import LorakitError, did_you_mean
 from lorakit.files import at_home
 from lorakit.processes import members
 from lorakit.runs.folder import PROGRESS
-from lorakit.runs.record import NAME, WAITING, Record, read_record
+from lorakit.runs.record import NAME, Record, read_record
 
-__all__ = ["PARENT", "WAITING"]  # until their readers have moved
 LATEST = "latest"
-PARENT = "stages"
 _FOLDER = re.compile(r"^\d{8}-\d{6}(?:-\d+)?$")
 _STAGE = re.compile(r"^\d+-")
 

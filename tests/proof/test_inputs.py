@@ -29,7 +29,7 @@ def stopped(make_plan: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> P
     base = project / "models" / "base.safetensors"
     base.parent.mkdir()
     base.write_bytes(b"weights")
-    plan = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded")
+    plan: Plan = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded")
     plan = replace(
         plan,
         weights=(WeightFile("pretrained_model_name_or_path", "models/base.safetensors", base),),
@@ -73,7 +73,7 @@ def test_every_changed_input_is_named_and_nothing_starts(
     said = capsys.readouterr().err
     assert "4 differences from what fox/20260101-120000 began with; nothing was started." in said
     assert said.endswith("lorakit resume fox/20260101-120000 --anyway\n")
-    assert read_record(stopped.run_dir)["parts"] == []
+    assert read_record(stopped.run_dir).parts == ()
 
 
 def test_anyway_it_goes_on_and_the_record_says_with_what(
@@ -81,13 +81,13 @@ def test_anyway_it_goes_on_and_the_record_says_with_what(
 ) -> None:
     change(project)
     assert main(["resume", "--anyway"]) == 0
-    (part,) = read_record(stopped.run_dir)["parts"]
-    assert [text.split(" ", 7)[7].split(":")[0].rsplit("/", 1)[-1] for text in part["inexact"]] == [
+    (part,) = read_record(stopped.run_dir).parts
+    assert [text.split(" ", 7)[7].split(":")[0].rsplit("/", 1)[-1] for text in part.inexact] == [
         "base.safetensors",
         "a.png (caption)",
         "b.png",
     ]
-    assert "every byte, on the same kind of device" not in part["exact"]
+    assert "every byte, on the same kind of device" not in part.exact
     assert (
         "not exact: not as when the run began: dataset 10_fox/b.png: image is new"
         in capsys.readouterr().err

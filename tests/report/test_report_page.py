@@ -15,6 +15,7 @@ import pytest
 from lorakit.cli.main import main
 from lorakit.cli.terminal.ending import tell_outcome
 from lorakit.report.make import report_text
+from lorakit.report.pictures import Budget
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
 
@@ -188,7 +189,7 @@ def test_of_too_many_samples_complete_steps_are_left_out_evenly(
     from lorakit.report import gallery
 
     run_dir = make_run(sample_steps=tuple(range(10, 110, 10)))
-    found = gallery.samples_of(run_dir, read_record(run_dir), gallery.Budget(64, 8, 1_000_000))
+    found = gallery.samples_of(run_dir, read_record(run_dir), Budget(64, 8, 1_000_000))
     assert found.steps == (10, 40, 70, 100)
     assert (len(found.shown), found.left_out) == (8, 12)
 
@@ -274,4 +275,4 @@ def test_complete_states_are_listed_in_order_and_once(make_run: Any) -> None:
             (12, "e", "is cut short"),
         )
     ]
-    assert "Complete states of step 6, 8, 24." in Page(report_text(make_run(states=states))).text
+    assert "Complete states at step 6, 8, 24." in Page(report_text(make_run(states=states))).text
