@@ -94,7 +94,7 @@ def at_step(recipe: Path, step: int, *running: subprocess.Popen[str]) -> list[di
         found = [
             one
             for one in records(recipe)
-            if int(last_progress(folder_of(recipe, one)).get("step") or 0) >= step
+            if last_progress(folder_of(recipe, one)).step >= step
         ]
         if len(found) == len(running):
             return found

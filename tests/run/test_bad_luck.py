@@ -24,7 +24,7 @@ from lorakit.plan.model import Plan
 from lorakit.processes import Identity, members
 from lorakit.run import queue
 from lorakit.run.child import Patience
-from lorakit.run.resume.adopt import adopt, bury
+from lorakit.run.resume.adopt import adopt, close_dead_run
 from lorakit.run.train import train
 from lorakit.runs.find import info, last_progress, live_state
 from lorakit.runs.record import read_record
@@ -62,14 +62,14 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
             text=True,
             start_new_session=True,
         )
-        until(lambda: last_progress(plan.run_dir).get("step"), wait_s)
+        until(lambda: last_progress(plan.run_dir).step, wait_s)
         return process
 
     return started
 
 
 def leader(plan: Plan) -> Identity:
-    found = Identity.read(read_record(plan.run_dir)["process"])
+    found = read_record(plan.run_dir).process.identity
     assert found is not None
     return found
 
@@ -80,12 +80,12 @@ def test_lorakit_killed_the_training_goes_on_and_is_taken_over(make_plan: Any, s
     lorakit.kill()
     lorakit.communicate()
     assert info(plan.run_dir).state == "unattended"
-    step = last_progress(plan.run_dir)["step"]
+    step = last_progress(plan.run_dir).step
     outcome = adopt(plan.run_dir)
     assert outcome.state == "done"
     assert step < 40
-    assert last_progress(plan.run_dir)["step"] == 40
-    assert read_record(plan.run_dir)["state"] == "done"
+    assert last_progress(plan.run_dir).step == 40
+    assert read_record(plan.run_dir).state == "done"
 
 
 def test_lorakit_killed_and_the_run_ended_unseen_but_well(make_plan: Any, start: Any) -> None:
@@ -94,7 +94,7 @@ def test_lorakit_killed_and_the_run_ended_unseen_but_well(make_plan: Any, start:
     lorakit.kill()
     lorakit.communicate()
     until(lambda: info(plan.run_dir).state == "dead")
-    outcome = bury(plan.run_dir)
+    outcome = close_dead_run(plan.run_dir)
     assert outcome is not None
     assert outcome.state == "done"
 
@@ -106,7 +106,7 @@ def test_everything_killed_is_dead_and_says_when(make_plan: Any, start: Any) -> 
     lorakit.communicate()
     os.kill(leader(plan).pid, signal.SIGKILL)
     until(lambda: info(plan.run_dir).state == "dead")
-    outcome = bury(plan.run_dir)
+    outcome = close_dead_run(plan.run_dir)
     assert outcome is not None
     assert outcome.state == "dead"
     assert "while no lorakit watched" in outcome.reason
@@ -120,7 +120,7 @@ def test_a_restart_of_the_machine_is_recognised(make_plan: Any) -> None:
     data = json.loads(path.read_text()) | {"state": "running"}
     data["process"]["boot_id"] = data["supervisor"]["boot_id"] = "the boot before"
     path.write_text(json.dumps(data))
-    outcome = bury(plan.run_dir)
+    outcome = close_dead_run(plan.run_dir)
     assert outcome is not None
     assert outcome.diagnosis is not None
     assert outcome.diagnosis.rule == "reboot"
@@ -142,7 +142,7 @@ def test_the_trainer_killed_under_a_launcher(make_plan: Any, start: Any) -> None
     lorakit = start(plan)
     os.kill(int((plan.run_dir / "output" / "trainer.pid").read_text()), signal.SIGKILL)
     assert lorakit.communicate(timeout=20)[0].strip() == "failed"
-    assert read_record(plan.run_dir)["outcome"]["signal"] == signal.SIGKILL
+    assert read_record(plan.run_dir).outcome.signal == signal.SIGKILL
 
 
 def test_a_data_worker_killed_is_named(make_plan: Any) -> None:
@@ -204,7 +204,7 @@ def test_the_real_accelerate_killed_leaves_nobody(make_plan: Any, start: Any) ->
     os.kill(leader(plan).pid, signal.SIGKILL)
     assert lorakit.communicate(timeout=20)[0].strip() == "failed"
     assert members(leader(plan)) == []
-    assert "left the trainer running" in read_record(plan.run_dir)["outcome"]["reason"]
+    assert "left the trainer running" in read_record(plan.run_dir).outcome.reason
 
 
 def test_the_launcher_killed_leaves_nobody(make_plan: Any, start: Any) -> None:
@@ -224,7 +224,7 @@ def test_the_launcher_killed_leaves_nobody(make_plan: Any, start: Any) -> None:
     os.kill(leader(plan).pid, signal.SIGKILL)
     assert lorakit.communicate(timeout=20)[0].strip() == "failed"
     assert members(leader(plan)) == []
-    assert "left the trainer running" in read_record(plan.run_dir)["outcome"]["reason"]
+    assert "left the trainer running" in read_record(plan.run_dir).outcome.reason
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -254,7 +254,7 @@ def test_a_closed_terminal_ends_the_run_in_good_order(make_plan: Any, tmp_path: 
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 130
     record = read_record(plan.run_dir)
-    assert (record["state"], record["outcome"]["asked_by"]) == ("interrupted", signal.SIGHUP)
+    assert (record.state, record.outcome.asked_by) == ("interrupted", signal.SIGHUP)
     assert (plan.run_dir / "report.html").is_file()
     assert members(leader(plan)) == []
 
@@ -333,7 +333,7 @@ def test_a_queue_killed_in_the_middle_goes_on_with_the_run_it_had_begun(
     command = [sys.executable, "-c", QUEUE]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     first = subprocess.Popen(command, cwd=project, env=env, stderr=subprocess.DEVNULL)
-    until(lambda: last_progress(plan.run_dir).get("step"))
+    until(lambda: last_progress(plan.run_dir).step)
     first.kill()
     first.wait()
     assert [(item.state, bool(item.run)) for item in queue.listed(project)] == [

@@ -72,7 +72,7 @@ def test_a_disk_that_fills_while_saving(
     assert outcome.diagnosis is not None
     assert outcome.diagnosis.rule == "disk-full"
     assert outcome.saved
-    assert read_record(plan.run_dir)["state"] == "failed"  # room was kept for that
+    assert read_record(plan.run_dir).state == "failed"  # room was kept for that
     monkeypatch.chdir(small_disk)
     for command in (
         ["runs"],
@@ -103,8 +103,8 @@ def test_a_full_disk_while_lorakit_writes_its_record(make_plan: Any, small_disk:
                     file.write(bytes(4096))
 
     assert train(plan, teller=fill).state == "failed"
-    assert read_record(plan.run_dir)["state"] == "failed"
-    assert read_record(plan.run_dir)["outcome"]["step"] == 6
+    assert read_record(plan.run_dir).state == "failed"
+    assert read_record(plan.run_dir).outcome.step == 6
     assert not list(plan.run_dir.glob(".room*"))
 
 
@@ -141,9 +141,9 @@ def test_a_read_only_output_is_a_failure_with_its_cause(make_plan: Any, tmp_path
     )
     done = bound_by_permissions(plan, tmp_path)
     assert done.stderr.strip() == "failed"
-    outcome = read_record(plan.run_dir)["outcome"]
-    assert outcome["diagnosis"]["rule"] == "read-only"
-    assert str(closed) in outcome["diagnosis"]["cause"]
+    outcome = read_record(plan.run_dir).outcome
+    assert outcome.diagnosis and outcome.diagnosis.rule == "read-only"
+    assert str(closed) in outcome.diagnosis.cause
 
 
 @linux

@@ -7,8 +7,9 @@ import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import toml
@@ -20,15 +21,31 @@ from lorakit.cli.main import main
 from lorakit.errors import LorakitError
 from lorakit.events import Event
 from lorakit.run.child import Patience
-from lorakit.run.resume.resume import AT_MOST, changed_toml, continuation, resume
+from lorakit.run.resume.kohya_continuation import AT_MOST, Continuation, continuation
+from lorakit.run.resume.resume import changed_toml, resume
 from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
-from lorakit.runs.record import Record, read_record
+from lorakit.runs.ledger import Ledger
+from lorakit.runs.record import StepCounts, read_record
 from lorakit.runs.states import states_in
 from lorakit.trainers.kohya import tokenizers
 from lorakit.weights.finite import inspect
 
 QUICK = Patience(0.3, 0.3)
+
+
+class Shape(NamedTuple):
+    """The numbers of a run that decide how it goes on."""
+
+    total: int
+    per_epoch: int
+    accumulation: int = 1
+    save_every: int | None = None
+
+    def continued(self, step: int) -> Continuation:
+        total, per_epoch, accumulation, save_every = self
+        steps = StepCounts(total=total, per_epoch=per_epoch, accumulation=accumulation)
+        return continuation(steps, save_every, step)
 
 
 def script(shape: Shape, step: int, changes: dict[str, Any]) -> tuple[int, list[int]]:
@@ -69,7 +86,7 @@ def test_whatever_the_numbers_the_last_step_is_the_planned_one(
     shape: Shape, data: st.DataObject
 ) -> None:
     step = data.draw(st.integers(1, shape.total - 1))
-    how = continuation(shape, step)
+    how = shape.continued(step)
     reaches, saves = script(shape, step, dict(how.changes))
     if how.stop_after:
         assert how.stop_after == shape.total
@@ -87,7 +104,7 @@ def test_planned_checkpoints_are_made_unless_it_says_otherwise(
     shape: Shape, data: st.DataObject
 ) -> None:
     step = data.draw(st.integers(1, shape.total - 1))
-    how = continuation(shape, step)
+    how = shape.continued(step)
     _, saves = script(shape, step, dict(how.changes))
     planned = [
         true
@@ -98,7 +115,7 @@ def test_planned_checkpoints_are_made_unless_it_says_otherwise(
 
 
 def test_between_two_epochs_nothing_is_skipped() -> None:
-    how = continuation(Shape(12, 4, 1), 4)
+    how = Shape(12, 4).continued(4)
     assert (
         how.changes["initial_step"],
         how.changes["skip_until_initial_step"],
@@ -108,13 +125,13 @@ def test_between_two_epochs_nothing_is_skipped() -> None:
 
 
 def test_inside_an_epoch_without_accumulation_batches_are_skipped() -> None:
-    how = continuation(Shape(12, 4, 1, 6), 6)
+    how = Shape(12, 4, 1, 6).continued(6)
     assert (how.changes["skip_until_initial_step"], how.offset, how.bar_offset) == (True, 4, 6)
     assert any("some of its images come twice" in text for text in how.inexact)
 
 
 def test_inside_an_epoch_with_accumulation_the_epoch_begins_again_and_that_is_said() -> None:
-    how = continuation(Shape(12, 4, 2, 6), 6)
+    how = Shape(12, 4, 2, 6).continued(6)
     assert (how.changes["skip_until_initial_step"], how.offset, how.stop_after) == (None, 6, 12)
     assert any("begins again with its first image" in text for text in how.inexact)
 
@@ -218,11 +235,8 @@ def test_a_resumed_run_ends_with_the_planned_step_and_continuous_names(
             assert counted == per_epoch * int(path.stem[-6:]), path.name
     assert [row["step"] for row in progress_rows(plan.run_dir)] == list(range(1, steps + 1))
     record = read_record(plan.run_dir)
-    assert record["parts"][0]["last_step"] == steps
-    assert all(
-        (plan.run_dir / entry["path"]).exists()
-        for entry in record["checkpoints"] + record["states"]
-    )
+    assert record.parts[0].last_step == steps
+    assert all((plan.run_dir / entry.path).exists() for entry in record.checkpoints + record.states)
     assert any(note.startswith("exact: weights, optimiser") for note in notes)
     assert any(note.startswith("not exact: ") for note in notes)
     # the learning rate that the stand-in wrote at each step is a function of the true step alone
@@ -240,9 +254,9 @@ def test_it_can_be_interrupted_and_resumed_again(kohya_like: Any) -> None:
     outcome = resume(plan.run_dir, patience=QUICK)
     assert (outcome.state, outcome.step) == ("done", 32)
     record = read_record(plan.run_dir)
-    first, second = (part["from_step"] for part in record["parts"])
+    first, second = (part.from_step for part in record.parts)
     assert (first, second) == (8, 20)
-    assert sorted(entry["step"] for entry in record["checkpoints"] if entry["kind"] == "step") == [
+    assert sorted(entry.step for entry in record.checkpoints if entry.kind == "step") == [
         4,
         8,
         12,
@@ -262,7 +276,7 @@ def test_a_part_inside_the_first_epoch_is_gathered_like_any_other(kohya_like: An
     assert outcome.state == "interrupted"
     assert "fox-step00000012.safetensors" in {path.name for path in outcome.saved}
     assert resume(plan.run_dir, patience=QUICK).state == "done"
-    assert [part["from_step"] for part in read_record(plan.run_dir)["parts"]] == [4, 12]
+    assert [part.from_step for part in read_record(plan.run_dir).parts] == [4, 12]
 
 
 def test_a_resumed_part_asked_to_stop_ends_at_a_planned_checkpoint(kohya_like: Any) -> None:
@@ -298,16 +312,15 @@ def test_a_half_written_state_is_passed_over(kohya_like: Any) -> None:
 def test_the_embedded_trainer_goes_on_by_itself(make_plan: Any) -> None:
     plan = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded")
     interrupted_at(plan, 5)
-    record = read_record(plan.run_dir)
-    record["outcome"]["duration_s"] = 3600.0
-    Record(plan.run_dir, record).save()
+    ledger = Ledger(plan.run_dir)
+    ledger.update(outcome=replace(ledger.record.outcome, duration_s=3600.0))
     outcome = resume(plan.run_dir)
     assert (outcome.state, outcome.step) == ("done", 100)
-    assert 3600 < read_record(plan.run_dir)["outcome"]["duration_s"] < 3700, "of all parts"
+    assert 3600 < read_record(plan.run_dir).outcome.duration_s < 3700, "of all parts"
     assert [row["step"] for row in progress_rows(plan.run_dir)] == list(range(1, 101))
     record = read_record(plan.run_dir)
-    assert record["parts"][0]["exact"] == ["every byte, on the same kind of device"]
-    assert record["parts"][0]["inexact"] == []
+    assert record.parts[0].exact == ("every byte, on the same kind of device",)
+    assert record.parts[0].inexact == ()
 
 
 def test_a_resumed_run_finds_its_tokenizers_although_the_cache_was_emptied(make_plan: Any) -> None:
@@ -341,7 +354,7 @@ def test_what_cannot_be_resumed_says_why(
     before = signal.getsignal(signal.SIGPIPE)
     assert main(["resume"]) == 1
     signal.signal(signal.SIGPIPE, before)
-    assert "has no whole state to go on from." in capsys.readouterr().err
+    assert "has no intact state to go on from." in capsys.readouterr().err
 
 
 def test_the_record_keeps_the_secrets_out_and_the_rest_of_the_environment_in(

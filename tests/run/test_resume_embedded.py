@@ -98,8 +98,8 @@ def test_stopped_and_resumed_it_has_the_same_tensors(plan_of: Any, number: int) 
         row["loss"] for row in progress_rows(peace.run_dir)
     ]
     record = read_record(other.run_dir)
-    assert record["parts"][0]["from_step"] == stopped.step
-    assert record["parts"][0]["inexact"] == []
+    assert record.parts[0].from_step == stopped.step
+    assert record.parts[0].inexact == ()
 
 
 def test_after_a_changed_caption_it_goes_on_only_when_told_to(plan_of: Any, tmp_path: Path) -> None:
@@ -119,5 +119,5 @@ def test_after_a_changed_caption_it_goes_on_only_when_told_to(plan_of: Any, tmp_
     with pytest.raises(RecipeError, match="1 difference from what ball/20260101-120000 began with"):
         resume(plan.run_dir, check=require_same_inputs)
     assert resume(plan.run_dir, check=require_same_inputs, anyway=True).state == "done"
-    (text,) = read_record(plan.run_dir)["parts"][0]["inexact"]
+    (text,) = read_record(plan.run_dir).parts[0].inexact
     assert text.startswith("not as when the run began: dataset 1_ball/0.png (caption): ")

@@ -18,7 +18,7 @@ from lorakit.events import Event
 from lorakit.run.child import Patience
 from lorakit.run.train import train
 from lorakit.runs.find import live_state
-from lorakit.runs.record import read_record
+from lorakit.runs.record import SavedState, read_record
 
 QUICK = Patience(0.3, 0.3)
 
@@ -141,9 +141,7 @@ def test_stop_of_kohya_waits_for_the_next_checkpoint_and_its_state(make_plan: An
     assert (outcome.state, codes) == ("stopped", [0])
     assert [path.name for path in outcome.saved] == ["fox-step00000020.safetensors"]
     assert 20 <= outcome.step < 40
-    assert read_record(plan.run_dir)["states"] == [
-        {"path": "output/fox-step00000020-state", "step": 20, "fault": None}
-    ]
+    assert read_record(plan.run_dir).states == (SavedState("output/fox-step00000020-state", 20),)
 
 
 def test_stop_now_says_what_is_lost(make_plan: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from lorakit.proof.pair import compare_runs
 from lorakit.recipe.model import Setting
 from lorakit.report.make import report_text
 from lorakit.run.child import Patience
-from lorakit.run.resume.adopt import bury
+from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.next_command import next_command
 from lorakit.run.resume.stages import resume_run, train_stages
 from lorakit.runs.find import find_run, info, last_progress, progress_rows, run_dirs, stage_of
@@ -82,20 +82,21 @@ def test_stages_run_in_order_as_one_run_whose_steps_count_through(
     )
     assert outcome.lora == run_dir / "2-all/output/fox.safetensors"
     record = read_record(run_dir)
-    assert [
-        (s["name"], s["folder"], s["state"], s["first_step"], s["total"]) for s in record["stages"]
-    ] == [("faces", "1-faces", "done", 0, 4), ("all", "2-all", "done", 4, 6)]
-    assert [(c["path"], c["step"], c["stage"]) for c in record["checkpoints"]] == [
+    assert [(s.name, s.folder, s.state, s.first_step, s.total) for s in record.stages] == [
+        ("faces", "1-faces", "done", 0, 4),
+        ("all", "2-all", "done", 4, 6),
+    ]
+    assert [(c.path, c.step, c.stage) for c in record.checkpoints] == [
         ("1-faces/output/fox.safetensors", 4, "faces"),
         ("2-all/output/fox.safetensors", 10, "all"),
     ]
-    assert all(c["sha256"] for c in record["checkpoints"])
-    assert (record["state"], record["steps"]["total"], record["outcome"]["lora"]) == (
+    assert all(c.sha256 for c in record.checkpoints)
+    assert (record.state, record.steps.total, record.outcome.lora) == (
         "done",
         10,
         "2-all/output/fox.safetensors",
     )
-    assert record["dataset"]["digest"] and read_record(run_dir / "2-all")["state"] == "done"
+    assert record.dataset.digest and read_record(run_dir / "2-all").state == "done"
     assert [(row["step"], round(row["loss"], 3)) for row in progress_rows(run_dir)][3:6] == [
         (4, 0.25),
         (5, 1.0),
@@ -188,10 +189,10 @@ def test_a_stage_that_fails_ends_the_run_and_says_which(plans: Any, project: Pat
     assert outcome.reason.startswith("stage faces (1 of 2): the script ended with exit code 1")
     assert outcome.log == run_dir / "1-faces/log.txt"
     record = read_record(run_dir)
-    assert record["outcome"]["diagnosis"]["rule"] == "gpu-memory"
-    assert [stage["state"] for stage in record["stages"]] == ["failed", "waiting"]
+    assert record.outcome.diagnosis.rule == "gpu-memory"
+    assert [stage.state for stage in record.stages] == ["failed", "waiting"]
     assert not (run_dir / "2-all/log.txt").exists()
-    assert read_record(run_dir / "2-all")["dataset"]["digest"], (
+    assert read_record(run_dir / "2-all").dataset.digest, (
         "what it would train on is known all the same"
     )
 
@@ -231,7 +232,7 @@ def test_a_run_stopped_in_its_second_stage_leaves_the_first_alone(
     assert stage_of(run_dir).name == "2-all"
     assert resume_run(run_dir / "2-all").state == "done"
     assert (run_dir / "1-faces/output/fox.safetensors").stat().st_mtime_ns == stamp
-    assert read_record(run_dir)["state"] == "done"
+    assert read_record(run_dir).state == "done"
 
 
 def test_a_stage_that_saved_nothing_begins_again(plans: Any, project: Path) -> None:
@@ -254,10 +255,10 @@ def test_a_run_whose_lorakit_died_is_dead_as_a_whole_and_can_go_on(
         train_stages(made)
         os._exit(0)
     deadline = time.monotonic() + 20
-    while not last_progress(run_dir).get("step") if run_dir.is_dir() else True:
+    while not last_progress(run_dir).step if run_dir.is_dir() else True:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    supervisor, trainer = (read_record(run_dir)[key]["pid"] for key in ("supervisor", "process"))
+    supervisor, trainer = (read_record(run_dir).supervisor.pid, read_record(run_dir).process.pid)
     os.kill(supervisor, signal.SIGKILL)
     os.waitpid(supervisor, 0)
     assert info(run_dir).state == "unattended"
@@ -266,10 +267,10 @@ def test_a_run_whose_lorakit_died_is_dead_as_a_whole_and_can_go_on(
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert info(run_dir).state == "dead"
-    outcome = bury(run_dir)
+    outcome = close_dead_run(run_dir)
     assert outcome is not None and outcome.state == "dead"
     assert outcome.reason.startswith("stage faces (1 of 2): it ended at step ")
-    assert read_record(run_dir)["state"] == read_record(run_dir / "1-faces")["state"] == "dead"
+    assert read_record(run_dir).state == read_record(run_dir / "1-faces").state == "dead"
 
 
 def test_where_lorakit_died_in_a_stage_everybody_names_the_next_command(
@@ -283,10 +284,10 @@ def test_where_lorakit_died_in_a_stage_everybody_names_the_next_command(
         train_stages(made)
         os._exit(0)
     run_dir, deadline = project / "runs/fox/20260101-120000", time.monotonic() + 20
-    while not last_progress(run_dir).get("step") if run_dir.is_dir() else True:
+    while not last_progress(run_dir).step if run_dir.is_dir() else True:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    supervisor = read_record(run_dir)["supervisor"]["pid"]
+    supervisor = read_record(run_dir).supervisor.pid
     os.kill(supervisor, signal.SIGKILL)
     os.waitpid(supervisor, 0)
     main(["runs"])
@@ -353,8 +354,7 @@ def test_a_lock_covers_every_stage_and_its_digest_is_the_runs(plans: Any, projec
     assert lock.require_locked(*made) == []
     train_stages(made)
     assert (
-        read_record(project / "runs/fox/20260101-120000")["dataset"]["digest"]
-        == one["dataset"]["digest"]
+        read_record(project / "runs/fox/20260101-120000").dataset.digest == one["dataset"]["digest"]
     )
     (project / "datasets/fox/10_fox/a.txt").write_text("fox, by a lake\n")
     with pytest.raises(LorakitError, match="2 differences from fox.lock.toml; nothing was started"):
@@ -362,7 +362,7 @@ def test_a_lock_covers_every_stage_and_its_digest_is_the_runs(plans: Any, projec
 
 
 def test_a_run_folder_that_is_taken_is_left_alone(plans: Any, project: Path) -> None:
-    from lorakit.runs.record import FolderTaken
+    from lorakit.runs.opening import FolderTaken
 
     train_stages(plans())
     with pytest.raises(FolderTaken):
@@ -411,7 +411,7 @@ def test_two_real_stages_on_a_tiny_base(tmp_path: Path) -> None:
     assert 0 < moved < 0.5 * abs(first[name]).max(), (
         "a hundredth of the rate moves little: it started from the faces"
     )
-    assert read_record(run_dir)["state"] == "done"
+    assert read_record(run_dir).state == "done"
 
 
 RECIPE = """

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lorakit.cli.explain import story
+from lorakit.cli.explain import lines_about
 from lorakit.errors import LorakitError, SetupError
 from lorakit.events import Event
 from lorakit.plan.model import Plan
@@ -23,14 +23,15 @@ from lorakit.run.child import Patience
 from lorakit.run.resume.resume import resume
 from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
+from lorakit.runs.opening import FolderTaken
 from lorakit.runs.outcome import Outcome, failure
-from lorakit.runs.record import FolderTaken, read_record
+from lorakit.runs.record import MachineRank, Record, SettingUsed, read_record
 from lorakit.runs.registry import rows_of_runs
 
 QUICK = Patience(0.3, 0.3)
 
 
-def outcome_and_record(plan: Plan, **options: Any) -> tuple[Outcome, dict[str, Any]]:
+def outcome_and_record(plan: Plan, **options: Any) -> tuple[Outcome, Record]:
     outcome = train(plan, **options)
     return outcome, read_record(plan.run_dir)
 
@@ -54,19 +55,19 @@ def test_a_good_run_is_done_and_its_record_says_from_what(make_plan: Any) -> Non
     outcome, record = outcome_and_record(plan)
     assert (outcome.state, outcome.step, outcome.exit_code) == ("done", 4, 0)
     assert outcome.lora == plan.run_dir / "output" / "fox.safetensors"
-    assert record["state"] == "done"
-    assert record["command"] == list(plan.argv)
-    assert record["settings"]["train"]["learning_rate"] == {"value": 1e-4, "source": "test"}
-    assert record["dataset"]["digest"]
-    assert [(c["path"], c["step"], c["kind"], c["finite"]) for c in record["checkpoints"]] == [
+    assert record.state == "done"
+    assert record.command == plan.argv
+    assert record.settings["train"]["learning_rate"] == SettingUsed(1e-4, "test")
+    assert record.dataset.digest
+    assert [(c.path, c.step, c.kind, c.finite) for c in record.checkpoints] == [
         ("output/fox-step00000002.safetensors", 2, "step", True),
         ("output/fox-step00000004.safetensors", 4, "step", True),
         ("output/fox.safetensors", 4, "final", True),
     ]
     assert all(
-        re.fullmatch(r"[0-9a-f]{64}", c["sha256"])
-        and re.fullmatch(r"[0-9a-f]{64}", c["tensors_sha256"])
-        for c in record["checkpoints"]
+        re.fullmatch(r"[0-9a-f]{64}", digest or "")
+        for c in record.checkpoints
+        for digest in (c.sha256, c.tensors_sha256)
     )
     assert "hf_secret" not in (plan.run_dir / "record.json").read_text()
     assert (plan.run_dir / "train.toml").read_text() == "learning_rate = 1e-4\n"
@@ -134,9 +135,9 @@ def test_a_bad_end_is_failed_with_reason_and_cause(
 ) -> None:
     outcome, record = outcome_and_record(make_plan(fake))
     assert (outcome.state, outcome.reason.partition(";")[0]) == ("failed", reason)
-    assert record["outcome"]["diagnosis"]["rule"] == rule
+    assert record.outcome.diagnosis.rule == rule
     text = str(failure(outcome, ["last line"]))
-    assert f"The whole log: {outcome.log}" in text
+    assert f"The complete log: {outcome.log}" in text
     assert "Remedy: " in text
 
 
@@ -144,7 +145,7 @@ def test_a_nan_lora_is_never_done(make_plan: Any) -> None:
     outcome, record = outcome_and_record(make_plan("nan_lora.py", env={"QUIET": "1"}))
     assert outcome.state == "failed"
     assert "NaN or infinity in 2 of 2 tensors" in outcome.reason
-    assert record["outcome"]["nan"] is True
+    assert record.outcome.nan is True
 
 
 def test_a_nan_loss_ends_the_run_early_and_says_so(make_plan: Any) -> None:
@@ -184,13 +185,10 @@ def test_another_machine_than_the_first_is_judged_by_its_exit_code(
     outcome, record = outcome_and_record(
         replace(plan, resolved=replace(plan.resolved, launch=launch))
     )
-    assert (outcome.state, outcome.lora, record["state"]) == (state, None, state)
-    assert (record["machine"], record["outcome"]["judged_by"]) == (
-        {"rank": 1, "of": 2},
-        "exit code",
-    )
+    assert (outcome.state, outcome.lora, record.state) == (state, None, state)
+    assert (record.machine, record.outcome.judged_by) == (MachineRank(1, 2), "exit code")
     if state == "done":
-        assert "this machine did its part" in story(outcome.run_dir, record, 1)[0]
+        assert "this machine did its part" in lines_about(outcome.run_dir, record, 1)[0]
         assert rows_of_runs(plan.resolved.root) == []
 
 
@@ -225,7 +223,7 @@ def test_a_signal_to_lorakit_ends_the_run_and_says_what_was_saved(
     outcome, record = outcome_and_record(plan, teller=interrupt_at(3, number), patience=QUICK)
     assert (outcome.state, outcome.asked_by) == ("interrupted", number)
     assert outcome.saved[0].name == "fox-step00000002.safetensors"
-    assert record["state"] == "interrupted"
+    assert record.state == "interrupted"
 
 
 @pytest.mark.parametrize(
@@ -254,8 +252,8 @@ def test_the_embedded_trainer_saves_before_it_ends(make_plan: Any, number: int, 
     outcome, record = outcome_and_record(plan, teller=interrupt_at(3, number))
     assert (outcome.state, outcome.exit_code) == ("interrupted", code)
     assert [path.name for path in outcome.saved] == ["fox.safetensors"]
-    assert record["states"][0]["step"] == outcome.step
-    assert record["states"][0]["fault"] is None
+    assert record.states[0].step == outcome.step
+    assert record.states[0].fault is None
 
 
 def test_an_interrupt_that_somebody_else_sent_is_an_interrupt_and_no_failure(
@@ -264,9 +262,7 @@ def test_an_interrupt_that_somebody_else_sent_is_an_interrupt_and_no_failure(
     def from_outside(event: Event) -> None:
         if event.kind == "step" and event.step == 3:
             record = read_record(plan.run_dir)
-            os.kill(
-                int(record["process"]["pid"]), signal.SIGINT
-            )  # the trainer itself, past lorakit
+            os.kill(int(record.process.pid), signal.SIGINT)  # the trainer itself, past lorakit
 
     plan = make_plan("saves_when_asked.py", steps=500, pause=0.02, trainer="embedded")
     outcome = train(plan, teller=from_outside)
@@ -318,7 +314,7 @@ def test_a_program_that_is_not_there_is_a_setup_error_and_the_record_says_failed
         SetupError, match="/no/such/python: No such file or directory; nothing was started"
     ):
         train(plan)
-    assert read_record(plan.run_dir)["state"] == "failed"
+    assert read_record(plan.run_dir).state == "failed"
 
 
 def test_a_file_with_an_old_clock_still_counts_as_new(make_plan: Any, project: Path) -> None:

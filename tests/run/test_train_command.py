@@ -50,7 +50,7 @@ def test_one_good_recipe_exits_0_and_says_where_the_lora_is(
 ) -> None:
     assert main(["train", "recipes/fox.toml"]) == 0
     err = capsys.readouterr().err
-    assert "output/fox.safetensors is whole: 2 steps in" in err
+    assert "output/fox.safetensors is intact: 2 steps in" in err
     assert "step 1/2  epoch 1/1  loss 1" in err
 
 
@@ -62,7 +62,7 @@ def test_a_failed_training_exits_4_with_last_lines_cause_and_remedy(
     for words in (
         "  torch.OutOfMemoryError: CUDA out of memory.",
         "Training failed: the script ended with exit code 1.",
-        "The whole log: ",
+        "The complete log: ",
         "Cause: the GPU has too little memory",
         "Remedy: lorakit train recipes/owl.toml --set train_batch_size=1",
     ):
@@ -184,7 +184,7 @@ def test_a_folder_taken_between_plan_and_start_means_planning_again(
     given = iter([taken, make_plan(steps=2, run="20260101-120001")])
     monkeypatch.setattr(command, "plans_of", lambda *_: (next(given),))
     assert main(["train", "recipes/fox.toml"]) == 0
-    assert read_record(project / "runs" / "fox" / "20260101-120001")["state"] == "done"
+    assert read_record(project / "runs" / "fox" / "20260101-120001").state == "done"
 
 
 def test_the_queue_takes_what_train_queue_put_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -157,7 +157,7 @@ def test_progress_is_read_from_its_end_and_half_a_line_is_passed_over(root: Path
     ]
     (folder / "progress.jsonl").write_text("".join(rows) + '{"step": 200, "lo')
     last = last_progress(folder)
-    assert (last["step"], last["rate_s"]) == (199, 2.0)
+    assert (last.step, last.rate_s) == (199, 2.0)
     assert len(list(progress_rows(folder))) == 199
 
 

@@ -1,4 +1,4 @@
-"""Only whole states are offered for resuming, the newest last."""
+"""Only intact states are offered for resuming, the newest last."""
 
 from __future__ import annotations
 
