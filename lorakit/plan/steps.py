@@ -22,6 +22,7 @@ from lorakit.errors import Fault, counted
 from lorakit.plan.model import Bucket, Steps
 from lorakit.plan.saves import MAX_STEPS, checkpoints, sample_steps
 from lorakit.recipe.options import Options
+from lorakit.trainers.table import trainer
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,14 @@ def split_images(options: Options, facts: DatasetFacts) -> Split:
     train, reg = list[Draw](), list[Draw]()
     validation: list[ImageFacts] = []
     leaked, terms = 0, []
+    overlaps = trainer(options.resolved.trainer).SPLIT_OVERLAPS
     for subset in facts.subsets:
         images = sorted(subset.images, key=lambda image: str(image.path))
         repeats = repeats_of(options, subset)
         if subset.is_reg:
             reg += [Draw(image, repeats) for image in images if repeats >= 1]
             continue
-        kept, held = hold_out(images, share, seed, as_kohya=options.resolved.trainer == "kohya")
+        kept, held = hold_out(images, share, seed, as_kohya=overlaps)
         leaked += len({image.path for image in kept} & {image.path for image in held})
         if repeats >= 1 and kept:
             train += [Draw(image, repeats) for image in kept]

@@ -238,7 +238,7 @@ class Options:
     @property
     def token_limit(self) -> int:
         """How many tokens of a caption CLIP reads; 0 for families that read it otherwise."""
-        return (self.integer("max_token_length") or 75) if self.family in {"sd15", "sdxl"} else 0
+        return 0 if self.about.flow else self.integer("max_token_length") or 75
 
     @property
     def precision(self) -> str:

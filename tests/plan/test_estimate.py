@@ -224,7 +224,7 @@ def test_a_folder_that_tells_nothing_counts_as_full_size(tmp_path: Path, config:
     train = diffusers(tmp_path, SD15, CLIP_L)
     (tmp_path / "base" / "unet" / "config.json").write_text(config, encoding="utf-8")
     assert base_of(tmp_path / "base") is None
-    assert size_of(recipe(tmp_path, train)) == FAMILIES["sd15"].size
+    assert size_of(Options(recipe(tmp_path, train))) == FAMILIES["sd15"].size
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from lorakit.events import Event
 from lorakit.trainers.progress import EmbeddedEvents, KohyaText
 
 
-def told(*lines: str, offset: int = 0) -> list[Event]:
+def events_of(*lines: str, offset: int = 0) -> list[Event]:
     text = KohyaText(offset)
     return [event for line in lines for event in text.feed(line.encode())] + text.finish()
 
 
 def steps(*lines: str, offset: int = 0) -> list[tuple[int | None, float | None]]:
     return [
-        (event.step, event.loss) for event in told(*lines, offset=offset) if event.kind == "step"
+        (event.step, event.loss) for event in events_of(*lines, offset=offset) if event.kind == "step"
     ]
 
 
@@ -51,7 +51,7 @@ def test_validation_bars_are_not_steps() -> None:
 
 
 def test_the_end_of_a_validation_gives_its_loss() -> None:
-    events = told(
+    events = events_of(
         "epoch validation steps: 100%|██████████| 4/4 [00:01<00:00,  2.0it/s, val_epoch_avg_loss=0.21, timestep=800]"
     )
     assert [(event.kind, event.loss) for event in events] == [("validation", 0.21)]
@@ -64,7 +64,7 @@ def test_a_resumed_script_counts_from_zero_and_is_corrected() -> None:
 
 
 def test_markers_become_phases_files_and_epochs() -> None:
-    events = told(
+    events = events_of(
         "running training / 学習開始",
         "  total optimization steps / 学習ステップ数: 8",
         "",

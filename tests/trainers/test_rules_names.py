@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lorakit.trainers.kohya.rules.learning import BUILT_IN, TORCH
 from lorakit.trainers.kohya.rules.network import MODULES
 from lorakit.trainers.kohya.rules.schedule import CYCLIC, SCHEDULERS
+from lorakit.trainers.optimisers import BUILT_IN, TORCH
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from lorakit.catalogue.options import options
 from lorakit.errors import LorakitError
 from lorakit.families import FAMILIES
 from lorakit.recipe import schema
+from lorakit.trainers import base
 from lorakit.trainers.kohya import locate
 from lorakit.trainers.table import TRAINERS, trainer
 
@@ -22,6 +23,12 @@ def test_the_families_name_the_trainers_of_the_table_and_no_others() -> None:
 def test_every_trainer_of_a_family_has_its_options(family: str) -> None:
     for name in FAMILIES[family].trainers:
         assert "network_dim" in options(name, FAMILIES[family].script)
+
+
+@pytest.mark.parametrize(("name", "other"), [("kohya", "embedded"), ("embedded", "kohya")])
+def test_neither_trainer_imports_the_other(name: str, other: str) -> None:
+    for path in Path(base.__file__).with_name(name).rglob("*.py"):
+        assert f"lorakit.trainers.{other}" not in path.read_text(encoding="utf-8"), path
 
 
 def test_an_unknown_trainer_is_refused_by_name() -> None:

@@ -71,10 +71,10 @@ def test_ctrl_c_ends_it_in_two_lines(tmp_path: Path) -> None:
     while not (tmp_path / "started").exists():
         time.sleep(0.02)
     os.killpg(child.pid, signal.SIGINT)
-    _, told = child.communicate(timeout=20)
+    _, output = child.communicate(timeout=20)
     assert child.returncode == 130
-    assert "Run it again" in told
-    assert "Traceback" not in told
+    assert "Run it again" in output
+    assert "Traceback" not in output
 
 
 def test_a_broken_environment_is_told_with_its_reason(tmp_path: Path) -> None:

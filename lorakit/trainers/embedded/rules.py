@@ -20,7 +20,7 @@ from lorakit.trainers.embedded.schedulers import (
     optimizer_type,
     schedule,
 )
-from lorakit.trainers.kohya.rules.learning import optimizer_name
+from lorakit.trainers.optimisers import optimizer_name
 from lorakit.trainers.rule import Case
 
 FAMILY_OF = {

@@ -16,6 +16,7 @@ from lorakit.trainers.progress import EmbeddedEvents, KohyaText
 
 TITLE = "the embedded trainer"
 UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({})
+SPLIT_OVERLAPS = False
 PATIENCE = (120.0, 20.0)  # after an interrupt it ends its step and saves
 SAVES_WHEN_INTERRUPTED = True
 PRINTS_MEAN_LOSS = False
@@ -35,7 +36,7 @@ def settings(_resolved: Resolved) -> Iterable[tuple[str, Any, str]]:
 
 
 def downloads(_resolved: Resolved) -> list[str]:
-    return []  # its tokenizers are part of lorakit or lie beside the weights
+    return []  # its tokenizers are part of lorakit or are beside the weights
 
 
 def prepare(_family: str, _settings: Mapping[str, Any]) -> None:

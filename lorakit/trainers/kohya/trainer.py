@@ -18,6 +18,7 @@ from lorakit.trainers.progress import KohyaText
 
 TITLE = "sd-scripts"
 UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({"sd15": "_sd.npz", "sdxl": "_sdxl.npz"})
+SPLIT_OVERLAPS = True
 PATIENCE = (20.0, 10.0)
 SAVES_WHEN_INTERRUPTED = False
 PRINTS_MEAN_LOSS = True  # over an epoch, with three digits

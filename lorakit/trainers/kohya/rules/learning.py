@@ -5,26 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from lorakit.errors import Fault, did_you_mean
+from lorakit.errors import Fault
 from lorakit.recipe.options import Options
+from lorakit.trainers.optimisers import optimizer_name
 from lorakit.trainers.rule import Case, Rule, warning
 
-# Names the scripts compare without regard to case, and torch.optim's own, which must be spelt
-# exactly.
-BUILT_IN = (
-    *("AdamW", "Lion", "SGDNesterov", "Prodigy", "Adafactor"),
-    *("AdamW8bit", "Lion8bit", "SGDNesterov8bit"),
-    *("PagedAdamW", "PagedAdamW8bit", "PagedAdamW32bit", "PagedLion8bit"),
-    *("DAdaptation", "DAdaptAdamPreprint", "DAdaptAdaGrad", "DAdaptAdam"),
-    *("DAdaptAdan", "DAdaptAdanIP", "DAdaptLion", "DAdaptSGD"),
-    *("RAdamScheduleFree", "AdamWScheduleFree", "SGDScheduleFree"),
-)
-TORCH = (
-    *("Adam", "Adamax", "NAdam", "RAdam", "Adagrad", "Adadelta", "SparseAdam"),
-    *("SGD", "ASGD", "RMSprop", "Rprop", "LBFGS", "Muon"),
-)
 NAMING = ("use_8bit_adam", "use_lion_optimizer", "optimizer_type")
-LOWER = {name.lower() for name in BUILT_IN}
 
 
 def optimizer(case: Options) -> str:
@@ -65,16 +51,6 @@ def respelt(word: str) -> str:
     if read(f"{key}={right}")[0]:
         return f'Write "{key}={right}".'
     return 'For example "weight_decay=0.01".'
-
-
-def optimizer_name(case: Options) -> Iterator[Fault]:
-    name = case.text("optimizer_type")
-    if name and name.lower() not in LOWER and name not in TORCH and "." not in name:
-        what = (
-            f"no optimiser is called {name!r}; the script would find out after loading the model."
-        )
-        hint = did_you_mean(name, [*BUILT_IN, *TORCH])
-        yield case.fault("optimizer_type", what, hint, "optimizer-unknown")
 
 
 def zero(case: Case, key: str) -> bool:
