@@ -15,7 +15,6 @@ import pytest
 import toml
 from hypothesis import given
 from hypothesis import strategies as st
-from lorakit.runs.shape import Shape
 
 from lorakit.cli.main import main
 from lorakit.errors import LorakitError
