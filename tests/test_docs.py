@@ -73,10 +73,7 @@ def test_the_page_about_recipes_names_every_key_there_is() -> None:
     "line",
     sorted(
         {*commands_of_the_documents(), *examples_of_the_commands()}
-        - {
-            "lorakit turns a short recipe into a trained LoRA.",
-            "lorakit COMMAND --help says more.",
-        }
+        - {"lorakit turns a short recipe into a trained LoRA.", "lorakit COMMAND --help says more."}
     ),
 )
 def test_every_command_of_the_documents_is_understood(line: str) -> None:
