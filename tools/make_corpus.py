@@ -302,11 +302,7 @@ def _no_files() -> Iterator[Case]:
     if hasattr(os, "mkfifo"):
         yield Case("pipe.png", ("not-a-file",), os.mkfifo, caption=False)
     if hasattr(os, "geteuid") and os.geteuid() != 0:
-        yield Case(
-            "locked.png",
-            ("unreadable",),
-            locked,
-        )
+        yield Case("locked.png", ("unreadable",), locked)
 
 
 def _names() -> Iterator[Case]:
