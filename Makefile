@@ -75,10 +75,10 @@ bench: setup ## start-up, planning, images, following and verifying, as ratios a
 bench-trainers: setup ## the embedded trainer beside sd-scripts: time and memory (where one is configured)
 	$(BIN)/python tools/bench_trainers.py
 
-parity: setup ## the numbers of both trainers, three steps on the same weights (where one is configured)
+parity: setup ## the numbers of both trainers on the same weights (where one is configured)
 	$(BIN)/python tools/parity.py --case plain
 
-prove-resume: setup ## sd-scripts killed, stopped and resumed, laid over the run left in peace (where one is configured)
+prove-resume: setup ## sd-scripts killed, stopped and resumed, beside an undisturbed run (where one is configured)
 	$(BIN)/python tools/prove_resume.py
 
 toy: setup ## train the toy base and its judge anew into build/toy: about an hour

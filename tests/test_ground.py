@@ -36,7 +36,7 @@ def test_a_wild_guess_is_not_offered() -> None:
     assert did_you_mean("zzz", ["network_dim"]) == ""
 
 
-def test_a_failed_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file_intact(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     write_atomic(path, "old")
     with pytest.raises(TypeError):
@@ -106,7 +106,7 @@ def test_what_cannot_be_printed_is_spelt_out_on_one_line(
     assert capsys.readouterr().err == "note: a\\nb: says \\x1b[2J.\n"
 
 
-def test_one_is_not_told_in_the_plural() -> None:
+def test_one_is_not_written_in_the_plural() -> None:
     assert [counted(count, "epoch") for count in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]
 
 

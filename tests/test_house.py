@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Container
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -51,9 +52,14 @@ ROOMS = (  # from the ground up: a room imports rooms that stand before it, neve
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft"}
 
 
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def imports_of(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -93,17 +99,13 @@ def test_imports_point_down_only(path: Path) -> None:
 
 
 def modules_of(path: Path, names: Container[str]) -> set[str]:
-    """Every module of ours that a file imports, anywhere in it; `from package import module` means that module."""
-    nodes = [
-        node
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom)
-    ]
+    """Every module of ours that a file imports, anywhere; `from package import module` means that module."""
+    nodes = [node for node in nodes_of(path) if isinstance(node, ast.ImportFrom)]
     pairs = [
         (str(node.module), f"{node.module}.{alias.name}") for node in nodes for alias in node.names
     ]
     return {
-        name for module, whole in pairs if (name := whole if whole in names else module) in names
+        name for module, inner in pairs if (name := inner if inner in names else module) in names
     }
 
 
@@ -124,14 +126,8 @@ def test_no_room_prints_but_the_command_line_and_the_train_script() -> None:
     for path in SOURCES:
         if room_of(path) in {"cli", "show", "embedded"}:
             continue
-        calls = [
-            node
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.Call)
-        ]
-        assert not any(
-            isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls
-        ), path
+        calls = [node.func for node in nodes_of(path) if isinstance(node, ast.Call)]
+        assert "print" not in [call.id for call in calls if isinstance(call, ast.Name)], path
 
 
 def commands(
@@ -163,7 +159,7 @@ def test_every_command_has_help_with_a_description(capsys: pytest.CaptureFixture
 def test_light_commands_import_nothing_heavy(argv: list[str]) -> None:
     code = (
         "import sys; from lorakit.cli.main import main; main(sys.argv[1:]); "
-        "print([m for m in ('torch', 'accelerate', 'transformers', 'diffusers', 'numpy', 'PIL', 'rich') if m in sys.modules], file=sys.stderr)"
+        "print([m for m in ('torch', 'accelerate', 'transformers', 'diffusers', 'numpy', 'PIL', 'rich', 'psutil', 'filelock') if m in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True
@@ -178,7 +174,7 @@ def test_a_mistyped_command_names_the_nearest_and_exits_2(
     assert "Did you mean train?" in capsys.readouterr().err
 
 
-def test_our_own_bug_leaves_two_lines_and_a_report(
+def test_a_bug_of_ours_leaves_two_lines_and_a_report(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(front, "dispatch", lambda *_: 1 / 0)
@@ -187,7 +183,7 @@ def test_our_own_bug_leaves_two_lines_and_a_report(
     assert len(lines) == 2 and "Traceback" in Path(lines[1].rsplit(": ", 1)[1]).read_text()
 
 
-def test_a_reader_that_goes_away_is_no_mistake_of_ours(tmp_path: Path) -> None:
+def test_a_reader_that_goes_away_is_not_an_error(tmp_path: Path) -> None:
     command = f"{sys.executable} -m lorakit presets --json | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, cwd=PACKAGE.parent

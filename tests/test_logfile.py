@@ -39,7 +39,7 @@ def test_a_file_that_appears_later_is_read_from_its_beginning(tmp_path: Path) ->
     assert last_of(tail) == [b"now"]
 
 
-def test_a_line_of_a_megabyte_is_cut_and_the_next_one_is_whole(tmp_path: Path) -> None:
+def test_a_line_of_a_megabyte_is_cut_and_the_next_one_is_intact(tmp_path: Path) -> None:
     lines = fed(tmp_path / "log", b"x" * 1_000_000, b"y" * 500_000 + b"\nafter\n")
     assert [len(line) for line in lines] == [MAX_LINE_BYTES, 5]
 
@@ -121,5 +121,5 @@ def test_the_launchers_own_traceback_is_left_out_and_only_that() -> None:
     assert without_launcher(["steps: 5%|  ]Traceback (most recent call last):", *theirs[1:]]) == [
         "steps: 5%|  ]"
     ]
-    assert without_launcher([*theirs[1:]]) == theirs[1:2]  # its beginning lies further up
+    assert without_launcher([*theirs[1:]]) == theirs[1:2]  # it begins further up
     assert without_launcher(["steps", *ours]) == ["steps", *ours]

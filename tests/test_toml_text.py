@@ -13,7 +13,7 @@ ANY = some.text(alphabet=some.characters(blacklist_categories=("Cs",)), max_size
 
 
 @given(some.one_of(ODD, ANY))
-def test_a_text_is_read_back_whole_or_refused_never_changed(text: str) -> None:
+def test_a_text_is_read_back_intact_or_refused_never_changed(text: str) -> None:
     written = table_text({"a": text, "b": 1})
     try:
         proven("x.toml", written, {"a": text, "b": 1})
@@ -23,7 +23,7 @@ def test_a_text_is_read_back_whole_or_refused_never_changed(text: str) -> None:
 
 
 @given(some.lists(some.one_of(ODD, ANY), min_size=1, max_size=3))
-def test_a_list_of_texts_is_read_back_whole_or_refused(texts: list[str]) -> None:
+def test_a_list_of_texts_is_read_back_intact_or_refused(texts: list[str]) -> None:
     written = table_text({"a": texts, "b": 1})
     try:
         proven("x.toml", written, {"a": texts, "b": 1})

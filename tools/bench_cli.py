@@ -1,4 +1,5 @@
-"""How long people wait for the command line: each command against `python -c pass`, interleaved, medians.
+"""How long one waits for the command line: each command against `python -c pass`, interleaved,
+medians.
 
     python tools/bench_cli.py [--runs 7]
 

@@ -1,4 +1,5 @@
-"""What `lorakit verify` costs beside `sha256sum` of the same files: model files of 2 GB in all and 1,000 images, nothing remembered before.
+"""What `lorakit verify` costs beside `sha256sum` of the same files: 2 GB of model files and 1,000
+images, with no remembered hashes.
 
 The second peer is `openssl dgst -sha256`, where there is one: unlike many builds of sha256sum it
 uses the processor's own instructions.

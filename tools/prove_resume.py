@@ -1,10 +1,12 @@
-"""Is a resumed run the run left in peace? Both are trained with the same recipe by `lorakit train`, and laid over each other.
+"""Is a resumed run the same as an undisturbed one? `lorakit train` trains both with one recipe, and
+their curves are laid over each other.
 
-    python tools/prove_resume.py                              sd-scripts on a stand-in for SD1.5 (2 GB, 7 GB of memory), 64 px, 24 steps
-    python tools/prove_resume.py --trainer embedded           our own trainer on a tiny base
+    python tools/prove_resume.py                      sd-scripts on a stand-in for SD1.5 (2 GB file,
+                                                      7 GB of memory), 64 px, 24 steps
+    python tools/prove_resume.py --trainer embedded   our own trainer on a tiny base
     python tools/prove_resume.py --keep FOLDER --picture FILE.png
 
-The one run is left in peace. Of the other, the trainer is killed (SIGKILL) after ten steps;
+One run is undisturbed. In the other, the trainer is killed (SIGKILL) after ten steps;
 `lorakit resume` goes on from the end of the first epoch; `lorakit stop` ends it inside the second
 one; `lorakit resume` ends it. Exit code 0: both ended, the learning rate is equal at every step,
 files and their step counts are equal; with the embedded trainer also every loss and every tensor.

@@ -1,4 +1,5 @@
-"""Check out sd-scripts at its pin and build vendor/.venv for it: what `make vendor` runs. Does nothing twice.
+"""Check out sd-scripts at its pin and build vendor/.venv for it: what `make vendor` runs. Run again,
+it changes nothing.
 
     python tools/vendor.py
 

@@ -80,7 +80,7 @@ def test_bad_names_and_triggers_are_refused_and_nothing_is_written(
     assert not list(project.iterdir())
 
 
-def test_all_that_is_wrong_is_told_at_once(
+def test_all_that_is_wrong_is_reported_at_once(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["new", "a b", "--preset", "sdlx", "--trigger", "x y"]) == 1

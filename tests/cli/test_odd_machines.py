@@ -70,12 +70,12 @@ def test_a_terminal_that_knows_no_unicode_gets_it_spelt_out(tmp_path: Path) -> N
     assert r"F\xfcchse \u72d0" in done.stdout
 
 
-def test_a_closed_output_is_no_mistake(tmp_path: Path) -> None:
+def test_a_closed_output_is_not_an_error(tmp_path: Path) -> None:
     done = lorakit("lorakit --version >&-", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_user_without_a_home_is_told_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_learns_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(

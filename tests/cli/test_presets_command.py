@@ -41,7 +41,7 @@ def test_show_prints_the_page_with_its_comments(
     assert capsys.readouterr().out == presets.read("sd15-mps").text
 
 
-def test_show_resolved_tells_the_page_behind_each_value(
+def test_show_resolved_names_the_page_behind_each_value(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["presets", "show", "sd15-mps-fast", "--resolved"]) == 0
@@ -89,7 +89,7 @@ def test_copy_writes_the_page_and_never_overwrites(
     assert "is there already" in capsys.readouterr().err
 
 
-def test_copy_goes_where_it_is_told(project: Path) -> None:
+def test_copy_goes_where_it_is_sent(project: Path) -> None:
     assert main(["presets", "copy", "flux", "--to", "elsewhere"]) == 0
     assert (project / "elsewhere" / "flux.toml").is_file()
 

@@ -84,6 +84,7 @@ def test_fp16_trains_close_to_float32_and_resumes_exactly(
     assert train(**options, resume=half.folder / "fox-step00000004-state").digest() == half.digest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sdxl", "flux"])
 def test_a_base_in_eight_bits_trains_close_to_the_wide_one(train: Callable[..., Any], family: str):
     wide, narrow = (

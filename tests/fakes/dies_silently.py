@@ -1,4 +1,4 @@
-"""Killed without a word in the middle of a step, as the kernel does when memory is full."""
+"""Killed silently in the middle of a step, as the kernel does when memory is full."""
 
 import os
 import signal

@@ -113,6 +113,7 @@ plain = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from([WHOLE, NUMBER, FLAG, TEXT, STEPS, CHOICE, RATES, ARGS, SIZE]), plain)
 def test_any_value_fits_or_is_refused_and_a_fitted_one_fits_again(
