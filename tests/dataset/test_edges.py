@@ -13,7 +13,7 @@ from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
 from lorakit.dataset.build.originals import Subset, add
 from lorakit.dataset.captions import edit as captions
-from lorakit.dataset.check import Wants
+from lorakit.dataset.check import CheckSettings
 from lorakit.dataset.check.balance import balance_faults
 from lorakit.dataset.check.captions import caption_faults
 from lorakit.dataset.check.looks import Look
@@ -62,9 +62,9 @@ def dataset(*subsets: tuple[str, int, Sequence[str]]) -> DatasetFacts:
 
 def test_a_subset_with_hardly_any_draws_is_named_even_when_none_has_nearly_all() -> None:
     facts = dataset(("a", 10, ["x"] * 10), ("b", 10, ["x"] * 10), ("c", 1, ["x"] * 6))
-    assert [
-        Path(fault.where).name for fault in balance_faults(facts, Wants()) if fault.rule == "share"
-    ] == ["c"]
+    assert [Path(fault.where).name for fault in balance_faults(facts) if fault.rule == "share"] == [
+        "c"
+    ]
 
 
 @pytest.mark.parametrize(("count", "told"), [(8, 0), (9, 1)])
@@ -76,7 +76,7 @@ def test_an_outfit_in_more_than_four_fifths_of_the_captions_is_named(count: int,
     assert (
         sum(
             "red dress" in fault.what
-            for fault in caption_faults(dataset(("a", 1, texts)), Wants("fox"))
+            for fault in caption_faults(dataset(("a", 1, texts)), CheckSettings("fox"))
             if fault.rule == "bleed"
         )
         == told
@@ -89,7 +89,7 @@ def test_a_caption_much_shorter_than_the_others_is_named() -> None:
     ] + ["fox, a"]
     faults = [
         fault
-        for fault in caption_faults(dataset(("a", 1, texts)), Wants("fox"))
+        for fault in caption_faults(dataset(("a", 1, texts)), CheckSettings("fox"))
         if fault.rule == "caption-structure"
     ]
     assert [Path(fault.where).name for fault in faults] == ["5.txt"]
@@ -109,7 +109,9 @@ def test_grey_pictures_are_named_only_where_they_are_not_the_most(grey: int, tol
         )
         for number, image in enumerate(facts.subsets[0].images)
     }
-    assert sum(fault.rule == "grey" for fault in picture_faults(facts, looks, Wants())) == told
+    assert (
+        sum(fault.rule == "grey" for fault in picture_faults(facts, looks, CheckSettings())) == told
+    )
 
 
 @pytest.mark.parametrize(("side", "taken"), [(63, 0), (64, 1)])

@@ -17,7 +17,7 @@ from typing import Any
 
 from lorakit.cli.terminal.dataset_target import Target, read_target
 from lorakit.cli.terminal.progress import counting
-from lorakit.dataset.check import Wants, check
+from lorakit.dataset.check import CheckSettings, check
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.rules import RULES, known_rules, shown
 from lorakit.errors import Fault
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     return int(any(item.severity == "error" for item in faults))
 
 
-def wants_of(target: Target, args: argparse.Namespace) -> Wants:
+def wants_of(target: Target, args: argparse.Namespace) -> CheckSettings:
     """What the recipe says about sizes, trigger and length; what the options say where there is
     none.
     """
@@ -83,7 +83,7 @@ def wants_of(target: Target, args: argparse.Namespace) -> Wants:
     off = known_rules([*target.rules_off, *args.off], "rules_off")
     if target.resolved is None:
         rules = BucketRules(read_size(args.resolution), max=2048) if args.resolution else None
-        return Wants(args.trigger, rules, off=off, letterboxed=letterboxed(target.root))
+        return CheckSettings(args.trigger, rules, off=off, letterboxed=letterboxed(target.root))
     from lorakit.recipe.options import bucket_rules, flag, whole
 
     resolved = target.resolved
@@ -93,7 +93,7 @@ def wants_of(target: Target, args: argparse.Namespace) -> Wants:
         and not flag(resolved, "random_crop")
     )
     limit = whole(resolved, "max_token_length", 75) if resolved.family in {"sd15", "sdxl"} else 0
-    return Wants(
+    return CheckSettings(
         resolved.trigger,
         bucket_rules(resolved),
         exact_size=exact,
