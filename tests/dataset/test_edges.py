@@ -23,7 +23,7 @@ from lorakit.dataset.check.stats import stats_of
 from lorakit.dataset.choose import rank
 from lorakit.dataset.choose.rank import Ranked
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
-from lorakit.dataset.review.session import Desk
+from lorakit.dataset.review.session import ReviewSession
 from lorakit.dataset.scan import scan
 
 Photo = Callable[..., Path]
@@ -159,9 +159,9 @@ def test_sorting_leaves_the_first_part_where_it_is() -> None:
 def test_a_save_of_what_is_there_already_is_no_conflict(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "1_fox/a.png", (80, 80), caption="fox, new")
     assert (
-        Desk(scan(tmp_path), lint=lambda _: []).save(0, "fox, new", seen="fox, old", done=True)[
-            "caption"
-        ]
+        ReviewSession(scan(tmp_path), lint=lambda _: []).save(
+            0, "fox, new", seen="fox, old", done=True
+        )["caption"]
         == "fox, new"
     )
 
