@@ -29,7 +29,7 @@ from lorakit.dataset.buckets import BucketRules
 from lorakit.dataset.build.fit import Settings, plan_fit, render
 from lorakit.dataset.build.jobs import jobs_of
 from lorakit.dataset.build.prepare import prepare
-from lorakit.dataset.check import Wants, check
+from lorakit.dataset.check import CheckSettings, check
 from lorakit.dataset.check.measures import near_pairs
 from lorakit.dataset.scan import scan
 from lorakit.pictures.pool import worker_count
@@ -225,8 +225,8 @@ def measure(work: Path, count: int) -> list[tuple[str, float, str]]:
     root = work / "data"
     shutil.copytree(work / "photos", root / "10_qb_fox")
     t_decode = seconds(lambda: decode_all(paths))
-    t_first = seconds(lambda: check(scan(root), Wants("qb_fox")))
-    t_second = seconds(lambda: check(scan(root), Wants("qb_fox")))
+    t_first = seconds(lambda: check(scan(root), CheckSettings("qb_fox")))
+    t_second = seconds(lambda: check(scan(root), CheckSettings("qb_fox")))
     rows += [
         ("check: first run / decoding alone", t_decode / t_first, "x"),
         ("check: second run, nothing changed", t_second, "s"),

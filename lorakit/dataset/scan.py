@@ -181,7 +181,7 @@ def _root_files(root: Path, entries: Entries, named: int, notes: _Notes) -> None
     loose = sorted(n for n, entry in entries.items() if looks_like_image(n) and not _is_dir(entry))
     if loose and named:
         some = ", ".join(map(shown, loose[:3]))
-        what = f"{counted(len(loose), 'image')} beside the subset folders not trained on: {some}."
+        what = f"{counted(len(loose), 'image')} beside the subset folders: {some}; not trained on."
         notes.add("image-outside", root, what, "Move them into a folder such as 10_trigger.")
 
 
@@ -268,7 +268,7 @@ def _unused(folder: Path, entries: Entries, notes: _Notes) -> None:
         if _is_dir(entries[name]):
             count = _count_images(path)
             if count and not is_image_name(name):
-                what = f"{counted(count, 'image')} in a folder inside a subset not trained on."
+                what = f"holds {counted(count, 'image')}; kohya does not look into folders inside a subset."
                 notes.add("nested", path, what, f"Move them up into {shown(folder)}.")
         elif name.startswith("."):
             if lower in IMAGE_SUFFIXES and not name.startswith("._"):

@@ -1,4 +1,4 @@
-"""The one door to Pillow for pictures of other people's: which kinds are opened, how large they
+"""The one door to Pillow for other people's pictures: which kinds are opened, how large they
 may be, and what a broken one says.
 """
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 # No EPS: Pillow hands it to Ghostscript, and a photo must not be a program. Nothing else here
 # starts one.
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "PCX", "PSD", "ICO", "TGA")
-HEIC = frozenset(
-    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-)  # brands of the container
+HEIC = frozenset(b"heic heix heim heis hevc hevx mif1 msf1".split())  # brands of the container
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {
     2: "FLIP_LEFT_RIGHT",
@@ -88,11 +86,9 @@ def orientation(image: Image.Image) -> tuple[int, bool]:
         value = image.getexif().get(ORIENTATION, 1)
     except Exception:  # noqa: BLE001  (broken EXIF raises struct errors, SyntaxError, ...)
         return 1, True
-    return (
-        (int(value), False)
-        if isinstance(value, int) and 1 <= value <= 8
-        else (1, value is not None and value != 0)
-    )
+    if isinstance(value, int) and 1 <= value <= 8:
+        return int(value), False
+    return 1, value not in {None, 0}
 
 
 def turned(image: Image.Image, number: int) -> Image.Image:
@@ -108,11 +104,8 @@ def why(error: Exception) -> str:
         return "not enough memory to decode it"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return (
-        str(error)
-        if isinstance(error, (OSError, RefusedError))
-        else f"{type(error).__name__}: {error}"
-    )
+    known = isinstance(error, (OSError, RefusedError))
+    return str(error) if known else f"{type(error).__name__}: {error}"
 
 
 @contextmanager

@@ -51,9 +51,8 @@ def spread(
             done.add(index)
             yield items[index], result
     except BrokenProcessPool:
-        for index in range(
-            len(items)
-        ):  # one by one, so that the guilty file is known and the others are done
+        # one by one, so that the guilty file is known and the others are done
+        for index in range(len(items)):
             if index not in done:
                 yield items[index], _alone(work, items, index)
 
@@ -79,9 +78,8 @@ def _pooled(
                         running[pool.submit(work, items[following])] = following
                     yield index, future.result()
         except BaseException:
-            pool.shutdown(
-                cancel_futures=True
-            )  # waits for what is being worked on: its caller sweeps up afterwards
+            # waits for what is being worked on: its caller sweeps up afterwards
+            pool.shutdown(cancel_futures=True)
             raise
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from lorakit.pictures.open import RefusedError, TooLargeError, opened, why
 
 FIRST_READ = 4096  # one page: enough for all but JPEGs with a large EXIF block
+SHORT_JPEG = "a JPEG that ends before its size"
 SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG markers without a length
 
@@ -45,9 +46,9 @@ class CutError(HeaderError):
 
 def read_header(path: Path | str) -> Header:
     """Raw size as stored: EXIF orientation is not applied, as kohya does not apply it."""
-    handle = os.open(
-        path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-    )  # a pipe would wait for ever
+    # a pipe would wait for ever
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(path, flags)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise HeaderError("not a file")
@@ -78,7 +79,7 @@ def _looks_cut(handle: int, kind: str, head: bytes) -> bool:
 
 
 def _decode(path: Path | str) -> None:
-    """To be certain: data may follow a whole picture, and Pillow forgives a JPEG that lacks only
+    """To be certain: data may follow a complete picture, and Pillow forgives a JPEG that lacks only
     its end mark.
     """
     try:
@@ -103,21 +104,20 @@ def _known(handle: int, head: bytes) -> Header | None:
         height = int.from_bytes(head[22:26], "little", signed=True)  # negative: stored from the top
         return Header("bmp", int.from_bytes(head[18:22], "little", signed=True), abs(height))
     if head[:6] in {b"GIF87a", b"GIF89a"} and len(head) >= 10:
-        return Header(
-            "gif", int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
-        )
+        wide, high = (int.from_bytes(head[i : i + 2], "little") for i in (6, 8))
+        return Header("gif", wide, high)
     return None
 
 
 def _jpeg(handle: int, head: bytes) -> Header | None:
-    """Hop from marker to marker to the start of frame; only what lies beyond the first page is
+    """Hop from marker to marker to the start of frame; only what is beyond the first page is
     read again.
     """
     at = 2
     while True:
         chunk = head[at : at + 10] if at + 10 <= len(head) else _read_at(handle, at)
         if len(chunk) < 4:
-            raise HeaderError("a JPEG that ends before its size is told")
+            raise HeaderError(SHORT_JPEG)
         if chunk[0] != 0xFF:  # stray bytes between markers: Pillow knows how to look further
             return None
         marker = chunk[1]
@@ -127,10 +127,9 @@ def _jpeg(handle: int, head: bytes) -> Header | None:
             at += 2
         elif marker in SOF:
             if len(chunk) < 9:
-                raise HeaderError("a JPEG that ends before its size is told")
-            return Header(
-                "jpeg", int.from_bytes(chunk[7:9], "big"), int.from_bytes(chunk[5:7], "big")
-            )
+                raise HeaderError(SHORT_JPEG)
+            wide, high = (int.from_bytes(chunk[i : i + 2], "big") for i in (7, 5))
+            return Header("jpeg", wide, high)
         else:
             at += 2 + int.from_bytes(chunk[2:4], "big")
 
@@ -143,23 +142,16 @@ def _read_at(handle: int, at: int) -> bytes:
 def _webp(head: bytes) -> Header | None:
     kind, body = head[12:16], head[20:30]
     if len(body) < 10:
-        raise HeaderError("a WebP that ends before its size is told")
+        raise HeaderError("a WebP that ends before its size")
     if kind == b"VP8X":
-        return Header(
-            "webp",
-            1 + int.from_bytes(body[4:7], "little"),
-            1 + int.from_bytes(body[7:10], "little"),
-            extended=True,
-        )
+        wide, high = (1 + int.from_bytes(body[i : i + 3], "little") for i in (4, 7))
+        return Header("webp", wide, high, extended=True)
     if kind == b"VP8L" and body[0] == 0x2F:
         bits = int.from_bytes(body[1:5], "little")
         return Header("webp", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
     if kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
-        return Header(
-            "webp",
-            int.from_bytes(body[6:8], "little") & 0x3FFF,
-            int.from_bytes(body[8:10], "little") & 0x3FFF,
-        )
+        wide, high = (int.from_bytes(body[i : i + 2], "little") & 0x3FFF for i in (6, 8))
+        return Header("webp", wide, high)
     return None
 
 

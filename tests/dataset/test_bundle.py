@@ -57,7 +57,7 @@ def test_one_flipped_bit_is_named_and_nothing_is_unpacked(dataset: Path, tmp_pat
 def test_a_cut_transfer_is_told_as_one(dataset: Path, tmp_path: Path, size: int) -> None:
     bundle.make_bundle(dataset, tmp_path / "1.zip")
     (tmp_path / "cut.zip").write_bytes((tmp_path / "1.zip").read_bytes()[:size])
-    with pytest.raises(RecipeError, match="not a whole zip"):
+    with pytest.raises(RecipeError, match="not a complete zip"):
         bundle.verify(tmp_path / "cut.zip")
 
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, ImageDraw
 
 from lorakit.cli.main import main
 from lorakit.dataset.buckets import BucketRules
-from lorakit.dataset.check import Wants, check
+from lorakit.dataset.check import CheckSettings, check
 from lorakit.dataset.check import looks as looks_module
 from lorakit.dataset.check.looks import look, look_at
 from lorakit.dataset.rules import RULES, known_rules
@@ -56,18 +56,18 @@ def root(tmp_path: Path, drawn: Path) -> Path:
     return Path(shutil.copytree(drawn, tmp_path / "data"))
 
 
-def found(root: Path, wants: Wants = Wants()) -> list[Fault]:  # noqa: B008  (frozen)
+def found(root: Path, wants: CheckSettings = CheckSettings()) -> list[Fault]:  # noqa: B008  (frozen)
     return list(check(scan(root), wants))
 
 
-def only(root: Path, rule: str, wants: Wants = Wants()) -> str:  # noqa: B008
+def only(root: Path, rule: str, wants: CheckSettings = CheckSettings()) -> str:  # noqa: B008
     faults = found(root, wants)
     assert [fault.rule for fault in faults] == [rule], faults
     return str(faults[0])
 
 
 def test_a_good_dataset_passes_without_a_word(root: Path) -> None:
-    assert found(root, Wants("qb_fox", BucketRules((512, 512)))) == []
+    assert found(root, CheckSettings("qb_fox", BucketRules((512, 512)))) == []
 
 
 PICTURES: dict[str, Callable[[Path, Photo], object]] = {
@@ -114,7 +114,7 @@ def test_each_fault_of_a_picture_is_named_with_its_file(
     assert rule in {fault.rule for fault in faults} <= {rule, *others}, faults
     named = next(fault for fault in faults if fault.rule == rule)
     assert "03.jpg" in str(named) or "04.jpg" in str(named)
-    assert found(root, Wants(off=frozenset({rule, *others}))) == []
+    assert found(root, CheckSettings(off=frozenset({rule, *others}))) == []
 
 
 def test_transparent_animated_and_sixteen_bit_pictures(root: Path, photo: Photo) -> None:
@@ -148,13 +148,13 @@ def test_a_corrupt_profile_and_broken_exif_are_named_not_raised(
 def test_what_the_buckets_will_do_is_said(root: Path, photo: Photo) -> None:
     photo(root / "10_qb_fox/03.jpg", (300, 225), seed=3)
     assert "enlarged 1.99 times for its bucket 576x448" in only(
-        root, "enlarged", Wants(buckets=BucketRules((512, 512)))
+        root, "enlarged", CheckSettings(buckets=BucketRules((512, 512)))
     )
     photo(root / "10_qb_fox/03.jpg", (1600, 1000), seed=3)
     text = only(
         root,
         "cropped",
-        Wants(
+        CheckSettings(
             off=frozenset({"enlarged"}),
             buckets=BucketRules((512, 512), min=512, max=512, step=8),
             crop_limit=0.3,
@@ -164,7 +164,7 @@ def test_what_the_buckets_will_do_is_said(root: Path, photo: Photo) -> None:
     text = only(
         root,
         "unfit",
-        Wants(buckets=BucketRules((640, 480), enable=False), exact_size=True, crop_limit=1),
+        CheckSettings(buckets=BucketRules((640, 480), enable=False), exact_size=True, crop_limit=1),
     )
     assert "is 1600x1000, not 640x480" in text
 
@@ -199,7 +199,7 @@ def test_each_fault_of_a_caption_is_named_with_its_file(root: Path, rule: str) -
     (root / "10_qb_fox/03.txt").write_text(SAYINGS[rule])
     faults = [
         fault
-        for fault in found(root, Wants("qb_fox"))
+        for fault in found(root, CheckSettings("qb_fox"))
         if not (rule == "caption-tokens" and fault.rule == "caption-structure")
     ]
     assert [fault.rule for fault in faults] == [rule]
@@ -208,25 +208,25 @@ def test_each_fault_of_a_caption_is_named_with_its_file(root: Path, rule: str) -
 
 def test_looking_and_closed_eyes_are_expressions_not_features(root: Path) -> None:
     (root / "10_qb_fox/03.txt").write_text("qb_fox, eyes closed, open mouth, a hill")
-    assert found(root, Wants("qb_fox")) == []
+    assert found(root, CheckSettings("qb_fox")) == []
 
 
 def test_a_trigger_that_clip_knows_as_a_word_is_too_common(root: Path) -> None:
     for path in (root / "10_qb_fox").glob("*.txt"):
         path.write_text(path.read_text().replace("qb_fox", "woman"))
     assert 'the trigger "woman"' in only(root, "trigger-common")
-    assert "trigger-common" not in {fault.rule for fault in found(root, Wants("sks"))}
+    assert "trigger-common" not in {fault.rule for fault in found(root, CheckSettings("sks"))}
 
 
 def test_what_always_comes_with_the_trigger_bleeds_into_it(root: Path) -> None:
     for path in (root / "10_qb_fox").glob("*.txt"):
         path.write_text(path.read_text() + ", red jacket")
-    assert '"red jacket" stands in 11 of 11' in only(root, "bleed", Wants("qb_fox"))
+    assert '"red jacket" is in 11 of 11' in only(root, "bleed", CheckSettings("qb_fox"))
 
 
 def test_unbalanced_subsets_shots_and_small_sets_are_told(root: Path, photo: Photo) -> None:
     photo(root / "1_qb_fox_extra/x.jpg", seed=77, caption="qb_fox, drawing on paper")
-    assert "10 x 11 = 110 of 111 draws (99%)" in str(
+    assert "10 x 11 = 110 of 111 samples per epoch (99%)" in str(
         next(f for f in found(root) if f.rule == "share")
     )
     for index, path in enumerate(sorted((root / "10_qb_fox").glob("*.txt"))):
@@ -358,4 +358,4 @@ def die_on_four(path: Path) -> str:
 
 def test_a_wants_without_recipe_keeps_size_rules_silent(root: Path, photo: Photo) -> None:
     photo(root / "10_qb_fox/03.jpg", (300, 225), seed=3)
-    assert found(root, replace(Wants("qb_fox"))) == []
+    assert found(root, replace(CheckSettings("qb_fox"))) == []

@@ -17,7 +17,7 @@ from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
 from lorakit.dataset.build.originals import Subset, add
 from lorakit.dataset.build.prepare import prepare
-from lorakit.dataset.check import Wants, check
+from lorakit.dataset.check import CheckSettings, check
 from lorakit.dataset.rules import RULES, shown
 from lorakit.dataset.scan import looks_like_image, scan
 from lorakit.errors import Fault
@@ -47,7 +47,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModuleType]:
 
 @pytest.fixture(scope="module")
 def faults(corpus: tuple[Path, ModuleType]) -> list[Fault]:
-    wants = Wants(
+    wants = CheckSettings(
         "qb_fox",
         BucketRules((128, 128), min=64, max=256),
         crop_limit=1.0,
@@ -99,7 +99,7 @@ def test_the_good_ones_are_good_in_the_midst_of_it(faults: list[Fault]) -> None:
 
 def test_checking_changes_nothing(corpus: tuple[Path, ModuleType]) -> None:
     before = state(corpus[0])
-    check(scan(corpus[0]), Wants("qb_fox"))
+    check(scan(corpus[0]), CheckSettings("qb_fox"))
     assert state(corpus[0]) == before
 
 
@@ -147,7 +147,7 @@ def test_everything_that_can_be_prepared_is(
     assert state(root / "originals") == originals
     facts = scan(root)
     assert facts.image_count == len(outcome.made) > 50
-    errors = [fault for fault in check(facts, Wants("qb_fox")) if fault.severity == "error"]
+    errors = [fault for fault in check(facts, CheckSettings("qb_fox")) if fault.severity == "error"]
     assert {fault.rule for fault in errors} <= {
         "caption-missing"
     }  # what was never written cannot be carried

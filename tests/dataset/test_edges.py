@@ -13,7 +13,7 @@ from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
 from lorakit.dataset.build.originals import Subset, add
 from lorakit.dataset.captions import edit as captions
-from lorakit.dataset.check import Wants
+from lorakit.dataset.check import CheckSettings
 from lorakit.dataset.check.balance import balance_faults
 from lorakit.dataset.check.captions import caption_faults
 from lorakit.dataset.check.looks import Look
@@ -23,7 +23,7 @@ from lorakit.dataset.check.stats import stats_of
 from lorakit.dataset.choose import rank
 from lorakit.dataset.choose.rank import Ranked
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
-from lorakit.dataset.review.session import Desk
+from lorakit.dataset.review.session import ReviewSession
 from lorakit.dataset.scan import scan
 
 Photo = Callable[..., Path]
@@ -62,9 +62,9 @@ def dataset(*subsets: tuple[str, int, Sequence[str]]) -> DatasetFacts:
 
 def test_a_subset_with_hardly_any_draws_is_named_even_when_none_has_nearly_all() -> None:
     facts = dataset(("a", 10, ["x"] * 10), ("b", 10, ["x"] * 10), ("c", 1, ["x"] * 6))
-    assert [
-        Path(fault.where).name for fault in balance_faults(facts, Wants()) if fault.rule == "share"
-    ] == ["c"]
+    assert [Path(fault.where).name for fault in balance_faults(facts) if fault.rule == "share"] == [
+        "c"
+    ]
 
 
 @pytest.mark.parametrize(("count", "told"), [(8, 0), (9, 1)])
@@ -76,7 +76,7 @@ def test_an_outfit_in_more_than_four_fifths_of_the_captions_is_named(count: int,
     assert (
         sum(
             "red dress" in fault.what
-            for fault in caption_faults(dataset(("a", 1, texts)), Wants("fox"))
+            for fault in caption_faults(dataset(("a", 1, texts)), CheckSettings("fox"))
             if fault.rule == "bleed"
         )
         == told
@@ -89,7 +89,7 @@ def test_a_caption_much_shorter_than_the_others_is_named() -> None:
     ] + ["fox, a"]
     faults = [
         fault
-        for fault in caption_faults(dataset(("a", 1, texts)), Wants("fox"))
+        for fault in caption_faults(dataset(("a", 1, texts)), CheckSettings("fox"))
         if fault.rule == "caption-structure"
     ]
     assert [Path(fault.where).name for fault in faults] == ["5.txt"]
@@ -109,7 +109,9 @@ def test_grey_pictures_are_named_only_where_they_are_not_the_most(grey: int, tol
         )
         for number, image in enumerate(facts.subsets[0].images)
     }
-    assert sum(fault.rule == "grey" for fault in picture_faults(facts, looks, Wants())) == told
+    assert (
+        sum(fault.rule == "grey" for fault in picture_faults(facts, looks, CheckSettings())) == told
+    )
 
 
 @pytest.mark.parametrize(("side", "taken"), [(63, 0), (64, 1)])
@@ -157,9 +159,9 @@ def test_sorting_leaves_the_first_part_where_it_is() -> None:
 def test_a_save_of_what_is_there_already_is_no_conflict(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "1_fox/a.png", (80, 80), caption="fox, new")
     assert (
-        Desk(scan(tmp_path), lint=lambda _: []).save(0, "fox, new", seen="fox, old", done=True)[
-            "caption"
-        ]
+        ReviewSession(scan(tmp_path), lint=lambda _: []).save(
+            0, "fox, new", seen="fox, old", done=True
+        )["caption"]
         == "fox, new"
     )
 

@@ -286,7 +286,7 @@ def test_a_dataset_toml_with_nonsense_in_it_is_refused_in_words(
     their = tmp_path / "their.toml"
     their.write_text('[[datasets]]\n[[datasets.subsets]]\nimage_dir = "in"\nnum_repeats = "many"\n')
     assert layout(tmp_path / "data", "--from-toml", str(their)) == 1
-    assert "num_repeats = 'many' is not a whole number" in capsys.readouterr().err
+    assert "num_repeats = 'many' is not an integer" in capsys.readouterr().err
     their.write_text(their.read_text().replace('"many"', "3"))
     assert layout(tmp_path / "data", "--from-toml", str(their)) == 0
     assert tree(tmp_path / "data") == ["3_in/a.png"]

@@ -162,7 +162,7 @@ def test_every_kind_of_picture_that_prepare_takes_is_ranked(dataset: Path) -> No
 @pytest.mark.parametrize("score", ["nan", "inf"])
 def test_a_score_that_is_no_number_is_refused(tmp_path: Path, score: str) -> None:
     (tmp_path / "x.csv").write_text(f"file,score\nx.png,{score}\n")
-    with pytest.raises(RecipeError, match="no score"):
+    with pytest.raises(RecipeError, match="not a score"):
         rank.read_scores(tmp_path / "x.csv")
 
 

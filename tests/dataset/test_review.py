@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.dataset.captions.history import History
 from lorakit.dataset.review.server import Server
-from lorakit.dataset.review.session import Conflict, Desk
+from lorakit.dataset.review.session import Conflict, ReviewSession
 from lorakit.dataset.scan import scan
 
 
@@ -36,16 +36,18 @@ def make(root: Path, count: int) -> Path:
     return root / "maya"
 
 
-def desk_of(root: Path) -> Desk:
+def session_of(root: Path) -> ReviewSession:
     def lint(caption: str) -> list[str]:
         return [] if caption.startswith("maya") else ["the trigger maya does not stand first"]
 
-    return Desk(scan(root), lint=lint, chooser=Chooser(BucketRules((256, 256), enable=False)))
+    return ReviewSession(
+        scan(root), lint=lint, chooser=Chooser(BucketRules((256, 256), enable=False))
+    )
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(desk_of(make(tmp_path, 3)))
+    server = Server(session_of(make(tmp_path, 3)))
     threading.Thread(
         target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
     ).start()
@@ -102,19 +104,19 @@ def test_a_picture_comes_as_small_as_asked(server: Server) -> None:
 
 
 def test_a_save_is_on_disk_at_once_and_one_visit_is_one_step(server: Server) -> None:
-    path = server.desk.images[0][1].path.with_suffix(".txt")
+    path = server.review.images[0][1].path.with_suffix(".txt")
     for text, seen in (("maya, a", "maya, picture 0"), ("maya, ab", "maya, a")):
         assert call(server, "/caption/0", {"text": text, "seen": seen})[0] == 200
         assert path.read_text() == text + "\n"
     call(server, "/caption/0", {"text": "maya, ab", "seen": "maya, ab", "done": True})
-    history = History(server.desk.root)
+    history = History(server.review.root)
     assert len(history.steps()) == 1
     history.undo()
     assert path.read_text() == "maya, picture 0\n"
 
 
 def test_an_edit_made_elsewhere_is_never_overwritten(server: Server) -> None:
-    path = server.desk.images[0][1].path.with_suffix(".txt")
+    path = server.review.images[0][1].path.with_suffix(".txt")
     path.write_text("maya, from an editor\n")
     status, body = call(server, "/caption/0", {"text": "mine", "seen": "maya, picture 0"})
     assert (status, json.loads(body)) == (409, {"now": "maya, from an editor"})
@@ -133,40 +135,40 @@ def test_nonsense_is_refused_without_harm(server: Server) -> None:
 
 def test_marks_outlive_the_server(server: Server) -> None:
     call(server, "/mark/1", {"mark": "flagged"})
-    assert [item["mark"] for item in desk_of(server.desk.root).items()] == ["", "flagged", ""]
+    assert [item["mark"] for item in session_of(server.review.root).items()] == ["", "flagged", ""]
 
 
 def test_what_was_saved_but_not_left_becomes_history_at_the_end(tmp_path: Path) -> None:
-    desk = desk_of(make(tmp_path, 1))
-    desk.save(0, "maya, new", seen="maya, picture 0", done=False)
-    desk.leave()
-    assert len(desk.history.steps()) == 1
+    review = session_of(make(tmp_path, 1))
+    review.save(0, "maya, new", seen="maya, picture 0", done=False)
+    review.leave()
+    assert len(review.history.steps()) == 1
     with pytest.raises(Conflict):
-        desk.save(0, "other", seen="stale", done=True)
+        review.save(0, "other", seen="stale", done=True)
 
 
 def test_a_caption_that_is_not_utf8_is_told_on_its_own_picture_and_never_written_over(
     server: Server,
 ) -> None:
-    path = server.desk.images[1][1].path.with_suffix(".txt")
+    path = server.review.images[1][1].path.with_suffix(".txt")
     path.write_bytes(b"maya, \xe9")
     items = json.loads(call(server, "/items")[1])["items"]
     assert [item["caption"] for item in items] == ["maya, picture 0", "", "maya, picture 2"]
     assert "not UTF-8" in items[1]["lint"][0]
     assert call(server, "/caption/1", {"text": "maya, new", "seen": ""})[0] == 409
-    server.desk.leave()
+    server.review.leave()
     assert path.read_bytes() == b"maya, \xe9"
 
 
 def test_pictures_of_a_regularisation_folder_are_not_reviewed(tmp_path: Path) -> None:
     root = make(tmp_path, 1)
     shutil.copytree(root / "40_maya", tmp_path / "reg/1_woman")
-    desk = Desk(scan(root, reg=tmp_path / "reg"), lint=lambda _: [])
-    assert [item["subset"] for item in desk.items()] == ["40_maya"]
+    review = ReviewSession(scan(root, reg=tmp_path / "reg"), lint=lambda _: [])
+    assert [item["subset"] for item in review.items()] == ["40_maya"]
 
 
 def test_a_picture_that_cannot_be_decoded_is_told_as_one(server: Server) -> None:
-    server.desk.images[0][1].path.write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    server.review.images[0][1].path.write_bytes(b"\x89PNG\r\n\x1a\n broken")
     assert call(server, "/image/0")[0] == 422
 
 

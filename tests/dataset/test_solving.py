@@ -50,5 +50,5 @@ def test_weights_and_subsets_must_fit_and_be_more_than_nothing(
 
 def test_a_ratio_is_read_from_text() -> None:
     assert read_ratio("4:1:0.5") == [4, 1, 0.5]
-    with pytest.raises(RecipeError, match="no ratio"):
+    with pytest.raises(RecipeError, match="not a ratio"):
         read_ratio("4/1")

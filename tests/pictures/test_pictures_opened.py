@@ -13,7 +13,7 @@ from PIL import Image
 
 from lorakit.dataset.build.fit import Settings, render
 from lorakit.dataset.captions.tagger import square
-from lorakit.dataset.check import Wants, check
+from lorakit.dataset.check import CheckSettings, check
 from lorakit.dataset.check.looks import look
 from lorakit.dataset.scan import scan
 from lorakit.errors import RecipeError
@@ -121,7 +121,7 @@ def test_a_rename_is_advised_only_to_what_kohya_reads(
     drawing((128, 128)).save(tmp_path / "10_fox/a.jpg", kind)
     assert [
         remedy in fault.hint
-        for fault in check(scan(tmp_path), Wants())
+        for fault in check(scan(tmp_path), CheckSettings())
         if fault.rule == "extension-content"
     ] == [True]
 

@@ -20,23 +20,14 @@ from lorakit.show import print_json, size, table, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "words",
-        nargs="+",
-        metavar="RECIPE|FOLDER or verify FILE.zip",
-        help="what to bundle, or `verify` and a bundle",
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="where the zip goes (default: NAME.zip here)"
-    )
-    parser.add_argument(
-        "--unpack",
-        type=Path,
-        metavar="DIR",
-        help="with verify: unpack into this new folder once all is proven",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="list what would be bundled")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+    add = parser.add_argument
+    names = "RECIPE|FOLDER or verify FILE.zip"
+    add("words", nargs="+", metavar=names, help="what to bundle, or `verify` and a bundle")
+    add("--out", type=Path, metavar="FILE", help="where the zip goes (default: NAME.zip here)")
+    about = "with verify: unpack into this new folder once all is proven"
+    add("--unpack", type=Path, metavar="DIR", help=about)
+    add("--dry-run", action="store_true", help="list what would be bundled")
+    add("--json", action="store_true", help="one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,8 +47,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     out = args.out or Path(f"{root.name}.zip")
     manifest = make_bundle(root, out)
-    _tell(manifest, out, args)
-    tell(f"There: lorakit dataset bundle verify {out.name} --unpack datasets/{root.name}")
+    _report(manifest, out, args)
+    tell(
+        f"On the other machine: lorakit dataset bundle verify {out.name} --unpack datasets/{root.name}"
+    )
     return 0
 
 
@@ -67,30 +60,21 @@ def _verify(path: Path, args: argparse.Namespace) -> int:
     else:
         manifest, faults = verify(path)
         raise_on_errors(faults)
-    _tell(manifest, path, args)
-    tell(
-        f"All {len(manifest.entries)} files are what was bundled."
-        + (f" Unpacked into {args.unpack}." if args.unpack else "")
-    )
+    _report(manifest, path, args)
+    into = f" Unpacked into {args.unpack}." if args.unpack else ""
+    tell(f"All {len(manifest.entries)} files are what was bundled.{into}")
     return 0
 
 
-def _tell(manifest: Manifest, path: Path, args: argparse.Namespace) -> None:
-    digest = sha256(path)
+def _report(manifest: Manifest, path: Path, args: argparse.Namespace) -> None:
+    data = {"bundle": path, "sha256": sha256(path), "files": len(manifest.entries)}
     if args.json:
-        print_json(
-            {
-                "bundle": path,
-                "sha256": digest,
-                "files": len(manifest.entries),
-                "counts": manifest.counts,
-            }
-        )
+        print_json({**data, "counts": manifest.counts})
         return
     rows = [
-        [folder, *[f"{count} {kind or 'files'}" for kind, count in kinds.items()]]
+        [folder, *(f"{count} {kind or 'files'}" for kind, count in kinds.items())]
         for folder, kinds in manifest.counts.items()
     ]
     width = max(map(len, rows), default=0)
     table(["folder", *["files"] * (width - 1)], [row + [""] * (width - len(row)) for row in rows])
-    print(f"{path}  {size(path.stat().st_size)}  sha256 {digest}")
+    print(f"{path}  {size(path.stat().st_size)}  sha256 {data['sha256']}")

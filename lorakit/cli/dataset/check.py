@@ -17,40 +17,28 @@ from typing import Any
 
 from lorakit.cli.terminal.dataset_target import Target, read_target
 from lorakit.cli.terminal.progress import counting
-from lorakit.dataset.check import Wants, check
+from lorakit.dataset.check import CheckSettings, check
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.rules import RULES, known_rules, shown
-from lorakit.errors import Fault
+from lorakit.errors import Fault, RecipeError, counted, did_you_mean
 from lorakit.show import print_json, table, tell
 
-LIMITS: dict[str, tuple[type, ...]] = {"crop_limit": (int, float), "near_bits": (int,)}
+LIMITS: dict[str, Any] = {"crop_limit": (int, float), "near_bits": int}
 FOLDED = 5  # faults of one rule that are shown before the rest is counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "target",
-        metavar="RECIPE|FOLDER",
-        nargs="?",
-        help="a recipe, or the folder that holds the N_trigger folders",
-    )
-    parser.add_argument(
-        "--off", metavar="RULE", action="append", default=[], help="leave this rule out; repeatable"
-    )
-    parser.add_argument(
-        "--rules", action="store_true", help="list every rule and why it matters, and stop"
-    )
-    parser.add_argument("--trigger", default="", help="the trigger, where a bare folder is given")
-    parser.add_argument(
-        "--resolution",
-        metavar="WxH",
-        default="",
-        help="judge sizes against this resolution, where a bare folder is given",
-    )
-    parser.add_argument(
-        "--all", action="store_true", help="show every fault, also the many of one kind"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+    add = parser.add_argument
+    about = "a recipe, or the folder that holds the N_trigger folders"
+    add("target", metavar="RECIPE|FOLDER", nargs="?", help=about)
+    about = "leave this rule out; repeatable"
+    add("--off", metavar="RULE", action="append", default=[], help=about)
+    add("--rules", action="store_true", help="list every rule and why it matters, and stop")
+    add("--trigger", default="", help="the trigger, where a bare folder is given")
+    about = "judge sizes against this resolution, where a bare folder is given"
+    add("--resolution", metavar="WxH", default="", help=about)
+    add("--all", action="store_true", help="show every fault, also the many of one kind")
+    add("--json", action="store_true", help="one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,33 +50,31 @@ def run(args: argparse.Namespace) -> int:
             table(["rule", "severity", "why it matters"], rows)
         return 0 if args.rules else 2
     target = read_target(args)
-    wants = wants_of(target, args)
+    settings = settings_of(target, args)
     facts = target.scan()
     with counting("looking") as progress:
-        faults = check(facts, wants, progress=progress)
+        faults = check(facts, settings, progress=progress)
     if args.json:
         print_json(as_json(facts, faults))
     else:
-        _tell(facts, faults, everything=args.all)
+        _report(facts, faults, everything=args.all)
     return int(any(item.severity == "error" for item in faults))
 
 
-def wants_of(target: Target, args: argparse.Namespace) -> Wants:
-    """What the recipe says about sizes, trigger and length; what the options say where there is
-    none.
-    """
+def settings_of(target: Target, args: argparse.Namespace) -> CheckSettings:
+    """What the recipe says about sizes, trigger and length; what the options say without one."""
     from lorakit.dataset.buckets import BucketRules
     from lorakit.dataset.build.manifest import letterboxed
 
     off = known_rules([*target.rules_off, *args.off], "rules_off")
     if target.resolved is None:
         rules = BucketRules(read_size(args.resolution), max=2048) if args.resolution else None
-        return Wants(args.trigger, rules, off=off, letterboxed=letterboxed(target.root))
+        return CheckSettings(args.trigger, rules, off=off, letterboxed=letterboxed(target.root))
     from lorakit.recipe.options import Options
 
     options = Options(target.resolved)
     exact = not any(map(options.flag, ("enable_bucket", "cache_latents", "random_crop")))
-    return Wants(
+    return CheckSettings(
         target.resolved.trigger,
         options.bucket_rules,
         exact_size=exact,
@@ -101,30 +87,22 @@ def wants_of(target: Target, args: argparse.Namespace) -> Wants:
 
 def _limits(target: Target) -> dict[str, Any]:
     """[dataset] rules = { crop_limit = 0.3, near_bits = 3 }."""
-    from lorakit.errors import RecipeError, did_you_mean
-
     setting = target.resolved.dataset.get("rules") if target.resolved else None
     found = dict(setting.value) if setting else {}
     for name, value in found.items():
         if name not in LIMITS:
+            near = did_you_mean(name, LIMITS)
             raise RecipeError(
-                f"[dataset] rules: no limit is called {name!r}. {did_you_mean(name, LIMITS)}".rstrip(),
+                f"[dataset] rules: no limit is called {name!r}. {near}".rstrip(),
                 hint=f"There are {' and '.join(LIMITS)}.",
             )
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not isinstance(value, LIMITS[name])
-            or value < 0
-        ):
+        if isinstance(value, bool) or not (isinstance(value, LIMITS[name]) and value >= 0):
             raise RecipeError(f"[dataset] rules: {name} = {value!r} is not a number from 0 on.")
     return found
 
 
 def read_size(text: str) -> tuple[int, int]:
     """512, 512x768 or 512,768."""
-    from lorakit.errors import RecipeError
-
     sides = text.replace("x", ",").split(",")
     if not all(side.strip().isdecimal() and int(side) > 0 for side in sides) or len(sides) > 2:
         raise RecipeError(f"{text!r} is not a size.", hint="Write 512 or 768x512.")
@@ -139,48 +117,29 @@ def as_json(facts: DatasetFacts, faults: tuple[Fault, ...]) -> dict[str, object]
         "errors": counts["error"],
         "warnings": counts["warning"],
         "faults": [
-            {
-                "rule": item.rule,
-                "severity": item.severity,
-                "where": item.where,
-                "what": item.what,
-                "hint": item.hint,
-            }
+            {key: getattr(item, key) for key in ("rule", "severity", "where", "what", "hint")}
             for item in faults
         ],
     }
 
 
-def _tell(facts: DatasetFacts, faults: tuple[Fault, ...], *, everything: bool) -> None:
+def _report(facts: DatasetFacts, faults: tuple[Fault, ...], *, everything: bool) -> None:
     by_rule: dict[str, list[Fault]] = defaultdict(list)
     for item in faults:
         by_rule[item.rule].append(item)
     root = f"{shown(facts.root)}/"
     rows = []
     for rule, group in by_rule.items():
-        kept = group if everything else group[:FOLDED]
-        rows += [
-            (
-                item.severity,
-                rule,
-                item.where.removeprefix(root),
-                f"{item.what} {item.hint}".rstrip(),
-            )
-            for item in kept
-        ]
-        if len(kept) < len(group):
-            rows.append(
-                (
-                    group[0].severity,
-                    rule,
-                    f"... and {len(group) - len(kept)} more",
-                    "--all shows them",
-                )
-            )
+        for item in group if everything else group[:FOLDED]:
+            what = f"{item.what} {item.hint}".rstrip()
+            rows.append((item.severity, rule, item.where.removeprefix(root), what))
+        if len(group) > FOLDED and not everything:
+            more = f"... and {len(group) - FOLDED} more"
+            rows.append((group[0].severity, rule, more, "--all shows them"))
     if rows:
         table(["", "rule", "where", "what"], rows)
     counts = Counter(item.severity for item in faults)
     tell(
-        f"{facts.image_count} images in {len(facts.subsets)} subset(s): {counts['error']} errors,"
-        f" {counts['warning']} warnings."
+        f"{counted(facts.image_count, 'image')} in {counted(len(facts.subsets), 'subset')}:"
+        f" {counted(counts['error'], 'error')}, {counted(counts['warning'], 'warning')}."
     )

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from lorakit.cli.terminal.dataset_target import read_target
 from lorakit.dataset.rules import shown
 from lorakit.dataset.share.versions import Difference, compare, version_of
+from lorakit.errors import counted
 from lorakit.show import print_json, tell
 
 
@@ -30,25 +31,18 @@ def run(args: argparse.Namespace) -> int:
     difference = compare(before, after)
     if args.json:
         print_json(asdict(difference))
-    else:
-        show(difference)
-        tell(
-            f"{len(before.items)} images before, {len(after.items)} after."
-            if difference
-            else "No difference."
-        )
+        return 0
+    show(difference)
+    counts = f"{counted(len(before.items), 'image')} before, {len(after.items)} after."
+    tell(counts if difference else "No difference.")
     return 0
 
 
 def show(difference: Difference) -> None:
     for tokens, fewer, more in difference.repeats:
         print(f"repeats      {tokens}: {fewer} -> {more}")
-    for mark, names in (
-        ("added", difference.added),
-        ("removed", difference.removed),
-        ("changed", difference.changed),
-    ):
-        for name in names:
+    for mark in ("added", "removed", "changed"):
+        for name in getattr(difference, mark):
             print(f"{mark:<11}  {shown(name)}")
     for old, new in difference.renamed:
         print(f"renamed      {shown(old)} -> {shown(new)}")

@@ -5,7 +5,7 @@
   lorakit dataset prepare datasets/maya --fit crop --focus top --size 1024 --format png
   lorakit dataset prepare datasets/maya --from ~/photos --repeats 10      # without originals/
 
-Only what changed is made anew; what a person has edited stays unless --force is given. Nothing is
+Only what changed is made anew; what you have edited stays unless --force is given. Nothing is
 ever enlarged. A contact sheet with every crop, bucket and caption is written to
 .lorakit/sheet-01.jpg.
 """
@@ -13,6 +13,7 @@ ever enlarged. A contact sheet with every crop, bucket and caption is written to
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from lorakit.cli.dataset.add import dataset_target
@@ -22,7 +23,7 @@ from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.buckets import BucketRules
 from lorakit.dataset.build.contact_sheet import write_sheets
 from lorakit.dataset.build.fit import Settings, settings_problems
-from lorakit.dataset.build.jobs import Job, jobs_of
+from lorakit.dataset.build.jobs import jobs_of
 from lorakit.dataset.build.originals import name_of
 from lorakit.dataset.build.prepare import Outcome, prepare
 from lorakit.dataset.rules import shown
@@ -31,102 +32,52 @@ from lorakit.show import print_json, table, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="RECIPE|FOLDER", help="a recipe, or the dataset folder")
-    parser.add_argument(
-        "--fit",
-        choices=("bucket", "letterbox", "crop", "none"),
-        default="bucket",
-        help="default: bucket",
-    )
-    parser.add_argument(
-        "--size",
-        default="",
-        metavar="WxH",
-        help="of letterbox and crop, e.g. 512 or 512x768 (default: the recipe's resolution)",
-    )
-    parser.add_argument(
-        "--background",
-        default="white",
-        metavar="COLOUR",
-        help="behind transparency and in a letterbox (default white)",
-    )
-    parser.add_argument(
-        "--focus",
-        choices=("centre", "top", "face"),
-        default="centre",
-        help="what --fit crop keeps (face needs a detector)",
-    )
-    parser.add_argument(
-        "--format", choices=("jpeg", "png", "webp"), default="jpeg", help="default: jpeg"
-    )
-    parser.add_argument(
-        "--quality", type=int, default=95, metavar="1..100", help="of jpeg and webp (default 95)"
-    )
-    parser.add_argument(
-        "--from",
-        dest="source",
-        type=Path,
-        metavar="DIR",
-        help="a folder of images to use where there are no originals",
-    )
-    parser.add_argument(
-        "--repeats",
-        type=int,
-        metavar="N",
-        help="of folders that are made now (default: as given to add, else 10)",
-    )
-    parser.add_argument(
-        "--trigger",
-        default="",
-        help="with --from: the class tokens (default: the recipe's trigger)",
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="also make anew what a person has edited"
-    )
-    parser.add_argument("--no-sheet", action="store_true", help="no contact sheet")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be made, make nothing"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+    add = parser.add_argument
+    add("target", metavar="RECIPE|FOLDER", help="a recipe, or the dataset folder")
+    fits = ("bucket", "letterbox", "crop", "none")
+    add("--fit", choices=fits, default="bucket", help="default: bucket")
+    about = "of letterbox and crop, e.g. 512 or 512x768 (default: the recipe's resolution)"
+    add("--size", default="", metavar="WxH", help=about)
+    about = "behind transparency and in a letterbox (default white)"
+    add("--background", default="white", metavar="COLOUR", help=about)
+    about = "what --fit crop keeps (face needs a detector)"
+    add("--focus", choices=("centre", "top", "face"), default="centre", help=about)
+    add("--format", choices=("jpeg", "png", "webp"), default="jpeg", help="default: jpeg")
+    about = "of jpeg and webp (default 95)"
+    add("--quality", type=int, default=95, metavar="1..100", help=about)
+    about = "a folder of images to use where there are no originals"
+    add("--from", dest="source", type=Path, metavar="DIR", help=about)
+    about = "of folders that are made now (default: as given to add, else 10)"
+    add("--repeats", type=int, metavar="N", help=about)
+    about = "with --from: the class tokens (default: the recipe's trigger)"
+    add("--trigger", default="", help=about)
+    add("--force", action="store_true", help="also make anew what you have edited")
+    add("--no-sheet", action="store_true", help="no contact sheet")
+    add("--dry-run", action="store_true", help="say what would be made, make nothing")
+    add("--json", action="store_true", help="one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
     target = dataset_target(args)
     settings = _settings(target, args)
-    root = target.root
-    jobs = jobs_of(
-        root,
-        settings,
-        repeats=args.repeats,
-        trigger=args.trigger or target.trigger,
-        source=args.source,
-    )
+    root, suffix = target.root, target.caption_extension
+    trigger = args.trigger or target.trigger
+    jobs = jobs_of(root, settings, repeats=args.repeats, trigger=trigger, source=args.source)
+    how = {"force": args.force, "dry_run": args.dry_run}
     with counting("preparing") as progress:
-        outcome = prepare(
-            root,
-            jobs,
-            force=args.force,
-            dry_run=args.dry_run,
-            caption_extension=target.caption_extension,
-            progress=progress,
-        )
+        outcome = prepare(root, jobs, caption_extension=suffix, progress=progress, **how)
     rules = settings.rules if target.resolved or args.fit == "bucket" else None
-    sheets = (
-        [] if args.dry_run or args.no_sheet else write_sheets(root, rules, target.caption_extension)
-    )
+    sheets = [] if args.dry_run or args.no_sheet else write_sheets(root, rules, suffix)
     if args.json:
-        print_json(
-            {
-                "made": [name_of(root, path) for path in outcome.made],
-                "unchanged": [name_of(root, path) for path in outcome.unchanged],
-                "kept": outcome.kept,
-                "refused": outcome.refused,
-                "notes": outcome.notes,
-                "sheets": sheets,
-            }
+        made, same = (
+            [name_of(root, path) for path in paths] for paths in (outcome.made, outcome.unchanged)
         )
+        print_json({**vars(outcome), "made": made, "unchanged": same, "sheets": sheets})
     else:
-        _tell(args.target, root, jobs, outcome, sheets, dry_run=args.dry_run)
+        folders = sorted({shown(name_of(root, job.target.parent)) for job in jobs})
+        _report(outcome, folders, sheets, dry_run=args.dry_run)
+        if not args.dry_run:
+            tell(f"Next: lorakit dataset check {args.target}")
     return int(bool(outcome.refused))
 
 
@@ -152,30 +103,22 @@ def _settings(target: Target, args: argparse.Namespace) -> Settings:
     return settings
 
 
-def _tell(
-    where: str, root: Path, jobs: list[Job], outcome: Outcome, sheets: list[Path], *, dry_run: bool
+def _report(
+    outcome: Outcome, folders: Sequence[str], sheets: Sequence[Path], *, dry_run: bool
 ) -> None:
+    kinds = {"refused": outcome.refused, "kept": outcome.kept, "note": outcome.notes}
     rows = [
         (kind, item.where, f"{item.what} {item.hint}".rstrip())
-        for kind, items in (
-            ("refused", outcome.refused),
-            ("kept", outcome.kept),
-            ("note", outcome.notes),
-        )
+        for kind, items in kinds.items()
         for item in items
     ]
     if rows:
         table(["", "file", "what"], rows)
-    folders = sorted({shown(name_of(root, job.target.parent)) for job in jobs})
-    verb = "would be made" if dry_run else "made"
     tell(
-        f"{len(outcome.made)} {verb}, {len(outcome.unchanged)} unchanged, {len(outcome.kept)} kept,"
+        f"{len(outcome.made)} {'would be made' if dry_run else 'made'},"
+        f" {len(outcome.unchanged)} unchanged, {len(outcome.kept)} kept,"
         f" {len(outcome.refused)} refused, in {', '.join(folders)}."
     )
     if sheets:
-        tell(
-            f"Contact sheet: {shown(sheets[0])}"
-            + (f" and {len(sheets) - 1} more" if len(sheets) > 1 else "")
-        )
-    if not dry_run:
-        tell(f"Next: lorakit dataset check {where}")
+        more = f" and {len(sheets) - 1} more" if len(sheets) > 1 else ""
+        tell(f"Contact sheet: {shown(sheets[0])}{more}")

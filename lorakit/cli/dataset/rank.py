@@ -11,26 +11,24 @@ cleanness, uniqueness), not whether it is a good one: correct it with your own n
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from lorakit.cli.terminal.dataset_target import add_target, read_target
 from lorakit.cli.terminal.progress import counting
-from lorakit.dataset.choose.rank import by_category, rank, write_rankings
+from lorakit.dataset.choose.rank import Ranked, by_category, rank, write_rankings
 from lorakit.dataset.rules import shown
+from lorakit.errors import counted
 from lorakit.show import print_json, table, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add_target(parser)
-    parser.add_argument(
-        "--top",
-        type=int,
-        default=10,
-        metavar="N",
-        help="show this many of each category (default 10; 0 for all)",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="show the scores, write nothing")
-    parser.add_argument("--json", action="store_true", help="one JSON document with every picture")
+    about = "show this many of each category (default 10; 0 for all)"
+    add("--top", type=int, default=10, metavar="N", help=about)
+    add("--dry-run", action="store_true", help="show the scores, write nothing")
+    add("--json", action="store_true", help="one JSON document with every picture")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,27 +38,25 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json([asdict(item) for item in ranked])
     else:
-        names = list(next((item.parts for item in ranked if item.parts), {}))
-        best = [
-            item for items in by_category(ranked).values() for item in items[: args.top or None]
-        ]
-        table(
-            ["score", *names, "picture"],
-            [
-                [
-                    f"{item.score:.1f}",
-                    *(f"{item.parts.get(name, 0):.0f}" for name in names),
-                    "  ".join([shown(item.file), *item.faults]),
-                ]
-                for item in best
-            ],
-            right=["score", *names],
-        )
-        for category, items in by_category(ranked).items():
-            tell(
-                f"{category}: {len(items)} pictures, mean"
-                f" {sum(item.score for item in items) / len(items):.1f}"
-            )
+        _show(by_category(ranked), args.top or None)
     if not args.dry_run:
         tell(*(f"wrote {path}" for path in write_rankings(root, ranked)))
     return 0
+
+
+def _show(categories: Mapping[str, Sequence[Ranked]], top: int | None) -> None:
+    every = [item for items in categories.values() for item in items]
+    names = list(next((item.parts for item in every if item.parts), {}))
+    rows = [
+        [
+            f"{item.score:.1f}",
+            *(f"{item.parts.get(name, 0):.0f}" for name in names),
+            "  ".join([shown(item.file), *item.faults]),
+        ]
+        for items in categories.values()
+        for item in items[:top]
+    ]
+    table(["score", *names, "picture"], rows, right=["score", *names])
+    for category, items in categories.items():
+        mean = sum(item.score for item in items) / len(items)
+        tell(f"{category}: {counted(len(items), 'picture')}, mean {mean:.1f}")

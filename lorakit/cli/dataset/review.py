@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 import webbrowser
 import zlib
-from collections.abc import Sequence
 
-from lorakit.cli.terminal.dataset_target import Target, add_target, read_target
+from lorakit.cli.terminal.dataset_target import add_target, read_target
 from lorakit.dataset.review.server import Server
-from lorakit.dataset.review.session import Desk, Lint
-from lorakit.errors import RecipeError
+from lorakit.dataset.review.session import ReviewSession, caption_lint
+from lorakit.errors import RecipeError, counted
 from lorakit.show import tell
 
 
@@ -32,19 +31,13 @@ def run(args: argparse.Namespace) -> int:
     target = read_target(args)
     facts = target.scan()
     if not any(subset.images for subset in facts.subsets):
-        raise RecipeError(
-            f"{target.root}: no N_trigger folder with images.",
-            hint="`lorakit dataset check` says why.",
-        )
-    desk = Desk(
-        facts,
-        lint=lint_for(target),
-        chooser=target.chooser(),
-        caption_extension=target.caption_extension,
-    )
-    server = _serve(desk, args.port)
+        hint = "`lorakit dataset check` says why."
+        raise RecipeError(f"{target.root}: no N_trigger folder with images.", hint=hint)
+    lint, suffix = caption_lint(target.trigger), target.caption_extension
+    review = ReviewSession(facts, lint=lint, chooser=target.chooser(), caption_extension=suffix)
+    server = _serve(review, args.port)
     print(server.url, flush=True)
-    tell(f"{len(desk.images)} images; Ctrl-C ends it.")
+    tell(f"{counted(len(review.images), 'image')}; Ctrl-C ends the review.")
     if not args.no_browser:
         webbrowser.open(server.url)
     try:
@@ -52,46 +45,20 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         tell("Closed; every edit is in its file.")
     finally:
-        desk.leave()
+        review.leave()
         server.server_close()
     return 0
 
 
-def _serve(desk: Desk, port: int) -> Server:
+def _serve(review: ReviewSession, port: int) -> Server:
     """Each dataset has a port of its own: a browser keeps unsaved text by address, and finds it
     again after a crash.
     """
-    wanted = port or 49152 + zlib.crc32(str(desk.root).encode()) % 16000
+    wanted = port or 49152 + zlib.crc32(str(review.root).encode()) % 16000
     try:
-        return Server(desk, wanted)
+        return Server(review, wanted)
     except OSError as error:
         if not port:
-            return Server(desk)
-        raise RecipeError(
-            f"Port {port} cannot be used: {error.strerror}.",
-            hint="Leave --port away to get a free one.",
-        ) from error
-
-
-def lint_for(target: Target) -> Lint:
-    """What is wrong with one caption alone; the rules that compare captions are `lorakit dataset
-    check`'s.
-    """
-    trigger = target.trigger
-
-    def lint(caption: str) -> Sequence[str]:
-        parts = [part.strip() for part in caption.split("\n", 1)[0].split(",")]
-        said = []
-        if not caption.strip():
-            said.append("empty: the image would be trained on the folder's name alone")
-        elif trigger and trigger not in caption:
-            said.append(f"the trigger {trigger} is missing")
-        elif trigger and not parts[0].startswith(trigger):
-            said.append(f"the trigger {trigger} does not stand first")
-        lower = [part.casefold() for part in parts if part]
-        said += [
-            f"twice: {part}" for part in sorted({part for part in lower if lower.count(part) > 1})
-        ]
-        return said
-
-    return lint
+            return Server(review)
+        what = f"Port {port} cannot be used: {error.strerror}."
+        raise RecipeError(what, hint="Leave --port out to get a free one.") from error

@@ -15,38 +15,32 @@ from pathlib import Path
 from lorakit.cli.terminal.dataset_target import add_target, read_target
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.build.originals import ORIGINALS
-from lorakit.dataset.choose.rank import copy_selection, rank, read_scores, select, with_scores
+from lorakit.dataset.choose.rank import (
+    Selection,
+    copy_selection,
+    rank,
+    read_scores,
+    select,
+    with_scores,
+)
 from lorakit.dataset.rules import shown
 from lorakit.show import print_json, table, tell, tell_faults
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add_target(parser)
-    parser.add_argument(
-        "--per-category", type=int, required=True, metavar="N", help="how many of each folder"
-    )
-    parser.add_argument(
-        "--min-score", type=float, default=0.0, metavar="S", help="leave out what scores less"
-    )
-    parser.add_argument(
-        "--diverse", action="store_true", help="prefer unlike pictures to slightly better like ones"
-    )
-    parser.add_argument(
-        "--scores",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="scores of a person or another model",
-    )
-    parser.add_argument(
-        "--to",
-        type=Path,
-        metavar="DIR",
-        help="the new dataset (default: NAME-selected beside the old one)",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="choose and report, copy nothing")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+    about = "how many of each folder"
+    add("--per-category", type=int, required=True, metavar="N", help=about)
+    add("--min-score", type=float, default=0.0, metavar="S", help="leave out what scores less")
+    about = "prefer unlike pictures to slightly better like ones"
+    add("--diverse", action="store_true", help=about)
+    about = "your scores, or another model's; repeatable"
+    add("--scores", type=Path, action="append", default=[], metavar="FILE", help=about)
+    about = "the new dataset (default: NAME-selected beside the old one)"
+    add("--to", type=Path, metavar="DIR", help=about)
+    add("--dry-run", action="store_true", help="choose and report, copy nothing")
+    add("--json", action="store_true", help="one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,38 +50,34 @@ def run(args: argparse.Namespace) -> int:
     for path in [*sorted(root.glob("*_ranking.json")), *args.scores]:
         ranked, faults = with_scores(ranked, read_scores(path))
         tell_faults(faults)
-    selection = select(
-        ranked, per_category=args.per_category, min_score=args.min_score, diverse=args.diverse
-    )
+    limits = {"per_category": args.per_category, "min_score": args.min_score}
+    selection = select(ranked, diverse=args.diverse, **limits)
     target = args.to or root.with_name(f"{root.name}-selected")
     if not args.dry_run:
         copy_selection(root, selection, target)
-    if args.json:
-        print_json(
-            {
-                "to": None if args.dry_run else target,
-                "averages": selection.averages(),
-                "chosen": selection.chosen,
-                "left_out": [{"file": item.file, "why": why} for item, why in selection.left_out],
-            }
-        )
+    if not args.json:
+        _report(selection, target, args)
         return 0
-    table(
-        ["category", "chosen", "mean score"],
-        [[name, count, mean] for name, (count, mean) in selection.averages().items()],
-        right=["chosen", "mean score"],
-    )
+    left_out = [{"file": item.file, "why": why} for item, why in selection.left_out]
+    data = {"to": None if args.dry_run else target, "averages": selection.averages()}
+    print_json({**data, "chosen": selection.chosen, "left_out": left_out})
+    return 0
+
+
+def _report(selection: Selection, target: Path, args: argparse.Namespace) -> None:
+    averages = selection.averages()
+    rows = [[name, count, mean] for name, (count, mean) in averages.items()]
+    table(["category", "chosen", "mean score"], rows, right=["chosen", "mean score"])
     if selection.left_out:
         print()
-        rows = [[f"{item.score:.1f}", shown(item.file), why] for item, why in selection.left_out]
-        table(["score", "left out", "why"], rows, right=["score"])
+        left = [[f"{item.score:.1f}", shown(item.file), why] for item, why in selection.left_out]
+        table(["score", "left out", "why"], left, right=["score"])
     if args.dry_run:
         tell("nothing was copied (--dry-run)")
     else:
         tell(f"{len(selection.chosen)} pictures and their captions are in {shown(target)}")
         if (target / ORIGINALS).is_dir():
             tell(f"Next: lorakit dataset prepare {shown(target)}")
-    for name, (count, _) in selection.averages().items():
+    for name, (count, _) in averages.items():
         if count < args.per_category:
             tell(f"{name}: only {count} of {args.per_category}; add pictures or lower --min-score.")
-    return 0

@@ -12,18 +12,14 @@ from dataclasses import asdict
 
 from lorakit.cli.terminal.dataset_target import add_target, read_target
 from lorakit.dataset.check.stats import LIMIT, Stats, stats_of
+from lorakit.errors import counted
 from lorakit.show import print_json, size, table, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
-    parser.add_argument(
-        "--tags",
-        type=int,
-        default=30,
-        metavar="N",
-        help="the N most common parts of captions (default 30; 0 for all)",
-    )
+    about = "the N most common parts of captions (default 30; 0 for all)"
+    parser.add_argument("--tags", type=int, default=30, metavar="N", help=about)
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 
@@ -38,41 +34,33 @@ def run(args: argparse.Namespace) -> int:
 
 
 def show(stats: Stats) -> None:
-    table(
-        ["subset", "images", "repeats", "share", "captions", "size", "short side", "tokens"],
+    rows = [
         [
-            [
-                s.name,
-                s.images,
-                s.repeats,
-                f"{s.share:.0%}",
-                s.captions,
-                size(s.bytes),
-                "-".join(map(str, s.short_side)),
-                "-".join(map(str, s.tokens)),
-            ]
-            for s in stats.subsets
-        ],
-        right=["images", "repeats", "share", "captions", "size"],
-    )
+            s.name,
+            s.images,
+            s.repeats,
+            f"{s.share:.0%}",
+            s.captions,
+            size(s.bytes),
+            "-".join(map(str, s.short_side)),
+            "-".join(map(str, s.tokens)),
+        ]
+        for s in stats.subsets
+    ]
+    numbers = ["images", "repeats", "share", "captions", "size"]
+    table(["subset", *numbers, "short side", "tokens"], rows, right=numbers)
     if stats.tags:
         print()
-        names = [s.name for s in stats.subsets]
-        table(
-            ["tag", "captions", *(names if len(names) > 1 else [])],
-            [[tag, count, *(per if len(names) > 1 else [])] for tag, count, per in stats.tags],
-            right=["captions", *names],
-        )
+        names = [s.name for s in stats.subsets] if len(stats.subsets) > 1 else []
+        tags = [[tag, count, *(per if names else ())] for tag, count, per in stats.tags]
+        table(["tag", "captions", *names], tags, right=["captions", *names])
     if stats.buckets:
         print()
-        table(
-            ["bucket", "images"],
-            [[f"{width} x {height}", count] for (width, height), count in stats.buckets],
-            right=["images"],
-        )
+        buckets = [[f"{wide} x {high}", count] for (wide, high), count in stats.buckets]
+        table(["bucket", "images"], buckets, right=["images"])
     if stats.too_long:
         tell(
-            f"{stats.too_long} captions are longer than {LIMIT} tokens; set max_token_length = 150"
-            " or 225, or shorten them."
+            f"{counted(stats.too_long, 'caption')} longer than {LIMIT} tokens; set"
+            " max_token_length = 150 or 225, or shorten."
         )
     tell("short side and tokens: smallest-median-largest")

@@ -20,6 +20,8 @@ from lorakit.files import write_atomic
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
+    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 COLUMNS, ROWS = 5, 5
 CELL, PAD, TEXT = 288, 16, 96  # picture, gap, room for words; pixels
 INK, FAINT, MARK, PAPER = "#1c1c1c", "#6a6a6a", "#e0452c", "#fafafa"
@@ -32,35 +34,27 @@ class _Sheet:
     root: Path
     chooser: Chooser | None
     suffix: str  # of captions
-    bold: ImageFont.FreeTypeFont | ImageFont.ImageFont
-    small: ImageFont.FreeTypeFont | ImageFont.ImageFont
+    bold: Font
+    small: Font
 
 
 def write_sheets(
     root: Path, rules: BucketRules | None, caption_extension: str = ".txt"
 ) -> list[Path]:
     """Pages of twenty-five under .lorakit/; pages of an earlier, longer sheet are removed."""
-    entries = [
-        entry for _, entry in sorted(Manifest(root).entries.items()) if (root / entry.file).exists()
-    ]
     from PIL import ImageFont
 
-    sheet = _Sheet(
-        root,
-        Chooser(rules) if rules else None,
-        caption_extension,
-        ImageFont.load_default(14),
-        ImageFont.load_default(13),
-    )
+    entries = [e for _, e in sorted(Manifest(root).entries.items()) if (root / e.file).exists()]
+    bold, small = ImageFont.load_default(14), ImageFont.load_default(13)
+    sheet = _Sheet(root, Chooser(rules) if rules else None, caption_extension, bold, small)
     per_page = COLUMNS * ROWS
     pages = []
     for number in range(0, len(entries), per_page):
         path = root / FOLDER / f"sheet-{number // per_page + 1:02}.jpg"
         write_atomic(path, _page(sheet, entries[number : number + per_page]))
         pages.append(path)
-    for old in (root / FOLDER).glob("sheet-*.jpg"):
-        if old not in pages:
-            old.unlink()
+    for old in set((root / FOLDER).glob("sheet-*.jpg")) - set(pages):
+        old.unlink()
     return pages
 
 
@@ -68,13 +62,11 @@ def _page(sheet: _Sheet, entries: Sequence[Entry]) -> bytes:
     from PIL import Image, ImageDraw
 
     rows = -(-len(entries) // COLUMNS)
-    page = Image.new("RGB", (PAD + COLUMNS * (CELL + PAD), PAD + rows * (CELL + TEXT + PAD)), PAPER)
+    across, down = CELL + PAD, CELL + TEXT + PAD
+    page = Image.new("RGB", (PAD + COLUMNS * across, PAD + rows * down), PAPER)
     pen = ImageDraw.Draw(page)
     for index, entry in enumerate(entries):
-        left, top = (
-            PAD + index % COLUMNS * (CELL + PAD),
-            PAD + index // COLUMNS * (CELL + TEXT + PAD),
-        )
+        left, top = PAD + index % COLUMNS * across, PAD + index // COLUMNS * down
         _picture(sheet, pen, page, entry, (left, top))
         _words(sheet, pen, entry, (left, top + CELL + 6))
     buffer = BytesIO()
@@ -108,34 +100,22 @@ def _picture(
 
 def _words(sheet: _Sheet, pen: ImageDraw.ImageDraw, entry: Entry, place: tuple[int, int]) -> None:
     left, top = place
-    pen.text(
-        (left, top),
-        _fitting(pen, shown(Path(entry.file).name), sheet.bold),
-        fill=INK,
-        font=sheet.bold,
-    )
-    sizes = f"{entry.size[0]}x{entry.size[1]} to {entry.canvas[0]}x{entry.canvas[1]}{_bucket(entry, sheet.chooser)}"
-    pen.text((left, top + 18), sizes, fill=MARK, font=sheet.small)
+
+    def write(line: str, down: int, colour: str, font: Font) -> None:
+        while line and pen.textlength(line, font=font) > CELL:
+            line = line[:-1]
+        pen.text((left, top + down), line, fill=colour, font=font)
+
+    write(shown(Path(entry.file).name), 0, INK, sheet.bold)
+    sizes = " to ".join(f"{wide}x{high}" for wide, high in (entry.size, entry.canvas))
+    write(sizes + _bucket(entry, sheet.chooser), 18, MARK, sheet.small)
     words = read_words((sheet.root / entry.file).with_suffix(sheet.suffix))
     caption = words.text.strip() or "(empty caption)" if words else "(no caption)"
     lines = textwrap.wrap(caption, 44) or [""]
     if len(lines) > 3:
         lines = [*lines[:2], f"{lines[2][:41]}..."]
     for number, line in enumerate(lines):
-        pen.text(
-            (left, top + 36 + 17 * number),
-            _fitting(pen, line, sheet.small),
-            fill=FAINT if line.startswith("(") else INK,
-            font=sheet.small,
-        )
-
-
-def _fitting(
-    pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
-) -> str:
-    while text and pen.textlength(text, font=font) > CELL:
-        text = text[:-1]
-    return text
+        write(line, 36 + 17 * number, FAINT if line.startswith("(") else INK, sheet.small)
 
 
 def _bucket(entry: Entry, chooser: Chooser | None) -> str:

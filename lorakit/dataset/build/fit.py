@@ -71,24 +71,22 @@ class Rendered:
 def plan_fit(source: Size, settings: Settings, face: Box | None = None) -> Geometry:
     """Pure arithmetic. Sizes are only ever reduced."""
     width, height = source
-    whole: Box = (0, 0, width, height)
+    uncut: Box = (0, 0, width, height)
     if settings.fit == "letterbox":
         scale = min(1.0, settings.size[0] / width, settings.size[1] / height)
-        scaled = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return Geometry(source, whole, scaled, settings.size)
+        return Geometry(source, uncut, _at_least_1(width * scale, height * scale), settings.size)
     if settings.fit == "crop":
         box = _window(source, settings, face)
         kept = (box[2] - box[0], box[3] - box[1])
-        scale = min(1.0, settings.size[0] / kept[0])
-        done = (
-            settings.size
-            if scale < 1 or kept[0] == settings.size[0]
-            else (max(1, round(kept[0])), max(1, round(kept[1])))
-        )
+        done = settings.size if kept[0] >= settings.size[0] else _at_least_1(*kept)
         return Geometry(source, box, done, done)
     if settings.fit == "bucket":
         return _bucketed(source, settings.rules)
-    return Geometry(source, whole, source, source)
+    return Geometry(source, uncut, source, source)
+
+
+def _at_least_1(width: float, height: float) -> Size:
+    return max(1, round(width)), max(1, round(height))
 
 
 def _bucketed(source: Size, rules: BucketRules) -> Geometry:
@@ -96,17 +94,17 @@ def _bucketed(source: Size, rules: BucketRules) -> Geometry:
     would enlarge stays as it is.
     """
     width, height = source
-    whole: Box = (0, 0, width, height)
     try:
         placement = Chooser(rules).choose(width, height)
     except UnfitError as error:
         raise RefusedError(str(error)) from error
-    if placement.scaled[0] > width or placement.scaled[1] > height:
-        return Geometry(source, whole, source, source)
-    left, top = ((placement.scaled[i] - placement.bucket[i]) // 2 for i in (0, 1))
-    x, y = width / placement.scaled[0], height / placement.scaled[1]
-    box = (left * x, top * y, (left + placement.bucket[0]) * x, (top + placement.bucket[1]) * y)
-    return Geometry(source, box, placement.bucket, placement.bucket)
+    scaled, bucket = placement.scaled, placement.bucket
+    if scaled[0] > width or scaled[1] > height:
+        return Geometry(source, (0, 0, width, height), source, source)
+    left, top = ((scaled[i] - bucket[i]) // 2 for i in (0, 1))
+    x, y = width / scaled[0], height / scaled[1]
+    box = (left * x, top * y, (left + bucket[0]) * x, (top + bucket[1]) * y)
+    return Geometry(source, box, bucket, bucket)
 
 
 def _window(source: Size, settings: Settings, face: Box | None) -> Box:
@@ -215,17 +213,14 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     from PIL import ImageCms
 
     wanted = "RGBA" if image.mode == "RGBA" else "RGB"
+    needed = "CMYK" if image.mode == "CMYK" else "RGB"
     if profile:
         try:
             embedded = ImageCms.ImageCmsProfile(BytesIO(profile))
-            space = embedded.profile.xcolor_space.strip()
-            if space == (
-                "CMYK" if image.mode == "CMYK" else "RGB"
-            ) and "sRGB" not in ImageCms.getProfileDescription(embedded):
-                converted = ImageCms.profileToProfile(
-                    image, embedded, ImageCms.createProfile("sRGB"), outputMode=wanted
-                )
-                return converted or image
+            other = "sRGB" not in ImageCms.getProfileDescription(embedded)
+            if embedded.profile.xcolor_space.strip() == needed and other:
+                srgb = ImageCms.createProfile("sRGB")
+                return ImageCms.profileToProfile(image, embedded, srgb, outputMode=wanted) or image
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             pass  # a corrupt profile is no profile
     return image if image.mode == wanted else image.convert(wanted)
@@ -244,12 +239,11 @@ def flat(image: Image.Image, background: str) -> Image.Image:
 def _on_canvas(image: Image.Image, geometry: Geometry, background: str) -> Image.Image:
     from PIL import Image as Pillow
 
+    wide, high = geometry.canvas
     if image.size == geometry.canvas:
         return image
     canvas = Pillow.new("RGB", geometry.canvas, background)
-    canvas.paste(
-        image, ((geometry.canvas[0] - image.width) // 2, (geometry.canvas[1] - image.height) // 2)
-    )
+    canvas.paste(image, ((wide - image.width) // 2, (high - image.height) // 2))
     return canvas
 
 
@@ -273,18 +267,20 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
 
 
 def settings_problems(settings: Settings) -> list[str]:
-    """What is wrong with settings as a person gave them."""
+    """What is wrong with settings as they were given."""
     from PIL import ImageColor
 
+    wide, high = settings.size
     problems = []
     try:
         ImageColor.getrgb(settings.background)
     except ValueError:
-        problems.append(f"background {settings.background!r} is no colour; write white or #ffffff")
+        what = f"background {settings.background!r} is not a valid colour"
+        problems.append(f"{what}; write white or #ffffff")
     if settings.format not in SUFFIXES:
         problems.append(f"format {settings.format!r} is none of {', '.join(SUFFIXES)}")
     if not 1 <= settings.quality <= 100:
         problems.append(f"quality {settings.quality} is not between 1 and 100")
-    if min(settings.size) < 1 or max(settings.size) > 8192:
-        problems.append(f"size {settings.size[0]}x{settings.size[1]} is not between 1 and 8192")
+    if min(wide, high) < 1 or max(wide, high) > 8192:
+        problems.append(f"size {wide}x{high} is not between 1 and 8192")
     return problems + (check(settings.rules) if settings.fit == "bucket" else [])

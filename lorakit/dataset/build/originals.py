@@ -191,10 +191,10 @@ def _copied(root: Path, originals: Originals, candidate: Candidate, *, dry_run: 
         entry = {"source": candidate.label, "file": name_of(root, path)}
         more = {"sha256": sha256(candidate.path), "caption": bool(caption)}
         Journal(root / ".lorakit" / "added.jsonl").append({"when": now(), **entry, **more})
-        copy_whole(candidate.path, path)
+        copy_file(candidate.path, path)
         if caption and candidate.caption:
             # after a kill in between, the next run finds the image and adds its caption
-            copy_whole(candidate.caption, caption)
+            copy_file(candidate.caption, caption)
     originals.put(path, candidate.path if dry_run else path)
     return Added(candidate.label, path, caption)
 
@@ -202,10 +202,10 @@ def _copied(root: Path, originals: Originals, candidate: Candidate, *, dry_run: 
 def _late_caption(candidate: Candidate, twin: Path, *, dry_run: bool) -> None:
     """A caption that came after its image; one that is there already stays."""
     if candidate.caption and not dry_run and not twin.with_suffix(".txt").exists():
-        copy_whole(candidate.caption, twin.with_suffix(".txt"))
+        copy_file(candidate.caption, twin.with_suffix(".txt"))
 
 
-def copy_whole(source: Path, to: Path) -> None:
+def copy_file(source: Path, to: Path) -> None:
     """Beside, flushed, then into place; times kept, because photographers sort by them."""
     handle, name = tempfile.mkstemp(dir=to.parent, prefix=".adding.", suffix=".tmp")
     try:

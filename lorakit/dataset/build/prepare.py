@@ -1,5 +1,5 @@
-"""Originals into N_trigger folders: only what changed, never over a person's edit, whole files or
-none, whatever happens.
+"""Originals into N_trigger folders: only what changed, never over an edit of yours, and complete
+files or none, whatever happens.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Made:
 class Outcome:
     made: tuple[Path, ...]
     unchanged: tuple[Path, ...]
-    kept: tuple[Fault, ...]  # edited by a person, or not ours
+    kept: tuple[Fault, ...]  # edited by you, or not ours
     refused: tuple[Fault, ...]
     notes: tuple[Fault, ...]
 
@@ -62,25 +62,18 @@ def prepare(
         _sweep(root)
         if manifest.journal.path.exists():
             manifest.close()  # what a killed run has left
-    todo: list[Job] = []
-    unchanged: list[Path] = []
-    kept: list[Fault] = []
-    for job in jobs:
-        state = _state(manifest, job, force=force)
-        if isinstance(state, Fault):
-            kept.append(state)
-        elif state:
-            unchanged.append(job.target)
-        else:
-            todo.append(job)
+    states = {job: _state(manifest, job, force=force) for job in jobs}
+    todo = [job for job, state in states.items() if state is False]
+    unchanged = [job for job, state in states.items() if state is True]
+    kept = tuple(state for state in states.values() if isinstance(state, Fault))
+    same = tuple(job.target for job in unchanged)
     notes = [*_orphans(manifest, jobs)]
     if dry_run:
-        return Outcome(
-            tuple(job.target for job in todo), tuple(unchanged), tuple(kept), (), tuple(notes)
-        )
+        return Outcome(tuple(job.target for job in todo), same, kept, (), tuple(notes))
     for job in jobs:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        notes += _carry_caption(manifest, job, caption_extension) if job.target in unchanged else []
+    for job in unchanged:
+        notes += _carry_caption(manifest, job, caption_extension)
     made: list[Path] = []
     refused: list[Fault] = []
     try:
@@ -91,63 +84,44 @@ def prepare(
                     notes += _placed(manifest, job, result, caption_extension, force=force)
                     made.append(job.target)
                 else:
-                    refused.append(
-                        Fault(
-                            shown(job.source), f"{result}.".replace("..", "."), rule="undecodable"
-                        )
-                    )
+                    what = f"{result}.".replace("..", ".")
+                    refused.append(Fault(shown(job.source), what, rule="undecodable"))
                 progress(len(made) + len(refused), len(todo))
     finally:
         _sweep(root)
         manifest.close()
-    return Outcome(tuple(made), tuple(unchanged), tuple(kept), tuple(refused), tuple(notes))
+    return Outcome(tuple(made), same, kept, tuple(refused), tuple(notes))
 
 
 def _state(manifest: Manifest, job: Job, *, force: bool) -> bool | Fault:
-    """True: nothing to do. A fault: somebody's own file stands there. False: to be made."""
+    """True: nothing to do. A fault: somebody's own file is there. False: to be made."""
     if not job.target.exists():
         return False
-    entry = manifest.entry_of(name_of(job.root, job.target), name_of(job.root, job.source))
-    if entry is None:
-        return False if force else _kept(job, "was not made by lorakit")
-    if manifest.edited(entry):
-        return False if force else _kept(job, "was edited since lorakit made it")
-    same_source = (
-        stamp_of(job.source) == entry.source_stamp or sha256(job.source) == entry.source_sha
+    name = name_of(job.root, job.target)
+    entry = manifest.entry_of(name, name_of(job.root, job.source))
+    if entry is None or manifest.edited(entry):
+        how = "edited since lorakit made it" if entry else "not made by lorakit"
+        kept = _warning(name, f"was {how}; left as it is.", "--force makes it anew.", "edited")
+        return False if force else kept
+    return (
+        (stamp_of(job.source) == entry.source_stamp or sha256(job.source) == entry.source_sha)
+        and (stamp_of(job.target) == entry.stamp or sha256(job.target) == entry.sha)
+        and entry.settings == job.settings.as_data()
     )
-    standing = stamp_of(job.target) == entry.stamp or sha256(job.target) == entry.sha
-    return same_source and standing and entry.settings == job.settings.as_data()
 
 
-def _kept(job: Job, why: str) -> Fault:
-    return Fault(
-        shown(name_of(job.root, job.target)),
-        f"{why}; left as it is.",
-        "--force makes it anew.",
-        "edited",
-        "warning",
-    )
+def _warning(where: Path | str, what: str, hint: str, rule: str) -> Fault:
+    return Fault(shown(where), what, hint, rule, "warning")
 
 
 def _orphans(manifest: Manifest, jobs: Iterable[Job]) -> Iterator[Fault]:
     """Prepared files whose original is gone: still trained on, so somebody should decide."""
-    current = {name_of(job.root, job.target) for job in jobs}
-    sources = {name_of(job.root, job.source) for job in jobs}
+    current = {name_of(job.root, path) for job in jobs for path in (job.target, job.source)}
     for name, entry in manifest.entries.items():
-        source = manifest.root / entry.source
-        if (
-            name not in current
-            and entry.source not in sources
-            and not source.exists()
-            and (manifest.root / name).exists()
-        ):
-            yield Fault(
-                shown(name),
-                f"its original {shown(entry.source)} is gone.",
-                "Remove it if it should not be trained on.",
-                "orphan",
-                "warning",
-            )
+        gone = entry.source not in current and not (manifest.root / entry.source).exists()
+        if gone and name not in current and (manifest.root / name).exists():
+            what = f"its original {shown(entry.source)} is gone."
+            yield _warning(name, what, "Remove it if it should not be trained on.", "orphan")
 
 
 def make(job: Job) -> Made | str:
@@ -187,14 +161,13 @@ def _placed(
     """Journal, move, caption; then remove what the same original was prepared as under another
     name.
     """
-    root, name = job.root, name_of(job.root, job.target)
-    before = sha256(job.target) if job.target.exists() else ""
+    root, name, source = job.root, name_of(job.root, job.target), name_of(job.root, job.source)
     geometry = result.geometry
     old = manifest.entries.get(name)
     manifest.note(
         Entry(
             file=name,
-            source=name_of(root, job.source),
+            source=source,
             source_sha=result.source_sha,
             source_stamp=result.source_stamp,
             settings=job.settings.as_data(),
@@ -205,48 +178,32 @@ def _placed(
             scaled=geometry.scaled,
             canvas=geometry.canvas,
             caption_sha=old.caption_sha if old else "",
-            replaces=before,
+            replaces=sha256(job.target) if job.target.exists() else "",
         )
     )
     os.replace(result.temporary, job.target)
     notes = _carry_caption(manifest, job, caption_extension)
     if result.faceless:
         what = "no face was found in it; cut around the centre."
-        notes.append(
-            Fault(shown(job.source), what, "Look at it, or crop it by hand.", "faceless", "warning")
-        )
-    for other in [
-        entry
-        for entry in manifest.entries.values()
-        if entry.source == name_of(root, job.source) and entry.file != name
-    ]:
+        notes.append(_warning(job.source, what, "Look at it, or crop it by hand.", "faceless"))
+    for other in [e for e in manifest.entries.values() if e.source == source and e.file != name]:
         path = root / other.file
-        if path.parent == job.target.parent and path.exists():
-            if force or not manifest.edited(other):
-                # lorakit made it, nobody has touched it, and its successor stands beside it
-                path.unlink()
-                manifest.forget(other.file)
-            else:
-                notes.append(
-                    Fault(
-                        shown(other.file),
-                        "was edited and stays beside the new file.",
-                        "Remove one of the two.",
-                        "edited",
-                        "warning",
-                    )
-                )
+        if path.parent != job.target.parent or not path.exists():
+            continue
+        if force or not manifest.edited(other):
+            path.unlink()  # lorakit made it, nobody has touched it, and its successor is there
+            manifest.forget(other.file)
+        else:
+            what = "was edited and stays beside the new file."
+            notes.append(_warning(other.file, what, "Remove one of the two.", "edited"))
     return notes
 
 
 def _carry_caption(manifest: Manifest, job: Job, suffix: str) -> list[Fault]:
-    """The original's caption in UTF-8, with the subset's tag; a caption that a person wrote or
+    """The original's caption in UTF-8, with the subset's tag; a caption that somebody wrote or
     changed stays.
     """
     source = caption_beside(job.source)
-    name = name_of(job.root, job.target)
-    entry = manifest.entries[name]
-    target = job.target.with_suffix(suffix)
     if source is None:
         return []
     text, notes = _caption_text(source)
@@ -256,12 +213,11 @@ def _carry_caption(manifest: Manifest, job: Job, suffix: str) -> list[Fault]:
         text = captions.add(job.tag, after_trigger=job.trigger)(text)
     data = (text + "\n").encode()
     digest = hashlib.sha256(data).hexdigest()
-    if target.exists():
-        standing = sha256(target)
-        if standing == digest:
-            return notes
-        if not entry.caption_sha or standing != entry.caption_sha:
-            return notes  # somebody's own words
+    entry = manifest.entries[name_of(job.root, job.target)]
+    target = job.target.with_suffix(suffix)
+    there = sha256(target) if target.exists() else None
+    if there == digest or (there and there != entry.caption_sha):
+        return notes  # the same, or somebody's own words
     manifest.note(replace(entry, caption_sha=digest))
     write_atomic(target, data)
     return notes
@@ -274,7 +230,7 @@ def _caption_text(source: Path) -> tuple[str, list[Fault]]:
     notes = []
     if words.encoding == "cp1252":
         what, hint = "is not UTF-8; read as Windows text.", "Look at the prepared caption."
-        notes = [Fault(shown(source), what, hint, "caption-encoding", "warning")]
+        notes = [_warning(source, what, hint, "caption-encoding")]
     return "\n".join(filter(None, tidy)), notes
 
 

@@ -72,6 +72,5 @@ def read_ratio(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(":")]
     except ValueError:
-        raise RecipeError(
-            f"--ratio {text!r} is no ratio.", hint="Write 4:1, one weight for each subset."
-        ) from None
+        hint = "Write 4:1, one weight for each subset."
+        raise RecipeError(f"--ratio {text!r} is not a ratio.", hint=hint) from None

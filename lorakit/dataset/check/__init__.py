@@ -6,17 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lorakit.dataset.check.wants import Wants
+from lorakit.dataset.check.settings import CheckSettings
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.rules import without
 from lorakit.errors import Fault
 
-__all__ = ["Wants", "check"]
+__all__ = ["CheckSettings", "check"]
 
 
 def check(
     facts: DatasetFacts,
-    wants: Wants,
+    settings: CheckSettings,
     *,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> tuple[Fault, ...]:
@@ -26,16 +26,13 @@ def check(
     from lorakit.dataset.check.looks import look_at
     from lorakit.dataset.check.pictures import picture_faults
 
-    looks = look_at(
-        facts.root,
-        [image.path for subset in facts.subsets for image in subset.images],
-        progress=progress,
-    )
+    images = [image.path for subset in facts.subsets for image in subset.images]
+    looks = look_at(facts.root, images, progress=progress)
     found = [
         *facts.faults,
-        *picture_faults(facts, looks, wants),
-        *caption_faults(facts, wants),
-        *balance_faults(facts, wants),
+        *picture_faults(facts, looks, settings),
+        *caption_faults(facts, settings),
+        *balance_faults(facts),
     ]
     order = {"error": 0, "warning": 1, "note": 2}
-    return tuple(sorted(without(found, wants.off), key=lambda item: order[item.severity]))
+    return tuple(sorted(without(found, settings.off), key=lambda item: order[item.severity]))

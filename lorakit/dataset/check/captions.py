@@ -10,52 +10,45 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from lorakit.dataset.captions.edit import GROUPS, parts
-from lorakit.dataset.check.wants import Wants
+from lorakit.dataset.check.settings import CheckSettings
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.dataset.rules import fault, shown
 from lorakit.errors import Fault
 
 FACE = re.compile(
-    r"\b(?:(?:\w+[-"
-    r" ])?(?:eyes|eyebrows|eyelashes|nose|lips|cheeks|cheekbones|jaw|jawline|chin|forehead|freckles|dimples|wrinkles|mole)"
+    r"\b(?:(?:\w+[- ])?(?:eyes|eyebrows|eyelashes|nose|lips|cheeks|cheekbones|jaw|jawline|chin"
+    r"|forehead|freckles|dimples|wrinkles|mole)"
     r"|(?:pale|fair|tan|tanned|dark|olive|light|smooth) (?:skin|complexion)"
     r"|(?:round|oval|square|heart-shaped|narrow|thin) face)\b",
     re.IGNORECASE,
 )
 LOOKS = re.compile(
-    r"\b(?:closed|open|looking|half-closed|shut|wide)[- ]?(?:eyes|mouth|lips)\b|\beyes"
-    r" (?:closed|open)\b",
+    r"\b(?:closed|open|looking|half-closed|shut|wide)[- ]?(?:eyes|mouth|lips)\b"
+    r"|\beyes (?:closed|open)\b",
     re.IGNORECASE,
 )
-# CLIP numbers its tokens by how often they were met; its last thousands are names and noise such as
-# sks
+TRIGGER_FIRST = "lorakit dataset caption RECIPE --trigger-first --write"
+# CLIP numbers its tokens by frequency; its last thousands are names and noise such as sks
 COMMON_BELOW = 40_000
 
 
-def caption_faults(facts: DatasetFacts, wants: Wants) -> Iterator[Fault]:
-    images = [
-        image
-        for subset in facts.subsets
-        if not subset.is_reg
-        for image in subset.images
-        if image.caption_path and image.caption
-    ]
-    trigger = wants.trigger or common_first(images)
+def caption_faults(facts: DatasetFacts, settings: CheckSettings) -> Iterator[Fault]:
+    trained = (image for subset in facts.subsets if not subset.is_reg for image in subset.images)
+    images = [image for image in trained if image.caption_path and image.caption]
+    trigger = settings.trigger or common_first(images)
     if trigger:
         yield from _common_word(facts, trigger)
         yield from _trigger(images, trigger)
     yield from _same(images)
     yield from _structure(images)
-    if wants.token_limit:
-        yield from _tokens(images, wants.token_limit)
+    if settings.token_limit:
+        yield from _tokens(images, settings.token_limit)
     yield from _face(images)
     yield from _bleed(facts, images, trigger)
 
 
 def common_first(images: Sequence[ImageFacts]) -> str:
-    """The part that most captions begin with: what a person most likely means as the trigger when
-    no recipe says it.
-    """
+    """The part that most captions begin with: most likely the trigger when no recipe says it."""
     firsts = Counter(parts(image.caption)[0] for image in images if parts(image.caption))
     part, count = firsts.most_common(1)[0] if firsts else ("", 0)
     return part if count >= 3 and count > len(images) / 2 and len(part.split()) <= 3 else ""
@@ -66,12 +59,9 @@ def _common_word(facts: DatasetFacts, trigger: str) -> Iterator[Fault]:
 
     numbers = tokenize(trigger)
     if len(numbers) == 1 and trigger.isalpha() and numbers[0] < COMMON_BELOW:
-        yield fault(
-            "trigger-common",
-            facts.root,
-            f'the trigger "{trigger}" is one token that CLIP knows as a word.',
-            f"Take one that it does not know, such as {trigger}_char or ohwx_{trigger}.",
-        )
+        what = f'the trigger "{trigger}" is one token that CLIP knows as a word.'
+        hint = f"Take one that it does not know, such as {trigger}_char or ohwx_{trigger}."
+        yield fault("trigger-common", facts.root, what, hint)
 
 
 def _trigger(images: Sequence[ImageFacts], trigger: str) -> Iterator[Fault]:
@@ -79,51 +69,36 @@ def _trigger(images: Sequence[ImageFacts], trigger: str) -> Iterator[Fault]:
     for image in images:
         found = word.search(image.caption)
         if found is None:
-            yield fault(
-                "trigger-missing",
-                _where(image),
-                f'does not say "{trigger}".',
-                "lorakit dataset caption RECIPE --trigger-first --write",
-            )
+            what = f'does not say "{trigger}".'
+            yield fault("trigger-missing", _where(image), what, TRIGGER_FIRST)
         elif found.start() != 0:
-            yield fault(
-                "trigger-late",
-                _where(image),
-                f'"{trigger}" is not the first word.',
-                "lorakit dataset caption RECIPE --trigger-first --write",
-            )
+            what = f'"{trigger}" is not the first word.'
+            yield fault("trigger-late", _where(image), what, TRIGGER_FIRST)
 
 
 def _same(images: Sequence[ImageFacts]) -> Iterator[Fault]:
     """Identical captions, and captions of the same words but one; linear in the number of
     captions.
     """
+    hint = "Say what differs."
     groups: dict[str, list[ImageFacts]] = defaultdict(list)
     for image in images:
         groups[image.caption.casefold()].append(image)
-    for group in groups.values():
-        for image in (other for other in group[1:] if other.caption_path != group[0].caption_path):
-            yield fault(
-                "caption-same",
-                _where(image),
-                f"is word for word that of {shown(group[0].path.name)}.",
-                "Say what differs.",
-            )
+    for first, *others in groups.values():
+        what = f"is word for word that of {shown(first.path.name)}."
+        for other in others:
+            if other.caption_path != first.caption_path:
+                yield fault("caption-same", _where(other), what, hint)
     nearly: dict[frozenset[str], ImageFacts] = {}
-    for group in groups.values():
-        image = group[0]
+    for image, *_ in groups.values():
         words = frozenset(re.findall(r"\w+", image.caption.casefold()))
         if len(words) < 5:
             continue
         keys = [words, *(words - {word} for word in words)]
-        other = next((nearly[key] for key in keys if key in nearly), None)
-        if other is not None:
-            yield fault(
-                "caption-alike",
-                _where(image),
-                f"differs from that of {shown(other.path.name)} in one word at most.",
-                "Say what differs.",
-            )
+        like = next((nearly[key] for key in keys if key in nearly), None)
+        if like is not None:
+            what = f"differs from that of {shown(like.path.name)} in one word at most."
+            yield fault("caption-alike", _where(image), what, hint)
         for key in keys:
             nearly.setdefault(key, image)
 
@@ -136,21 +111,13 @@ def _structure(images: Sequence[ImageFacts]) -> Iterator[Fault]:
     usual = "tags" if counts["tags"] >= counts["sentences"] else "sentences"
     middle = statistics.median(len(image.caption.split()) for image in images)
     for image in images:
-        length = len(image.caption.split())
-        if kinds[image.path] not in {usual, ""}:
-            yield fault(
-                "caption-structure",
-                _where(image),
-                f"is written as {kinds[image.path]}, most others as {usual}.",
-                "Write it like the others.",
-            )
+        kind, length = kinds[image.path], len(image.caption.split())
+        if kind not in {usual, ""}:
+            what, hint = f"is written as {kind}, most others as {usual}.", "Write it like them."
+            yield fault("caption-structure", _where(image), what, hint)
         elif length > 4 * middle or 4 * length < middle:
-            yield fault(
-                "caption-structure",
-                _where(image),
-                f"has {length} words, the middle one {middle:.0f}.",
-                "Bring it nearer to the others.",
-            )
+            what = f"has {length} words, the median one {middle:.0f}."
+            yield fault("caption-structure", _where(image), what, "Bring it nearer to the others.")
 
 
 def _kind(caption: str) -> str:
@@ -166,28 +133,20 @@ def _tokens(images: Sequence[ImageFacts], limit: int) -> Iterator[Fault]:
     from lorakit.dataset.captions.tokens import count_tokens
 
     for image in images:
-        if len(image.caption) <= limit:  # a token is at least one character
-            continue
-        count = count_tokens(image.caption)
+        # a token is at least one character
+        count = count_tokens(image.caption) if len(image.caption) > limit else 0
         if count > limit:
-            yield fault(
-                "caption-tokens",
-                _where(image),
-                f"has {count} tokens; {count - limit} are cut off after the {limit}th.",
-                "Shorten it, or raise max_token_length (150 or 225).",
-            )
+            what = f"has {count} tokens; {count - limit} are cut off after the {limit}th."
+            hint = "Shorten it, or raise max_token_length (150 or 225)."
+            yield fault("caption-tokens", _where(image), what, hint)
 
 
 def _face(images: Sequence[ImageFacts]) -> Iterator[Fault]:
     for image in images:
         found = [match[0] for match in FACE.finditer(LOOKS.sub("", image.caption))]
         if len(found) >= 2:
-            yield fault(
-                "face-described",
-                _where(image),
-                f"describes the face: {', '.join(found[:4])}.",
-                "Leave that to the trigger.",
-            )
+            what = f"describes the face: {', '.join(found[:4])}."
+            yield fault("face-described", _where(image), what, "Leave that to the trigger.")
 
 
 def _bleed(facts: DatasetFacts, images: Sequence[ImageFacts], trigger: str) -> Iterator[Fault]:
@@ -197,12 +156,9 @@ def _bleed(facts: DatasetFacts, images: Sequence[ImageFacts], trigger: str) -> I
     for part, count in counts.most_common(20):
         kind = next((name for name in ("clothing", "setting") if GROUPS[name].search(part)), "")
         if kind and count > 0.8 * len(images) and part != trigger.casefold():
-            yield fault(
-                "bleed",
-                facts.root,
-                f'"{part}" stands in {count} of {len(images)} captions.',
-                f"Add pictures with another {kind}, or it becomes part of the trigger.",
-            )
+            what = f'"{part}" is in {count} of {len(images)} captions.'
+            hint = f"Add pictures where the {kind} differs, or it becomes part of the trigger."
+            yield fault("bleed", facts.root, what, hint)
 
 
 def _where(image: ImageFacts) -> str:

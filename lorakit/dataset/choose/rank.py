@@ -7,9 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 
 from lorakit.dataset.build.jobs import assigned_path, read_assigned
 from lorakit.dataset.build.manifest import Manifest
+from lorakit.dataset.build.new_folder import new_folder
 from lorakit.dataset.build.originals import ORIGINALS, read_subsets, remember_subset
 from lorakit.dataset.captions.read import caption_beside
 from lorakit.dataset.check.looks import Look, look_at
@@ -82,21 +81,15 @@ def rank(
 
     paths = pictures(root)
     if not paths:
-        raise RecipeError(
-            f"{root}: no pictures here or below.",
-            hint="Give the dataset folder; `lorakit dataset add` fills it.",
-        )
-    home = root / ORIGINALS
-    looks = look_at(
-        home if home in paths[0].parents else root, paths, progress=progress, workers=workers
-    )
+        hint = "Give the dataset folder; `lorakit dataset add` fills it."
+        raise RecipeError(f"{root}: no pictures here or below.", hint=hint)
+    home = root / ORIGINALS if root / ORIGINALS in paths[0].parents else root
+    looks = look_at(home, paths, progress=progress, workers=workers)
     fine = [path for path in paths if not looks[path].problem]
     nearest = dict.fromkeys(fine, 64)
     for i, j, distance in near_pairs([looks[path].dhash for path in fine], within=14):
-        nearest[fine[i]], nearest[fine[j]] = (
-            min(nearest[fine[i]], distance),
-            min(nearest[fine[j]], distance),
-        )
+        for path in (fine[i], fine[j]):
+            nearest[path] = min(nearest[path], distance)
     ranked = []
     for path in paths:
         name, seen = path.relative_to(root).as_posix(), looks[path]
@@ -104,10 +97,9 @@ def rank(
             ranked.append(Ranked(name, 0.0, faults=(f"cannot be decoded: {seen.problem}",)))
             continue
         parts = _parts(seen, nearest[path])
-        ranked.append(
-            Ranked(name, total(parts), parts, seen.width, seen.height, f"{seen.dhash:016x}")
-        )
-    return sorted(ranked, key=lambda item: (item.category, -item.score, item.file))
+        size, dhash = (seen.width, seen.height), f"{seen.dhash:016x}"
+        ranked.append(Ranked(name, total(parts), parts, *size, dhash))
+    return sorted(ranked, key=_order)
 
 
 def write_rankings(root: Path, ranked: Sequence[Ranked]) -> list[Path]:
@@ -115,32 +107,31 @@ def write_rankings(root: Path, ranked: Sequence[Ranked]) -> list[Path]:
     written = []
     for category, items in by_category(ranked).items():
         path = root / f"{category}_ranking.json"
-        data = {
-            "version": VERSION,
-            "category": category,
-            "images": [asdict(item) for item in items],
-        }
+        images = [asdict(item) for item in items]
+        data = {"version": VERSION, "category": category, "images": images}
         write_atomic(path, json.dumps(data, indent=1) + "\n")
         written.append(path)
     return written
 
 
 def read_scores(path: Path) -> dict[str, float]:
-    """Scores by file name from a ranking or a CSV with the columns file and score: a person's, or
+    """Scores by file name from a ranking or a CSV with the columns file and score: yours, or
     another model's.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return (
-            _csv_scores(text) if path.suffix.lower() == ".csv" else _json_scores(json.loads(text))
-        )
+        if path.suffix.lower() == ".csv":
+            rows: Any = csv.DictReader(text.splitlines(), skipinitialspace=True)
+        else:
+            data = json.loads(text)
+            rows = data["images"] if isinstance(data, dict) else data
+        return {str(row["file"]): _score(row["score"]) for row in rows}
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such file.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         hint = "A CSV has the columns file,score; a JSON has images: [{file, score}]."
-        raise RecipeError(
-            f"{path}: not a list of scores ({type(error).__name__}: {error}).", hint=hint
-        ) from error
+        what = f"{path}: not a list of scores ({type(error).__name__}: {error})."
+        raise RecipeError(what, hint=hint) from error
 
 
 def with_scores(
@@ -158,17 +149,11 @@ def with_scores(
         found = places.get(name) or places.get(Path(name).name, [])
         if len(found) == 1:
             items[found[0]] = replace(items[found[0]], score=score)
-        else:
-            what = (
-                f"{len(found)} pictures have this name; write its folder too."
-                if found
-                else "there is no such picture in the dataset."
-            )
-            faults.append(
-                Fault(
-                    shown(name), f"scored, but {what}", rule="score-unmatched", severity="warning"
-                )
-            )
+            continue
+        what = "scored, but there is no such picture in the dataset."
+        if found:
+            what = f"scored, but {len(found)} pictures have this name; write its folder too."
+        faults.append(Fault(shown(name), what, "", "score-unmatched", "warning"))
     return items, faults
 
 
@@ -194,17 +179,13 @@ def select(
 
 
 def copy_selection(root: Path, selection: Selection, target: Path) -> dict[str, str]:
-    """Copy the chosen pictures and their captions into a new dataset, which appears whole or not
-    at all; returns new name -> old.
+    """Copy the chosen pictures and their captions into a new dataset, which appears complete or
+    not at all; returns new name -> old.
     """
     if target.exists():
-        raise RecipeError(
-            f"{target} exists already; nothing was overwritten.",
-            hint="Name a new version with --to.",
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
+        hint = "Name a new version with --to."
+        raise RecipeError(f"{target} exists already; nothing was overwritten.", hint=hint)
+    with new_folder(target) as beside:
         origin = dict(_copies(root, selection, beside))
         remember_subset(beside, *read_subsets(root).values())
         assigned = read_assigned(root)
@@ -219,19 +200,18 @@ def copy_selection(root: Path, selection: Selection, target: Path) -> dict[str, 
             "left_out": {item.file: why for item, why in selection.left_out},
         }
         write_atomic(beside / "selection.json", json.dumps(data, indent=1) + "\n")
-        beside.chmod(0o755)
-        os.rename(beside, target)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
     return origin
 
 
 def by_category(ranked: Iterable[Ranked]) -> dict[str, list[Ranked]]:
     groups: dict[str, list[Ranked]] = {}
-    for item in sorted(ranked, key=lambda item: (item.category, -item.score, item.file)):
+    for item in sorted(ranked, key=_order):
         groups.setdefault(item.category, []).append(item)
     return groups
+
+
+def _order(item: Ranked) -> tuple[str, float, str]:
+    return item.category, -item.score, item.file
 
 
 def _choose(
@@ -269,32 +249,28 @@ def _distance(a: Ranked, b: Ranked) -> int:
 
 
 def _copies(root: Path, selection: Selection, target: Path) -> Iterator[tuple[str, str]]:
-    prepared = {
-        entry.source: root / entry.file for entry in Manifest(root).entries.values()
-    }  # captions are worked on there
+    # captions are worked on beside the prepared pictures
+    prepared = {entry.source: root / entry.file for entry in Manifest(root).entries.values()}
     for category, items in by_category(selection.chosen).items():
         for number, item in enumerate(items, 1):
             source = root / item.file
-            new = (
-                Path(item.file).parent / f"{category}_selected_{number:02d}{source.suffix.lower()}"
-            )
+            name = f"{category}_selected_{number:02d}{source.suffix.lower()}"
+            new = Path(item.file).parent / name
             (target / new).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / new)
-            caption = (
-                caption_beside(prepared[item.file]) if item.file in prepared else None
-            ) or caption_beside(source)
+            places = [prepared.get(item.file, source), source]
+            caption = next(filter(None, map(caption_beside, places)), None)
             if caption is not None:
                 shutil.copy2(caption, (target / new).with_suffix(caption.suffix.lower()))
             yield new.as_posix(), item.file
 
 
 def _images(folder: Path) -> list[Path]:
+    def hidden(path: Path) -> bool:
+        return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
     found = (path for path in folder.rglob("*") if looks_like_image(path.name) and path.is_file())
-    return sorted(
-        path
-        for path in found
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    return sorted(path for path in found if not hidden(path))
 
 
 def _parts(seen: Look, nearest: int) -> dict[str, float]:
@@ -304,20 +280,8 @@ def _parts(seen: Look, nearest: int) -> dict[str, float]:
     return {key: round(value, 1) for key, value in scores(measures, nearest=nearest).items()}
 
 
-def _csv_scores(text: str) -> dict[str, float]:
-    return {
-        row["file"]: _score(row["score"])
-        for row in csv.DictReader(text.splitlines(), skipinitialspace=True)
-    }
-
-
-def _json_scores(data: Any) -> dict[str, float]:
-    rows = data["images"] if isinstance(data, dict) else data
-    return {str(row["file"]): _score(row["score"]) for row in rows}
-
-
 def _score(value: Any) -> float:
     score = float(value)
     if not math.isfinite(score):
-        raise ValueError(f"{value} is no score")
+        raise ValueError(f"{value} is not a score")
     return score

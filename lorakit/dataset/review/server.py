@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from lorakit.dataset.review.session import Conflict, Desk
+from lorakit.dataset.review.session import Conflict, ReviewSession
 from lorakit.pictures.open import RefusedError
 
 PAGE = Path(__file__).with_name("page.html")
@@ -28,15 +28,13 @@ POLICY = (
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, desk: Desk, port: int = 0) -> None:
+    def __init__(self, review: ReviewSession, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
-        self.desk = desk
+        self.review = review
         self.token = secrets.token_urlsafe(18)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that goes away in the middle of an answer is no event; the terminal belongs to
-        the person.
-        """
+        """A browser that goes away in the middle of an answer is not worth a traceback."""
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
 
@@ -55,15 +53,16 @@ class Handler(BaseHTTPRequestHandler):
         if not self._allowed(query.get("token", [""])[0]):
             return
         words = parts.path.strip("/").split("/")
-        desk = self.server.desk
+        review = self.server.review
         try:
             if words == [""]:
                 self._send(PAGE.read_bytes(), "text/html; charset=utf-8")
             elif words == ["items"]:
-                self._json({"root": desk.root.name, "items": desk.items()})
+                self._json({"root": review.root.name, "items": review.items()})
             elif len(words) == 2 and words[0] == "image":
                 side = int(query.get("side", ["1200"])[0])
-                self._send(desk.picture(_number(words[1], desk), side), "image/jpeg", keep_s=600)
+                picture = review.picture(_number(words[1], review), side)
+                self._send(picture, "image/jpeg", keep_s=600)
             else:
                 self._send(b"no such page", "text/plain", status=HTTPStatus.NOT_FOUND)
         except RefusedError as error:
@@ -89,16 +88,13 @@ class Handler(BaseHTTPRequestHandler):
             self._send(b"not understood", "text/plain", status=HTTPStatus.BAD_REQUEST)
 
     def _act(self, words: list[str], data: dict[str, Any]) -> None:
-        desk = self.server.desk
-        number = _number(words[1], desk)
+        review = self.server.review
+        number = _number(words[1], review)
         if words[0] == "caption":
-            self._json(
-                desk.save(
-                    number, str(data["text"]), seen=str(data["seen"]), done=bool(data.get("done"))
-                )
-            )
+            text, seen = str(data["text"]), str(data["seen"])
+            self._json(review.save(number, text, seen=seen, done=bool(data.get("done"))))
         elif words[0] == "mark":
-            desk.mark(number, str(data["mark"]))
+            review.mark(number, str(data["mark"]))
             self._json({})
         else:
             raise KeyError(words[0])
@@ -108,16 +104,12 @@ class Handler(BaseHTTPRequestHandler):
         address gets nothing.
         """
         host = self.headers.get("Host", "").rsplit(":", 1)[0]
-        if host in {"127.0.0.1", "localhost"} and hmac.compare_digest(
-            token.encode(), self.server.token.encode()
-        ):
+        known = hmac.compare_digest(token.encode(), self.server.token.encode())
+        if known and host in {"127.0.0.1", "localhost"}:
             return True
         self.close_connection = True
-        self._send(
-            b"Open the address that lorakit printed; it holds the token.",
-            "text/plain",
-            status=HTTPStatus.FORBIDDEN,
-        )
+        refusal = b"Open the address that lorakit printed; it holds the token."
+        self._send(refusal, "text/plain", status=HTTPStatus.FORBIDDEN)
         return False
 
     def _json(self, data: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
@@ -140,11 +132,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
-        """Quiet: the terminal belongs to the person."""
+        """Quiet: the terminal is yours."""
 
 
-def _number(text: str, desk: Desk) -> int:
+def _number(text: str, review: ReviewSession) -> int:
     number = int(text)
-    if not 0 <= number < len(desk.images):
+    if not 0 <= number < len(review.images):
         raise IndexError(number)
     return number

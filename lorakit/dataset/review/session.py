@@ -1,8 +1,7 @@
-"""What the page works on: the images in order, their captions on disk, the marks a person gave
-them. No HTTP here.
+"""What the page works on: the images in order, their captions on disk, your marks. No HTTP here.
 
-A caption is written to its file at every save. The step goes into the history when the person
-leaves the image, so that undo takes back an edit, not a keystroke.
+A caption is written to its file at every save. The step goes into the history when you leave the
+image, so that undo takes back an edit, not a keystroke.
 """
 
 from __future__ import annotations
@@ -10,13 +9,14 @@ from __future__ import annotations
 import io
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lorakit.dataset.buckets import Chooser, UnfitError
-from lorakit.dataset.captions.edit import Change
+from lorakit.dataset.captions.edit import Change, parts
 from lorakit.dataset.captions.history import History
 from lorakit.dataset.captions.read import caption_text
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
@@ -30,7 +30,7 @@ LARGEST_SIDE = 2400
 Lint = Callable[[str], Sequence[str]]
 
 
-class Conflict(Exception):  # noqa: N818  (it is an answer to the page, told as one)
+class Conflict(Exception):  # noqa: N818  (an answer to the page)
     """The caption on disk is neither what the page last saw nor what it wants to write."""
 
     def __init__(self, now: str) -> None:
@@ -39,17 +39,34 @@ class Conflict(Exception):  # noqa: N818  (it is an answer to the page, told as 
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the trainer's crop lies in the picture, as shares of its sides."""
+class Crop:
+    """Where the trainer's crop is in the picture, as shares of its sides."""
 
     bucket: tuple[int, int]
-    left: float
-    top: float
-    width: float
-    height: float
+    box: tuple[float, float, float, float]  # left, top, width, height
 
 
-class Desk:
+def caption_lint(trigger: str) -> Lint:
+    """What is wrong with one caption alone; the rules that compare captions are `lorakit dataset
+    check`'s.
+    """
+
+    def lint(caption: str) -> Sequence[str]:
+        items = parts(caption.partition("\n")[0])
+        found = []
+        if not caption.strip():
+            found.append("empty: the image would be trained on the folder's name alone")
+        elif trigger and trigger not in caption:
+            found.append(f"the trigger {trigger} is missing")
+        elif trigger and not caption.lstrip().startswith(trigger):
+            found.append(f"the trigger {trigger} is not first")
+        counts = Counter(part.casefold() for part in items)
+        return found + [f"twice: {part}" for part in sorted(counts) if counts[part] > 1]
+
+    return lint
+
+
+class ReviewSession:
     def __init__(
         self,
         facts: DatasetFacts,
@@ -59,21 +76,15 @@ class Desk:
         caption_extension: str = ".txt",
     ) -> None:
         self.root = facts.root
-        self.images = [
-            (subset.path.name, image)
-            for subset in facts.subsets
-            if not subset.is_reg
-            for image in subset.images
-        ]
+        trained = [subset for subset in facts.subsets if not subset.is_reg]
+        self.images = [(subset.path.name, image) for subset in trained for image in subset.images]
         self.lint = lint
         self.chooser = chooser
         self.extension = caption_extension
         self.history = History(facts.root)
         self.marks_path = facts.root / ".lorakit" / "review.json"
         self.marks = self._read_marks()
-        self._left_at: dict[
-            int, str | None
-        ] = {}  # the caption as it was before this visit's first save
+        self._before: dict[int, str | None] = {}  # the caption, before this visit's first save
         self._lock = threading.Lock()
 
     def items(self) -> list[dict[str, Any]]:
@@ -85,7 +96,7 @@ class Desk:
     def item(self, number: int) -> dict[str, Any]:
         subset, image = self.images[number]
         caption, unreadable = self._read(number)
-        place = self._place(image)
+        crop = self._crop(image)
         return {
             "id": number,
             "name": image.path.name,
@@ -95,8 +106,8 @@ class Desk:
             "caption": caption,
             "mark": self.marks.get(self._name(number), ""),
             "lint": unreadable or list(self.lint(caption)),
-            "crop": place and [place.left, place.top, place.width, place.height],
-            "bucket": place and list(place.bucket),
+            "crop": crop and crop.box,
+            "bucket": crop and crop.bucket,
         }
 
     def save(self, number: int, text: str, *, seen: str, done: bool) -> dict[str, Any]:
@@ -113,17 +124,17 @@ class Desk:
             if (now or "") not in {seen.strip(), text}:
                 raise Conflict(now or "")
             if text != (now or ""):
-                self._left_at.setdefault(number, now)
+                self._before.setdefault(number, now)
                 write_atomic(path, text + "\n")
-            if done and number in self._left_at:
-                before = self._left_at.pop(number)
+            if done and number in self._before:
+                before = self._before.pop(number)
                 if (before or "") != text:
                     self.history.record("review", [Change(path, before, text)])
         return {"caption": text, "lint": list(self.lint(text))}
 
     def leave(self) -> None:
         """The page is closing: what was saved but not yet left becomes history."""
-        for number in list(self._left_at):
+        for number in list(self._before):
             text, unreadable = self._read(number)
             if not unreadable:
                 self.save(number, text, seen=text, done=True)
@@ -150,18 +161,15 @@ class Desk:
         shown.save(stream, "JPEG", quality=88)
         return stream.getvalue()
 
-    def _place(self, image: ImageFacts) -> Place | None:
+    def _crop(self, image: ImageFacts) -> Crop | None:
         if self.chooser is None:
             return None
         try:
             found = self.chooser.choose(image.width, image.height)
         except UnfitError:
             return None
-        width, height = (
-            min(1.0, bucket / scaled)
-            for bucket, scaled in zip(found.bucket, found.scaled, strict=True)
-        )
-        return Place(found.bucket, (1 - width) / 2, (1 - height) / 2, width, height)
+        width, height = (min(1.0, found.bucket[i] / found.scaled[i]) for i in (0, 1))
+        return Crop(found.bucket, ((1 - width) / 2, (1 - height) / 2, width, height))
 
     def _read(self, number: int) -> tuple[str, list[str]]:
         """The caption; or nothing, and in words why it cannot be edited here."""

@@ -19,12 +19,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+from lorakit.dataset.build.new_folder import new_folder
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.rules import os_text
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault, RecipeError, raise_on_errors
+from lorakit.files import sha256
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -97,23 +98,18 @@ def make_bundle(root: Path, out: Path) -> Manifest:
     if not any(looks_like_image(name) for name, _ in files):
         hint = "Give the folder that holds the N_trigger folders."
         if (root / ORIGINALS).is_dir():
-            hint = (
-                "originals/ stays here; make the N_trigger folders of them: lorakit dataset prepare"
-            )
+            folders = "make the N_trigger folders of them"
+            hint = f"originals/ stays here; {folders}: lorakit dataset prepare"
         raise RecipeError(f"{root}: nothing to bundle.", hint=hint)
     raise_on_errors([*_bad_names([MANIFEST, *(name for name, _ in files)])])
-    manifest = Manifest(
-        root.name, tuple(Entry(name, path.stat().st_size, _hash(path)) for name, path in files)
-    )
+    entries = tuple(Entry(name, path.stat().st_size, sha256(path)) for name, path in files)
+    manifest = Manifest(root.name, entries)
     out.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp")
     try:
-        with (
-            os.fdopen(handle, "wb") as raw,
-            zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as bundle,
-        ):
+        with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w") as bundle:
             bundle.writestr(_info(MANIFEST), manifest.text())
-            for entry, (_, path) in zip(manifest.entries, files, strict=True):
+            for entry, (_, path) in zip(entries, files, strict=True):
                 _store(bundle, entry, path)
         os.chmod(beside, 0o644)
         os.replace(beside, out)
@@ -129,10 +125,12 @@ def verify(bundle_path: Path) -> tuple[Manifest, list[Fault]]:
     """
     with _open(bundle_path) as bundle:
         manifest = _manifest(bundle, bundle_path)
-        return manifest, [
-            *_unsafe(bundle, bundle_path),
-            *_differences(bundle, bundle_path, manifest),
-        ]
+        where = f"{bundle_path}: "
+        return manifest, [*_unsafe(bundle, where), *_differences(bundle, where, manifest)]
+
+
+def _fault(where: str, name: str, rule: str, what: str, hint: str = "") -> Fault:
+    return Fault(f"{where}{name!r}", what, hint, f"bundle-{rule}")
 
 
 def _bad_names(names: Iterable[str], where: str = "") -> Iterator[Fault]:
@@ -143,60 +141,34 @@ def _bad_names(names: Iterable[str], where: str = "") -> Iterator[Fault]:
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/")).parts
         folded = unicodedata.normalize("NFC", name).casefold()
-        if (
-            name.startswith(("/", "\\"))
-            or ".." in parts
-            or (parts and ":" in parts[0])
-            or "\0" in name
-            or not parts
-        ):
-            yield Fault(
-                f"{where}{name!r}",
-                "this name would leave the folder it is unpacked into.",
-                rule="bundle-escape",
-            )
+        outside = not parts or ".." in parts or ":" in parts[0] or "\0" in name
+        if outside or name.startswith(("/", "\\")):
+            what = "this name would leave the folder it is unpacked into."
+            yield _fault(where, name, "escape", what)
         elif os_text(name) != name:
-            yield Fault(
-                f"{where}{name!r}",
-                "a zip cannot hold this name: it is not UTF-8.",
-                "Rename it.",
-                "bundle-name",
-            )
+            what = "a zip cannot hold this name: it is not UTF-8."
+            yield _fault(where, name, "name", what, "Rename it.")
         elif folded in seen:
-            yield Fault(
-                f"{where}{name!r}",
-                "this name stands in the bundle twice, as other systems read it.",
-                rule="bundle-twice",
-            )
+            what = "this name is in the bundle twice, as other systems read it."
+            yield _fault(where, name, "twice", what)
         seen.add(folded)
 
 
 def unpack(bundle_path: Path, target: Path) -> Manifest:
-    """Verify, then unpack into a folder that does not exist yet; it appears whole or not at all."""
+    """Verify, then unpack into a folder that does not exist yet."""
     manifest, faults = verify(bundle_path)
     if faults:
-        raise RecipeError(
-            f"{bundle_path} is not what it says it is; nothing was unpacked.", faults=faults
-        )
+        what = f"{bundle_path} is not what it says it is; nothing was unpacked."
+        raise RecipeError(what, faults=faults)
     if target.exists():
-        raise RecipeError(
-            f"{target} exists already; nothing was overwritten.",
-            hint="Give a new folder with --unpack.",
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
-        with _open(bundle_path) as bundle:
-            for entry in manifest.entries:
-                path = beside / entry.name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with bundle.open(entry.name) as source, path.open("wb") as file:
-                    shutil.copyfileobj(source, file, CHUNK)
-        beside.chmod(0o755)
-        os.rename(beside, target)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+        hint = "Give a new folder with --unpack."
+        raise RecipeError(f"{target} exists already; nothing was overwritten.", hint=hint)
+    with new_folder(target) as beside, _open(bundle_path) as bundle:
+        for entry in manifest.entries:
+            path = beside / entry.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with bundle.open(entry.name) as source, path.open("wb") as file:
+                shutil.copyfileobj(source, file, CHUNK)
     return manifest
 
 
@@ -207,10 +179,8 @@ def _store(bundle: zipfile.ZipFile, entry: Entry, path: Path) -> None:
             digest.update(chunk)
             file.write(chunk)
     if digest.hexdigest() != entry.sha256:
-        raise RecipeError(
-            f"{path} changed while it was being bundled; nothing was written.",
-            hint="Run the same command again.",
-        )
+        what = f"{path} changed while it was being bundled; nothing was written."
+        raise RecipeError(what, hint="Run the same command again.")
 
 
 def _info(name: str, size: int = 0) -> zipfile.ZipInfo:
@@ -221,110 +191,72 @@ def _info(name: str, size: int = 0) -> zipfile.ZipInfo:
     return info
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return _digest(file.read, 1 << 62)
-
-
-def _digest(read: Any, limit: int) -> str:
-    """The sha256 of a stream that must not be longer than `limit`; empty where it is."""
-    digest, seen = hashlib.sha256(), 0
-    while chunk := read(CHUNK):
-        seen += len(chunk)
-        if seen > limit:
-            return ""
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _open(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such file.") from error
     except (zipfile.BadZipFile, OSError) as error:
-        raise RecipeError(
-            f"{path}: not a whole zip file ({error}).",
-            hint="Copy it again; the transfer was probably cut.",
-        ) from error
+        hint = "Copy it again; the transfer was probably cut."
+        raise RecipeError(f"{path}: not a complete zip file ({error}).", hint=hint) from error
 
 
 def _manifest(bundle: zipfile.ZipFile, path: Path) -> Manifest:
+    broken = (KeyError, ValueError, TypeError, AttributeError, RuntimeError)
     try:
         info = bundle.getinfo(MANIFEST)
         if info.file_size > 64 << 20 or info.compress_type != zipfile.ZIP_STORED:
             raise ValueError("the manifest is larger than any dataset needs, or compressed")
         data = json.loads(bundle.read(MANIFEST))
         if data["version"] != VERSION:
-            raise ValueError(
-                f"made by another version of lorakit (format {data['version']}, this one reads"
-                f" {VERSION})"
-            )
-        entries = tuple(
-            Entry(name, int(file["size"]), str(file["sha256"]))
-            for name, file in data["files"].items()
-        )
-        return Manifest(str(data["dataset"]), entries)
-    except (
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
-        raise RecipeError(
-            f"{path}: no usable {MANIFEST} inside ({error}).",
-            hint="Make it with `lorakit dataset bundle`.",
-        ) from error
+            theirs = f"format {data['version']}, this one reads {VERSION}"
+            raise ValueError(f"made by another version of lorakit ({theirs})")
+        files = data["files"].items()
+        entries = (Entry(name, int(file["size"]), str(file["sha256"])) for name, file in files)
+        return Manifest(str(data["dataset"]), tuple(entries))
+    except (*broken, zipfile.BadZipFile) as error:  # NotImplementedError is a RuntimeError
+        hint = "Make it with `lorakit dataset bundle`."
+        raise RecipeError(f"{path}: no usable {MANIFEST} inside ({error}).", hint=hint) from error
 
 
-def _unsafe(bundle: zipfile.ZipFile, path: Path) -> Iterator[Fault]:
-    """Bad names, links, and entries that unpack to more than they declare. What the manifest alone
-    names is told as missing.
+def _unsafe(bundle: zipfile.ZipFile, where: str) -> Iterator[Fault]:
+    """Bad names, links, and entries that unpack to more than they declare. What only the manifest
+    names is reported as missing.
     """
-    yield from _bad_names((info.filename for info in bundle.infolist()), f"{path}: ")
+    yield from _bad_names((info.filename for info in bundle.infolist()), where)
     for info in bundle.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-            yield Fault(
-                f"{path}: {info.filename!r}", "a link or a device, not a file.", rule="bundle-link"
-            )
+            yield _fault(where, info.filename, "link", "a link or a device, not a file.")
         if info.compress_type != zipfile.ZIP_STORED:
-            yield Fault(
-                f"{path}: {info.filename!r}",
-                "compressed, which ours never are: its size cannot be trusted.",
-                rule="bundle-bomb",
-            )
+            what = "compressed, which ours never are: its size cannot be trusted."
+            yield _fault(where, info.filename, "bomb", what)
 
 
-def _differences(bundle: zipfile.ZipFile, path: Path, manifest: Manifest) -> Iterator[Fault]:
+def _differences(bundle: zipfile.ZipFile, where: str, manifest: Manifest) -> Iterator[Fault]:
     inside = {info.filename: info for info in bundle.infolist() if not info.is_dir()}
     expected = {entry.name: entry for entry in manifest.entries}
     for name in sorted(inside.keys() - expected.keys() - {MANIFEST}):
-        yield Fault(f"{path}: {name!r}", "in the zip but not in its manifest.", rule="bundle-extra")
+        yield _fault(where, name, "extra", "in the zip but not in its manifest.")
     for name, entry in expected.items():
         info = inside.get(name)
         if info is None:
-            yield Fault(
-                f"{path}: {name!r}", "in the manifest but not in the zip.", rule="bundle-missing"
-            )
-        elif (
-            info.compress_type == zipfile.ZIP_STORED
-            and _read_hash(bundle, name, entry.size) != entry.sha256
-        ):
-            yield Fault(
-                f"{path}: {name!r}",
-                "its bytes are not those that were bundled.",
-                "Copy the bundle again.",
-                rule="bundle-changed",
-            )
+            yield _fault(where, name, "missing", "in the manifest but not in the zip.")
+        elif info.compress_type == zipfile.ZIP_STORED and _hash(bundle, entry) != entry.sha256:
+            what = "its bytes are not those that were bundled."
+            yield _fault(where, name, "changed", what, "Copy the bundle again.")
 
 
-def _read_hash(bundle: zipfile.ZipFile, name: str, size: int) -> str:
+def _hash(bundle: zipfile.ZipFile, entry: Entry) -> str:
+    """The sha256 inside the zip; empty for what is broken or longer than declared."""
+    digest, seen = hashlib.sha256(), 0
     try:
-        with bundle.open(name) as file:
-            return _digest(file.read, size)
+        with bundle.open(entry.name) as file:
+            while chunk := file.read(CHUNK):
+                seen += len(chunk)
+                if seen > entry.size:
+                    return ""
+                digest.update(chunk)
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError):
         return ""
+    return digest.hexdigest()

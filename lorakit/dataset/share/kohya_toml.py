@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import tomllib
-from lorakit.dataset.build.originals import copy_whole
+from lorakit.dataset.build.originals import copy_file
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
@@ -19,9 +19,8 @@ from lorakit.dataset.scan import is_image_name
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import sha256
 
-CARRIED = frozenset(
-    {"image_dir", "num_repeats", "class_tokens", "is_reg", "caption_extension"}
-)  # what folders can say
+# what folders can say
+CARRIED = frozenset({"image_dir", "num_repeats", "class_tokens", "is_reg", "caption_extension"})
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,8 @@ def to_toml(facts: DatasetFacts, caption_extension: str, options: Mapping[str, A
         }
         for subset in facts.subsets
     ]
-    text: str = toml.dumps(
-        {
-            "general": {"caption_extension": caption_extension},
-            "datasets": [{**options, "subsets": subsets}],
-        }
-    )
+    general, datasets = {"caption_extension": caption_extension}, [{**options, "subsets": subsets}]
+    text: str = toml.dumps({"general": general, "datasets": datasets})
     return text
 
 
@@ -64,56 +59,37 @@ def read_toml(
         raise RecipeError(f"{shown(path)}: {error}.") from error
     copies: list[Copy] = []
     notes: list[Fault] = []
-    general = _table(data.get("general"))
     for dataset in _tables(data.get("datasets")):
         for subset in _tables(dataset.get("subsets")):
-            merged = {
-                **general,
-                **{key: value for key, value in dataset.items() if key != "subsets"},
-                **subset,
-            }
-            lost = sorted(set(merged) - CARRIED)
+            merged = {**_table(data.get("general")), **dataset, **subset}
             image_dir = merged.get("image_dir")
             if not isinstance(image_dir, str):
-                notes.append(
-                    Fault(
-                        shown(path),
-                        "a subset without image_dir (metadata files are not read).",
-                        rule="from-toml",
-                    )
-                )
+                notes.append(_fault(path, "a subset without image_dir (metadata is not read)."))
                 continue
+            lost = ", ".join(sorted(set(merged) - CARRIED - {"subsets"}))
             if lost:
-                notes.append(
-                    Fault(
-                        shown(image_dir),
-                        f"folders cannot say: {', '.join(lost)}.",
-                        "Put them into the recipe's [train].",
-                        "from-toml",
-                        "warning",
-                    )
-                )
-            folder = Path(image_dir) if Path(image_dir).is_absolute() else path.parent / image_dir
+                what, hint = f"folders cannot say: {lost}.", "Put them into the recipe's [train]."
+                notes.append(Fault(shown(image_dir), what, hint, "from-toml", "warning"))
             home = reg if merged.get("is_reg") else root
-            copies += _subset(folder, home, merged, caption_extension, notes)
+            copies += _subset(path.parent / image_dir, home, merged, caption_extension, notes)
     if not copies and not notes:
-        notes.append(Fault(shown(path), "names no images.", rule="from-toml"))
+        notes.append(_fault(path, "names no images."))
     return copies, notes + _clashes(copies)
+
+
+def _fault(where: Path, what: str) -> Fault:
+    return Fault(shown(where), what, rule="from-toml")
 
 
 def _subset(
     folder: Path, home: Path, merged: Mapping[str, Any], suffix: str, notes: list[Fault]
 ) -> list[Copy]:
-    if not folder.is_dir():
-        notes.append(Fault(shown(folder), "there is no such folder.", rule="from-toml"))
-        return []
     repeats = merged.get("num_repeats", 1)
+    if not folder.is_dir():
+        notes.append(_fault(folder, "there is no such folder."))
+        return []
     if not isinstance(repeats, int):
-        notes.append(
-            Fault(
-                shown(folder), f"num_repeats = {repeats!r} is not a whole number.", rule="from-toml"
-            )
-        )
+        notes.append(_fault(folder, f"num_repeats = {repeats!r} is not an integer."))
         return []
     to = home / format_folder(repeats, str(merged.get("class_tokens") or folder.name))
     before = str(merged.get("caption_extension", ".caption"))
@@ -129,32 +105,25 @@ def _subset(
 
 
 def _clashes(copies: Sequence[Copy]) -> list[Fault]:
-    """Places where something else stands, or where two files would go."""
+    """Places where something else is, or where two files would go."""
     firsts: dict[Path, Path] = {}
     found = []
     for copy in copies:
         first = firsts.setdefault(copy.to, copy.source)
         other = first if first != copy.source else copy.to if copy.to.exists() else None
         if other is not None and sha256(other) != sha256(copy.source):
-            found.append(
-                Fault(
-                    shown(copy.to),
-                    f"{shown(copy.source)} would take the place of {shown(other)}.",
-                    rule="from-toml",
-                )
-            )
+            what = f"{shown(copy.source)} would take the place of {shown(other)}."
+            found.append(_fault(copy.to, what))
     return found
 
 
 def do_copies(copies: Sequence[Copy]) -> int:
-    """Whole files only; what is there already stays. Returns how many were copied."""
-    count = 0
-    for copy in copies:
-        if not copy.to.exists():
-            copy.to.parent.mkdir(parents=True, exist_ok=True)
-            copy_whole(copy.source, copy.to)
-            count += 1
-    return count
+    """What is there already stays. Returns how many were copied."""
+    wanted = [copy for copy in copies if not copy.to.exists()]
+    for copy in wanted:
+        copy.to.parent.mkdir(parents=True, exist_ok=True)
+        copy_file(copy.source, copy.to)
+    return len(wanted)
 
 
 def _table(value: Any) -> Mapping[str, Any]:
