@@ -1,15 +1,16 @@
-"""TOML text that sd-scripts' own reader, toml 0.10.2, reads back as exactly what was meant.
+"""The one writer of TOML: text that sd-scripts' own reader, toml 0.10.2, reads back as exactly
+what was meant.
 
 That reader has holes: it wants homogeneous arrays, loses quotes that stand alone, trips over
 backslashes before u, over commas at the start of a text in an array, and takes a byte-order mark
 for part of the first key. So unusual texts are spelt in whichever way it reads right, and every
-file is read back whole with that very library before anything uses it.
+file for it is read back in full with that very library before anything uses it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lorakit.errors import Fault, RecipeError
@@ -17,47 +18,64 @@ from lorakit.errors import Fault, RecipeError
 PLAIN = re.compile(
     r"[^\W\d_][\w ./:;=@%+()*!?&<>|~^$-]*(?:, ?[\w ./:;=@%+()*!?&<>|~^$-]+)*"
 )  # needs no thought: letters first, no quotes
+BARE = re.compile(r"[A-Za-z0-9_-]+")
+CODES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+# TomlDecodeError is a ValueError; the others are the reader's own bugs.
+STOPS = (ValueError, IndexError, KeyError, TypeError)
 
 
 def table_text(table: Mapping[str, Any]) -> str:
     """`key = value` lines."""
-    return "".join(f"{key} = {value_text(value)}\n" for key, value in table.items())
+    return "".join(f"{key_text(key)} = {value_text(value)}\n" for key, value in table.items())
+
+
+def document_text(data: Mapping[str, Any], name: str = "") -> str:
+    """Values first, then every table under a header of its own; what is None is left out."""
+    tables = {key: value for key, value in data.items() if isinstance(value, Mapping)}
+    own = {key: value for key, value in data.items() if key not in tables and value is not None}
+    text = (f"\n[{name}]\n" if name else "") + table_text(own)
+    for key, table in tables.items():
+        text += document_text(table, f"{name}.{key_text(key)}" if name else key_text(key))
+    return text
+
+
+def key_text(key: str) -> str:
+    return key if BARE.fullmatch(key) else _basic(key)
 
 
 def value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (str, list, tuple)):
-        return next(iter(_readable(value)), _spelt(value, _basic))
+        return next(_readable(value), _spelt(value, _basic))
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {value_text(item)}" for key, item in value.items()) + " }"
-    return repr(value)
+        pairs = (f"{key_text(key)} = {value_text(item)}" for key, item in value.items())
+        return "{ " + ", ".join(pairs) + " }"
+    return str(value)
 
 
 def homogeneous(items: Sequence[Any]) -> list[Any]:
     """`[1e-5, 0]` is an error to that reader; a list that holds a float holds only floats."""
-    if any(isinstance(item, float) for item in items):
-        return [
-            float(item) if isinstance(item, int) and not isinstance(item, bool) else item
-            for item in items
-        ]
-    return list(items)
+    if not any(isinstance(item, float) for item in items):
+        return list(items)
+    return [
+        float(item) if isinstance(item, int) and not isinstance(item, bool) else item
+        for item in items
+    ]
 
 
 def proven(name: str, text: str, meant: Mapping[str, Any]) -> str:
     """The text, once toml 0.10.2 has read it back as what was meant."""
     found = read_back(text)
-    wrong = (
-        sorted(key for key in {*found, *meant} if found.get(key) != _plain(meant.get(key)))
-        if found is not None
-        else sorted(meant)
-    )
+    wrong = sorted(meant)
+    if found is not None:
+        keys = sorted({*found, *meant})
+        wrong = [key for key in keys if found.get(key) != _plain(meant.get(key))]
     if wrong:
         what = f"kohya's TOML reader reads {', '.join(wrong)} differently from what was meant."
         hint = "Look for unusual characters in names, paths and prompts."
-        raise RecipeError(
-            f"{name} cannot be written.", faults=[Fault(name, what, hint, "toml-unreadable")]
-        )
+        fault = Fault(name, what, hint, "toml-unreadable")
+        raise RecipeError(f"{name} cannot be written.", faults=[fault])
     return text
 
 
@@ -67,28 +85,20 @@ def read_back(text: str) -> dict[str, Any] | None:
 
     try:
         found: dict[str, Any] = toml.loads(text)
-    except (
-        ValueError,
-        IndexError,
-        KeyError,
-        TypeError,
-    ):  # TomlDecodeError is a ValueError; the others are the reader's own bugs
+    except STOPS:
         return None
     return found
 
 
-def _readable(value: Any) -> list[str]:
-    """The first spelling of a text or list that is read back right; none where there is no such
-    spelling.
-    """
+def _readable(value: Any) -> Iterator[str]:
+    """The spellings of a text or list that are read back right, the plainest first."""
     parts = [value] if isinstance(value, str) else list(value)
     if all(not isinstance(part, str) or PLAIN.fullmatch(part) for part in parts):
-        return [_spelt(value, _basic)]
+        yield _spelt(value, _basic)
     for spelling in (_basic, _literal, _coded):
         text = _spelt(value, spelling)
         if read_back(f"a = {text}\nb = 1\n") == {"a": _plain(value), "b": 1}:
-            return [text]
-    return []
+            yield text
 
 
 def _spelt(value: Any, spelling: Callable[[str], str]) -> str:
@@ -100,15 +110,8 @@ def _spelt(value: Any, spelling: Callable[[str], str]) -> str:
 
 
 def _basic(text: str) -> str:
-    codes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return (
-        '"'
-        + "".join(
-            codes.get(letter) or (letter if letter.isprintable() else _code(letter))
-            for letter in text
-        )
-        + '"'
-    )
+    spelt = (CODES.get(one) or (one if one.isprintable() else _code(one)) for one in text)
+    return '"' + "".join(spelt) + '"'
 
 
 def _literal(text: str) -> str:
@@ -116,10 +119,8 @@ def _literal(text: str) -> str:
 
 
 def _coded(text: str) -> str:
-    spelt = (
-        "\\\\" if letter == "\\" else letter if letter.isalnum() or letter == " " else _code(letter)
-        for letter in text
-    )
+    codes = {"\\": "\\\\", " ": " "}
+    spelt = (codes.get(one) or (one if one.isalnum() else _code(one)) for one in text)
     return '"' + "".join(spelt) + '"'
 
 

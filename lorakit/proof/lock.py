@@ -22,6 +22,7 @@ from lorakit.proof.compare import Difference, differences
 from lorakit.run.resume.stage_records import digest_of_stages
 from lorakit.run.watch.hashing import dataset_rows, digest_of
 from lorakit.runs.record import trainer_of
+from lorakit.toml_text import document_text
 from lorakit.weights.hashes import path_digest
 
 VERSION = 1
@@ -173,15 +174,7 @@ def text_of(lock: Mapping[str, Any]) -> str:
         f"# Made by `lorakit lock {lock['recipe']}`, checked by `lorakit verify` and `lorakit train"
         " --locked`. Not edited by hand."
     ]
-    lines += [
-        f"{_key(key)} = {_value(value)}"
-        for key, value in lock.items()
-        if not isinstance(value, Mapping) and value is not None
-    ]
-    for name, table in lock.items():
-        if isinstance(table, Mapping):
-            lines += _table(name, table)
-    text = "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n" + document_text(lock)
     if _clean(tomllib.loads(text)) != _clean(lock):
         raise LorakitError(
             "The lock does not read back as it was meant; it was not written.",
@@ -296,32 +289,6 @@ def _relative(path: Path, root: Path) -> str:
     anybody's folders.
     """
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-
-
-def _table(name: str, table: Mapping[str, Any]) -> list[str]:
-    lines = ["", f"[{name}]"] + [
-        f"{_key(key)} = {_value(value)}"
-        for key, value in table.items()
-        if not isinstance(value, Mapping)
-    ]
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            lines += _table(f"{name}.{_key(key)}", value)
-    return lines
-
-
-def _key(key: str) -> str:
-    return key if key.isascii() and key.replace("_", "").replace("-", "").isalnum() else _value(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return repr(value)
 
 
 def _clean(data: Mapping[str, Any]) -> Any:
