@@ -1,9 +1,10 @@
 """What exists, for which machine, where the numbers come from.
 
-lorakit presets                            every preset: family, machine, title
-lorakit presets show sdxl                  the page itself, with its comments
-lorakit presets show sdxl-12gb --resolved  every value, and the page that set it
-lorakit presets copy sdxl                  into this project's presets/, where it wins
+examples:
+  lorakit presets                              every preset: family, machine, title
+  lorakit presets show sdxl                    the page itself, with its comments
+  lorakit presets show sdxl-12gb --resolved    every value, and the page that set it
+  lorakit presets copy sdxl                    into this project's presets/, where it wins
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
 
 def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) -> list[Fault]:
     """Combinations of values, each of which fits its option. `planned`: the plan fills in paths and
-    names, so their absence is no fault yet.
+    names, so their absence is not a fault yet.
     """
     family = FAMILY_OF[script]
     known = catalogue.options("embedded", script)
