@@ -15,8 +15,8 @@ Severity = Literal["error", "warning", "note"]
 @dataclass(frozen=True)
 class Fault:
     """One thing that is wrong: where it stands, what it is, the nearest right answer or next
-    command, and the rule that found it. `section` and `key` name the setting at fault, for programs;
-    `where` holds them already.
+    command, and the rule that found it. `section` and `key` name the setting at fault for
+    programs; `where` holds them already.
     """
 
     where: str
@@ -82,7 +82,7 @@ def refused(where: str, what: str, hint: str = "") -> RecipeError:
 
 
 def raise_on_errors(faults: Sequence[Fault], *, kind: type[LorakitError] = RecipeError) -> None:
-    """Raise one error that carries every fault, or return when there are only warnings and notes."""
+    """Raise one error that carries every fault; return when there are only warnings and notes."""
     count = sum(fault.severity == "error" for fault in faults)
     if count:
         raise kind(f"{counted(count, 'problem')}; nothing was started.", faults=faults)

@@ -92,9 +92,7 @@ def at_step(recipe: Path, step: int, *running: subprocess.Popen[str]) -> list[di
     until = time.monotonic() + 1500
     while time.monotonic() < until and all(one.poll() is None for one in running):
         found = [
-            one
-            for one in records(recipe)
-            if last_progress(folder_of(recipe, one)).step >= step
+            one for one in records(recipe) if last_progress(folder_of(recipe, one)).step >= step
         ]
         if len(found) == len(running):
             return found

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lorakit.errors import Fault, did_you_mean, raise_on_errors
+from lorakit.errors import Fault, raise_on_errors
 from lorakit.files import write_atomic
 from lorakit.recipe import presets
 from lorakit.recipe.names import name_problem, trigger_problem
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trigger",
         required=True,
         metavar="T",
-        help="the word that calls the character up: rare, one word, such as maya_char",
+        help="the word that calls the character: rare, one word, such as maya_char",
     )
     parser.add_argument(
         "--dir", type=Path, default=Path(), metavar="DIR", help="the project folder (default: here)"
@@ -44,38 +44,24 @@ def run(args: argparse.Namespace) -> int:
     write_atomic(recipe, recipe_text(args.name, presets.read(args.preset, root), args.trigger))
     kept = dataset.exists()
     dataset.mkdir(parents=True, exist_ok=True)
-    place = "" if args.dir == Path() else f"{root.as_posix()}/"
     tell(
         f"Wrote {recipe} and {'found' if kept else 'made'} {dataset}/.",
         "",
         "Next:",
-        f"  edit {place}recipes/{args.name}.toml: where the base model lies",
-        f"  lorakit dataset add {place}recipes/{args.name}.toml PHOTOS --repeats 10",
-        f"  lorakit dataset prepare {place}recipes/{args.name}.toml",
-        f"  lorakit plan {place}recipes/{args.name}.toml",
+        f"  edit {recipe.as_posix()}: where the base model is",
+        f"  lorakit dataset add {recipe.as_posix()} PHOTOS --repeats 10",
+        f"  lorakit dataset prepare {recipe.as_posix()}",
+        f"  lorakit plan {recipe.as_posix()}",
     )
     return 0
 
 
 def _faults(name: str, preset: str, trigger: str, root: Path, recipe: Path) -> list[Fault]:
-    faults = [
-        Fault(where, problem, rule="new")
-        for where, problem in (
-            ("NAME", name_problem(name)),
-            ("--trigger", trigger_problem(trigger)),
-        )
-        if problem
-    ]
+    problems = {"NAME": name_problem(name), "--trigger": trigger_problem(trigger)}
+    faults = [Fault(where, problem, rule="new") for where, problem in problems.items() if problem]
     if not presets.find(preset, root):
-        hint = did_you_mean(preset, presets.names(root)) or "`lorakit presets` lists them."
-        faults.append(Fault("--preset", f"no preset is called {preset!r}.", hint, rule="preset"))
-    if not name_problem(name) and recipe.exists():
-        faults.append(
-            Fault(
-                str(recipe),
-                "is there already, and is left as it is.",
-                "Choose another name.",
-                rule="new",
-            )
-        )
+        faults.append(presets.unknown("--preset", preset, root))
+    if not problems["NAME"] and recipe.exists():
+        what = "is there already, and is left as it is."
+        faults.append(Fault(str(recipe), what, "Choose another name.", "new"))
     return faults

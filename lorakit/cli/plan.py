@@ -25,6 +25,7 @@ from lorakit.files import write_atomic
 from lorakit.machine import Gpu, Machine, this_machine
 from lorakit.plan.document import as_document, files_of
 from lorakit.plan.make import make_plans
+from lorakit.recipe.model import Resolved
 from lorakit.runs.find import new_run_dir
 
 
@@ -49,13 +50,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    resolved, faults = recipe_args.read(args)
-    run_dir = args.write or new_run_dir(resolved.root, resolved.name)
-    plans = make_plans(
-        resolved, faults, run_dir=run_dir, machine=args.machine, folders=args.folders
+    return plan_recipe(
+        recipe_args.read(args),
+        as_json=args.json,
+        machine=args.machine,
+        folders=args.folders,
+        write=args.write,
     )
+
+
+def plan_recipe(
+    read: tuple[Resolved, tuple[Fault, ...]],
+    *,
+    as_json: bool,
+    machine: Machine | None = None,
+    folders: bool = False,
+    write: Path | None = None,
+) -> int:
+    """Also what `lorakit train --dry-run` shows."""
+    resolved, faults = read
+    run_dir = write or new_run_dir(resolved.root, resolved.name)
+    plans = make_plans(resolved, faults, run_dir=run_dir, machine=machine, folders=folders)
     found = dict.fromkeys(fault for plan in plans for fault in plan.faults)
-    if args.json:
+    if as_json:
         documents = [as_document(plan) for plan in plans]
         show.print_json(documents[0] if len(documents) == 1 else documents)
     else:
@@ -63,10 +80,8 @@ def run(args: argparse.Namespace) -> int:
             show_plan(plan)
         show.tell_faults(fault for fault in found if fault.severity != "error")
     raise_on_errors([fault for fault in found if fault.severity == "error"])
-    if args.write:
-        _write(
-            {plan.run_dir / name: text for plan in plans for name, text in files_of(plan).items()}
-        )
+    if write:
+        _write({one.run_dir / name: text for one in plans for name, text in files_of(one).items()})
     return 0
 
 

@@ -1,22 +1,24 @@
 """What exists, for which machine, where the numbers come from.
 
-lorakit presets                        every preset: family, machine, title lorakit presets show
-sdxl              the page itself, with its comments lorakit presets show sdxl-12gb --resolved
-every value, and the page that set it lorakit presets copy sdxl              into this project's
-presets/, to be changed; the copy wins over the shipped page
+examples:
+  lorakit presets                              every preset: family, machine, title
+  lorakit presets show sdxl                    the page itself, with its comments
+  lorakit presets show sdxl-12gb --resolved    every value, and the page that set it
+  lorakit presets copy sdxl                    into this project's presets/, where it wins
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from lorakit.errors import RecipeError
 from lorakit.files import write_atomic
 from lorakit.recipe import presets
 from lorakit.recipe.preset_values import preset_values
-from lorakit.recipe.values import told
 from lorakit.show import print_json, table, tell, tell_error, tell_faults
+from lorakit.toml_text import value_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,27 +57,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _list(*, as_json: bool) -> int:
     root = Path.cwd()
-    pages, unreadable = list[presets.Preset](), list[RecipeError]()
+    pages, failed = list[presets.Preset](), False
     for name in presets.names(root):
         try:
             pages.append(presets.read(name, root))
         except RecipeError as error:  # one bad page hides no other
-            unreadable.append(error)
-    for one in unreadable:
-        tell_error(one)
+            tell_error(error)
+            failed = True
     if as_json:
-        print_json(
-            [
-                {
-                    "name": page.name,
-                    "own": page.own,
-                    "extends": page.base.name if page.base else None,
-                    **page.about,
-                }
-                for page in pages
-            ]
-        )
-        return int(bool(unreadable))
+        print_json([{**_about(page), **page.about} for page in pages])
+        return int(failed)
     table(
         ("name", "family", "machine", "title"),
         [
@@ -85,8 +76,13 @@ def _list(*, as_json: bool) -> int:
     )
     if any(page.own for page in pages):
         tell("", "* this project's own")
-    tell("", "lorakit presets show NAME tells what a preset sets and why.")
-    return int(bool(unreadable))
+    tell("", "lorakit presets show NAME says what a preset sets and why.")
+    return int(failed)
+
+
+def _about(page: presets.Preset) -> dict[str, Any]:
+    base = page.base.name if page.base else None
+    return {"name": page.name, "own": page.own, "extends": base}
 
 
 def _show(name: str, *, resolved: bool, as_json: bool) -> int:
@@ -98,18 +94,11 @@ def _show(name: str, *, resolved: bool, as_json: bool) -> int:
     sections, faults = preset_values(page)
     tell_faults(faults)
     if as_json:
-        print_json(
-            {
-                "name": page.name,
-                "own": page.own,
-                "extends": page.base.name if page.base else None,
-                "about": page.about,
-                **{section: settings for section, settings in sections.items() if settings},
-            }
-        )
+        filled = {section: settings for section, settings in sections.items() if settings}
+        print_json({**_about(page), "about": page.about, **filled})
         return 0
     rows = [
-        (f"[{section}]", key, told(setting.value), setting.source)
+        (f"[{section}]", key, value_text(setting.value), setting.source)
         for section, settings in sections.items()
         for key, setting in sorted(settings.items())
     ]
@@ -121,15 +110,11 @@ def _copy(name: str, folder: Path) -> int:
     page = presets.read(name)
     target = folder / f"{name}.toml"
     if target.exists():
-        raise RecipeError(
-            f"{target} is there already, and is left as it is.",
-            hint="Rename it first, or copy with --to DIR.",
-        )
+        hint = "Rename it first, or copy with --to DIR."
+        raise RecipeError(f"{target} is there already, and is left as it is.", hint=hint)
     if folder.resolve() == presets.shipped_dir().resolve():
-        raise RecipeError(
-            "This is where the shipped presets lie.",
-            hint="Run it in your own project, or with --to DIR.",
-        )
+        hint = "Run it in your own project, or with --to DIR."
+        raise RecipeError("This is where the shipped presets are.", hint=hint)
     write_atomic(target, page.text)
     tell(f"Wrote {target}. In this project it is used instead of the shipped {name}.")
     return 0

@@ -216,17 +216,9 @@ def notify(command: str, results: list[Result]) -> None:
 
 
 def _dry_run(args: argparse.Namespace) -> int:
-    from lorakit.cli import plan as plan_command
+    from lorakit.cli.plan import plan_recipe
+    from lorakit.recipe.resolve import resolve
 
-    code = 0
-    for recipe in args.recipes:
-        parser = argparse.ArgumentParser()
-        plan_command.add_arguments(parser)
-        words = [
-            recipe,
-            *(f"--set={item}" for item in args.sets),
-            *(f"--unset={item}" for item in args.unsets),
-        ]
-        words += ["--json"] if args.json else []
-        code = max(code, plan_command.run(parser.parse_args(words)))
-    return code
+    paths = [recipe_path(recipe) for recipe in args.recipes]
+    read = (resolve(path, sets=args.sets, unsets=args.unsets) for path in paths)
+    return max(plan_recipe(one, as_json=args.json) for one in read)

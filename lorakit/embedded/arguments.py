@@ -5,6 +5,7 @@ but strict, all faults at once.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lorakit import tomllib
 from lorakit.catalogue import options as catalogue
 from lorakit.catalogue.options import Option
 from lorakit.errors import Fault, RecipeError, did_you_mean, raise_on_errors
+from lorakit.recipe.values import fit
 from lorakit.trainers.embedded.rules import faults_of
 
 
@@ -55,14 +57,9 @@ def _command_line(
     given: dict[str, Any] = {}
     for name, value in vars(known).items():
         option = options[name]
-        try:
-            given[name] = (
-                [_from_text(option, part) for part in value]
-                if isinstance(value, list)
-                else _from_text(option, value)
-            )
-        except ValueError as error:
-            faults.append(Fault(f"--{name}", f"{value!r} is not {_kind(option)}: {error}"))
+        many = isinstance(value, list)
+        read = [_from_text(option, part) for part in value] if many else _from_text(option, value)
+        given[name] = _fitted(option, read, f"--{name}", faults)
     faults += [
         _unknown(script, options, word.split("=")[0].lstrip("-"), "command line")
         for word in unknown
@@ -77,17 +74,21 @@ def _command_line(
 
 
 def _from_text(option: Option, value: Any) -> Any:
-    if option.type == "bool" or not isinstance(value, str):
+    if option.type not in {"int", "float", "number"}:
         return value
-    if option.type == "int":
-        return int(value)
-    if option.type == "float":
-        return float(value)
-    if option.type == "number":
-        if value.endswith("%"):
+    try:
+        if option.type == "number" and value.endswith("%"):
             return float(value[:-1]) / 100
-        return float(value) if set(value) & set(".eE") else int(value)
-    return value
+        return int(value) if re.fullmatch(r"[+-]?\d+", value) else float(value)
+    except ValueError:
+        return value
+
+
+def _fitted(option: Option, value: Any, where: str, faults: list[Fault]) -> Any:
+    found = fit(option, value)
+    if found.problem:
+        faults.append(Fault(where, found.problem, found.hint, key=option.name))
+    return found.value
 
 
 def _config_file(path: Path) -> tuple[dict[str, Any], str]:
@@ -109,23 +110,12 @@ def _config_file(path: Path) -> tuple[dict[str, Any], str]:
 def _checked(
     script: str, options: Mapping[str, Option], table: dict[str, Any], source: str
 ) -> list[Fault]:
-    faults = []
-    for key in list(table):
-        option = options.get(key)
-        if option is None:
-            if not _harmless(script, key, table[key]):
-                faults.append(_unknown(script, options, key, source))
-            continue
-        if (
-            option.type == "float"
-            and isinstance(table[key], int)
-            and not isinstance(table[key], bool)
-        ):
-            table[key] = float(table[key])
-        if option.many and option.type == "float" and isinstance(table[key], (int, float)):
-            table[key] = [float(table[key])]  # text_encoder_lr may be a bare number
-        if not _fits(option, table[key]):
-            faults.append(Fault(f"{source} {key}", f"{table[key]!r} is not {_kind(option)}."))
+    faults: list[Fault] = []
+    for key, value in table.items():
+        if key in options:
+            table[key] = _fitted(options[key], value, f"{source} {key}", faults)
+        elif not _harmless(script, key, value):
+            faults.append(_unknown(script, options, key, source))
     return faults
 
 
@@ -149,33 +139,3 @@ def _unknown(script: str, options: Mapping[str, Option], key: str, source: str) 
         did_you_mean(key, options),
         rule="unknown-option",
     )
-
-
-def _fits(option: Option, value: Any) -> bool:
-    if option.many:
-        return isinstance(value, list) and all(_fits_one(option.type, part) for part in value)
-    return _fits_one(option.type, value)
-
-
-def _fits_one(kind: str, value: Any) -> bool:
-    if isinstance(value, bool):
-        return kind == "bool"
-    kinds: dict[str, tuple[type, ...]] = {
-        "int": (int,),
-        "float": (int, float),
-        "number": (int, float),
-        "bool": (),
-        "str": (str,),
-    }
-    return isinstance(value, kinds[kind])
-
-
-def _kind(option: Option) -> str:
-    words = {
-        "int": "a whole number",
-        "float": "a number",
-        "number": "a number of steps or a share below 1",
-        "bool": "true or false",
-        "str": "a text",
-    }
-    return ("a list of which each is " if option.many else "") + words[option.type]

@@ -16,9 +16,7 @@ from lorakit.weights.reference import WeightFile
 
 @dataclass(frozen=True)
 class Bucket:
-    """One bucket of one dataset: its size, the images in it, and how many times an epoch draws
-    from it.
-    """
+    """One bucket of one dataset: its size, the images in it, and its samples in an epoch."""
 
     width: int
     height: int
@@ -56,8 +54,7 @@ class Steps:
     total: int  # "total optimization steps"
     checkpoints: tuple[Checkpoint, ...]
     sample_steps: tuple[int, ...]
-    # one line a person can check: "(40 x 70 + 20 x 30) / 1 = 3400 batches, / 4 = 850 steps, x 8 =
-    # 6800"
+    # one line to check with a pencil: "40 x 70 + 20 x 30 = 3400 samples, / 4 = 850 batches, ..."
     formula: str
 
 

@@ -175,6 +175,6 @@ def _length_faults(options: Options, steps: Steps) -> list[Fault]:
         what = f"unset, and so is max_train_epochs: the script would do {steps.total} steps."
         return [options.fault(key, what, "Set one of them.", "steps-unset")]
     if steps.total > MAX_STEPS:
-        what = f"comes to {steps.total:,} steps; nobody has that long."
+        what = f"comes to {steps.total:,} steps; no run ever takes that long."
         return [options.fault(key, what, "", "count-endless")]
     return []

@@ -5,7 +5,7 @@ answered with one fault at most.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,9 +15,10 @@ from lorakit.errors import Fault, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.recipe.layers import Entry
 from lorakit.recipe.schema import SECTIONS, SUBSET, WRITTEN_BY_US, above, home_of, words_of
-from lorakit.recipe.values import fit, told
+from lorakit.recipe.values import fit
+from lorakit.toml_text import value_text
 
-HUB = re.compile(r"hf:[^/@\s]+/[^/@\s]+/[^@\s]+(@[^@\s]+)?")
+HUB = re.compile(r"hf:[^/@\s]+/[^/@\s]+/[^@\s]+")  # without @revision
 
 
 @dataclass(frozen=True)
@@ -51,88 +52,62 @@ class Checker:
             value = entry.raw
         fitted = fit(option, value)
         if fitted.problem:
-            return None, [Fault(entry.where, fitted.problem, fitted.hint, rule="value")]
+            return None, [entry.fault(fitted.problem, fitted.hint)]
         if (entry.section, entry.key) == ("dataset", "subset"):
             subsets, faults = _subsets(entry, fitted.value)
             return replace(entry, value=subsets), faults
         return replace(entry, value=fitted.value), _inside(entry, fitted.value, self.family)
 
     def _option(self, entry: Entry) -> tuple[Option | None, Fault | None]:
+        key = entry.key
         if entry.section != "train":
             known = words_of(entry.section, self.family)
-            return (
-                (known[entry.key], None)
-                if entry.key in known
-                else (None, self._unknown_word(entry, known))
-            )
-        if entry.key in WRITTEN_BY_US:
-            place = WRITTEN_BY_US[entry.key]
+            return (known[key], None) if key in known else (None, self._unknown_word(entry, known))
+        if key in WRITTEN_BY_US:
+            place = WRITTEN_BY_US[key]
             hint = f"Use {place}." if place else "It goes into the run's own folder."
-            return None, Fault(entry.where, "lorakit writes this option itself.", hint, rule="ours")
+            return None, entry.fault("lorakit writes this option itself.", hint, "ours")
         if self.options is None:
             return None, None
-        if entry.key in self.options:
-            return self.options[entry.key], None
-        return None, self._unknown_option(entry)
+        option = self.options.get(key)
+        return option, None if option else self._unknown_option(entry, self.options)
 
     def _unknown_word(self, entry: Entry, known: Mapping[str, Option]) -> Fault:
         key, section = entry.key, entry.section
         if section == "model" and key in words_of("model"):
-            what = f"{self.family} has no such file; only {_families_with_weight(key)}."
-            return Fault(entry.where, what, rule="unknown-key")
+            owners = [name for name, one in FAMILIES.items() if key in {w.key for w in one.weights}]
+            what = f"{self.family} has no such file; only {' and '.join(owners)}."
+            return entry.fault(what, "", "unknown-key")
+        hint = above(key)
         if self.options and key in self.options and key not in WRITTEN_BY_US:
-            return Fault(
-                entry.where,
-                f"[{section}] has no such key.",
-                f"{key} belongs in [train].",
-                rule="unknown-key",
-            )
-        hint = above(key) or (
-            f"{key} belongs in [{home_of(key)}]." if home_of(key) else did_you_mean(key, known)
-        )
-        return Fault(
-            entry.where,
-            f"[{section}] has no such key.",
-            hint or f"It knows {', '.join(known)}.",
-            rule="unknown-key",
-        )
+            hint = f"{key} belongs in [train]."
+        elif not hint and home_of(key):
+            hint = f"{key} belongs in [{home_of(key)}]."
+        hint = hint or did_you_mean(key, known) or f"It knows {', '.join(known)}."
+        return entry.fault(f"[{section}] has no such key.", hint, "unknown-key")
 
-    def _unknown_option(self, entry: Entry) -> Fault:
-        key = entry.key
-        assert self.options is not None
+    def _unknown_option(self, entry: Entry, options: Mapping[str, Option]) -> Fault:
+        key, what = entry.key, f"{self.script} has no such option."
         if home_of(key):
-            return Fault(
-                entry.where,
-                f"{self.script} has no such option.",
-                f"{key} belongs in [{home_of(key)}].",
-                rule="unknown-key",
-            )
+            return entry.fault(what, f"{key} belongs in [{home_of(key)}].", "unknown-key")
         for other in FAMILIES[self.family].trainers:
-            if key in (catalogue(other, self.script) or ()):
-                what = f"only the {other} trainer has this option."
+            if key in (catalogue(other, self.script) or {}):
                 hint = f'Write trainer = "{other}", or leave it out.'
-                return Fault(entry.where, what, hint, rule="trainer")
+                return entry.fault(f"only the {other} trainer has this option.", hint, "trainer")
         elsewhere = [
             name
             for name, family in FAMILIES.items()
             if key in (catalogue(self.trainer, family.script) or {})
         ]
         if elsewhere:
-            return Fault(
-                entry.where,
-                f"{self.script} has no such option; {' and '.join(elsewhere)} only.",
-                rule="family",
-            )
+            return entry.fault(f"{what[:-1]}; {' and '.join(elsewhere)} only.", "", "family")
         if key in SECTIONS:
-            return Fault(
-                entry.where,
-                "is a section, not a key.",
-                f"Such as --set {key}.KEY=VALUE.",
-                rule="unknown-key",
-            )
-        ours = [name for name in self.options if name not in WRITTEN_BY_US]
-        hint = above(key) or _in_kohyas_words(key) or did_you_mean(key.replace("-", "_"), ours)
-        return Fault(entry.where, f"{self.script} has no such option.", hint, rule="unknown-key")
+            hint = f"Such as --set {key}.KEY=VALUE."
+            return entry.fault("is a section, not a key.", hint, "unknown-key")
+        ours = [name for name in options if name not in WRITTEN_BY_US]
+        meant = f"Did you mean {OTHER_WORDS[key]}?" if key in OTHER_WORDS else ""
+        hint = above(key) or meant or did_you_mean(key.replace("-", "_"), ours)
+        return entry.fault(what, hint, "unknown-key")
 
 
 def catalogue(trainer: str, script: str) -> Mapping[str, Option] | None:
@@ -142,6 +117,12 @@ def catalogue(trainer: str, script: str) -> Mapping[str, Option] | None:
         return None
 
 
+def known(word: str, words: Iterable[str]) -> str:
+    """The nearest word, or all there are."""
+    words = list(words)
+    return did_you_mean(word, words) or f"There are {', '.join(words)}."
+
+
 def _inside(entry: Entry, value: Any, family: str) -> list[Fault]:
     """What is wrong within a table, or within a path to weights."""
     place = (entry.section, entry.key)
@@ -149,8 +130,10 @@ def _inside(entry: Entry, value: Any, family: str) -> list[Fault]:
         return [*filter(None, (_variable(entry, name, text) for name, text in value.items()))]
     if place == ("model", "sha256"):
         return _hashes(entry, value, family)
-    if entry.section == "model" and isinstance(value, str) and value.startswith("hf:"):
-        return _hub(entry, value)
+    # What is not a reference at all is reported where weights are looked for.
+    if entry.section == "model" and isinstance(value, str) and HUB.fullmatch(value):
+        what = "names no revision, so it may be another file tomorrow."
+        return [entry.fault(what, f"Write {value}@COMMIT.", "hub", "warning")]
     return []
 
 
@@ -164,27 +147,15 @@ def _subsets(
     faults: list[Fault] = []
     for folder, table in tables.items():
         if not isinstance(table, dict):
-            faults.append(
-                _bad(
-                    entry,
-                    folder,
-                    "is not a table.",
-                    f'Write [dataset.subset."{folder}"] and its options below.',
-                )
-            )
+            hint = f'Write [dataset.subset."{folder}"] and its options below.'
+            faults.append(_bad(entry, folder, "is not a table.", hint))
             continue
         fitted[folder] = {}
         for key, value in table.items():
             name = f"{folder}.{key}"
             if key not in SUBSET:
-                faults.append(
-                    _bad(
-                        entry,
-                        name,
-                        "one folder cannot have this option of its own.",
-                        did_you_mean(key, SUBSET),
-                    )
-                )
+                what = "one folder cannot have this option of its own."
+                faults.append(_bad(entry, name, what, did_you_mean(key, SUBSET)))
                 continue
             one = fit(SUBSET[key], value)
             if one.problem:
@@ -196,45 +167,27 @@ def _subsets(
 
 def _variable(entry: Entry, name: str, text: Any) -> Fault | None:
     if not name or "=" in name or "\0" in f"{name}{text}":
-        return _bad(
-            entry, name, "no environment can hold this variable.", "A name without =, and no NUL."
-        )
+        what = "no environment can hold this variable."
+        return _bad(entry, name, what, "A name without =, and no NUL.")
     if isinstance(text, str):
         return None
-    return _bad(
-        entry,
-        name,
-        "takes a text.",
-        "" if isinstance(text, (dict, list)) else f"Write {name} = {told(str(text))}.",
-    )
+    right = "" if isinstance(text, (dict, list)) else f"Write {name} = {value_text(str(text))}."
+    return _bad(entry, name, "takes a text.", right)
 
 
 def _hashes(entry: Entry, value: Any, family: str) -> list[Fault]:
     files = [weight.key for weight in FAMILIES[family].weights] + ["network_weights"]
     named = value if isinstance(value, dict) else {"base": value}
     faults = [
-        _bad(entry, key, "is no file of this recipe.", did_you_mean(key, files))
+        _bad(entry, key, "is not a file of this recipe.", did_you_mean(key, files))
         for key in named
         if key not in files
     ]
-    wrong = [key for key, text in named.items() if not re.fullmatch(r"[0-9a-fA-F]{64}", str(text))]
-    return faults + [
-        _bad(
-            entry,
-            key if isinstance(value, dict) else "",
-            "is not a SHA-256: 64 hexadecimal digits.",
-        )
-        for key in wrong
-    ]
-
-
-def _hub(entry: Entry, value: str) -> list[Fault]:
-    if "@" not in value and HUB.fullmatch(
-        value
-    ):  # what is no reference at all is told where weights are looked for
-        what = "names no revision, so it may be another file tomorrow."
-        return [Fault(entry.where, what, f"Write {value}@COMMIT.", rule="hub", severity="warning")]
-    return []
+    for key, text in named.items():
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", str(text)):
+            name = key if isinstance(value, dict) else ""
+            faults.append(_bad(entry, name, "is not a SHA-256: 64 hexadecimal digits."))
+    return faults
 
 
 OTHER_WORDS = {
@@ -253,17 +206,5 @@ OTHER_WORDS = {
 }
 
 
-def _in_kohyas_words(key: str) -> str:
-    return f"Did you mean {OTHER_WORDS[key]}?" if key in OTHER_WORDS else ""
-
-
 def _bad(entry: Entry, name: str, what: str, hint: str = "") -> Fault:
-    return Fault(f"{entry.where} {name}".rstrip(), what, hint, rule="value")
-
-
-def _families_with_weight(key: str) -> str:
-    return " and ".join(
-        name
-        for name, family in FAMILIES.items()
-        if any(weight.key == key for weight in family.weights)
-    )
+    return replace(entry, where=f"{entry.where} {name}".rstrip()).fault(what, hint)

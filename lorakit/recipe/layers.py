@@ -8,15 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lorakit.errors import Fault
+from lorakit.errors import Fault, Severity
 from lorakit.recipe.model import Section, Setting
 from lorakit.recipe.schema import SECTIONS
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One key of one layer: its value, the source a Setting will tell, and the place a fault will
-    name.
+    """One key of one layer: its value, the source that its Setting will have, and the place that
+    its faults name.
     """
 
     section: str
@@ -25,6 +25,11 @@ class Entry:
     source: str
     where: str
     raw: str = ""  # as typed after --set
+
+    def fault(
+        self, what: str, hint: str = "", rule: str = "value", severity: Severity = "error"
+    ) -> Fault:
+        return Fault(self.where, what, hint, rule, severity, self.section, self.key)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def both_of_a_pair(entries: Iterable[Entry]) -> list[Fault]:
         if len(said) > 1:
             first, last = said[0], said[-1]
             what = f"{first.key} is set too, and the script would listen to only one."
-            faults.append(Fault(last.where, what, "Keep one.", rule="either-or"))
+            faults.append(last.fault(what, "Keep one.", "either-or"))
     return faults
 
 
@@ -87,22 +92,14 @@ def _make_room(merged: Merged, entry: Entry, siblings: Sequence[Entry]) -> list[
         if section == entry.section and entry.key in keys:
             gone += [key for key in keys if key != entry.key and key not in own]
     before = merged[entry.section].get(entry.key)
-    if (
-        entry.section == "train"
-        and entry.key in BELONGS_TO
-        and before is not None
-        and before.value != entry.value
-    ):
-        gone += [key for key in BELONGS_TO[entry.key] if key not in own]
+    if entry.section == "train" and before is not None and before.value != entry.value:
+        gone += [key for key in BELONGS_TO.get(entry.key, ()) if key not in own]
     notes = []
     for key in gone:
         lost = merged[entry.section].pop(key, None)
         if lost is not None:
-            what = (
-                f"{key} from {lost.source} is left out, because it does not go with {entry.key}"
-                " here."
-            )
-            notes.append(Fault(entry.where, what, rule="replaced", severity="note"))
+            what = f"{key} from {lost.source} is left out, because it does not go with {entry.key}"
+            notes.append(entry.fault(f"{what} here.", "", "replaced", "note"))
     return notes
 
 
@@ -117,7 +114,6 @@ def _deep(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        merged[key] = (
-            _deep(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-        )
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _deep(old, value) if isinstance(old, dict) and both else value
     return merged

@@ -15,7 +15,7 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Setting:
-    """A value and where it came from, in words a person can follow: 'preset sdxl',
+    """A value and where it came from, in words: 'preset sdxl',
     'recipes/maya.toml:14', '--set'.
     """
 
@@ -43,7 +43,7 @@ class Resolved:
     are lorakit's own words.
 
     `root` is the project folder that relative paths start from: the parent of a `recipes/` folder,
-    else the recipe's own folder. Paths in sections are still as the person wrote them; `path_of`
+    else the recipe's own folder. Paths in sections are still as they were written; `path_of`
     makes them absolute.
     """
 
@@ -61,9 +61,8 @@ class Resolved:
     sample: Section = field(default_factory=lambda: EMPTY)
     launch: Section = field(default_factory=lambda: EMPTY)
     stages: tuple[Stage, ...] = ()
-    extra: Mapping[str, Any] = field(
-        default_factory=lambda: EMPTY
-    )  # notes, [subject], ... kept for the record, unread by training
+    # notes, [subject], ... kept for the record, unread by training
+    extra: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a training option, or `default` where no layer sets it."""

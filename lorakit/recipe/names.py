@@ -6,13 +6,8 @@ from __future__ import annotations
 
 import re
 
-RESERVED = {
-    "con",
-    "prn",
-    "aux",
-    "nul",
-    *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)),
-}
+PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
+RESERVED = {"con", "prn", "aux", "nul", *PORTS}
 
 
 def name_problem(name: str) -> str:
@@ -20,15 +15,10 @@ def name_problem(name: str) -> str:
     stem of the LoRA.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        return (
-            f"{name!r} cannot be a name: letters, digits, dot, dash and underscore, beginning with"
-            " a letter or digit."
-        )
+        allowed = "letters, digits, dot, dash and underscore, beginning with a letter or digit"
+        return f"{name!r} cannot be a name: {allowed}."
     if name.endswith((".", ".toml", ".lock")) or name.split(".", maxsplit=1)[0].lower() in RESERVED:
-        return (
-            f"{name!r} cannot be a name: a file could not be called so everywhere, or would be"
-            " taken for something else."
-        )
+        return f"{name!r} cannot be a name: some systems allow no such file, or read it otherwise."
     return "" if len(name) <= 80 else f"a name of {len(name)} letters is too long; 80 is the most."
 
 
@@ -37,15 +27,11 @@ def trigger_problem(trigger: str) -> str:
     folder's name.
     """
     if not trigger.strip():
-        return (
-            "the trigger is empty; it is the word that calls the character up, such as maya_char."
-        )
+        return "the trigger is empty; it is the word that calls the character, such as maya_char."
     if any(letter.isspace() for letter in trigger):
         return f"{trigger!r} has spaces; a trigger is one word. Write {'_'.join(trigger.split())}."
-    bad = sorted(set(trigger) & set('/\\,:*?"<>|{}()[]'))
+    bad = " ".join(sorted(set(trigger) & set('/\\,:*?"<>|{}()[]')))
     if bad or not trigger.isprintable() or trigger.startswith("."):
-        return (
-            f"{trigger!r} cannot be a trigger: it stands in captions and in a folder's name, so no"
-            f" {' '.join(bad) or 'such letters'}."
-        )
+        places = "it stands in captions and in a folder's name"
+        return f"{trigger!r} cannot be a trigger: {places}, so no {bad or 'such letters'}."
     return "" if len(trigger.encode()) <= 100 else "the trigger is too long; 100 bytes is the most."

@@ -19,7 +19,7 @@ from lorakit.families.family import Family
 from lorakit.recipe.model import Resolved, Section
 
 CAPTION_EXTENSION = ".txt"  # the script's own default is .caption, which nobody writes
-SEED = 42  # written into every run: without one each process draws its own
+SEED = 42  # written into every run: without one each process takes its own
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,8 @@ class Options:
     @property
     def caption_extension(self) -> str:
         """With its dot, which kohya adds where it is left out."""
-        told = self.said("dataset", "caption_extension") or self.resolved.get("caption_extension")
-        extension = told if isinstance(told, str) and told else CAPTION_EXTENSION
+        said = self.said("dataset", "caption_extension") or self.resolved.get("caption_extension")
+        extension = said if isinstance(said, str) and said else CAPTION_EXTENSION
         return extension if extension.startswith(".") else f".{extension}"
 
     @property

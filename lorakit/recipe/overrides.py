@@ -34,14 +34,8 @@ def read_overrides(sets: Sequence[str]) -> tuple[list[Override], list[Fault]]:
         key, equals, raw = text.partition("=")
         parts = read_key(key)
         if not equals or not all(parts):
-            faults.append(
-                Fault(
-                    f"--set {text}",
-                    "is not KEY=VALUE.",
-                    "Such as --set train.network_dim=16.",
-                    rule="override",
-                )
-            )
+            hint = "Such as --set train.network_dim=16."
+            faults.append(Fault(f"--set {text}", "is not KEY=VALUE.", hint, "override"))
         else:
             found.append(Override(parts, read_value(raw.strip()), raw.strip()))
     return found, faults
@@ -55,9 +49,7 @@ def read_key(text: str) -> tuple[str, ...]:
 
 
 def read_value(raw: str) -> Any:
-    """The TOML value, or the bare text where it is none: `bf16`, a path, a date that is somebody's
-    name for a run.
-    """
+    """The TOML value, or the bare text where it is none: `bf16`, a path, a date as a name."""
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
     except (tomllib.TOMLDecodeError, KeyError):

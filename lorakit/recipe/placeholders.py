@@ -8,18 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lorakit.errors import did_you_mean
+from lorakit.errors import nearest
 
 _BRACES = re.compile(r"\{([^{}|]*)\}")
 
 # Where they are filled, besides every text of [sample] and [dataset.subset.*].
 TRAIN_KEYS = (
-    "caption_prefix",
-    "caption_suffix",
-    "output_name",
-    "training_comment",
-    "log_prefix",
-    "wandb_run_name",
+    *("caption_prefix", "caption_suffix", "output_name", "training_comment"),
+    *("log_prefix", "wandb_run_name"),
 )
 
 
@@ -34,15 +30,10 @@ def fill(value: Any, words: Mapping[str, str]) -> tuple[Any, list[str]]:
         if word in words:
             problems.append(f"{match[0]} stands here, and the recipe has no {word}.")
         else:
-            hint = (
-                did_you_mean(word, words)
-                .replace("Did you mean ", "Did you mean {")
-                .replace("?", "}?")
-            )
-            problems.append(
-                f"{match[0]} is no word to fill in."
-                f" {hint or 'There are ' + ' and '.join(f'{{{w}}}' for w in words) + '.'}"
-            )
+            near = nearest(word, words)
+            known = " and ".join(f"{{{one}}}" for one in words)
+            hint = f"Did you mean {{{near}}}?" if near else f"There are {known}."
+            problems.append(f"{match[0]} is not a word that can be filled in. {hint}")
         return match[0]
 
     def walk(item: Any) -> Any:

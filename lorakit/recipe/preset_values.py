@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lorakit.errors import Fault, RecipeError, did_you_mean
+from lorakit.errors import Fault, refused
 from lorakit.families import FAMILIES
-from lorakit.recipe.checks import Checker
+from lorakit.recipe.checks import Checker, known
 from lorakit.recipe.layers import Entry, Layer, both_of_a_pair, merge
 from lorakit.recipe.model import Section
 from lorakit.recipe.presets import Preset
@@ -16,9 +16,9 @@ from lorakit.recipe.reading import layer_of, top_faults
 def preset_values(preset: Preset) -> tuple[Mapping[str, Section], list[Fault]]:
     """Family, base and page layered and checked; placeholders stay as written."""
     if preset.family not in FAMILIES:
-        hint = did_you_mean(preset.family, FAMILIES) or f"There are {', '.join(FAMILIES)}."
-        raise RecipeError(
-            f"{preset.document.label} [about] family: no family is called {preset.family!r}. {hint}"
+        where = f"{preset.document.label} [about] family"
+        raise refused(
+            where, f"no family is called {preset.family!r}.", known(preset.family, FAMILIES)
         )
     layers, faults = layers_of(preset, Checker(preset.family, FAMILIES[preset.family].trainers[0]))
     merged, notes = merge(layers)

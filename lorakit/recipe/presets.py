@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Preset:
-    """One page. `about` is for people; the sections are still as written, unchecked, without those
+    """One page. `about` is for readers; the sections are still as written, unchecked, without those
     of its base.
     """
 
@@ -32,12 +32,8 @@ class Preset:
         """What the page says about itself; the family may come from the page it extends."""
         said = self.document.data.get("about")
         own = {key: str(value) for key, value in said.items()} if isinstance(said, dict) else {}
-        family = (
-            {"family": self.base.about["family"]}
-            if self.base and "family" in self.base.about
-            else {}
-        )
-        return MappingProxyType({**family, **own})
+        family = self.base.about.get("family") if self.base else None
+        return MappingProxyType({"family": family, **own} if family else own)
 
     @property
     def family(self) -> str:
@@ -67,11 +63,9 @@ def shipped_dir() -> Path:
 
 
 def find(name: str, root: Path | None = None) -> tuple[Path, bool] | None:
-    """Where a preset's page lies, and whether it is the project's own."""
-    if (
-        not name or Path(name).name != name or len(name.encode()) > 200
-    ):  # a name, not a way to some other file
-        return None
+    """Where a preset's page is, and whether it is the project's own."""
+    if not name or Path(name).name != name or len(name.encode()) > 200:
+        return None  # a name, not a way to some other file
     own = root / "presets" / f"{name}.toml" if root else None
     if own and own.is_file() and own.parent.resolve() != shipped_dir().resolve():
         return own, True
@@ -82,70 +76,52 @@ def find(name: str, root: Path | None = None) -> tuple[Path, bool] | None:
 def names(root: Path | None = None) -> tuple[str, ...]:
     """Every preset's name, the project's own included."""
     folders = [shipped_dir(), *([root / "presets"] if root else [])]
-    return tuple(
-        sorted(
-            {path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}
-        )
-    )
+    pages = (path for folder in folders if folder.is_dir() for path in folder.glob("*.toml"))
+    return tuple(sorted({page.stem for page in pages}))
+
+
+def unknown(where: str, name: str, root: Path | None = None) -> Fault:
+    """The fault of naming a preset that does not exist."""
+    hint = did_you_mean(name, names(root)) or "`lorakit presets` lists them."
+    return Fault(where, f"no preset is called {name!r}.", hint, "preset")
 
 
 def read(name: str, root: Path | None = None) -> Preset:
     """The preset and the one it extends; a RecipeError names the nearest when there is none."""
     preset = _read_one(name, root)
     base_name = preset.document.data.get("extends")
-    if not isinstance(base_name, str):  # absent, or told by its type check
+    if not isinstance(base_name, str):  # absent, or reported by its type check
         return preset
     where = f"{preset.document.source('extends')} extends"
-    base: Preset | None = None
     faults = [*preset.faults]
     if base_name == name:
-        faults.append(
-            Fault(
-                where, "a page cannot extend itself.", "Give this one another name.", rule="preset"
-            )
-        )
-    elif find(base_name, root) is None:
-        faults.append(
-            Fault(
-                where,
-                f"no preset is called {base_name!r}.",
-                did_you_mean(base_name, names(root)),
-                rule="preset",
-            )
-        )
-    else:
-        base = _read_one(base_name, root)
-        deeper = base.document.data.get("extends")
-        if deeper is not None:
-            what = (
-                f"{base_name} extends {deeper} itself; one step is the most, so that a person can"
-                " follow."
-            )
-            faults.append(
-                Fault(where, what, "" if deeper == name else f"Extend {deeper}.", rule="preset")
-            )
-            if isinstance(deeper, str) and find(
-                deeper, root
-            ):  # so that the family is known, and the rest can be checked
-                base = replace(base, base=_read_one(deeper, root))
-    return Preset(preset.name, preset.document, preset.own, base, tuple(faults))
+        hint = "Give this one another name."
+        faults.append(Fault(where, "a page cannot extend itself.", hint, "preset"))
+        return replace(preset, faults=tuple(faults))
+    if find(base_name, root) is None:
+        faults.append(unknown(where, base_name, root))
+        return replace(preset, faults=tuple(faults))
+    base = _read_one(base_name, root)
+    deeper = base.document.data.get("extends")
+    if deeper is not None:
+        what = f"{base_name} extends {deeper} itself; one step is the most, so that it can be followed."
+        hint = "" if deeper == name else f"Extend {deeper}."
+        faults.append(Fault(where, what, hint, "preset"))
+        if isinstance(deeper, str) and find(deeper, root):
+            # so that the family is known, and the rest can be checked
+            base = replace(base, base=_read_one(deeper, root))
+    return replace(preset, base=base, faults=tuple(faults))
 
 
 def _read_one(name: str, root: Path | None) -> Preset:
     found = find(name, root)
     if found is None:
-        hint = did_you_mean(name, names(root)) or "`lorakit presets` lists them."
-        raise RecipeError(f"No preset is called {name!r}. {hint}")
+        fault = unknown("", name, root)
+        raise RecipeError(f"No preset is called {name!r}. {fault.hint}")
     path, own = found
     label = f"presets/{path.name}" if own else f"preset {name}"
     notes: tuple[Fault, ...] = ()
     if own and (shipped_dir() / path.name).is_file():
-        notes = (
-            Fault(
-                label,
-                "is used instead of the shipped preset of that name.",
-                rule="preset",
-                severity="note",
-            ),
-        )
+        what = "is used instead of the shipped preset of that name."
+        notes = (Fault(label, what, "", "preset", "note"),)
     return Preset(name, read_document(path, label), own, faults=notes)

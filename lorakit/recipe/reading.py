@@ -4,12 +4,12 @@ stages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lorakit.errors import Fault, did_you_mean
-from lorakit.recipe.checks import Checker
+from lorakit.recipe.checks import Checker, known
 from lorakit.recipe.document import Document
 from lorakit.recipe.layers import Entry, Layer
 from lorakit.recipe.overrides import Override, read_key
@@ -40,35 +40,28 @@ class StageLayer:
 
 
 def top_faults(document: Document, *, preset: bool) -> list[Fault]:
-    """Unknown words, sections that are no tables, and values on the top level that do not fit."""
-    known = PRESET_TOP if preset else TOP
+    """Unknown words, sections that are not tables, and values on the top level that do not fit."""
+    words = PRESET_TOP if preset else TOP
     faults: list[Fault] = []
     for key, value in document.data.items():
-        where = f"{document.source(key)} {f'[{key}]' if isinstance(value, dict) else key}"
-        if key not in known:
-            faults.append(
-                Fault(
-                    where,
-                    *_unknown_top(key, known, is_table=isinstance(value, dict)),
-                    rule="unknown-key",
-                )
-            )
-        elif key in SECTIONS and not isinstance(value, dict):
-            faults.append(
-                Fault(where, f"is a section; write [{key}] on a line of its own.", rule="value")
-            )
-        elif key in TOP_WORDS:
-            problem = fit(TOP_WORDS[key], value)
-            if problem.problem:
-                faults.append(Fault(where, problem.problem, problem.hint, rule="value"))
+        is_table = isinstance(value, dict)
+        where = f"{document.source(key)} {f'[{key}]' if is_table else key}"
+        if key not in words:
+            what, hint = _unknown_top(key, words, is_table=is_table)
+            faults.append(Fault(where, what, hint, "unknown-key"))
+        elif key in SECTIONS and not is_table:
+            what = f"is a section; write [{key}] on a line of its own."
+            faults.append(Fault(where, what, rule="value", section=key))
+        elif key in TOP_WORDS and (one := fit(TOP_WORDS[key], value)).problem:
+            faults.append(Fault(where, one.problem, one.hint, "value"))
     return faults + (_about_faults(document) if preset else [])
 
 
 def layer_of(
     document: Document, checker: Checker, *, source: str = ""
 ) -> tuple[Layer, list[Fault]]:
-    """The document's sections as one checked layer. `source` is what settings tell (a preset's
-    name); the line otherwise.
+    """The document's sections as one checked layer. `source` is what its settings name as theirs
+    (a preset); the line otherwise.
     """
     sections = {
         key: value
@@ -83,54 +76,20 @@ def layer_of(
 def stages_of(document: Document, checker: Checker) -> tuple[list[StageLayer], list[Fault]]:
     tables = document.data.get("stage", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        return [], [
-            Fault(
-                f"{document.source('stage')} stage",
-                "is a list of tables; write [[stage]].",
-                rule="value",
-            )
-        ]
+        where = f"{document.source('stage')} stage"
+        return [], [Fault(where, "is a list of tables; write [[stage]].", rule="value")]
     stages: list[StageLayer] = []
     faults: list[Fault] = []
     for index, table in enumerate(tables):
         at = ("stage", str(index))
         name = table.get("name")
         if not isinstance(name, str) or not name:
-            faults.append(
-                Fault(
-                    f"{document.source(*at)} [[stage]]",
-                    "has no name.",
-                    'Such as name = "faces".',
-                    rule="stage",
-                )
-            )
+            where = f"{document.source(*at)} [[stage]]"
+            faults.append(Fault(where, "has no name.", 'Such as name = "faces".', "stage"))
         if name in [stage.name for stage in stages]:
-            faults.append(
-                Fault(
-                    f"{document.source(*at, 'name')} [[stage]] name",
-                    f"two stages are called {name!r}.",
-                    rule="stage",
-                )
-            )
-        for key, value in table.items():
-            where = f"{document.source(*at, key)} [[stage]] {key}"
-            if key not in STAGE:
-                faults.append(
-                    Fault(
-                        where,
-                        "a stage has no such key.",
-                        did_you_mean(key, STAGE) or "It knows name, dataset and train.",
-                        rule="unknown-key",
-                    )
-                )
-            elif key != "name" and not isinstance(value, dict):
-                faults.append(
-                    Fault(
-                        where,
-                        f"is a section; write [stage.{key}] on a line of its own.",
-                        rule="value",
-                    )
-                )
+            where = f"{document.source(*at, 'name')} [[stage]] name"
+            faults.append(Fault(where, f"two stages are called {name!r}.", rule="stage"))
+        faults += _stage_faults(document, at, table)
         sections = {
             key: table[key] for key in ("dataset", "train") if isinstance(table.get(key), dict)
         }
@@ -138,6 +97,19 @@ def stages_of(document: Document, checker: Checker) -> tuple[list[StageLayer], l
         stages.append(StageLayer(str(name or index + 1), layer))
         faults += more
     return stages, faults
+
+
+def _stage_faults(
+    document: Document, at: tuple[str, ...], table: Mapping[str, Any]
+) -> Iterator[Fault]:
+    for key, value in table.items():
+        where = f"{document.source(*at, key)} [[stage]] {key}"
+        if key not in STAGE:
+            hint = did_you_mean(key, STAGE) or "It knows name, dataset and train."
+            yield Fault(where, "a stage has no such key.", hint, "unknown-key")
+        elif key != "name" and not isinstance(value, dict):
+            what = f"is a section; write [stage.{key}] on a line of its own."
+            yield Fault(where, what, rule="value", section=key)
 
 
 def sets_layer(
@@ -148,19 +120,17 @@ def sets_layer(
     for override in overrides:
         place = place_of(override.key, checker)
         if place is None:
-            faults.append(_no_section(f"{override.where}", override.key[0]))
+            faults.append(_no_section(override.where, override.key[0]))
             continue
         section, key, rest = place
-        value: Any = (
-            override.value
-            if isinstance(override.value, str) or not rest or section != "launch"
-            else override.raw
-        )
+        text = bool(rest) and section == "launch"  # an environment variable
+        value: Any = override.raw if text else override.value
+        if isinstance(override.value, str):
+            value = override.value
         for name in reversed(rest):
             value = {name: value}
-        checked, more = checker.check(
-            Entry(section, key, value, "--set", override.where, raw="" if rest else override.raw)
-        )
+        raw = "" if rest else override.raw
+        checked, more = checker.check(Entry(section, key, value, "--set", override.where, raw))
         entries += [checked] if checked else []
         faults += more
     gone, more = _unset(unsets, checker, "--unset ")
@@ -168,18 +138,16 @@ def sets_layer(
 
 
 def place_of(parts: tuple[str, ...], checker: Checker) -> tuple[str, str, tuple[str, ...]] | None:
-    """Section, key and what lies deeper. A bare key is looked for; one that nobody knows counts as
+    """Section, key and what is deeper. A bare key is looked for; one that nobody knows counts as
     an option, to be refused as such.
     """
     if len(parts) > 1:
         return (parts[0], parts[1], parts[2:]) if parts[0] in SECTIONS else None
     key = parts[0]
-    if key == "caption_extension" or (
-        (checker.options is None or key not in checker.options) and home_of(key)
-    ):
-        return home_of(key), key, ()
-    if key in WRITTEN_BY_US and home_of(key):
-        return home_of(key), key, ()
+    home = home_of(key)
+    ours = key in WRITTEN_BY_US or key not in (checker.options or {})
+    if key == "caption_extension" or (home and ours):
+        return home, key, ()
     return "train", key, ()
 
 
@@ -196,49 +164,33 @@ def _entries(
     for section, table in sections.items():
         for key, value in table.items():
             line = document.source(*at, section, key)
-            others = [other for other in sections if other != section and key in sections[other]]
-            if (
-                others
-                and key not in SHARED_WORDS
-                and not _right_place(key, section, others, checker)
-            ):
-                what = f"stands in [{others[0]}] too ({document.source(*at, others[0], key)})."
-                faults.append(
-                    Fault(
-                        f"{line} {stage}[{section}] {key}",
-                        what,
-                        "Keep one of the two.",
-                        rule="twice",
-                    )
-                )
-                continue
             home = "dataset" if (section, key) == ("train", "caption_extension") else section
             entry = Entry(home, key, value, source or line, f"{line} {stage}[{section}] {key}")
+            others = [other for other in sections if other != section and key in sections[other]]
+            twice = others and key not in SHARED_WORDS
+            if twice and not _right_place(key, section, others, checker):
+                what = f"stands in [{others[0]}] too ({document.source(*at, others[0], key)})."
+                faults.append(entry.fault(what, "Keep one of the two.", "twice"))
+                continue
             checked, more = checker.check(entry)
             entries += [checked] if checked else []
             faults += more
     return Layer(source or document.label, tuple(entries)), faults
 
 
-def _right_place(key: str, section: str, others: list[str], checker: Checker) -> bool:
-    """Of several sections that hold a key, the fault is told at the others; the first known one is
-    right.
-    """
+def _right_place(key: str, section: str, others: Sequence[str], checker: Checker) -> bool:
+    """Of several sections that hold a key, all but one are at fault."""
     right = home_of(key) or ("train" if checker.options and key in checker.options else "")
-    return section == right or (
-        right not in [section, *others] and section == min([section, *others], key=SECTIONS.index)
-    )
+    places = [section, *others]
+    return section == right or (right not in places and section == min(places, key=SECTIONS.index))
 
 
 def _unset_of(
     document: Document, checker: Checker
 ) -> tuple[tuple[tuple[str, str], ...], list[Fault]]:
     names = document.data.get("unset", [])
-    return _unset(
-        [name for name in names if isinstance(name, str)] if isinstance(names, list) else [],
-        checker,
-        f"{document.source('unset')} unset ",
-    )
+    texts = [one for one in names if isinstance(one, str)] if isinstance(names, list) else []
+    return _unset(texts, checker, f"{document.source('unset')} unset ")
 
 
 def _unset(
@@ -254,55 +206,39 @@ def _unset(
             continue
         section, key, deeper = place
         if deeper:
-            faults.append(
-                Fault(
-                    where + name,
-                    "only a whole key can be taken away.",
-                    f"That would be {section}.{key}.",
-                    rule="override",
-                )
-            )
+            what, hint = "only a complete key can be removed.", f"That would be {section}.{key}."
+            faults.append(Fault(where + name, what, hint, "override"))
             continue
-        known = checker.known(section)
-        if known is not None and key not in known:
-            hint = f"--set {key}=... changes it." if key in TOP else did_you_mean(key, known)
-            faults.append(Fault(where + name, "no section has such a key.", hint, rule="override"))
+        words = checker.known(section)
+        if words is not None and key not in words:
+            hint = f"--set {key}=... changes it." if key in TOP else did_you_mean(key, words)
+            faults.append(Fault(where + name, "no section has such a key.", hint, "override"))
         gone.append((section, key))
     return tuple(gone), faults
 
 
-def _unknown_top(key: str, known: tuple[str, ...], *, is_table: bool) -> tuple[str, str]:
+def _unknown_top(key: str, words: tuple[str, ...], *, is_table: bool) -> tuple[str, str]:
     if key in FOREIGN:
         return "does not belong in a recipe.", FOREIGN[key]
-    near = did_you_mean(key, SECTIONS if is_table else known)
+    near, home = did_you_mean(key, SECTIONS if is_table else words), home_of(key)
     if is_table:
-        return (
-            "there is no such section.",
-            near or f"There are {', '.join(f'[{name}]' for name in SECTIONS)} and [[stage]].",
-        )
-    home = home_of(key)
-    return "there is no such key outside the sections.", near or (
-        f"{key} belongs in [{home}]." if home else "Options belong in [train]."
-    )
+        sections = ", ".join(f"[{name}]" for name in SECTIONS)
+        return "there is no such section.", near or f"There are {sections} and [[stage]]."
+    place = f"{key} belongs in [{home}]." if home else "Options belong in [train]."
+    return "there is no such key outside the sections.", near or place
 
 
 def _about_faults(document: Document) -> list[Fault]:
     about = document.data.get("about")
     if not isinstance(about, dict):
-        return [
-            Fault(
-                document.source("about"),
-                "a preset says in [about] what it is for.",
-                f"Keys: {', '.join(ABOUT)}.",
-                rule="preset",
-            )
-        ]
+        what, hint = "a preset says in [about] what it is for.", f"Keys: {', '.join(ABOUT)}."
+        return [Fault(document.source("about"), what, hint, "preset")]
     return [
         Fault(
             f"{document.source('about', key)} [about] {key}",
             "takes a text." if key in ABOUT else "[about] has no such key.",
             "" if key in ABOUT else above(key) or did_you_mean(key, ABOUT),
-            rule="preset",
+            "preset",
         )
         for key, value in about.items()
         if key not in ABOUT or not isinstance(value, str)
@@ -310,5 +246,4 @@ def _about_faults(document: Document) -> list[Fault]:
 
 
 def _no_section(where: str, word: str) -> Fault:
-    hint = did_you_mean(word, SECTIONS) or f"There are {', '.join(SECTIONS)}."
-    return Fault(where, f"there is no section [{word}].", hint, rule="override")
+    return Fault(where, f"there is no section [{word}].", known(word, SECTIONS), "override")

@@ -12,14 +12,7 @@ from lorakit.families import FAMILIES
 
 SECTIONS = ("model", "dataset", "train", "sample", "launch")
 TOP = (
-    "preset",
-    "family",
-    "trainer",
-    "name",
-    "trigger",
-    "unset",
-    "notes",
-    "subject",
+    *("preset", "family", "trainer", "name", "trigger", "unset", "notes", "subject"),
     *SECTIONS,
     "stage",
 )
@@ -67,22 +60,9 @@ SAMPLE = _words(
         "sampler",
         "str",
         choices=(
-            "ddim",
-            "pndm",
-            "lms",
-            "euler",
-            "euler_a",
-            "heun",
-            "dpm_2",
-            "dpm_2_a",
-            "dpmsolver",
-            "dpmsolver++",
-            "dpmsingle",
-            "k_lms",
-            "k_euler",
-            "k_euler_a",
-            "k_dpm_2",
-            "k_dpm_2_a",
+            *("ddim", "pndm", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a"),
+            *("dpmsolver", "dpmsolver++", "dpmsingle"),
+            *("k_lms", "k_euler", "k_euler_a", "k_dpm_2", "k_dpm_2_a"),
         ),
     ),
 )
@@ -102,64 +82,38 @@ LAUNCH = _words(
 )
 
 # What one folder of a dataset may have of its own, as kohya's dataset file allows it.
-SUBSET = _words(
-    Option("class_tokens", "str"),
-    Option("caption_extension", "str"),
-    Option("num_repeats", "int"),
-    Option("shuffle_caption", "bool"),
-    Option("caption_separator", "str"),
-    Option("keep_tokens", "int"),
-    Option("keep_tokens_separator", "str"),
-    Option("secondary_separator", "str"),
-    Option("enable_wildcard", "bool"),
-    Option("caption_prefix", "str"),
-    Option("caption_suffix", "str"),
-    Option("custom_attributes", "table"),
-    Option("caption_dropout_rate", "float"),
-    Option("caption_dropout_every_n_epochs", "int"),
-    Option("caption_tag_dropout_rate", "float"),
-    Option("token_warmup_min", "int"),
-    Option("token_warmup_step", "number"),
-    Option("color_aug", "bool"),
-    Option("flip_aug", "bool"),
-    Option("random_crop", "bool"),
-    Option("face_crop_aug_range", "float", many=True),
-    Option(
-        "resize_interpolation",
-        "str",
-        choices=("lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area"),
+_SUBSET = {
+    "str": (
+        *("class_tokens", "caption_extension", "caption_separator", "keep_tokens_separator"),
+        *("secondary_separator", "caption_prefix", "caption_suffix", "conditioning_data_dir"),
     ),
-    Option("alpha_mask", "bool"),
-    Option("conditioning_data_dir", "str"),
-    Option("cache_info", "bool"),
+    "int": ("num_repeats", "keep_tokens", "caption_dropout_every_n_epochs", "token_warmup_min"),
+    "bool": (
+        *("shuffle_caption", "enable_wildcard", "color_aug", "flip_aug", "random_crop"),
+        *("alpha_mask", "cache_info"),
+    ),
+    "float": ("caption_dropout_rate", "caption_tag_dropout_rate"),
+    "number": ("token_warmup_step",),
+    "table": ("custom_attributes",),
+}
+_RESIZERS = ("lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area")
+SUBSET = _words(
+    *(Option(key, kind) for kind, keys in _SUBSET.items() for key in keys),
+    Option("face_crop_aug_range", "float", many=True),
+    Option("resize_interpolation", "str", choices=_RESIZERS),
 )
 
-TEXT = {
-    key: Option(key, "str")
-    for key in (
-        "preset",
-        "family",
-        "name",
-        "trigger",
-        "notes",
-        "extends",
-        "title",
-        "purpose",
-        "machine",
-        "cost",
-        "origin",
-    )
-}
+TEXTS = ("preset", "family", "name", "trigger", "notes", "extends", *ABOUT)
 TOP_WORDS: Mapping[str, Option] = MappingProxyType(
     {
-        **TEXT,
+        **{key: Option(key, "str") for key in TEXTS},
         "trainer": Option("trainer", "str", choices=TRAINERS),
         "unset": Option("unset", "str", many=True),
         "subject": Option("subject", "table"),
     }
 )
 
-# Options that lorakit writes itself: where the person says it instead.
+# Options that lorakit writes itself: where to say it instead.
 WRITTEN_BY_US: Mapping[str, str] = MappingProxyType(
     {
         "pretrained_model_name_or_path": "[model] base",
@@ -203,30 +157,20 @@ def words_of(section: str, family: str = "") -> Mapping[str, Option]:
     """The keys of a section other than [train]; [model] depends on the family, or knows every
     family's when none is given.
     """
-    if section == "model":
-        weights = [
-            w
-            for f in ([FAMILIES[family]] if family in FAMILIES else FAMILIES.values())
-            for w in f.weights
-        ]
-        return {
-            **{weight.key: Option(weight.key, "str", help=weight.what) for weight in weights},
-            **MODEL,
-        }
-    return {"dataset": DATASET, "sample": SAMPLE, "launch": LAUNCH}[section]
+    if section != "model":
+        return {"dataset": DATASET, "sample": SAMPLE, "launch": LAUNCH}[section]
+    families = [FAMILIES[family]] if family in FAMILIES else FAMILIES.values()
+    weights = [weight for one in families for weight in one.weights]
+    return {**{one.key: Option(one.key, "str", help=one.what) for one in weights}, **MODEL}
 
 
 def above(key: str) -> str:
     """TOML's trap: a top-level word below a [section] belongs to that section."""
-    return (
-        f"{key} stands above the first [section]."
-        if key in {*TOP, *PRESET_TOP} - {*SECTIONS, "about", "stage", "subject"}
-        else ""
-    )
+    top = {*TOP, *PRESET_TOP} - {*SECTIONS, "about", "stage", "subject"}
+    return f"{key} stands above the first [section]." if key in top else ""
 
 
 def home_of(key: str) -> str:
     """The section (not [train]) in which a key is known, or nothing."""
-    return next(
-        (section for section in SECTIONS if section != "train" and key in words_of(section)), ""
-    )
+    homes = (name for name in SECTIONS if name != "train" and key in words_of(name))
+    return next(homes, "")

@@ -1,5 +1,5 @@
 """Does a value fit an option? Converts what loses nothing (1 to 1.0), refuses the rest and says
-how to write it.
+how to write it. Whoever reads options asks here: recipe, dataset file and command line.
 """
 
 from __future__ import annotations
@@ -11,19 +11,32 @@ from typing import Any
 
 from lorakit.catalogue.options import Option
 from lorakit.errors import did_you_mean
+from lorakit.toml_text import value_text
 
-A = {
+TAKES = {
     "str": "a text",
-    "int": "a whole number",
+    "int": "an integer",
     "float": "a number",
     "bool": "true or false",
     "number": "a number",
     "table": "a table",
+    "text or table": "a text or a table",
 }
-
-
+KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "number": (int, float),
+    "table": (dict,),
+    "text or table": (str, dict),
+}
 LARGEST = 2**63 - 1  # TOML's own bound
 SIZE = re.compile(r"\s*[1-9]\d{0,4}\s*(,\s*[1-9]\d{0,4}\s*)?")
+YES_NO = {
+    **dict.fromkeys(("true", "yes", "on", "1"), "true"),
+    **dict.fromkeys(("false", "no", "off", "0"), "false"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,60 +54,33 @@ def fit(option: Option, value: Any) -> Fit:
     if option.many:
         return _list(option, value)
     if isinstance(value, list) and option.type != "table":
-        return Fit(
-            value,
-            f"takes one value, not a list of {len(value)}.",
-            _written(option, value[0]) if len(value) == 1 else "",
-        )
+        hint = _written(option, value[0]) if len(value) == 1 else ""
+        return Fit(value, f"takes one value, not a list of {len(value)}.", hint)
     return _one(option, value)
-
-
-def told(value: Any) -> str:
-    """A value as TOML writes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(told, value)) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {told(item)}" for key, item in value.items()) + "}"
-    return str(value)
 
 
 def _one(option: Option, value: Any) -> Fit:
     kind = option.type
-    if kind == "table":
-        return Fit(value) if isinstance(value, dict) else _wrong(option, value)
-    if kind == "text or table":
-        return (
-            Fit(value)
-            if isinstance(value, (str, dict))
-            else Fit(value, f"{told(value)} is neither a text nor a table.")
-        )
-    if kind == "bool":
-        return Fit(value) if isinstance(value, bool) else _wrong(option, value)
-    if kind == "str":
-        return _choice(option, value) if isinstance(value, str) else _wrong(option, value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return _wrong(option, value)
+    if not isinstance(value, KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
+        said = "a table" if isinstance(value, dict) else value_text(value)
+        said = f"the text {said}" if isinstance(value, str) else said
+        return Fit(value, f"takes {TAKES[kind]}, not {said}.", _written(option, value))
     if isinstance(value, int) and abs(value) > LARGEST:
         return Fit(value, "is larger than any number that the scripts can hold.")
-    if not math.isfinite(value):
-        return Fit(value, f"{value} is no number to train with.")
-    if kind == "int" and isinstance(value, float):
-        return _wrong(option, value)
-    if kind == "number":
-        return _steps_or_share(option, value)
-    return _choice(option, float(value) if kind == "float" else value)
-
-
-def _wrong(option: Option, value: Any) -> Fit:
-    kind = type(value)
-    said = {str: f"the text {told(value)}", bool: told(value), dict: "a table"}.get(
-        kind, told(value)
-    )
-    return Fit(value, f"takes {A[option.type]}, not {said}.", _written(option, value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return Fit(value, f"{value} is not a number to train with.")
+    if kind == "number" and isinstance(value, float) and value >= 1:
+        right = f"Write {option.name} = {int(value)} for steps." if value == int(value) else ""
+        what = f"{value:g} with a decimal point is read as a share of the run, and more than all"
+        return Fit(value, f"{what} of it is impossible.", right)
+    choices = [choice for choice in option.choices if choice is not None]
+    if choices and value not in choices:
+        names = [str(choice) for choice in choices]
+        what = f"{value_text(value)} is not one of {', '.join(names)}."
+        return Fit(value, what, did_you_mean(str(value), names))
+    if kind == "float" and isinstance(value, int):
+        value = float(value)
+    return Fit(value)
 
 
 def _written(option: Option, value: Any) -> str:
@@ -104,92 +90,51 @@ def _written(option: Option, value: Any) -> str:
 
 
 def _respelt(kind: str, value: Any) -> str:
-    if kind == "str":
-        return (
-            told(str(value))
-            if isinstance(value, (int, float)) and not isinstance(value, bool)
-            else ""
-        )
     text = str(value).strip()
     if kind == "bool":
-        lower = text.lower()
-        return (
-            "true"
-            if lower in {"true", "yes", "on", "1"}
-            else "false"
-            if lower in {"false", "no", "off", "0"}
-            else ""
-        )
-    if kind in {"int", "float", "number"} and not isinstance(value, bool):
-        percent = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text)
-        if percent and kind == "number":
-            return f"{float(percent[1]) / 100:g}"
-        try:
-            number = float(text)
-        except ValueError:
-            return ""
-        if kind != "int":
-            return text if math.isfinite(number) else ""
-        return str(int(number)) if math.isfinite(number) and number == int(number) else ""
-    return ""
-
-
-def _steps_or_share(option: Option, value: float) -> Fit:
-    if isinstance(value, float) and value >= 1:
-        right = f"Write {option.name} = {int(value)} for steps." if value == int(value) else ""
-        return Fit(
-            value,
-            f"{value:g} with a decimal point is read as a share of the run, and more than all of it"
-            " is none.",
-            right,
-        )
-    return Fit(value)
-
-
-def _choice(option: Option, value: Any) -> Fit:
-    choices = [choice for choice in option.choices if choice is not None]
-    if not choices or value in choices:
-        return Fit(value)
-    return Fit(
-        value,
-        f"{told(value)} is not one of {', '.join(map(str, choices))}.",
-        did_you_mean(str(value), map(str, choices)),
-    )
+        return YES_NO.get(text.lower(), "")
+    if isinstance(value, bool):
+        return ""
+    if kind == "str":
+        return value_text(str(value)) if isinstance(value, (int, float)) else ""
+    if kind not in {"int", "float", "number"}:
+        return ""
+    percent = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text)
+    if percent and kind == "number":
+        return f"{float(percent[1]) / 100:g}"
+    try:
+        number = float(text)
+    except ValueError:
+        return ""
+    if not math.isfinite(number) or (kind == "int" and number != int(number)):
+        return ""
+    return str(int(number)) if kind == "int" else text
 
 
 def _list(option: Option, value: Any) -> Fit:
     if isinstance(value, str) and option.type == "str":
-        return Fit(
-            value,
-            "takes a list; the script would read a bare text letter by letter.",
-            f"Write {option.name} = [{told(value)}].",
-        )
+        hint = f"Write {option.name} = [{value_text(value)}]."
+        return Fit(value, "takes a list; the script would read a bare text letter by letter.", hint)
     items = value if isinstance(value, list) else [value]  # a lone number is a list of one
     fits = [_one(option, item) for item in items]
     for number, one in enumerate(fits, start=1):
         if one.problem:
-            return Fit(
-                value,
-                f"entry {number}: {one.problem}",
-                "" if one.hint.startswith("Write") else one.hint,
-            )
+            hint = "" if one.hint.startswith("Write") else one.hint
+            return Fit(value, f"entry {number}: {one.problem}", hint)
     return Fit([one.value for one in fits])
 
 
 def _resolution(value: Any) -> Fit:
-    """The scripts want a text in one file and numbers in the other; people may write either, and
+    """The scripts want a text in one file and numbers in the other; either may be written, and
     "512,768" is what we keep.
     """
-    if isinstance(value, list) and all(
-        isinstance(side, int) and not isinstance(side, bool) for side in value
-    ):
-        value = ",".join(map(str, value))
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
+    sides = value if isinstance(value, list) else [value]
+    if all(isinstance(side, int) and not isinstance(side, bool) for side in sides):
+        value = ",".join(map(str, sides))
     if isinstance(value, str) and SIZE.fullmatch(value):
         return Fit(re.sub(r"\s", "", value))
     meant = ",".join(re.findall(r"\d+", str(value)))
-    right = (
-        f'Write resolution = "{meant}".' if SIZE.fullmatch(meant) and "." not in str(value) else ""
-    )
-    return Fit(value, f'{told(value)} is no size; one side or "width,height" is.', right)
+    clear = SIZE.fullmatch(meant) and "." not in str(value)
+    right = f'Write resolution = "{meant}".' if clear else ""
+    what = f'{value_text(value)} is not a valid size; one side or "width,height" is.'
+    return Fit(value, what, right)

@@ -15,7 +15,7 @@ from PIL import Image as Pillow  # noqa: E402
 
 from lorakit.dataset.buckets import Placement  # noqa: E402
 from lorakit.embedded.data.captions import CaptionRules  # noqa: E402
-from lorakit.embedded.data.dataset import Image, Subset, _used_reg  # noqa: E402
+from lorakit.embedded.data.dataset import Image, Subset  # noqa: E402
 from lorakit.embedded.data.images import pixels, size_ids  # noqa: E402
 from lorakit.errors import RecipeError  # noqa: E402
 
@@ -118,13 +118,6 @@ def test_sdxl_is_told_the_size_as_stored_the_corner_that_was_cut_and_the_bucket(
     ]  # by kohya's arithmetic: as if it were letterboxed
     tall = placed((95, 200), (64, 64), (64, 135))
     assert [size_ids(tall, flip=flip)[3] for flip in (False, True)] == [16, 17]
-
-
-def test_reg_images_are_drawn_with_their_repeats_first_and_then_one_more_each() -> None:
-    reg = [Image(Path(f"{index}.png"), None, "", (8, 8), None, 2) for index in range(3)]  # type: ignore[arg-type]
-    assert [image.repeats for image in _used_reg(reg, 3)] == [2, 2]
-    assert [image.repeats for image in _used_reg(reg, 8)] == [3, 3, 2]
-    assert [image.repeats for image in _used_reg(reg, 10)] == [4, 3, 3]
 
 
 def test_a_picture_that_is_a_program_is_not_even_opened() -> None:

@@ -112,7 +112,7 @@ def test_the_top_level_can_be_set_too(recipe: Path) -> None:
         ),
         ("trian.x=1", "--set trian.x: there is no section [trian]. Did you mean train?"),
         ("sample.prompt=a", "--set sample.prompt: [sample] has no such key. Did you mean prompts?"),
-        ("network_dim=many", '--set network_dim: takes a whole number, not the text "many".'),
+        ("network_dim=many", '--set network_dim: takes an integer, not the text "many".'),
         (
             "output_dir=x",
             "--set output_dir: lorakit writes this option itself. It goes into the run's own folder.",
@@ -176,7 +176,7 @@ def test_dots_in_a_folders_name_are_kept_by_quotes() -> None:
         ("trigger", "--unset trigger: no section has such a key. --set trigger=... changes it."),
         (
             "launch.env.A",
-            "--unset launch.env.A: only a whole key can be taken away. That would be launch.env.",
+            "--unset launch.env.A: only a complete key can be removed. That would be launch.env.",
         ),
         (
             "nowhere.x",

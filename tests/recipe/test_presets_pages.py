@@ -185,7 +185,7 @@ def test_two_pages_that_extend_each_other_end_somewhere(tmp_path: Path) -> None:
     own_page(tmp_path, "here", 'extends = "there"\n[about]\nfamily = "sdxl"\n')
     own_page(tmp_path, "there", 'extends = "here"\n[about]\nfamily = "sdxl"\n')
     assert (
-        "there extends here itself; one step is the most, so that a person can follow."
+        "there extends here itself; one step is the most, so that it can be followed."
         in faults_of(tmp_path, "here")
     )
 

@@ -273,17 +273,17 @@ def test_seed_means_its_own_thing_in_two_sections(say: Say) -> None:
         ("[train]\nnetwork-dim = 3\n", "Did you mean network_dim?"),
         ("[about]\ntitle = 'x'\n", "[about] belongs in a preset."),
         ("[launch]\nenv = { A = 1 }\n", 'Write A = "1".'),
-        ("[launch]\ngpu_ids = ['a']\n", "entry 1: takes a whole number"),
+        ("[launch]\ngpu_ids = ['a']\n", "entry 1: takes an integer"),
         ("[model]\nsha256 = 'abc'\n", "is not a SHA-256"),
         (
             "[model.sha256]\nbas = '" + "0" * 64 + "'\n",
-            "is no file of this recipe. Did you mean base?",
+            "is not a file of this recipe. Did you mean base?",
         ),
         ("[dataset.subset.10_maya_char]\nnum_repeat = 3\n", "Did you mean num_repeats?"),
         ("[dataset.subset]\n10_maya_char = 3\n", "is not a table."),
         (
             "[dataset.subset.10_maya_char]\nclass_tokens = '{name_of}'\n",
-            "{name_of} is no word to fill in",
+            "{name_of} is not a word that can be filled in",
         ),
         ("[[train]]\nx = 1\n", "is a section; write [train] on a line of its own."),
         ("stage = 3\n", "write [[stage]]"),
@@ -491,7 +491,7 @@ def test_a_word_in_no_place_or_two_is_told_where_it_belongs(say: Say, text: str,
         (
             f'sha256 = {{ bsae = "{"a" * 64}" }}\n',
             [
-                "recipes/maya.toml:5 [model] sha256 bsae: is no file of this recipe. Did you mean base?"
+                "recipes/maya.toml:5 [model] sha256 bsae: is not a file of this recipe. Did you mean base?"
             ],
         ),
         (f'sha256 = "{"A" * 64}"\n', []),

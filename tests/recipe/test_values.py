@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorakit.catalogue.options import Option
-from lorakit.recipe.values import fit, told
+from lorakit.recipe.values import fit
+from lorakit.toml_text import value_text
 
 WHOLE, NUMBER, FLAG, TEXT = (
     Option("n", "int"),
@@ -141,10 +142,10 @@ def test_a_fitted_list_of_numbers_is_one_that_the_scripts_toml_library_takes(
         (True, "true"),
         ('a"b', '"a\\"b"'),
         ([1, "a"], '[1, "a"]'),
-        ({"A": "1"}, '{A = "1"}'),
+        ({"A": "1"}, '{ A = "1" }'),
         (1e-4, "0.0001"),
         ("a\\b", '"a\\\\b"'),
     ],
 )
 def test_values_are_told_as_toml_writes_them(value: Any, text: str) -> None:
-    assert told(value) == text
+    assert value_text(value) == text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lorakit.errors import Fault, RecipeError, did_you_mean
+from lorakit.errors import Fault, RecipeError, nearest
 from lorakit.files import at_home
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.resolve import resolve
@@ -25,10 +25,7 @@ def add_override_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help=(
-            "last word on one key, such as network_dim=16 or model.base=models/x.safetensors;"
-            " repeatable"
-        ),
+        help="last word on one key, such as network_dim=16 or model.base=models/x; repeatable",
     )
     parser.add_argument(
         "--unset",
@@ -36,7 +33,7 @@ def add_override_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         action="append",
         default=[],
-        help="take a key away that the preset or the recipe sets; repeatable",
+        help="remove a key that the preset or the recipe sets; repeatable",
     )
 
 
@@ -45,33 +42,20 @@ def read(args: argparse.Namespace) -> tuple[Resolved, tuple[Fault, ...]]:
 
 
 def recipe_path(text: str) -> Path:
-    """The file that a person means by a path or a bare name; a missing one names the nearest."""
+    """The file that a path or a bare name means; a missing one names the nearest."""
     path = at_home(Path(text))
     places = [path] if path.suffix == ".toml" else [path, Path(f"{path}.toml")]
-    places += [
-        Path("recipes") / place
-        for place in places
-        if not place.is_absolute() and len(place.parts) == 1
-    ]
-    for place in places:
+    for place in [*places, *(Path("recipes") / one for one in places if one.parent == Path())]:
         if place.is_file():
             return place
-    folder = (
-        path.parent
-        if path.suffix == ".toml" and path.parent.is_dir() and path.parent != Path()
-        else Path("recipes")
-    )
-    known = (
-        {file.stem: file for file in folder.glob("*.toml") if not file.name.endswith(".lock.toml")}
-        if folder.is_dir()
-        else {}
-    )
-    near = did_you_mean(path.stem, known).removeprefix("Did you mean ").removesuffix("?")
-    if near:
+    folder = Path("recipes")
+    if path.suffix == ".toml" and path.parent.is_dir() and path.parent != Path():
+        folder = path.parent
+    files = folder.glob("*.toml") if folder.is_dir() else ()
+    known = {file.stem: file for file in files if not file.name.endswith(".lock.toml")}
+    if near := nearest(path.stem, known):
         raise RecipeError(f"No recipe at {text}. Did you mean {known[near]}?")
-    few = (
-        f"There are {', '.join(sorted(known))}."
-        if 0 < len(known) <= 12
-        else "lorakit new NAME --preset P --trigger T makes one."
-    )
+    few = "lorakit new NAME --preset P --trigger T makes one."
+    if 0 < len(known) <= 12:
+        few = f"There are {', '.join(sorted(known))}."
     raise RecipeError(f"No recipe at {text}. {few}")

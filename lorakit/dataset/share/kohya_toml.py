@@ -18,6 +18,7 @@ from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import is_image_name
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import sha256
+from lorakit.toml_text import proven, table_text
 
 # what folders can say
 CARRIED = frozenset({"image_dir", "num_repeats", "class_tokens", "is_reg", "caption_extension"})
@@ -33,8 +34,6 @@ def to_toml(facts: DatasetFacts, caption_extension: str, options: Mapping[str, A
     """`options`: what one [[datasets]] is to say beside its subsets (resolution, batch_size,
     enable_bucket ...).
     """
-    import toml
-
     subsets = [
         {
             "image_dir": subset.path.absolute().as_posix(),
@@ -44,9 +43,11 @@ def to_toml(facts: DatasetFacts, caption_extension: str, options: Mapping[str, A
         }
         for subset in facts.subsets
     ]
-    general, datasets = {"caption_extension": caption_extension}, [{**options, "subsets": subsets}]
-    text: str = toml.dumps({"general": general, "datasets": datasets})
-    return text
+    tables = "".join(f"\n[[datasets.subsets]]\n{table_text(subset)}" for subset in subsets)
+    general = {"caption_extension": caption_extension}
+    text = f"[general]\n{table_text(general)}\n[[datasets]]\n{table_text(options)}{tables}"
+    meant = {"general": general, "datasets": [{**options, "subsets": subsets}]}
+    return proven("dataset.toml", text, meant)
 
 
 def read_toml(

@@ -11,8 +11,10 @@ from typing import Any
 
 from lorakit import tomllib
 from lorakit.catalogue import options as catalogue
+from lorakit.catalogue.options import Option
 from lorakit.dataset.folder_names import FolderName, parse_folder
 from lorakit.errors import Fault, did_you_mean
+from lorakit.recipe.values import fit
 from lorakit.trainers.embedded.options import (
     DATASET_EVERYWHERE,
     DATASET_LEVEL,
@@ -33,10 +35,10 @@ CHOICES = {
 AT_LEAST_ONE = ("batch_size", "num_repeats")
 WORDS = {
     "bool": "true or false",
-    "int": "a whole number",
+    "int": "an integer",
     "str": "a text",
     "number": "a number",
-    "size": "a whole number or [width, height]",
+    "size": "an integer or [width, height]",
 }
 
 
@@ -169,12 +171,7 @@ def _fits(kind: str, value: Any) -> bool:
         return isinstance(value, list) and all(isinstance(part, dict) for part in value)
     if kind == "size" and isinstance(value, list):
         return len(value) == 2 and all(_fits("int", part) for part in value)
-    if isinstance(value, bool):
-        return kind == "bool"
-    return isinstance(
-        value,
-        {"bool": (), "int": (int,), "size": (int,), "number": (int, float), "str": (str,)}[kind],
-    )
+    return not fit(Option("", {"size": "int", "number": "float"}.get(kind, kind)), value).problem
 
 
 def _first(key: str, tables: tuple[Mapping[str, Any], ...], args: argparse.Namespace) -> Any:

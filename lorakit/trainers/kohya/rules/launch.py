@@ -53,7 +53,7 @@ RULES = (
         "seed-per-process",
         "seed",
         lambda c: c.processes > 1 and c.value("seed") is None,
-        "unset: each process would draw its own and shuffle the images differently.",
+        "unset: each process would take its own and shuffle the images differently.",
         "Set seed, e.g. 42.",
     ),
     warning(
