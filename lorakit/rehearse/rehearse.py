@@ -2,8 +2,8 @@
 judged.
 
 What changes is listed in `made_small`; everything else is the recipe's own: trainer, environment,
-network, optimiser, precision, captions. The person's dataset is only linked to, so no cache file
-ends beside the pictures, and nothing is kept but on request.
+network, optimiser, precision, captions. The user's dataset is only linked to, so no cache file
+ends up beside the pictures, and nothing is kept unless asked for.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lorakit.weights.safetensors import read_header
 
 IMAGES = 6  # of each dataset, spread over its folders
 SOURCE = "rehearsal"
-# Faults of the whole recipe that a rehearsal exists to do without.
+# Faults of the real run that a rehearsal exists to do without.
 SPARED = frozenset(
     {
         "weights-not-there",
@@ -140,8 +140,8 @@ def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator
     images = plan.dataset.image_count
     modules, ranks = modules_of(lora)
     asked = int(plan.resolved.get("network_dim", 4))
-    whole = plan.resolved.family != "flux"  # the stand-in of FLUX has two of 57 blocks
-    expected = len(lora_layers(plan.resolved)) if whole else modules
+    cut = plan.resolved.family == "flux"  # the stand-in of FLUX has two of 57 blocks
+    expected = modules if cut else len(lora_layers(plan.resolved))
     if modules != expected or (
         asked not in ranks and "conv_dim" not in str(plan.resolved.get("network_args"))
     ):

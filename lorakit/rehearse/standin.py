@@ -1,8 +1,7 @@
 """Stand-in weights: files of the right names, shapes and size, filled with small random numbers.
-They draw noise, but they train.
+They sample noise, but they train.
 
-Written without torch, once, into the user's cache folder, and told apart from real models by their
-metadata.
+Written without torch, once, into the user's cache folder, and marked as stand-ins in their metadata.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def vae_middle(name: str, width: int) -> Named:
 
 
 def clip(width: int = 768, layers: int = 12, inner: int = 3072) -> Named:
-    """A CLIP text encoder, OpenAI's CLIP-L unless told otherwise, as transformers names it."""
+    """A CLIP text encoder, OpenAI's CLIP-L by default, as transformers names it."""
     yield "text_model.embeddings.token_embedding.weight", (49408, width)
     yield "text_model.embeddings.position_embedding.weight", (77, width)
     for layer in range(layers):

@@ -29,7 +29,7 @@ def cached_sha256(path: Path) -> str:
 
 
 def remember(path: Path, digest: str) -> None:
-    """What somebody has just hashed need not be read again."""
+    """What has just been hashed need not be read again."""
     _remember({str(path.resolve()): {"stamp": _stamp(path), "sha256": digest}})
 
 
@@ -85,7 +85,7 @@ def _look(path: Path, known: dict[str, object]) -> tuple[str, Entry | None]:
     if isinstance(old, dict) and old.get("stamp") == stamp and isinstance(old.get("sha256"), str):
         return str(old["sha256"]), None
     digest = sha256(path)
-    # Changed while we read: true for nobody, remembered for nobody.
+    # Changed while we read: this hash is worth nothing later.
     return digest, {"stamp": stamp, "sha256": digest} if _stamp(path) == stamp else None
 
 

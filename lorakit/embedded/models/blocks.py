@@ -66,9 +66,8 @@ class Network(nn.Module):
 def sinusoid(steps: torch.Tensor, width: int, *, max_period: float = 10000.0) -> torch.Tensor:
     """Cosines, then sines, of the steps at `width / 2` frequencies, in float32."""
     half = width // 2
-    rates = torch.exp(
-        -math.log(max_period) * torch.arange(half, dtype=torch.float32, device=steps.device) / half
-    )
+    places = torch.arange(half, dtype=torch.float32, device=steps.device)
+    rates = torch.exp(-math.log(max_period) * places / half)
     angles = steps.float()[:, None] * rates[None]
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
@@ -93,11 +92,8 @@ class Conv2d(nn.Conv2d):
         if self.stride != (1, 1) or not _small(x, self.weight):
             return super().forward(x)
         cols = F.unfold(x, self.kernel_size, padding=self.padding).transpose(1, 2)
-        return (
-            F.linear(cols, self.weight.flatten(1), self.bias)
-            .transpose(1, 2)
-            .unflatten(2, tuple(x.shape[-2:]))
-        )
+        rows = F.linear(cols, self.weight.flatten(1), self.bias).transpose(1, 2)
+        return rows.unflatten(2, tuple(x.shape[-2:]))
 
 
 def _small(x: torch.Tensor, weight: torch.Tensor) -> bool:
