@@ -122,7 +122,7 @@ def transformer(name: str, width: int, depth: int, kind: UNet) -> Named:
 
 
 def autoencoder(channels: int, *, quantised: bool) -> Named:
-    """SD's and FLUX's alike but for the latent's channels and the two 1x1 convolutions around it."""
+    """SD's and FLUX's: they differ in the latent's channels and the 1x1 convolutions around it."""
     widths = (128, 256, 512, 512)
     yield from conv("encoder.conv_in", 128, 3)
     given = 128

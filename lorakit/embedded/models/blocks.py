@@ -27,7 +27,7 @@ class Config(dict[str, Any]):
 
 
 def require(config: Mapping[str, Any], expected: Mapping[str, tuple[Any, ...]], what: str) -> None:
-    """Refuse a variant of the architecture that is not written here, by the setting that says so."""
+    """Refuse a variant of the architecture that is not written here, by its setting."""
     for key, allowed in expected.items():
         if key in config and config[key] not in allowed:
             raise SetupError(
