@@ -1,4 +1,4 @@
-"""The same plan, a few steps, on stand-in weights: proves this machine, its trainer and the dataset before the large download.
+"""The same plan, a few steps, on stand-in weights: proves machine, trainer and dataset first.
 
 examples:
   lorakit rehearse recipes/maya.toml
@@ -60,22 +60,22 @@ def _rehearse(
     show.tell(plan.steps.formula)
     with screen() as teller:
         done = rehearse(plan, teller=teller)
-    if args.json:
-        show.print_json(
-            {
-                "schema": "lorakit.rehearsal/1",
-                "name": resolved.name,
-                "trainer": resolved.trainer,
-                "family": resolved.family,
-                "seconds": round(done.seconds, 1),
-                "loss": done.outcome.loss,
-                "steps": done.outcome.step,
-                "proofs": done.proofs,
-                "kept": args.keep,
-            }
-        )
-    else:
+    if not args.json:
         print("Rehearsed; this machine can run the recipe:", *done.proofs, sep="\n  ")
+        return 0
+    show.print_json(
+        {
+            "schema": "lorakit.rehearsal/1",
+            "name": resolved.name,
+            "trainer": resolved.trainer,
+            "family": resolved.family,
+            "seconds": round(done.seconds, 1),
+            "loss": done.outcome.loss,
+            "steps": done.outcome.step,
+            "proofs": done.proofs,
+            "kept": args.keep,
+        }
+    )
     return 0
 
 

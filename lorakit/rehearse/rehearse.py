@@ -2,8 +2,8 @@
 judged.
 
 What changes is listed in `made_small`; everything else is the recipe's own: trainer, environment,
-network, optimiser, precision, captions. The person's dataset is only linked to, so no cache file
-ends beside the pictures, and nothing is kept but on request.
+network, optimiser, precision, captions. The user's dataset is only linked to, so no cache file
+ends up beside the pictures, and nothing is kept unless asked for.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lorakit.weights.safetensors import read_header
 
 IMAGES = 6  # of each dataset, spread over its folders
 SOURCE = "rehearsal"
-# Faults of the whole recipe that a rehearsal exists to do without.
+# Faults of the real run that a rehearsal exists to do without.
 SPARED = frozenset(
     {
         "weights-not-there",
@@ -67,7 +67,7 @@ DROPPED_SAMPLES = ("every_n_epochs", "every_n_steps", "at_first", "prompts")
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """How it went. `proofs` says in words what is known now."""
+    """How it went; `proofs` are sentences."""
 
     plan: Plan
     outcome: Outcome
@@ -102,19 +102,12 @@ def prepare(
         require()
     raise_on_errors(faults)
     sample = link_dataset(real.dataset, place / "dataset", place / "reg")
+    weights = standin.weights(resolved.family, tell)
     small = made_small(
-        real.resolved,
-        place,
-        standin.weights(resolved.family, tell),
-        steps=steps,
-        resolution=resolution,
-        machine=machine,
+        real.resolved, place, weights, steps=steps, resolution=resolution, machine=machine
     )
-    plan = make_plans(
-        replace(small, root=place) if not resolved.root.is_dir() else small,
-        run_dir=place / "run",
-        machine=machine,
-    )[0]
+    small = small if resolved.root.is_dir() else replace(small, root=place)
+    plan = make_plans(small, run_dir=place / "run", machine=machine)[0]
     if not sample:
         raise RecipeError("The dataset holds no image that would be trained on.")
     raise_on_errors(plan.faults)
@@ -142,8 +135,8 @@ def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator
     modules, ranks = modules_of(lora)
     options = Options(plan.resolved)
     asked = options.rank
-    whole = plan.resolved.family != "flux"  # the stand-in of FLUX has two of 57 blocks
-    expected = len(lora_layers(options)) if whole else modules
+    cut = plan.resolved.family == "flux"  # the stand-in of FLUX has two of 57 blocks
+    expected = modules if cut else len(lora_layers(options))
     if modules != expected or (
         asked not in ranks and "conv_dim" not in str(plan.resolved.get("network_args"))
     ):
@@ -168,12 +161,10 @@ def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator
 
 def modules_of(lora: Path) -> tuple[int, set[int]]:
     """How many modules a LoRA has and their ranks, from its header."""
-    down = [
-        tensor.shape[0]
-        for name, tensor in read_header(lora).tensors.items()
-        if name.endswith(("lora_down.weight", "lora_A.weight"))
-    ]
-    return len(down), set(down)
+    down = ("lora_down.weight", "lora_A.weight")
+    tensors = read_header(lora).tensors.items()
+    ranks = [tensor.shape[0] for name, tensor in tensors if name.endswith(down)]
+    return len(ranks), set(ranks)
 
 
 def made_small(
@@ -203,10 +194,7 @@ def made_small(
         changes["t5xxl_max_token_length"] = 64  # T5 in full takes minutes on a CPU
     if resolved.get("blocks_to_swap"):
         changes["blocks_to_swap"] = 0  # the stand-in has too few blocks to swap any
-    dataset = {
-        **without(resolved.dataset, ("path", "reg_path")),
-        "path": setting(str(place / "dataset")),
-    }
+    dataset = {**without(resolved.dataset, ("reg_path",)), "path": setting(str(place / "dataset"))}
     if (place / "reg").is_dir():
         dataset["reg_path"] = setting(str(place / "reg"))
     model = {key: setting(str(path)) for key, path in weights.items()}
@@ -228,14 +216,8 @@ def one_sample(sample: Section, steps: int, side: int) -> Section:
         return rest
     first = asked.value if isinstance(asked.value, str) else asked.value[0]
     prompt = str(first).split(" --", maxsplit=1)[0]
-    changes = {
-        "prompts": [prompt],
-        "every_n_steps": steps,
-        "width": side,
-        "height": side,
-        "steps": 2,
-    }
-    return {**rest, **{key: setting(value) for key, value in changes.items()}}
+    changes = {"prompts": [prompt], "every_n_steps": steps, "width": side, "height": side}
+    return {**rest, **{key: setting(value) for key, value in {**changes, "steps": 2}.items()}}
 
 
 def setting(value: Any) -> Setting:
@@ -251,10 +233,10 @@ def link_dataset(facts: DatasetFacts, place: Path, reg: Path) -> int:
     allowed); returns how many.
     """
     count = 0
-    own = [subset for subset in facts.subsets if not subset.is_reg]
+    own = sum(not subset.is_reg for subset in facts.subsets)
     for subset in facts.subsets:
         target = (reg if subset.is_reg else place) / subset.path.name
-        chosen = spread(subset, max(2, IMAGES // max(1, len(own))))
+        chosen = spread(subset, max(2, IMAGES // max(1, own)))
         for image in chosen:
             for source in filter(None, (image.path, image.caption_path)):
                 link(source, target / source.name)
@@ -263,12 +245,8 @@ def link_dataset(facts: DatasetFacts, place: Path, reg: Path) -> int:
 
 
 def spread(subset: SubsetFacts, count: int) -> list[ImageFacts]:
-    """Images from all over the folder's range of shapes: the widest, the tallest, and some
-    between.
-    """
-    ordered = sorted(
-        subset.images, key=lambda image: (image.width / max(1, image.height), str(image.path))
-    )
+    """Images of all the folder's shapes: the widest, the tallest, and some between."""
+    ordered = sorted(subset.images, key=lambda one: (one.width / max(1, one.height), str(one.path)))
     if len(ordered) <= count:
         return ordered
     return [ordered[round(place * (len(ordered) - 1) / (count - 1))] for place in range(count)]

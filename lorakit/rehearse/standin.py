@@ -1,8 +1,7 @@
 """Stand-in weights: files of the right names, shapes and size, filled with small random numbers.
-They draw noise, but they train.
+They sample noise, but they train.
 
-Written without torch, once, into the user's cache folder, and told apart from real models by their
-metadata.
+Written without torch, once, into the user's cache folder; their metadata say what they are.
 """
 
 from __future__ import annotations
@@ -115,7 +114,5 @@ def pool() -> npt.NDArray[np.float32]:
 def encode(values: npt.NDArray[np.float32], dtype: str) -> bytes:
     if dtype == "F16":
         return values.astype(np.float16).tobytes()
-    bits = values.view(np.uint32)
-    return (
-        ((bits + 0x8000) >> 16).astype(np.uint16).tobytes()
-    )  # numpy has no bfloat16: the upper half, rounded
+    bits = values.view(np.uint32)  # numpy has no bfloat16: it is the upper half, rounded
+    return ((bits + 0x8000) >> 16).astype(np.uint16).tobytes()

@@ -122,7 +122,7 @@ def transformer(name: str, width: int, depth: int, kind: UNet) -> Named:
 
 
 def autoencoder(channels: int, *, quantised: bool) -> Named:
-    """SD's and FLUX's alike but for the latent's channels and the two 1x1 convolutions around it."""
+    """SD's and FLUX's: they differ in the latent's channels and the 1x1 convolutions around it."""
     widths = (128, 256, 512, 512)
     yield from conv("encoder.conv_in", 128, 3)
     given = 128
@@ -168,7 +168,7 @@ def vae_middle(name: str, width: int) -> Named:
 
 
 def clip(width: int = 768, layers: int = 12, inner: int = 3072) -> Named:
-    """A CLIP text encoder, OpenAI's CLIP-L unless told otherwise, as transformers names it."""
+    """A CLIP text encoder, OpenAI's CLIP-L by default, as transformers names it."""
     yield "text_model.embeddings.token_embedding.weight", (49408, width)
     yield "text_model.embeddings.position_embedding.weight", (77, width)
     for layer in range(layers):

@@ -45,8 +45,8 @@ def missing(weights: Sequence[WeightFile]) -> tuple[WeightFile, ...]:
 
 
 def fetch_missing(weights: Sequence[WeightFile], teller: Teller, *, every_s: float = 0.5) -> None:
-    """All of them, one after another. What is fetched, and how big it is, is said before the first
-    byte.
+    """All of them, one after another. What is fetched, and how big it is, is reported before the
+    first byte.
     """
 
     def note(text: str) -> None:

@@ -37,8 +37,8 @@ def fetched_path(reference: str) -> Path | None:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file of weights the run will load: kohya's option, what the recipe said, and where it lies
-    (or will lie once fetched).
+    """A file of weights the run will load: kohya's option, what the recipe says, and where it is
+    (or will be once fetched).
     """
 
     option: str  # pretrained_model_name_or_path, vae, clip_l, ...

@@ -34,8 +34,8 @@ class HeaderError(SetupError):
     """Why a file is not a valid safetensors file. `fault` continues its name: "is cut short"."""
 
     def __init__(self, path: Path, fault: str) -> None:
-        said = fault if fault.startswith("its ") else f"it {fault}"
-        super().__init__(f"{path}: not a valid safetensors file ({said}).")
+        text = fault if fault.startswith("its ") else f"it {fault}"
+        super().__init__(f"{path}: not a valid safetensors file ({text}).")
         self.fault = fault
 
 
@@ -72,7 +72,7 @@ class Header:
         return found
 
     def in_order(self) -> list[tuple[str, Tensor]]:
-        """As they lie in the file."""
+        """In the order of the file."""
         return sorted(self.tensors.items(), key=lambda item: (item[1].start, item[1].stop))
 
 
@@ -190,8 +190,7 @@ def _parsed(text: bytes, size: int) -> Header:
     )
     end = _end(header.in_order())
     if end > header.data_bytes:
-        whole = header.begin + end
-        raise _Wrong(f"is cut short: {size:,} of {whole:,} bytes are there")
+        raise _Wrong(f"is cut short: {size:,} of {header.begin + end:,} bytes are there")
     if end < header.data_bytes:
         raise _Wrong(f"is {counted(header.data_bytes - end, 'byte')} longer than its header says")
     return header

@@ -44,8 +44,8 @@ def base_of(path: Path) -> Base | None:
 
 def _unet(config: Mapping[str, Any]) -> UNet:
     channels = tuple(config["block_out_channels"])
-    said = config.get("transformer_layers_per_block", 1)
-    depths = [said] * len(channels) if isinstance(said, int) else said
+    given = config.get("transformer_layers_per_block", 1)
+    depths = [given] * len(channels) if isinstance(given, int) else given
     levels = zip(depths, config["down_block_types"], strict=True)
     return UNet(
         channels,

@@ -3,8 +3,8 @@ part at a time.
 
     base = open_base(args, "sdxl")                     # headers only
     vae = base.load_vae(torch.float32, "cpu")          # use it, drop it
-    told = base.encode(base.load_encoders(...), base.tokenize(base.load_tokenizers(), captions))
-    prediction = base.predict(base.load_denoiser(...), noisy, timesteps, told, time_ids=...)
+    text = base.encode(base.load_encoders(...), base.tokenize(base.load_tokenizers(), captions))
+    prediction = base.predict(base.load_denoiser(...), noisy, timesteps, text, time_ids=...)
 
 Modules carry the names of diffusers and transformers (FLUX: of its own files), which kohya's LoRA
 keys are made of; SDXL's keys use the LDM names instead: `ldm_module`.

@@ -38,14 +38,8 @@ class Piece:
     def load(self, dtype: torch.dtype, device: Device) -> nn.Module:
         module = on_meta(lambda: _build(self.role, self.config))
         tensors = Tensors(self.paths)
-        fill(
-            module,
-            tensors,
-            self._layout(module, tensors),
-            dtype=dtype,
-            device=device,
-            what=NAMES[self.role],
-        )
+        layout = self._layout(module, tensors)
+        fill(module, tensors, layout, dtype=dtype, device=device, what=NAMES[self.role])
         return module
 
     def _layout(self, module: nn.Module, tensors: Tensors) -> Layout:
@@ -60,18 +54,15 @@ class Piece:
         if self.style == "open_clip":
             return layouts.open_clip(module, self.config, self.prefix)
         if self.role == "flux" and self.style == "own":
-            return layouts.folder_flux(
-                module, self.config["num_attention_heads"] * self.config["attention_head_dim"]
-            )
+            width = self.config["num_attention_heads"] * self.config["attention_head_dim"]
+            return layouts.folder_flux(module, width)
         layout = same_names(module, self.prefix)
         if self.style == "bare":
-            return {
-                name: (Part(self.prefix + name.removeprefix("text_model.")),) for name in layout
-            }
+            short = {name: name.removeprefix("text_model.") for name in layout}
+            return {name: (Part(self.prefix + theirs),) for name, theirs in short.items()}
         if self.role == "t5" and "shared.weight" not in tensors:
-            layout["shared.weight"] = (
-                Part("encoder.embed_tokens.weight"),
-            )  # the same table under its other name
+            # The same table under its other name.
+            layout["shared.weight"] = (Part("encoder.embed_tokens.weight"),)
         return layout
 
 
@@ -111,16 +102,13 @@ class Base:
     max_token_length: int | None = None
     t5_length: int = 512
     t5_mask: bool = False
-    notes: tuple[str, ...] = ()  # what a person should know before training on it
+    notes: tuple[str, ...] = ()  # what the user should know before training on it
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file of weights, the denoiser's first: what a hash of the base is made of."""
-        return tuple(
-            dict.fromkeys(
-                path for piece in (self.denoiser, self.vae, *self.text) for path in piece.paths
-            )
-        )
+        pieces = (self.denoiser, self.vae, *self.text)
+        return tuple(dict.fromkeys(path for piece in pieces for path in piece.paths))
 
     @property
     def is_tiny(self) -> bool:
@@ -148,9 +136,8 @@ class Base:
                 assert folder is not None
                 made.append(T5Tokenizer(folder))
             else:
-                made.append(
-                    ClipTokenizer(folder, pad=0 if self.family == "sdxl" and place == 1 else None)
-                )
+                pad = 0 if self.family == "sdxl" and place == 1 else None
+                made.append(ClipTokenizer(folder, pad=pad))
         return tuple(made)
 
     def load_encoders(self, dtype: torch.dtype, device: Device) -> tuple[nn.Module, ...]:
@@ -165,14 +152,13 @@ class Base:
             if isinstance(tokenizer, T5Tokenizer):
                 parts += tokenizer.batch(texts, self.t5_length)
             else:
-                parts.append(
-                    tokenizer.batch(texts, None if self.family == "flux" else self.max_token_length)
-                )
+                length = None if self.family == "flux" else self.max_token_length
+                parts.append(tokenizer.batch(texts, length))
         return tuple(parts)
 
     def encode(self, encoders: Sequence[nn.Module], tokens: Tokens) -> Conditioning:
-        """Differentiable, so that a LoRA on the encoders learns; the tokens must lie where the
-        encoders lie.
+        """Differentiable, so that a LoRA on the encoders learns; the tokens must be where the
+        encoders are.
         """
         if self.family == "sd15":
             return prompts.encode_sd15(encoders, tokens, clip_skip=self.clip_skip)
@@ -181,17 +167,15 @@ class Base:
         return prompts.encode_flux(encoders, tokens, use_mask=self.t5_mask)
 
     def to_pixels(self, vae: VAE, latents: torch.Tensor) -> torch.Tensor:
-        return cast(
-            "torch.Tensor",
-            vae.decode(latents / self.vae_scaling + self.vae_shift, return_dict=False)[0],
-        )
+        raw = latents / self.vae_scaling + self.vae_shift
+        return cast("torch.Tensor", vae.decode(raw, return_dict=False)[0])
 
     def predict(
         self,
         denoiser: nn.Module,
         noisy: torch.Tensor,
         timesteps: torch.Tensor,
-        told: Conditioning,
+        text: Conditioning,
         *,
         time_ids: torch.Tensor | None = None,
         guidance: float = 1.0,
@@ -200,28 +184,28 @@ class Base:
         0 to 1000 for every family.
         """
         if self.family != "flux":
-            added = (
-                None
-                if self.family == "sd15"
-                else {"text_embeds": told.pooled, "time_ids": time_ids}
-            )
+            added = {"text_embeds": text.pooled, "time_ids": time_ids}
             return cast(
                 "torch.Tensor",
-                denoiser(noisy, timesteps, told.hidden, added_cond_kwargs=added, return_dict=False)[
-                    0
-                ],
+                denoiser(
+                    noisy,
+                    timesteps,
+                    text.hidden,
+                    added_cond_kwargs=None if self.family == "sd15" else added,
+                    return_dict=False,
+                )[0],
             )
         height, width = noisy.shape[-2:]
         device = noisy.device
         out = denoiser(
             pack(noisy),
-            told.hidden,
-            told.pooled,
+            text.hidden,
+            text.pooled,
             timesteps / 1000,
             place_ids(height, width, device),
-            torch.zeros(told.hidden.shape[1], 3, device=device),
+            torch.zeros(text.hidden.shape[1], 3, device=device),
             guidance=torch.full((len(noisy),), float(guidance), device=device),
-            txt_mask=told.mask,
+            txt_mask=text.mask,
             return_dict=False,
         )[0]
         return unpack(out, height, width)

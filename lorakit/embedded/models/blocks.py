@@ -27,7 +27,7 @@ class Config(dict[str, Any]):
 
 
 def require(config: Mapping[str, Any], expected: Mapping[str, tuple[Any, ...]], what: str) -> None:
-    """Refuse a variant of the architecture that is not written here, by the setting that says so."""
+    """Refuse a variant of the architecture that is not written here, by its setting."""
     for key, allowed in expected.items():
         if key in config and config[key] not in allowed:
             raise SetupError(
@@ -66,9 +66,8 @@ class Network(nn.Module):
 def sinusoid(steps: torch.Tensor, width: int, *, max_period: float = 10000.0) -> torch.Tensor:
     """Cosines, then sines, of the steps at `width / 2` frequencies, in float32."""
     half = width // 2
-    rates = torch.exp(
-        -math.log(max_period) * torch.arange(half, dtype=torch.float32, device=steps.device) / half
-    )
+    places = torch.arange(half, dtype=torch.float32, device=steps.device)
+    rates = torch.exp(-math.log(max_period) * places / half)
     angles = steps.float()[:, None] * rates[None]
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
@@ -93,11 +92,8 @@ class Conv2d(nn.Conv2d):
         if self.stride != (1, 1) or not _small(x, self.weight):
             return super().forward(x)
         cols = F.unfold(x, self.kernel_size, padding=self.padding).transpose(1, 2)
-        return (
-            F.linear(cols, self.weight.flatten(1), self.bias)
-            .transpose(1, 2)
-            .unflatten(2, tuple(x.shape[-2:]))
-        )
+        rows = F.linear(cols, self.weight.flatten(1), self.bias).transpose(1, 2)
+        return rows.unflatten(2, tuple(x.shape[-2:]))
 
 
 def _small(x: torch.Tensor, weight: torch.Tensor) -> bool:

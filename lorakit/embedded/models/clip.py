@@ -17,9 +17,7 @@ from lorakit.embedded.models.blocks import Network, require
 class TextStates(NamedTuple):
     last: torch.Tensor  # after the final norm
     hidden: tuple[torch.Tensor, ...]  # the embeddings, then the raw output of every layer
-    pooled: (
-        torch.Tensor
-    )  # the final state at the end token, projected where the model has a projection
+    pooled: torch.Tensor  # the final state at the end token, projected where the model does so
 
 
 class CLIPAttention(nn.Module):
@@ -32,13 +30,10 @@ class CLIPAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        q, k, v = (
-            proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for proj in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        return self.out_proj(
-            F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
-        )
+        projections = (self.q_proj, self.k_proj, self.v_proj)
+        q, k, v = (p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in projections)
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
 
 
 class CLIPMLP(nn.Module):
@@ -83,15 +78,10 @@ class TextModel(nn.Module):
         require(config, {"hidden_act": ("quick_gelu", "gelu")}, "CLIP")
         self.embeddings = Embeddings(config["vocab_size"], config["max_position_embeddings"], width)
         self.encoder = nn.Module()
+        heads, inner = config["num_attention_heads"], config["intermediate_size"]
+        quick = config.get("hidden_act") != "gelu"
         self.encoder.layers = nn.ModuleList(
-            Layer(
-                width,
-                config["num_attention_heads"],
-                config["intermediate_size"],
-                eps,
-                quick=config.get("hidden_act") != "gelu",
-            )
-            for _ in range(config["num_hidden_layers"])
+            Layer(width, heads, inner, eps, quick=quick) for _ in range(config["num_hidden_layers"])
         )
         self.final_layer_norm = nn.LayerNorm(width, eps=eps)
 
@@ -100,11 +90,10 @@ class CLIPText(Network):
     def __init__(self, config: Mapping[str, Any], *, projection: bool) -> None:
         super().__init__(config)
         self.text_model = TextModel(config)
-        self.text_projection = (
-            nn.Linear(config["hidden_size"], config["projection_dim"], bias=False)
-            if projection
-            else None
-        )
+        self.text_projection = None
+        if projection:
+            width, out = config["hidden_size"], config["projection_dim"]
+            self.text_projection = nn.Linear(width, out, bias=False)
 
     def forward(self, ids: torch.Tensor) -> TextStates:
         x = self.text_model.embeddings(ids)

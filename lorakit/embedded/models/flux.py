@@ -90,14 +90,11 @@ def rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
 
 
 def rotation_of(ids: torch.Tensor, axes: tuple[int, ...], theta: float) -> Rotation:
-    angles = torch.cat(
-        [
-            ids[..., axis, None].double()
-            / theta ** (torch.arange(0, width, 2, dtype=torch.float64, device=ids.device) / width)
-            for axis, width in enumerate(axes)
-        ],
-        dim=-1,
-    )[:, None]
+    parts = []
+    for axis, width in enumerate(axes):
+        powers = torch.arange(0, width, 2, dtype=torch.float64, device=ids.device) / width
+        parts.append(ids[..., axis, None].double() / theta**powers)
+    angles = torch.cat(parts, dim=-1)[:, None]
     return angles.cos().float(), angles.sin().float()
 
 
@@ -161,9 +158,8 @@ class SingleStreamBlock(nn.Module):
         h = self.linear1(shifted(x, shift, scale))
         q, k, v = split_heads(h[..., : 3 * self.width], self.heads, self.norm)
         out = joint_attention(q, k, v, rotation, mask)
-        return x + gate * self.linear2(
-            torch.cat([out, F.gelu(h[..., 3 * self.width :], approximate="tanh")], dim=-1)
-        )
+        inner = F.gelu(h[..., 3 * self.width :], approximate="tanh")
+        return x + gate * self.linear2(torch.cat([out, inner], dim=-1))
 
 
 class LastLayer(nn.Module):
@@ -225,9 +221,8 @@ class Flux(Network):
         rotation = rotation_of(ids, self.axes, 10000.0)
         mask = None
         if txt_mask is not None:
-            mask = torch.cat(
-                [txt_mask.bool(), txt_mask.new_ones(img.shape[:2], dtype=torch.bool)], dim=1
-            )[:, None, None, :]
+            seen = txt_mask.new_ones(img.shape[:2], dtype=torch.bool)
+            mask = torch.cat([txt_mask.bool(), seen], dim=1)[:, None, None, :]
         for block in self.double_blocks:
             img, txt = self.run(block, img, txt, vec, rotation, mask)
         x = torch.cat([txt, img], dim=1)
@@ -244,24 +239,18 @@ def _batched(ids: torch.Tensor, count: int) -> torch.Tensor:
 def pack(latents: torch.Tensor) -> torch.Tensor:
     """(batch, channels, height, width) to one token for every 2x2 patch."""
     b, c, h, w = latents.shape
-    return (
-        latents.view(b, c, h // 2, 2, w // 2, 2)
-        .permute(0, 2, 4, 1, 3, 5)
-        .reshape(b, h // 2 * (w // 2), c * 4)
-    )
+    patches = latents.view(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return patches.reshape(b, h // 2 * (w // 2), c * 4)
 
 
 def unpack(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
     b, _, c = tokens.shape
-    return (
-        tokens.view(b, height // 2, width // 2, c // 4, 2, 2)
-        .permute(0, 3, 1, 4, 2, 5)
-        .reshape(b, c // 4, height, width)
-    )
+    patches = tokens.view(b, height // 2, width // 2, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return patches.reshape(b, c // 4, height, width)
 
 
 def place_ids(height: int, width: int, device: torch.device | str) -> torch.Tensor:
-    """Where every token of the picture lies: (0, row, column)."""
+    """The place of every token of the picture: (0, row, column)."""
     ids = torch.zeros(height // 2, width // 2, 3, device=device)
     ids[..., 1] += torch.arange(height // 2, device=device)[:, None]
     ids[..., 2] += torch.arange(width // 2, device=device)[None]

@@ -1,4 +1,4 @@
-"""Where the weights of our modules lie in the files that people have: the LDM names of SD1.5 and
+"""Where the weights of our modules are in the files that people have: the LDM names of SD1.5 and
 SDXL, OpenCLIP's, FLUX's own.
 
 Module names go in pairs (ours, theirs); the same pairs name the LoRA keys of SDXL, which kohya
@@ -7,7 +7,7 @@ makes of the LDM names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -23,6 +23,14 @@ _RESNET = [
     ("norm2", "out_layers.0"),
     ("conv2", "out_layers.3"),
     ("conv_shortcut", "skip_connection"),
+]
+
+_VAE_ATTENTION = [
+    ("group_norm", "norm"),
+    ("to_q", "q"),
+    ("to_k", "k"),
+    ("to_v", "v"),
+    ("to_out.0", "proj_out"),
 ]
 
 
@@ -60,12 +68,8 @@ def unet_pairs(config: Mapping[str, Any]) -> Pairs:
                 (f"up_blocks.{level}.attentions.{layer}", f"output_blocks.{block}.1"),
             ]
             if layer == layers and level < count - 1:
-                pairs.append(
-                    (
-                        f"up_blocks.{level}.upsamplers.0.conv",
-                        f"output_blocks.{block}.{2 if kind.startswith('CrossAttn') else 1}.conv",
-                    )
-                )
+                theirs = f"output_blocks.{block}.{2 if kind.startswith('CrossAttn') else 1}.conv"
+                pairs.append((f"up_blocks.{level}.upsamplers.0.conv", theirs))
             block += 1
     return pairs
 
@@ -102,41 +106,22 @@ def ldm_vae(module: nn.Module, config: Mapping[str, Any], prefix: str) -> Layout
     count, layers = len(config["block_out_channels"]), int(config.get("layers_per_block", 2))
     pairs: dict[str, str] = {}
     for half in ("encoder", "decoder"):
-        middle = f"{half}.mid_block"
-        pairs |= {
-            f"{middle}.resnets.0": f"{half}.mid.block_1",
-            f"{middle}.resnets.1": f"{half}.mid.block_2",
-            f"{half}.conv_norm_out": f"{half}.norm_out",
-        }
-        names = [
-            ("group_norm", "norm"),
-            ("to_q", "q"),
-            ("to_k", "k"),
-            ("to_v", "v"),
-            ("to_out.0", "proj_out"),
-        ]
-        pairs |= {
-            f"{middle}.attentions.0.{ours}": f"{half}.mid.attn_1.{theirs}" for ours, theirs in names
-        }
+        ours, theirs = f"{half}.mid_block", f"{half}.mid"
+        pairs[f"{half}.conv_norm_out"] = f"{half}.norm_out"
+        pairs |= {f"{ours}.resnets.{n}": f"{theirs}.block_{n + 1}" for n in (0, 1)}
+        pairs |= {f"{ours}.attentions.0.{a}": f"{theirs}.attn_1.{b}" for a, b in _VAE_ATTENTION}
     for level in range(count):
-        up = (
-            count - 1 - level
-        )  # LDM counts the decoder's stages from the picture, diffusers from the latents
+        # LDM counts the decoder's stages from the picture, diffusers from the latents.
+        down, up = f"encoder.down.{level}", f"decoder.up.{count - 1 - level}"
         pairs |= {
-            f"encoder.down_blocks.{level}.downsamplers.0": f"encoder.down.{level}.downsample",
-            f"decoder.up_blocks.{level}.upsamplers.0": f"decoder.up.{up}.upsample",
+            f"encoder.down_blocks.{level}.downsamplers.0": f"{down}.downsample",
+            f"decoder.up_blocks.{level}.upsamplers.0": f"{up}.upsample",
         }
         for layer in range(layers + 1):
-            down, above = (
-                f"encoder.down_blocks.{level}.resnets.{layer}",
-                f"decoder.up_blocks.{level}.resnets.{layer}",
-            )
-            pairs |= {
-                down: f"encoder.down.{level}.block.{layer}",
-                f"{down}.conv_shortcut": f"encoder.down.{level}.block.{layer}.nin_shortcut",
-                above: f"decoder.up.{up}.block.{layer}",
-                f"{above}.conv_shortcut": f"decoder.up.{up}.block.{layer}.nin_shortcut",
-            }
+            for ours, theirs in (("encoder.down", down), ("decoder.up", up)):
+                resnet = f"{ours}_blocks.{level}.resnets.{layer}"
+                pairs[resnet] = f"{theirs}.block.{layer}"
+                pairs[f"{resnet}.conv_shortcut"] = f"{theirs}.block.{layer}.nin_shortcut"
     return {name: (Part(prefix + rename(name, pairs)),) for name, _ in module.named_parameters()}
 
 
@@ -145,15 +130,9 @@ def folder_vae(module: nn.Module, tensors: Tensors) -> Layout:
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
     layout: dict[str, tuple[Part, ...]] = {}
     for name, _ in module.named_parameters():
-        head, _, leaf = name.rpartition(".")
-        other = next(
-            (
-                f"{head.removesuffix(ours)}{theirs}.{leaf}"
-                for ours, theirs in old.items()
-                if head.endswith(f"attentions.0.{ours}")
-            ),
-            name,
-        )
+        other = name
+        for ours, theirs in old.items():
+            other = other.replace(f".attentions.0.{ours}.", f".attentions.0.{theirs}.")
         layout[name] = (Part(name if name in tensors else other),)
     return layout
 
@@ -227,32 +206,30 @@ _FLUX_SINGLE = {
     "norm.query_norm": ("attn.norm_q",),
     "norm.key_norm": ("attn.norm_k",),
 }
+_FLUX_BLOCKS = {
+    "double_blocks": (_FLUX_DOUBLE, "transformer_blocks"),
+    "single_blocks": (_FLUX_SINGLE, "single_transformer_blocks"),
+}
 
 
 def folder_flux(module: nn.Module, width: int) -> Layout:
     """A diffusers folder of FLUX: q, k and v apart, and the last modulation's halves the other way
     round.
     """
-    return dict(_folder_flux(module, width))
-
-
-def _folder_flux(module: nn.Module, width: int) -> Iterator[tuple[str, tuple[Part, ...]]]:
+    layout: dict[str, tuple[Part, ...]] = {}
     for name, _ in module.named_parameters():
         head, _, leaf = name.rpartition(".")
         leaf = "weight" if leaf == "scale" else leaf
         if head == "final_layer.adaLN_modulation.1":
             source = f"norm_out.linear.{leaf}"
-            yield name, (Part(source, width, 2 * width), Part(source, 0, width))
+            layout[name] = (Part(source, width, 2 * width), Part(source, 0, width))
         elif head in _FLUX_FOLDER:
-            yield name, (Part(f"{_FLUX_FOLDER[head]}.{leaf}"),)
+            layout[name] = (Part(f"{_FLUX_FOLDER[head]}.{leaf}"),)
         else:
             kind, number, part = head.split(".", 2)
-            table, theirs = (
-                (_FLUX_DOUBLE, "transformer_blocks")
-                if kind == "double_blocks"
-                else (_FLUX_SINGLE, "single_transformer_blocks")
-            )
-            yield name, tuple(Part(f"{theirs}.{number}.{source}.{leaf}") for source in table[part])
+            table, theirs = _FLUX_BLOCKS[kind]
+            layout[name] = tuple(Part(f"{theirs}.{number}.{s}.{leaf}") for s in table[part])
+    return layout
 
 
 def flux_config(tensors: Tensors, prefix: str = "") -> dict[str, Any]:
@@ -262,10 +239,8 @@ def flux_config(tensors: Tensors, prefix: str = "") -> dict[str, Any]:
         return tensors.shape(prefix + name)[0]
 
     def count(kind: str) -> int:
-        numbers = {
-            int(name[len(prefix) :].split(".")[1]) for name in tensors.starting(f"{prefix}{kind}.")
-        }
-        return max(numbers, default=-1) + 1
+        names = tensors.starting(f"{prefix}{kind}.")
+        return 1 + max((int(name[len(prefix) :].split(".")[1]) for name in names), default=-1)
 
     width, head = rows("img_in.weight"), rows("double_blocks.0.img_attn.norm.query_norm.scale")
     return {

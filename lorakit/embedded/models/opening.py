@@ -1,4 +1,4 @@
-"""From kohya's options to a Base: which kind of file or folder stands where, told from names and
+"""From kohya's options to a Base: which kind of file or folder each one is, read from names and
 headers alone.
 """
 
@@ -34,10 +34,8 @@ def open_base(args: Any, family: str) -> Base:
     if not path.exists():
         raise SetupError(
             f"pretrained_model_name_or_path: {asked} does not exist.",
-            hint=(
-                "The embedded trainer reads files and diffusers folders on this machine; download"
-                " the model first."
-            ),
+            hint="The embedded trainer reads files and diffusers folders on this machine;"
+            " download the model first.",
         )
     if family == "flux":
         return _flux(args, path)
@@ -46,7 +44,6 @@ def open_base(args: Any, family: str) -> Base:
 
 
 # -- SD1.5 and SDXL
-# ---------------------------------------------------------------------------------------------------
 
 
 def _from_folder(args: Any, path: Path, family: str) -> Base:
@@ -67,17 +64,8 @@ def _from_folder(args: Any, path: Path, family: str) -> Base:
         args, "v_parameterization"
     ):
         notes.append(f"{path} says that it predicts v; set v_parameterization = true.")
-    scaling = vae.config.get("scaling_factor", _shipped(family)["vae"]["scaling_factor"])
     tokenizers = [_clip_folder(args, family, place, own) for place, own in enumerate(folders)]
-    return _sd(
-        args,
-        path,
-        family,
-        pieces=(unet, vae, *text),
-        tokenizers=tokenizers,
-        scaling=scaling,
-        notes=notes,
-    )
+    return _sd(args, path, family, (unet, vae, *text), tokenizers=tokenizers, notes=notes)
 
 
 def _from_file(args: Any, path: Path, family: str) -> Base:
@@ -85,8 +73,8 @@ def _from_file(args: Any, path: Path, family: str) -> Base:
     found = _kind(tensors)
     if found != family:
         raise SetupError(
-            f"{path}: this is {found or 'no model that the embedded trainer knows'}; the recipe's"
-            f" family is {family}."
+            f"{path}: this is {found or 'not a model that the embedded trainer knows'}; the"
+            f" recipe's family is {family}."
         )
     known = _shipped(family)
     unet = Piece("unet", "ldm", (path,), known["unet"], "model.diffusion_model.")
@@ -99,20 +87,13 @@ def _from_file(args: Any, path: Path, family: str) -> Base:
     vae = Piece("vae", "ldm", (path,), known["vae"], "first_stage_model.")
     if family == "sd15":
         prefix = "cond_stage_model.transformer."
-        style = (
-            "own" if f"{prefix}text_model.final_layer_norm.weight" in tensors else "bare"
-        )  # files of 2022
-        text = [Piece("clip", style, (path,), known["text"][0], prefix)]
+        bare = f"{prefix}text_model.final_layer_norm.weight" not in tensors  # files of 2022
+        text = [Piece("clip", "bare" if bare else "own", (path,), known["text"][0], prefix)]
     else:
+        inside, (first, second) = "conditioner.embedders.", known["text"]
         text = [
-            Piece("clip", "own", (path,), known["text"][0], "conditioner.embedders.0.transformer."),
-            Piece(
-                "clip_projected",
-                "open_clip",
-                (path,),
-                known["text"][1],
-                "conditioner.embedders.1.model.",
-            ),
+            Piece("clip", "own", (path,), first, f"{inside}0.transformer."),
+            Piece("clip_projected", "open_clip", (path,), second, f"{inside}1.model."),
         ]
     notes = []
     if "v_pred" in tensors and not _option(args, "v_parameterization"):
@@ -120,29 +101,20 @@ def _from_file(args: Any, path: Path, family: str) -> Base:
             f"{path} says that it predicts v; set v_parameterization = true and zero_terminal_snr ="
             " true."
         )
-    folders = [_clip_folder(args, family, place, None) for place in range(len(text))]
-    scaling = known["vae"]["scaling_factor"]
-    return _sd(
-        args,
-        path,
-        family,
-        pieces=(unet, vae, *text),
-        tokenizers=folders,
-        scaling=scaling,
-        notes=notes,
-    )
+    tokenizers = [_clip_folder(args, family, place, None) for place in range(len(text))]
+    return _sd(args, path, family, (unet, vae, *text), tokenizers=tokenizers, notes=notes)
 
 
 def _sd(
     args: Any,
     path: Path,
     family: str,
-    *,
     pieces: tuple[Piece, ...],
+    *,
     tokenizers: list[Path | None],
-    scaling: float,
     notes: list[str],
 ) -> Base:
+    shipped = _shipped(family)["vae"]["scaling_factor"]
     return Base(
         family=family,
         name=path.name,
@@ -151,7 +123,7 @@ def _sd(
         vae=pieces[1],
         text=pieces[2:],
         tokenizers=tuple(tokenizers),
-        vae_scaling=scaling,
+        vae_scaling=pieces[1].config.get("scaling_factor", shipped),
         clip_skip=_option(args, "clip_skip") if family == "sd15" else None,
         max_token_length=_option(args, "max_token_length"),
         notes=tuple(notes),
@@ -185,7 +157,6 @@ def _vae_piece(path: Path, option: str, family: str) -> Piece:
 
 
 # -- FLUX
-# -------------------------------------------------------------------------------------------------------------
 
 
 def _flux(args: Any, path: Path) -> Base:
@@ -196,8 +167,8 @@ def _flux(args: Any, path: Path) -> Base:
         tensors = Tensors([path])
         if _kind(tensors) != "flux":
             raise SetupError(
-                f"{path}: this is {_kind(tensors) or 'no FLUX transformer'}; the recipe's family is"
-                " flux."
+                f"{path}: this is {_kind(tensors) or 'not a FLUX transformer'}; the recipe's family"
+                " is flux."
             )
         prefix = "" if "img_in.weight" in tensors else "model.diffusion_model."
         transformer = Piece("flux", "bfl", (path,), flux_config(tensors, prefix), prefix)
@@ -253,33 +224,26 @@ def _text_piece(role: str, path: Path, place: int) -> Piece:
 
 def _t5_folder(args: Any, t5: Piece, folder: Path | None) -> Path:
     cache_dir = _option(args, "tokenizer_cache_dir")
-    places = [folder / "tokenizer_2"] if folder else []
-    places += [t5.paths[0].parent, t5.paths[0].parent.parent / "tokenizer_2"]
-    if cache_dir:
-        places.insert(0, Path(cache_dir).expanduser() / T5_ID.replace("/", "_"))
-    vendored = _vendored_t5()
-    places += [vendored] if vendored else []
+    beside, name, vendored = t5.paths[0].parent, T5_ID.replace("/", "_"), locate()
+    places = [
+        *([Path(cache_dir).expanduser() / name] if cache_dir else ()),
+        *([folder / "tokenizer_2"] if folder else ()),
+        beside,
+        beside.parent / "tokenizer_2",
+        *([vendored.directory / "configs" / "t5_old"] if vendored else ()),
+    ]
     for place in places:
         if (place / "tokenizer.json").is_file():
             return place
     raise SetupError(
-        "T5's tokenizer is not on this machine: no tokenizer.json in "
-        + ", ".join(map(str, places))
-        + ".",
-        hint=(
-            f"Put the tokenizer.json of {T5_ID} beside the t5xxl file, or into"
-            f" TOKENIZER_CACHE_DIR/{T5_ID.replace('/', '_')}."
-        ),
+        "T5's tokenizer is not on this machine: no tokenizer.json in"
+        f" {', '.join(map(str, places))}.",
+        hint=f"Put the tokenizer.json of {T5_ID} beside the t5xxl file, or into"
+        f" TOKENIZER_CACHE_DIR/{name}.",
     )
 
 
-def _vendored_t5() -> Path | None:
-    found = locate()
-    return None if found is None else found.directory / "configs" / "t5_old"
-
-
-# -- what stands where
-# ------------------------------------------------------------------------------------------------
+# -- options, folders and files
 
 
 def _option(args: Any, name: str) -> Any:
@@ -288,9 +252,7 @@ def _option(args: Any, name: str) -> Any:
 
 @cache
 def _shipped(family: str) -> Mapping[str, Any]:
-    config: dict[str, Any] = json.loads(
-        (HERE / "configs" / f"{family}.json").read_text(encoding="utf-8")
-    )
+    config: dict[str, Any] = json.loads((HERE / "configs" / f"{family}.json").read_text("utf-8"))
     return config
 
 
@@ -313,15 +275,11 @@ def _piece(role: str, folder: Path) -> Piece:
         )
     files = sorted(folder.glob("*.safetensors"))
     shards = [file for file in files if "-of-" in file.name]
-    plain = [file for file in files if "-of-" not in file.name]
-    # Beside the plain file there may be one for half precision (model.fp16.safetensors): the plain
-    # one has more to give.
-    chosen = (
-        [file for file in plain if file.name.count(".") == 1][:1]
-        or [s for s in shards if s.name.count(".") == 1]
-        or plain[:1]
-        or shards
-    )
+    single = [file for file in files if "-of-" not in file.name]
+    # Beside the plain file there may be one of half precision, model.fp16.safetensors, which holds
+    # less.
+    plain = [[file for file in group if file.name.count(".") == 1] for group in (single, shards)]
+    chosen = plain[0][:1] or plain[1] or single[:1] or shards
     if not chosen:
         pickles = [file.name for file in folder.glob("*.bin")]
         raise SetupError(
@@ -332,8 +290,8 @@ def _piece(role: str, folder: Path) -> Piece:
 
 
 def _kind(tensors: Tensors) -> str:
-    """The family of a single file; a word for people where it is none of ours; empty where nothing
-    is known.
+    """The family of a single file; another model's name where it is none of ours; empty where
+    nothing is known.
     """
     if any(name.endswith("double_blocks.0.img_attn.qkv.weight") for name in tensors.entries):
         return "flux"
@@ -350,11 +308,9 @@ def _clip_folder(args: Any, family: str, place: int, own: Path | None) -> Path |
     """
     places = [own] if own else []
     if _option(args, "tokenizer_cache_dir"):
-        places.append(
-            Path(args.tokenizer_cache_dir).expanduser()
-            / FAMILIES[family].tokenizers[place].replace("/", "_")
-        )
-    return next(
-        (p for p in places if (p / "vocab.json").is_file() or (p / "tokenizer.json").is_file()),
-        None,
-    )
+        name = FAMILIES[family].tokenizers[place].replace("/", "_")
+        places.append(Path(args.tokenizer_cache_dir).expanduser() / name)
+    for folder in places:
+        if (folder / "vocab.json").is_file() or (folder / "tokenizer.json").is_file():
+            return folder
+    return None

@@ -1,4 +1,4 @@
-"""Captions to tokens to what the denoiser is told, per family, in kohya's way: chunks of 75,
+"""Captions to tokens to conditioning, per family, in kohya's way: chunks of 75,
 clip_skip, pooling, T5's mask.
 """
 
@@ -25,7 +25,7 @@ WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the denoiser is told about a batch of captions; every tensor has the batch first."""
+    """What the denoiser learns of a batch of captions; every tensor has the batch first."""
 
     hidden: torch.Tensor  # a state per token
     pooled: torch.Tensor | None = None  # SDXL and FLUX
@@ -97,11 +97,10 @@ class T5Tokenizer:
     def batch(self, texts: Sequence[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens and mask, both (texts, length); the end token counts, the padding does not."""
         self._tokenizer.enable_truncation(length)
-        self._tokenizer.enable_padding(length=length, pad_id=0, pad_token="<pad>")  # noqa: S106 -- a mark, no secret
+        self._tokenizer.enable_padding(length=length, pad_id=0, pad_token="<pad>")  # noqa: S106
         encoded = [self._tokenizer.encode(text) for text in texts]
-        return torch.tensor([one.ids for one in encoded]), torch.tensor(
-            [one.attention_mask for one in encoded]
-        )
+        masks = [one.attention_mask for one in encoded]
+        return torch.tensor([one.ids for one in encoded]), torch.tensor(masks)
 
 
 def _clip_table(folder: Path | None) -> tuple[dict[str, int], list[tuple[str, str]]]:
@@ -109,15 +108,12 @@ def _clip_table(folder: Path | None) -> tuple[dict[str, int], list[tuple[str, st
         return data.clip_vocabulary(), list(data.clip_merges())
     try:
         if (folder / "vocab.json").is_file():
-            vocabulary: dict[str, int] = json.loads(
-                (folder / "vocab.json").read_text(encoding="utf-8")
-            )
-            lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
-            pairs: list[Any] = [
-                line.split() for line in lines if line.strip() and not line.startswith("#version")
-            ]
+            vocabulary: dict[str, int] = json.loads((folder / "vocab.json").read_text("utf-8"))
+            lines = (folder / "merges.txt").read_text("utf-8").splitlines()
+            used = [line for line in lines if line.strip() and not line.startswith("#version")]
+            pairs: list[Any] = [line.split() for line in used]
         else:
-            model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+            model = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]
             vocabulary = model["vocab"]
             pairs = [pair.split() if isinstance(pair, str) else pair for pair in model["merges"]]
         return vocabulary, [(left, right) for left, right in pairs]
@@ -126,7 +122,6 @@ def _clip_table(folder: Path | None) -> tuple[dict[str, int], list[tuple[str, st
 
 
 # -- encoding
-# ---------------------------------------------------------------------------------------------------------
 
 
 def encode_sd15(
@@ -135,11 +130,9 @@ def encode_sd15(
     """The last layer, or the one `clip_skip` from the end, through the final norm."""
     encoder: Any = encoders[0]
     states = encoder(tokens[0].flatten(0, 1))
-    last = (
-        states.last
-        if clip_skip is None
-        else encoder.text_model.final_layer_norm(states.hidden[-clip_skip])
-    )
+    last = states.last
+    if clip_skip is not None:
+        last = encoder.text_model.final_layer_norm(states.hidden[-clip_skip])
     return Conditioning(_joined(last, len(tokens[0])))
 
 
@@ -147,9 +140,7 @@ def encode_sdxl(encoders: Sequence[nn.Module], tokens: Tokens) -> Conditioning:
     """Both encoders' last layer but one, side by side, and the second one's pooled state of the
     first chunk.
     """
-    first, second = (
-        encoder(ids.flatten(0, 1)) for encoder, ids in zip(encoders, tokens, strict=True)
-    )
+    first, second = (one(ids.flatten(0, 1)) for one, ids in zip(encoders, tokens, strict=True))
     hidden = [_joined(states.hidden[-2], len(tokens[0])) for states in (first, second)]
     return Conditioning(torch.cat(hidden, dim=-1), second.pooled[:: tokens[1].shape[1]])
 
@@ -169,6 +160,5 @@ def _joined(states: torch.Tensor, count: int) -> torch.Tensor:
     states = states.unflatten(0, (count, -1))
     if states.shape[1] == 1:
         return states[:, 0]
-    return torch.cat(
-        [states[:, 0, :1], states[:, :, 1:-1].flatten(1, 2), states[:, -1, -1:]], dim=1
-    )
+    inner = states[:, :, 1:-1].flatten(1, 2)
+    return torch.cat([states[:, 0, :1], inner, states[:, -1, -1:]], dim=1)

@@ -41,15 +41,10 @@ class T5Attention(nn.Module):
             )
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        q, k, v = (
-            proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for proj in (self.q, self.k, self.v)
-        )
-        return self.o(
-            F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-            .transpose(1, 2)
-            .flatten(2)
-        )
+        projections = (self.q, self.k, self.v)
+        q, k, v = (p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in projections)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+        return self.o(out.transpose(1, 2).flatten(2))
 
 
 class T5DenseGatedActDense(nn.Module):
@@ -114,25 +109,14 @@ class T5Encoder(Network):
         """The learned bias of every distance: exact for near ones, logarithmic further out, the
         two directions apart.
         """
-        count, furthest = (
-            self.config.get("relative_attention_num_buckets", 32) // 2,
-            self.config.get("relative_attention_max_distance", 128),
-        )
+        count = self.config.get("relative_attention_num_buckets", 32) // 2
+        furthest = self.config.get("relative_attention_max_distance", 128)
         places = torch.arange(length, device=device)
         offset = places[None] - places[:, None]
         distance, near = offset.abs(), count // 2
-        far = (
-            near
-            + (
-                torch.log(distance.float().clamp(min=1) / near)
-                / math.log(furthest / near)
-                * (count - near)
-            ).long()
-        )
-        bucket = (
-            torch.where(distance < near, distance, far.clamp(max=count - 1))
-            + (offset > 0).long() * count
-        )
+        ratio = torch.log(distance.float().clamp(min=1) / near) / math.log(furthest / near)
+        far = (near + (ratio * (count - near)).long()).clamp(max=count - 1)
+        bucket = torch.where(distance < near, distance, far) + (offset > 0).long() * count
         table = self.encoder.block[0].layer[0].SelfAttention.relative_attention_bias
         return table(bucket).permute(2, 0, 1)[None]
 

@@ -74,9 +74,7 @@ class ResnetBlock2D(nn.Module):
     def forward(self, x: torch.Tensor, time: torch.Tensor | None = None) -> torch.Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         if self.time_emb_proj is not None and time is not None:
-            h = (
-                h + self.time_emb_proj(time)[:, :, None, None]
-            )  # `time` comes with its SiLU already applied
+            h = h + self.time_emb_proj(time)[:, :, None, None]  # its SiLU is applied already
         h = self.conv2(F.silu(self.norm2(h)))
         return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
 
@@ -91,9 +89,8 @@ class Attention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
     def forward(self, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        return self.to_out[0](
-            attend(self.to_q(x), self.to_k(context), self.to_v(context), self.heads)
-        )
+        q, k, v = self.to_q(x), self.to_k(context), self.to_v(context)
+        return self.to_out[0](attend(q, k, v, self.heads))
 
 
 class GEGLU(nn.Module):
@@ -109,9 +106,8 @@ class GEGLU(nn.Module):
 class FeedForward(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = nn.ModuleList(
-            [GEGLU(width, width * 4), nn.Identity(), nn.Linear(width * 4, width)]
-        )
+        inner = width * 4
+        self.net = nn.ModuleList([GEGLU(width, inner), nn.Identity(), nn.Linear(inner, width)])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.net[2](self.net[0](x))
@@ -150,11 +146,10 @@ class Transformer2DModel(nn.Module):
     def forward(self, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[-2:]
         h = self.norm(x)
-        h = (
-            self.proj_in(h.flatten(2).transpose(1, 2))
-            if self.linear
-            else self.proj_in(h).flatten(2).transpose(1, 2)
-        )
+        if self.linear:
+            h = self.proj_in(h.flatten(2).transpose(1, 2))
+        else:
+            h = self.proj_in(h).flatten(2).transpose(1, 2)
         for block in self.transformer_blocks:
             h = block(h, context)
         if self.linear:
@@ -256,9 +251,8 @@ class UNet(Network):
         self.time_embedding = TimestepEmbedding(widths[0], time)
         self.add_embedding = None
         if config.get("addition_embed_type") == "text_time":
-            self.add_embedding = TimestepEmbedding(
-                config["projection_class_embeddings_input_dim"], time
-            )
+            added = config["projection_class_embeddings_input_dim"]
+            self.add_embedding = TimestepEmbedding(added, time)
 
         self.down_blocks = nn.ModuleList()
         for index, (kind, width) in enumerate(zip(config["down_block_types"], widths, strict=True)):
@@ -274,11 +268,8 @@ class UNet(Network):
         self.up_blocks = nn.ModuleList()
         for index, kind in enumerate(config["up_block_types"]):
             level = count - 1 - index
-            width, above, below = (
-                widths[level],
-                widths[min(level + 1, count - 1)],
-                widths[max(level - 1, 0)],
-            )
+            width = widths[level]
+            above, below = widths[min(level + 1, count - 1)], widths[max(level - 1, 0)]
             pairs = [
                 ((above if layer == 0 else width) + (below if layer == layers else width), width)
                 for layer in range(layers + 1)
@@ -298,9 +289,8 @@ class UNet(Network):
         return_dict: bool = True,
         **_unused: Any,
     ) -> Any:
-        time = F.silu(
-            self._time(sample, timestep, added_cond_kwargs)
-        )  # every resnet starts with this SiLU: do it once
+        # Every resnet starts with this SiLU: do it once.
+        time = F.silu(self._time(sample, timestep, added_cond_kwargs))
         context = encoder_hidden_states
         x = self.conv_in(sample)
         skips = [x]
@@ -339,12 +329,9 @@ class UNet(Network):
         if added is None:
             raise ValueError("this U-Net needs text_embeds and time_ids")
         ids, pooled = added["time_ids"], added["text_embeds"]
-        sizes = sinusoid(ids.flatten(), self.config["addition_time_embed_dim"]).view(
-            ids.shape[0], -1
-        )
-        return emb + self.add_embedding(
-            torch.cat([pooled, sizes.to(pooled.dtype)], dim=-1).to(emb.dtype)
-        )
+        sizes = sinusoid(ids.flatten(), self.config["addition_time_embed_dim"])
+        sizes = sizes.view(ids.shape[0], -1).to(pooled.dtype)
+        return emb + self.add_embedding(torch.cat([pooled, sizes], dim=-1).to(emb.dtype))
 
 
 def _attention(kind: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -85,18 +85,13 @@ class Half(nn.Module):
                 else:
                     stage.downsamplers = nn.ModuleList([Downsample2D(width, padding=0)])
             stages.append(stage)
-        self.conv_in = nn.Conv2d(
-            latents if decoder else config.get("in_channels", 3), order[0], 3, padding=1
-        )
-        if decoder:
-            self.up_blocks = stages
-        else:
-            self.down_blocks = stages
+        given = latents if decoder else config.get("in_channels", 3)
+        self.conv_in = nn.Conv2d(given, order[0], 3, padding=1)
+        setattr(self, "up_blocks" if decoder else "down_blocks", stages)
         self.mid_block = Middle(widths[-1], groups)
         self.conv_norm_out = nn.GroupNorm(groups, order[-1], eps=1e-6)
-        self.conv_out = nn.Conv2d(
-            order[-1], config.get("out_channels", 3) if decoder else 2 * latents, 3, padding=1
-        )
+        out = config.get("out_channels", 3) if decoder else 2 * latents
+        self.conv_out = nn.Conv2d(order[-1], out, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv_in(x)
@@ -118,12 +113,11 @@ class VAE(Network):
         latents = config["latent_channels"]
         self.encoder = Half(config, decoder=False)
         self.decoder = Half(config, decoder=True)
-        self.quant_conv = (
-            nn.Conv2d(2 * latents, 2 * latents, 1) if config.get("use_quant_conv", True) else None
-        )
-        self.post_quant_conv = (
-            nn.Conv2d(latents, latents, 1) if config.get("use_post_quant_conv", True) else None
-        )
+        self.quant_conv = self.post_quant_conv = None
+        if config.get("use_quant_conv", True):
+            self.quant_conv = nn.Conv2d(2 * latents, 2 * latents, 1)
+        if config.get("use_post_quant_conv", True):
+            self.post_quant_conv = nn.Conv2d(latents, latents, 1)
 
     def encode(self, pixels: torch.Tensor) -> Gaussian:
         """Pixels from -1 to 1 to raw latents: scale and shift are the caller's."""
