@@ -84,7 +84,9 @@ def options(**more) -> argparse.Namespace:
     ],
 )
 def test_schedules_are_those_of_transformers(name: str, more: dict, theirs: dict):
-    from transformers import optimization
+    optimization = pytest.importorskip(
+        "transformers.optimization", reason="compares with transformers"
+    )
 
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=RATE)
     make = optimization.TYPE_TO_SCHEDULER_FUNCTION[optimization.SchedulerType(name)]

@@ -107,7 +107,7 @@ def shown(family: str, more: dict[str, Any], shape: tuple[int, ...]) -> tuple[Pr
         args, world, base, denoiser=nobody, latents=nobody, texts=nobody, seed=0, total_steps=1
     )
     words: Any = None
-    objective._predict = lambda noisy, t, told, **_more: base.predict(None, noisy, t, told)  # type: ignore[method-assign]
+    objective.predict = lambda noisy, t, told, **_more: base.predict(None, noisy, t, told)  # type: ignore[method-assign]
     torch.manual_seed(2)
     batch: Any = range(shape[0])
     flux = family == "flux"

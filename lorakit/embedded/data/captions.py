@@ -63,9 +63,7 @@ def _wildcards(caption: str, chance: random.Random) -> str:
         caption = chance.choice(caption.split("\n"))
     opened, closed = "\ue000", "\ue001"  # private use: no caption holds them
     caption = caption.replace("{{", opened).replace("}}", closed)
-    caption = re.sub(
-        r"\{([^}]+)\}", lambda match: chance.choice(match.group(1).split("|")), caption
-    )
+    caption = re.sub(r"\{([^}]+)\}", lambda found: chance.choice(found[1].split("|")), caption)
     return caption.replace(opened, "{").replace(closed, "}")
 
 
@@ -85,11 +83,11 @@ def _shuffled(
     else:
         every = [tag.strip() for tag in caption.strip().split(rules.separator)]
         first, free = every[: rules.keep_tokens], every[rules.keep_tokens :]
-    warmup = (
-        math.floor(rules.warmup_step * total_steps) if rules.warmup_step < 1 else rules.warmup_step
-    )
+    warmup, least = rules.warmup_step, rules.warmup_min
+    if warmup < 1:
+        warmup = math.floor(warmup * total_steps)
     if warmup and step < warmup:
-        free = free[: math.floor(step * (len(free) - rules.warmup_min) / warmup) + rules.warmup_min]
+        free = free[: math.floor(step * (len(free) - least) / warmup) + least]
     if rules.shuffle:
         chance.shuffle(free)
     if rules.tag_dropout_rate > 0:

@@ -63,11 +63,8 @@ class Dataset:
     @property
     def reg_count(self) -> int:
         """As kohya prints it: the reg images that there are, with their repeats, used or not."""
-        return sum(
-            len(image_files(subset.image_dir)) * subset.num_repeats
-            for subset in self.subsets
-            if subset.is_reg
-        )
+        reg = [subset for subset in self.subsets if subset.is_reg]
+        return sum(len(image_files(one.image_dir)) * one.num_repeats for one in reg)
 
     @property
     def buckets(self) -> dict[tuple[int, int], list[int]]:
@@ -85,13 +82,9 @@ def read_datasets(args: argparse.Namespace, seed: int) -> tuple[Dataset, ...]:
     faults: list[Fault] = []
     datasets = tuple(_read(blueprint, seed, faults) for blueprint in read_blueprint(args, faults))
     if not faults and not any(dataset.images for dataset in datasets):
-        faults.append(
-            Fault(
-                str(args.dataset_config or args.train_data_dir),
-                "holds no images.",
-                "train_data_dir must be the parent of folders such as 10_trigger.",
-            )
-        )
+        where = str(args.dataset_config or args.train_data_dir)
+        hint = "train_data_dir must be the parent of folders such as 10_trigger."
+        faults.append(Fault(where, "holds no images.", hint))
     raise_on_errors(faults)
     return datasets
 
@@ -99,36 +92,27 @@ def read_datasets(args: argparse.Namespace, seed: int) -> tuple[Dataset, ...]:
 def image_files(folder: Path) -> list[Path]:
     """What kohya's globs find, in its order: the five suffixes, all lower or all upper case."""
     suffixes = {*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)}
-    return sorted(
-        (
-            path
-            for path in folder.iterdir()
-            if path.suffix in suffixes and not path.name.startswith(".")
-        ),
-        key=str,
-    )
+    files = [path for path in folder.iterdir() if path.suffix in suffixes]
+    return sorted((path for path in files if not path.name.startswith(".")), key=str)
 
 
 def _read(blueprint: dict[str, Any], seed: int, faults: list[Fault]) -> Dataset:
-    width, height = blueprint["resolution"]
+    get = blueprint.__getitem__
     rules = BucketRules(
-        (width, height),
-        enable=bool(blueprint["enable_bucket"]),
-        min=blueprint["min_bucket_reso"],
-        max=blueprint["max_bucket_reso"],
-        step=blueprint["bucket_reso_steps"],
-        no_upscale=bool(blueprint["bucket_no_upscale"]),
+        get("resolution"),
+        enable=bool(get("enable_bucket")),
+        min=get("min_bucket_reso"),
+        max=get("max_bucket_reso"),
+        step=get("bucket_reso_steps"),
+        no_upscale=bool(get("bucket_no_upscale")),
     )
     try:
         chooser = Chooser(rules)
     except ValueError as error:
         faults.append(Fault("buckets", str(error)))
         return Dataset(1, rules, (), ())
-    subsets = tuple(_subset(entry) for entry in blueprint["subsets"])
-    split = float(blueprint["validation_split"])
-    validation_seed = (
-        blueprint["validation_seed"] if blueprint["validation_seed"] is not None else seed
-    )
+    subsets = tuple(_subset(entry) for entry in get("subsets"))
+    split, own_seed = float(get("validation_split")), get("validation_seed")
     train: list[Image] = []
     reg: list[Image] = []
     held_out: list[Image] = []
@@ -136,23 +120,16 @@ def _read(blueprint: dict[str, Any], seed: int, faults: list[Fault]) -> Dataset:
         images = _images(subset, chooser, faults)
         if subset.is_reg:
             reg += images
-        elif split > 0:
-            random.Random(validation_seed).shuffle(images)
-            kept = math.ceil(len(images) * (1 - split))
-            train += images[:kept]
-            held_out += [
-                replace(image, repeats=1, subset=_steady(subset)) for image in images[kept:]
-            ]
-        else:
-            train += images
-    wanted = sum(image.repeats for image in train)
-    return Dataset(
-        int(blueprint["batch_size"]),
-        rules,
-        subsets,
-        (*train, *_used_reg(reg, wanted)),
-        tuple(held_out),
-    )
+            continue
+        kept = len(images)
+        if split > 0:
+            random.Random(seed if own_seed is None else own_seed).shuffle(images)
+            kept = math.ceil(kept * (1 - split))
+        train += images[:kept]
+        steady = _steady(subset)
+        held_out += [replace(image, repeats=1, subset=steady) for image in images[kept:]]
+    used_reg = _used_reg(reg, sum(image.repeats for image in train))
+    return Dataset(int(get("batch_size")), rules, subsets, (*train, *used_reg), tuple(held_out))
 
 
 def _steady(subset: Subset) -> Subset:
@@ -204,27 +181,14 @@ def _images(subset: Subset, chooser: Chooser, faults: list[Fault]) -> list[Image
     for path in image_files(subset.image_dir):
         try:
             size = read_header(path).as_kohya_reads
-            images.append(
-                Image(
-                    path,
-                    subset,
-                    _caption(path, subset),
-                    size,
-                    chooser.choose(*size),
-                    subset.num_repeats,
-                )
-            )
+            caption, placement = _caption(path, subset), chooser.choose(*size)
+            images.append(Image(path, subset, caption, size, placement, subset.num_repeats))
         except (OSError, HeaderError, UnfitError) as error:
-            faults.append(
-                Fault(str(path), f"{error}.", "Take the file out of the folder or mend it.")
-            )
+            hint = "Take the file out of the folder or fix it."
+            faults.append(Fault(str(path), f"{error}.", hint))
         except UnicodeDecodeError as error:
-            faults.append(
-                Fault(
-                    str(path.with_suffix(subset.caption_extension)),
-                    f"is not UTF-8 ({error.reason}).",
-                )
-            )
+            where = str(path.with_suffix(subset.caption_extension))
+            faults.append(Fault(where, f"is not UTF-8 ({error.reason})."))
     return images
 
 
@@ -240,12 +204,11 @@ def _caption(path: Path, subset: Subset) -> str:
 
 
 def _used_reg(reg: Sequence[Image], wanted: int) -> list[Image]:
-    """As many draws of reg images as of train images: each with its repeats first, then one more
-    each in turn.
+    """As many reg images as train images, repeats counted: each with its repeats first, then one
+    more of each in turn.
     """
     repeats = [0] * len(reg)
-    count = 0
-    first = True
+    count, first = 0, True
     while reg and count < wanted:
         for index, image in enumerate(reg):
             more = image.repeats if first else 1
@@ -254,6 +217,4 @@ def _used_reg(reg: Sequence[Image], wanted: int) -> list[Image]:
             if count >= wanted:
                 break
         first = False
-    return [
-        replace(image, repeats=times) for image, times in zip(reg, repeats, strict=True) if times
-    ]
+    return [replace(one, repeats=times) for one, times in zip(reg, repeats, strict=True) if times]

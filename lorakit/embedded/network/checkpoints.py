@@ -1,5 +1,5 @@
-"""LoRA files and states under kohya's names, when they are due and when old ones go; every file is
-whole or absent.
+"""LoRA files and states under kohya's names, and when old ones go; every file is complete or
+absent.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def tidy(folder: Path, stem: str) -> None:
     """What a kill left half-written in an output folder goes; a state that had just stepped aside
     for its successor comes back.
     """
-    written = rf"{re.escape(stem)}((-\d{{6}}|-step\d{{8}}|-best)?(-state|\.safetensors)|_e?\d{{6}}_[\d_]+\.png)"
+    marks = r"(-\d{6}|-step\d{8}|-best)?(-state|\.safetensors)|_e?\d{6}_[\d_]+\.png"
+    written = f"{re.escape(stem)}({marks})"
     for path in (*folder.glob(".*"), *folder.glob("sample/.*")):
         found = re.fullmatch(r"\.(.+?)\.(old\.)?[a-z0-9_]{8}(\.tmp)?", path.name)
         if found is None or not (
@@ -90,13 +91,11 @@ def write(
     tensors = {key: tensor.to(kind) if kind else tensor for key, tensor in state.items()}
     for key, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
+            what = f"{key} holds numbers that are not finite in {precision or 'float'}."
             raise TrainingFailed(
-                f"{path.name} is not written: {key} holds numbers that are not finite in"
-                f" {precision or 'float'}.",
-                hint=(
-                    'Older checkpoints are good. save_precision = "float" or "bf16" holds larger'
-                    " numbers."
-                ),
+                f"{path.name} is not written: {what}",
+                hint='Older checkpoints are good. save_precision = "float" or "bf16" holds larger'
+                " numbers.",
             )
     hashed = save(tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")})
     marks = {

@@ -251,6 +251,15 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "save_model_as": ("safetensors",),
     "model_type": ("flux",),
     "network_module": ("networks.lora", "networks.lora_flux"),
+    "sample_sampler": (
+        "ddim",
+        "euler",
+        "euler_a",
+        "heun",
+        "dpmsolver++",
+        "k_euler",
+        "k_euler_a",
+    ),
 }
 
 # Taken because recipes for kohya's scripts have them; what they ask for is always so here, or has
@@ -372,7 +381,7 @@ OPTIMISERS: dict[str, tuple[str, str, str, bool]] = {
     "adamwschedulefree": ("schedulefree", "AdamWScheduleFree", "schedulefree", True),
     "radamschedulefree": ("schedulefree", "RAdamScheduleFree", "schedulefree", True),
     "sgdschedulefree": ("schedulefree", "SGDScheduleFree", "schedulefree", True),
-    "adafactor": ("transformers.optimization", "Adafactor", "transformers", False),
+    "adafactor": ("lorakit.embedded.training.adafactor", "Adafactor", "torch", False),
     **{
         name.lower(): ("bitsandbytes.optim", name, "bitsandbytes", False)
         for name in (
