@@ -8,7 +8,7 @@ import argparse
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,45 +134,28 @@ def _read(blueprint: dict[str, Any], seed: int, faults: list[Fault]) -> Dataset:
 
 def _steady(subset: Subset) -> Subset:
     """For validation: nothing by chance."""
-    captions = replace(
-        subset.captions,
-        shuffle=False,
-        dropout_rate=0.0,
-        dropout_every_n_epochs=0,
-        tag_dropout_rate=0.0,
-        warmup_step=0,
-    )
+    fixed: dict[str, Any] = {
+        "shuffle_caption": False,
+        "caption_dropout_rate": 0.0,
+        "caption_dropout_every_n_epochs": 0,
+        "caption_tag_dropout_rate": 0.0,
+        "token_warmup_step": 0,
+    }
+    captions = replace(subset.captions, **fixed)
     return replace(subset, captions=captions, flip_aug=False, color_aug=False, random_crop=False)
 
 
 def _subset(entry: dict[str, Any]) -> Subset:
-    captions = CaptionRules(
-        prefix=entry["caption_prefix"],
-        suffix=entry["caption_suffix"],
-        separator=entry["caption_separator"],
-        secondary_separator=entry["secondary_separator"],
-        keep_tokens=entry["keep_tokens"],
-        keep_tokens_separator=entry["keep_tokens_separator"],
-        shuffle=bool(entry["shuffle_caption"]),
-        wildcard=bool(entry["enable_wildcard"]),
-        dropout_rate=entry["caption_dropout_rate"],
-        dropout_every_n_epochs=entry["caption_dropout_every_n_epochs"],
-        tag_dropout_rate=entry["caption_tag_dropout_rate"],
-        warmup_min=entry["token_warmup_min"],
-        warmup_step=entry["token_warmup_step"],
-    )
     extension = str(entry["caption_extension"])
+    flags = ("is_reg", "flip_aug", "color_aug", "random_crop")
     return Subset(
         Path(str(entry["image_dir"])),
         int(entry["num_repeats"]),
         entry["class_tokens"],
         extension if extension.startswith(".") else f".{extension}",
-        captions,
-        is_reg=bool(entry["is_reg"]),
-        flip_aug=bool(entry["flip_aug"]),
-        color_aug=bool(entry["color_aug"]),
-        random_crop=bool(entry["random_crop"]),
+        CaptionRules(**{field.name: entry[field.name] for field in fields(CaptionRules)}),
         resize_interpolation=entry["resize_interpolation"],
+        **{name: bool(entry[name]) for name in flags},
     )
 
 
@@ -198,7 +181,7 @@ def _caption(path: Path, subset: Subset) -> str:
     if not file.is_file():
         return subset.class_tokens or ""
     lines = file.read_text(encoding="utf-8-sig").split("\n")
-    if not subset.captions.wildcard:
+    if not subset.captions.enable_wildcard:
         return lines[0].strip()
     return "\n".join(line.strip() for line in lines if line.strip())
 

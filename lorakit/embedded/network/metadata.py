@@ -57,6 +57,11 @@ FLUX = names("""
 MINIMUM = names("""
     ss_v2 ss_base_model_version ss_network_module ss_network_dim ss_network_alpha ss_network_args
 """)
+OF_SUBSET = names("""
+    num_repeats color_aug flip_aug random_crop shuffle_caption keep_tokens keep_tokens_separator
+    secondary_separator enable_wildcard caption_prefix caption_suffix resize_interpolation image_dir
+    class_tokens is_reg
+""")
 OF_FOLDERS = names("resolution color_aug flip_aug random_crop shuffle_caption keep_tokens")
 FROM_USER = names("""
     author description license tags usage_hint thumbnail merged_from trigger_phrase preprocessor
@@ -250,25 +255,9 @@ def _of_datasets(datasets: Sequence[Dataset]) -> dict[str, str]:
 
 
 def _of_subset(subset: Subset) -> dict[str, Any]:
-    rules = subset.captions
-    return {
-        "img_count": len(image_files(subset.image_dir)),
-        "num_repeats": subset.num_repeats,
-        "color_aug": subset.color_aug,
-        "flip_aug": subset.flip_aug,
-        "random_crop": subset.random_crop,
-        "shuffle_caption": rules.shuffle,
-        "keep_tokens": rules.keep_tokens,
-        "keep_tokens_separator": rules.keep_tokens_separator,
-        "secondary_separator": rules.secondary_separator,
-        "enable_wildcard": rules.wildcard,
-        "caption_prefix": rules.prefix,
-        "caption_suffix": rules.suffix,
-        "resize_interpolation": subset.resize_interpolation,
-        "image_dir": subset.image_dir.name,
-        "class_tokens": subset.class_tokens,
-        "is_reg": subset.is_reg,
-    }
+    facts = {**vars(subset), **vars(subset.captions), "image_dir": subset.image_dir.name}
+    count = {"img_count": len(image_files(subset.image_dir))}
+    return count | {name: facts[name] for name in OF_SUBSET}
 
 
 def _of_folders(args: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:

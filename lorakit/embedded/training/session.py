@@ -98,14 +98,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
             part.enable_gradient_checkpointing()
     world.say(f"import network module: {args.network_module}")
     network = build.build(args, world, base, denoiser=denoiser, encoders=learning, seed=seed)
-    world.say("prepare optimizer, data loader etc.")
-    total = args.max_train_steps
-    parts = state.Parts(
-        network,
-        Optimizer(args, network, total, world.size),
-        Average(network, args.ema_decay) if args.ema_decay else None,
-        LossScale() if world.precision == "fp16" else None,
-    )
+    parts = _parts(args, world, network)
     objective = Objective(
         args,
         world,
@@ -114,7 +107,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
         latents=latents,
         texts=texts,
         seed=seed,
-        total_steps=total,
+        total_steps=args.max_train_steps,
     )
     identity = _identity(args, world, datasets, parts, seed=seed, batches=batches, resumed=resumed)
     position = _position(args, world, parts, identity)
@@ -171,6 +164,15 @@ def _settle_length(args: argparse.Namespace, world: World, batches: int) -> int:
     if args.save_n_epoch_ratio:
         args.save_every_n_epochs = epochs // args.save_n_epoch_ratio or 1
     return epochs
+
+
+def _parts(args: argparse.Namespace, world: World, network: Network) -> state.Parts:
+    world.say("prepare optimizer, data loader etc.")
+    optimizer = Optimizer(args, network, args.max_train_steps, world.size)
+    average = Average(network, args.ema_decay) if args.ema_decay else None
+    return state.Parts(
+        network, optimizer, average, LossScale() if world.precision == "fp16" else None
+    )
 
 
 def _identity(

@@ -84,11 +84,11 @@ def _captions(
     *,
     most: int | None,
 ) -> list[str] | None:
-    """Every caption of the run, known beforehand because chance is; None where they vary too much."""
+    """Every caption of the run, which the seed decides; None where they vary too much."""
     rules = [subset.captions for dataset in datasets for subset in dataset.subsets]
     if any(rule.varies for rule in rules):
         return None
-    changing = any(r.wildcard or r.dropout_rate or r.dropout_every_n_epochs for r in rules)
+    changing = any(rule.varies_by_epoch for rule in rules)
     found: dict[str, None] = {}
     for epoch in (*range(1, (epochs if changing else 1) + 1), 0):  # 0: what is held out
         batches = epoch_batches(datasets, seed, epoch) if epoch else validation_batches(datasets)
