@@ -1,4 +1,4 @@
-"""The script: arguments in, exit code out. What goes wrong is said in words."""
+"""The script: arguments in, exit code out. What goes wrong is explained in words."""
 
 from __future__ import annotations
 

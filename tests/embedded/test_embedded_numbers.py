@@ -211,7 +211,7 @@ def test_huber_thresholds_of_the_three_schedules():
     assert last == pytest.approx(0.1 + 0.9 / (1 + 14.6) ** 2, rel=0.02)
 
 
-def test_offset_pyramid_and_perturbation_change_the_noise_as_said():
+def test_offset_pyramid_and_perturbation_change_the_noise_as_asked():
     latents = torch.ones(2, 4, 16, 16)
     torch.manual_seed(0)
     plain = noise.sample_noise(latents, options(), 1)

@@ -157,7 +157,7 @@ def test_uncached_latents_are_drawn_anew_and_read_ahead_alike(train: Callable[..
     assert alone.digest() == ahead.digest() != train(max_train_epochs=2).digest()
 
 
-def test_the_validation_loss_is_told_and_only_held_out_images_count(train: Callable[..., Any]):
+def test_the_validation_loss_is_reported_and_only_held_out_images_count(train: Callable[..., Any]):
     outcome = train(
         validation_split=0.25, validation_seed=3, max_train_epochs=2, validate_every_n_steps=3
     )
@@ -337,7 +337,7 @@ def test_a_sample_is_the_picture_that_diffusers_pipeline_draws(
     assert np.abs(ours - np.asarray(theirs).astype(int)).max() <= 1
 
 
-def test_a_rate_is_told_under_the_name_of_what_learns_with_it():
+def test_a_rate_is_logged_under_the_name_of_what_learns_with_it():
     assert rate_tags({"textencoder": 1.0, "unet": 2.0}, {}) == {
         "lr/textencoder": 1.0,
         "lr/unet": 2.0,

@@ -30,7 +30,7 @@ SHAPE = (1, 4, 8, 8)
 
 
 def network(x: Any, t: Any) -> Any:
-    """Stands in for a denoiser: no line, and no two timesteps answer alike."""
+    """In place of a denoiser: not linear, and different at every timestep."""
     return torch.tanh(x * 1.3 + float(t) / 700) * 0.8 + x.roll(1, -1) * 0.1
 
 

@@ -45,7 +45,9 @@ def read_blueprint(args: argparse.Namespace, faults: list[Fault]) -> list[dict[s
             if not folder.is_dir():
                 faults.append(Fault(f"{where} image_dir", f"{folder} is not a folder."))
             elif folder in [Path(str(other["image_dir"])) for other in subsets]:
-                faults.append(Fault(f"{where} image_dir", f"{folder} stands twice in one dataset."))
+                faults.append(
+                    Fault(f"{where} image_dir", f"{folder} is listed twice in one dataset.")
+                )
             else:
                 subsets.append(entry)
         if settings["resolution"]:

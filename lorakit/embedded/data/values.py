@@ -1,4 +1,4 @@
-"""Does a value from TOML or JSON fit an option? Strict: a text is no number, a number no flag."""
+"""Does a value from TOML or JSON fit an option? Strictly: text is not a number, nor is a flag."""
 
 from __future__ import annotations
 

@@ -44,10 +44,10 @@ class Painter:
             sigma = way.sigmas[place]
             spread = 1.0 if flow else (sigma**2 + 1) ** 0.5
             t = torch.full((len(x),), way.timesteps[place], device=self.device)
-            said = answer(x / spread, t)
+            predicted = answer(x / spread, t)
             if base.prediction == "v_prediction":
-                return x / spread**2 - said * (sigma / spread)
-            return x - said * sigma
+                return x / spread**2 - predicted * (sigma / spread)
+            return x - predicted * sigma
 
         return walk(clean, noise() * way.start, way.sigmas, noise)
 

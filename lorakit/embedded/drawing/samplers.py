@@ -1,5 +1,5 @@
-"""Samplers: from noise to a latent, a step at a time. All of them walk down a list of noise levels
-(sigmas: how much noise lies on a clean picture), so DDIM and FLUX's flow are Euler's method too.
+"""Samplers: from noise to latents, a step at a time. All of them walk down a list of noise levels
+(sigmas, how much noise is on a clean picture), so DDIM and FLUX's flow are Euler's method too.
 
 Tables and results are those of diffusers' schedulers under kohya's names; no model is called here
 but the one handed in.

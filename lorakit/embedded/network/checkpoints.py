@@ -111,13 +111,11 @@ def _body_hash(data: bytes) -> str:
     return hashlib.sha256(data[8 + header :]).hexdigest()
 
 
-def remove_file(path: Path, world: World) -> None:
-    if path.exists():
+def remove(path: Path, world: World) -> None:
+    """An old LoRA or an old state."""
+    if path.is_dir():
+        world.say(f"removing old state: {path}")
+        shutil.rmtree(path)
+    elif path.exists():
         world.say(f"removing old checkpoint: {path}")
         path.unlink()
-
-
-def remove_state(folder: Path, world: World) -> None:
-    if folder.exists():
-        world.say(f"removing old state: {folder}")
-        shutil.rmtree(folder)

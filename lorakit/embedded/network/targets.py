@@ -136,7 +136,7 @@ def _shape(
 
 
 def _inside(root: nn.Module, kinds: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
-    """Every Linear and Conv2d inside a module of these kinds, none of which lies in another, by
+    """Every Linear and Conv2d inside a module of these kinds, none of which is in another, by
     its path.
     """
     for outer, module in root.named_modules():

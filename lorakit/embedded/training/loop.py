@@ -16,7 +16,7 @@ from lorakit.embedded.events import emit
 from lorakit.embedded.network import checkpoints, metadata
 from lorakit.embedded.network.checkpoints import Names, epoch_mark, step_mark
 from lorakit.embedded.training import signals, state, step
-from lorakit.embedded.training.report import Bar, Trackers, Window, norm_tags, rate_tags
+from lorakit.embedded.training.report import Trackers, Window, norm_tags, progress_bar, rate_tags
 from lorakit.embedded.training.session import Session
 from lorakit.embedded.training.validation import validate
 from lorakit.errors import TrainingFailed
@@ -36,7 +36,7 @@ class Loop:
         self.names = Names(session.args)
         self.window = Window(self.at.losses)
         self.trackers = Trackers(session.args, session.world)
-        self.bar = Bar(session.world, session.args.max_train_steps, self.at.step)
+        self.bar = progress_bar(session.world, session.args.max_train_steps, self.at.step)
         workers = min(self.args.max_data_loader_n_workers or 0, 4)
         self.reader = None if session.latents.cached or workers < 1 else ThreadPoolExecutor(workers)
 
@@ -84,7 +84,7 @@ class Loop:
             taken = step.take(self.s, group, pixels)
             for place, value in enumerate(taken.losses, first):
                 self.window.add(epoch, place, value)
-            self.bar.step()
+            self.bar.update(1)
             self._note(sum(taken.losses) / len(taken.losses), taken.norms)
             self._after_step()
         self._after_epoch(epoch + 1)
@@ -97,7 +97,7 @@ class Loop:
         notes: dict[str, Any] = {"avr_loss": average}
         if norms:
             notes = {"Keys Scaled": norms[0], "Average key norm": norms[1], **notes}
-        self.bar.note(notes)
+        self.bar.set_postfix(**notes)
         rates = optimizer.learning_rates()
         if self.trackers.active:
             values = {"loss/current": loss, "loss/average": average, **norm_tags(norms)}
@@ -222,11 +222,11 @@ class Loop:
 
     def _remove_file(self, old: int | None, mark: Any) -> None:
         if old and self.world.is_main:
-            checkpoints.remove_file(self.names.file(mark(old)), self.world)
+            checkpoints.remove(self.names.file(mark(old)), self.world)
 
     def _remove_state(self, old: int | None, mark: Any) -> None:
         if old and self.world.first_here:
-            checkpoints.remove_state(self.names.state(mark(old)), self.world)
+            checkpoints.remove(self.names.state(mark(old)), self.world)
 
     def _report_not_finite(self, error: step.NotFiniteError) -> None:
         number, half = self.at.step + 1, self.world.precision == "fp16"

@@ -56,21 +56,10 @@ class Window:
         return sum(self.losses) / len(self.losses) if self.losses else 0.0
 
 
-class Bar:
+def progress_bar(world: World, total: int, done: int) -> Any:
     """`steps:  33%|███▎      | 5/15 [01:12<02:25, 14.55s/it, avr_loss=1.09]` on standard error."""
-
-    def __init__(self, world: World, total: int, done: int) -> None:
-        silent = not world.is_main
-        self._bar = tqdm(total=total, initial=done, smoothing=0, disable=silent, desc="steps")
-
-    def step(self) -> None:
-        self._bar.update(1)
-
-    def note(self, facts: Mapping[str, Any]) -> None:
-        self._bar.set_postfix(**facts)
-
-    def close(self) -> None:
-        self._bar.close()
+    silent = not world.is_main
+    return tqdm(total=total, initial=done, smoothing=0, disable=silent, desc="steps")
 
 
 class Trackers:

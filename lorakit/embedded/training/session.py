@@ -158,8 +158,8 @@ def _settle_length(args: argparse.Namespace, world: World, batches: int) -> int:
     steps_per_epoch = math.ceil(batches / args.gradient_accumulation_steps)
     if args.max_train_epochs is not None:
         args.max_train_steps = args.max_train_epochs * steps_per_epoch
-        said = f"{args.max_train_epochs} epochs is: {args.max_train_steps}"
-        world.say(f"override steps. steps for {said}")
+        steps = f"{args.max_train_epochs} epochs is: {args.max_train_steps}"
+        world.say(f"override steps. steps for {steps}")
     epochs = math.ceil(args.max_train_steps / steps_per_epoch)
     if args.save_n_epoch_ratio:
         args.save_every_n_epochs = epochs // args.save_n_epoch_ratio or 1

@@ -25,7 +25,7 @@ from lorakit.files import LONGEST
 
 @dataclass
 class Position:
-    """Where the training stands, always between two optimiser steps."""
+    """How far the training is, always between two optimiser steps."""
 
     step: int = 0  # optimiser steps done
     epoch: int = 0  # from 0
