@@ -1,5 +1,5 @@
-"""Reading what the person asked for: command line over TOML over default, as kohya's scripts do,
-but strict, all faults at once.
+"""What the user asked for: command line over TOML over default, as kohya's scripts read it, but
+strict, and all faults at once.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ def read(script: str, argv: Sequence[str]) -> argparse.Namespace:
     if given.get("config_file"):
         table, source = _config_file(Path(given["config_file"]))
         faults += _checked(script, options, table, source)
-    asked = {**table, **given}
-    values = {name: option.default for name, option in options.items()} | {
-        k: v for k, v in asked.items() if k in options
-    }
+    values = {name: option.default for name, option in options.items()}
+    values |= {key: value for key, value in {**table, **given}.items() if key in options}
     if not any(fault.severity == "error" for fault in faults):
         faults += faults_of(script, values)
     raise_on_errors(faults)
@@ -44,15 +42,11 @@ def _command_line(
         prog=script, allow_abbrev=False, argument_default=argparse.SUPPRESS
     )
     for option in options.values():
+        many, text = "*" if option.many else None, option.help or None
         if option.type == "bool":
             parser.add_argument(f"--{option.name}", action="store_true")
         else:
-            parser.add_argument(
-                f"--{option.name}",
-                nargs="*" if option.many else None,
-                metavar="VALUE",
-                help=option.help or None,
-            )
+            parser.add_argument(f"--{option.name}", nargs=many, metavar="VALUE", help=text)
     known, unknown = parser.parse_known_args(list(argv))
     given: dict[str, Any] = {}
     for name, value in vars(known).items():
@@ -60,15 +54,13 @@ def _command_line(
         many = isinstance(value, list)
         read = [_from_text(option, part) for part in value] if many else _from_text(option, value)
         given[name] = _fitted(option, read, f"--{name}", faults)
+    where = "command line"
+    options_first = sorted(unknown, key=lambda word: not word.startswith("--"))
     faults += [
-        _unknown(script, options, word.split("=")[0].lstrip("-"), "command line")
-        for word in unknown
+        _unknown(script, options, word.split("=")[0].lstrip("-"), where)
         if word.startswith("--")
-    ]
-    faults += [
-        Fault("command line", f"{word!r} belongs to no option.")
-        for word in unknown
-        if not word.startswith("--")
+        else Fault(where, f"{word!r} belongs to no option.")
+        for word in options_first
     ]
     return given
 
@@ -100,10 +92,8 @@ def _config_file(path: Path) -> tuple[dict[str, Any], str]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: {error}") from error
     flat: dict[str, Any] = {}
-    for key, value in data.items():
-        flat.update(
-            value if isinstance(value, dict) else {key: value}
-        )  # one level of tables, whose names do not count
+    for key, value in data.items():  # one level of tables, whose names do not count
+        flat.update(value if isinstance(value, dict) else {key: value})
     return flat, str(path)
 
 
@@ -114,28 +104,17 @@ def _checked(
     for key, value in table.items():
         if key in options:
             table[key] = _fitted(options[key], value, f"{source} {key}", faults)
-        elif not _harmless(script, key, value):
+            continue
+        kohyas = catalogue.options("kohya", script).get(key)
+        if kohyas is None or value != kohyas.default:  # at its default it does nothing
             faults.append(_unknown(script, options, key, source))
     return faults
 
 
-def _harmless(script: str, key: str, value: Any) -> bool:
-    """An option of kohya's that we do not implement, standing at the value that does nothing."""
-    known = catalogue.options("kohya", script).get(key)
-    return known is not None and value == known.default
-
-
 def _unknown(script: str, options: Mapping[str, Option], key: str, source: str) -> Fault:
+    where = f"{source} {key}"
     if key in catalogue.options("kohya", script):
-        return Fault(
-            f"{source} {key}",
-            "the embedded trainer does not implement this option; leave it out or use trainer ="
-            ' "kohya".',
-            rule="not-implemented",
-        )
-    return Fault(
-        f"{source} {key}",
-        "there is no such option.",
-        did_you_mean(key, options),
-        rule="unknown-option",
-    )
+        what = "the embedded trainer does not implement this option; leave it out or use"
+        return Fault(where, f'{what} trainer = "kohya".', rule="not-implemented")
+    hint = did_you_mean(key, options)
+    return Fault(where, "there is no such option.", hint, rule="unknown-option")
