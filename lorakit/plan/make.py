@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -57,8 +57,7 @@ def make_plan(
     folders = folders or options.said("dataset", "mode") == "folders"
     weights, faults = weight_files(options)
     launch = argv.launch_of(options, run_dir, machine)
-    if launch.own_config:  # the user's accelerate configuration counts the processes
-        resolved = _with_their_counts(resolved, launch)
+    resolved = _with_counts(resolved, launch)
     full = completed(Options(resolved), run_dir, weights, folders=folders)
     settings = write.settings_for(full)
     facts = _facts(full)
@@ -81,13 +80,9 @@ def make_plan(
         *data_faults(full, facts, steps),
         *run_faults(full, steps, needs, machine),
         *tokenizer_faults(full, env),
-        *trainer.faults,
-        *trainer_faults(trainer.script),
-        *(package_faults(full, python) if trainer.script else ()),
+        *_trainer_faults(trainer, full, python),
         *_folder_faults(full, folders=folders),
     ]
-    known = tuple(recipe_faults)
-    found = [*known, *(fault for fault in found if not _follows(fault, known, resolved))]
     return Plan(
         resolved=resolved,
         dataset=facts,
@@ -100,7 +95,7 @@ def make_plan(
         ),
         env=env,
         estimate=needs,
-        faults=in_order(found),
+        faults=_with_recipe_faults(found, tuple(recipe_faults), resolved),
         settings=settings,
         weights=weights,
         commit=trainer.commit,
@@ -115,7 +110,10 @@ def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     return tuple(sorted(once.values(), key=lambda fault: ORDER[fault.severity]))
 
 
-def _with_their_counts(resolved: Resolved, launch: argv.Launch) -> Resolved:
+def _with_counts(resolved: Resolved, launch: argv.Launch) -> Resolved:
+    """The user's own accelerate configuration counts the processes."""
+    if not launch.own_config:
+        return resolved
     counts = {
         "processes": launch.processes,
         "machines": launch.machines,
@@ -123,6 +121,12 @@ def _with_their_counts(resolved: Resolved, launch: argv.Launch) -> Resolved:
     }
     said = {key: Setting(count, str(launch.config)) for key, count in counts.items()}
     return replace(resolved, launch={**resolved.launch, **said})
+
+
+def _with_recipe_faults(
+    found: Iterable[Fault], known: tuple[Fault, ...], resolved: Resolved
+) -> tuple[Fault, ...]:
+    return in_order([*known, *(one for one in found if not _follows(one, known, resolved))])
 
 
 def _follows(fault: Fault, known: Iterable[Fault], resolved: Resolved) -> bool:
@@ -207,6 +211,13 @@ def _files(
             mixed_precision=options.precision,
         )
     return files, faults
+
+
+def _trainer_faults(trainer: Trainer, options: Options, python: Path) -> Iterator[Fault]:
+    yield from trainer.faults
+    yield from trainer_faults(trainer.script)
+    if trainer.script:
+        yield from package_faults(options, python)
 
 
 def _rules(options: Options, said: set[str], machine: Machine) -> list[Fault]:
