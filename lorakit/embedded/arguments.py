@@ -51,8 +51,8 @@ def _command_line(
     given: dict[str, Any] = {}
     for name, value in vars(known).items():
         option = options[name]
-        many = isinstance(value, list)
-        read = [_from_text(option, part) for part in value] if many else _from_text(option, value)
+        parts = [_from_text(option, part) for part in (value if option.many else [value])]
+        read = parts if option.many else parts[0]
         given[name] = _fitted(option, read, f"--{name}", faults)
     where = "command line"
     options_first = sorted(unknown, key=lambda word: not word.startswith("--"))

@@ -45,8 +45,7 @@ def make_plan(
     folders = folders or options.said("dataset", "mode") == "folders"
     weights, faults = weight_files(options)
     launch = argv.launch_of(options, run_dir, machine)
-    if launch.own_config:  # the user's accelerate configuration counts the processes
-        resolved = _with_their_counts(resolved, launch)
+    resolved = _with_counts(resolved, launch)
     full = completed(Options(resolved), run_dir, weights, folders=folders)
     settings = write.settings_for(full)
     facts = _facts(full)
@@ -76,8 +75,6 @@ def make_plan(
         *(package_faults(full, python) if script.found else ()),
         *_folder_faults(full, folders=folders),
     ]
-    known = tuple(recipe_faults)
-    found = [*known, *(fault for fault in found if not _follows(fault, known, resolved))]
     return Plan(
         resolved=resolved,
         dataset=facts,
@@ -90,7 +87,7 @@ def make_plan(
         ),
         env=env,
         estimate=needs,
-        faults=in_order(found),
+        faults=_with_recipe_faults(found, tuple(recipe_faults), resolved),
         settings=settings,
         weights=weights,
         commit=script.commit,
@@ -105,7 +102,10 @@ def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     return tuple(sorted(once.values(), key=lambda fault: ORDER[fault.severity]))
 
 
-def _with_their_counts(resolved: Resolved, launch: argv.Launch) -> Resolved:
+def _with_counts(resolved: Resolved, launch: argv.Launch) -> Resolved:
+    """The user's own accelerate configuration counts the processes."""
+    if not launch.own_config:
+        return resolved
     counts = {
         "processes": launch.processes,
         "machines": launch.machines,
@@ -113,6 +113,12 @@ def _with_their_counts(resolved: Resolved, launch: argv.Launch) -> Resolved:
     }
     said = {key: Setting(count, str(launch.config)) for key, count in counts.items()}
     return replace(resolved, launch={**resolved.launch, **said})
+
+
+def _with_recipe_faults(
+    found: Iterable[Fault], known: tuple[Fault, ...], resolved: Resolved
+) -> tuple[Fault, ...]:
+    return in_order([*known, *(one for one in found if not _follows(one, known, resolved))])
 
 
 def _follows(fault: Fault, known: Iterable[Fault], resolved: Resolved) -> bool:
