@@ -84,7 +84,7 @@ class Proof:
 
     @property
     def parts(self) -> list[int]:
-        return [int(part["from_step"]) for part in read_record(self.resumed)["parts"]]
+        return [part.from_step or 0 for part in read_record(self.resumed).parts]
 
 
 def prove(folder: Path, trainer: str) -> Proof:
@@ -155,11 +155,8 @@ def show(proof: Proof) -> None:
         print(line)
     print(f"files: names and ss_steps {'equal' if proof.files_equal else 'DIFFERENT'}")
     print(f"tensors of the final LoRA: {'equal' if proof.tensors_equal else 'different'}")
-    for part in read_record(proof.resumed)["parts"]:
-        print(
-            f"resumed from step {part['from_step']}: "
-            + ("; ".join(part["inexact"]) or "everything is exact")
-        )
+    for part in read_record(proof.resumed).parts:
+        print(f"resumed from step {part.from_step}: {'; '.join(part.inexact) or 'exact in all'}")
 
 
 def holds(proof: Proof, trainer: str) -> bool:
@@ -242,7 +239,7 @@ def _rows(folder: Path) -> int:
 
 
 def _kill(run_dir: Path) -> None:
-    os.killpg(int(read_record(run_dir)["process"]["pgid"]), signal.SIGKILL)
+    os.killpg(read_record(run_dir).process.pgid, signal.SIGKILL)
 
 
 def _files(run_dir: Path) -> dict[str, int | None]:

@@ -47,7 +47,7 @@ def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: st
     record, notes = read_record(run_dir), read_notes(run_dir)
     output = record.output_dir(run_dir)
     there = sorted(path.name for path in output.glob("*.safetensors"))
-    wanted = checkpoint or notes.get("chosen") or f"{record.output_name}.safetensors"
+    wanted = checkpoint or notes.chosen or f"{record.output_name}.safetensors"
     if wanted not in there:
         raise RecipeError(
             f"{output}: no {wanted}. {did_you_mean(wanted, there)}".rstrip(),
@@ -59,8 +59,8 @@ def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: st
         name=name or Path(wanted).stem,
         trigger=record.trigger,
         family=record.family,
-        strength=float(notes.get("strength") or 0.8) if strength is None else strength,
-        notes="; ".join(str(note.get("text", "")) for note in notes.get("notes", [])),
+        strength=(notes.strength or 0.8) if strength is None else strength,
+        notes="; ".join(note.text for note in notes.notes),
         preview=max(samples, key=lambda path: path.stat().st_mtime, default=None),
     )
 

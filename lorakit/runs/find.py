@@ -126,7 +126,7 @@ def whole_of(run_dir: Path) -> Path:
 
 
 def info(run_dir: Path) -> RunInfo:
-    """One run as it stands now. A record that makes no sense is shown as broken, with the reason."""
+    """One run as it is now. A record that makes no sense is shown as broken, with the reason."""
     try:
         return _info(run_dir, read_record(run_dir))
     except LorakitError as error:

@@ -11,12 +11,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from lorakit.errors import LorakitError, RecipeError
 from lorakit.files import write_atomic
 from lorakit.runs.find import run_dirs
 from lorakit.runs.record import Record, now, read_record
+from lorakit.runs.typed_json import Part, WrongValue, rare
 
 FILE = "REGISTRY.md"
 NOTES = "notes.json"
@@ -24,7 +24,8 @@ FIX = "Fix it by hand."
 BEGIN, END = "<!-- registry:begin -->", "<!-- registry:end -->"
 HEAD = f"""# Registry
 
-Every LoRA trained here. `lorakit registry` keeps the table; the columns chosen, strength, rating and notes are yours to edit.
+Every LoRA trained here. `lorakit registry` keeps the table; the columns chosen, strength, rating
+and notes are yours to edit.
 
 {BEGIN}
 {END}
@@ -53,6 +54,22 @@ class Row:
     notes: str = ""
 
 
+@dataclass(frozen=True)
+class Note(Part):
+    when: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Notes(Part):
+    """notes.json of a run."""
+
+    notes: tuple[Note, ...] = rare(())
+    rating: float | None = rare(None)
+    chosen: str = rare("")
+    strength: float | None = rare(None)
+
+
 COLUMNS = tuple(field.name for field in fields(Row))
 
 
@@ -74,31 +91,34 @@ def add_note(
             f"{run_dir.name}: no checkpoint {chosen}.",
             hint="There are " + (", ".join(there) or "none") + ".",
         )
-    data = read_notes(run_dir)
+    notes = read_notes(run_dir)
     if text:
-        data["notes"] = [*data.get("notes", []), {"when": now(), "text": text}]
-    data |= {
-        key: value
-        for key, value in (("rating", rating), ("chosen", chosen), ("strength", strength))
-        if value not in (None, "")
-    }
-    write_atomic(run_dir / NOTES, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+        notes = replace(notes, notes=(*notes.notes, Note(now(), text)))
+    notes = replace(
+        notes,
+        rating=notes.rating if rating is None else rating,
+        chosen=chosen or notes.chosen,
+        strength=notes.strength if strength is None else strength,
+    )
+    path = run_dir / NOTES
+    write_atomic(path, json.dumps(notes.to_json(), indent=1, ensure_ascii=False) + "\n")
 
 
-def read_notes(run_dir: Path) -> dict[str, Any]:
+def read_notes(run_dir: Path) -> Notes:
     path = run_dir / NOTES
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        return Notes.from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        return {}
+        return Notes()
+    except WrongValue as error:
+        raise LorakitError(
+            f"{path}: not notes as lorakit writes them; left as they are.", hint=FIX
+        ) from error
     except ValueError as error:
         raise LorakitError(
             f"{path} is not JSON any more ({error}); the notes in it were left as they are.",
             hint=FIX,
         ) from error
-    if not isinstance(data, dict) or not isinstance(data.get("notes", []), list):
-        raise LorakitError(f"{path}: not notes as lorakit writes them; left as they are.", hint=FIX)
-    return data
 
 
 def rows_of_runs(root: Path) -> list[Row]:
@@ -140,7 +160,7 @@ def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
 
 
 def parse(text: str) -> list[Row]:
-    """The rows between our marks. A broken row is refused, by its line: rewriting would lose it."""
+    """The rows between our marks. A broken row is refused: rewriting would lose it."""
     if BEGIN not in text or END not in text:
         if text.strip():
             raise RecipeError(
@@ -193,10 +213,10 @@ def _row(run_dir: Path, record: Record, before: str) -> Row:
         loss=_number(outcome.loss),
         validation=_number(outcome.validation_loss),
         origin=", ".join(origin),
-        chosen=str(notes.get("chosen", "")),
-        strength=_number(notes.get("strength")),
-        rating=_number(notes.get("rating")),
-        notes="; ".join(str(note.get("text", "")) for note in notes.get("notes", [])),
+        chosen=notes.chosen,
+        strength=_number(notes.strength),
+        rating=_number(notes.rating),
+        notes="; ".join(note.text for note in notes.notes),
     )
 
 
@@ -226,7 +246,5 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _number(value: Any) -> str:
-    if isinstance(value, (int, float)):
-        return f"{value:.4g}"
-    return "" if value is None else str(value)
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

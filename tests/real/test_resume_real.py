@@ -22,7 +22,7 @@ def test_the_learning_rate_is_the_same_at_every_step_and_so_are_the_files(tmp_pa
     answer = ask([sys.executable, str(TOOL), "--keep", str(folder)], timeout_s=7200, cwd=tmp_path)
     assert answer.code == 0, answer.out + answer.err
     peace, other = run_dirs(folder)
-    assert [part["from_step"] for part in read_record(other)["parts"]] == [
+    assert [part.from_step for part in read_record(other).parts] == [
         8,
         12,
     ]  # between two epochs, and inside one
