@@ -1,4 +1,4 @@
-"""Write a remark, a rating, the chosen checkpoint or its strength to a run; the registry shows them.
+"""Note a remark, a rating, the chosen checkpoint or its strength; the registry shows them.
 
 examples:
   lorakit note latest "hands better than v1" --rating 4

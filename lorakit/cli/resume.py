@@ -4,7 +4,7 @@ examples:
   lorakit resume                    # the latest run
   lorakit resume maya
   lorakit resume maya --json
-  lorakit resume maya --anyway      # although a caption, the base model, a setting or the trainer is no longer what it began with
+  lorakit resume maya --anyway      # although a caption, the base model, a setting or the trainer has changed
 
 The embedded trainer goes on byte for byte. sd-scripts restores weights, optimiser and learning
 rate; what it cannot restore is said on the screen and in the record. RUN is a name, NAME/DATE, the

@@ -2,7 +2,7 @@
 
 examples:
   lorakit stop                      # the latest run
-  lorakit stop maya                 # embedded: saves and ends; kohya: ends after the next saved checkpoint
+  lorakit stop maya                 # embedded: saves and ends; kohya: after the next checkpoint
   lorakit stop maya --now           # at once; what is lost is said
 
 RUN is a name, NAME/DATE, the beginning of a date, a path, or `latest`.

@@ -39,7 +39,7 @@ class Patience:
 
 
 class Child:
-    """A run's processes, ours by birth or adopted from a lorakit that is gone."""
+    """A run's processes, ours by birth or adopted from a lorakit process that has exited."""
 
     def __init__(self, identity: Identity, popen: Popen[bytes] | None = None) -> None:
         self.identity = identity
@@ -83,29 +83,20 @@ def launch(
     log: Path,
     keep_fds: Sequence[int] = (),
 ) -> Child:
-    """Start it: own session and group, nothing on stdin, output appended to `log`, never a shell."""
+    """In a session and group of its own, nothing on stdin, output appended to `log`, no shell."""
     mark = secrets.token_hex(12)
-    whole = {
-        **os.environ,
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONUTF8": "1",
-        "COLUMNS": WIDTH,
-        **env,
-        MARK: mark,
-    }
+    ours = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "COLUMNS": WIDTH}
+    complete = {**os.environ, **ours, **env, MARK: mark}
     try:
-        popen = start(argv, cwd=cwd, env=whole, log=log, keep_fds=keep_fds)
+        popen = start(argv, cwd=cwd, env=complete, log=log, keep_fds=keep_fds)
     except OSError as error:
-        raise SetupError(
-            f"{error.filename or argv[0]}: {error.strerror}; nothing was started."
-        ) from error
+        what = error.filename or argv[0]
+        raise SetupError(f"{what}: {error.strerror}; nothing was started.") from error
     return Child(Identity.of(popen.pid, mark), popen)
 
 
 class Ladder:
-    """Interrupt, wait, terminate, wait, kill. Polled, so that what the trainer says meanwhile is
-    still followed.
-    """
+    """Interrupt, wait, terminate, wait, kill. Polled, so that the log is followed meanwhile."""
 
     def __init__(self, child: Child, patience: Patience) -> None:
         self._child = child
@@ -135,9 +126,8 @@ class Ladder:
 
     def _climb(self) -> None:
         number, wait_s = self._rungs[0]
-        self._rungs = (
-            self._rungs[1:] or self._rungs
-        )  # kill is repeated: a worker may have been born meanwhile
+        # kill is repeated: a worker may have been born meanwhile
+        self._rungs = self._rungs[1:] or self._rungs
         self._child.send(number)
         self.sent.append(number)
         self._next_at = time.monotonic() + wait_s
@@ -166,11 +156,10 @@ class Signals:
 
     @property
     def hurried(self) -> bool:
-        """Asked twice. A closing terminal may send SIGHUP more than once; that is not impatience."""
+        """Asked twice. A closing terminal may send SIGHUP twice; that is not impatience."""
         return sum(number in {signal.SIGINT, signal.SIGTERM} for number in self.seen) > 1
 
     def _set(self, number: int, handler: object) -> None:
-        with contextlib.suppress(
-            ValueError
-        ):  # not the main thread: the caller keeps its own handlers
+        # ValueError: not the main thread, so the caller keeps its own handlers
+        with contextlib.suppress(ValueError):
             self._old[number] = signal.signal(number, handler)  # type: ignore[arg-type]

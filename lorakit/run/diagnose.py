@@ -19,7 +19,7 @@ _TRACE_END = re.compile(
 )
 SMALLER = "{again} --set max_data_loader_n_workers=0 --set train_batch_size=1"
 NEAR = 60
-LIKELY_RATE = 1e-4  # a rate above it that ends in NaN was most likely a slip of the pen
+LIKELY_RATE = 1e-4  # a rate above it that ends in NaN was most likely a typo
 PACKAGES = {
     "prodigy": "prodigyopt",
     "lion_pytorch": "lion-pytorch",
@@ -37,15 +37,11 @@ _JAPANESE = re.compile(r"\s/\s*\S*\s?[^\x00-\x7f](?:(?!: ).)*")
 
 
 def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = False) -> Diagnosis:
-    """`memory_killed`: the kernel says that it has killed something of ours for memory during the
-    run.
-    """
+    """`memory_killed`: the kernel has killed something of ours for memory during the run."""
     words = _words(outcome)
     lines = unwrapped(lines)
-    for near in (
-        lines[-NEAR:],
-        lines,
-    ):  # what stands near the end is the cause; the rest may be an old warning
+    # What is near the end is the cause; the rest may be an old warning.
+    for near in (lines[-NEAR:], lines):
         for symptom in symptoms():
             for line in reversed(near):
                 if match := symptom.pattern.search(line):
@@ -65,14 +61,14 @@ def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = Fa
     if outcome.state == "dead" and not _TRACE_END.match(evidence):
         saved = any((outcome.run_dir / "output").glob("*-state"))
         return Diagnosis(
-            "it stopped without a word, as a program does that is killed from outside or for want"
-            " of memory",
+            "it stopped silently, as a program does that is killed from outside or for lack of"
+            " memory",
             evidence,
             f"lorakit resume {shlex.quote(run_name(outcome.run_dir))}" if saved else words["again"],
             "killed",
         )
     remedy = f"lorakit log {shlex.quote(run_name(outcome.run_dir))}"
-    return Diagnosis("unknown: this is no failure lorakit knows", evidence, remedy, "unknown")
+    return Diagnosis("unknown: lorakit does not know this failure", evidence, remedy, "unknown")
 
 
 def unwrapped(lines: Sequence[str]) -> list[str]:
@@ -126,29 +122,20 @@ def _found(
 
 
 def _nan(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str]) -> Diagnosis:
-    """The commonest reasons first: half precision in the VAE or at all, then a learning rate that
-    is too high.
-    """
+    """The commonest reasons first: half precision in the VAE or at all, then a high learning rate."""
     line = next((line for line in lines if NAN.search(line)), "")
     again = words["again"]
-    precision, rate = (
-        str(outcome.settings.get("mixed_precision", "no")),
-        outcome.settings.get("learning_rate"),
-    )
-    if precision == "fp16" and not outcome.settings.get("no_half_vae"):
-        return Diagnosis(
-            "the loss became NaN; in fp16 the VAE overflows first",
-            line,
-            f"{again} --set no_half_vae=true",
-            "nan",
-        )
-    if precision == "fp16":
-        return Diagnosis(
-            "the loss became NaN in fp16", line, f"{again} --set mixed_precision=bf16", "nan"
-        )
-    own_rate = (
-        str(outcome.settings.get("optimizer_type", "")).lower().startswith(("prodigy", "dadapt"))
-    )  # they want about 1
+    settings = outcome.settings
+    rate = settings.get("learning_rate")
+    if settings.get("mixed_precision") == "fp16":
+        if settings.get("no_half_vae"):
+            cause, change = "the loss became NaN in fp16", "mixed_precision=bf16"
+        else:
+            cause = "the loss became NaN; in fp16 the VAE overflows first"
+            change = "no_half_vae=true"
+        return Diagnosis(cause, line, f"{again} --set {change}", "nan")
+    optimizer = str(settings.get("optimizer_type", "")).lower()
+    own_rate = optimizer.startswith(("prodigy", "dadapt"))  # they want about 1
     lower = (
         f"{min(float(rate) / 4, 1.0 if own_rate else LIKELY_RATE):g}"
         if isinstance(rate, (int, float)) and rate > 0

@@ -96,7 +96,7 @@ def take(root: Path) -> Waiting | None:
 
 
 def begun(root: Path, number: int, run: str) -> None:
-    """Note the run folder at once: should the queue be killed, the next one goes on with this run."""
+    """Note the run folder at once: if the queue is killed, the next one goes on with this run."""
     with _changing(root) as items:
         items[:] = [replace(item, run=run) if item.number == number else item for item in items]
 

@@ -18,11 +18,9 @@ from lorakit.errors import LorakitError, did_you_mean
 from lorakit.files import at_home
 from lorakit.processes import members
 from lorakit.runs.folder import PROGRESS
-from lorakit.runs.record import NAME, WAITING, Record, read_record
+from lorakit.runs.record import NAME, Record, read_record
 
-__all__ = ["PARENT", "WAITING"]  # until their readers have moved
 LATEST = "latest"
-PARENT = "stages"
 _FOLDER = re.compile(r"^\d{8}-\d{6}(?:-\d+)?$")
 _STAGE = re.compile(r"^\d+-")
 
@@ -128,7 +126,7 @@ def whole_of(run_dir: Path) -> Path:
 
 
 def info(run_dir: Path) -> RunInfo:
-    """One run as it stands now. A record that makes no sense is shown as broken, with the reason."""
+    """One run as it is now. A record that makes no sense is shown as broken, with the reason."""
     try:
         return _info(run_dir, read_record(run_dir))
     except LorakitError as error:

@@ -24,7 +24,8 @@ FIX = "Fix it by hand."
 BEGIN, END = "<!-- registry:begin -->", "<!-- registry:end -->"
 HEAD = f"""# Registry
 
-Every LoRA trained here. `lorakit registry` keeps the table; the columns chosen, strength, rating and notes are yours to edit.
+Every LoRA trained here. `lorakit registry` keeps the table; the columns chosen, strength, rating
+and notes are yours to edit.
 
 {BEGIN}
 {END}
@@ -140,7 +141,7 @@ def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
 
 
 def parse(text: str) -> list[Row]:
-    """The rows between our marks. A broken row is refused, by its line: rewriting would lose it."""
+    """The rows between our marks. A broken row is refused: rewriting would lose it."""
     if BEGIN not in text or END not in text:
         if text.strip():
             raise RecipeError(

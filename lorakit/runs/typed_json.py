@@ -5,7 +5,7 @@ check in one.
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -47,19 +47,19 @@ class Part:
 
     def to_json(self) -> dict[str, Any]:
         """As it is written; a part in which nothing is known yet is {}."""
-        if self.blank:
-            return dict(self.unknown)
-        values = {
-            one.name: _write(value)
-            for one in _known(type(self))
-            if (value := getattr(self, one.name)) != one.default or not one.metadata.get("rare")
-        }
-        return values | dict(self.unknown)
+        written = {} if self.blank else {key: _write(value) for key, value in self._values()}
+        return written | dict(self.unknown)
 
     @property
     def blank(self) -> bool:
         """Nothing is known yet: every field is empty, zero or None."""
-        return not any(getattr(self, one.name) for one in _known(type(self)))
+        return not any(value for _, value in self._values())
+
+    def _values(self) -> Iterator[tuple[str, Any]]:
+        for one in _known(type(self)):
+            value = getattr(self, one.name)
+            if value != one.default or not one.metadata.get("rare"):
+                yield one.name, value
 
 
 def rare(default: T) -> T:

@@ -296,7 +296,7 @@ def test_a_run_that_died_is_shown_with_its_cause_and_the_next_command(
     assert main(["runs"]) == 0
     said = capsys.readouterr()
     assert "dead" in said.out
-    assert "it stopped without a word, as a program does that is killed" in said.err
+    assert "it stopped silently, as a program does that is killed" in said.err
     assert (
         "lorakit explain fox/20260101-120000" in said.err
     )  # nothing was saved that it could go on from

@@ -189,7 +189,7 @@ def test_a_stage_that_fails_ends_the_run_and_says_which(plans: Any, project: Pat
     assert outcome.reason.startswith("stage faces (1 of 2): the script ended with exit code 1")
     assert outcome.log == run_dir / "1-faces/log.txt"
     record = read_record(run_dir)
-    assert record.outcome.diagnosis.rule == "gpu-memory"
+    assert record.outcome.diagnosis and record.outcome.diagnosis.rule == "gpu-memory"
     assert [stage.state for stage in record.stages] == ["failed", "waiting"]
     assert not (run_dir / "2-all/log.txt").exists()
     assert read_record(run_dir / "2-all").dataset.digest, (

@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from lorakit.events import Event
@@ -19,7 +18,7 @@ from lorakit.show import duration, tell
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-PLAIN_EVERY_S = 30.0  # a plain line at least this far from the last, once the first steps are told
+PLAIN_EVERY_S = 30.0  # a plain line at least this far from the last, after the first steps
 FIRST_LINES = 3
 
 
@@ -41,8 +40,8 @@ class JsonLines:
 
 
 class PlainLines:
-    """For logs, mails and pipes: phases, files and warnings as they come, steps now and then.
-    stderr.
+    """On stderr, for logs, mails and pipes: phases, files and warnings as they come, steps now and
+    then.
     """
 
     def __init__(self) -> None:
@@ -94,12 +93,7 @@ class Bar:
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self._progress.stop()
         except OSError:
@@ -107,12 +101,9 @@ class Bar:
 
     def __call__(self, event: Event) -> None:
         if event.kind == "step":
+            done, text = event.step or 0, numbers(event)
             self._progress.update(
-                self._task,
-                completed=event.step or 0,
-                total=event.total,
-                description="training",
-                numbers=numbers(event),
+                self._task, completed=done, total=event.total, description="training", numbers=text
             )
         elif event.kind == "phase":
             self._progress.update(self._task, description=event.text or "")

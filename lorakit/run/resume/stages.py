@@ -110,7 +110,7 @@ def resume_run(
     teller: Teller = silent,
     patience: Patience | None = None,
 ) -> Outcome:
-    """`resume`, for a run with stages or without; a single stage of a run goes on as the run does."""
+    """`resume`, for a run with or without stages; a stage of a run goes on as the run does."""
     run_dir = whole_of(run_dir)
     go_on = resume_stages if read_record(run_dir).stages else resume
     return go_on(run_dir, check=check, anyway=anyway, teller=teller, patience=patience)

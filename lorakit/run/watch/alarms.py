@@ -1,6 +1,4 @@
-"""What is worth waking somebody for while a run goes on. Judges numbers only; every rule speaks
-once.
-"""
+"""What is worth waking somebody for during a run. Judges numbers only; every rule warns once."""
 
 from __future__ import annotations
 
@@ -16,8 +14,8 @@ MIN_PLATEAU_STEPS = 500
 
 
 class Alarms:
-    """Fed with step and validation events; gives back warnings. `nan_steps` counts distinct steps
-    whose loss was no number.
+    """Fed with step and validation events; returns warnings. `nan_steps` counts the steps whose
+    loss was NaN.
     """
 
     def __init__(self, total: int) -> None:
@@ -30,9 +28,8 @@ class Alarms:
         self._halfway_seen = False
         self._normal_s: list[float] = []
         self._last_s: deque[float] = deque(maxlen=10)
-        self._validations: list[
-            tuple[int, float, float]
-        ] = []  # step, validation loss, training loss then
+        # step, validation loss, training loss then
+        self._validations: list[tuple[int, float, float]] = []
         self.nan_steps = 0
         self.nan_at: int | None = None  # the first of them
 
@@ -44,12 +41,8 @@ class Alarms:
         if not math.isfinite(loss):
             self.nan_steps += 1
             self.nan_at = self.nan_at or event.step
-            return [
-                *found,
-                *self._once(
-                    "nan", event.step, f"the loss is {loss} at step {event.step}: this LoRA is lost"
-                ),
-            ]
+            text = f"the loss is {loss} at step {event.step}: this LoRA is lost"
+            return [*found, *self._once("nan", event.step, text)]
         self._recent.append(loss)
         if len(self._early) < FIRST:
             self._early.append(loss)
@@ -72,7 +65,7 @@ class Alarms:
             "overfit",
             event.step,
             f"validation loss rises ({last[0][1]:.3f} to {last[2][1]:.3f}) while training loss"
-            f" falls: learning by heart since about step {last[0][0]}; an earlier checkpoint may be"
+            f" falls: overfitting since about step {last[0][0]}; an earlier checkpoint may be"
             " the best one",
         )
 
@@ -113,7 +106,7 @@ class Alarms:
 
     def _plateau(self, event: Event) -> list[Event]:
         """Asked once, half-way: a loss is so noisy that asking often would find a plateau in every
-        run; a flat end is as it should be.
+        run. A flat end is normal.
         """
         if len(self._before) < WINDOW:
             self._before.append(event.loss or 0.0)
