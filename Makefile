@@ -13,13 +13,17 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## an environment in .venv with everything that lorakit needs, versions pinned
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.train: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' || { echo "lorakit needs Python 3.10, 3.11 or 3.12: make setup PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.train
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
 	@touch $@
 
-demo: setup ## train the toy base on a drawn character, on this CPU, and draw the sheet
+demo: $(VENV)/.train ## train the toy base on a drawn character, on this CPU, and draw the sheet
 	$(BIN)/python tools/demo.py
 
 vendor: setup ## check out sd-scripts at its pin and build vendor/.venv for it

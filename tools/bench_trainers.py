@@ -1,4 +1,5 @@
-"""Side by side: the real sd-scripts and the embedded trainer, same recipe, same random SD1.5 weights, runs in turn, medians and ratios.
+"""Side by side: the real sd-scripts and the embedded trainer, same recipe, same random SD1.5
+weights, runs in turn, medians and ratios.
 
     python tools/bench_trainers.py [--row unet-64 ...] [--runs 3] [--steps 4] [--cuda]
 
@@ -165,19 +166,11 @@ def measure(argv: list[str], cwd: Path, *, cuda: bool, threads: int) -> Run:
             f"{' '.join(argv)}\nended with"
             f" {child.returncode}:\n{log[-3000:].decode(errors='replace')}"
         )
-    steps = [
-        times[number] - times[number - 1]
-        for number in sorted(times)
-        if number > 2 and number - 1 in times
-    ]
+    later = [number for number in sorted(times) if number > 2 and number - 1 in times]
+    steps = [times[number] - times[number - 1] for number in later]
     step = statistics.median(steps) if steps else float("nan")
-    return Run(
-        whole,
-        times[1],
-        step,
-        usage.ru_utime + usage.ru_stime,
-        device.peak_gb() if device else usage.ru_maxrss / 1e6,
-    )
+    peak = device.peak_gb() if device else usage.ru_maxrss / 1e6
+    return Run(whole, times[1], step, usage.ru_utime + usage.ru_stime, peak)
 
 
 class _DeviceMemory:
@@ -220,33 +213,12 @@ def prepare(folder: Path, row: Row, who: str, steps: int, weights: Mapping[str, 
         options["tokenizer_cache_dir"] = str(tokenizers.ensure(FAMILIES[row.family].tokenizers))
     folder.mkdir(parents=True)
     (folder / "train.toml").write_text(toml.dumps(options), encoding="utf-8")
-    (folder / "dataset.toml").write_text(
-        toml.dumps(
-            {
-                "datasets": [
-                    {
-                        "resolution": row.pixels,
-                        "batch_size": 1,
-                        "subsets": [
-                            {
-                                "image_dir": str(folder.parent / f"images-{row.pixels}"),
-                                "num_repeats": 10,
-                                "caption_extension": ".txt",
-                            }
-                        ],
-                    }
-                ]
-            }
-        ),
-        encoding="utf-8",
-    )
-    return [
-        *argv_of(who, row.family),
-        "--config_file",
-        str(folder / "train.toml"),
-        "--dataset_config",
-        str(folder / "dataset.toml"),
-    ]
+    images = str(folder.parent / f"images-{row.pixels}")
+    subset = {"image_dir": images, "num_repeats": 10, "caption_extension": ".txt"}
+    dataset = {"datasets": [{"resolution": row.pixels, "batch_size": 1, "subsets": [subset]}]}
+    (folder / "dataset.toml").write_text(toml.dumps(dataset), encoding="utf-8")
+    config = ["--config_file", str(folder / "train.toml")]
+    return [*argv_of(who, row.family), *config, "--dataset_config", str(folder / "dataset.toml")]
 
 
 def draw_images(folder: Path, pixels: int) -> None:
@@ -257,12 +229,10 @@ def draw_images(folder: Path, pixels: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(2):
         noise = np.random.default_rng(number).integers(0, 255, (6, 6, 3), dtype=np.uint8)
-        Image.fromarray(noise).resize((pixels, pixels), Image.Resampling.BICUBIC).save(
-            folder / f"{number}.png"
-        )
-        (folder / f"{number}.txt").write_text(
-            f"a red fox, number {number}, in the snow", encoding="utf-8"
-        )
+        picture = Image.fromarray(noise).resize((pixels, pixels), Image.Resampling.BICUBIC)
+        picture.save(folder / f"{number}.png")
+        caption = f"a red fox, number {number}, in the snow"
+        (folder / f"{number}.txt").write_text(caption, encoding="utf-8")
 
 
 def imports() -> dict[str, tuple[float, float]]:

@@ -1,7 +1,8 @@
-"""What `make demo` runs: draw a new character, train it into the toy base on the CPU, show the sheet, and measure what was learned.
+"""What `make demo` runs: draw a new character, train it into the toy base on the CPU, show the
+sheet, and measure what was learned.
 
-    python tools/demo.py                        in the project's folder; a few minutes on two cores
-    python tools/demo.py --project DIR          the same in another folder that has recipes/demo.toml and recipes/demo/
+    python tools/demo.py                in the project's folder; a few minutes on two cores
+    python tools/demo.py --project DIR  in another one that has recipes/demo.toml and recipes/demo/
 
 Nothing that exists is overwritten: pictures that are there stay, every run gets a folder of its
 own.
@@ -63,16 +64,13 @@ def draw_dataset(root: Path) -> int:
     """8_zwx: the character in varied scenes; captions say the scene, never the look. 1_other: what
     must stay as it is.
     """
+    ours, others = root / "demo" / "8_zwx", root / "demo-reg" / "1_other"
     wanted = [
-        (
-            root / "demo" / "8_zwx" / f"zwx_{seed:02d}",
-            character_scene(seed, CHARACTER_BACKGROUNDS),
-            seed,
-        )
+        (ours / f"zwx_{seed:02d}", character_scene(seed, CHARACTER_BACKGROUNDS), seed)
         for seed in range(PICTURES)
     ]
     wanted += [
-        (root / "demo-reg" / "1_other" / f"other_{seed:02d}", any_scene(seed), seed)
+        (others / f"other_{seed:02d}", any_scene(seed), seed)
         for seed in range(KEPT, KEPT + 4 * PICTURES)
     ]
     drawn = 0
@@ -88,7 +86,7 @@ def draw_dataset(root: Path) -> int:
 
 
 def command() -> str:
-    """How a person calls lorakit here: by name, or from the environment that runs this script."""
+    """How lorakit is called here: by name, or from the environment that runs this script."""
     beside = Path(sys.executable).parent / "lorakit"
     if shutil.which("lorakit"):
         return "lorakit"
@@ -96,7 +94,7 @@ def command() -> str:
 
 
 def lorakit(project: Path, *words: str, quiet: bool = False) -> str:
-    """One command of lorakit, shown as a person would type it; quiet: its output is returned, not
+    """One command of lorakit, shown as you would type it; quiet: its output is returned, not
     shown.
     """
     if not quiet:
@@ -115,9 +113,7 @@ def lorakit(project: Path, *words: str, quiet: bool = False) -> str:
     while child.returncode is None:
         try:
             said, _ = child.communicate()
-        except (
-            KeyboardInterrupt
-        ):  # lorakit heard it, too, and saves; it must not be killed meanwhile
+        except KeyboardInterrupt:  # lorakit heard it, too, and saves: it must not be killed
             continue
     if child.returncode:
         sys.exit(child.returncode)
@@ -138,23 +134,10 @@ def score(project: Path, run_dir: Path) -> dict[str, dict[str, Score]]:
     judge = load_judge(project / "recipes" / "demo" / "judge.safetensors")
     scores: dict[str, dict[str, Score]] = {"base": {}, "LoRA": {}}
     for kind, scenes in (("trigger", WITH_TRIGGER), ("others", OTHERS)):
-        answer = lorakit(
-            project,
-            "sheet",
-            str(run_dir),
-            "--checkpoints",
-            "last",
-            "--strengths",
-            "1.0",
-            "--seeds",
-            "2",
-            "--json",
-            "--out",
-            str(run_dir / f"scored-{kind}.png"),
-            "--prompts",
-            *(scene.caption for scene in scenes),
-            quiet=True,
-        )
+        words = ["--checkpoints", "last", "--strengths", "1.0", "--seeds", "2", "--json"]
+        words += ["--out", str(run_dir / f"scored-{kind}.png"), "--prompts"]
+        captions = (scene.caption for scene in scenes)
+        answer = lorakit(project, "sheet", str(run_dir), *words, *captions, quiet=True)
         asked = {scene.caption: scene for scene in scenes}
         cells = json.loads(answer)["cells"]
         for who, of in scores.items():
@@ -200,14 +183,18 @@ def main() -> None:
         flush=True,
     )
     scores = score(project, run_dir)
-    before, after = scores["base"], scores["LoRA"]
+
+    def shown(kind: str, what: str) -> str:
+        before, after = (getattr(scores[who][kind], what) for who in ("base", "LoRA"))
+        return f"{before:4.0%} before   {after:4.0%} after"
+
     print(f"""
 Judged by a small network trained on drawings alone (tools/toy/recognise.py):
-  is it the character, asked for zwx        {before["trigger"].character:4.0%} before   {after["trigger"].character:4.0%} after
-  figure, colour, background as prompted    {before["others"].obeyed:4.0%} before   {after["others"].obeyed:4.0%} after
-  the character where nobody asked for it   {before["others"].character:4.0%} before   {after["others"].character:4.0%} after
+  is it the character, asked for zwx        {shown("trigger", "character")}
+  figure, colour, background as prompted    {shown("others", "obeyed")}
+  the character where nobody asked for it   {shown("others", "character")}
 
-Trained in {trained_s:.0f} s. Where everything lies:
+Trained in {trained_s:.0f} s. Where everything is:
   pictures and captions   {datasets / "demo" / "8_zwx"}
   the run                 {run_dir}
   the LoRA                {run_dir / "output" / "demo.safetensors"}
@@ -220,15 +207,7 @@ What to type next:
   {command()} new mina --preset sdxl --trigger mina_char
 """)
     if args.json:
-        args.json.write_text(
-            json.dumps(
-                {
-                    who: {kind: vars(one) for kind, one in kinds.items()}
-                    for who, kinds in scores.items()
-                },
-                indent=2,
-            )
-        )
+        args.json.write_text(json.dumps(scores, default=vars, indent=2))
 
 
 if __name__ == "__main__":

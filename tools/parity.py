@@ -1,4 +1,5 @@
-"""Is it the same mathematics? The real sd-scripts and the embedded trainer on the same weights, latents, noise and timesteps.
+"""Is it the same mathematics? The real sd-scripts and the embedded trainer on the same weights,
+latents, noise and timesteps.
 
     python tools/parity.py [--case plain] [--steps 4] [--base model.safetensors] [--keep FOLDER]
 
@@ -132,18 +133,15 @@ class Result:
         wrong = [
             f"step {i}: loss {ours:.6f} against {theirs:.6f}"
             for i, (ours, theirs) in enumerate(self.losses)
-            if abs(ours - theirs) > 2e-3 * theirs
+            if abs(ours / theirs - 1) > (2e-3 if i else 1e-5)
         ]
-        wrong += (
-            [f"first loss differs: {self.losses[0]}"]
-            if abs(self.losses[0][0] / self.losses[0][1] - 1) > 1e-5
-            else []
+        bounds = (
+            ("the VAE's mean", self.latents, 1e-3),
+            ("gradient", self.gradient, 1e-3),
+            ("product", self.product, 2e-2),
         )
-        wrong += ["keys, shapes, types or alphas differ"] if not self.keys_equal else []
-        wrong += [f"the VAE's mean differs by {self.latents:.2e}"] if self.latents > 1e-3 else []
-        wrong += [f"gradient differs by {self.gradient:.2e}"] if self.gradient > 1e-3 else []
-        wrong += [f"product differs by {self.product:.2e}"] if self.product > 2e-2 else []
-        return wrong
+        wrong += [f"{name} differs by {far:.2e}" for name, far, most in bounds if far > most]
+        return wrong + ([] if self.keys_equal else ["keys, shapes, types or alphas differ"])
 
 
 def run(name: str, folder: Path, *, steps: int, weights: Mapping[str, Path]) -> Result:
@@ -166,15 +164,11 @@ def write_inputs(
 
     images = folder / "images"
     images.mkdir(parents=True)
-    pixels = torch.nn.functional.interpolate(
-        torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(1)),
-        size=(64, 64),
-        mode="bilinear",
-    )[0]
+    coarse = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(1))
+    (pixels,) = torch.nn.functional.interpolate(coarse, size=(64, 64), mode="bilinear")
     Image.fromarray((pixels.permute(1, 2, 0) * 255).byte().numpy()).save(images / "one.png")
-    (images / "one.txt").write_text(
-        "a red fox in the snow, sitting, (looking back)", encoding="utf-8"
-    )
+    caption = "a red fox in the snow, sitting, (looking back)"
+    (images / "one.txt").write_text(caption, encoding="utf-8")
     subset = {"image_dir": str(images), "num_repeats": steps, "caption_extension": ".txt"}
     dataset = {"datasets": [{"resolution": 64, "batch_size": 1, "subsets": [subset]}]}
     (folder / "dataset.toml").write_text(toml.dumps(dataset), encoding="utf-8")
@@ -193,9 +187,8 @@ def write_inputs(
         if who == "theirs":
             own["tokenizer_cache_dir"] = str(tokenizers.ensure(FAMILIES[case.family].tokenizers))
         elif case.family == "flux":
-            own["t5xxl"] = str(
-                make_tiny("flux", folder / "tiny") / "text_encoder_2"
-            )  # its answers are given, not computed
+            # its answers are given, not computed
+            own["t5xxl"] = str(make_tiny("flux", folder / "tiny") / "text_encoder_2")
             own.pop("cache_text_encoder_outputs_to_disk")
         files[who] = folder / f"{who}.toml"
         files[who].write_text(toml.dumps(own), encoding="utf-8")
@@ -259,13 +252,7 @@ def play(
     place = enter(args)
     signals.exit_at_once()
     session = prepare(args, place, case.family)
-    missing, unknown = session.network.load(
-        {
-            name.removeprefix("start."): value
-            for name, value in tape.items()
-            if name.startswith("start.")
-        }
-    )
+    missing, unknown = session.network.load(_under("start.", tape))
     found: dict[str, Any] = {"missing": missing, "unknown": unknown, "losses": []}
     _inject(session, tape, seeds, found)
     Loop(session).run()
@@ -273,7 +260,7 @@ def play(
 
 
 def _encoded(session: Session, tape: Mapping[str, torch.Tensor]) -> float:
-    """How far our VAE's mean of the same pixels lies from theirs; FLUX's autoencoder says no mean,
+    """How far our VAE's mean of the same pixels is from theirs; FLUX's autoencoder gives no mean,
     there it is not compared.
     """
     if "vae.mean" not in tape:
@@ -301,9 +288,8 @@ def _inject(
         return value
 
     def gradients() -> list[torch.Tensor]:
-        if (
-            step["now"] == 1 and "gradient" not in found
-        ):  # the loop empties them by the same door before the step
+        # the gradients are emptied by the same door before a step
+        if step["now"] == 1 and "gradient" not in found:
             found["gradient"] = {
                 f"{a.name}.lora_{which}.weight": getattr(a, which).grad.clone()
                 for a in session.network.adapters
@@ -322,61 +308,37 @@ def _inject(
 
 
 def compare(ours: Mapping[str, Any], tape: Mapping[str, torch.Tensor], folder: Path) -> Result:
-    mine, other = (
-        load_file(folder / "ours" / "lora.safetensors"),
-        load_file(folder / "theirs" / "lora.safetensors"),
+    files = [folder / who / "lora.safetensors" for who in ("ours", "theirs")]
+    mine, other = (load_file(file) for file in files)
+    same = set(mine) == set(other) and all(
+        mine[key].shape == value.shape
+        and mine[key].dtype == value.dtype
+        and (torch.equal(mine[key], value) or not key.endswith(".alpha"))
+        for key, value in other.items()
     )
-    same = list(mine) == list(other) or set(mine) == set(other)
-    same = same and all(
-        mine[key].shape == other[key].shape and mine[key].dtype == other[key].dtype for key in other
-    )
-    same = same and all(
-        torch.equal(mine[key], other[key]) for key in other if key.endswith(".alpha")
-    )
-    start = {
-        name.removeprefix("start."): value
-        for name, value in tape.items()
-        if name.startswith("start.")
-    }
-    weights = [key for key in other if not key.endswith(".alpha")]
-    change = (
-        relative([(mine[key] - start[key], other[key] - start[key]) for key in weights])
-        if same
-        else float("nan")
-    )
-    names = [
-        key.removesuffix(".lora_down.weight") for key in other if key.endswith(".lora_down.weight")
-    ]
-    product = (
-        relative([(_product(mine, name), _product(other, name)) for name in names])
-        if same
-        else float("nan")
-    )
-    gradient = relative(
-        [
-            (ours["gradient"][name.removeprefix("gradient.")], value)
-            for name, value in tape.items()
-            if name.startswith("gradient.")
-        ]
-    )
-    losses = tuple(
-        (value, float(tape[f"{place}.loss"])) for place, value in enumerate(ours["losses"])
-    )
-    missing = tuple(
-        sorted(
-            set(_metadata(folder / "theirs" / "lora.safetensors"))
-            - set(_metadata(folder / "ours" / "lora.safetensors"))
-        )
-    )
+    start = _under("start.", tape)
+    change = product = float("nan")
+    if same:
+        weights = [key for key in other if not key.endswith(".alpha")]
+        change = relative([(mine[key] - start[key], other[key] - start[key]) for key in weights])
+        down = ".lora_down.weight"
+        names = [key.removesuffix(down) for key in other if key.endswith(down)]
+        product = relative([(_product(mine, name), _product(other, name)) for name in names])
+    gradients = _under("gradient.", tape).items()
     return Result(
-        losses,
+        tuple((value, float(tape[f"{place}.loss"])) for place, value in enumerate(ours["losses"])),
         ours["latents"],
-        gradient,
+        relative([(ours["gradient"][name], value) for name, value in gradients]),
         change,
         product,
         same and not ours["missing"] and not ours["unknown"],
-        missing,
+        tuple(sorted(set(_metadata(files[1])) - set(_metadata(files[0])))),
     )
+
+
+def _under(prefix: str, tape: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The part of the tape whose names begin so, without it."""
+    return {name[len(prefix) :]: value for name, value in tape.items() if name.startswith(prefix)}
 
 
 def relative(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
@@ -404,29 +366,21 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="leave files and logs there")
     options = parser.parse_args()
     names = options.case or ["plain"]
-    if (
-        len(names) > 1
-    ):  # a process each: a full-size model is gigabytes, and must be gone before the next
-        shared = [
-            "--steps",
-            str(options.steps),
-            *(["--base", str(options.base)] if options.base else []),
-            *(["--keep", str(options.keep)] if options.keep else []),
-        ]
+    if len(names) > 1:  # a process each: a full-size model must be gone before the next comes
+        given = {"--steps": options.steps, "--base": options.base, "--keep": options.keep}
+        shared = [word for key, value in given.items() if value for word in (key, str(value))]
         answers = [
             proc.ask([sys.executable, __file__, "--case", name, *shared], timeout_s=6000)
             for name in names
         ]
-        print(
-            "".join(answer.out + (answer.err[-2000:] if answer.code else "") for answer in answers)
-        )
+        for answer in answers:
+            print(answer.out + (answer.err[-2000:] if answer.code else ""), end="")
         return max(answer.code for answer in answers)
     name = names[0]
     weights = {"base": options.base} if options.base else standin.weights(CASES[name].family, print)
     with tempfile.TemporaryDirectory() as spare:
-        result = run(
-            name, (options.keep or Path(spare)) / name, steps=options.steps, weights=weights
-        )
+        folder = (options.keep or Path(spare)) / name
+        result = run(name, folder, steps=options.steps, weights=weights)
     show(name, result)
     return 1 if result.faults() else 0
 

@@ -1,4 +1,5 @@
-"""The other half of parity.py: runs the real sd-scripts, in its own Python, with the step seeds it is given, and writes down what happened.
+"""The other half of parity.py: runs the real sd-scripts, in its own Python, with the step seeds it
+is given, and writes down what happened.
 
     python parity_peer.py CHECKOUT SCRIPT CONFIG DATASET SEEDS.json OUT.safetensors
 
@@ -96,7 +97,7 @@ def listen(vae) -> None:
 
 
 class NoT5(torch.nn.Linear):
-    """Stands where T5-XXL stands: its answers lie in the cache already, and 19 GB of float32 zeros
+    """In the place of T5-XXL: its answers are in the cache already, and 19 GB of float32 zeros
     would only fill the memory.
     """
 

@@ -1,5 +1,5 @@
-"""What happened, as JSON lines for whoever follows the run: appended to the file that
-LORAKIT_EVENTS names.
+"""Events as JSON lines for whoever follows the run, appended to the file that LORAKIT_EVENTS
+names.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import time
 from typing import Any
 
 
-def tell(event: str, **facts: Any) -> None:
-    """Nothing happens without the variable; one process of each machine speaks; a full disk must
-    not end a training.
-    """
+def emit(event: str, **facts: Any) -> None:
+    """Only the first process of each machine writes. A full disk must not end a training."""
     path = os.environ.get("LORAKIT_EVENTS")
     if not path or os.environ.get("LOCAL_RANK", "0") != "0":
         return

@@ -1,6 +1,4 @@
-"""Train a LoRA for FLUX: `accelerate launch THIS --config_file train.toml --dataset_config
-dataset.toml`.
-"""
+"""Train a LoRA for FLUX: `accelerate launch THIS --config_file FILE --dataset_config FILE`."""
 
 from __future__ import annotations
 
@@ -10,11 +8,9 @@ from pathlib import Path
 if __name__ == "__main__":
     here = Path(__file__).resolve().parent
     # Python puts this folder first; its modules are lorakit's, not top-level ones, and lorakit may
-    # lie beside it uninstalled.
-    sys.path[:] = [
-        str(here.parents[1]),
-        *(entry for entry in sys.path if not entry or Path(entry).resolve() != here),
-    ]
+    # not be installed.
+    others = (entry for entry in sys.path if not entry or Path(entry).resolve() != here)
+    sys.path[:] = [str(here.parents[1]), *others]
 
     from lorakit.embedded.main import leave, main
 

@@ -1,7 +1,8 @@
-"""The script: arguments in, exit code out. What goes wrong is said in words."""
+"""The script: arguments in, exit code out. What goes wrong is explained in words."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -13,20 +14,22 @@ from lorakit.trainers.embedded import SCRIPTS
 
 
 def main(family: str, argv: Sequence[str] | None = None) -> int:
-    """0 done, 1 refused before the start, 4 failed, 5 not finite, 130 and 143 stopped by a signal."""
+    """0 done, 1 refused before the start, 4 failed, 5 not finite, 130 and 143 stopped by a
+    signal.
+    """
     if "OMP_WAIT_POLICY" not in os.environ:
         # Threads that wait for each other spin; where other programs want the cores too, that made
         # a run of 7 s take 34 to 94.
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    script = SCRIPTS[family].name
     try:
-        args = arguments.read(script, sys.argv[1:] if argv is None else argv)
+        args = arguments.read(SCRIPTS[family].name, sys.argv[1:] if argv is None else argv)
         return train(family, args)
     except LorakitError as error:
         print(words(error), file=sys.stderr, flush=True)
         return error.exit_code
     except OSError as error:  # a full disk, most often
-        print(f"stopped: {error}. What was saved before is whole.", file=sys.stderr, flush=True)
+        said = f"stopped: {error}. What was saved before is intact."
+        print(said, file=sys.stderr, flush=True)
         return TrainingFailed.exit_code
 
 
@@ -34,21 +37,16 @@ def words(error: LorakitError) -> str:
     """Every fault on a line of its own that begins with "error: ": by that lorakit finds it in the
     log.
     """
-    wrong = [fault for fault in error.faults if fault.severity == "error"]
-    lines = [f"error: {fault}" for fault in wrong] or [f"error: {error.message}"]
-    return "\n".join(
-        [*lines, *([error.message] if wrong else []), *([error.hint] if error.hint else [])]
-    )
+    wrong = [f"error: {fault}" for fault in error.faults if fault.severity == "error"]
+    lines = [*wrong, error.message] if wrong else [f"error: {error.message}"]
+    return "\n".join([*lines, *([error.hint] if error.hint else [])])
 
 
-def train(family: str, args: object) -> int:
-    import argparse
-
+def train(family: str, args: argparse.Namespace) -> int:
     from lorakit.embedded.training import signals, world
     from lorakit.embedded.training.loop import Loop
     from lorakit.embedded.training.session import prepare
 
-    assert isinstance(args, argparse.Namespace)
     place = world.enter(args)
     signals.exit_at_once()
     try:

@@ -43,8 +43,9 @@ def subset_rows(plan: Plan) -> list[SubsetRow]:
 
 
 def command_text(plan: Plan) -> str:
-    env = (f"{name}={shlex.quote(value)}" for name, value in sorted(plan.env.items()))
-    return " ".join([*env, shlex.join(plan.argv)])
+    """A line for each command of the run."""
+    env = [f"{name}={shlex.quote(value)}" for name, value in sorted(plan.env.items())]
+    return "\n".join(" ".join([*env, shlex.join(command)]) for command in plan.commands)
 
 
 def files_of(plan: Plan) -> dict[str, str]:

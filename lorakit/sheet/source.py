@@ -28,6 +28,7 @@ WEIGHTS = (
     "max_token_length",
     "t5xxl_max_token_length",
     "apply_t5_attn_mask",
+    "sample_sampler",
 )
 LAST = (sys.maxsize, sys.maxsize)
 SEED = 42

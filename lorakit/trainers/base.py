@@ -57,7 +57,7 @@ class Trainer(Protocol):
     # when they were made for another size.
     UNCHECKED_LATENTS: Mapping[str, str]
 
-    # True: both parts of a validation split are rounded each on its own, so an image may be in both.
+    # True: the two parts of a validation split are rounded separately, so an image may be in both.
     SPLIT_OVERLAPS: bool
 
     def find(self, family: str) -> Script: ...

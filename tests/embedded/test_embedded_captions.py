@@ -26,15 +26,18 @@ def said(caption: str, seed: int = 0, **rules) -> str:
 
 
 def test_prefix_and_suffix_come_first_and_a_dropped_caption_drops_them_too():
-    assert said("a fox", prefix="zwx", suffix="photo") == "zwx a fox photo"
-    assert said("a fox", prefix="zwx", dropout_rate=1.0) == ""
-    assert said("a fox", dropout_every_n_epochs=1) == ""
+    assert said("a fox", caption_prefix="zwx", caption_suffix="photo") == "zwx a fox photo"
+    assert said("a fox", caption_prefix="zwx", caption_dropout_rate=1.0) == ""
+    assert said("a fox", caption_dropout_every_n_epochs=1) == ""
 
 
 def test_only_the_first_line_counts_unless_wildcards_are_on():
     assert said("a fox\na dog") == "a fox"
-    assert {said("a fox\na dog", seed, wildcard=True) for seed in range(20)} == {"a fox", "a dog"}
-    assert {said("a {red|grey} fox {{x}}", seed, wildcard=True) for seed in range(20)} == {
+    assert {said("a fox\na dog", seed, enable_wildcard=True) for seed in range(20)} == {
+        "a fox",
+        "a dog",
+    }
+    assert {said("a {red|grey} fox {{x}}", seed, enable_wildcard=True) for seed in range(20)} == {
         "a red fox {x}",
         "a grey fox {x}",
     }
@@ -42,14 +45,16 @@ def test_only_the_first_line_counts_unless_wildcards_are_on():
 
 
 def test_kept_tokens_stay_in_front_and_the_rest_is_shuffled():
-    results = {said("zwx, a, b, c", seed, shuffle=True, keep_tokens=1) for seed in range(50)}
+    results = {
+        said("zwx, a, b, c", seed, shuffle_caption=True, keep_tokens=1) for seed in range(50)
+    }
     assert len(results) == 6
     assert all(result.startswith("zwx, ") for result in results)
 
 
 def test_a_separator_marks_what_is_kept_on_both_sides_and_stays_literal_when_nothing_is_shuffled():
     results = {
-        said("zwx, fox ||| a, b ||| end", seed, shuffle=True, keep_tokens_separator="|||")
+        said("zwx, fox ||| a, b ||| end", seed, shuffle_caption=True, keep_tokens_separator="|||")
         for seed in range(30)
     }
     assert results == {"zwx, fox, a, b, end", "zwx, fox, b, a, end"}
@@ -57,12 +62,14 @@ def test_a_separator_marks_what_is_kept_on_both_sides_and_stays_literal_when_not
 
 
 def test_tags_are_dropped_one_by_one_but_kept_ones_never():
-    results = [said("zwx, a, b", seed, tag_dropout_rate=0.5, keep_tokens=1) for seed in range(100)]
+    results = [
+        said("zwx, a, b", seed, caption_tag_dropout_rate=0.5, keep_tokens=1) for seed in range(100)
+    ]
     assert set(results) == {"zwx", "zwx, a", "zwx, b", "zwx, a, b"}
 
 
 def test_parts_are_joined_with_a_comma_whatever_the_separator():
-    assert said("a;b", shuffle=True, separator=";", keep_tokens=2) == "a, b"
+    assert said("a;b", shuffle_caption=True, caption_separator=";", keep_tokens=2) == "a, b"
 
 
 def test_the_secondary_separator_becomes_the_separator_at_the_end():
@@ -70,7 +77,7 @@ def test_the_secondary_separator_becomes_the_separator_at_the_end():
 
 
 def test_warm_up_lets_tags_in_one_after_the_other():
-    rules = CaptionRules(warmup_step=10, warmup_min=1)
+    rules = CaptionRules(token_warmup_step=10, token_warmup_min=1)
     counts = [
         len(
             process(
@@ -87,7 +94,7 @@ def test_a_caption_is_the_files_first_line_without_its_mark_or_else_the_class_to
 ):
     (tmp_path / "a.txt").write_text("\ufeff a fox \n\n a dog\n", encoding="utf-8")
     plain, wild = (
-        Subset(tmp_path, 1, "fox", ".txt", CaptionRules(wildcard=wildcard))
+        Subset(tmp_path, 1, "fox", ".txt", CaptionRules(enable_wildcard=wildcard))
         for wildcard in (False, True)
     )
     assert _caption(tmp_path / "a.png", plain) == "a fox"

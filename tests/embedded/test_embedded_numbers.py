@@ -84,7 +84,9 @@ def options(**more) -> argparse.Namespace:
     ],
 )
 def test_schedules_are_those_of_transformers(name: str, more: dict, theirs: dict):
-    from transformers import optimization
+    optimization = pytest.importorskip(
+        "transformers.optimization", reason="compares with transformers"
+    )
 
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=RATE)
     make = optimization.TYPE_TO_SCHEDULER_FUNCTION[optimization.SchedulerType(name)]
@@ -209,7 +211,7 @@ def test_huber_thresholds_of_the_three_schedules():
     assert last == pytest.approx(0.1 + 0.9 / (1 + 14.6) ** 2, rel=0.02)
 
 
-def test_offset_pyramid_and_perturbation_change_the_noise_as_said():
+def test_offset_pyramid_and_perturbation_change_the_noise_as_asked():
     latents = torch.ones(2, 4, 16, 16)
     torch.manual_seed(0)
     plain = noise.sample_noise(latents, options(), 1)

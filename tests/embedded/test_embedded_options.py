@@ -121,7 +121,7 @@ def test_every_option_is_read_or_refused_or_always_so(
     assert wanted - read == set()
 
 
-def test_what_is_always_so_is_said_in_the_docs() -> None:
+def test_what_is_always_so_is_in_the_docs() -> None:
     said = (Path(__file__).parents[2] / "docs" / "embedded.md").read_text(encoding="utf-8")
     assert [name for name in options.ALWAYS_SO if f"`{name}`" not in said] == []
 

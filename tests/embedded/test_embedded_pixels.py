@@ -15,7 +15,7 @@ from PIL import Image as Pillow  # noqa: E402
 
 from lorakit.dataset.buckets import Placement  # noqa: E402
 from lorakit.embedded.data.captions import CaptionRules  # noqa: E402
-from lorakit.embedded.data.dataset import Image, Subset, _used_reg  # noqa: E402
+from lorakit.embedded.data.dataset import Image, Subset  # noqa: E402
 from lorakit.embedded.data.images import pixels, size_ids  # noqa: E402
 from lorakit.errors import RecipeError  # noqa: E402
 
@@ -70,7 +70,7 @@ def test_a_flip_turns_the_picture_around() -> None:
     )
 
 
-def test_a_random_crop_lies_anywhere_and_only_when_chance_is_given() -> None:
+def test_a_random_crop_may_be_anywhere_and_only_when_chance_is_given() -> None:
     image = placed((20, 2), (16, 2), (20, 2), random_crop=True)
     seen = {
         columns(pixels(image, stripes(20), flip=False, chance=random.Random(seed)))[0]
@@ -80,7 +80,7 @@ def test_a_random_crop_lies_anywhere_and_only_when_chance_is_given() -> None:
     assert columns(pixels(image, stripes(20), flip=False))[0] == 2
 
 
-def test_colours_change_a_little_in_a_third_of_the_draws() -> None:
+def test_colours_change_a_little_one_time_in_three() -> None:
     image = placed((64, 2), (64, 2), (64, 2), color_aug=True)
     colours = io.BytesIO()
     Pillow.new("RGB", (64, 2), (200, 60, 30)).save(colours, format="PNG")
@@ -106,7 +106,7 @@ def test_a_larger_picture_is_averaged_and_a_smaller_one_interpolated() -> None:
     assert columns(nearest) == [column for column in range(4) for _ in range(4)]
 
 
-def test_sdxl_is_told_the_size_as_stored_the_corner_that_was_cut_and_the_bucket() -> None:
+def test_sdxl_gets_the_size_as_stored_the_corner_that_was_cut_and_the_bucket() -> None:
     wide = placed((200, 100), (64, 64), (128, 64))
     assert size_ids(wide, flip=False) == [
         100,
@@ -118,13 +118,6 @@ def test_sdxl_is_told_the_size_as_stored_the_corner_that_was_cut_and_the_bucket(
     ]  # by kohya's arithmetic: as if it were letterboxed
     tall = placed((95, 200), (64, 64), (64, 135))
     assert [size_ids(tall, flip=flip)[3] for flip in (False, True)] == [16, 17]
-
-
-def test_reg_images_are_drawn_with_their_repeats_first_and_then_one_more_each() -> None:
-    reg = [Image(Path(f"{index}.png"), None, "", (8, 8), None, 2) for index in range(3)]  # type: ignore[arg-type]
-    assert [image.repeats for image in _used_reg(reg, 3)] == [2, 2]
-    assert [image.repeats for image in _used_reg(reg, 8)] == [3, 3, 2]
-    assert [image.repeats for image in _used_reg(reg, 10)] == [4, 3, 3]
 
 
 def test_a_picture_that_is_a_program_is_not_even_opened() -> None:

@@ -59,7 +59,7 @@ text_encoder_lr = 5e-5
     assert without_suffix.max_train_steps == 50
 
 
-def test_every_fault_of_the_options_is_said_at_once(tmp_path: Path):
+def test_every_fault_of_the_options_is_reported_at_once(tmp_path: Path):
     file = write(
         tmp_path / "train.toml",
         """
@@ -173,7 +173,7 @@ def test_values_and_combinations_that_cannot_work(options: list[str], fault: str
     assert fault in str(caught.value)
 
 
-def test_the_faults_of_a_dataset_file_are_said_at_once(train: Callable[..., Any], tmp_path: Path):
+def test_the_faults_of_a_dataset_file_are_reported_at_once(train: Callable[..., Any], tmp_path: Path):
     file = write(
         tmp_path / "dataset.toml",
         """

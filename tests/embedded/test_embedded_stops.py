@@ -75,12 +75,12 @@ class Script:
     def until_step(self, step: int) -> None:
         until = time.monotonic() + 60
         while time.monotonic() < until and self.child.poll() is None:
-            if any(event["event"] == "step" and event["step"] >= step for event in self.told()):
+            if any(event["event"] == "step" and event["step"] >= step for event in self.read_events()):
                 return
             time.sleep(0.01)
         raise AssertionError(self.log.read_text(encoding="utf-8", errors="replace")[-2000:])
 
-    def told(self) -> list[dict[str, Any]]:
+    def read_events(self) -> list[dict[str, Any]]:
         if not self.events.exists():
             return []
         return [
@@ -144,7 +144,7 @@ def test_a_signal_ends_the_step_saves_everything_and_the_rest_can_be_resumed(
     script.until_step(3)
     script.send(number)
     assert script.child.wait(60) == code
-    end = script.told()[-1]
+    end = script.read_events()[-1]
     assert (end["event"], end["reason"]) == ("end", reason)
     mark = f"fox-step{end['step']:08d}"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -171,7 +171,7 @@ def test_a_second_signal_ends_at_once(start: Callable[..., Script], tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_whatever_is_killed_leaves_whole_files_and_ends_where_the_unkilled_run_ends(
+def test_whatever_is_killed_leaves_intact_files_and_ends_where_the_unkilled_run_ends(
     start: Callable[..., Script], tmp_path: Path
 ):
     from safetensors.torch import load_file

@@ -16,7 +16,7 @@ from toy_runs import draw_pictures  # noqa: E402
 SHORT = {"max_train_steps": 2, "max_train_epochs": None}
 
 
-def test_reg_images_double_the_batches_and_weigh_what_they_are_told(
+def test_reg_images_double_the_batches_and_weigh_what_the_recipe_says(
     train: Callable[..., Any], tmp_path: Path
 ):
     draw_pictures(tmp_path / "reg" / "1_wall", 3)

@@ -1,4 +1,6 @@
-"""What goes wrong is told so that lorakit finds it in the log: each fault on a line of its own that begins with "error: "."""
+"""What goes wrong is printed so that lorakit finds it in the log: each fault on a line of its own
+that begins with "error: ".
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,9 @@ def events_of(*lines: str, offset: int = 0) -> list[Event]:
 
 def steps(*lines: str, offset: int = 0) -> list[tuple[int | None, float | None]]:
     return [
-        (event.step, event.loss) for event in events_of(*lines, offset=offset) if event.kind == "step"
+        (event.step, event.loss)
+        for event in events_of(*lines, offset=offset)
+        if event.kind == "step"
     ]
 
 

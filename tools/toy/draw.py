@@ -107,8 +107,7 @@ class Scene:
         )
 
 
-# ---- drawing: every figure is drawn around (0, 0) in a box from -1 to 1, y down
-# ----------------------------------------------------
+# -- drawing: every figure is drawn around (0, 0) in a box from -1 to 1, y down --
 
 Points = list[tuple[float, float]]
 
@@ -447,8 +446,7 @@ def draw(
     return image.resize((side, side), Image.Resampling.BOX)
 
 
-# ---- what to draw
-# ------------------------------------------------------------------------------------------------------------------
+# -- what to draw --
 
 
 def any_scene(seed: int, *, wide: bool = False) -> Scene:

@@ -1,6 +1,7 @@
-"""A small judge of small pictures: which figure, which colour, which background. It scores the demo; it trains nothing else.
+"""A small judge of small pictures: which figure, which colour, which background. It scores the
+demo; it trains nothing else. About two minutes on one core:
 
-    python tools/toy/recognise.py --out recipes/demo/judge.safetensors     about two minutes on one core
+    python tools/toy/recognise.py --out recipes/demo/judge.safetensors
 
 It learns from drawn pictures alone, the character among them, blurred and noisy as a toy model's
 are.

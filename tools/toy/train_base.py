@@ -1,4 +1,5 @@
-"""Train the toy base: a text encoder and a U-Net of SD1.5's architecture, together and from scratch, in the VAE's latents.
+"""Train the toy base: a text encoder and a U-Net of SD1.5's architecture, together and from
+scratch, in the VAE's latents.
 
     python tools/toy/train_vae.py  --out recipes/demo/base
     python tools/toy/train_base.py --out recipes/demo/base

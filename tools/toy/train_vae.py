@@ -1,4 +1,5 @@
-"""Train the toy base's VAE: 64 px pictures to 16 x 16 x 4 latents. About fifteen minutes on two cores.
+"""Train the toy base's VAE: 64 px pictures to 16 x 16 x 4 latents. A quarter of an hour on two
+cores.
 
     python tools/toy/train_vae.py --out recipes/demo/base
 

@@ -1,5 +1,5 @@
-"""Which images a step sees. Epochs are exact permutations; everything is a pure function of (seed,
-epoch), so any step can be resumed.
+"""Which images a step sees. Epochs are exact permutations, and all follows from (seed, epoch), so
+any step can be resumed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lorakit.embedded.data.dataset import Dataset, Image
 
 @dataclass(frozen=True)
 class Draw:
-    """One image drawn once: which repeat of it, in which epoch. Everything random about it follows
+    """One image used once: which repeat of it, in which epoch. Everything random about it follows
     from that and the seed.
     """
 
@@ -27,22 +27,16 @@ class Draw:
     epoch: int  # from 1
 
     def chance(self, seed: int, purpose: str) -> random.Random:
-        return random.Random(
-            f"{seed}/{purpose}/{self.epoch}/{self.dataset}/{self.index}/{self.repeat}"
-        )
+        place = f"{self.epoch}/{self.dataset}/{self.index}/{self.repeat}"
+        return random.Random(f"{seed}/{purpose}/{place}")
 
     def flipped(self, seed: int) -> bool:
         return self.image.subset.flip_aug and self.chance(seed, "flip").random() < 0.5
 
     def caption(self, seed: int, *, step: int, total_steps: int) -> str:
-        return process(
-            self.image.caption,
-            self.image.subset.captions,
-            self.chance(seed, "caption"),
-            epoch=self.epoch,
-            step=step,
-            total_steps=total_steps,
-        )
+        caption, rules = self.image.caption, self.image.subset.captions
+        chance, epoch = self.chance(seed, "caption"), self.epoch
+        return process(caption, rules, chance, epoch=epoch, step=step, total_steps=total_steps)
 
 
 Batch = tuple[Draw, ...]
@@ -63,10 +57,7 @@ def epoch_batches(datasets: Sequence[Dataset], seed: int, epoch: int) -> list[Ba
                 seen[index] = seen.get(index, -1) + 1
                 draws.append(Draw(dataset.images[index], number, index, seen[index], epoch))
             chance.shuffle(draws)
-            batches += [
-                tuple(draws[at : at + dataset.batch_size])
-                for at in range(0, len(draws), dataset.batch_size)
-            ]
+            batches += _cut(draws, dataset.batch_size)
     chance.shuffle(batches)
     return batches
 
@@ -85,12 +76,12 @@ def validation_batches(datasets: Sequence[Dataset]) -> list[Batch]:
     for number, dataset in enumerate(datasets):
         buckets: dict[tuple[int, int], list[Draw]] = {}
         for index, image in enumerate(dataset.validation):
-            buckets.setdefault(image.bucket, []).append(
-                Draw(image, number, len(dataset.images) + index, 0, 1)
-            )
+            draw = Draw(image, number, len(dataset.images) + index, 0, 1)
+            buckets.setdefault(image.bucket, []).append(draw)
         for _, draws in sorted(buckets.items()):
-            batches += [
-                tuple(draws[at : at + dataset.batch_size])
-                for at in range(0, len(draws), dataset.batch_size)
-            ]
+            batches += _cut(draws, dataset.batch_size)
     return batches
+
+
+def _cut(draws: Sequence[Draw], size: int) -> list[Batch]:
+    return [tuple(draws[at : at + size]) for at in range(0, len(draws), size)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from lorakit.embedded.data.images import pixels
 from lorakit.embedded.models import Base, Conditioning
 from lorakit.embedded.training.randomness import seed_of
 from lorakit.embedded.training.world import World
+from lorakit.errors import TrainingFailed
 from lorakit.files import write_atomic
 
 
@@ -35,8 +36,8 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-class Shelf:
-    """Tensors by key: in memory, and on disk where asked for. A file is whole or absent."""
+class TensorStore:
+    """Tensors by key: in memory, or on disk where asked for. A file is complete or absent."""
 
     def __init__(self, kind: str, *, on_disk: bool) -> None:
         self.folder = cache_dir() / "embedded" / kind if on_disk else None
@@ -45,16 +46,13 @@ class Shelf:
     def _path(self, key: str) -> Path | None:
         return self.folder / key[:2] / f"{key}.safetensors" if self.folder else None
 
-    def get(self, key: str) -> dict[str, torch.Tensor] | None:
+    def get(self, key: str) -> dict[str, torch.Tensor]:
         path = self._path(key)
         if path is None:
-            return self._memory.get(key)
+            return self._memory[key]
         from safetensors.torch import load_file
 
-        try:
-            return load_file(path)
-        except FileNotFoundError:
-            return None
+        return load_file(path)
 
     def has(self, key: str) -> bool:
         path = self._path(key)
@@ -70,9 +68,16 @@ class Shelf:
         write_atomic(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
 
+class _Waiting(NamedTuple):
+    image: Image
+    flip: bool
+    key: str
+    data: bytes
+
+
 class Latents:
     """Scaled latents of images. Cached: each once, its noise drawn from its own content. Not
-    cached: anew for every draw.
+    cached: anew every time an image is drawn.
     """
 
     def __init__(
@@ -86,13 +91,12 @@ class Latents:
         batch_size: int,
     ) -> None:
         self.base, self.world, self.batch_size = base, world, max(1, batch_size)
-        self.dtype = (
-            torch.float32 if no_half_vae or world.device.type != "cuda" else world.weight_dtype
-        )
+        wide = no_half_vae or world.device.type != "cuda"
+        self.dtype = torch.float32 if wide else world.weight_dtype
         self.cached = cached
         self.vae: Any = None
-        self._print = ""
-        self._shelf = Shelf("latents", on_disk=on_disk)
+        self._vae_print = ""
+        self._store = TensorStore("latents", on_disk=on_disk)
         self._keys: dict[tuple[Path, tuple[int, int], bool], str] = {}
 
     def open(self) -> Any:
@@ -105,20 +109,17 @@ class Latents:
 
     def prepare(self, images: Iterable[Image], progress: Callable[[int, int], None]) -> None:
         """Fill the cache, images of one bucket together."""
-        self._print = fingerprint(self.open())
-        waiting: dict[tuple[int, int], list[tuple[Image, bool, str, bytes]]] = {}
+        self._vae_print = fingerprint(self.open())
+        waiting: dict[tuple[int, int], list[_Waiting]] = {}
         todo = [
-            (image, flip)
-            for image in images
-            for flip in ((False, True) if image.subset.flip_aug else (False,))
+            (image, flip) for image in images for flip in (False, True)[: 1 + image.subset.flip_aug]
         ]
         for count, (image, flip) in enumerate(todo, 1):
             data = image.path.read_bytes()
-            key = self._key(image, data, flip=flip)
-            self._keys[image.path, image.bucket, flip] = key
-            if not self._shelf.has(key):
+            key = self._keys[image.path, image.bucket, flip] = self._key(image, data, flip=flip)
+            if not self._store.has(key):
                 group = waiting.setdefault(image.bucket, [])
-                group.append((image, flip, key, data))
+                group.append(_Waiting(image, flip, key, data))
                 if len(group) == self.batch_size:
                     self._encode(waiting.pop(image.bucket))
             progress(count, len(todo))
@@ -126,19 +127,16 @@ class Latents:
             self._encode(group)
 
     def _key(self, image: Image, data: bytes, *, flip: bool) -> str:
-        said = (
-            f"{self._print} {image.bucket} {image.placement.scaled}"
-            f" {image.subset.resize_interpolation} {flip} {self.dtype}"
-        )
-        return hashlib.sha256(hashlib.sha256(data).digest() + said.encode()).hexdigest()
+        how = f"{image.bucket} {image.placement.scaled} {image.subset.resize_interpolation} {flip}"
+        text = f"{self._vae_print} {how} {self.dtype}"
+        return hashlib.sha256(hashlib.sha256(data).digest() + text.encode()).hexdigest()
 
-    def _encode(self, group: Sequence[tuple[Image, bool, str, bytes]]) -> None:
-        batch = torch.stack([pixels(image, data, flip=flip) for image, flip, _, data in group])
-        seeds = [seed_of("latent", key) for *_, key, _ in group]
-        for (_, _, key, _), latent in zip(
-            group, self._sampled(batch, seeds, [image for image, *_ in group]), strict=True
-        ):
-            self._shelf.put(key, {"latent": latent.cpu()})
+    def _encode(self, group: Sequence[_Waiting]) -> None:
+        batch = torch.stack([pixels(one.image, one.data, flip=one.flip) for one in group])
+        seeds = [seed_of("latent", one.key) for one in group]
+        latents = self._sampled(batch, seeds, [one.image for one in group])
+        for one, latent in zip(group, latents, strict=True):
+            self._store.put(one.key, {"latent": latent.cpu()})
 
     @torch.no_grad()
     def _sampled(
@@ -151,8 +149,6 @@ class Latents:
             noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed)).to(mean)
             latent = (mean + std * noise - self.base.vae_shift) * self.base.vae_scaling
             if not bool(latent.isfinite().all()):
-                from lorakit.errors import TrainingFailed
-
                 raise TrainingFailed(
                     f"{images[index].path}: the VAE gives numbers that are not finite.",
                     hint="Set no_half_vae, use bf16, or a VAE made for half precision.",
@@ -164,48 +160,37 @@ class Latents:
         self, batch: Sequence[Draw], seed: int, prefetched: Sequence[torch.Tensor] | None = None
     ) -> torch.Tensor:
         """The latents of a batch, in float32, on the device."""
+        images = [draw.image for draw in batch]
         if self.cached:
-            tensors = []
-            for draw in batch:
-                found = self._shelf.get(
-                    self._keys[draw.image.path, draw.image.bucket, draw.flipped(seed)]
-                )
-                assert found is not None
-                tensors.append(found["latent"])
+            keys = [self._keys[d.image.path, d.image.bucket, d.flipped(seed)] for d in batch]
+            tensors = [self._store.get(key)["latent"] for key in keys]
             return torch.stack(tensors).to(self.world.device)
-        images = prefetched or self.pixels_of(batch, seed)
-        seeds = [
-            seed_of(seed, "vae", draw.epoch, draw.dataset, draw.index, draw.repeat)
-            for draw in batch
-        ]
+        ready = list(prefetched or self.pixels_of(batch, seed))
+        seeds = [seed_of(seed, "vae", d.epoch, d.dataset, d.index, d.repeat) for d in batch]
         sampled = []
         for at in range(0, len(batch), self.batch_size):
             part = slice(at, at + self.batch_size)
-            sampled += self._sampled(
-                torch.stack(list(images[part])), seeds[part], [draw.image for draw in batch[part]]
-            )
+            sampled += self._sampled(torch.stack(ready[part]), seeds[part], images[part])
         return torch.stack(sampled)
 
     def pixels_of(self, batch: Sequence[Draw], seed: int) -> list[torch.Tensor]:
-        return [
-            pixels(
-                draw.image,
-                draw.image.path.read_bytes(),
-                flip=draw.flipped(seed),
-                chance=draw.chance(seed, "pixels"),
-            )
-            for draw in batch
-        ]
+        """Read from the files, cropped and coloured as chance has it."""
+
+        def of(draw: Draw) -> torch.Tensor:
+            data, chance = draw.image.path.read_bytes(), draw.chance(seed, "pixels")
+            return pixels(draw.image, data, flip=draw.flipped(seed), chance=chance)
+
+        return [of(draw) for draw in batch]
 
 
-class Told:
-    """What the text encoders say of captions, each caption once; the encoders can be dropped
+class TextCache:
+    """What the text encoders make of captions, each caption once; the encoders can be dropped
     afterwards.
     """
 
     def __init__(self, base: Base, world: World, *, on_disk: bool, batch_size: int) -> None:
         self.base, self.world, self.batch_size = base, world, max(1, batch_size)
-        self._shelf = Shelf("text", on_disk=on_disk)
+        self._store = TensorStore("text", on_disk=on_disk)
         self._keys: dict[str, str] = {}
 
     @torch.no_grad()
@@ -213,43 +198,29 @@ class Told:
         self, captions: Sequence[str], tokenizers: Any, encoders: Sequence[nn.Module]
     ) -> None:
         base = self.base
-        marks = " ".join(fingerprint(encoder) for encoder in encoders)
-        marks += (
-            f" {base.clip_skip} {base.max_token_length} {base.t5_length} {base.t5_mask}"
-            f" {self.world.precision}"
-        )
+        prints = " ".join(fingerprint(encoder) for encoder in encoders)
+        how = f"{base.clip_skip} {base.max_token_length} {base.t5_length} {base.t5_mask}"
+        marks = f"{prints} {how} {self.world.precision}".encode()
         missing = []
         for caption in captions:
-            tokens = base.tokenize(tokenizers, [caption])
-            said = b"".join(part.numpy().tobytes() for part in tokens)
-            self._keys[caption] = hashlib.sha256(said + marks.encode()).hexdigest()
-            if not self._shelf.has(self._keys[caption]):
+            tokens = b"".join(
+                part.numpy().tobytes() for part in base.tokenize(tokenizers, [caption])
+            )
+            key = self._keys[caption] = hashlib.sha256(tokens + marks).hexdigest()
+            if not self._store.has(key):
                 missing.append(caption)
         for at in range(0, len(missing), self.batch_size):
             part = missing[at : at + self.batch_size]
-            tokens = tuple(
-                tensor.to(self.world.device) for tensor in base.tokenize(tokenizers, part)
-            )
+            tensors = [one.to(self.world.device) for one in base.tokenize(tokenizers, part)]
             with self.world.autocast():
-                told = base.encode(encoders, tokens)
+                encoded = vars(base.encode(encoders, tuple(tensors)))
+            found = {name: tensor for name, tensor in encoded.items() if tensor is not None}
             for index, caption in enumerate(part):
-                self._shelf.put(
-                    self._keys[caption],
-                    {
-                        name: tensor[index].clone().cpu()
-                        for name, tensor in vars(told).items()
-                        if tensor is not None
-                    },
-                )
-
-    def knows(self, caption: str) -> bool:
-        return caption in self._keys
+                own = {name: tensor[index].clone().cpu() for name, tensor in found.items()}
+                self._store.put(self._keys[caption], own)
 
     def of(self, captions: Sequence[str]) -> Conditioning:
-        found = [self._shelf.get(self._keys[caption]) or {} for caption in captions]
-        return Conditioning(
-            **{
-                name: torch.stack([one[name] for one in found]).to(self.world.device)
-                for name in found[0]
-            }
-        )
+        found = [self._store.get(self._keys[caption]) for caption in captions]
+        device = self.world.device
+        stacked = {name: torch.stack([one[name] for one in found]).to(device) for name in found[0]}
+        return Conditioning(**stacked)

@@ -12,24 +12,32 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CaptionRules:
-    prefix: str | None = None
-    suffix: str | None = None
-    separator: str = ","
+    """A subset's settings, under kohya's names."""
+
+    caption_prefix: str | None = None
+    caption_suffix: str | None = None
+    caption_separator: str = ","
     secondary_separator: str | None = None
     keep_tokens: int = 0
     keep_tokens_separator: str | None = None
-    shuffle: bool = False
-    wildcard: bool = False
-    dropout_rate: float = 0.0
-    dropout_every_n_epochs: int = 0
-    tag_dropout_rate: float = 0.0
-    warmup_min: int = 1
-    warmup_step: float = 0  # below 1: a share of all steps
+    shuffle_caption: bool = False
+    enable_wildcard: bool = False
+    caption_dropout_rate: float = 0.0
+    caption_dropout_every_n_epochs: int = 0
+    caption_tag_dropout_rate: float = 0.0
+    token_warmup_min: int = 1
+    token_warmup_step: float = 0  # below 1: a share of all steps
 
     @property
     def varies(self) -> bool:
         """Every step may see another caption: too many to encode beforehand."""
-        return self.shuffle or self.tag_dropout_rate > 0 or self.warmup_step > 0
+        by_tags = self.shuffle_caption or self.caption_tag_dropout_rate > 0
+        return by_tags or self.token_warmup_step > 0
+
+    @property
+    def varies_by_epoch(self) -> bool:
+        dropped = self.caption_dropout_rate or self.caption_dropout_every_n_epochs
+        return bool(self.enable_wildcard or dropped)
 
 
 def process(
@@ -42,18 +50,21 @@ def process(
     total_steps: int,
 ) -> str:
     """`epoch` counts from 1. Dropping the whole caption drops prefix and suffix with it."""
-    if rules.prefix:
-        caption = f"{rules.prefix} {caption}"
-    if rules.suffix:
-        caption = f"{caption} {rules.suffix}"
-    dropped = rules.dropout_rate > 0 and chance.random() < rules.dropout_rate
-    if dropped or (rules.dropout_every_n_epochs > 0 and epoch % rules.dropout_every_n_epochs == 0):
+    if rules.caption_prefix:
+        caption = f"{rules.caption_prefix} {caption}"
+    if rules.caption_suffix:
+        caption = f"{caption} {rules.caption_suffix}"
+    dropped = rules.caption_dropout_rate > 0 and chance.random() < rules.caption_dropout_rate
+    if dropped or (
+        rules.caption_dropout_every_n_epochs > 0
+        and epoch % rules.caption_dropout_every_n_epochs == 0
+    ):
         return ""
-    caption = _wildcards(caption, chance) if rules.wildcard else caption.split("\n")[0]
+    caption = _wildcards(caption, chance) if rules.enable_wildcard else caption.split("\n")[0]
     if rules.varies:
         caption = _shuffled(caption, rules, chance, step=step, total_steps=total_steps)
     if rules.secondary_separator:
-        caption = caption.replace(rules.secondary_separator, rules.separator)
+        caption = caption.replace(rules.secondary_separator, rules.caption_separator)
     return caption
 
 
@@ -63,9 +74,7 @@ def _wildcards(caption: str, chance: random.Random) -> str:
         caption = chance.choice(caption.split("\n"))
     opened, closed = "\ue000", "\ue001"  # private use: no caption holds them
     caption = caption.replace("{{", opened).replace("}}", closed)
-    caption = re.sub(
-        r"\{([^}]+)\}", lambda match: chance.choice(match.group(1).split("|")), caption
-    )
+    caption = re.sub(r"\{([^}]+)\}", lambda found: chance.choice(found[1].split("|")), caption)
     return caption.replace(opened, "{").replace(closed, "}")
 
 
@@ -73,7 +82,7 @@ def _shuffled(
     caption: str, rules: CaptionRules, chance: random.Random, *, step: int, total_steps: int
 ) -> str:
     def tags(text: str) -> list[str]:
-        return [tag.strip() for tag in text.split(rules.separator) if tag.strip()]
+        return [tag.strip() for tag in text.split(rules.caption_separator) if tag.strip()]
 
     first: list[str] = []
     last: list[str] = []
@@ -83,15 +92,15 @@ def _shuffled(
         middle, _, tail = rest.partition(mark)
         first, free, last = tags(head), tags(middle), tags(tail)
     else:
-        every = [tag.strip() for tag in caption.strip().split(rules.separator)]
+        every = [tag.strip() for tag in caption.strip().split(rules.caption_separator)]
         first, free = every[: rules.keep_tokens], every[rules.keep_tokens :]
-    warmup = (
-        math.floor(rules.warmup_step * total_steps) if rules.warmup_step < 1 else rules.warmup_step
-    )
+    warmup, least = rules.token_warmup_step, rules.token_warmup_min
+    if warmup < 1:
+        warmup = math.floor(warmup * total_steps)
     if warmup and step < warmup:
-        free = free[: math.floor(step * (len(free) - rules.warmup_min) / warmup) + rules.warmup_min]
-    if rules.shuffle:
+        free = free[: math.floor(step * (len(free) - least) / warmup) + least]
+    if rules.shuffle_caption:
         chance.shuffle(free)
-    if rules.tag_dropout_rate > 0:
-        free = [tag for tag in free if chance.random() >= rules.tag_dropout_rate]
+    if rules.caption_tag_dropout_rate > 0:
+        free = [tag for tag in free if chance.random() >= rules.caption_tag_dropout_rate]
     return ", ".join([*first, *free, *last])  # always a comma, whatever the separator: kohya's way

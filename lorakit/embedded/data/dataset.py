@@ -5,7 +5,7 @@ TOML or an `N_trigger` tree.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +62,8 @@ class Dataset:
     @property
     def reg_count(self) -> int:
         """As kohya prints it: the reg images that there are, with their repeats, used or not."""
-        return sum(
-            len(image_files(subset.image_dir)) * subset.num_repeats
-            for subset in self.subsets
-            if subset.is_reg
-        )
+        reg = [subset for subset in self.subsets if subset.is_reg]
+        return sum(len(image_files(one.image_dir)) * one.num_repeats for one in reg)
 
     @property
     def buckets(self) -> dict[tuple[int, int], list[int]]:
@@ -84,13 +81,9 @@ def read_datasets(args: argparse.Namespace, seed: int) -> tuple[Dataset, ...]:
     faults: list[Fault] = []
     datasets = tuple(_read(blueprint, seed, faults) for blueprint in read_blueprint(args, faults))
     if not faults and not any(dataset.images for dataset in datasets):
-        faults.append(
-            Fault(
-                str(args.dataset_config or args.train_data_dir),
-                "holds no images.",
-                "train_data_dir must be the parent of folders such as 10_trigger.",
-            )
-        )
+        where = str(args.dataset_config or args.train_data_dir)
+        hint = "train_data_dir must be the parent of folders such as 10_trigger."
+        faults.append(Fault(where, "holds no images.", hint))
     raise_on_errors(faults)
     return datasets
 
@@ -98,36 +91,27 @@ def read_datasets(args: argparse.Namespace, seed: int) -> tuple[Dataset, ...]:
 def image_files(folder: Path) -> list[Path]:
     """What kohya's globs find, in its order: the five suffixes, all lower or all upper case."""
     suffixes = {*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)}
-    return sorted(
-        (
-            path
-            for path in folder.iterdir()
-            if path.suffix in suffixes and not path.name.startswith(".")
-        ),
-        key=str,
-    )
+    files = [path for path in folder.iterdir() if path.suffix in suffixes]
+    return sorted((path for path in files if not path.name.startswith(".")), key=str)
 
 
 def _read(blueprint: dict[str, Any], seed: int, faults: list[Fault]) -> Dataset:
-    width, height = blueprint["resolution"]
+    get = blueprint.__getitem__
     rules = BucketRules(
-        (width, height),
-        enable=bool(blueprint["enable_bucket"]),
-        min=blueprint["min_bucket_reso"],
-        max=blueprint["max_bucket_reso"],
-        step=blueprint["bucket_reso_steps"],
-        no_upscale=bool(blueprint["bucket_no_upscale"]),
+        get("resolution"),
+        enable=bool(get("enable_bucket")),
+        min=get("min_bucket_reso"),
+        max=get("max_bucket_reso"),
+        step=get("bucket_reso_steps"),
+        no_upscale=bool(get("bucket_no_upscale")),
     )
     try:
         chooser = Chooser(rules)
     except ValueError as error:
         faults.append(Fault("buckets", str(error)))
         return Dataset(1, rules, (), ())
-    subsets = tuple(_subset(entry) for entry in blueprint["subsets"])
-    split = float(blueprint["validation_split"])
-    validation_seed = (
-        blueprint["validation_seed"] if blueprint["validation_seed"] is not None else seed
-    )
+    subsets = tuple(_subset(entry) for entry in get("subsets"))
+    split, own_seed = float(get("validation_split")), get("validation_seed")
     train: list[Image] = []
     reg: list[Image] = []
     held_out: list[Image] = []
@@ -135,58 +119,40 @@ def _read(blueprint: dict[str, Any], seed: int, faults: list[Fault]) -> Dataset:
         images = _images(subset, chooser, faults)
         if subset.is_reg:
             reg += images
-        elif split > 0:
-            kept, held = hold_out(images, split, validation_seed)
-            train += kept
-            held_out += [replace(image, repeats=1, subset=_steady(subset)) for image in held]
-        else:
-            train += images
+            continue
+        kept, held = hold_out(images, split, seed if own_seed is None else own_seed)
+        train += kept
+        steady = _steady(subset)
+        held_out += [replace(image, repeats=1, subset=steady) for image in held]
     repeats = match_reg([one.repeats for one in reg], sum(image.repeats for image in train))
     used = (replace(one, repeats=n) for one, n in zip(reg, repeats, strict=True) if n)
-    return Dataset(int(blueprint["batch_size"]), rules, subsets, (*train, *used), tuple(held_out))
+    return Dataset(int(get("batch_size")), rules, subsets, (*train, *used), tuple(held_out))
 
 
 def _steady(subset: Subset) -> Subset:
     """For validation: nothing by chance."""
-    captions = replace(
-        subset.captions,
-        shuffle=False,
-        dropout_rate=0.0,
-        dropout_every_n_epochs=0,
-        tag_dropout_rate=0.0,
-        warmup_step=0,
-    )
+    fixed: dict[str, Any] = {
+        "shuffle_caption": False,
+        "caption_dropout_rate": 0.0,
+        "caption_dropout_every_n_epochs": 0,
+        "caption_tag_dropout_rate": 0.0,
+        "token_warmup_step": 0,
+    }
+    captions = replace(subset.captions, **fixed)
     return replace(subset, captions=captions, flip_aug=False, color_aug=False, random_crop=False)
 
 
 def _subset(entry: dict[str, Any]) -> Subset:
-    captions = CaptionRules(
-        prefix=entry["caption_prefix"],
-        suffix=entry["caption_suffix"],
-        separator=entry["caption_separator"],
-        secondary_separator=entry["secondary_separator"],
-        keep_tokens=entry["keep_tokens"],
-        keep_tokens_separator=entry["keep_tokens_separator"],
-        shuffle=bool(entry["shuffle_caption"]),
-        wildcard=bool(entry["enable_wildcard"]),
-        dropout_rate=entry["caption_dropout_rate"],
-        dropout_every_n_epochs=entry["caption_dropout_every_n_epochs"],
-        tag_dropout_rate=entry["caption_tag_dropout_rate"],
-        warmup_min=entry["token_warmup_min"],
-        warmup_step=entry["token_warmup_step"],
-    )
     extension = str(entry["caption_extension"])
+    flags = ("is_reg", "flip_aug", "color_aug", "random_crop")
     return Subset(
         Path(str(entry["image_dir"])),
         int(entry["num_repeats"]),
         entry["class_tokens"],
         extension if extension.startswith(".") else f".{extension}",
-        captions,
-        is_reg=bool(entry["is_reg"]),
-        flip_aug=bool(entry["flip_aug"]),
-        color_aug=bool(entry["color_aug"]),
-        random_crop=bool(entry["random_crop"]),
+        CaptionRules(**{field.name: entry[field.name] for field in fields(CaptionRules)}),
         resize_interpolation=entry["resize_interpolation"],
+        **{name: bool(entry[name]) for name in flags},
     )
 
 
@@ -195,20 +161,11 @@ def _images(subset: Subset, chooser: Chooser, faults: list[Fault]) -> list[Image
     for path in image_files(subset.image_dir):
         try:
             size = read_header(path).as_kohya_reads
-            images.append(
-                Image(
-                    path,
-                    subset,
-                    _caption(path, subset),
-                    size,
-                    chooser.choose(*size),
-                    subset.num_repeats,
-                )
-            )
+            caption, placement = _caption(path, subset), chooser.choose(*size)
+            images.append(Image(path, subset, caption, size, placement, subset.num_repeats))
         except (OSError, HeaderError, UnfitError) as error:
-            faults.append(
-                Fault(str(path), f"{error}.", "Take the file out of the folder or mend it.")
-            )
+            hint = "Take the file out of the folder or fix it."
+            faults.append(Fault(str(path), f"{error}.", hint))
         except RecipeError as error:
             faults += error.faults
     return images
@@ -223,6 +180,6 @@ def _caption(path: Path, subset: Subset) -> str:
     if words.problem:
         raise refused(str(file), words.problem)
     lines = words.text.split("\n")
-    if not subset.captions.wildcard:
+    if not subset.captions.enable_wildcard:
         return lines[0].strip()
     return "\n".join(line.strip() for line in lines if line.strip())

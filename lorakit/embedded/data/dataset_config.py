@@ -12,6 +12,7 @@ from typing import Any
 from lorakit import tomllib
 from lorakit.catalogue import options as catalogue
 from lorakit.dataset.folder_names import FolderName, parse_folder
+from lorakit.embedded.data.values import WORDS, fits
 from lorakit.errors import Fault, did_you_mean
 from lorakit.trainers.embedded.options import (
     DATASET_EVERYWHERE,
@@ -20,50 +21,33 @@ from lorakit.trainers.embedded.options import (
     SUBSET_LEVEL,
 )
 
-FROM_ARGUMENTS = {
-    "batch_size": "train_batch_size",
-    "num_repeats": "dataset_repeats",
-}  # where the two names differ
+FROM_ARGUMENTS = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}
 DEFAULTS = {"is_reg": False, "class_tokens": None}
-CHOICES = {
-    "resize_interpolation": (
-        catalogue.options("embedded", "train_network.py")["resize_interpolation"].choices
-    )
-}
+RESIZING = catalogue.options("embedded", "train_network.py")["resize_interpolation"].choices
 AT_LEAST_ONE = ("batch_size", "num_repeats")
-WORDS = {
-    "bool": "true or false",
-    "int": "a whole number",
-    "str": "a text",
-    "number": "a number",
-    "size": "a whole number or [width, height]",
-}
 
 
 def read_blueprint(args: argparse.Namespace, faults: list[Fault]) -> list[dict[str, Any]]:
     """One dict per dataset with every key filled in and `subsets` a list of the same."""
-    config = (
-        _from_folders(args, faults)
-        if not args.dataset_config
-        else _from_file(Path(args.dataset_config), faults)
-    )
+    file = args.dataset_config
+    config = _from_file(Path(file), faults) if file else _from_folders(args, faults)
     general = config.get("general", {})
     datasets = []
     for number, table in enumerate(config.get("datasets", [])):
-        where = f"{args.dataset_config or args.train_data_dir} datasets[{number}]"
+        where = f"{file or args.train_data_dir} datasets[{number}]"
         settings = {key: _first(key, (table, general), args) for key in DATASET_LEVEL}
         settings["resolution"] = _size(settings["resolution"], where, faults)
         subsets: list[dict[str, Any]] = []
         for subset in table.get("subsets", []):
-            entry = {
-                key: _first(key, (subset, table, general), args)
-                for key in (*DATASET_EVERYWHERE, *SUBSET_LEVEL)
-            }
+            tables, keys = (subset, table, general), (*DATASET_EVERYWHERE, *SUBSET_LEVEL)
+            entry = {key: _first(key, tables, args) for key in keys}
             folder = Path(str(entry["image_dir"]))
             if not folder.is_dir():
                 faults.append(Fault(f"{where} image_dir", f"{folder} is not a folder."))
             elif folder in [Path(str(other["image_dir"])) for other in subsets]:
-                faults.append(Fault(f"{where} image_dir", f"{folder} stands twice in one dataset."))
+                faults.append(
+                    Fault(f"{where} image_dir", f"{folder} is listed twice in one dataset.")
+                )
             else:
                 subsets.append(entry)
         if settings["resolution"]:
@@ -76,15 +60,12 @@ def _from_folders(args: argparse.Namespace, faults: list[Fault]) -> dict[str, An
     matters.
     """
     subsets = []
-    for root, is_reg in ((args.train_data_dir, False), (args.reg_data_dir, True)):
-        if not root:
+    for option in ("train_data_dir", "reg_data_dir"):
+        root = getattr(args, option)
+        if root and not Path(root).is_dir():
+            faults.append(Fault(option, f"{root} is not a folder."))
             continue
-        if not Path(root).is_dir():
-            faults.append(
-                Fault("reg_data_dir" if is_reg else "train_data_dir", f"{root} is not a folder.")
-            )
-            continue
-        for folder in sorted(Path(root).iterdir()):
+        for folder in sorted(Path(root).iterdir()) if root else ():
             name = parse_folder(folder.name)
             if folder.is_dir() and isinstance(name, FolderName):
                 subsets.append(
@@ -92,7 +73,7 @@ def _from_folders(args: argparse.Namespace, faults: list[Fault]) -> dict[str, An
                         "image_dir": str(folder),
                         "num_repeats": name.repeats,
                         "class_tokens": name.class_tokens,
-                        "is_reg": is_reg,
+                        "is_reg": option == "reg_data_dir",
                     }
                 )
     return {"datasets": [{"subsets": subsets}]}
@@ -110,29 +91,20 @@ def _from_file(path: Path, faults: list[Fault]) -> dict[str, Any]:
     except FileNotFoundError:
         faults.append(Fault(str(path), "no such file."))
         return {}
-    except (
-        OSError,
-        UnicodeDecodeError,
-        ValueError,
-    ) as error:  # TOML's and JSON's errors are ValueErrors
+    except (OSError, ValueError) as error:  # TOML's, JSON's and Unicode's errors are ValueErrors
         faults.append(Fault(str(path), str(error)))
         return {}
-    everywhere = DATASET_EVERYWHERE
     _check(path, "", data, {"general": "table", "datasets": "tables"}, faults)
-    _check(path, "[general]", data.get("general", {}), {**everywhere, **DATASET_LEVEL}, faults)
+    dataset_keys = {**DATASET_EVERYWHERE, **DATASET_LEVEL}
+    _check(path, "[general]", data.get("general", {}), dataset_keys, faults)
     for number, dataset in enumerate(data.get("datasets", [])):
-        _check(
-            path,
-            f"datasets[{number}]",
-            dataset,
-            {**everywhere, **DATASET_LEVEL, "subsets": "tables"},
-            faults,
-        )
+        where = f"datasets[{number}]"
+        _check(path, where, dataset, {**dataset_keys, "subsets": "tables"}, faults)
         for index, subset in enumerate(dataset.get("subsets", [])):
-            where = f"datasets[{number}].subsets[{index}]"
-            _check(path, where, subset, {**everywhere, **SUBSET_LEVEL}, faults)
+            inner = f"{where}.subsets[{index}]"
+            _check(path, inner, subset, {**DATASET_EVERYWHERE, **SUBSET_LEVEL}, faults)
             if "image_dir" not in subset:
-                faults.append(Fault(f"{path} {where}", "image_dir is missing."))
+                faults.append(Fault(f"{path} {inner}", "image_dir is missing."))
     if not data.get("datasets"):
         faults.append(Fault(str(path), "has no [[datasets]]."))
     return {} if faults else data
@@ -142,39 +114,21 @@ def _check(
     path: Path, where: str, table: Mapping[str, Any], known: Mapping[str, str], faults: list[Fault]
 ) -> None:
     for key, value in table.items():
-        spot = f"{path} {where} {key}".replace("  ", " ")
+        what, hint, rule = "", "", ""
         if key in DATASET_REFUSED:
-            faults.append(
-                Fault(
-                    spot,
-                    "the embedded trainer does not implement it.",
-                    'Leave it out or use trainer = "kohya".',
-                    rule="not-implemented",
-                )
-            )
+            what, rule = "the embedded trainer does not implement it.", "not-implemented"
+            hint = 'Leave it out or use trainer = "kohya".'
         elif key not in known:
-            faults.append(Fault(spot, "does not belong here.", did_you_mean(key, known)))
-        elif not _fits(known[key], value):
-            faults.append(Fault(spot, f"{value!r} is not {WORDS.get(known[key], 'a table')}."))
-        elif key in CHOICES and value not in CHOICES[key]:
-            faults.append(Fault(spot, f"{value!r} must be one of {', '.join(CHOICES[key])}."))
+            what, hint = "does not belong here.", did_you_mean(key, known)
+        elif not fits(known[key], value):
+            what = f"{value!r} is not {WORDS.get(known[key], 'a table')}."
+        elif key == "resize_interpolation" and value not in RESIZING:
+            what = f"{value!r} must be one of {', '.join(RESIZING)}."
         elif key in AT_LEAST_ONE and value < 1:
-            faults.append(Fault(spot, f"{value} must be at least 1."))
-
-
-def _fits(kind: str, value: Any) -> bool:
-    if kind == "table":
-        return isinstance(value, dict)
-    if kind == "tables":
-        return isinstance(value, list) and all(isinstance(part, dict) for part in value)
-    if kind == "size" and isinstance(value, list):
-        return len(value) == 2 and all(_fits("int", part) for part in value)
-    if isinstance(value, bool):
-        return kind == "bool"
-    return isinstance(
-        value,
-        {"bool": (), "int": (int,), "size": (int,), "number": (int, float), "str": (str,)}[kind],
-    )
+            what = f"{value} must be at least 1."
+        if what:
+            spot = f"{path} {where} {key}".replace("  ", " ")
+            faults.append(Fault(spot, what, hint, rule))
 
 
 def _first(key: str, tables: tuple[Mapping[str, Any], ...], args: argparse.Namespace) -> Any:
@@ -187,17 +141,12 @@ def _first(key: str, tables: tuple[Mapping[str, Any], ...], args: argparse.Names
 def _size(value: Any, where: str, faults: list[Fault]) -> tuple[int, int] | None:
     """A number, [width, height], or the arguments' text "512" or "512,768"."""
     try:
-        parts = (
-            [int(part) for part in value.split(",")]
-            if isinstance(value, str)
-            else [value]
-            if isinstance(value, int)
-            else list(value)
-        )
-        width, height = parts if len(parts) == 2 else (parts[0], parts[0])
+        if isinstance(value, str):
+            value = [int(part) for part in value.split(",")]
+        sides = [value] if isinstance(value, int) else list(value)
+        width, height = sides if len(sides) == 2 else (sides[0], sides[0])
     except (TypeError, ValueError):
-        faults.append(
-            Fault(f"{where} resolution", f"{value!r} is not a size." if value else "must be set.")
-        )
+        what = f"{value!r} is not a size." if value else "must be set."
+        faults.append(Fault(f"{where} resolution", what))
         return None
     return int(width), int(height)

@@ -1,5 +1,5 @@
 """From an image file to pixels in its bucket: kohya's scaling, cropping, flipping and colour
-jitter, with Pillow alone.
+jitter, by Pillow.
 """
 
 from __future__ import annotations
@@ -35,14 +35,10 @@ def pixels(
     """
     try:
         with Pillow.open(io.BytesIO(data), formats=kinds()) as opened:
-            picture = opened.convert(
-                "RGB"
-            )  # alpha is dropped and EXIF orientation ignored, as by kohya
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-    ) as error:  # Pillow's ways of saying that a file is broken behind a whole header
+            # alpha is dropped and EXIF orientation ignored, as by kohya
+            picture = opened.convert("RGB")
+    # Pillow's ways of saying that a file is broken behind an intact header
+    except (OSError, SyntaxError, ValueError) as error:
         raise RecipeError(f"{image.path}: the picture cannot be read ({error}).") from error
     width, height = image.placement.scaled
     method = image.subset.resize_interpolation
@@ -91,11 +87,4 @@ def size_ids(image: Image, *, flip: bool) -> list[float]:
     left, top = (wide - scaled_wide) // 2, (high - scaled_high) // 2
     if flip:
         left = wide - (left + scaled_wide)
-    return [
-        float(height),
-        float(width),
-        float(int(top)),
-        float(int(left)),
-        float(high),
-        float(wide),
-    ]
+    return [float(int(side)) for side in (height, width, top, left, high, wide)]

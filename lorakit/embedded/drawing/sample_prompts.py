@@ -11,22 +11,21 @@ from typing import Any
 
 from lorakit import tomllib
 from lorakit.catalogue import options as catalogue
+from lorakit.embedded.data.values import WORDS, fits
 from lorakit.errors import RecipeError, did_you_mean, refused
 
-FLAGS: dict[str, tuple[str, type]] = {
-    "w": ("width", int),
-    "h": ("height", int),
-    "d": ("seed", int),
-    "s": ("sample_steps", int),
-    "l": ("scale", float),
-    "g": ("guidance_scale", float),
-    "n": ("negative_prompt", str),
-    "ss": ("sample_sampler", str),
+FLAGS = {
+    "w": ("width", "int"),
+    "h": ("height", "int"),
+    "d": ("seed", "int"),
+    "s": ("sample_steps", "int"),
+    "l": ("scale", "number"),
+    "g": ("guidance_scale", "number"),
+    "n": ("negative_prompt", "str"),
+    "ss": ("sample_sampler", "str"),
 }
-KINDS: dict[str, tuple[type, ...]] = {
-    "prompt": (str,),
-    **{name: (int, float) if kind is float else (kind,) for name, kind in FLAGS.values()},
-}
+KINDS = {"prompt": "str", **dict(FLAGS.values())}
+CASTS = {"int": int, "number": float, "str": str}
 SAMPLERS = catalogue.options("embedded", "train_network.py")["sample_sampler"].choices
 
 
@@ -38,7 +37,7 @@ class Prompt:
     height: int = 512
     sample_steps: int | None = None  # the family's default: 30, FLUX 20
     scale: float | None = None  # 7.5, FLUX 1.0
-    guidance_scale: float = 3.5  # what FLUX dev is told
+    guidance_scale: float = 3.5  # an input of FLUX dev
     seed: int | None = None
     sample_sampler: str | None = None
 
@@ -47,10 +46,8 @@ def read_prompts(path: Path) -> list[Prompt]:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".txt":
-            lines = [
-                line for line in text.splitlines() if line.strip() and not line.startswith("#")
-            ]
-            return [_from_line(line.strip()) for line in lines]
+            lines = [line.strip() for line in text.splitlines() if not line.startswith("#")]
+            return [_from_line(line) for line in lines if line]
         if path.suffix == ".toml":
             shared = dict(tomllib.loads(text)["prompt"])
             subsets = shared.pop("subset", [{}])
@@ -76,36 +73,30 @@ def _from_line(line: str) -> Prompt:
         flag = FLAGS.get(match.group(1).lower()) if match else None
         if match is None or flag is None:
             raise refused(f"sample prompt {line!r}", f"--{option} is not known.")
-        name, kind = flag
-        found[name] = kind(match.group(2).strip())
+        found[flag[0]] = CASTS[flag[1]](match.group(2).strip())
     return _checked(Prompt(words, **found), f"sample prompt {line!r}")
 
 
 def _from_table(table: Mapping[str, Any], path: Path) -> Prompt:
     names = [field.name for field in fields(Prompt)]
-    for key in table:
+    for key, value in table.items():
         if key not in names:
             raise refused(f"{path} {key}", "is not known.", did_you_mean(key, names))
-        if not isinstance(table[key], KINDS[key]) or isinstance(table[key], bool):
-            raise refused(
-                f"{path} {key}",
-                f"{table[key]!r} is not {'a text' if KINDS[key] == (str,) else 'a number'}.",
-            )
+        if not fits(KINDS[key], value):
+            kind = WORDS["str" if KINDS[key] == "str" else "number"]
+            raise refused(f"{path} {key}", f"{value!r} is not {kind}.")
     if "prompt" not in table:
         raise refused(str(path), "a prompt is missing.")
     return _checked(Prompt(**table), str(path))
 
 
 def _checked(prompt: Prompt, where: str) -> Prompt:
-    sampler = prompt.sample_sampler
+    sampler, steps = prompt.sample_sampler, prompt.sample_steps
     if sampler is not None and sampler not in SAMPLERS:
-        raise refused(
-            f"{where} sample_sampler", f"{sampler!r} is not known.", did_you_mean(sampler, SAMPLERS)
-        )
-    if min(prompt.width, prompt.height) < 1 or (
-        prompt.sample_steps is not None and prompt.sample_steps < 1
-    ):
-        raise refused(where, "width, height and the number of steps must be at least 1.")
-    return (
-        replace(prompt, seed=None) if prompt.seed is not None and prompt.seed < 0 else prompt
-    )  # as kohya takes it
+        hint = did_you_mean(sampler, SAMPLERS) or f"There are: {', '.join(SAMPLERS)}."
+        raise refused(f"{where} sample_sampler", f"{sampler!r} is not known.", hint)
+    if min(prompt.width, prompt.height) < 1 or (steps is not None and not 1 <= steps <= 1000):
+        raise refused(where, "width and height must be at least 1, the steps 1 to 1000.")
+    if prompt.seed is not None and prompt.seed < 0:  # as kohya takes it
+        return replace(prompt, seed=None)
+    return prompt

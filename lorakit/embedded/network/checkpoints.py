@@ -1,5 +1,5 @@
-"""LoRA files and states under kohya's names, when they are due and when old ones go; every file is
-whole or absent.
+"""LoRA files and states under kohya's names, and when old ones go; every file is complete or
+absent.
 """
 
 from __future__ import annotations
@@ -68,13 +68,11 @@ def write(
     tensors = {key: tensor.to(kind) if kind else tensor for key, tensor in state.items()}
     for key, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
+            what = f"{key} holds numbers that are not finite in {precision or 'float'}."
             raise TrainingFailed(
-                f"{path.name} is not written: {key} holds numbers that are not finite in"
-                f" {precision or 'float'}.",
-                hint=(
-                    'Older checkpoints are good. save_precision = "float" or "bf16" holds larger'
-                    " numbers."
-                ),
+                f"{path.name} is not written: {what}",
+                hint='Older checkpoints are good. save_precision = "float" or "bf16" holds larger'
+                " numbers.",
             )
     hashed = save(tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")})
     marks = {
@@ -90,13 +88,11 @@ def _body_hash(data: bytes) -> str:
     return hashlib.sha256(data[8 + header :]).hexdigest()
 
 
-def remove_file(path: Path, world: World) -> None:
-    if path.exists():
+def remove(path: Path, world: World) -> None:
+    """An old LoRA or an old state."""
+    if path.is_dir():
+        world.say(f"removing old state: {path}")
+        shutil.rmtree(path)
+    elif path.exists():
         world.say(f"removing old checkpoint: {path}")
         path.unlink()
-
-
-def remove_state(folder: Path, world: World) -> None:
-    if folder.exists():
-        world.say(f"removing old state: {folder}")
-        shutil.rmtree(folder)

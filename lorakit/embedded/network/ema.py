@@ -19,7 +19,7 @@ class Average:
 
     def __init__(self, network: Network, decay: float) -> None:
         self.network, self.decay = network, decay
-        self.flat = {group: flat.detach().clone() for group, flat in network.flat.items()}
+        self.flat = network.copies()
 
     @torch.no_grad()
     def update(self, done: int) -> None:
@@ -30,14 +30,9 @@ class Average:
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
         """The network carries the average; afterwards the training weights, byte for byte."""
-        kept = {group: flat.detach().clone() for group, flat in self.network.flat.items()}
-        self._write(self.flat)
+        kept = self.network.copies()
+        self.network.overwrite(self.flat)
         try:
             yield
         finally:
-            self._write(kept)
-
-    @torch.no_grad()
-    def _write(self, values: dict[str, torch.Tensor]) -> None:
-        for group, flat in self.network.flat.items():
-            flat.copy_(values[group])
+            self.network.overwrite(kept)

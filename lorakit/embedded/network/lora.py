@@ -60,9 +60,8 @@ class LowRankLinear(torch.autograd.Function):
     ) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])
         low = flat @ down.t()
-        out = F.linear(
-            flat, weight.to(flat.dtype), bias
-        )  # widened only while it is used: it may be held in fewer bits
+        # widened only while it is used: it may be held in fewer bits
+        out = F.linear(flat, weight.to(flat.dtype), bias)
         out.addmm_(low, up.t(), alpha=scale)
         ctx.save_for_backward(flat, low, weight, down, up)
         ctx.scale = scale
@@ -84,16 +83,9 @@ class Adapter:
     """One adapter; replaces its module's forward."""
 
     def __init__(self, shape: Shape, dropout: Dropout) -> None:
-        self.name, self.module, self.dim, self.alpha = (
-            shape.name,
-            shape.module,
-            shape.dim,
-            shape.alpha,
-        )
-        self.scale = shape.alpha / shape.dim
-        self.dropout = dropout
-        self.group = shape.group
-        self.training = True
+        self.name, self.group, self.module = shape.name, shape.group, shape.module
+        self.dim, self.alpha, self.scale = shape.dim, shape.alpha, shape.alpha / shape.dim
+        self.dropout, self.training = dropout, True
         weight = shape.module.weight
         out_dim, in_dim = weight.shape[0], weight.shape[1:]
         self.conv = weight.dim() == 4
@@ -106,22 +98,15 @@ class Adapter:
 
     def forward_linear(self, x: torch.Tensor) -> torch.Tensor:
         weight, bias = self.module.weight, self.module.bias
-        kind = (
-            torch.get_autocast_dtype(x.device.type)
-            if torch.is_autocast_enabled(x.device.type)
-            else weight.dtype
-        )
+        where = x.device.type
+        autocast = torch.is_autocast_enabled(where)
+        kind = torch.get_autocast_dtype(where) if autocast else weight.dtype
         x = x.to(kind)
         if self.training and self.dropout.any:
             return self.forward_spelt_out(x)
-        return LowRankLinear.apply(
-            x,
-            weight,
-            None if bias is None else bias.to(kind),
-            self.down.to(kind),
-            self.up.to(kind),
-            self.scale,
-        )
+        bias = None if bias is None else bias.to(kind)
+        down, up = self.down.to(kind), self.up.to(kind)
+        return LowRankLinear.apply(x, weight, bias, down, up, self.scale)
 
     def forward_spelt_out(self, x: torch.Tensor) -> torch.Tensor:
         """The same sum, for convolutions and for what dropout does to it."""
@@ -139,11 +124,9 @@ class Adapter:
             low = F.dropout(low, self.dropout.neuron)
         if dropping and self.dropout.rank:
             kept = (torch.rand((low.shape[0], self.dim)) > self.dropout.rank).to(low)
-            low = low * (
-                kept[:, :, None, None]
-                if self.conv
-                else kept.view(low.shape[0], *[1] * (low.dim() - 2), self.dim)
-            )
+            middle = (1,) * (low.dim() - 2)
+            spread = (self.dim, *middle) if self.conv else (*middle, self.dim)
+            low = low * kept.view(low.shape[0], *spread)
             scale /= 1.0 - self.dropout.rank
         high = F.conv2d(low, self.up.to(kind)) if self.conv else F.linear(low, self.up.to(kind))
         return out + high * scale
@@ -168,18 +151,13 @@ class Network:
         self.flat: dict[str, torch.Tensor] = {}
         for group in dict.fromkeys(adapter.group for adapter in self.adapters):
             members = [adapter for adapter in self.adapters if adapter.group == group]
-            if group in plus:
-                self._allot(group, [(a, "down") for a in members], device, dtype)
-                self._allot(f"{group} plus", [(a, "up") for a in members], device, dtype)
-            else:
-                self._allot(
-                    group, [(a, which) for a in members for which in ("down", "up")], device, dtype
-                )
+            halves = {group: ("down",), f"{group} plus": ("up",)}
+            for name, sides in (halves if group in plus else {group: ("down", "up")}).items():
+                self._allot(name, [(a, side) for a in members for side in sides], device, dtype)
         for adapter in self.adapters:
             generator = torch.Generator().manual_seed(seed_of(seed, "init", adapter.name))
-            bound = 1 / math.sqrt(
-                math.prod(adapter.down_shape[1:])
-            )  # Kaiming's with a = sqrt(5), kohya's choice
+            # Kaiming's with a = sqrt(5), kohya's choice
+            bound = 1 / math.sqrt(math.prod(adapter.down_shape[1:]))
             start = torch.empty(adapter.down_shape).uniform_(-bound, bound, generator=generator)
             with torch.no_grad():
                 adapter.down.copy_(start)
@@ -191,21 +169,17 @@ class Network:
         device: torch.device | str,
         dtype: torch.dtype,
     ) -> None:
-        shapes = [
-            adapter.down_shape if which == "down" else adapter.up_shape
-            for adapter, which in members
-        ]
+        shapes = [getattr(adapter, f"{side}_shape") for adapter, side in members]
         total = sum(math.prod(shape) for shape in shapes)
         flat = torch.zeros(total, device=device, dtype=dtype, requires_grad=True)
         flat.grad = torch.zeros_like(flat)
         at = 0
-        for (adapter, which), shape in zip(members, shapes, strict=True):
+        for (adapter, side), shape in zip(members, shapes, strict=True):
             size = math.prod(shape)
             view = flat.detach()[at : at + size].view(shape).requires_grad_()
-            view.grad = flat.grad[at : at + size].view(
-                shape
-            )  # autograd adds into it, and so into the flat gradient
-            setattr(adapter, which, view)
+            # autograd adds into it, and so into the flat gradient
+            view.grad = flat.grad[at : at + size].view(shape)
+            setattr(adapter, side, view)
             at += size
         self.flat[group] = flat
 
@@ -213,16 +187,20 @@ class Network:
         """The single matrices of a group, for optimisers that look at shapes."""
         base = group.removesuffix(" plus")
         split = f"{base} plus" in self.flat
-        which = ("up",) if group != base else ("down",) if split else ("down", "up")
-        return [
-            getattr(adapter, name)
-            for adapter in self.adapters
-            if adapter.group == base
-            for name in which
-        ]
+        sides = ("up",) if group != base else ("down",) if split else ("down", "up")
+        members = [adapter for adapter in self.adapters if adapter.group == base]
+        return [getattr(adapter, side) for adapter in members for side in sides]
 
     def gradients(self) -> list[torch.Tensor]:
         return [flat.grad for flat in self.flat.values() if flat.grad is not None]
+
+    def copies(self) -> dict[str, torch.Tensor]:
+        return {group: flat.detach().clone() for group, flat in self.flat.items()}
+
+    @torch.no_grad()
+    def overwrite(self, values: Mapping[str, torch.Tensor]) -> None:
+        for group, flat in self.flat.items():
+            flat.copy_(values[group])
 
     def zero_grad(self) -> None:
         for grad in self.gradients():

@@ -1,6 +1,4 @@
-"""What the LoRA file says about itself: kohya's ss_* keys and the modelspec.* keys, each with its
-true value.
-"""
+"""A LoRA file's metadata: kohya's ss_* keys and the modelspec.* keys, each with its true value."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import __version__
-from lorakit.embedded.data.dataset import Dataset, image_files
+from lorakit.embedded.data.dataset import Dataset, Subset, image_files
 from lorakit.embedded.models import Base
 from lorakit.embedded.network.targets import network_args
 from lorakit.files import sha256
@@ -34,71 +32,41 @@ IMPLEMENTATIONS = {
     "sdxl": "https://github.com/Stability-AI/generative-models",
     "flux": "https://github.com/black-forest-labs/flux",
 }
-FROM_ARGUMENTS = (  # written as they are, under the same name
-    "output_name",
-    "learning_rate",
-    "unet_lr",
-    "gradient_checkpointing",
-    "gradient_accumulation_steps",
-    "max_train_steps",
-    "lr_warmup_steps",
-    "lr_scheduler",
-    "network_module",
-    "network_dim",
-    "network_alpha",
-    "network_dropout",
-    "mixed_precision",
-    "clip_skip",
-    "max_token_length",
-    "lowram",
-    "noise_offset",
-    "multires_noise_iterations",
-    "multires_noise_discount",
-    "adaptive_noise_scale",
-    "zero_terminal_snr",
-    "training_comment",
-    "max_grad_norm",
-    "caption_dropout_rate",
-    "caption_dropout_every_n_epochs",
-    "caption_tag_dropout_rate",
-    "prior_loss_weight",
-    "min_snr_gamma",
-    "scale_weight_norms",
-    "ip_noise_gamma",
-    "noise_offset_random_strength",
-    "ip_noise_gamma_random_strength",
-    "loss_type",
-    "huber_schedule",
-    "huber_scale",
-    "huber_c",
-    "validation_seed",
-    "validation_split",
-    "max_validation_steps",
-    "validate_every_n_epochs",
-    "validate_every_n_steps",
-    "resize_interpolation",
-)
-FLUX = (
-    "model_type",
-    "apply_t5_attn_mask",
-    "weighting_scheme",
-    "logit_mean",
-    "logit_std",
-    "mode_scale",
-    "guidance_scale",
-    "timestep_sampling",
-    "sigmoid_scale",
-    "model_prediction_type",
-    "discrete_flow_shift",
-)
-MINIMUM = (
-    "ss_v2",
-    "ss_base_model_version",
-    "ss_network_module",
-    "ss_network_dim",
-    "ss_network_alpha",
-    "ss_network_args",
-)
+
+
+def names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+# written as they are, under the same name
+FROM_ARGUMENTS = names("""
+    output_name learning_rate unet_lr gradient_checkpointing gradient_accumulation_steps
+    max_train_steps lr_warmup_steps lr_scheduler network_module network_dim network_alpha
+    network_dropout mixed_precision clip_skip max_token_length lowram noise_offset
+    multires_noise_iterations multires_noise_discount adaptive_noise_scale zero_terminal_snr
+    training_comment max_grad_norm caption_dropout_rate caption_dropout_every_n_epochs
+    caption_tag_dropout_rate prior_loss_weight min_snr_gamma scale_weight_norms ip_noise_gamma
+    noise_offset_random_strength ip_noise_gamma_random_strength loss_type huber_schedule
+    huber_scale huber_c validation_seed validation_split max_validation_steps
+    validate_every_n_epochs validate_every_n_steps resize_interpolation
+""")
+FLUX = names("""
+    model_type apply_t5_attn_mask weighting_scheme logit_mean logit_std mode_scale guidance_scale
+    timestep_sampling sigmoid_scale model_prediction_type discrete_flow_shift
+""")
+MINIMUM = names("""
+    ss_v2 ss_base_model_version ss_network_module ss_network_dim ss_network_alpha ss_network_args
+""")
+OF_SUBSET = names("""
+    num_repeats color_aug flip_aug random_crop shuffle_caption keep_tokens keep_tokens_separator
+    secondary_separator enable_wildcard caption_prefix caption_suffix resize_interpolation image_dir
+    class_tokens is_reg
+""")
+OF_FOLDERS = names("resolution color_aug flip_aug random_crop shuffle_caption keep_tokens")
+FROM_USER = names("""
+    author description license tags usage_hint thumbnail merged_from trigger_phrase preprocessor
+    is_negative_embedding
+""")
 
 
 class Hashes(threading.Thread):
@@ -108,9 +76,8 @@ class Hashes(threading.Thread):
 
     def __init__(self, files: Mapping[str, str | None]) -> None:
         super().__init__(daemon=True)
-        self.files = {
-            kind: Path(name) for kind, name in files.items() if name and Path(name).is_file()
-        }
+        paths = {kind: Path(name) for kind, name in files.items() if name}
+        self.files = {kind: path for kind, path in paths.items() if path.is_file()}
         self.found: dict[str, str] = {}
 
     def run(self) -> None:
@@ -133,33 +100,30 @@ def training(
     args: argparse.Namespace,
     base: Base,
     datasets: Sequence[Dataset],
-    *,
-    session_id: int,
+    identity: Mapping[str, Any],
     started: float,
-    seed: int,
+    *,
     batches: int,
     epochs: int,
     optimizer: str,
-    text_encoder_lr: Any,
 ) -> dict[str, str]:
     """The part that is known when the training starts."""
+    flux, text_lr = base.family == "flux", args.text_encoder_lr
+    v_of_sd15 = args.v_parameterization and base.family == "sd15"
     values: dict[str, Any] = {f"ss_{name}": getattr(args, name) for name in FROM_ARGUMENTS}
     values |= {
-        "ss_session_id": session_id,
+        "ss_session_id": identity["session_id"],
         "ss_training_started_at": started,
-        "ss_text_encoder_lr": text_encoder_lr,
-        "ss_seed": seed,
-        "ss_num_train_images": sum(dataset.train_count for dataset in datasets),
-        "ss_num_validation_images": sum(len(dataset.validation) for dataset in datasets),
-        "ss_num_reg_images": sum(dataset.reg_count for dataset in datasets),
+        "ss_text_encoder_lr": text_lr if flux else text_lr[0] if text_lr else None,
+        "ss_seed": identity["seed"],
+        "ss_num_train_images": sum(one.train_count for one in datasets),
+        "ss_num_validation_images": sum(len(one.validation) for one in datasets),
+        "ss_num_reg_images": sum(one.reg_count for one in datasets),
         "ss_num_batches_per_epoch": batches,
         "ss_num_epochs": epochs,
         "ss_v2": False,
         "ss_full_fp16": False,
-        "ss_base_model_version": (
-            VERSIONS[base.family]
-            + ("_v" if args.v_parameterization and base.family == "sd15" else "")
-        ),
+        "ss_base_model_version": VERSIONS[base.family] + ("_v" if v_of_sd15 else ""),
         "ss_cache_latents": bool(args.cache_latents or args.cache_latents_to_disk),
         "ss_sd_scripts_commit_hash": f"(none: lorakit {__version__} embedded)",
         "ss_optimizer": optimizer,
@@ -169,7 +133,7 @@ def training(
         "ss_fp8_base_unet": bool(args.fp8_base_unet),
         "ss_sd_model_name": base.name,
     }
-    if base.family == "flux":
+    if flux:
         values |= {f"ss_{name}": getattr(args, name) for name in FLUX}
     if args.ema_decay:
         values["ss_ema_decay"] = args.ema_decay
@@ -208,6 +172,7 @@ def _model_spec(
     args: argparse.Namespace, base: Base, datasets: Sequence[Dataset]
 ) -> dict[str, str]:
     width, height = datasets[0].rules.resolution
+    kind = "v" if args.v_parameterization else "epsilon"
     spec: dict[str, str | None] = {
         "sai_model_spec": "1.0.1",
         "architecture": f"{ARCHITECTURES[base.family]}/lora",
@@ -215,29 +180,14 @@ def _model_spec(
         "implementation_version": f"lorakit/{__version__}",
         "title": args.metadata_title or args.output_name,
         "resolution": f"{width}x{height}",
-        "date": (dt.datetime.now().isoformat(timespec="seconds")),  # noqa: DTZ005 - kohya writes local time
-        "prediction_type": (
-            None if base.family == "flux" else "v" if args.v_parameterization else "epsilon"
-        ),
+        "date": dt.datetime.now().isoformat(timespec="seconds"),  # noqa: DTZ005 - kohya writes local time
+        "prediction_type": None if base.family == "flux" else kind,
         "encoder_layer": str(args.clip_skip) if args.clip_skip else None,
     }
     if args.min_timestep is not None or args.max_timestep is not None:
-        spec["timestep_range"] = (
-            f"{args.min_timestep or 0},{1000 if args.max_timestep is None else args.max_timestep}"
-        )
-    for name in (
-        "author",
-        "description",
-        "license",
-        "tags",
-        "usage_hint",
-        "thumbnail",
-        "merged_from",
-        "trigger_phrase",
-        "preprocessor",
-        "is_negative_embedding",
-    ):
-        spec[name] = getattr(args, f"metadata_{name}")
+        high = 1000 if args.max_timestep is None else args.max_timestep
+        spec["timestep_range"] = f"{args.min_timestep or 0},{high}"
+    spec |= {name: getattr(args, f"metadata_{name}") for name in FROM_USER}
     return {f"modelspec.{name}": value for name, value in spec.items() if value is not None}
 
 
@@ -270,36 +220,15 @@ def _of_datasets(datasets: Sequence[Dataset]) -> dict[str, str]:
     folders: dict[str, Any] = {}
     tags: dict[str, Any] = {}
     for dataset in datasets:
-        subsets = []
         for subset in dataset.subsets:
-            count = len(image_files(subset.image_dir))
-            rules = subset.captions
-            subsets.append(
-                {
-                    "img_count": count,
-                    "num_repeats": subset.num_repeats,
-                    "color_aug": subset.color_aug,
-                    "flip_aug": subset.flip_aug,
-                    "random_crop": subset.random_crop,
-                    "shuffle_caption": rules.shuffle,
-                    "keep_tokens": rules.keep_tokens,
-                    "keep_tokens_separator": rules.keep_tokens_separator,
-                    "secondary_separator": rules.secondary_separator,
-                    "enable_wildcard": rules.wildcard,
-                    "caption_prefix": rules.prefix,
-                    "caption_suffix": rules.suffix,
-                    "resize_interpolation": subset.resize_interpolation,
-                    "image_dir": subset.image_dir.name,
-                    "class_tokens": subset.class_tokens,
-                    "is_reg": subset.is_reg,
-                }
-            )
             if not subset.is_reg:
                 name, again = subset.image_dir.name, 2
                 while name in folders:
                     name, again = f"{subset.image_dir.name} ({again})", again + 1
+                count = len(image_files(subset.image_dir))
                 folders[name] = {"n_repeats": subset.num_repeats, "img_count": count}
         frequencies = tag_frequency(dataset)
+        resize = dataset.subsets[0].resize_interpolation if dataset.subsets else None
         described.append(
             {
                 "is_dreambooth": True,
@@ -312,10 +241,8 @@ def _of_datasets(datasets: Sequence[Dataset]) -> dict[str, str]:
                 "max_bucket_reso": dataset.rules.high,
                 "tag_frequency": frequencies,
                 "bucket_info": bucket_info(dataset),
-                "resize_interpolation": (
-                    dataset.subsets[0].resize_interpolation if dataset.subsets else None
-                ),
-                "subsets": subsets,
+                "resize_interpolation": resize,
+                "subsets": [_of_subset(subset) for subset in dataset.subsets],
             }
         )
         for name, counts in frequencies.items():
@@ -327,27 +254,27 @@ def _of_datasets(datasets: Sequence[Dataset]) -> dict[str, str]:
     }
 
 
+def _of_subset(subset: Subset) -> dict[str, Any]:
+    facts = {**vars(subset), **vars(subset.captions), "image_dir": subset.image_dir.name}
+    count = {"img_count": len(image_files(subset.image_dir))}
+    return count | {name: facts[name] for name in OF_SUBSET}
+
+
 def _of_folders(args: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     folders: dict[bool, dict[str, Any]] = {False: {}, True: {}}
     for subset in dataset.subsets:
-        folders[subset.is_reg][subset.image_dir.name] = {
-            "n_repeats": subset.num_repeats,
-            "img_count": len(image_files(subset.image_dir)),
-        }
+        count = len(image_files(subset.image_dir))
+        facts = {"n_repeats": subset.num_repeats, "img_count": count}
+        folders[subset.is_reg][subset.image_dir.name] = facts
     return {
+        **{f"ss_{name}": getattr(args, name) for name in OF_FOLDERS},
         "ss_batch_size_per_device": args.train_batch_size,
         "ss_total_batch_size": args.train_batch_size * world * args.gradient_accumulation_steps,
-        "ss_resolution": args.resolution,
-        "ss_color_aug": args.color_aug,
-        "ss_flip_aug": args.flip_aug,
-        "ss_random_crop": args.random_crop,
-        "ss_shuffle_caption": args.shuffle_caption,
         "ss_enable_bucket": dataset.rules.enable,
         "ss_bucket_no_upscale": dataset.rules.no_upscale,
         "ss_min_bucket_reso": dataset.rules.low,
         "ss_max_bucket_reso": dataset.rules.high,
-        "ss_keep_tokens": args.keep_tokens,
         "ss_dataset_dirs": json.dumps(folders[False]),
         "ss_reg_dataset_dirs": json.dumps(folders[True]),
         "ss_tag_frequency": json.dumps(tag_frequency(dataset)),

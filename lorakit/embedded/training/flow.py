@@ -1,5 +1,5 @@
-"""Flow matching (FLUX): how noisy a step is, what is predicted, how its loss is weighed. Numbers
-come from the step's seeded generator.
+"""Flow matching (FLUX): how noisy a step is, what is predicted, how its loss is weighed. Random
+numbers come from the step's seeded generator.
 """
 
 from __future__ import annotations

@@ -26,8 +26,7 @@ class Schedule:
     def __init__(self, *, zero_terminal_snr: bool, device: torch.device | str) -> None:
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, STEPS, dtype=torch.float32) ** 2
         signal = torch.cumprod(1.0 - betas, dim=0)
-        # kohya weighs losses by the ratio before the rescaling below: a zero there would make a
-        # weight of nothing
+        # kohya weighs losses by the ratio before the rescaling below, where a weight would be 0
         self.snr = ((signal.sqrt() / (1.0 - signal).sqrt()) ** 2).to(device)
         if zero_terminal_snr:
             signal = _to_zero(signal)
@@ -63,26 +62,21 @@ def sample_noise(latents: torch.Tensor, args: argparse.Namespace, step_seed: int
         if args.noise_offset_random_strength:
             offset = torch.rand(1).to(latents) * args.noise_offset
         if args.adaptive_noise_scale is not None:
-            offset = torch.clamp(
-                offset + args.adaptive_noise_scale * latents.mean(dim=(2, 3), keepdim=True).abs(),
-                min=0.0,
-            )
+            mean = latents.mean(dim=(2, 3), keepdim=True).abs()
+            offset = torch.clamp(offset + args.adaptive_noise_scale * mean, min=0.0)
         noise = noise + offset * torch.randn(*latents.shape[:2], 1, 1).to(latents)
     if args.multires_noise_iterations:
-        noise = _pyramid(
-            noise, args.multires_noise_iterations, args.multires_noise_discount, step_seed
-        )
+        levels, discount = args.multires_noise_iterations, args.multires_noise_discount
+        noise = _pyramid(noise, levels, discount, step_seed)
     return noise
 
 
 def perturbed(noise: torch.Tensor, args: argparse.Namespace) -> torch.Tensor:
-    """What is mixed into the latents: the noise itself, or with input perturbation a little more."""
+    """What is mixed into the latents: the noise, or with input perturbation a little more."""
     if not args.ip_noise_gamma:
         return noise
-    strength = args.ip_noise_gamma * (
-        float(torch.rand(1)) if args.ip_noise_gamma_random_strength else 1.0
-    )
-    return noise + strength * gaussian(noise)
+    share = float(torch.rand(1)) if args.ip_noise_gamma_random_strength else 1.0
+    return noise + args.ip_noise_gamma * share * gaussian(noise)
 
 
 def gaussian(like: torch.Tensor) -> torch.Tensor:
@@ -97,11 +91,8 @@ def _pyramid(noise: torch.Tensor, iterations: int, discount: float, step_seed: i
         factor = (2 + 2 * chance.random()) ** level
         size = (max(1, int(height / factor)), max(1, int(width / factor)))
         coarse = torch.randn(b, c, *size).to(noise)
-        noise = (
-            noise
-            + torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
-            * discount**level
-        )
+        wide = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+        noise = noise + wide * discount**level
         if 1 in size:
             break
     return noise / noise.std()

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from lorakit.embedded.network import targets
 from lorakit.embedded.network.lora import Network
 from lorakit.embedded.training import adamw
 from lorakit.errors import SetupError, refused
@@ -26,25 +27,17 @@ from lorakit.trainers.embedded.schedulers import (
 
 
 def rates(args: argparse.Namespace, groups: list[str]) -> dict[str, float]:
-    """The learning rate of every group; a group whose rate is 0 is not trained, though it is
-    saved.
-    """
-    from lorakit.embedded.network.targets import network_args
-
-    extra = network_args(args)
+    """The learning rate of every group; a group whose rate is 0 is saved, but not trained."""
+    extra = targets.network_args(args)
     given = args.text_encoder_lr or []
     found = {}
     for group in groups:
-        base, plus = group.removesuffix(" plus"), group.endswith(" plus")
-        kind = "unet" if base == "unet" else "text_encoder"
-        rate = (
-            args.unet_lr if base == "unet" else given[0] if given else None
-        )  # kohya uses the first of several, too
-        rate = args.learning_rate if rate is None else rate
-        ratio = float(
-            extra.get(f"loraplus_{kind}_lr_ratio") or extra.get("loraplus_lr_ratio") or 1.0
-        )
-        found[group] = rate * ratio if plus else rate
+        name = group.removesuffix(" plus")
+        # of several rates for text encoders kohya, too, uses the first
+        own = args.unet_lr if name == "unet" else given[0] if given else None
+        rate = args.learning_rate if own is None else own
+        ratio = targets.plus_ratio(extra, name) if group != name else None
+        found[group] = rate if ratio is None else rate * ratio
     return found
 
 
@@ -54,13 +47,11 @@ class Optimizer:
     def __init__(
         self, args: argparse.Namespace, network: Network, total_steps: int, world_size: int
     ) -> None:
-        self.network = network
-        self.world_size = world_size
+        self.network, self.world_size = network, world_size
         name = optimizer_type(args)
         keywords = keyword_arguments(args.optimizer_args)
-        self.rates = {
-            group: rate for group, rate in rates(args, list(network.flat)).items() if rate
-        }
+        every = rates(args, list(network.flat))
+        self.rates = {group: rate for group, rate in every.items() if rate}
         if not self.rates:
             raise refused("learning_rate", "every learning rate is 0: nothing would be trained.")
         cls, flat = _find(name)
@@ -71,26 +62,30 @@ class Optimizer:
             keywords["relative_step"] = True
         if name.lower().startswith("sgdnesterov"):
             keywords = {"momentum": 0.9, "nesterov": True, **keywords}
-        light = (
-            name.lower() == "adamw"
-            and set(keywords) <= set(adamw.DEFAULTS)
-            and not args.lr_scheduler_type
-        )
+        light = name.lower() == "adamw" and set(keywords) <= set(adamw.DEFAULTS)
         groups: list[dict[str, Any]] = []
         for group, rate in self.rates.items():
             members = [network.flat[group]] if flat else network.parameters(group)
             groups.append({"params": members} | ({} if self.relative else {"lr": rate}))
-        make: Any = adamw.AdamW if light else cls
+        make: Any = adamw.AdamW if light and not args.lr_scheduler_type else cls
         self.inner = make(groups, lr=None if self.relative else args.learning_rate, **keywords)
         if self.schedule_free:
             self.inner.train()
-        self.name = f"{cls.__module__}.{cls.__name__}"
+        self.name = getattr(cls, "KOHYAS_NAME", f"{cls.__module__}.{cls.__name__}")
         self.arguments = ",".join(f"{key}={value}" for key, value in keywords.items())
         self.other: Any = _other_scheduler(args, self.inner)
-        self.factor: Factor | None = (
-            None if own_pace or self.other is not None else schedule(args, total_steps * world_size)
-        )
+        self.factor: Factor | None = None
+        if not own_pace and self.other is None:
+            self.factor = schedule(args, total_steps * world_size)
         self.set_step(0)
+
+    @property
+    def described(self) -> str:
+        """As kohya writes it into the metadata."""
+        return f"{self.name}({self.arguments})" if self.arguments else self.name
+
+    def _groups(self) -> list[tuple[str, dict[str, Any]]]:
+        return list(zip(self.rates, self.inner.param_groups, strict=True))
 
     def step(self, done: int) -> None:
         """One update; `done` steps are then behind us."""
@@ -100,33 +95,25 @@ class Optimizer:
         self.set_step(done)
 
     def set_step(self, done: int) -> None:
-        if self.factor is None:
-            return
-        factor = self.factor(done * self.world_size)
-        for group, rate in zip(self.inner.param_groups, self.rates.values(), strict=True):
-            group["lr"] = rate * factor
+        if self.factor is not None:
+            factor = self.factor(done * self.world_size)
+            for name, group in self._groups():
+                group["lr"] = self.rates[name] * factor
 
     def learning_rates(self) -> dict[str, float]:
-        """What each group's rate is now."""
-        if self.relative:
-            get = self.inner._get_lr  # noqa: SLF001 - the rate that Adafactor computes is nowhere else to be had
-            return {
-                name: (
-                    float(get(group, self.inner.state[group["params"][0]]))
-                    if self.inner.state
-                    else 0.0
-                )
-                for name, group in zip(self.rates, self.inner.param_groups, strict=True)
-            }
+        """What each group's rate is now; Adafactor's own is known after its first step."""
+        if not self.relative:
+            return {name: float(group["lr"]) for name, group in self._groups()}
+        rate, state = self.inner.rate, self.inner.state
         return {
-            name: float(group["lr"])
-            for name, group in zip(self.rates, self.inner.param_groups, strict=True)
+            name: float(rate(group, state[group["params"][0]])) if state else 0.0
+            for name, group in self._groups()
         }
 
     def adapted_rates(self) -> dict[str, float]:
         """Prodigy's estimate times the rate."""
-        named = zip(self.rates, self.inner.param_groups, strict=True)
-        return {name: float(group["d"] * group["lr"]) for name, group in named if "d" in group}
+        groups = self._groups()
+        return {name: float(group["d"] * group["lr"]) for name, group in groups if "d" in group}
 
     @contextlib.contextmanager
     def weights_to_use(self) -> Iterator[None]:
@@ -136,15 +123,13 @@ class Optimizer:
         if not self.schedule_free:
             yield
             return
-        kept = {group: flat.detach().clone() for group, flat in self.network.flat.items()}
+        kept = self.network.copies()
         self.inner.eval()
         try:
             yield
         finally:
             self.inner.train()
-            with torch.no_grad():
-                for group, flat in self.network.flat.items():
-                    flat.copy_(kept[group])
+            self.network.overwrite(kept)
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Tensors, and everything else, which is plain numbers."""
@@ -163,24 +148,20 @@ class Optimizer:
                     plain["state"].setdefault(str(index), {})[key] = value
         if self.other is not None:
             simple = (int, float, str, list, dict, type(None))
-            plain["scheduler"] = {
-                key: value
-                for key, value in self.other.state_dict().items()
-                if isinstance(value, simple)
-            }
+            facts = self.other.state_dict().items()
+            plain["scheduler"] = {key: fact for key, fact in facts if isinstance(fact, simple)}
         return tensors, plain
 
     def load(self, tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> None:
         data = self.inner.state_dict()
-        state: dict[int, dict[str, Any]] = {
-            int(index): dict(entry) for index, entry in plain["state"].items()
-        }
+        state = {int(index): dict(entry) for index, entry in plain["state"].items()}
         for name, tensor in tensors.items():
             index, _, key = name.partition(".")
             state.setdefault(int(index), {})[key] = tensor
-        groups = []
-        for old, saved in zip(data["param_groups"], plain["groups"], strict=True):
-            groups.append({**old, **{k: _as(old.get(k), v) for k, v in saved.items()}})
+        groups = [
+            {**old, **{key: _as(old.get(key), value) for key, value in saved.items()}}
+            for old, saved in zip(data["param_groups"], plain["groups"], strict=True)
+        ]
         self.inner.load_state_dict({"state": state, "param_groups": groups})
         if self.other is not None:
             self.other.load_state_dict({**self.other.state_dict(), **plain["scheduler"]})
@@ -204,10 +185,8 @@ def _find(name: str) -> tuple[Any, bool]:
     try:
         return getattr(importlib.import_module(module), cls), flat
     except ImportError as error:
-        raise SetupError(
-            f"optimizer_type {name!r} needs the package {package}: {error}",
-            hint=f"pip install {package}",
-        ) from error
+        needs = f"optimizer_type {name!r} needs the package {package}: {error}"
+        raise SetupError(needs, hint=f"pip install {package}") from error
     except AttributeError as error:
         raise refused(f"optimizer_type {name!r}", f"{module} has no such optimiser.") from error
 

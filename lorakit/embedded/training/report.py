@@ -1,5 +1,5 @@
-"""What a run says while it runs: kohya's lines and progress bar, tensorboard and wandb under
-kohya's tags.
+"""What a run prints and logs: kohya's lines and progress bar, tensorboard and wandb under kohya's
+tags.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ def announce(
     batches: int,
     epochs: int,
 ) -> None:
-    say = world.say
-    say("running training")
-    say(f"  num train images * repeats: {sum(dataset.train_count for dataset in datasets)}")
-    say(
-        f"  num validation images * repeats: {sum(len(dataset.validation) for dataset in datasets)}"
+    lines = (
+        "running training",
+        f"  num train images * repeats: {sum(one.train_count for one in datasets)}",
+        f"  num validation images * repeats: {sum(len(one.validation) for one in datasets)}",
+        f"  num reg images: {sum(one.reg_count for one in datasets)}",
+        f"  num batches per epoch: {batches}",
+        f"  num epochs: {epochs}",
+        f"  batch size per device: {', '.join(str(one.batch_size) for one in datasets)}",
+        f"  gradient accumulation steps = {args.gradient_accumulation_steps}",
+        f"  total optimization steps: {args.max_train_steps}",
     )
-    say(f"  num reg images: {sum(dataset.reg_count for dataset in datasets)}")
-    say(f"  num batches per epoch: {batches}")
-    say(f"  num epochs: {epochs}")
-    say(f"  batch size per device: {', '.join(str(dataset.batch_size) for dataset in datasets)}")
-    say(f"  gradient accumulation steps = {args.gradient_accumulation_steps}")
-    say(f"  total optimization steps: {args.max_train_steps}")
+    world.say("\n".join(lines))
 
 
 class Window:
@@ -56,22 +56,10 @@ class Window:
         return sum(self.losses) / len(self.losses) if self.losses else 0.0
 
 
-class Bar:
+def progress_bar(world: World, total: int, done: int) -> Any:
     """`steps:  33%|███▎      | 5/15 [01:12<02:25, 14.55s/it, avr_loss=1.09]` on standard error."""
-
-    def __init__(self, world: World, total: int, done: int) -> None:
-        self._bar = tqdm(
-            total=total, initial=done, smoothing=0, disable=not world.is_main, desc="steps"
-        )
-
-    def step(self) -> None:
-        self._bar.update(1)
-
-    def note(self, facts: Mapping[str, Any]) -> None:
-        self._bar.set_postfix(**facts)
-
-    def close(self) -> None:
-        self._bar.close()
+    silent = not world.is_main
+    return tqdm(total=total, initial=done, smoothing=0, disable=silent, desc="steps")
 
 
 class Trackers:
@@ -83,11 +71,8 @@ class Trackers:
         wanted = args.log_with or ("tensorboard" if args.logging_dir else None)
         if wanted is None or not world.is_main:
             return
-        folder = (
-            f"{args.logging_dir}/{args.log_prefix or ''}{time.strftime('%Y%m%d%H%M%S')}"
-            if args.logging_dir
-            else None
-        )
+        moment = f"{args.log_prefix or ''}{time.strftime('%Y%m%d%H%M%S')}"
+        folder = f"{args.logging_dir}/{moment}" if args.logging_dir else None
         name = args.log_tracker_name or "network_train"
         if wanted in ("tensorboard", "all"):
             from torch.utils.tensorboard import SummaryWriter
@@ -116,9 +101,8 @@ class Trackers:
         if self._wandb is not None:
             import wandb
 
-            self._wandb.log(
-                {f"sample_{number}": wandb.Image(str(path), caption=prompt), "global_step": step}
-            )
+            image = wandb.Image(str(path), caption=prompt)
+            self._wandb.log({f"sample_{number}": image, "global_step": step})
 
     def close(self) -> None:
         if self._board is not None:
@@ -137,7 +121,11 @@ def rate_tags(rates: Mapping[str, float], adapted: Mapping[str, float]) -> dict[
     text = names[0].startswith("textencoder")
     if text:
         tags["lr/textencoder"] = rates[names[0]]
-    tags |= {
-        f"lr/group{index}": rates[name] for index, name in enumerate(names) if index or not text
-    }
-    return tags
+    numbered = list(enumerate(names))[1 if text else 0 :]
+    return tags | {f"lr/group{number}": rates[name] for number, name in numbered}
+
+
+def norm_tags(norms: tuple[int, float, float] | None) -> dict[str, float]:
+    """Of scale_weight_norms: how many adapters were scaled, the mean and the largest norm."""
+    names = ("max_norm/keys_scaled", "norm/avg_key_norm", "max_norm/max_key_norm")
+    return dict(zip(names, norms, strict=True)) if norms else {}

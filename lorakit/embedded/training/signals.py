@@ -13,9 +13,8 @@ from types import FrameType
 from lorakit.trainers.embedded import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 REASONS = {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}
-ECHO_S = (
-    5.0  # a launcher of several processes repeats the terminal's signal to each: not a second wish
-)
+# A launcher of several processes repeats the terminal's signal to each: not a second request.
+ECHO_S = 5.0
 
 _code = 0  # the exit code to end with; 0: none asked for
 _since = 0.0

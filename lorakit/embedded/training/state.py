@@ -1,5 +1,5 @@
 """States: everything that a resumed run needs to go on with the same bytes. Tensors and JSON, no
-pickle; a folder is whole or absent.
+pickle; a folder is complete or absent.
 """
 
 from __future__ import annotations
@@ -25,41 +25,39 @@ from lorakit.files import MAX_NAME_CHARS
 
 @dataclass
 class Position:
-    """Where the training stands, always between two optimiser steps."""
+    """How far the training is, always between two optimiser steps."""
 
     step: int = 0  # optimiser steps done
     epoch: int = 0  # from 0
     batch: int = 0  # batches of this epoch done, by this process
     micro_step: int = 0  # batches done since the start
-    losses: list[float] = field(
-        default_factory=list
-    )  # one per batch of an epoch: the window of avr_loss
+    losses: list[float] = field(default_factory=list)  # per batch of an epoch, for avr_loss
     watch: Watch | None = None
 
 
-def save(
-    folder: Path,
-    position: Position,
-    *,
-    network: Network,
-    optimizer: Optimizer,
-    average: Average | None,
-    identity: dict[str, Any],
-    loss_scale: LossScale | None = None,
-) -> None:
+@dataclass(frozen=True)
+class Parts:
+    """What a training changes."""
+
+    network: Network
+    optimizer: Optimizer
+    average: Average | None = None
+    loss_scale: LossScale | None = None
+
+
+def save(folder: Path, position: Position, parts: Parts, identity: dict[str, Any]) -> None:
     from safetensors.torch import save_file
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:MAX_NAME_CHARS]}."))
+    average, loss_scale = parts.average, parts.loss_scale
     try:
-        save_file(network.state_dict(), beside / "model.safetensors")
-        tensors, plain = optimizer.state()
+        save_file(parts.network.state_dict(), beside / "model.safetensors")
+        tensors, plain = parts.optimizer.state()
         save_file(tensors, beside / "optimizer.safetensors")
         if average is not None:
-            save_file(
-                {name: flat.cpu() for name, flat in average.flat.items()},
-                beside / "ema.safetensors",
-            )
+            ema = {name: flat.cpu() for name, flat in average.flat.items()}
+            save_file(ema, beside / "ema.safetensors")
         facts = {
             "current_epoch": position.epoch,
             "current_step": position.step,  # kohya's two
@@ -96,42 +94,33 @@ def read_identity(folder: Path) -> dict[str, Any]:
     return dict(_facts(folder)["identity"])
 
 
-def load(
-    folder: Path,
-    *,
-    network: Network,
-    optimizer: Optimizer,
-    average: Average | None,
-    identity: dict[str, Any],
-    loss_scale: LossScale | None = None,
-) -> Position:
-    """Refuses a state of another run: same seed, data and network, or the bytes would not be the
-    same.
+def load(folder: Path, parts: Parts, identity: dict[str, Any]) -> Position:
+    """Refuses a state of another run: with another seed, other data or another network the bytes
+    would not be the same.
     """
     from safetensors.torch import load_file
 
     facts = _facts(folder)
+    before = facts["identity"]
     faults = [
-        Fault(
-            f"{folder} {name}",
-            f"was {facts['identity'].get(name)!r} in that run and is {value!r} now.",
-        )
+        Fault(f"{folder} {name}", f"was {before.get(name)!r} in that run and is {value!r} now.")
         for name, value in identity.items()
-        if name != "session_id" and facts["identity"].get(name) != value
+        if name != "session_id" and before.get(name) != value
     ]
     if faults:
-        raise RecipeError(
-            "This state belongs to another run.",
-            faults=faults,
-            hint="Start anew from its LoRA with network_weights.",
-        )
-    missing, _ = network.load(load_file(folder / "model.safetensors"))
+        hint = "Start anew from its LoRA with network_weights."
+        raise RecipeError("This state belongs to another run.", faults=faults, hint=hint)
+    missing, _ = parts.network.load(load_file(folder / "model.safetensors"))
     assert not missing, missing
-    optimizer.load(load_file(folder / "optimizer.safetensors"), facts["optimizer"])
-    if average is not None:
+    parts.optimizer.load(load_file(folder / "optimizer.safetensors"), facts["optimizer"])
+    if parts.average is not None:
         with torch.no_grad():
             for name, tensor in load_file(folder / "ema.safetensors").items():
-                average.flat[name].copy_(tensor)
+                parts.average.flat[name].copy_(tensor)
+    scale = facts["loss_scale"]
+    if parts.loss_scale is not None and scale:
+        parts.loss_scale.scale = scale["scale"]
+        parts.loss_scale.finite_steps = scale["finite_steps"]
     position = Position(
         facts["current_step"],
         facts["current_epoch"],
@@ -140,20 +129,14 @@ def load(
         list(facts["losses"]),
         Watch(**facts["watch"]) if facts["watch"] else None,
     )
-    optimizer.set_step(position.step)
-    if loss_scale is not None and facts["loss_scale"]:
-        loss_scale.scale, loss_scale.finite_steps = (
-            facts["loss_scale"]["scale"],
-            facts["loss_scale"]["finite_steps"],
-        )
+    parts.optimizer.set_step(position.step)
     return position
 
 
 def _facts(folder: Path) -> dict[str, Any]:
     try:
-        facts: dict[str, Any] = json.loads(
-            (folder / "train_state.json").read_text(encoding="utf-8")
-        )
+        text = (folder / "train_state.json").read_text(encoding="utf-8")
+        facts: dict[str, Any] = json.loads(text)
     except (OSError, ValueError) as error:
         raise RecipeError(f"{folder}: not a state that can be resumed ({error}).") from error
     if "identity" not in facts:

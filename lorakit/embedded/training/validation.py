@@ -1,5 +1,5 @@
-"""The loss on held-out images: always the same noise at the same four timesteps, so that two
-validations can be compared.
+"""The loss on held-out images: the same noise at the same four timesteps every time, so that two
+validations compare.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PLACES = 4
 
 
 def timesteps(low: int, high: int) -> list[int]:
-    """Evenly between the ends: 200, 400, 600, 800 of the whole."""
+    """Evenly between the ends: 200, 400, 600, 800 of all."""
     return [int(low + (high - low) * place / (PLACES + 1)) for place in range(1, PLACES + 1)]
 
 
@@ -30,30 +30,18 @@ def validate(session: Session) -> float | None:
         batches = batches[: args.max_validation_steps]
     seed = args.validation_seed if args.validation_seed is not None else session.seed
     places = timesteps(objective.low, objective.high)
-    mine = list(enumerate(batches))[
-        world.rank :: world.size
-    ]  # each once: a mean over all must not depend on the processes
-    total = torch.zeros(
-        1, device=world.device, dtype=torch.float64 if world.device.type != "mps" else torch.float32
-    )
-    with tqdm(
-        total=len(mine) * PLACES,
-        smoothing=0,
-        disable=not world.is_main,
-        desc="validation steps",
-        leave=False,
-    ) as bar:
-        for number, batch in mine:
-            for place in places:
-                loss = objective.loss(
-                    batch,
-                    seed_of(seed, "validation", number, place),
-                    step=session.position.step,
-                    timestep=place,
-                    learning=False,
-                )
-                total += loss.to(total)
-                bar.update(1)
-    count = torch.full_like(total, len(mine) * PLACES)
+    # each once: a mean over all must not depend on the number of processes
+    mine = list(enumerate(batches))[world.rank :: world.size]
+    asked = [(number, batch, place) for number, batch in mine for place in places]
+    kind = torch.float32 if world.device.type == "mps" else torch.float64
+    total = torch.zeros(1, device=world.device, dtype=kind)
+    silent, step = not world.is_main, session.position.step
+    for number, batch, place in tqdm(
+        asked, smoothing=0, disable=silent, desc="validation steps", leave=False
+    ):
+        chance = seed_of(seed, "validation", number, place)
+        loss = objective.loss(batch, chance, step=step, timestep=place, learning=False)
+        total += loss.to(total)
+    count = torch.full_like(total, len(asked))
     world.average([total, count])
     return float(total / count)

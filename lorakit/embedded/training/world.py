@@ -88,7 +88,6 @@ def enter(args: argparse.Namespace) -> World:
         device = torch.device("cpu")
     if size > 1:
         timeout = dt.timedelta(minutes=args.ddp_timeout) if args.ddp_timeout else None
-        torch.distributed.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo", timeout=timeout
-        )
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, timeout=timeout)
     return World(device, rank, size, args.mixed_precision or "no", first_here=local == 0)

@@ -114,7 +114,7 @@ OPTIMISERS: dict[str, tuple[str, str, str, bool]] = {
     "lion": ("lion_pytorch", "Lion", "lion-pytorch", True),
     "prodigy": ("prodigyopt", "Prodigy", "prodigyopt", True),
     **{name.lower(): ("schedulefree", name, "schedulefree", True) for name in _SCHEDULE_FREE},
-    "adafactor": ("transformers.optimization", "Adafactor", "transformers", False),
+    "adafactor": ("lorakit.embedded.training.adafactor", "Adafactor", "torch", False),
     **{
         name.lower(): ("bitsandbytes.optim", name, "bitsandbytes", False)
         for name in _OF_BITSANDBYTES
