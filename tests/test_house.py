@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from lorakit.cli import main as front
+from lorakit.proc import ask
 
 PACKAGE = Path(front.__file__).parents[1]
+ROOT = PACKAGE.parent
 ROOMS = (  # from the ground up: a room imports rooms that stand before it, never one that stands behind it
     "tomllib",
     "errors",
@@ -120,6 +122,14 @@ def test_no_imports_go_in_a_circle() -> None:
         {name: modules_of(path, names) - {name} for name, path in names.items()}
     )
     assert len(list(sorter.static_order())) == len(names)  # a circle raises, and names its modules
+
+
+def test_no_room_is_ignored_by_git_and_so_left_out_of_the_wheel() -> None:
+    folders = sorted({str(path.parent.relative_to(ROOT)) for path in SOURCES})
+    answer = ask(["git", "check-ignore", *(f"{folder}/new.py" for folder in folders)], cwd=ROOT)
+    if answer.code == 128:
+        pytest.skip("this is not a git checkout")
+    assert answer.out == ""
 
 
 def test_no_room_prints_but_the_command_line_and_the_train_script() -> None:
