@@ -22,7 +22,7 @@ class Solution:
     steps: int  # before buckets round batches up
 
     def text(self, images: Sequence[int], epochs: int, per_step: int) -> str:
-        """One line a person can check."""
+        """One line to check with a pencil."""
         terms = " + ".join(f"{n} x {count}" for n, count in zip(self.repeats, images, strict=True))
         divided = f" / {per_step}" if per_step > 1 else ""
         return f"({terms}) = {self.draws} draws an epoch, x {epochs}{divided} = {self.steps} steps"
@@ -31,7 +31,7 @@ class Solution:
 def solve(
     images: Sequence[int], *, draws: float, ratio: Sequence[float], epochs: int, per_step: int
 ) -> Solution:
-    """Whole repeats, at least 1, so that an epoch has about `draws` draws shared out by `ratio`."""
+    """Integer repeats, at least 1, for about `draws` samples per epoch, shared out by `ratio`."""
     if len(ratio) != len(images):
         raise RecipeError(
             f"--ratio names {len(ratio)} weights for {len(images)} subsets.",
