@@ -28,10 +28,6 @@ class Words:
     encoding: str = "utf-8"
     problem: str = ""  # why a trainer cannot read it
 
-    @property
-    def first_line(self) -> str:
-        return self.text.partition("\n")[0].strip()
-
 
 @dataclass(frozen=True)
 class Caption:
