@@ -44,8 +44,12 @@ def to_toml(facts: DatasetFacts, caption_extension: str, options: Mapping[str, A
         }
         for subset in facts.subsets
     ]
-    general, datasets = {"caption_extension": caption_extension}, [{**options, "subsets": subsets}]
-    text: str = toml.dumps({"general": general, "datasets": datasets})
+    text: str = toml.dumps(
+        {
+            "general": {"caption_extension": caption_extension},
+            "datasets": [{**options, "subsets": subsets}],
+        }
+    )
     return text
 
 
