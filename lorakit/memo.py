@@ -43,7 +43,7 @@ class Memo:
         return None
 
     def put(self, path: Path, value: Any) -> None:
-        """A file that has changed since `get` is not what the value is about: its stamp tells."""
+        """Filed under the stamp that `get` saw: a file changed since is another file."""
         key = _key(path)
         entry = [list(self._stamps.get(key) or stamp_of(path)), value]
         self._known[key] = self._new[key] = entry

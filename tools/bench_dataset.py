@@ -153,7 +153,8 @@ MEMORY = """
 import resource, sys
 from lorakit.cli.main import main
 code = main(sys.argv[1:])
-print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+own, workers = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+print("peak", own.ru_maxrss, workers.ru_maxrss)
 sys.exit(code)
 """
 

@@ -171,5 +171,5 @@ class Chooser:
         return Placement(bucket, scaled, bucket[0] / bucket[1] - ratio)
 
     def _floored(self, length: float) -> int:
-        whole = int(length + 0.5)
-        return whole - whole % self.rules.step
+        rounded = int(length + 0.5)
+        return rounded - rounded % self.rules.step

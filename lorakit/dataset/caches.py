@@ -1,4 +1,4 @@
-"""Caches of an earlier run beside the images: which are stale, and which would lie about a size."""
+"""Caches of an earlier run beside the images: which are stale, and which claim a wrong size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lorakit.errors import Fault
 
 LATENT_CACHE = re.compile(r"^(?P<stem>.+)_(?P<w>\d{4,})x(?P<h>\d{4,})(?P<suffix>_[a-z0-9]+\.npz)$")
 TEXT_CACHE = re.compile(r"(?:_te_outputs|(?:_[a-z0-9]+)?_te)\.npz$")
-REMOVE = "Remove it: it will be made anew."
+REMOVE = "Remove it: it will be made again."
 
 Seen = list[tuple[str, int, tuple[int, int]]]  # file name, mtime_ns, size as kohya reads it
 

@@ -13,8 +13,8 @@ FORBIDDEN = frozenset(
 
 @dataclass(frozen=True)
 class FolderName:
-    """What kohya makes of a folder's name. `oddity` is set where it reads something a person may
-    not have meant.
+    """What kohya makes of a folder's name. `oddity` is set where it reads something that may
+    not be meant.
     """
 
     repeats: int

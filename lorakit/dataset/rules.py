@@ -33,9 +33,9 @@ FILES = {  # folders and files, from names alone
         nothing_to_train="without an image the script says 'No data found' and exits with 0",
         folder_name="a folder whose name does not begin with a number and _ is left out",
         folder_negative="a folder with fewer than one repeat is silently left out",
-        extension_case="kohya matches .png and .PNG but not .Png, and silently leaves that image out",
-        extension_unsupported="kohya reads png, jpg, jpeg, webp and bmp; any other image is silently"
-        " left out",
+        extension_case="kohya matches .png and .PNG but not .Png, and silently leaves it out",
+        extension_unsupported="kohya reads png, jpg, jpeg, webp and bmp; others are silently left"
+        " out",
         not_a_file="kohya would open this as an image and stop",
         broken_link="kohya stops with FileNotFoundError",
         unreadable="kohya stops when it cannot open a file",
@@ -52,10 +52,10 @@ FILES = {  # folders and files, from names alone
         image_outside="images beside the N_ folders are not trained on",
         nested="kohya does not look into folders inside a subset",
         dot_file="files whose names begin with a dot are silently left out",
-        webp_size="kohya reads the size of this kind of WebP one pixel too small on each side, which"
+        webp_size="kohya reads the size of this kind of WebP one pixel too small each way, which"
         " can select a smaller bucket",
-        cache_stale="kohya never checks whether a cache is older than its image or caption: it would"
-        " train on the old one",
+        cache_stale="kohya never checks whether a cache is older than its image or caption: it"
+        " would train on the old one",
         cache_old_style="a <name>.npz without a size in its name takes precedence over the newer"
         " caches of SD and SDXL",
         reg_empty="a regularisation folder without images does nothing",
@@ -69,8 +69,8 @@ CAPTION_FILES = {
         caption_extension="kohya looks for one extension only; a caption with another is silently"
         " not used",
         caption_empty="a caption file of zero bytes stops kohya with an assertion",
-        caption_blank="a caption of blanks, or with an empty first line, is trained as no caption at"
-        " all, not as the class tokens",
+        caption_blank="a caption of blanks, or with an empty first line, is trained as no caption"
+        " at all, not as the class tokens",
         caption_encoding="kohya reads captions as UTF-8 and stops at the first other byte",
         caption_bom="the byte order mark stays in the caption and becomes part of its first word",
         caption_nul="NUL and other control characters become tokens nobody wanted",
@@ -80,14 +80,14 @@ CAPTION_FILES = {
     ),
     **_table(
         "warning",
-        caption_none="without captions every image is trained on the class tokens alone; fine for an"
-        " object, poor for a character",
+        caption_none="without captions every image is trained on the class tokens alone; fine for"
+        " an object, poor for a character",
         caption_lines="only the first line of a caption is used (unless enable_wildcard is on)",
         caption_orphan="a caption without an image is not used; often the image was renamed",
         caption_fallback="kohya also looks for a caption with the last four parts of the path cut"
         " off (names from its face detector)",
-        caption_huge="a caption of many kilobytes is a mistake; all but the first 75 (or 225) tokens"
-        " are cut off",
+        caption_huge="a caption of many kilobytes is a mistake; all but the first 75 (or 225)"
+        " tokens are cut off",
     ),
 }
 PIXELS = {  # these need a full decode

@@ -268,7 +268,7 @@ def _unused(folder: Path, entries: Entries, notes: _Notes) -> None:
         if _is_dir(entries[name]):
             count = _count_images(path)
             if count and not is_image_name(name):
-                what = f"holds {counted(count, 'image')}; kohya does not look into folders inside a subset."
+                what = f"holds {counted(count, 'image')}; kohya does not look inside."
                 notes.add("nested", path, what, f"Move them up into {shown(folder)}.")
         elif name.startswith("."):
             if lower in IMAGE_SUFFIXES and not name.startswith("._"):

@@ -30,7 +30,7 @@ class Header:
 
     @property
     def as_kohya_reads(self) -> tuple[int, int]:
-        """Imagesize 1.4.1, which kohya asks, forgets that a VP8X chunk stores each side minus one."""
+        """Imagesize 1.4.1, which kohya asks, forgets that VP8X stores each side minus one."""
         if self.extended and self.width > 1:
             return self.width - 1, self.height - 1
         return self.width, self.height

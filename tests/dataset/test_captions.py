@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lorakit.dataset.captions import edit as captions
 from lorakit.dataset.captions.edit import Change
 from lorakit.dataset.captions.history import History
-from lorakit.dataset.captions.read import caption_text
+from lorakit.dataset.captions.read import Words, caption_text, read_words, words_in
 from lorakit.errors import RecipeError
 
 words = st.lists(
@@ -123,3 +123,28 @@ def test_a_caption_in_another_encoding_is_told_not_guessed(tmp_path: Path) -> No
     (tmp_path / "a.txt").write_bytes("müde".encode("cp1252"))
     with pytest.raises(RecipeError, match=r"a\.txt: is not UTF-8"):
         caption_text(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            b"\xef\xbb\xbffox, sitting\r\nred\rblue\n",
+            Words("fox, sitting\nred\nblue\n", "utf-8-sig"),
+        ),
+        ("fox, müde".encode("utf-16"), Words("fox, müde", "utf-16", "is UTF-16, not UTF-8.")),
+        (b"", Words("")),
+    ],
+)
+def test_there_is_one_idea_of_what_a_caption_file_says(
+    tmp_path: Path, data: bytes, words: Words
+) -> None:
+    (tmp_path / "a.txt").write_bytes(data)
+    assert read_words(tmp_path / "a.txt") == words
+    assert read_words(tmp_path / "b.txt") is None
+
+
+def test_a_guessed_caption_says_where_it_stopped_being_utf8() -> None:
+    words = words_in("fox, müde".encode("cp1252"))
+    assert (words.text, words.encoding) == ("fox, müde", "cp1252")
+    assert words.problem == "is not UTF-8: see byte 6 (near 'fox, müde' if it is Windows text)."

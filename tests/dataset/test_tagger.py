@@ -265,7 +265,7 @@ def test_a_model_that_is_none_and_a_list_that_does_not_fit(
     assert main(caption()) == 1
     assert "not an ONNX model that onnxruntime can open" in capsys.readouterr().err
     (model / "selected_tags.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(SetupError, match="no tag list of a WD tagger"):
+    with pytest.raises(SetupError, match="not the tag list of a WD tagger"):
         read_tags(model / "selected_tags.csv")
 
 

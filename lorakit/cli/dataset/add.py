@@ -1,4 +1,4 @@
-"""Copy photos, folders and zip archives into the dataset's originals/; the sources are never touched.
+"""Copy photos, folders and zip archives into originals/; the sources are never touched.
 
   lorakit dataset add recipes/maya.toml ~/photos --repeats 40
   lorakit dataset add recipes/maya.toml bodies.zip --repeats 20 --tag realistic_body

@@ -48,9 +48,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path(f"{root.name}.zip")
     manifest = make_bundle(root, out)
     _report(manifest, out, args)
-    tell(
-        f"On the other machine: lorakit dataset bundle verify {out.name} --unpack datasets/{root.name}"
-    )
+    tell(f"There: lorakit dataset bundle verify {out.name} --unpack datasets/{root.name}")
     return 0
 
 

@@ -1,10 +1,10 @@
-"""Write and correct captions: every change is shown as a diff first, written with --write, and taken back with --undo.
+"""Write and correct captions: shown as a diff first, written with --write, taken back with --undo.
 
   lorakit dataset caption recipes/maya.toml --trigger-first --remove blurry
-  lorakit dataset caption recipes/maya.toml --pattern "{trigger}, {shot}, {pose}, {rest}, {light}" --write
+  lorakit dataset caption recipes/maya.toml --pattern "{trigger}, {shot}, {rest}, {light}" --write
   lorakit dataset caption recipes/maya.toml --subset 20_maya_realbody --add realistic_body --write
   lorakit dataset caption recipes/maya.toml --tagger wd --model wd-swinv2 --drop-character-tags
-  lorakit dataset caption recipes/maya.toml --tagger wd --model taggers/vit --from-tags "{trigger}, {shot}, {rest}" --write
+  lorakit dataset caption datasets/maya --tagger wd --model wd-vit --from-tags "{trigger}, {rest}"
   lorakit dataset caption datasets/maya --undo
 
 Edits are done in the order of this list: the tagger's tags, --from-tags, --replace, --remove,
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pattern", metavar="TEXT", default="", help=about)
     flag("--trigger-first", "put the trigger first in every caption")
     many("--add", "TAG", "after the trigger, where it is missing")
-    many("--remove", "TAG", "the whole part between commas")
+    many("--remove", "TAG", "the part between commas that is exactly this")
     many("--replace", "OLD=NEW", "whole words, wherever they are")
     flag("--dedupe", "each part once")
     flag("--sort", "alphabetical after the first part")

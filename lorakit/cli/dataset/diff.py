@@ -1,4 +1,4 @@
-"""What differs between two versions of a dataset, by content: added, removed, renamed, changed, recaptioned, other repeats.
+"""What differs between two versions of a dataset: images by content, captions, repeats.
 
 examples:
   lorakit dataset diff datasets/maya datasets/maya-v2

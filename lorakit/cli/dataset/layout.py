@@ -1,15 +1,15 @@
-"""Subsets and their repeats: show, set, solve, rename, split, merge; and to or from kohya's dataset TOML.
+"""Subsets and their repeats: show, set, solve, rename, split, merge; kohya's dataset TOML.
 
-  lorakit dataset layout datasets/maya                                     # the table and the arithmetic
+  lorakit dataset layout datasets/maya                            # the table and the arithmetic
   lorakit dataset layout recipes/maya.toml --repeats maya_char=40
   lorakit dataset layout recipes/maya.toml --steps 2000 --epochs 10 --ratio 4:1
   lorakit dataset layout datasets/maya --rename maya_char=maya_v2
-  lorakit dataset layout datasets/maya --split maya_char=maya_face:close_*  # images whose names match
+  lorakit dataset layout datasets/maya --split maya_char=maya_face:close_*
   lorakit dataset layout datasets/maya --merge maya_face=maya_char
   lorakit dataset layout datasets/maya --undo
   lorakit dataset layout datasets/maya --to-toml dataset.toml
-  lorakit dataset layout datasets/maya --from-toml their.toml               # copies; nothing of theirs is touched
-  lorakit dataset layout datasets/maya --reg woman=1                        # an empty regularisation folder
+  lorakit dataset layout datasets/maya --from-toml their.toml     # copies, moves nothing
+  lorakit dataset layout datasets/maya --reg woman=1              # a folder for class images
 
 Only folders that prepare has made are renamed; --force also renames folders of your own images.
 Originals never move.
@@ -144,7 +144,7 @@ def _do(root: Path, step: arranging.Step, args: argparse.Namespace) -> None:
         names = ", ".join(map(shown, unmanaged))
         raise RecipeError(
             f"{names}: holds images that lorakit did not make; nothing was moved.",
-            hint=f'Say it in the recipe ([dataset.subset."{unmanaged[0]}"] num_repeats = ...), or'
+            hint=f'Set them in the recipe ([dataset.subset."{unmanaged[0]}"] num_repeats = ...), or'
             " add --force (--undo helps).",
         )
     for source, to in step.moves[:20]:

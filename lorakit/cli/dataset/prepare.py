@@ -1,11 +1,11 @@
-"""Make the N_trigger folders from the originals: upright, sRGB, without metadata, fitted. Originals are only read.
+"""Make the N_trigger folders from the originals: upright, sRGB, without metadata, fitted.
 
-  lorakit dataset prepare recipes/maya.toml                               # down to the buckets that kohya will choose
+  lorakit dataset prepare recipes/maya.toml                     # down to kohya's buckets
   lorakit dataset prepare recipes/maya.toml --fit letterbox --size 512 --background white
   lorakit dataset prepare datasets/maya --fit crop --focus top --size 1024 --format png
   lorakit dataset prepare datasets/maya --from ~/photos --repeats 10      # without originals/
 
-Only what changed is made anew; what you have edited stays unless --force is given. Nothing is
+Only what changed is made again; what you have edited stays unless --force is given. Nothing is
 ever enlarged. A contact sheet with every crop, bucket and caption is written to
 .lorakit/sheet-01.jpg.
 """
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--repeats", type=int, metavar="N", help=about)
     about = "with --from: the class tokens (default: the recipe's trigger)"
     add("--trigger", default="", help=about)
-    add("--force", action="store_true", help="also make anew what you have edited")
+    add("--force", action="store_true", help="also make again what you have edited")
     add("--no-sheet", action="store_true", help="no contact sheet")
     add("--dry-run", action="store_true", help="say what would be made, make nothing")
     add("--json", action="store_true", help="one JSON document")

@@ -1,4 +1,4 @@
-"""A technical score from 0 to 100 for every picture, with its parts; writes one CATEGORY_ranking.json a folder.
+"""A technical score from 0 to 100 for every picture; writes one CATEGORY_ranking.json a folder.
 
   lorakit dataset rank datasets/maya
   lorakit dataset rank datasets/maya --json | jq '.[0]'

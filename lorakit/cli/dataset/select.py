@@ -1,6 +1,6 @@
-"""The best balanced set of pictures, copied as a new version of the dataset; the old one stays as it is.
+"""The best balanced set of pictures, copied as a new version of the dataset; the old one stays.
 
-  lorakit dataset select datasets/maya --per-category 18 --min-score 88 --diverse --to datasets/maya-v2
+  lorakit dataset select datasets/maya --per-category 18 --min-score 88 --diverse --to maya-v2
   lorakit dataset select datasets/maya --per-category 18 --scores mine.csv --dry-run
 
 Uses the CATEGORY_ranking.json files in the dataset where there are any, else measures first.

@@ -1,4 +1,4 @@
-"""A dataset in numbers: counts, sizes, tags, token lengths, the weight of each subset, and with a recipe its buckets.
+"""A dataset in numbers: sizes, tags, token lengths, shares of the subsets; with a recipe, buckets.
 
 examples:
   lorakit dataset stats recipes/maya.toml

@@ -26,7 +26,7 @@ def need_detector() -> None:
     except ImportError as error:
         raise SetupError(
             f"--focus face needs a face detector, and there is none ({error}).",
-            hint='pip install "lorakit[face]" (MediaPipe, on the CPU; it wants numpy 1), or use --focus top, or crop by hand.',
+            hint='pip install "lorakit[face]" (MediaPipe; it needs numpy 1), or use --focus top.',
         ) from None
 
 

@@ -20,7 +20,7 @@ Focus = Literal["centre", "top", "face"]
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in the upright source
 Size = tuple[int, int]
 
-ALGORITHM = 1  # part of the settings: a change makes everything anew
+ALGORITHM = 1  # part of the settings: a change makes everything again
 # a JPEG is decoded at no less than this many times the wanted size: above 40 dB against the full
 # decode
 HEADROOM = 1.6

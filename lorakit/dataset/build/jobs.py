@@ -72,7 +72,7 @@ def jobs_of(
     if not jobs:
         raise RecipeError(
             f"{root}: there are no originals to prepare.",
-            hint="Add some: lorakit dataset add TARGET PATHS; or name a folder of images: --from DIR",
+            hint="Add some: lorakit dataset add TARGET PATHS; or name a folder: --from DIR",
         )
     return jobs
 

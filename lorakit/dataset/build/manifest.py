@@ -65,7 +65,7 @@ class Manifest:
         self.entries.pop(file, None)
 
     def move(self, moves: Mapping[str, str]) -> None:
-        """Entries follow their files; `moves` names files and whole folders."""
+        """Entries follow their files; `moves` names files and folders."""
         before, self.entries = self.entries, {}
         for name, entry in before.items():
             folder, _, file = name.partition("/")

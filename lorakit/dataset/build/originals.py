@@ -1,5 +1,5 @@
-"""Photos into originals/: copied completely or not at all, each once, with a journal. The sources are
-never touched.
+"""Photos into originals/: copied completely or not at all, each once, with a journal. The sources
+are never touched.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def _state(manifest: Manifest, job: Job, *, force: bool) -> bool | Fault:
     entry = manifest.entry_of(name, name_of(job.root, job.source))
     if entry is None or manifest.edited(entry):
         how = "edited since lorakit made it" if entry else "not made by lorakit"
-        kept = _warning(name, f"was {how}; left as it is.", "--force makes it anew.", "edited")
+        kept = _warning(name, f"was {how}; left as it is.", "--force makes it again.", "edited")
         return False if force else kept
     return (
         (stamp_of(job.source) == entry.source_stamp or sha256(job.source) == entry.source_sha)
@@ -127,7 +127,7 @@ def _orphans(manifest: Manifest, jobs: Iterable[Job]) -> Iterator[Fault]:
 def make(job: Job) -> Made | str:
     """In a worker: render, and write beside the place. Says what is wrong instead of raising."""
     if not job.source.is_file():  # a broken link, a folder, a pipe that would wait for ever
-        return "is no file that can be read"
+        return "is not a file that can be read"
     try:
         stamp = stamp_of(job.source)
         source_sha = sha256(job.source)

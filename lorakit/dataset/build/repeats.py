@@ -29,7 +29,7 @@ class Solution:
 def solve(
     images: Sequence[int], *, draws: float, ratio: Sequence[float], epochs: int, per_step: int
 ) -> Solution:
-    """Whole repeats, at least 1, so that an epoch has about `draws` draws shared out by `ratio`."""
+    """Integer repeats, at least 1, for about `draws` samples per epoch, shared out by `ratio`."""
     if len(ratio) != len(images):
         raise RecipeError(
             f"--ratio names {len(ratio)} weights for {len(images)} subsets.",

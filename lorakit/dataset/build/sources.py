@@ -1,4 +1,4 @@
-"""Where photos come from: files, folders, zip archives. Reads only; what lies in an archive is
+"""Where photos come from: files, folders, zip archives. Reads only; what is in an archive is
 unpacked beside the dataset first.
 """
 
@@ -19,7 +19,7 @@ from lorakit.errors import Fault
 
 ARCHIVES = frozenset({".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"})
 MAX_ENTRY = 1 << 30  # bytes of one unpacked file
-MAX_ARCHIVE = 64 << 30  # bytes of a whole archive, unpacked
+MAX_ARCHIVE = 64 << 30  # bytes of an archive, unpacked
 MAX_RATIO = 200  # photos hardly shrink; a file that grows more than this is a bomb
 
 

@@ -44,7 +44,7 @@ def find(root: Path, word: str) -> str:
     if len(same) == 1:
         return same[0]
     if same:
-        hint = f"It stands for {' and '.join(same)}; give the folder's name."
+        hint = f"It can be {' and '.join(same)}; give the folder's name."
         raise RecipeError(f"{word!r} can mean two subsets.", hint=hint)
     hint = did_you_mean(word, [*known, *(tokens for _, tokens in known.values())])
     raise RecipeError(f"{root}: no subset is called {word!r}.", hint=hint)

@@ -1,6 +1,6 @@
 """Editing captions: pure text operations on comma-separated parts.
 
-A caption is its first line, as kohya reads it. Parts are what stands between commas; the order is
+A caption is its first line, as kohya reads it. Parts are what is between commas; the order is
 the author's until asked otherwise.
 """
 
@@ -56,12 +56,12 @@ def joined(items: Iterable[str]) -> str:
 
 
 def trigger_first(trigger: str) -> Edit:
-    """The trigger stands first, once; a caption that lacks it gets it."""
+    """The trigger goes first, once; a caption that lacks it gets it."""
     return lambda caption: joined([trigger, *_but(trigger, parts(caption))])
 
 
 def add(tag: str, *, after_trigger: str = "") -> Edit:
-    """The tag once: where it stands already, else after the trigger, or first where that is still
+    """The tag once: where it is already, else after the trigger, or first where that is still
     to come; without a trigger last.
     """
 

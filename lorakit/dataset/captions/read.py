@@ -22,15 +22,11 @@ BOM = "\ufeff"
 
 @dataclass(frozen=True)
 class Words:
-    """What stands in a caption file. `encoding` is utf-8, utf-8-sig, utf-16 or, guessed, cp1252."""
+    """What is in a caption file. `encoding` is utf-8, utf-8-sig, utf-16 or, guessed, cp1252."""
 
     text: str
     encoding: str = "utf-8"
     problem: str = ""  # why a trainer cannot read it
-
-    @property
-    def first_line(self) -> str:
-        return self.text.partition("\n")[0].strip()
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ def find_caption(
     folder: Path, stem: str, suffix: str, names: Mapping[str, os.DirEntry[str]]
 ) -> Caption:
     """The two places, in kohya's order: beside the image; then, with the last four `_` parts of
-    the whole path cut off.
+    the path cut off.
     """
     entry = names.get(stem + suffix)
     if entry is not None and entry.is_file():
@@ -143,7 +139,7 @@ def kohya_caption(path: Path) -> Caption:
     elif filled > 1:
         note("caption-lines", f"has {filled} lines; only the first is used.", "Join them.")
     if any(ord(c) < 32 and c != "\t" for c in lines[0]):
-        note("caption-nul", "control characters in the text.", "Write the caption anew.")
+        note("caption-nul", "control characters in the text.", "Write the caption again.")
     return Caption(path, bom + lines[0], tuple(found))
 
 

@@ -62,7 +62,7 @@ def read_tags(path: Path) -> list[Tag]:
             return [Tag(row["name"], int(row["category"])) for row in csv.DictReader(file)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SetupError(
-            f"{path} is no tag list of a WD tagger ({error}).",
+            f"{path} is not the tag list of a WD tagger ({error}).",
             hint="It is the model's selected_tags.csv.",
         ) from error
 

@@ -64,12 +64,10 @@ def repository(asked: str) -> tuple[str, str | None]:
     name, at, revision = asked.partition("@")
     match = _REPOSITORY.fullmatch(KNOWN.get(name, name) + at + revision)
     if match is None:
-        known = ", ".join(KNOWN)
+        known, near = ", ".join(KNOWN), did_you_mean(name, KNOWN)
         raise RecipeError(
-            f"--model {asked}: no such folder, and no name of a tagger. {did_you_mean(name, KNOWN)}".rstrip(),
-            hint=(
-                f"Say a folder with {MODEL} and {TAGS}, or owner/repo@revision, or one of {known}."
-            ),
+            f"--model {asked}: neither a folder nor the name of a tagger. {near}".rstrip(),
+            hint=f"Give a folder with {MODEL} and {TAGS}, owner/repo@revision, or one of {known}.",
         )
     return match["repo"], match["revision"]
 
@@ -94,9 +92,9 @@ def _from_hub(asked: str) -> tuple[Path, Path, str]:
     try:
         model, tags = file(MODEL), file(TAGS)
     except (OSError, ValueError, HfHubHTTPError) as error:
-        told = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise SetupError(
-            f"{repo}{f' at {revision}' if revision else ''} could not be fetched: {told}",
+            f"{repo}{f' at {revision}' if revision else ''} could not be fetched: {reason}",
             hint=(
                 f"Without a network, put {MODEL} and {TAGS} into a folder and name that with"
                 " --model."

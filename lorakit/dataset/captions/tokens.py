@@ -43,9 +43,8 @@ def count_tokens(text: str) -> int:
 def tokenize(text: str) -> list[int]:
     """The numbers of the tokens, without start and end."""
     vocabulary = clip_vocabulary()
-    pieces = (
-        part for part in MARK.split(text) if part
-    )  # the two marks count as themselves wherever they stand
+    # the two marks count as themselves wherever they are
+    pieces = (part for part in MARK.split(text) if part)
     return [
         vocabulary[token]
         for part in pieces

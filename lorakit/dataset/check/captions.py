@@ -121,7 +121,7 @@ def _structure(images: Sequence[ImageFacts]) -> Iterator[Fault]:
 
 
 def _kind(caption: str) -> str:
-    """Tags or sentences; nothing where it is too short to tell."""
+    """Tags or sentences; nothing where it is too short to say."""
     pieces = parts(caption)
     words = len(caption.split())
     if len(pieces) >= 3 and words / len(pieces) <= 4:

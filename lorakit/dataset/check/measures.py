@@ -3,7 +3,7 @@ contrast, noise, block artefacts, likeness.
 
 Every measure is taken from the luminance at one working size, so that a 12-megapixel photo and its
 thumbnail are judged alike; resolution is counted on its own. Scores run from 0 to 100 and say how
-much a trainer can learn, not how much a person likes it.
+much a trainer can learn, not how much anybody likes it.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ LIKENESS_COST = 25.0  # points that a perfect twin of a chosen picture would los
 
 @dataclass(frozen=True)
 class Ranked:
-    """One picture with its score. `file` is relative to the dataset folder, with forward slashes."""
+    """One picture with its score. `file` is relative to the dataset, with forward slashes."""
 
     file: str
     score: float
@@ -222,7 +222,7 @@ def _choose(
     *,
     diverse: bool,
 ) -> None:
-    """Greedy: take the most valuable, drop its twins, lower the worth of what resembles it, again."""
+    """Greedy: take the most valuable, drop its twins, lower what resembles it, again."""
     taken = 0
     while waiting:
         best = max(waiting, key=lambda item: _worth(item, chosen, diverse=diverse))

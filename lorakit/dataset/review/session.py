@@ -148,7 +148,7 @@ class ReviewSession:
             write_atomic(self.marks_path, json.dumps(kept, indent=0, ensure_ascii=False) + "\n")
 
     def picture(self, number: int, side: int) -> bytes:
-        """The image as the trainer sees it (EXIF orientation ignored), small enough for a screen."""
+        """The image as the trainer sees it (EXIF orientation ignored), fit for a screen."""
         side = max(16, min(side, LARGEST_SIDE))
         try:
             with opened(self.images[number][1].path) as image:
