@@ -141,7 +141,8 @@ def download(asked: Reference, remote: Remote, part: Path, progress: Progress) -
 def _offline(asked: Reference) -> Remote:
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(asked.repo, asked.file, revision=asked.revision)
+    with _explained(asked):
+        found = try_to_load_from_cache(asked.repo, asked.file, revision=asked.revision)
     if not isinstance(found, str):
         raise SetupError(
             f"{asked.text} is not here, and HF_HUB_OFFLINE is set; nothing was started.",
