@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-DEFAULT_RANK = 4  # what the network modules take where network_dim is unset: argparse has no default
+DEFAULT_RANK = (
+    4  # what the network modules take where network_dim is unset: argparse has no default
+)
 
 
 @dataclass(frozen=True)

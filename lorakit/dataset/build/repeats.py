@@ -12,43 +12,59 @@ from itertools import product
 from lorakit.dataset.split import steps_sentence
 from lorakit.errors import RecipeError
 
-MOST = 10_000                    # repeats; more is a mistake in the wishes
-EXACT_UP_TO = 10                 # subsets whose roundings are all tried
+MOST = 10_000  # repeats; more is a mistake in the wishes
+EXACT_UP_TO = 10  # subsets whose roundings are all tried
 
 
 @dataclass(frozen=True)
 class Solution:
     repeats: tuple[int, ...]
-    draws: int                   # of one epoch
-    steps: int                   # before buckets round batches up
+    draws: int  # of one epoch
+    steps: int  # before buckets round batches up
 
     def text(self, images: Sequence[int], epochs: int, per_step: int) -> str:
         return steps_sentence(list(zip(self.repeats, images, strict=True)), epochs, per_step)
 
 
-def solve(images: Sequence[int], *, draws: float, ratio: Sequence[float], epochs: int, per_step: int) -> Solution:
+def solve(
+    images: Sequence[int], *, draws: float, ratio: Sequence[float], epochs: int, per_step: int
+) -> Solution:
     """Whole repeats, at least 1, so that an epoch has about `draws` draws shared out by `ratio`."""
     if len(ratio) != len(images):
-        raise RecipeError(f"--ratio names {len(ratio)} weights for {len(images)} subsets.", hint="One for each, in the order shown.")
+        raise RecipeError(
+            f"--ratio names {len(ratio)} weights for {len(images)} subsets.",
+            hint="One for each, in the order shown.",
+        )
     if min(ratio) <= 0 or not all(images):
         raise RecipeError("--ratio: every weight and every subset must be more than nothing.")
-    shares = [draws * weight / sum(ratio) / count for weight, count in zip(ratio, images, strict=True)]
+    shares = [
+        draws * weight / sum(ratio) / count for weight, count in zip(ratio, images, strict=True)
+    ]
     if max(shares) > MOST:
-        raise RecipeError(f"that would take {max(shares):,.0f} repeats.", hint="Ask for fewer steps, more epochs, or add images.")
+        raise RecipeError(
+            f"that would take {max(shares):,.0f} repeats.",
+            hint="Ask for fewer steps, more epochs, or add images.",
+        )
     if len(shares) > EXACT_UP_TO:
         best = tuple(max(1, round(share)) for share in shares)
     else:
-        choices = [sorted({max(1, math.floor(share)), max(1, math.ceil(share))}) for share in shares]
+        choices = [
+            sorted({max(1, math.floor(share)), max(1, math.ceil(share))}) for share in shares
+        ]
         best = min(product(*choices), key=lambda repeats: _miss(repeats, images, draws, ratio))
     total = sum(n * count for n, count in zip(best, images, strict=True))
     return Solution(best, total, math.ceil(total / per_step) * epochs)
 
 
-def _miss(repeats: Sequence[int], images: Sequence[int], draws: float, ratio: Sequence[float]) -> float:
+def _miss(
+    repeats: Sequence[int], images: Sequence[int], draws: float, ratio: Sequence[float]
+) -> float:
     """How far from the wish: the total and each share, relative."""
     got = [n * count for n, count in zip(repeats, images, strict=True)]
     wanted = [draws * weight / sum(ratio) for weight in ratio]
-    return abs(sum(got) - draws) / draws + sum(abs(math.log(g / w)) for g, w in zip(got, wanted, strict=True)) / len(got)
+    return abs(sum(got) - draws) / draws + sum(
+        abs(math.log(g / w)) for g, w in zip(got, wanted, strict=True)
+    ) / len(got)
 
 
 def read_ratio(text: str) -> list[float]:
@@ -56,4 +72,6 @@ def read_ratio(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(":")]
     except ValueError:
-        raise RecipeError(f"--ratio {text!r} is no ratio.", hint="Write 4:1, one weight for each subset.") from None
+        raise RecipeError(
+            f"--ratio {text!r} is no ratio.", hint="Write 4:1, one weight for each subset."
+        ) from None

@@ -56,7 +56,11 @@ def unet_shapes(unet: nn.Module, args: argparse.Namespace, *, ldm_names: bool) -
     for path, module in _inside(unet, kinds):
         name = ldm_module(path, unet.config) if ldm_names else path
         wide = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
-        dim, alpha = (conv_dim, conv_alpha) if wide else (args.network_dim or DEFAULT_RANK, args.network_alpha)
+        dim, alpha = (
+            (conv_dim, conv_alpha)
+            if wide
+            else (args.network_dim or DEFAULT_RANK, args.network_alpha)
+        )
         if dim:
             shapes.append(_shape("lora_unet", name, module, dim=dim, alpha=alpha, group="unet"))
     return shapes
@@ -86,7 +90,12 @@ def text_shapes(
 ) -> list[Shape]:
     return [
         _shape(
-            prefix, path, module, dim=args.network_dim or DEFAULT_RANK, alpha=args.network_alpha, group=group
+            prefix,
+            path,
+            module,
+            dim=args.network_dim or DEFAULT_RANK,
+            alpha=args.network_alpha,
+            group=group,
         )
         for encoder, prefix, group in zip(encoders, prefixes, groups, strict=True)
         for path, module in _inside(encoder, TEXT)
