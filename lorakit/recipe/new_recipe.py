@@ -27,7 +27,7 @@ def recipe_text(name: str, preset: Preset, trigger: str) -> str:
         f"# {title}. `lorakit presets show {preset.name}` says where its numbers come from.",
         *_aligned(head),
         "",
-        "[model]    # paths start from the project's folder; hf:owner/repo/file@revision is fetched",
+        "[model]    # paths start at the project's folder; hf:owner/repo/file@revision is fetched",
         *_aligned(weights),
         "",
         "[dataset]",

@@ -104,7 +104,8 @@ def read(name: str, root: Path | None = None) -> Preset:
     base = _read_one(base_name, root)
     deeper = base.document.data.get("extends")
     if deeper is not None:
-        what = f"{base_name} extends {deeper} itself; one step is the most, so that it can be followed."
+        limit = "one step is the most, so that it can be followed."
+        what = f"{base_name} extends {deeper} itself; {limit}"
         hint = "" if deeper == name else f"Extend {deeper}."
         faults.append(Fault(where, what, hint, "preset"))
         if isinstance(deeper, str) and find(deeper, root):
