@@ -304,7 +304,7 @@ def test_a_run_that_died_is_shown_with_its_cause_and_the_next_command(
     data["process"]["boot_id"] = "the boot before"
     path.write_text(json.dumps(data))
     main(["runs"])
-    assert "the machine was restarted while the run went on" in capsys.readouterr().err
+    assert "the machine was restarted during the run" in capsys.readouterr().err
 
 
 def test_a_curve_has_its_ends_labelled() -> None:
