@@ -6,8 +6,8 @@ examples:
   lorakit report maya/20260101-120000 --out maya.html
 
 Every run makes its page at its end. This makes it again, also while a run goes on or after it died.
-The page needs no network and contains everything it shows. RUN is a name, NAME/DATE, the beginning of
-a date, a path, or `latest`.
+The page needs no network and contains everything it shows. RUN is a name, NAME/DATE, the beginning
+of a date, a path, or `latest`.
 """
 
 from __future__ import annotations
