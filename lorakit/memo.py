@@ -32,10 +32,11 @@ class Memo:
         self._known = _read(place)
         self._stamps: dict[str, Stamp] = {}  # as the files were when they were asked for
         self._new: dict[str, Any] = {}
+        self._folders: dict[str, str] = {}  # without links; asked for once, for speed
 
     def get(self, path: Path) -> Any:
         """What is known of this file as it is now; None where that is nothing."""
-        key, stamp = _key(path), stamp_of(path)
+        key, stamp = self._key(path), stamp_of(path)
         self._stamps[key] = stamp
         match self._known.get(key):
             case [old, value] if old == list(stamp):
@@ -44,7 +45,7 @@ class Memo:
 
     def put(self, path: Path, value: Any) -> None:
         """Filed under the stamp that `get` saw: a file changed since is another file."""
-        key = _key(path)
+        key = self._key(path)
         entry = [list(self._stamps.get(key) or stamp_of(path)), value]
         self._known[key] = self._new[key] = entry
 
@@ -58,9 +59,13 @@ class Memo:
             write_atomic(self.place, json.dumps(entries, separators=(",", ":")))
         self._new = {}
 
-
-def _key(path: Path) -> str:
-    return os.fsencode(os.path.realpath(path)).decode("utf-8", "backslashreplace")
+    def _key(self, path: Path) -> str:
+        folder, name = os.path.split(os.path.abspath(path))
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        place = os.path.join(self._folders[folder], name)
+        place = os.path.realpath(place) if os.path.islink(place) else place
+        return os.fsencode(place).decode("utf-8", "backslashreplace")
 
 
 def _read(place: Path) -> dict[str, Any]:

@@ -50,3 +50,13 @@ def test_a_spoilt_memory_is_an_empty_one(tmp_path: Path) -> None:
     for text in ("", "[]", '{"' + str(path) + '": 3}', "\0"):
         place.write_text(text)
         assert Memo(place).get(path) is None
+
+
+def test_a_link_and_what_it_leads_to_are_one_file(tmp_path: Path) -> None:
+    path, link, folder = tmp_path / "a", tmp_path / "link", tmp_path / "folder"
+    path.write_text("one")
+    link.symlink_to(path)
+    folder.symlink_to(tmp_path)
+    memo = Memo(tmp_path / "memo.json")
+    memo.put(link, 1)
+    assert (memo.get(path), memo.get(folder / "a")) == (1, 1)
