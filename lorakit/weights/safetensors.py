@@ -35,7 +35,11 @@ class HeaderError(SetupError):
 
     def __init__(self, path: Path, fault: str) -> None:
         text = fault if fault.startswith("its ") else f"it {fault}"
-        super().__init__(f"{path}: not a valid safetensors file ({text}).")
+        super().__init__(
+            f"{path}: there is no such file."
+            if fault == "does not exist"
+            else f"{path}: not a valid safetensors file ({text})."
+        )
         self.fault = fault
 
 
