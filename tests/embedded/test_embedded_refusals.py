@@ -173,7 +173,9 @@ def test_values_and_combinations_that_cannot_work(options: list[str], fault: str
     assert fault in str(caught.value)
 
 
-def test_the_faults_of_a_dataset_file_are_reported_at_once(train: Callable[..., Any], tmp_path: Path):
+def test_the_faults_of_a_dataset_file_are_reported_at_once(
+    train: Callable[..., Any], tmp_path: Path
+):
     file = write(
         tmp_path / "dataset.toml",
         """

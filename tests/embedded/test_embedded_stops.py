@@ -75,7 +75,9 @@ class Script:
     def until_step(self, step: int) -> None:
         until = time.monotonic() + 60
         while time.monotonic() < until and self.child.poll() is None:
-            if any(event["event"] == "step" and event["step"] >= step for event in self.read_events()):
+            if any(
+                event["event"] == "step" and event["step"] >= step for event in self.read_events()
+            ):
                 return
             time.sleep(0.01)
         raise AssertionError(self.log.read_text(encoding="utf-8", errors="replace")[-2000:])
