@@ -50,7 +50,7 @@ class Event:
         }
 
 
-Teller = Callable[[Event], None]
+Emit = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:

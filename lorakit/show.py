@@ -16,7 +16,7 @@ from typing import Any
 from lorakit.errors import Fault, LorakitError
 
 
-def tell(*lines: str) -> None:
+def say(*lines: str) -> None:
     """A message for the user, not data: stderr. A closed terminal hears nothing, and the work goes
     on.
     """
@@ -25,9 +25,9 @@ def tell(*lines: str) -> None:
             print(line, file=sys.stderr, flush=True)
 
 
-def tell_faults(faults: Iterable[Fault]) -> None:
+def say_faults(faults: Iterable[Fault]) -> None:
     for fault in faults:
-        tell(plain(f"{fault.severity}: {fault}"))
+        say(plain(f"{fault.severity}: {fault}"))
 
 
 def plain(text: str) -> str:
@@ -35,12 +35,12 @@ def plain(text: str) -> str:
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
-def tell_error(error: LorakitError) -> None:
-    tell_faults(error.faults)
-    tell(*(line for line in (error.message, error.hint) if line))
+def say_error(error: LorakitError) -> None:
+    say_faults(error.faults)
+    say(*(line for line in (error.message, error.hint) if line))
 
 
-def tell_bug(error: BaseException, argv: Sequence[str]) -> None:
+def say_bug(error: BaseException, argv: Sequence[str]) -> None:
     """Two lines on the screen; the traceback in a file, ready to paste into a report."""
     from lorakit import __version__
 
@@ -49,7 +49,7 @@ def tell_bug(error: BaseException, argv: Sequence[str]) -> None:
     with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"lorakit {__version__}, Python {sys.version}, {sys.platform}\n")
         file.write(f"{shlex.join(['lorakit', *argv])}\n\n{text}")
-    tell(
+    say(
         f"lorakit crashed; this is a bug ({type(error).__name__}: {error}).",
         f"Please report it with this file: {name}",
     )

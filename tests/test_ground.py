@@ -102,7 +102,7 @@ def test_sizes_and_durations_read_as_people_say_them() -> None:
 def test_what_cannot_be_printed_is_spelt_out_on_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    show.tell_faults([Fault("a\nb", "says \x1b[2J.", severity="note")])
+    show.say_faults([Fault("a\nb", "says \x1b[2J.", severity="note")])
     assert capsys.readouterr().err == "note: a\\nb: says \\x1b[2J.\n"
 
 

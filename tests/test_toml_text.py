@@ -9,7 +9,7 @@ from lorakit.errors import RecipeError
 from lorakit.toml_text import proven, table_text, value_text
 
 ODD = some.text(alphabet="\\\"'[]{}=#,abu0n \t", max_size=10)
-ANY = some.text(alphabet=some.characters(blacklist_categories=("Cs",)), max_size=10)
+ANY = some.text(alphabet=some.characters(exclude_categories=["Cs"]), max_size=10)
 
 
 @given(some.one_of(ODD, ANY))

@@ -1,5 +1,5 @@
-"""Check out sd-scripts at its pin and build vendor/.venv for it: what `make vendor` runs. Run again,
-it changes nothing.
+"""Check out sd-scripts at its pin and build vendor/.venv for it: what `make vendor` runs. A second
+run changes nothing.
 
     python tools/vendor.py
 

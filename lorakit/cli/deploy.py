@@ -19,7 +19,7 @@ from lorakit.deploy.workflow import Swap, write_swapped
 from lorakit.errors import RecipeError
 from lorakit.files import at_home
 from lorakit.runs.find import find_run
-from lorakit.show import print_json, tell
+from lorakit.show import print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,9 +74,9 @@ def run(args: argparse.Namespace) -> int:
         document = {"lora": target, "written": written, "strength": parcel.strength}
         print_json({**document, "workflow": changes})
         return 0
-    tell(*(f"wrote {path}" for path in written))
+    say(*(f"wrote {path}" for path in written))
     if done and not written:
-        tell(f"{target} was there already.")
-    tell(*changes)
+        say(f"{target} was there already.")
+    say(*changes)
     print(usage(parcel, args.to, target))
     return 0

@@ -15,7 +15,7 @@ from lorakit.proof.compare import Difference, shown
 from lorakit.proof.pair import compare_runs
 from lorakit.run.diagnose import run_name
 from lorakit.runs.find import find_run
-from lorakit.show import print_json, tell
+from lorakit.show import print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({**found, "curves": curves, **({"page": page} if page else {})})
         return 0
-    tell(f"- {run_name(a)}", f"+ {run_name(b)}")
+    say(f"- {run_name(a)}", f"+ {run_name(b)}")
     for section, rows in found.items():
         if rows:
             print(section)
@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
     if curves.lines():
         print("curves", *(f"  {line}" for line in curves.lines()), sep="\n")
     if not any(found.values()):
-        tell("The two runs are equal in everything that is recorded.")
+        say("The two runs are equal in everything that is recorded.")
     if page:
-        tell(f"Both on one page: {page}")
+        say(f"Both on one page: {page}")
     return 0
 
 

@@ -15,7 +15,7 @@ from lorakit.errors import raise_on_errors
 from lorakit.files import write_atomic
 from lorakit.plan.make import make_plans
 from lorakit.proof.lock import compare_locks, lock_of_all, lock_path, made_from, read_lock, text_of
-from lorakit.show import print_json, tell
+from lorakit.show import print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,10 +39,10 @@ def run(args: argparse.Namespace) -> int:
         for one in [*inputs, *around]:
             print(one)
         if not inputs and not around:
-            tell("Nothing changed since the old lock.")
+            say("Nothing changed since the old lock.")
     if not args.dry_run:
         write_atomic(path, text_of(lock))
-        tell(
+        say(
             f"wrote {path}: {lock['dataset']['images']} images, {len(lock['weights'])} weights,"
             f" {len(lock['options'])} options"
         )

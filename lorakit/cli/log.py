@@ -20,7 +20,7 @@ from lorakit.logfile import Tail, last_lines, text_of
 from lorakit.runs.find import LATEST, find_run, live_state, stage_of
 from lorakit.runs.folder import LOG
 from lorakit.runs.record import read_record
-from lorakit.show import tell
+from lorakit.show import say
 
 POLL_S = 0.3
 
@@ -49,7 +49,7 @@ def _raw(path: Path) -> int:
             while block := file.read(1 << 20):
                 sys.stdout.buffer.write(block)
     except FileNotFoundError:
-        tell(f"{path} does not exist.")
+        say(f"{path} does not exist.")
         return 1
     return 0
 
@@ -58,7 +58,7 @@ def _follow(run_dir: Path, offset: int) -> int:
     tail = Tail(run_dir / LOG, offset)
     while True:
         if not run_dir.is_dir():
-            tell(f"{run_dir} is gone.")
+            say(f"{run_dir} is gone.")
             return 1
         over = live_state(read_record(run_dir)) not in {"running", "unattended"}
         for part in tail.drain() if over else [tail.read()]:

@@ -68,25 +68,25 @@ def main(argv: Sequence[str]) -> int:
     try:
         return dispatch("lorakit", COMMANDS, argv)
     except LorakitError as error:
-        from lorakit.show import tell_error
+        from lorakit.show import say_error
 
-        tell_error(error)
+        say_error(error)
         return error.exit_code
     except BrokenPipeError:  # `lorakit runs | head`: nobody reads on, and that is fine
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:  # a full disk, a read-only folder: the machine's matter, not our bug
-        from lorakit.show import tell_error
+        from lorakit.show import say_error
 
-        tell_error(machine_says(error))
+        say_error(machine_says(error))
         return 1
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001  (the one boundary: whatever is left is our bug)
-        from lorakit.show import tell_bug
+        from lorakit.show import say_bug
 
-        tell_bug(error, argv)
+        say_bug(error, argv)
         return 3
 
 

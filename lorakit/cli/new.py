@@ -16,7 +16,7 @@ from lorakit.files import write_atomic
 from lorakit.recipe import presets
 from lorakit.recipe.names import name_problem, trigger_problem
 from lorakit.recipe.new_recipe import recipe_text
-from lorakit.show import tell
+from lorakit.show import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     write_atomic(recipe, recipe_text(args.name, presets.read(args.preset, root), args.trigger))
     kept = dataset.exists()
     dataset.mkdir(parents=True, exist_ok=True)
-    tell(
+    say(
         f"Wrote {recipe} and {'found' if kept else 'made'} {dataset}/.",
         "",
         "Next:",

@@ -13,7 +13,7 @@ from lorakit.errors import LorakitError
 from lorakit.runs.find import find_run, whole_of
 from lorakit.runs.record import read_record
 from lorakit.runs.registry import add_note, update
-from lorakit.show import tell
+from lorakit.show import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,5 +34,5 @@ def run(args: argparse.Namespace) -> int:
         )
     add_note(run_dir, args.text, rating=args.rating, chosen=args.chosen, strength=args.strength)
     update(run_dir.parents[2])
-    tell(f"noted for {run_dir.parent.name}/{run_dir.name}")
+    say(f"noted for {run_dir.parent.name}/{run_dir.name}")
     return 0

@@ -78,7 +78,7 @@ def plan_recipe(
     else:
         for plan in plans:
             show_plan(plan)
-        show.tell_faults(fault for fault in found if fault.severity != "error")
+        show.say_faults(fault for fault in found if fault.severity != "error")
     raise_on_errors([fault for fault in found if fault.severity == "error"])
     if write:
         _write({one.run_dir / name: text for one in plans for name, text in files_of(one).items()})
@@ -96,7 +96,7 @@ def _write(files: dict[Path, str]) -> None:
     )
     for path, text in files.items():
         write_atomic(path, text)
-        show.tell(f"wrote {path}")
+        show.say(f"wrote {path}")
 
 
 def another_machine(text: str) -> Machine:

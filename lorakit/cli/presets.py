@@ -17,7 +17,7 @@ from lorakit.errors import RecipeError
 from lorakit.files import write_atomic
 from lorakit.recipe import presets
 from lorakit.recipe.preset_values import preset_values
-from lorakit.show import print_json, table, tell, tell_error, tell_faults
+from lorakit.show import print_json, say, say_error, say_faults, table
 from lorakit.toml_text import value_text
 
 
@@ -62,7 +62,7 @@ def _list(*, as_json: bool) -> int:
         try:
             pages.append(presets.read(name, root))
         except RecipeError as error:  # one bad page hides no other
-            tell_error(error)
+            say_error(error)
             failed = True
     if as_json:
         print_json([{**_about(page), **page.about} for page in pages])
@@ -75,8 +75,8 @@ def _list(*, as_json: bool) -> int:
         ],
     )
     if any(page.own for page in pages):
-        tell("", "* this project's own")
-    tell("", "lorakit presets show NAME says what a preset sets and why.")
+        say("", "* this project's own")
+    say("", "lorakit presets show NAME says what a preset sets and why.")
     return int(failed)
 
 
@@ -88,11 +88,11 @@ def _about(page: presets.Preset) -> dict[str, Any]:
 def _show(name: str, *, resolved: bool, as_json: bool) -> int:
     page = presets.read(name, Path.cwd())
     if not resolved and not as_json:
-        tell_faults(page.faults)
+        say_faults(page.faults)
         print(page.text.rstrip())
         return 0
     sections, faults = preset_values(page)
-    tell_faults(faults)
+    say_faults(faults)
     if as_json:
         filled = {section: settings for section, settings in sections.items() if settings}
         print_json({**_about(page), "about": page.about, **filled})
@@ -116,5 +116,5 @@ def _copy(name: str, folder: Path) -> int:
         hint = "Run it in your own project, or with --to DIR."
         raise RecipeError("This is where the shipped presets are.", hint=hint)
     write_atomic(target, page.text)
-    tell(f"Wrote {target}. In this project it is used instead of the shipped {name}.")
+    say(f"Wrote {target}. In this project it is used instead of the shipped {name}.")
     return 0

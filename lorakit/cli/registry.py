@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lorakit.runs.registry import FILE, update
-from lorakit.show import print_json, table, tell
+from lorakit.show import print_json, say, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             right=("steps", "images", "loss"),
         )
     if rows or changed:
-        tell(f"wrote {root / FILE}" if changed else f"{FILE} is up to date.")
+        say(f"wrote {root / FILE}" if changed else f"{FILE} is up to date.")
     else:
-        tell(f"No finished run under {root}: `lorakit train RECIPE` makes one.")
+        say(f"No finished run under {root}: `lorakit train RECIPE` makes one.")
     return 0

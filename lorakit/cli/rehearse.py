@@ -55,11 +55,11 @@ def _rehearse(
     from lorakit.rehearse.rehearse import prepare, rehearse
 
     plan = prepare(
-        resolved, faults, home, steps=args.steps, resolution=args.resolution, tell=show.tell
+        resolved, faults, home, steps=args.steps, resolution=args.resolution, say=show.say
     )
-    show.tell(plan.steps.formula)
-    with screen() as teller:
-        done = rehearse(plan, teller=teller)
+    show.say(plan.steps.formula)
+    with screen() as emit:
+        done = rehearse(plan, emit=emit)
     if not args.json:
         print("Rehearsed; this machine can run the recipe:", *done.proofs, sep="\n  ")
         return 0

@@ -4,7 +4,7 @@ examples:
   lorakit resume                    # the latest run
   lorakit resume maya
   lorakit resume maya --json
-  lorakit resume maya --anyway      # although a caption, the base model, a setting or the trainer has changed
+  lorakit resume maya --anyway      # although data, weights, settings or trainer have changed
 
 The embedded trainer goes on byte for byte. sd-scripts restores weights, optimiser and learning
 rate; what it cannot restore is said on the screen and in the record. RUN is a name, NAME/DATE, the
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 
-from lorakit.cli.terminal.ending import tell_outcome
+from lorakit.cli.terminal.ending import say_outcome
 from lorakit.cli.terminal.screen import screen
 from lorakit.runs.find import LATEST, find_run
 
@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     from lorakit.proof.inputs import require_same_inputs
     from lorakit.run.resume.stages import resume_run
 
-    with screen(as_json=args.json) as teller:
+    with screen(as_json=args.json) as emit:
         outcome = resume_run(
-            find_run(args.run), check=require_same_inputs, anyway=args.anyway, teller=teller
+            find_run(args.run), check=require_same_inputs, anyway=args.anyway, emit=emit
         )
-    return tell_outcome(outcome)
+    return say_outcome(outcome)

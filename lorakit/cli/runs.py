@@ -20,7 +20,7 @@ from lorakit.errors import LorakitError
 from lorakit.run.resume.next_command import next_command
 from lorakit.runs.find import RunInfo, info, run_dirs, stage_of
 from lorakit.runs.record import read_record
-from lorakit.show import duration, print_json, table, tell
+from lorakit.show import duration, print_json, say, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not rows:
         of = f" of {args.name}" if args.name else ""
-        tell(f"No runs{of} under {Path.cwd() / 'runs'}. lorakit train RECIPE makes one.")
+        say(f"No runs{of} under {Path.cwd() / 'runs'}. lorakit train RECIPE makes one.")
         return 0
     table(
         ("run", "state", "step", "loss", "left", "trainer", "age"),
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         following = next_command(row.run_dir, read_record(row.run_dir)) if shown else ""
         if following or row.state in {"broken", "dead"}:
             why = row.reason or (cause(row) if row.state == "dead" else row.state)
-            tell(": ".join(text for text in (row.short, why, following) if text))
+            say(": ".join(text for text in (row.short, why, following) if text))
     return 0
 
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from lorakit.errors import LorakitError
-from lorakit.show import print_json, tell
+from lorakit.show import print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         choice = Choice(
             args.checkpoints, strengths, tuple(args.prompts), seeds, base=not args.no_base
         )
-        sheet = make_sheet(run_dir, choice, out=out, python=args.python, say=tell)
+        sheet = make_sheet(run_dir, choice, out=out, python=args.python, say=say)
     if args.json:
         cells = [
             {
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         name = run_name(whole_of(run_dir))
         print(out)
-        tell(f"When you have chosen: lorakit note {name} --chosen FILE --strength 0.8")
+        say(f"When you have chosen: lorakit note {name} --chosen FILE --strength 0.8")
     return 0
 
 

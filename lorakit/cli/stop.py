@@ -21,7 +21,7 @@ from lorakit.run.diagnose import run_name
 from lorakit.run.watch.supervise import STOP_REQUEST
 from lorakit.runs.find import LATEST, find_run, last_progress, live_state, stage_of
 from lorakit.runs.record import Record, read_record
-from lorakit.show import duration, tell
+from lorakit.show import duration, say
 from lorakit.trainers.table import trainer
 
 POLL_S = 0.2
@@ -38,17 +38,17 @@ def run(args: argparse.Namespace) -> int:
     record = read_record(run_dir)
     state = live_state(record)
     if state not in {"running", "unattended"}:
-        tell(f"{run_name(run_dir)} is not running: {state}.")
+        say(f"{run_name(run_dir)} is not running: {state}.")
         return 0
     waits = not args.now and not trainer(record.trainer.name).SAVES_WHEN_INTERRUPTED
-    tell(prospect(run_dir, record, now=args.now))
+    say(prospect(run_dir, record, now=args.now))
     write_atomic(run_dir / STOP_REQUEST, json.dumps({"mode": "now" if args.now else "save"}))
     if state == "unattended":
         return _take_over(found)
     try:
         return _wait(run_dir)
     except KeyboardInterrupt:
-        tell("The request stands; the run will end by itself." if waits else "The run is ending.")
+        say("The request stands; the run will end by itself." if waits else "The run is ending.")
         return 130
 
 
@@ -101,8 +101,8 @@ def _wait(run_dir: Path) -> int:
 
 def _ended(run_dir: Path) -> int:
     record = read_record(run_dir)
-    tell(f"{run_name(run_dir)}: {record.outcome.reason or record.state}.")
+    say(f"{run_name(run_dir)}: {record.outcome.reason or record.state}.")
     states = (one.path for one in record.states if not one.fault)
     saved = [*record.outcome.saved, *(path for path in states if (run_dir / path).is_dir())]
-    tell("Saved: " + ", ".join(saved) if saved else "Nothing had been saved.")
+    say("Saved: " + ", ".join(saved) if saved else "Nothing had been saved.")
     return 0

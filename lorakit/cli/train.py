@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakit.cli.terminal.ending import STOPPED, tell_outcome
+from lorakit.cli.terminal.ending import STOPPED, say_outcome
 from lorakit.cli.terminal.recipe_arguments import add_override_arguments, recipe_path
 from lorakit.cli.terminal.screen import PLAIN_EVERY_S, Bar, screen
 from lorakit.errors import LorakitError, raise_on_errors
@@ -30,7 +30,7 @@ from lorakit.proc import ask
 from lorakit.runs.find import new_run_dir
 from lorakit.runs.opening import FolderTaken
 from lorakit.runs.outcome import Outcome
-from lorakit.show import duration, table, tell, tell_error, tell_faults
+from lorakit.show import duration, say, say_error, say_faults, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
         for recipe in args.recipes:
             item = add(Path.cwd(), recipe_path(recipe), sets=args.sets, unsets=args.unsets)
-            tell(f"queued as {item.number}: {recipe}")
+            say(f"queued as {item.number}: {recipe}")
         return 0
     if args.dry_run:
         return _dry_run(args)
@@ -130,23 +130,23 @@ def train_one(
             if provide_weights(plans[0], as_json=as_json):  # the stages share their weights
                 continue  # what has just come is looked at before anything starts
             if locked:
-                tell(*(f"unlike the lock: {one}" for one in require_locked(*plans)))
-            tell_faults(fault for fault in faults if fault.severity == "warning")
+                say(*(f"unlike the lock: {one}" for one in require_locked(*plans)))
+            say_faults(fault for fault in faults if fault.severity == "warning")
             if begun:
                 begun(plans[0].run_dir if len(plans) == 1 else plans[0].run_dir.parent)
             try:
-                with screen(as_json=as_json) as teller:
+                with screen(as_json=as_json) as emit:
                     if len(plans) == 1:
-                        outcome = train(plans[0], teller=teller, past_nan=past_nan)
+                        outcome = train(plans[0], emit=emit, past_nan=past_nan)
                     else:
-                        outcome = train_stages(plans, teller=teller, past_nan=past_nan)
+                        outcome = train_stages(plans, emit=emit, past_nan=past_nan)
                 break
             except FolderTaken:
                 continue  # another start of the same second was quicker
     except LorakitError as error:
-        tell_error(error)
+        say_error(error)
         return Result(recipe, error.exit_code)
-    return Result(recipe, tell_outcome(outcome), outcome)
+    return Result(recipe, say_outcome(outcome), outcome)
 
 
 def provide_weights(plan: Plan, *, as_json: bool) -> bool:
@@ -157,10 +157,10 @@ def provide_weights(plan: Plan, *, as_json: bool) -> bool:
 
     wanted = fetch.missing(plan.weights)
     if wanted or any(weight.sha256 for weight in plan.weights):
-        with screen(as_json=as_json) as teller:
-            every_s = 0.5 if isinstance(teller, Bar) else PLAIN_EVERY_S
-            fetch.fetch_missing(plan.weights, teller, every_s=every_s)
-            fetch.check_hashes(plan.weights, teller)
+        with screen(as_json=as_json) as emit:
+            every_s = 0.5 if isinstance(emit, Bar) else PLAIN_EVERY_S
+            fetch.fetch_missing(plan.weights, emit, every_s=every_s)
+            fetch.check_hashes(plan.weights, emit)
     return bool(wanted)
 
 
@@ -208,11 +208,11 @@ def notify(command: str, results: list[Result]) -> None:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        tell(f"--notify: {error}: {command}")
+        say(f"--notify: {error}: {command}")
         return
     answer = ask(words, env=env, timeout_s=300) if words else None
     if answer is not None and answer.code:
-        tell(f"--notify: {words[0]} ended with {answer.code}. {answer.err.strip()}".rstrip())
+        say(f"--notify: {words[0]} ended with {answer.code}. {answer.err.strip()}".rstrip())
 
 
 def _dry_run(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from lorakit.errors import counted
 from lorakit.run.diagnose import run_name
 from lorakit.runs.find import find_run
-from lorakit.show import print_json, tell
+from lorakit.show import print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,5 +38,5 @@ def run(args: argparse.Namespace) -> int:
     else:
         lines = [*map(str, found), *(f"(circumstance) {one}" for one in around)]
         print("".join(f"{line}\n" for line in lines), end="")
-    tell(f"{counted(len(found), 'difference')}." if found else good)
+    say(f"{counted(len(found), 'difference')}." if found else good)
     return int(bool(found))

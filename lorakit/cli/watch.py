@@ -29,7 +29,7 @@ from lorakit.processes import gpu_memory, members
 from lorakit.run.resume.next_command import next_command
 from lorakit.runs.find import LATEST, find_run, last_progress, live_state, progress_rows
 from lorakit.runs.record import NAME, read_record
-from lorakit.show import duration, size, tell
+from lorakit.show import duration, say, size
 
 EVERY_S = 1.0
 MARGIN = 8  # columns for the curve's labels
@@ -179,9 +179,9 @@ def _plain(run_dir: Path) -> int:
             loss = "" if seen.loss is None else f"  loss {seen.loss:.4g}"
             print(f"{last}/{seen.total}{loss}", flush=True)
         if seen.state != "running":
-            tell(f"{seen.state} {seen.reason}".strip())
+            say(f"{seen.state} {seen.reason}".strip())
             if seen.next:
-                tell(f"next: {seen.next}")
+                say(f"next: {seen.next}")
             return OVER.get(seen.state, 4)
         time.sleep(EVERY_S)
     return _gone(run_dir)
@@ -198,19 +198,19 @@ def _lines(run_dir: Path, *, once: bool) -> int:
 
 
 def _gone(run_dir: Path) -> int:
-    tell(f"{run_dir} is gone: the run was deleted while it was watched.")
+    say(f"{run_dir} is gone: the run was deleted while it was watched.")
     return 1
 
 
 def _take_over(run_dir: Path, *, as_json: bool) -> int:
-    from lorakit.cli.terminal.ending import tell_outcome
+    from lorakit.cli.terminal.ending import say_outcome
     from lorakit.cli.terminal.screen import screen
     from lorakit.run.resume.adopt import adopt
 
-    tell(
+    say(
         "The lorakit process that started it has exited, but it trains on; this one takes over."
         " Ctrl-C here ends the run."
     )
-    with screen(as_json=as_json) as teller:
-        outcome = adopt(run_dir, teller=teller)
-    return tell_outcome(outcome)
+    with screen(as_json=as_json) as emit:
+        outcome = adopt(run_dir, emit=emit)
+    return say_outcome(outcome)

@@ -18,7 +18,7 @@ from typing import Any
 
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lorakit.errors import Fault, RecipeError, SetupError, raise_on_errors
-from lorakit.events import Teller, silent
+from lorakit.events import Emit, silent
 from lorakit.machine import Machine, this_machine
 from lorakit.plan.estimate import lora_layers
 from lorakit.plan.make import make_plans
@@ -83,7 +83,7 @@ def prepare(
     steps: int = 2,
     resolution: int = 64,
     machine: Machine | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """The plan of the rehearsal in `place`; raises with every fault that the real run would meet
     too.
@@ -102,7 +102,7 @@ def prepare(
         require()
     raise_on_errors(faults)
     sample = link_dataset(real.dataset, place / "dataset", place / "reg")
-    weights = standin.weights(resolved.family, tell)
+    weights = standin.weights(resolved.family, say)
     small = made_small(
         real.resolved, place, weights, steps=steps, resolution=resolution, machine=machine
     )
@@ -114,7 +114,7 @@ def prepare(
     return plan
 
 
-def rehearse(plan: Plan, *, teller: Teller = silent) -> Rehearsal:
+def rehearse(plan: Plan, *, emit: Emit = silent) -> Rehearsal:
     """Run it and judge it. A bad end raises TrainingFailed with cause and remedy, as a real run's
     would.
     """
@@ -123,7 +123,7 @@ def rehearse(plan: Plan, *, teller: Teller = silent) -> Rehearsal:
     from lorakit.runs.outcome import failure
 
     started = time.monotonic()
-    outcome = train(plan, teller=teller)
+    outcome = train(plan, emit=emit)
     if not outcome.ok or outcome.lora is None:
         raise failure(outcome, last_lines(outcome.log, 40))
     seconds = time.monotonic() - started

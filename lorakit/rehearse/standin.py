@@ -55,12 +55,12 @@ FAMILIES: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def weights(family: str, tell: Callable[[str], None] = lambda _: None) -> dict[str, Path]:
+def weights(family: str, say: Callable[[str], None] = lambda _: None) -> dict[str, Path]:
     """The stand-ins of a family by [model] key, made where they are missing."""
-    return {key: stand_in(name, tell) for key, name in FAMILIES[family].items()}
+    return {key: stand_in(name, say) for key, name in FAMILIES[family].items()}
 
 
-def stand_in(name: str, tell: Callable[[str], None] = lambda _: None) -> Path:
+def stand_in(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
     file = FILES[name]
     path = folder() / f"{name}-{VERSION}.safetensors"
     if not path.is_file():
@@ -71,7 +71,7 @@ def stand_in(name: str, tell: Callable[[str], None] = lambda _: None) -> Path:
                 f"{path.parent}: no room for a stand-in of {need / 1e9:.1f} GB.",
                 hint="Free some disk, or point XDG_CACHE_HOME at a larger one.",
             )
-        tell(f"Making a stand-in for {name} ({need / 1e9:.1f} GB, once) in {path.parent}")
+        say(f"Making a stand-in for {name} ({need / 1e9:.1f} GB, once) in {path.parent}")
         write(path, tensors, file.dtype, hole=file.hole)
     return path
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from lorakit.config import cache_dir
-from lorakit.events import Event, Teller
+from lorakit.events import Emit, Event
 
 
 def lock_path() -> Path:
@@ -21,7 +21,7 @@ def lock_path() -> Path:
 
 
 @contextmanager
-def hold_device(run_dir: Path, tell: Teller) -> Iterator[tuple[int, ...]]:
+def hold_device(run_dir: Path, emit: Emit) -> Iterator[tuple[int, ...]]:
     """Holds the lock and gives the descriptor that the child must inherit. Somebody else's lock is
     a warning: two runs may fit.
     """
@@ -34,7 +34,7 @@ def hold_device(run_dir: Path, tell: Teller) -> Iterator[tuple[int, ...]]:
             busy = (
                 f"another run is training on this device ({holder()}); memory and speed are shared"
             )
-            tell(Event("warning", text=busy, rule="shared"))
+            emit(Event("warning", text=busy, rule="shared"))
         yield handles or ()
 
 

@@ -122,7 +122,7 @@ def _found(
 
 
 def _nan(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str]) -> Diagnosis:
-    """The commonest reasons first: half precision in the VAE or at all, then a high learning rate."""
+    """The commonest reasons first: half precision in the VAE or at all, then a high rate."""
     line = next((line for line in lines if NAN.search(line)), "")
     again = words["again"]
     settings = outcome.settings

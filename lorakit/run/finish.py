@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from lorakit.events import Event, Teller
+from lorakit.events import Emit, Event
 from lorakit.logfile import last_lines
 from lorakit.machine import free_disk
 from lorakit.processes import oom_kills
@@ -37,13 +37,13 @@ def close(  # noqa: PLR0917  (whose record, what was watched, against what, repo
     ledger: Ledger,
     supervision: Supervision,
     before: Before,
-    tell: Teller,
+    emit: Emit,
     duration_s: float,
     cannot_wait: Callable[[], bool],
 ) -> Outcome:
     """Collect a resumed part's files, judge, explain, write down, report."""
     for text in _collected(ledger):
-        tell(Event("warning", text=text, rule="gather"))
+        emit(Event("warning", text=text, rule="gather"))
     outcome = _judged(ledger, supervision, before, duration_s)
     _add_missing_files(ledger, supervision, outcome)
     intact = (ledger.run_dir / one.path for one in ledger.record.states if not one.fault)
@@ -54,7 +54,7 @@ def close(  # noqa: PLR0917  (whose record, what was watched, against what, repo
     supervision.hasher.enter(ledger)
     _write(ledger, outcome, supervision)
     ledger.give_room()
-    tell(
+    emit(
         Event(
             "ended",
             outcome.step,

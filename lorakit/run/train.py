@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.errors import SetupError
-from lorakit.events import Event, Teller, silent
+from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.processes import Identity, oom_kills
@@ -42,7 +42,7 @@ class Job:
 
 
 def train(
-    plan: Plan, *, teller: Teller = silent, patience: Patience | None = None, past_nan: bool = False
+    plan: Plan, *, emit: Emit = silent, patience: Patience | None = None, past_nan: bool = False
 ) -> Outcome:
     """Run the plan to its end, whatever that is. Raises only when nothing could be started; a bad
     end is an Outcome.
@@ -56,9 +56,7 @@ def train(
     ledger, hasher = Ledger(plan.run_dir, opening_record(plan)), BackgroundHasher()
     hasher.weights(ledger.record.weights)
     hasher.dataset(plan, plan.run_dir)
-    return execute(
-        job_of(plan), ledger, hasher, teller=teller, patience=patience, past_nan=past_nan
-    )
+    return execute(job_of(plan), ledger, hasher, emit=emit, patience=patience, past_nan=past_nan)
 
 
 def job_of(plan: Plan) -> Job:
@@ -72,13 +70,13 @@ def execute(
     ledger: Ledger,
     hasher: BackgroundHasher,
     *,
-    teller: Teller,
+    emit: Emit,
     patience: Patience | None = None,
     past_nan: bool = False,
 ) -> Outcome:
     """Launch one job, follow it, and close the record over it."""
     record, part = ledger.record, job.part or ResumedPart()
-    before, tell = seen_in(record.output_dir(job.run_dir)), ClosedTerminalSafe(teller)
+    before, tell = seen_in(record.output_dir(job.run_dir)), ClosedTerminalSafe(emit)
     settings = {key: one.value for key, one in record.settings.get("train", {}).items()}
     trainer(record.trainer.name).prepare(record.family, settings)
     supervisor = RunProcess.of(Identity.of(os.getpid()))
@@ -139,11 +137,11 @@ def _launch(job: Job, ledger: Ledger, keep_fds: tuple[int, ...], at: Positions) 
 class ClosedTerminalSafe:
     """Passes events on until the terminal is closed or the pipe is gone; the training goes on."""
 
-    def __init__(self, teller: Teller) -> None:
-        self._teller = teller
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
 
     def __call__(self, event: Event) -> None:
         try:
-            self._teller(event)
+            self._emit(event)
         except (OSError, ValueError):  # ValueError: a write to a closed file
-            self._teller = silent
+            self._emit = silent

@@ -176,7 +176,7 @@ def parse(text: str) -> list[Row]:
             continue
         if len(cells) != len(COLUMNS):
             raise RecipeError(
-                f"{FILE}:{number} has {len(cells)} cells, not {len(COLUMNS)}; nothing was rewritten.",
+                f"{FILE}:{number} has {len(cells)} cells, not {len(COLUMNS)}; nothing was changed.",
                 hint="Fix that line (a | inside a note is written \\|).",
             )
         rows.append(Row(*cells))

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from lorakit import files
 from lorakit.errors import RecipeError, SetupError
-from lorakit.events import Event, Teller
+from lorakit.events import Emit, Event
 from lorakit.machine import free_disk
 from lorakit.show import size
 from lorakit.weights import hub
@@ -44,20 +44,20 @@ def missing(weights: Sequence[WeightFile]) -> tuple[WeightFile, ...]:
     return tuple(weight for weight in weights if weight.reference and not weight.present)
 
 
-def fetch_missing(weights: Sequence[WeightFile], teller: Teller, *, every_s: float = 0.5) -> None:
+def fetch_missing(weights: Sequence[WeightFile], emit: Emit, *, every_s: float = 0.5) -> None:
     """All of them, one after another. What is fetched, and how big it is, is reported before the
     first byte.
     """
 
     def note(text: str) -> None:
-        teller(Event("note", text=text))
+        emit(Event("note", text=text))
 
     for weight, asked in [(one, hub.reference(one.reference)) for one in missing(weights)]:
         remote = hub.look(asked)
         big = size(remote.size) if remote.size else "of unknown size"
         source = f"{remote.cached.parent.parent}" if remote.cached else hub.endpoint()
         note(f"fetching {asked.text} ({big}) from {source} to {weight.path}")
-        progress = _reporting(teller, weight.path, every_s)
+        progress = _reporting(emit, weight.path, every_s)
         try:
             done = fetch(asked, weight.path, remote, sha256=weight.sha256, progress=progress)
         except KeyboardInterrupt:
@@ -109,13 +109,13 @@ def fetch(
     return Fetched(target, digest, count, remote.commit)
 
 
-def check_hashes(weights: Sequence[WeightFile], teller: Teller) -> None:
+def check_hashes(weights: Sequence[WeightFile], emit: Emit) -> None:
     """Every sha256 that the recipe states, against the file that would be trained on."""
     for weight in weights:
         stated = weight.sha256.lower()
         if not stated or not weight.present:
             continue
-        teller(Event("note", text=f"checking the sha256 of {weight.path}"))
+        emit(Event("note", text=f"checking the sha256 of {weight.path}"))
         found, _ = path_digest(weight.path)
         if found != stated:
             raise RecipeError(
@@ -179,7 +179,7 @@ def _alone(target: Path) -> Iterator[None]:
         ) from None
 
 
-def _reporting(teller: Teller, target: Path, every_s: float) -> hub.Progress:
+def _reporting(emit: Emit, target: Path, every_s: float) -> hub.Progress:
     """Now and then one line: how much of how much, and how fast."""
     began = last = time.monotonic()
     first: int | None = None
@@ -194,6 +194,6 @@ def _reporting(teller: Teller, target: Path, every_s: float) -> hub.Progress:
         of = f"{100 * there // total} % of {size(total)}" if total else size(there)
         rate = f"{size((there - first) / (now - began))}/s"
         text = f"fetching {target.name}: {of}, {rate}"
-        teller(Event("phase", text=text, path=str(target)))
+        emit(Event("phase", text=text, path=str(target)))
 
     return report

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,12 +93,12 @@ def altered(
     ],
 )
 def test_a_hostile_entry_is_refused_by_its_own_rule(
-    dataset: Path, tmp_path: Path, name: str, options: dict[str, int], rule: str
+    dataset: Path, tmp_path: Path, name: str, options: dict[str, Any], rule: str
 ) -> None:
     bundle.make_bundle(dataset, tmp_path / "1.zip")
     _, faults = bundle.verify(
         altered(tmp_path / "1.zip", tmp_path / "2.zip", name, b"x" * 100, **options)
-    )  # type: ignore[arg-type]
+    )
     assert rule in {fault.rule for fault in faults}
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drawings import drawing
@@ -244,7 +245,12 @@ def test_a_second_run_looks_at_nothing_that_has_not_changed(
     first = look_at(root, paths)
     photo(paths[3], seed=99)
     seen: list[Path] = []
-    monkeypatch.setattr(looks_module, "look", lambda path: seen.append(path) or look(path))
+
+    def seeing(path: Path) -> Any:
+        seen.append(path)
+        return look(path)
+
+    monkeypatch.setattr(looks_module, "look", seeing)
     second = look_at(root, paths, workers=0)
     assert seen == [paths[3]]
     assert {path: item for path, item in second.items() if path != paths[3]} == {

@@ -60,8 +60,7 @@ def test_names_kohya_passes_over_and_whether_it_says_so(name: str, silent: bool)
 @given(
     st.integers(1, 10**6),
     st.text(
-        st.characters(blacklist_characters=tuple(FORBIDDEN), blacklist_categories=("Cs",)),
-        max_size=20,
+        st.characters(exclude_characters=tuple(FORBIDDEN), exclude_categories=["Cs"]), max_size=20
     ),
 )
 def test_what_is_formatted_is_read_back(repeats: int, tokens: str) -> None:

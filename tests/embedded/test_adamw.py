@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ torch = pytest.importorskip("torch")
 from lorakit.embedded.training.adamw import AdamW  # noqa: E402 -- after the check that torch is there
 
 
-def trained(kind: object, steps: int, *, keep: dict | None = None) -> tuple[list, object]:
+def trained(kind: Any, steps: int, *, keep: dict[str, Any] | None = None) -> tuple[list[Any], Any]:
     chance = torch.Generator().manual_seed(3)
     weights = [torch.randn(size, generator=chance).requires_grad_() for size in (1000, 37)]
     options = {"fused": True} if kind is not AdamW else {}

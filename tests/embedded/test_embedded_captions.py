@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from lorakit.embedded.data.captions import CaptionRules, process
 from lorakit.embedded.data.dataset import Dataset, Image, Subset, _caption
 
 
-def said(caption: str, seed: int = 0, **rules) -> str:
+def said(caption: str, seed: int = 0, **rules: Any) -> str:
     return process(
         caption,
         CaptionRules(**rules),
@@ -25,13 +26,13 @@ def said(caption: str, seed: int = 0, **rules) -> str:
     )
 
 
-def test_prefix_and_suffix_come_first_and_a_dropped_caption_drops_them_too():
+def test_prefix_and_suffix_come_first_and_a_dropped_caption_drops_them_too() -> None:
     assert said("a fox", caption_prefix="zwx", caption_suffix="photo") == "zwx a fox photo"
     assert said("a fox", caption_prefix="zwx", caption_dropout_rate=1.0) == ""
     assert said("a fox", caption_dropout_every_n_epochs=1) == ""
 
 
-def test_only_the_first_line_counts_unless_wildcards_are_on():
+def test_only_the_first_line_counts_unless_wildcards_are_on() -> None:
     assert said("a fox\na dog") == "a fox"
     assert {said("a fox\na dog", seed, enable_wildcard=True) for seed in range(20)} == {
         "a fox",
@@ -44,7 +45,7 @@ def test_only_the_first_line_counts_unless_wildcards_are_on():
     assert said("a {red|grey} fox") == "a {red|grey} fox"
 
 
-def test_kept_tokens_stay_in_front_and_the_rest_is_shuffled():
+def test_kept_tokens_stay_in_front_and_the_rest_is_shuffled() -> None:
     results = {
         said("zwx, a, b, c", seed, shuffle_caption=True, keep_tokens=1) for seed in range(50)
     }
@@ -52,7 +53,9 @@ def test_kept_tokens_stay_in_front_and_the_rest_is_shuffled():
     assert all(result.startswith("zwx, ") for result in results)
 
 
-def test_a_separator_marks_what_is_kept_on_both_sides_and_stays_literal_when_nothing_is_shuffled():
+def test_a_separator_marks_what_is_kept_on_both_sides_and_stays_literal_when_nothing_is_shuffled() -> (
+    None
+):
     results = {
         said("zwx, fox ||| a, b ||| end", seed, shuffle_caption=True, keep_tokens_separator="|||")
         for seed in range(30)
@@ -61,22 +64,22 @@ def test_a_separator_marks_what_is_kept_on_both_sides_and_stays_literal_when_not
     assert said("zwx ||| a", keep_tokens_separator="|||") == "zwx ||| a"
 
 
-def test_tags_are_dropped_one_by_one_but_kept_ones_never():
+def test_tags_are_dropped_one_by_one_but_kept_ones_never() -> None:
     results = [
         said("zwx, a, b", seed, caption_tag_dropout_rate=0.5, keep_tokens=1) for seed in range(100)
     ]
     assert set(results) == {"zwx", "zwx, a", "zwx, b", "zwx, a, b"}
 
 
-def test_parts_are_joined_with_a_comma_whatever_the_separator():
+def test_parts_are_joined_with_a_comma_whatever_the_separator() -> None:
     assert said("a;b", shuffle_caption=True, caption_separator=";", keep_tokens=2) == "a, b"
 
 
-def test_the_secondary_separator_becomes_the_separator_at_the_end():
+def test_the_secondary_separator_becomes_the_separator_at_the_end() -> None:
     assert said("a;;;b, c", secondary_separator=";;;") == "a,b, c"
 
 
-def test_warm_up_lets_tags_in_one_after_the_other():
+def test_warm_up_lets_tags_in_one_after_the_other() -> None:
     rules = CaptionRules(token_warmup_step=10, token_warmup_min=1)
     counts = [
         len(
@@ -91,7 +94,7 @@ def test_warm_up_lets_tags_in_one_after_the_other():
 
 def test_a_caption_is_the_files_first_line_without_its_mark_or_else_the_class_tokens(
     tmp_path: Path,
-):
+) -> None:
     (tmp_path / "a.txt").write_text("\ufeff a fox \n\n a dog\n", encoding="utf-8")
     plain, wild = (
         Subset(tmp_path, 1, "fox", ".txt", CaptionRules(enable_wildcard=wildcard))
@@ -115,7 +118,7 @@ def dataset(sizes: list[tuple[int, int]], *, repeats: int = 3, batch_size: int =
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 7])
-def test_every_epoch_sees_every_repeat_of_every_image_exactly_once(epoch: int):
+def test_every_epoch_sees_every_repeat_of_every_image_exactly_once(epoch: int) -> None:
     one = dataset([(128, 128)] * 5 + [(256, 64)] * 2)
     batches = epoch_batches([one, one], 7, epoch)
     drawn = Counter((draw.dataset, draw.index, draw.repeat) for batch in batches for draw in batch)
@@ -125,14 +128,14 @@ def test_every_epoch_sees_every_repeat_of_every_image_exactly_once(epoch: int):
     assert all(len({draw.image.bucket for draw in batch}) == 1 for batch in batches)
 
 
-def test_the_order_follows_from_seed_and_epoch_alone():
+def test_the_order_follows_from_seed_and_epoch_alone() -> None:
     one = dataset([(128, 128)] * 6)
     assert epoch_batches([one], 7, 3) == epoch_batches([one], 7, 3)
     assert epoch_batches([one], 7, 3) != epoch_batches([one], 7, 4)
     assert epoch_batches([one], 8, 3) != epoch_batches([one], 7, 3)
 
 
-def test_every_epoch_puts_other_images_together_and_the_batches_in_another_order():
+def test_every_epoch_puts_other_images_together_and_the_batches_in_another_order() -> None:
     one = dataset([(128, 128)] * 6 + [(256, 64)] * 6, repeats=1)
     made = [
         [frozenset(draw.index for draw in batch) for batch in epoch_batches([one], 7, epoch)]
@@ -145,14 +148,14 @@ def test_every_epoch_puts_other_images_together_and_the_batches_in_another_order
     )
 
 
-def test_processes_share_an_epoch_without_gaps_and_wrap_to_equal_lengths():
+def test_processes_share_an_epoch_without_gaps_and_wrap_to_equal_lengths() -> None:
     batches = epoch_batches([dataset([(128, 128)] * 5, batch_size=3)], 1, 1)
     parts = [share(batches, rank, 3) for rank in range(3)]
     assert [len(part) for part in parts] == [2, 2, 2]
     assert {batch for part in parts for batch in part} == set(batches)
 
 
-def test_flips_are_decided_per_draw_and_stay_decided():
+def test_flips_are_decided_per_draw_and_stay_decided() -> None:
     draws = [draw for batch in epoch_batches([dataset([(128, 128)] * 20)], 7, 1) for draw in batch]
     flips = [draw.flipped(7) for draw in draws]
     assert flips == [draw.flipped(7) for draw in draws]

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 
-def test_two_seeded_runs_give_the_same_bytes_and_another_seed_does_not(train: Callable[..., Any]):
+def test_two_seeded_runs_give_the_same_bytes_and_another_seed_does_not(
+    train: Callable[..., Any],
+) -> None:
     first, second, other = train(), train(), train(seed=8)
     assert first.code == second.code == 0
     assert first.digest() == second.digest() != other.digest()
@@ -18,7 +20,7 @@ def test_two_seeded_runs_give_the_same_bytes_and_another_seed_does_not(train: Ca
 @pytest.mark.slow
 def test_a_run_resumed_at_any_step_ends_with_the_bytes_of_the_uninterrupted_one(
     train: Callable[..., Any],
-):
+) -> None:
     """Two accumulated batches a step and an odd number of batches, so that steps end short at the end of an epoch."""
     options = {
         "max_train_epochs": 3,
@@ -38,7 +40,7 @@ def test_a_run_resumed_at_any_step_ends_with_the_bytes_of_the_uninterrupted_one(
         assert resumed.of("step")[-1]["average"] == whole.of("step")[-1]["average"]
 
 
-def test_a_run_resumed_twice_is_the_same_run(train: Callable[..., Any]):
+def test_a_run_resumed_twice_is_the_same_run(train: Callable[..., Any]) -> None:
     options = {"max_train_epochs": 2, "save_every_n_steps": 3, "save_state": True, "ema_decay": 0.9}
     whole = train(**options)
     once = train(**options, resume=whole.folder / "fox-step00000003-state")
@@ -60,7 +62,7 @@ def test_a_run_resumed_twice_is_the_same_run(train: Callable[..., Any]):
 )
 def test_every_optimiser_resumes_exactly(
     train: Callable[..., Any], optimizer: str, more: dict[str, Any]
-):
+) -> None:
     options = {
         "optimizer_type": optimizer,
         "max_train_steps": 4,
@@ -76,8 +78,8 @@ def test_every_optimiser_resumes_exactly(
 
 
 def test_saving_sampling_and_validating_do_not_change_what_is_learned(
-    train: Callable[..., Any], tmp_path
-):
+    train: Callable[..., Any], tmp_path: Path
+) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("zwx --w 64 --h 64 --s 2 --d 1\n", encoding="utf-8")
     options = {
@@ -102,7 +104,7 @@ def test_saving_sampling_and_validating_do_not_change_what_is_learned(
 
 def test_a_run_killed_after_its_last_state_gets_its_last_file_when_resumed(
     train: Callable[..., Any],
-):
+) -> None:
     whole = train(save_every_n_steps=8, save_state=True)
     rest = train(
         save_every_n_steps=8, save_state=True, resume=whole.folder / "fox-step00000008-state"
@@ -119,7 +121,7 @@ def test_a_run_killed_after_its_last_state_gets_its_last_file_when_resumed(
 
 def test_a_state_of_another_run_is_refused_with_both_values(
     train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     first = train(save_state_on_train_end=True, max_train_epochs=1)
     other = train(resume=first.folder / "fox-state", seed=9, max_train_epochs=2)
     assert other.code == 1

@@ -15,7 +15,7 @@ from lorakit.embedded.network.metadata import Hashes
 from lorakit.trainers.embedded import SCRIPTS
 
 
-def test_every_script_exists_and_needs_no_torch_to_be_named():
+def test_every_script_exists_and_needs_no_torch_to_be_named() -> None:
     assert {family: path.name for family, path in SCRIPTS.items()} == {
         "sd15": "train_network.py",
         "sdxl": "sdxl_train_network.py",
@@ -55,7 +55,7 @@ def test_every_script_exists_and_needs_no_torch_to_be_named():
         ),
     ],
 )
-def test_keys_carry_kohyas_names(train: Callable[..., Any], family: str, keys: set[str]):
+def test_keys_carry_kohyas_names(train: Callable[..., Any], family: str, keys: set[str]) -> None:
     tensors = train(
         family, network_train_unet_only=False, max_train_steps=1, max_train_epochs=None
     ).tensors()
@@ -67,7 +67,7 @@ def test_keys_carry_kohyas_names(train: Callable[..., Any], family: str, keys: s
         assert float(tensors[f"{name}.alpha"]) == 2.0
 
 
-def test_conv_layers_join_when_conv_dim_asks_for_them(train: Callable[..., Any]):
+def test_conv_layers_join_when_conv_dim_asks_for_them(train: Callable[..., Any]) -> None:
     tensors = train(
         network_args=["conv_dim=2", "conv_alpha=1"], max_train_steps=1, max_train_epochs=None
     ).tensors()
@@ -77,7 +77,7 @@ def test_conv_layers_join_when_conv_dim_asks_for_them(train: Callable[..., Any])
     assert "lora_unet_down_blocks_0_downsamplers_0_conv.alpha" in tensors
 
 
-def test_files_and_states_are_named_and_removed_as_kohya_does(train: Callable[..., Any]):
+def test_files_and_states_are_named_and_removed_as_kohya_does(train: Callable[..., Any]) -> None:
     outcome = train(
         max_train_epochs=3,
         save_every_n_epochs=1,
@@ -101,7 +101,7 @@ def test_files_and_states_are_named_and_removed_as_kohya_does(train: Callable[..
     assert outcome.metadata()["ss_steps"] == "24"
 
 
-def test_states_may_be_kept_longer_than_files(train: Callable[..., Any]):
+def test_states_may_be_kept_longer_than_files(train: Callable[..., Any]) -> None:
     outcome = train(
         save_every_n_steps=2, save_last_n_steps=2, save_last_n_steps_state=4, save_state=True
     )
@@ -114,7 +114,9 @@ def test_states_may_be_kept_longer_than_files(train: Callable[..., Any]):
     ]
 
 
-def test_a_run_resumed_from_an_epochs_end_does_not_end_that_epoch_again(train: Callable[..., Any]):
+def test_a_run_resumed_from_an_epochs_end_does_not_end_that_epoch_again(
+    train: Callable[..., Any],
+) -> None:
     whole = train(
         max_train_epochs=3,
         save_every_n_epochs=1,
@@ -138,12 +140,12 @@ def test_a_run_resumed_from_an_epochs_end_does_not_end_that_epoch_again(train: C
     ]
 
 
-def test_a_ratio_of_epochs_says_how_many_are_kept(train: Callable[..., Any]):
+def test_a_ratio_of_epochs_says_how_many_are_kept(train: Callable[..., Any]) -> None:
     outcome = train(max_train_epochs=4, save_n_epoch_ratio=2)
     assert outcome.files == ["fox-000002.safetensors", "fox.safetensors"]
 
 
-def test_metadata_says_what_happened(train: Callable[..., Any], tmp_path: Path):
+def test_metadata_says_what_happened(train: Callable[..., Any], tmp_path: Path) -> None:
     said = train(
         max_train_epochs=1,
         min_snr_gamma=5,
@@ -179,7 +181,9 @@ def test_metadata_says_what_happened(train: Callable[..., Any], tmp_path: Path):
     assert len(said["sshs_model_hash"]) == 64
 
 
-def test_hashes_are_those_that_the_web_uis_compute(train: Callable[..., Any], tmp_path: Path):
+def test_hashes_are_those_that_the_web_uis_compute(
+    train: Callable[..., Any], tmp_path: Path
+) -> None:
     outcome = train(max_train_epochs=None, max_train_steps=1)
     whole = (outcome.folder / "fox.safetensors").read_bytes()
     weights = whole[8 + int.from_bytes(whole[:8], "little") :]
@@ -195,7 +199,7 @@ def test_hashes_are_those_that_the_web_uis_compute(train: Callable[..., Any], tm
     }
 
 
-def test_no_metadata_keeps_only_what_loaders_need(train: Callable[..., Any]):
+def test_no_metadata_keeps_only_what_loaders_need(train: Callable[..., Any]) -> None:
     said = train(max_train_steps=1, max_train_epochs=None, no_metadata=True).metadata()
     assert {key for key in said if key.startswith("ss_")} == {
         "ss_v2",
@@ -206,7 +210,7 @@ def test_no_metadata_keeps_only_what_loaders_need(train: Callable[..., Any]):
     }
 
 
-def test_the_lines_and_the_bar_are_the_ones_that_followers_read(train: Callable[..., Any]):
+def test_the_lines_and_the_bar_are_the_ones_that_followers_read(train: Callable[..., Any]) -> None:
     said = train(max_train_epochs=1).said
     for line in (
         "accelerator device: cpu",
@@ -227,7 +231,7 @@ def test_the_lines_and_the_bar_are_the_ones_that_followers_read(train: Callable[
     assert "avr_loss=" in said
 
 
-def test_events_tell_phases_steps_and_files(train: Callable[..., Any]):
+def test_events_tell_phases_steps_and_files(train: Callable[..., Any]) -> None:
     outcome = train(max_train_steps=2, max_train_epochs=None, save_every_n_steps=1)
     assert [event["phase"] for event in outcome.of("phase")] == [
         "caching",

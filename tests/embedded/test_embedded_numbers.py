@@ -6,6 +6,7 @@ import argparse
 import math
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from lorakit.trainers.embedded.schedulers import schedule  # noqa: E402
 RATE = 1e-3
 
 
-def options(**more) -> argparse.Namespace:
+def options(**more: Any) -> argparse.Namespace:
     values = {
         "lr_scheduler": "constant",
         "lr_warmup_steps": 0,
@@ -83,7 +84,9 @@ def options(**more) -> argparse.Namespace:
         ),
     ],
 )
-def test_schedules_are_those_of_transformers(name: str, more: dict, theirs: dict):
+def test_schedules_are_those_of_transformers(
+    name: str, more: dict[str, Any], theirs: dict[str, Any]
+) -> None:
     optimization = pytest.importorskip(
         "transformers.optimization", reason="compares with transformers"
     )
@@ -102,7 +105,7 @@ def test_schedules_are_those_of_transformers(name: str, more: dict, theirs: dict
         peer.step()
 
 
-def test_pieces_shares_and_refusals_of_schedules():
+def test_pieces_shares_and_refusals_of_schedules() -> None:
     factor = schedule(
         options(
             lr_scheduler="piecewise_constant", lr_scheduler_args=["step_rules='1:10,0.1:20,0.01'"]
@@ -120,7 +123,7 @@ def test_pieces_shares_and_refusals_of_schedules():
 
 
 @pytest.mark.slow
-def test_noising_and_velocity_are_those_of_diffusers():
+def test_noising_and_velocity_are_those_of_diffusers() -> None:
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
     from diffusers.training_utils import compute_snr
 
@@ -145,7 +148,7 @@ def test_noising_and_velocity_are_those_of_diffusers():
 
 
 @pytest.mark.slow
-def test_zero_terminal_snr_ends_in_pure_noise_and_begins_unchanged():
+def test_zero_terminal_snr_ends_in_pure_noise_and_begins_unchanged() -> None:
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     peer = DDPMScheduler(
@@ -160,7 +163,7 @@ def test_zero_terminal_snr_ends_in_pure_noise_and_begins_unchanged():
     torch.testing.assert_close(ours.signal, peer.alphas_cumprod, atol=1e-6, rtol=1e-4)
 
 
-def test_min_snr_weights_by_hand():
+def test_min_snr_weights_by_hand() -> None:
     ours = noise.Schedule(zero_terminal_snr=False, device="cpu")
     t, ones = torch.tensor([0, 400, 999]), torch.ones(3)
     snr = ours.snr[t]
@@ -183,7 +186,7 @@ def test_min_snr_weights_by_hand():
     torch.testing.assert_close(noise.weighted(ones, t, ours, both), share + 0.5)
 
 
-def test_losses_by_hand():
+def test_losses_by_hand() -> None:
     a, b = torch.tensor([[[[3.0]]]]), torch.tensor([[[[1.0]]]])
     c = torch.tensor([0.5])
     root = math.sqrt(4 + 0.25) - 0.5
@@ -196,7 +199,7 @@ def test_losses_by_hand():
         assert float(noise.distance(a, b, options(loss_type=kind), c)) == pytest.approx(value)
 
 
-def test_huber_thresholds_of_the_three_schedules():
+def test_huber_thresholds_of_the_three_schedules() -> None:
     ours = noise.Schedule(zero_terminal_snr=False, device="cpu")
     t = torch.tensor([0, 999])
     assert noise.huber_threshold(
@@ -211,7 +214,7 @@ def test_huber_thresholds_of_the_three_schedules():
     assert last == pytest.approx(0.1 + 0.9 / (1 + 14.6) ** 2, rel=0.02)
 
 
-def test_offset_pyramid_and_perturbation_change_the_noise_as_asked():
+def test_offset_pyramid_and_perturbation_change_the_noise_as_asked() -> None:
     latents = torch.ones(2, 4, 16, 16)
     torch.manual_seed(0)
     plain = noise.sample_noise(latents, options(), 1)
@@ -232,7 +235,7 @@ def test_offset_pyramid_and_perturbation_change_the_noise_as_asked():
     ) == pytest.approx(0.1, rel=0.1)
 
 
-def test_flow_shares_follow_their_sampling():
+def test_flow_shares_follow_their_sampling() -> None:
     torch.manual_seed(0)
     for sampling in ("sigma", "uniform", "sigmoid", "shift", "flux_shift"):
         share, t = flow.sigmas(2000, 64, 64, options(timestep_sampling=sampling))
@@ -247,7 +250,7 @@ def test_flow_shares_follow_their_sampling():
 
 
 @pytest.mark.slow
-def test_the_flow_table_is_the_euler_schedule_of_diffusers():
+def test_the_flow_table_is_the_euler_schedule_of_diffusers() -> None:
     from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
         FlowMatchEulerDiscreteScheduler,
     )
@@ -258,7 +261,7 @@ def test_the_flow_table_is_the_euler_schedule_of_diffusers():
     torch.testing.assert_close(share, peer.sigmas[:1000], rtol=1e-5, atol=1e-6)
 
 
-def test_predictions_of_the_three_types():
+def test_predictions_of_the_three_types() -> None:
     out, noisy, share = torch.tensor([[[[2.0]]]]), torch.tensor([[[[3.0]]]]), torch.tensor([0.5])
     assert flow.prediction(out, noisy, share, options())[0] is out
     assert (
@@ -271,10 +274,10 @@ def test_predictions_of_the_three_types():
         share,
         options(model_prediction_type="sigma_scaled", weighting_scheme="sigma_sqrt"),
     )
-    assert (float(scaled), float(weight)) == (2.0, 4.0)
+    assert weight is not None and (float(scaled), float(weight)) == (2.0, 4.0)
 
 
-def network(dropout: Dropout | None = None) -> tuple[torch.nn.Module, Network]:
+def network(dropout: Dropout | None = None) -> tuple[Any, Network]:
     torch.manual_seed(0)
     model = torch.nn.Sequential(
         torch.nn.Linear(6, 8),
@@ -297,7 +300,7 @@ def network(dropout: Dropout | None = None) -> tuple[torch.nn.Module, Network]:
     return model, made
 
 
-def test_the_fused_product_and_its_gradients_equal_the_plain_sum():
+def test_the_fused_product_and_its_gradients_equal_the_plain_sum() -> None:
     model, made = network()
     x = torch.randn(2, 3, 6, requires_grad=True)
     adapter = made.adapters[0]
@@ -323,7 +326,7 @@ def test_the_fused_product_and_its_gradients_equal_the_plain_sum():
     ) or torch.allclose(made.flat["unet"].grad[: down.numel()], down.grad.flatten())
 
 
-def test_a_layer_in_eight_bits_answers_and_learns_as_its_widened_weights_do():
+def test_a_layer_in_eight_bits_answers_and_learns_as_its_widened_weights_do() -> None:
     torch.manual_seed(0)
     narrow = shrink(torch.nn.Sequential(torch.nn.Linear(6, 8)), torch.float32)
     x = torch.randn(3, 6, requires_grad=True)
@@ -335,7 +338,7 @@ def test_a_layer_in_eight_bits_answers_and_learns_as_its_widened_weights_do():
     assert narrow[0].weight.dtype == torch.float8_e4m3fn
 
 
-def test_lower_halves_begin_evenly_within_kaimings_bound_and_upper_halves_at_zero():
+def test_lower_halves_begin_evenly_within_kaimings_bound_and_upper_halves_at_zero() -> None:
     layer = torch.nn.Linear(400, 8)
     made = Network(
         [Shape("a", layer, 16, 1.0, "unet")], Dropout(), seed=3, device="cpu", dtype=torch.float32
@@ -346,7 +349,7 @@ def test_lower_halves_begin_evenly_within_kaimings_bound_and_upper_halves_at_zer
     assert not bool(made.adapters[0].up.any())
 
 
-def test_all_weights_lie_in_one_flat_tensor_and_move_with_it():
+def test_all_weights_lie_in_one_flat_tensor_and_move_with_it() -> None:
     _, made = network()
     flat = made.flat["unet"]
     assert flat.numel() == sum(
@@ -361,7 +364,7 @@ def test_all_weights_lie_in_one_flat_tensor_and_move_with_it():
     )
 
 
-def test_dropout_drops_in_training_only_and_conv_layers_get_their_product():
+def test_dropout_drops_in_training_only_and_conv_layers_get_their_product() -> None:
     model, made = network(Dropout(neuron=0.5, rank=0.5, module=0.2))
     x = torch.randn(4, 3, 6)
     made.train(on=True)
@@ -379,7 +382,7 @@ def test_dropout_drops_in_training_only_and_conv_layers_get_their_product():
     )
 
 
-def test_the_average_follows_quickly_at_first_and_gives_the_weights_back():
+def test_the_average_follows_quickly_at_first_and_gives_the_weights_back() -> None:
     _, made = network()
     average = Average(made, 0.5)
     expected = made.flat["unet"].detach().clone()
@@ -396,7 +399,7 @@ def test_the_average_follows_quickly_at_first_and_gives_the_weights_back():
 
 
 @pytest.mark.parametrize("kind", ["neuron", "rank", "module"])
-def test_each_kind_of_dropout_drops_what_its_name_says_and_makes_up_for_it(kind: str):
+def test_each_kind_of_dropout_drops_what_its_name_says_and_makes_up_for_it(kind: str) -> None:
     model, made = network(Dropout(**{kind: 0.5}))
     adapter, x = made.adapters[0], torch.randn(4, 3, 6)
     plain = torch.nn.functional.linear(x, model[0].weight, model[0].bias)
@@ -418,7 +421,7 @@ def test_each_kind_of_dropout_drops_what_its_name_says_and_makes_up_for_it(kind:
     assert not all(seen)
 
 
-def test_long_adapters_are_scaled_to_the_limit():
+def test_long_adapters_are_scaled_to_the_limit() -> None:
     _, made = network()
     scaled, mean, highest = made.limit_norms(0.5)
     assert scaled == 3
@@ -426,7 +429,7 @@ def test_long_adapters_are_scaled_to_the_limit():
     assert made.limit_norms(0.5001)[0] == 0
 
 
-def test_the_loss_scale_follows_torchs_rule():
+def test_the_loss_scale_follows_torchs_rule() -> None:
     ours, peer = LossScale(), torch.amp.GradScaler("cpu", growth_interval=2000)
     weight = torch.ones(1, requires_grad=True)
     optimizer = torch.optim.SGD([weight], lr=0.0)
@@ -444,7 +447,7 @@ def test_the_loss_scale_follows_torchs_rule():
     assert ours.is_hopeless
 
 
-def test_the_trainer_imports_neither_torchs_compiler_nor_the_large_libraries():
+def test_the_trainer_imports_neither_torchs_compiler_nor_the_large_libraries() -> None:
     """Each would cost seconds of every start."""
     big = {"torch._dynamo", "sympy", "diffusers", "transformers", "accelerate", "pandas"}
     code = f"import sys, lorakit.embedded.training.loop; print([name for name in sys.modules if name in {big}])"

@@ -30,7 +30,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path):
+def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
     file = write(
         tmp_path / "train.toml",
         """
@@ -59,7 +59,7 @@ text_encoder_lr = 5e-5
     assert without_suffix.max_train_steps == 50
 
 
-def test_every_fault_of_the_options_is_reported_at_once(tmp_path: Path):
+def test_every_fault_of_the_options_is_reported_at_once(tmp_path: Path) -> None:
     file = write(
         tmp_path / "train.toml",
         """
@@ -170,7 +170,7 @@ optimizer_args = "weight_decay=0.1"
         (["--dataset_repeats", "3", "--train_data_dir", "d"], "the folders' names say it"),
     ],
 )
-def test_values_and_combinations_that_cannot_work(options: list[str], fault: str):
+def test_values_and_combinations_that_cannot_work(options: list[str], fault: str) -> None:
     with pytest.raises(RecipeError) as caught:
         arguments.read("train_network.py", [*LEAST, *options])
     assert fault in str(caught.value)
@@ -178,7 +178,7 @@ def test_values_and_combinations_that_cannot_work(options: list[str], fault: str
 
 def test_the_faults_of_a_dataset_file_are_reported_at_once(
     train: Callable[..., Any], tmp_path: Path
-):
+) -> None:
     file = write(
         tmp_path / "dataset.toml",
         """
@@ -215,7 +215,7 @@ num_repeats = 0
         )
 
 
-def test_broken_pictures_and_captions_are_named(train: Callable[..., Any], tmp_path: Path):
+def test_broken_pictures_and_captions_are_named(train: Callable[..., Any], tmp_path: Path) -> None:
     folder = tmp_path / "data" / "2_zwx"
     (folder / "broken.png").write_bytes(b"no picture")
     (folder / "0.txt").write_bytes("für".encode("latin-1"))
@@ -226,20 +226,20 @@ def test_broken_pictures_and_captions_are_named(train: Callable[..., Any], tmp_p
     assert "2 problems; nothing was started." in said.said
 
 
-def test_sizes_that_do_not_divide_into_latents_are_refused(train: Callable[..., Any]):
+def test_sizes_that_do_not_divide_into_latents_are_refused(train: Callable[..., Any]) -> None:
     assert (
         "72x72: both sides must be multiples of 16"
         in train("flux", resolution="72", enable_bucket=False).said
     )
 
 
-def test_no_images_and_no_model_are_refused(train: Callable[..., Any], tmp_path: Path):
+def test_no_images_and_no_model_are_refused(train: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "holds no images" in train(data_dir=tmp_path / "empty").said
     assert "does not exist" in train(pretrained_model_name_or_path=tmp_path / "gone").said
 
 
-def test_prompts_are_read_in_three_formats(tmp_path: Path):
+def test_prompts_are_read_in_three_formats(tmp_path: Path) -> None:
     lines = read_prompts(
         write(
             tmp_path / "p.txt",

@@ -27,7 +27,7 @@ LONG = {
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
     train: Callable[..., Any],
-):
+) -> None:
     outcome = train(
         learning_rate=1e30, max_train_steps=5, max_train_epochs=None, save_every_n_steps=1
     )
@@ -42,7 +42,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     assert outcome.events[-1]["reason"] == "nan"
 
 
-def test_weights_that_do_not_fit_the_precision_are_never_written(train: Callable[..., Any]):
+def test_weights_that_do_not_fit_the_precision_are_never_written(train: Callable[..., Any]) -> None:
     outcome = train(
         learning_rate=1e6, max_train_steps=1, max_train_epochs=None, save_precision="fp16"
     )
@@ -139,7 +139,7 @@ def digest(path: Path) -> bytes:
 )
 def test_a_signal_ends_the_step_saves_everything_and_the_rest_can_be_resumed(
     start: Callable[..., Script], tmp_path: Path, number: int, code: int, reason: str
-):
+) -> None:
     whole = start(tmp_path / "whole")
     assert whole.child.wait(120) == 0
     script = start(tmp_path / "out", save_every_n_steps=50)
@@ -161,7 +161,7 @@ def test_a_signal_ends_the_step_saves_everything_and_the_rest_can_be_resumed(
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_at_once(start: Callable[..., Script], tmp_path: Path):
+def test_a_second_signal_ends_at_once(start: Callable[..., Script], tmp_path: Path) -> None:
     # One step of a thousand accumulated batches: the first signal alone would wait long.
     script = start(tmp_path / "out", gradient_accumulation_steps=8, max_train_steps=1000)
     script.until_step(1)
@@ -175,7 +175,7 @@ def test_a_second_signal_ends_at_once(start: Callable[..., Script], tmp_path: Pa
 @pytest.mark.slow
 def test_whatever_is_killed_leaves_intact_files_and_ends_where_the_unkilled_run_ends(
     start: Callable[..., Script], tmp_path: Path
-):
+) -> None:
     from safetensors.torch import load_file
 
     wanted = int(os.environ.get("KILLS", "6"))
@@ -205,7 +205,7 @@ def test_whatever_is_killed_leaves_intact_files_and_ends_where_the_unkilled_run_
 
 def test_what_a_kill_left_half_written_goes_and_a_state_that_stepped_aside_comes_back(
     train: Callable[..., Any], tmp_path: Path
-):
+) -> None:
     whole = train(save_state=True, save_every_n_steps=4)
     out = whole.folder
     left = [
@@ -235,7 +235,7 @@ def test_what_a_kill_left_half_written_goes_and_a_state_that_stepped_aside_comes
 
 
 @pytest.mark.slow
-def test_processes_agree_on_the_mean_of_their_gradients():
+def test_processes_agree_on_the_mean_of_their_gradients() -> None:
     program = (
         "import argparse, torch; from lorakit.embedded.training.world import enter; "
         "place = enter(argparse.Namespace(ddp_timeout=1, mixed_precision=None)); part = torch.tensor([2.0 + 2 * place.rank]); "
@@ -266,7 +266,7 @@ def test_processes_agree_on_the_mean_of_their_gradients():
 @pytest.mark.slow
 def test_two_processes_share_the_work_and_resume_exactly(
     start: Callable[..., Script], tmp_path: Path
-):
+) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     options = {
         "max_train_steps": 6,
@@ -292,7 +292,9 @@ def test_two_processes_share_the_work_and_resume_exactly(
 
 
 @pytest.mark.slow
-def test_accelerate_launches_it_as_it_launches_kohyas(start: Callable[..., Script], tmp_path: Path):
+def test_accelerate_launches_it_as_it_launches_kohyas(
+    start: Callable[..., Script], tmp_path: Path
+) -> None:
     launcher = (
         "-m",
         "accelerate.commands.launch",

@@ -37,7 +37,7 @@ def cached_files(kind: str) -> set[Path]:
 
 def test_a_cache_on_disk_gives_the_same_bytes_and_an_edited_picture_gets_new_latents(
     train: Callable[..., Any], tmp_path: Path
-):
+) -> None:
     options = {"cache_latents_to_disk": True, "cache_text_encoder_outputs_to_disk": True}
     in_memory = train()
     first = train(**options)
@@ -61,7 +61,7 @@ def test_a_cache_on_disk_gives_the_same_bytes_and_an_edited_picture_gets_new_lat
 
 def test_an_edited_caption_another_size_and_another_vae_are_never_answered_with_old_numbers(
     train: Callable[..., Any], tiny: Callable[[str], Path], tmp_path: Path
-):
+) -> None:
     options = {"cache_latents_to_disk": True, "cache_text_encoder_outputs_to_disk": True, **ONE}
     train(**options)
     latents, texts = cached_files("latents"), cached_files("text")
@@ -90,7 +90,7 @@ def _other_vae(base: Path, folder: Path) -> Path:
 
 def test_latents_are_shifted_and_scaled_as_the_family_wants_and_must_be_finite(
     tiny: Callable[[str], Path],
-):
+) -> None:
     base = open_base(argparse.Namespace(pretrained_model_name_or_path=str(tiny("flux"))), "flux")
     latents = Latents(
         base,
@@ -120,11 +120,13 @@ def test_latents_are_shifted_and_scaled_as_the_family_wants_and_must_be_finite(
                 latents._sampled(torch.zeros(1), [3], [image])
 
 
-def test_cached_latents_are_flipped_too(train: Callable[..., Any]):
+def test_cached_latents_are_flipped_too(train: Callable[..., Any]) -> None:
     assert train(flip_aug=True).digest() != train().digest()
 
 
-def test_a_prefix_reaches_the_encoder_although_its_outputs_are_cached(train: Callable[..., Any]):
+def test_a_prefix_reaches_the_encoder_although_its_outputs_are_cached(
+    train: Callable[..., Any],
+) -> None:
     plain = train(**ONE, cache_text_encoder_outputs=True)
     prefixed = train(**ONE, cache_text_encoder_outputs=True, caption_prefix="a green fox")
     uncached = train(**ONE, caption_prefix="a green fox")
@@ -133,7 +135,7 @@ def test_a_prefix_reaches_the_encoder_although_its_outputs_are_cached(train: Cal
 
 def test_wildcards_and_dropped_captions_are_known_before_the_encoders_go(
     train: Callable[..., Any], tmp_path: Path
-):
+) -> None:
     for file in (tmp_path / "data" / "2_zwx").glob("*.txt"):
         file.write_text("zwx, {a|b|c|d} wall", encoding="utf-8")
     outcome = train(
@@ -145,7 +147,7 @@ def test_wildcards_and_dropped_captions_are_known_before_the_encoders_go(
     assert outcome.code == 0
 
 
-def test_uncached_latents_are_drawn_anew_and_read_ahead_alike(train: Callable[..., Any]):
+def test_uncached_latents_are_drawn_anew_and_read_ahead_alike(train: Callable[..., Any]) -> None:
     options = {
         "cache_latents": False,
         "flip_aug": True,
@@ -157,7 +159,9 @@ def test_uncached_latents_are_drawn_anew_and_read_ahead_alike(train: Callable[..
     assert alone.digest() == ahead.digest() != train(max_train_epochs=2).digest()
 
 
-def test_the_validation_loss_is_reported_and_only_held_out_images_count(train: Callable[..., Any]):
+def test_the_validation_loss_is_reported_and_only_held_out_images_count(
+    train: Callable[..., Any],
+) -> None:
     outcome = train(
         validation_split=0.25, validation_seed=3, max_train_epochs=2, validate_every_n_steps=3
     )
@@ -174,7 +178,7 @@ def test_the_validation_loss_is_reported_and_only_held_out_images_count(train: C
 
 def test_validation_sees_its_images_as_they_are_whatever_chance_does_to_the_others(
     train: Callable[..., Any],
-):
+) -> None:
     options = {**ONE, "validation_split": 0.5, "validation_seed": 3, "learning_rate": 1e-12}
     plain, varied = train(**options), train(**options, caption_dropout_rate=0.99, flip_aug=True)
     assert varied.of("validation")[0]["loss"] == pytest.approx(
@@ -186,12 +190,12 @@ def test_validation_sees_its_images_as_they_are_whatever_chance_does_to_the_othe
     )
 
 
-def test_validation_places_are_kohyas():
+def test_validation_places_are_kohyas() -> None:
     assert timesteps(0, 1000) == [200, 400, 600, 800]
     assert timesteps(500, 600) == [520, 540, 560, 580]
 
 
-def test_early_stopping_keeps_the_best_and_says_why(train: Callable[..., Any]):
+def test_early_stopping_keeps_the_best_and_says_why(train: Callable[..., Any]) -> None:
     outcome = train(
         validation_split=0.5,
         validation_seed=3,
@@ -210,7 +214,7 @@ def test_early_stopping_keeps_the_best_and_says_why(train: Callable[..., Any]):
     assert "fox.safetensors" in outcome.files
 
 
-def test_the_watch_counts_validations_without_gain():
+def test_the_watch_counts_validations_without_gain() -> None:
     watch = Watch(patience=2, min_delta=0.1)
     seen = []
     for step, loss in enumerate((1.0, 0.95, 0.8, 0.75, 0.79), 1):
@@ -221,7 +225,7 @@ def test_the_watch_counts_validations_without_gain():
     assert not Watch(patience=None).after(1.0, 1).after(2.0, 2).should_stop
 
 
-def test_the_average_is_saved_and_the_training_weights_go_on(train: Callable[..., Any]):
+def test_the_average_is_saved_and_the_training_weights_go_on(train: Callable[..., Any]) -> None:
     plain = train(save_state_on_train_end=True)
     averaged = train(save_state_on_train_end=True, ema_decay=0.9, save_every_n_steps=4)
     from safetensors.torch import load_file
@@ -239,7 +243,7 @@ def test_the_average_is_saved_and_the_training_weights_go_on(train: Callable[...
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
 def test_samples_have_kohyas_names_and_show_what_was_learned(
     train: Callable[..., Any], tmp_path: Path, family: str
-):
+) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("# a comment\nzwx --w 64 --h 70 --s 2 --d 5 --l 2\n", encoding="utf-8")
     outcome = train(
@@ -292,7 +296,7 @@ def test_a_sample_is_the_picture_that_a_sheet_shows_of_the_base(
     family: str,
     line: str,
     sampler: str | None,
-):
+) -> None:
     base = open_base(argparse.Namespace(pretrained_model_name_or_path=str(tiny(family))), family)
     studio = Studio(base, "cpu", torch.float32, sampler)
     job = {"prompt": "zwx, a wall", "negative": "sea", **SIZE, "steps": 3, "scale": 2.5}
@@ -311,7 +315,7 @@ def test_a_sample_is_the_picture_that_a_sheet_shows_of_the_base(
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_a_sample_is_the_picture_that_diffusers_pipeline_draws(
     train: Callable[..., Any], tiny: Callable[[str], Path], tmp_path: Path, sampler: str, kind: str
-):
+) -> None:
     diffusers = pytest.importorskip("diffusers", reason="compares with diffusers")
     scheduler, settings = THEIRS[sampler]
     pipeline = diffusers.DiffusionPipeline.from_pretrained(tiny("sd15"))
@@ -337,7 +341,7 @@ def test_a_sample_is_the_picture_that_diffusers_pipeline_draws(
     assert np.abs(ours - np.asarray(theirs).astype(int)).max() <= 1
 
 
-def test_a_rate_is_logged_under_the_name_of_what_learns_with_it():
+def test_a_rate_is_logged_under_the_name_of_what_learns_with_it() -> None:
     assert rate_tags({"textencoder": 1.0, "unet": 2.0}, {}) == {
         "lr/textencoder": 1.0,
         "lr/unet": 2.0,
@@ -354,7 +358,7 @@ def test_a_rate_is_logged_under_the_name_of_what_learns_with_it():
 
 def test_a_step_of_several_batches_is_one_point_and_its_loss_their_mean(
     train: Callable[..., Any], tmp_path: Path
-):
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     alone, joined = (
@@ -376,7 +380,7 @@ def test_a_step_of_several_batches_is_one_point_and_its_loss_their_mean(
     )
 
 
-def test_tensorboard_holds_kohyas_tags(train: Callable[..., Any], tmp_path: Path):
+def test_tensorboard_holds_kohyas_tags(train: Callable[..., Any], tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     train(

@@ -45,7 +45,8 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def studio(base: Path, family: str) -> Studio:
     import torch
 
-    from lorakit.embedded.drawing.generate import Studio, open_base
+    from lorakit.embedded.drawing.generate import Studio
+    from lorakit.embedded.models import open_base
 
     return Studio(
         open_base(argparse.Namespace(pretrained_model_name_or_path=str(base)), family),

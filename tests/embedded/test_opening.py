@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,7 +69,7 @@ def test_the_one_anatomy_fits_the_models_tensor_by_tensor_at_full_size(
     base = opened(Path(options.pop("base")), family, tokenizer_cache_dir=None, **options)
     unused = {name for path in base.files for name in Tensors([path]).entries}
     for piece in (base.denoiser, base.vae, *base.text):
-        module = on_meta(lambda piece=piece: _build(piece.role, piece.config))
+        module = on_meta(partial(_build, piece.role, piece.config))
         tensors = Tensors(piece.paths)
         for name, parts in piece._layout(module, tensors).items():
             _check_shape(name, parts, module.get_parameter(name), tensors, piece.role)

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 output, name, steps, pause = arguments()
 
 
-class Slow(Dataset):
+class Slow(Dataset):  # type: ignore[misc]
     def __len__(self) -> int:
         return 1000
 

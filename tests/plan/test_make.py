@@ -285,7 +285,8 @@ def test_a_run_without_end_is_refused_and_lists_nothing(tmp_path: Path) -> None:
         sample={"prompts": ["x"]},
     )
     assert errors(found) == ["count-endless"]
-    assert found.steps.checkpoints == found.steps.sample_steps == ()
+    assert not found.steps.checkpoints
+    assert not found.steps.sample_steps
 
 
 def test_the_checkouts_own_script_and_python_are_launched(

@@ -21,12 +21,10 @@ T5 = {"encoder.block.0.layer.0.SelfAttention.q.weight": ("F16", (4096, 4096))}
 
 
 def rules(root: Path, train: dict[str, Any] | None = None, **sections: Any) -> list[str]:
-    resolved = recipe(root, train, **sections)
-    files, faults = weight_files(Options(resolved))
-    resolved = completed(Options(resolved), root / "run", files, folders=False)
-    return [
-        f"{fault.rule}:{fault.severity}" for fault in (*faults, *weight_faults(resolved, files))
-    ]
+    options = Options(recipe(root, train, **sections))
+    files, faults = weight_files(options)
+    full = completed(options, root / "run", files, folders=False)
+    return [f"{fault.rule}:{fault.severity}" for fault in (*faults, *weight_faults(full, files))]
 
 
 @pytest.mark.parametrize("tensors", [sd(2048), flux()])

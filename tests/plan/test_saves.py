@@ -24,7 +24,7 @@ def saved(total: int, per_epoch: int, **train: Any) -> list[tuple[str, int, bool
 
 def script(total: int, per_epoch: int, **train: Any) -> list[str]:
     """The script's own loop, step by step, on a set of names: what lies in output_dir at the end."""
-    get = train.get
+    get: Any = train.get
     there: list[str] = []
     epochs = -(-total // per_epoch)
     every = get("save_every_n_epochs")

@@ -40,8 +40,8 @@ def cases_of(text: str, test: str) -> set[str]:
     for mark in function.decorator_list:
         if not (isinstance(mark, ast.Call) and ast.unparse(mark.func).endswith("parametrize")):
             continue
-        rows, named = mark.args[1], any(keyword.arg == "ids" for keyword in mark.keywords)
-        rows = tables.get(ast.unparse(rows), rows)
+        named = any(keyword.arg == "ids" for keyword in mark.keywords)
+        rows = tables.get(ast.unparse(mark.args[1])) or mark.args[1]
         for row in rows.elts if isinstance(rows, ast.List) else ():
             if named and isinstance(row, ast.Tuple):
                 found.add(ast.literal_eval(row.elts[0]))

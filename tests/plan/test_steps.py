@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -231,7 +232,7 @@ def test_who_is_held_back_is_drawn_by_the_seed_as_the_script_draws_it(tmp_path: 
     ],
 )
 def test_a_length_that_is_none_is_told_by_its_own_key(
-    tmp_path: Path, train: dict[str, int], key: str
+    tmp_path: Path, train: dict[str, Any], key: str
 ) -> None:
     without = () if "max_train_epochs" in train else ("max_train_epochs",)
     _, (fault,) = counted(tmp_path, subset("11_maya", [SQUARE]), without=without, **train)

@@ -23,7 +23,7 @@ from lorakit.weights.reference import WeightFile
 
 
 @pytest.fixture
-def stopped(make_plan: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+def stopped(make_plan: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A run that was interrupted and has a state."""
     monkeypatch.chdir(project)
     base = project / "models" / "base.safetensors"
@@ -35,11 +35,11 @@ def stopped(make_plan: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> P
         weights=(WeightFile("pretrained_model_name_or_path", "models/base.safetensors", base),),
     )
 
-    def tell(event: Event) -> None:
+    def report(event: Event) -> None:
         if event.kind == "step" and event.step == 5:
             os.kill(os.getpid(), signal.SIGINT)
 
-    assert train(plan, teller=tell).state == "interrupted"
+    assert train(plan, emit=report).state == "interrupted"
     return plan
 
 

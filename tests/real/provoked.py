@@ -46,7 +46,7 @@ sdpa = true
 max_data_loader_n_workers = 0
 seed = 5
 """
-Damage = Callable[[Path], None]
+Damage = Callable[[Path], object]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def image(place: Path) -> Path:
 
 
 def write(name: str, data: bytes) -> Damage:
-    return lambda place: (place / "data" / "2_ball" / name).write_bytes(data) and None
+    return lambda place: (place / "data" / "2_ball" / name).write_bytes(data)
 
 
 def cut_body(place: Path) -> None:

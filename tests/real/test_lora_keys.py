@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def encoders(family: str) -> list[Any]:
     )["text"]
     chosen = configs[:1] if family == "flux" else configs
     return [
-        on_meta(lambda number=number, config=config: CLIPText(config, projection=number == 1))
+        on_meta(partial(CLIPText, config, projection=number == 1))
         for number, config in enumerate(chosen)
     ]
 

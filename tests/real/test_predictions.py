@@ -119,7 +119,7 @@ def any_case(number: int) -> Case:
     """A dataset and settings drawn by number; the same number, the same case."""
     dice = random.Random(number)
     sizes = [(dice.randint(260, 1400), dice.randint(260, 1400)) for _ in range(12)]
-    pick = lambda: dice.choices(sizes, k=dice.randint(1, 9))  # noqa: E731  (read once, just below)
+    pick: Any = lambda: dice.choices(sizes, k=dice.randint(1, 9))  # noqa: E731  (read once, just below)
     train = {
         "enable_bucket": dice.random() < 0.8,
         "resolution": dice.choice(["512", "384,640", "448"]),
@@ -284,7 +284,7 @@ def our_choice(chooser: Chooser, width: int, height: int) -> Any:
 def test_buckets_are_chosen_as_the_script_chooses_them(put: Any) -> None:
     cases = bucket_cases(240)
     answers = put({"buckets": {"kind": "buckets", "cases": cases}})["buckets"]["ok"]
-    compared, wrong = 0, []
+    compared, wrong = 0, list[Any]()
     for (rules, sizes), answer in zip(cases, answers, strict=True):
         chosen = BucketRules(
             tuple(rules["resolution"]),

@@ -169,8 +169,9 @@ def test_the_same_images_are_held_out(
 ) -> None:
     for number, (count, share, seed) in enumerate(cases.SPLITS):
         all_images = [
-            Image(Path(f"{index:03d}"), None, "", (64, 64), None, 1) for index in range(count)
-        ]  # type: ignore[arg-type]
+            Image(Path(f"{index:03d}"), None, "", (64, 64), None, 1)  # type: ignore[arg-type]
+            for index in range(count)
+        ]
         monkeypatch.setattr(dataset, "_images", lambda *_args, made=all_images: list(made))
         monkeypatch.setattr(dataset, "_steady", lambda _subset: None)
         subset = {

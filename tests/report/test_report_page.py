@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.cli.terminal.ending import tell_outcome
+from lorakit.cli.terminal.ending import say_outcome
 from lorakit.report.make import report_text
 from lorakit.report.pictures import Budget
 from lorakit.runs.outcome import Outcome
@@ -241,7 +241,7 @@ def test_a_page_that_cannot_be_written_is_a_plain_error(
 def test_a_run_ends_with_its_page(make_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = make_run()
     assert (
-        tell_outcome(
+        say_outcome(
             Outcome("done", run_dir, step=100, total=100, lora=run_dir / "output/fox.safetensors")
         )
         == 0
@@ -256,7 +256,7 @@ def test_a_page_that_fails_changes_nothing_about_the_end(
     run_dir = make_run()
     (run_dir / "record.json").write_text('{"schema": 1, "settings": 3}')
     assert (
-        tell_outcome(
+        say_outcome(
             Outcome("done", run_dir, step=100, total=100, lora=run_dir / "output/fox.safetensors")
         )
         == 0

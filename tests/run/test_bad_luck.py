@@ -32,12 +32,12 @@ from lorakit.runs.record import read_record
 pytestmark = pytest.mark.slow
 QUICK = Patience(0.3, 0.3)
 ON_SCREEN = """import pickle, sys
-from lorakit.cli.terminal.ending import tell_outcome
+from lorakit.cli.terminal.ending import say_outcome
 from lorakit.cli.terminal.screen import screen
 from lorakit.run.train import train
 with screen() as teller:
-    outcome = train(pickle.load(open(sys.argv[1], 'rb')), teller=teller)
-sys.exit(tell_outcome(outcome))
+    outcome = train(pickle.load(open(sys.argv[1], 'rb')), emit=teller)
+sys.exit(say_outcome(outcome))
 """
 LORAKIT = "import pickle, sys; from lorakit.run.train import train; print(train(pickle.load(open(sys.argv[1], 'rb'))).state)"
 
@@ -54,7 +54,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """A lorakit of its own, as in another terminal."""
 
     def started(plan: Plan, wait_s: float = 10) -> subprocess.Popen[str]:
-        copyreg.pickle(MappingProxyType, lambda mapping: (dict, (dict(mapping),)))
+        copyreg.pickle(MappingProxyType, lambda mapping: (MappingProxyType, (dict(mapping),)))
         (tmp_path / "plan.pickle").write_bytes(pickle.dumps(plan))
         process = subprocess.Popen(
             [sys.executable, "-c", LORAKIT, str(tmp_path / "plan.pickle")],
@@ -155,7 +155,7 @@ def test_a_data_worker_killed_is_named(make_plan: Any) -> None:
             pid.unlink()
 
     threading.Timer(0.5, kill, (Event("note"),)).start()
-    outcome = train(plan, teller=kill)
+    outcome = train(plan, emit=kill)
     assert outcome.state == "failed"
     assert outcome.diagnosis is not None
     assert outcome.diagnosis.rule == "worker-died"
@@ -172,7 +172,7 @@ def test_a_real_data_worker_of_torch_killed_is_named(make_plan: Any) -> None:
             killed.append(int((plan.run_dir / "output" / "worker.pid").read_text()))
             os.kill(killed[0], signal.SIGKILL)
 
-    outcome = train(plan, teller=kill)
+    outcome = train(plan, emit=kill)
     assert outcome.diagnosis is not None
     assert (outcome.state, outcome.diagnosis.rule) == ("failed", "worker-died")
     assert str(killed[0]) in outcome.diagnosis.cause
@@ -241,7 +241,7 @@ def test_a_signal_to_a_lorakit_of_its_own_leaves_no_process(
 def test_a_closed_terminal_ends_the_run_in_good_order(make_plan: Any, tmp_path: Path) -> None:
     """A pseudo-terminal with the bar on it, closed as a window is: lorakit is told by SIGHUP and every write to it fails."""
     plan = make_plan(steps=400, pause=0.05)
-    copyreg.pickle(MappingProxyType, lambda mapping: (dict, (dict(mapping),)))
+    copyreg.pickle(MappingProxyType, lambda mapping: (MappingProxyType, (dict(mapping),)))
     (tmp_path / "plan.pickle").write_bytes(pickle.dumps(plan))
     pid, terminal = pty.fork()
     if pid == 0:
@@ -305,13 +305,13 @@ from lorakit.cli.queue import run
 from lorakit.cli.train import Result
 import lorakit.cli.queue.run as queue_run, pickle
 from pathlib import Path
-from lorakit.cli.terminal.ending import tell_outcome
+from lorakit.cli.terminal.ending import say_outcome
 from lorakit.run.train import train
 def train_one(recipe, *, begun, **_):
     plan = pickle.loads(Path(f'{recipe}.pickle').read_bytes())
     begun(plan.run_dir)
     outcome = train(plan)
-    return Result(recipe, tell_outcome(outcome), outcome)
+    return Result(recipe, say_outcome(outcome), outcome)
 queue_run.train_one = train_one        # the plan is made by hand, as everywhere here
 import argparse
 sys.exit(queue_run.run(argparse.Namespace(json=False, notify=None, share_device=True)))
@@ -321,7 +321,7 @@ sys.exit(queue_run.run(argparse.Namespace(json=False, notify=None, share_device=
 def test_a_queue_killed_in_the_middle_goes_on_with_the_run_it_had_begun(
     make_plan: Any, project: Path
 ) -> None:
-    copyreg.pickle(MappingProxyType, lambda mapping: (dict, (dict(mapping),)))
+    copyreg.pickle(MappingProxyType, lambda mapping: (MappingProxyType, (dict(mapping),)))
     for name, steps in (("fox", 60), ("owl", 3)):
         recipe = project / "recipes" / f"{name}.toml"
         recipe.write_text('preset = "sd15"\n')

@@ -102,7 +102,7 @@ def test_a_full_disk_while_lorakit_writes_its_record(make_plan: Any, small_disk:
                 while True:
                     file.write(bytes(4096))
 
-    assert train(plan, teller=fill).state == "failed"
+    assert train(plan, emit=fill).state == "failed"
     assert read_record(plan.run_dir).state == "failed"
     assert read_record(plan.run_dir).outcome.step == 6
     assert not list(plan.run_dir.glob(".room*"))
@@ -117,7 +117,7 @@ def without_privileges() -> None:
 
 def bound_by_permissions(plan: Plan, folder: Path) -> subprocess.CompletedProcess[str]:
     """Train in a process of its own, whose writing the permission bits decide on."""
-    copyreg.pickle(MappingProxyType, lambda mapping: (dict, (dict(mapping),)))
+    copyreg.pickle(MappingProxyType, lambda mapping: (MappingProxyType, (dict(mapping),)))
     (folder / "plan.pickle").write_bytes(pickle.dumps(plan))
     return subprocess.run(
         [sys.executable, "-c", TRAIN, str(folder / "plan.pickle")],
@@ -167,7 +167,7 @@ def test_a_clock_set_back_by_a_day_in_the_middle_of_a_run(
             monkeypatch.setattr(time, "time", lambda: true() - 86_400)
 
     plan = make_plan(steps=4, pause=0.05)
-    outcome = train(plan, teller=set_back)
+    outcome = train(plan, emit=set_back)
     assert outcome.state == "done"
     assert 0 <= outcome.duration_s < 60
     row = info(plan.run_dir)

@@ -195,16 +195,16 @@ def kohya_like(make_plan: Any, project: Path) -> Any:
 def ctrl_c_at(step: int) -> Any:
     pressed: list[int] = []
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         if event.kind == "step" and (event.step or 0) >= step and not pressed:
             pressed.append(step)
             os.kill(os.getpid(), signal.SIGINT)
 
-    return tell
+    return emit
 
 
 def interrupted_at(plan: Any, step: int) -> None:
-    assert train(plan, teller=ctrl_c_at(step), patience=Patience(20, 20)).state == "interrupted"
+    assert train(plan, emit=ctrl_c_at(step), patience=Patience(20, 20)).state == "interrupted"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_resumed_run_ends_with_the_planned_step_and_continuous_names(
     notes: list[str] = []
     outcome = resume(
         plan.run_dir,
-        teller=lambda event: notes.append(event.text or "") if event.kind == "note" else None,
+        emit=lambda event: notes.append(event.text or "") if event.kind == "note" else None,
         patience=QUICK,
     )
     assert (outcome.state, outcome.step, outcome.reason) == ("done", steps, "")
@@ -249,7 +249,7 @@ def test_it_can_be_interrupted_and_resumed_again(kohya_like: Any) -> None:
     plan = kohya_like(steps=32, per_epoch=8, every=4, hold_at="11,23")
     interrupted_at(plan, 10)
 
-    assert resume(plan.run_dir, teller=ctrl_c_at(22), patience=QUICK).state == "interrupted"
+    assert resume(plan.run_dir, emit=ctrl_c_at(22), patience=QUICK).state == "interrupted"
     outcome = resume(plan.run_dir, patience=QUICK)
     assert (outcome.state, outcome.step) == ("done", 32)
     record = read_record(plan.run_dir)
@@ -271,7 +271,7 @@ def test_a_part_inside_the_first_epoch_is_gathered_like_any_other(kohya_like: An
     """Its file names need no correction, so nothing but the place differs."""
     plan = kohya_like(steps=32, per_epoch=32, every=4, hold_at="6,14")
     interrupted_at(plan, 5)
-    outcome = resume(plan.run_dir, teller=ctrl_c_at(13), patience=QUICK)
+    outcome = resume(plan.run_dir, emit=ctrl_c_at(13), patience=QUICK)
     assert outcome.state == "interrupted"
     assert "fox-step00000012.safetensors" in {path.name for path in outcome.saved}
     assert resume(plan.run_dir, patience=QUICK).state == "done"
@@ -289,7 +289,7 @@ def test_a_resumed_part_asked_to_stop_ends_at_a_planned_checkpoint(kohya_like: A
         if event.kind == "started":
             (plan.run_dir / "stop.json").write_text('{"mode": "save"}')
 
-    outcome = resume(plan.run_dir, teller=stop, patience=QUICK)
+    outcome = resume(plan.run_dir, emit=stop, patience=QUICK)
     assert outcome.state == "stopped"
     assert [path.name for path in outcome.saved] == ["fox-step00000012.safetensors"]
     assert states_in(plan.run_dir / "output", "fox", per_epoch=8)[-1].step == 12
@@ -302,7 +302,7 @@ def test_a_half_written_state_is_passed_over(kohya_like: Any) -> None:
     (newest.path / "optimizer.bin").write_bytes(b"")
     notes: list[str] = []
     outcome = resume(
-        plan.run_dir, teller=lambda event: notes.append(event.text or ""), patience=QUICK
+        plan.run_dir, emit=lambda event: notes.append(event.text or ""), patience=QUICK
     )
     assert outcome.state == "done"
     assert f"going on from step {before.step} ({before.path.name})" in notes

@@ -84,7 +84,7 @@ def test_stopped_and_resumed_it_has_the_same_tensors(plan_of: Any, number: int) 
             asked.append(number)
             os.kill(os.getpid(), number)
 
-    stopped = train(other, teller=stop)
+    stopped = train(other, emit=stop)
     assert stopped.state == "interrupted"
     assert stopped.exit_code in {130, 143, None}
     assert len(stopped.saved) == 1
@@ -107,7 +107,7 @@ def test_after_a_changed_caption_it_goes_on_only_when_told_to(plan_of: Any, tmp_
     assert (
         train(
             plan,
-            teller=lambda event: (
+            emit=lambda event: (
                 os.kill(os.getpid(), signal.SIGINT)
                 if event.step == 5 and event.kind == "step"
                 else None

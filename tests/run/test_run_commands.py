@@ -41,12 +41,12 @@ def beside(plan: Any, *argv: str, at: int = 2) -> tuple[Any, list[int]]:
     codes: list[int] = []
     threads: list[threading.Thread] = []
 
-    def tell(event: Event) -> None:
+    def report(event: Event) -> None:
         if event.kind == "step" and (event.step or 0) >= at and not threads:
             threads.append(threading.Thread(target=lambda: codes.append(_typed(*argv))))
             threads[0].start()
 
-    outcome = train(plan, teller=tell, patience=QUICK)
+    outcome = train(plan, emit=report, patience=QUICK)
     for thread in threads:
         thread.join(10)
     return outcome, codes
@@ -231,7 +231,7 @@ NONSENSE: list[dict[str, Any]] = [
     {"settings": {"x": "y"}},
     {"settings": {"train": None}},
     {"settings": {"train": {"learning_rate": "x"}}},
-    {"estimate": None, "state": "running"},
+    {"estimate": None, "supervisor": {}, "state": "running"},
     {"checkpoints": [{"step": "x"}]},
     {"checkpoints": [{"path": 3}]},
     {"outcome": {"diagnosis": "x"}},

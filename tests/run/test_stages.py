@@ -58,11 +58,11 @@ def plans(make_plan: Any) -> Any:
 
 
 def interrupt_at(step: int) -> Any:
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         if event.kind == "step" and event.step == step:
             os.kill(os.getpid(), signal.SIGINT)
 
-    return tell
+    return emit
 
 
 SLOW = {"steps": 60, "pause": 0.03}
@@ -72,7 +72,7 @@ def test_stages_run_in_order_as_one_run_whose_steps_count_through(
     plans: Any, project: Path
 ) -> None:
     events: list[Event] = []
-    outcome = train_stages(plans(), teller=events.append)
+    outcome = train_stages(plans(), emit=events.append)
     run_dir = project / "runs/fox/20260101-120000"
     assert (outcome.state, outcome.step, outcome.total, outcome.run_dir) == (
         "done",
@@ -201,13 +201,13 @@ def test_a_run_stopped_in_its_first_stage_goes_on_there_and_then_with_the_next(
     plans: Any, project: Path
 ) -> None:
     run_dir = project / "runs/fox/20260101-120000"
-    outcome = train_stages(plans(faces=SLOW), teller=interrupt_at(5), patience=Patience(5, 5))
+    outcome = train_stages(plans(faces=SLOW), emit=interrupt_at(5), patience=Patience(5, 5))
     assert (outcome.state, outcome.total) == ("interrupted", 66)
     assert outcome.reason.startswith("stage faces (1 of 2): interrupted at step ")
     assert info(run_dir).state == "interrupted"
     events: list[Event] = []
     (project / "recipes/fox.toml").unlink()  # a run goes on as it was planned
-    again = resume_run(run_dir, teller=events.append)
+    again = resume_run(run_dir, emit=events.append)
     assert (again.state, again.step, again.lora) == (
         "done",
         66,
@@ -225,7 +225,7 @@ def test_a_run_stopped_in_its_second_stage_leaves_the_first_alone(
     plans: Any, project: Path
 ) -> None:
     run_dir = project / "runs/fox/20260101-120000"
-    outcome = train_stages(plans(all=SLOW), teller=interrupt_at(9), patience=Patience(5, 5))
+    outcome = train_stages(plans(all=SLOW), emit=interrupt_at(9), patience=Patience(5, 5))
     assert outcome.reason.startswith("stage all (2 of 2): interrupted")
     assert outcome.step >= 9 and outcome.log.parent.name == "2-all"
     stamp = (run_dir / "1-faces/output/fox.safetensors").stat().st_mtime_ns

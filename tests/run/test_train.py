@@ -37,17 +37,17 @@ def outcome_and_record(plan: Plan, **options: Any) -> tuple[Outcome, Record]:
 
 
 def interrupt_at(step: int, number: int = signal.SIGINT, again: int | None = None) -> Any:
-    """A teller that sends this process a signal once the run has got to that step."""
-    sent = []
+    """An `emit` that sends this process a signal once the run has got to that step."""
+    sent: list[int] = []
 
-    def tell(event: Event) -> None:
+    def report(event: Event) -> None:
         if event.kind == "step" and (event.step or 0) >= step and not sent:
             sent.append(number)
             os.kill(os.getpid(), number)
             if again is not None:
                 threading.Timer(0.2, os.kill, (os.getpid(), again)).start()
 
-    return tell
+    return report
 
 
 def test_a_good_run_is_done_and_its_record_says_from_what(make_plan: Any) -> None:
@@ -106,7 +106,7 @@ def test_the_dataset_list_names_every_image_with_its_caption(make_plan: Any) -> 
 
 def test_the_phases_come_in_order(make_plan: Any) -> None:
     events: list[Event] = []
-    train(make_plan(), teller=events.append)
+    train(make_plan(), emit=events.append)
     assert [event.text for event in events if event.kind == "phase"] == [
         "caching",
         "preparing",
@@ -151,7 +151,7 @@ def test_a_nan_lora_is_never_done(make_plan: Any) -> None:
 def test_a_nan_loss_ends_the_run_early_and_says_so(make_plan: Any) -> None:
     events: list[Event] = []
     outcome, _ = outcome_and_record(
-        make_plan("nan_lora.py", steps=400, pause=0.02), teller=events.append
+        make_plan("nan_lora.py", steps=400, pause=0.02), emit=events.append
     )
     assert outcome.state == "failed"
     assert 3 < outcome.step < 100
@@ -220,7 +220,7 @@ def test_a_signal_to_lorakit_ends_the_run_and_says_what_was_saved(
     make_plan: Any, number: int
 ) -> None:
     plan = make_plan(steps=500, pause=0.02, env={"SAVE_EVERY": "2"})
-    outcome, record = outcome_and_record(plan, teller=interrupt_at(3, number), patience=QUICK)
+    outcome, record = outcome_and_record(plan, emit=interrupt_at(3, number), patience=QUICK)
     assert (outcome.state, outcome.asked_by) == ("interrupted", number)
     assert outcome.saved[0].name == "fox-step00000002.safetensors"
     assert record.state == "interrupted"
@@ -232,7 +232,7 @@ def test_a_signal_to_lorakit_ends_the_run_and_says_what_was_saved(
 def test_the_ladder_is_climbed_as_far_as_needed(make_plan: Any, fake: str, rungs: float) -> None:
     began = time.monotonic()
     outcome, _ = outcome_and_record(
-        make_plan(fake, steps=500, pause=0.02), teller=interrupt_at(2), patience=QUICK
+        make_plan(fake, steps=500, pause=0.02), emit=interrupt_at(2), patience=QUICK
     )
     assert outcome.state == "interrupted"
     assert time.monotonic() - began >= rungs
@@ -241,7 +241,7 @@ def test_the_ladder_is_climbed_as_far_as_needed(make_plan: Any, fake: str, rungs
 def test_a_second_ctrl_c_goes_straight_to_kill(make_plan: Any) -> None:
     began = time.monotonic()
     plan = make_plan("ignores_everything.py", steps=500, pause=0.02)
-    outcome = train(plan, teller=interrupt_at(2, again=signal.SIGINT), patience=Patience(60, 60))
+    outcome = train(plan, emit=interrupt_at(2, again=signal.SIGINT), patience=Patience(60, 60))
     assert outcome.state == "interrupted"
     assert time.monotonic() - began < 60  # the first rung alone would have waited that long
 
@@ -249,7 +249,7 @@ def test_a_second_ctrl_c_goes_straight_to_kill(make_plan: Any) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
 def test_the_embedded_trainer_saves_before_it_ends(make_plan: Any, number: int, code: int) -> None:
     plan = make_plan("saves_when_asked.py", steps=500, pause=0.02, trainer="embedded")
-    outcome, record = outcome_and_record(plan, teller=interrupt_at(3, number))
+    outcome, record = outcome_and_record(plan, emit=interrupt_at(3, number))
     assert (outcome.state, outcome.exit_code) == ("interrupted", code)
     assert [path.name for path in outcome.saved] == ["fox.safetensors"]
     assert record.states[0].step == outcome.step
@@ -265,7 +265,7 @@ def test_an_interrupt_that_somebody_else_sent_is_an_interrupt_and_no_failure(
             os.kill(int(record.process.pid), signal.SIGINT)  # the trainer itself, past lorakit
 
     plan = make_plan("saves_when_asked.py", steps=500, pause=0.02, trainer="embedded")
-    outcome = train(plan, teller=from_outside)
+    outcome = train(plan, emit=from_outside)
     assert outcome.state == "interrupted"
     assert "from outside" in outcome.reason
 
@@ -336,7 +336,7 @@ def test_a_teller_whose_terminal_is_gone_does_not_end_the_training(make_plan: An
     def gone(event: Event) -> None:
         raise OSError(5, "Input/output error")
 
-    assert train(make_plan(), teller=gone).state == "done"
+    assert train(make_plan(), emit=gone).state == "done"
 
 
 def test_a_run_folder_that_is_deleted_meanwhile_ends_in_an_outcome_not_a_traceback(
@@ -346,11 +346,11 @@ def test_a_run_folder_that_is_deleted_meanwhile_ends_in_an_outcome_not_a_traceba
 
     plan = make_plan(steps=30, pause=0.02)
 
-    def tell(event: Event) -> None:
+    def report(event: Event) -> None:
         if event.step == 2:
             shutil.rmtree(plan.run_dir)
 
-    assert train(plan, teller=tell).state in {"done", "failed"}
+    assert train(plan, emit=report).state in {"done", "failed"}
 
 
 def test_two_runs_on_one_device_are_told_of_each_other(make_plan: Any) -> None:
@@ -359,5 +359,5 @@ def test_two_runs_on_one_device_are_told_of_each_other(make_plan: Any) -> None:
     events: list[Event] = []
     with hold_device(Path("runs/other/x"), events.append) as held:
         assert held
-        assert train(make_plan(), teller=events.append).state == "done"
+        assert train(make_plan(), emit=events.append).state == "done"
     assert [event.rule for event in events if event.kind == "warning"] == ["shared"]

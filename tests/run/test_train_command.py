@@ -19,7 +19,7 @@ from lorakit.runs.record import read_record
 
 
 @pytest.fixture(autouse=True)
-def plans(project: Path, make_plan: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def plans(project: Path, make_plan: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Recipe name: what its plan is made of. A recipe that is not listed cannot be read."""
     known: dict[str, Any] = {
         "fox": {"steps": 2},

@@ -16,7 +16,7 @@ FAKES = Path(__file__).parent.parent / "fakes"
 def make_state(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> object:
     monkeypatch.syspath_prepend(str(FAKES))
     monkeypatch.delitem(sys.modules, "saying", raising=False)
-    import saying  # type: ignore[import-not-found]
+    import saying
 
     return saying.state
 

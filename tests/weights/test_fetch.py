@@ -333,11 +333,11 @@ def test_size_and_source_are_reported_before_anything_comes(
     at_first: list[int] = []
     told = Told()
 
-    def teller(event: Event) -> None:
+    def emit(event: Event) -> None:
         at_first.append(sum(method == "GET" for _, method, _, _ in standing_in.seen))
         told(event)
 
-    fetch.fetch_missing(wanting(make_plan).weights, teller, every_s=0.0)
+    fetch.fetch_missing(wanting(make_plan).weights, emit, every_s=0.0)
     assert at_first[0] == 0
     assert told.lines[0].startswith(f"fetching {ASKED} (3.0 MB) from {standing_in.hub} to ")
     assert any("100 % of 3.0 MB" in line for line in told.lines)

@@ -30,7 +30,7 @@ from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import RecipeError, counted
-from lorakit.show import print_json, table, tell
+from lorakit.show import print_json, say, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +97,7 @@ def _report(where: str, root: Path, subset: Subset, outcome: Outcome, *, dry_run
     rules = Counter(item.rule for item in outcome.refused).most_common()
     reasons = f" ({', '.join(f'{count} {rule}' for rule, count in rules)})" if rules else ""
     captions = sum(item.caption is not None for item in outcome.added)
-    tell(
+    say(
         f"{counted(len(outcome.added), 'image')} {'would be copied' if dry_run else 'copied'} to"
         f" {shown(root / ORIGINALS / subset.tokens)}, {captions} with captions;"
         f" {len(outcome.present)} there already; {len(outcome.refused)} refused{reasons}."
@@ -105,9 +105,9 @@ def _report(where: str, root: Path, subset: Subset, outcome: Outcome, *, dry_run
     folder = folder_for(root, subset.tokens, subset.repeats).name
     named = format_folder(subset.repeats, subset.tokens)
     if (outcome.added or outcome.present) and folder != named:
-        tell(
+        say(
             f"{shown(folder)} exists already and keeps its repeats: lorakit dataset layout {where}"
             f" --repeats {subset.tokens}={subset.repeats} changes them."
         )
     if outcome.added and not dry_run:
-        tell(f"Next: lorakit dataset prepare {where}")
+        say(f"Next: lorakit dataset prepare {where}")

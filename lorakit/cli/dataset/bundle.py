@@ -16,7 +16,7 @@ from lorakit.dataset.rules import shown
 from lorakit.dataset.share.bundle import Manifest, contents, make_bundle, unpack, verify
 from lorakit.errors import raise_on_errors
 from lorakit.files import sha256
-from lorakit.show import print_json, size, table, tell
+from lorakit.show import print_json, say, size, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if args.words[0] == "verify" and len(args.words) == 2:
         return _verify(Path(args.words[1]), args)
     if len(args.words) != 1:
-        tell("lorakit dataset bundle takes one recipe or folder, or `verify` and one zip.")
+        say("lorakit dataset bundle takes one recipe or folder, or `verify` and one zip.")
         return 2
     args.target = args.words[0]
     root = read_target(args).root
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path(f"{root.name}.zip")
     manifest = make_bundle(root, out)
     _report(manifest, out, args)
-    tell(f"There: lorakit dataset bundle verify {out.name} --unpack datasets/{root.name}")
+    say(f"There: lorakit dataset bundle verify {out.name} --unpack datasets/{root.name}")
     return 0
 
 
@@ -60,7 +60,7 @@ def _verify(path: Path, args: argparse.Namespace) -> int:
         raise_on_errors(faults)
     _report(manifest, path, args)
     into = f" Unpacked into {args.unpack}." if args.unpack else ""
-    tell(f"All {len(manifest.entries)} files are what was bundled.{into}")
+    say(f"All {len(manifest.entries)} files are what was bundled.{into}")
     return 0
 
 

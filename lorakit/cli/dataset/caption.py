@@ -31,7 +31,7 @@ from lorakit.dataset.captions.edit import (
 from lorakit.dataset.captions.history import History
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError, counted
-from lorakit.show import print_json, tell, tell_faults
+from lorakit.show import print_json, say, say_faults
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,20 +90,20 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(found, target.root)
     if not found:
-        tell("Nothing to change.")
+        say("Nothing to change.")
     elif write:
-        tell(f"{counted(len(found), 'caption')} written; --undo takes it back.")
+        say(f"{counted(len(found), 'caption')} written; --undo takes it back.")
     else:
-        tell(f"{counted(len(found), 'caption')} would change; --write does it.")
+        say(f"{counted(len(found), 'caption')} would change; --write does it.")
     return 0
 
 
 def _undo(history: History, *, as_json: bool) -> int:
     what, count, faults = history.undo()
-    tell_faults(faults)
+    say_faults(faults)
     if as_json:
         print_json({"undone": what, "captions": count, "left": faults})
-    tell(f"taken back: {what} ({counted(count, 'caption')})")
+    say(f"taken back: {what} ({counted(count, 'caption')})")
     return 0
 
 

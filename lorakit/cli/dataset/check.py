@@ -21,7 +21,7 @@ from lorakit.dataset.check import CheckSettings, check
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.rules import RULES, known_rules, shown
 from lorakit.errors import Fault, RecipeError, counted, did_you_mean
-from lorakit.show import print_json, table, tell
+from lorakit.show import print_json, say, table
 
 LIMITS: dict[str, Any] = {"crop_limit": (int, float), "near_bits": int}
 FOLDED = 5  # faults of one rule that are shown before the rest is counted
@@ -139,7 +139,7 @@ def _report(facts: DatasetFacts, faults: tuple[Fault, ...], *, everything: bool)
     if rows:
         table(["", "rule", "where", "what"], rows)
     counts = Counter(item.severity for item in faults)
-    tell(
+    say(
         f"{counted(facts.image_count, 'image')} in {counted(len(facts.subsets), 'subset')}:"
         f" {counted(counts['error'], 'error')}, {counted(counts['warning'], 'warning')}."
     )

@@ -14,7 +14,7 @@ from lorakit.cli.terminal.dataset_target import read_target
 from lorakit.dataset.rules import shown
 from lorakit.dataset.share.versions import Difference, compare, version_of
 from lorakit.errors import counted
-from lorakit.show import print_json, tell
+from lorakit.show import print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     show(difference)
     counts = f"{counted(len(before.items), 'image')} before, {len(after.items)} after."
-    tell(counts if difference else "No difference.")
+    say(counts if difference else "No difference.")
     return 0
 
 

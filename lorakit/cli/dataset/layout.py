@@ -30,7 +30,7 @@ from lorakit.dataset.rules import shown
 from lorakit.dataset.share import kohya_toml as exchange
 from lorakit.dataset.split import steps_sentence
 from lorakit.errors import RecipeError, raise_on_errors
-from lorakit.show import print_json, table, tell, tell_faults
+from lorakit.show import print_json, say, say_faults, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     target = dataset_target(args)
     if args.undo:
-        tell(f"Undone: {arranging.undo(target.root)}")
+        say(f"Undone: {arranging.undo(target.root)}")
     elif args.from_toml:
         _from_toml(target, args)
     elif args.to_toml:
@@ -107,7 +107,7 @@ def _step(target: Target, args: argparse.Namespace) -> arranging.Step | None:
         epochs=_epochs(target, args),
         per_step=_per_step(target, args),
     )
-    tell(sentence)
+    say(sentence)
     return step
 
 
@@ -148,7 +148,7 @@ def _do(root: Path, step: arranging.Step, args: argparse.Namespace) -> None:
             " add --force (--undo helps).",
         )
     for source, to in step.moves[:20]:
-        tell(f"{shown(source)} -> {shown(to)}")
+        say(f"{shown(source)} -> {shown(to)}")
     if not args.dry_run and (step.moves or step.subsets):
         arranging.apply(root, step)
 
@@ -159,11 +159,11 @@ def _from_toml(target: Target, args: argparse.Namespace) -> None:
         args.from_toml, root=target.root, reg=reg, caption_extension=suffix
     )
     raise_on_errors(notes)
-    tell_faults(notes)
+    say_faults(notes)
     if args.dry_run:
-        tell(*(f"{shown(copy.source)} -> {shown(copy.to)}" for copy in copies))
+        say(*(f"{shown(copy.source)} -> {shown(copy.to)}" for copy in copies))
     else:
-        tell(f"{exchange.do_copies(copies)} files copied, {len(copies)} in all.")
+        say(f"{exchange.do_copies(copies)} files copied, {len(copies)} in all.")
 
 
 def _to_toml(target: Target, args: argparse.Namespace) -> int:
@@ -183,7 +183,7 @@ def _to_toml(target: Target, args: argparse.Namespace) -> int:
     from lorakit.files import write_atomic
 
     write_atomic(path, text)
-    tell(f"wrote {shown(path)}")
+    say(f"wrote {shown(path)}")
     return 0
 
 
@@ -197,7 +197,7 @@ def _reg(target: Target, args: argparse.Namespace) -> None:
     if not args.dry_run:
         folder.mkdir(parents=True, exist_ok=True)
     more = "." if target.reg else f', and set reg_path = "{_reg_root(target)}" in [dataset].'
-    tell(f"{shown(folder)}: put images of the class there{more}")
+    say(f"{shown(folder)}: put images of the class there{more}")
 
 
 def _show(target: Target, args: argparse.Namespace) -> None:
@@ -234,7 +234,7 @@ def _show(target: Target, args: argparse.Namespace) -> None:
     numbers = ["repeats", "images", "captioned", "samples", "share"]
     table(["subset", *numbers], rows, right=numbers)
     if facts.subsets:
-        tell(_formula(target, args, facts))
+        say(_formula(target, args, facts))
 
 
 def _formula(target: Target, args: argparse.Namespace, facts: DatasetFacts) -> str:

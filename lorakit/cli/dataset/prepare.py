@@ -28,7 +28,7 @@ from lorakit.dataset.build.originals import name_of
 from lorakit.dataset.build.prepare import Outcome, prepare
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError
-from lorakit.show import print_json, table, tell
+from lorakit.show import print_json, say, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         folders = sorted({shown(name_of(root, job.target.parent)) for job in jobs})
         _report(outcome, folders, sheets, dry_run=args.dry_run)
         if not args.dry_run:
-            tell(f"Next: lorakit dataset check {args.target}")
+            say(f"Next: lorakit dataset check {args.target}")
     return int(bool(outcome.refused))
 
 
@@ -114,11 +114,11 @@ def _report(
     ]
     if rows:
         table(["", "file", "what"], rows)
-    tell(
+    say(
         f"{len(outcome.made)} {'would be made' if dry_run else 'made'},"
         f" {len(outcome.unchanged)} unchanged, {len(outcome.kept)} kept,"
         f" {len(outcome.refused)} refused, in {', '.join(folders)}."
     )
     if sheets:
         more = f" and {len(sheets) - 1} more" if len(sheets) > 1 else ""
-        tell(f"Contact sheet: {shown(sheets[0])}{more}")
+        say(f"Contact sheet: {shown(sheets[0])}{more}")

@@ -19,7 +19,7 @@ from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.choose.rank import Ranked, by_category, rank, write_rankings
 from lorakit.dataset.rules import shown
 from lorakit.errors import counted
-from lorakit.show import print_json, table, tell
+from lorakit.show import print_json, say, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(by_category(ranked), args.top or None)
     if not args.dry_run:
-        tell(*(f"wrote {path}" for path in write_rankings(root, ranked)))
+        say(*(f"wrote {path}" for path in write_rankings(root, ranked)))
     return 0
 
 
@@ -59,4 +59,4 @@ def _show(categories: Mapping[str, Sequence[Ranked]], top: int | None) -> None:
     table(["score", *names, "picture"], rows, right=["score", *names])
     for category, items in categories.items():
         mean = sum(item.score for item in items) / len(items)
-        tell(f"{category}: {counted(len(items), 'picture')}, mean {mean:.1f}")
+        say(f"{category}: {counted(len(items), 'picture')}, mean {mean:.1f}")

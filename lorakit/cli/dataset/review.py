@@ -18,7 +18,7 @@ from lorakit.cli.terminal.dataset_target import add_target, read_target
 from lorakit.dataset.review.server import Server
 from lorakit.dataset.review.session import ReviewSession, caption_lint
 from lorakit.errors import RecipeError, counted
-from lorakit.show import tell
+from lorakit.show import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,13 +37,13 @@ def run(args: argparse.Namespace) -> int:
     review = ReviewSession(facts, lint=lint, chooser=target.chooser(), caption_extension=suffix)
     server = _serve(review, args.port)
     print(server.url, flush=True)
-    tell(f"{counted(len(review.images), 'image')}; Ctrl-C ends the review.")
+    say(f"{counted(len(review.images), 'image')}; Ctrl-C ends the review.")
     if not args.no_browser:
         webbrowser.open(server.url)
     try:
         server.serve_forever(poll_interval=0.1)
     except KeyboardInterrupt:
-        tell("Closed; every edit is in its file.")
+        say("Closed; every edit is in its file.")
     finally:
         review.leave()
         server.server_close()

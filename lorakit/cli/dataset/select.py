@@ -24,7 +24,7 @@ from lorakit.dataset.choose.rank import (
     with_scores,
 )
 from lorakit.dataset.rules import shown
-from lorakit.show import print_json, table, tell, tell_faults
+from lorakit.show import print_json, say, say_faults, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         ranked = rank(root, progress=progress)
     for path in [*sorted(root.glob("*_ranking.json")), *args.scores]:
         ranked, faults = with_scores(ranked, read_scores(path))
-        tell_faults(faults)
+        say_faults(faults)
     limits = {"per_category": args.per_category, "min_score": args.min_score}
     selection = select(ranked, diverse=args.diverse, **limits)
     target = args.to or root.with_name(f"{root.name}-selected")
@@ -73,11 +73,11 @@ def _report(selection: Selection, target: Path, args: argparse.Namespace) -> Non
         left = [[f"{item.score:.1f}", shown(item.file), why] for item, why in selection.left_out]
         table(["score", "left out", "why"], left, right=["score"])
     if args.dry_run:
-        tell("nothing was copied (--dry-run)")
+        say("nothing was copied (--dry-run)")
     else:
-        tell(f"{len(selection.chosen)} pictures and their captions are in {shown(target)}")
+        say(f"{len(selection.chosen)} pictures and their captions are in {shown(target)}")
         if (target / ORIGINALS).is_dir():
-            tell(f"Next: lorakit dataset prepare {shown(target)}")
+            say(f"Next: lorakit dataset prepare {shown(target)}")
     for name, (count, _) in averages.items():
         if count < args.per_category:
-            tell(f"{name}: only {count} of {args.per_category}; add pictures or lower --min-score.")
+            say(f"{name}: only {count} of {args.per_category}; add pictures or lower --min-score.")

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from lorakit.cli.terminal.dataset_target import add_target, read_target
 from lorakit.dataset.check.stats import LIMIT, Stats, stats_of
 from lorakit.errors import counted
-from lorakit.show import print_json, size, table, tell
+from lorakit.show import print_json, say, size, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,8 +59,8 @@ def show(stats: Stats) -> None:
         buckets = [[f"{wide} x {high}", count] for (wide, high), count in stats.buckets]
         table(["bucket", "images"], buckets, right=["images"])
     if stats.too_long:
-        tell(
+        say(
             f"{counted(stats.too_long, 'caption')} longer than {LIMIT} tokens; set"
             " max_token_length = 150 or 225, or shorten."
         )
-    tell("short side and tokens: smallest-median-largest")
+    say("short side and tokens: smallest-median-largest")

@@ -14,7 +14,7 @@ from lorakit.dataset.captions.read import caption_text
 from lorakit.dataset.captions.tagger import Choice, Tagger, chosen, unknown_drops
 from lorakit.dataset.captions.tagger_models import KNOWN, open_model
 from lorakit.errors import RecipeError
-from lorakit.show import tell
+from lorakit.show import say
 
 
 def add_tagger_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +62,7 @@ def drafts(
     }
     kept = len(captions) - len(wanted)
     if kept:
-        tell(f"{kept} images have a caption and keep it; --overwrite tags them too.")
+        say(f"{kept} images have a caption and keep it; --overwrite tags them too.")
     keep = args.underscores == "keep"
     drop = frozenset(args.drop)
     choice = Choice(args.general, args.character, args.drop_character_tags, drop, keep)
@@ -72,7 +72,7 @@ def drafts(
     bare = [image.name for image in wanted if not found.get(image)]
     if bare:
         few = ", ".join(bare[:3]) + (", ..." if len(bare) > 3 else "")
-        tell(f"{len(bare)} images got no tag ({few}); lower --general to {args.general / 2:g}?")
+        say(f"{len(bare)} images got no tag ({few}); lower --general to {args.general / 2:g}?")
     return {wanted[image]: joined(tags) for image, tags in found.items()}, what
 
 
@@ -80,7 +80,7 @@ def _by_wd(
     args: argparse.Namespace, images: Sequence[Path], choice: Choice
 ) -> tuple[Mapping[Path, list[str]], str]:
     tagger = Tagger(open_model(args.model, expected_sha256=args.model_sha256))
-    tell(*unknown_drops(args.drop, tagger.tags), f"tagging with {tagger.model}")
+    say(*unknown_drops(args.drop, tagger.tags), f"tagging with {tagger.model}")
     with counting("tagging") as progress:
         seen = tagger.look(images, progress)
         found = {image: chosen(likely, tagger.tags, choice) for image, likely in seen}
@@ -93,7 +93,7 @@ def _by_kohya(
 ) -> tuple[Mapping[Path, list[str]], str]:
     from lorakit.trainers.kohya import tagger as kohya_tagger
 
-    tell(f"sd-scripts' tagger looks at {len(images)} images; this takes a while.")
+    say(f"sd-scripts' tagger looks at {len(images)} images; this takes a while.")
     return kohya_tagger.tag(images, args.model, choice), f"tagger of sd-scripts, {args.model}"
 
 

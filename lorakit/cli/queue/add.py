@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lorakit.cli.terminal.recipe_arguments import add_override_arguments, recipe_path
 from lorakit.run import queue
-from lorakit.show import tell
+from lorakit.show import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +29,6 @@ def run(args: argparse.Namespace) -> int:
     paths = [recipe_path(recipe) for recipe in args.recipes]
     for path in paths:
         item = queue.add(Path.cwd(), path, sets=args.sets, unsets=args.unsets)
-        tell(f"{item.number}: {item.recipe}")
-    tell("lorakit queue run trains them.")
+        say(f"{item.number}: {item.recipe}")
+    say("lorakit queue run trains them.")
     return 0

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from lorakit.run import queue
-from lorakit.show import print_json, table, tell
+from lorakit.show import print_json, say, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         print_json([vars(item) for item in items])
         return 0
     if not items:
-        tell("The queue is empty. lorakit queue add RECIPE fills it.")
+        say("The queue is empty. lorakit queue add RECIPE fills it.")
         return 0
     table(
         ("number", "recipe", "state", "settings", "run"),

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from lorakit.run import queue
-from lorakit.show import tell
+from lorakit.show import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,12 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.ended:
-        tell(f"{queue.clear_ended(Path.cwd())} removed.")
+        say(f"{queue.clear_ended(Path.cwd())} removed.")
     for item in queue.remove(Path.cwd(), args.numbers) if args.numbers else ():
-        tell(f"removed {item.number}: {item.recipe}")
+        say(f"removed {item.number}: {item.recipe}")
     if not args.numbers and not args.ended:
-        tell(
-            "Which? lorakit queue list shows the numbers; --ended takes everything that has ended."
-        )
+        say("Which? lorakit queue list shows the numbers; --ended takes everything that has ended.")
         return 2
     return 0

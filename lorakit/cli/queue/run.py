@@ -15,7 +15,7 @@ import argparse
 import time
 from pathlib import Path
 
-from lorakit.cli.terminal.ending import STOPPED, tell_outcome
+from lorakit.cli.terminal.ending import STOPPED, say_outcome
 from lorakit.cli.terminal.screen import screen
 from lorakit.cli.train import Result, code_of, notify, summary, train_one
 from lorakit.errors import LorakitError
@@ -24,7 +24,7 @@ from lorakit.run.device import device_is_free, holder
 from lorakit.runs.find import live_state
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
-from lorakit.show import tell
+from lorakit.show import say
 
 WAIT_S = 2.0
 
@@ -43,10 +43,10 @@ def run(args: argparse.Namespace) -> int:
     root, results = Path.cwd(), list[Result]()
 
     def train(item: queue.Waiting) -> tuple[str, str]:
-        tell(f"queue {item.number}: {item.recipe}")
+        say(f"queue {item.number}: {item.recipe}")
         outcome = go_on(Path(item.run), as_json=args.json) if item.run else None
         if outcome is not None:
-            results.append(Result(Path(item.recipe), tell_outcome(outcome), outcome))
+            results.append(Result(Path(item.recipe), say_outcome(outcome), outcome))
         else:
             if not args.share_device:
                 wait_for_device()
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
     queue.work(root, train, go_on=lambda: not results or results[-1].code != STOPPED)
     if not results:
-        tell("Nothing waits. lorakit queue add RECIPE fills the queue.")
+        say("Nothing waits. lorakit queue add RECIPE fills the queue.")
         return 0
     if not args.json:
         summary(results)
@@ -83,19 +83,19 @@ def go_on(run_dir: Path, *, as_json: bool) -> Outcome | None:
     name = f"{run_dir.parent.name}/{run_dir.name}"
     try:
         state = live_state(read_record(run_dir))
-        with screen(as_json=as_json) as teller:
+        with screen(as_json=as_json) as emit:
             if state == "unattended":
-                tell(f"{name} trains on; its queue was killed. Following it.")
-                return adopt(run_dir, teller=teller)
+                say(f"{name} trains on; its queue was killed. Following it.")
+                return adopt(run_dir, emit=emit)
             if state != "dead":
                 return None
             outcome = close_dead_run(run_dir)
             if outcome is not None and outcome.ok:
                 return outcome
-            tell(f"{name} was cut off; it goes on from its newest intact state.")
-            return resume_run(run_dir, teller=teller)
+            say(f"{name} was cut off; it goes on from its newest intact state.")
+            return resume_run(run_dir, emit=emit)
     except LorakitError as error:
-        tell(f"{name} cannot go on, so its recipe begins anew: {error.message}")
+        say(f"{name} cannot go on, so its recipe begins anew: {error.message}")
         return None
 
 
@@ -103,6 +103,6 @@ def wait_for_device() -> None:
     said = False
     while not device_is_free():
         if not said:
-            tell(f"waiting for the device; {holder()} is training on it")
+            say(f"waiting for the device; {holder()} is training on it")
             said = True
         time.sleep(WAIT_S)

@@ -8,13 +8,13 @@ from lorakit.logfile import last_lines, without_launcher
 from lorakit.run.resume.next_command import next_command
 from lorakit.runs.outcome import Outcome, failure
 from lorakit.runs.record import read_record
-from lorakit.show import duration, tell, tell_error
+from lorakit.show import duration, say, say_error
 
 TAIL = 40
 STOPPED = 130
 
 
-def tell_outcome(outcome: Outcome) -> int:
+def say_outcome(outcome: Outcome) -> int:
     """Say how it ended, make the run's page, and return the exit code that says how it ended."""
     code = _say(outcome)
     page(outcome.run_dir)
@@ -27,33 +27,33 @@ def page(run_dir: Path) -> None:
 
     command = f"lorakit report {run_dir.parent.name}/{run_dir.name}"
     try:
-        tell(f"All of it on one page: {make_report(run_dir)}")
+        say(f"All of it on one page: {make_report(run_dir)}")
     except KeyboardInterrupt:
-        tell(f"No page was made; {command} makes it.")
+        say(f"No page was made; {command} makes it.")
     except Exception as error:  # noqa: BLE001  (no bug in a page may change the end of a training)
-        tell(f"The run's page could not be made ({error}); {command} tries again.")
+        say(f"The run's page could not be made ({error}); {command} tries again.")
 
 
 def _say(outcome: Outcome) -> int:
     took = f"{outcome.step} steps in {duration(outcome.duration_s)}"
     if outcome.ok and outcome.rank:
-        tell(
+        say(
             f"This machine (rank {outcome.rank}) did its part: {took}, judged by the exit code."
             " The LoRA is on the machine of rank 0."
         )
         return 0
     if outcome.ok:
-        tell(f"{outcome.lora} is intact: {took}.")
+        say(f"{outcome.lora} is intact: {took}.")
         return 0
     if outcome.state in {"interrupted", "stopped"}:
         saved = ", ".join(path.name for path in (*outcome.saved, *outcome.states))
-        tell(
+        say(
             f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. "
             + (f"Saved: {saved}." if saved else "Nothing had been saved.")
         )
         if command := next_command(outcome.run_dir, read_record(outcome.run_dir)):
-            tell(f"{command} goes on.")
+            say(f"{command} goes on.")
         return STOPPED
     error = failure(outcome, without_launcher(last_lines(outcome.log, 2 * TAIL))[-TAIL:])
-    tell_error(error)
+    say_error(error)
     return error.exit_code

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorakit.events import Event
-from lorakit.show import duration, tell
+from lorakit.show import duration, say
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -53,14 +53,14 @@ class PlainLines:
         if event.kind == "step":
             self._step(event)
         elif line := sentence(event):
-            tell(line)
+            say(line)
 
     def _step(self, event: Event) -> None:
         self._steps += 1
         last = event.total is not None and event.step == event.total
         if self._steps <= FIRST_LINES or last or time.monotonic() >= self._next_at:
             self._next_at = time.monotonic() + PLAIN_EVERY_S
-            tell(step_line(event))
+            say(step_line(event))
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +109,7 @@ class Bar:
             self._progress.update(self._task, description=event.text or "")
         elif event.kind == "ended":
             self._progress.stop()
-            tell(sentence(event))
+            say(sentence(event))
         elif line := sentence(event):
             style = "yellow" if event.kind == "warning" else None
             self._progress.console.print(line, style=style, markup=False)

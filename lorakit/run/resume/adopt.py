@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lorakit.errors import LorakitError
-from lorakit.events import Teller, silent
+from lorakit.events import Emit, silent
 from lorakit.processes import Identity
 from lorakit.run.child import Child, Patience, Signals
 from lorakit.run.finish import close
@@ -26,20 +26,20 @@ from lorakit.runs.record import RunProcess, read_record
 
 
 def adopt(
-    run_dir: Path, *, teller: Teller = silent, patience: Patience | None = None, stop: bool = False
+    run_dir: Path, *, emit: Emit = silent, patience: Patience | None = None, stop: bool = False
 ) -> Outcome:
     """Take over a run, living or dead, whose lorakit has exited; bring its record to a true end."""
     ledger = Ledger(run_dir)
     record, state = ledger.record, live_state(ledger.record)
     if record.stages and stage_of(run_dir) != run_dir:
-        return _adopt_stage(run_dir, teller=teller, patience=patience, stop=stop)
+        return _adopt_stage(run_dir, emit=emit, patience=patience, stop=stop)
     if record.state != "running" or state == "running":
         raise LorakitError(f"{run_dir}: the lorakit process that started it has not exited.")
     if state == "unattended":
         ledger.update(supervisor=RunProcess.of(Identity.of(os.getpid())))
     part = record.part
     began = part.started or record.started
-    tell = ClosedTerminalSafe(teller)
+    report = ClosedTerminalSafe(emit)
     with Signals() as signals:
         supervision = Supervision(
             Child(record.process.identity or Identity(0, "", "")),
@@ -56,32 +56,30 @@ def adopt(
         )
         if stop:
             supervision.stop("request")
-        supervision.watch(signals, tell, time.monotonic() - _between(began, time.time()))
+        supervision.watch(signals, report, time.monotonic() - _between(began, time.time()))
         before = seen_in(record.output_dir(run_dir)) if record.parts else {}
         try:
             last_word = (run_dir / LOG).stat().st_mtime
         except OSError:
             last_word = time.time()
         duration_s = _between(began, last_word)
-        return close(ledger, supervision, before, tell, duration_s, lambda: signals.hurried)
+        return close(ledger, supervision, before, report, duration_s, lambda: signals.hurried)
 
 
-def _adopt_stage(
-    run_dir: Path, *, teller: Teller, patience: Patience | None, stop: bool
-) -> Outcome:
+def _adopt_stage(run_dir: Path, *, emit: Emit, patience: Patience | None, stop: bool) -> Outcome:
     folder = stage_of(run_dir)
     record = read_record(folder)
     if record.state == "running":
-        last = adopt(folder, teller=teller, patience=patience, stop=stop)
+        last = adopt(folder, emit=emit, patience=patience, stop=stop)
     else:
         ended: State = "done" if record.state == "done" else "dead"
         last = Outcome(ended, folder, recipe=record.recipe)
     return close_over(run_dir, last)
 
 
-def close_dead_run(run_dir: Path, *, teller: Teller = silent) -> Outcome | None:
+def close_dead_run(run_dir: Path, *, emit: Emit = silent) -> Outcome | None:
     """Close the record of a run that died silently; None when it lives or is closed already."""
-    return adopt(run_dir, teller=teller) if live_state(read_record(run_dir)) == "dead" else None
+    return adopt(run_dir, emit=emit) if live_state(read_record(run_dir)) == "dead" else None
 
 
 def _between(started: str, end: float) -> float:

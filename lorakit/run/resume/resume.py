@@ -14,7 +14,7 @@ from typing import Any
 
 from lorakit import tomllib
 from lorakit.errors import LorakitError
-from lorakit.events import Event, Teller, silent
+from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.run.child import Patience
 from lorakit.run.resume.adopt import close_dead_run
@@ -47,7 +47,7 @@ def resume(
     *,
     check: Check = unchecked,
     anyway: bool = False,
-    teller: Teller = silent,
+    emit: Emit = silent,
     patience: Patience | None = None,
 ) -> Outcome:
     """Continue from the newest intact state; `anyway` also where the check finds other inputs."""
@@ -64,14 +64,14 @@ def resume(
             "the other machines must go on too: lorakit resume there; they wait for one another"
         )
     for text in notes:
-        teller(Event("note", state.step, text=text))
+        emit(Event("note", state.step, text=text))
     ledger.note(outcome=Ending())
     # LORAKIT_ANYWAY: the embedded trainer knows its dataset too
     env = _env(record) | ({"LORAKIT_ANYWAY": "1"} if anyway else {})
     cwd = Path(record.cwd or run_dir)
     cwd = cwd if cwd.is_dir() else run_dir
     job = Job(run_dir, part.command, env, cwd, run_dir / part.output, part)
-    return execute(job, ledger, BackgroundHasher(), teller=teller, patience=patience)
+    return execute(job, ledger, BackgroundHasher(), emit=emit, patience=patience)
 
 
 def job_of_record(run_dir: Path, record: Record) -> Job:

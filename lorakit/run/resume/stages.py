@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorakit.errors import LorakitError
-from lorakit.events import Event, Teller, silent
+from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.run.child import Patience
@@ -46,7 +46,7 @@ _PATIENCE_S = 5.0  # for a dataset list that is still being made when the run en
 def train_stages(
     plans: Sequence[Plan],
     *,
-    teller: Teller = silent,
+    emit: Emit = silent,
     patience: Patience | None = None,
     past_nan: bool = False,
 ) -> Outcome:
@@ -60,10 +60,10 @@ def train_stages(
     for number, (plan, hasher) in enumerate(zip(plans, hashers, strict=True)):
         stage = Ledger(plan.run_dir)
         hasher.weights(stage.record.weights)
-        tell = StageEvents(ledger, number, teller)
-        tell.begin()
+        report = StageEvents(ledger, number, emit)
+        report.begin()
         outcomes.append(
-            execute(job_of(plan), stage, hasher, teller=tell, patience=patience, past_nan=past_nan)
+            execute(job_of(plan), stage, hasher, emit=report, patience=patience, past_nan=past_nan)
         )
         record_stages(ledger, running=outcomes[-1].ok and number + 1 < len(plans))
         if not outcomes[-1].ok:
@@ -78,7 +78,7 @@ def resume_stages(
     *,
     check: Check = unchecked,
     anyway: bool = False,
-    teller: Teller = silent,
+    emit: Emit = silent,
     patience: Patience | None = None,
 ) -> Outcome:
     """Go on in the stage where the run ended, then with those that wait."""
@@ -89,10 +89,10 @@ def resume_stages(
         state = read_record(folder).state
         if state == "done":
             continue
-        tell = StageEvents(ledger, number, teller)
-        tell.begin()
+        report = StageEvents(ledger, number, emit)
+        report.begin()
         go_on = _from_record if is_untouched(folder, state) else resume
-        outcome = go_on(folder, check=check, anyway=anyway, teller=tell, patience=patience)
+        outcome = go_on(folder, check=check, anyway=anyway, emit=report, patience=patience)
         record_stages(ledger, running=outcome.ok and number + 1 < len(ledger.record.stages))
         if not outcome.ok:
             break
@@ -107,13 +107,13 @@ def resume_run(
     *,
     check: Check = unchecked,
     anyway: bool = False,
-    teller: Teller = silent,
+    emit: Emit = silent,
     patience: Patience | None = None,
 ) -> Outcome:
     """`resume`, for a run with or without stages; a stage of a run goes on as the run does."""
     run_dir = whole_of(run_dir)
     go_on = resume_stages if read_record(run_dir).stages else resume
-    return go_on(run_dir, check=check, anyway=anyway, teller=teller, patience=patience)
+    return go_on(run_dir, check=check, anyway=anyway, emit=emit, patience=patience)
 
 
 class StageEvents:
@@ -121,8 +121,8 @@ class StageEvents:
     it matters.
     """
 
-    def __init__(self, ledger: Ledger, number: int, teller: Teller) -> None:
-        self._ledger, self._number, self._teller = ledger, number, teller
+    def __init__(self, ledger: Ledger, number: int, emit: Emit) -> None:
+        self._ledger, self._number, self._emit = ledger, number, emit
         self._before_s = 0.0
 
     @property
@@ -134,9 +134,9 @@ class StageEvents:
         self._before_s = sum(read_record(folder).outcome.duration_s for folder in earlier)
         record = self._ledger.record
         if self._number == 0:
-            self._teller(Event("started", 0, record.steps.total, path=str(self._ledger.run_dir)))
+            self._emit(Event("started", 0, record.steps.total, path=str(self._ledger.run_dir)))
         of = f"({self._number + 1} of {len(record.stages)})"
-        self._teller(Event("note", text=f"stage {self._stage.name} {of}"))
+        self._emit(Event("note", text=f"stage {self._stage.name} {of}"))
 
     def __call__(self, event: Event) -> None:
         if event.kind in {"started", "saved", "sample", "warning", "validation"}:
@@ -148,7 +148,7 @@ class StageEvents:
             return
         step = None if event.step is None else event.step + self._stage.first_step
         timed = event.rate_s and step is not None
-        self._teller(
+        self._emit(
             replace(
                 event,
                 step=step,
@@ -185,13 +185,13 @@ def _opened(plans: Sequence[Plan]) -> Record:
 
 
 def _from_record(
-    folder: Path, *, check: Check, anyway: bool, teller: Teller, patience: Patience | None
+    folder: Path, *, check: Check, anyway: bool, emit: Emit, patience: Patience | None
 ) -> Outcome:
     """A stage that has never begun, as it was planned."""
     ledger, hasher = Ledger(folder), BackgroundHasher()
     texts = [f"not as it was planned: {text}" for text in check(folder, anyway)]
     for text in texts:
-        teller(Event("note", text=text))
+        emit(Event("note", text=text))
     record = ledger.record
     ledger.note(
         warnings=(*record.warnings, *(Warned(0, "inputs", text) for text in texts)),
@@ -200,7 +200,7 @@ def _from_record(
     )
     hasher.weights(record.weights)
     job = job_of_record(folder, record)
-    return execute(job, ledger, hasher, teller=teller, patience=patience)
+    return execute(job, ledger, hasher, emit=emit, patience=patience)
 
 
 def _settle(folder: Path, hasher: BackgroundHasher) -> None:

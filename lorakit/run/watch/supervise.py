@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorakit.catalogue.file_names import CheckpointName, SampleName
-from lorakit.events import Event, Teller
+from lorakit.events import Emit, Event
 from lorakit.machine import free_disk
 from lorakit.run.child import Child, Ladder, Patience, Signals
 from lorakit.run.resume.kohya_parts import is_extra, save_every, true_name
@@ -75,18 +75,18 @@ class Supervision:
         self._slow_at = self._disk_at = 0.0
         self._trouble = ""
 
-    def watch(self, signals: Signals, tell: Teller, started: float) -> None:
+    def watch(self, signals: Signals, emit: Emit, started: float) -> None:
         while True:
             ended = self.child.leader_ended  # asked before reading, so that no last word is missed
-            self._handle(self.follower.poll(time.monotonic() - started), tell)
-            self._obey(signals, tell)
+            self._handle(self.follower.poll(time.monotonic() - started), emit)
+            self._obey(signals, emit)
             self._ladder.poll()
-            self._now_and_then(tell)
-            if ended and self._all_ended(tell):
+            self._now_and_then(emit)
+            if ended and self._all_ended(emit):
                 break
             time.sleep(GLANCE_S if not ended else GLANCE_S / 2)
-        self._handle(self.follower.finish(time.monotonic() - started), tell)
-        self._look_at_files(tell)
+        self._handle(self.follower.finish(time.monotonic() - started), emit)
+        self._look_at_files(emit)
 
     def stop(self, why: str) -> None:
         if not self._ladder.started:
@@ -97,14 +97,14 @@ class Supervision:
         run_dir = self.ledger.run_dir
         return path.relative_to(run_dir).as_posix() if path.is_relative_to(run_dir) else str(path)
 
-    def _note(self, tell: Teller, text: str) -> None:
-        tell(Event("note", self.follower.step, text=text))
+    def _note(self, emit: Emit, text: str) -> None:
+        emit(Event("note", self.follower.step, text=text))
 
-    def _handle(self, events: list[Event], tell: Teller) -> None:
+    def _handle(self, events: list[Event], emit: Emit) -> None:
         for event in events:
             path = self._absolute(event.path) if event.path else None
             if event.kind == "sample" and path:
-                self._sample(path, event.step, tell)
+                self._sample(path, event.step, emit)
                 continue
             if event.kind in {"saving", "saved", "best"} and path:
                 # `saving` is printed; a trainer with events of its own reports the file there, too.
@@ -120,55 +120,55 @@ class Supervision:
                 warned = Warned(event.step, event.rule, event.text)
                 self.ledger.update(warnings=(*self.ledger.record.warnings, warned))
             if event.kind not in {"saved", "best"}:  # emitted once the file is complete
-                tell(event)
+                emit(event)
         if self.follower.nan_steps >= 2 and not self._past_nan and not self._ladder.started:
-            self._note(tell, "the loss is NaN: the run ends here (--past-nan goes on)")
+            self._note(emit, "the loss is NaN: the run ends here (--past-nan goes on)")
             self.stop("nan")
 
-    def _obey(self, signals: Signals, tell: Teller) -> None:
+    def _obey(self, signals: Signals, emit: Emit) -> None:
         if signals.seen and self.asked_by is None:
             self.asked_by = signals.seen[0]
             if not self._ladder.started:
                 saves = self._trainer.SAVES_WHEN_INTERRUPTED
                 what = " and to save" if saves else f"; {self._trainer.TITLE} saves nothing now"
                 self._note(
-                    tell, f"stopping: the trainer is asked to end{what}. Once more ends it at once."
+                    emit, f"stopping: the trainer is asked to end{what}. Once more ends it at once."
                 )
             self.stop("signal")
         if signals.hurried and self._ladder.sent.count(9) == 0:
             self._ladder.kill()
 
-    def _now_and_then(self, tell: Teller) -> None:
+    def _now_and_then(self, emit: Emit) -> None:
         now = time.monotonic()
         if now < self._slow_at and not self._pending:
             return
         self._slow_at = now + 0.5
-        self._look_at_files(tell)
-        self._stop_request(tell)
+        self._look_at_files(emit)
+        self._stop_request(emit)
         if self.ledger.trouble and self.ledger.trouble != self._trouble:
             self._trouble = self.ledger.trouble
-            tell(Event("warning", text=self._trouble, rule="record"))
+            emit(Event("warning", text=self._trouble, rule="record"))
         if now >= self._disk_at:
             self._disk_at = now + 10
             estimate = self.ledger.record.estimate
             needed = estimate.lora_bytes + (estimate.state_bytes if self._saves_states() else 0)
             with contextlib.suppress(OSError):
                 free = free_disk(self.ledger.run_dir)
-                self._handle(self.follower.disk(free, int(1.2 * needed)), tell)
+                self._handle(self.follower.disk(free, int(1.2 * needed)), emit)
 
-    def _look_at_files(self, tell: Teller) -> None:
+    def _look_at_files(self, emit: Emit) -> None:
         changed = False
         for path, event in list(self._pending):
             if self._is_complete(path):
                 self._pending.remove((path, event))
-                self._checkpoint(path, event, tell)
+                self._checkpoint(path, event, emit)
                 changed = True
         for path in sorted((self.output_dir / "sample").glob("*.png")):
-            self._sample(path, None, tell)
+            self._sample(path, None, emit)
         if self.hasher.enter(self.ledger) or changed:
             self.ledger.save()
 
-    def _checkpoint(self, path: Path, event: Event, tell: Teller) -> None:
+    def _checkpoint(self, path: Path, event: Event, emit: Emit) -> None:
         counted = steps_of(path)
         step = event.step if counted is None else counted + self.offset
         kind = "best" if event.kind == "best" else kind_of(path.name)
@@ -177,7 +177,7 @@ class Supervision:
         self.ledger.note(checkpoints=(*others, saved))
         self.hasher.checkpoint(self.ledger.run_dir, saved)
         text = true_name(path.name, self.offset) if self.offset else None
-        tell(Event("saved", step, epoch=event.epoch, path=str(path), text=text))
+        emit(Event("saved", step, epoch=event.epoch, path=str(path), text=text))
         if self._after_checkpoint and not self._will_be_dropped(path):
             self.stop("request")
         if self._stop_after and step is not None and step >= self._stop_after:
@@ -196,7 +196,7 @@ class Supervision:
         state = path.with_name(f"{path.stem}-state")
         return not (self._after_checkpoint and self._saves_states() and fault_of(state))
 
-    def _sample(self, path: Path, step: int | None, tell: Teller) -> None:
+    def _sample(self, path: Path, step: int | None, emit: Emit) -> None:
         name = self.name(path)
         if name in self._known:
             return
@@ -209,7 +209,7 @@ class Supervision:
                 step = parsed.step + self.offset
             drawn = SampleDrawn(name, step, parsed.epoch, parsed.prompt)
         self.ledger.update(samples=(*record.samples, drawn))
-        tell(Event("sample", drawn.step, path=str(path)))
+        emit(Event("sample", drawn.step, path=str(path)))
 
     def _removed(self, path: Path) -> None:
         checkpoints = (
@@ -219,7 +219,7 @@ class Supervision:
         self.ledger.note(checkpoints=tuple(checkpoints))
         self._pending = [(pending, event) for pending, event in self._pending if pending != path]
 
-    def _stop_request(self, tell: Teller) -> None:
+    def _stop_request(self, emit: Emit) -> None:
         path = self.ledger.run_dir / STOP_REQUEST
         try:
             mode = json.loads(path.read_text(encoding="utf-8")).get("mode")
@@ -228,27 +228,27 @@ class Supervision:
             return
         saves = self._trainer.SAVES_WHEN_INTERRUPTED
         if mode == "now":
-            self._note(tell, "asked to stop at once")
+            self._note(emit, "asked to stop at once")
             self.stopped = self.stopped or "request"
             if saves:
                 self._ladder.kill()
             else:
                 self._ladder.start()
         elif saves:
-            self._note(tell, "asked to stop: the trainer saves and ends")
+            self._note(emit, "asked to stop: the trainer saves and ends")
             self.stop("request")
         else:
-            self._note(tell, "asked to stop: the run ends after the next saved checkpoint")
+            self._note(emit, "asked to stop: the run ends after the next saved checkpoint")
             self._after_checkpoint = True
 
-    def _all_ended(self, tell: Teller) -> bool:
+    def _all_ended(self, emit: Emit) -> bool:
         """The leader has exited; have its children? A killed launcher leaves a trainer behind."""
         now = time.monotonic()
         self._leader_gone_at = self._leader_gone_at or now
         if not self.child.anyone_left():
             return True
         if not self._ladder.started and now - self._leader_gone_at > ORPHAN_S:
-            self._note(tell, "the launcher has exited but its trainer still runs: ending it")
+            self._note(emit, "the launcher has exited but its trainer still runs: ending it")
             self.stop("orphan")
         self.gave_up = 9 in self._ladder.sent and now - self._leader_gone_at > GIVE_UP_S
         return self.gave_up
