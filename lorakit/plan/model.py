@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.errors import Fault
-from lorakit.recipe.model import EMPTY, Resolved, Section
+from lorakit.recipe.model import Resolved, Section
 from lorakit.weights.reference import WeightFile
 
 
@@ -90,7 +90,7 @@ class Plan:
     estimate: Estimate
     faults: tuple[Fault, ...]  # errors, warnings and notes; errors mean that nothing is started
     settings: Section = field(
-        default_factory=lambda: EMPTY
+        default_factory=dict
     )  # what train.toml says, every value with its source ("plan" where we add it)
     weights: tuple[WeightFile, ...] = ()
     commit: str = ""  # of the sd-scripts checkout, where the trainer is kohya

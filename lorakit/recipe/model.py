@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from lorakit.files import at_home
-
-EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -55,14 +52,14 @@ class Resolved:
     family: str  # key of lorakit.families.FAMILIES
     trainer: str  # a name of trainers/table.py
     # The keys of each section: recipe/schema.py.
-    model: Section = field(default_factory=lambda: EMPTY)
-    dataset: Section = field(default_factory=lambda: EMPTY)
-    train: Section = field(default_factory=lambda: EMPTY)
-    sample: Section = field(default_factory=lambda: EMPTY)
-    launch: Section = field(default_factory=lambda: EMPTY)
+    model: Section = field(default_factory=dict)
+    dataset: Section = field(default_factory=dict)
+    train: Section = field(default_factory=dict)
+    sample: Section = field(default_factory=dict)
+    launch: Section = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
     # notes, [subject], ... kept for the record, unread by training
-    extra: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a training option, or `default` where no layer sets it."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from lorakit.errors import Fault, RecipeError, did_you_mean
@@ -88,7 +87,7 @@ def resolve(
         family=head.family,
         trainer=head.trainer,
         stages=tuple(done),
-        extra=MappingProxyType(extra),
+        extra=extra,
         **sections,
     )
     return resolved, tuple(dict.fromkeys(faults))
@@ -232,5 +231,5 @@ def _filled(
                 done[key] = Setting(value, setting.source)
                 place = places[section, key]
                 faults += [place.fault(problem, "", "placeholder") for problem in problems]
-        sections[section] = MappingProxyType(done)
+        sections[section] = done
     return sections, notes, faults

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copyreg
 import ctypes
 import os
 import pickle
@@ -13,7 +12,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -117,7 +115,6 @@ def without_privileges() -> None:
 
 def bound_by_permissions(plan: Plan, folder: Path) -> subprocess.CompletedProcess[str]:
     """Train in a process of its own, whose writing the permission bits decide on."""
-    copyreg.pickle(MappingProxyType, lambda mapping: (MappingProxyType, (dict(mapping),)))
     (folder / "plan.pickle").write_bytes(pickle.dumps(plan))
     return subprocess.run(
         [sys.executable, "-c", TRAIN, str(folder / "plan.pickle")],
