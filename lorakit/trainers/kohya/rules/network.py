@@ -73,13 +73,7 @@ def fitting_module(case: Case) -> Iterator[Fault]:
     if known is None and name.startswith("networks."):
         what, hint = f"sd-scripts has no {name}.", did_you_mean(name, own) or use
         yield case.fault("network_module", what, hint, "network-module")
-    elif known is None:
-        what = (
-            f"{name} is not part of sd-scripts; its package must be installed in the trainer's"
-            " environment."
-        )
-        yield case.fault("network_module", what, "", "network-foreign", "warning")
-    elif case.family not in known.families:
+    elif known is not None and case.family not in known.families:
         what = f"{name} is for {' and '.join(known.families)}."
         yield case.fault("network_module", what, use, "network-module")
 
