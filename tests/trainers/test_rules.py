@@ -92,6 +92,7 @@ def test_plain_good_settings_break_no_rule(family: str) -> None:
     assert judge(family) == {}
 
 
+OFT_FLUX = {"network_module": "networks.oft_flux", "network_args": ["enable_conv=True"]}
 # rule, family, machine, settings that break it and nothing else
 BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("text-cache-training", "sdxl", CUDA, {"network_train_unet_only": False}),
@@ -279,6 +280,24 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("network-args-form", "sd15", CUDA, {"network_args": ["conv_dim"]}),
     ("network-args-unknown", "sd15", CUDA, {"network_args": ["conv_dims=4"]}),
     ("network-args-switch", "flux", CUDA, {"network_args": ["split_qkv=true"]}),
+    ("network-args-type", "sd15", CUDA, {"network_args": ["conv_dim=four"]}),
+    ("network-args-type", "sd15", CUDA, {"network_args": ["block_dims=4,4"]}),
+    ("network-args-type", "sdxl", CUDA, {"network_args": [f"block_dims={','.join(['4'] * 25)}"]}),
+    ("network-args-type", "sd15", CUDA, {"network_args": ["down_lr_weight=bogus"]}),
+    ("network-args-type", "sd15", CUDA, {"network_args": ["down_lr_weight=1.0"]}),
+    ("network-args-type", "sd15", CUDA, {"network_args": ["mid_lr_weight=sine"]}),
+    ("network-args-type", "sd15", CUDA, {"network_args": ["loraplus_lr_ratio=x"]}),
+    ("network-args-type", "flux", CUDA, {"network_args": ["in_dims=4,4"]}),
+    ("network-args-type", "flux", CUDA, {"network_args": ["train_blocks=both"]}),
+    ("network-args-unknown", "flux", CUDA, OFT_FLUX),
+    (
+        "network-args-type",
+        "sd15",
+        CUDA,
+        {"network_module": "networks.oft", "network_args": ["enable_conv=False"]},
+    ),
+    ("split-rank-dropout", "flux", CUDA, {"network_args": ["split_qkv=True", "rank_dropout=0.1"]}),
+    ("anima-rank-dropout", "anima", CUDA, {"network_args": ["rank_dropout=0.1"]}),
     ("rank-unset", "sd15", CUDA, {"drop": ("network_dim",)}),
     ("alpha-unset", "sd15", CUDA, {"drop": ("network_alpha",)}),
     ("rank-positive", "sd15", CUDA, {"network_dim": 0}),
@@ -553,6 +572,12 @@ EDGES: list[tuple[str, Machine, dict[str, Any]]] = [
     ("flux", CUDA, {"network_train_unet_only": False, "text_encoder_lr": [5e-5]}),
     ("flux", CUDA, {"network_args": ["train_t5xxl=False", "split_qkv=True"]}),
     ("flux", CUDA, {"min_snr_gamma": 0}),
+    ("flux", CUDA, {"network_args": ["split_qkv=True", "module_dropout=0.1"]}),
+    ("flux", CUDA, {"network_args": ["in_dims=[4, 4,4,4,4]", "rank_dropout=0.1"]}),
+    ("anima", CUDA, {"network_args": ["train_llm_adapter=true", "verbose=False"]}),
+    ("sd15", CUDA, {"network_args": [f"block_dims={','.join(['4'] * 25)}"]}),
+    ("sdxl", CUDA, {"network_args": [f"block_dims={','.join(['4'] * 23)}"]}),
+    ("sd15", CUDA, {"network_args": ["down_lr_weight=sine+0.5", "up_lr_weight=,0.5,1"]}),
     ("sdxl", CUDA, {"mixed_precision": "fp16", "no_half_vae": True}),
     ("sd15", CPU, {"mixed_precision": "bf16"}),
     ("sd15", CUDA, {"full_bf16": True}),

@@ -144,3 +144,30 @@ def test_what_was_said_before_the_time_was_up_is_kept(
     answer = Environment(Path(sys.executable), trainer).ask("greedy")
     assert answer is not None
     assert "CAME" in answer["classes"]
+
+
+LOHA = """
+from networks.network_base import shared
+def create_network(multiplier, network_dim, network_alpha, vae, text_encoder, unet, **kwargs):
+    use_tucker = kwargs.get("use_tucker", "False")
+    use_tucker = True if use_tucker.lower() == "true" else False
+    factor = int(kwargs.get("factor", -1))
+{more}"""
+
+
+def test_a_network_of_a_newer_checkout_is_read_where_it_is(trainer: Path) -> None:
+    assert "network-module" in judge("sdxl", network_module="networks.loha")
+    place = trainer / "sd/networks/loha.py"
+    place.parent.mkdir()
+    place.write_text(LOHA.format(more=""), encoding="utf-8")
+    good = ["use_tucker=true", "factor=8"]
+    assert judge("sdxl", network_module="networks.loha", network_args=good) == {}
+    for word, rule in (("factr=8", "unknown"), ("factor=x", "type"), ("use_tucker=1", "switch")):
+        found = judge("sdxl", network_module="networks.loha", network_args=[word])
+        assert list(found) == [f"network-args-{rule}"]
+    # Now it hands its arguments on to where nobody follows: any name may be right.
+    place.write_text(LOHA.format(more="    shared(**kwargs)\n"), encoding="utf-8")
+    assert judge("sdxl", network_module="networks.loha", network_args=["factr=8"]) == {}
+    assert "network-args-type" in judge(
+        "sdxl", network_module="networks.loha", network_args=["factor=x"]
+    )
