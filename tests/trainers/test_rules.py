@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lorakit.catalogue.bounds import BOUNDS
 from lorakit.catalogue.options import options
 from lorakit.families import FAMILIES
 from lorakit.machine import Gpu, Machine
@@ -342,6 +343,16 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ),
     ("interval-zero", "sd15", CUDA, {"save_every_n_epochs": 0}),
     ("count-positive", "sd15", CUDA, {"max_train_epochs": 0}),
+    ("seed-range", "sd15", CUDA, {"seed": -1}),
+    ("seed-range", "sd15", CUDA, {"seed": 2**32}),
+    ("rate-negative", "sd15", CUDA, {"learning_rate": -1e-4}),
+    ("rate-negative", "sd15", CUDA, {"text_encoder_lr": [1e-5, -1e-5]}),
+    ("workers-negative", "sd15", CUDA, {"max_data_loader_n_workers": -1}),
+    ("cache-batch", "sd15", CUDA, {"vae_batch_size": 0, "cache_latents": True}),
+    ("cache-batch", "sdxl", CUDA, {"text_encoder_batch_size": 0}),
+    ("clip-skip-zero", "sd15", CUDA, {"clip_skip": 0}),
+    ("timestep-bound", "sd15", CUDA, {"max_timestep": 1001}),
+    ("negative-count", "sd15", CUDA, {"max_grad_norm": -1.0}),
     ("steps-and-epochs", "sd15", CUDA, {"max_train_steps": 100}),
     ("ratio-and-epochs", "sd15", CUDA, {"save_n_epoch_ratio": 2, "save_every_n_epochs": 1}),
     ("last-n-steps", "sd15", CUDA, {"save_every_n_steps": 100, "save_last_n_steps": 2}),
@@ -358,6 +369,7 @@ COMPANIONS = {  # rules that rightly speak together
     "swap-offload": {"offload-idle"},
     "fp8-precision": {"fp32-on-cuda"},
     "fp8-unet-precision": {"fp32-on-cuda"},
+    "rate-negative": {"text-rate-first"},
 }
 
 
@@ -389,8 +401,8 @@ def test_every_rule_is_broken_by_one_of_these_cases() -> None:
     tried = {rule for rule, *_ in BREAKS}
     names = [rule.name for rule in RULES]
     assert sorted(names) == sorted(set(names))
-    assert set(names) <= tried
-    assert len(FINDERS) == 17, "a new finder needs a case of its own above"
+    assert {*names, *(bound.rule for bound in BOUNDS)} <= tried
+    assert len(FINDERS) == 16, "a new finder needs a case of its own above"
 
 
 def test_every_rule_speaks_of_an_option_its_families_have() -> None:
@@ -410,8 +422,7 @@ def test_every_option_that_a_rule_asks_for_exists() -> None:
     asked = {
         name
         for words in (
-            steps.INTERVALS,
-            steps.POSITIVE,
+            *(bound.options for bound in BOUNDS),
             caching.FORBIDDEN,
             caching.LOST,
             augment.SPLITTERS,
@@ -463,6 +474,10 @@ EDGES: list[tuple[str, Machine, dict[str, Any]]] = [
     ),
     ("sd15", CUDA, {"save_every_n_steps": 100, "save_last_n_steps": 100}),
     ("sd15", CUDA, {"save_last_n_steps": 2}),
+    ("sd15", CUDA, {"save_n_epoch_ratio": 0, "save_every_n_epochs": 1}),
+    ("sd15", CUDA, {"seed": 2**32 - 1}),
+    ("sd15", CUDA, {"vae_batch_size": 0}),
+    ("sd15", CUDA, {"max_timestep": 1000, "min_timestep": 0}),
     ("sd15", CUDA, {"save_every_n_steps": 1, "validate_every_n_steps": 1, "validation_split": 0.1}),
     ("sd15", CUDA, {"skip_until_initial_step": True, "gradient_accumulation_steps": 1}),
     ("sd15", CUDA, {"train_batch_size": 1}),

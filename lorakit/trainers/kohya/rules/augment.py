@@ -87,14 +87,6 @@ RULES = (
         severity="note",
     ),
     Rule(
-        "validation-share",
-        "validation_split",
-        lambda c: not 0 <= c.number("validation_split") < 1,
-        "{value} is not a valid share: it must be at least 0 and below 1, or training loses its"
-        " images.",
-        "Write a share such as 0.1.",
-    ),
-    Rule(
         "validation-on-mps",
         "validation_split",
         lambda c: c.number("validation_split") > 0 and c.machine.accelerator == "mps",

@@ -128,27 +128,6 @@ RULES = (
         "Set network_alpha to network_dim or half of it.",
     ),
     Rule(
-        "rank-positive",
-        "network_dim",
-        lambda c: c.is_set("network_dim") and c.number("network_dim") < 1,
-        "{value} is not a valid rank.",
-        "Write 1 or more, e.g. 16.",
-    ),
-    Rule(
-        "alpha-positive",
-        "network_alpha",
-        lambda c: c.is_set("network_alpha") and c.number("network_alpha") < 0,
-        "{value} is not a valid alpha.",
-        "Write a number of 0 or more; 0 means the rank.",
-    ),
-    Rule(
-        "dropout-share",
-        "network_dropout",
-        lambda c: not 0 <= c.number("network_dropout") < 1,
-        "{value} is not a valid share.",
-        "Write a share such as 0.1.",
-    ),
-    Rule(
         "split-rank-dropout",
         "network_args",
         lambda c: (
