@@ -73,12 +73,7 @@ BOUNDS = (
         0,
         "there cannot be fewer workers than none",
     ),
-    Bound(
-        "cache-batch",
-        ("vae_batch_size", "text_encoder_batch_size"),
-        1,
-        "the script ends with an error while it caches",
-    ),
+    Bound("cache-batch", ("vae_batch_size",), 1, "the script ends with an error while it caches"),
     Bound("clip-skip-zero", ("clip_skip",), 1, "no layer of the text encoder would be used"),
     Bound(
         "timestep-bound",

@@ -213,7 +213,6 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("upload-off", "sd15", CUDA, {"huggingface_repo_id": "me/it"}),
     ("upload-off", "sd15", CUDA, {"async_upload": True}),
     ("secret-in-recipe", "sd15", CUDA, {"huggingface_token": "k"}),
-    ("empty-text", "sd15", CUDA, {"training_comment": ""}),
     (
         "seed-per-process",
         "sd15",
@@ -349,7 +348,6 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("rate-negative", "sd15", CUDA, {"text_encoder_lr": [1e-5, -1e-5]}),
     ("workers-negative", "sd15", CUDA, {"max_data_loader_n_workers": -1}),
     ("cache-batch", "sd15", CUDA, {"vae_batch_size": 0, "cache_latents": True}),
-    ("cache-batch", "sdxl", CUDA, {"text_encoder_batch_size": 0}),
     ("clip-skip-zero", "sd15", CUDA, {"clip_skip": 0}),
     ("timestep-bound", "sd15", CUDA, {"max_timestep": 1001}),
     ("negative-count", "sd15", CUDA, {"max_grad_norm": -1.0}),
@@ -402,7 +400,7 @@ def test_every_rule_is_broken_by_one_of_these_cases() -> None:
     names = [rule.name for rule in RULES]
     assert sorted(names) == sorted(set(names))
     assert {*names, *(bound.rule for bound in BOUNDS)} <= tried
-    assert len(FINDERS) == 16, "a new finder needs a case of its own above"
+    assert len(FINDERS) == 15, "a new finder needs a case of its own above"
 
 
 def test_every_rule_speaks_of_an_option_its_families_have() -> None:
@@ -477,6 +475,8 @@ EDGES: list[tuple[str, Machine, dict[str, Any]]] = [
     ("sd15", CUDA, {"save_n_epoch_ratio": 0, "save_every_n_epochs": 1}),
     ("sd15", CUDA, {"seed": 2**32 - 1}),
     ("sd15", CUDA, {"vae_batch_size": 0}),
+    ("sd15", CUDA, {"training_comment": "", "console_log_file": "", "lr_scheduler_type": ""}),
+    ("sdxl", CUDA, {"text_encoder_batch_size": 0}),
     ("sd15", CUDA, {"max_timestep": 1000, "min_timestep": 0}),
     ("sd15", CUDA, {"save_every_n_steps": 1, "validate_every_n_steps": 1, "validation_split": 0.1}),
     ("sd15", CUDA, {"skip_until_initial_step": True, "gradient_accumulation_steps": 1}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from lorakit.catalogue.bounds import BOUNDS
 from lorakit.errors import Fault
@@ -12,7 +12,6 @@ from lorakit.trainers.rule import Case, Rule, warning
 # What the scripts read in some runs only; elsewhere any number may stand.
 READ_WHERE: Mapping[str, Callable[[Case], bool]] = {
     "vae_batch_size": lambda c: c.caches_latents,
-    "text_encoder_batch_size": lambda c: c.caches_text,
     "clip_skip": lambda c: c.family == "sd15",
     "max_train_steps": lambda c: not c.is_set("max_train_epochs"),
 }
@@ -29,7 +28,7 @@ def bounds(case: Case) -> Iterator[Fault]:
                 yield case.fault(key, what, hint, bound.rule)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
