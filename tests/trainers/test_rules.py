@@ -242,6 +242,8 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ),
     ("optimizer-dadapt", "sd15", CUDA, {"optimizer_type": "DAdaptAdam", "learning_rate": 1.0}),
     ("optimizer-own-rate", "sd15", CUDA, {"optimizer_type": "Prodigy"}),
+    ("optimizer-own-rate", "sd15", CUDA, {"optimizer_type": "prodigyplus.ProdigyPlusScheduleFree"}),
+    ("masks-missing", "sd15", CUDA, {"masked_loss": True}),
     ("fused-adafactor", "sdxl", CUDA, {"fused_backward_pass": True}),
     (
         "fused-accumulation",
@@ -554,6 +556,12 @@ EDGES: list[tuple[str, Machine, dict[str, Any]]] = [
         },
     ),
     ("sd15", CUDA, {"face_crop_aug_range": "1.0,2.0"}),
+    ("sd15", CUDA, {"masked_loss": True, "alpha_mask": True}),
+    (
+        "sd15",
+        CUDA,
+        {"masked_loss": True, "subset": {"10_maya": {"conditioning_data_dir": "masks"}}},
+    ),
     ("sd15", CUDA, {"validation_split": 0.0}),
     ("sd15", CUDA, {"validation_split": 0.99}),
     ("sd15", CUDA, {"min_timestep": 499, "max_timestep": 500}),

@@ -58,6 +58,17 @@ RULES = (
         "Turn one of them on, or remove keep_tokens_separator.",
     ),
     warning(
+        "masks-missing",
+        "masked_loss",
+        lambda c: (
+            c.flag("masked_loss")
+            and not c.anywhere("alpha_mask")
+            and not c.anywhere("conditioning_data_dir")
+        ),
+        "no images have masks, so the loss counts every pixel as ever.",
+        "Set alpha_mask = true, or conditioning_data_dir in [dataset.subset.FOLDER].",
+    ),
+    warning(
         "separator-rejoined",
         "caption_separator",
         lambda c: splits_captions(c) and str(c.value("caption_separator") or ",").strip() != ",",

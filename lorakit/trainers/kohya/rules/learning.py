@@ -21,7 +21,8 @@ def optimizer(case: Options) -> str:
 
 
 def finds_rate(case: Case) -> bool:
-    return optimizer(case).startswith("dadapt") or optimizer(case) == "prodigy"
+    name = optimizer(case).rpartition(".")[2]
+    return name.startswith(("dadapt", "prodigy"))
 
 
 def arguments(case: Case) -> Iterator[Fault]:
