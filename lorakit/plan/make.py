@@ -73,7 +73,7 @@ def make_plan(
         *tokenizer_faults(full, env),
         *script.faults,
         *(package_faults(full, python) if script.found else ()),
-        *_folder_faults(full, folders=folders),
+        *(_folder_faults(full, facts) if folders else ()),
     ]
     return Plan(
         resolved=resolved,
@@ -183,12 +183,17 @@ def _files(
     return files, faults
 
 
-def _folder_faults(options: Options, *, folders: bool) -> Iterable[Fault]:
+def _folder_faults(options: Options, facts: DatasetFacts) -> Iterable[Fault]:
+    """What is lost without a dataset file."""
     hint = 'Set mode = "toml".'
-    if folders and (subset := options.resolved.dataset.get("subset")):
+    if subset := options.resolved.dataset.get("subset"):
         what = "folder mode cannot say anything about single folders."
         yield Fault(f"{subset.source} [dataset.subset]", what, hint, "folders-subset")
-    if folders and options.number("validation_split") > 0:
+    if sum(one.is_reg for one in facts.subsets) > 1:
+        what = "in folder mode the order of several reg folders is the disk's: which images are"
+        what = f"{what} taken, and so the number of steps, may differ from the plan."
+        yield options.fault("mode", what, hint, "folders-reg", "warning", section="dataset")
+    if options.number("validation_split") > 0:
         what = "in folder mode the order of the folders is the disk's, not the plan's."
         yield Fault(options.recipe, what, hint, "folders-order", "warning")
 
