@@ -70,7 +70,13 @@ def _needs(plan: Plan) -> None:
     if needs.memory_high:
         memory = f"{show.size(needs.memory_low)} to {show.size(needs.memory_high)}"
         print(f"memory     {memory} ({needs.basis})")
+    _verdict(plan)
     print(f"run        {plan.run_dir}")
+
+
+def _verdict(plan: Plan) -> None:
+    device = f"{plan.verdict.device}: " if plan.verdict.device else ""
+    print(f"verdict    {device}{plan.verdict}")
 
 
 def _short(value: Any, root: Path) -> str:
