@@ -20,11 +20,12 @@ from lorakit.cli.terminal import recipe_arguments as recipe_args
 from lorakit.cli.terminal.plan_page import show_plan
 from lorakit.errors import Fault, raise_on_errors
 from lorakit.files import write_atomic
-from lorakit.machine import Machine
+from lorakit.machine import Machine, this_machine
 from lorakit.plan.document import as_document, files_of
 from lorakit.plan.make import make_plans
 from lorakit.recipe.model import Resolved
 from lorakit.runs.find import new_run_dir
+from lorakit.runs.pace import expected
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,15 +71,16 @@ def plan_recipe(
 ) -> int:
     """Also what `lorakit train --dry-run` shows."""
     resolved, faults = read
+    machine = machine or this_machine()
     run_dir = write or new_run_dir(resolved.root, resolved.name)
     plans = make_plans(resolved, faults, run_dir=run_dir, machine=machine, folders=folders)
     found = dict.fromkeys(fault for plan in plans for fault in plan.faults)
     if as_json:
-        documents = [as_document(plan) for plan in plans]
+        documents = [{**as_document(one), "time": expected(one, machine)} for one in plans]
         show.print_json(documents[0] if len(documents) == 1 else documents)
     else:
         for plan in plans:
-            show_plan(plan)
+            show_plan(plan, expected(plan, machine))
         show.say_faults(fault for fault in found if fault.severity != "error")
     raise_on_errors([fault for fault in found if fault.severity == "error"])
     if write:
