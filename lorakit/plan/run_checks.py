@@ -29,6 +29,7 @@ HERE = frozenset(
         "output-read-only",
         "package-missing",
         "tokenizers-offline",
+        "t5-tokenizer",
         "sd-scripts-place",
         "no-script",
         "accelerate-config",
