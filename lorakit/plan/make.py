@@ -15,9 +15,10 @@ from lorakit.plan import argv, write
 from lorakit.plan.complete import completed
 from lorakit.plan.data_checks import data_faults
 from lorakit.plan.estimate import estimate
+from lorakit.plan.fit import verdict
 from lorakit.plan.model import Plan
 from lorakit.plan.model_checks import weight_faults
-from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults
+from lorakit.plan.run_checks import noted, package_faults, run_faults, tokenizer_faults
 from lorakit.plan.steps import count_steps
 from lorakit.plan.weights import weight_files
 from lorakit.recipe.layers import EITHER_OR
@@ -59,7 +60,8 @@ def make_plan(
     files, more = _files(full, settings, facts, launch, folders=folders)
     script = who.find(resolved.family)
     env = argv.environment(full, launch, weights, run_dir)
-    needs = estimate(full, steps)
+    needs = estimate(full, steps, launch.device)
+    fit = verdict(full, needs, machine)
     python = argv.python_of(full, script.python)
     found = [
         *facts.faults,
@@ -69,12 +71,14 @@ def make_plan(
         *argv.launch_faults(full, launch),
         *weight_faults(full, weights),
         *data_faults(full, facts, steps),
-        *run_faults(full, steps, needs, machine),
+        *run_faults(full, steps, needs, machine, fit),
         *tokenizer_faults(full, env),
         *script.faults,
         *(package_faults(full, python) if script.found else ()),
         *(_folder_faults(full, facts) if folders else ()),
     ]
+    if machine.elsewhere:
+        found = list(map(noted, found))
     return Plan(
         resolved=resolved,
         dataset=facts,
@@ -91,6 +95,7 @@ def make_plan(
         settings=settings,
         weights=weights,
         commit=script.commit,
+        verdict=fit,
     )
 
 

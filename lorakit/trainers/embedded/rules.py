@@ -24,6 +24,7 @@ from lorakit.trainers.embedded.schedulers import (
 )
 from lorakit.trainers.optimisers import optimizer_name
 from lorakit.trainers.signatures import Environment, Wanted, asks_something, class_faults
+from lorakit.trainers.t5 import HINT, has_tokenizer, t5_places
 
 FAMILY_OF = {
     "train_network.py": "sd15",
@@ -72,10 +73,25 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
     faults = faults_of(family.script, values, planned=True)
     static = list(optimizer_name(settings))
     faults += static or _classes(settings, values)
+    faults += _t5_tokenizer(settings)
     if settings.precision == "fp16" and machine.accelerator != "cuda":
         what = f'"fp16" does not work well on {machine.accelerator}.'
         faults.append(Fault("mixed_precision", what, 'Use "no" or, on the CPU, "bf16".'))
     return faults
+
+
+def _t5_tokenizer(settings: Options) -> Iterator[Fault]:
+    """The trainer would look for it after the weights were read."""
+    base, t5 = (Path(settings.text(key)) for key in ("pretrained_model_name_or_path", "t5xxl"))
+    folder = base if settings.text("pretrained_model_name_or_path") and base.is_dir() else None
+    if settings.family != "flux" or not (settings.text("t5xxl") or folder):
+        return
+    if not settings.text("t5xxl") and folder:
+        t5 = folder / "text_encoder_2"
+    beside = t5.parent if t5.suffix else t5
+    if not any(map(has_tokenizer, t5_places(settings.text("tokenizer_cache_dir"), beside, folder))):
+        what = "T5's tokenizer is not on this machine; the trainer would look for it in vain."
+        yield Fault(settings.recipe, what, HINT, "t5-tokenizer")
 
 
 def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) -> list[Fault]:
