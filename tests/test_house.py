@@ -19,9 +19,10 @@ from lorakit.proc import ask
 PACKAGE = Path(front.__file__).parents[1]
 ROOT = PACKAGE.parent
 ROOMS = (  # from the ground up: a room imports rooms that stand before it, never one that stands behind it
-    "tomllib",
     "errors",
     "files",
+    "json_text",
+    "tomllib",
     "proc",
     "config",
     "machine",

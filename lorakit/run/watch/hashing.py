@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lorakit.dataset.captions.read import read_words
-from lorakit.files import write_atomic
+from lorakit.files import Unreadable, write_atomic
 from lorakit.plan.model import Plan
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import SavedCheckpoint, WeightUsed
@@ -157,6 +157,6 @@ def _relative(path: Path, root: Path) -> str:
 def _caption(path: Path) -> str | None:
     try:
         words = read_words(path)
-    except OSError:
+    except Unreadable:
         return None
     return words.text.strip() if words else None
