@@ -36,7 +36,9 @@ def read(path: Path) -> Any:
     try:
         return loads(text)
     except ValueError as error:
-        raise Unreadable(path, f"is not valid JSON: {error}.") from error
+        raise Unreadable(
+            path, f"is not JSON any more ({error}).", "Was it edited by hand?"
+        ) from error
 
 
 def deeper(data: Any, limit: int = DEEPEST) -> bool:

@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lorakit.files import write_atomic
+from lorakit import json_text
+from lorakit.files import Unreadable, write_atomic
 
 Stamp = tuple[int, int, int]
 _saving = threading.Lock()
@@ -70,7 +71,7 @@ class Memo:
 
 def _read(place: Path) -> dict[str, Any]:
     try:
-        data = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = json_text.read(place)
+    except Unreadable:
         return {}
     return data if isinstance(data, dict) else {}

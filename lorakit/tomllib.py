@@ -20,7 +20,7 @@ else:
 TOMLDecodeError = tomllib.TOMLDecodeError
 
 
-TOO_DEEP = "Brackets or keys are nested too deeply"
+TOO_DEEP = "Brackets are nested too deeply"
 # a key of thousands of parts takes the reader minutes
 LONG_KEY = re.compile(
     r"""(?:^|[\[{,])[ \t]*(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){65}""", re.MULTILINE

@@ -69,7 +69,7 @@ DEEP_TOML = [
 def test_deep_json_is_told_by_its_files_name(text: str, tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text(text)
-    with pytest.raises(Unreadable, match=r"record\.json: is not valid JSON: .*nested too deeply"):
+    with pytest.raises(Unreadable, match=r"record\.json: is not JSON any more .*nested too deeply"):
         json_text.read(path)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.errors import Fault
+from lorakit.files import Unreadable, read_text
 from lorakit.machine import Machine
 from lorakit.plan.complete import posix
 from lorakit.recipe.options import Options
@@ -177,8 +178,8 @@ def _yaml_numbers(path: Path) -> dict[str, int]:
     line, not as YAML.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = read_text(path).splitlines()
+    except Unreadable:
         return {}
     number = r"(num_processes|num_machines|machine_rank):\s*(\d+)\s*(?:#.*)?$"
     return {match[1]: int(match[2]) for line in lines if (match := re.match(number, line))}

@@ -17,6 +17,7 @@ from typing import Any
 
 from lorakit import __version__, tomllib
 from lorakit.errors import Fault, LorakitError, RecipeError, counted
+from lorakit.files import Missing, Unreadable
 from lorakit.plan.model import Plan
 from lorakit.proof.compare import LOCAL, Difference, differences
 from lorakit.run.diagnose import run_name
@@ -177,13 +178,13 @@ def text_of(lock: Mapping[str, Any]) -> str:
 def read_lock(path: Path) -> Lock:
     """A lock from disk; nonsense edited into it is an error, never a traceback."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        data = tomllib.read(path)
+    except Missing as error:
         raise RecipeError(
             f"{path}: there is no such lock.", hint=f"`lorakit lock RECIPE` makes {path.name}."
         ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as a lock ({error}).", hint=AGAIN) from error
+    except Unreadable as error:
+        raise RecipeError(f"{path}: cannot be read as a lock: {error.why}", hint=AGAIN) from error
     version = data.get("version")
     if version != VERSION:
         raise RecipeError(

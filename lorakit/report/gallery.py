@@ -12,6 +12,7 @@ from pathlib import Path
 from lorakit import tomllib
 from lorakit.dataset.buckets import Chooser, UnfitError
 from lorakit.errors import LorakitError
+from lorakit.files import Unreadable
 from lorakit.proof.images import ImageRow, read_images
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.recipe.options import Options
@@ -148,7 +149,7 @@ def _images(run_dir: Path, record: Record) -> list[ImageRow]:
 
 def _prompts(path: Path) -> tuple[str, ...]:
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.read(path)
         return tuple(str(entry.get("prompt", "")) for entry in data["prompt"]["subset"])
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (Unreadable, KeyError, AttributeError, TypeError):
         return ()

@@ -15,7 +15,7 @@ from typing import Any
 from lorakit import tomllib
 from lorakit.errors import LorakitError
 from lorakit.events import Emit, Event, silent
-from lorakit.files import write_atomic
+from lorakit.files import Unreadable, write_atomic
 from lorakit.run.child import Patience
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.kohya_continuation import ANEW, continuation
@@ -164,11 +164,10 @@ def changed_toml(path: Path, changes: Mapping[str, Any]) -> str:
     import toml  # the library the script reads it with
 
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LorakitError(
-            f"{path}: {error}; the run cannot be resumed without its settings."
-        ) from error
+        data = tomllib.read(path)
+    except Unreadable as error:
+        hint = "The run cannot be resumed without its settings."
+        raise LorakitError(str(error), hint=hint) from error
     flat = {key: value for key, value in data.items() if not isinstance(value, dict)}
     for table in data.values():
         flat |= table if isinstance(table, dict) else {}

@@ -8,15 +8,15 @@ later as it was planned, whatever has become of the recipe.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from lorakit import json_text
 from lorakit.errors import LorakitError
 from lorakit.events import Emit, Event, silent
-from lorakit.files import write_atomic
+from lorakit.files import Unreadable, write_atomic
 from lorakit.plan.model import Plan
 from lorakit.run.child import Patience
 from lorakit.run.resume.adopt import close_dead_run
@@ -215,8 +215,8 @@ def _settle(folder: Path, hasher: BackgroundHasher) -> None:
 def _listed(folder: Path, dataset: DatasetUsed) -> DatasetUsed:
     """With the digest of a list that an earlier lorakit made and could no longer enter."""
     try:
-        digest = digest_of(json.loads((folder / LIST).read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError):
+        digest = digest_of(json_text.read(folder / LIST))
+    except (Unreadable, KeyError, TypeError):
         return dataset
     return replace(dataset, digest=digest, files=LIST)
 

@@ -5,14 +5,15 @@ to stop; judges nothing afterwards.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
+from lorakit import json_text
 from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.events import Emit, Event
+from lorakit.files import Unreadable
 from lorakit.machine import free_disk
 from lorakit.run.child import Child, Ladder, Patience, Signals
 from lorakit.run.resume.kohya_parts import is_extra, save_every, true_name
@@ -222,9 +223,9 @@ class Supervision:
     def _stop_request(self, emit: Emit) -> None:
         path = self.ledger.run_dir / STOP_REQUEST
         try:
-            mode = json.loads(path.read_text(encoding="utf-8")).get("mode")
+            mode = json_text.read(path).get("mode")
             path.unlink()
-        except (OSError, ValueError, AttributeError):
+        except (OSError, Unreadable, AttributeError):
             return
         saves = self._trainer.SAVES_WHEN_INTERRUPTED
         if mode == "now":
