@@ -17,7 +17,7 @@ from lorakit.errors import RecipeError
 from lorakit.files import write_atomic
 from lorakit.recipe import presets
 from lorakit.recipe.preset_values import preset_values
-from lorakit.show import print_json, say, say_error, say_faults, table
+from lorakit.show import print_json, print_text, say, say_error, say_faults, table
 from lorakit.toml_text import value_text
 
 
@@ -89,7 +89,7 @@ def _show(name: str, *, resolved: bool, as_json: bool) -> int:
     page = presets.read(name, Path.cwd())
     if not resolved and not as_json:
         say_faults(page.faults)
-        print(page.text.rstrip())
+        print_text(page.text.rstrip())
         return 0
     sections, faults = preset_values(page)
     say_faults(faults)

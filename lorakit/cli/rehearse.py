@@ -20,6 +20,7 @@ from lorakit.cli.terminal import recipe_arguments as recipe_args
 from lorakit.config import cache_dir
 from lorakit.errors import Fault, RecipeError
 from lorakit.recipe.model import Resolved
+from lorakit.show import print_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +62,7 @@ def _rehearse(
     with screen() as emit:
         done = rehearse(plan, emit=emit)
     if not args.json:
-        print("Rehearsed; this machine can run the recipe:", *done.proofs, sep="\n  ")
+        print_text("Rehearsed; this machine can run the recipe:", *done.proofs, sep="\n  ")
         return 0
     show.print_json(
         {
