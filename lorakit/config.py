@@ -10,7 +10,7 @@ from typing import Any
 
 from lorakit import tomllib
 from lorakit.errors import SetupError, did_you_mean
-from lorakit.files import Missing
+from lorakit.user_files import Missing
 
 KEYS = ("sd_scripts", "sd_scripts_python")
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
-from lorakit.files import Missing, read_bytes, write_atomic
+from lorakit.files import write_atomic
+from lorakit.user_files import Missing, read_bytes
 
 MOST = 1 << 28
 Entry = dict[str, Any]

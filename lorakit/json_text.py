@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lorakit.files import Unreadable, read_text
+from lorakit.user_files import Unreadable, read_text
 
 DEEPEST = 64  # nothing of ours goes half as deep; Python's own readers give up at a thousand
 MOST = 1 << 26  # a list of many thousand images is some megabytes

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
-from lorakit.files import Unreadable, write_atomic
+from lorakit.files import write_atomic
+from lorakit.user_files import Unreadable
 
 Stamp = tuple[int, int, int]
 _saving = threading.Lock()

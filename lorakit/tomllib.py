@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lorakit.files import Unreadable, read_text
 from lorakit.json_text import deeper
+from lorakit.user_files import Unreadable, read_text
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -20,9 +20,10 @@ PACKAGE = Path(front.__file__).parents[1]
 ROOT = PACKAGE.parent
 ROOMS = (  # from the ground up: a room imports rooms that stand before it, never one that stands behind it
     "errors",
-    "files",
+    "user_files",
     "json_text",
     "tomllib",
+    "files",
     "proc",
     "config",
     "machine",

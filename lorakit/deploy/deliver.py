@@ -19,9 +19,10 @@ from typing import Any
 from lorakit import json_text
 from lorakit.errors import RecipeError, did_you_mean
 from lorakit.families import FAMILIES
-from lorakit.files import Missing, Unreadable, sha256, write_atomic
+from lorakit.files import sha256, write_atomic
 from lorakit.runs.record import read_record
 from lorakit.runs.registry import read_notes
+from lorakit.user_files import Missing, Unreadable
 
 FOLDERS: Mapping[str, str] = {
     "a1111": "models/Lora",

@@ -11,7 +11,8 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.errors import RecipeError, did_you_mean
-from lorakit.files import Unreadable, write_atomic
+from lorakit.files import write_atomic
+from lorakit.user_files import Unreadable
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.errors import Fault
-from lorakit.files import Unreadable, read_text
 from lorakit.machine import Machine
 from lorakit.plan.complete import posix
 from lorakit.recipe.options import Options
 from lorakit.trainers.base import Command
 from lorakit.trainers.table import trainer
+from lorakit.user_files import Unreadable, read_text
 from lorakit.weights.reference import WeightFile
 
 ONLINE_OPTIONS = ("huggingface_repo_id", "resume_from_huggingface", "save_state_to_huggingface")

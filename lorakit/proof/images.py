@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lorakit import json_text
 from lorakit.errors import LorakitError
-from lorakit.files import Missing
+from lorakit.user_files import Missing
 
 LIST = "dataset.json"
 

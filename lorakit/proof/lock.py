@@ -17,7 +17,6 @@ from typing import Any
 
 from lorakit import __version__, tomllib
 from lorakit.errors import Fault, LorakitError, RecipeError, counted
-from lorakit.files import Missing, Unreadable
 from lorakit.plan.model import Plan
 from lorakit.proof.compare import LOCAL, Difference, differences
 from lorakit.run.diagnose import run_name
@@ -27,6 +26,7 @@ from lorakit.runs.find import run_dirs
 from lorakit.runs.opening import trainer_of
 from lorakit.runs.record import Record, read_record
 from lorakit.toml_text import document_text
+from lorakit.user_files import Missing, Unreadable
 from lorakit.weights.hashes import path_digest
 
 Lock = dict[str, Any]  # as in the file

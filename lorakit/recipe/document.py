@@ -10,7 +10,7 @@ from typing import Any
 
 from lorakit import tomllib
 from lorakit.errors import Fault, RecipeError
-from lorakit.files import Unreadable, read_text
+from lorakit.user_files import Unreadable, read_text
 
 KeyPath = tuple[str, ...]
 

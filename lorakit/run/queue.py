@@ -14,9 +14,10 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.errors import LorakitError
-from lorakit.files import Missing, write_atomic
+from lorakit.files import write_atomic
 from lorakit.processes import Identity
 from lorakit.runs.record import now
+from lorakit.user_files import Missing
 
 SCHEMA = 1
 

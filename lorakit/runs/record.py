@@ -23,10 +23,10 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.errors import LorakitError
-from lorakit.files import Missing
 from lorakit.processes import Identity
 from lorakit.runs.outcome import Diagnosis
 from lorakit.runs.typed_json import Part, WrongValue, rare
+from lorakit.user_files import Missing
 
 SCHEMA = 1
 NAME = "record.json"

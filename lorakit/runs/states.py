@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lorakit import json_text
 from lorakit.catalogue.file_names import CheckpointName
-from lorakit.files import Unreadable
+from lorakit.user_files import Unreadable
 from lorakit.weights.safetensors import HeaderError, read_header
 
 

@@ -14,9 +14,9 @@ from lorakit import tomllib
 from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.errors import LorakitError
 from lorakit.families import FAMILIES
-from lorakit.files import Missing
 from lorakit.runs.record import read_record
 from lorakit.sheet.model import Checkpoint, Row, Source
+from lorakit.user_files import Missing
 
 WEIGHTS = (
     "pretrained_model_name_or_path",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
-from lorakit.files import Unreadable
+from lorakit.user_files import Unreadable
 from lorakit.weights.safetensors import Header, HeaderError, Tensor, read_header
 
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")

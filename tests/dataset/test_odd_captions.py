@@ -12,7 +12,7 @@ from lorakit.cli.main import main
 from lorakit.dataset.review.session import ReviewSession, caption_lint
 from lorakit.dataset.scan import scan
 from lorakit.errors import RecipeError
-from lorakit.files import Unreadable
+from lorakit.user_files import Unreadable
 
 Photo = Callable[..., Path]
 

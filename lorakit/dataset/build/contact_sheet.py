@@ -15,7 +15,8 @@ from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError
 from lorakit.dataset.build.manifest import FOLDER, Entry, Manifest
 from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.rules import shown
-from lorakit.files import Unreadable, write_atomic
+from lorakit.files import write_atomic
+from lorakit.user_files import Unreadable
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont

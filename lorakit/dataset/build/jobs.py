@@ -23,7 +23,7 @@ from lorakit.dataset.build.originals import (
 from lorakit.dataset.folder_names import NotASubset, format_folder, parse_folder
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import RecipeError
-from lorakit.files import Missing
+from lorakit.user_files import Missing
 
 
 @dataclass(frozen=True)

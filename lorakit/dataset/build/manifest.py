@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
-from lorakit.files import Missing, sha256, write_atomic
+from lorakit.files import sha256, write_atomic
 from lorakit.journal import Journal
 from lorakit.memo import stamp_of
+from lorakit.user_files import Missing
 
 FOLDER = ".lorakit"
 VERSION = 1

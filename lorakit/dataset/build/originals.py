@@ -23,9 +23,10 @@ from lorakit.dataset.folder_names import FORBIDDEN, format_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import FOREIGN
 from lorakit.errors import Fault, RecipeError
-from lorakit.files import Missing, sha256, write_atomic
+from lorakit.files import sha256, write_atomic
 from lorakit.journal import Journal, now
 from lorakit.pictures.pool import WorkerDied, spread
+from lorakit.user_files import Missing
 
 ORIGINALS = "originals"
 MIN_SIDE = 64  # kohya's smallest bucket step: less cannot be trained on at all

@@ -20,10 +20,11 @@ from lorakit.dataset.captions import edit as captions
 from lorakit.dataset.captions.read import Words, caption_beside, read_words
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault
-from lorakit.files import Unreadable, sha256, write_atomic
+from lorakit.files import sha256, write_atomic
 from lorakit.memo import stamp_of
 from lorakit.pictures.open import RefusedError, why
 from lorakit.pictures.pool import spread
+from lorakit.user_files import Unreadable
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lorakit.dataset.rules import fault, shown
 from lorakit.errors import Fault, refused
-from lorakit.files import Missing, Unreadable, read_bytes
+from lorakit.user_files import Missing, Unreadable, read_bytes
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".tags", ".text", ".cap")
 HUGE_CAPTION = 16_384  # bytes

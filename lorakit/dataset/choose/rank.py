@@ -23,7 +23,8 @@ from lorakit.dataset.check.looks import Look, look_at
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault, RecipeError
-from lorakit.files import read_text, write_atomic
+from lorakit.files import write_atomic
+from lorakit.user_files import read_text
 
 VERSION = 1
 NEAR_BITS = 6  # dHashes of two pictures that differ in fewer bits show the same thing

@@ -22,8 +22,9 @@ from lorakit.dataset.captions.history import History
 from lorakit.dataset.captions.read import caption_text
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.errors import RecipeError
-from lorakit.files import Missing, Unreadable, write_atomic
+from lorakit.files import write_atomic
 from lorakit.pictures.open import RefusedError, opened, why
+from lorakit.user_files import Missing, Unreadable
 
 MARKS = ("", "accepted", "flagged")
 LARGEST_SIDE = 2400

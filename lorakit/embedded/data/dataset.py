@@ -16,8 +16,8 @@ from lorakit.dataset.split import hold_out, match_reg
 from lorakit.embedded.data.captions import CaptionRules
 from lorakit.embedded.data.dataset_config import read_blueprint
 from lorakit.errors import Fault, RecipeError, raise_on_errors, refused
-from lorakit.files import Unreadable
 from lorakit.pictures.size import HeaderError, read_header
+from lorakit.user_files import Unreadable
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from lorakit.catalogue import options as catalogue
 from lorakit.dataset.folder_names import FolderName, parse_folder
 from lorakit.embedded.data.values import WORDS, fits
 from lorakit.errors import Fault, did_you_mean
-from lorakit.files import Unreadable
 from lorakit.trainers.embedded.options import (
     DATASET_EVERYWHERE,
     DATASET_LEVEL,
     DATASET_REFUSED,
     SUBSET_LEVEL,
 )
+from lorakit.user_files import Unreadable
 
 FROM_ARGUMENTS = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}
 DEFAULTS = {"is_reg": False, "class_tokens": None}

@@ -12,7 +12,7 @@ from lorakit import json_text, tomllib
 from lorakit.catalogue import options as catalogue
 from lorakit.embedded.data.values import WORDS, fits
 from lorakit.errors import RecipeError, did_you_mean, refused
-from lorakit.files import Missing, Unreadable, read_text
+from lorakit.user_files import Missing, Unreadable, read_text
 
 FLAGS = {
     "w": ("width", "int"),

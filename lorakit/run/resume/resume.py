@@ -15,7 +15,7 @@ from typing import Any
 from lorakit import tomllib
 from lorakit.errors import LorakitError
 from lorakit.events import Emit, Event, silent
-from lorakit.files import Unreadable, write_atomic
+from lorakit.files import write_atomic
 from lorakit.run.child import Patience
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.kohya_continuation import ANEW, continuation
@@ -28,6 +28,7 @@ from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import HIDDEN, Ending, Record, ResumedPart, now
 from lorakit.runs.states import State, fault_of, states_in
 from lorakit.trainers.table import trainer
+from lorakit.user_files import Unreadable
 
 EXACT = ("weights", "optimiser", "learning rate at every step", "number of steps", "file names")
 OTHERS = (

@@ -16,7 +16,7 @@ from pathlib import Path
 from lorakit import json_text
 from lorakit.errors import LorakitError
 from lorakit.events import Emit, Event, silent
-from lorakit.files import Unreadable, write_atomic
+from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.run.child import Patience
 from lorakit.run.resume.adopt import close_dead_run
@@ -39,6 +39,7 @@ from lorakit.runs.record import (
     Warned,
     read_record,
 )
+from lorakit.user_files import Unreadable
 
 _PATIENCE_S = 5.0  # for a dataset list that is still being made when the run ends
 

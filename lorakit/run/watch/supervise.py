@@ -13,7 +13,6 @@ from pathlib import Path
 from lorakit import json_text
 from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.events import Emit, Event
-from lorakit.files import Unreadable
 from lorakit.machine import free_disk
 from lorakit.run.child import Child, Ladder, Patience, Signals
 from lorakit.run.resume.kohya_parts import is_extra, save_every, true_name
@@ -23,6 +22,7 @@ from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import SampleDrawn, SavedCheckpoint, Warned
 from lorakit.runs.states import fault_of
 from lorakit.trainers.table import trainer
+from lorakit.user_files import Unreadable
 from lorakit.weights.safetensors import HeaderError, read_header, steps_of
 
 GLANCE_S = 0.1  # between two looks at the log

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lorakit import files, json_text, tomllib
-from lorakit.files import Missing, Unreadable
+from lorakit import json_text, tomllib, user_files
+from lorakit.user_files import Missing, Unreadable
 
 
 def test_only_regular_files_are_read_and_nothing_is_waited_for(tmp_path: Path) -> None:
@@ -25,13 +25,13 @@ def test_only_regular_files_are_read_and_nothing_is_waited_for(tmp_path: Path) -
         "nul\0": "has a NUL in its name.",
     }.items():
         with pytest.raises(Unreadable) as caught:
-            files.read_bytes(tmp_path / name)
+            user_files.read_bytes(tmp_path / name)
         assert (caught.value.why, caught.value.exit_code) == (why, 1)
         assert name in str(caught.value)
     for name in ("gone", "file/below"):
         with pytest.raises(Missing):
-            files.read_bytes(tmp_path / name)
-    assert files.read_bytes(tmp_path / "file") == b"x"
+            user_files.read_bytes(tmp_path / name)
+    assert user_files.read_bytes(tmp_path / "file") == b"x"
 
 
 def test_a_file_beyond_its_limit_is_refused_without_being_read(tmp_path: Path) -> None:
@@ -39,20 +39,20 @@ def test_a_file_beyond_its_limit_is_refused_without_being_read(tmp_path: Path) -
     with path.open("wb") as file:
         file.truncate(10**11)
     with pytest.raises(Unreadable, match=r"100,000\.0 MB; more than 4\.2 MB is not read\."):
-        files.read_text(path)
+        user_files.read_text(path)
     path.write_bytes(b"abc")
-    assert files.read_bytes(path, most=3) == b"abc"
+    assert user_files.read_bytes(path, most=3) == b"abc"
     with pytest.raises(Unreadable):
-        files.read_bytes(path, most=2)
+        user_files.read_bytes(path, most=2)
 
 
 def test_text_is_utf8_with_or_without_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_bytes("\ufeffä".encode())
-    assert files.read_text(path) == "ä"
+    assert user_files.read_text(path) == "ä"
     path.write_bytes(b"ok \xe4")
     with pytest.raises(Unreadable, match=r"a\.toml: byte 3 is not UTF-8\. Save it as UTF-8\."):
-        files.read_text(path)
+        user_files.read_text(path)
 
 
 DEEP_JSON = ["[" * 100_000, '{"a":' * 100_000, "[" * 500 + "]" * 500, '{"a":' * 99 + "1" + "}" * 99]
