@@ -10,6 +10,7 @@ from typing import Any
 
 from lorakit import tomllib
 from lorakit.errors import SetupError, did_you_mean
+from lorakit.user_files import Missing
 
 KEYS = ("sd_scripts", "sd_scripts_python")
 
@@ -43,11 +44,9 @@ def user_setting(key: str) -> tuple[str, str] | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        data = tomllib.read(path)
+    except Missing:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SetupError(f"{path}: {error}") from error
     for key in data:
         if key not in KEYS:
             near = did_you_mean(key, KEYS)

@@ -7,9 +7,12 @@ import os
 import tempfile
 from pathlib import Path
 
+from lorakit.user_files import naming_it
+
 MAX_NAME_CHARS = 40  # of a file's name in that of its hidden neighbour
 
 
+@naming_it
 def write_atomic(path: Path, data: str | bytes) -> None:
     """The file is the old one or the new one, whatever happens in between; the old one's
     permissions stay.

@@ -14,8 +14,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from lorakit import json_text
 from lorakit.files import write_atomic
+from lorakit.user_files import Missing, read_bytes
 
+MOST = 1 << 28
 Entry = dict[str, Any]
 
 
@@ -29,13 +32,13 @@ class Journal:
 
     def read(self) -> list[Entry]:
         try:
-            text = self.path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
+            text = read_bytes(self.path, most=MOST).decode("utf-8", "replace")
+        except Missing:
             return []
         found = []
         for line in text.split("\n"):  # splitlines() would cut inside old captions, at U+2028
             with suppress(ValueError):
-                entry = json.loads(line)
+                entry = json_text.loads(line)
                 if isinstance(entry, dict):
                     found.append(entry)
         return found

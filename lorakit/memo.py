@@ -13,7 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lorakit import json_text
 from lorakit.files import write_atomic
+from lorakit.user_files import Unreadable
 
 Stamp = tuple[int, int, int]
 _saving = threading.Lock()
@@ -70,7 +72,7 @@ class Memo:
 
 def _read(place: Path) -> dict[str, Any]:
     try:
-        data = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = json_text.read(place)
+    except Unreadable:
         return {}
     return data if isinstance(data, dict) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -15,6 +16,9 @@ from typing import Any
 
 from lorakit.errors import Fault, LorakitError
 
+# C0 but tab and newline, DEL, C1, and marks that turn the direction of what is read
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
 
 def say(*lines: str) -> None:
     """A message for the user, not data: stderr. A closed terminal hears nothing, and the work goes
@@ -22,7 +26,12 @@ def say(*lines: str) -> None:
     """
     with contextlib.suppress(OSError):
         for line in lines:
-            print(line, file=sys.stderr, flush=True)
+            print(harmless(line), file=sys.stderr, flush=True)
+
+
+def print_text(*words: object, sep: str = " ", end: str = "\n", flush: bool = False) -> None:
+    """As print does it, to stdout; the one door for words that may be somebody else's."""
+    print(harmless(sep.join(map(str, words))), end=end, flush=flush)
 
 
 def say_faults(faults: Iterable[Fault]) -> None:
@@ -33,6 +42,11 @@ def say_faults(faults: Iterable[Fault]) -> None:
 def plain(text: str) -> str:
     """One line that commands no terminal: what cannot be printed is spelt out."""
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def harmless(text: str) -> str:
+    """Text that commands no terminal; tabs and line ends stay."""
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def say_error(error: LorakitError) -> None:
@@ -57,8 +71,14 @@ def say_bug(error: BaseException, argv: Sequence[str]) -> None:
 
 def print_json(data: Any) -> None:
     """One JSON document on stdout; paths as text, bytes of a name that are not UTF-8 escaped."""
-    text = json.dumps(data, indent=2, ensure_ascii=False, default=_plain)
+    text = json_shown(data, indent=2)
     print(text.encode("utf-8", "backslashreplace").decode())
+
+
+def json_shown(data: Any, *, indent: int | None = None) -> str:
+    """As it may be shown: JSON itself lets some control characters pass."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False, default=_plain)
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def table(

@@ -1,11 +1,16 @@
 """The standard library's TOML reader; on Python 3.10, the package it came from. Whatever it cannot
-read is a TOMLDecodeError.
+read, or is nested too deeply for whoever comes after, is a TOMLDecodeError.
 """
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 from typing import Any
+
+from lorakit.json_text import deeper
+from lorakit.user_files import Unreadable, read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -15,12 +20,32 @@ else:
 TOMLDecodeError = tomllib.TOMLDecodeError
 
 
+TOO_DEEP = "Brackets are nested too deeply"
+# a key of thousands of parts takes the reader minutes
+LONG_KEY = re.compile(
+    r"""(?:^|[\[{,])[ \t]*(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){65}""", re.MULTILINE
+)
+
+
 def loads(text: str) -> dict[str, Any]:
+    if LONG_KEY.search(text):
+        raise TOMLDecodeError(TOO_DEEP)
     try:
-        return tomllib.loads(text)
+        data = tomllib.loads(text)
     except RecursionError as error:
-        raise TOMLDecodeError("Brackets are nested too deeply") from error
+        raise TOMLDecodeError(TOO_DEEP) from error
     except ValueError as error:
         if isinstance(error, TOMLDecodeError):
             raise
         raise TOMLDecodeError("A number has thousands of digits") from error
+    if deeper(data):
+        raise TOMLDecodeError(TOO_DEEP)
+    return data
+
+
+def read(path: Path) -> dict[str, Any]:
+    text = read_text(path)
+    try:
+        return loads(text)
+    except TOMLDecodeError as error:
+        raise Unreadable(path, f"is not valid TOML: {error}.") from error

@@ -19,7 +19,7 @@ from lorakit.deploy.workflow import Swap, write_swapped
 from lorakit.errors import RecipeError
 from lorakit.files import at_home
 from lorakit.runs.find import find_run
-from lorakit.show import print_json, say
+from lorakit.show import print_json, print_text, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,5 +78,5 @@ def run(args: argparse.Namespace) -> int:
     if done and not written:
         say(f"{target} was there already.")
     say(*changes)
-    print(usage(parcel, args.to, target))
+    print_text(usage(parcel, args.to, target))
     return 0

@@ -15,7 +15,7 @@ from lorakit.proof.compare import Difference, shown
 from lorakit.proof.pair import compare_runs
 from lorakit.run.diagnose import run_name
 from lorakit.runs.find import find_run
-from lorakit.show import print_json, say
+from lorakit.show import print_json, print_text, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,11 +42,11 @@ def run(args: argparse.Namespace) -> int:
     say(f"- {run_name(a)}", f"+ {run_name(b)}")
     for section, rows in found.items():
         if rows:
-            print(section)
+            print_text(section)
         for row in rows:
             show(row)
     if curves.lines():
-        print("curves", *(f"  {line}" for line in curves.lines()), sep="\n")
+        print_text("curves", *(f"  {line}" for line in curves.lines()), sep="\n")
     if not any(found.values()):
         say("The two runs are equal in everything that is recorded.")
     if page:
@@ -58,6 +58,6 @@ def show(one: Difference) -> None:
     """Short values on one line, long ones (captions) under each other."""
     before, after = ("absent" if side is None else shown(side) for side in (one.before, one.after))
     if len(before) + len(after) < 70:
-        print(f"  {one.key}: {before} -> {after}")
+        print_text(f"  {one.key}: {before} -> {after}")
     else:
-        print(f"  {one.key}\n    - {before}\n    + {after}")
+        print_text(f"  {one.key}\n    - {before}\n    + {after}")

@@ -17,7 +17,7 @@ from lorakit.run.resume.adopt import close_dead_run
 from lorakit.runs.find import LATEST, find_run, live_state, stage_of
 from lorakit.runs.folder import LOG
 from lorakit.runs.record import Record, read_record
-from lorakit.show import print_json
+from lorakit.show import print_json, print_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(story | record.outcome.to_json())
         return 0
     for line in lines_about(run_dir, record, args.lines):
-        print(line)
+        print_text(line)
     return 0
 
 

@@ -15,7 +15,7 @@ from lorakit.errors import raise_on_errors
 from lorakit.files import write_atomic
 from lorakit.plan.make import make_plans
 from lorakit.proof.lock import compare_locks, lock_of_all, lock_path, made_from, read_lock, text_of
-from lorakit.show import print_json, say
+from lorakit.show import print_json, print_text, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if path.exists():
         inputs, around = compare_locks(read_lock(path), lock)
         for one in [*inputs, *around]:
-            print(one)
+            print_text(one)
         if not inputs and not around:
             say("Nothing changed since the old lock.")
     if not args.dry_run:

@@ -20,7 +20,7 @@ from lorakit.logfile import Tail, last_lines, text_of
 from lorakit.runs.find import LATEST, find_run, live_state, stage_of
 from lorakit.runs.folder import LOG
 from lorakit.runs.record import read_record
-from lorakit.show import say
+from lorakit.show import print_text, say
 
 POLL_S = 0.3
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         return _raw(path)
     size = path.stat().st_size if path.is_file() else 0
     for line in last_lines(path, args.lines):
-        print(line)
+        print_text(line)
     return _follow(run_dir, size) if args.follow else 0
 
 
@@ -63,7 +63,7 @@ def _follow(run_dir: Path, offset: int) -> int:
         over = live_state(read_record(run_dir)) not in {"running", "unattended"}
         for part in tail.drain() if over else [tail.read()]:
             for line in filter(None, map(text_of, part)):
-                print(line, flush=True)
+                print_text(line, flush=True)
         if over:
             return 0
         time.sleep(POLL_S)

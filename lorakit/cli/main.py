@@ -95,8 +95,29 @@ def machine_says(error: OSError) -> SetupError:
     if error.errno == errno.ENOENT and error.filename is None:
         hint = "cd into your project and try again."
         return SetupError("The folder you are in is gone.", hint=hint)
-    place = f"{error.filename}: " if error.filename else ""
-    return SetupError(f"{place}{error.strerror or error}.")
+    if error.filename is None:
+        return SetupError(f"{error.strerror or error}.")
+    path = os.path.abspath(os.fsdecode(error.filename))
+    return SetupError(f"{error.filename}: {error.strerror or error}.", hint=_remedy(error, path))
+
+
+def _remedy(error: OSError, path: str) -> str:
+    """Where there is one: what is needed, and the command that shows more."""
+    from shlex import quote
+    from shutil import disk_usage
+
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        free = f"{disk_usage(folder).free // 1000:,} kB are free there"
+        return f"{free} (df -h {quote(folder)}); with more room, run the same command again."
+    if error.errno == errno.EROFS:
+        return f"That disk is read-only (findmnt -T {quote(folder)}); use a folder on another one."
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        looks = f"ls -ld {quote(folder)}; lsattr -d {quote(folder)}"
+        return f"You need the right to write there ({looks}); then run the same command again."
+    return ""
 
 
 def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[str]) -> int:

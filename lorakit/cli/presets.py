@@ -21,7 +21,7 @@ from lorakit.machine import Machine
 from lorakit.plan.fit import fitting
 from lorakit.recipe import presets
 from lorakit.recipe.preset_values import preset_values
-from lorakit.show import print_json, say, say_error, say_faults, size, table
+from lorakit.show import print_json, print_text, say, say_error, say_faults, size, table
 from lorakit.toml_text import value_text
 
 MEASURED = "measured on an H100"
@@ -142,7 +142,7 @@ def _show(name: str, *, resolved: bool, as_json: bool) -> int:
     page = presets.read(name, Path.cwd())
     if not resolved and not as_json:
         say_faults(page.faults)
-        print(page.text.rstrip())
+        print_text(page.text.rstrip())
         return 0
     sections, faults = preset_values(page)
     say_faults(faults)

@@ -24,6 +24,7 @@ from lorakit.machine import this_machine
 from lorakit.recipe.model import Resolved
 from lorakit.runs.pace import remember
 from lorakit.runs.record import read_record
+from lorakit.show import print_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +69,7 @@ def _rehearse(
     if seconds and tells_the_time(plan, resolved):
         remember(plan, this_machine(), seconds)
     if not args.json:
-        print("Rehearsed; this machine can run the recipe:", *done.proofs, sep="\n  ")
+        print_text("Rehearsed; this machine can run the recipe:", *done.proofs, sep="\n  ")
         return 0
     show.print_json(
         {

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lorakit.errors import SetupError
 from lorakit.runs.find import LATEST, find_run
+from lorakit.show import print_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         raise SetupError(
             f"{args.out or run_dir}: {error.strerror}; the page could not be written."
         ) from error
-    print(path)
+    print_text(path)
     if args.open:
         webbrowser.open(path.resolve().as_uri())
     return 0

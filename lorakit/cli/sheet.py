@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from lorakit.errors import LorakitError
-from lorakit.show import print_json, say
+from lorakit.show import print_json, print_text, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         print_json({"sheet": out, "cells": cells})
     else:
         name = run_name(whole_of(run_dir))
-        print(out)
+        print_text(out)
         say(f"When you have chosen: lorakit note {name} --chosen FILE --strength 0.8")
     return 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from lorakit.errors import counted
 from lorakit.run.diagnose import run_name
 from lorakit.runs.find import find_run
-from lorakit.show import print_json, say
+from lorakit.show import print_json, print_text, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +37,6 @@ def run(args: argparse.Namespace) -> int:
         print_json({"differences": found, "circumstances": around})
     else:
         lines = [*map(str, found), *(f"(circumstance) {one}" for one in around)]
-        print("".join(f"{line}\n" for line in lines), end="")
+        print_text("".join(f"{line}\n" for line in lines), end="")
     say(f"{counted(len(found), 'difference')}." if found else good)
     return int(bool(found))

@@ -13,7 +13,6 @@ RUN is a name, NAME/DATE, the beginning of a date, a path, or `latest`.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections import deque
@@ -29,7 +28,7 @@ from lorakit.processes import gpu_memory, members
 from lorakit.run.resume.next_command import next_command
 from lorakit.runs.find import LATEST, find_run, last_progress, live_state, progress_rows
 from lorakit.runs.record import NAME, read_record
-from lorakit.show import duration, say, size
+from lorakit.show import duration, harmless, json_shown, print_text, say, size
 
 EVERY_S = 1.0
 MARGIN = 8  # columns for the curve's labels
@@ -61,7 +60,7 @@ def _watch(run_dir: Path, state: str, *, as_json: bool, once: bool) -> int:
     if as_json:
         return _lines(run_dir, once=once)
     if once or not sys.stderr.isatty():
-        print("\n".join(picture(run_dir)))
+        print_text("\n".join(picture(run_dir)))
         return OVER.get(state, 4) if once else _plain(run_dir)
     return _live(run_dir)
 
@@ -163,7 +162,8 @@ def _live(run_dir: Path) -> int:
     with Live(refresh_per_second=4) as live:
         while run_dir.is_dir():
             state = live_state(read_record(run_dir))
-            live.update(Text("\n".join(picture(run_dir, width=max(40, live.console.width)))))
+            lines = picture(run_dir, width=max(40, live.console.width))
+            live.update(Text(harmless("\n".join(lines))))
             if state not in {"running", "unattended"}:
                 return OVER.get(state, 4)
             time.sleep(EVERY_S)
@@ -177,7 +177,7 @@ def _plain(run_dir: Path) -> int:
         if seen.step != last:
             last = seen.step
             loss = "" if seen.loss is None else f"  loss {seen.loss:.4g}"
-            print(f"{last}/{seen.total}{loss}", flush=True)
+            print_text(f"{last}/{seen.total}{loss}", flush=True)
         if seen.state != "running":
             say(f"{seen.state} {seen.reason}".strip())
             if seen.next:
@@ -190,7 +190,7 @@ def _plain(run_dir: Path) -> int:
 def _lines(run_dir: Path, *, once: bool) -> int:
     while run_dir.is_dir():
         seen = look(run_dir)
-        print(json.dumps(asdict(seen), ensure_ascii=False), flush=True)
+        print_text(json_shown(asdict(seen)), flush=True)
         if once or seen.state != "running":
             return OVER.get(seen.state, 4)
         time.sleep(EVERY_S)

@@ -76,7 +76,8 @@ CAPTION_FILES = {
         caption_nul="NUL and other control characters become tokens nobody wanted",
         caption_shared="two images with the same name share one caption, and one latent cache when"
         " their sizes match",
-        caption_unreadable="kohya stops when it cannot open a caption",
+        caption_unreadable="kohya stops when it cannot open a caption, and passes over one that is"
+        " no file",
     ),
     **_table(
         "warning",

@@ -8,6 +8,7 @@ import os
 import stat
 from collections import defaultdict
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -236,6 +237,7 @@ def _images(
     _unused(folder, entries, notes)
     images: list[ImageFacts] = []
     caption_times: dict[str, int] = {}
+    unreadable: set[Path] = set()
     stems: dict[str, list[str]] = defaultdict(list)
     for name in used:
         stem, path = os.path.splitext(name)[0], folder / name
@@ -247,13 +249,17 @@ def _images(
         caption = find_caption(folder, stem, notes.suffix, entries)
         notes.faults += caption.faults
         if caption.path is not None:
-            caption_times[stem] = caption.path.stat().st_mtime_ns
+            with suppress(OSError):  # gone since it was read
+                caption_times[stem] = caption.path.stat().st_mtime_ns
+        elif caption.faults:
+            unreadable.add(path)
         text = class_tokens if caption.text is None else caption.text
         size, stamp = header.as_kohya_reads, (status.st_size, status.st_mtime_ns)
         images.append(ImageFacts(path, *size, caption.path, *stamp, text))
     _shared(folder, stems, notes)
     if not is_reg:  # reg images are described by their class alone, as a rule
-        _missing(folder, images, class_tokens, notes)
+        described = [image for image in images if image.path not in unreadable]
+        _missing(folder, described, class_tokens, notes)
     notes.faults += caption_leftovers(folder, notes.suffix, stems, entries)
     seen = [(image.path.name, image.mtime_ns, (image.width, image.height)) for image in images]
     notes.faults += cache_faults(folder, seen, entries, caption_times)

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorakit import json_text
 from lorakit.errors import RecipeError, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.files import sha256, write_atomic
 from lorakit.runs.record import read_record
 from lorakit.runs.registry import read_notes
+from lorakit.user_files import Missing, Unreadable
 
 FOLDERS: Mapping[str, str] = {
     "a1111": "models/Lora",
@@ -164,10 +166,10 @@ def _sidecar(parcel: Parcel, path: Path) -> bool:
         "notes": parcel.notes,
     }
     try:
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        theirs = json_text.read(path)
+    except Missing:
         theirs = {}
-    except ValueError:
+    except Unreadable:
         return False  # not ours to repair
     if not isinstance(theirs, dict):
         return False

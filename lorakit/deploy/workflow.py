@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorakit import json_text
 from lorakit.errors import RecipeError, did_you_mean
 from lorakit.files import write_atomic
+from lorakit.user_files import Unreadable
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,9 @@ def swap_workflow(workflow: Path, swap: Swap) -> tuple[str, list[str]]:
 
 def _nodes(workflow: Path) -> dict[str, dict[str, Any]]:
     try:
-        nodes = json.loads(workflow.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"{workflow}: not a workflow ({error}).") from error
+        nodes = json_text.read(workflow)
+    except Unreadable as error:
+        raise RecipeError(f"{workflow}: not a workflow: it {error.why}") from error
     if isinstance(nodes, dict) and all(
         isinstance(node, dict) and "class_type" in node for node in nodes.values()
     ):

@@ -13,7 +13,7 @@ from typing import Any
 from lorakit import tomllib
 from lorakit.catalogue import options as catalogue
 from lorakit.catalogue.options import Option
-from lorakit.errors import Fault, RecipeError, did_you_mean, raise_on_errors
+from lorakit.errors import Fault, did_you_mean, raise_on_errors
 from lorakit.recipe.values import fit
 from lorakit.trainers.embedded.rules import faults_of
 
@@ -85,12 +85,7 @@ def _fitted(option: Option, value: Any, where: str, faults: list[Fault]) -> Any:
 
 def _config_file(path: Path) -> tuple[dict[str, Any], str]:
     path = path if path.suffix == ".toml" else path.with_name(path.name + ".toml")
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RecipeError(f"{path}: no such file.") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: {error}") from error
+    data = tomllib.read(path)
     flat: dict[str, Any] = {}
     for key, value in data.items():  # one level of tables, whose names do not count
         flat.update(value if isinstance(value, dict) else {key: value})

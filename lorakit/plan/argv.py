@@ -16,6 +16,7 @@ from lorakit.plan.complete import posix
 from lorakit.recipe.options import Options
 from lorakit.trainers.base import Command
 from lorakit.trainers.table import trainer
+from lorakit.user_files import Unreadable, read_text
 from lorakit.weights.reference import WeightFile
 
 ONLINE_OPTIONS = ("huggingface_repo_id", "resume_from_huggingface", "save_state_to_huggingface")
@@ -177,8 +178,8 @@ def _yaml_numbers(path: Path) -> dict[str, int]:
     line, not as YAML.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = read_text(path).splitlines()
+    except Unreadable:
         return {}
     number = r"(num_processes|num_machines|machine_rank):\s*(\d+)\s*(?:#.*)?$"
     return {match[1]: int(match[2]) for line in lines if (match := re.match(number, line))}

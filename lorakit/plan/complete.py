@@ -118,7 +118,8 @@ def _unlinked(path: Path) -> Path:
     """SDXL's script reads a link's text as if it were a path from where it was started; so the
     target is named.
     """
-    return path.resolve() if path.is_symlink() and not os.path.isabs(os.readlink(path)) else path
+    followed = path.is_symlink() and not os.path.isabs(os.readlink(path))
+    return Path(os.path.realpath(path)) if followed else path  # resolve() raises at a loop
 
 
 def _absolute(resolved: Resolved, setting: Setting) -> Setting:

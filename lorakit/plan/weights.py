@@ -4,6 +4,8 @@ fetches nothing.
 
 from __future__ import annotations
 
+import os
+
 from lorakit.errors import Fault, Severity
 from lorakit.recipe.options import Options
 from lorakit.weights.reference import WeightFile, fetched_path
@@ -44,7 +46,10 @@ def weight_files(options: Options) -> tuple[tuple[WeightFile, ...], list[Fault]]
             what = f"{asked} is fetched when training starts, and checked then."
             blame(key, what, "", "weights-to-fetch")
         else:
-            blame(key, f"there is no {path}.", f"It should be {weight.what}.", "weights-not-there")
+            what = f"there is no {path}."
+            if os.path.islink(path):
+                what = f"{path} is a link to {os.readlink(path)}, which cannot be reached."
+            blame(key, what, f"It should be {weight.what}.", "weights-not-there")
     return tuple(found), faults
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
+from lorakit import json_text
 from lorakit.errors import LorakitError
+from lorakit.user_files import Missing
 
 LIST = "dataset.json"
 
@@ -33,11 +34,11 @@ def read_images(run_dir: Path, name: str = LIST) -> list[ImageRow] | None:
                 row.get("caption"),
                 *(int(row.get(key) or 0) for key in ("repeats", "width", "height")),
             )
-            for row in json.loads(path.read_bytes())
+            for row in json_text.read(path)
         ]
-    except FileNotFoundError:
+    except Missing:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise LorakitError(
             f"{path}: not a list of images any more ({error}). Was it edited by hand?"
         ) from error

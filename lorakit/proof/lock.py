@@ -26,6 +26,7 @@ from lorakit.runs.find import run_dirs
 from lorakit.runs.opening import trainer_of
 from lorakit.runs.record import Record, read_record
 from lorakit.toml_text import document_text
+from lorakit.user_files import Missing, Unreadable
 from lorakit.weights.hashes import path_digest
 
 Lock = dict[str, Any]  # as in the file
@@ -177,13 +178,13 @@ def text_of(lock: Mapping[str, Any]) -> str:
 def read_lock(path: Path) -> Lock:
     """A lock from disk; nonsense edited into it is an error, never a traceback."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        data = tomllib.read(path)
+    except Missing as error:
         raise RecipeError(
             f"{path}: there is no such lock.", hint=f"`lorakit lock RECIPE` makes {path.name}."
         ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as a lock ({error}).", hint=AGAIN) from error
+    except Unreadable as error:
+        raise RecipeError(f"{path}: cannot be read as a lock: {error.why}", hint=AGAIN) from error
     version = data.get("version")
     if version != VERSION:
         raise RecipeError(

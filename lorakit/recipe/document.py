@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lorakit import tomllib
 from lorakit.errors import Fault, RecipeError
+from lorakit.user_files import Unreadable, read_text
 
 KeyPath = tuple[str, ...]
 
@@ -45,14 +46,10 @@ class Document:
 def read_document(path: Path, label: str) -> Document:
     """The file, or a RecipeError that says the line and column where TOML ends."""
     try:
-        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        fault = Fault(
-            label, f"byte {error.start} is not UTF-8.", "Save the file as UTF-8.", rule="toml"
-        )
+        text = read_text(path).replace("\r\n", "\n")
+    except Unreadable as error:
+        fault = replace(error.fault, where=label, rule="toml")
         raise RecipeError(f"{label} cannot be read.", faults=[fault]) from error
-    except OSError as error:
-        raise RecipeError(f"{label}: {error.strerror or error}.") from error
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

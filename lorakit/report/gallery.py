@@ -17,6 +17,7 @@ from lorakit.recipe.model import Resolved, Setting
 from lorakit.recipe.options import Options
 from lorakit.report.pictures import Budget, Picture, shrink, spread
 from lorakit.runs.record import Record
+from lorakit.user_files import Unreadable
 
 PROMPTS = "prompts.toml"
 THUMBNAILS = Budget(side=176, count=200, size_bytes=4_000_000)
@@ -148,7 +149,7 @@ def _images(run_dir: Path, record: Record) -> list[ImageRow]:
 
 def _prompts(path: Path) -> tuple[str, ...]:
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.read(path)
         return tuple(str(entry.get("prompt", "")) for entry in data["prompt"]["subset"])
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (Unreadable, KeyError, AttributeError, TypeError):
         return ()

@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lorakit import json_text
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 from lorakit.processes import Identity
 from lorakit.runs.record import now
+from lorakit.user_files import Missing
 
 SCHEMA = 1
 
@@ -136,17 +138,15 @@ def _is_running(item: Waiting) -> bool:
 def _read(root: Path) -> list[Waiting]:
     path = path_of(root)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json_text.read(path)
         if data["schema"] > SCHEMA:
             raise LorakitError(f"{path} was written by a newer lorakit.")
         return [
             Waiting(**{**item, "sets": tuple(item["sets"]), "unsets": tuple(item["unsets"])})
             for item in data["queue"]
         ]
-    except FileNotFoundError:
+    except Missing:
         return []
-    except OSError as error:
-        raise LorakitError(f"{path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError):
         raise LorakitError(
             f"{path} makes no sense any more. Was it edited by hand?",

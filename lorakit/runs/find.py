@@ -4,7 +4,6 @@ records; changes nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -14,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lorakit import json_text
 from lorakit.errors import LorakitError, did_you_mean
 from lorakit.files import at_home
 from lorakit.processes import members
@@ -246,7 +246,7 @@ def progress_rows(run_dir: Path) -> Iterator[dict[str, Any]]:
 
 def _row(line: bytes) -> dict[str, Any] | None:
     try:
-        data = json.loads(line)
+        data = json_text.loads(line)
     except ValueError:
         return None  # half a line: it is being written
     return data if isinstance(data, dict) else None

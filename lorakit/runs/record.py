@@ -14,7 +14,6 @@ says that nothing is known yet. A number that may be missing is None. Nothing he
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,10 +21,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from lorakit import json_text
 from lorakit.errors import LorakitError
 from lorakit.processes import Identity
 from lorakit.runs.outcome import Diagnosis
 from lorakit.runs.typed_json import Part, WrongValue, rare
+from lorakit.user_files import Missing
 
 SCHEMA = 1
 NAME = "record.json"
@@ -303,15 +304,9 @@ def read_record(run_dir: Path) -> Record:
     """A record from disk. Hand-edited nonsense is a clear error, never a traceback."""
     path = run_dir / NAME
     try:
-        data = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        data = json_text.read(path)
+    except Missing:
         raise LorakitError(f"{run_dir} has no {NAME}; it is not a run of lorakit.") from None
-    except OSError as error:
-        raise LorakitError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise LorakitError(
-            f"{path} is not JSON any more ({error}). Was it edited by hand?"
-        ) from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if not isinstance(schema, int):
         raise LorakitError(f"{path} is not a record: it has no schema number.")

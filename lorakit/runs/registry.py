@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from lorakit import json_text
 from lorakit.errors import LorakitError, RecipeError
 from lorakit.files import write_atomic
 from lorakit.runs.find import run_dirs
 from lorakit.runs.record import Record, now, read_record
 from lorakit.runs.typed_json import Part, WrongValue, rare
+from lorakit.user_files import Missing, Unreadable, read_text
 
 FILE = "REGISTRY.md"
 NOTES = "notes.json"
@@ -107,18 +109,15 @@ def add_note(
 def read_notes(run_dir: Path) -> Notes:
     path = run_dir / NOTES
     try:
-        return Notes.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+        return Notes.from_json(json_text.read(path))
+    except Missing:
         return Notes()
     except WrongValue as error:
         raise LorakitError(
             f"{path}: not notes as lorakit writes them; left as they are.", hint=FIX
         ) from error
-    except ValueError as error:
-        raise LorakitError(
-            f"{path} is not JSON any more ({error}); the notes in it were left as they are.",
-            hint=FIX,
-        ) from error
+    except Unreadable as error:
+        raise LorakitError(f"{error} The notes in it were left as they are.", hint=FIX) from error
 
 
 def rows_of_runs(root: Path) -> list[Row]:
@@ -142,7 +141,7 @@ def update(root: Path) -> tuple[list[Row], bool]:
     anything was written.
     """
     path = root / FILE
-    text = path.read_text(encoding="utf-8") if path.exists() else HEAD
+    text = read_text(path) if path.exists() else HEAD
     old = parse(text)
     rows = merged(old, rows_of_runs(root))
     fresh = rendered(text, rows)

@@ -4,11 +4,12 @@ cut leaves half ones.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorakit import json_text
 from lorakit.catalogue.file_names import CheckpointName
+from lorakit.user_files import Unreadable
 from lorakit.weights.safetensors import HeaderError, read_header
 
 
@@ -62,9 +63,9 @@ def fault_of(state: Path) -> str:
 
 def counter_of(state: Path) -> int | None:
     try:
-        data = json.loads((state / "train_state.json").read_text(encoding="utf-8"))
+        data = json_text.read(state / "train_state.json")
         return int(data["current_step"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (Unreadable, ValueError, KeyError, TypeError):
         return None
 
 
@@ -73,8 +74,8 @@ def _is_embedded(state: Path) -> bool:
     instead.
     """
     try:
-        return "identity" in json.loads((state / "train_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+        return "identity" in json_text.read(state / "train_state.json")
+    except (Unreadable, TypeError):
         return False
 
 

@@ -16,6 +16,7 @@ from lorakit.errors import LorakitError
 from lorakit.families import FAMILIES
 from lorakit.runs.record import read_record
 from lorakit.sheet.model import Checkpoint, Row, Source
+from lorakit.user_files import Missing
 
 WEIGHTS = (
     "pretrained_model_name_or_path",
@@ -122,11 +123,9 @@ def _family(run_dir: Path, settings: Settings) -> str:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return tomllib.read(path)
+    except Missing:
         raise LorakitError(
             f"{path.parent} has no {path.name}; it is not a run of lorakit.",
             hint="lorakit runs lists them.",
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise LorakitError(f"{path}: {error}") from error

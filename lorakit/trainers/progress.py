@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from lorakit import json_text
 from lorakit.events import Event
 from lorakit.logfile import text_of
 
@@ -125,7 +125,7 @@ class EmbeddedEvents:
 
     def feed(self, line: bytes) -> list[Event]:
         try:
-            data = json.loads(line)
+            data = json_text.loads(line)
         except ValueError:
             return []
         kind = data.get("event") if isinstance(data, dict) else None

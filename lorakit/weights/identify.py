@@ -4,12 +4,13 @@ intact.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorakit import json_text
+from lorakit.user_files import Unreadable
 from lorakit.weights.safetensors import Header, HeaderError, Tensor, read_header
 
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
@@ -217,7 +218,7 @@ def _folder(path: Path) -> Sniffed:
 def config_of(folder: Path, name: str = "config.json") -> Mapping[str, Any]:
     """A part's configuration in a diffusers folder; empty where it cannot be read."""
     try:
-        data = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        data = json_text.read(folder / name)
+    except Unreadable:
         return {}
     return data if isinstance(data, dict) else {}

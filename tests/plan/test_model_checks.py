@@ -210,3 +210,13 @@ def test_a_reference_has_one_place_in_the_cache_and_none_outside_it(
     assert fetched_path(reference) == (
         own_home / ".cache/lorakit/weights" / place if place else None
     )
+
+
+def test_a_base_that_is_a_link_to_itself_is_one_fault(tmp_path: Path) -> None:
+    (tmp_path / "base.safetensors").symlink_to("base.safetensors")
+    options = Options(recipe(tmp_path, {}))
+    _, faults = weight_files(options)
+    assert ["link to base.safetensors, which cannot be reached" in one.what for one in faults] == [
+        True
+    ]
+    assert rules(tmp_path) == ["weights-not-there:error"]

@@ -16,7 +16,7 @@ from lorakit.dataset.rules import shown
 from lorakit.dataset.share.bundle import Manifest, contents, make_bundle, unpack, verify
 from lorakit.errors import raise_on_errors
 from lorakit.files import sha256
-from lorakit.show import print_json, say, size, table
+from lorakit.show import print_json, print_text, say, size, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print_json({"bundle": None, "files": dict(found)})
         for name, count in found if not args.json else ():
-            print(f"{size(count):>8}  {shown(name)}")
+            print_text(f"{size(count):>8}  {shown(name)}")
         return 0
     out = args.out or Path(f"{root.name}.zip")
     manifest = make_bundle(root, out)
@@ -75,4 +75,4 @@ def _report(manifest: Manifest, path: Path, args: argparse.Namespace) -> None:
     ]
     width = max(map(len, rows), default=0)
     table(["folder", *["files"] * (width - 1)], [row + [""] * (width - len(row)) for row in rows])
-    print(f"{path}  {size(path.stat().st_size)}  sha256 {data['sha256']}")
+    print_text(f"{path}  {size(path.stat().st_size)}  sha256 {data['sha256']}")

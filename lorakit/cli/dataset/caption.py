@@ -31,7 +31,7 @@ from lorakit.dataset.captions.edit import (
 from lorakit.dataset.captions.history import History
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError, counted
-from lorakit.show import print_json, say, say_faults
+from lorakit.show import print_json, print_text, say, say_faults
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print_json(history.steps())
         for step in history.steps() if not args.json else ():
-            print(step["when"], step["what"])
+            print_text(step["when"], step["what"])
         return 0
     check_tagger_arguments(args)
     subsets = subsets_named(target.scan(), args.subset)
@@ -126,7 +126,7 @@ def _request(args: argparse.Namespace) -> Request:
 
 def _show(found: Sequence[Change], root: Path) -> None:
     for change in found:
-        print(shown(change.path.relative_to(root)))
+        print_text(shown(change.path.relative_to(root)))
         if change.before is not None:
-            print(f"  - {change.before}")
-        print(f"  + {change.after}")
+            print_text(f"  - {change.before}")
+        print_text(f"  + {change.after}")

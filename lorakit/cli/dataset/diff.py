@@ -14,7 +14,7 @@ from lorakit.cli.terminal.dataset_target import read_target
 from lorakit.dataset.rules import shown
 from lorakit.dataset.share.versions import Difference, compare, version_of
 from lorakit.errors import counted
-from lorakit.show import print_json, say
+from lorakit.show import print_json, print_text, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
 
 def show(difference: Difference) -> None:
     for tokens, fewer, more in difference.repeats:
-        print(f"repeats      {tokens}: {fewer} -> {more}")
+        print_text(f"repeats      {tokens}: {fewer} -> {more}")
     for mark in ("added", "removed", "changed"):
         for name in getattr(difference, mark):
-            print(f"{mark:<11}  {shown(name)}")
+            print_text(f"{mark:<11}  {shown(name)}")
     for old, new in difference.renamed:
-        print(f"renamed      {shown(old)} -> {shown(new)}")
+        print_text(f"renamed      {shown(old)} -> {shown(new)}")
     for name, was, now in difference.recaptioned:
-        print(f"recaptioned  {shown(name)}\n  - {was}\n  + {now}")
+        print_text(f"recaptioned  {shown(name)}\n  - {was}\n  + {now}")

@@ -30,7 +30,7 @@ from lorakit.dataset.rules import shown
 from lorakit.dataset.share import kohya_toml as exchange
 from lorakit.dataset.split import steps_sentence
 from lorakit.errors import RecipeError, raise_on_errors
-from lorakit.show import print_json, say, say_faults, table
+from lorakit.show import print_json, print_text, say, say_faults, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -175,7 +175,7 @@ def _to_toml(target: Target, args: argparse.Namespace) -> int:
         options = dataset_table(Options(target.resolved))
     text = exchange.to_toml(target.scan(), target.caption_extension, options)
     if args.to_toml == "-" or args.dry_run:
-        print(text, end="")
+        print_text(text, end="")
         return 0
     path = Path(args.to_toml)
     if path.exists() and not args.force:

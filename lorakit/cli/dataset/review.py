@@ -18,7 +18,7 @@ from lorakit.cli.terminal.dataset_target import add_target, read_target
 from lorakit.dataset.review.server import Server
 from lorakit.dataset.review.session import ReviewSession, caption_lint
 from lorakit.errors import RecipeError, counted
-from lorakit.show import say
+from lorakit.show import print_text, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     lint, suffix = caption_lint(target.trigger), target.caption_extension
     review = ReviewSession(facts, lint=lint, chooser=target.chooser(), caption_extension=suffix)
     server = _serve(review, args.port)
-    print(server.url, flush=True)
+    print_text(server.url, flush=True)
     say(f"{counted(len(review.images), 'image')}; Ctrl-C ends the review.")
     if not args.no_browser:
         webbrowser.open(server.url)

@@ -24,7 +24,7 @@ from lorakit.dataset.choose.rank import (
     with_scores,
 )
 from lorakit.dataset.rules import shown
-from lorakit.show import print_json, say, say_faults, table
+from lorakit.show import print_json, print_text, say, say_faults, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +69,7 @@ def _report(selection: Selection, target: Path, args: argparse.Namespace) -> Non
     rows = [[name, count, mean] for name, (count, mean) in averages.items()]
     table(["category", "chosen", "mean score"], rows, right=["chosen", "mean score"])
     if selection.left_out:
-        print()
+        print_text()
         left = [[f"{item.score:.1f}", shown(item.file), why] for item, why in selection.left_out]
         table(["score", "left out", "why"], left, right=["score"])
     if args.dry_run:

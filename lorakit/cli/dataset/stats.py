@@ -13,7 +13,7 @@ from dataclasses import asdict
 from lorakit.cli.terminal.dataset_target import add_target, read_target
 from lorakit.dataset.check.stats import LIMIT, Stats, stats_of
 from lorakit.errors import counted
-from lorakit.show import print_json, say, size, table
+from lorakit.show import print_json, print_text, say, size, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,12 +50,12 @@ def show(stats: Stats) -> None:
     numbers = ["images", "repeats", "share", "captions", "size"]
     table(["subset", *numbers, "short side", "tokens"], rows, right=numbers)
     if stats.tags:
-        print()
+        print_text()
         names = [s.name for s in stats.subsets] if len(stats.subsets) > 1 else []
         tags = [[tag, count, *(per if names else ())] for tag, count, per in stats.tags]
         table(["tag", "captions", *names], tags, right=["captions", *names])
     if stats.buckets:
-        print()
+        print_text()
         buckets = [[f"{wide} x {high}", count] for (wide, high), count in stats.buckets]
         table(["bucket", "images"], buckets, right=["images"])
     if stats.too_long:

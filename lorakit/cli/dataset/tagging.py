@@ -13,7 +13,7 @@ from lorakit.dataset.captions.edit import joined
 from lorakit.dataset.captions.read import caption_text
 from lorakit.dataset.captions.tagger import Choice, Tagger, chosen, unknown_drops
 from lorakit.dataset.captions.tagger_models import KNOWN, open_model
-from lorakit.errors import RecipeError
+from lorakit.errors import Fault, RecipeError, raise_on_errors
 from lorakit.show import say
 
 
@@ -57,9 +57,15 @@ def drafts(
     """Caption file -> tags in one line, for the images that are to be tagged; and what tagged
     them, for the history.
     """
-    wanted = {
-        image: caption for image, caption in captions if args.overwrite or not caption_text(caption)
-    }
+    wanted: dict[Path, Path] = {}
+    faults: list[Fault] = []
+    for image, caption in captions:
+        try:
+            if args.overwrite or not caption_text(caption):
+                wanted[image] = caption
+        except RecipeError as error:
+            faults += error.faults
+    raise_on_errors(faults)
     kept = len(captions) - len(wanted)
     if kept:
         say(f"{kept} images have a caption and keep it; --overwrite tags them too.")

@@ -11,13 +11,14 @@ from lorakit import show
 from lorakit.plan.document import command_text, subset_rows
 from lorakit.plan.model import Plan
 from lorakit.runs.pace import Expected
+from lorakit.show import print_text
 
 MOST = 12  # checkpoints that are all listed
 
 
 def show_plan(plan: Plan, time: Expected | None = None) -> None:
     resolved, steps = plan.resolved, plan.steps
-    print(
+    print_text(
         f"{resolved.name}{f' / {plan.stage}' if plan.stage else ''}:"
         f" {resolved.family} by the {resolved.trainer} trainer"
         f"{f', preset {resolved.preset}' if resolved.preset else ''}"
@@ -31,23 +32,23 @@ def show_plan(plan: Plan, time: Expected | None = None) -> None:
         ("setting", "value", "source"),
         [(key, _short(one.value, resolved.root), one.source) for key, one in settings],
     )
-    print()
+    print_text()
     numbers = ("images", "repeats", "samples", "captions")
     show.table(("subset", *numbers, ""), subset_rows(plan), right=numbers)
-    print()
+    print_text()
     buckets = (
         (f"{bucket.width} x {bucket.height}", len(bucket.images), bucket.draws, bucket.batches)
         for bucket in steps.buckets
     )
     columns = ("bucket", "images", "samples", "batches")
     show.table(columns, buckets, right=columns[1:])
-    print(f"\n{steps.formula if steps.total else 'No steps can be counted yet.'}\n")
+    print_text(f"\n{steps.formula if steps.total else 'No steps can be counted yet.'}\n")
     _saves(plan)
     _needs(plan)
     _verdict(plan)
     _time(plan, time)
-    print(f"run        {plan.run_dir}")
-    print(f"\n{command_text(plan)}")
+    print_text(f"run        {plan.run_dir}")
+    print_text(f"\n{command_text(plan)}")
 
 
 def _saves(plan: Plan) -> None:
@@ -58,33 +59,35 @@ def _saves(plan: Plan) -> None:
     if len(saved) > MOST:
         lines[5:-5] = [f"... {len(saved) - 10} more"]
     for place, line in enumerate(lines):
-        print(f"{'' if place else 'saves':9}  {line}")
+        print_text(f"{'' if place else 'saves':9}  {line}")
     if plan.steps.sample_steps:
         more = ", ..." if len(plan.steps.sample_steps) > 8 else ""
-        print(f"samples    after steps {', '.join(map(str, plan.steps.sample_steps[:8]))}{more}")
+        print_text(
+            f"samples    after steps {', '.join(map(str, plan.steps.sample_steps[:8]))}{more}"
+        )
 
 
 def _needs(plan: Plan) -> None:
     needs = plan.estimate
     if needs.lora_bytes:
-        print(
+        print_text(
             f"disk       LoRA {show.size(needs.lora_bytes)}, state {show.size(needs.state_bytes)}, "
             f"caches {show.size(needs.cache_bytes)}; {show.size(needs.disk_bytes)} at the fullest"
         )
     if needs.memory_high:
         memory = f"{show.size(needs.memory_low)} to {show.size(needs.memory_high)}"
-        print(f"memory     {memory} ({needs.basis})")
+        print_text(f"memory     {memory} ({needs.basis})")
 
 
 def _verdict(plan: Plan) -> None:
     device = f"{plan.verdict.device}: " if plan.verdict.device else ""
-    print(f"verdict    {device}{plan.verdict}")
+    print_text(f"verdict    {device}{plan.verdict}")
 
 
 def _time(plan: Plan, time: Expected | None) -> None:
     if time is not None:
         more = "; samples come on top" if time.seconds and plan.steps.sample_steps else ""
-        print(f"time       {time}{more}")
+        print_text(f"time       {time}{more}")
 
 
 def _short(value: Any, root: Path) -> str:

@@ -4,7 +4,6 @@ every command that follows a run.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorakit.events import Event
-from lorakit.show import duration, say
+from lorakit.show import duration, harmless, json_shown, print_text, say
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -30,7 +29,7 @@ class JsonLines:
             key: None if isinstance(value, float) and math.isnan(value) else value
             for key, value in event.as_dict().items()
         }
-        print(json.dumps(data, ensure_ascii=False), flush=True)
+        print_text(json_shown(data), flush=True)
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +79,7 @@ class Bar:
 
         self._console = Console(stderr=True, highlight=False)
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[numbers]}", markup=False),
             console=self._console,
@@ -106,7 +105,7 @@ class Bar:
                 self._task, completed=done, total=event.total, description="training", numbers=text
             )
         elif event.kind == "phase":
-            self._progress.update(self._task, description=event.text or "")
+            self._progress.update(self._task, description=harmless(event.text or ""))
         elif event.kind == "ended":
             self._progress.stop()
             say(sentence(event))
@@ -160,7 +159,7 @@ def sentence(event: Event) -> str:
         "note": event.text or "",
         "ended": _ending(event),
     }
-    return str(words.get(event.kind, ""))
+    return harmless(str(words.get(event.kind, "")))
 
 
 def _ending(event: Event) -> str:

@@ -16,6 +16,7 @@ from lorakit.dataset.build.manifest import FOLDER, Entry, Manifest
 from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.rules import shown
 from lorakit.files import write_atomic
+from lorakit.user_files import Unreadable
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -109,8 +110,11 @@ def _words(sheet: _Sheet, pen: ImageDraw.ImageDraw, entry: Entry, place: tuple[i
     write(shown(Path(entry.file).name), 0, INK, sheet.bold)
     sizes = " to ".join(f"{wide}x{high}" for wide, high in (entry.size, entry.canvas))
     write(sizes + _bucket(entry, sheet.chooser), 18, MARK, sheet.small)
-    words = read_words((sheet.root / entry.file).with_suffix(sheet.suffix))
-    caption = words.text.strip() or "(empty caption)" if words else "(no caption)"
+    try:
+        words = read_words((sheet.root / entry.file).with_suffix(sheet.suffix))
+        caption = words.text.strip() or "(empty caption)" if words else "(no caption)"
+    except Unreadable as error:
+        caption = f"(the caption {error.why})"
     lines = textwrap.wrap(caption, 44) or [""]
     if len(lines) > 3:
         lines = [*lines[:2], f"{lines[2][:41]}..."]

@@ -4,12 +4,12 @@ file. Reads names only.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorakit import json_text
 from lorakit.dataset.build.fit import SUFFIXES, Settings
 from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.originals import (
@@ -23,6 +23,7 @@ from lorakit.dataset.build.originals import (
 from lorakit.dataset.folder_names import NotASubset, format_folder, parse_folder
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import RecipeError
+from lorakit.user_files import Missing
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def read_assigned(root: Path) -> dict[str, str]:
     class tokens.
     """
     try:
-        data = json.loads(assigned_path(root).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = json_text.read(assigned_path(root))
+    except Missing:
         return {}
     pairs = data.items() if isinstance(data, dict) else ()
     return {str(name): str(tokens) for name, tokens in pairs}

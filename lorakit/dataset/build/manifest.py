@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lorakit import json_text
 from lorakit.files import sha256, write_atomic
 from lorakit.journal import Journal
 from lorakit.memo import stamp_of
+from lorakit.user_files import Missing
 
 FOLDER = ".lorakit"
 VERSION = 1
@@ -108,8 +110,8 @@ def letterboxed(root: Path) -> bool:
 
 def _closed(path: Path) -> list[dict[str, Any]]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = json_text.read(path)
+    except Missing:
         return []
     known = isinstance(data, dict) and data.get("version") == VERSION
     return list(data["files"].values()) if known else []

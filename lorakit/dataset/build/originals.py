@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 
+from lorakit import json_text
 from lorakit.dataset.build.sources import Candidate, gather
 from lorakit.dataset.check.looks import Look, look
 from lorakit.dataset.folder_names import FORBIDDEN, format_folder
@@ -25,6 +26,7 @@ from lorakit.errors import Fault, RecipeError
 from lorakit.files import sha256, write_atomic
 from lorakit.journal import Journal, now
 from lorakit.pictures.pool import WorkerDied, spread
+from lorakit.user_files import Missing
 
 ORIGINALS = "originals"
 MIN_SIDE = 64  # kohya's smallest bucket step: less cannot be trained on at all
@@ -236,9 +238,9 @@ def subsets_path(root: Path) -> Path:
 def read_subsets(root: Path) -> dict[str, Subset]:
     """By class tokens, which are also the names of the folders of originals."""
     try:
-        data = json.loads(subsets_path(root).read_text(encoding="utf-8"))
+        data = json_text.read(subsets_path(root))
         return {name: Subset(**entry) for name, entry in data.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (Missing, TypeError, AttributeError):
         return {}
 
 

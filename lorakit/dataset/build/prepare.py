@@ -24,6 +24,7 @@ from lorakit.files import sha256, write_atomic
 from lorakit.memo import stamp_of
 from lorakit.pictures.open import RefusedError, why
 from lorakit.pictures.pool import spread
+from lorakit.user_files import Unreadable
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,10 @@ def _carry_caption(manifest: Manifest, job: Job, suffix: str) -> list[Fault]:
 
 def _caption_text(source: Path) -> tuple[str, list[Fault]]:
     """The words of a caption in whatever encoding; a guess is reported."""
-    words = read_words(source) or Words("")
+    try:
+        words = read_words(source) or Words("")
+    except Unreadable as error:
+        return "", [_warning(source, error.why, "Write it again.", "caption-unreadable")]
     tidy = (" ".join(line.split()) for line in words.text.replace("\0", "").split("\n"))
     notes = []
     if words.encoding == "cp1252":

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from lorakit.dataset.rules import fault, shown
 from lorakit.errors import Fault, refused
+from lorakit.user_files import Missing, Unreadable, read_bytes
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".tags", ".text", ".cap")
 HUGE_CAPTION = 16_384  # bytes
+MOST_CAPTION = 1 << 21
 BOM = "\ufeff"
 
 
@@ -41,10 +43,10 @@ class Caption:
 
 
 def read_words(path: Path) -> Words | None:
-    """None where there is no such file."""
+    """None where there is no such file; Unreadable where it is no file of words."""
     try:
-        return words_in(path.read_bytes())
-    except FileNotFoundError:
+        return words_in(read_bytes(path, most=MOST_CAPTION))
+    except Missing:
         return None
 
 
@@ -67,7 +69,10 @@ def words_in(data: bytes) -> Words:
 
 def caption_text(path: Path) -> str | None:
     """The words for editing; None where there is no file. A guess is refused."""
-    words = read_words(path)
+    try:
+        words = read_words(path)
+    except Unreadable as error:
+        raise refused(shown(path), error.why) from error
     if words and words.problem:
         raise refused(shown(path), words.problem, "Save it as UTF-8 and run this again.")
     return words.text.strip() if words else None
@@ -88,13 +93,15 @@ def find_caption(
     the path cut off.
     """
     entry = names.get(stem + suffix)
-    if entry is not None and entry.is_file():
+    if entry is not None:
         return kohya_caption(folder / entry.name)
     parts = os.path.abspath(folder / stem).split("_")  # the plan writes absolute folders
     other = Path("_".join(parts[:-4]) + suffix)
     if len(parts) < 5 or not other.is_file():
         return Caption(None, None)
     caption = kohya_caption(other)
+    if caption.path is None:
+        return caption
     what = f"kohya will use {other} as its caption."
     hint = f"Give the image a caption {stem}{suffix} of its own."
     note = fault("caption-fallback", folder / stem, what, hint)
@@ -111,16 +118,15 @@ def kohya_caption(path: Path) -> Caption:
         found.append(fault(rule, path, what, hint))
 
     try:
-        with path.open("rb") as file:
-            data = file.read(HUGE_CAPTION + 1)
-    except OSError as error:
-        note("caption-unreadable", f"cannot be opened: {error.strerror}.")
-        return Caption(path, "", tuple(found))
+        data = read_bytes(path, most=MOST_CAPTION)
+    except Unreadable as error:
+        note("caption-unreadable", error.why, "Write the caption again.")
+        return Caption(None, None, tuple(found))
     if not data:
         note("caption-empty", "the file is empty.", "Write a caption or remove the file.")
         return Caption(path, "", tuple(found))
     if len(data) > HUGE_CAPTION:
-        note("caption-huge", f"{path.stat().st_size:,} bytes.", "A caption is one line of words.")
+        note("caption-huge", f"{len(data):,} bytes.", "A caption is one line of words.")
         data = data[:HUGE_CAPTION].rsplit(b" ", 1)[0]  # not inside a character
     words = words_in(data)
     if words.problem:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from lorakit import json_text
 from lorakit.dataset.build.jobs import assigned_path, read_assigned
 from lorakit.dataset.build.manifest import Manifest
 from lorakit.dataset.build.new_folder import new_folder
@@ -23,6 +24,7 @@ from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import write_atomic
+from lorakit.user_files import read_text
 
 VERSION = 1
 NEAR_BITS = 6  # dHashes of two pictures that differ in fewer bits show the same thing
@@ -119,15 +121,13 @@ def read_scores(path: Path) -> dict[str, float]:
     another model's.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, most=json_text.MOST)
         if path.suffix.lower() == ".csv":
             rows: Any = csv.DictReader(text.splitlines(), skipinitialspace=True)
         else:
-            data = json.loads(text)
+            data = json_text.loads(text)
             rows = data["images"] if isinstance(data, dict) else data
         return {str(row["file"]): _score(row["score"]) for row in rows}
-    except FileNotFoundError as error:
-        raise RecipeError(f"{path}: no such file.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         hint = "A CSV has the columns file,score; a JSON has images: [{file, score}]."
         what = f"{path}: not a list of scores ({type(error).__name__}: {error})."

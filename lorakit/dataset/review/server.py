@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from lorakit import json_text
 from lorakit.dataset.review.session import Conflict, ReviewSession
 from lorakit.pictures.open import RefusedError
 
@@ -80,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(b"too long", "text/plain", status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
         try:
-            data = json.loads(self.rfile.read(length))
+            data = json_text.loads(self.rfile.read(length))
             self._act(urlsplit(self.path).path.strip("/").split("/"), data)
         except Conflict as conflict:
             self._json({"now": conflict.now}, status=HTTPStatus.CONFLICT)

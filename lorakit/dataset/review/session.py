@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorakit import json_text
 from lorakit.dataset.buckets import Chooser, UnfitError
 from lorakit.dataset.captions.edit import Change, parts
 from lorakit.dataset.captions.history import History
@@ -23,9 +24,11 @@ from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.errors import RecipeError
 from lorakit.files import write_atomic
 from lorakit.pictures.open import RefusedError, opened, why
+from lorakit.user_files import Missing, Unreadable
 
 MARKS = ("", "accepted", "flagged")
 LARGEST_SIDE = 2400
+FIX = "Correct it, or move it away and begin anew."
 
 Lint = Callable[[str], Sequence[str]]
 
@@ -186,7 +189,9 @@ class ReviewSession:
 
     def _read_marks(self) -> dict[str, str]:
         try:
-            data = json.loads(self.marks_path.read_text(encoding="utf-8"))
-            return {str(name): str(mark) for name, mark in data.items()}
-        except (FileNotFoundError, ValueError, AttributeError):
+            data = json_text.read(self.marks_path)
+        except Missing:
             return {}
+        if not isinstance(data, dict) or not {str(mark) for mark in data.values()} <= {*MARKS}:
+            raise Unreadable(self.marks_path, "is not a page's marks.", FIX)
+        return {str(name): str(mark) for name, mark in data.items()}

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from lorakit import json_text
 from lorakit.dataset.build.new_folder import new_folder
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.rules import os_text
@@ -207,7 +208,7 @@ def _manifest(bundle: zipfile.ZipFile, path: Path) -> Manifest:
         info = bundle.getinfo(MANIFEST)
         if info.file_size > 64 << 20 or info.compress_type != zipfile.ZIP_STORED:
             raise ValueError("the manifest is larger than any dataset needs, or compressed")
-        data = json.loads(bundle.read(MANIFEST))
+        data = json_text.loads(bundle.read(MANIFEST))
         if data["version"] != VERSION:
             theirs = f"format {data['version']}, this one reads {VERSION}"
             raise ValueError(f"made by another version of lorakit ({theirs})")

@@ -16,7 +16,7 @@ from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import is_image_name
-from lorakit.errors import Fault, RecipeError
+from lorakit.errors import Fault
 from lorakit.files import sha256
 from lorakit.toml_text import proven, table_text
 
@@ -54,10 +54,7 @@ def read_toml(
     path: Path, *, root: Path, reg: Path, caption_extension: str
 ) -> tuple[list[Copy], list[Fault]]:
     """Every copy that makes folders of the TOML's subsets, and what folders cannot say."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{shown(path)}: {error}.") from error
+    data = tomllib.read(path)
     copies: list[Copy] = []
     notes: list[Fault] = []
     for dataset in _tables(data.get("datasets")):

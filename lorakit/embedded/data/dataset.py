@@ -17,6 +17,7 @@ from lorakit.embedded.data.captions import CaptionRules
 from lorakit.embedded.data.dataset_config import read_blueprint
 from lorakit.errors import Fault, RecipeError, raise_on_errors, refused
 from lorakit.pictures.size import HeaderError, read_header
+from lorakit.user_files import Unreadable
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,8 @@ def _images(subset: Subset, chooser: Chooser, faults: list[Fault]) -> list[Image
         except (OSError, HeaderError, UnfitError) as error:
             hint = "Take the file out of the folder or fix it."
             faults.append(Fault(str(path), f"{error}.", hint))
+        except Unreadable as error:
+            faults.append(error.fault)
         except RecipeError as error:
             faults += error.faults
     return images

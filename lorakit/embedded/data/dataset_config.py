@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lorakit import tomllib
+from lorakit import json_text, tomllib
 from lorakit.catalogue import options as catalogue
 from lorakit.dataset.folder_names import FolderName, parse_folder
 from lorakit.embedded.data.values import WORDS, fits
@@ -20,6 +20,7 @@ from lorakit.trainers.embedded.options import (
     DATASET_REFUSED,
     SUBSET_LEVEL,
 )
+from lorakit.user_files import Unreadable
 
 FROM_ARGUMENTS = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}
 DEFAULTS = {"is_reg": False, "class_tokens": None}
@@ -81,18 +82,10 @@ def _from_folders(args: argparse.Namespace, faults: list[Fault]) -> dict[str, An
 
 def _from_file(path: Path, faults: list[Fault]) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix.lower() == ".json":
-            import json
-
-            data: dict[str, Any] = json.loads(text)
-        else:
-            data = tomllib.loads(text)
-    except FileNotFoundError:
-        faults.append(Fault(str(path), "no such file."))
-        return {}
-    except (OSError, ValueError) as error:  # TOML's, JSON's and Unicode's errors are ValueErrors
-        faults.append(Fault(str(path), str(error)))
+        reader = json_text.read if path.suffix.lower() == ".json" else tomllib.read
+        data: dict[str, Any] = reader(path)
+    except Unreadable as error:
+        faults.append(error.fault)
         return {}
     _check(path, "", data, {"general": "table", "datasets": "tables"}, faults)
     dataset_keys = {**DATASET_EVERYWHERE, **DATASET_LEVEL}

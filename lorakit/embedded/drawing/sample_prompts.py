@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lorakit import tomllib
+from lorakit import json_text, tomllib
 from lorakit.catalogue import options as catalogue
 from lorakit.embedded.data.values import WORDS, fits
 from lorakit.errors import RecipeError, did_you_mean, refused
+from lorakit.user_files import Missing, Unreadable, read_text
 
 FLAGS = {
     "w": ("width", "int"),
@@ -44,7 +44,7 @@ class Prompt:
 
 def read_prompts(path: Path) -> list[Prompt]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         if path.suffix == ".txt":
             lines = [line.strip() for line in text.splitlines() if not line.startswith("#")]
             return [_from_line(line) for line in lines if line]
@@ -55,11 +55,13 @@ def read_prompts(path: Path) -> list[Prompt]:
         if path.suffix == ".json":
             return [
                 _from_line(one) if isinstance(one, str) else _from_table(one, path)
-                for one in json.loads(text)
+                for one in json_text.loads(text)
             ]
-    except FileNotFoundError as error:
+    except Missing as error:
         raise RecipeError(f"sample_prompts: {path} does not exist.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Unreadable as error:
+        raise RecipeError(f"sample_prompts: {error}") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise RecipeError(f"sample_prompts: {path}: {error}") from error
     raise RecipeError(f"sample_prompts: {path} must end in .txt, .toml or .json.")
 

@@ -12,6 +12,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from lorakit import json_text
 from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.files import write_atomic
 from lorakit.runs.record import Record, ResumedPart
@@ -100,7 +101,7 @@ def _final(saved: Path, target: Path, aside: Path, *, keep: bool) -> None:
 
 def _move_state(path: Path, target: Path, offset: int, aside: Path) -> None:
     step = counter_of(path)
-    data = json.loads((path / "train_state.json").read_text(encoding="utf-8"))
+    data = json_text.read(path / "train_state.json")
     _step_aside(target, aside)
     os.replace(path, target)
     if step is not None:

@@ -28,6 +28,7 @@ from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import HIDDEN, Ending, Record, ResumedPart, now
 from lorakit.runs.states import State, fault_of, states_in
 from lorakit.trainers.table import trainer
+from lorakit.user_files import Unreadable
 
 EXACT = ("weights", "optimiser", "learning rate at every step", "number of steps", "file names")
 OTHERS = (
@@ -164,11 +165,10 @@ def changed_toml(path: Path, changes: Mapping[str, Any]) -> str:
     import toml  # the library the script reads it with
 
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LorakitError(
-            f"{path}: {error}; the run cannot be resumed without its settings."
-        ) from error
+        data = tomllib.read(path)
+    except Unreadable as error:
+        hint = "The run cannot be resumed without its settings."
+        raise LorakitError(str(error), hint=hint) from error
     flat = {key: value for key, value in data.items() if not isinstance(value, dict)}
     for table in data.values():
         flat |= table if isinstance(table, dict) else {}

@@ -8,12 +8,12 @@ later as it was planned, whatever has become of the recipe.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from lorakit import json_text
 from lorakit.errors import LorakitError
 from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
@@ -39,6 +39,7 @@ from lorakit.runs.record import (
     Warned,
     read_record,
 )
+from lorakit.user_files import Unreadable
 
 _PATIENCE_S = 5.0  # for a dataset list that is still being made when the run ends
 
@@ -215,8 +216,8 @@ def _settle(folder: Path, hasher: BackgroundHasher) -> None:
 def _listed(folder: Path, dataset: DatasetUsed) -> DatasetUsed:
     """With the digest of a list that an earlier lorakit made and could no longer enter."""
     try:
-        digest = digest_of(json.loads((folder / LIST).read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError):
+        digest = digest_of(json_text.read(folder / LIST))
+    except (Unreadable, KeyError, TypeError):
         return dataset
     return replace(dataset, digest=digest, files=LIST)
 

@@ -18,6 +18,7 @@ from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import SavedCheckpoint, WeightUsed
+from lorakit.user_files import Unreadable
 from lorakit.weights.finite import inspect
 from lorakit.weights.hashes import path_digest, sha256_of_all
 
@@ -157,6 +158,6 @@ def _relative(path: Path, root: Path) -> str:
 def _caption(path: Path) -> str | None:
     try:
         words = read_words(path)
-    except OSError:
+    except Unreadable:
         return None
     return words.text.strip() if words else None

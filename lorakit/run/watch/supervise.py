@@ -5,12 +5,12 @@ to stop; judges nothing afterwards.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
+from lorakit import json_text
 from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.events import Emit, Event
 from lorakit.machine import free_disk
@@ -22,6 +22,7 @@ from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import SampleDrawn, SavedCheckpoint, Warned
 from lorakit.runs.states import fault_of
 from lorakit.trainers.table import trainer
+from lorakit.user_files import Unreadable
 from lorakit.weights.safetensors import HeaderError, read_header, steps_of
 
 GLANCE_S = 0.1  # between two looks at the log
@@ -222,9 +223,9 @@ class Supervision:
     def _stop_request(self, emit: Emit) -> None:
         path = self.ledger.run_dir / STOP_REQUEST
         try:
-            mode = json.loads(path.read_text(encoding="utf-8")).get("mode")
+            mode = json_text.read(path).get("mode")
             path.unlink()
-        except (OSError, ValueError, AttributeError):
+        except (OSError, Unreadable, AttributeError):
             return
         saves = self._trainer.SAVES_WHEN_INTERRUPTED
         if mode == "now":

@@ -1,0 +1,56 @@
+"""JSON that a person may have edited: not too large, not too deep, and whatever is wrong with it is
+told by the file's name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lorakit.user_files import Unreadable, read_text
+
+DEEPEST = 64  # nothing of ours goes half as deep; Python's own readers give up at a thousand
+MOST = 1 << 26  # a list of many thousand images is some megabytes
+TOO_DEEP = "brackets are nested too deeply"
+
+
+def loads(text: str | bytes) -> Any:
+    """Whatever cannot be read is a ValueError."""
+    try:
+        data = json.loads(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    except ValueError as error:
+        if "integer string conversion" in str(error):
+            raise ValueError("a number has thousands of digits") from None
+        raise
+    if deeper(data):
+        raise ValueError(TOO_DEEP)
+    return data
+
+
+def read(path: Path) -> Any:
+    text = read_text(path, most=MOST)
+    try:
+        return loads(text)
+    except ValueError as error:
+        raise Unreadable(
+            path, f"is not JSON any more ({error}).", "Was it edited by hand?"
+        ) from error
+
+
+def deeper(data: Any, limit: int = DEEPEST) -> bool:
+    """Whether it has more storeys of lists and tables than that; without descending."""
+    storey = [data] if isinstance(data, (dict, list)) else []
+    for _ in range(limit + 1):
+        storey = [one for holder in storey for one in _inside(holder)]
+        if not storey:
+            return False
+    return True
+
+
+def _inside(holder: Any) -> Iterable[Any]:
+    inner = holder.values() if isinstance(holder, dict) else holder
+    return [one for one in inner if isinstance(one, (dict, list))]
