@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.errors import Fault, LorakitError
+from lorakit.private import without_user, words_shown
 
 
 def say(*lines: str) -> None:
@@ -22,7 +23,7 @@ def say(*lines: str) -> None:
     """
     with contextlib.suppress(OSError):
         for line in lines:
-            print(line, file=sys.stderr, flush=True)
+            print(without_user(line), file=sys.stderr, flush=True)
 
 
 def say_faults(faults: Iterable[Fault]) -> None:
@@ -48,7 +49,7 @@ def say_bug(error: BaseException, argv: Sequence[str]) -> None:
     handle, name = tempfile.mkstemp(prefix="lorakit-bug-", suffix=".txt")
     with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"lorakit {__version__}, Python {sys.version}, {sys.platform}\n")
-        file.write(f"{shlex.join(['lorakit', *argv])}\n\n{text}")
+        file.write(f"{shlex.join(['lorakit', *words_shown(argv)])}\n\n{text}")
     say(
         f"lorakit crashed; this is a bug ({type(error).__name__}: {error}).",
         f"Please report it with this file: {name}",
@@ -58,14 +59,14 @@ def say_bug(error: BaseException, argv: Sequence[str]) -> None:
 def print_json(data: Any) -> None:
     """One JSON document on stdout; paths as text, bytes of a name that are not UTF-8 escaped."""
     text = json.dumps(data, indent=2, ensure_ascii=False, default=_plain)
-    print(text.encode("utf-8", "backslashreplace").decode())
+    print(without_user(text).encode("utf-8", "backslashreplace").decode())
 
 
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()
 ) -> None:
     """A table on stdout: aligned plain text, the same on a terminal, in a file and in a mail."""
-    cells = [[plain(str(cell)) for cell in row] for row in rows]
+    cells = [[plain(without_user(str(cell))) for cell in row] for row in rows]
     widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
     for row in [list(columns), *cells]:
         padded = (

@@ -21,6 +21,7 @@ ROOT = PACKAGE.parent
 ROOMS = (  # from the ground up: a room imports rooms that stand before it, never one that stands behind it
     "tomllib",
     "errors",
+    "private",
     "files",
     "proc",
     "config",

@@ -29,7 +29,6 @@ from lorakit.runs.typed_json import Part, WrongValue, rare
 
 SCHEMA = 1
 NAME = "record.json"
-HIDDEN = "(not recorded)"  # in the place of a secret
 WAITING = "waiting"  # the state of a stage that is written down and not begun
 
 

@@ -24,6 +24,7 @@ from lorakit import files
 from lorakit.errors import RecipeError, SetupError
 from lorakit.events import Emit, Event
 from lorakit.machine import free_disk
+from lorakit.private import without_user
 from lorakit.show import size
 from lorakit.weights import hub
 from lorakit.weights.hashes import path_digest, remember
@@ -55,7 +56,7 @@ def fetch_missing(weights: Sequence[WeightFile], emit: Emit, *, every_s: float =
     for weight, asked in [(one, hub.reference(one.reference)) for one in missing(weights)]:
         remote = hub.look(asked)
         big = size(remote.size) if remote.size else "of unknown size"
-        source = f"{remote.cached.parent.parent}" if remote.cached else hub.endpoint()
+        source = f"{remote.cached.parent.parent}" if remote.cached else without_user(hub.endpoint())
         note(f"fetching {asked.text} ({big}) from {source} to {weight.path}")
         progress = _reporting(emit, weight.path, every_s)
         try:
