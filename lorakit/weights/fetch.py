@@ -27,7 +27,7 @@ from lorakit.machine import free_disk
 from lorakit.private import without_user
 from lorakit.show import size
 from lorakit.weights import hub
-from lorakit.weights.hashes import path_digest, remember
+from lorakit.weights.hashes import files_of, path_digest, remember, sha256_of_all
 from lorakit.weights.reference import WeightFile
 
 RESERVE = 500_000_000
@@ -111,12 +111,13 @@ def fetch(
 
 
 def check_hashes(weights: Sequence[WeightFile], emit: Emit) -> None:
-    """Every sha256 that the recipe states, against the file that would be trained on."""
+    """Every sha256 that the recipe states, against the bytes that would be trained on."""
     for weight in weights:
         stated = weight.sha256.lower()
         if not stated or not weight.present:
             continue
         emit(Event("note", text=f"checking the sha256 of {weight.path}"))
+        sha256_of_all(files_of(weight.path), anew=True)
         found, _ = path_digest(weight.path)
         if found != stated:
             raise RecipeError(

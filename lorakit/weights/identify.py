@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorakit.weights.safetensors import Header, HeaderError, Tensor, read_header
+from lorakit.weights.safetensors import Header, HeaderError, Tensor, open_regular, read_header
 
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 SD_UNET = "model.diffusion_model."
@@ -64,6 +64,8 @@ def sniff(path: Path) -> Sniffed:
     """Never raises: what cannot be read is `broken`, and `problem` says why."""
     if path.is_dir():
         return _folder(path)
+    if path.exists() and not path.is_file():
+        return Sniffed(path, "broken", problem="is not a regular file")
     if path.suffix.lower() in PICKLED:
         return Sniffed(path, "pickle")
     try:
@@ -217,7 +219,8 @@ def _folder(path: Path) -> Sniffed:
 def config_of(folder: Path, name: str = "config.json") -> Mapping[str, Any]:
     """A part's configuration in a diffusers folder; empty where it cannot be read."""
     try:
-        data = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        with open_regular(folder / name) as file:
+            data = json.load(file)
+    except (OSError, HeaderError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
