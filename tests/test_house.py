@@ -22,6 +22,7 @@ ROOMS = (  # from the ground up: a room imports rooms that stand before it, neve
     "tomllib",
     "errors",
     "private",
+    "portable",
     "files",
     "proc",
     "config",

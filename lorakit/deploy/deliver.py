@@ -19,7 +19,7 @@ from typing import Any
 from lorakit.errors import RecipeError, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.files import sha256, write_atomic
-from lorakit.recipe.names import stem_problem
+from lorakit.portable import stem_problem
 from lorakit.runs.intact import require_intact
 from lorakit.runs.record import read_record
 from lorakit.runs.registry import read_notes

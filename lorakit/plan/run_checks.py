@@ -11,7 +11,7 @@ from pathlib import Path
 from lorakit.errors import Fault
 from lorakit.machine import Machine, free_disk
 from lorakit.plan.model import Estimate, Steps
-from lorakit.recipe.names import stem_problem
+from lorakit.portable import stem_problem
 from lorakit.recipe.options import Options
 from lorakit.show import size
 from lorakit.trainers.table import trainer
