@@ -57,6 +57,7 @@ def test_a_run_resumed_at_any_step_ends_with_the_bytes_of_the_uninterrupted_one(
         resumed = train(**options, resume=whole.folder / f"fox-step{step:08d}-state")
         assert resumed.of("step")[0]["step"] == step + 1
         assert resumed.digest() == whole.digest(), step
+        assert resumed.sha256() == whole.sha256(), step
         assert resumed.of("step")[-1]["average"] == whole.of("step")[-1]["average"]
 
 
