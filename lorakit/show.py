@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.errors import Fault, LorakitError
+from lorakit.private import without_user, words_shown
 
 # C0 but tab and newline, DEL, C1, and marks that turn the direction of what is read
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -26,12 +27,12 @@ def say(*lines: str) -> None:
     """
     with contextlib.suppress(OSError):
         for line in lines:
-            print(harmless(line), file=sys.stderr, flush=True)
+            print(harmless(without_user(line)), file=sys.stderr, flush=True)
 
 
 def print_text(*words: object, sep: str = " ", end: str = "\n", flush: bool = False) -> None:
     """As print does it, to stdout; the one door for words that may be somebody else's."""
-    print(harmless(sep.join(map(str, words))), end=end, flush=flush)
+    print(harmless(without_user(sep.join(map(str, words)))), end=end, flush=flush)
 
 
 def say_faults(faults: Iterable[Fault]) -> None:
@@ -62,7 +63,7 @@ def say_bug(error: BaseException, argv: Sequence[str]) -> None:
     handle, name = tempfile.mkstemp(prefix="lorakit-bug-", suffix=".txt")
     with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"lorakit {__version__}, Python {sys.version}, {sys.platform}\n")
-        file.write(f"{shlex.join(['lorakit', *argv])}\n\n{text}")
+        file.write(f"{shlex.join(['lorakit', *words_shown(argv)])}\n\n{text}")
     say(
         f"lorakit crashed; this is a bug ({type(error).__name__}: {error}).",
         f"Please report it with this file: {name}",
@@ -71,7 +72,7 @@ def say_bug(error: BaseException, argv: Sequence[str]) -> None:
 
 def print_json(data: Any) -> None:
     """One JSON document on stdout; paths as text, bytes of a name that are not UTF-8 escaped."""
-    text = json_shown(data, indent=2)
+    text = without_user(json_shown(data, indent=2))
     print(text.encode("utf-8", "backslashreplace").decode())
 
 
@@ -85,7 +86,7 @@ def table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()
 ) -> None:
     """A table on stdout: aligned plain text, the same on a terminal, in a file and in a mail."""
-    cells = [[plain(str(cell)) for cell in row] for row in rows]
+    cells = [[plain(without_user(str(cell))) for cell in row] for row in rows]
     widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
     for row in [list(columns), *cells]:
         padded = (

@@ -10,12 +10,12 @@ import stat
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec
 
 from lorakit.errors import Fault, LorakitError
 
 MOST_TEXT = 1 << 22  # of what a person writes by hand
-Data = TypeVar("Data")
+P = ParamSpec("P")
 
 
 class Unreadable(LorakitError):  # noqa: N818  (reads as what the file is)
@@ -80,15 +80,17 @@ def _size(count: int) -> str:
     return f"{count:,} bytes" if count < 10**6 else f"{count / 10**6:,.1f} MB"
 
 
-def naming_it(write: Callable[[Path, Data], None]) -> Callable[[Path, Data], None]:
-    """The system's errors while writing name the file that was meant, not one beside it or none."""
+def naming_it(write: Callable[P, None]) -> Callable[P, None]:
+    """The system's errors while writing name the file that was meant, its first argument, not one
+    beside it or none.
+    """
 
     @wraps(write)
-    def named(path: Path, data: Data) -> None:
+    def named(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            write(path, data)
+            write(*args, **kwargs)
         except OSError as error:
-            error.filename, error.filename2 = str(path), None
+            error.filename, error.filename2 = str(args[0]), None
             raise
 
     return named

@@ -23,6 +23,8 @@ ROOMS = (  # from the ground up: a room imports rooms that stand before it, neve
     "user_files",
     "json_text",
     "tomllib",
+    "private",
+    "portable",
     "files",
     "proc",
     "config",

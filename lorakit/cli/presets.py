@@ -11,6 +11,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lorakit.errors import RecipeError
 from lorakit.files import write_atomic
 from lorakit.machine import Machine
 from lorakit.plan.fit import fitting
+from lorakit.private import shown
 from lorakit.recipe import presets
 from lorakit.recipe.preset_values import preset_values
 from lorakit.show import print_json, print_text, say, say_error, say_faults, size, table
@@ -144,7 +146,13 @@ def _show(name: str, *, resolved: bool, as_json: bool) -> int:
         say_faults(page.faults)
         print_text(page.text.rstrip())
         return 0
-    sections, faults = preset_values(page)
+    values, faults = preset_values(page)
+    sections = {
+        section: {
+            key: replace(one, value=shown(section, key, one.value)) for key, one in settings.items()
+        }
+        for section, settings in values.items()
+    }
     say_faults(faults)
     if as_json:
         filled = {section: settings for section, settings in sections.items() if settings}

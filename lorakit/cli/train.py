@@ -208,7 +208,7 @@ def notify(command: str, results: list[Result]) -> None:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        say(f"--notify: {error}: {command}")
+        say(f"--notify: {error}; it was not run.")
         return
     answer = ask(words, env=env, timeout_s=300) if words else None
     if answer is not None and answer.code:

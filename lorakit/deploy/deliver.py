@@ -20,6 +20,8 @@ from lorakit import json_text
 from lorakit.errors import RecipeError, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.files import sha256, write_atomic
+from lorakit.portable import stem_problem
+from lorakit.runs.intact import require_intact
 from lorakit.runs.record import read_record
 from lorakit.runs.registry import read_notes
 from lorakit.user_files import Missing, Unreadable
@@ -46,6 +48,8 @@ class Parcel:
 
 def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: str | None) -> Parcel:
     """What a run made: the checkpoint and strength that were asked for, else those noted."""
+    if name is not None and (problem := stem_problem(name)):
+        raise RecipeError(f"--as {problem}", hint="A name without folder and ending: --as maya-v2.")
     record, notes = read_record(run_dir), read_notes(run_dir)
     output = record.output_dir(run_dir)
     there = sorted(path.name for path in output.glob("*.safetensors"))
@@ -55,6 +59,7 @@ def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: st
             f"{output}: no {wanted}. {did_you_mean(wanted, there)}".rstrip(),
             hint=f"There are {', '.join(there) or 'none'}.",
         )
+    require_intact(run_dir, output / wanted)
     samples = (output / "sample").glob("*.png")
     return Parcel(
         file=output / wanted,

@@ -177,6 +177,8 @@ def _yaml_numbers(path: Path) -> dict[str, int]:
     """The few integers that step counting needs from somebody's accelerate configuration; read by
     line, not as YAML.
     """
+    if not path.is_file():  # reported by launch_faults; a pipe would never end
+        return {}
     try:
         lines = read_text(path).splitlines()
     except Unreadable:

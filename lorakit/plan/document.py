@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from lorakit.plan.model import Plan
 from lorakit.plan.steps import repeats_of
+from lorakit.private import HIDDEN, shown
 from lorakit.recipe.options import Options
 
 STEPS = (
@@ -43,8 +44,13 @@ def subset_rows(plan: Plan) -> list[SubsetRow]:
 
 
 def command_text(plan: Plan) -> str:
-    """A line for each command of the run."""
-    env = [f"{name}={shlex.quote(value)}" for name, value in sorted(plan.env.items())]
+    """A line for each command of the run. The values of [launch] env come from the shell's own
+    environment.
+    """
+    env = [
+        f'{name}="${{{name}}}"' if value == HIDDEN else f"{name}={shlex.quote(value)}"
+        for name, value in sorted(plan.env_shown.items())
+    ]
     return "\n".join(" ".join([*env, shlex.join(command)]) for command in plan.commands)
 
 
@@ -71,7 +77,7 @@ def as_document(plan: Plan) -> dict[str, Any]:
         "script": plan.script,
         "commit": plan.commit,
         "settings": {
-            key: {"value": setting.value, "source": setting.source}
+            key: {"value": shown("train", key, setting.value), "source": setting.source}
             for key, setting in plan.settings.items()
         },
         "subsets": [row._asdict() for row in subset_rows(plan)],
@@ -94,6 +100,6 @@ def as_document(plan: Plan) -> dict[str, Any]:
         "weights": list(plan.weights),
         "files": dict(plan.files),
         "argv": list(plan.argv),
-        "env": dict(plan.env),
+        "env": dict(plan.env_shown),
         "faults": list(plan.faults),
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.errors import Fault
+from lorakit.private import names_only
 from lorakit.recipe.model import Resolved, Section
 from lorakit.weights.reference import WeightFile
 
@@ -144,6 +145,12 @@ class Plan:
     def argv(self) -> tuple[str, ...]:
         """The command that trains."""
         return self.commands[-1]
+
+    @property
+    def env_shown(self) -> Mapping[str, str]:
+        """What may be said of `env`: of [launch] env the names alone."""
+        own = self.resolved.launch.get("env")
+        return names_only(self.env, own.value if own and isinstance(own.value, Mapping) else ())
 
     @property
     def output_name(self) -> str:

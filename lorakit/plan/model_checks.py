@@ -10,6 +10,7 @@ from pathlib import Path
 from lorakit.errors import Fault
 from lorakit.families import FAMILIES
 from lorakit.recipe.options import Options
+from lorakit.weights.finite import number_fault
 from lorakit.weights.identify import PICKLED, Sniffed, sniff
 from lorakit.weights.reference import WeightFile
 from lorakit.weights.safetensors import HeaderError, read_header
@@ -102,6 +103,9 @@ def start_faults(options: Options, path: Path) -> Iterator[Fault]:
         title = TITLES.get(found.family, found.family)
         what = f"is a LoRA for {title}; the recipe trains {options.about.title}."
         yield Fault(where, what, "", "start-family")
+    if problem := number_fault(path):
+        hint = "Take another checkpoint, from before it broke."
+        yield Fault(where, f"{problem}; nothing can be trained on from it.", hint, "start-numbers")
     rank = _rank(path)
     if rank and rank != options.rank and not options.flag("dim_from_weights"):
         what = f"has rank {rank}, the recipe says network_dim = {options.rank}: loading would fail."

@@ -12,6 +12,7 @@ from pathlib import Path
 from lorakit.errors import Fault
 from lorakit.machine import Machine, free_disk
 from lorakit.plan.model import Estimate, Steps, Verdict
+from lorakit.portable import stem_problem
 from lorakit.recipe.options import Options
 from lorakit.show import size
 from lorakit.trainers.table import trainer
@@ -150,9 +151,10 @@ def lacks(python: Path, module: str) -> bool:
 
 def _output(options: Options, output: Path, steps: Steps) -> Iterator[Fault]:
     name = options.output_name
-    if name != Path(name).name or name in {"", ".", ".."} or "\\" in name:
-        what = f"{name!r} is not a valid file name."
-        yield options.fault("output_name", what, "Leave out slashes.", "output-name")
+    if problem := stem_problem(name):
+        hint = "Letters, digits, dashes and underscores are safe everywhere."
+        yield options.fault("output_name", problem, hint, "output-name")
+        return  # no path can be made of it
     taken = [saved.name for saved in steps.checkpoints if (output / saved.name).exists()]
     if taken:
         more = f" ({len(taken)} files are)" if len(taken) > 1 else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from lorakit.runs.opening import trainer_of
 from lorakit.runs.record import Record, read_record
 from lorakit.toml_text import document_text
 from lorakit.user_files import Missing, Unreadable
-from lorakit.weights.hashes import path_digest
+from lorakit.weights.hashes import files_of, path_digest, sha256_of_all
 
 Lock = dict[str, Any]  # as in the file
 VERSION = 1
@@ -99,10 +99,12 @@ def lock_of(plan: Plan) -> Lock:
     }
 
 
-def lock_of_all(plans: Sequence[Plan]) -> Lock:
-    """Of one plan; for a recipe with several stages, options and images stand under their stage's
-    name.
+def lock_of_all(plans: Sequence[Plan], *, quick: bool = False) -> Lock:
+    """Of one plan, every byte read anew unless `quick`; for a recipe with several stages, options
+    and images stand under their stage's name.
     """
+    # Together: the stages share their weights, and the cores share the files.
+    sha256_of_all((path for plan in plans for path in _inputs_of(plan)), anew=not quick)
     locks = {plan.stage: lock_of(plan) for plan in plans}
     first, *others = locks.values()
     if not others:
@@ -268,6 +270,16 @@ def _weight(path: Path, root: Path) -> Lock:
         )
     digest, size = path_digest(path)
     return {"path": _relative(path, root), "sha256": digest, "short": digest[:10], "bytes": size}
+
+
+def _inputs_of(plan: Plan) -> Iterator[Path]:
+    for weight in plan.weights:
+        yield from files_of(weight.path)
+    for subset in plan.dataset.subsets:
+        for image in subset.images:
+            yield image.path
+            if image.caption_path:
+                yield image.caption_path
 
 
 def _prompts(plan: Plan) -> list[str]:

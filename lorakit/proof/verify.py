@@ -19,20 +19,23 @@ from lorakit.weights.hashes import files_of, path_digest, sha256_of_all
 Hashes = Mapping[Path, str | None]
 
 
-def verify_run(run_dir: Path) -> list[Difference]:
-    """Everything the record carries a hash of: run files, weights, dataset, checkpoints."""
+def verify_run(run_dir: Path, *, quick: bool = False) -> list[Difference]:
+    """Everything the record carries a hash of: run files, weights, dataset, checkpoints. `quick`
+    does not read again what looks unchanged.
+    """
     record = read_record(run_dir)
     if record.stages:
         return [
             replace(one, key=f"{stage.folder}: {one.key}")
             for stage in record.stages
             if stage.state != WAITING
-            for one in verify_run(run_dir / stage.folder)
+            for one in verify_run(run_dir / stage.folder, quick=quick)
         ]
     images = read_images(run_dir)
     checkpoints = [one for one in record.checkpoints if one.sha256 and not one.removed]
     # All at once: the cores are shared best among many files.
-    now = sha256_of_all([*_inputs(record, images), *(run_dir / one.path for one in checkpoints)])
+    paths = [*_inputs(record, images), *(run_dir / one.path for one in checkpoints)]
+    now = sha256_of_all(paths, anew=not quick)
     return [
         *_run_files(run_dir, record),
         *_weights(record),
@@ -51,15 +54,13 @@ def verify_inputs(run_dir: Path, record: Record) -> list[Difference]:
     return [*_run_files(run_dir, record), *_weights(record), *_dataset(record, images, now)]
 
 
-def verify_lock(path: Path) -> tuple[list[Difference], list[Difference]]:
+def verify_lock(path: Path, *, quick: bool = False) -> tuple[list[Difference], list[Difference]]:
     """The recipe planned again against its lock: differences in inputs, and in circumstances."""
     locked = read_lock(path)
     recipe = path.with_name(path.name.removesuffix(".lock.toml") + ".toml")
     resolved, faults = resolve(recipe)
     plans = make_plans(resolved, faults, run_dir=resolved.root / "runs" / "verify")
-    # Together, before each is asked for.
-    sha256_of_all(file for weight in plans[0].weights for file in files_of(weight.path))
-    return compare_locks(locked, lock_of_all(plans))
+    return compare_locks(locked, lock_of_all(plans, quick=quick))
 
 
 def _run_files(run_dir: Path, record: Record) -> Iterator[Difference]:

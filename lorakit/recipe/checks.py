@@ -13,11 +13,14 @@ from typing import Any
 from lorakit.catalogue.options import Option, options
 from lorakit.errors import Fault, did_you_mean
 from lorakit.families import FAMILIES
+from lorakit.private import holds_password
 from lorakit.recipe.layers import Entry
 from lorakit.recipe.schema import SECTIONS, SUBSET, WRITTEN_BY_US, above, home_of, words_of
 from lorakit.recipe.values import fit
-from lorakit.toml_text import value_text
 
+ADDRESS = "holds a password in a web address; it would end up in files and records."
+ADDRESS_HINT = "Remove it; a program that needs it finds it in its own settings or environment."
+ENV_HINT = 'Such as env = { NAME = "value" }.'
 HUB = re.compile(r"hf:[^/@\s]+/[^/@\s]+/[^@\s]+")  # without @revision
 
 
@@ -50,6 +53,11 @@ class Checker:
         value = entry.value
         if entry.raw and option.type == "str" and not option.many and not isinstance(value, str):
             value = entry.raw
+        if (entry.section, entry.key) == ("launch", "env"):
+            if not isinstance(value, Mapping):  # said without the value
+                return None, [entry.fault("must be a table.", ENV_HINT)]
+        elif holds_password(value):
+            return None, [entry.fault(ADDRESS, ADDRESS_HINT, "secret-in-recipe")]
         fitted = fit(option, value)
         if fitted.problem:
             return None, [entry.fault(fitted.problem, fitted.hint)]
@@ -193,7 +201,7 @@ def _variable(entry: Entry, name: str, text: Any) -> Fault | None:
         return _bad(entry, name, what, "A name without =, and no NUL.")
     if isinstance(text, str):
         return None
-    right = "" if isinstance(text, (dict, list)) else f"Write {name} = {value_text(str(text))}."
+    right = "" if isinstance(text, (dict, list)) else f'Write {name} = "...".'
     return _bad(entry, name, "takes a text.", right)
 
 

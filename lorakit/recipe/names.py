@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import re
 
-PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
-RESERVED = {"con", "prn", "aux", "nul", *PORTS}
+from lorakit.portable import is_device
 
 
 def name_problem(name: str) -> str:
@@ -17,7 +16,7 @@ def name_problem(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         allowed = "letters, digits, dot, dash and underscore, beginning with a letter or digit"
         return f"{name!r} cannot be a name: {allowed}."
-    if name.endswith((".", ".toml", ".lock")) or name.split(".", maxsplit=1)[0].lower() in RESERVED:
+    if name.endswith((".", ".toml", ".lock")) or is_device(name):
         return f"{name!r} cannot be a name: some systems allow no such file, or read it otherwise."
     return "" if len(name) <= 80 else f"a name of {len(name)} letters is too long; 80 is the most."
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
-from lorakit.errors import LorakitError
+from lorakit.errors import LorakitError, RecipeError
 from lorakit.files import write_atomic
+from lorakit.private import is_private_set
 from lorakit.processes import Identity
 from lorakit.runs.record import now
 from lorakit.user_files import Missing
@@ -46,6 +47,7 @@ def add(
     root: Path, recipe: Path, *, sets: Sequence[str] = (), unsets: Sequence[str] = ()
 ) -> Waiting:
     """At the end of the queue. The recipe is read when its turn comes, not now."""
+    _require_no_secrets(sets)
     place = recipe.absolute()
     with _changing(root) as items:
         number = max((item.number for item in items), default=0) + 1
@@ -56,6 +58,17 @@ def add(
         )
         items.append(Waiting(number, name, tuple(sets), tuple(unsets), added=now()))
         return items[-1]
+
+
+def _require_no_secrets(sets: Sequence[str]) -> None:
+    """The queue is a file: it keeps no value of an environment, no token and no password."""
+    for key in (text.partition("=")[0].strip() for text in sets if is_private_set(text)):
+        name = key.rpartition(".")[2]
+        raise RecipeError(
+            f"--set {key}: the queue is a file, and this value belongs in none; nothing was"
+            " queued.",
+            hint=f"Set {name} in the environment of `lorakit queue run`: the training inherits it.",
+        )
 
 
 def remove(root: Path, numbers: Sequence[int]) -> list[Waiting]:
@@ -169,4 +182,4 @@ def _changing(root: Path) -> Iterator[list[Waiting]]:
         items = _read(root)
         yield items
         data = {"schema": SCHEMA, "queue": [asdict(item) for item in items]}
-        write_atomic(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+        write_atomic(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n", private=True)

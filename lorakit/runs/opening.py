@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import platform
-import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +14,9 @@ from lorakit.errors import SetupError
 from lorakit.families import FAMILIES
 from lorakit.machine import this_machine
 from lorakit.plan.model import Plan
+from lorakit.private import shown
 from lorakit.recipe.model import Section
 from lorakit.runs.record import (
-    HIDDEN,
     DatasetUsed,
     Estimated,
     MachineRank,
@@ -31,9 +30,6 @@ from lorakit.runs.record import (
     WeightUsed,
     now,
 )
-
-# TOKENIZERS_PARALLELISM is not a secret
-_SECRET = re.compile(r"token(?!i)|api_?key|secret|passw|credential", re.IGNORECASE)
 
 
 class FolderTaken(SetupError):  # noqa: N818  (reads as what happened)
@@ -72,7 +68,7 @@ def opening_record(plan: Plan) -> Record:
         trainer=trainer_of(plan),
         machine=MachineRank(_launched(plan, "machine_rank", 0), _launched(plan, "machines", 1)),
         command=tuple(plan.argv),
-        env={key: HIDDEN if _SECRET.search(key) else value for key, value in plan.env.items()},
+        env=plan.env_shown,
         files={
             name: hashlib.sha256(text.encode()).hexdigest() for name, text in plan.files.items()
         },
@@ -109,7 +105,7 @@ def packages_of(python: Path) -> dict[str, str]:
 
 
 def _settings(plan: Plan) -> dict[str, dict[str, SettingUsed]]:
-    """By section, `train` as the script gets it; secrets are named, never written."""
+    """By section, `train` as the script gets it; private values are named, never written."""
     resolved = plan.resolved
     sections: dict[str, Section] = {
         "model": resolved.model,
@@ -120,7 +116,7 @@ def _settings(plan: Plan) -> dict[str, dict[str, SettingUsed]]:
     }
     return {
         name: {
-            key: SettingUsed(HIDDEN if _SECRET.search(key) else one.value, one.source)
+            key: SettingUsed(shown(name, key, one.value), one.source)
             for key, one in section.items()
         }
         for name, section in sections.items()

@@ -97,6 +97,8 @@ def judge(
         return weights, f"{lora.name} was trained for {count} steps, {steps} were planned"
     if weights.untrained:
         return weights, f"{lora.name} is untrained: every up-projection is zero"
+    if weights.zeros:
+        return weights, f"{lora.name} holds nothing but zeros"
     return weights, ""
 
 

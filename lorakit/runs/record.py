@@ -30,7 +30,6 @@ from lorakit.user_files import Missing
 
 SCHEMA = 1
 NAME = "record.json"
-HIDDEN = "(not recorded)"  # in the place of a secret
 WAITING = "waiting"  # the state of a stage that is written down and not begun
 
 

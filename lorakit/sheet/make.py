@@ -22,6 +22,7 @@ import lorakit
 from lorakit import proc
 from lorakit.errors import LorakitError, SetupError, counted, did_you_mean
 from lorakit.files import write_atomic
+from lorakit.runs.intact import require_intact
 from lorakit.sheet.grid import draw_grid
 from lorakit.sheet.model import Checkpoint, Choice, Column, Row, Sheet, Source
 from lorakit.sheet.source import read_source, samples
@@ -44,6 +45,8 @@ def make_sheet(
     """Draw what the choice asks for and write the grid to `out`; `say` gets the progress."""
     source = read_source(run_dir)
     columns, rows = columns_of(source, choice), rows_of(source, choice)
+    for file in {column.lora for column in columns if column.lora}:
+        require_intact(run_dir, file)
     sheet, order = lay_out(source, columns, rows, choice.seeds, run_dir / "sheet")
     missing = len(missing_pictures(order))
     if missing:

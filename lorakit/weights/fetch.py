@@ -24,9 +24,10 @@ from lorakit import files
 from lorakit.errors import RecipeError, SetupError
 from lorakit.events import Emit, Event
 from lorakit.machine import free_disk
+from lorakit.private import without_user
 from lorakit.show import size
 from lorakit.weights import hub
-from lorakit.weights.hashes import path_digest, remember
+from lorakit.weights.hashes import files_of, path_digest, remember, sha256_of_all
 from lorakit.weights.reference import WeightFile
 
 RESERVE = 500_000_000
@@ -55,7 +56,7 @@ def fetch_missing(weights: Sequence[WeightFile], emit: Emit, *, every_s: float =
     for weight, asked in [(one, hub.reference(one.reference)) for one in missing(weights)]:
         remote = hub.look(asked)
         big = size(remote.size) if remote.size else "of unknown size"
-        source = f"{remote.cached.parent.parent}" if remote.cached else hub.endpoint()
+        source = f"{remote.cached.parent.parent}" if remote.cached else without_user(hub.endpoint())
         note(f"fetching {asked.text} ({big}) from {source} to {weight.path}")
         progress = _reporting(emit, weight.path, every_s)
         try:
@@ -110,12 +111,13 @@ def fetch(
 
 
 def check_hashes(weights: Sequence[WeightFile], emit: Emit) -> None:
-    """Every sha256 that the recipe states, against the file that would be trained on."""
+    """Every sha256 that the recipe states, against the bytes that would be trained on."""
     for weight in weights:
         stated = weight.sha256.lower()
         if not stated or not weight.present:
             continue
         emit(Event("note", text=f"checking the sha256 of {weight.path}"))
+        sha256_of_all(files_of(weight.path), anew=True)
         found, _ = path_digest(weight.path)
         if found != stated:
             raise RecipeError(

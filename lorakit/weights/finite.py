@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lorakit.config import cache_dir
+from lorakit.memo import Memo
 from lorakit.weights.safetensors import BLOCK, Header, HeaderError, read_header
 
 # dtype: (numpy word to look through, bits that are all set in NaN and infinity)
@@ -32,6 +34,7 @@ class Weights:
     tensors: int = 0
     not_finite: tuple[str, ...] = ()  # names of tensors that hold NaN or infinity
     untrained: bool = False  # every up-projection is still zero
+    zeros: bool = False  # and so is everything else but the alphas
     sha256: str = ""
     tensors_sha256: str = ""  # without the header: what training made, whatever the metadata say
     steps: int | None = None
@@ -48,10 +51,35 @@ def inspect(path: Path) -> Weights:
         return Weights(path, fault=f"cannot be read: {error.strerror}")
 
 
+def number_fault(path: Path) -> str:
+    """Why its numbers are nothing to train on from; empty for a sound LoRA. Remembered until the
+    file changes.
+    """
+    memo = Memo(cache_dir() / "numbers.json")
+    try:
+        known = memo.get(path)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if isinstance(known, str):
+        return known
+    found = inspect(path)
+    fault = found.fault
+    if found.not_finite:
+        fault = f"holds NaN or infinity, in {found.not_finite[0]}"
+    elif found.zeros and not fault:
+        fault = "holds nothing but zeros"
+    elif found.untrained:
+        fault = "is untrained: every up-projection is zero"
+    memo.put(path, fault)
+    memo.save()
+    return fault
+
+
 def _scan(path: Path, header: Header) -> Weights:
     whole, data = hashlib.sha256(), hashlib.sha256()
     bad: list[str] = []
     ups: list[bool] = []
+    others: list[bool] = []
     with path.open("rb") as file:
         whole.update(file.read(header.begin))
         for name, tensor in header.in_order():
@@ -66,6 +94,8 @@ def _scan(path: Path, header: Header) -> Weights:
                 bad.append(name)
             if "lora_up" in name or "lora_B" in name:
                 ups.append(any_set)
+            elif not name.endswith("alpha"):
+                others.append(any_set)
     return Weights(
         path,
         header.begin + header.data_bytes,
@@ -73,6 +103,7 @@ def _scan(path: Path, header: Header) -> Weights:
         len(header.tensors),
         tuple(bad),
         bool(ups) and not any(ups),
+        not any(ups) and not any(others),
         whole.hexdigest(),
         data.hexdigest(),
         header.steps,

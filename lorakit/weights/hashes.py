@@ -4,6 +4,7 @@ files at a time as there are cores.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable
@@ -53,9 +54,11 @@ def files_of(path: Path) -> list[Path]:
     )
 
 
-def sha256_of_all(paths: Iterable[Path], *, workers: int | None = None) -> dict[Path, str | None]:
+def sha256_of_all(
+    paths: Iterable[Path], *, workers: int | None = None, anew: bool = False
+) -> dict[Path, str | None]:
     """Many files, one to each core (hashing lets go of the interpreter), the biggest first; None
-    for one that cannot be read.
+    for one that cannot be read. `anew`: every byte is read, and the memory corrected.
     """
     sizes = {path: _size(path) for path in dict.fromkeys(paths)}
     wanted = sorted(sizes, key=lambda path: -sizes[path])
@@ -63,7 +66,7 @@ def sha256_of_all(paths: Iterable[Path], *, workers: int | None = None) -> dict[
 
     def look(path: Path) -> str | None:
         try:
-            return _digest(path, memo)
+            return _digest(path, memo, anew=anew)
         except OSError:
             return None
 
@@ -73,11 +76,13 @@ def sha256_of_all(paths: Iterable[Path], *, workers: int | None = None) -> dict[
     return {path: found[path] for path in sizes}
 
 
-def _digest(path: Path, memo: Memo) -> str:
+def _digest(path: Path, memo: Memo, *, anew: bool = False) -> str:
+    if not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))  # a pipe would never end
     if path.stat().st_size < SMALL:
         return sha256(path)
     known = memo.get(path)
-    if isinstance(known, str):
+    if isinstance(known, str) and not anew:
         return known
     digest = sha256(path)
     memo.put(path, digest)

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 
 from lorakit import __version__
 from lorakit.errors import LorakitError, RecipeError, SetupError
+from lorakit.private import without_user
 from lorakit.show import size
 from lorakit.weights.reference import REFERENCE
 
@@ -69,9 +70,7 @@ def look(asked: Reference) -> Remote:
     from huggingface_hub.errors import HfHubHTTPError
 
     if urlsplit(endpoint()).scheme not in {"http", "https"}:
-        raise SetupError(
-            f"HF_ENDPOINT = {endpoint()!r} is not a web address.", hint="Write https://HOST."
-        )
+        raise SetupError("HF_ENDPOINT is not a web address.", hint="Write https://HOST.")
     with _explained(asked):
         url = hf_hub_url(asked.repo, asked.file, revision=asked.revision, endpoint=endpoint())
         try:
@@ -171,7 +170,7 @@ def _explained(
     """What the hub's refusal means, in one sentence; `come` says how much is there by then."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
-    host = urlsplit(endpoint()).netloc
+    host = urlsplit(without_user(endpoint())).netloc
     try:
         yield
     except HFValidationError as error:
@@ -198,7 +197,7 @@ def _explained(
 def _refusal(asked: Reference, error: Any) -> LorakitError:
     from huggingface_hub import errors
 
-    page = f"{endpoint()}/{asked.repo}"
+    page = f"{without_user(endpoint())}/{asked.repo}"
     match error:
         case errors.GatedRepoError():
             return _gated(asked, page)
@@ -238,6 +237,6 @@ def _gated(asked: Reference, page: str) -> SetupError:
         )
     return SetupError(
         f"{asked.text}: {asked.repo} is gated: fetching it means accepting its licence first.",
-        hint=f"Accept the licence at {page}, make a token at {endpoint()}/settings/tokens, then"
-        " export HF_TOKEN=hf_...",
+        hint=f"Accept the licence at {page}, make a token at"
+        f" {without_user(endpoint())}/settings/tokens, then export HF_TOKEN=hf_...",
     )

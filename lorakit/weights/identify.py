@@ -65,6 +65,8 @@ def sniff(path: Path) -> Sniffed:
     """Never raises: what cannot be read is `broken`, and `problem` says why."""
     if path.is_dir():
         return _folder(path)
+    if path.exists() and not path.is_file():
+        return Sniffed(path, "broken", problem="is not a regular file")
     if path.suffix.lower() in PICKLED:
         return Sniffed(path, "pickle")
     try:

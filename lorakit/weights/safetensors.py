@@ -123,9 +123,9 @@ def planned_steps_of(path: Path) -> int | None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """For reading; never waits for a pipe, never touches a device."""
+    """For reading; never waits for a pipe, never touches a device. Raises HeaderError."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise _Wrong("is not a regular file")
+        raise HeaderError(path, "is not a regular file")
     return path.open("rb")
 
 

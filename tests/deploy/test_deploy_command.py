@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,3 +78,44 @@ def test_a_workflow_gets_a_copy_named_in_json_too_that_never_replaces_an_edited_
     (project / "w-fox.json").write_text("my own")
     assert main(words) == 1
     assert (project / "w-fox.json").read_text() == "my own"
+
+
+def test_a_lora_that_was_cut_or_changed_does_not_leave(
+    run_dir: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "comfy/models/loras").mkdir(parents=True)
+    lora = run_dir / "output" / "fox.safetensors"
+    whole = lora.read_bytes()
+    words = ["deploy", "latest", "--to", "comfyui", "--dir", "comfy"]
+    for content, said in (
+        (whole[:-50], "where the record says"),
+        (whole[:-1] + b"\x01", "other bytes, of the same size"),
+    ):
+        before = lora.stat()
+        lora.write_bytes(content)
+        os.utime(lora, ns=(before.st_atime_ns, before.st_mtime_ns))
+        for program in (words, ["deploy", "latest", "--to", "diffusers"], [*words, "--link"]):
+            assert main(program) == 1
+            err = capsys.readouterr().err
+            assert "is not the file that fox/20260101-120000 made" in err and said in err
+            assert "take another checkpoint, or train again: lorakit train" in err
+    assert list((project / "comfy/models/loras").iterdir()) == []
+    lora.write_bytes(whole)
+    assert main(words) == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../../../evil", ".", "..", "", "/tmp/evil", "a/b", "a\\b", "C:evil", "nul", "COM1.x"),
+        *("a\0b", "a\nb", "end.", "end ", ".hidden", "x" * 240, "ü" * 130, "a?b", "\ud800"),
+    ],
+)
+def test_a_name_that_is_no_plain_file_name_is_refused(
+    run_dir: Path, project: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "comfy/models/loras").mkdir(parents=True)
+    before = {path for path in project.rglob("*") if "runs" not in path.parts}
+    assert main(["deploy", "latest", "--to", "comfyui", "--dir", "comfy", "--as", name]) == 1
+    assert "--as" in capsys.readouterr().err
+    assert {path for path in project.rglob("*") if "runs" not in path.parts} == before

@@ -15,6 +15,8 @@ torch = pytest.importorskip("torch")
 
 from toy_runs import arguments, draw_pictures  # noqa: E402
 
+from lorakit.files import sha256  # noqa: E402
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
@@ -52,13 +54,17 @@ class Outcome:
         return load_file(self.folder / f"fox{mark}.safetensors")
 
     def digest(self, mark: str = "") -> str:
-        """Of the tensors alone: dates in the metadata differ."""
+        """Of the tensors alone: metadata say what was asked for."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.tensors(mark).items()):
             digest.update(
                 name.encode() + tensor.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
             )
         return digest.hexdigest()
+
+    def sha256(self, mark: str = "") -> str:
+        """Of the file, metadata and all."""
+        return sha256(self.folder / f"fox{mark}.safetensors")
 
     def metadata(self, mark: str = "") -> dict[str, str]:
         from safetensors import safe_open

@@ -15,6 +15,26 @@ def test_two_seeded_runs_give_the_same_bytes_and_another_seed_does_not(
     first, second, other = train(), train(), train(seed=8)
     assert first.code == second.code == 0
     assert first.digest() == second.digest() != other.digest()
+    assert first.sha256() == second.sha256() != other.sha256()
+    assert first.metadata()["ss_session_id"] != other.metadata()["ss_session_id"]
+
+
+def test_the_times_in_a_file_are_those_of_source_date_epoch_and_count_steps(
+    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = train().metadata()
+    assert float(said["ss_training_started_at"]) == 315532800
+    assert float(said["ss_training_finished_at"]) == 315532800 + int(said["ss_steps"])
+    assert said["modelspec.date"] == "1980-01-01T00:00:08"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    said = train().metadata()
+    assert float(said["ss_training_started_at"]) == 1700000000
+    assert said["modelspec.date"] == "2023-11-14T22:13:28"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    refused = train()
+    assert refused.code == 1
+    assert "SOURCE_DATE_EPOCH" in refused.said
 
 
 @pytest.mark.slow
@@ -37,6 +57,7 @@ def test_a_run_resumed_at_any_step_ends_with_the_bytes_of_the_uninterrupted_one(
         resumed = train(**options, resume=whole.folder / f"fox-step{step:08d}-state")
         assert resumed.of("step")[0]["step"] == step + 1
         assert resumed.digest() == whole.digest(), step
+        assert resumed.sha256() == whole.sha256(), step
         assert resumed.of("step")[-1]["average"] == whole.of("step")[-1]["average"]
 
 
@@ -46,6 +67,7 @@ def test_a_run_resumed_twice_is_the_same_run(train: Callable[..., Any]) -> None:
     once = train(**options, resume=whole.folder / "fox-step00000003-state")
     twice = train(**options, resume=once.folder / "fox-step00000012-state")
     assert whole.digest() == once.digest() == twice.digest()
+    assert whole.sha256() == once.sha256() == twice.sha256()
 
 
 @pytest.mark.slow

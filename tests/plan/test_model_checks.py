@@ -7,12 +7,18 @@ from typing import Any
 import pytest
 from plan_cases import flux, recipe, sd, weights
 
+from lorakit.config import cache_dir
 from lorakit.plan.complete import completed
 from lorakit.plan.model_checks import weight_faults
 from lorakit.plan.weights import weight_files
 from lorakit.recipe.options import Options
 from lorakit.weights.reference import fetched_path
+from lorakit.weights.safetensors import read_header
 
+TRAINED = {
+    "lora_unet_x_attn2_to_k.lora_down.weight": ("F32", (8, 768)),
+    "lora_unet_x_attn2_to_k.lora_up.weight": ("F32", (320, 8)),
+}
 LORA = {"lora_unet_x_attn2_to_k.lora_down.weight": ("F32", (8, 768))}
 VAE = {"decoder.conv_in.weight": ("F32", (512, 4, 3, 3))}
 FLUX_VAE = {"decoder.conv_in.weight": ("F32", (512, 16, 3, 3))}
@@ -174,8 +180,63 @@ def test_a_lora_to_go_on_from_fits(
 ) -> None:
     weights(tmp_path / "base.safetensors", sd(768))
     if tensors:
-        weights(tmp_path / "start.safetensors", tensors)
+        filled(weights(tmp_path / "start.safetensors", tensors), b"\x01")
     assert rules(tmp_path, train, model={"network_weights": "start.safetensors"}) == expected
+
+
+def filled(path: Path, number: bytes) -> Path:
+    """Every number of the file made of this."""
+    begin, size = read_header(path).begin, path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(begin)
+        file.write((number * size)[: size - begin])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tensors", "number", "said"),
+    [
+        (TRAINED, "0000c07f", "NaN or infinity"),
+        (TRAINED, "0000807f", "NaN or infinity"),
+        (TRAINED, "000080ff", "NaN or infinity"),
+        (TRAINED, "00", "nothing but zeros"),
+        (LORA, "00", "nothing but zeros"),
+    ],
+)
+def test_a_lora_of_nan_or_of_zeros_is_nothing_to_go_on_from(
+    tmp_path: Path, tensors: Any, number: str, said: str
+) -> None:
+    weights(tmp_path / "base.safetensors", sd(768))
+    start = filled(weights(tmp_path / "start.safetensors", tensors), bytes.fromhex(number))
+    options = Options(recipe(tmp_path, model={"network_weights": "start.safetensors"}))
+    files, _ = weight_files(options)
+    full = completed(options, tmp_path / "run", files, folders=False)
+    for _ in range(2):  # the second time from memory
+        (fault,) = weight_faults(full, files)
+        assert (fault.rule, fault.where) == ("start-numbers", str(start))
+        assert said in fault.what
+    assert "start.safetensors" in (cache_dir() / "numbers.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", ["cut", "longer", "twice", "deep", "gap"])
+def test_what_the_strict_reader_refuses_is_no_base_and_no_start(
+    tmp_path: Path, damage: str
+) -> None:
+    for name, tensors in (("base", sd(768)), ("start", TRAINED)):
+        path = filled(weights(tmp_path / f"{name}.safetensors", tensors), b"\x01")
+        content = path.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        text, body = content[8 : 8 + length], content[8 + length :]
+        text, body = {
+            "cut": (text, body[:-1]),
+            "longer": (text, body + b"x"),
+            "twice": (text[:-1] + b"," + text[1:], body),
+            "deep": (text[:-1] + b',"x":' + b"[" * 100_000 + b"}", body),
+            "gap": (text.replace(b'"data_offsets": [0,', b'"data_offsets": [1,', 1), body),
+        }[damage]
+        path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+    found = rules(tmp_path, model={"network_weights": "start.safetensors"})
+    assert found == ["model-broken:error", "start-is-no-lora:error"]
 
 
 def test_a_relative_link_as_an_sdxl_model_is_followed_because_the_script_cannot(

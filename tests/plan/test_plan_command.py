@@ -240,3 +240,27 @@ def test_write_leaves_a_file_of_somebody_elses_as_it_is(
 def test_a_machine_without_cards_is_called_cpu(project: Path, device: str) -> None:
     with pytest.raises(SystemExit):
         lorakit(project / "recipes/maya.toml", "--for", device)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize(
+    ("place", "sets"),
+    [
+        ("pipe.safetensors", "model.base=pipe.safetensors"),
+        ("pipe.ckpt", "model.base=pipe.ckpt"),
+        ("pipe.safetensors", "model.vae=pipe.safetensors"),
+        ("pipe.safetensors", "model.network_weights=pipe.safetensors"),
+        ("model/model_index.json", "model.base=model"),
+        ("pipe.yaml", "launch.accelerate_config=pipe.yaml"),
+    ],
+)
+def test_a_named_pipe_holds_no_plan_up(project: Path, place: str, sets: str) -> None:
+    (project / place).parent.mkdir(exist_ok=True)
+    os.mkfifo(project / place)
+    words = [sys.executable, "-m", "lorakit", "plan", str(project / "recipes/maya.toml")]
+    allowed = [f"--set={sets}", "--set=model.allow_pickle=true"]
+    done = subprocess.run(
+        [*words, *allowed], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert place.partition("/")[0] in done.stderr

@@ -62,7 +62,7 @@ def test_too_little_memory_is_a_warning_because_the_figure_is_rough(
     assert rules(tmp_path, machine=machine) == ["memory"]
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "a\\b"])
+@pytest.mark.parametrize("name", ["a/b", "..", "a\\b", "x" * 240, "nul", "C:x", ".", " a"])
 def test_an_output_name_is_a_file_name(tmp_path: Path, name: str) -> None:
     assert rules(tmp_path, {"output_name": name}) == ["output-name"]
 

@@ -11,6 +11,7 @@ import pytest
 
 from lorakit.errors import RecipeError, raise_on_errors
 from lorakit.events import Event
+from lorakit.files import sha256
 from lorakit.plan.make import make_plan
 from lorakit.plan.model import Plan
 from lorakit.proof.inputs import require_same_inputs
@@ -94,6 +95,7 @@ def test_stopped_and_resumed_it_has_the_same_tensors(plan_of: Any, number: int) 
     assert (
         inspect(other.run_dir / lora).tensors_sha256 == inspect(peace.run_dir / lora).tensors_sha256
     )
+    assert sha256(other.run_dir / lora) == sha256(peace.run_dir / lora)  # the file itself
     assert [row["loss"] for row in progress_rows(other.run_dir)] == [
         row["loss"] for row in progress_rows(peace.run_dir)
     ]

@@ -257,6 +257,7 @@ def test_the_command_prints_where_the_sheet_is(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run_dir / "record.json").write_text('{"schema": 1}')
+    (run_dir / "output" / "maya.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     code = main(
         [
             "sheet",

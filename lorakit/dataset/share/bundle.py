@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
+import struct
 import tempfile
-import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from lorakit import json_text
 from lorakit.dataset.build.new_folder import new_folder
@@ -27,11 +29,14 @@ from lorakit.dataset.rules import os_text
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault, RecipeError, raise_on_errors
 from lorakit.files import sha256
+from lorakit.portable import folded, leads_out, path_problem
 
 MANIFEST = "manifest.json"
 VERSION = 1
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold: no clock in the bytes
 CHUNK = 1 << 20
+# What the zip library raises for one that is broken; NotImplementedError is a RuntimeError.
+BROKEN = (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OverflowError, struct.error)
 DERIVED = {".npz", ".tmp"}  # caches are made again where they are needed
 
 
@@ -127,7 +132,8 @@ def verify(bundle_path: Path) -> tuple[Manifest, list[Fault]]:
     with _open(bundle_path) as bundle:
         manifest = _manifest(bundle, bundle_path)
         where = f"{bundle_path}: "
-        return manifest, [*_unsafe(bundle, where), *_differences(bundle, where, manifest)]
+        unsafe = [*_unsafe(bundle, where)]
+        return manifest, unsafe or [*_differences(bundle, where, manifest)]
 
 
 def _fault(where: str, name: str, rule: str, what: str, hint: str = "") -> Fault:
@@ -139,20 +145,24 @@ def _bad_names(names: Iterable[str], where: str = "") -> Iterator[Fault]:
     two things would share somewhere.
     """
     seen: set[str] = set()
+    folders: set[str] = set()
     for name in names:
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        folded = unicodedata.normalize("NFC", name).casefold()
-        outside = not parts or ".." in parts or ":" in parts[0] or "\0" in name
-        if outside or name.startswith(("/", "\\")):
+        place = folded(name)
+        above = {str(one) for one in PurePosixPath(place).parents} - {"."}
+        if leads_out(name):
             what = "this name would leave the folder it is unpacked into."
             yield _fault(where, name, "escape", what)
-        elif os_text(name) != name:
+            continue
+        if os_text(name) != name:
             what = "a zip cannot hold this name: it is not UTF-8."
             yield _fault(where, name, "name", what, "Rename it.")
-        elif folded in seen:
+        elif problem := path_problem(name):
+            yield _fault(where, name, "name", f"this name {problem}", "Rename it.")
+        elif place in seen or place in folders or above & seen:
             what = "this name is in the bundle twice, as other systems read it."
             yield _fault(where, name, "twice", what)
-        seen.add(folded)
+        seen.add(place)
+        folders |= above
 
 
 def unpack(bundle_path: Path, target: Path) -> Manifest:
@@ -193,17 +203,18 @@ def _info(name: str, size: int = 0) -> zipfile.ZipInfo:
 
 
 def _open(path: Path) -> zipfile.ZipFile:
+    if path.exists() and not path.is_file():
+        raise RecipeError(f"{path}: not a regular file.")
     try:
         return zipfile.ZipFile(path)
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such file.") from error
-    except (zipfile.BadZipFile, OSError) as error:
+    except (*BROKEN, OSError) as error:
         hint = "Copy it again; the transfer was probably cut."
         raise RecipeError(f"{path}: not a complete zip file ({error}).", hint=hint) from error
 
 
 def _manifest(bundle: zipfile.ZipFile, path: Path) -> Manifest:
-    broken = (KeyError, ValueError, TypeError, AttributeError, RuntimeError)
     try:
         info = bundle.getinfo(MANIFEST)
         if info.file_size > 64 << 20 or info.compress_type != zipfile.ZIP_STORED:
@@ -213,18 +224,29 @@ def _manifest(bundle: zipfile.ZipFile, path: Path) -> Manifest:
             theirs = f"format {data['version']}, this one reads {VERSION}"
             raise ValueError(f"made by another version of lorakit ({theirs})")
         files = data["files"].items()
-        entries = (Entry(name, int(file["size"]), str(file["sha256"])) for name, file in files)
-        return Manifest(str(data["dataset"]), tuple(entries))
-    except (*broken, zipfile.BadZipFile) as error:  # NotImplementedError is a RuntimeError
+        entries = tuple(_entry(name, file["size"], file["sha256"]) for name, file in files)
+        return Manifest(str(data["dataset"]), entries)
+    except (*BROKEN, OSError, KeyError, TypeError, AttributeError) as error:
         hint = "Make it with `lorakit dataset bundle`."
         raise RecipeError(f"{path}: no usable {MANIFEST} inside ({error}).", hint=hint) from error
+
+
+def _entry(name: str, count: Any, digest: Any) -> Entry:
+    if type(count) is not int or not 0 <= count < 1 << 63:
+        raise ValueError(f"the size of {name!r:.99} is no number of bytes")
+    if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError(f"the sha256 of {name!r:.99} is none")
+    return Entry(name, count, digest)
 
 
 def _unsafe(bundle: zipfile.ZipFile, where: str) -> Iterator[Fault]:
     """Bad names, links, and entries that unpack to more than they declare. What only the manifest
     names is reported as missing.
     """
-    yield from _bad_names((info.filename for info in bundle.infolist()), where)
+    names = [info.filename for info in bundle.infolist()]
+    yield from _bad_names(
+        (name for name in names if not name.endswith("/")), where
+    )  # "/": a folder
     for info in bundle.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
@@ -249,7 +271,7 @@ def _differences(bundle: zipfile.ZipFile, where: str, manifest: Manifest) -> Ite
 
 
 def _hash(bundle: zipfile.ZipFile, entry: Entry) -> str:
-    """The sha256 inside the zip; empty for what is broken or longer than declared."""
+    """The sha256 inside the zip; empty for what is broken or not as long as declared."""
     digest, seen = hashlib.sha256(), 0
     try:
         with bundle.open(entry.name) as file:
@@ -258,6 +280,6 @@ def _hash(bundle: zipfile.ZipFile, entry: Entry) -> str:
                 if seen > entry.size:
                     return ""
                 digest.update(chunk)
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError):
+    except (*BROKEN, OSError):
         return ""
-    return digest.hexdigest()
+    return digest.hexdigest() if seen == entry.size else ""

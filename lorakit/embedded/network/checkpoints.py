@@ -5,6 +5,7 @@ absent.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -74,12 +75,26 @@ def write(
                 hint='Older checkpoints are good. save_precision = "float" or "bf16" holds larger'
                 " numbers.",
             )
-    hashed = save(tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")})
+    hashed = _in_order(
+        save(tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")})
+    )
     marks = {
         "sshs_model_hash": _body_hash(hashed),
         "sshs_legacy_hash": hashlib.sha256(hashed[0x100000:0x110000]).hexdigest()[:8],
     }
-    write_atomic(path, save(tensors, {**metadata, **marks}))
+    write_atomic(path, _in_order(save(tensors, {**metadata, **marks})))
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same file with its metadata sorted: the library writes them in a new order each time."""
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:begin])
+    metadata = dict(sorted(header.pop("__metadata__").items()))
+    text = json.dumps(
+        {"__metadata__": metadata, **header}, separators=(",", ":"), ensure_ascii=False
+    ).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(data)[begin:]))
 
 
 def _body_hash(data: bytes) -> str:

@@ -1,4 +1,9 @@
-"""A LoRA file's metadata: kohya's ss_* keys and the modelspec.* keys, each with its true value."""
+"""A LoRA file's metadata: kohya's ss_* keys and the modelspec.* keys, each with its true value.
+
+But for three: the same training gives the same file, so the times count from SOURCE_DATE_EPOCH
+(else from 1980, as in our zips), a second for each step, and the session's number is made of
+everything else. When a run really began and ended is in its record.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +13,9 @@ import datetime as dt
 import hashlib
 import json
 import os
+import re
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +24,10 @@ from lorakit import __version__
 from lorakit.embedded.data.dataset import Dataset, Subset, image_files
 from lorakit.embedded.models import Base
 from lorakit.embedded.network.targets import network_args
+from lorakit.errors import RecipeError
 from lorakit.files import sha256
 
+EPOCH = 315532800  # 1980-01-01
 VERSIONS = {"sd15": "sd_v1", "sdxl": "sdxl_base_v1-0", "flux": "flux1"}
 ARCHITECTURES = {
     "sd15": "stable-diffusion-v1",
@@ -101,7 +108,6 @@ def training(
     base: Base,
     datasets: Sequence[Dataset],
     identity: Mapping[str, Any],
-    started: float,
     *,
     batches: int,
     epochs: int,
@@ -112,8 +118,7 @@ def training(
     v_of_sd15 = args.v_parameterization and base.family == "sd15"
     values: dict[str, Any] = {f"ss_{name}": getattr(args, name) for name in FROM_ARGUMENTS}
     values |= {
-        "ss_session_id": identity["session_id"],
-        "ss_training_started_at": started,
+        "ss_training_started_at": float(epoch_second()),
         "ss_text_encoder_lr": text_lr if flux else text_lr[0] if text_lr else None,
         "ss_seed": identity["seed"],
         "ss_num_train_images": sum(one.train_count for one in datasets),
@@ -142,7 +147,20 @@ def training(
     if args.vae:
         values["ss_vae_name"] = Path(args.vae).name
     values |= _of_datasets(datasets) if args.dataset_config else _of_folders(args, datasets[0])
-    return {key: str(value) for key, value in values.items()}
+    said = {key: str(value) for key, value in values.items()}
+    facts = json.dumps([said, identity["dataset"]], sort_keys=True).encode()
+    return {**said, "ss_session_id": str(int(hashlib.sha256(facts).hexdigest()[:8], 16))}
+
+
+def epoch_second() -> int:
+    """SOURCE_DATE_EPOCH (reproducible-builds.org), else the first second of 1980 (UTC)."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "").strip()
+    if text and not re.fullmatch(r"\d{1,11}", text):
+        raise RecipeError(
+            f"SOURCE_DATE_EPOCH = {text!r} is no time.",
+            hint="Write seconds since 1970, or unset it.",
+        )
+    return int(text or EPOCH)
 
 
 def of_checkpoint(
@@ -159,18 +177,19 @@ def of_checkpoint(
     metadata = {
         **known,
         **hashes,
-        "ss_training_finished_at": str(time.time()),
+        "ss_training_finished_at": str(float(epoch_second() + step)),
         "ss_steps": str(step),
         "ss_epoch": str(epoch),
     }
     if args.no_metadata:
         metadata = {key: value for key, value in metadata.items() if key in MINIMUM}
-    return {**metadata, **_model_spec(args, base, datasets)}
+    return {**metadata, **_model_spec(args, base, datasets, step)}
 
 
 def _model_spec(
-    args: argparse.Namespace, base: Base, datasets: Sequence[Dataset]
+    args: argparse.Namespace, base: Base, datasets: Sequence[Dataset], step: int
 ) -> dict[str, str]:
+    made = dt.datetime.fromtimestamp(epoch_second() + step, dt.timezone.utc)
     width, height = datasets[0].rules.resolution
     kind = "v" if args.v_parameterization else "epsilon"
     spec: dict[str, str | None] = {
@@ -180,7 +199,7 @@ def _model_spec(
         "implementation_version": f"lorakit/{__version__}",
         "title": args.metadata_title or args.output_name,
         "resolution": f"{width}x{height}",
-        "date": dt.datetime.now().isoformat(timespec="seconds"),  # noqa: DTZ005 - kohya writes local time
+        "date": made.replace(tzinfo=None).isoformat(timespec="seconds"),
         "prediction_type": None if base.family == "flux" else kind,
         "encoder_layer": str(args.clip_skip) if args.clip_skip else None,
     }

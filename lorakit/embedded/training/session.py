@@ -9,7 +9,6 @@ import hashlib
 import math
 import os
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +73,6 @@ class Session:
 
 
 def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
-    started = time.time()
     if world.first_here:
         checkpoints.tidy(Path(args.output_dir), args.output_name)
     world.wait()
@@ -114,7 +112,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     announce(args, world, datasets, batches=batches, epochs=epochs)
     pace = parts.optimizer.described
     known = metadata.training(
-        args, base, datasets, identity, started, batches=batches, epochs=epochs, optimizer=pace
+        args, base, datasets, identity, batches=batches, epochs=epochs, optimizer=pace
     )
     return Session(
         args,
@@ -197,7 +195,6 @@ def _identity(
         "adapters": len(parts.network.adapters),
         "weights": sum(flat.numel() for flat in parts.network.flat.values()),
         "ema": bool(parts.average),
-        "session_id": resumed.get("session_id", random.SystemRandom().randrange(2**32)),
     }
 
 

@@ -105,7 +105,7 @@ def load(folder: Path, parts: Parts, identity: dict[str, Any]) -> Position:
     faults = [
         Fault(f"{folder} {name}", f"was {before.get(name)!r} in that run and is {value!r} now.")
         for name, value in identity.items()
-        if name != "session_id" and before.get(name) != value
+        if before.get(name) != value
     ]
     if faults:
         hint = "Start anew from its LoRA with network_weights."

@@ -7,6 +7,7 @@ max_train_steps stays as planned: the schedule, a function of it, is then restor
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from lorakit import tomllib
 from lorakit.errors import LorakitError
 from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
+from lorakit.private import HIDDEN
+from lorakit.recipe.resolve import resolve
 from lorakit.run.child import Patience
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.kohya_continuation import ANEW, continuation
@@ -25,7 +28,7 @@ from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.runs.find import live_state
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Outcome
-from lorakit.runs.record import HIDDEN, Ending, Record, ResumedPart, now
+from lorakit.runs.record import Ending, Record, ResumedPart, now
 from lorakit.runs.states import State, fault_of, states_in
 from lorakit.trainers.table import trainer
 from lorakit.user_files import Unreadable
@@ -55,7 +58,10 @@ def resume(
     close_dead_run(run_dir)
     ledger = Ledger(run_dir)
     record, state = ledger.record, newest_state(run_dir, ledger.record)
-    remarks = tuple(f"not as when the run began: {text}" for text in check(run_dir, anyway))
+    env, unknown = _env(record)
+    remarks = tuple(
+        f"not as when the run began: {text}" for text in [*check(run_dir, anyway), *unknown]
+    )
     make = _exact_part if trainer(record.trainer.name).RESUMES_EXACTLY else _kohya_part
     part = make(run_dir, record, state, remarks)
     notes = [f"going on from step {state.step} ({state.path.name})"]
@@ -68,7 +74,7 @@ def resume(
         emit(Event("note", state.step, text=text))
     ledger.note(outcome=Ending())
     # LORAKIT_ANYWAY: the embedded trainer knows its dataset too
-    env = _env(record) | ({"LORAKIT_ANYWAY": "1"} if anyway else {})
+    env |= {"LORAKIT_ANYWAY": "1"} if anyway else {}
     cwd = Path(record.cwd or run_dir)
     cwd = cwd if cwd.is_dir() else run_dir
     job = Job(run_dir, part.command, env, cwd, run_dir / part.output, part)
@@ -79,7 +85,7 @@ def job_of_record(run_dir: Path, record: Record) -> Job:
     """A run from its first step that was written down but never begun."""
     root = Path(record.root or run_dir)
     cwd = root if root.is_dir() else run_dir
-    return Job(run_dir, _command(record), _env(record), cwd, record.output_dir(run_dir))
+    return Job(run_dir, _command(record), _env(record)[0], cwd, record.output_dir(run_dir))
 
 
 def newest_state(run_dir: Path, record: Record) -> State:
@@ -189,6 +195,21 @@ def _command(record: Record) -> tuple[str, ...]:
     return tuple(str(here.path) if word == script else word for word in record.command)
 
 
-def _env(record: Record) -> dict[str, str]:
-    """As recorded; secrets were not, so those come from the environment of today."""
-    return {key: value for key, value in record.env.items() if value != HIDDEN}
+def _env(record: Record) -> tuple[dict[str, str], list[str]]:
+    """As recorded. The values of [launch] env were not: they come from the recipe of today, else
+    from today's environment; and what is in neither.
+    """
+    env = {key: value for key, value in record.env.items() if value != HIDDEN}
+    hidden = [key for key in record.env if key not in env]
+    said = _env_said(Path(record.recipe)) if hidden else {}
+    env |= {key: str(said[key]) for key in hidden if key in said}
+    gone = [key for key in hidden if key not in said and key not in os.environ]
+    return env, [f"{key} of [launch] env is not set: export it before resuming" for key in gone]
+
+
+def _env_said(recipe: Path) -> Mapping[str, Any]:
+    try:
+        setting = resolve(recipe)[0].launch.get("env")
+    except LorakitError:
+        return {}
+    return setting.value if setting and isinstance(setting.value, Mapping) else {}
