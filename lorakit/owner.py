@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from pathlib import Path
 
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
+from lorakit.processes import Identity
 
 LOCK, NOTE = ".owner.lock", ".owner.json"
+INTRODUCTION_S = 1.0  # between taking the lock and having written down who did
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,11 @@ def own(
         lock.acquire(blocking=False)
     except Timeout:
         if wait_s:
-            waiting(owner_of(folder))
+            waiting(_owner_of(folder))
         try:
             lock.acquire(timeout=wait_s)
         except Timeout:
-            raise Owned(named, owner_of(folder), hint) from None
+            raise Owned(named, _owner_of(folder), hint) from None
     except OSError:  # a full disk, a file system without locks
         if lock_needed:
             raise
@@ -75,23 +78,27 @@ def own(
             _introduce(folder, what)
         yield
     finally:
+        if lock.lock_counter == 1:
+            with suppress(OSError):
+                (folder / NOTE).unlink()
         lock.release()
 
 
-def owner_of(folder: Path) -> Owner:
-    """Who wrote itself down last; meaningful while the lock is held."""
-    try:
-        data = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        return Owner(str(data["what"]), int(data["pid"]), str(data["since"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return Owner()
+def _owner_of(folder: Path) -> Owner:
+    """Whoever holds the lock, once it has written itself down; who held it before has ended."""
+    end = time.monotonic() + INTRODUCTION_S
+    while time.monotonic() < end:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            data = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+            identity = Identity.read(data["process"])
+            if identity is not None and identity.alive:
+                return Owner(str(data["what"]), identity.pid, str(data["since"]))
+        time.sleep(0.02)
+    return Owner()
 
 
 def _introduce(folder: Path, what: str) -> None:
-    note = {
-        "what": what,
-        "pid": os.getpid(),
-        "since": f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}",
-    }
+    since = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"
+    note = {"what": what, "since": since, "process": Identity.of(os.getpid()).as_dict()}
     with suppress(OSError):  # a full disk: the lock is held all the same
         write_atomic(folder / NOTE, json.dumps(note) + "\n")
