@@ -19,6 +19,7 @@ from lorakit.cli.terminal.ending import STOPPED, say_outcome
 from lorakit.cli.terminal.screen import screen
 from lorakit.cli.train import Result, code_of, notify, summary, train_one
 from lorakit.errors import LorakitError
+from lorakit.owner import Owned
 from lorakit.run import queue
 from lorakit.run.device import device_is_free, holder
 from lorakit.runs.find import live_state
@@ -94,6 +95,10 @@ def go_on(run_dir: Path, *, as_json: bool) -> Outcome | None:
                 return outcome
             say(f"{name} was cut off; it goes on from its newest intact state.")
             return resume_run(run_dir, emit=emit)
+    except Owned as owned:  # its recipe must not train beside it
+        say(f"{name}: waiting for {owned.owner}...")
+        time.sleep(WAIT_S)
+        return go_on(run_dir, as_json=as_json)
     except LorakitError as error:
         say(f"{name} cannot go on, so its recipe begins anew: {error.message}")
         return None

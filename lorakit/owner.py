@@ -1,0 +1,104 @@
+"""Whose turn it is: one process at a time owns a folder, under a lock that ends with the process
+however it ends, and whoever comes second can say who the first is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from lorakit.errors import LorakitError
+from lorakit.files import write_atomic
+from lorakit.processes import Identity
+
+LOCK, NOTE = ".owner.lock", ".owner.json"
+INTRODUCTION_S = 1.0  # between taking the lock and having written down who did
+
+
+@dataclass(frozen=True)
+class Owner:
+    """As it wrote itself down, for people to read; the lock alone decides."""
+
+    what: str = "another lorakit"
+    pid: int = 0
+    since: str = "just now"
+
+    def __str__(self) -> str:
+        return f"{self.what} (pid {self.pid})" if self.pid else self.what
+
+
+class Owned(LorakitError):  # noqa: N818  (reads as what was found)
+    """Somebody else's turn."""
+
+    def __init__(self, named: str, owner: Owner, hint: str) -> None:
+        self.owner = owner
+        what = f"{named}: {owner} is at work on it, since {owner.since}; nothing was done."
+        super().__init__(what, hint=hint)
+
+
+@contextmanager
+def own(
+    folder: Path,
+    what: str,
+    *,
+    named: str,
+    hint: str = "Run this again when it has ended.",
+    lock_needed: bool = True,
+    wait_s: float = 0,
+    waiting: Callable[[Owner], None] = lambda _: None,
+) -> Iterator[None]:
+    """The folder is ours until the block ends; inside it, owning it once more is nothing new.
+    `waiting` is called once when somebody else has it; after `wait_s` (negative: never) we give up
+    with Owned.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.resolve() / LOCK, is_singleton=True)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        if wait_s:
+            waiting(_owner_of(folder))
+        try:
+            lock.acquire(timeout=wait_s)
+        except Timeout:
+            raise Owned(named, _owner_of(folder), hint) from None
+    except OSError:  # a full disk, a file system without locks
+        if lock_needed:
+            raise
+    try:
+        if lock.lock_counter == 1:
+            _introduce(folder, what)
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            with suppress(OSError):
+                (folder / NOTE).unlink()
+        lock.release()
+
+
+def _owner_of(folder: Path) -> Owner:
+    """Whoever holds the lock, once it has written itself down; who held it before has ended."""
+    end = time.monotonic() + INTRODUCTION_S
+    while time.monotonic() < end:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            data = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+            identity = Identity.read(data["process"])
+            if identity is not None and identity.alive:
+                return Owner(str(data["what"]), identity.pid, str(data["since"]))
+        time.sleep(0.02)
+    return Owner()
+
+
+def _introduce(folder: Path, what: str) -> None:
+    since = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"
+    note = {"what": what, "since": since, "process": Identity.of(os.getpid()).as_dict()}
+    with suppress(OSError):  # a full disk: the lock is held all the same
+        write_atomic(folder / NOTE, json.dumps(note) + "\n")
