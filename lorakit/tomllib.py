@@ -15,12 +15,21 @@ else:
 TOMLDecodeError = tomllib.TOMLDecodeError
 
 
+class TooMuch(TOMLDecodeError):
+    """What TOML allows and the reader cannot bear; said without a place in the
+    text, which the reader's own error wants from Python 3.14 on.
+    """
+
+    def __init__(self, what: str) -> None:
+        ValueError.__init__(self, what)
+
+
 def loads(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError as error:
-        raise TOMLDecodeError("Brackets are nested too deeply") from error
+        raise TooMuch("Brackets are nested too deeply") from error
     except ValueError as error:
         if isinstance(error, TOMLDecodeError):
             raise
-        raise TOMLDecodeError("A number has thousands of digits") from error
+        raise TooMuch("A number has thousands of digits") from error
