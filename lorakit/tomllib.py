@@ -15,7 +15,7 @@ else:
 TOMLDecodeError = tomllib.TOMLDecodeError
 
 
-class TooMuch(TOMLDecodeError):
+class TooMuchError(TOMLDecodeError):
     """What TOML allows and the reader cannot bear; said without a place in the
     text, which the reader's own error wants from Python 3.14 on.
     """
@@ -28,8 +28,8 @@ def loads(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError as error:
-        raise TooMuch("Brackets are nested too deeply") from error
+        raise TooMuchError("Brackets are nested too deeply") from error
     except ValueError as error:
         if isinstance(error, TOMLDecodeError):
             raise
-        raise TooMuch("A number has thousands of digits") from error
+        raise TooMuchError("A number has thousands of digits") from error

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lorakit import show
 from lorakit.cli.terminal import recipe_arguments as recipe_args
+from lorakit.cli.terminal.next_step import next_for_plan, say_next
 from lorakit.cli.terminal.plan_page import show_plan
 from lorakit.errors import Fault, raise_on_errors
 from lorakit.files import write_atomic
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         machine=args.machine,
         folders=args.folders,
         write=args.write,
+        typed=recipe_args.as_typed(args),
     )
 
 
@@ -66,6 +68,7 @@ def plan_recipe(
     machine: Machine | None = None,
     folders: bool = False,
     write: Path | None = None,
+    typed: str = "",
 ) -> int:
     """Also what `lorakit train --dry-run` shows."""
     resolved, faults = read
@@ -80,6 +83,8 @@ def plan_recipe(
             show_plan(plan)
         show.say_faults(fault for fault in found if fault.severity != "error")
     raise_on_errors([fault for fault in found if fault.severity == "error"])
+    if typed and not as_json and not machine:
+        say_next(*next_for_plan(plans[0], typed))
     if write:
         _write({one.run_dir / name: text for one in plans for name, text in files_of(one).items()})
     return 0

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from lorakit.cli.dataset.tagging import add_tagger_arguments, check_tagger_arguments, drafts
 from lorakit.cli.terminal.dataset_target import add_target, read_target
+from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.captions.edit import (
     PLACEHOLDERS,
     Change,
@@ -95,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
         say(f"{counted(len(found), 'caption')} written; --undo takes it back.")
     else:
         say(f"{counted(len(found), 'caption')} would change; --write does it.")
+    if not args.json and (write or not found):
+        say_next(*next_for_dataset(target, args.target))
     return 0
 
 

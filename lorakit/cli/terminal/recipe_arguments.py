@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from lorakit.errors import Fault, RecipeError, nearest
@@ -39,6 +40,12 @@ def add_override_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read(args: argparse.Namespace) -> tuple[Resolved, tuple[Fault, ...]]:
     return resolve(recipe_path(args.recipe), sets=args.sets, unsets=args.unsets)
+
+
+def as_typed(args: argparse.Namespace) -> str:
+    """The recipe and what was said over it, for the next command."""
+    said = [args.recipe, *(f"--set={one}" for one in args.sets)]
+    return shlex.join([*said, *(f"--unset={one}" for one in args.unsets)])
 
 
 def recipe_path(text: str) -> Path:

@@ -138,14 +138,19 @@ class ReviewSession:
             text, unreadable = self._read(number)
             if not unreadable:
                 self.save(number, text, seen=text, done=True)
+        if not self.marks_path.exists():  # that somebody has looked is a mark, too
+            self._write_marks()
 
     def mark(self, number: int, mark: str) -> None:
         if mark not in MARKS:
             raise ValueError(mark)
         with self._lock:
             self.marks[self._name(number)] = mark
-            kept = {name: mark for name, mark in sorted(self.marks.items()) if mark}
-            write_atomic(self.marks_path, json.dumps(kept, indent=0, ensure_ascii=False) + "\n")
+            self._write_marks()
+
+    def _write_marks(self) -> None:
+        kept = {name: mark for name, mark in sorted(self.marks.items()) if mark}
+        write_atomic(self.marks_path, json.dumps(kept, indent=0, ensure_ascii=False) + "\n")
 
     def picture(self, number: int, side: int) -> bytes:
         """The image as the trainer sees it (EXIF orientation ignored), fit for a screen."""
