@@ -32,6 +32,9 @@ from lorakit.runs.find import new_run_dir
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipe_args.add_recipe_arguments(parser)
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="every setting, and the command itself"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument(
         "--write", metavar="DIR", type=Path, help="write the run's files into this folder"
@@ -58,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         folders=args.folders,
         write=args.write,
         typed=recipe_args.as_typed(args),
+        verbose=args.verbose,
     )
 
 
@@ -69,6 +73,7 @@ def plan_recipe(
     folders: bool = False,
     write: Path | None = None,
     typed: str = "",
+    verbose: bool = False,
 ) -> int:
     """Also what `lorakit train --dry-run` shows."""
     resolved, faults = read
@@ -80,7 +85,7 @@ def plan_recipe(
         show.print_json(documents[0] if len(documents) == 1 else documents)
     else:
         for plan in plans:
-            show_plan(plan)
+            show_plan(plan, verbose=verbose)
         show.say_faults(fault for fault in found if fault.severity != "error")
     raise_on_errors([fault for fault in found if fault.severity == "error"])
     if typed and not as_json and not machine:

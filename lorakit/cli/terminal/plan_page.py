@@ -1,20 +1,33 @@
-"""A plan on the terminal: settings with their sources, images, steps, files, disk, memory and the
-command.
+"""A plan on the terminal: what differs from the preset and the few settings that matter (all of
+them when asked), images, steps, files, disk, memory and the command; as wide as the terminal.
 """
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from lorakit import show
 from lorakit.plan.document import command_text, subset_rows
 from lorakit.plan.model import Plan
+from lorakit.recipe.model import Setting
 
 MOST = 12  # checkpoints that are all listed
+INDENT = 11  # of what follows "memory     "
+MATTER = frozenset(
+    {
+        *("max_train_steps", "max_train_epochs", "learning_rate", "unet_lr", "text_encoder_lr"),
+        *("optimizer_type", "network_dim", "network_alpha", "train_batch_size"),
+        *("gradient_accumulation_steps", "resolution", "mixed_precision"),
+    }
+)
 
 
-def show_plan(plan: Plan) -> None:
+def show_plan(plan: Plan, *, verbose: bool = False) -> None:
     resolved, steps = plan.resolved, plan.steps
     print(
         f"{resolved.name}{f' / {plan.stage}' if plan.stage else ''}:"
@@ -26,10 +39,15 @@ def show_plan(plan: Plan) -> None:
     settings = sorted(
         plan.settings.items(), key=lambda row: (row[1].source.startswith("plan"), row[0])
     )
+    shown = [(key, one) for key, one in settings if verbose or _told(key, one)]
+    room = _room(shown)
     show.table(
         ("setting", "value", "source"),
-        [(key, _short(one.value, resolved.root), one.source) for key, one in settings],
+        [(key, _short(one.value, resolved.root, room), one.source) for key, one in shown],
     )
+    if left := len(settings) - len(shown):
+        recipe = _short(resolved.file.as_posix(), resolved.root, len(str(resolved.file)))
+        print(f"{left} more come with the preset or follow: lorakit plan {shlex.quote(recipe)} -v")
     print()
     numbers = ("images", "repeats", "samples", "captions")
     show.table(("subset", *numbers, ""), subset_rows(plan), right=numbers)
@@ -40,10 +58,12 @@ def show_plan(plan: Plan) -> None:
     )
     columns = ("bucket", "images", "samples", "batches")
     show.table(columns, buckets, right=columns[1:])
-    print(f"\n{steps.formula if steps.total else 'No steps can be counted yet.'}\n")
+    formula = steps.formula if steps.total else "No steps can be counted yet."
+    print(f"\n{_wrapped(formula, indent=0)}\n")
     _saves(plan)
     _needs(plan)
-    print(f"\n{command_text(plan)}")
+    if verbose:
+        print(f"\n{command_text(plan)}")
 
 
 def _saves(plan: Plan) -> None:
@@ -63,18 +83,43 @@ def _saves(plan: Plan) -> None:
 def _needs(plan: Plan) -> None:
     needs = plan.estimate
     if needs.lora_bytes:
-        print(
+        disk = (
             f"disk       LoRA {show.size(needs.lora_bytes)}, state {show.size(needs.state_bytes)}, "
             f"caches {show.size(needs.cache_bytes)}; {show.size(needs.disk_bytes)} at the fullest"
         )
+        print(_wrapped(disk))
     if needs.memory_high:
         memory = f"{show.size(needs.memory_low)} to {show.size(needs.memory_high)}"
-        print(f"memory     {memory} ({needs.basis})")
+        print(_wrapped(f"memory     {memory} ({needs.basis})"))
     print(f"run        {plan.run_dir}")
 
 
-def _short(value: Any, root: Path) -> str:
+def _told(key: str, setting: Setting) -> bool:
+    """Settings that matter, and those that somebody chose for this recipe."""
+    return key in MATTER or not setting.source.startswith(("preset ", "family ", "plan", "lorakit"))
+
+
+def _width() -> int:
+    """Of the terminal; 0 where there is none: files and pipes get whole lines."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
+def _room(shown: list[tuple[str, Setting]]) -> int:
+    """How many letters a value may have."""
+    beside = max((len(key) for key, _ in shown), default=0)
+    beside += max((len(one.source) for _, one in shown), default=0) + 4
+    return min(70, max(20, _width() - beside)) if _width() else 70
+
+
+def _wrapped(line: str, *, indent: int = INDENT) -> str:
+    if not _width():
+        return line
+    return textwrap.fill(line, _width(), subsequent_indent=" " * indent, break_long_words=False)
+
+
+def _short(value: Any, root: Path, room: int) -> str:
     """For reading: paths from the project's root, long ones without their middle."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     text = text.removeprefix(f"{root.as_posix()}/")
-    return text if len(text) <= 70 else f"{text[:33]} ... {text[-32:]}"
+    half = (room - 5) // 2
+    return text if len(text) <= room else f"{text[: half + 1]} ... {text[-half:]}"
