@@ -14,7 +14,7 @@ help: ## this list
 
 setup: $(VENV)/.ready ## an environment in .venv with everything that lorakit needs, versions pinned
 $(VENV)/.train: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' || { echo "lorakit needs Python 3.10, 3.11 or 3.12: make setup PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 15))' || { echo "lorakit needs Python 3.10 to 3.14: make setup PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
 	@touch $@

@@ -27,19 +27,28 @@ LONG_KEY = re.compile(
 )
 
 
+class TooMuchError(TOMLDecodeError):
+    """What TOML allows and the reader cannot bear; said without a place in the
+    text, which the reader's own error wants from Python 3.14 on.
+    """
+
+    def __init__(self, what: str) -> None:
+        ValueError.__init__(self, what)
+
+
 def loads(text: str) -> dict[str, Any]:
     if LONG_KEY.search(text):
-        raise TOMLDecodeError(TOO_DEEP)
+        raise TooMuchError(TOO_DEEP)
     try:
         data = tomllib.loads(text)
     except RecursionError as error:
-        raise TOMLDecodeError(TOO_DEEP) from error
+        raise TooMuchError(TOO_DEEP) from error
     except ValueError as error:
         if isinstance(error, TOMLDecodeError):
             raise
-        raise TOMLDecodeError("A number has thousands of digits") from error
+        raise TooMuchError("A number has thousands of digits") from error
     if deeper(data):
-        raise TOMLDecodeError(TOO_DEEP)
+        raise TooMuchError(TOO_DEEP)
     return data
 
 

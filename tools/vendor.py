@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +27,16 @@ from lorakit.trainers.kohya.locate import MARK, PIN, READY, head_commit, ways_ou
 
 TORCH = ("torch==2.8.0", "torchvision==0.23.0")
 CUDA_ONLY = ("bitsandbytes", "xformers", "triton")
+PYTHONS = ("3.10", "3.11", "3.12")  # that sd-scripts' pinned requirements have wheels for
+# venv and ensurepip: Debian's python3 comes without them
+VERSION = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
+NO_PYTHON = """\
+sd-scripts needs Python 3.10, 3.11 or 3.12, and none is here. lorakit itself may stay on the newer
+one: only vendor/.venv needs it. Get one, then run `make vendor` again:
+  uv python install 3.12         (https://docs.astral.sh/uv)
+  pyenv install 3.12
+  brew install python@3.12       (macOS)
+  sudo apt install python3.12-venv      (Ubuntu 24.04)"""
 CHECK = "import library, torch, library.train_util; print('torch', torch.__version__)"
 
 
@@ -46,12 +57,14 @@ def set_up(vendor: Path) -> int:
     wanted, left_out = requirements(
         (checkout / "requirements.txt").read_text(encoding="utf-8"), this_machine().accelerator
     )
-    stamp = hashlib.sha256("\n".join([sys.version, *wanted]).encode()).hexdigest()
+    stamp = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
     ready = venv / READY
     if ready.is_file() and ready.read_text(encoding="utf-8") == stamp:
         say(f"{venv}: as it should be")
     else:
-        build(venv, wanted, left_out)
+        if not fits(str(python_of(venv))):
+            make_environment(venv, fitting_python(sys.executable))
+        fill(venv, wanted, left_out)
     prove(python_of(venv), checkout)
     write_atomic(ready, stamp)
     say('sd-scripts is ready; recipes with trainer = "kohya" find it here.')
@@ -99,16 +112,52 @@ def requirements(text: str, accelerator: str) -> tuple[list[str], list[str]]:
     return [*TORCH, *(line for line in named if line not in left_out)], left_out
 
 
-def build(venv: Path, wanted: list[str], left_out: list[str]) -> None:
-    if not (3, 10) <= sys.version_info[:2] < (3, 13):
-        sys.exit("sd-scripts needs Python 3.10, 3.11 or 3.12: make vendor PYTHON=python3.11")
+def fitting_python(ours: str) -> str:
+    """A Python that sd-scripts' requirements exist for: ours, or the newest that PATH, pyenv or uv
+    has. lorakit itself may run on a newer one.
+    """
+    if fits(ours):
+        return ours
+    for version in reversed(PYTHONS):
+        if found := next(filter(fits, candidates(version)), None):
+            return found
+    sys.exit(NO_PYTHON)
+
+
+def candidates(version: str) -> Iterator[str]:
+    if on_path := shutil.which(f"python{version}"):
+        yield on_path
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    yield from sorted(map(str, pyenv.glob(f"versions/{version}.*/bin/python")))
+    if uv := shutil.which("uv"):
+        yield asked(uv, "python", "find", version)
+
+
+def fits(python: str) -> bool:
+    """Asked, not believed: pyenv's shims answer only for versions that are switched on."""
+    return bool(python) and ".".join(asked(python, "-c", VERSION).split()) in PYTHONS
+
+
+def asked(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def make_environment(venv: Path, python: str) -> None:
+    say(f"Python for sd-scripts: {python}")
+    if run([python, "-m", "venv", "--clear", str(venv)]):
+        sys.exit(f"{venv} could not be made.")
+
+
+def fill(venv: Path, wanted: list[str], left_out: list[str]) -> None:
     for line in left_out:
         say(
             f"left out: {line} (no CUDA card here; the optimisers that need it are refused by the"
             " plan)"
         )
-    if run([sys.executable, "-m", "venv", str(venv)]):
-        sys.exit(f"{venv} could not be made.")
     say(
         f"installing {len(wanted)} requirements into {venv}; torch alone is large, so this takes"
         " minutes"

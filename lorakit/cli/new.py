@@ -1,6 +1,7 @@
 """A recipe and an empty dataset folder.
 
   lorakit new maya --preset sdxl --trigger maya_char
+  lorakit new finn --like recipes/maya.toml --trigger finn_char    # the same for someone else
 
 writes recipes/maya.toml and datasets/maya/, and says what to do next. Nothing that is there is
 overwritten.
@@ -10,61 +11,122 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 
+from lorakit.cli.terminal.dataset_target import Target
+from lorakit.cli.terminal.next_step import next_for_dataset, say_next
+from lorakit.cli.terminal.recipe_arguments import recipe_path
+from lorakit.dataset.captions.tokens import common_word
 from lorakit.errors import Fault, raise_on_errors
 from lorakit.files import write_new
 from lorakit.recipe import presets
+from lorakit.recipe.model import Resolved
 from lorakit.recipe.names import name_problem, trigger_problem
-from lorakit.recipe.new_recipe import recipe_text
-from lorakit.show import say
+from lorakit.recipe.new_recipe import Likeness, recipe_like, recipe_text
+from lorakit.recipe.resolve import resolve
+from lorakit.show import say, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name", metavar="NAME", help="of the recipe, the dataset folder and the LoRA"
     )
-    parser.add_argument(
-        "--preset", required=True, metavar="P", help="one that `lorakit presets` lists"
-    )
+    parser.add_argument("--preset", metavar="P", help="one that `lorakit presets` lists")
+    about = "a recipe whose settings to take: the next friend, the next character"
+    parser.add_argument("--like", metavar="RECIPE", help=about)
     parser.add_argument(
         "--trigger",
-        required=True,
         metavar="T",
         help="the word that calls the character: rare, one word, such as maya_char",
     )
     parser.add_argument(
-        "--dir", type=Path, default=Path(), metavar="DIR", help="the project folder (default: here)"
+        "--dir", type=Path, metavar="DIR", help="the project folder (default: here)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    root: Path = args.dir
+    if args.trigger is None or (args.preset is None) == (args.like is None):
+        return _ask(args)
+    like = resolve(recipe_path(args.like))[0] if args.like else None
+    root: Path = args.dir or (_from_here(like.root) if like else Path())
     recipe, dataset = root / "recipes" / f"{args.name}.toml", root / "datasets" / args.name
-    raise_on_errors(_faults(args.name, args.preset, args.trigger, root, recipe))
+    raise_on_errors(_faults(args, root, recipe, like))
+    mentions: tuple[str, ...] = ()
+    if like:
+        made = recipe_like(like.file, Likeness(like.name, like.trigger), args.name, args.trigger)
+        text, mentions = made.text, made.mentions
+    else:
+        text = recipe_text(args.name, presets.read(args.preset, root), args.trigger)
     try:
-        write_new(recipe, recipe_text(args.name, presets.read(args.preset, root), args.trigger))
+        write_new(recipe, text)
     except FileExistsError:  # since we looked
         raise_on_errors([_there(recipe)])
     kept = dataset.exists()
     dataset.mkdir(parents=True, exist_ok=True)
-    say(
-        f"Wrote {recipe} and {'found' if kept else 'made'} {dataset}/.",
-        "",
-        "Next:",
-        f"  edit {recipe.as_posix()}: where the base model is",
-        f"  lorakit dataset add {recipe.as_posix()} PHOTOS --repeats 10",
-        f"  lorakit dataset prepare {recipe.as_posix()}",
-        f"  lorakit plan {recipe.as_posix()}",
-    )
+    say(f"Wrote {recipe} and {'found' if kept else 'made'} {dataset}/.")
+    if mentions:
+        say(f"These lines still speak of {like.name if like else ''}; look at them:", *mentions)
+    if common_word(args.trigger):
+        say(
+            f'warning: the trigger "{args.trigger}" is a word that CLIP knows, and brings what it'
+            f" means along; {args.trigger}_char would not."
+        )
+    _say_what_is_next(recipe, dataset)
     return 0
 
 
-def _faults(name: str, preset: str, trigger: str, root: Path, recipe: Path) -> list[Fault]:
-    problems = {"NAME": name_problem(name), "--trigger": trigger_problem(trigger)}
+def _ask(args: argparse.Namespace) -> int:
+    """Usage, with what there is to choose from and the whole command to type."""
+    name = shlex.quote(args.name)
+    trigger = args.trigger or f"{args.name}_char"
+    source = f"--like {args.like}" if args.like else f"--preset {args.preset or 'sdxl'}"
+    if args.preset and args.like:
+        say("--preset and --like at once: a recipe that is like another has its preset.")
+    elif not args.preset and not args.like:
+        pages = [presets.read(one, Path.cwd()) for one in presets.names(Path.cwd())]
+        table(
+            ("preset", "machine", "title"),
+            [(page.name, page.about.get("machine", ""), page.title) for page in pages],
+        )
+        say("", "Which preset? --like RECIPE takes another recipe's settings instead.")
+    if args.trigger is None:
+        say("Which trigger? The word that calls the character: rare, one word.")
+    say_next(f"lorakit new {name} {source} --trigger {trigger}")
+    return 2
+
+
+def _say_what_is_next(recipe: Path, dataset: Path) -> None:
+    resolved, _ = resolve(recipe)
+    lacking = [
+        str(one.value)
+        for key, one in resolved.model.items()
+        if isinstance(one.value, str)
+        and key not in {"sha256", "network_weights"}
+        and not one.value.startswith("hf:")
+        and not resolved.path_of(one.value).exists()
+    ]
+    if lacking:
+        say(f"Not here yet: {', '.join(lacking)}; [model] in {recipe.as_posix()} says where.")
+    target = Target(dataset.absolute(), resolved)
+    say_next(*next_for_dataset(target, recipe.as_posix(), after="new"))
+
+
+def _from_here(root: Path) -> Path:
+    here = Path.cwd()
+    return root.relative_to(here) if root.is_relative_to(here) else root
+
+
+def _faults(
+    args: argparse.Namespace, root: Path, recipe: Path, like: Resolved | None
+) -> list[Fault]:
+    problems = {"NAME": name_problem(args.name), "--trigger": trigger_problem(args.trigger)}
     faults = [Fault(where, problem, rule="new") for where, problem in problems.items() if problem]
-    if not presets.find(preset, root):
-        faults.append(presets.unknown("--preset", preset, root))
+    if like is None and not presets.find(args.preset, root):
+        faults.append(presets.unknown("--preset", args.preset, root))
+    if like and like.root.resolve() != root.resolve():
+        what = f"{args.like} belongs to another project, and its paths start there."
+        faults.append(Fault("--like", what, f"Leave --dir out, or say {like.root}.", "new"))
     if not problems["NAME"] and os.path.lexists(recipe):
         faults.append(_there(recipe))
     return faults

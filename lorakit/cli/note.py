@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 
+from lorakit.cli.terminal.next_step import next_for_run, say_next
 from lorakit.errors import LorakitError
 from lorakit.runs.find import find_run, whole_of
 from lorakit.runs.record import read_record
@@ -35,4 +36,5 @@ def run(args: argparse.Namespace) -> int:
     add_note(run_dir, args.text, rating=args.rating, chosen=args.chosen, strength=args.strength)
     update(run_dir.parents[2])
     say(f"noted for {run_dir.parent.name}/{run_dir.name}")
+    say_next(*next_for_run(run_dir))
     return 0

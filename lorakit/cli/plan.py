@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lorakit import show
 from lorakit.cli.terminal import recipe_arguments as recipe_args
+from lorakit.cli.terminal.next_step import next_for_plan, say_next
 from lorakit.cli.terminal.plan_page import show_plan
 from lorakit.errors import Fault, raise_on_errors
 from lorakit.files import write_atomic
@@ -30,6 +31,9 @@ from lorakit.runs.pace import expected
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipe_args.add_recipe_arguments(parser)
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="every setting, and the command itself"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument(
         "--write", metavar="DIR", type=Path, help="write the run's files into this folder"
@@ -58,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         machine=args.machine,
         folders=args.folders,
         write=args.write,
+        typed=recipe_args.as_typed(args),
+        verbose=args.verbose,
     )
 
 
@@ -68,6 +74,8 @@ def plan_recipe(
     machine: Machine | None = None,
     folders: bool = False,
     write: Path | None = None,
+    typed: str = "",
+    verbose: bool = False,
 ) -> int:
     """Also what `lorakit train --dry-run` shows."""
     resolved, faults = read
@@ -80,9 +88,11 @@ def plan_recipe(
         show.print_json(documents[0] if len(documents) == 1 else documents)
     else:
         for plan in plans:
-            show_plan(plan, expected(plan, machine))
+            show_plan(plan, expected(plan, machine), verbose=verbose)
         show.say_faults(fault for fault in found if fault.severity != "error")
     raise_on_errors([fault for fault in found if fault.severity == "error"])
+    if typed and not as_json and not machine:
+        say_next(*next_for_plan(plans[0], typed))
     if write:
         _write({one.run_dir / name: text for one in plans for name, text in files_of(one).items()})
     return 0

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lorakit import show
 from lorakit.cli.terminal import recipe_arguments as recipe_args
+from lorakit.cli.terminal.next_step import say_next
 from lorakit.config import cache_dir
 from lorakit.errors import Fault, RecipeError
 from lorakit.machine import this_machine
@@ -70,6 +71,7 @@ def _rehearse(
         remember(plan, this_machine(), seconds)
     if not args.json:
         print_text("Rehearsed; this machine can run the recipe:", *done.proofs, sep="\n  ")
+        say_next(f"lorakit train {recipe_args.as_typed(args)}")
         return 0
     show.print_json(
         {

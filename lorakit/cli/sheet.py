@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from lorakit.cli.terminal.next_step import next_for_run, say_next
 from lorakit.errors import LorakitError
 from lorakit.show import print_json, print_text, say
 
@@ -73,8 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lorakit.run.diagnose import run_name
-    from lorakit.runs.find import find_run, stage_of, whole_of
+    from lorakit.runs.find import find_run, stage_of
     from lorakit.sheet.make import make_sheet, sheet_from_samples
     from lorakit.sheet.model import Choice
 
@@ -102,9 +102,8 @@ def run(args: argparse.Namespace) -> int:
         ]
         print_json({"sheet": out, "cells": cells})
     else:
-        name = run_name(whole_of(run_dir))
         print_text(out)
-        say(f"When you have chosen: lorakit note {name} --chosen FILE --strength 0.8")
+        say_next(*next_for_run(run_dir, after="sheet"))
     return 0
 
 

@@ -1,14 +1,85 @@
-"""The text of a new recipe: short, with a word on every line one may want to change. Not a
-command itself.
+"""The text of a new recipe: short, with a word on every line one may want to change; or another
+recipe's, for somebody else. Not a command itself.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lorakit.families import FAMILIES
+from lorakit.recipe.document import read_document
 from lorakit.recipe.presets import Preset
 from lorakit.toml_text import value_text
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Whom a recipe is about."""
+
+    name: str
+    trigger: str
+
+
+@dataclass(frozen=True)
+class LikeAnother:
+    text: str
+    mentions: tuple[str, ...]  # lines that still speak of the other one, for the user to judge
+
+
+def recipe_like(file: Path, other: Likeness, name: str, trigger: str) -> LikeAnother:
+    """The recipe in `file` with another name, trigger and dataset. Whatever else it says stays,
+    without the remarks above its first line; prompts that spell the old trigger out get the new.
+    """
+    document = read_document(file, file.name)
+    lines = document.text.splitlines()
+    wanted = {("name",): name, ("trigger",): trigger, ("dataset", "path"): f"datasets/{name}"}
+    for path, value in wanted.items():
+        if path in document.lines:
+            at = document.lines[path] - 1
+            lines[at] = _assigned(lines[at], value)
+    first = next((at for at, line in enumerate(lines) if line and line[0] != "#"), 0)
+    lines = [f"# As recipes/{file.name}, for {name}.", *lines[first:]]
+    lines[1:1] = [
+        f"{path[0]} = {value_text(value)}"
+        for path, value in wanted.items()
+        if len(path) == 1 and path not in document.lines
+    ]
+    if ("dataset",) not in document.lines:
+        lines += ["", "[dataset]", f"path = {value_text(wanted['dataset', 'path'])}"]
+    lines = _in_prompts(lines, other.trigger, trigger)
+    return LikeAnother("\n".join(lines) + "\n", _mentions(lines, other, document.data))
+
+
+def _assigned(line: str, value: str) -> str:
+    return re.sub(
+        r"(=\s*)(\"[^\"]*\"|'[^']*')", lambda found: found[1] + value_text(value), line, count=1
+    )
+
+
+def _in_prompts(lines: list[str], old: str, new: str) -> list[str]:
+    """From [sample] to the next section."""
+    found, inside = [], False
+    for line in lines:
+        inside = line.startswith("[sample]") or (inside and not re.match(r"\[\w", line))
+        whole = rf"(?<!\w){re.escape(old)}(?!\w)"
+        found.append(re.sub(whole, lambda _: new, line) if inside and old else line)
+    return found
+
+
+def _mentions(lines: list[str], other: Likeness, said: Mapping[str, Any]) -> tuple[str, ...]:
+    words = "|".join(re.escape(word) for word in (other.name, other.trigger) if word)
+    about_them = "|".join(rf"^\[?{key}\b" for key in ("subject", "notes") if key in said)
+    whole = rf"(?<![A-Za-z])(?:{words})(?![A-Za-z])"
+    found = re.compile(f"{whole}|{about_them}" if about_them else whole)
+    return tuple(
+        f"  {number}: {line.strip()}"
+        for number, line in enumerate(lines, 1)
+        if number > 1 and found.search(line)
+    )
 
 
 def recipe_text(name: str, preset: Preset, trigger: str) -> str:

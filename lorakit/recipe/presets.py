@@ -12,6 +12,7 @@ from typing import Any
 from lorakit.errors import Fault, RecipeError, did_you_mean
 from lorakit.recipe.document import Document, read_document
 
+REPEATS = "10"  # what most guides say
 HERE = Path(__file__).resolve().parent.parent
 
 
@@ -42,6 +43,19 @@ class Preset:
     @property
     def title(self) -> str:
         return self.about.get("title", "")
+
+    @property
+    def repeats(self) -> str:
+        """How often an epoch shows each image, as the page's guide has it."""
+        return self._proposed("repeats") or REPEATS
+
+    @property
+    def fit(self) -> str:
+        """What `dataset prepare --fit` is given; nothing for its default."""
+        return self._proposed("fit")
+
+    def _proposed(self, key: str) -> str:
+        return self.about.get(key, "") or (self.base.about.get(key, "") if self.base else "")
 
     @property
     def text(self) -> str:

@@ -16,6 +16,7 @@ from lorakit.recipe.overrides import Override, read_key
 from lorakit.recipe.schema import (
     ABOUT,
     PRESET_TOP,
+    PROPOSED,
     SECTIONS,
     SHARED_WORDS,
     STAGE,
@@ -229,19 +230,19 @@ def _unknown_top(key: str, words: tuple[str, ...], *, is_table: bool) -> tuple[s
 
 
 def _about_faults(document: Document) -> list[Fault]:
-    about = document.data.get("about")
+    about, words = document.data.get("about"), (*ABOUT, *PROPOSED)
     if not isinstance(about, dict):
         what, hint = "a preset says in [about] what it is for.", f"Keys: {', '.join(ABOUT)}."
         return [Fault(document.source("about"), what, hint, "preset")]
     return [
         Fault(
             f"{document.source('about', key)} [about] {key}",
-            "takes a text." if key in ABOUT else "[about] has no such key.",
-            "" if key in ABOUT else above(key) or did_you_mean(key, ABOUT),
+            "takes a text." if key in words else "[about] has no such key.",
+            "" if key in words else above(key) or did_you_mean(key, words),
             "preset",
         )
         for key, value in about.items()
-        if key not in ABOUT or not isinstance(value, str)
+        if key not in words or not isinstance(value, str)
     ]
 
 

@@ -18,6 +18,7 @@ TOP = (
 )
 PRESET_TOP = ("about", "extends", "trainer", "unset", *SECTIONS)
 ABOUT = ("title", "family", "purpose", "machine", "cost", "origin")
+PROPOSED = ("repeats", "fit")  # what `dataset add` and `prepare` are best called with
 STAGE = ("name", "dataset", "train")
 TRAINERS = tuple(dict.fromkeys(name for one in FAMILIES.values() for name in one.trainers))
 SHARED_WORDS = frozenset({"seed"})  # the one word that means its own thing in two sections
@@ -103,7 +104,7 @@ SUBSET = _words(
     Option("resize_interpolation", "str", choices=_RESIZERS),
 )
 
-TEXTS = ("preset", "family", "name", "trigger", "notes", "extends", *ABOUT)
+TEXTS = ("preset", "family", "name", "trigger", "notes", "extends", *ABOUT, *PROPOSED)
 TOP_WORDS: Mapping[str, Option] = MappingProxyType(
     {
         **{key: Option(key, "str") for key in TEXTS},

@@ -57,7 +57,7 @@ def lorakit(*words: str | Path) -> int:
 def test_everything_a_person_wants_to_check_is_on_one_page(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert lorakit(project / "recipes/maya.toml") == 0
+    assert lorakit("-v", project / "recipes/maya.toml") == 0
     page = capsys.readouterr().out
     assert "network_dim" in page
     assert "recipes/maya.toml:11" in page
@@ -75,7 +75,7 @@ def test_everything_a_person_wants_to_check_is_on_one_page(
 def test_the_command_is_quoted_for_a_shell(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert lorakit(project / "recipes/maya.toml", "--write", tmp_path / "a run of mine") == 0
+    assert lorakit("-v", project / "recipes/maya.toml", "--write", tmp_path / "a run of mine") == 0
     last = capsys.readouterr().out.strip().splitlines()[-1]
     assert str(tmp_path / "a run of mine" / "train.toml") in shlex.split(last)
 
@@ -145,7 +145,7 @@ def test_json_has_the_errors_too(project: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_folders_prints_the_folder_mode(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert lorakit(project / "recipes/maya.toml", "--folders") == 0
+    assert lorakit("-v", project / "recipes/maya.toml", "--folders") == 0
     assert "train_data_dir" in capsys.readouterr().out
 
 
@@ -160,7 +160,7 @@ def test_folders_prints_the_folder_mode(project: Path, capsys: pytest.CaptureFix
 def test_a_plan_can_be_made_for_another_machine(
     project: Path, capsys: pytest.CaptureFixture[str], device: str, present: str
 ) -> None:
-    assert lorakit(project / "recipes/maya.toml", "--for", device) == 0
+    assert lorakit("-v", project / "recipes/maya.toml", "--for", device) == 0
     command = capsys.readouterr().out.strip().splitlines()[-1]
     assert present in command
     assert ("--cpu" in command) == (device == "cpu")
@@ -264,3 +264,35 @@ def test_a_named_pipe_holds_no_plan_up(project: Path, place: str, sets: str) -> 
     )
     assert done.returncode == 1, done.stderr
     assert place.partition("/")[0] in done.stderr
+
+
+def test_the_page_shows_what_differs_from_the_preset_and_the_few_that_matter(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = project / "recipes/maya.toml"
+    text = 'preset = "sd15"\n' + RECIPE[RECIPE.index("name =") : RECIPE.index("[train]")]
+    recipe.write_text(
+        text + '[train]\nflip_aug = true\noptimizer_type = "AdamW"\n', encoding="utf-8"
+    )
+    assert lorakit(recipe, "--set", "min_snr_gamma=4") == 0
+    short = capsys.readouterr().out
+    settings = [line.split()[0] for line in short.split("\n\n")[1].splitlines()[1:-1]]
+    assert {"flip_aug", "min_snr_gamma", "pretrained_model_name_or_path"} <= set(settings)
+    assert {"learning_rate", "network_dim", "train_batch_size", "resolution"} <= set(settings)
+    assert not {"lr_scheduler", "save_precision", "seed", "output_dir"} & set(settings)
+    assert "more come with the preset or follow: lorakit plan recipes/maya.toml -v" in short
+    assert "accelerate.commands.launch" not in short
+    lorakit(recipe, "--set", "min_snr_gamma=4", "--verbose")
+    everything = capsys.readouterr().out
+    assert "lr_scheduler" in everything
+    assert "accelerate.commands.launch" in everything
+
+
+def test_on_a_terminal_no_line_is_longer_than_it(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "90")
+    assert lorakit(project / "recipes/maya.toml") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines if not line.startswith("run  ")) <= 90

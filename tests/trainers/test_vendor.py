@@ -93,3 +93,60 @@ def test_a_checkout_at_the_pin_is_left_alone_and_proved(
     vendor.check_out(sd_scripts.parent, sd_scripts)
     vendor.prove(require().python, sd_scripts)
     assert "sd-scripts imports" in capfd.readouterr().out
+
+
+def a_python(folder: Path, name: str, version: str, *, works: bool = True) -> Path:
+    """A stand-in that answers `-c CODE` as a Python of this version would."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / name
+    file.write_text(f"#!/bin/sh\necho '{version}'\nexit {0 if works else 1}\n", encoding="utf-8")
+    file.chmod(0o755)
+    return file
+
+
+def test_on_a_newer_python_the_newest_that_sd_scripts_can_use_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_python(tmp_path, "python3.10", "3 10")
+    wanted = a_python(tmp_path, "python3.11", "3 11")
+    a_python(tmp_path, "python3.12", "3 12", works=False)  # a pyenv shim without a version behind
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "none"))
+    newer = a_python(tmp_path, "python3.14", "3 14")
+    assert vendor.fitting_python(str(newer)) == str(wanted)
+
+
+def test_a_python_that_fits_is_used_as_it_is(tmp_path: Path) -> None:
+    ours = a_python(tmp_path, "mine", "3 12")
+    assert vendor.fitting_python(str(ours)) == str(ours)
+
+
+def test_one_of_pyenv_or_of_uv_is_found_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = a_python(tmp_path / "new", "python3", "3 13")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}/usr/bin-without-any")
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    managed = a_python(tmp_path / "uv", "python3.12", "3 12")
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text(f'#!/bin/sh\n[ "$3" = 3.12 ] && echo {managed}\n', encoding="utf-8")
+    uv.chmod(0o755)
+    assert vendor.fitting_python(str(newer)) == str(managed)
+    built = a_python(tmp_path / "pyenv" / "versions" / "3.12.1" / "bin", "python", "3 12")
+    a_python(tmp_path / "pyenv" / "versions" / "3.13.0" / "bin", "python", "3 13")
+    assert vendor.fitting_python(str(newer)) == str(built)
+
+
+def test_where_no_python_fits_it_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "none"))
+    newer = a_python(tmp_path, "python3.14", "3 14")
+    with pytest.raises(SystemExit) as raised:
+        vendor.fitting_python(str(newer))
+    told = str(raised.value)
+    assert "3.10, 3.11 or 3.12" in told
+    for way in ("uv python install 3.12", "pyenv install 3.12", "brew install python@3.12"):
+        assert way in told

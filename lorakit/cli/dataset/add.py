@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 from lorakit.cli.terminal.dataset_target import Target, add_no_wait, read_target, writing
+from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.build.jobs import folder_for
 from lorakit.dataset.build.originals import (
@@ -66,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         print_json({"subset": format_folder(subset.repeats, subset.tokens), **vars(outcome)})
     else:
         _report(args.target, target.root, subset, outcome, dry_run=args.dry_run)
+        if (outcome.added or outcome.present) and not args.dry_run:
+            say_next(*next_for_dataset(target, args.target, after="add" if outcome.added else ""))
     errors = any(item.severity == "error" for item in outcome.refused)
     return int(errors and not outcome.added and not outcome.present)
 
@@ -111,5 +114,3 @@ def _report(where: str, root: Path, subset: Subset, outcome: Outcome, *, dry_run
             f"{shown(folder)} exists already and keeps its repeats: lorakit dataset layout {where}"
             f" --repeats {subset.tokens}={subset.repeats} changes them."
         )
-    if outcome.added and not dry_run:
-        say(f"Next: lorakit dataset prepare {where}")

@@ -26,6 +26,7 @@ from lorakit.cli.terminal.dataset_target import (
     read_target,
     writing,
 )
+from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.captions.edit import (
     PLACEHOLDERS,
     Change,
@@ -97,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
         say(f"{counted(len(found), 'caption')} written; --undo takes it back.")
     else:
         say(f"{counted(len(found), 'caption')} would change; --write does it.")
+    if not args.json and (write or not found):
+        say_next(*next_for_dataset(target, args.target))
     return 0
 
 

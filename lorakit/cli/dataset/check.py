@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from lorakit.cli.terminal.dataset_target import Target, read_target
+from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.check import CheckSettings, check
 from lorakit.dataset.facts import DatasetFacts
@@ -58,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
         print_json(as_json(facts, faults))
     else:
         _report(facts, faults, everything=args.all)
-    return int(any(item.severity == "error" for item in faults))
+    wrong = any(item.severity == "error" for item in faults)
+    if not wrong and not args.json:
+        say_next(*next_for_dataset(target, args.target, after="check"))
+    return int(wrong)
 
 
 def settings_of(target: Target, args: argparse.Namespace) -> CheckSettings:

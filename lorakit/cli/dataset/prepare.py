@@ -19,6 +19,7 @@ from pathlib import Path
 from lorakit.cli.dataset.add import dataset_target
 from lorakit.cli.dataset.check import read_size
 from lorakit.cli.terminal.dataset_target import Target, add_no_wait, writing
+from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.buckets import BucketRules
 from lorakit.dataset.build.contact_sheet import write_sheets
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         folders = sorted({shown(name_of(root, job.target.parent)) for job in jobs})
         _report(outcome, folders, sheets, dry_run=args.dry_run)
         if not args.dry_run:
-            say(f"Next: lorakit dataset check {args.target}")
+            say_next(*next_for_dataset(target, args.target))
     return int(bool(outcome.refused))
 
 

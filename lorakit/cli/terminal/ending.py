@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lorakit.cli.terminal.next_step import next_for_run, say_next
 from lorakit.logfile import last_lines, without_launcher
 from lorakit.run.resume.next_command import next_command
 from lorakit.runs.outcome import Outcome, failure
@@ -18,6 +19,8 @@ def say_outcome(outcome: Outcome) -> int:
     """Say how it ended, make the run's page, and return the exit code that says how it ended."""
     code = _say(outcome)
     page(outcome.run_dir)
+    if outcome.ok and not outcome.rank:
+        say_next(*next_for_run(outcome.run_dir))
     return code
 
 

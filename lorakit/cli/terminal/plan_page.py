@@ -1,22 +1,35 @@
-"""A plan on the terminal: settings with their sources, images, steps, files, disk, memory and the
-command.
+"""A plan on the terminal: what differs from the preset and the few settings that matter (all of
+them when asked), images, steps, files, disk, memory and the command; as wide as the terminal.
 """
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from lorakit import show
 from lorakit.plan.document import command_text, subset_rows
 from lorakit.plan.model import Plan
+from lorakit.recipe.model import Setting
 from lorakit.runs.pace import Expected
 from lorakit.show import print_text
 
 MOST = 12  # checkpoints that are all listed
+INDENT = 11  # of what follows "memory     "
+MATTER = frozenset(
+    {
+        *("max_train_steps", "max_train_epochs", "learning_rate", "unet_lr", "text_encoder_lr"),
+        *("optimizer_type", "network_dim", "network_alpha", "train_batch_size"),
+        *("gradient_accumulation_steps", "resolution", "mixed_precision"),
+    }
+)
 
 
-def show_plan(plan: Plan, time: Expected | None = None) -> None:
+def show_plan(plan: Plan, time: Expected | None = None, *, verbose: bool = False) -> None:
     resolved, steps = plan.resolved, plan.steps
     print_text(
         f"{resolved.name}{f' / {plan.stage}' if plan.stage else ''}:"
@@ -28,10 +41,17 @@ def show_plan(plan: Plan, time: Expected | None = None) -> None:
     settings = sorted(
         plan.settings.items(), key=lambda row: (row[1].source.startswith("plan"), row[0])
     )
+    shown = [(key, one) for key, one in settings if verbose or _told(key, one)]
+    room = _room(shown)
     show.table(
         ("setting", "value", "source"),
-        [(key, _short(one.value, resolved.root), one.source) for key, one in settings],
+        [(key, _short(one.value, resolved.root, room), one.source) for key, one in shown],
     )
+    if left := len(settings) - len(shown):
+        recipe = _short(resolved.file.as_posix(), resolved.root, len(str(resolved.file)))
+        print_text(
+            f"{left} more come with the preset or follow: lorakit plan {shlex.quote(recipe)} -v"
+        )
     print_text()
     numbers = ("images", "repeats", "samples", "captions")
     show.table(("subset", *numbers, ""), subset_rows(plan), right=numbers)
@@ -42,13 +62,15 @@ def show_plan(plan: Plan, time: Expected | None = None) -> None:
     )
     columns = ("bucket", "images", "samples", "batches")
     show.table(columns, buckets, right=columns[1:])
-    print_text(f"\n{steps.formula if steps.total else 'No steps can be counted yet.'}\n")
+    formula = steps.formula if steps.total else "No steps can be counted yet."
+    print_text(f"\n{_wrapped(formula, indent=0)}\n")
     _saves(plan)
     _needs(plan)
     _verdict(plan)
     _time(plan, time)
     print_text(f"run        {plan.run_dir}")
-    print_text(f"\n{command_text(plan)}")
+    if verbose:
+        print_text(f"\n{command_text(plan)}")
 
 
 def _saves(plan: Plan) -> None:
@@ -70,28 +92,53 @@ def _saves(plan: Plan) -> None:
 def _needs(plan: Plan) -> None:
     needs = plan.estimate
     if needs.lora_bytes:
-        print_text(
+        disk = (
             f"disk       LoRA {show.size(needs.lora_bytes)}, state {show.size(needs.state_bytes)}, "
             f"caches {show.size(needs.cache_bytes)}; {show.size(needs.disk_bytes)} at the fullest"
         )
+        print_text(_wrapped(disk))
     if needs.memory_high:
         memory = f"{show.size(needs.memory_low)} to {show.size(needs.memory_high)}"
-        print_text(f"memory     {memory} ({needs.basis})")
+        print_text(_wrapped(f"memory     {memory} ({needs.basis})"))
 
 
 def _verdict(plan: Plan) -> None:
     device = f"{plan.verdict.device}: " if plan.verdict.device else ""
-    print_text(f"verdict    {device}{plan.verdict}")
+    print_text(_wrapped(f"verdict    {device}{plan.verdict}"))
 
 
 def _time(plan: Plan, time: Expected | None) -> None:
     if time is not None:
         more = "; samples come on top" if time.seconds and plan.steps.sample_steps else ""
-        print_text(f"time       {time}{more}")
+        print_text(_wrapped(f"time       {time}{more}"))
 
 
-def _short(value: Any, root: Path) -> str:
+def _told(key: str, setting: Setting) -> bool:
+    """Settings that matter, and those that somebody chose for this recipe."""
+    return key in MATTER or not setting.source.startswith(("preset ", "family ", "plan", "lorakit"))
+
+
+def _width() -> int:
+    """Of the terminal; 0 where there is none: files and pipes get whole lines."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
+def _room(shown: list[tuple[str, Setting]]) -> int:
+    """How many letters a value may have."""
+    beside = max((len(key) for key, _ in shown), default=0)
+    beside += max((len(one.source) for _, one in shown), default=0) + 4
+    return min(70, max(20, _width() - beside)) if _width() else 70
+
+
+def _wrapped(line: str, *, indent: int = INDENT) -> str:
+    if not _width():
+        return line
+    return textwrap.fill(line, _width(), subsequent_indent=" " * indent, break_long_words=False)
+
+
+def _short(value: Any, root: Path, room: int) -> str:
     """For reading: paths from the project's root, long ones without their middle."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     text = text.removeprefix(f"{root.as_posix()}/")
-    return text if len(text) <= 70 else f"{text[:33]} ... {text[-32:]}"
+    half = (room - 5) // 2
+    return text if len(text) <= room else f"{text[: half + 1]} ... {text[-half:]}"

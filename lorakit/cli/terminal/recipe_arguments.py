@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from lorakit.errors import Fault, RecipeError, nearest
@@ -48,6 +49,12 @@ def another_machine(text: str) -> Machine:
         return machine_named(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def as_typed(args: argparse.Namespace) -> str:
+    """The recipe and what was said over it, for the next command."""
+    said = [args.recipe, *(f"--set={one}" for one in args.sets)]
+    return shlex.join([*said, *(f"--unset={one}" for one in args.unsets)])
 
 
 def recipe_path(text: str) -> Path:

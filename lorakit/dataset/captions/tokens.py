@@ -15,6 +15,8 @@ from itertools import pairwise
 
 from lorakit.data import byte_symbols, clip_merges, clip_vocabulary
 
+# CLIP numbers its tokens by frequency; its last thousands are names and noise such as sks
+COMMON_BELOW = 40_000
 LIMIT = 75  # what fits beside the start and end marks
 CONTRACTIONS = ("'re", "'ve", "'ll", "'s", "'t", "'m", "'d")
 MARKS = ("<|startoftext|>", "<|endoftext|>")
@@ -33,6 +35,12 @@ STRAIGHT = str.maketrans(
 )
 MARK = re.compile(r"(<\|startoftext\|>|<\|endoftext\|>)")
 CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]")
+
+
+def common_word(text: str) -> bool:
+    """One token that CLIP knows as a word, and whose meaning it brings along."""
+    numbers = tokenize(text)
+    return len(numbers) == 1 and text.isalpha() and numbers[0] < COMMON_BELOW
 
 
 def count_tokens(text: str) -> int:

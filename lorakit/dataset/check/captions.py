@@ -28,8 +28,6 @@ LOOKS = re.compile(
     re.IGNORECASE,
 )
 TRIGGER_FIRST = "lorakit dataset caption RECIPE --trigger-first --write"
-# CLIP numbers its tokens by frequency; its last thousands are names and noise such as sks
-COMMON_BELOW = 40_000
 
 
 def caption_faults(facts: DatasetFacts, settings: CheckSettings) -> Iterator[Fault]:
@@ -55,10 +53,9 @@ def common_first(images: Sequence[ImageFacts]) -> str:
 
 
 def _common_word(facts: DatasetFacts, trigger: str) -> Iterator[Fault]:
-    from lorakit.dataset.captions.tokens import tokenize
+    from lorakit.dataset.captions.tokens import common_word
 
-    numbers = tokenize(trigger)
-    if len(numbers) == 1 and trigger.isalpha() and numbers[0] < COMMON_BELOW:
+    if common_word(trigger):
         what = f'the trigger "{trigger}" is one token that CLIP knows as a word.'
         hint = f"Take one that it does not know, such as {trigger}_char or ohwx_{trigger}."
         yield fault("trigger-common", facts.root, what, hint)

@@ -144,6 +144,8 @@ class ReviewSession:
             text, unreadable = self._read(number)
             if not unreadable:
                 self.save(number, text, seen=text, done=True)
+        if not self.marks_path.exists():  # that somebody has looked is a mark, too
+            self._write_marks()
 
     def mark(self, number: int, mark: str) -> None:
         if mark not in MARKS:
@@ -151,8 +153,11 @@ class ReviewSession:
         with self._alone():
             self.marks = self._read_marks()  # another page may be open on the same dataset
             self.marks[self._name(number)] = mark
-            kept = {name: mark for name, mark in sorted(self.marks.items()) if mark}
-            write_atomic(self.marks_path, json.dumps(kept, indent=0, ensure_ascii=False) + "\n")
+            self._write_marks()
+
+    def _write_marks(self) -> None:
+        kept = {name: mark for name, mark in sorted(self.marks.items()) if mark}
+        write_atomic(self.marks_path, json.dumps(kept, indent=0, ensure_ascii=False) + "\n")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

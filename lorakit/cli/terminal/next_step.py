@@ -1,0 +1,135 @@
+"""The way from photos to a LoRA in use, and the one place that knows it: add, prepare, caption,
+review, check, plan, rehearse, train, sheet, note, deploy.
+
+What is there already decides what comes next, so that a command ends with the same line whoever
+did the step before, and however. Nothing is said where nothing is left, or where a fault comes
+first.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from lorakit.cli.terminal.dataset_target import Target
+from lorakit.dataset.build.originals import ORIGINALS
+from lorakit.errors import LorakitError
+from lorakit.plan.model import Plan
+from lorakit.recipe.model import Resolved
+from lorakit.show import say
+
+PHOTOS = "PHOTOS"  # the one word that only the user knows
+PROGRAMS = {
+    "comfyui": ("ComfyUI", "comfyui"),
+    "a1111": ("stable-diffusion-webui", "stable-diffusion-webui-forge"),
+}
+
+
+def say_next(command: str, about: str = "") -> None:
+    if command:
+        say(f"Next: {command}" + (f"    # {about}" if about else ""))
+
+
+def next_for_dataset(target: Target, typed: str, *, after: str = "") -> tuple[str, str]:
+    """The next command for a dataset, and a word about it. `after` is the step that has just been
+    done where that leaves no trace, or is to be followed whatever was there before.
+    """
+    name, root = shlex.quote(typed), target.root
+    trained = [one for one in target.scan().subsets if not one.is_reg] if root.is_dir() else []
+    images = sum(len(subset.images) for subset in trained)
+    captioned = sum(subset.captioned for subset in trained)
+    added = any((root / ORIGINALS).glob("*/*"))
+    repeats, fit = proposed(target.resolved)
+    if not images and not added:
+        return f"lorakit dataset add {name} {PHOTOS} --repeats {repeats}", "PHOTOS: your folder"
+    if not images or after == "add":
+        return f"lorakit dataset prepare {name}" + (f" --fit {fit}" if fit else ""), ""
+    if captioned < images:
+        about = f"{images - captioned} of {images} have none; --tagger wd describes each picture"
+        return f"lorakit dataset caption {name} --trigger-first --write", about
+    if not (root / ".lorakit" / "review.json").exists():
+        return f"lorakit dataset review {name}", ""
+    if after != "check":
+        return f"lorakit dataset check {name}", ""
+    recipe = typed if target.resolved else _recipe_of(root)
+    return (f"lorakit plan {shlex.quote(recipe)}" if recipe else ""), ""
+
+
+def next_for_plan(plan: Plan, words: str) -> tuple[str, str]:
+    """After a plan without faults: a rehearsal where gigabytes would have to come first. `words`
+    are the recipe and its --set as typed.
+    """
+    from lorakit.weights.fetch import missing
+
+    if wanted := missing(plan.weights):
+        return f"lorakit rehearse {words}", f"before {wanted[0].asked} is fetched"
+    return f"lorakit train {words}", ""
+
+
+def next_for_run(run_dir: Path, *, after: str = "") -> tuple[str, str]:
+    """The next command for a run that is done, and a word about it."""
+    from lorakit.run.diagnose import run_name
+    from lorakit.runs.find import stage_of, whole_of
+    from lorakit.runs.record import read_record
+    from lorakit.runs.registry import read_notes
+    from lorakit.sheet.source import find_checkpoints
+
+    try:
+        run_dir = whole_of(run_dir)
+        record, at_work = read_record(run_dir), stage_of(run_dir)
+        name, output = shlex.quote(run_name(run_dir)), record.output_dir(run_dir)
+        found = [one.path.name for one in find_checkpoints(output, record.output_name)]
+        chosen = read_notes(run_dir).chosen
+    except LorakitError:
+        return "", ""
+    if record.state != "done" or not found:
+        return "", ""
+    sheet = _sheet(name, record.trainer.name, record.family, record.trigger, at_work)
+    if after != "sheet" and not chosen and sheet and not (at_work / "sheet.png").exists():
+        return sheet, ""
+    if not chosen:
+        others = f"or another: {', '.join(found[:-1][-3:])}" if found[1:] else ""
+        return f"lorakit note {name} --chosen {shlex.quote(found[-1])} --strength 0.8", others
+    return f"lorakit deploy {name} {_program()}", ""
+
+
+def proposed(resolved: Resolved | None) -> tuple[str, str]:
+    """The repeats and the fit that the recipe's preset was written for."""
+    from lorakit.recipe import presets
+
+    if resolved is None or not presets.find(resolved.preset, resolved.root):
+        return presets.REPEATS, ""
+    page = presets.read(resolved.preset, resolved.root)
+    return page.repeats, page.fit
+
+
+def _sheet(name: str, trainer: str, family: str, trigger: str, at_work: Path) -> str:
+    """Drawn by the embedded trainer, which knows some families; else the training's own samples."""
+    from lorakit.families import FAMILIES
+    from lorakit.sheet.source import read_source
+
+    if trainer != "embedded" and any((at_work / "output" / "sample").glob("*.png")):
+        return f"lorakit sheet {name} --from-samples"
+    if family not in FAMILIES or "embedded" not in FAMILIES[family].trainers:
+        return ""
+    try:
+        rows = read_source(at_work).rows
+    except LorakitError:
+        return ""
+    asked = "" if rows else f" --prompts {shlex.quote(f'{trigger}, portrait')}"
+    return f"lorakit sheet {name}{asked}"
+
+
+def _program() -> str:
+    """An interface that is installed where people install it; diffusers loads from anywhere."""
+    for program, folders in PROGRAMS.items():
+        for folder in folders:
+            if (Path.home() / folder / "models").is_dir():
+                return f"--to {program} --dir ~/{folder}"
+    return "--to diffusers"
+
+
+def _recipe_of(root: Path) -> str:
+    """The recipe that a bare dataset folder most likely belongs to."""
+    recipe = Path("recipes") / f"{root.name}.toml"
+    return recipe.as_posix() if recipe.is_file() else ""
