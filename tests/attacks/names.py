@@ -29,8 +29,8 @@ STEMS: tuple[bytes | str, ...] = (
     ),
     *(
         "CON",
-        "...",
-        "..a",
+        "a...b",
+        "a..",
         "e\u0301",
         "\u00e9",
         "\u202egnp.x",

@@ -98,7 +98,7 @@ def drawn(folder: Path, count: int) -> list[Drawn]:
     ):
         whole = bytes_of(kind, 60 + seed)
         made.append((f"cut-{int(100 * part)}.{kind}", whole[: int(len(whole) * part)], None))
-    for seed in range(60):
+    for seed in range(66):
         kind = list(KINDS)[seed % len(KINDS)]
         spoilt = bytearray(bytes_of(kind, 100 + seed))
         for _ in range(pick.choice((1, 8, 64))):
