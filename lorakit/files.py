@@ -1,33 +1,136 @@
-"""Writing that never leaves half a file: beside it first, then moved into place."""
+"""Writing that never leaves half a file: beside it first, then moved into place.
+
+What lies beside carries its owner's mark in its name, so that what a killed process has left can
+be told from what somebody is writing just now.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 import tempfile
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 MAX_NAME_CHARS = 40  # of a file's name in that of its hidden neighbour
+MARK = r"\d+-\d+-[0-9a-f]{8}"  # of a temporary file's owner: pid, its start, its machine's start
+ABANDONED_S = 86_400.0  # untouched so long, what another machine has left is nobody's
+_MARKED = re.compile(rf"(?<![^.-]){MARK}(?![^.-])")
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
     """The file is the old one or the new one, whatever happens in between; the old one's
     permissions stay.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name[:MAX_NAME_CHARS]}.", suffix=".tmp"
-    )
+    beside = hidden_file(path)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        os.replace(name, path)
+        _fill(beside, data, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        os.replace(beside, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
+
+
+def write_new(path: Path, data: str | bytes) -> None:
+    """As write_atomic, but only where nothing is: else FileExistsError, however close the race."""
+    beside = hidden_file(path)
+    try:
+        _fill(beside, data, 0o666 & ~_umask())
+        take_name(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def take_name(beside: Path, path: Path) -> None:
+    """Move a file to a name that nothing has yet: else FileExistsError, and the file stays."""
+    try:
+        os.link(beside, path, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: the name is taken first, then filled
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.replace(beside, path)
+    else:
+        beside.unlink()
+
+
+def hidden_prefix(path: Path) -> str:
+    """How the name of a temporary neighbour of `path` begins: hidden, and with our mark."""
+    return f".{path.name[:MAX_NAME_CHARS]}.{owner_mark()}."
+
+
+def hidden_file(path: Path) -> Path:
+    """An empty file beside `path`, ours until it is moved into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=hidden_prefix(path), suffix=".tmp")
+    os.close(handle)
+    return Path(name)
+
+
+def owner_mark() -> str:
+    """This process, as the name of a temporary file says it."""
+    pid = os.getpid()
+    return f"{pid}-{_started(pid) or 0}-{_machine()}"
+
+
+def sweep(found: Iterable[Path], *, own: bool = False) -> None:
+    """Remove the temporary files and folders among `found` whose owner has ended; with `own` also
+    ours. Anything else stays.
+    """
+    for path in found:
+        marks = _MARKED.findall(path.name)  # the file's own name may hold one, too; ours is last
+        with suppress(OSError):
+            if marks and ((own and marks[-1] == owner_mark()) or _ownerless(path, marks[-1])):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+
+
+def _ownerless(path: Path, mark: str) -> bool:
+    pid, started, machine = mark.split("-")
+    if machine != _machine():
+        return time.time() - path.lstat().st_mtime > ABANDONED_S
+    now = _started(int(pid))
+    if now is None:  # no /proc here, or no such process
+        with suppress(ProcessLookupError, OverflowError):
+            os.kill(int(pid), 0)
+            return False
+        return True
+    return now != started
+
+
+def _started(pid: int) -> str | None:
+    """In the kernel's ticks; None where there is no such process, or nobody who tells."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return "ended" if words[0] in "ZX" else words[19]
+
+
+def _fill(beside: Path, data: str | bytes, mode: int) -> None:
+    with beside.open("wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.chmod(mode)
+
+
+@cache
+def _machine() -> str:
+    """One text for each start of each machine, and each container's own numbering of processes."""
+    known = [os.uname().nodename]
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        known = [boot, str(os.stat("/proc/self/ns/pid").st_ino)]
+    return hashlib.sha256(" ".join(known).encode()).hexdigest()[:8]
 
 
 def at_home(path: Path) -> Path:

@@ -26,6 +26,7 @@ ROOMS = (  # from the ground up: a room imports rooms that stand before it, neve
     "config",
     "machine",
     "processes",
+    "owner",
     "data",
     "events",
     "logfile",

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
+from lorakit.owner import Owned
 from lorakit.run.diagnose import run_name
 from lorakit.run.watch.supervise import STOP_REQUEST
 from lorakit.runs.find import LATEST, find_run, last_progress, live_state, stage_of
@@ -43,10 +44,8 @@ def run(args: argparse.Namespace) -> int:
     waits = not args.now and not trainer(record.trainer.name).SAVES_WHEN_INTERRUPTED
     say(prospect(run_dir, record, now=args.now))
     write_atomic(run_dir / STOP_REQUEST, json.dumps({"mode": "now" if args.now else "save"}))
-    if state == "unattended":
-        return _take_over(found)
     try:
-        return _wait(run_dir)
+        return _wait(found)
     except KeyboardInterrupt:
         say("The request stands; the run will end by itself." if waits else "The run is ending.")
         return 130
@@ -85,14 +84,18 @@ def _lost(step: int, last: int) -> str:
     return f"{count} lost{since}"
 
 
-def _take_over(run_dir: Path) -> int:
+def _wait(found: Path) -> int:
+    """Its owner obeys the request; without one we take over."""
     from lorakit.run.resume.adopt import adopt
 
-    return _ended(adopt(run_dir).run_dir)
-
-
-def _wait(run_dir: Path) -> int:
-    while live_state(read_record(run_dir)) == "running":
+    run_dir, told = stage_of(found), False
+    while (state := live_state(read_record(run_dir))) in {"running", "unattended"}:
+        try:
+            if state == "unattended":
+                return _ended(adopt(found).run_dir)
+        except Owned as owned:
+            say(*[] if told else [f"{owned.owner} is at work on it and ends it."])
+            told = True
         time.sleep(POLL_S)
         if not run_dir.is_dir():
             raise LorakitError(f"{run_dir} is gone.")

@@ -12,7 +12,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import wait as wait_for
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -63,7 +64,7 @@ def _pooled(
     waiting = iter(indexes)
     with (
         _no_sigpipe(),
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_quiet) as pool,
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin) as pool,
     ):
         try:
             with _ctrl_c_held_back():
@@ -123,6 +124,17 @@ def _ctrl_c_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _quiet() -> None:
-    """Ctrl-C is for the parent, which then ends its workers."""
+def _begin() -> None:
+    """In a worker. Ctrl-C is for the parent, which then ends its workers; when the parent itself
+    is gone, however it went, nobody would.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A pipe that the parent alone holds open closes with it, on every system."""
+    parent = parent_process()
+    if parent is not None:
+        wait_for([parent.sentinel])
+        os._exit(1)

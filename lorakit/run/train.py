@@ -18,6 +18,7 @@ from lorakit.processes import Identity, oom_kills
 from lorakit.run.child import SIGKILL, Child, Patience, Signals, launch
 from lorakit.run.device import hold_device
 from lorakit.run.finish import close
+from lorakit.run.owner import own_run
 from lorakit.run.watch.follow import Positions, positions
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.run.watch.supervise import Supervision
@@ -75,6 +76,19 @@ def execute(
     past_nan: bool = False,
 ) -> Outcome:
     """Launch one job, follow it, and close the record over it."""
+    with own_run(job.run_dir, "lorakit resume" if job.part else "lorakit train"):
+        return _execute(job, ledger, hasher, emit=emit, patience=patience, past_nan=past_nan)
+
+
+def _execute(
+    job: Job,
+    ledger: Ledger,
+    hasher: BackgroundHasher,
+    *,
+    emit: Emit,
+    patience: Patience | None,
+    past_nan: bool,
+) -> Outcome:
     record, part = ledger.record, job.part or ResumedPart()
     before, tell = seen_in(record.output_dir(job.run_dir)), ClosedTerminalSafe(emit)
     settings = {key: one.value for key, one in record.settings.get("train", {}).items()}

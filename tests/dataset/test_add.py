@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from lorakit.cli.main import main
 from lorakit.dataset.build.originals import Subset, add, clean_name, read_subsets
+from lorakit.files import owner_mark
 
 Photo = Callable[..., Path]
 FOX = Subset(10, "qb_fox")
@@ -180,9 +182,12 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, photos: Path) -> None:
 def test_half_copies_of_a_killed_run_are_swept_away(tmp_path: Path, photos: Path) -> None:
     folder = tmp_path / "data/originals/qb_fox"
     folder.mkdir(parents=True)
-    (folder / ".adding.abc.tmp").write_bytes(b"half")
+    gone = f"{2**22 + 1}-1-{owner_mark().rpartition('-')[2]}"  # no process has such a number
+    incoming = Path(tempfile.mkdtemp(prefix=f"lorakit-add-{gone}-"))
+    (folder / f".a.jpg.{gone}.abcdefgh.tmp").write_bytes(b"half")
     add(tmp_path / "data", FOX, [photos])
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    assert not incoming.exists()
 
 
 def test_repeats_of_a_folder_that_stands_are_not_changed_in_silence(

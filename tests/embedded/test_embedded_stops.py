@@ -210,6 +210,7 @@ def test_what_a_kill_left_half_written_goes_and_a_state_that_stepped_aside_comes
     out = whole.folder
     left = [
         ".fox.safetensors.a1b2c3d4.tmp",
+        ".fox.safetensors.4194305-1-0123abcd.a1b2c3d4.tmp",
         ".fox-step00000004-state.a1b2c3_4/model.safetensors",
         "sample/.fox_e000001_00_20260101000000_1.png.abcdefgh.tmp",
     ]

@@ -115,7 +115,8 @@ def test_network_weights_are_where_the_training_starts(train: Callable[..., Any]
     for key, tensor in first.tensors().items():
         torch.testing.assert_close(untouched.tensors()[key], tensor, atol=1e-6, rtol=1e-6)
     assert (
-        "there is no such file" in train(**SHORT, network_weights=start.with_name("gone.safetensors")).said
+        "there is no such file"
+        in train(**SHORT, network_weights=start.with_name("gone.safetensors")).said
     )
     assert (
         "has rank 4 and alpha 2, the recipe rank 16 and alpha 2"

@@ -15,7 +15,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from lorakit.cli.terminal.dataset_target import Target, read_target
+from lorakit.cli.terminal.dataset_target import Target, add_no_wait, read_target, writing
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.build.jobs import folder_for
 from lorakit.dataset.build.originals import (
@@ -48,18 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "always so; the flag is for scripts that want to say it"
     add("--move-nothing", action="store_true", help=about)
     add("--dry-run", action="store_true", help="say what would be done, copy nothing")
+    add_no_wait(parser)
     add("--json", action="store_true", help="one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
     _right_way_round(args)
     target = dataset_target(args)
-    subset = subset_to_fill(
-        target.root, args.repeats, trigger=args.trigger, recipe=target.trigger, tag=args.tag
-    )
+    words = {"trigger": args.trigger, "recipe": target.trigger, "tag": args.tag}
+    subset_to_fill(target.root, args.repeats, **words)  # says what is wrong before it waits
     dry = {"min_side": args.min_side, "dry_run": args.dry_run}
-    with counting("reading") as progress:
-        outcome = add(target.root, subset, args.paths, progress=progress, **dry)
+    with writing(args, target.root, "add", when=not args.dry_run):
+        subset = subset_to_fill(target.root, args.repeats, **words)
+        with counting("reading") as progress:
+            outcome = add(target.root, subset, args.paths, progress=progress, **dry)
     if args.json:
         print_json({"subset": format_folder(subset.repeats, subset.tokens), **vars(outcome)})
     else:

@@ -19,7 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lorakit.cli.dataset.tagging import add_tagger_arguments, check_tagger_arguments, drafts
-from lorakit.cli.terminal.dataset_target import add_target, read_target
+from lorakit.cli.terminal.dataset_target import (
+    Target,
+    add_no_wait,
+    add_target,
+    read_target,
+    writing,
+)
 from lorakit.dataset.captions.edit import (
     PLACEHOLDERS,
     Change,
@@ -58,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flag("--dry-run", "show the diff only (the default)")
     flag("--undo", "take the last step back")
     flag("--history", "list the steps taken so far")
+    add_no_wait(parser)
     flag("--json", "one JSON document with every change")
 
 
@@ -65,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
     target = read_target(args)
     history = History(target.root)
     if args.undo:
-        return _undo(history, as_json=args.json)
+        with writing(args, target.root, "caption --undo", when=True):
+            return _undo(history, as_json=args.json)
     if args.history:
         if args.json:
             print_json(history.steps())
@@ -73,18 +81,12 @@ def run(args: argparse.Namespace) -> int:
             print(step["when"], step["what"])
         return 0
     check_tagger_arguments(args)
-    subsets = subsets_named(target.scan(), args.subset)
-    suffix, trigger = target.caption_extension, args.trigger or target.trigger
-    drafted, tagged_by = None, ""
-    if args.tagger:
-        images = [image.path for subset in subsets for image in subset.images]
-        words, tagged_by = drafts(args, [(path, path.with_suffix(suffix)) for path in images])
-        drafted = Drafts(words, args.from_tags or "")
-    found = requested(subsets, suffix, _request(args), trigger=trigger, drafts=drafted)
     write = args.write and not args.dry_run
-    if write:  # before anything is shown: a closed pipe must not leave half the work undone
-        command = " ".join(args.as_typed)
-        history.apply(f"{command} [{tagged_by}]" if tagged_by else command, found)
+    with writing(args, target.root, "caption", when=write):
+        found, tagged_by = _changes(target, args)
+        if write:  # before anything is shown: a closed pipe must not leave half the work undone
+            command = " ".join(args.as_typed)
+            history.apply(f"{command} [{tagged_by}]" if tagged_by else command, found)
     if args.json:
         print_json([{"file": c.path, "before": c.before, "after": c.after} for c in found])
     else:
@@ -96,6 +98,19 @@ def run(args: argparse.Namespace) -> int:
     else:
         say(f"{counted(len(found), 'caption')} would change; --write does it.")
     return 0
+
+
+def _changes(target: Target, args: argparse.Namespace) -> tuple[list[Change], str]:
+    """What would change, and which tagger had its say."""
+    subsets = subsets_named(target.scan(), args.subset)
+    suffix, trigger = target.caption_extension, args.trigger or target.trigger
+    drafted, tagged_by = None, ""
+    if args.tagger:
+        images = [image.path for subset in subsets for image in subset.images]
+        words, tagged_by = drafts(args, [(path, path.with_suffix(suffix)) for path in images])
+        drafted = Drafts(words, args.from_tags or "")
+    found = requested(subsets, suffix, _request(args), trigger=trigger, drafts=drafted)
+    return found, tagged_by
 
 
 def _undo(history: History, *, as_json: bool) -> int:

@@ -21,7 +21,7 @@ import argparse
 from pathlib import Path
 
 from lorakit.cli.dataset.add import dataset_target
-from lorakit.cli.terminal.dataset_target import Target
+from lorakit.cli.terminal.dataset_target import Target, add_no_wait, writing
 from lorakit.dataset.build import subsets as arranging
 from lorakit.dataset.build.repeats import read_ratio
 from lorakit.dataset.facts import DatasetFacts
@@ -31,6 +31,9 @@ from lorakit.dataset.share import kohya_toml as exchange
 from lorakit.dataset.split import steps_sentence
 from lorakit.errors import RecipeError, raise_on_errors
 from lorakit.show import print_json, say, say_faults, table
+
+# what changes something; everything else shows
+ACTS = ("undo", "from_toml", "reg", "repeats", "rename", "merge", "split", "steps", "ratio")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,27 +58,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "also rename folders of images that lorakit did not make"
     add("--force", action="store_true", help=about)
     add("--dry-run", action="store_true", help="show what would be, change nothing")
+    add_no_wait(parser)
     add("--json", action="store_true", help="one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
     target = dataset_target(args)
+    if args.to_toml:
+        return _to_toml(target, args)
+    asked = any(getattr(args, word) for word in ACTS)
+    writes = (args.undo or not args.dry_run) and asked
+    with writing(args, target.root, "layout", when=writes and target.root.is_dir()):
+        _act(target, args)
+    if writes or args.from_toml or args.reg or not asked:
+        _show(target, args)
+    return 0
+
+
+def _act(target: Target, args: argparse.Namespace) -> None:
     if args.undo:
         say(f"Undone: {arranging.undo(target.root)}")
     elif args.from_toml:
         _from_toml(target, args)
-    elif args.to_toml:
-        return _to_toml(target, args)
     elif args.reg:
         _reg(target, args)
     else:
         step = _step(target, args)
         if step is not None:
             _do(target.root, step, args)
-            if args.dry_run:
-                return 0
-    _show(target, args)
-    return 0
 
 
 def _step(target: Target, args: argparse.Namespace) -> arranging.Step | None:
@@ -177,12 +187,14 @@ def _to_toml(target: Target, args: argparse.Namespace) -> int:
     if args.to_toml == "-" or args.dry_run:
         print(text, end="")
         return 0
-    path = Path(args.to_toml)
-    if path.exists() and not args.force:
-        raise RecipeError(f"{shown(path)} is there already.", hint="--force replaces it.")
-    from lorakit.files import write_atomic
+    from lorakit.files import write_atomic, write_new
 
-    write_atomic(path, text)
+    path = Path(args.to_toml)
+    try:
+        (write_atomic if args.force else write_new)(path, text)
+    except FileExistsError:
+        hint = "--force replaces it."
+        raise RecipeError(f"{shown(path)} is there already.", hint=hint) from None
     say(f"wrote {shown(path)}")
     return 0
 

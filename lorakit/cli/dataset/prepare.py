@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lorakit.cli.dataset.add import dataset_target
 from lorakit.cli.dataset.check import read_size
-from lorakit.cli.terminal.dataset_target import Target
+from lorakit.cli.terminal.dataset_target import Target, add_no_wait, writing
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.buckets import BucketRules
 from lorakit.dataset.build.contact_sheet import write_sheets
@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true", help="also make again what you have edited")
     add("--no-sheet", action="store_true", help="no contact sheet")
     add("--dry-run", action="store_true", help="say what would be made, make nothing")
+    add_no_wait(parser)
     add("--json", action="store_true", help="one JSON document")
 
 
@@ -62,12 +63,15 @@ def run(args: argparse.Namespace) -> int:
     settings = _settings(target, args)
     root, suffix = target.root, target.caption_extension
     trigger = args.trigger or target.trigger
-    jobs = jobs_of(root, settings, repeats=args.repeats, trigger=trigger, source=args.source)
+    words = {"repeats": args.repeats, "trigger": trigger, "source": args.source}
+    jobs_of(root, settings, **words)  # says what is wrong before it waits
     how = {"force": args.force, "dry_run": args.dry_run}
-    with counting("preparing") as progress:
-        outcome = prepare(root, jobs, caption_extension=suffix, progress=progress, **how)
     rules = settings.rules if target.resolved or args.fit == "bucket" else None
-    sheets = [] if args.dry_run or args.no_sheet else write_sheets(root, rules, suffix)
+    with writing(args, root, "prepare", when=not args.dry_run):
+        jobs = jobs_of(root, settings, **words)
+        with counting("preparing") as progress:
+            outcome = prepare(root, jobs, caption_extension=suffix, progress=progress, **how)
+        sheets = [] if args.dry_run or args.no_sheet else write_sheets(root, rules, suffix)
     if args.json:
         made, same = (
             [name_of(root, path) for path in paths] for paths in (outcome.made, outcome.unchanged)

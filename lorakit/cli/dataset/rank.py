@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from lorakit.cli.terminal.dataset_target import add_target, read_target
+from lorakit.cli.terminal.dataset_target import add_no_wait, add_target, read_target, writing
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.choose.rank import Ranked, by_category, rank, write_rankings
 from lorakit.dataset.rules import shown
@@ -28,19 +28,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "show this many of each category (default 10; 0 for all)"
     add("--top", type=int, default=10, metavar="N", help=about)
     add("--dry-run", action="store_true", help="show the scores, write nothing")
+    add_no_wait(parser)
     add("--json", action="store_true", help="one JSON document with every picture")
 
 
 def run(args: argparse.Namespace) -> int:
     root = read_target(args).root
-    with counting("measuring") as progress:
-        ranked = rank(root, progress=progress)
+    with writing(args, root, "rank", when=not args.dry_run):
+        with counting("measuring") as progress:
+            ranked = rank(root, progress=progress)
+        written = [] if args.dry_run else write_rankings(root, ranked)
     if args.json:
         print_json([asdict(item) for item in ranked])
     else:
         _show(by_category(ranked), args.top or None)
-    if not args.dry_run:
-        say(*(f"wrote {path}" for path in write_rankings(root, ranked)))
+    say(*(f"wrote {path}" for path in written))
     return 0
 
 

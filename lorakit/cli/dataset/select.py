@@ -10,9 +10,10 @@ Uses the CATEGORY_ranking.json files in the dataset where there are any, else me
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
-from lorakit.cli.terminal.dataset_target import add_target, read_target
+from lorakit.cli.terminal.dataset_target import add_no_wait, add_target, read_target, writing
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.choose.rank import (
@@ -40,21 +41,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "the new dataset (default: NAME-selected beside the old one)"
     add("--to", type=Path, metavar="DIR", help=about)
     add("--dry-run", action="store_true", help="choose and report, copy nothing")
+    add_no_wait(parser)
     add("--json", action="store_true", help="one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
     root = read_target(args).root
-    with counting("measuring") as progress:
-        ranked = rank(root, progress=progress)
-    for path in [*sorted(root.glob("*_ranking.json")), *args.scores]:
-        ranked, faults = with_scores(ranked, read_scores(path))
-        say_faults(faults)
-    limits = {"per_category": args.per_category, "min_score": args.min_score}
-    selection = select(ranked, diverse=args.diverse, **limits)
     target = args.to or root.with_name(f"{root.name}-selected")
-    if not args.dry_run:
-        copy_selection(root, selection, target)
+    limits = {"per_category": args.per_category, "min_score": args.min_score}
+    copies = not args.dry_run
+    # a dataset that may only be read changes under nobody's hands
+    with writing(args, root, "select", when=copies and os.access(root, os.W_OK)):
+        with counting("measuring") as progress:
+            ranked = rank(root, progress=progress)
+        for path in [*sorted(root.glob("*_ranking.json")), *args.scores]:
+            ranked, faults = with_scores(ranked, read_scores(path))
+            say_faults(faults)
+        selection = select(ranked, diverse=args.diverse, **limits)
+        if copies:
+            copy_selection(root, selection, target)
     if not args.json:
         _report(selection, target, args)
         return 0

@@ -5,13 +5,17 @@ known from it.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.dataset.buckets import Chooser
 from lorakit.dataset.facts import DatasetFacts
+from lorakit.dataset.lock import hold_dataset
 from lorakit.errors import RecipeError
 from lorakit.recipe.model import Resolved
+from lorakit.show import say
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,24 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         metavar="RECIPE|FOLDER",
         help="a recipe, or the folder that holds the N_trigger folders",
     )
+
+
+def add_no_wait(parser: argparse.ArgumentParser) -> None:
+    about = "end with exit code 1 instead of waiting while another command writes in the dataset"
+    parser.add_argument("--no-wait", action="store_true", help=about)
+
+
+@contextmanager
+def writing(args: argparse.Namespace, root: Path, command: str, *, when: bool) -> Iterator[None]:
+    """Our turn to write in the dataset; `when` not, nothing is held."""
+    turn = hold_dataset(
+        root,
+        command,
+        wait_s=0 if args.no_wait else -1,
+        waiting=lambda owner: say(f"waiting for {owner}..."),
+    )
+    with turn if when else nullcontext():
+        yield
 
 
 def read_target(args: argparse.Namespace, *, must_exist: bool = True) -> Target:

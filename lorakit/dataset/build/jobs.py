@@ -21,6 +21,7 @@ from lorakit.dataset.build.originals import (
     read_subsets,
 )
 from lorakit.dataset.folder_names import NotASubset, format_folder, parse_folder
+from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import RecipeError
 
@@ -57,7 +58,7 @@ def jobs_of(
     images = [
         (path, _assigned(subset, assigned.get(name_of(root, path)), known))
         for folder, subset in _sources(root, known, trigger, source)
-        for path in _images(folder)
+        for path in _images(folder, skip=root.resolve())
     ]
     # those with a place keep it
     for path, subset in sorted(images, key=lambda pair: name_of(root, pair[0]) not in own):
@@ -72,7 +73,8 @@ def jobs_of(
     if not jobs:
         raise RecipeError(
             f"{root}: there are no originals to prepare.",
-            hint="Add some: lorakit dataset add TARGET PATHS; or name a folder: --from DIR",
+            hint="Add some: lorakit dataset add TARGET PATHS; or name a folder outside the dataset:"
+            " --from DIR",
         )
     return jobs
 
@@ -103,6 +105,7 @@ def _sources(
     if source is not None:
         if not source.is_dir():
             raise RecipeError(f"{source}: there is no such folder.")
+        _refuse_inside(root, source)
         yield source, Subset(10, trigger or root.name)
         return
     for folder in sorted(path for path in (root / ORIGINALS).glob("[!.]*") if path.is_dir()):
@@ -133,9 +136,33 @@ def subset_folders(root: Path) -> dict[str, tuple[int, str]]:
     return found
 
 
-def _images(folder: Path) -> list[Path]:
+def _refuse_inside(root: Path, source: Path) -> None:
+    """What is made must never stand among what it is made of."""
+    place, home = source.resolve(), root.resolve()
+    if not place.is_relative_to(home):
+        return
+    inside = place.relative_to(home).parts
+    hint = (
+        f"lorakit dataset add {shown(root)} {shown(source)} copies them into originals/; prepare"
+        " needs no --from then."
+    )
+    if not inside or not isinstance(parse_folder(inside[0]), NotASubset):
+        hint = (
+            "Pictures in a folder N_trigger are trained on as they are. To have others made of"
+            " them, move them out of the dataset and add them from there: lorakit dataset add"
+            f" {shown(root)} FOLDER"
+        )
+    raise RecipeError(f"--from {shown(source)}: is inside the dataset {shown(root)}.", hint=hint)
+
+
+def _images(folder: Path, *, skip: Path) -> list[Path]:
+    """`skip`: the dataset's own folder, in a folder of images that holds it."""
     found = []
     for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and (Path(place) / name).resolve() != skip
+        )
         found += [Path(place) / name for name in sorted(names) if looks_like_image(name)]
     return found

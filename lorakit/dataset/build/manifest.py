@@ -81,15 +81,18 @@ class Manifest:
         self.journal.clear()
 
     def entry_of(self, file: str, source: str) -> Entry | None:
-        """The entry of a prepared file; also when somebody has renamed its folder since."""
+        """The entry of a prepared file; also when somebody has renamed its folder since and the
+        file is still as lorakit wrote it.
+        """
         if file in self.entries:
             return self.entries[file]
         for name, entry in self.entries.items():
             same_name = entry.source == source and Path(name).name == Path(file).name
-            if same_name and not (self.root / name).exists():
+            moved = replace(entry, file=file)
+            if same_name and not (self.root / name).exists() and not self.edited(moved):
                 del self.entries[name]
-                self.entries[file] = replace(entry, file=file)
-                return self.entries[file]
+                self.entries[file] = moved
+                return moved
         return None
 
     def edited(self, entry: Entry) -> bool:

@@ -22,7 +22,7 @@ from lorakit.dataset.folder_names import FORBIDDEN, format_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import FOREIGN
 from lorakit.errors import Fault, RecipeError
-from lorakit.files import sha256, write_atomic
+from lorakit.files import hidden_file, owner_mark, sha256, sweep, take_name, write_atomic
 from lorakit.journal import Journal, now
 from lorakit.pictures.pool import WorkerDied, spread
 
@@ -72,7 +72,8 @@ def add(
     not.
     """
     folder = root / ORIGINALS / subset.tokens
-    with tempfile.TemporaryDirectory(prefix="lorakit-add-") as incoming:
+    sweep(Path(tempfile.gettempdir()).glob("lorakit-add-*"))
+    with tempfile.TemporaryDirectory(prefix=f"lorakit-add-{owner_mark()}-") as incoming:
         candidates, refused = gather(paths, Path(incoming), skip=(root / ORIGINALS).resolve())
         looks: dict[Path, Look | WorkerDied] = {}
         for path, result in spread(look, [candidate.path for candidate in candidates]):
@@ -80,7 +81,7 @@ def add(
             progress(len(looks), len(candidates))
         if not dry_run:
             folder.mkdir(parents=True, exist_ok=True)
-            _sweep(root / ORIGINALS)
+            sweep((root / ORIGINALS).glob("*/.*.tmp"))
             remember_subset(root, subset)
         originals = Originals(root, folder)
         added: list[Added] = []
@@ -186,47 +187,45 @@ def name_of(root: Path, path: Path) -> str:
 
 def _copied(root: Path, originals: Originals, candidate: Candidate, *, dry_run: bool) -> Added:
     path = originals.place(candidate.name)
-    caption = path.with_suffix(".txt") if candidate.caption else None
     if not dry_run:
         entry = {"source": candidate.label, "file": name_of(root, path)}
-        more = {"sha256": sha256(candidate.path), "caption": bool(caption)}
+        more = {"sha256": sha256(candidate.path), "caption": bool(candidate.caption)}
         Journal(root / ".lorakit" / "added.jsonl").append({"when": now(), **entry, **more})
-        copy_file(candidate.path, path)
-        if caption and candidate.caption:
-            # after a kill in between, the next run finds the image and adds its caption
-            copy_file(candidate.caption, caption)
+        try:
+            copy_file(candidate.path, path)
+        except FileExistsError:  # somebody has put a file there since we looked
+            return _copied(root, originals, candidate, dry_run=dry_run)
     originals.put(path, candidate.path if dry_run else path)
-    return Added(candidate.label, path, caption)
+    # after a kill in between, the next run finds the image and adds its caption
+    _late_caption(candidate, path, dry_run=dry_run)
+    return Added(candidate.label, path, path.with_suffix(".txt") if candidate.caption else None)
 
 
 def _late_caption(candidate: Candidate, twin: Path, *, dry_run: bool) -> None:
     """A caption that came after its image; one that is there already stays."""
-    if candidate.caption and not dry_run and not twin.with_suffix(".txt").exists():
-        copy_file(candidate.caption, twin.with_suffix(".txt"))
+    place = twin.with_suffix(".txt")
+    if candidate.caption and not dry_run and not os.path.lexists(place):
+        with suppress(FileExistsError):  # it came just now
+            copy_file(candidate.caption, place)
 
 
 def copy_file(source: Path, to: Path) -> None:
-    """Beside, flushed, then into place; times kept, because photographers sort by them."""
-    handle, name = tempfile.mkstemp(dir=to.parent, prefix=".adding.", suffix=".tmp")
+    """Beside, flushed, then into place; times kept, because photographers sort by them. Raises
+    FileExistsError where something is already.
+    """
+    beside = hidden_file(to)
     try:
-        with os.fdopen(handle, "wb") as file, source.open("rb") as bytes_in:
+        with beside.open("wb") as file, source.open("rb") as bytes_in:
             shutil.copyfileobj(bytes_in, file, 1 << 20)
             file.flush()
             os.fsync(file.fileno())
         status = source.stat()
-        os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns))
-        os.chmod(name, 0o644)
-        os.replace(name, to)
+        os.utime(beside, ns=(status.st_atime_ns, status.st_mtime_ns))
+        beside.chmod(0o644)
+        take_name(beside, to)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
-
-
-def _sweep(folder: Path) -> None:
-    """Half copies of a run that was killed; nobody else writes such names."""
-    for path in folder.glob("*/.adding.*.tmp"):
-        with suppress(OSError):
-            path.unlink()
 
 
 def subsets_path(root: Path) -> Path:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from lorakit.dataset.captions import edit as captions
 from lorakit.dataset.captions.read import Words, caption_beside, read_words
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault
-from lorakit.files import sha256, write_atomic
+from lorakit.files import hidden_file, sha256, sweep, take_name, write_atomic, write_new
 from lorakit.memo import stamp_of
 from lorakit.pictures.open import RefusedError, why
 from lorakit.pictures.pool import spread
@@ -59,17 +58,17 @@ def prepare(
 ) -> Outcome:
     manifest = Manifest(root)
     if not dry_run:
-        _sweep(root)
+        sweep(_temporary(root))
         if manifest.journal.path.exists():
             manifest.close()  # what a killed run has left
     states = {job: _state(manifest, job, force=force) for job in jobs}
     todo = [job for job, state in states.items() if state is False]
     unchanged = [job for job, state in states.items() if state is True]
-    kept = tuple(state for state in states.values() if isinstance(state, Fault))
+    kept = [state for state in states.values() if isinstance(state, Fault)]
     same = tuple(job.target for job in unchanged)
     notes = [*_orphans(manifest, jobs)]
     if dry_run:
-        return Outcome(tuple(job.target for job in todo), same, kept, (), tuple(notes))
+        return Outcome(tuple(job.target for job in todo), same, tuple(kept), (), tuple(notes))
     for job in jobs:
         job.target.parent.mkdir(parents=True, exist_ok=True)
     for job in unchanged:
@@ -80,17 +79,19 @@ def prepare(
         # no worker writes any more when the place is swept
         with closing(spread(make, todo, workers=workers)) as results:
             for job, result in results:
-                if isinstance(result, Made):
-                    notes += _placed(manifest, job, result, caption_extension, force=force)
-                    made.append(job.target)
-                else:
+                if not isinstance(result, Made):
                     what = f"{result}.".replace("..", ".")
                     refused.append(Fault(shown(job.source), what, rule="undecodable"))
+                elif _is_taken(manifest, job, force=force):  # since we looked
+                    kept.append(_not_ours(job))
+                else:
+                    notes += _placed(manifest, job, result, caption_extension, force=force)
+                    made.append(job.target)
                 progress(len(made) + len(refused), len(todo))
     finally:
-        _sweep(root)
+        sweep(_temporary(root), own=True)
         manifest.close()
-    return Outcome(tuple(made), same, kept, tuple(refused), tuple(notes))
+    return Outcome(tuple(made), same, tuple(kept), tuple(refused), tuple(notes))
 
 
 def _state(manifest: Manifest, job: Job, *, force: bool) -> bool | Fault:
@@ -99,15 +100,31 @@ def _state(manifest: Manifest, job: Job, *, force: bool) -> bool | Fault:
         return False
     name = name_of(job.root, job.target)
     entry = manifest.entry_of(name, name_of(job.root, job.source))
-    if entry is None or manifest.edited(entry):
-        how = "edited since lorakit made it" if entry else "not made by lorakit"
-        kept = _warning(name, f"was {how}; left as it is.", "--force makes it again.", "edited")
-        return False if force else kept
+    if entry is None:
+        return _not_ours(job)
+    if manifest.edited(entry):
+        what = "was edited since lorakit made it; left as it is."
+        return False if force else _warning(name, what, "--force makes it again.", "edited")
     return (
         (stamp_of(job.source) == entry.source_stamp or sha256(job.source) == entry.source_sha)
         and (stamp_of(job.target) == entry.stamp or sha256(job.target) == entry.sha)
         and entry.settings == job.settings.as_data()
     )
+
+
+def _not_ours(job: Job) -> Fault:
+    what = "was not made by lorakit; left as it is."
+    hint = "Move it out of the dataset to have it made from the original."
+    return _warning(name_of(job.root, job.target), what, hint, "edited")
+
+
+def _is_taken(manifest: Manifest, job: Job, *, force: bool) -> bool:
+    """Whether what is in the job's place must stay."""
+    if not os.path.lexists(job.target):
+        return False
+    entry = manifest.entries.get(name_of(job.root, job.target))
+    linked_away = not job.target.exists()
+    return entry is None or linked_away or (not force and manifest.edited(entry))
 
 
 def _warning(where: Path | str, what: str, hint: str, rule: str) -> Fault:
@@ -135,18 +152,18 @@ def make(job: Job) -> Made | str:
         thumbs = job.root / FOLDER / "thumbs"
         thumbs.mkdir(parents=True, exist_ok=True)
         (thumbs / f"{source_sha[:24]}.jpg").write_bytes(done.thumb)
-        handle, name = tempfile.mkstemp(dir=job.target.parent, prefix=".preparing.", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
+        beside = hidden_file(job.target)
+        with beside.open("wb") as file:
             file.write(done.data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
+        beside.chmod(0o644)
     except RefusedError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001  (a broken file may raise anything in a decoder)
         return f"cannot be decoded: {why(error)}"
     return Made(
-        Path(name),
+        beside,
         hashlib.sha256(done.data).hexdigest(),
         source_sha,
         stamp,
@@ -181,7 +198,7 @@ def _placed(
             replaces=sha256(job.target) if job.target.exists() else "",
         )
     )
-    os.replace(result.temporary, job.target)
+    (os.replace if job.target.exists() else take_name)(result.temporary, job.target)
     notes = _carry_caption(manifest, job, caption_extension)
     if result.faceless:
         what = "no face was found in it; cut around the centre."
@@ -219,7 +236,8 @@ def _carry_caption(manifest: Manifest, job: Job, suffix: str) -> list[Fault]:
     if there == digest or (there and there != entry.caption_sha):
         return notes  # the same, or somebody's own words
     manifest.note(replace(entry, caption_sha=digest))
-    write_atomic(target, data)
+    with suppress(FileExistsError):  # somebody's own words, come just now
+        (write_atomic if there else write_new)(target, data)
     return notes
 
 
@@ -234,9 +252,6 @@ def _caption_text(source: Path) -> tuple[str, list[Fault]]:
     return "\n".join(filter(None, tidy)), notes
 
 
-def _sweep(root: Path) -> None:
-    """What a killed run has left; nobody else writes such names."""
-    for pattern in ("*/.preparing.*.tmp", "*/.*.txt.*.tmp", f"{FOLDER}/.*.tmp"):
-        for path in root.glob(pattern):
-            with suppress(OSError):
-                path.unlink()
+def _temporary(root: Path) -> Iterator[Path]:
+    for pattern in ("*/.*.tmp", f"{FOLDER}/.*.tmp"):
+        yield from root.glob(pattern)

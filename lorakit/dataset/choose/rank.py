@@ -182,9 +182,6 @@ def copy_selection(root: Path, selection: Selection, target: Path) -> dict[str, 
     """Copy the chosen pictures and their captions into a new dataset, which appears complete or
     not at all; returns new name -> old.
     """
-    if target.exists():
-        hint = "Name a new version with --to."
-        raise RecipeError(f"{target} exists already; nothing was overwritten.", hint=hint)
     with new_folder(target) as beside:
         origin = dict(_copies(root, selection, beside))
         remember_subset(beside, *read_subsets(root).values())

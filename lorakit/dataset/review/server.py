@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from lorakit.dataset.review.session import Conflict, ReviewSession
+from lorakit.owner import Owned
 from lorakit.pictures.open import RefusedError
 
 PAGE = Path(__file__).with_name("page.html")
@@ -84,6 +85,8 @@ class Handler(BaseHTTPRequestHandler):
             self._act(urlsplit(self.path).path.strip("/").split("/"), data)
         except Conflict as conflict:
             self._json({"now": conflict.now}, status=HTTPStatus.CONFLICT)
+        except Owned as owned:
+            self._json({"wait": str(owned.owner)}, status=HTTPStatus.SERVICE_UNAVAILABLE)
         except (ValueError, KeyError, IndexError, TypeError):
             self._send(b"not understood", "text/plain", status=HTTPStatus.BAD_REQUEST)
 

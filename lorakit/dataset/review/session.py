@@ -10,7 +10,8 @@ import io
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from lorakit.dataset.captions.edit import Change, parts
 from lorakit.dataset.captions.history import History
 from lorakit.dataset.captions.read import caption_text
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
+from lorakit.dataset.lock import hold_dataset
 from lorakit.errors import RecipeError
 from lorakit.files import write_atomic
 from lorakit.pictures.open import RefusedError, opened, why
 
 MARKS = ("", "accepted", "flagged")
 LARGEST_SIDE = 2400
+PATIENCE_S = 5.0  # with another command that writes; the page keeps the text and tries again
 
 Lint = Callable[[str], Sequence[str]]
 
@@ -115,7 +118,7 @@ class ReviewSession:
         becomes one step of the history.
         """
         text = text.strip()
-        with self._lock:
+        with self._alone():
             path = self._caption(number)
             try:
                 now = caption_text(path)
@@ -142,10 +145,17 @@ class ReviewSession:
     def mark(self, number: int, mark: str) -> None:
         if mark not in MARKS:
             raise ValueError(mark)
-        with self._lock:
+        with self._alone():
+            self.marks = self._read_marks()  # another page may be open on the same dataset
             self.marks[self._name(number)] = mark
             kept = {name: mark for name, mark in sorted(self.marks.items()) if mark}
             write_atomic(self.marks_path, json.dumps(kept, indent=0, ensure_ascii=False) + "\n")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One save at a time, of this page and of all commands."""
+        with self._lock, hold_dataset(self.root, "review", wait_s=PATIENCE_S):
+            yield
 
     def picture(self, number: int, side: int) -> bytes:
         """The image as the trainer sees it (EXIF orientation ignored), fit for a screen."""

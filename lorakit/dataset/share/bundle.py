@@ -7,12 +7,12 @@ versions of zlib.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 import shutil
 import stat
-import tempfile
 import unicodedata
 import zipfile
 from collections import Counter
@@ -25,7 +25,7 @@ from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.rules import os_text
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault, RecipeError, raise_on_errors
-from lorakit.files import sha256
+from lorakit.files import MAX_NAME_CHARS, hidden_file, sha256, sweep
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -105,16 +105,17 @@ def make_bundle(root: Path, out: Path) -> Manifest:
     entries = tuple(Entry(name, path.stat().st_size, sha256(path)) for name, path in files)
     manifest = Manifest(root.name, entries)
     out.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp")
+    sweep(out.parent.glob(f".{glob.escape(out.name[:MAX_NAME_CHARS])}.*.tmp"))
+    beside = hidden_file(out)
     try:
-        with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w") as bundle:
+        with zipfile.ZipFile(beside, "w") as bundle:
             bundle.writestr(_info(MANIFEST), manifest.text())
             for entry, (_, path) in zip(entries, files, strict=True):
                 _store(bundle, entry, path)
         os.chmod(beside, 0o644)
         os.replace(beside, out)
     except BaseException:
-        Path(beside).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
     return manifest
 
@@ -160,9 +161,6 @@ def unpack(bundle_path: Path, target: Path) -> Manifest:
     if faults:
         what = f"{bundle_path} is not what it says it is; nothing was unpacked."
         raise RecipeError(what, faults=faults)
-    if target.exists():
-        hint = "Give a new folder with --unpack."
-        raise RecipeError(f"{target} exists already; nothing was overwritten.", hint=hint)
     with new_folder(target) as beside, _open(bundle_path) as bundle:
         for entry in manifest.entries:
             path = beside / entry.name

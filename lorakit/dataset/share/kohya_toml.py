@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,11 +121,13 @@ def _clashes(copies: Sequence[Copy]) -> list[Fault]:
 
 def do_copies(copies: Sequence[Copy]) -> int:
     """What is there already stays. Returns how many were copied."""
-    wanted = [copy for copy in copies if not copy.to.exists()]
-    for copy in wanted:
-        copy.to.parent.mkdir(parents=True, exist_ok=True)
-        copy_file(copy.source, copy.to)
-    return len(wanted)
+    count = 0
+    for copy in copies:
+        if not os.path.lexists(copy.to):
+            with suppress(FileExistsError):  # it came just now
+                copy_file(copy.source, copy.to)
+                count += 1
+    return count
 
 
 def _table(value: Any) -> Mapping[str, Any]:

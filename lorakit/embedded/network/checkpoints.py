@@ -15,7 +15,7 @@ import torch
 from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.embedded.training.world import DTYPES, World
 from lorakit.errors import TrainingFailed
-from lorakit.files import MAX_NAME_CHARS, write_atomic
+from lorakit.files import MARK, MAX_NAME_CHARS, write_atomic
 
 SAVE_DTYPES = {"float": torch.float32, "fp16": DTYPES["fp16"], "bf16": DTYPES["bf16"]}
 
@@ -25,7 +25,7 @@ def tidy(folder: Path, stem: str) -> None:
     for its successor comes back.
     """
     for path in (*folder.glob(".*"), *folder.glob("sample/.*")):
-        found = re.fullmatch(r"\.(.+?)\.(old\.)?[a-z0-9_]{8}(\.tmp)?", path.name)
+        found = re.fullmatch(rf"\.(.+?)\.(old\.)?(?:{MARK}\.)?[a-z0-9_]{{8}}(\.tmp)?", path.name)
         if found is None or not (
             CheckpointName.parse(found[1], stem)
             or SampleName.parse(found[1], stem)

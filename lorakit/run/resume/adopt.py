@@ -14,6 +14,7 @@ from lorakit.events import Emit, silent
 from lorakit.processes import Identity
 from lorakit.run.child import Child, Patience, Signals
 from lorakit.run.finish import close
+from lorakit.run.owner import own_run
 from lorakit.run.resume.stage_records import close_over
 from lorakit.run.train import ClosedTerminalSafe
 from lorakit.run.watch.hashing import BackgroundHasher
@@ -24,11 +25,18 @@ from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Outcome, State, seen_in
 from lorakit.runs.record import RunProcess, read_record
 
+CLOSING_S = 10.0  # what somebody else gets to close the same dead run
+
 
 def adopt(
     run_dir: Path, *, emit: Emit = silent, patience: Patience | None = None, stop: bool = False
 ) -> Outcome:
     """Take over a run, living or dead, whose lorakit has exited; bring its record to a true end."""
+    with own_run(run_dir, "lorakit watch"):
+        return _adopt(run_dir, emit=emit, patience=patience, stop=stop)
+
+
+def _adopt(run_dir: Path, *, emit: Emit, patience: Patience | None, stop: bool) -> Outcome:
     ledger = Ledger(run_dir)
     record, state = ledger.record, live_state(ledger.record)
     if record.stages and stage_of(run_dir) != run_dir:
@@ -70,7 +78,7 @@ def _adopt_stage(run_dir: Path, *, emit: Emit, patience: Patience | None, stop: 
     folder = stage_of(run_dir)
     record = read_record(folder)
     if record.state == "running":
-        last = adopt(folder, emit=emit, patience=patience, stop=stop)
+        last = _adopt(folder, emit=emit, patience=patience, stop=stop)
     else:
         ended: State = "done" if record.state == "done" else "dead"
         last = Outcome(ended, folder, recipe=record.recipe)
@@ -79,7 +87,10 @@ def _adopt_stage(run_dir: Path, *, emit: Emit, patience: Patience | None, stop: 
 
 def close_dead_run(run_dir: Path, *, emit: Emit = silent) -> Outcome | None:
     """Close the record of a run that died silently; None when it lives or is closed already."""
-    return adopt(run_dir, emit=emit) if live_state(read_record(run_dir)) == "dead" else None
+    if live_state(read_record(run_dir)) != "dead":
+        return None
+    with own_run(run_dir, "lorakit explain", wait_s=CLOSING_S):
+        return adopt(run_dir, emit=emit) if live_state(read_record(run_dir)) == "dead" else None
 
 
 def _between(started: str, end: float) -> float:

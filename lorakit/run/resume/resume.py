@@ -17,6 +17,7 @@ from lorakit.errors import LorakitError
 from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.run.child import Patience
+from lorakit.run.owner import own_run
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.kohya_continuation import ANEW, continuation
 from lorakit.run.resume.kohya_parts import save_every
@@ -51,6 +52,13 @@ def resume(
     patience: Patience | None = None,
 ) -> Outcome:
     """Continue from the newest intact state; `anyway` also where the check finds other inputs."""
+    with own_run(run_dir, "lorakit resume"):
+        return _resume(run_dir, check=check, anyway=anyway, emit=emit, patience=patience)
+
+
+def _resume(
+    run_dir: Path, *, check: Check, anyway: bool, emit: Emit, patience: Patience | None
+) -> Outcome:
     close_dead_run(run_dir)
     ledger = Ledger(run_dir)
     record, state = ledger.record, newest_state(run_dir, ledger.record)

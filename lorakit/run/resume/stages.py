@@ -19,6 +19,7 @@ from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.run.child import Patience
+from lorakit.run.owner import own_run
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.next_command import is_untouched
 from lorakit.run.resume.resume import Check, job_of_record, resume, unchecked
@@ -53,6 +54,14 @@ def train_stages(
     """Run the stages one after another. Raises only when nothing could be started."""
     run_dir = plans[0].run_dir.parent
     require_folder(run_dir)
+    with own_run(run_dir, "lorakit train"):
+        return _train_stages(plans, emit=emit, patience=patience, past_nan=past_nan)
+
+
+def _train_stages(
+    plans: Sequence[Plan], *, emit: Emit, patience: Patience | None, past_nan: bool
+) -> Outcome:
+    run_dir = plans[0].run_dir.parent
     hashers = [_written_down(plan) for plan in plans]
     ledger = Ledger(run_dir, _opened(plans))
     record_stages(ledger, running=True)
@@ -112,8 +121,9 @@ def resume_run(
 ) -> Outcome:
     """`resume`, for a run with or without stages; a stage of a run goes on as the run does."""
     run_dir = whole_of(run_dir)
-    go_on = resume_stages if read_record(run_dir).stages else resume
-    return go_on(run_dir, check=check, anyway=anyway, emit=emit, patience=patience)
+    with own_run(run_dir, "lorakit resume"):
+        go_on = resume_stages if read_record(run_dir).stages else resume
+        return go_on(run_dir, check=check, anyway=anyway, emit=emit, patience=patience)
 
 
 class StageEvents:
