@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from lorakit.errors import Fault, raise_on_errors
-from lorakit.files import write_atomic
+from lorakit.files import write_new
 from lorakit.recipe import presets
 from lorakit.recipe.names import name_problem, trigger_problem
 from lorakit.recipe.new_recipe import recipe_text
@@ -41,7 +41,11 @@ def run(args: argparse.Namespace) -> int:
     root: Path = args.dir
     recipe, dataset = root / "recipes" / f"{args.name}.toml", root / "datasets" / args.name
     raise_on_errors(_faults(args.name, args.preset, args.trigger, root, recipe))
-    write_atomic(recipe, recipe_text(args.name, presets.read(args.preset, root), args.trigger))
+    recipe.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write_new(recipe, recipe_text(args.name, presets.read(args.preset, root), args.trigger))
+    except FileExistsError:  # another `new` was a moment earlier
+        raise_on_errors([_taken(recipe)])
     kept = dataset.exists()
     dataset.mkdir(parents=True, exist_ok=True)
     say(
@@ -62,6 +66,10 @@ def _faults(name: str, preset: str, trigger: str, root: Path, recipe: Path) -> l
     if not presets.find(preset, root):
         faults.append(presets.unknown("--preset", preset, root))
     if not problems["NAME"] and recipe.exists():
-        what = "is there already, and is left as it is."
-        faults.append(Fault(str(recipe), what, "Choose another name.", "new"))
+        faults.append(_taken(recipe))
     return faults
+
+
+def _taken(recipe: Path) -> Fault:
+    what = "is there already, and is left as it is."
+    return Fault(str(recipe), what, "Choose another name.", "new")

@@ -1,6 +1,6 @@
 """All sections, two at a time, each in a process of its own; one table; exit 1 if any case is wrong.
 
-python -m attacks [SECTION ...] [--quick | --count N]
+python -m attacks [SECTION ...] [--quick | --count N] [--at-once N]
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from pathlib import Path
 from attacks import TESTS
 from attacks.table import Section, Tally, printed, run
 
-AT_ONCE = 2
-
 
 def main() -> int:
     from attacks.sections import SECTIONS  # not by the workers, which begin by reading this file
@@ -28,6 +26,7 @@ def main() -> int:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--quick", action="store_true", help="the counts of `make test`")
     parser.add_argument("--count", type=int, metavar="N", help="so many of each section")
+    parser.add_argument("--at-once", type=int, default=2, metavar="N", help="so many sections (2)")
     parser.add_argument("--alone", help=argparse.SUPPRESS)  # one section here, its tally as JSON
     args = parser.parse_args()
     if unknown := set(args.sections) - set(SECTIONS):
@@ -37,7 +36,10 @@ def main() -> int:
         tally = run(chosen[0], Path(args.alone), args.count)
         Path(args.alone, "tally.json").write_text(json.dumps(tally.as_json()), encoding="utf-8")
         return 0
-    with tempfile.TemporaryDirectory(prefix="attacks-") as top, ThreadPoolExecutor(AT_ONCE) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="attacks-") as top,
+        ThreadPoolExecutor(args.at_once) as pool,
+    ):
         began = time.monotonic()
 
         def one(section: Section) -> Tally:

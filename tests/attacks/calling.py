@@ -146,11 +146,11 @@ class Child:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Every regular file below and its hash."""
+    """Every regular file below and its hash; without the note of whose turn it is."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink()
+        if path.is_file() and not path.is_symlink() and not path.name.startswith(".owner.")
     }
 
 

@@ -88,3 +88,15 @@ def test_all_that_is_wrong_is_reported_at_once(
     assert "NAME:" in err
     assert "--trigger:" in err
     assert "Did you mean sdxl?" in err
+
+
+def test_a_recipe_that_another_new_is_just_making_is_left_as_it_is(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Looking first is not enough: the name is taken when it is written, or not at all."""
+    (project / "recipes").mkdir()
+    taken = project / "recipes" / "maya.toml"
+    taken.symlink_to("nowhere.toml")  # no look sees it, as with one that comes a moment later
+    assert main(["new", "maya", "--preset", "sdxl", "--trigger", "maya_char"]) == 1
+    assert "is there already, and is left as it is" in capsys.readouterr().err
+    assert taken.is_symlink()
