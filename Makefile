@@ -7,7 +7,7 @@ RECIPE ?= recipes/demo.toml
 export PYTHONUTF8 = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo vendor presets plan train test test-slow test-real test-real-slow test-browser check fix coverage shape bench bench-trainers parity prove-resume toy corpus golden catalogue docs clean
+.PHONY: help setup demo vendor presets plan train test test-slow test-real test-real-slow test-browser check fix coverage shape bench bench-trainers parity prove-resume toy corpus attack golden catalogue docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ toy: setup ## train the toy base and its judge anew into build/toy: about an hou
 
 corpus: setup ## draw the dataset in which almost everything is broken into build/corpus
 	$(BIN)/python tools/make_corpus.py build/corpus
+
+attack: setup ## draw bad files, race, kill, lie and plant secrets: 26,000 cases, one table, ten minutes
+	PYTHONPATH=tests $(BIN)/python -m attacks
 
 golden: setup ## rewrite the golden plans; judge them in the diff
 	$(BIN)/python -m pytest tests/plan --rewrite-golden

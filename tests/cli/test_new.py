@@ -173,3 +173,15 @@ def test_a_recipe_without_a_name_of_its_own_gets_one_when_it_is_likened(project:
     assert main(["new", "rin", "--like", "recipes/kai.toml", "--trigger", "rin_v1"]) == 0
     new, _ = resolve(project / "recipes" / "rin.toml")
     assert (new.name, new.trigger, new.dataset["path"].value) == ("rin", "rin_v1", "datasets/rin")
+
+
+def test_a_recipe_that_another_new_is_just_making_is_left_as_it_is(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Looking first is not enough: the name is taken when it is written, or not at all."""
+    (project / "recipes").mkdir()
+    taken = project / "recipes" / "maya.toml"
+    taken.symlink_to("nowhere.toml")  # no look sees it, as with one that comes a moment later
+    assert main(["new", "maya", "--preset", "sdxl", "--trigger", "maya_char"]) == 1
+    assert "is there already, and is left as it is" in capsys.readouterr().err
+    assert taken.is_symlink()

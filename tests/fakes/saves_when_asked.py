@@ -1,5 +1,9 @@
-"""Like the embedded trainer: JSON events, finishes its step and saves at SIGINT (130) or SIGTERM (143), resumes with --resume STATE."""
+"""Like the embedded trainer: JSON events, finishes its step and saves at SIGINT (130) or SIGTERM (143), resumes with --resume STATE.
 
+With SAVE_EVERY it saves its state that often, too.
+"""
+
+import os
 import signal
 import sys
 from pathlib import Path
@@ -13,6 +17,7 @@ resume = Path(sys.argv.pop()) if "--resume" in sys.argv else None
 if resume:
     sys.argv.remove("--resume")
 output, name, steps, pause = arguments()
+every = int(os.environ.get("SAVE_EVERY", "0"))
 first = int(resume.name.partition("-step")[2][:8]) if resume else 0
 opening(steps)
 event(event="phase", phase="training")
@@ -29,6 +34,8 @@ for step in range(first + 1, steps + 1):
             reason="interrupted" if asked[0] == signal.SIGINT else "terminated",
         )
         sys.exit(128 + asked[0])
+    if every and step % every == 0:
+        state(output / f"{name}-step{step:08d}-state", step)
 lora(output / f"{name}.safetensors", steps)
 event(event="saved", step=steps, path=str(output / f"{name}.safetensors"))
 event(event="end", step=steps, reason="done")

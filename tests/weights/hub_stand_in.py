@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -21,6 +22,9 @@ class Hub:
     lies: bool = False  # says another hash than the file has
     ranges: bool = True
     says_size: bool = True
+    tells: dict[str, str] = field(default_factory=dict)  # headers of the hub, over its own
+    raw: dict[str, bytes] = field(default_factory=dict)  # what a server sends, whatever is asked
+    drips_s: float = 0  # after each byte of what is sent raw
     seen: list[tuple[str, str, str, str]] = field(
         default_factory=list
     )  # server, method, Range, Authorization
@@ -70,7 +74,9 @@ def handler(hub: Hub, name: str) -> type[BaseHTTPRequestHandler]:
                 )
             )
             path = self.path.lstrip("/")
-            if hub.busy:
+            if name in hub.raw:
+                self._raw(hub.raw[name])
+            elif hub.busy:
                 hub.busy -= 1
                 self._end(503)
             elif name == "store":
@@ -91,8 +97,16 @@ def handler(hub: Hub, name: str) -> type[BaseHTTPRequestHandler]:
                         **({"X-Linked-Size": str(len(data))} if hub.says_size else {}),
                         "X-Linked-Etag": f'"{digest}"',
                         "X-Repo-Commit": "c0ffee",
+                        **hub.tells,
                     },
                 )
+
+        def _raw(self, data: bytes) -> None:
+            self.close_connection = True
+            with suppress(OSError):  # the other side may have heard enough
+                for at in range(0, len(data), 1 if hub.drips_s else len(data)):
+                    self.wfile.write(data[at : at + 1] if hub.drips_s else data)
+                    time.sleep(hub.drips_s)
 
         def _why(self, path: str) -> str:
             owner, repo, _, revision, *_ = path.split("/")

@@ -1,0 +1,70 @@
+"""Secrets planted where people put them; afterwards nothing that was written or said may hold one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from attacks.calling import Child, Said
+from attacks.table import Case
+from attacks.trainings import project
+
+PLACES = {  # by which words somebody gives it
+    "launch.env WANDB_API_KEY": "recipe",
+    "launch.env HF_TOKEN": "recipe",
+    "launch.env AWS_KEY": "recipe",
+    "launch.env DATABASE_PWD": "recipe",
+    "launch.env MIRROR (an address)": "recipe",
+    "launch.env PLAIN": "recipe",
+    "--set launch.env.SET_TOKEN": "set",
+    "--set launch.env.NOTHING_SPECIAL": "set",
+    "environment HF_TOKEN": "environment",
+    "environment WANDB_API_KEY": "environment",
+    "environment HTTPS_PROXY (an address)": "environment",
+    "environment GIT_PASSWORD": "environment",
+}
+
+
+def cases(folder: Path, count: int) -> Iterator[Case]:
+    """One recipe with all of them: planned, queued, trained, looked at."""
+    planted = {place: f"Sx{number:02}aQ7dLw9Zk" for number, place in enumerate(PLACES)}
+    inside, sets = list[str](), list[str]()
+    for place, secret in planted.items():
+        word = place.split()[1] if not place.startswith("--set") else place.rsplit(".", 1)[1]
+        value = f"https://user:{secret}@127.0.0.1:9/x" if "address" in place else secret
+        if PLACES[place] == "recipe":
+            inside.append(f'{word} = "{value}"')
+        elif PLACES[place] == "set":
+            sets.append(f"--set=launch.env.{word}={value}")
+        else:
+            os.environ[word] = value
+    recipe = project(folder / "project", launch="[launch.env]\n" + "\n".join(inside))
+    said = [
+        Child("plan", recipe, *sets).end(),
+        Child("plan", recipe, *sets, "--json").end(),
+        Child("plan", recipe, *sets, "--write", folder / "project/out").end(),
+        Child("train", recipe, *sets).end(),
+        Child("queue", "add", recipe, *sets).end(),
+        Child("queue", "list").end(),
+    ]
+    runs = sorted((folder / "project/runs/zwx").glob("2*"))
+    for command in ("report", "lock", "explain", "log", "verify"):
+        said += [Child(command, run).end() for run in runs[:1]]
+    trained = bool(runs) and (runs[0] / "output/zwx.safetensors").is_file()
+    for place, secret in list(planted.items())[:count]:
+        yield place, lambda s=secret: found(folder, recipe, s, said, trained=trained)  # type: ignore[misc]
+
+
+def found(folder: Path, recipe: Path, secret: str, said: list[Said], *, trained: bool) -> str:
+    if not trained:
+        return f"nothing was trained: {said[3].err[-250:]}"
+    if any(secret in one.out + one.err for one in said):
+        return "a command said it"
+    needle = secret.encode()
+    places = [
+        path.name
+        for path in folder.rglob("*")
+        if path.is_file() and path != recipe and needle in path.read_bytes()
+    ]
+    return f"it stands in {', '.join(sorted(set(places)))}" if places else ""
