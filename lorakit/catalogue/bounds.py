@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+# Values that an option's choices lack, and that the scripts take for what they do anyway: the
+# choices are those of the command line, which a config file passes by.
+AS_EVER = {"max_token_length": (75,), "dynamo_backend": ("no", "NO")}
+
 
 class Bound(NamedTuple):
     rule: str

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from lorakit.catalogue.bounds import AS_EVER
 from lorakit.catalogue.options import Option
 from lorakit.errors import did_you_mean
 from lorakit.toml_text import value_text
@@ -80,7 +81,7 @@ def _one(option: Option, value: Any) -> Fit:
         what = f"{value:g} with a decimal point is read as a share of the run, and more than all"
         return Fit(value, f"{what} of it is impossible.", right)
     choices = [choice for choice in option.choices if choice is not None]
-    if choices and value not in choices:
+    if choices and value not in choices and value not in AS_EVER.get(option.name, ()):
         names = [str(choice) for choice in choices]
         what = f"{value_text(value)} is not one of {', '.join(names)}."
         return Fit(value, what, did_you_mean(str(value), names))

@@ -34,6 +34,8 @@ SIZE = Option("resolution", "str")
         (WHOLE, 16.0, 16),
         (Option("n", "str", choices=("a", None)), "", ""),
         (Option("n", "str", many=True), "", []),
+        (Option("max_token_length", "int", choices=(None, 150, 225)), 75, 75),
+        (Option("dynamo_backend", "str", choices=("eager",), default="inductor"), "no", "no"),
         (NUMBER, 1e-4, 1e-4),
         (FLAG, True, True),
         (TEXT, "a", "a"),

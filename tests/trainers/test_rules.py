@@ -119,8 +119,8 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("crop-range-form", "sd15", CUDA, {"face_crop_aug_range": "1.0"}),
     ("repeats-unused", "sd15", CUDA, {"dataset_repeats": 5}),
     ("buckets-off-crops", "sd15", CUDA, {"random_crop": True, "enable_bucket": True}),
-    ("bucket-step", "sd15", CUDA, {"bucket_reso_steps": 32}),
-    ("bucket-step", "sdxl", CUDA, {"bucket_reso_steps": 16}),
+    ("bucket-step", "sd15", CUDA, {"bucket_reso_steps": 32, "enable_bucket": True}),
+    ("bucket-step", "sdxl", CUDA, {"bucket_reso_steps": 16, "enable_bucket": True}),
     ("bucket-bounds", "sd15", CUDA, {"enable_bucket": True, "min_bucket_reso": 576}),
     ("bucket-bounds", "sd15", CUDA, {"enable_bucket": True, "max_bucket_reso": 448}),
     (
@@ -533,6 +533,7 @@ EDGES: list[tuple[str, Machine, dict[str, Any]]] = [
     ("sd15", CUDA, {"persistent_data_loader_workers": True, "max_data_loader_n_workers": 1}),
     ("sd15", CUDA, {"enable_bucket": True, "min_bucket_reso": 512, "max_bucket_reso": 768}),
     ("sd15", CUDA, {"bucket_reso_steps": 128}),
+    ("sd15", CUDA, {"bucket_reso_steps": 1}),
     ("sd15", CUDA, {"enable_bucket": True, "max_bucket_reso": 512, "bucket_no_upscale": True}),
     ("sdxl", CUDA, {"bucket_reso_steps": 32}),
     (

@@ -15,6 +15,8 @@ def splits_captions(case: Case) -> bool:
 
 
 def buckets(case: Case) -> Iterator[Fault]:
+    if not case.flag("enable_bucket"):
+        return
     step = case.number("bucket_reso_steps")
     needed = case.about.bucket_step
     if step <= 0 or step % needed:
@@ -24,7 +26,7 @@ def buckets(case: Case) -> Iterator[Fault]:
         return
     text = str(case.value("resolution") or "")
     sides = [int(part) for part in text.split(",") if part.strip().isdigit()]
-    if not case.flag("enable_bucket") or not sides or not min(sides):
+    if not sides or not min(sides):
         return
     low = case.number("min_bucket_reso") // step * step
     high = -(-case.number("max_bucket_reso") // step) * step

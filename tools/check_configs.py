@@ -1,0 +1,156 @@
+"""Plan a folder of sd-scripts configs that other people wrote, to see what lorakit refuses.
+
+    python tools/check_configs.py FOLDER [--family sdxl]
+
+Every TOML or JSON file with sd-scripts' own names, or its best-known GUI's, becomes a recipe over a
+drawn dataset and weights that are not there yet, and is planned for a 24 GB CUDA card. Paths,
+secrets, missing packages and whatever else is a machine's or a person's own do not count.
+The family follows from the names in the file, else --family, else sd15. Prints a line for each:
+accepted or refused, and why. Exits 1 where one is refused. Reads the files, keeps nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(HERE), str(HERE / "tests")]
+
+from plan_cases import CUDA, folder  # noqa: E402  (the tool runs from a plain checkout of ours)
+
+from lorakit import tomllib  # noqa: E402
+from lorakit.catalogue.options import Option, options  # noqa: E402
+from lorakit.errors import Fault, LorakitError  # noqa: E402
+from lorakit.families import FAMILIES  # noqa: E402
+from lorakit.plan.make import make_plan  # noqa: E402
+from lorakit.recipe.resolve import resolve  # noqa: E402
+from lorakit.recipe.schema import WRITTEN_BY_US  # noqa: E402
+from lorakit.rehearse.rehearse import SPARED  # noqa: E402
+from lorakit.toml_text import value_text  # noqa: E402
+
+# Where a person keeps things: no part of how they train.
+PATHS = (
+    *("vae", "base_weights", "log_tracker_config", "metadata_thumbnail", "output_name"),
+    "dim_from_weights",  # network_weights, too, is a path
+)
+OWN = SPARED | {"package-missing", "unbucketed-size", "unbucketed-crop"}
+# The GUI's word -> sd-scripts'. It hands on nothing that is 0, empty or false.
+GUI = {"epoch": "max_train_epochs", "optimizer": "optimizer_type", "max_resolution": "resolution"}
+LEAST = 5  # names of sd-scripts, or a file is something else
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--family", choices=list(FAMILIES), default="")
+    asked = parser.parse_args(argv)
+    refused = accepted = 0
+    for file in sorted((*asked.folder.rglob("*.toml"), *asked.folder.rglob("*.json"))):
+        said = read(file)
+        if said is None:
+            print(f"-         {file.relative_to(asked.folder)}: no sd-scripts config")
+            continue
+        faults = [fault for fault in judge(said, asked.family) if fault.severity == "error"]
+        refused, accepted = refused + bool(faults), accepted + (not faults)
+        print(f"{'refused ' if faults else 'accepted'}  {file.relative_to(asked.folder)}")
+        for fault in faults:
+            print(f"          {fault.where.partition(' ')[2] or fault.where}: {fault.what}")
+    print(f"{accepted} accepted, {refused} refused")
+    return 1 if refused else 0
+
+
+def read(file: Path) -> dict[str, Any] | None:
+    """Flat, as the scripts read it; None where it is not a config of theirs."""
+    text = file.read_text(encoding="utf-8-sig", errors="replace")
+    try:
+        data = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    flat = dict(_flat(data)) if isinstance(data, dict) else {}
+    known = {
+        name: one
+        for script in FAMILIES.values()
+        for name, one in options("kohya", script.script).items()
+    }
+    if {"LoRA_type", "max_resolution"} & set(flat):
+        return dict(_from_gui(flat, known))
+    if "datasets" in flat:  # a dataset file
+        return None
+    return flat if len(set(known) & set(flat)) >= LEAST else None
+
+
+def _from_gui(data: Mapping[str, Any], known: Mapping[str, Option]) -> Iterator[tuple[str, Any]]:
+    """Texts become numbers; the network's kind becomes a module."""
+    if str(data.get("LoRA_type")).startswith("LyCORIS"):
+        yield "network_module", "lycoris.kohya"
+    if float(data.get("lr_warmup") or 0) and data.get("lr_scheduler") != "constant":
+        yield "lr_warmup_steps", float(data["lr_warmup"]) / 100
+    yield from ((key, data[key]) for key in ("sdxl", "flux1_checkbox") if data.get(key))
+    for word, value in data.items():
+        option = known.get(GUI.get(word, word))
+        if option is None or not value or value in {"0", "0.0", "None", "none"}:
+            continue
+        yield option.name, _spelt(option, value)
+
+
+def _spelt(option: Option, value: Any) -> Any:
+    if option.type == "bool":
+        return value not in {"False", "false"}
+    if not isinstance(value, str) or option.type == "str":
+        return shlex.split(value) if option.many and isinstance(value, str) else value
+    return [float(value)] if option.many else float(value)
+
+
+def _flat(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from value.items()
+        else:
+            yield key, value
+
+
+def judge(said: Mapping[str, Any], family: str) -> list[Fault]:
+    with tempfile.TemporaryDirectory(prefix="lorakit-configs-") as name:
+        root = Path(name)
+        folder(root / "data/10_maya_char", [(1024, 1024), (832, 1216)])
+        file = root / "recipes" / "theirs.toml"
+        file.parent.mkdir()
+        file.write_text(recipe_text(said, family or family_of(said)), encoding="utf-8")
+        try:
+            resolved, faults = resolve(file)
+            plan = make_plan(resolved, faults, run_dir=root / "run", machine=CUDA)
+        except LorakitError as error:
+            return [*error.faults, Fault(str(file), error.message)]
+    return [fault for fault in plan.faults if fault.rule not in OWN]
+
+
+def family_of(said: Mapping[str, Any]) -> str:
+    text = json.dumps(said, default=str).lower()
+    if said.get("flux1_checkbox") or said.get("clip_l") or said.get("t5xxl") or "lora_flux" in text:
+        return "flux"
+    words = ("sdxl", "sd_xl", "pony", "illustrious", "noobai", "animagine")
+    return "sdxl" if any(word in text for word in words) else "sd15"
+
+
+def recipe_text(said: Mapping[str, Any], family: str) -> str:
+    """Their settings under [train]; what lorakit writes itself is said where a recipe says it."""
+    ours = {*WRITTEN_BY_US, *PATHS, "caption_extension", "sdxl", "flux1_checkbox"}
+    train = {key: value for key, value in said.items() if key not in ours and value is not None}
+    weights = "\n".join(f'{one.key} = "{one.key}.safetensors"' for one in FAMILIES[family].weights)
+    lines = [f"{key} = {value_text(value)}" for key, value in train.items()]
+    head = f'family = "{family}"\nname = "theirs"\ntrigger = "maya_char"\n'
+    sections = f'[model]\n{weights}\n[dataset]\npath = "data"\n[train]\n'
+    return "\n".join([head, sections, *lines, ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
