@@ -26,6 +26,7 @@ from lorakit.plan.make import make_plans
 from lorakit.recipe.model import Resolved
 from lorakit.runs.find import new_run_dir
 from lorakit.runs.pace import expected
+from lorakit.trainers.table import trainer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +85,10 @@ def plan_recipe(
         show.say_faults(fault for fault in found if fault.severity != "error")
     raise_on_errors([fault for fault in found if fault.severity == "error"])
     if write:
+        for one in plans:  # command.txt counts on what the trainer finds on the disk
+            trainer(resolved.trainer).prepare(
+                resolved.family, {key: set_.value for key, set_ in one.settings.items()}
+            )
         _write({one.run_dir / name: text for one in plans for name, text in files_of(one).items()})
     return 0
 

@@ -55,7 +55,8 @@ def verify_lock(path: Path) -> tuple[list[Difference], list[Difference]]:
     """The recipe planned again against its lock: differences in inputs, and in circumstances."""
     locked = read_lock(path)
     recipe = path.with_name(path.name.removesuffix(".lock.toml") + ".toml")
-    resolved, faults = resolve(recipe)
+    said = {key: locked.get(key, ()) for key in ("sets", "unsets")}
+    resolved, faults = resolve(recipe, **said)
     plans = make_plans(resolved, faults, run_dir=resolved.root / "runs" / "verify")
     # Together, before each is asked for.
     sha256_of_all(file for weight in plans[0].weights for file in files_of(weight.path))
