@@ -27,6 +27,7 @@ from lorakit.plan.make import make_plans
 from lorakit.recipe.model import Resolved
 from lorakit.runs.find import new_run_dir
 from lorakit.runs.pace import expected
+from lorakit.trainers.table import trainer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,6 +95,10 @@ def plan_recipe(
     if typed and not as_json and not machine:
         say_next(*next_for_plan(plans[0], typed))
     if write:
+        for one in plans:  # command.txt counts on what the trainer finds on the disk
+            trainer(resolved.trainer).prepare(
+                resolved.family, {key: set_.value for key, set_ in one.settings.items()}
+            )
         _write({one.run_dir / name: text for one in plans for name, text in files_of(one).items()})
     return 0
 

@@ -43,12 +43,12 @@ def verdict(options: Options, needs: Estimate, machine: Machine) -> Verdict:
         for key, one in resolved.train.items()
         if not one.source.startswith(BELOW_A_RECIPE) and resolved.preset
     }
-    others = [
-        one
-        for one in fitting(machine, resolved.root, family=resolved.family, own=own)
-        if one.verdict.word == "fits"
-    ]
-    return replace(found, better=others[-1].preset.name if others else "")
+    others = fitting(machine, resolved.root, family=resolved.family, own=own)
+    fit = [one.preset.name for one in others if one.verdict.word == "fits"]
+    may = [one.preset.name for one in others if one.verdict.word == "may fit"]
+    # the largest that fits, else the smallest that may
+    better = f"{fit[-1]} would" if fit else f"{may[0]} might" if may else ""
+    return replace(found, better=better)
 
 
 def fitting(

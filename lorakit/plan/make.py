@@ -63,6 +63,9 @@ def make_plan(
     needs = estimate(full, steps, launch.device)
     fit = verdict(full, needs, machine)
     python = argv.python_of(full, script.python)
+    missing = package_faults(full, python) if script.found else ()
+    # what a rule refuses anyway, nobody should install a package for
+    refused = {fault.where for fault in rules if fault.severity == "error"}
     found = [
         *facts.faults,
         *rules,
@@ -74,7 +77,7 @@ def make_plan(
         *run_faults(full, steps, needs, machine, fit),
         *tokenizer_faults(full, env),
         *script.faults,
-        *(package_faults(full, python) if script.found else ()),
+        *(one for one in missing if one.where not in refused),
         *(_folder_faults(full, facts) if folders else ()),
     ]
     if machine.elsewhere:

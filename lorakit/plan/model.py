@@ -81,7 +81,7 @@ class Verdict:
     high: float
     there: float  # bytes; 0: not known
     device: str = ""
-    better: str = ""  # a preset with which it would fit
+    better: str = ""  # a preset with which it would fit, or might: "flux-8gb would"
 
     @classmethod
     def of(cls, low: float, high: float, there: float, device: str = "") -> Verdict:
@@ -98,7 +98,7 @@ class Verdict:
         if self.word == "fits":
             return f"fits, {middle} of {there} GB"
         if self.word == "does not fit":
-            hint = f"; {self.better} would" if self.better else ""
+            hint = f"; {self.better}" if self.better else ""
             return f"does not fit: {middle} of {there} GB{hint}"
         if self.word == "may fit":
             return f"may fit: {_gigabytes(self.low)} to {_gigabytes(self.high)} of {there} GB"

@@ -61,7 +61,7 @@ def run_faults(
         needed = f"{size(fit.low)} to {size(fit.high)}"
         what = f"has {size(fit.there)} of memory; the run needs about {needed}."
         hint = (
-            f'With preset = "{fit.better}" it would fit.'
+            f"The preset {fit.better} fit."
             if fit.better
             else "gradient_checkpointing, cache_latents, a smaller batch or an 8-bit optimiser save"
             " some."

@@ -23,7 +23,7 @@ from lorakit.run.diagnose import run_name
 from lorakit.run.resume.stage_records import digest_of_stages
 from lorakit.run.watch.hashing import dataset_rows, digest_of
 from lorakit.runs.find import run_dirs
-from lorakit.runs.opening import trainer_of
+from lorakit.runs.opening import sets_of, trainer_of
 from lorakit.runs.record import Record, read_record
 from lorakit.toml_text import document_text
 from lorakit.user_files import Missing, Unreadable
@@ -70,6 +70,8 @@ def lock_of(plan: Plan) -> Lock:
         "trigger": resolved.trigger,
         "family": resolved.family,
         "seed": resolved.get("seed"),
+        **({"sets": list(sets_of(resolved))} if sets_of(resolved) else {}),
+        **({"unsets": list(resolved.unsets)} if resolved.unsets else {}),
         "trainer": {
             "name": resolved.trainer,
             "commit": plan.commit or trainer.commit or __version__,
@@ -192,6 +194,12 @@ def read_lock(path: Path) -> Lock:
         raise RecipeError(
             f"{path}: version {version!r}; this lorakit reads version {VERSION}.", hint=AGAIN
         )
+    for key in ("sets", "unsets"):
+        said = data.get(key, [])
+        if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
+            raise RecipeError(
+                f"{path}: {key} is not a list of texts. Was it edited by hand?", hint=AGAIN
+            )
     for key in (*INPUTS, *CIRCUMSTANCES):
         if not isinstance(data.get(key, {}), dict):
             raise RecipeError(f"{path}: {key} is not a table. Was it edited by hand?", hint=AGAIN)

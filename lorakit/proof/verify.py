@@ -58,7 +58,8 @@ def verify_lock(path: Path, *, quick: bool = False) -> tuple[list[Difference], l
     """The recipe planned again against its lock: differences in inputs, and in circumstances."""
     locked = read_lock(path)
     recipe = path.with_name(path.name.removesuffix(".lock.toml") + ".toml")
-    resolved, faults = resolve(recipe)
+    said = {key: locked.get(key, ()) for key in ("sets", "unsets")}
+    resolved, faults = resolve(recipe, **said)
     plans = make_plans(resolved, faults, run_dir=resolved.root / "runs" / "verify")
     return compare_locks(locked, lock_of_all(plans, quick=quick))
 

@@ -60,6 +60,9 @@ class Resolved:
     stages: tuple[Stage, ...] = ()
     # notes, [subject], ... kept for the record, unread by training
     extra: Mapping[str, Any] = field(default_factory=dict)
+    # as typed after --set and --unset: what it takes to resolve the same again
+    sets: tuple[str, ...] = ()
+    unsets: tuple[str, ...] = ()
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a training option, or `default` where no layer sets it."""

@@ -88,6 +88,8 @@ def resolve(
         trainer=head.trainer,
         stages=tuple(done),
         extra=extra,
+        sets=tuple(sets),
+        unsets=tuple(unsets),
         **sections,
     )
     return resolved, tuple(dict.fromkeys(faults))

@@ -23,6 +23,7 @@ LIKELY_RATE = 1e-4  # a rate above it that ends in NaN was most likely a typo
 PACKAGES = {
     "prodigy": "prodigyopt",
     "lion_pytorch": "lion-pytorch",
+    "lycoris": "lycoris-lora",
     "cv2": "opencv-python",
     "pil": "pillow",
     "skimage": "scikit-image",
@@ -92,13 +93,32 @@ def run_name(run_dir: Path) -> str:
 
 
 def _words(outcome: Outcome) -> dict[str, str]:
-    recipe = _shortest(outcome.recipe)
-    python = str(outcome.settings.get("python") or "python")
+    recipe = recipe_word(outcome)
     return {
-        "recipe": shlex.quote(recipe),
-        "again": f"lorakit train {shlex.quote(recipe)}",
-        "python": shlex.quote(python),
+        "recipe": recipe,
+        "again": f"lorakit train {recipe}",
+        "python": shlex.quote(outcome.python or "python"),
     }
+
+
+def recipe_word(outcome: Outcome) -> str:
+    """The run's recipe as a shell takes it."""
+    return shlex.quote(_shortest(outcome.recipe))
+
+
+def with_own_sets(remedy: str, outcome: Outcome) -> str:
+    """The remedy for the run as it was: its own --set and --unset stay, but for the keys that the
+    remedy changes.
+    """
+    changed = set(re.findall(r"--(?:un)?set (?:train\.)?([\w.]+)", remedy))
+    own = [
+        f"--{word} {shlex.quote(said)}"
+        for word, every in (("set", outcome.sets), ("unset", outcome.unsets))
+        for said in every
+        if said.partition("=")[0].strip().removeprefix("train.") not in changed
+    ]
+    command = rf"lorakit (?:train|plan) {re.escape(recipe_word(outcome))}(?!\S)"
+    return re.sub(command, lambda found: " ".join([found[0], *own]), remedy)
 
 
 def _shortest(recipe: str) -> str:

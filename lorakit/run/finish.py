@@ -6,17 +6,17 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lorakit.events import Emit, Event
 from lorakit.logfile import last_lines
 from lorakit.machine import free_disk
 from lorakit.processes import oom_kills
-from lorakit.run.diagnose import diagnose, run_name
+from lorakit.run.diagnose import diagnose, recipe_word, run_name, with_own_sets
 from lorakit.run.resume.kohya_parts import collect_part_files
 from lorakit.run.watch.supervise import Supervision, kind_of
 from lorakit.runs.folder import LOG
@@ -108,8 +108,7 @@ def _judged(ledger: Ledger, supervision: Supervision, before: Before, duration_s
         lora=None if weights.fault else lora,
         saved=tuple(made_since(output, before)),
         nan=nan,
-        recipe=record.recipe,
-        settings=_values(record),
+        **_told(record),
         asked_by=supervision.asked_by,
         rank=record.machine.rank,
     )
@@ -137,11 +136,16 @@ def why_dead(run_dir: Path) -> Diagnosis:
     Changes nothing.
     """
     record = read_record(run_dir)
-    outcome = Outcome("dead", run_dir, recipe=record.recipe, settings=_values(record))
+    outcome = Outcome("dead", run_dir, **_told(record))
     return _diagnosis(run_dir, record, outcome)
 
 
 def _diagnosis(run_dir: Path, record: Record, outcome: Outcome) -> Diagnosis:
+    found = _cause(run_dir, record, outcome)
+    return replace(found, remedy=with_own_sets(found.remedy, outcome))
+
+
+def _cause(run_dir: Path, record: Record, outcome: Outcome) -> Diagnosis:
     leader = record.process.identity
     if leader is not None and not leader.same_boot:
         return Diagnosis(
@@ -155,7 +159,7 @@ def _diagnosis(run_dir: Path, record: Record, outcome: Outcome) -> Diagnosis:
         return Diagnosis(
             "the disk is full; not even the log could be written to its end",
             f"{free >> 20} MB are free",
-            "df -h . && lorakit plan " + shlex.quote(outcome.recipe),
+            f"df -h . && lorakit plan {recipe_word(outcome)}",
             "disk-full",
         )
     killed = leader is not None and oom_kills() > record.process.oom_kills
@@ -265,5 +269,13 @@ def _write(ledger: Ledger, outcome: Outcome, supervision: Supervision) -> None:
     ledger.update(state=outcome.state, ended=ended, outcome=ending, parts=parts)
 
 
-def _values(record: Record) -> dict[str, object]:
-    return {key: one.value for key, one in record.settings.get("train", {}).items()}
+def _told(record: Record) -> dict[str, Any]:
+    """What the run was given, for a diagnosis."""
+    values = {key: one.value for key, one in record.settings.get("train", {}).items()}
+    return {
+        "recipe": record.recipe,
+        "settings": values,
+        "sets": record.sets,
+        "unsets": record.unsets,
+        "python": record.trainer.python,
+    }

@@ -15,7 +15,7 @@ from lorakit.families import FAMILIES
 from lorakit.machine import this_machine
 from lorakit.plan.model import Plan
 from lorakit.private import shown
-from lorakit.recipe.model import Section
+from lorakit.recipe.model import Resolved, Section
 from lorakit.runs.record import (
     DatasetUsed,
     Estimated,
@@ -60,6 +60,8 @@ def opening_record(plan: Plan) -> Record:
         trigger=resolved.trigger,
         family=resolved.family,
         preset=resolved.preset,
+        sets=sets_of(resolved),
+        unsets=resolved.unsets,
         output_name=plan.output_name,
         output=_inside(plan.output_dir, plan.run_dir),
         logs=_inside(plan.logging_dir, plan.run_dir),
@@ -102,6 +104,16 @@ def packages_of(python: Path) -> dict[str, str]:
             if name:
                 found[name.replace("_", "-").lower()] = version
     return found
+
+
+def sets_of(resolved: Resolved) -> tuple[str, ...]:
+    """What was said after --set, but nothing that may be a secret."""
+    keys = {one: one.partition("=")[0] for one in resolved.sets}
+    return tuple(
+        one
+        for one, key in keys.items()
+        if not _SECRET.search(key) and not key.strip().startswith("launch.env")
+    )
 
 
 def _settings(plan: Plan) -> dict[str, dict[str, SettingUsed]]:

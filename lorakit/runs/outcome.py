@@ -42,6 +42,9 @@ class Outcome:
     reason: str = ""  # why it is not done, in one sentence
     nan: bool = False
     recipe: str = ""
+    sets: tuple[str, ...] = ()  # what was said after --set and --unset
+    unsets: tuple[str, ...] = ()
+    python: str = ""  # the trainer's
     settings: Mapping[str, object] = field(default_factory=dict)
     diagnosis: Diagnosis | None = None
     stage_dir: Path | None = None  # the stage it ended in, of a run with several

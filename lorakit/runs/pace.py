@@ -94,7 +94,8 @@ def expected(plan: Plan, machine: Machine) -> Expected:
     ways = "no run of its kind was made there"
     if options.family in {"sd15", "sdxl"}:
         side = options.resolution[0]
-        ways = f"`lorakit rehearse {plan.resolved.name} --resolution {side} --steps 6` measures it"
+        command = f"`lorakit rehearse {plan.resolved.name} --resolution {side} --steps 6`"
+        ways = f"{command}{' there' if machine.elsewhere else ''} measures it"
     return Expected(None, None, f"unknown on {device}: {ways}")
 
 

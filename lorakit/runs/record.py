@@ -252,6 +252,8 @@ class Record(Part):
     trigger: str = ""
     family: str = ""
     preset: str = ""
+    sets: tuple[str, ...] = rare(())
+    unsets: tuple[str, ...] = rare(())
     output_name: str = ""
     output: str = ""
     logs: str = ""

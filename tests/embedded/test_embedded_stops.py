@@ -36,10 +36,18 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     assert event["step"] == 2
     assert event["files"][0].endswith(".png")
     assert "step 2: the loss is not a finite number" in outcome.said
+    assert "the last checkpoint is good" in outcome.said
     assert "a lower learning rate" in outcome.said
     assert outcome.files == ["fox-step00000001.safetensors"]
     assert all(tensor.isfinite().all() for tensor in outcome.tensors("-step00000001").values())
     assert outcome.events[-1]["reason"] == "nan"
+
+
+def test_no_checkpoint_is_called_good_where_there_is_none(train: Callable[..., Any]) -> None:
+    outcome = train(learning_rate=1e30, max_train_steps=5, max_train_epochs=None)
+    assert outcome.code == EXIT_NAN
+    assert "nothing had been saved before" in outcome.said
+    assert "checkpoint is good" not in outcome.said
 
 
 def test_weights_that_do_not_fit_the_precision_are_never_written(train: Callable[..., Any]) -> None:

@@ -53,6 +53,7 @@ def test_every_example_recipe_of_a_fresh_clone_gets_a_verdict_for_a_rented_card(
         ("sage", "rtx3070", "does not fit: about "),
         ("sage-flux", "rtx4090", "fits, about "),
         ("sage-flux", "rtx3060", "; flux-8gb would"),
+        ("sage-flux", "rtx3070", "; flux-8gb might"),
         ("sage", "cuda", "unknown: about "),
         ("sage", "mps:4", "does not fit: about "),
     ],

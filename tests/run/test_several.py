@@ -162,7 +162,7 @@ def test_a_machine_that_dies_is_told_as_the_cause_on_the_others_and_states_of_di
         os.kill(process.pid, signal.SIGKILL)
     codes, told = end(*machines)
     assert codes == [4, 4], told
-    assert "another process of this run ended, on this machine or on another one" in told[0]
+    assert "another process of this run ended, here or on another machine" in told[0]
     assert "killed from outside" in told[1]
 
     first, second = records(recipe)

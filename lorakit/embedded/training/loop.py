@@ -239,9 +239,11 @@ class Loop:
         number, half = self.at.step + 1, self.world.precision == "fp16"
         emit("nan", step=number, files=error.files)
         other = 'bf16 or mixed_precision = "no", no_half_vae'
+        saved = any(self.folder.glob("*.safetensors"))
+        kept = "the last checkpoint is good" if saved else "nothing had been saved before"
         lines = (
-            f"\nstep {number}: {error.what} is not a finite number. Nothing more is written; the"
-            " last checkpoint is good.",
+            f"\nstep {number}: {error.what} is not a finite number. Nothing more is written;"
+            f" {kept}.",
             f"  images: {', '.join(error.files)}",
             f"  what helps most often: {other if half else 'a lower learning rate'},"
             " max_grad_norm = 1.0, or leaving these images out.",
