@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def bad_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
     try:
         filled(place)
         if request.param == "full":
-            with pytest.raises(OSError, match="No space"), (place / "full").open("wb", 0) as file:
+            with suppress(OSError), (place / "full").open("wb", 0) as file:
                 while True:
                     file.write(bytes(4096))
         else:
