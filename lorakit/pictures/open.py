@@ -4,13 +4,18 @@ may be, and what a broken one says.
 
 from __future__ import annotations
 
+import os
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lorakit.config import cache_dir
+from lorakit.pictures.jpeg import EndlessError, jpeg_size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,9 +34,11 @@ TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-MAX_PIXELS = (
-    128_000_000  # 400 MB decoded; a JPEG is decoded smaller and may have four times as many
-)
+MAX_PIXELS = 64_000_000  # 256 MB decoded: Pillow takes four bytes for a pixel of three colours
+JPEG_TIMES = 8  # a JPEG is decoded smaller, line by line
+BIG = 128_000_000  # bytes; what takes more is decoded by one process at a time
+
+_HELD = threading.local()  # whether this thread holds the lock of big pictures
 
 
 class RefusedError(ValueError):
@@ -54,6 +61,7 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
 
     if Path(path).exists() and not Path(path).is_file():
         raise RefusedError("not a file")
+    _not_endless(path)
     with warnings.catch_warnings(), _unlimited():
         warnings.simplefilter("ignore")
         try:
@@ -68,14 +76,65 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
                 else "not a picture of any kind that lorakit reads"
             ) from None
         with image:
-            limit = MAX_PIXELS * (4 if image.format in {"JPEG", "MPO"} else 1)
-            pixels = image.width * image.height
-            if pixels > limit:
+            need, limit = bytes_needed(image), MAX_PIXELS * 4
+            if need > limit:
                 raise TooLargeError(
-                    f"{image.width}x{image.height} would take {pixels * 3 / 1e9:.1f} GB to decode "
-                    f"(limit {limit // 10**6} megapixels)"
+                    f"{image.width}x{image.height} would take {need / 1e9:.1f} GB to decode "
+                    f"(limit {limit / 1e9:.2f} GB)"
                 )
-            yield image
+            with _alone() if need > BIG else nullcontext():
+                yield image
+
+
+def bytes_needed(image: Image.Image) -> int:
+    """To decode it once, known from its header alone."""
+    pixels: int = image.width * image.height
+    if image.format not in {"JPEG", "MPO"}:
+        return pixels * 4
+    if not (image.info.get("progressive") or image.info.get("progression")):
+        return pixels * 4 // JPEG_TIMES
+    # all coefficients are kept, two bytes each, of every part as densely as it is sampled
+    parts: list[tuple[int, int]]
+    parts = [(wide, high) for _, wide, high, _ in getattr(image, "layer", [])] or [(1, 1)] * 3
+    densest = max(wide for wide, _ in parts) * max(high for _, high in parts)
+    return pixels * 2 * sum(wide * high for wide, high in parts) // densest
+
+
+def _not_endless(path: Path | str) -> None:
+    """Pillow looks for a JPEG's size byte by byte, as long as there are any."""
+    with open(path, "rb", buffering=0) as file:
+        head = file.read(1 << 12)
+        if head.startswith(b"\xff\xd8"):
+            try:
+                jpeg_size(file.fileno(), head)
+            except EndlessError as error:
+                raise RefusedError(str(error)) from None
+            except ValueError:
+                return  # Pillow says what is wrong
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Of the big pictures one at a time, among all of the user's processes."""
+    import fcntl
+
+    if getattr(_HELD, "one", False):  # a second look at the same picture
+        yield
+        return
+    try:
+        place = cache_dir() / "big-picture.lock"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    except OSError:  # no place for a lock: then without
+        yield
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        _HELD.one = True
+        yield
+    finally:
+        _HELD.one = False
+        os.close(handle)
 
 
 def orientation(image: Image.Image) -> tuple[int, bool]:

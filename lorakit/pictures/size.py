@@ -9,12 +9,10 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorakit.pictures.jpeg import jpeg_size
 from lorakit.pictures.open import RefusedError, TooLargeError, opened, why
 
 FIRST_READ = 4096  # one page: enough for all but JPEGs with a large EXIF block
-SHORT_JPEG = "a JPEG that ends before its size"
-SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG markers without a length
 
 
 @dataclass(frozen=True)
@@ -110,33 +108,11 @@ def _known(handle: int, head: bytes) -> Header | None:
 
 
 def _jpeg(handle: int, head: bytes) -> Header | None:
-    """Hop from marker to marker to the start of frame; only what is beyond the first page is
-    read again.
-    """
-    at = 2
-    while True:
-        chunk = head[at : at + 10] if at + 10 <= len(head) else _read_at(handle, at)
-        if len(chunk) < 4:
-            raise HeaderError(SHORT_JPEG)
-        if chunk[0] != 0xFF:  # stray bytes between markers: Pillow knows how to look further
-            return None
-        marker = chunk[1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif marker in BARE:
-            at += 2
-        elif marker in SOF:
-            if len(chunk) < 9:
-                raise HeaderError(SHORT_JPEG)
-            wide, high = (int.from_bytes(chunk[i : i + 2], "big") for i in (7, 5))
-            return Header("jpeg", wide, high)
-        else:
-            at += 2 + int.from_bytes(chunk[2:4], "big")
-
-
-def _read_at(handle: int, at: int) -> bytes:
-    os.lseek(handle, at, os.SEEK_SET)  # pread does not exist on Windows
-    return os.read(handle, 10)
+    try:
+        found = jpeg_size(handle, head)
+    except ValueError as error:
+        raise HeaderError(str(error)) from None
+    return found and Header("jpeg", *found)
 
 
 def _webp(head: bytes) -> Header | None:

@@ -85,7 +85,9 @@ def _judged(ledger: Ledger, supervision: Supervision, before: Before, duration_s
     follower, record, run_dir = supervision.follower, ledger.record, ledger.run_dir
     total, output = record.steps.total, record.output_dir(run_dir)
     lora = output / f"{record.output_name}.safetensors"
-    if "reg_data_dir" in _values(record):  # how often each folder comes up is the disk's to say
+    if "reg_data_dir" in record.settings.get(
+        "train", {}
+    ):  # how often each folder comes up is the disk's to say
         total = planned_steps_of(lora) or total
     code, number = _how_it_ended(supervision.child.return_code, run_dir / LOG)
     early = follower.end_reason == "early_stop"

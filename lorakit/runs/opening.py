@@ -14,7 +14,7 @@ from lorakit.errors import SetupError
 from lorakit.families import FAMILIES
 from lorakit.machine import this_machine
 from lorakit.plan.model import Plan
-from lorakit.private import shown
+from lorakit.private import is_private_set, shown
 from lorakit.recipe.model import Resolved, Section
 from lorakit.runs.record import (
     DatasetUsed,
@@ -108,12 +108,7 @@ def packages_of(python: Path) -> dict[str, str]:
 
 def sets_of(resolved: Resolved) -> tuple[str, ...]:
     """What was said after --set, but nothing that may be a secret."""
-    keys = {one: one.partition("=")[0] for one in resolved.sets}
-    return tuple(
-        one
-        for one, key in keys.items()
-        if not _SECRET.search(key) and not key.strip().startswith("launch.env")
-    )
+    return tuple(one for one in resolved.sets if not is_private_set(one))
 
 
 def _settings(plan: Plan) -> dict[str, dict[str, SettingUsed]]:

@@ -44,7 +44,7 @@ def bad_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
     try:
         filled(place)
         if request.param == "full":
-            with (place / "full").open("wb", 0) as file, suppress(OSError):
+            with suppress(OSError), (place / "full").open("wb", 0) as file:
                 while True:
                     file.write(bytes(4096))
         else:

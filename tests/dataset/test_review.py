@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +274,30 @@ def test_a_thousand_images_by_keyboard_in_a_real_browser_and_lorakit_killed_in_b
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=10) == 0
     assert first_picture_s < 1.0
+
+
+def test_a_request_that_never_ends_is_cut_off(server: Server) -> None:
+    server.request_s = 0.3
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as slow:
+        began = time.monotonic()
+        with suppress(ConnectionError):
+            while time.monotonic() - began < 4:  # a byte now and then keeps no thread
+                slow.sendall(b"G")
+                time.sleep(0.1)
+        assert time.monotonic() - began < 4
+    assert call(server, "/items")[0] == 200
+
+
+def test_at_most_32_are_served_at_once_and_the_33rd_is_told_so(server: Server) -> None:
+    place = ("127.0.0.1", server.server_port)
+    held = [socket.create_connection(place, timeout=5) for _ in range(32)]
+    try:
+        time.sleep(0.3)
+        with socket.create_connection(place, timeout=5) as late:
+            assert late.recv(99).startswith(b"HTTP/1.1 503")
+        assert threading.active_count() < 45
+    finally:
+        for one in held:
+            one.close()
+    time.sleep(0.3)
+    assert call(server, "/items")[0] == 200

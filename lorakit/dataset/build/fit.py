@@ -200,12 +200,12 @@ def _from_deep(image: Image.Image) -> Image.Image:
     import numpy as np
     from PIL import Image as Pillow
 
-    values = np.asarray(image, dtype=np.float64)
+    values = np.array(image, dtype=np.float32)  # worked on in place: such pictures are large
     top = float(values.max(initial=0))
     full = 1.0 if image.mode == "F" and top <= 1 else 255.0 if top <= 255 else max(65535.0, top)
-    return Pillow.fromarray((values * (255 / full)).clip(0, 255).round().astype(np.uint8)).convert(
-        "RGB"
-    )
+    values *= 255 / full
+    np.rint(values.clip(0, 255, out=values), out=values)
+    return Pillow.fromarray(values.astype(np.uint8)).convert("RGB")
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

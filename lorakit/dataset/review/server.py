@@ -7,7 +7,11 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+import socket
 import sys
+import threading
+import time
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +25,9 @@ from lorakit.pictures.open import RefusedError
 
 PAGE = Path(__file__).with_name("page.html")
 LARGEST_BODY = 1 << 20
+MOST_THREADS = 32
+REQUEST_S = 30.0  # from its first byte to the end of the answer
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
     " connect-src 'self'"
@@ -34,6 +41,38 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.review = review
         self.token = secrets.token_urlsafe(18)
+        self.request_s = REQUEST_S
+        self._room = threading.BoundedSemaphore(MOST_THREADS)
+        self._until: dict[Any, float] = {}  # open connections, and when their time is up
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._room.acquire(blocking=False):
+            with suppress(OSError):
+                request.setblocking(False)
+                request.send(BUSY)
+            self.shutdown_request(request)
+            return
+        self.begin(request)
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._until.pop(request, None)
+            self._room.release()
+
+    def begin(self, connection: Any) -> None:
+        """Its time runs from now on."""
+        self._until[connection] = time.monotonic() + self.request_s
+
+    def service_actions(self) -> None:
+        """Twice a second: who is too slow is cut off, and its thread ends."""
+        now = time.monotonic()
+        for connection, until in list(self._until.items()):
+            if now > until:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away in the middle of an answer is not worth a traceback."""
@@ -48,6 +87,10 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
+
+    def handle_one_request(self) -> None:
+        self.server.begin(self.connection)
+        super().handle_one_request()
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)

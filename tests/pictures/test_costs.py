@@ -1,0 +1,119 @@
+"""What a hostile picture may cost: memory within a budget, time in line with its size."""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lorakit.pictures.open import RefusedError, TooLargeError, opened
+from lorakit.pictures.size import HeaderError, read_header
+
+BUDGET_KB = 1_000_000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8" + b"\xff" * 30_000_000,
+        b"\xff\xd8" + b"\xff\xd0" * 15_000_000,
+        b"\xff\xd8" + b"\xff\xe0\x00\x02" * 7_500_000,
+        b"\xff\xd8\xff\xe0\x00\x02" + b"\xff" * 30_000_000,
+    ],
+    ids=["fill", "bare", "short", "fill-later"],
+)
+def test_a_jpeg_without_an_end_costs_no_second(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data)
+    began = time.process_time()
+    with pytest.raises(HeaderError):
+        read_header(path)
+    with pytest.raises(RefusedError), opened(path):
+        pass
+    assert time.process_time() - began < 1
+
+
+def test_some_fill_bytes_are_as_good_as_ever(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (33, 22)).save(stream, "JPEG")
+    data = stream.getvalue()
+    path = tmp_path / "a.jpg"
+    for count in (1, 5000, 200_000):
+        path.write_bytes(data[:2] + b"\xff" * count + data[2:])
+        header = read_header(path)
+        assert (header.kind, header.width, header.height) == ("jpeg", 33, 22)
+
+
+def png_of(path: Path, width: int, height: int, *, lines: int, depth: int = 16) -> Path:
+    """Of zeros, line by line: small on disk, large in memory."""
+    pack, line = zlib.compressobj(1), bytes(1 + width * 3 * depth // 8)
+    body = b"".join([*(pack.compress(line) for _ in range(lines)), pack.flush()])
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = (chunk(b"IHDR", head), chunk(b"IDAT", body), chunk(b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
+def progressive(path: Path, width: int, height: int) -> Path:
+    """A small progressive JPEG whose frame says another size; its data ends early."""
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16), (200, 30, 40)).save(stream, "JPEG", progressive=True)
+    data = bytearray(stream.getvalue())
+    at = data.index(b"\xff\xc2") + 5
+    data[at : at + 4] = struct.pack(">HH", height, width)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(data))
+    return path
+
+
+def test_what_would_take_too_much_is_refused_by_its_header(tmp_path: Path) -> None:
+    for path in (
+        png_of(tmp_path / "a.png", 12_700, 10_000, lines=9),
+        progressive(tmp_path / "b.jpg", 23_000, 22_000),
+    ):
+        with (
+            pytest.raises(TooLargeError, match=r"would take [\d.]+ [GM]B to decode \(limit"),
+            opened(path),
+        ):
+            pass
+    with opened(progressive(tmp_path / "c.jpg", 6000, 4000)) as image:
+        assert image.size == (6000, 4000)
+
+
+PEAK = """
+import resource, sys
+from lorakit.cli.main import main
+main(sys.argv[1:])
+print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+"""
+
+
+@pytest.mark.parametrize("command", ["check", "prepare"])
+def test_the_largest_that_is_taken_stays_within_the_budget(tmp_path: Path, command: str) -> None:
+    home = tmp_path / "ds" / ("originals/zwx" if command == "prepare" else "5_zwx")
+    png_of(home / "just.png", 7_900, 8_000, lines=8_000)
+    png_of(home / "bomb.png", 12_700, 10_000, lines=9)
+    progressive(home / "bomb.jpg", 23_000, 22_000)
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, "dataset", command, str(tmp_path / "ds")],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert "limit" in done.stdout + done.stderr
+    assert int(done.stdout.split()[-1]) < BUDGET_KB
