@@ -1,20 +1,68 @@
-"""What this machine is, found without importing torch: cores, memory, accelerators, free disk."""
+"""What this machine is, found without importing torch: cores, memory, accelerators, free disk. And
+what another machine is that somebody names.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
+from lorakit.errors import did_you_mean
 from lorakit.proc import ask
+
+GB = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Gpu:
     name: str
     memory_bytes: int
+    capability: float = 0.0  # CUDA's compute capability; 0: not known
+
+    @property
+    def lacks_bf16(self) -> bool:
+        return 0 < self.capability < 8
+
+
+# By the name that `--for` takes: the card's own name, its memory as it is sold, in GB, and its
+# compute capability, as in NVIDIA's list of CUDA cards.
+CARDS: Mapping[str, tuple[str, int, float]] = MappingProxyType(
+    {
+        "gtx1080ti": ("GTX 1080 Ti", 11, 6.1),
+        "rtx2080ti": ("RTX 2080 Ti", 11, 7.5),
+        "rtx3060": ("RTX 3060", 12, 8.6),
+        "rtx3070": ("RTX 3070", 8, 8.6),
+        "rtx3080": ("RTX 3080", 10, 8.6),
+        "rtx3090": ("RTX 3090", 24, 8.6),
+        "rtx4060": ("RTX 4060", 8, 8.9),
+        "rtx4060ti": ("RTX 4060 Ti 16 GB", 16, 8.9),
+        "rtx4070": ("RTX 4070", 12, 8.9),
+        "rtx4070ti": ("RTX 4070 Ti", 12, 8.9),
+        "rtx4080": ("RTX 4080", 16, 8.9),
+        "rtx4090": ("RTX 4090", 24, 8.9),
+        "rtx5070": ("RTX 5070", 12, 12.0),
+        "rtx5070ti": ("RTX 5070 Ti", 16, 12.0),
+        "rtx5080": ("RTX 5080", 16, 12.0),
+        "rtx5090": ("RTX 5090", 32, 12.0),
+        "v100": ("V100", 16, 7.0),
+        "t4": ("T4", 16, 7.5),
+        "a10": ("A10", 24, 8.6),
+        "a6000": ("RTX A6000", 48, 8.6),
+        "l4": ("L4", 24, 8.9),
+        "l40s": ("L40S", 48, 8.9),
+        "a100-40": ("A100 40 GB", 40, 8.0),
+        "a100-80": ("A100 80 GB", 80, 8.0),
+        "h100": ("H100", 80, 9.0),
+        "h200": ("H200", 141, 9.0),
+    }
+)
+SIZES = "cuda:24 (GB), cuda:24x2 (cards), mps, mps:64 or cpu"
 
 
 @dataclass(frozen=True)
@@ -24,6 +72,7 @@ class Machine:
     cpu_count: int
     memory_bytes: int  # 0: unknown
     gpus: tuple[Gpu, ...]
+    elsewhere: bool = False  # another one than this: files and packages here say nothing about it
 
     @property
     def accelerator(self) -> str:
@@ -32,9 +81,39 @@ class Machine:
             return "cuda"
         return "mps" if self.system == "Darwin" and self.arch == "arm64" else "cpu"
 
+    @property
+    def trains_on(self) -> Gpu:
+        """The memory that a training fills: the first card's, or the machine's own."""
+        name = "that machine" if self.elsewhere else "this machine"
+        return self.gpus[0] if self.gpus else Gpu(name, self.memory_bytes)
+
 
 def this_machine() -> Machine:
     return Machine(platform.system(), platform.machine(), os.cpu_count() or 1, _memory(), _gpus())
+
+
+def machine_named(text: str) -> Machine:
+    """`rtx4090`, `rtx4090x2`, `cuda:24`, `12GB`, `mps:64`, `cpu`; what is not said, such as
+    cores, is as on this machine. A ValueError says what can be written.
+    """
+    here, word = replace(this_machine(), elsewhere=True), text.strip().lower().replace(" ", "")
+    shared = re.fullmatch(r"(cpu|mps)(?::([1-9]\d{0,3})(?:gb)?)?", word)
+    if shared:
+        memory = int(shared[2]) * GB if shared[2] else here.memory_bytes
+        system, arch = ("Darwin", "arm64") if shared[1] == "mps" else ("Linux", "x86_64")
+        return replace(here, system=system, arch=arch, memory_bytes=memory, gpus=())
+    sized = re.fullmatch(r"(?:cuda:)?([1-9]\d{0,3})(?:gb)?(?:x([1-9]\d{0,2}))?|cuda", word)
+    named = re.fullmatch(r"([a-z0-9-]+?)(?:x([1-9]\d{0,2}))?", word)
+    if sized:
+        name = f"a CUDA card{f' with {sized[1]} GB' if sized[1] else ''}"
+        gpu, cards = Gpu(name, int(sized[1] or 0) * GB), sized[2]
+    elif named and named[1] in CARDS:
+        name, memory_gb, capability = CARDS[named[1]]
+        gpu, cards = Gpu(name, memory_gb * GB, capability), named[2]
+    else:
+        near = did_you_mean(word, CARDS) or f"Cards: {', '.join(CARDS)}."
+        raise ValueError(f"{text!r} is not known. {near} Or write {SIZES}.")
+    return replace(here, system="Linux", arch="x86_64", gpus=(gpu,) * int(cards or 1))
 
 
 def free_disk(path: Path) -> int:
@@ -59,4 +138,9 @@ def _gpus() -> tuple[Gpu, ...]:
         timeout_s=10,
     )
     rows = (line.rsplit(",", 1) for line in answer.out.splitlines() if "," in line)
-    return tuple(Gpu(name.strip(), int(mib) << 20) for name, mib in rows if mib.strip().isdigit())
+    return tuple(
+        # As it is sold: 24,564 MiB are "24 GB", and the rest is what driver and desktop take of it.
+        Gpu(name.strip(), round(int(mib) / 1024) * GB)
+        for name, mib in rows
+        if mib.strip().isdigit()
+    )

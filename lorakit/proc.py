@@ -61,8 +61,9 @@ def ask(
             encoding="utf-8",
             errors="replace",
         )
-    except subprocess.TimeoutExpired:
-        return Answer(124, "", f"{argv[0]} did not answer within {timeout_s:g} s")
+    except subprocess.TimeoutExpired as error:
+        said = error.stdout.decode("utf-8", "replace") if isinstance(error.stdout, bytes) else ""
+        return Answer(124, said, f"{argv[0]} did not answer within {timeout_s:g} s")
     except OSError as error:
         return Answer(127, "", f"{argv[0]}: {error.strerror}")
     return Answer(done.returncode, done.stdout, done.stderr)

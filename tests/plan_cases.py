@@ -12,7 +12,7 @@ from typing import Any
 from lorakit.machine import Gpu, Machine
 from lorakit.recipe.model import Resolved, Section, Setting
 
-CUDA = Machine("Linux", "x86_64", 16, 64 << 30, (Gpu("NVIDIA RTX 4090", 24 << 30),))
+CUDA = Machine("Linux", "x86_64", 16, 64 << 30, (Gpu("NVIDIA RTX 4090", 24_000_000_000),))
 MAC = Machine("Darwin", "arm64", 10, 64 << 30, ())
 PLAIN = Machine("Linux", "x86_64", 4, 64 << 30, ())
 TRAIN: Mapping[str, Any] = {

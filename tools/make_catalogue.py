@@ -24,8 +24,10 @@ sys.path.insert(0, str(HERE))
 
 from lorakit.files import write_atomic  # noqa: E402  (the tool runs from a plain checkout of ours)
 from lorakit.trainers.kohya.locate import head_commit, locate  # noqa: E402
+from lorakit.trainers.kohya.networks import OPEN, read_words  # noqa: E402
 
 TARGET = HERE / "lorakit" / "catalogue" / "kohya.json"
+NETWORKS = TARGET.with_name("kohya_networks.json")
 SCRIPTS = (
     "train_network.py",
     "sdxl_train_network.py",
@@ -222,6 +224,15 @@ def text(catalogue: dict[str, Any]) -> str:
     )
 
 
+def networks(checkout: Path) -> dict[str, dict[str, str]]:
+    """Every module with a create_network, and what it reads from network_args."""
+    found = {
+        f"networks.{file.stem}": read_words(file)
+        for file in sorted((checkout / "networks").glob("*.py"))
+    }
+    return {name: words for name, words in found.items() if OPEN not in words}
+
+
 def main(argv: list[str]) -> int:
     located = locate()
     checkout = Path(argv[0]) if argv else located.directory if located else None
@@ -229,6 +240,7 @@ def main(argv: list[str]) -> int:
         sys.exit("No sd-scripts checkout found: name one, or run `make vendor`.")
     catalogue = read_catalogue(checkout)
     write_atomic(TARGET, text(catalogue))
+    write_atomic(NETWORKS, json.dumps(networks(checkout), indent=1) + "\n")
     print(
         f"{TARGET.relative_to(HERE)}: {len(catalogue['options'])} options of {len(SCRIPTS)} scripts"
         f" at {catalogue['commit'][:12]}"

@@ -7,14 +7,12 @@ examples:
   lorakit plan maya --json | jq .steps.total
   lorakit plan maya --write out/        train.toml, dataset.toml, prompts.toml ... and command.txt
   lorakit plan maya --folders           the command with train_data_dir instead of a dataset file
-  lorakit plan maya --for cuda:24       for another machine: one CUDA card with 24 GB; also mps, cpu
+  lorakit plan maya --for rtx4090       does it fit that card? also cuda:24 (GB), mps:64, cpu
 """
 
 from __future__ import annotations
 
 import argparse
-import re
-from dataclasses import replace
 from pathlib import Path
 
 from lorakit import show
@@ -22,11 +20,12 @@ from lorakit.cli.terminal import recipe_arguments as recipe_args
 from lorakit.cli.terminal.plan_page import show_plan
 from lorakit.errors import Fault, raise_on_errors
 from lorakit.files import write_atomic
-from lorakit.machine import Gpu, Machine, this_machine
+from lorakit.machine import Machine, this_machine
 from lorakit.plan.document import as_document, files_of
 from lorakit.plan.make import make_plans
 from lorakit.recipe.model import Resolved
 from lorakit.runs.find import new_run_dir
+from lorakit.runs.pace import expected
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--for",
         dest="machine",
         metavar="DEVICE",
-        type=another_machine,
-        help="plan for another machine: cuda, cuda:24 (GB), cuda:24x2 (cards), mps or cpu",
+        type=recipe_args.another_machine,
+        help=(
+            "plan for another machine: rtx4090, a100-80, t4 ..., cuda:24 (GB), cuda:24x2 (cards),"
+            " mps:64, cpu; what is missing here is then only noted"
+        ),
     )
     parser.add_argument(
         "--folders",
@@ -69,15 +71,16 @@ def plan_recipe(
 ) -> int:
     """Also what `lorakit train --dry-run` shows."""
     resolved, faults = read
+    machine = machine or this_machine()
     run_dir = write or new_run_dir(resolved.root, resolved.name)
     plans = make_plans(resolved, faults, run_dir=run_dir, machine=machine, folders=folders)
     found = dict.fromkeys(fault for plan in plans for fault in plan.faults)
     if as_json:
-        documents = [as_document(plan) for plan in plans]
+        documents = [{**as_document(one), "time": expected(one, machine)} for one in plans]
         show.print_json(documents[0] if len(documents) == 1 else documents)
     else:
         for plan in plans:
-            show_plan(plan)
+            show_plan(plan, expected(plan, machine))
         show.say_faults(fault for fault in found if fault.severity != "error")
     raise_on_errors([fault for fault in found if fault.severity == "error"])
     if write:
@@ -97,16 +100,3 @@ def _write(files: dict[Path, str]) -> None:
     for path, text in files.items():
         write_atomic(path, text)
         show.say(f"wrote {path}")
-
-
-def another_machine(text: str) -> Machine:
-    """`cuda:24x2` and its like; memory and cores are those of this machine."""
-    match = re.fullmatch(r"(?:(cpu|mps)|cuda(?::([1-9]\d{0,3})(?:x([1-9]\d{0,2}))?)?)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r}: write cuda, cuda:24, cuda:24x2, mps or cpu")
-    device, memory_gb, cards = match.groups()
-    if device == "mps":
-        return replace(this_machine(), system="Darwin", arch="arm64", gpus=())
-    name = f"a CUDA card{f' with {memory_gb} GB' if memory_gb else ''}"
-    gpus = () if device else (Gpu(name, int(memory_gb or 0) * 1_000_000_000),) * int(cards or 1)
-    return replace(this_machine(), system="Linux", arch="x86_64", gpus=gpus)

@@ -2,6 +2,7 @@
 
 examples:
   lorakit presets                              every preset: family, machine, title
+  lorakit presets --fits 12GB                  what that memory holds; also rtx3060, mps:32
   lorakit presets show sdxl                    the page itself, with its comments
   lorakit presets show sdxl-12gb --resolved    every value, and the page that set it
   lorakit presets copy sdxl                    into this project's presets/, where it wins
@@ -14,17 +15,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lorakit.cli.terminal.recipe_arguments import another_machine
 from lorakit.errors import RecipeError
 from lorakit.files import write_atomic
+from lorakit.machine import Machine
+from lorakit.plan.fit import fitting
 from lorakit.private import shown
 from lorakit.recipe import presets
 from lorakit.recipe.preset_values import preset_values
-from lorakit.show import print_json, say, say_error, say_faults, table
+from lorakit.show import print_json, say, say_error, say_faults, size, table
 from lorakit.toml_text import value_text
+
+MEASURED = "measured on an H100"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.add_argument(
+        "--fits",
+        dest="machine",
+        metavar="MEMORY",
+        type=another_machine,
+        help="only what fits: 12GB, rtx3060, a100-40, mps:32; by what it needs, smallest first",
+    )
     verbs = parser.add_subparsers(dest="verb", metavar="show|copy", title="verbs")
     show = verbs.add_parser("show", help="one page", allow_abbrev=False)
     show.add_argument("name", metavar="NAME")
@@ -54,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         return _show(args.name, resolved=args.resolved, as_json=args.json)
     if args.verb == "copy":
         return _copy(args.name, args.to)
+    if args.machine:
+        return _fitting(args.machine, as_json=args.json)
     return _list(as_json=args.json)
 
 
@@ -80,6 +95,44 @@ def _list(*, as_json: bool) -> int:
         say("", "* this project's own")
     say("", "lorakit presets show NAME says what a preset sets and why.")
     return int(failed)
+
+
+def _fitting(machine: Machine, *, as_json: bool) -> int:
+    every = fitting(machine, Path.cwd())
+    found = [one for one in every if one.verdict.word in {"fits", "may fit"}]
+    if not found:
+        raise RecipeError(
+            f"No preset fits {size(machine.trains_on.memory_bytes)}.",
+            hint=f"The smallest is {every[0].preset.name}, with {size(every[0].needs.memory_low)}."
+            if every
+            else "",
+        )
+    if as_json:
+        print_json(
+            [
+                {**_about(one.preset), **one.preset.about, "verdict": one.verdict}
+                | {"basis": one.needs.basis}
+                for one in found
+            ]
+        )
+        return 0
+    columns = ("name", "family", "memory", "verdict", "made for", "memory figure")
+    table(
+        columns,
+        [
+            (
+                one.preset.name + " *" * one.preset.own,
+                one.preset.family,
+                f"{size(one.needs.memory_low)} to {size(one.needs.memory_high)}",
+                one.verdict.word,
+                one.preset.about.get("machine", "").partition(";")[0],
+                one.needs.basis.partition(":")[0] if "rough" in one.needs.basis else MEASURED,
+            )
+            for one in found
+        ],
+    )
+    say("", "lorakit presets show NAME says what a preset sets and why.")
+    return 0
 
 
 def _about(page: presets.Preset) -> dict[str, Any]:

@@ -5,7 +5,8 @@ examples:
   lorakit rehearse maya --set trainer=embedded
   lorakit rehearse maya --steps 4 --resolution 128 --keep out/
 
-Images are only linked to; the result is thrown away unless --keep names a folder for it.
+Weights and pictures need not be there yet. Images are only linked to; the result is thrown away
+unless --keep names a folder for it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from lorakit import show
 from lorakit.cli.terminal import recipe_arguments as recipe_args
 from lorakit.config import cache_dir
 from lorakit.errors import Fault, RecipeError
+from lorakit.machine import this_machine
 from lorakit.recipe.model import Resolved
+from lorakit.runs.pace import remember
+from lorakit.runs.record import read_record
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +56,7 @@ def _rehearse(
     args: argparse.Namespace, resolved: Resolved, faults: tuple[Fault, ...], home: Path
 ) -> int:
     from lorakit.cli.terminal.screen import screen
-    from lorakit.rehearse.rehearse import prepare, rehearse
+    from lorakit.rehearse.rehearse import prepare, rehearse, tells_the_time
 
     plan = prepare(
         resolved, faults, home, steps=args.steps, resolution=args.resolution, say=show.say
@@ -60,6 +64,9 @@ def _rehearse(
     show.say(plan.steps.formula)
     with screen() as emit:
         done = rehearse(plan, emit=emit)
+    seconds = read_record(plan.run_dir).outcome.seconds_a_step
+    if seconds and tells_the_time(plan, resolved):
+        remember(plan, this_machine(), seconds)
     if not args.json:
         print("Rehearsed; this machine can run the recipe:", *done.proofs, sep="\n  ")
         return 0

@@ -27,5 +27,5 @@ FAMILY = Family(
     sample_scale=7.5,
     pipeline="StableDiffusionPipeline",
     ui_word="SD1",
-    size=Size(0.86e9, 0.123e9, 0.084e9, 3.0, 0.7, 4, 0),
+    size=Size(0.86e9, 0.123e9, 0.084e9, 1.5, 0.5, 4, 0),
 )

@@ -26,5 +26,5 @@ FAMILY = Family(
     sample_scale=7.5,
     pipeline="StableDiffusionXLPipeline",
     ui_word="SDXL",
-    size=Size(2.57e9, 0.818e9, 0.084e9, 9.0, 1.6, 4, 77 * 2048 * 4 + 1280 * 4),
+    size=Size(2.57e9, 0.818e9, 0.084e9, 9.0, 0.9, 4, 77 * 2048 * 4 + 1280 * 4),
 )

@@ -44,7 +44,7 @@ def completed(
     keys the script knows).
     """
     resolved = options.resolved
-    train = dict(resolved.train)
+    train = {key: one for key, one in resolved.train.items() if one.value != ""}
     for key, setting in train.items():
         if key in PATHS:
             train[key] = _absolute(resolved, setting)

@@ -96,6 +96,7 @@ def as_document(plan: Plan) -> dict[str, Any]:
             "checkpoints": list(steps.checkpoints),
         },
         "estimate": plan.estimate,
+        "verdict": plan.verdict,
         "weights": list(plan.weights),
         "files": dict(plan.files),
         "argv": list(plan.argv),

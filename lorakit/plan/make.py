@@ -15,9 +15,10 @@ from lorakit.plan import argv, write
 from lorakit.plan.complete import completed
 from lorakit.plan.data_checks import data_faults
 from lorakit.plan.estimate import estimate
+from lorakit.plan.fit import verdict
 from lorakit.plan.model import Plan
 from lorakit.plan.model_checks import weight_faults
-from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults
+from lorakit.plan.run_checks import noted, package_faults, run_faults, tokenizer_faults
 from lorakit.plan.steps import count_steps
 from lorakit.plan.weights import weight_files
 from lorakit.recipe.layers import EITHER_OR
@@ -59,7 +60,8 @@ def make_plan(
     files, more = _files(full, settings, facts, launch, folders=folders)
     script = who.find(resolved.family)
     env = argv.environment(full, launch, weights, run_dir)
-    needs = estimate(full, steps)
+    needs = estimate(full, steps, launch.device)
+    fit = verdict(full, needs, machine)
     python = argv.python_of(full, script.python)
     found = [
         *facts.faults,
@@ -69,12 +71,14 @@ def make_plan(
         *argv.launch_faults(full, launch),
         *weight_faults(full, weights),
         *data_faults(full, facts, steps),
-        *run_faults(full, steps, needs, machine),
+        *run_faults(full, steps, needs, machine, fit),
         *tokenizer_faults(full, env),
         *script.faults,
         *(package_faults(full, python) if script.found else ()),
-        *_folder_faults(full, folders=folders),
+        *(_folder_faults(full, facts) if folders else ()),
     ]
+    if machine.elsewhere:
+        found = list(map(noted, found))
     return Plan(
         resolved=resolved,
         dataset=facts,
@@ -91,6 +95,7 @@ def make_plan(
         settings=settings,
         weights=weights,
         commit=script.commit,
+        verdict=fit,
     )
 
 
@@ -183,12 +188,17 @@ def _files(
     return files, faults
 
 
-def _folder_faults(options: Options, *, folders: bool) -> Iterable[Fault]:
+def _folder_faults(options: Options, facts: DatasetFacts) -> Iterable[Fault]:
+    """What is lost without a dataset file."""
     hint = 'Set mode = "toml".'
-    if folders and (subset := options.resolved.dataset.get("subset")):
+    if subset := options.resolved.dataset.get("subset"):
         what = "folder mode cannot say anything about single folders."
         yield Fault(f"{subset.source} [dataset.subset]", what, hint, "folders-subset")
-    if folders and options.number("validation_split") > 0:
+    if sum(one.is_reg for one in facts.subsets) > 1:
+        what = "in folder mode the order of several reg folders is the disk's: which images are"
+        what = f"{what} taken, and so the number of steps, may differ from the plan."
+        yield options.fault("mode", what, hint, "folders-reg", "warning", section="dataset")
+    if options.number("validation_split") > 0:
         what = "in folder mode the order of the folders is the disk's, not the plan's."
         yield Fault(options.recipe, what, hint, "folders-order", "warning")
 

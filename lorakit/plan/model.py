@@ -73,6 +73,49 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """Whether the run's memory fits the device that is planned for."""
+
+    word: str  # fits, may fit, does not fit, unknown
+    low: float
+    high: float
+    there: float  # bytes; 0: not known
+    device: str = ""
+    better: str = ""  # a preset with which it would fit
+
+    @classmethod
+    def of(cls, low: float, high: float, there: float, device: str = "") -> Verdict:
+        if not high or not there:
+            word = "unknown"
+        elif low > there:
+            word = "does not fit"
+        else:
+            word = "fits" if high <= there else "may fit"
+        return cls(word, low, high, there, device)
+
+    def __str__(self) -> str:
+        there, middle = _gigabytes(self.there), f"about {_gigabytes((self.low + self.high) / 2)}"
+        if self.word == "fits":
+            return f"fits, {middle} of {there} GB"
+        if self.word == "does not fit":
+            hint = f"; {self.better} would" if self.better else ""
+            return f"does not fit: {middle} of {there} GB{hint}"
+        if self.word == "may fit":
+            return f"may fit: {_gigabytes(self.low)} to {_gigabytes(self.high)} of {there} GB"
+        needed = f"{middle} GB are needed, of how many is not known"
+        return f"unknown: {needed if self.high else 'what this family needs is not known'}"
+
+
+def _gigabytes(count: float) -> str:
+    gigabytes = count / 1e9
+    return (
+        f"{gigabytes:.0f}"
+        if gigabytes >= 9.95 or gigabytes == int(gigabytes)
+        else f"{gigabytes:.1f}"
+    )
+
+
+@dataclass(frozen=True)
 class Plan:
     """`files` are texts to be written into the run folder under these names; commands and env
     already point there.
@@ -96,6 +139,7 @@ class Plan:
     weights: tuple[WeightFile, ...] = ()
     commit: str = ""  # of the sd-scripts checkout, where the trainer is kohya
     stage: str = ""  # the stage's name, in a recipe with several
+    verdict: Verdict = Verdict("unknown", 0, 0, 0)  # does its memory fit?
 
     @property
     def argv(self) -> tuple[str, ...]:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from lorakit.errors import Fault
 from lorakit.machine import Machine, free_disk
-from lorakit.plan.model import Estimate, Steps
+from lorakit.plan.model import Estimate, Steps, Verdict
 from lorakit.portable import stem_problem
 from lorakit.recipe.options import Options
 from lorakit.show import size
@@ -19,8 +20,34 @@ from lorakit.trainers.table import trainer
 RESERVE = 500_000_000  # a disk filled to the last byte breaks more than this run
 
 
+# What only shows by looking around here: for a plan for another machine these are notes.
+HERE = frozenset(
+    {
+        "weights-not-there",
+        "no-folder",
+        "nothing-to-train",
+        "disk-space",
+        "output-read-only",
+        "package-missing",
+        "tokenizers-offline",
+        "t5-tokenizer",
+        "sd-scripts-place",
+        "no-script",
+        "accelerate-config",
+        "start-not-there",
+    }
+)
+
+
+def noted(fault: Fault) -> Fault:
+    """What is missing on this machine, for a plan that another one will carry out."""
+    if fault.rule not in HERE:
+        return fault
+    return replace(fault, severity="note", hint="To be there on that machine.")
+
+
 def run_faults(
-    options: Options, steps: Steps, needs: Estimate, machine: Machine
+    options: Options, steps: Steps, needs: Estimate, machine: Machine, fit: Verdict
 ) -> Iterator[Fault]:
     """`options` as completed by the plan: every path is absolute."""
     output = Path(options.text("output_dir"))
@@ -30,17 +57,21 @@ def run_faults(
         what = f"the run needs {size(needs.disk_bytes)} at its fullest; {size(free)} are free."
         hint = "Free some, or keep fewer checkpoints (save_last_n_epochs) and no states."
         yield Fault(str(output), what, hint, "disk-space")
-    who, there = "this machine", machine.memory_bytes
-    if machine.gpus:
-        who, there = machine.gpus[0].name, machine.gpus[0].memory_bytes
-    if there and needs.memory_low > there:
-        needed = f"{size(needs.memory_low)} to {size(needs.memory_high)}"
-        what = f"has {size(there)} of memory; the run needs about {needed}."
+    if fit.word == "does not fit":
+        needed = f"{size(fit.low)} to {size(fit.high)}"
+        what = f"has {size(fit.there)} of memory; the run needs about {needed}."
         hint = (
-            "gradient_checkpointing, cache_latents, a smaller batch or an 8-bit optimiser save"
+            f'With preset = "{fit.better}" it would fit.'
+            if fit.better
+            else "gradient_checkpointing, cache_latents, a smaller batch or an 8-bit optimiser save"
             " some."
         )
-        yield Fault(who, what, hint, "memory", "warning")
+        yield Fault(fit.device, what, hint, "memory", "warning")
+    card = machine.trains_on
+    if card.lacks_bf16 and options.precision == "bf16":
+        what = f"{card.name} has no bf16 of its own; it would be slow, or fail."
+        hint = 'Set mixed_precision = "fp16".'
+        yield options.fault("mixed_precision", what, hint, "card-bf16", "warning")
 
 
 def tokenizer_faults(options: Options, env: Mapping[str, str]) -> Iterator[Fault]:

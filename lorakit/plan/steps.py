@@ -174,6 +174,14 @@ def _length_faults(options: Options, steps: Steps) -> list[Fault]:
     if not options.is_set(key):
         what = f"unset, and so is max_train_epochs: the script would do {steps.total} steps."
         return [options.fault(key, what, "Set one of them.", "steps-unset")]
+    warmup = options.value("lr_warmup_steps") or 0
+    # The schedule makes a step for every process.
+    warmup = warmup * steps.total if isinstance(warmup, float) else warmup / steps.processes
+    free = options.text("optimizer_type").lower().endswith("schedulefree")
+    if 0 < steps.total <= warmup and not free:
+        what = f"the warm-up takes all {steps.total} steps, so the rate never gets to its height."
+        hint = f"Write lr_warmup_steps = {steps.total // 10}."
+        return [options.fault("lr_warmup_steps", what, hint, "warmup-whole-run", "warning")]
     if steps.total > MAX_STEPS:
         what = f"comes to {steps.total:,} steps; no run ever takes that long."
         return [options.fault(key, what, "", "count-endless")]

@@ -64,6 +64,9 @@ class Checker:
         if (entry.section, entry.key) == ("dataset", "subset"):
             subsets, faults = _subsets(entry, fitted.value)
             return replace(entry, value=subsets), faults
+        if entry.section == "train" and fitted.value == "":
+            note = entry.fault("is empty, so it sets nothing.", "", "empty-text", "note")
+            return replace(entry, value=""), [note]
         return replace(entry, value=fitted.value), _inside(entry, fitted.value, self.family)
 
     def _option(self, entry: Entry) -> tuple[Option | None, Fault | None]:
@@ -71,6 +74,8 @@ class Checker:
         if entry.section != "train":
             known = words_of(entry.section, self.family)
             return (known[key], None) if key in known else (None, self._unknown_word(entry, known))
+        if self._changes_nothing(entry):
+            return None, entry.fault("changes nothing here, and is left out.", "", "no-op", "note")
         if key in WRITTEN_BY_US:
             place = WRITTEN_BY_US[key]
             hint = f"Use {place}." if place else "It goes into the run's own folder."
@@ -79,6 +84,23 @@ class Checker:
             return None, None
         option = self.options.get(key)
         return option, None if option else self._unknown_option(entry, self.options)
+
+    def _changes_nothing(self, entry: Entry) -> bool:
+        """A switch that is off, an empty text or another script's default, for an option that
+        this script has not, or that lorakit writes.
+        """
+        off = entry.value is False or entry.value == ""
+        if entry.key in WRITTEN_BY_US:
+            return off
+        if self.options is None or entry.key in self.options:
+            return False
+        others = [
+            found[entry.key]
+            for trainer in FAMILIES[self.family].trainers
+            for family in FAMILIES.values()
+            if entry.key in (found := catalogue(trainer, family.script) or {})
+        ]
+        return any(off or entry.value == option.default for option in others)
 
     def _unknown_word(self, entry: Entry, known: Mapping[str, Option]) -> Fault:
         key, section = entry.key, entry.section

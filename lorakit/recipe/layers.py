@@ -41,11 +41,12 @@ class Layer:
     unset: tuple[tuple[str, str], ...] = ()  # (section, key)
 
 
-# Only one of each group can be meant; the scripts would silently prefer the first.
+# Only one of each group can be meant; the scripts silently prefer the first.
 EITHER_OR: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("train", ("max_train_epochs", "max_train_steps")),
     ("sample", ("every_n_epochs", "every_n_steps")),
 )
+BOTH: Mapping[str, str] = {"train": "steps-and-epochs", "sample": "sample-both"}  # the rule
 # Arguments that mean nothing, or an error, to another owner.
 BELONGS_TO: Mapping[str, tuple[str, ...]] = {
     "optimizer_type": ("optimizer_args",),
@@ -80,8 +81,8 @@ def both_of_a_pair(entries: Iterable[Entry]) -> list[Fault]:
         said = [by_place[section, key] for key in keys if (section, key) in by_place]
         if len(said) > 1:
             first, last = said[0], said[-1]
-            what = f"{first.key} is set too, and the script would listen to only one."
-            faults.append(last.fault(what, "Keep one.", "either-or"))
+            what = f"is overridden by {first.key}, which is set too."
+            faults.append(last.fault(what, "Keep one.", BOTH[section], "warning"))
     return faults
 
 

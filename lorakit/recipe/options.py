@@ -16,7 +16,7 @@ from lorakit.dataset.buckets import CROP_LIMIT, BucketRules
 from lorakit.errors import Fault, Severity
 from lorakit.families import FAMILIES
 from lorakit.families.family import Family
-from lorakit.recipe.model import Resolved, Section
+from lorakit.recipe.model import Resolved, Section, Setting
 
 CAPTION_EXTENSION = ".txt"  # the script's own default is .caption, which nobody writes
 SEED = 42  # written into every run: without one each process takes its own
@@ -45,8 +45,12 @@ class Options:
             return {}
 
     def is_set(self, key: str) -> bool:
-        """Whether any layer sets it."""
-        return key in self.resolved.train
+        """Whether any layer sets it; an empty text sets nothing."""
+        return self._set(key) is not None
+
+    def _set(self, key: str) -> Setting | None:
+        setting = self.resolved.train.get(key)
+        return setting if setting and setting.value != "" else None
 
     def default(self, key: str) -> Any:
         option = self.known.get(key)
@@ -54,7 +58,7 @@ class Options:
 
     def value(self, key: str) -> Any:
         """As it is set, of whatever type; else the script's own default."""
-        setting = self.resolved.train.get(key)
+        setting = self._set(key)
         return setting.value if setting else self.default(key)
 
     def flag(self, key: str) -> bool:
@@ -99,7 +103,7 @@ class Options:
         return value if isinstance(value, int) and not isinstance(value, bool) else default
 
     def _typed(self, key: str, *kinds: type) -> Any:
-        setting = self.resolved.train.get(key)
+        setting = self._set(key)
         for value in ([setting.value] if setting else []) + [self.default(key)]:
             if isinstance(value, kinds) and not isinstance(value, bool):
                 return value

@@ -51,6 +51,10 @@ class Fit:
 def fit(option: Option, value: Any) -> Fit:
     if option.name == "resolution":
         return _resolution(value)
+    if value == "" and option.many:
+        return Fit([])
+    if value == "" and option.type == "str" and not option.default:
+        return Fit(value)  # nothing is set by it, whatever the choices
     if option.many:
         return _list(option, value)
     if isinstance(value, list) and option.type != "table":
@@ -61,6 +65,8 @@ def fit(option: Option, value: Any) -> Fit:
 
 def _one(option: Option, value: Any) -> Fit:
     kind = option.type
+    if kind == "int" and isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
         said = "a table" if isinstance(value, dict) else value_text(value)
         said = f"the text {said}" if isinstance(value, str) else said

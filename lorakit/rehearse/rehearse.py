@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
-from lorakit.errors import Fault, RecipeError, SetupError, raise_on_errors
+from lorakit.errors import Fault, SetupError, raise_on_errors
 from lorakit.events import Emit, silent
 from lorakit.machine import Machine, this_machine
 from lorakit.plan.estimate import lora_layers
@@ -26,6 +26,7 @@ from lorakit.plan.model import Plan
 from lorakit.recipe.model import Resolved, Section, Setting
 from lorakit.recipe.options import Options
 from lorakit.rehearse import standin
+from lorakit.rehearse.pictures import draw_dataset
 from lorakit.runs.outcome import Outcome
 from lorakit.weights.safetensors import read_header
 
@@ -38,10 +39,13 @@ SPARED = frozenset(
         "weights-missing",
         "weights-to-fetch",
         "tokenizers-offline",
+        "t5-tokenizer",
         "disk-space",
         "hub-reference",
     }
 )
+NO_PICTURES = frozenset({"no-folder", "nothing-to-train"})  # spared where there are none at all
+TELLING = 4  # steps from which a rehearsal says how long one takes
 DROPPED = (
     "max_train_epochs",
     "save_every_n_epochs",
@@ -95,21 +99,29 @@ def prepare(
             hint=f"There are some for {', '.join(standin.FAMILIES)}.",
         )
     real = make_plans(resolved, recipe_faults, run_dir=place / "as-written", machine=machine)[0]
-    faults = [fault for fault in real.faults if fault.rule not in SPARED]
+    nothing = not real.dataset.image_count
+    spared = SPARED | NO_PICTURES if nothing else SPARED
+    faults = [fault for fault in real.faults if fault.rule not in spared]
     if real.script is None:
         from lorakit.trainers.kohya.locate import require
 
         require()
     raise_on_errors(faults)
-    sample = link_dataset(real.dataset, place / "dataset", place / "reg")
+    if nothing:
+        say("There are no pictures yet; six neutral pictures are drawn for the rehearsal.")
+        options = Options(real.resolved)
+        folders = [*options.subsets] or [f"1_{resolved.trigger or resolved.name}"]
+        draw_dataset(place / "dataset", folders, resolved.trigger, options.caption_extension)
+    else:
+        link_dataset(real.dataset, place / "dataset", place / "reg")
     weights = standin.weights(resolved.family, say)
+    if any(fault.rule == "t5-tokenizer" for fault in real.faults):
+        weights["tokenizers"] = standin.t5_tokenizer()
     small = made_small(
         real.resolved, place, weights, steps=steps, resolution=resolution, machine=machine
     )
     small = small if resolved.root.is_dir() else replace(small, root=place)
     plan = make_plans(small, run_dir=place / "run", machine=machine)[0]
-    if not sample:
-        raise RecipeError("The dataset holds no image that would be trained on.")
     raise_on_errors(plan.faults)
     return plan
 
@@ -128,6 +140,15 @@ def rehearse(plan: Plan, *, emit: Emit = silent) -> Rehearsal:
         raise failure(outcome, last_lines(outcome.log, 40))
     seconds = time.monotonic() - started
     return Rehearsal(plan, outcome, seconds, tuple(proofs(plan, outcome, outcome.lora, seconds)))
+
+
+def tells_the_time(plan: Plan, resolved: Resolved) -> bool:
+    """Whether a step of this rehearsal takes as long as one of the recipe: pictures of full size,
+    weights of full size, and a few steps.
+    """
+    small, real = Options(plan.resolved), Options(resolved)
+    whole = resolved.family != "flux"  # the stand-in of FLUX has two of 57 blocks
+    return whole and small.resolution == real.resolution and plan.steps.total >= TELLING
 
 
 def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator[str]:

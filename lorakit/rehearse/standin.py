@@ -6,6 +6,7 @@ Written without torch, once, into the user's cache folder; their metadata say wh
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ import numpy.typing as npt
 
 from lorakit.config import cache_dir
 from lorakit.errors import SetupError
+from lorakit.files import write_atomic
 from lorakit.machine import free_disk
+from lorakit.trainers import t5
 from lorakit.weights import anatomy
 from lorakit.weights.safetensors import write as write_safetensors
 
@@ -74,6 +77,45 @@ def stand_in(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
         say(f"Making a stand-in for {name} ({need / 1e9:.1f} GB, once) in {path.parent}")
         write(path, tensors, file.dtype, hole=file.hole)
     return path
+
+
+def t5_tokenizer() -> Path:
+    """For tokenizer_cache_dir: T5's, of single characters with T5's marks. It teaches nothing."""
+    place = folder() / "tokenizers"
+    file = place / t5.NAME / "tokenizer.json"
+    marks = ["<pad>", "</s>", "<unk>"]
+    pieces = [*marks, "▁", *map(chr, range(33, 127))]
+    added = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    space = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+    end = {"SpecialToken": {"id": "</s>", "type_id": 0}}
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    content = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": number, "content": mark, "special": True, **added}
+            for number, mark in enumerate(marks)
+        ],
+        "normalizer": None,
+        "pre_tokenizer": space,
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [text, end],
+            "pair": [text, end],
+            "special_tokens": {"</s>": {"id": "</s>", "ids": [1], "tokens": ["</s>"]}},
+        },
+        "decoder": space,
+        "model": {
+            "type": "Unigram",
+            "unk_id": 2,
+            "vocab": [[piece, 0.0 if piece in marks else -4.0] for piece in pieces],
+            "byte_fallback": False,
+        },
+    }
+    if not file.is_file():
+        write_atomic(file, json.dumps(content, ensure_ascii=False))
+    return place
 
 
 def folder() -> Path:

@@ -25,7 +25,7 @@ from lorakit.runs.outcome import Before, Diagnosis, Outcome, State, judge, made_
 from lorakit.runs.record import Ending, Record, SavedCheckpoint, SavedState, now, read_record
 from lorakit.runs.states import counter_of, fault_of
 from lorakit.weights.finite import Weights
-from lorakit.weights.safetensors import steps_of
+from lorakit.weights.safetensors import planned_steps_of, steps_of
 
 FULL = 1 << 20
 WINDOW = 400  # lines of the log in which a cause is looked for
@@ -85,6 +85,8 @@ def _judged(ledger: Ledger, supervision: Supervision, before: Before, duration_s
     follower, record, run_dir = supervision.follower, ledger.record, ledger.run_dir
     total, output = record.steps.total, record.output_dir(run_dir)
     lora = output / f"{record.output_name}.safetensors"
+    if "reg_data_dir" in _values(record):  # how often each folder comes up is the disk's to say
+        total = planned_steps_of(lora) or total
     code, number = _how_it_ended(supervision.child.return_code, run_dir / LOG)
     early = follower.end_reason == "early_stop"
     if record.machine.rank:

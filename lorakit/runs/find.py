@@ -18,6 +18,7 @@ from lorakit.errors import LorakitError, did_you_mean
 from lorakit.files import at_home
 from lorakit.processes import members
 from lorakit.runs.folder import PROGRESS
+from lorakit.runs.rate import seconds_a_step
 from lorakit.runs.record import NAME, Record, read_record
 
 LATEST = "latest"
@@ -185,10 +186,9 @@ def last_progress(run_dir: Path) -> Progress:
     rows = tail_rows(path, 50)
     if not rows:
         return Progress(before)
-    last, rate = rows[-1], None
-    timed = [(row["step"], row["seconds"]) for row in rows if {"step", "seconds"} <= row.keys()]
-    if len(timed) > 1 and timed[-1][0] > timed[0][0]:
-        rate = max(0.0, timed[-1][1] - timed[0][1]) / (timed[-1][0] - timed[0][0])
+    last = rows[-1]
+    timed = [(row["seconds"], row["step"]) for row in rows if {"step", "seconds"} <= row.keys()]
+    rate = seconds_a_step(timed) or None
     step, epoch = last.get("step"), last.get("epoch")
     return Progress(
         before + (step if isinstance(step, int) else 0),

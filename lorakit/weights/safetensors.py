@@ -65,7 +65,15 @@ class Header:
     @property
     def steps(self) -> int | None:
         """How long it was trained, as kohya writes it."""
-        text = self.metadata.get("ss_steps", "")
+        return self._count("ss_steps")
+
+    @property
+    def planned_steps(self) -> int | None:
+        """How long the script itself meant to train."""
+        return self._count("ss_max_train_steps")
+
+    def _count(self, key: str) -> int | None:
+        text = self.metadata.get(key, "")
         return int(text) if text.isdecimal() else None
 
     def dtypes(self) -> dict[str, int]:
@@ -102,6 +110,14 @@ def steps_of(path: Path) -> int | None:
     """ss_steps of a file that may be missing or damaged."""
     try:
         return read_header(path).steps
+    except HeaderError:
+        return None
+
+
+def planned_steps_of(path: Path) -> int | None:
+    """ss_max_train_steps, likewise."""
+    try:
+        return read_header(path).planned_steps
     except HeaderError:
         return None
 

@@ -112,3 +112,43 @@ def test_one_page_that_cannot_be_read_hides_no_other(
     assert len(json.loads(said.out)) == len(presets.names())
     assert "presets/bad.toml:1" in said.err
     assert main(["presets"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "absent"),
+    [
+        ("12GB", {"sd15", "sdxl-12gb", "flux-8gb"}, {"flux"}),
+        ("rtx3060", {"sd15", "sdxl-12gb", "flux-8gb"}, {"flux"}),
+        ("rtx4090", {"sd15", "sdxl", "flux"}, set()),
+        ("8", {"sd15"}, {"sdxl", "flux"}),
+    ],
+)
+def test_what_exists_for_a_memory_is_listed_by_need_with_the_figures_source(
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    device: str,
+    there: set[str],
+    absent: set[str],
+) -> None:
+    assert main(["presets", "--fits", device]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0].split()[:3] == ["name", "family", "memory"]
+    names = [row.split()[0] for row in rows[1:] if row[:1].isalpha()]
+    assert there <= set(names)
+    assert not absent & set(names)
+    assert any("measured on an H100" in row for row in rows) or device == "8"
+
+
+def test_the_list_for_a_memory_is_sorted_and_is_json_too(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["presets", "--json", "--fits", "rtx4090"]) == 0
+    pages = json.loads(capsys.readouterr().out)
+    needs = [page["verdict"]["high"] for page in pages]
+    assert needs == sorted(needs)
+    assert {page["verdict"]["word"] for page in pages} <= {"fits", "may fit"}
+
+
+def test_where_nothing_fits_that_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets", "--fits", "1GB"]) == 1
+    assert "No preset fits 1.0 GB" in capsys.readouterr().err

@@ -21,5 +21,5 @@ if held_back := os.environ.get("VALIDATION"):
     say(
         f"\nepoch validation steps: 100%|██████████| 4/4 [00:01<00:00,  2.0it/s, val_epoch_avg_loss={held_back}, timestep=800]"
     )
-lora(output / f"{name}.safetensors", steps)
+lora(output / f"{name}.safetensors", steps, metadata={"ss_max_train_steps": str(steps)})
 say("model saved.")

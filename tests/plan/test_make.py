@@ -179,6 +179,30 @@ def test_folder_mode_warns_of_the_disks_order_where_it_decides_something(tmp_pat
     ]
 
 
+def test_folder_mode_with_several_reg_folders_warns_that_the_disk_decides(tmp_path: Path) -> None:
+    def told(*names: str, folders: bool = True) -> bool:
+        for name in names:
+            folder(tmp_path / "reg" / name, [(512, 512)])
+        found = plan(tmp_path, folders=folders, dataset={"reg_path": "reg"})
+        return "folders-reg" in [fault.rule for fault in found.faults]
+
+    assert not told("1_woman")
+    assert told("2_person")
+    assert not told(folders=False)
+
+
+def test_a_warm_up_that_takes_the_whole_run_is_told(tmp_path: Path) -> None:
+    def told(**train: Any) -> bool:
+        found = plan(tmp_path, {"max_train_steps": 10, **train}, without=("max_train_epochs",))
+        return "warmup-whole-run" in [fault.rule for fault in found.faults]
+
+    assert told(lr_warmup_steps=10)
+    assert told(lr_warmup_steps=100)
+    assert not told(lr_warmup_steps=9)
+    assert not told(lr_warmup_steps=0.5)
+    assert not told(lr_warmup_steps=100, optimizer_type="AdamWScheduleFree")
+
+
 def test_a_named_checkout_that_is_none_is_an_error_and_the_plan_still_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from lorakit.dataset.scan import scan
 from lorakit.machine import Gpu, Machine
 from lorakit.plan.complete import completed
 from lorakit.plan.estimate import estimate
+from lorakit.plan.fit import verdict
 from lorakit.plan.model import Estimate
 from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults
 from lorakit.plan.steps import count_steps
@@ -26,9 +27,10 @@ def rules(
     folder(root / "data" / "1_maya", [(512, 512)])
     resolved = completed(Options(recipe(root, train)), root / "run", (), folders=False)
     steps, _ = count_steps(resolved, scan(root / "data"))
+    found = needs or estimate(resolved, steps)
     return [
         fault.rule
-        for fault in run_faults(resolved, steps, needs or estimate(resolved, steps), machine)
+        for fault in run_faults(resolved, steps, found, machine, verdict(resolved, found, machine))
     ]
 
 

@@ -10,6 +10,7 @@ import pytest
 from lorakit.errors import Fault, RecipeError
 from lorakit.recipe.checks import catalogue
 from lorakit.recipe.model import Resolved
+from lorakit.recipe.options import Options
 from lorakit.recipe.presets import find
 from lorakit.recipe.resolve import resolve
 
@@ -48,7 +49,7 @@ path = "datasets/maya"
 netwrok_dim = 16
 mixed_precision = "bf61"
 cache_latents = "true"
-max_train_epochs = 8.0
+max_train_epochs = "8"
 output_dir = "out"
 guidance_scale = 1.0
 network_args = "conv_dim=4"
@@ -114,10 +115,46 @@ def test_steps_in_a_recipe_replace_epochs_of_its_preset_and_say_so(say: Say) -> 
     assert "max_train_epochs from preset sdxl is left out" in told(faults, "note")[0]
 
 
-def test_steps_and_epochs_in_one_recipe_are_an_error(say: Say) -> None:
-    _, faults = say("[train]\nmax_train_steps = 500\nmax_train_epochs = 3\n")
-    assert len(told(faults)) == 1
-    assert "Keep one." in told(faults)[0]
+def test_of_steps_and_epochs_in_one_recipe_the_epochs_win_and_that_is_told(say: Say) -> None:
+    resolved, faults = say("[train]\nmax_train_steps = 500\nmax_train_epochs = 3\n")
+    assert not told(faults)
+    (warning,) = told(faults, "warning")
+    assert "max_train_steps: is overridden by max_train_epochs" in warning
+    assert {"max_train_steps", "max_train_epochs"} <= set(resolved.train)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "resume_from_huggingface = false",  # lorakit's own
+        'resume = ""',
+        "guidance_scale = 3.5",  # FLUX's, and its default
+        "split_mode = false",
+        "ema_decay = false",  # of another trainer
+    ],
+)
+def test_what_this_script_has_not_may_stand_where_it_asks_for_nothing(say: Say, line: str) -> None:
+    resolved, faults = say(f"[train]\n{line}\n")
+    assert not told(faults)
+    assert "changes nothing here" in told(faults, "note")[0]
+    assert line.split(maxsplit=1)[0] not in resolved.train
+
+
+@pytest.mark.parametrize("line", ["split_mode = true", "guidance_scale = 1.0", "learing_rate = 0"])
+def test_what_this_script_has_not_is_refused_where_it_asks_for_something(
+    say: Say, line: str
+) -> None:
+    assert len(told(say(f"[train]\n{line}\n")[1])) == 1
+
+
+@pytest.mark.parametrize(
+    "key", ["training_comment", "log_prefix", "lr_scheduler_type", "log_with", "optimizer_type"]
+)
+def test_an_empty_text_sets_nothing_and_is_told(say: Say, key: str) -> None:
+    resolved, faults = say(f'[train]\n{key} = ""\n')
+    assert not told(faults)
+    assert "is empty, so it sets nothing" in "".join(told(faults, "note"))
+    assert not Options(resolved).is_set(key)
 
 
 def test_changing_rank_alone_says_what_it_comes_to(say: Say) -> None:

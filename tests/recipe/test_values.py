@@ -31,6 +31,9 @@ SIZE = Option("resolution", "str")
     [
         (WHOLE, 3, 3),
         (NUMBER, 3, 3.0),
+        (WHOLE, 16.0, 16),
+        (Option("n", "str", choices=("a", None)), "", ""),
+        (Option("n", "str", many=True), "", []),
         (NUMBER, 1e-4, 1e-4),
         (FLAG, True, True),
         (TEXT, "a", "a"),
@@ -56,7 +59,6 @@ def test_what_fits_is_kept_or_converted(option: Option, value: Any, fitted: Any)
 @pytest.mark.parametrize(
     ("option", "value", "hint"),
     [
-        (WHOLE, 3.0, "Write n = 3."),
         (WHOLE, 3.5, ""),
         (WHOLE, "16", "Write n = 16."),
         (WHOLE, True, ""),

@@ -16,6 +16,7 @@ from lorakit.machine import Machine
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.resolve import resolve
 from lorakit.rehearse import standin
+from lorakit.rehearse.pictures import draw_dataset
 from lorakit.rehearse.rehearse import (
     link_dataset,
     made_small,
@@ -23,6 +24,7 @@ from lorakit.rehearse.rehearse import (
     one_sample,
     prepare,
     spread,
+    tells_the_time,
 )
 
 CPU = Machine("Linux", "x86_64", 4, 32 << 30, ())
@@ -230,3 +232,71 @@ def test_nothing_is_left_behind_after_a_rehearsal_that_failed(
     assert main(["rehearse", str(tmp_path / "ball.toml")]) == 1
     assert "save_every_n_steps" in capsys.readouterr().err
     assert list((own_home / ".cache" / "lorakit" / "rehearsals").iterdir()) == []
+
+
+FRESH = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.mark.parametrize("name", ["robin", "portrait-best54", "sage-flux", "maya", "sage"])
+def test_an_example_recipe_of_a_fresh_clone_can_be_rehearsed(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No weights, no pictures, no tokenizer, no sd-scripts."""
+    (tmp_path / "recipes").mkdir()
+    recipe = tmp_path / "recipes" / f"{name}.toml"
+    recipe.write_text((FRESH / recipe.name).read_text(encoding="utf-8"), encoding="utf-8")
+    sets = ["trainer=embedded", "optimizer_type=AdamW", "mixed_precision=no", "fp8_base=false"]
+    resolved, faults = resolve(recipe, sets=sets)
+    told: list[str] = []
+    plan = prepare(resolved, faults, tmp_path / "r", machine=CPU, say=told.append)
+    assert plan.dataset.image_count >= 6
+    assert plan.steps.total == 2
+    assert any("six neutral pictures" in one for one in told)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipes", "r"] or not (
+        tmp_path / "datasets"
+    ).exists()
+
+
+def test_drawn_pictures_have_several_shapes_and_captions(tmp_path: Path) -> None:
+    draw_dataset(tmp_path / "d", ["10_ball"], "ball", ".caption")
+    (subset,) = scan(tmp_path / "d", caption_extension=".caption").subsets
+    assert len(subset.images) == 6
+    assert len({(one.width, one.height) for one in subset.images}) > 2
+    assert subset.captioned == 6
+    assert (tmp_path / "d/10_ball/0.caption").read_text(encoding="utf-8").startswith("ball, ")
+
+
+def test_a_dataset_whose_pictures_are_in_the_wrong_place_is_still_refused(
+    project: Callable[..., Resolved], tmp_path: Path
+) -> None:
+    resolved = project()
+    for folder in ("10_ball", "2_toy"):
+        (tmp_path / "data" / folder).rename(tmp_path / "data" / folder.partition("_")[2])
+    with pytest.raises(RecipeError):
+        prepare(resolved, (), tmp_path / "r", machine=CPU)
+
+
+def test_flux_by_the_embedded_trainer_brings_a_tokenizer_for_t5(
+    project: Callable[..., Resolved], tmp_path: Path
+) -> None:
+    pytest.importorskip("tokenizers")
+    from tokenizers import Tokenizer
+
+    folder = standin.t5_tokenizer()
+    found = Tokenizer.from_file(str(folder / "google_t5-v1_1-xxl" / "tokenizer.json"))
+    ids = found.encode("a red ball, 3 kg").ids
+    assert ids[-1] == 1
+    assert len(ids) > 5
+    assert 2 not in ids
+
+
+def test_the_time_of_a_rehearsal_is_kept_only_where_it_tells_something(
+    project: Callable[..., Resolved], tmp_path: Path
+) -> None:
+    resolved = project(train='resolution = "64"\nmax_bucket_reso = 256\nmin_bucket_reso = 64\n')
+    at_size = prepare(resolved, (), tmp_path / "a", machine=CPU, steps=6, resolution=64)
+    assert tells_the_time(at_size, resolved)
+    too_few = prepare(resolved, (), tmp_path / "b", machine=CPU, steps=2, resolution=64)
+    assert not tells_the_time(too_few, resolved)
+    smaller = prepare(project(), (), tmp_path / "c", machine=CPU, steps=6, resolution=64)
+    assert not tells_the_time(smaller, project())

@@ -174,6 +174,16 @@ def test_too_few_steps_are_not_done(make_plan: Any) -> None:
     assert outcome.reason.endswith("fox.safetensors was trained for 4 steps, 8 were planned")
 
 
+def test_where_the_disk_orders_the_reg_folders_the_scripts_own_count_is_believed(
+    make_plan: Any,
+) -> None:
+    plan = make_plan("trains.py", steps=9)
+    steps = type(plan.steps)(**{**vars(plan.steps), "total": 8})
+    settings = {**plan.settings, "reg_data_dir": Setting("reg", "plan")}
+    outcome = train(Plan(**{**vars(plan), "steps": steps, "settings": settings}))
+    assert (outcome.state, outcome.step, outcome.total) == ("done", 9, 9)
+
+
 @pytest.mark.parametrize(
     ("fake", "state"), [("no_images.py", "done"), ("dies_silently.py", "failed")]
 )

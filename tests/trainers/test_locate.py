@@ -13,6 +13,7 @@ import pytest
 from lorakit.errors import SetupError
 from lorakit.trainers.kohya import locate as room
 from lorakit.trainers.kohya.locate import PIN, head_commit, locate, require
+from lorakit.trainers.kohya.trainer import find
 
 
 @pytest.fixture(autouse=True)
@@ -146,3 +147,27 @@ def test_the_commit_is_read_from_branches_packed_refs_detached_heads_and_worktre
     git("checkout", "-q", "--detach", cwd=main)
     assert head_commit(main) == commit
     assert head_commit(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("there", "told"), [("0.32.1", False), ("0.32.9", False), ("0.25.0", True), ("1.32.1", True)]
+)
+def test_a_version_that_the_scripts_were_not_written_for_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str, told: bool
+) -> None:
+    place = checkout(tmp_path / "sd")
+    (place / "requirements.txt").write_text(
+        "# comment==1\naccelerate==1.6.0\ndiffusers[torch]==0.32.1\nnumpy\n", encoding="utf-8"
+    )
+    (tmp_path / f"venv/lib/python3.11/site-packages/diffusers-{there}.dist-info").mkdir(
+        parents=True
+    )
+    monkeypatch.setenv("LORAKIT_SD_SCRIPTS", str(place))
+    monkeypatch.setenv("LORAKIT_SD_SCRIPTS_PYTHON", str(python(tmp_path / "venv/bin")))
+    faults = find("sd15").faults
+    assert [one.rule for one in faults] == (["version-diffusers"] if told else [])
+    if told:
+        assert f"diffusers {there} is installed; these scripts were written for 0.32.1." in str(
+            faults[0]
+        )
+        assert faults[0].hint.endswith("-m pip install diffusers==0.32.1")

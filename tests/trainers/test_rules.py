@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lorakit.catalogue.bounds import BOUNDS
 from lorakit.catalogue.options import options
 from lorakit.families import FAMILIES
 from lorakit.machine import Gpu, Machine
@@ -92,6 +93,7 @@ def test_plain_good_settings_break_no_rule(family: str) -> None:
     assert judge(family) == {}
 
 
+OFT_FLUX = {"network_module": "networks.oft_flux", "network_args": ["enable_conv=True"]}
 # rule, family, machine, settings that break it and nothing else
 BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("text-cache-training", "sdxl", CUDA, {"network_train_unet_only": False}),
@@ -211,7 +213,6 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("upload-off", "sd15", CUDA, {"huggingface_repo_id": "me/it"}),
     ("upload-off", "sd15", CUDA, {"async_upload": True}),
     ("secret-in-recipe", "sd15", CUDA, {"huggingface_token": "k"}),
-    ("empty-text", "sd15", CUDA, {"training_comment": ""}),
     (
         "seed-per-process",
         "sd15",
@@ -241,6 +242,8 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ),
     ("optimizer-dadapt", "sd15", CUDA, {"optimizer_type": "DAdaptAdam", "learning_rate": 1.0}),
     ("optimizer-own-rate", "sd15", CUDA, {"optimizer_type": "Prodigy"}),
+    ("optimizer-own-rate", "sd15", CUDA, {"optimizer_type": "prodigyplus.ProdigyPlusScheduleFree"}),
+    ("masks-missing", "sd15", CUDA, {"masked_loss": True}),
     ("fused-adafactor", "sdxl", CUDA, {"fused_backward_pass": True}),
     (
         "fused-accumulation",
@@ -279,6 +282,24 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("network-args-form", "sd15", CUDA, {"network_args": ["conv_dim"]}),
     ("network-args-unknown", "sd15", CUDA, {"network_args": ["conv_dims=4"]}),
     ("network-args-switch", "flux", CUDA, {"network_args": ["split_qkv=true"]}),
+    ("network-args-type", "sd15", CUDA, {"network_args": ["conv_dim=four"]}),
+    ("network-args-type", "sd15", CUDA, {"network_args": ["block_dims=4,4"]}),
+    ("network-args-type", "sdxl", CUDA, {"network_args": [f"block_dims={','.join(['4'] * 25)}"]}),
+    ("network-args-type", "sd15", CUDA, {"network_args": ["down_lr_weight=bogus"]}),
+    ("network-args-type", "sd15", CUDA, {"network_args": ["down_lr_weight=1.0"]}),
+    ("network-args-type", "sd15", CUDA, {"network_args": ["mid_lr_weight=sine"]}),
+    ("network-args-type", "sd15", CUDA, {"network_args": ["loraplus_lr_ratio=x"]}),
+    ("network-args-type", "flux", CUDA, {"network_args": ["in_dims=4,4"]}),
+    ("network-args-type", "flux", CUDA, {"network_args": ["train_blocks=both"]}),
+    ("network-args-unknown", "flux", CUDA, OFT_FLUX),
+    (
+        "network-args-type",
+        "sd15",
+        CUDA,
+        {"network_module": "networks.oft", "network_args": ["enable_conv=False"]},
+    ),
+    ("split-rank-dropout", "flux", CUDA, {"network_args": ["split_qkv=True", "rank_dropout=0.1"]}),
+    ("anima-rank-dropout", "anima", CUDA, {"network_args": ["rank_dropout=0.1"]}),
     ("rank-unset", "sd15", CUDA, {"drop": ("network_dim",)}),
     ("alpha-unset", "sd15", CUDA, {"drop": ("network_alpha",)}),
     ("rank-positive", "sd15", CUDA, {"network_dim": 0}),
@@ -323,6 +344,15 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ),
     ("interval-zero", "sd15", CUDA, {"save_every_n_epochs": 0}),
     ("count-positive", "sd15", CUDA, {"max_train_epochs": 0}),
+    ("seed-range", "sd15", CUDA, {"seed": -1}),
+    ("seed-range", "sd15", CUDA, {"seed": 2**32}),
+    ("rate-negative", "sd15", CUDA, {"learning_rate": -1e-4}),
+    ("rate-negative", "sd15", CUDA, {"text_encoder_lr": [1e-5, -1e-5]}),
+    ("workers-negative", "sd15", CUDA, {"max_data_loader_n_workers": -1}),
+    ("cache-batch", "sd15", CUDA, {"vae_batch_size": 0, "cache_latents": True}),
+    ("clip-skip-zero", "sd15", CUDA, {"clip_skip": 0}),
+    ("timestep-bound", "sd15", CUDA, {"max_timestep": 1001}),
+    ("negative-count", "sd15", CUDA, {"max_grad_norm": -1.0}),
     ("steps-and-epochs", "sd15", CUDA, {"max_train_steps": 100}),
     ("ratio-and-epochs", "sd15", CUDA, {"save_n_epoch_ratio": 2, "save_every_n_epochs": 1}),
     ("last-n-steps", "sd15", CUDA, {"save_every_n_steps": 100, "save_last_n_steps": 2}),
@@ -339,6 +369,7 @@ COMPANIONS = {  # rules that rightly speak together
     "swap-offload": {"offload-idle"},
     "fp8-precision": {"fp32-on-cuda"},
     "fp8-unet-precision": {"fp32-on-cuda"},
+    "rate-negative": {"text-rate-first"},
 }
 
 
@@ -370,7 +401,7 @@ def test_every_rule_is_broken_by_one_of_these_cases() -> None:
     tried = {rule for rule, *_ in BREAKS}
     names = [rule.name for rule in RULES]
     assert sorted(names) == sorted(set(names))
-    assert set(names) <= tried
+    assert {*names, *(bound.rule for bound in BOUNDS)} <= tried
     assert len(FINDERS) == 15, "a new finder needs a case of its own above"
 
 
@@ -391,8 +422,7 @@ def test_every_option_that_a_rule_asks_for_exists() -> None:
     asked = {
         name
         for words in (
-            steps.INTERVALS,
-            steps.POSITIVE,
+            *(bound.options for bound in BOUNDS),
             caching.FORBIDDEN,
             caching.LOST,
             augment.SPLITTERS,
@@ -444,6 +474,12 @@ EDGES: list[tuple[str, Machine, dict[str, Any]]] = [
     ),
     ("sd15", CUDA, {"save_every_n_steps": 100, "save_last_n_steps": 100}),
     ("sd15", CUDA, {"save_last_n_steps": 2}),
+    ("sd15", CUDA, {"save_n_epoch_ratio": 0, "save_every_n_epochs": 1}),
+    ("sd15", CUDA, {"seed": 2**32 - 1}),
+    ("sd15", CUDA, {"vae_batch_size": 0}),
+    ("sd15", CUDA, {"training_comment": "", "console_log_file": "", "lr_scheduler_type": ""}),
+    ("sdxl", CUDA, {"text_encoder_batch_size": 0}),
+    ("sd15", CUDA, {"max_timestep": 1000, "min_timestep": 0}),
     ("sd15", CUDA, {"save_every_n_steps": 1, "validate_every_n_steps": 1, "validation_split": 0.1}),
     ("sd15", CUDA, {"skip_until_initial_step": True, "gradient_accumulation_steps": 1}),
     ("sd15", CUDA, {"train_batch_size": 1}),
@@ -520,6 +556,12 @@ EDGES: list[tuple[str, Machine, dict[str, Any]]] = [
         },
     ),
     ("sd15", CUDA, {"face_crop_aug_range": "1.0,2.0"}),
+    ("sd15", CUDA, {"masked_loss": True, "alpha_mask": True}),
+    (
+        "sd15",
+        CUDA,
+        {"masked_loss": True, "subset": {"10_maya": {"conditioning_data_dir": "masks"}}},
+    ),
     ("sd15", CUDA, {"validation_split": 0.0}),
     ("sd15", CUDA, {"validation_split": 0.99}),
     ("sd15", CUDA, {"min_timestep": 499, "max_timestep": 500}),
@@ -553,6 +595,12 @@ EDGES: list[tuple[str, Machine, dict[str, Any]]] = [
     ("flux", CUDA, {"network_train_unet_only": False, "text_encoder_lr": [5e-5]}),
     ("flux", CUDA, {"network_args": ["train_t5xxl=False", "split_qkv=True"]}),
     ("flux", CUDA, {"min_snr_gamma": 0}),
+    ("flux", CUDA, {"network_args": ["split_qkv=True", "module_dropout=0.1"]}),
+    ("flux", CUDA, {"network_args": ["in_dims=[4, 4,4,4,4]", "rank_dropout=0.1"]}),
+    ("anima", CUDA, {"network_args": ["train_llm_adapter=true", "verbose=False"]}),
+    ("sd15", CUDA, {"network_args": [f"block_dims={','.join(['4'] * 25)}"]}),
+    ("sdxl", CUDA, {"network_args": [f"block_dims={','.join(['4'] * 23)}"]}),
+    ("sd15", CUDA, {"network_args": ["down_lr_weight=sine+0.5", "up_lr_weight=,0.5,1"]}),
     ("sdxl", CUDA, {"mixed_precision": "fp16", "no_half_vae": True}),
     ("sd15", CPU, {"mixed_precision": "bf16"}),
     ("sd15", CUDA, {"full_bf16": True}),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lorakit.trainers.kohya.rules.network import MODULES
+from lorakit.trainers.kohya.networks import pinned, read_words
+from lorakit.trainers.kohya.rules.network import MADE_FOR
 from lorakit.trainers.kohya.rules.schedule import CYCLIC, SCHEDULERS
 from lorakit.trainers.optimisers import BUILT_IN, TORCH
 
@@ -27,9 +28,13 @@ def test_every_torch_optimiser_exists() -> None:
 
 
 @pytest.mark.real
-def test_every_built_in_optimiser_and_network_is_in_the_checkout(sd_scripts: Path) -> None:
+def test_every_built_in_optimiser_is_in_the_checkout(sd_scripts: Path) -> None:
     source = (sd_scripts / "library" / "train_util.py").read_text(encoding="utf-8").lower()
     assert [name for name in BUILT_IN if f'"{name.lower()}"' not in source] == []
-    for name, module in MODULES.items():
-        text = (sd_scripts / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
-        assert [word for word in module.words if f'"{word}"' not in text] == [], name
+
+
+@pytest.mark.real
+def test_the_networks_of_the_checkout_read_what_is_written_down(sd_scripts: Path) -> None:
+    assert set(pinned()) == set(MADE_FOR)
+    for name, words in pinned().items():
+        assert read_words(sd_scripts / f"{name.replace('.', '/')}.py") == words, name

@@ -10,11 +10,12 @@ from typing import Any
 from lorakit import show
 from lorakit.plan.document import command_text, subset_rows
 from lorakit.plan.model import Plan
+from lorakit.runs.pace import Expected
 
 MOST = 12  # checkpoints that are all listed
 
 
-def show_plan(plan: Plan) -> None:
+def show_plan(plan: Plan, time: Expected | None = None) -> None:
     resolved, steps = plan.resolved, plan.steps
     print(
         f"{resolved.name}{f' / {plan.stage}' if plan.stage else ''}:"
@@ -43,6 +44,9 @@ def show_plan(plan: Plan) -> None:
     print(f"\n{steps.formula if steps.total else 'No steps can be counted yet.'}\n")
     _saves(plan)
     _needs(plan)
+    _verdict(plan)
+    _time(plan, time)
+    print(f"run        {plan.run_dir}")
     print(f"\n{command_text(plan)}")
 
 
@@ -70,7 +74,17 @@ def _needs(plan: Plan) -> None:
     if needs.memory_high:
         memory = f"{show.size(needs.memory_low)} to {show.size(needs.memory_high)}"
         print(f"memory     {memory} ({needs.basis})")
-    print(f"run        {plan.run_dir}")
+
+
+def _verdict(plan: Plan) -> None:
+    device = f"{plan.verdict.device}: " if plan.verdict.device else ""
+    print(f"verdict    {device}{plan.verdict}")
+
+
+def _time(plan: Plan, time: Expected | None) -> None:
+    if time is not None:
+        more = "; samples come on top" if time.seconds and plan.steps.sample_steps else ""
+        print(f"time       {time}{more}")
 
 
 def _short(value: Any, root: Path) -> str:

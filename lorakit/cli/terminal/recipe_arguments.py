@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lorakit.errors import Fault, RecipeError, nearest
 from lorakit.files import at_home
+from lorakit.machine import Machine, machine_named
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.resolve import resolve
 
@@ -39,6 +40,14 @@ def add_override_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read(args: argparse.Namespace) -> tuple[Resolved, tuple[Fault, ...]]:
     return resolve(recipe_path(args.recipe), sets=args.sets, unsets=args.unsets)
+
+
+def another_machine(text: str) -> Machine:
+    """The type of --for and --fits."""
+    try:
+        return machine_named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def recipe_path(text: str) -> Path:

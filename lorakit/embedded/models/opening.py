@@ -16,11 +16,10 @@ from lorakit.embedded.models.layouts import flux_config
 from lorakit.embedded.models.weights import Tensors
 from lorakit.errors import SetupError
 from lorakit.families import FAMILIES
-from lorakit.trainers.kohya.locate import locate
+from lorakit.trainers.t5 import HINT, has_tokenizer, t5_places
 
 HERE = Path(__file__).parent
 SCHEDULE = Path("scheduler") / "scheduler_config.json"
-T5_ID = FAMILIES["flux"].tokenizers[1]
 
 
 def open_base(args: Any, family: str) -> Base:
@@ -223,23 +222,14 @@ def _text_piece(role: str, path: Path, place: int) -> Piece:
 
 
 def _t5_folder(args: Any, t5: Piece, folder: Path | None) -> Path:
-    cache_dir = _option(args, "tokenizer_cache_dir")
-    beside, name, vendored = t5.paths[0].parent, T5_ID.replace("/", "_"), locate()
-    places = [
-        *([Path(cache_dir).expanduser() / name] if cache_dir else ()),
-        *([folder / "tokenizer_2"] if folder else ()),
-        beside,
-        beside.parent / "tokenizer_2",
-        *([vendored.directory / "configs" / "t5_old"] if vendored else ()),
-    ]
+    places = t5_places(_option(args, "tokenizer_cache_dir") or "", t5.paths[0].parent, folder)
     for place in places:
-        if (place / "tokenizer.json").is_file():
+        if has_tokenizer(place):
             return place
     raise SetupError(
         "T5's tokenizer is not on this machine: no tokenizer.json in"
         f" {', '.join(map(str, places))}.",
-        hint=f"Put the tokenizer.json of {T5_ID} beside the t5xxl file, or into"
-        f" TOKENIZER_CACHE_DIR/{name}.",
+        hint=HINT,
     )
 
 

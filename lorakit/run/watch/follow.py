@@ -13,6 +13,7 @@ from lorakit.events import Event
 from lorakit.logfile import Tail
 from lorakit.run.watch.alarms import Alarms
 from lorakit.runs.folder import EVENTS, LOG, PROGRESS
+from lorakit.runs.rate import seconds_a_step
 from lorakit.trainers.progress import EmbeddedEvents, KohyaText
 
 Positions = tuple[int, int]  # bytes of log and events that belong to earlier parts of the run
@@ -62,10 +63,7 @@ class Follower:
 
     @property
     def seconds_a_step(self) -> float:
-        if len(self._window) < 2:
-            return 0.0
-        (first_at, first), (last_at, last) = self._window[0], self._window[-1]
-        return (last_at - first_at) / max(1, last - first)
+        return seconds_a_step(self._window)
 
     def poll(self, seconds: float) -> list[Event]:
         """What happened since the last call; `seconds` is the time since the launch."""

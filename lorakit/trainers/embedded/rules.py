@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from lorakit.catalogue import options as catalogue
@@ -21,6 +23,8 @@ from lorakit.trainers.embedded.schedulers import (
     schedule,
 )
 from lorakit.trainers.optimisers import optimizer_name
+from lorakit.trainers.signatures import Environment, Wanted, asks_something, class_faults
+from lorakit.trainers.t5 import HINT, has_tokenizer, t5_places
 
 FAMILY_OF = {
     "train_network.py": "sd15",
@@ -67,11 +71,27 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
     values = {name: settings.value(name) for name in {**settings.known, **resolved.train}}
     values["network_module"] = settings.network_module
     faults = faults_of(family.script, values, planned=True)
-    faults += optimizer_name(settings)
+    static = list(optimizer_name(settings))
+    faults += static or _classes(settings, values)
+    faults += _t5_tokenizer(settings)
     if settings.precision == "fp16" and machine.accelerator != "cuda":
         what = f'"fp16" does not work well on {machine.accelerator}.'
         faults.append(Fault("mixed_precision", what, 'Use "no" or, on the CPU, "bf16".'))
     return faults
+
+
+def _t5_tokenizer(settings: Options) -> Iterator[Fault]:
+    """The trainer would look for it after the weights were read."""
+    base, t5 = (Path(settings.text(key)) for key in ("pretrained_model_name_or_path", "t5xxl"))
+    folder = base if settings.text("pretrained_model_name_or_path") and base.is_dir() else None
+    if settings.family != "flux" or not (settings.text("t5xxl") or folder):
+        return
+    if not settings.text("t5xxl") and folder:
+        t5 = folder / "text_encoder_2"
+    beside = t5.parent if t5.suffix else t5
+    if not any(map(has_tokenizer, t5_places(settings.text("tokenizer_cache_dir"), beside, folder))):
+        what = "T5's tokenizer is not on this machine; the trainer would look for it in vain."
+        yield Fault(settings.recipe, what, HINT, "t5-tokenizer")
 
 
 def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) -> list[Fault]:
@@ -117,6 +137,21 @@ def _packages(values: Mapping[str, Any]) -> Iterator[Fault]:
         if find_spec(module.partition(".")[0]) is None:
             what = f"needs the package {package}, which is not installed."
             yield Fault(option, what, f"pip install {package}")
+
+
+def _classes(settings: Options, values: Mapping[str, Any]) -> Iterator[Fault]:
+    """What this Python's own optimiser and schedule take."""
+    here = Environment(Path(sys.executable), Path(sys.executable).parent)
+    name = optimizer_type(argparse.Namespace(**values))
+    module, cls, *_ = options.OPTIMISERS.get(name.lower(), ("", "", "", True))
+    dotted = f"{module}.{cls}" if module else name if "." in name else f"torch.optim.{name}"
+    if asks_something(settings, known=bool(module)):
+        wanted = Wanted(dotted, "optimizer_type", "optimizer_args", ("lr",), "optimiser")
+        yield from class_faults(settings, here, wanted)
+    if other := settings.text("lr_scheduler_type"):
+        dotted = other if "." in other else f"torch.optim.lr_scheduler.{other}"
+        wanted = Wanted(dotted, "lr_scheduler_type", "lr_scheduler_args", (), "schedule")
+        yield from class_faults(settings, here, wanted)
 
 
 def _ranges(values: Mapping[str, Any]) -> Iterator[Fault]:

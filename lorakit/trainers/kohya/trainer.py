@@ -14,6 +14,7 @@ from lorakit.recipe.options import Options
 from lorakit.trainers.base import Change, Reader, Script, one_command
 from lorakit.trainers.kohya import rules, tokenizers
 from lorakit.trainers.kohya.locate import VENDOR, head_commit, locate
+from lorakit.trainers.kohya.requirements import version_faults
 from lorakit.trainers.progress import KohyaText
 
 TITLE = "sd-scripts"
@@ -40,7 +41,7 @@ def find(family: str) -> Script:
     if located is None:
         return Script(vendored, found=False, faults=(NOT_THERE,))
     script = located.directory / name
-    faults = located.faults()
+    faults = [*located.faults(), *version_faults(located)]
     if not script.is_file():
         faults.append(
             Fault(str(script), "there is no such script in this checkout.", "", "no-script")

@@ -3,7 +3,7 @@ alone decide it.
 
 Each rule has a name, the setting it speaks about, and the remedy. Names, types and choices of
 options are checked before (catalogue); rules about images and captions live with the dataset.
-`check` reads nothing and starts nothing.
+`check` reads and starts nothing, except in environment.py, which asks the trainer's Python.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from lorakit.recipe.model import Resolved
 from lorakit.trainers.kohya.rules import (
     augment,
     caching,
+    environment,
     launch,
     learning,
     memory,
@@ -27,7 +28,7 @@ from lorakit.trainers.kohya.rules import (
 from lorakit.trainers.rule import Case, Finder, Rule
 
 TABLES = (
-    *(augment, caching, launch, learning, memory, model),
+    *(augment, caching, environment, launch, learning, memory, model),
     *(network, precision, sampling, schedule, steps),
 )
 RULES: tuple[Rule, ...] = tuple(rule for table in TABLES for rule in table.RULES)

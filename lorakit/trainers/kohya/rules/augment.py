@@ -58,6 +58,17 @@ RULES = (
         "Turn one of them on, or remove keep_tokens_separator.",
     ),
     warning(
+        "masks-missing",
+        "masked_loss",
+        lambda c: (
+            c.flag("masked_loss")
+            and not c.anywhere("alpha_mask")
+            and not c.anywhere("conditioning_data_dir")
+        ),
+        "no images have masks, so the loss counts every pixel as ever.",
+        "Set alpha_mask = true, or conditioning_data_dir in [dataset.subset.FOLDER].",
+    ),
+    warning(
         "separator-rejoined",
         "caption_separator",
         lambda c: splits_captions(c) and str(c.value("caption_separator") or ",").strip() != ",",
@@ -85,14 +96,6 @@ RULES = (
         lambda c: c.flag("random_crop") and c.flag("enable_bucket"),
         "with buckets an image is cut at random inside its bucket only.",
         severity="note",
-    ),
-    Rule(
-        "validation-share",
-        "validation_split",
-        lambda c: not 0 <= c.number("validation_split") < 1,
-        "{value} is not a valid share: it must be at least 0 and below 1, or training loses its"
-        " images.",
-        "Write a share such as 0.1.",
     ),
     Rule(
         "validation-on-mps",

@@ -14,7 +14,6 @@ UPLOADS = (
     *("huggingface_repo_id", "huggingface_path_in_repo", "huggingface_repo_type"),
     *("save_state_to_huggingface", "async_upload"),
 )
-EMPTY_HINT = "Remove the line: the script takes an empty text for a real one."
 
 
 def here(case: Case) -> int:
@@ -40,12 +39,6 @@ def uploads(case: Case) -> Iterator[Fault]:
             what = "uploads while training; lorakit sends nothing anywhere unless asked afterwards."
             hint = "Remove it; `lorakit deploy` writes the files to publish."
             yield case.fault(key, what, hint, "upload-off")
-
-
-def empty_texts(case: Case) -> Iterator[Fault]:
-    for key, setting in case.resolved.train.items():
-        if setting.value == "":
-            yield case.fault(key, "is empty.", EMPTY_HINT, "empty-text")
 
 
 RULES = (
@@ -130,4 +123,4 @@ RULES = (
         "Remove it; every run has its log.txt.",
     ),
 )
-FINDERS = (secrets, uploads, empty_texts)
+FINDERS = (secrets, uploads)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 
 from lorakit.errors import Fault
 from lorakit.recipe.options import Options
-from lorakit.trainers.optimisers import optimizer_name
 from lorakit.trainers.rule import Case, Rule, warning
+from lorakit.trainers.signatures import read
 
 NAMING = ("use_8bit_adam", "use_lion_optimizer", "optimizer_type")
 
@@ -22,18 +21,8 @@ def optimizer(case: Options) -> str:
 
 
 def finds_rate(case: Case) -> bool:
-    return optimizer(case).startswith("dadapt") or optimizer(case) == "prodigy"
-
-
-def read(word: str) -> tuple[str, object]:
-    """A pair of optimizer_args as the script reads it; no key where it cannot be read."""
-    key, _, text = word.partition("=")
-    if not key or "=" in text or key != key.strip():
-        return "", None
-    try:
-        return key, ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return "", None
+    name = optimizer(case).rpartition(".")[2]
+    return name.startswith(("dadapt", "prodigy"))
 
 
 def arguments(case: Case) -> Iterator[Fault]:
@@ -173,4 +162,4 @@ RULES = (
         families=("flux",),
     ),
 )
-FINDERS = (arguments, optimizer_name)
+FINDERS = (arguments,)

@@ -2,103 +2,114 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from lorakit.errors import Fault, did_you_mean
+from lorakit.trainers.kohya.networks import OPEN, words_of
 from lorakit.trainers.rule import UNET, Case, Rule, warning
 
-LORAPLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
-DROPOUT = ("rank_dropout", "module_dropout")
-BLOCKS = (
-    *("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold"),
-    *("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas"),
-)
-REGEX = ("network_reg_dims", "network_reg_lrs")
-CONV = ("conv_dim", "conv_alpha")
-OFT = ("enable_all_linear", "enable_conv")
-
-FLUX_DIMS = (
-    *("img_attn_dim", "txt_attn_dim", "img_mlp_dim", "txt_mlp_dim", "img_mod_dim", "txt_mod_dim"),
-    *("single_dim", "single_mod_dim", "in_dims"),
-)
-FLUX_BLOCKS = ("train_blocks", "train_double_block_indices", "train_single_block_indices")
-SD3_DIMS = (
-    *("context_attn_dim", "context_mlp_dim", "context_mod_dim"),
-    *("x_attn_dim", "x_mlp_dim", "x_mod_dim", "emb_dims", "train_block_indices"),
-)
-LUMINA_DIMS = ("attn_dim", "mlp_dim", "mod_dim", "refiner_dim", "embedder_dims", "train_blocks")
-GGPO = ("ggpo_beta", "ggpo_sigma")
-T5 = ("split_qkv", "train_t5xxl", "verbose")
-
-
-@dataclass(frozen=True)
-class Module:
-    families: tuple[str, ...]
-    words: tuple[str, ...]  # what it reads from network_args; it ignores the rest silently
-
-
-MODULES: Mapping[str, Module] = {
-    "networks.lora": Module(UNET, (*CONV, *DROPOUT, *BLOCKS, *LORAPLUS)),
-    "networks.lora_fa": Module(UNET, (*CONV, *DROPOUT, *BLOCKS)),
-    "networks.dylora": Module(UNET, (*CONV, "unit", *LORAPLUS)),
-    "networks.oft": Module(UNET, OFT),
-    "networks.lora_flux": Module(
-        ("flux",), (*CONV, *DROPOUT, *LORAPLUS, *REGEX, *FLUX_DIMS, *FLUX_BLOCKS, *GGPO, *T5)
-    ),
-    "networks.oft_flux": Module(("flux",), OFT),
-    "networks.lora_sd3": Module(("sd3",), (*CONV, *DROPOUT, *LORAPLUS, *SD3_DIMS, *T5)),
-    "networks.lora_lumina": Module(
-        ("lumina",), (*CONV, *DROPOUT, *LORAPLUS, *LUMINA_DIMS, "split_qkv", "verbose")
-    ),
-    "networks.lora_hunyuan_image": Module(
-        ("hunyuan_image",), (*CONV, *DROPOUT, *LORAPLUS, *REGEX, *GGPO, "split_qkv", "verbose")
-    ),
-    "networks.lora_anima": Module(
-        ("anima",),
-        (
-            *(*DROPOUT, *LORAPLUS, *REGEX, "exclude_patterns", "include_patterns"),
-            *("train_llm_adapter", "verbose"),
-        ),
-    ),
+# What each module of sd-scripts is made for; one that is not named here may fit any family.
+MADE_FOR: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("networks.lora", "networks.lora_fa", "networks.dylora", "networks.oft"), UNET),
+    **dict.fromkeys(("networks.lora_flux", "networks.oft_flux"), ("flux",)),
+    "networks.lora_sd3": ("sd3",),
+    "networks.lora_lumina": ("lumina",),
+    "networks.lora_hunyuan_image": ("hunyuan_image",),
+    "networks.lora_anima": ("anima",),
 }
-SWITCHES = ("split_qkv", "train_t5xxl", "verbose", "train_llm_adapter")  # exactly True or False
+BLOCKS = {"sd15": 25, "sdxl": 23}
+SHAPED = ("cosine", "sine", "linear", "reverse_linear", "zeros")  # for down and up
+TURNED: Mapping[str, tuple[type, str]] = {"int": (int, "an integer"), "float": (float, "a number")}
 
 
 def fitting_module(case: Case) -> Iterator[Fault]:
     name = case.network_module
-    known = MODULES.get(name)
-    own = [one for one, about in MODULES.items() if case.family in about.families]
-    use = f"Use {own[0]}."
-    if known is None and name.startswith("networks."):
+    if not name.startswith("networks."):
+        return
+    own = [one for one, families in MADE_FOR.items() if case.family in families]
+    use, families = f"Use {own[0]}.", MADE_FOR.get(name, (case.family,))
+    if words_of(name) is None:
         what, hint = f"sd-scripts has no {name}.", did_you_mean(name, own) or use
         yield case.fault("network_module", what, hint, "network-module")
-    elif known is None:
-        what = (
-            f"{name} is not part of sd-scripts; its package must be installed in the trainer's"
-            " environment."
-        )
-        yield case.fault("network_module", what, "", "network-foreign", "warning")
-    elif case.family not in known.families:
-        what = f"{name} is for {' and '.join(known.families)}."
+    elif case.family not in families:
+        what = f"{name} is for {' and '.join(families)}."
         yield case.fault("network_module", what, use, "network-module")
 
 
 def network_words(case: Case) -> Iterator[Fault]:
     name, option = case.network_module, "network_args"
-    known = MODULES.get(name)
+    known = words_of(name) if name.startswith("networks.") else None
     for word in case.words(option):
         key, equals, text = word.partition("=")
         if not equals or key != key.strip() or not key:
             what, hint = f'"{word}" is not of the form name=value.', "No spaces around the sign."
             yield case.fault(option, what, hint, "network-args-form")
-        elif known and key not in known.words:
+        elif known and key not in known and OPEN not in known:
             what = f"{name} does not read {key}; it would be ignored silently."
-            yield case.fault(option, what, did_you_mean(key, known.words), "network-args-unknown")
-        elif key in SWITCHES and text not in {"True", "False"}:
-            what = f"{key} must be exactly True or False; {text!r} counts as False."
-            hint = f'Write "{key}={text.lower() == "true"}".'
-            yield case.fault(option, what, hint, "network-args-switch")
+            yield case.fault(option, what, did_you_mean(key, known), "network-args-unknown")
+        elif known and known.get(key, "").endswith("switch"):
+            yield from switch(case, key, text, any_case=known[key].startswith("any"))
+        elif known and (wanted := misread(case, key, text, known.get(key, "text"))):
+            what = f"{key} takes {wanted}, not {text!r}."
+            yield case.fault(option, what, "", "network-args-type")
+
+
+def switch(case: Case, key: str, text: str, *, any_case: bool) -> Iterator[Fault]:
+    said = text.lower() if any_case else text
+    if said not in ({"true", "false"} if any_case else {"True", "False"}):
+        what = f"{key} must be exactly True or False; {text!r} counts as False."
+        hint = f'Write "{key}={text.lower() == "true"}".'
+        yield case.fault("network_args", what, hint, "network-args-switch")
+
+
+def misread(case: Case, key: str, text: str, kind: str) -> str:
+    """What the module wants instead of this text; nothing where it can use it."""
+    if kind in TURNED:
+        made, wanted = TURNED[kind]
+        return "" if turns(text, made) else wanted
+    if kind == "given":
+        return "" if text == "True" else "True, or is left out, because any text counts as True"
+    if kind.startswith("one of "):
+        return "" if text in kind.removeprefix("one of ").split(", ") else kind
+    lists = {"in_dims": 5, "emb_dims": 6, "embedder_dims": 3}
+    if key in lists:
+        return numbers(re.sub(r"^\s*\[|\]\s*$", "", text), int, lists[key])
+    if key in {"down_lr_weight", "up_lr_weight", "mid_lr_weight"}:
+        return weights(key, text)
+    if key.removeprefix("conv_") in {"block_dims", "block_alphas"}:
+        count = 25 if case.network_module == "networks.lora_fa" else BLOCKS.get(case.family, 25)
+        return numbers(text, int if key.endswith("dims") else float, count)
+    return ""
+
+
+def weights(key: str, text: str) -> str:
+    """Numbers, of which some may be left out; or the name of a curve, with what is added to it."""
+    name, _, base = text.partition("+")
+    if all(turns(one or "0", float) for one in text.split(",")) and (key[0] == "m" or "," in text):
+        return ""
+    if key[0] != "m" and name in SHAPED and turns(base or "0", float):
+        return ""
+    curve = "" if key[0] == "m" else f" or one of {', '.join(SHAPED)}"
+    return f"numbers with commas between them{curve}"
+
+
+def numbers(text: str, made: type, count: int) -> str:
+    parts = text.split(",")
+    right = len(parts) == count and all(turns(one, made) for one in parts)
+    return "" if right else f"{count} {'integers' if made is int else 'numbers'}"
+
+
+def turns(text: str, made: type) -> bool:
+    try:
+        made(text)
+    except ValueError:
+        return False
+    return True
+
+
+def said(case: Case, key: str) -> bool:
+    return key in case.arguments("network_args")
 
 
 RULES = (
@@ -117,25 +128,22 @@ RULES = (
         "Set network_alpha to network_dim or half of it.",
     ),
     Rule(
-        "rank-positive",
-        "network_dim",
-        lambda c: c.is_set("network_dim") and c.number("network_dim") < 1,
-        "{value} is not a valid rank.",
-        "Write 1 or more, e.g. 16.",
+        "split-rank-dropout",
+        "network_args",
+        lambda c: (
+            said(c, "rank_dropout") and c.arguments("network_args").get("split_qkv") == "True"
+        ),
+        "rank_dropout stops at the first step where split_qkv=True has split the layers.",
+        "Keep one; module_dropout goes with split_qkv.",
+        families=("flux", "sd3"),
     ),
     Rule(
-        "alpha-positive",
-        "network_alpha",
-        lambda c: c.is_set("network_alpha") and c.number("network_alpha") < 0,
-        "{value} is not a valid alpha.",
-        "Write a number of 0 or more; 0 means the rank.",
-    ),
-    Rule(
-        "dropout-share",
-        "network_dropout",
-        lambda c: not 0 <= c.number("network_dropout") < 1,
-        "{value} is not a valid share.",
-        "Write a share such as 0.1.",
+        "anima-rank-dropout",
+        "network_args",
+        lambda c: said(c, "rank_dropout"),
+        "rank_dropout stops at the first step: it does not fit this model's layers.",
+        "Use module_dropout or network_dropout.",
+        families=("anima",),
     ),
     Rule(
         "weights-rank",

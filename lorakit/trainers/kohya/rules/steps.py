@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeGuard
 
+from lorakit.catalogue.bounds import BOUNDS
 from lorakit.errors import Fault
 from lorakit.trainers.rule import Case, Rule, warning
 
-INTERVALS = (
-    *("save_every_n_epochs", "save_every_n_steps", "save_n_epoch_ratio"),
-    *("validate_every_n_epochs", "validate_every_n_steps"),
-)
-POSITIVE = (
-    "max_train_steps",
-    "max_train_epochs",
-    "train_batch_size",
-    "gradient_accumulation_steps",
-)
+# What the scripts read in some runs only; elsewhere any number may stand.
+READ_WHERE: Mapping[str, Callable[[Case], bool]] = {
+    "vae_batch_size": lambda c: c.caches_latents,
+    "clip_skip": lambda c: c.family == "sd15",
+    "max_train_steps": lambda c: not c.is_set("max_train_epochs"),
+}
 
 
-def intervals(case: Case) -> Iterator[Fault]:
-    for key in INTERVALS:
-        value = case.value(key)
-        if value is not None and case.number(key) <= 0:
-            what = f"{value}: the script divides by it and ends with a ZeroDivisionError."
-            yield case.fault(key, what, f"Write 1 or more, or remove {key}.", "interval-zero")
+def bounds(case: Case) -> Iterator[Fault]:
+    for bound in BOUNDS:
+        for key in bound.options:
+            said = case.value(key) if case.is_set(key) else None
+            numbers = said if isinstance(said, list) else [said]
+            wrong = [one for one in numbers if is_number(one) and not bound.holds(one)]
+            if wrong and (key not in READ_WHERE or READ_WHERE[key](case)):
+                what, hint = f"{wrong[0]}: {bound.why}.", f"Write {bound.range}, or remove {key}."
+                yield case.fault(key, what, hint, bound.rule)
 
 
-def positives(case: Case) -> Iterator[Fault]:
-    for key in POSITIVE:
-        if case.is_set(key) and case.number(key) < 1:
-            what = f"{case.value(key)}: nothing would be trained."
-            yield case.fault(key, what, "Write 1 or more.", "count-positive")
+def is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def files_not_steps(case: Case) -> bool:
@@ -50,7 +48,7 @@ RULES = (
     warning(
         "ratio-and-epochs",
         "save_every_n_epochs",
-        lambda c: c.is_set("save_n_epoch_ratio") and c.is_set("save_every_n_epochs"),
+        lambda c: c.number("save_n_epoch_ratio") > 0 and c.is_set("save_every_n_epochs"),
         "is overridden by save_n_epoch_ratio.",
         "Keep one.",
     ),
@@ -69,4 +67,4 @@ RULES = (
         "Use `lorakit resume`.",
     ),
 )
-FINDERS = (intervals, positives)
+FINDERS = (bounds,)

@@ -1,0 +1,90 @@
+"""Does the memory of a run fit a device, and which preset would? Nothing but arithmetic: no weights
+and no pictures are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from lorakit.errors import RecipeError
+from lorakit.families import FAMILIES
+from lorakit.machine import Machine
+from lorakit.plan.estimate import estimate
+from lorakit.plan.model import Estimate, Steps, Verdict
+from lorakit.recipe import presets
+from lorakit.recipe.model import Resolved, Section
+from lorakit.recipe.options import Options
+from lorakit.recipe.preset_values import preset_values
+
+NO_STEPS = Steps((), 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, (), (), "")
+BELOW_A_RECIPE = ("preset ", "family ")  # how the sources of such settings begin
+
+
+class Fitting(NamedTuple):
+    """A preset on a device."""
+
+    preset: presets.Preset
+    needs: Estimate
+    verdict: Verdict
+
+
+def verdict(options: Options, needs: Estimate, machine: Machine) -> Verdict:
+    """For the plan of one recipe; where it does not fit, with the largest preset that would."""
+    device = machine.trains_on
+    found = Verdict.of(needs.memory_low, needs.memory_high, device.memory_bytes, device.name)
+    if found.word != "does not fit":
+        return found
+    resolved = options.resolved
+    own = {
+        key: one
+        for key, one in resolved.train.items()
+        if not one.source.startswith(BELOW_A_RECIPE) and resolved.preset
+    }
+    others = [
+        one
+        for one in fitting(machine, resolved.root, family=resolved.family, own=own)
+        if one.verdict.word == "fits"
+    ]
+    return replace(found, better=others[-1].preset.name if others else "")
+
+
+def fitting(
+    machine: Machine, root: Path, *, family: str = "", own: Section | None = None
+) -> list[Fitting]:
+    """Every preset (of a family) on this device, by what it needs; `own` settings over each. A page
+    that cannot be read is left out.
+    """
+    found = list(_judged(machine, root, family, own or {}))
+    return sorted(found, key=lambda one: (one.needs.memory_high, one.preset.name))
+
+
+def _judged(machine: Machine, root: Path, family: str, own: Section) -> Iterator[Fitting]:
+    device = machine.trains_on
+    for name in presets.names(root):
+        try:
+            page = presets.read(name, root)
+            if page.family not in FAMILIES or (family and page.family != family):
+                continue
+            sections, _ = preset_values(page)
+        except RecipeError:
+            continue
+        options = Options(_alone(page, sections["train"], own, root))
+        needs = estimate(options, NO_STEPS, machine.accelerator)
+        judged = Verdict.of(needs.memory_low, needs.memory_high, device.memory_bytes, device.name)
+        yield Fitting(page, needs, judged)
+
+
+def _alone(page: presets.Preset, train: Section, own: Section, root: Path) -> Resolved:
+    return Resolved(
+        file=root / f"{page.name}.toml",
+        root=root,
+        name=page.name,
+        trigger="",
+        preset=page.name,
+        family=page.family,
+        trainer=FAMILIES[page.family].trainers[0],
+        train={**train, **own},
+    )

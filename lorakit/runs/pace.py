@@ -1,0 +1,206 @@
+"""How long a run will take, before it starts: from the runs of its kind on this machine, else from
+a rehearsal, else from what was measured on such a card. Unknown is an answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from lorakit.config import cache_dir
+from lorakit.errors import LorakitError, counted
+from lorakit.files import write_atomic
+from lorakit.machine import Machine
+from lorakit.plan.model import Plan
+from lorakit.recipe.options import Options
+from lorakit.runs.find import run_dirs
+from lorakit.runs.record import Record, read_record
+from lorakit.show import duration
+
+READ = 100  # the newest records are looked at,
+ENOUGH = 5  # until so many of this kind were found
+# Two runs that agree in these make a batch in about the same time.
+KIND = (
+    *("resolution", "train_batch_size", "mixed_precision", "gradient_checkpointing"),
+    *("fp8_base", "blocks_to_swap", "network_train_unet_only", "cache_latents"),
+)
+SAME_SIZE = 4.0  # times: a LoRA of the toy base is far smaller than one of its family
+
+
+class Measured(NamedTuple):
+    """Seconds a step, batch size 1 unless said: half precision, plain LoRA of the U-Net or the
+    transformer, latents cached.
+    """
+
+    device: str  # a part of the card's name, or cpu
+    family: str
+    trainer: str
+    checkpointing: bool
+    fp8: bool
+    side: int  # pixels
+    batch: int
+    seconds: float
+
+
+# One NVIDIA H100 80GB HBM3 with 16 host cores, torch 2.11, 2026-11-28, full-size random weights,
+# both trainers' own loops. The CPU: LOG.md, 2026-11-21, two cores, `unet-256`, steps after the
+# first.
+MEASURED = (
+    Measured("H100", "sdxl", "kohya", True, False, 1024, 1, 1.222),
+    Measured("H100", "sdxl", "embedded", True, False, 1024, 1, 1.169),
+    Measured("H100", "sdxl", "kohya", False, False, 1024, 1, 0.832),
+    Measured("H100", "sdxl", "embedded", False, False, 1024, 1, 0.559),
+    Measured("H100", "sd15", "kohya", False, False, 512, 1, 0.306),
+    Measured("H100", "sd15", "embedded", False, False, 512, 1, 0.235),
+    Measured("H100", "sd15", "kohya", False, False, 512, 4, 0.248),
+    Measured("H100", "sd15", "embedded", False, False, 512, 4, 0.197),
+    Measured("H100", "flux", "kohya", True, False, 1024, 1, 1.088),
+    Measured("H100", "flux", "embedded", True, False, 1024, 1, 0.988),
+    Measured("H100", "flux", "kohya", True, True, 1024, 1, 1.186),
+    Measured("H100", "flux", "embedded", True, True, 1024, 1, 1.017),
+    Measured("cpu", "sd15", "kohya", False, False, 256, 1, 3.9),
+    Measured("cpu", "sd15", "embedded", False, False, 256, 1, 2.8),
+)
+TITLES = {"H100": "an H100", "cpu": "another machine's two cores"}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Time of the steps alone: loading before them and samples between them come on top."""
+
+    seconds: float | None
+    seconds_a_step: float | None
+    source: str  # where the figure comes from; what to do, where there is none
+
+    def __str__(self) -> str:
+        if self.seconds_a_step is None:
+            return self.source
+        if not self.seconds:
+            return f"{self.seconds_a_step:.3g} s a step, {self.source}"
+        return f"about {duration(self.seconds)}, {self.source}"
+
+
+def expected(plan: Plan, machine: Machine) -> Expected:
+    """`machine` as the plan was made for."""
+    batches = max(1, plan.steps.accumulation)
+    for seconds, source in _sources(plan, machine):
+        pace = seconds * batches
+        return Expected(pace * plan.steps.total or None, pace, source)
+    options, device = Options(plan.resolved), machine.trains_on.name
+    ways = "no run of its kind was made there"
+    if options.family in {"sd15", "sdxl"}:
+        side = options.resolution[0]
+        ways = f"`lorakit rehearse {plan.resolved.name} --resolution {side} --steps 6` measures it"
+    return Expected(None, None, f"unknown on {device}: {ways}")
+
+
+def remember(plan: Plan, machine: Machine, seconds: float) -> None:
+    """What a rehearsal of full size measured, for the plans to come."""
+    entries = {**_rehearsed(), _key(_kind_of_plan(plan), machine): seconds}
+    write_atomic(_place(), json.dumps(entries, indent=1))
+
+
+def _sources(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
+    """Seconds a batch and where they come from, the surest first."""
+    kind = _kind_of_plan(plan)
+    if not machine.elsewhere:
+        if runs := list(_runs_here(plan, kind, machine)):
+            yield median(runs), f"from {counted(len(runs), 'run')} here"
+        seconds = _rehearsed().get(_key(kind, machine))
+        if isinstance(seconds, (int, float)):
+            yield seconds, "from a rehearsal here"
+    yield from _measured(plan, machine)
+
+
+def _runs_here(plan: Plan, kind: tuple[str, ...], machine: Machine) -> Iterator[float]:
+    found = 0
+    for run_dir in reversed(run_dirs(plan.resolved.root)[-READ:]):
+        try:
+            record = read_record(run_dir)
+        except LorakitError:
+            continue
+        seconds, same = record.outcome.seconds_a_step, _same_machine(record, machine)
+        if seconds and same and _kind_of_record(record) == kind and _same_size(record, plan):
+            yield seconds / max(1, record.steps.accumulation)
+            found += 1
+        if found == ENOUGH:
+            return
+
+
+def _same_machine(record: Record, machine: Machine) -> bool:
+    ran = record.platform
+    here = (machine.system, machine.arch, machine.cpu_count, *(one.name for one in machine.gpus))
+    return (ran.system, ran.arch, ran.cpus, *ran.gpus) == here
+
+
+def _same_size(record: Record, plan: Plan) -> bool:
+    then, now = record.estimate.lora_bytes, plan.estimate.lora_bytes
+    return not then or not now or 1 / SAME_SIZE < then / now < SAME_SIZE
+
+
+def _measured(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
+    options = Options(plan.resolved)
+    device = machine.gpus[0].name if machine.gpus else machine.accelerator
+    side = options.resolution
+    work = side[0] * side[1] * options.batch_size
+    fitting = [
+        (work / (one.side**2 * one.batch), one)
+        for one in MEASURED
+        if one.device in device
+        and (one.family, one.trainer) == (options.family, options.resolved.trainer)
+        and one.checkpointing == options.flag("gradient_checkpointing")
+        and one.fp8 == options.fp8
+        and not options.integer("blocks_to_swap")
+    ]
+    if fitting:
+        times, nearest = min(fitting, key=lambda one: abs(one[0] - 1))
+        title = TITLES[nearest.device]
+        alike = times == 1 and options.flag("network_train_unet_only")
+        exact = f"as measured on {title}"
+        scaled = f"roughly: scaled by pixels from what was measured on {title}"
+        yield nearest.seconds * times, exact if alike else scaled
+
+
+def _kind_of_plan(plan: Plan) -> tuple[str, ...]:
+    def value(key: str) -> Any:
+        setting = plan.settings.get(key)
+        return setting.value if setting else None
+
+    return _kind(plan.resolved.trainer, plan.resolved.family, value)
+
+
+def _kind_of_record(record: Record) -> tuple[str, ...]:
+    return _kind(record.trainer.name, record.family, record.value)
+
+
+def _kind(trainer: str, family: str, value: Callable[[str], Any]) -> tuple[str, ...]:
+    """Words that are equal where the settings are; what is unset, false or 1 is the same."""
+    said = {key: value(key) for key in KIND}
+    if (side := str(said["resolution"] or "").split(",")) and len(set(side)) == 1:
+        said["resolution"] = side[0]
+    return (trainer, family, *map(_word, said.values()))
+
+
+def _word(value: Any) -> str:
+    unsaid = value is None or (value is not True and value in {0, 1})  # False is 0
+    return "" if unsaid else str(value)
+
+
+def _key(kind: tuple[str, ...], machine: Machine) -> str:
+    return " ".join((*kind, machine.accelerator, *(one.name for one in machine.gpus)))
+
+
+def _rehearsed() -> dict[str, Any]:
+    try:
+        found = json.loads(_place().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _place() -> Path:
+    return cache_dir() / "paces.json"
