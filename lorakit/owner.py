@@ -98,7 +98,8 @@ def _owner_of(folder: Path) -> Owner:
 
 
 def _introduce(folder: Path, what: str) -> None:
-    since = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"
+    here = datetime.now().astimezone().replace(tzinfo=None)
+    since = here.isoformat(" ", "seconds")
     note = {"what": what, "since": since, "process": Identity.of(os.getpid()).as_dict()}
     with suppress(OSError):  # a full disk: the lock is held all the same
         write_atomic(folder / NOTE, json.dumps(note) + "\n")
