@@ -17,11 +17,12 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.cli.terminal.ending import STOPPED, say_outcome
+from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.recipe_arguments import add_override_arguments, recipe_path
 from lorakit.cli.terminal.screen import PLAIN_EVERY_S, Bar, screen
 from lorakit.errors import LorakitError, raise_on_errors
@@ -76,11 +77,8 @@ class Result:
 
 def run(args: argparse.Namespace) -> int:
     if args.queue:
-        from lorakit.run.queue import add
-
-        for recipe in args.recipes:
-            item = add(Path.cwd(), recipe_path(recipe), sets=args.sets, unsets=args.unsets)
-            say(f"queued as {item.number}: {recipe}")
+        put_into_queue(args.recipes, sets=args.sets, unsets=args.unsets)
+        say_next("lorakit queue run")
         return 0
     if args.dry_run:
         return _dry_run(args)
@@ -147,6 +145,19 @@ def train_one(
         say_error(error)
         return Result(recipe, error.exit_code)
     return Result(recipe, say_outcome(outcome), outcome)
+
+
+def put_into_queue(recipes: Sequence[str], *, sets: list[str], unsets: list[str]) -> None:
+    """All of them, or none where one has a fault."""
+    from lorakit.run import queue
+
+    plans = [plan for recipe in recipes for plan in plans_of(Path(recipe), sets, unsets)]
+    faults = [fault for plan in plans for fault in plan.faults]
+    raise_on_errors(faults)
+    say_faults(fault for fault in dict.fromkeys(faults) if fault.severity == "warning")
+    for recipe in recipes:
+        item = queue.add(Path.cwd(), recipe_path(recipe), sets=sets, unsets=unsets)
+        say(f"queued as {item.number}: {item.recipe}")
 
 
 def provide_weights(plan: Plan, *, as_json: bool) -> bool:

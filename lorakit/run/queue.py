@@ -88,6 +88,24 @@ def remove(root: Path, numbers: Sequence[int]) -> list[Waiting]:
         return gone
 
 
+def move(root: Path, number: int, *, before: int = 0) -> list[Waiting]:
+    """Give a waiting recipe the turn before another, or the next one; what waits, in order."""
+    with _changing(root) as items:
+        waiting = {item.number: item for item in items if item.state == "waiting"}
+        for asked in filter(None, (number, before)):
+            if asked not in waiting:
+                raise LorakitError(
+                    f"Number {asked} does not wait in the queue.",
+                    hint="lorakit queue list shows what does.",
+                )
+        if number != before:
+            items.remove(waiting[number])
+            first = next((item for item in items if item.state == "waiting"), None)
+            ahead = waiting[before] if before else first
+            items.insert(items.index(ahead) if ahead else len(items), waiting[number])
+        return [item for item in items if item.state == "waiting"]
+
+
 def clear_ended(root: Path) -> int:
     """Forget what has ended; the runs themselves stay."""
     with _changing(root) as items:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lorakit.cli.main import main
 from lorakit.dataset.share import bundle
 from lorakit.errors import RecipeError
 
@@ -174,3 +175,21 @@ def test_entries_bear_no_clock_and_plain_permissions_and_folders_are_made(
         }
     bundle.unpack(out, tmp_path / "there")
     assert (tmp_path / "there").stat().st_mode & 0o777 == 0o755
+
+
+def test_it_says_aloud_how_many_pictures_have_a_caption(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "maya" / "10_maya"
+    folder.mkdir(parents=True)
+    for name in ("a.png", "b.jpg"):
+        (folder / name).write_bytes(b"a picture")
+    assert (
+        main(["dataset", "bundle", str(tmp_path / "maya"), "--out", str(tmp_path / "m.zip")]) == 0
+    )
+    assert "2 pictures, 0 captions." in capsys.readouterr().err
+    (folder / "a.txt").write_text("maya")
+    assert (
+        main(["dataset", "bundle", str(tmp_path / "maya"), "--out", str(tmp_path / "n.zip")]) == 0
+    )
+    assert "2 pictures, 1 caption." in capsys.readouterr().err

@@ -115,3 +115,19 @@ def test_a_queue_edited_into_nonsense_is_a_clear_error(tmp_path: Path, text: str
     with pytest.raises(LorakitError, match=r"queue\.json makes no sense any more"):
         queue.add(tmp_path, recipe(tmp_path, "fox"))
     assert queue.path_of(tmp_path).read_text() == text
+
+
+def test_a_recipe_gets_the_next_turn_or_the_one_before_another(tmp_path: Path) -> None:
+    for name in "abcd":
+        queue.add(tmp_path, recipe(tmp_path, name))
+    running = queue.take(tmp_path)
+    assert running is not None
+    assert [item.number for item in queue.move(tmp_path, 4)] == [4, 2, 3]
+    assert [item.number for item in queue.move(tmp_path, 3, before=2)] == [4, 3, 2]
+    assert [item.number for item in queue.move(tmp_path, 2, before=2)] == [4, 3, 2]
+    taken = queue.take(tmp_path)
+    assert taken is not None
+    assert taken.number == 4
+    for number, before in ((1, 0), (9, 0), (2, 1)):
+        with pytest.raises(LorakitError, match="does not wait in the queue"):
+            queue.move(tmp_path, number, before=before)

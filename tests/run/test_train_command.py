@@ -227,3 +227,21 @@ def test_the_queue_waits_for_the_device(
             queue_run.wait_for_device()
     assert len(waits) == 3
     assert "waiting for the device; runs/other/x is training on it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["queue", "add"], ["train", "--queue"]])
+def test_what_cannot_start_does_not_get_into_the_queue(
+    words: list[str], plans: dict[str, Any], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plans["fox"]["faults"] = (Fault("recipes/fox.toml:1", "one is wrong."),)
+    assert main([*words, "recipes/elk.toml", "recipes/fox.toml"]) == 1
+    err = capsys.readouterr().err
+    assert "one is wrong" in err
+    assert "1 problem; nothing was started." in err
+    main(["queue", "list"])
+    assert "The queue is empty" in capsys.readouterr().err
+    plans["fox"]["faults"] = ()
+    assert main([*words, "recipes/elk.toml", "recipes/fox.toml"]) == 0
+    assert "Next: lorakit queue run" in capsys.readouterr().err
+    assert main(["queue", "move", "2"]) == 0
+    assert "  2: recipes/fox.toml\n  1: recipes/elk.toml" in capsys.readouterr().err

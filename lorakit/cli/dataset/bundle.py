@@ -9,12 +9,13 @@ examples:
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lorakit.cli.terminal.dataset_target import read_target
 from lorakit.dataset.rules import shown
+from lorakit.dataset.scan import looks_like_image
 from lorakit.dataset.share.bundle import Manifest, contents, make_bundle, unpack, verify
-from lorakit.errors import raise_on_errors
+from lorakit.errors import counted, raise_on_errors
 from lorakit.files import sha256
 from lorakit.show import print_json, print_text, say, size, table
 
@@ -75,4 +76,8 @@ def _report(manifest: Manifest, path: Path, args: argparse.Namespace) -> None:
     ]
     width = max(map(len, rows), default=0)
     table(["folder", *["files"] * (width - 1)], [row + [""] * (width - len(row)) for row in rows])
+    pictures = [entry.name for entry in manifest.entries if looks_like_image(entry.name)]
+    names = {entry.name for entry in manifest.entries}
+    captioned = sum(str(PurePosixPath(one).with_suffix(".txt")) in names for one in pictures)
+    say(f"{counted(len(pictures), 'picture')}, {counted(captioned, 'caption')}.")
     print_text(f"{path}  {size(path.stat().st_size)}  sha256 {data['sha256']}")

@@ -1,4 +1,5 @@
-"""Put recipes at the end of the queue.
+"""Put recipes at the end of the queue. Each is planned first: what cannot start is refused now,
+not in the night.
 
 examples:
   lorakit queue add recipes/maya.toml recipes/finn.toml
@@ -8,11 +9,10 @@ examples:
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from lorakit.cli.terminal.recipe_arguments import add_override_arguments, recipe_path
-from lorakit.run import queue
-from lorakit.show import say
+from lorakit.cli.terminal.next_step import say_next
+from lorakit.cli.terminal.recipe_arguments import add_override_arguments
+from lorakit.cli.train import put_into_queue
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    paths = [recipe_path(recipe) for recipe in args.recipes]
-    for path in paths:
-        item = queue.add(Path.cwd(), path, sets=args.sets, unsets=args.unsets)
-        say(f"{item.number}: {item.recipe}")
-    say("lorakit queue run trains them.")
+    put_into_queue(args.recipes, sets=args.sets, unsets=args.unsets)
+    say_next("lorakit queue run")
     return 0
