@@ -97,7 +97,7 @@ def tried(folder: Path, make: Callable[[Path], object]) -> str:
     if (folder / "elsewhere.txt").read_text(encoding="utf-8") != "zwx, elsewhere":
         return "a file outside of the dataset has changed"
     now = odd.read_bytes() if whole else b""
-    if now != whole and len(now.replace(b"red", b"").strip()) < len(whole.strip(b" ,\n\t")) // 2:
+    if now != whole and len(now) < len(whole.strip(b" ,\n\t")) // 2:
         return f"a caption lost its text: {whole[:40]!r} became {now[:40]!r}"
     good = (subset / "good.txt").read_text(encoding="utf-8").strip()
     return "" if good in {"zwx, good", "zwx, red, good"} else f"the good caption became {good!r}"
