@@ -40,6 +40,7 @@ def write_atomic(path: Path, data: str | bytes, *, private: bool = False) -> Non
         raise
 
 
+@naming_it
 def write_new(path: Path, data: str | bytes) -> None:
     """As write_atomic, but only where nothing is: else FileExistsError, however close the race."""
     beside = hidden_file(path)

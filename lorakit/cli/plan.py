@@ -80,7 +80,7 @@ def plan_recipe(
 ) -> int:
     """Also what `lorakit train --dry-run` shows."""
     resolved, faults = read
-    machine = machine or this_machine()
+    here, machine = machine is None, machine or this_machine()
     run_dir = write or new_run_dir(resolved.root, resolved.name)
     plans = make_plans(resolved, faults, run_dir=run_dir, machine=machine, folders=folders)
     found = dict.fromkeys(fault for plan in plans for fault in plan.faults)
@@ -92,7 +92,7 @@ def plan_recipe(
             show_plan(plan, expected(plan, machine), verbose=verbose)
         show.say_faults(fault for fault in found if fault.severity != "error")
     raise_on_errors([fault for fault in found if fault.severity == "error"])
-    if typed and not as_json and not machine:
+    if typed and here and not as_json:
         say_next(*next_for_plan(plans[0], typed))
     if write:
         for one in plans:  # command.txt counts on what the trainer finds on the disk

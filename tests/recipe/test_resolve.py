@@ -200,7 +200,7 @@ def test_broken_toml_says_line_and_column(say: Say) -> None:
 
 
 def test_a_missing_file_is_said_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="No such file"):
+    with pytest.raises(RecipeError, match="no such file"):
         resolve(tmp_path / "none.toml")
 
 

@@ -201,7 +201,7 @@ def test_a_queue_refuses_what_no_file_may_hold_and_says_where_it_belongs(
 def test_the_shown_command_takes_private_values_from_the_shell(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["plan", "recipes/maya.toml"])
+    main(["plan", "recipes/maya.toml", "-v"])
     assert 'WANDB_API_KEY="${WANDB_API_KEY}"' in capsys.readouterr().out
 
 
