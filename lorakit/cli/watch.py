@@ -66,7 +66,7 @@ def _watch(run_dir: Path, state: str, *, as_json: bool, once: bool) -> int:
 
 
 @dataclass(frozen=True)
-class Look:
+class Glance:
     """One look at the run, as `--json` prints it."""
 
     run: str
@@ -87,11 +87,11 @@ class Look:
     next: str
 
 
-def look(run_dir: Path) -> Look:
+def look(run_dir: Path) -> Glance:
     record, last = read_record(run_dir), last_progress(run_dir)
     leader, total = record.process.identity, record.steps.total
     people = members(leader) if leader is not None else []
-    return Look(
+    return Glance(
         run=f"{run_dir.parent.name}/{run_dir.name}",
         state=live_state(record),
         step=last.step,

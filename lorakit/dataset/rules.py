@@ -12,16 +12,16 @@ from lorakit.errors import Fault, RecipeError, Severity, did_you_mean
 
 
 @dataclass(frozen=True)
-class Rule:
+class DatasetRule:
     name: str
     severity: Severity
     why: str
 
 
-def _table(severity: Severity, **rows: str) -> dict[str, Rule]:
+def _table(severity: Severity, **rows: str) -> dict[str, DatasetRule]:
     """Keyword `caption_bom` is the rule caption-bom."""
     names = {name: name.replace("_", "-") for name in rows}
-    return {names[name]: Rule(names[name], severity, why) for name, why in rows.items()}
+    return {names[name]: DatasetRule(names[name], severity, why) for name, why in rows.items()}
 
 
 FILES = {  # folders and files, from names alone
@@ -143,7 +143,7 @@ WORDS = _table(  # what the captions say
     shots="only close-ups, or only full bodies, teach one distance",
     few_images="with fewer than ten pictures a character is overfitted rather than understood",
 )
-RULES: dict[str, Rule] = {**FILES, **CAPTION_FILES, **PIXELS, **WORDS}
+RULES: dict[str, DatasetRule] = {**FILES, **CAPTION_FILES, **PIXELS, **WORDS}
 
 
 def fault(rule: str, where: Path | str, what: str, hint: str = "") -> Fault:

@@ -19,7 +19,7 @@ from lorakit.dataset.folder_names import NotASubset, parse_folder
 from lorakit.dataset.rules import fault, shown, without
 from lorakit.errors import Fault, counted, did_you_mean
 from lorakit.pictures.open import RefusedError
-from lorakit.pictures.size import CutError, Header, read_header
+from lorakit.pictures.size import CutError, PictureHeader, read_header
 
 FOREIGN = frozenset(  # not ours either
     f".{kind}"
@@ -292,7 +292,7 @@ def _unused(folder: Path, entries: Entries, notes: _Notes) -> None:
 
 def _open(
     path: Path, entry: os.DirEntry[str], notes: _Notes
-) -> tuple[Header, os.stat_result] | None:
+) -> tuple[PictureHeader, os.stat_result] | None:
     try:
         status = entry.stat()
         if not stat.S_ISREG(status.st_mode):

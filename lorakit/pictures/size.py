@@ -16,7 +16,7 @@ FIRST_READ = 4096  # one page: enough for all but JPEGs with a large EXIF block
 
 
 @dataclass(frozen=True)
-class Header:
+class PictureHeader:
     """`kind` is Pillow's name in lower case: png, jpeg, webp, bmp, gif, tiff, ... ; `extended` is
     a WebP with a VP8X chunk.
     """
@@ -34,22 +34,22 @@ class Header:
         return self.width, self.height
 
 
-class HeaderError(RefusedError):
+class PictureHeaderError(RefusedError):
     """Why the header cannot be read."""
 
 
-class CutError(HeaderError):
+class CutError(PictureHeaderError):
     """The header is sound, but the picture behind it is not."""
 
 
-def read_header(path: Path | str) -> Header:
+def read_header(path: Path | str) -> PictureHeader:
     """Raw size as stored: EXIF orientation is not applied, as kohya does not apply it."""
     # a pipe would wait for ever
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     handle = os.open(path, flags)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise HeaderError("not a file")
+            raise PictureHeaderError("not a file")
         head = os.read(handle, FIRST_READ)
         header = _known(handle, head)
         if header is not None and _looks_cut(handle, header.kind, head):
@@ -58,7 +58,7 @@ def read_header(path: Path | str) -> Header:
         os.close(handle)
     header = header or _by_pillow(path)
     if header.width < 1 or header.height < 1:
-        raise HeaderError(f"its header says {header.width}x{header.height}")
+        raise PictureHeaderError(f"its header says {header.width}x{header.height}")
     return header
 
 
@@ -89,52 +89,54 @@ def _decode(path: Path | str) -> None:
         raise CutError(str(error).rstrip(".")) from error
 
 
-def _known(handle: int, head: bytes) -> Header | None:
+def _known(handle: int, head: bytes) -> PictureHeader | None:
     if not head:
-        raise HeaderError("the file is empty")
+        raise PictureHeaderError("the file is empty")
     if head.startswith(b"\xff\xd8"):
         return _jpeg(handle, head)
     if head.startswith(b"\x89PNG\r\n\x1a\n") and head[12:16] == b"IHDR" and len(head) >= 24:
-        return Header("png", int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big"))
+        return PictureHeader(
+            "png", int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+        )
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return _webp(head)
     if head[:2] == b"BM" and len(head) >= 26 and int.from_bytes(head[14:18], "little") >= 40:
         height = int.from_bytes(head[22:26], "little", signed=True)  # negative: stored from the top
-        return Header("bmp", int.from_bytes(head[18:22], "little", signed=True), abs(height))
+        return PictureHeader("bmp", int.from_bytes(head[18:22], "little", signed=True), abs(height))
     if head[:6] in {b"GIF87a", b"GIF89a"} and len(head) >= 10:
         wide, high = (int.from_bytes(head[i : i + 2], "little") for i in (6, 8))
-        return Header("gif", wide, high)
+        return PictureHeader("gif", wide, high)
     return None
 
 
-def _jpeg(handle: int, head: bytes) -> Header | None:
+def _jpeg(handle: int, head: bytes) -> PictureHeader | None:
     try:
         found = jpeg_size(handle, head)
     except ValueError as error:
-        raise HeaderError(str(error)) from None
-    return found and Header("jpeg", *found)
+        raise PictureHeaderError(str(error)) from None
+    return found and PictureHeader("jpeg", *found)
 
 
-def _webp(head: bytes) -> Header | None:
+def _webp(head: bytes) -> PictureHeader | None:
     kind, body = head[12:16], head[20:30]
     if len(body) < 10:
-        raise HeaderError("a WebP that ends before its size")
+        raise PictureHeaderError("a WebP that ends before its size")
     if kind == b"VP8X":
         wide, high = (1 + int.from_bytes(body[i : i + 3], "little") for i in (4, 7))
-        return Header("webp", wide, high, extended=True)
+        return PictureHeader("webp", wide, high, extended=True)
     if kind == b"VP8L" and body[0] == 0x2F:
         bits = int.from_bytes(body[1:5], "little")
-        return Header("webp", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
+        return PictureHeader("webp", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
     if kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
         wide, high = (int.from_bytes(body[i : i + 2], "little") & 0x3FFF for i in (6, 8))
-        return Header("webp", wide, high)
+        return PictureHeader("webp", wide, high)
     return None
 
 
-def _by_pillow(path: Path | str) -> Header:
+def _by_pillow(path: Path | str) -> PictureHeader:
     """Everything else: TIFF, AVIF, old BMPs."""
     try:
         with opened(path) as image:
-            return Header((image.format or "unknown").lower(), *image.size)
+            return PictureHeader((image.format or "unknown").lower(), *image.size)
     except Exception as error:  # noqa: BLE001  (Pillow raises whatever a broken header makes its plugins raise)
-        raise HeaderError(why(error)) from None
+        raise PictureHeaderError(why(error)) from None

@@ -13,8 +13,8 @@ from lorakit.families.family import Size
 from lorakit.plan.model import Checkpoint, Estimate, Steps
 from lorakit.recipe.options import Options
 from lorakit.weights import anatomy, layers
-from lorakit.weights.layers import Layer
-from lorakit.weights.sizes import Base, base_of
+from lorakit.weights.layers import LoraLayer
+from lorakit.weights.sizes import BaseSize, base_of
 
 GB = 1_000_000_000
 ENTRY_BYTES = 125  # of one tensor in the header of a LoRA file, with its name and offsets
@@ -64,7 +64,7 @@ def estimate(options: Options, steps: Steps, device: str = "cuda") -> Estimate:
     )
 
 
-def lora_layers(options: Options) -> list[tuple[Layer, int]]:
+def lora_layers(options: Options) -> list[tuple[LoraLayer, int]]:
     """Every module of the LoRA with the count of its numbers, alpha left out. Empty for a family
     or network that is not known here.
     """
@@ -171,14 +171,16 @@ def _like_the_measured(options: Options) -> bool:
     )
 
 
-def _base(options: Options) -> Base | None:
+def _base(options: Options) -> BaseSize | None:
     path = options.text("pretrained_model_name_or_path")
     return base_of(Path(path)) if path and options.family in UNETS else None
 
 
-def _linear_layers(options: Options, network: dict[str, str], base: Base | None) -> list[Layer]:
+def _linear_layers(
+    options: Options, network: dict[str, str], base: BaseSize | None
+) -> list[LoraLayer]:
     family = options.family
-    found: list[Layer] = []
+    found: list[LoraLayer] = []
     if _trains_unet(options) and family in UNETS:
         found += layers.unet_layers(base.unet if base else UNETS[family])
     elif _trains_unet(options):

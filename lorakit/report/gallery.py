@@ -34,7 +34,7 @@ class Thumbnail:
 
 
 @dataclass(frozen=True)
-class Subset:
+class ShownSubset:
     name: str
     repeats: int
     images: int  # all of them, shown or not
@@ -42,7 +42,7 @@ class Subset:
 
 
 @dataclass(frozen=True)
-class Sample:
+class ShownSample:
     step: int
     prompt: int
     name: str
@@ -53,14 +53,14 @@ class Sample:
 class Samples:
     steps: tuple[int, ...]  # those that are shown
     prompts: tuple[str, ...]  # the words, by number
-    shown: tuple[Sample, ...]
+    shown: tuple[ShownSample, ...]
     left_out: int  # pictures
 
     def words(self, prompt: int) -> str:
         return self.prompts[prompt] if prompt < len(self.prompts) else f"prompt {prompt}"
 
 
-def dataset_of(run_dir: Path, record: Record, budget: Budget = THUMBNAILS) -> list[Subset]:
+def dataset_of(run_dir: Path, record: Record, budget: Budget = THUMBNAILS) -> list[ShownSubset]:
     """From the run's own list of images; empty where it is not written yet. Files that have gone
     since are named.
     """
@@ -79,7 +79,7 @@ def dataset_of(run_dir: Path, record: Record, budget: Budget = THUMBNAILS) -> li
         if picture.url or picture.fault:
             shown[name].append(_thumbnail(row, picture, chooser))
     return [
-        Subset(name, rows[0].repeats, len(rows), _in_order(shown[name]))
+        ShownSubset(name, rows[0].repeats, len(rows), _in_order(shown[name]))
         for name, rows in subsets.items()
     ]
 
@@ -99,7 +99,7 @@ def samples_of(run_dir: Path, record: Record, budget: Budget = SAMPLES) -> Sampl
     wanted = [key for key in sorted(paths) if key[0] in kept]
     pictures = shrink([run_dir / paths[key] for key in wanted], budget)
     shown = tuple(
-        Sample(*key, Path(paths[key]).name, picture)
+        ShownSample(*key, Path(paths[key]).name, picture)
         for key, picture in zip(wanted, pictures, strict=True)
         if picture.url or picture.fault
     )

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from lorakit.errors import counted
 from lorakit.report.advice import Advice
 from lorakit.report.curves import Line, charts
-from lorakit.report.gallery import Samples, Subset, Thumbnail
+from lorakit.report.gallery import Samples, ShownSubset, Thumbnail
 from lorakit.report.page import code, details, element, soft, table
 from lorakit.report.pictures import Picture
 from lorakit.report.series import Numbers, Point, smoothed
@@ -144,7 +144,7 @@ def checkpoints(record: Record, run_dir: Path) -> str:
     )
 
 
-def dataset(subsets: Sequence[Subset], record: Record) -> str:
+def dataset(subsets: Sequence[ShownSubset], record: Record) -> str:
     digest = record.dataset.digest
     body = f"<p>{record.dataset.images} images; {escape(record.steps.formula)}.</p>"
     body += (
@@ -218,7 +218,7 @@ def _remark(text: str, kind: str = "soft") -> str:
     return element("span", escape(text), class_=kind)
 
 
-def _subset(subset: Subset) -> str:
+def _subset(subset: ShownSubset) -> str:
     body = ""
     for bucket, group in groupby(subset.shown, key=lambda one: one.bucket):
         ones = list(group)

@@ -24,7 +24,7 @@ from lorakit.errors import LorakitError, SetupError, counted, did_you_mean
 from lorakit.files import write_atomic
 from lorakit.runs.intact import require_intact
 from lorakit.sheet.grid import draw_grid
-from lorakit.sheet.model import Checkpoint, Choice, Column, Row, Sheet, Source
+from lorakit.sheet.model import Choice, Column, DrawnCheckpoint, Sheet, SheetRow, Source
 from lorakit.sheet.source import read_source, samples
 
 Say = Callable[[str], object]
@@ -91,7 +91,7 @@ def columns_of(source: Source, choice: Choice) -> tuple[Column, ...]:
     return (Column("base"), *columns) if choice.base else tuple(columns)
 
 
-def choose(points: Sequence[Checkpoint], wish: str, run_dir: Path) -> list[Checkpoint]:
+def choose(points: Sequence[DrawnCheckpoint], wish: str, run_dir: Path) -> list[DrawnCheckpoint]:
     """`all`, `last`, `last:3`, or numbers of epochs or steps, labels and file names, with commas
     between.
     """
@@ -108,7 +108,7 @@ def choose(points: Sequence[Checkpoint], wish: str, run_dir: Path) -> list[Check
     word, _, count = wish.partition(":")
     if word == "last" and (count.isdigit() or wish == "last"):
         return list(points[-int(count or 1) :])
-    chosen: set[Checkpoint] = set()
+    chosen: set[DrawnCheckpoint] = set()
     for word in filter(None, map(str.strip, wish.split(","))):
         fitting = {
             point
@@ -125,9 +125,9 @@ def choose(points: Sequence[Checkpoint], wish: str, run_dir: Path) -> list[Check
     return sorted(chosen, key=lambda point: point.order)
 
 
-def rows_of(source: Source, choice: Choice) -> tuple[Row, ...]:
+def rows_of(source: Source, choice: Choice) -> tuple[SheetRow, ...]:
     if choice.prompts:
-        like = source.rows[0] if source.rows else Row("")
+        like = source.rows[0] if source.rows else SheetRow("")
         return tuple(replace(like, prompt=prompt) for prompt in choice.prompts)
     if not source.rows:
         raise LorakitError(
@@ -138,7 +138,7 @@ def rows_of(source: Source, choice: Choice) -> tuple[Row, ...]:
 
 
 def lay_out(
-    source: Source, columns: Sequence[Column], rows: Sequence[Row], seeds: int, folder: Path
+    source: Source, columns: Sequence[Column], rows: Sequence[SheetRow], seeds: int, folder: Path
 ) -> tuple[Sheet, Order]:
     """The sheet, and the order for the child: every picture has one name, made of what it depends
     on.
@@ -218,7 +218,7 @@ def write_sheet(sheet: Sheet, out: Path) -> None:
     write_atomic(out, data.getvalue())
 
 
-def _job(source: Source, column: Column, row: Row, seed: int, folder: Path) -> Order:
+def _job(source: Source, column: Column, row: SheetRow, seed: int, folder: Path) -> Order:
     job = {
         "prompt": row.prompt,
         "negative": row.negative,

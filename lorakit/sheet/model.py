@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class DrawnCheckpoint:
     """A LoRA of a run, with the place in the training it comes from."""
 
     path: Path
@@ -34,7 +34,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class SheetRow:
     """One prompt, with everything its picture depends on but the seed."""
 
     prompt: str
@@ -53,8 +53,8 @@ class Source:
     name: str
     family: str
     options: Mapping[str, Any]  # kohya's, of the weights: pretrained_model_name_or_path, vae, ...
-    checkpoints: tuple[Checkpoint, ...]  # oldest first
-    rows: tuple[Row, ...]  # the run's own sample prompts
+    checkpoints: tuple[DrawnCheckpoint, ...]  # oldest first
+    rows: tuple[SheetRow, ...]  # the run's own sample prompts
     seed: int
 
 

@@ -15,7 +15,7 @@ from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.errors import LorakitError
 from lorakit.families import FAMILIES
 from lorakit.runs.record import read_record
-from lorakit.sheet.model import Checkpoint, Row, Source
+from lorakit.sheet.model import DrawnCheckpoint, SheetRow, Source
 from lorakit.user_files import Missing
 
 WEIGHTS = (
@@ -55,7 +55,7 @@ def read_source(run_dir: Path) -> Source:
     )
 
 
-def find_checkpoints(folder: Path, name: str) -> list[Checkpoint]:
+def find_checkpoints(folder: Path, name: str) -> list[DrawnCheckpoint]:
     """The LoRAs of one output name, in the order of the training."""
     found = []
     for path in folder.glob("*.safetensors"):
@@ -63,7 +63,7 @@ def find_checkpoints(folder: Path, name: str) -> list[Checkpoint]:
         if parsed and not parsed.best:
             count = parsed.epoch if parsed.step is None else parsed.step
             label = "final" if count is None else f"{parsed.kind} {count}"
-            found.append(Checkpoint(path, label, LAST if count is None else (0, count)))
+            found.append(DrawnCheckpoint(path, label, LAST if count is None else (0, count)))
     return sorted(found, key=lambda checkpoint: checkpoint.order)
 
 
@@ -81,7 +81,7 @@ def samples(folder: Path, name: str) -> list[tuple[int, str, int, Path]]:
     return [(*key, path) for key, (_, path) in sorted(newest.items())]
 
 
-def _prompts(path: Path, settings: Settings, family: str) -> tuple[tuple[Row, ...], int]:
+def _prompts(path: Path, settings: Settings, family: str) -> tuple[tuple[SheetRow, ...], int]:
     if not path.is_file():
         return (), int(settings.get("seed") or SEED)
     table = _toml(path).get("prompt", {})
@@ -91,14 +91,14 @@ def _prompts(path: Path, settings: Settings, family: str) -> tuple[tuple[Row, ..
     return tuple(row_of(entry, settings, family) for entry in entries), int(seed or SEED)
 
 
-def row_of(entry: Mapping[str, Any], settings: Settings, family: str) -> Row:
+def row_of(entry: Mapping[str, Any], settings: Settings, family: str) -> SheetRow:
     """One sample prompt in kohya's words; what it leaves out is as kohya has it, its size the
     training's own.
     """
     sides = [int(part) for part in re.findall(r"\d+", str(settings.get("resolution", "512")))]
     facts = FAMILIES[family]
     scale = entry.get("guidance_scale" if facts.flow else "scale", facts.sample_scale)
-    return Row(
+    return SheetRow(
         prompt=str(entry.get("prompt", "")),
         negative=str(entry.get("negative_prompt", "")),
         steps=int(entry.get("sample_steps", facts.sample_steps)),

@@ -31,7 +31,7 @@ class Script:
     faults: tuple[Fault, ...] = ()
 
 
-class Change(NamedTuple):
+class CodeChange(NamedTuple):
     """What is no longer as a run began with it."""
 
     what: str
@@ -99,7 +99,7 @@ class Trainer(Protocol):
     # machines. False: run/resume renumbers what the script writes.
     RESUMES_EXACTLY: bool
 
-    def changed_since(self, script: Path, commit: str, lorakit: str) -> Change | None:
+    def changed_since(self, script: Path, commit: str, lorakit: str) -> CodeChange | None:
         """Whether its code is another than the recorded `commit`, or version of lorakit."""
 
 

@@ -29,7 +29,7 @@ def norm(name: str, width: int) -> Named:
 
 
 @dataclass(frozen=True)
-class UNet:
+class UNetKind:
     """What differs between the U-Nets."""
 
     channels: tuple[int, ...]
@@ -45,11 +45,11 @@ class UNet:
         return 4 * self.channels[0]
 
 
-SD15 = UNet((320, 640, 1280, 1280), (1, 1, 1, 0), 1, 768)
-SDXL = UNet((320, 640, 1280), (0, 2, 10), 10, 2048, linear_projection=True, label=2816)
+SD15 = UNetKind((320, 640, 1280, 1280), (1, 1, 1, 0), 1, 768)
+SDXL = UNetKind((320, 640, 1280), (0, 2, 10), 10, 2048, linear_projection=True, label=2816)
 
 
-def unet(kind: UNet) -> Named:
+def unet(kind: UNetKind) -> Named:
     """The down path, the middle and the up path, numbered as the original code numbers them."""
     first, time = kind.channels[0], kind.time
     yield from linear("time_embed.0", time, first)
@@ -77,7 +77,7 @@ def unet(kind: UNet) -> Named:
     yield from conv("out.2", 4, first)
 
 
-def up_path(kind: UNet, skips: list[int], width: int) -> Named:
+def up_path(kind: UNetKind, skips: list[int], width: int) -> Named:
     number = 0
     for level, out in reversed(list(enumerate(kind.channels))):
         depth = kind.depths[level]
@@ -99,7 +99,7 @@ def res_block(name: str, out: int, given: int, time: int) -> Named:
         yield from conv(f"{name}.skip_connection", out, given, 1)
 
 
-def transformer(name: str, width: int, depth: int, kind: UNet) -> Named:
+def transformer(name: str, width: int, depth: int, kind: UNetKind) -> Named:
     if not depth:
         return
     project = (

@@ -12,7 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 from lorakit.weights import anatomy
-from lorakit.weights.anatomy import Named, UNet
+from lorakit.weights.anatomy import Named, UNetKind
 
 TRANSFORMER = re.compile(r"\.(?:transformer_blocks\..*|proj_in|proj_out)\.weight")
 RESIDUAL = re.compile(
@@ -22,7 +22,7 @@ CLIP = re.compile(r"\.(?:self_attn|mlp)\.\w+\.weight")
 T5 = re.compile(r"\.(?:SelfAttention\.[qkvo]|DenseReluDense\.\w+)\.weight")
 
 
-class Layer(NamedTuple):
+class LoraLayer(NamedTuple):
     inputs: int
     outputs: int
     kernel: int = 1  # 3: a 3x3 convolution, only with conv_dim
@@ -32,17 +32,17 @@ class Layer(NamedTuple):
         return rank * (self.inputs * self.kernel**2 + self.outputs)
 
 
-Layers = tuple[Layer, ...]
+Layers = tuple[LoraLayer, ...]
 
 
 @cache
-def unet_layers(unet: UNet) -> Layers:
+def unet_layers(unet: UNetKind) -> Layers:
     """Every linear layer and 1x1 convolution inside the transformers."""
     return _matching(TRANSFORMER, anatomy.unet(unet))
 
 
 @cache
-def conv_layers(unet: UNet) -> Layers:
+def conv_layers(unet: UNetKind) -> Layers:
     """What conv_dim adds: the residual blocks and the down- and upsamplers."""
     return _matching(RESIDUAL, anatomy.unet(unet))
 
@@ -66,7 +66,7 @@ def flux_layers(blocks: str = "all") -> Layers:
 
 def _matching(wanted: re.Pattern[str], tensors: Named) -> Layers:
     return tuple(
-        Layer(shape[1], shape[0], *shape[2:3])
+        LoraLayer(shape[1], shape[0], *shape[2:3])
         for name, shape in tensors
         if len(shape) > 1 and wanted.search(name)
     )

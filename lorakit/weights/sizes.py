@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorakit.weights.anatomy import UNet
+from lorakit.weights.anatomy import UNetKind
 from lorakit.weights.identify import config_of
 from lorakit.weights.safetensors import HeaderError, read_header
 
@@ -17,21 +17,21 @@ Clip = tuple[int, int, int]  # width, layers, width inside a layer
 
 
 @dataclass(frozen=True)
-class Base:
-    unet: UNet
+class BaseSize:
+    unet: UNetKind
     clips: tuple[Clip, ...]
     unet_count: int  # parameters; 0: unknown
     text_count: int
     vae_count: int
 
 
-def base_of(path: Path) -> Base | None:
+def base_of(path: Path) -> BaseSize | None:
     """None for a single file, which is always of its family's full size, and for a folder of some
     other form.
     """
     texts = [path / part for part in ("text_encoder", "text_encoder_2") if (path / part).is_dir()]
     try:
-        return Base(
+        return BaseSize(
             _unet(config_of(path / "unet")),
             tuple(_clip(config_of(text)) for text in texts),
             _count(path / "unet"),
@@ -42,12 +42,12 @@ def base_of(path: Path) -> Base | None:
         return None
 
 
-def _unet(config: Mapping[str, Any]) -> UNet:
+def _unet(config: Mapping[str, Any]) -> UNetKind:
     channels = tuple(config["block_out_channels"])
     given = config.get("transformer_layers_per_block", 1)
     depths = [given] * len(channels) if isinstance(given, int) else given
     levels = zip(depths, config["down_block_types"], strict=True)
-    return UNet(
+    return UNetKind(
         channels,
         tuple(depth if "CrossAttn" in kind else 0 for depth, kind in levels),
         depths[-1],

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.dataset.build.originals import Subset, add, clean_name, read_subsets
+from lorakit.dataset.build.originals import SubsetPlan, add, clean_name, read_subsets
 from lorakit.files import owner_mark
 
 Photo = Callable[..., Path]
-FOX = Subset(10, "qb_fox")
+FOX = SubsetPlan(10, "qb_fox")
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -116,7 +116,7 @@ def test_the_caption_of_a_refused_twin_is_not_lost(tmp_path: Path, photos: Path)
 
 def test_the_same_picture_in_another_subset_is_a_duplicate(tmp_path: Path, photos: Path) -> None:
     add(tmp_path / "data", FOX, [photos])
-    outcome = add(tmp_path / "data", Subset(5, "qb_fox", "body"), [photos])
+    outcome = add(tmp_path / "data", SubsetPlan(5, "qb_fox", "body"), [photos])
     assert [fault.rule for fault in outcome.refused] == ["duplicate"] * 3
     assert "originals/qb_fox/IMG_0.jpg" in outcome.refused[0].what
 
@@ -244,7 +244,7 @@ def test_the_command_makes_a_new_folder_and_remembers_repeats_and_tag(
     )
     assert "3 images copied" in capsys.readouterr().err
     assert read_subsets(tmp_path / "datasets/fox") == {
-        "qb_fox_realistic_body": Subset(20, "qb_fox", "realistic_body")
+        "qb_fox_realistic_body": SubsetPlan(20, "qb_fox", "realistic_body")
     }
     assert (
         main(["dataset", "add", "datasets/fox", str(photos), "--tag", "realistic_body", "--json"])

@@ -15,7 +15,7 @@ import pytest
 from lorakit.dataset.buckets import BucketRules
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
-from lorakit.dataset.build.originals import Subset, add
+from lorakit.dataset.build.originals import SubsetPlan, add
 from lorakit.dataset.build.prepare import prepare
 from lorakit.dataset.check import CheckSettings, check
 from lorakit.dataset.rules import RULES, shown
@@ -108,7 +108,7 @@ def test_every_image_is_either_added_or_refused_by_name(
 ) -> None:
     root = corpus[0]
     before = state(root)
-    outcome = add(tmp_path / "data", Subset(10, "qb_fox"), [root])
+    outcome = add(tmp_path / "data", SubsetPlan(10, "qb_fox"), [root])
     assert state(root) == before
     offered = {
         shown(path)
@@ -140,7 +140,7 @@ def test_everything_that_can_be_prepared_is(
     corpus: tuple[Path, ModuleType], tmp_path: Path
 ) -> None:
     root = tmp_path / "data"
-    add(root, Subset(10, "qb_fox"), [corpus[0] / "10_qb_fox"])
+    add(root, SubsetPlan(10, "qb_fox"), [corpus[0] / "10_qb_fox"])
     originals = state(root / "originals")
     outcome = prepare(root, jobs_of(root, Settings("letterbox", (64, 64))))
     assert outcome.refused == ()

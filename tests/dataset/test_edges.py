@@ -12,7 +12,7 @@ import pytest
 
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
-from lorakit.dataset.build.originals import Subset, add
+from lorakit.dataset.build.originals import SubsetPlan, add
 from lorakit.dataset.captions import edit as captions
 from lorakit.dataset.check import CheckSettings
 from lorakit.dataset.check.balance import balance_faults
@@ -119,7 +119,9 @@ def test_grey_pictures_are_named_only_where_they_are_not_the_most(grey: int, tol
 def test_a_side_of_64_pixels_is_enough(tmp_path: Path, photo: Photo, side: int, taken: int) -> None:
     assert (
         len(
-            add(tmp_path / "data", Subset(1, "fox"), [photo(tmp_path / "a.png", (200, side))]).added
+            add(
+                tmp_path / "data", SubsetPlan(1, "fox"), [photo(tmp_path / "a.png", (200, side))]
+            ).added
         )
         == taken
     )
@@ -129,7 +131,7 @@ def test_what_a_mac_puts_into_an_archive_is_passed_over(tmp_path: Path, photo: P
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.write(photo(tmp_path / "a.png", (80, 80), 1), "a.png")
         archive.write(photo(tmp_path / "b.png", (80, 80), 2), "__MACOSX/b.png")
-    outcome = add(tmp_path / "data", Subset(1, "fox"), [tmp_path / "a.zip"])
+    outcome = add(tmp_path / "data", SubsetPlan(1, "fox"), [tmp_path / "a.zip"])
     assert ([Path(item.source).name for item in outcome.added], outcome.refused) == (
         ["a.zip!a.png"],
         (),

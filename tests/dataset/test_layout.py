@@ -12,7 +12,7 @@ from lorakit import tomllib
 from lorakit.cli.main import main
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
-from lorakit.dataset.build.originals import Subset, add, read_subsets
+from lorakit.dataset.build.originals import SubsetPlan, add, read_subsets
 from lorakit.dataset.build.prepare import prepare
 from lorakit.dataset.build.repeats import solve
 from lorakit.dataset.scan import scan
@@ -40,8 +40,8 @@ def root(tmp_path: Path, photo: Photo) -> Path:
             caption=f"maya_char, real number {index}",
         )
     root = tmp_path / "data"
-    add(root, Subset(40, "maya_char"), [tmp_path / "a"])
-    add(root, Subset(20, "maya_char", "realbody"), [tmp_path / "b"])
+    add(root, SubsetPlan(40, "maya_char"), [tmp_path / "a"])
+    add(root, SubsetPlan(20, "maya_char", "realbody"), [tmp_path / "b"])
     prepare(root, jobs_of(root, NONE))
     return root
 

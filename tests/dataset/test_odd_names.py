@@ -15,14 +15,14 @@ import pytest
 from lorakit.cli.main import main
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
-from lorakit.dataset.build.originals import Subset, add
+from lorakit.dataset.build.originals import SubsetPlan, add
 from lorakit.dataset.build.prepare import prepare
 from lorakit.dataset.captions.edit import Change
 from lorakit.dataset.captions.history import History
 from lorakit.dataset.choose.rank import rank, with_scores, write_rankings
 
 Photo = Callable[..., Path]
-FOX = Subset(10, "fox")
+FOX = SubsetPlan(10, "fox")
 LONGEST = "n" * 251 + ".jpg"
 
 

@@ -19,8 +19,8 @@ from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.dataset.build.contact_sheet import write_sheets
 from lorakit.dataset.build.fit import Settings, plan_fit, render, settings_problems
 from lorakit.dataset.build.jobs import jobs_of
-from lorakit.dataset.build.originals import Subset, add
-from lorakit.dataset.build.prepare import Outcome, prepare
+from lorakit.dataset.build.originals import SubsetPlan, add
+from lorakit.dataset.build.prepare import PrepareOutcome, prepare
 from lorakit.dataset.scan import scan
 
 Photo = Callable[..., Path]
@@ -34,11 +34,11 @@ def root(tmp_path: Path, photo: Photo) -> Path:
     """Three originals with captions, just added."""
     for index, size in enumerate([(400, 300), (300, 400), (90, 80)]):
         photo(tmp_path / f"photos/{index}.jpg", size, index, caption=f"qb_fox, number {index}")
-    add(tmp_path / "data", Subset(7, "qb_fox"), [tmp_path / "photos"])
+    add(tmp_path / "data", SubsetPlan(7, "qb_fox"), [tmp_path / "photos"])
     return tmp_path / "data"
 
 
-def run(root: Path, wanted: Settings = LETTERBOX, **options: object) -> Outcome:
+def run(root: Path, wanted: Settings = LETTERBOX, **options: object) -> PrepareOutcome:
     return prepare(root, jobs_of(root, wanted), **options)  # type: ignore[arg-type]
 
 
@@ -263,7 +263,7 @@ def test_a_corrected_caption_of_the_original_is_carried_again(root: Path) -> Non
 
 def test_a_tag_is_written_after_the_trigger(root: Path, tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "more/b.jpg", seed=9, caption="qb_fox, full body")
-    add(root, Subset(3, "qb_fox", "realistic_body"), [tmp_path / "more"])
+    add(root, SubsetPlan(3, "qb_fox", "realistic_body"), [tmp_path / "more"])
     run(root)
     assert (
         root / "3_qb_fox_realistic_body/b.txt"

@@ -10,7 +10,7 @@ import pytest
 from lorakit.dataset.build.fit import Fit, Settings
 from lorakit.dataset.build.jobs import jobs_of
 from lorakit.dataset.build.manifest import Manifest, letterboxed
-from lorakit.dataset.build.prepare import Outcome, prepare
+from lorakit.dataset.build.prepare import PrepareOutcome, prepare
 
 Photo = Callable[..., Path]
 
@@ -22,7 +22,7 @@ def photos(tmp_path: Path, photo: Photo) -> Path:
     return tmp_path / "photos"
 
 
-def prepared(root: Path, photos: Path, trigger: str, fit: Fit = "none") -> Outcome:
+def prepared(root: Path, photos: Path, trigger: str, fit: Fit = "none") -> PrepareOutcome:
     return prepare(root, jobs_of(root, Settings(fit, (64, 64)), source=photos, trigger=trigger))
 
 

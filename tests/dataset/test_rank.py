@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter
 
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
-from lorakit.dataset.build.originals import Subset, read_subsets, remember_subset
+from lorakit.dataset.build.originals import SubsetPlan, read_subsets, remember_subset
 from lorakit.dataset.build.prepare import prepare
 from lorakit.dataset.choose import rank
 from lorakit.dataset.choose.rank import Ranked
@@ -138,13 +138,13 @@ def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
 def test_a_selection_keeps_repeats_tags_and_captions_of_every_extension(
     dataset: Path, tmp_path: Path
 ) -> None:
-    remember_subset(dataset, Subset(40, "faces"), Subset(20, "bodies"))
+    remember_subset(dataset, SubsetPlan(40, "faces"), SubsetPlan(20, "bodies"))
     for caption in (dataset / "originals/bodies").glob("*.txt"):
         caption.rename(caption.with_suffix(".caption"))
     rank.copy_selection(dataset, rank.select(rank.rank(dataset), per_category=1), tmp_path / "v2")
     assert read_subsets(tmp_path / "v2") == {
-        "faces": Subset(40, "faces"),
-        "bodies": Subset(20, "bodies"),
+        "faces": SubsetPlan(40, "faces"),
+        "bodies": SubsetPlan(20, "bodies"),
     }
     assert (
         (tmp_path / "v2/originals/bodies/bodies_selected_01.caption")

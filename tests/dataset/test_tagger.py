@@ -15,8 +15,8 @@ from lorakit.cli.main import main
 from lorakit.dataset.captions.tagger import (
     CHARACTER,
     GENERAL,
-    Choice,
     Tag,
+    TagChoice,
     Tagger,
     chosen,
     read_tags,
@@ -210,11 +210,11 @@ def test_transparency_lies_on_white(tmp_path: Path) -> None:
 def test_characters_come_first_and_ratings_never() -> None:
     tags = [Tag("safe", 9), Tag("long_hair", GENERAL), Tag("hero", CHARACTER), Tag("hat", GENERAL)]
     likely = [(0, 0.99), (1, 0.5), (2, 0.9), (3, 0.8)]
-    assert chosen(likely, tags, Choice()) == ["hero", "hat", "long hair"]
-    assert chosen(likely, tags, Choice(general=0.6, character=0.95)) == ["hat"]
-    assert chosen(likely, tags, Choice(drop=frozenset({"Long Hair", "hero"}))) == ["hat"]
+    assert chosen(likely, tags, TagChoice()) == ["hero", "hat", "long hair"]
+    assert chosen(likely, tags, TagChoice(general=0.6, character=0.95)) == ["hat"]
+    assert chosen(likely, tags, TagChoice(drop=frozenset({"Long Hair", "hero"}))) == ["hat"]
     with pytest.raises(RecipeError, match="--general 2: a threshold is between"):
-        Choice(general=2)
+        TagChoice(general=2)
 
 
 @pytest.mark.parametrize(
@@ -345,6 +345,6 @@ def test_sd_scripts_script_knows_every_option_we_give_it(sd_scripts: Path, tmp_p
     from lorakit.trainers.kohya.tagger import command
 
     text = (sd_scripts / "finetune" / "tag_images_by_wd14_tagger.py").read_text()
-    argv = command(Path("python"), sd_scripts, tmp_path, "wd-vit", Choice(drop=frozenset({"x"})))
+    argv = command(Path("python"), sd_scripts, tmp_path, "wd-vit", TagChoice(drop=frozenset({"x"})))
     for word in argv[3:]:
         assert f'"{word.partition("=")[0]}"' in text, word

@@ -19,7 +19,14 @@ from lorakit.embedded.models.base import _build  # noqa: E402
 from lorakit.embedded.models.clip import CLIPText  # noqa: E402
 from lorakit.embedded.models.unet import UNet  # noqa: E402
 from lorakit.embedded.models.vae import VAE  # noqa: E402
-from lorakit.embedded.models.weights import Part, Tensors, _check_shape, fill, on_meta, same_names  # noqa: E402
+from lorakit.embedded.models.weights import (  # noqa: E402
+    TensorPart,
+    Tensors,
+    _check_shape,
+    fill,
+    on_meta,
+    same_names,
+)
 from lorakit.errors import SetupError  # noqa: E402
 from lorakit.rehearse.standin import FAMILIES, FILES, write  # noqa: E402
 
@@ -347,7 +354,7 @@ def test_a_missing_weight_is_named_with_the_nearest_one(tmp_path: Path) -> None:
         fill(
             layer,
             Tensors([tmp_path / "x.safetensors"]),
-            {"weight": (Part("bias"),), "bias": (Part("bias"),)},
+            {"weight": (TensorPart("bias"),), "bias": (TensorPart("bias"),)},
             dtype=torch.float32,
             device="cpu",
             what="layer",

@@ -22,8 +22,8 @@ from lorakit.dataset.build.jobs import folder_for
 from lorakit.dataset.build.originals import (
     MIN_SIDE,
     ORIGINALS,
-    Outcome,
-    Subset,
+    AddOutcome,
+    SubsetPlan,
     add,
     subset_to_fill,
 )
@@ -95,7 +95,9 @@ def dataset_target(args: argparse.Namespace) -> Target:
     return read_target(args, must_exist=False)
 
 
-def _report(where: str, root: Path, subset: Subset, outcome: Outcome, *, dry_run: bool) -> None:
+def _report(
+    where: str, root: Path, subset: SubsetPlan, outcome: AddOutcome, *, dry_run: bool
+) -> None:
     if outcome.refused:
         rows = [(r.where, r.rule, f"{r.what} {r.hint}".rstrip()) for r in outcome.refused]
         table(["refused", "rule", "why"], rows)

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from lorakit.cli.terminal.dataset_target import read_target
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
-from lorakit.dataset.share.bundle import Manifest, contents, make_bundle, unpack, verify
+from lorakit.dataset.share.bundle import BundleManifest, contents, make_bundle, unpack, verify
 from lorakit.errors import counted, raise_on_errors
 from lorakit.files import sha256
 from lorakit.show import print_json, print_text, say, size, table
@@ -65,7 +65,7 @@ def _verify(path: Path, args: argparse.Namespace) -> int:
     return 0
 
 
-def _report(manifest: Manifest, path: Path, args: argparse.Namespace) -> None:
+def _report(manifest: BundleManifest, path: Path, args: argparse.Namespace) -> None:
     data = {"bundle": path, "sha256": sha256(path), "files": len(manifest.entries)}
     if args.json:
         print_json({**data, "counts": manifest.counts})

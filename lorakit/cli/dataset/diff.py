@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from lorakit.cli.terminal.dataset_target import read_target
 from lorakit.dataset.rules import shown
-from lorakit.dataset.share.versions import Difference, compare, version_of
+from lorakit.dataset.share.versions import VersionDifference, compare, version_of
 from lorakit.errors import counted
 from lorakit.show import print_json, print_text, say
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def show(difference: Difference) -> None:
+def show(difference: VersionDifference) -> None:
     for tokens, fewer, more in difference.repeats:
         print_text(f"repeats      {tokens}: {fewer} -> {more}")
     for mark in ("added", "removed", "changed"):

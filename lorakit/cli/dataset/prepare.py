@@ -26,7 +26,7 @@ from lorakit.dataset.build.contact_sheet import write_sheets
 from lorakit.dataset.build.fit import Settings, settings_problems
 from lorakit.dataset.build.jobs import jobs_of
 from lorakit.dataset.build.originals import name_of
-from lorakit.dataset.build.prepare import Outcome, prepare
+from lorakit.dataset.build.prepare import PrepareOutcome, prepare
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError
 from lorakit.show import print_json, say, table
@@ -109,7 +109,7 @@ def _settings(target: Target, args: argparse.Namespace) -> Settings:
 
 
 def _report(
-    outcome: Outcome, folders: Sequence[str], sheets: Sequence[Path], *, dry_run: bool
+    outcome: PrepareOutcome, folders: Sequence[str], sheets: Sequence[Path], *, dry_run: bool
 ) -> None:
     kinds = {"refused": outcome.refused, "kept": outcome.kept, "note": outcome.notes}
     rows = [

@@ -11,7 +11,7 @@ from pathlib import Path
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.captions.edit import joined
 from lorakit.dataset.captions.read import caption_text
-from lorakit.dataset.captions.tagger import Choice, Tagger, chosen, unknown_drops
+from lorakit.dataset.captions.tagger import TagChoice, Tagger, chosen, unknown_drops
 from lorakit.dataset.captions.tagger_models import KNOWN, open_model
 from lorakit.errors import Fault, RecipeError, raise_on_errors
 from lorakit.show import say
@@ -71,7 +71,7 @@ def drafts(
         say(f"{kept} images have a caption and keep it; --overwrite tags them too.")
     keep = args.underscores == "keep"
     drop = frozenset(args.drop)
-    choice = Choice(args.general, args.character, args.drop_character_tags, drop, keep)
+    choice = TagChoice(args.general, args.character, args.drop_character_tags, drop, keep)
     if not wanted:
         return {}, ""
     found, what = TAGGERS[args.tagger](args, list(wanted), choice)
@@ -83,7 +83,7 @@ def drafts(
 
 
 def _by_wd(
-    args: argparse.Namespace, images: Sequence[Path], choice: Choice
+    args: argparse.Namespace, images: Sequence[Path], choice: TagChoice
 ) -> tuple[Mapping[Path, list[str]], str]:
     tagger = Tagger(open_model(args.model, expected_sha256=args.model_sha256))
     say(*unknown_drops(args.drop, tagger.tags), f"tagging with {tagger.model}")
@@ -95,7 +95,7 @@ def _by_wd(
 
 
 def _by_kohya(
-    args: argparse.Namespace, images: Sequence[Path], choice: Choice
+    args: argparse.Namespace, images: Sequence[Path], choice: TagChoice
 ) -> tuple[Mapping[Path, list[str]], str]:
     from lorakit.trainers.kohya import tagger as kohya_tagger
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError
-from lorakit.dataset.build.manifest import FOLDER, Entry, Manifest
+from lorakit.dataset.build.manifest import FOLDER, MadeFile, Manifest
 from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.rules import shown
 from lorakit.files import write_atomic
@@ -59,7 +59,7 @@ def write_sheets(
     return pages
 
 
-def _page(sheet: _Sheet, entries: Sequence[Entry]) -> bytes:
+def _page(sheet: _Sheet, entries: Sequence[MadeFile]) -> bytes:
     from PIL import Image, ImageDraw
 
     rows = -(-len(entries) // COLUMNS)
@@ -76,7 +76,11 @@ def _page(sheet: _Sheet, entries: Sequence[Entry]) -> bytes:
 
 
 def _picture(
-    sheet: _Sheet, pen: ImageDraw.ImageDraw, page: Image.Image, entry: Entry, place: tuple[int, int]
+    sheet: _Sheet,
+    pen: ImageDraw.ImageDraw,
+    page: Image.Image,
+    entry: MadeFile,
+    place: tuple[int, int],
 ) -> None:
     """The upright original; what is cut off is dimmed, what is kept is framed."""
     from PIL import Image
@@ -99,7 +103,9 @@ def _picture(
     pen.rectangle([x + box[0], y + box[1], x + box[2] - 1, y + box[3] - 1], outline=MARK, width=2)
 
 
-def _words(sheet: _Sheet, pen: ImageDraw.ImageDraw, entry: Entry, place: tuple[int, int]) -> None:
+def _words(
+    sheet: _Sheet, pen: ImageDraw.ImageDraw, entry: MadeFile, place: tuple[int, int]
+) -> None:
     left, top = place
 
     def write(line: str, down: int, colour: str, font: Font) -> None:
@@ -122,7 +128,7 @@ def _words(sheet: _Sheet, pen: ImageDraw.ImageDraw, entry: Entry, place: tuple[i
         write(line, 36 + 17 * number, FAINT if line.startswith("(") else INK, sheet.small)
 
 
-def _bucket(entry: Entry, chooser: Chooser | None) -> str:
+def _bucket(entry: MadeFile, chooser: Chooser | None) -> str:
     if chooser is None:
         return ""
     try:

@@ -14,7 +14,7 @@ from lorakit.dataset.build.fit import SUFFIXES, Settings
 from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.originals import (
     ORIGINALS,
-    Subset,
+    SubsetPlan,
     clean_name,
     free_stem,
     name_of,
@@ -28,7 +28,7 @@ from lorakit.user_files import Missing
 
 
 @dataclass(frozen=True)
-class Job:
+class FitJob:
     """One picture to be made; travels to a worker."""
 
     root: Path
@@ -46,14 +46,14 @@ def jobs_of(
     repeats: int | None = None,
     trigger: str = "",
     source: Path | None = None,
-) -> list[Job]:
+) -> list[FitJob]:
     """Every original and the place of its prepared file. `source`: a folder of images to use where
     there are no originals.
     """
     known = read_subsets(root)
     manifest = Manifest(root)
     taken: dict[Path, set[str]] = {}
-    jobs: list[Job] = []
+    jobs: list[FitJob] = []
     assigned = read_assigned(root)
     own = {entry.source: Path(entry.file).stem for entry in manifest.entries.values()}
     images = [
@@ -70,7 +70,7 @@ def jobs_of(
             stem = free_stem(os.path.splitext(clean_name(path.name))[0], stems)
         stems.add(stem.casefold())
         place = target / f"{stem}{SUFFIXES[settings.format]}"
-        jobs.append(Job(root, path, place, settings, subset.tag, subset.trigger))
+        jobs.append(FitJob(root, path, place, settings, subset.tag, subset.trigger))
     if not jobs:
         raise RecipeError(
             f"{root}: there are no originals to prepare.",
@@ -96,27 +96,29 @@ def read_assigned(root: Path) -> dict[str, str]:
     return {str(name): str(tokens) for name, tokens in pairs}
 
 
-def _assigned(subset: Subset, tokens: str | None, known: Mapping[str, Subset]) -> Subset:
-    return subset if tokens is None else known.get(tokens, Subset(subset.repeats, tokens))
+def _assigned(
+    subset: SubsetPlan, tokens: str | None, known: Mapping[str, SubsetPlan]
+) -> SubsetPlan:
+    return subset if tokens is None else known.get(tokens, SubsetPlan(subset.repeats, tokens))
 
 
 def _sources(
-    root: Path, known: Mapping[str, Subset], trigger: str, source: Path | None
-) -> Iterator[tuple[Path, Subset]]:
+    root: Path, known: Mapping[str, SubsetPlan], trigger: str, source: Path | None
+) -> Iterator[tuple[Path, SubsetPlan]]:
     if source is not None:
         if not source.is_dir():
             raise RecipeError(f"{source}: there is no such folder.")
         _refuse_inside(root, source)
-        yield source, Subset(10, trigger or root.name)
+        yield source, SubsetPlan(10, trigger or root.name)
         return
     for folder in sorted(path for path in (root / ORIGINALS).glob("[!.]*") if path.is_dir()):
         parsed = parse_folder(folder.name)
         if folder.name in known:
             yield folder, known[folder.name]
         elif isinstance(parsed, NotASubset):
-            yield folder, Subset(10, folder.name)
+            yield folder, SubsetPlan(10, folder.name)
         else:
-            yield folder, Subset(parsed.repeats, parsed.class_tokens or trigger or root.name)
+            yield folder, SubsetPlan(parsed.repeats, parsed.class_tokens or trigger or root.name)
 
 
 def folder_for(root: Path, tokens: str, repeats: int) -> Path:

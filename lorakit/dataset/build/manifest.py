@@ -26,7 +26,7 @@ TUPLES = ("source_stamp", "stamp", "size", "box", "scaled", "canvas")
 
 
 @dataclass(frozen=True)
-class Entry:
+class MadeFile:
     """One prepared file. Paths are relative to the dataset (a source elsewhere is absolute), with
     forward slashes.
     """
@@ -52,13 +52,13 @@ class Manifest:
         self.root = root
         self.journal = Journal(root / FOLDER / "preparing.jsonl")
         self.place = root / FOLDER / "prepared.json"
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, MadeFile] = {}
         for data in [*_closed(self.place), *self.journal.read()]:
             with suppress(TypeError, KeyError):
-                entry = Entry(**{**data, **{name: tuple(data[name]) for name in TUPLES}})
+                entry = MadeFile(**{**data, **{name: tuple(data[name]) for name in TUPLES}})
                 self.entries[entry.file] = entry
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: MadeFile) -> None:
         """Before the file is moved into place."""
         self.entries[entry.file] = entry
         self.journal.append(asdict(entry))
@@ -82,7 +82,7 @@ class Manifest:
         write_atomic(self.place, json.dumps({"version": VERSION, "files": kept}, indent=1) + "\n")
         self.journal.clear()
 
-    def entry_of(self, file: str, source: str) -> Entry | None:
+    def entry_of(self, file: str, source: str) -> MadeFile | None:
         """The entry of a prepared file; also when somebody has renamed its folder since and the
         file is still as lorakit wrote it.
         """
@@ -97,7 +97,7 @@ class Manifest:
                 return moved
         return None
 
-    def edited(self, entry: Entry) -> bool:
+    def edited(self, entry: MadeFile) -> bool:
         """Whether somebody has changed the prepared file since lorakit wrote it; read only when
         its stamp differs.
         """

@@ -33,7 +33,7 @@ MIN_SIDE = 64  # kohya's smallest bucket step: less cannot be trained on at all
 
 
 @dataclass(frozen=True)
-class Subset:
+class SubsetPlan:
     """What lorakit knows about one folder of originals. Its folder is named by the class tokens
     alone: repeats may change.
     """
@@ -55,7 +55,7 @@ class Added:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AddOutcome:
     added: tuple[Added, ...]
     present: tuple[str, ...]  # there already, by content
     refused: tuple[Fault, ...]
@@ -63,13 +63,13 @@ class Outcome:
 
 def add(
     root: Path,
-    subset: Subset,
+    subset: SubsetPlan,
     paths: Sequence[Path],
     *,
     min_side: int = MIN_SIDE,
     dry_run: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
-) -> Outcome:
+) -> AddOutcome:
     """Copy every good image that `paths` name into originals/<tokens>/; say of every other one why
     not.
     """
@@ -102,7 +102,7 @@ def add(
                 refused.append(Fault(candidate.label, what, rule="duplicate", severity="warning"))
             if twin is not None and twin.parent == folder:
                 _late_caption(candidate, twin, dry_run=dry_run)
-    return Outcome(tuple(added), tuple(present), tuple(refused))
+    return AddOutcome(tuple(added), tuple(present), tuple(refused))
 
 
 def _problem(candidate: Candidate, seen: Look | WorkerDied, min_side: int) -> Fault | None:
@@ -234,35 +234,35 @@ def subsets_path(root: Path) -> Path:
     return root / ".lorakit" / "subsets.json"
 
 
-def read_subsets(root: Path) -> dict[str, Subset]:
+def read_subsets(root: Path) -> dict[str, SubsetPlan]:
     """By class tokens, which are also the names of the folders of originals."""
     try:
         data = json_text.read(subsets_path(root))
-        return {name: Subset(**entry) for name, entry in data.items()}
+        return {name: SubsetPlan(**entry) for name, entry in data.items()}
     except (Missing, TypeError, AttributeError):
         return {}
 
 
 def subset_to_fill(
     root: Path, repeats: int | None, *, trigger: str = "", recipe: str = "", tag: str = ""
-) -> Subset:
+) -> SubsetPlan:
     """What is added now goes here: the trigger that is given, else the recipe's, else that of the
     dataset's first subset, else the folder's name; repeats as before, else 10.
     """
     known = read_subsets(root)
     first = next(iter(known.values()), None)
     trigger = trigger or recipe or (first.trigger if first else root.name)
-    before = known.get(Subset(1, trigger, tag).tokens)
+    before = known.get(SubsetPlan(1, trigger, tag).tokens)
     if repeats is None:
         repeats = before.repeats if before else 10
-    subset = Subset(repeats, trigger, tag)
+    subset = SubsetPlan(repeats, trigger, tag)
     format_folder(subset.repeats, subset.tokens)  # refuses names that would not come back
     if subset.tokens.startswith(".") or not trigger:
         raise RecipeError(f"{trigger!r} cannot name a folder.", hint="Give --trigger.")
     return subset
 
 
-def remember_subset(root: Path, *subsets: Subset) -> None:
+def remember_subset(root: Path, *subsets: SubsetPlan) -> None:
     known = read_subsets(root)
     wanted = known | {subset.tokens: subset for subset in subsets}
     if wanted != known:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorakit.dataset.build.fit import Geometry, render
-from lorakit.dataset.build.jobs import Job
-from lorakit.dataset.build.manifest import FOLDER, Entry, Manifest
+from lorakit.dataset.build.jobs import FitJob
+from lorakit.dataset.build.manifest import FOLDER, MadeFile, Manifest
 from lorakit.dataset.build.originals import name_of
 from lorakit.dataset.captions import edit as captions
 from lorakit.dataset.captions.read import Words, caption_beside, read_words
@@ -39,7 +39,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PrepareOutcome:
     made: tuple[Path, ...]
     unchanged: tuple[Path, ...]
     kept: tuple[Fault, ...]  # edited by you, or not ours
@@ -49,14 +49,14 @@ class Outcome:
 
 def prepare(
     root: Path,
-    jobs: Sequence[Job],
+    jobs: Sequence[FitJob],
     *,
     force: bool = False,
     dry_run: bool = False,
     workers: int | None = None,
     caption_extension: str = ".txt",
     progress: Callable[[int, int], None] = lambda _done, _all: None,
-) -> Outcome:
+) -> PrepareOutcome:
     manifest = Manifest(root)
     if not dry_run:
         sweep(_temporary(root))
@@ -69,7 +69,9 @@ def prepare(
     same = tuple(job.target for job in unchanged)
     notes = [*_orphans(manifest, jobs)]
     if dry_run:
-        return Outcome(tuple(job.target for job in todo), same, tuple(kept), (), tuple(notes))
+        return PrepareOutcome(
+            tuple(job.target for job in todo), same, tuple(kept), (), tuple(notes)
+        )
     for job in jobs:
         job.target.parent.mkdir(parents=True, exist_ok=True)
     for job in unchanged:
@@ -92,10 +94,10 @@ def prepare(
     finally:
         sweep(_temporary(root), own=True)
         manifest.close()
-    return Outcome(tuple(made), same, tuple(kept), tuple(refused), tuple(notes))
+    return PrepareOutcome(tuple(made), same, tuple(kept), tuple(refused), tuple(notes))
 
 
-def _state(manifest: Manifest, job: Job, *, force: bool) -> bool | Fault:
+def _state(manifest: Manifest, job: FitJob, *, force: bool) -> bool | Fault:
     """True: nothing to do. A fault: somebody's own file is there. False: to be made."""
     if not job.target.exists():
         return False
@@ -113,13 +115,13 @@ def _state(manifest: Manifest, job: Job, *, force: bool) -> bool | Fault:
     )
 
 
-def _not_ours(job: Job) -> Fault:
+def _not_ours(job: FitJob) -> Fault:
     what = "was not made by lorakit; left as it is."
     hint = "Move it out of the dataset to have it made from the original."
     return _warning(name_of(job.root, job.target), what, hint, "edited")
 
 
-def _is_taken(manifest: Manifest, job: Job, *, force: bool) -> bool:
+def _is_taken(manifest: Manifest, job: FitJob, *, force: bool) -> bool:
     """Whether what is in the job's place must stay."""
     if not os.path.lexists(job.target):
         return False
@@ -132,7 +134,7 @@ def _warning(where: Path | str, what: str, hint: str, rule: str) -> Fault:
     return Fault(shown(where), what, hint, rule, "warning")
 
 
-def _orphans(manifest: Manifest, jobs: Iterable[Job]) -> Iterator[Fault]:
+def _orphans(manifest: Manifest, jobs: Iterable[FitJob]) -> Iterator[Fault]:
     """Prepared files whose original is gone: still trained on, so somebody should decide."""
     current = {name_of(job.root, path) for job in jobs for path in (job.target, job.source)}
     for name, entry in manifest.entries.items():
@@ -142,7 +144,7 @@ def _orphans(manifest: Manifest, jobs: Iterable[Job]) -> Iterator[Fault]:
             yield _warning(name, what, "Remove it if it should not be trained on.", "orphan")
 
 
-def make(job: Job) -> Made | str:
+def make(job: FitJob) -> Made | str:
     """In a worker: render, and write beside the place. Says what is wrong instead of raising."""
     if not job.source.is_file():  # a broken link, a folder, a pipe that would wait for ever
         return "is not a file that can be read"
@@ -174,7 +176,7 @@ def make(job: Job) -> Made | str:
 
 
 def _placed(
-    manifest: Manifest, job: Job, result: Made, caption_extension: str, *, force: bool
+    manifest: Manifest, job: FitJob, result: Made, caption_extension: str, *, force: bool
 ) -> list[Fault]:
     """Journal, move, caption; then remove what the same original was prepared as under another
     name.
@@ -183,7 +185,7 @@ def _placed(
     geometry = result.geometry
     old = manifest.entries.get(name)
     manifest.note(
-        Entry(
+        MadeFile(
             file=name,
             source=source,
             source_sha=result.source_sha,
@@ -217,7 +219,7 @@ def _placed(
     return notes
 
 
-def _carry_caption(manifest: Manifest, job: Job, suffix: str) -> list[Fault]:
+def _carry_caption(manifest: Manifest, job: FitJob, suffix: str) -> list[Fault]:
     """The original's caption in UTF-8, with the subset's tag; a caption that somebody wrote or
     changed stays.
     """

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lorakit.dataset.build.jobs import assigned_path, read_assigned, subset_folders
 from lorakit.dataset.build.manifest import FOLDER, Manifest
-from lorakit.dataset.build.originals import ORIGINALS, Subset, read_subsets, subsets_path
+from lorakit.dataset.build.originals import ORIGINALS, SubsetPlan, read_subsets, subsets_path
 from lorakit.dataset.build.repeats import solve
 from lorakit.dataset.facts import SubsetFacts
 from lorakit.dataset.folder_names import format_folder
@@ -31,7 +31,7 @@ class Step:
 
     what: str
     moves: tuple[tuple[str, str], ...] = ()
-    subsets: Mapping[str, Subset] = field(default_factory=dict)  # the complete table afterwards
+    subsets: Mapping[str, SubsetPlan] = field(default_factory=dict)  # the complete table afterwards
     assigned: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -61,7 +61,7 @@ def set_repeats(root: Path, wanted: Mapping[str, int]) -> Step:
         if to != name:
             moves.append((name, to))
         if tokens in subsets:
-            subsets[tokens] = Subset(repeats, subsets[tokens].trigger, subsets[tokens].tag)
+            subsets[tokens] = SubsetPlan(repeats, subsets[tokens].trigger, subsets[tokens].tag)
     _refuse_taken(root, moves)
     what = "repeats " + ", ".join(f"{name} -> {n}" for name, n in wanted.items())
     return Step(what, tuple(moves), subsets, read_assigned(root))
@@ -119,7 +119,7 @@ def _moved(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
         moves = [(f"{name}/{f}", f"{to}/{f}") for f in files if _owner(f, every) in stems]
     _refuse_taken(root, moves)
     subsets = dict(read_subsets(root))
-    subsets.setdefault(tokens, Subset(known[to][0] if there else repeats, tokens))
+    subsets.setdefault(tokens, SubsetPlan(known[to][0] if there else repeats, tokens))
     assigned = dict(read_assigned(root))
     moving = {f"{name}/{stem}" for stem in stems}
     for entry in Manifest(root).entries.values():
@@ -221,7 +221,7 @@ def _write_state(root: Path, subsets: Mapping[str, object], assigned: Mapping[st
             write_atomic(path, json.dumps(dict(sorted(data.items())), indent=1) + "\n")
 
 
-def _subsets_data(subsets: Mapping[str, Subset]) -> dict[str, object]:
+def _subsets_data(subsets: Mapping[str, SubsetPlan]) -> dict[str, object]:
     return {name: asdict(subset) for name, subset in subsets.items()}
 
 

@@ -35,7 +35,7 @@ class Tag:
 
 
 @dataclass(frozen=True)
-class Choice:
+class TagChoice:
     """Which of the likely tags become words of a caption."""
 
     general: float = 0.35
@@ -67,7 +67,7 @@ def read_tags(path: Path) -> list[Tag]:
         ) from error
 
 
-def chosen(likely: Likely, tags: Sequence[Tag], choice: Choice) -> list[str]:
+def chosen(likely: Likely, tags: Sequence[Tag], choice: TagChoice) -> list[str]:
     """Characters first, then general tags, the likeliest first; ratings never."""
     dropped = {_spaced(name).casefold() for name in choice.drop}
     least = {GENERAL: choice.general}

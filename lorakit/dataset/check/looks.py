@@ -16,7 +16,7 @@ from lorakit.config import cache_dir
 from lorakit.memo import Memo
 from lorakit.pictures.open import TooLargeError, opened, orientation, turned, why
 from lorakit.pictures.pool import WorkerDied, spread
-from lorakit.pictures.size import Header, read_header
+from lorakit.pictures.size import PictureHeader, read_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +67,7 @@ def look(path: Path) -> Look:
         return Look(problem=why(error))
 
 
-def _decoded(path: Path, header: Header) -> Look:
+def _decoded(path: Path, header: PictureHeader) -> Look:
     from lorakit.dataset.check.measures import WORKING_SIDE, measure
 
     with opened(path) as image:
@@ -113,7 +113,7 @@ def _small(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _bits(path: Path, header: Header, image: Image.Image) -> int:
+def _bits(path: Path, header: PictureHeader, image: Image.Image) -> int:
     if image.mode.startswith(("I", "F")):
         return 32 if image.mode in {"I", "F"} and header.kind != "png" else 16
     if header.kind == "png":

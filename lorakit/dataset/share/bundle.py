@@ -41,16 +41,16 @@ DERIVED = {".npz", ".tmp"}  # caches are made again where they are needed
 
 
 @dataclass(frozen=True)
-class Entry:
+class PackedFile:
     name: str  # posix path inside the bundle
     size: int
     sha256: str
 
 
 @dataclass(frozen=True)
-class Manifest:
+class BundleManifest:
     dataset: str
-    entries: tuple[Entry, ...]
+    entries: tuple[PackedFile, ...]
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -96,7 +96,7 @@ def _visible(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             yield path
 
 
-def make_bundle(root: Path, out: Path) -> Manifest:
+def make_bundle(root: Path, out: Path) -> BundleManifest:
     """Write `out` beside and move it into place. A file that changes while it is read is a fault,
     not a wrong hash.
     """
@@ -108,8 +108,8 @@ def make_bundle(root: Path, out: Path) -> Manifest:
             hint = f"originals/ stays here; {folders}: lorakit dataset prepare"
         raise RecipeError(f"{root}: nothing to bundle.", hint=hint)
     raise_on_errors([*_bad_names([MANIFEST, *(name for name, _ in files)])])
-    entries = tuple(Entry(name, path.stat().st_size, sha256(path)) for name, path in files)
-    manifest = Manifest(root.name, entries)
+    entries = tuple(PackedFile(name, path.stat().st_size, sha256(path)) for name, path in files)
+    manifest = BundleManifest(root.name, entries)
     out.parent.mkdir(parents=True, exist_ok=True)
     sweep(out.parent.glob(f".{glob.escape(out.name[:MAX_NAME_CHARS])}.*.tmp"))
     beside = hidden_file(out)
@@ -126,7 +126,7 @@ def make_bundle(root: Path, out: Path) -> Manifest:
     return manifest
 
 
-def verify(bundle_path: Path) -> tuple[Manifest, list[Fault]]:
+def verify(bundle_path: Path) -> tuple[BundleManifest, list[Fault]]:
     """Read every byte and compare it with the manifest. Nothing is written, nothing larger than
     declared is read.
     """
@@ -166,7 +166,7 @@ def _bad_names(names: Iterable[str], where: str = "") -> Iterator[Fault]:
         folders |= above
 
 
-def unpack(bundle_path: Path, target: Path) -> Manifest:
+def unpack(bundle_path: Path, target: Path) -> BundleManifest:
     """Verify, then unpack into a folder that does not exist yet."""
     manifest, faults = verify(bundle_path)
     if faults:
@@ -181,7 +181,7 @@ def unpack(bundle_path: Path, target: Path) -> Manifest:
     return manifest
 
 
-def _store(bundle: zipfile.ZipFile, entry: Entry, path: Path) -> None:
+def _store(bundle: zipfile.ZipFile, entry: PackedFile, path: Path) -> None:
     digest = hashlib.sha256()
     with path.open("rb") as source, bundle.open(_info(entry.name, entry.size), "w") as file:
         while chunk := source.read(CHUNK):
@@ -212,7 +212,7 @@ def _open(path: Path) -> zipfile.ZipFile:
         raise RecipeError(f"{path}: not a complete zip file ({error}).", hint=hint) from error
 
 
-def _manifest(bundle: zipfile.ZipFile, path: Path) -> Manifest:
+def _manifest(bundle: zipfile.ZipFile, path: Path) -> BundleManifest:
     try:
         info = bundle.getinfo(MANIFEST)
         if info.file_size > 64 << 20 or info.compress_type != zipfile.ZIP_STORED:
@@ -223,18 +223,18 @@ def _manifest(bundle: zipfile.ZipFile, path: Path) -> Manifest:
             raise ValueError(f"made by another version of lorakit ({theirs})")
         files = data["files"].items()
         entries = tuple(_entry(name, file["size"], file["sha256"]) for name, file in files)
-        return Manifest(str(data["dataset"]), entries)
+        return BundleManifest(str(data["dataset"]), entries)
     except (*BROKEN, OSError, KeyError, TypeError, AttributeError) as error:
         hint = "Make it with `lorakit dataset bundle`."
         raise RecipeError(f"{path}: no usable {MANIFEST} inside ({error}).", hint=hint) from error
 
 
-def _entry(name: str, count: Any, digest: Any) -> Entry:
+def _entry(name: str, count: Any, digest: Any) -> PackedFile:
     if type(count) is not int or not 0 <= count < 1 << 63:
         raise ValueError(f"the size of {name!r:.99} is no number of bytes")
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise ValueError(f"the sha256 of {name!r:.99} is none")
-    return Entry(name, count, digest)
+    return PackedFile(name, count, digest)
 
 
 def _unsafe(bundle: zipfile.ZipFile, where: str) -> Iterator[Fault]:
@@ -254,7 +254,7 @@ def _unsafe(bundle: zipfile.ZipFile, where: str) -> Iterator[Fault]:
             yield _fault(where, info.filename, "bomb", what)
 
 
-def _differences(bundle: zipfile.ZipFile, where: str, manifest: Manifest) -> Iterator[Fault]:
+def _differences(bundle: zipfile.ZipFile, where: str, manifest: BundleManifest) -> Iterator[Fault]:
     inside = {info.filename: info for info in bundle.infolist() if not info.is_dir()}
     expected = {entry.name: entry for entry in manifest.entries}
     for name in sorted(inside.keys() - expected.keys() - {MANIFEST}):
@@ -268,7 +268,7 @@ def _differences(bundle: zipfile.ZipFile, where: str, manifest: Manifest) -> Ite
             yield _fault(where, name, "changed", what, "Copy the bundle again.")
 
 
-def _hash(bundle: zipfile.ZipFile, entry: Entry) -> str:
+def _hash(bundle: zipfile.ZipFile, entry: PackedFile) -> str:
     """The sha256 inside the zip; empty for what is broken or not as long as declared."""
     digest, seen = hashlib.sha256(), 0
     try:

@@ -28,7 +28,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Difference:
+class VersionDifference:
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
@@ -38,7 +38,7 @@ class Difference:
     repeats: tuple[tuple[str, int, int], ...] = ()
 
     def __bool__(self) -> bool:
-        return self != Difference()
+        return self != VersionDifference()
 
 
 def version_of(facts: DatasetFacts) -> Version:
@@ -56,7 +56,7 @@ def version_of(facts: DatasetFacts) -> Version:
     return Version(items, repeats)
 
 
-def compare(before: Version, after: Version) -> Difference:
+def compare(before: Version, after: Version) -> VersionDifference:
     """Names are `class tokens/file`, so that a change of repeats alone is not forty removals and
     forty additions.
     """
@@ -70,7 +70,7 @@ def compare(before: Version, after: Version) -> Difference:
     ]
     pairs = [(name, name) for name in before.items if name in after.items] + renamed
     moved_from, moved_to = {old for old, _ in renamed}, {new for _, new in renamed}
-    return Difference(
+    return VersionDifference(
         added=tuple(name for name in come if name not in moved_to),
         removed=tuple(name for name in gone if name not in moved_from),
         renamed=tuple(renamed),

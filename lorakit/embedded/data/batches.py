@@ -15,7 +15,7 @@ from lorakit.embedded.data.dataset import Dataset, Image
 
 
 @dataclass(frozen=True)
-class Draw:
+class Pick:
     """One image used once: which repeat of it, in which epoch. Everything random about it follows
     from that and the seed.
     """
@@ -39,7 +39,7 @@ class Draw:
         return process(caption, rules, chance, epoch=epoch, step=step, total_steps=total_steps)
 
 
-Batch = tuple[Draw, ...]
+Batch = tuple[Pick, ...]
 T = TypeVar("T")
 
 
@@ -55,7 +55,7 @@ def epoch_batches(datasets: Sequence[Dataset], seed: int, epoch: int) -> list[Ba
             draws = []
             for index in indices:
                 seen[index] = seen.get(index, -1) + 1
-                draws.append(Draw(dataset.images[index], number, index, seen[index], epoch))
+                draws.append(Pick(dataset.images[index], number, index, seen[index], epoch))
             chance.shuffle(draws)
             batches += _cut(draws, dataset.batch_size)
     chance.shuffle(batches)
@@ -74,14 +74,14 @@ def validation_batches(datasets: Sequence[Dataset]) -> list[Batch]:
     """Held-out images in a fixed order, nothing shuffled."""
     batches: list[Batch] = []
     for number, dataset in enumerate(datasets):
-        buckets: dict[tuple[int, int], list[Draw]] = {}
+        buckets: dict[tuple[int, int], list[Pick]] = {}
         for index, image in enumerate(dataset.validation):
-            draw = Draw(image, number, len(dataset.images) + index, 0, 1)
+            draw = Pick(image, number, len(dataset.images) + index, 0, 1)
             buckets.setdefault(image.bucket, []).append(draw)
         for _, draws in sorted(buckets.items()):
             batches += _cut(draws, dataset.batch_size)
     return batches
 
 
-def _cut(draws: Sequence[Draw], size: int) -> list[Batch]:
+def _cut(draws: Sequence[Pick], size: int) -> list[Batch]:
     return [tuple(draws[at : at + size]) for at in range(0, len(draws), size)]

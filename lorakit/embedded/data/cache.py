@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lorakit.config import cache_dir
-from lorakit.embedded.data.batches import Draw
+from lorakit.embedded.data.batches import Pick
 from lorakit.embedded.data.dataset import Image
 from lorakit.embedded.data.images import pixels
 from lorakit.embedded.models import Base, Conditioning
@@ -157,7 +157,7 @@ class Latents:
         return latents
 
     def of(
-        self, batch: Sequence[Draw], seed: int, prefetched: Sequence[torch.Tensor] | None = None
+        self, batch: Sequence[Pick], seed: int, prefetched: Sequence[torch.Tensor] | None = None
     ) -> torch.Tensor:
         """The latents of a batch, in float32, on the device."""
         images = [draw.image for draw in batch]
@@ -173,10 +173,10 @@ class Latents:
             sampled += self._sampled(torch.stack(ready[part]), seeds[part], images[part])
         return torch.stack(sampled)
 
-    def pixels_of(self, batch: Sequence[Draw], seed: int) -> list[torch.Tensor]:
+    def pixels_of(self, batch: Sequence[Pick], seed: int) -> list[torch.Tensor]:
         """Read from the files, cropped and coloured as chance has it."""
 
-        def of(draw: Draw) -> torch.Tensor:
+        def of(draw: Pick) -> torch.Tensor:
             data, chance = draw.image.path.read_bytes(), draw.chance(seed, "pixels")
             return pixels(draw.image, data, flip=draw.flipped(seed), chance=chance)
 

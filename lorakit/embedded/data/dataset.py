@@ -16,7 +16,7 @@ from lorakit.dataset.split import hold_out, match_reg
 from lorakit.embedded.data.captions import CaptionRules
 from lorakit.embedded.data.dataset_config import read_blueprint
 from lorakit.errors import Fault, RecipeError, raise_on_errors, refused
-from lorakit.pictures.size import HeaderError, read_header
+from lorakit.pictures.size import PictureHeaderError, read_header
 from lorakit.user_files import Unreadable
 
 
@@ -164,7 +164,7 @@ def _images(subset: Subset, chooser: Chooser, faults: list[Fault]) -> list[Image
             size = read_header(path).as_kohya_reads
             caption, placement = _caption(path, subset), chooser.choose(*size)
             images.append(Image(path, subset, caption, size, placement, subset.num_repeats))
-        except (OSError, HeaderError, UnfitError) as error:
+        except (OSError, PictureHeaderError, UnfitError) as error:
             hint = "Take the file out of the folder or fix it."
             faults.append(Fault(str(path), f"{error}.", hint))
         except Unreadable as error:

@@ -19,7 +19,7 @@ from lorakit.embedded.models.prompts import ClipTokenizer, Conditioning, T5Token
 from lorakit.embedded.models.t5 import T5Encoder
 from lorakit.embedded.models.unet import UNet
 from lorakit.embedded.models.vae import VAE
-from lorakit.embedded.models.weights import Layout, Part, Tensors, fill, on_meta, same_names
+from lorakit.embedded.models.weights import Layout, TensorPart, Tensors, fill, on_meta, same_names
 
 Device = Any  # a torch.device or its name
 
@@ -59,10 +59,10 @@ class Piece:
         layout = same_names(module, self.prefix)
         if self.style == "bare":
             short = {name: name.removeprefix("text_model.") for name in layout}
-            return {name: (Part(self.prefix + theirs),) for name, theirs in short.items()}
+            return {name: (TensorPart(self.prefix + theirs),) for name, theirs in short.items()}
         if self.role == "t5" and "shared.weight" not in tensors:
             # The same table under its other name.
-            layout["shared.weight"] = (Part("encoder.embed_tokens.weight"),)
+            layout["shared.weight"] = (TensorPart("encoder.embed_tokens.weight"),)
         return layout
 
 

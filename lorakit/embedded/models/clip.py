@@ -48,7 +48,7 @@ class CLIPMLP(nn.Module):
         return self.fc2(x * torch.sigmoid(1.702 * x) if self.quick else F.gelu(x))
 
 
-class Layer(nn.Module):
+class ClipLayer(nn.Module):
     def __init__(self, width: int, heads: int, inner: int, eps: float, *, quick: bool) -> None:
         super().__init__()
         self.self_attn = CLIPAttention(width, heads)
@@ -81,7 +81,8 @@ class TextModel(nn.Module):
         heads, inner = config["num_attention_heads"], config["intermediate_size"]
         quick = config.get("hidden_act") != "gelu"
         self.encoder.layers = nn.ModuleList(
-            Layer(width, heads, inner, eps, quick=quick) for _ in range(config["num_hidden_layers"])
+            ClipLayer(width, heads, inner, eps, quick=quick)
+            for _ in range(config["num_hidden_layers"])
         )
         self.final_layer_norm = nn.LayerNorm(width, eps=eps)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from lorakit.embedded.models.weights import Layout, Part, Tensors
+from lorakit.embedded.models.weights import Layout, TensorPart, Tensors
 
 Pairs = list[tuple[str, str]]
 
@@ -99,7 +99,9 @@ def ldm_unet(
     module: nn.Module, config: Mapping[str, Any], prefix: str = "model.diffusion_model."
 ) -> Layout:
     pairs = dict(unet_pairs(config))
-    return {name: (Part(prefix + rename(name, pairs)),) for name, _ in module.named_parameters()}
+    return {
+        name: (TensorPart(prefix + rename(name, pairs)),) for name, _ in module.named_parameters()
+    }
 
 
 def ldm_vae(module: nn.Module, config: Mapping[str, Any], prefix: str) -> Layout:
@@ -122,18 +124,20 @@ def ldm_vae(module: nn.Module, config: Mapping[str, Any], prefix: str) -> Layout
                 resnet = f"{ours}_blocks.{level}.resnets.{layer}"
                 pairs[resnet] = f"{theirs}.block.{layer}"
                 pairs[f"{resnet}.conv_shortcut"] = f"{theirs}.block.{layer}.nin_shortcut"
-    return {name: (Part(prefix + rename(name, pairs)),) for name, _ in module.named_parameters()}
+    return {
+        name: (TensorPart(prefix + rename(name, pairs)),) for name, _ in module.named_parameters()
+    }
 
 
 def folder_vae(module: nn.Module, tensors: Tensors) -> Layout:
     """A diffusers folder: today's names, or those that its attention had until 2023."""
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
-    layout: dict[str, tuple[Part, ...]] = {}
+    layout: dict[str, tuple[TensorPart, ...]] = {}
     for name, _ in module.named_parameters():
         other = name
         for ours, theirs in old.items():
             other = other.replace(f".attentions.0.{ours}.", f".attentions.0.{theirs}.")
-        layout[name] = (Part(name if name in tensors else other),)
+        layout[name] = (TensorPart(name if name in tensors else other),)
     return layout
 
 
@@ -151,13 +155,17 @@ def open_clip(module: nn.Module, config: Mapping[str, Any], prefix: str) -> Layo
         "mlp.fc2": "mlp.c_proj",
     }
     fixed = {
-        "text_model.embeddings.token_embedding.weight": Part(prefix + "token_embedding.weight"),
-        "text_model.embeddings.position_embedding.weight": Part(prefix + "positional_embedding"),
-        "text_model.final_layer_norm.weight": Part(prefix + "ln_final.weight"),
-        "text_model.final_layer_norm.bias": Part(prefix + "ln_final.bias"),
-        "text_projection.weight": Part(prefix + "text_projection", transposed=True),
+        "text_model.embeddings.token_embedding.weight": TensorPart(
+            prefix + "token_embedding.weight"
+        ),
+        "text_model.embeddings.position_embedding.weight": TensorPart(
+            prefix + "positional_embedding"
+        ),
+        "text_model.final_layer_norm.weight": TensorPart(prefix + "ln_final.weight"),
+        "text_model.final_layer_norm.bias": TensorPart(prefix + "ln_final.bias"),
+        "text_projection.weight": TensorPart(prefix + "text_projection", transposed=True),
     }
-    layout: dict[str, tuple[Part, ...]] = {}
+    layout: dict[str, tuple[TensorPart, ...]] = {}
     for name, _ in module.named_parameters():
         if name in fixed:
             layout[name] = (fixed[name],)
@@ -166,9 +174,11 @@ def open_clip(module: nn.Module, config: Mapping[str, Any], prefix: str) -> Layo
         part, _, leaf = rest.rpartition(".")
         theirs = f"{prefix}transformer.resblocks.{number}."
         if part in rows:
-            layout[name] = (Part(f"{theirs}attn.in_proj_{leaf}", rows[part], rows[part] + width),)
+            layout[name] = (
+                TensorPart(f"{theirs}attn.in_proj_{leaf}", rows[part], rows[part] + width),
+            )
         else:
-            layout[name] = (Part(f"{theirs}{others[part]}.{leaf}"),)
+            layout[name] = (TensorPart(f"{theirs}{others[part]}.{leaf}"),)
     return layout
 
 
@@ -216,19 +226,19 @@ def folder_flux(module: nn.Module, width: int) -> Layout:
     """A diffusers folder of FLUX: q, k and v apart, and the last modulation's halves the other way
     round.
     """
-    layout: dict[str, tuple[Part, ...]] = {}
+    layout: dict[str, tuple[TensorPart, ...]] = {}
     for name, _ in module.named_parameters():
         head, _, leaf = name.rpartition(".")
         leaf = "weight" if leaf == "scale" else leaf
         if head == "final_layer.adaLN_modulation.1":
             source = f"norm_out.linear.{leaf}"
-            layout[name] = (Part(source, width, 2 * width), Part(source, 0, width))
+            layout[name] = (TensorPart(source, width, 2 * width), TensorPart(source, 0, width))
         elif head in _FLUX_FOLDER:
-            layout[name] = (Part(f"{_FLUX_FOLDER[head]}.{leaf}"),)
+            layout[name] = (TensorPart(f"{_FLUX_FOLDER[head]}.{leaf}"),)
         else:
             kind, number, part = head.split(".", 2)
             table, theirs = _FLUX_BLOCKS[kind]
-            layout[name] = tuple(Part(f"{theirs}.{number}.{s}.{leaf}") for s in table[part])
+            layout[name] = tuple(TensorPart(f"{theirs}.{number}.{s}.{leaf}") for s in table[part])
     return layout
 
 

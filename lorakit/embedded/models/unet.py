@@ -179,7 +179,7 @@ class Upsample2D(nn.Module):
         return self.conv(F.interpolate(x, size=list(size), mode="nearest"))
 
 
-class Stage(nn.Module):
+class UNetStage(nn.Module):
     """Resnets with their attentions, and the change of size at the end."""
 
     def __init__(
@@ -257,7 +257,7 @@ class UNet(Network):
         self.down_blocks = nn.ModuleList()
         for index, (kind, width) in enumerate(zip(config["down_block_types"], widths, strict=True)):
             before = widths[max(index - 1, 0)]
-            stage = Stage(
+            stage = UNetStage(
                 [(before if layer == 0 else width, width) for layer in range(layers)],
                 _attention(kind, attention[index]),
                 **shared,
@@ -274,7 +274,7 @@ class UNet(Network):
                 ((above if layer == 0 else width) + (below if layer == layers else width), width)
                 for layer in range(layers + 1)
             ]
-            stage = Stage(pairs, _attention(kind, attention[level]), **shared)
+            stage = UNetStage(pairs, _attention(kind, attention[level]), **shared)
             stage.upsamplers = nn.ModuleList([Upsample2D(width)]) if level else None
             self.up_blocks.append(stage)
         self.conv_norm_out = nn.GroupNorm(shared["groups"], widths[0], eps=shared["eps"])

@@ -24,7 +24,7 @@ class Gaussian(NamedTuple):
     std: torch.Tensor
 
 
-class SelfAttention(nn.Module):
+class VaeAttention(nn.Module):
     def __init__(self, width: int, groups: int) -> None:
         super().__init__()
         self.group_norm = nn.GroupNorm(groups, width, eps=1e-6)
@@ -42,7 +42,7 @@ class SelfAttention(nn.Module):
 class Middle(nn.Module):
     def __init__(self, width: int, groups: int) -> None:
         super().__init__()
-        self.attentions = nn.ModuleList([SelfAttention(width, groups)])
+        self.attentions = nn.ModuleList([VaeAttention(width, groups)])
         self.resnets = nn.ModuleList(
             ResnetBlock2D(width, width, None, groups, 1e-6) for _ in range(2)
         )
@@ -51,7 +51,7 @@ class Middle(nn.Module):
         return self.resnets[1](self.attentions[0](self.resnets[0](x)))
 
 
-class Stage(nn.Module):
+class VaeStage(nn.Module):
     def __init__(self, before: int, width: int, layers: int, groups: int) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(
@@ -78,7 +78,7 @@ class Half(nn.Module):
         stages = nn.ModuleList()
         order = widths[::-1] if decoder else widths
         for index, width in enumerate(order):
-            stage = Stage(order[max(index - 1, 0)], width, layers + decoder, groups)
+            stage = VaeStage(order[max(index - 1, 0)], width, layers + decoder, groups)
             if index < len(order) - 1:
                 if decoder:
                     stage.upsamplers = nn.ModuleList([Upsample2D(width)])

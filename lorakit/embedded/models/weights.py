@@ -37,7 +37,7 @@ READERS = min(4, os.cpu_count() or 1)
 STAGING = 4 << 20
 
 
-class Part(NamedTuple):
+class TensorPart(NamedTuple):
     """Rows start:stop of a tensor in a file; the parts of one weight follow each other along its
     first dimension.
     """
@@ -48,11 +48,11 @@ class Part(NamedTuple):
     transposed: bool = False
 
 
-Layout = Mapping[str, tuple[Part, ...]]  # the module's own name -> where it is in the files
+Layout = Mapping[str, tuple[TensorPart, ...]]  # the module's own name -> where it is in the files
 
 
 @dataclass(frozen=True)
-class Entry:
+class Stored:
     path: Path
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -84,7 +84,7 @@ class Tensors:
         return [name for name in self.entries if name.startswith(prefix)]
 
 
-def _entries(path: Path) -> Iterator[tuple[str, Entry]]:
+def _entries(path: Path) -> Iterator[tuple[str, Stored]]:
     if path.suffix.lower() in PICKLED:
         raise SetupError(
             f"{path}: a pickle can run any program when it is read; lorakit reads .safetensors"
@@ -95,7 +95,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Entry]]:
     for name, found in header.tensors.items():
         if found.dtype not in DTYPES:
             raise SetupError(f"{path}: {name} has the type {found.dtype}, which torch cannot read.")
-        yield name, Entry(path, DTYPES[found.dtype], found.shape, header.begin + found.start)
+        yield name, Stored(path, DTYPES[found.dtype], found.shape, header.begin + found.start)
 
 
 class _Reader:
@@ -112,7 +112,7 @@ class _Reader:
         for handle in self.handles.values():
             os.close(handle)
 
-    def copy(self, part: Part, target: torch.Tensor) -> None:
+    def copy(self, part: TensorPart, target: torch.Tensor) -> None:
         """One part into `target`, whose shape has as many elements; straight from the file where
         type and place allow it.
         """
@@ -131,14 +131,14 @@ class _Reader:
                 raw = self._staged(entry, start + first, len(chunk) * entry.row_bytes)
                 chunk.copy_(raw.view(chunk.shape))
 
-    def _staged(self, entry: Entry, start: int, size: int) -> torch.Tensor:
+    def _staged(self, entry: Stored, start: int, size: int) -> torch.Tensor:
         if not hasattr(self.own, "staging") or self.own.staging.numel() < size:
             self.own.staging = torch.empty(size, dtype=torch.uint8)
         raw: torch.Tensor = self.own.staging[:size]
         self._fill(raw, entry, start, size)
         return raw.view(entry.dtype)
 
-    def _fill(self, raw: torch.Tensor, entry: Entry, start: int, size: int) -> None:
+    def _fill(self, raw: torch.Tensor, entry: Stored, start: int, size: int) -> None:
         view = memoryview(raw.numpy())
         offset, done = entry.offset + start * entry.row_bytes, 0
         while done < size:
@@ -212,16 +212,18 @@ def fill(
     module.eval()
 
 
-def same_names(module: nn.Module, prefix: str = "") -> dict[str, tuple[Part, ...]]:
+def same_names(module: nn.Module, prefix: str = "") -> dict[str, tuple[TensorPart, ...]]:
     """The layout of files that use the module's own names, after a prefix."""
-    return {name: (Part(prefix + name),) for name, _ in module.named_parameters()}
+    return {name: (TensorPart(prefix + name),) for name, _ in module.named_parameters()}
 
 
-def _rows(part: Part, tensors: Tensors) -> int:
+def _rows(part: TensorPart, tensors: Tensors) -> int:
     return (tensors.entries[part.name].rows if part.stop is None else part.stop) - part.start
 
 
-def _check_shape(name: str, parts: tuple[Part, ...], old: Any, tensors: Tensors, what: str) -> None:
+def _check_shape(
+    name: str, parts: tuple[TensorPart, ...], old: Any, tensors: Tensors, what: str
+) -> None:
     shapes = [tensors.shape(part.name) for part in parts]
     counts = [
         _rows(part, tensors) * math.prod(s[1:]) for part, s in zip(parts, shapes, strict=True)

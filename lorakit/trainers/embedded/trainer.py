@@ -10,7 +10,7 @@ from typing import Any
 from lorakit import __version__
 from lorakit.families import FAMILIES
 from lorakit.recipe.model import Resolved
-from lorakit.trainers.base import Change, Reader, Script, one_command
+from lorakit.trainers.base import CodeChange, Reader, Script, one_command
 from lorakit.trainers.embedded import SCRIPTS, rules
 from lorakit.trainers.progress import EmbeddedEvents, KohyaText
 
@@ -51,7 +51,7 @@ def event_reader() -> Reader | None:
     return EmbeddedEvents()
 
 
-def changed_since(_script: Path, _commit: str, lorakit: str) -> Change | None:
+def changed_since(_script: Path, _commit: str, lorakit: str) -> CodeChange | None:
     if lorakit == __version__:
         return None
-    return Change("lorakit, whose trainer it is", lorakit or None, __version__)
+    return CodeChange("lorakit, whose trainer it is", lorakit or None, __version__)

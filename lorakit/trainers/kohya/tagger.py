@@ -13,7 +13,7 @@ from pathlib import Path
 from lorakit.config import cache_dir
 from lorakit.dataset.captions.edit import parts
 from lorakit.dataset.captions.read import read_words
-from lorakit.dataset.captions.tagger import Choice
+from lorakit.dataset.captions.tagger import TagChoice
 from lorakit.dataset.captions.tagger_models import repository
 from lorakit.errors import SetupError
 from lorakit.proc import ask
@@ -23,7 +23,7 @@ SCRIPT = "finetune/tag_images_by_wd14_tagger.py"
 TIMEOUT_S = 24 * 3600
 
 
-def tag(images: Sequence[Path], asked: str, choice: Choice) -> Mapping[Path, list[str]]:
+def tag(images: Sequence[Path], asked: str, choice: TagChoice) -> Mapping[Path, list[str]]:
     """Each image's tags in the script's own order, which is that of its tag list."""
     located = require()
     with tempfile.TemporaryDirectory(prefix="lorakit-tags-") as name:
@@ -41,7 +41,7 @@ def tag(images: Sequence[Path], asked: str, choice: Choice) -> Mapping[Path, lis
         return {path: _read(link.with_suffix(".txt")) for link, path in links.items()}
 
 
-def command(python: Path, scripts: Path, folder: Path, asked: str, choice: Choice) -> list[str]:
+def command(python: Path, scripts: Path, folder: Path, asked: str, choice: TagChoice) -> list[str]:
     local = Path(asked).expanduser()
     place = (
         [f"--repo_id={local.name}", f"--model_dir={local.resolve().parent}"]

@@ -11,7 +11,7 @@ from lorakit.errors import Fault, LorakitError
 from lorakit.families import FAMILIES
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
-from lorakit.trainers.base import Change, Reader, Script, one_command
+from lorakit.trainers.base import CodeChange, Reader, Script, one_command
 from lorakit.trainers.kohya import rules, tokenizers
 from lorakit.trainers.kohya.locate import VENDOR, head_commit, locate
 from lorakit.trainers.kohya.requirements import version_faults
@@ -79,9 +79,9 @@ def event_reader() -> Reader | None:
     return None
 
 
-def changed_since(script: Path, commit: str, lorakit: str) -> Change | None:
+def changed_since(script: Path, commit: str, lorakit: str) -> CodeChange | None:
     del lorakit
     now = head_commit(script.parent)
     if not commit or now == commit:
         return None
-    return Change(f"sd-scripts in {script.parent}", commit[:12], now and now[:12])
+    return CodeChange(f"sd-scripts in {script.parent}", commit[:12], now and now[:12])
