@@ -1,4 +1,4 @@
-"""A few cases of every section in every test run; `make attack` tries all of them."""
+"""A few cases of every section in the slow run; `make attack` tries all of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from attacks.sections import ALL
 from attacks.table import Section
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", [one for one in ALL if one.quick], ids=lambda one: one.name)
 def test_the_first_cases_of_every_section_are_right(section: Section, tmp_path: Path) -> None:
     tally = in_a_process(section, tmp_path, section.quick)

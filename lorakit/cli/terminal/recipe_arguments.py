@@ -9,6 +9,7 @@ from pathlib import Path
 from lorakit.errors import Fault, RecipeError, nearest
 from lorakit.files import at_home
 from lorakit.machine import Machine, machine_named
+from lorakit.private import words_shown
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.resolve import resolve
 
@@ -52,9 +53,9 @@ def another_machine(text: str) -> Machine:
 
 
 def as_typed(args: argparse.Namespace) -> str:
-    """The recipe and what was said over it, for the next command."""
+    """The recipe and what was said over it, for the next command; private values only by name."""
     said = [args.recipe, *(f"--set={one}" for one in args.sets)]
-    return shlex.join([*said, *(f"--unset={one}" for one in args.unsets)])
+    return shlex.join(words_shown([*said, *(f"--unset={one}" for one in args.unsets)]))
 
 
 def recipe_path(text: str) -> Path:
