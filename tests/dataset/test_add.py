@@ -262,6 +262,19 @@ def test_a_file_without_permission_is_refused_by_name(tmp_path: Path, photos: Pa
     assert "IMG_0.JPG" in add(tmp_path / "data", FOX, [photos]).refused[0].where
 
 
+def test_an_entry_without_a_name_is_left_out_of_a_zip_and_said(
+    tmp_path: Path, photo: Photo
+) -> None:
+    nameless = zipfile.ZipInfo("x")
+    nameless.filename = ""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(photo(tmp_path / "a.jpg"), "a.jpg")
+        archive.writestr(nameless, b"?")
+    outcome = add(tmp_path / "data", FOX, [tmp_path / "a.zip"])
+    assert len(outcome.added) == 1
+    assert any("without a name" in str(fault) for fault in outcome.refused)
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_an_archive_broken_inside_an_entry_is_refused_by_name(
     tmp_path: Path, photo: Photo, method: int

@@ -108,11 +108,11 @@ def _unpacked(
     """Each wanted entry under a name of our own making, so that no name in the archive can lead
     anywhere.
     """
-    entries = [
-        entry
-        for entry in archive.infolist()
-        if not entry.is_dir() and "__MACOSX" not in entry.filename
-    ]
+    named = [entry for entry in archive.infolist() if entry.filename]
+    if len(named) < len(archive.infolist()):
+        what = "holds an entry without a name, which is left out."
+        faults.append(Fault(shown(path), what, "", "archive", "warning"))
+    entries = [one for one in named if not one.is_dir() and "__MACOSX" not in one.filename]
     if sum(entry.file_size for entry in entries) > MAX_ARCHIVE:
         faults.append(
             _refused(shown(path), "archive", f"would unpack to more than {MAX_ARCHIVE >> 30} GB.")
