@@ -36,10 +36,10 @@ def read_bytes(path: Path, *, most: int = MOST_TEXT) -> bytes:
     try:
         _only_regular(path, os.stat(path).st_mode)
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(handle, "rb") as file:
+        with open(handle, "rb", buffering=0) as file:
             status = os.fstat(handle)
             _only_regular(path, status.st_mode)
-            data = b"" if status.st_size > most else file.read(most + 1)
+            data = b"" if status.st_size > most else file.read(status.st_size + 1) or b""
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     if max(len(data), status.st_size) > most:

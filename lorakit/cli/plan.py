@@ -25,7 +25,7 @@ from lorakit.machine import Machine, this_machine
 from lorakit.plan.document import as_document, files_of
 from lorakit.plan.make import make_plans
 from lorakit.recipe.model import Resolved
-from lorakit.runs.find import new_run_dir
+from lorakit.runs.folder import new_run_dir
 from lorakit.runs.pace import expected
 from lorakit.trainers.table import trainer
 

@@ -28,7 +28,7 @@ from lorakit.cli.terminal.screen import PLAIN_EVERY_S, Bar, screen
 from lorakit.errors import LorakitError, raise_on_errors
 from lorakit.plan.model import Plan
 from lorakit.proc import ask
-from lorakit.runs.find import new_run_dir
+from lorakit.runs.folder import new_run_dir
 from lorakit.runs.opening import FolderTaken
 from lorakit.runs.outcome import Outcome
 from lorakit.show import duration, say, say_error, say_faults, table

@@ -17,7 +17,7 @@ from lorakit import json_text
 from lorakit.errors import LorakitError, did_you_mean
 from lorakit.files import at_home
 from lorakit.processes import members
-from lorakit.runs.folder import PROGRESS
+from lorakit.runs.folder import PROGRESS, runs_dir
 from lorakit.runs.rate import seconds_a_step
 from lorakit.runs.record import NAME, Record, read_record
 
@@ -45,23 +45,6 @@ class RunInfo:
     @property
     def short(self) -> str:
         return f"{self.run_dir.parent.name}/{self.run_dir.name}"
-
-
-def runs_dir(root: Path | None = None) -> Path:
-    return (root or Path.cwd()) / "runs"
-
-
-def new_run_dir(root: Path, name: str) -> Path:
-    """runs/NAME/DATE-TIME, or with -2, -3 ... when a start of the same second took it. Nothing is
-    created here.
-    """
-    stem = time.strftime("%Y%m%d-%H%M%S")
-    folder = runs_dir(root) / name
-    return next(
-        path
-        for path in (folder / (stem if n == 1 else f"{stem}-{n}") for n in range(1, 10_000))
-        if not path.exists()
-    )
 
 
 def run_dirs(root: Path | None = None) -> list[Path]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lorakit.config import cache_dir
 from lorakit.errors import LorakitError, counted
@@ -17,9 +17,11 @@ from lorakit.files import write_atomic
 from lorakit.machine import Machine
 from lorakit.plan.model import Plan
 from lorakit.recipe.options import Options
-from lorakit.runs.find import run_dirs
-from lorakit.runs.record import Record, read_record
+from lorakit.runs.folder import runs_dir
 from lorakit.show import duration
+
+if TYPE_CHECKING:
+    from lorakit.runs.record import Record
 
 READ = 100  # the newest records are looked at,
 ENOUGH = 5  # until so many of this kind were found
@@ -118,6 +120,11 @@ def _sources(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
 
 
 def _runs_here(plan: Plan, kind: tuple[str, ...], machine: Machine) -> Iterator[float]:
+    if not runs_dir(plan.resolved.root).is_dir():  # and a plan need not import the record
+        return
+    from lorakit.runs.find import run_dirs
+    from lorakit.runs.record import read_record
+
     found = 0
     for run_dir in reversed(run_dirs(plan.resolved.root)[-READ:]):
         try:

@@ -160,7 +160,7 @@ def train_stand_in(recipe: Path) -> int:
     from lorakit.plan.make import make_plan
     from lorakit.recipe.resolve import resolve
     from lorakit.run.train import train
-    from lorakit.runs.find import new_run_dir
+    from lorakit.runs.folder import new_run_dir
 
     resolved, faults = resolve(recipe)
     run = new_run_dir(resolved.root, resolved.name)

@@ -14,7 +14,7 @@ import pytest
 from lorakit.cli import train as command
 from lorakit.cli.main import main
 from lorakit.errors import Fault, RecipeError
-from lorakit.runs.find import new_run_dir
+from lorakit.runs.folder import new_run_dir
 from lorakit.runs.record import read_record
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from lorakit.errors import LorakitError
 from lorakit.processes import Identity, boot_id, start_time
-from lorakit.runs.find import find_run, info, last_progress, new_run_dir, progress_rows, run_dirs
+from lorakit.runs.find import find_run, info, last_progress, progress_rows, run_dirs
+from lorakit.runs.folder import new_run_dir
 from lorakit.runs.record import read_record
 
 

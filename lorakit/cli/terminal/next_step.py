@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lorakit.cli.terminal.dataset_target import Target
-from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.errors import LorakitError
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Resolved
 from lorakit.show import say
+
+if TYPE_CHECKING:
+    from lorakit.cli.terminal.dataset_target import Target
 
 PHOTOS = "PHOTOS"  # the one word that only the user knows
 PROGRAMS = {
@@ -34,6 +36,8 @@ def next_for_dataset(target: Target, typed: str, *, after: str = "") -> tuple[st
     """The next command for a dataset, and a word about it. `after` is the step that has just been
     done where that leaves no trace, or is to be followed whatever was there before.
     """
+    from lorakit.dataset.build.originals import ORIGINALS
+
     name, root = shlex.quote(typed), target.root
     trained = [one for one in target.scan().subsets if not one.is_reg] if root.is_dir() else []
     images = sum(len(subset.images) for subset in trained)
