@@ -37,11 +37,11 @@ def run(args: argparse.Namespace) -> int:
     lint, suffix = caption_lint(target.trigger), target.caption_extension
     review = ReviewSession(facts, lint=lint, chooser=target.chooser(), caption_extension=suffix)
     server = _serve(review, args.port)
-    print_text(server.url, flush=True)
-    say(f"{counted(len(review.images), 'image')}; Ctrl-C ends the review.")
-    if not args.no_browser:
-        webbrowser.open(server.url)
-    try:
+    try:  # Ctrl-C may come as soon as the address is seen
+        print_text(server.url, flush=True)
+        say(f"{counted(len(review.images), 'image')}; Ctrl-C ends the review.")
+        if not args.no_browser:
+            webbrowser.open(server.url)
         server.serve_forever(poll_interval=0.1)
     except KeyboardInterrupt:
         say("Closed; every edit is in its file.")
