@@ -94,6 +94,7 @@ class Trainer(Protocol):
 
     # Afterwards.
 
+    DRAWS_SHEETS: bool  # whoever trained with it can draw a sheet, too
     PRINTS_MEAN_LOSS: bool  # the printed loss is a mean; each step's own is in tensorboard's log
     # True: `--resume STATE` goes on byte for byte, under continuous step numbers, on any number of
     # machines. False: run/resume renumbers what the script writes.

@@ -111,8 +111,10 @@ def _sheet(name: str, trainer: str, family: str, trigger: str, at_work: Path) ->
     """Drawn by the embedded trainer, which knows some families; else the training's own samples."""
     from lorakit.families import FAMILIES
     from lorakit.sheet.source import read_source
+    from lorakit.trainers.table import TRAINERS
 
-    if trainer != "embedded" and any((at_work / "output" / "sample").glob("*.png")):
+    draws = trainer in TRAINERS and TRAINERS[trainer].DRAWS_SHEETS
+    if not draws and any((at_work / "output" / "sample").glob("*.png")):
         return f"lorakit sheet {name} --from-samples"
     if family not in FAMILIES or "embedded" not in FAMILIES[family].trainers:
         return ""

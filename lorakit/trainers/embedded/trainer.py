@@ -19,6 +19,7 @@ UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({})
 SPLIT_OVERLAPS = False
 PATIENCE = (120.0, 20.0)  # after an interrupt it ends its step and saves
 SAVES_WHEN_INTERRUPTED = True
+DRAWS_SHEETS = True
 PRINTS_MEAN_LOSS = False
 RESUMES_EXACTLY = True
 

@@ -22,6 +22,7 @@ UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({"sd15": "_sd.npz", "sdx
 SPLIT_OVERLAPS = True
 PATIENCE = (20.0, 10.0)
 SAVES_WHEN_INTERRUPTED = False
+DRAWS_SHEETS = False
 PRINTS_MEAN_LOSS = True  # over an epoch, with three digits
 RESUMES_EXACTLY = False
 
