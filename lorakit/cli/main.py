@@ -49,6 +49,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "report": ("lorakit.cli.report", "one self-contained page about a run"),
     "sheet": ("lorakit.cli.sheet", "a grid of pictures: checkpoint x strength x prompt"),
     "deploy": ("lorakit.cli.deploy", "put a LoRA where A1111, ComfyUI or diffusers looks"),
+    "inspect": ("lorakit.cli.inspect", "what a LoRA file is, and what its numbers say"),
+    "convert": ("lorakit.cli.convert", "a LoRA in kohya's, diffusers' or ComfyUI's names"),
+    "resize": ("lorakit.cli.resize", "a LoRA at a lower rank, and what is lost"),
+    "merge": ("lorakit.cli.merge", "LoRAs into one, or into a base model"),
+    "strip": ("lorakit.cli.strip", "a LoRA without its private metadata"),
 }
 
 
