@@ -54,6 +54,7 @@ ROOMS = (  # from the ground up: a room imports rooms that stand before it, neve
     "proof",
     "report",
     "deploy",
+    "exchange",
     "cli",
 )
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft"}

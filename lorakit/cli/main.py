@@ -49,6 +49,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "report": ("lorakit.cli.report", "one self-contained page about a run"),
     "sheet": ("lorakit.cli.sheet", "a grid of pictures: checkpoint x strength x prompt"),
     "deploy": ("lorakit.cli.deploy", "put a LoRA where A1111, ComfyUI or diffusers looks"),
+    "import": ("lorakit.cli.import_", "a recipe of somebody's config, command or LoRA"),
+    "export": ("lorakit.cli.export", "a folder that trains a recipe without lorakit"),
     "inspect": ("lorakit.cli.inspect", "what a LoRA file is, and what its numbers say"),
     "convert": ("lorakit.cli.convert", "a LoRA in kohya's, diffusers' or ComfyUI's names"),
     "resize": ("lorakit.cli.resize", "a LoRA at a lower rank, and what is lost"),

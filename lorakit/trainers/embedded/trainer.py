@@ -15,6 +15,7 @@ from lorakit.trainers.embedded import SCRIPTS, rules
 from lorakit.trainers.progress import EmbeddedEvents, KohyaText
 
 TITLE = "the embedded trainer"
+CHECKOUT = ""
 UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({})
 SPLIT_OVERLAPS = False
 PATIENCE = (120.0, 20.0)  # after an interrupt it ends its step and saves
