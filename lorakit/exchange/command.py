@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from lorakit.errors import refused
 from lorakit.exchange.said import Said
@@ -93,11 +94,11 @@ def _options(words: Sequence[str]) -> Iterator[Said]:
         elif groups:
             groups[-1].append(word)
     for key, *values in groups:
-        value = values[0] if len(values) == 1 else values or True
+        given: Any = values[0] if len(values) == 1 else values or True
         if any(mark in one for one in values for mark in ("$", "`")):
-            yield Said(key, value, why=COMPUTED)
+            yield Said(key, given, why=COMPUTED)
         else:
-            yield Said(key, value, key.removeprefix("--").replace("-", "_"))
+            yield Said(key, given, key.removeprefix("--").replace("-", "_"))
 
 
 def pasted(thing: str) -> bool:

@@ -100,18 +100,13 @@ def from_gui(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
 
 
 def from_toolkit(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
-    config = data.get("config")
-    config = config if isinstance(config, Mapping) else {}
-    processes = config.get("process")
-    first = processes[0] if isinstance(processes, list) and processes else {}
-    first = first if isinstance(first, Mapping) else {}
-    model = first.get("model") if isinstance(first.get("model"), Mapping) else {}
-    arch = str(model.get("arch") or "")
+    flat, at = dict(leaves(data)), "config.process.0."
     flags = {"is_flux": "flux", "is_xl": "sdxl", "is_v3": "sd3", "is_lumina2": "lumina"}
-    arch = arch or next((one for flag, one in flags.items() if model.get(flag)), "")
+    marked = (one for flag, one in flags.items() if flat.get(f"{at}model.{flag}"))
+    arch = str(flat.get(f"{at}model.arch") or next(marked, ""))
     said = []
-    for path, value in leaves(data):
-        key = path.removeprefix("config.process.0.")
+    for path, value in flat.items():
+        key = path.removeprefix(at)
         if path == "config.name":
             said.append(Said(path, value, "name"))
         elif key == path:

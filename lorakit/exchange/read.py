@@ -95,12 +95,16 @@ def _from_command(text: str, folder: Path, where: str, stem: str) -> Theirs:
 
 def _from_kohya(data: Mapping[str, Any], path: Path) -> Theirs:
     known = {name for one in FAMILIES.values() for name in options("kohya", one.script)}
-    if isinstance(data.get("datasets"), list):
+    if _tables(data.get("datasets")):
         return _finished("a dataset config", list(_dataset(data)), path.parent, path.stem)
     said = list(_flat(data))
     if not known & {one.key for one in said} and not MUSUBI & {one.key for one in said}:
         raise refused(str(path), "holds no setting that lorakit knows.", "Is it a training config?")
     return _finished("a kohya config", said, path.parent, path.stem)
+
+
+def _tables(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, Mapping) for one in value)
 
 
 def _flat(data: Mapping[str, Any]) -> Iterator[Said]:
@@ -137,7 +141,8 @@ def _finished(kind: str, said: list[Said], folder: Path, stem: str) -> Theirs:
 def _beside(key: str, value: str, folder: Path) -> list[Said]:
     path = folder / value
     if key == "dataset_config" and path.is_file():
-        return list(_dataset(tomllib.read(path)))
+        data = tomllib.read(path)
+        return list(_dataset(data)) if _tables(data.get("datasets")) else []
     found = sorted(one.name for one in path.iterdir() if one.is_dir()) if path.is_dir() else []
     for name in found if key == "train_data_dir" else ():
         parsed = parse_folder(name)
@@ -173,25 +178,20 @@ def _dataset(data: Mapping[str, Any]) -> Iterator[Said]:
     """
     for key, value in leaves(data.get("general", {})):
         yield Said(f"general.{key}", value, OF_DATASET.get(key, key))
-    for key, value in leaves(
-        {key: one for key, one in data.items() if key not in {"general", "datasets"}}
-    ):
+    rest = {key: one for key, one in data.items() if key not in {"general", "datasets"}}
+    for key, value in leaves(rest):
         yield Said(key, value, why="sd-scripts does not read it.")
-    datasets = data.get("datasets")
-    for number, dataset in enumerate(datasets if isinstance(datasets, list) else []):
-        at = f"datasets.{number}"
-        subsets = dataset.get("subsets", [{}]) if isinstance(dataset, Mapping) else []
-        for key, value in dataset.items() if isinstance(dataset, Mapping) else ():
-            name = OF_DATASET.get(key, key)
-            if key not in {"subsets", "image_directory", "num_repeats"}:
-                yield Said(
-                    f"{at}.{key}", value, "" if number else name, why=ONE_SIZE * bool(number)
-                )
-        if isinstance(dataset, Mapping) and "image_directory" in dataset:
-            keys = ("image_directory", "num_repeats")
-            subsets = [{key: dataset[key] for key in keys if key in dataset}]
+    for number, dataset in enumerate(data.get("datasets", [])):
+        at, own = f"datasets.{number}", ("image_directory", "num_repeats")
+        subsets, musubi = dataset.get("subsets", []), "image_directory" in dataset
+        for key, value in dataset.items():
+            if key != "subsets" and not (musubi and key in own):
+                name, why = OF_DATASET.get(key, key), ONE_SIZE * bool(number)
+                yield Said(f"{at}.{key}", value, "" if number else name, why=why)
         for index, subset in enumerate(subsets):
             yield from _subset(f"{at}.subsets.{index}", subset)
+        if musubi:
+            yield from _subset(at, {key: dataset[key] for key in own if key in dataset})
 
 
 def _subset(at: str, subset: Mapping[str, Any]) -> Iterator[Said]:
@@ -235,11 +235,11 @@ def family_of(said: Mapping[str, Any]) -> str:
         (word for word in ("wan", "qwen_image", "zimage", "flux_2", "krea2") if word in module), ""
     ):
         return family_word(found.replace("flux_2", "flux2"))
+    text = " ".join(str(value) for value in said.values() if isinstance(value, str)).lower()
+    if found := next((family for word, family in ALIKE.items() if word in text), ""):
+        return found
     knows = {
         name: len(set(said) & set(options("kohya", one.script))) for name, one in FAMILIES.items()
     }
     best = max(knows, key=lambda name: knows[name])  # the first in our order, where several do
-    if knows[best] > max(knows["sd15"], knows["sdxl"]):
-        return best
-    text = " ".join(str(value) for value in said.values() if isinstance(value, str)).lower()
-    return next((family for word, family in ALIKE.items() if word in text), "")
+    return best if knows[best] > max(knows["sd15"], knows["sdxl"]) else ""

@@ -50,7 +50,8 @@ class Factors:
         return whole
 
     def applied(self, given: Array) -> Array:
-        return self.scale * (self.up @ (self.down @ given))
+        result: Array = self.scale * (self.up @ (self.down @ given))
+        return result
 
     def shaped(self) -> tuple[Array, Array]:
         """Down and up, as a file has them."""
