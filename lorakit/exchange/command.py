@@ -101,6 +101,11 @@ def _options(words: Sequence[str]) -> Iterator[Said]:
             yield Said(key, given, key.removeprefix("--").replace("-", "_"))
 
 
+def options_in(text: str, where: str) -> list[Said]:
+    """Options alone, as they are typed into a box."""
+    return list(_options(_split(text, where)))
+
+
 def pasted(thing: str) -> bool:
     """Whether what was typed is a command itself and not the name of a file."""
     return "\n" in thing or (looks_like_command(thing) and not Path(thing).exists())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text, tomllib
+from lorakit.exchange.command import options_in
 from lorakit.exchange.said import Said, Theirs, folder_of_images, leaves
 from lorakit.weights.keys import read_lora
 from lorakit.weights.lora_facts import trigger_of
@@ -90,8 +91,12 @@ def from_gui(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
         elif key == "xformers":
             word = "sdpa" if value == "sdpa" else "xformers"
             said.append(Said(key, value, word, meant=True))
-        elif key in {"sample_prompts", "additional_parameters"}:
-            said.append(_lines(key, str(value)))
+        elif key == "sample_prompts":
+            lines = [line for line in str(value).splitlines() if line.strip() and line[0] != "#"]
+            said.append(Said(key, value, "sample.prompts", lines))
+        elif key == "additional_parameters":
+            said.append(Said(key, value, why="its options are read one by one."))
+            said += options_in(str(value), key)
         else:
             said.append(_by_table("gui", key, value) or Said(key, value, key))
     if str(data.get("text_encoder_lr")) in {"0", "0.0"} and "text_encoder_lr" in data:
@@ -176,15 +181,6 @@ def _arguments(key: str, value: str) -> Said:
     if not isinstance(table, dict):
         return Said(key, value, why="it is no table of arguments.")
     return Said(key, value, "network_args", [f"{name}={one}" for name, one in table.items()])
-
-
-def _lines(key: str, text: str) -> Said:
-    if key == "sample_prompts":
-        lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-        return Said(key, text, "sample.prompts", lines)
-    return Said(
-        key, text, why="options as typed: lorakit import - reads them from a pasted command."
-    )
 
 
 def _by_table(table: str, path: str, value: Any) -> Said | None:

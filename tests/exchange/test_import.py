@@ -60,6 +60,7 @@ GUI = {
     "num_processes": 1,
     "dynamo_backend": "no",
     "seed": "1234",
+    "additional_parameters": "--multires_noise_iterations=6 --log_prefix 'a b'",
 }
 TOOLKIT = """
 job: extension
@@ -139,6 +140,8 @@ def test_kohya_sss_window_is_read_as_it_would_have_trained(tmp_path: Path) -> No
         "no_half_vae": True,
         "seed": 1234,
         "network_train_unet_only": True,
+        "multires_noise_iterations": 6,
+        "log_prefix": "a b",
     }
     assert told["max_grad_norm"][0] == "dropped" and "hands on nothing" in told["max_grad_norm"][1]
     assert recipe(found)["sample"]["prompts"] == ["a fox", "a fox running --w 512"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_lora_files import FLUX, WIDTH, arrays, kohya_flux, kohya_unet, random, save
+from lora_cases import arrays, kohya_flux, kohya_unet, random, save
 
 from lorakit.proc import ask
 from lorakit.trainers.kohya.locate import require
@@ -15,7 +15,6 @@ from lorakit.weights.keys import read_lora
 from lorakit.weights.rewrite import convert, cut_ranks, difference, merge_loras
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("sd_scripts")]
-assert FLUX and WIDTH
 
 
 def run(folder: Path, script: str, *words: str) -> None:
@@ -127,7 +126,7 @@ def test_their_merging_and_ours_are_one_sum(tmp_path: Path) -> None:
         "--save_precision",
         "float",
         "--save_to",
-        "theirs.safetensors",
+        str(tmp_path / "theirs.safetensors"),
     )
     merge_loras([(read_lora(one), 0.5), (read_lora(other), 0.25)], tmp_path / "ours.safetensors")
     assert (

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_lora_files import arrays, kohya_unet, random, save
+from lora_cases import arrays, kohya_unet, random, save
 
 torch = pytest.importorskip("torch")
 
