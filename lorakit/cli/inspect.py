@@ -57,7 +57,7 @@ def _show(facts: LoraFacts) -> None:
     }
     for name, value in rows.items():
         if value:
-            print_text(f"{name:>22}  {value}")
+            print_text(f"{name:>25}  {value}")
     for block, norm in facts.norms.items():
         print_text(f"{f'norm of {block}':>40}  {norm:.4g}")
     for names, what in (

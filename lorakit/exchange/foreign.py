@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text, tomllib
+from lorakit.catalogue.options import options
 from lorakit.exchange.command import options_in
-from lorakit.exchange.said import Said, Theirs, folder_of_images, leaves
+from lorakit.exchange.said import Said, Theirs, folder_of_images, leaves, number_in
+from lorakit.families import FAMILIES
 from lorakit.weights.keys import read_lora
 from lorakit.weights.lora_facts import trigger_of
 
@@ -25,25 +27,6 @@ SS = {  # of a LoRA's metadata, where it is not ss_ and kohya's option
     "ss_batch_size_per_device": "train_batch_size",
     "ss_output_name": "name",
 }
-PASSED_ON = (  # by kohya, unchanged from the option of that name
-    *("learning_rate", "unet_lr", "text_encoder_lr", "gradient_checkpointing", "lr_scheduler"),
-    *("gradient_accumulation_steps", "max_train_steps", "lr_warmup_steps", "network_module"),
-    *("network_dim", "network_alpha", "network_dropout", "mixed_precision", "clip_skip", "seed"),
-    *("max_token_length", "cache_latents", "noise_offset", "min_snr_gamma", "max_grad_norm"),
-    *("multires_noise_iterations", "multires_noise_discount", "adaptive_noise_scale", "loss_type"),
-    *("zero_terminal_snr", "ip_noise_gamma", "caption_dropout_rate", "prior_loss_weight"),
-    *("caption_tag_dropout_rate", "scale_weight_norms", "debiased_estimation", "huber_schedule"),
-    *(
-        "guidance_scale",
-        "timestep_sampling",
-        "sigmoid_scale",
-        "model_prediction_type",
-        "resolution",
-    ),
-    *("discrete_flow_shift", "weighting_scheme", "apply_t5_attn_mask", "full_fp16", "fp8_base"),
-    *("keep_tokens", "shuffle_caption", "flip_aug", "random_crop", "color_aug", "enable_bucket"),
-    *("min_bucket_reso", "max_bucket_reso", "bucket_no_upscale", "training_comment"),
-)
 
 
 @cache
@@ -65,9 +48,9 @@ def from_gui(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
     boxes |= {"anima_checkbox": "anima", "sdxl": "sdxl"}
     family = next((one for box, one in boxes.items() if data.get(box)), "")
     others = {word for words_ in words()["network"].values() for word in words_} - set(arguments)
-    steps = float(str(data.get("max_train_steps") or 0) or 0)
+    steps = number_in(data.get("max_train_steps"))
     for key, value in leaves(data):
-        unset = value in {"", None, False} or str(value) in {"0", "0.0", "None", "none", "False"}
+        unset = str(value) in {"", "0", "0.0", "None", "none", "False", "[]"}
         if key == "LoRA_type":
             why = "" if module else "the family's own network module says it."
             said.append(Said(key, value, "network_module" * bool(module), module, why))
@@ -81,8 +64,8 @@ def from_gui(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
             said.append(Said(key, value, why="it counts for another family alone."))
         elif key in others:
             said.append(Said(key, value, why="it belongs to another kind of LoRA."))
-        elif key == "lr_warmup":
-            share = float(value) / 100
+        elif key == "lr_warmup" and number_in(value) is not None:
+            share = (number_in(value) or 0) / 100
             said.append(Said(key, value, "lr_warmup_steps", share, "a percentage there"))
         elif key == "epoch" and steps:
             said.append(Said(key, value, why="max_train_steps is set too, and counts."))
@@ -146,7 +129,8 @@ def from_onetrainer(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
 def from_lora(path: Path) -> Theirs:
     """What a LoRA says of its own training: ss_* of kohya and musubi, ModelSpec, training_info."""
     lora = read_lora(path)
-    metadata, said = lora.header.metadata, []
+    metadata, said = lora.header.metadata, list[Said]()
+    known = {name for one in FAMILIES.values() for name in options("kohya", one.script)}
     for key, value in metadata.items():
         option = key.removeprefix("ss_")
         if key in SS:
@@ -159,7 +143,7 @@ def from_lora(path: Path) -> Theirs:
             said += [Said(key, value, "optimizer_args", given)] if given else []
         elif key == "ss_network_args":
             said.append(_arguments(key, value))
-        elif option in PASSED_ON and option != key:
+        elif option in known and option != key:
             meant = re.sub(r"[()\s]", "", value) if option == "resolution" else value
             said.append(Said(key, value, option, meant))
         else:
@@ -205,7 +189,11 @@ def _by_table(table: str, path: str, value: Any) -> Said | None:
         meant = [f"{path.rpartition('.')[2]}={value}"]
     elif word == "resolution" and isinstance(value, list) and table == "toolkit" and value:
         return Said(
-            path, value, word, max(value), "of several sizes the largest" * (len(value) > 1)
+            path,
+            value,
+            word,
+            max(value, key=lambda one: number_in(one) or 0),
+            "of several sizes the largest" * (len(value) > 1),
         )
     elif word == "caption_extension":
         meant = f".{str(value).lstrip('.')}"

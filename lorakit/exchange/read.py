@@ -110,11 +110,9 @@ def _tables(value: Any) -> bool:
 def _flat(data: Mapping[str, Any]) -> Iterator[Said]:
     """Sections mean nothing to sd-scripts; keys are options."""
     for key, value in data.items():
-        if isinstance(value, Mapping):
-            for inner, one in leaves(value):
-                yield Said(f"{key}.{inner}" if inner else key, one, inner)
-        else:
-            yield Said(key, value, key)
+        for path, one in leaves(value, key):
+            inner = path.removeprefix(f"{key}.") if isinstance(value, Mapping) else path
+            yield Said(path, one, inner)
 
 
 def _included(name: str | None, folder: Path) -> list[Said]:
@@ -184,10 +182,10 @@ def _dataset(data: Mapping[str, Any]) -> Iterator[Said]:
     for number, dataset in enumerate(data.get("datasets", [])):
         at, own = f"datasets.{number}", ("image_directory", "num_repeats")
         subsets, musubi = dataset.get("subsets", []), "image_directory" in dataset
-        for key, value in dataset.items():
-            if key != "subsets" and not (musubi and key in own):
-                name, why = OF_DATASET.get(key, key), ONE_SIZE * bool(number)
-                yield Said(f"{at}.{key}", value, "" if number else name, why=why)
+        apart = ("subsets", *own) if musubi else ("subsets",)
+        for key, value in leaves({key: one for key, one in dataset.items() if key not in apart}):
+            name, why = OF_DATASET.get(key, key), ONE_SIZE * bool(number)
+            yield Said(f"{at}.{key}", value, "" if number else name, why=why)
         for index, subset in enumerate(subsets):
             yield from _subset(f"{at}.subsets.{index}", subset)
         if musubi:
@@ -198,9 +196,11 @@ def _subset(at: str, subset: Mapping[str, Any]) -> Iterator[Said]:
     place = str(subset.get("image_dir") or subset.get("image_directory") or "")
     name, reg = Path(place).name, bool(subset.get("is_reg"))
     parsed = parse_folder(name)
-    for key, value in subset.items():
+    for key, value in leaves(subset):
         source = f"{at}.{key}"
-        if key in {"image_dir", "image_directory"}:
+        if "." in key:
+            yield Said(source, value, why="a table, where lorakit takes one value.")
+        elif key in {"image_dir", "image_directory"}:
             yield folder_of_images(source, place, reg=reg)
         elif key == "is_reg":
             yield Said(source, value, why="[dataset] reg_path says it.")

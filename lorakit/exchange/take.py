@@ -11,7 +11,7 @@ from typing import Any
 
 from lorakit.catalogue.options import Option, options
 from lorakit.errors import did_you_mean, refused
-from lorakit.exchange.said import Said, Theirs
+from lorakit.exchange.said import Said, Theirs, number_in
 from lorakit.families import FAMILIES
 from lorakit.private import shown
 from lorakit.recipe.names import name_problem, trigger_problem
@@ -99,7 +99,7 @@ def take(theirs: Theirs, root: Path, *, family: str = "", name: str = "") -> Tak
 
 def _alike(ours: Any, theirs: Any) -> bool:
     """The same, but perhaps for a text that spells a number."""
-    return bool(ours == theirs) or (isinstance(theirs, str) and _number(theirs) == ours)
+    return bool(ours == theirs) or (isinstance(theirs, str) and number_in(theirs) == ours)
 
 
 def _plain_name(text: str) -> str:
@@ -185,7 +185,7 @@ def _fitted(option: Option, value: Any) -> tuple[Any, str]:
 def _readings(option: Option, value: Any) -> Sequence[Any]:
     if option.many and isinstance(value, str):
         words = _words(value)
-        numbers = [_number(word) for word in words]
+        numbers = [number_in(word) for word in words]
         return [numbers if option.type != "str" and None not in numbers else words]
     text = str(value).strip()
     if option.type == "bool":
@@ -194,7 +194,7 @@ def _readings(option: Option, value: Any) -> Sequence[Any]:
         ]
     if option.type == "str":
         return [text] if not isinstance(value, (dict, list)) else []
-    number = _number(text)
+    number = number_in(text)
     return [] if number is None else [number, int(number)] if number == int(number) else [number]
 
 
@@ -203,13 +203,6 @@ def _words(text: str) -> list[str]:
         return shlex.split(text)
     except ValueError:
         return text.split()
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _path(text: str, taken: Taken, *, weights: bool) -> str:

@@ -14,27 +14,12 @@ from lorakit import json_text
 from lorakit.weights import finite
 from lorakit.weights.keys import LoraFile, Module, blocks, read_lora
 
-# What was trained, as kohya, musubi and ai-toolkit write it.
-TRAINING = {
-    "ss_sd_model_name": "base",
-    "ss_network_module": "network module",
-    "ss_steps": "steps",
-    "ss_epoch": "epoch",
-    "ss_learning_rate": "learning rate",
-    "ss_unet_lr": "its rate for the model",
-    "ss_text_encoder_lr": "its rate for the text encoder",
-    "ss_optimizer": "optimiser",
-    "ss_lr_scheduler": "schedule",
-    "ss_num_train_images": "images x repeats",
-    "ss_resolution": "resolution",
-    "ss_seed": "seed",
-    "ss_sd_scripts_commit_hash": "sd-scripts",
-    "training_info": "training",
-    "software": "software",
-    "modelspec.timestep_range": "timesteps",
-    "modelspec.title": "title",
-    "modelspec.date": "date",
-}
+TRAINING = (  # what kohya, musubi and ai-toolkit say of it
+    *("ss_sd_model_name", "ss_network_module", "ss_steps", "ss_epoch", "ss_learning_rate"),
+    *("ss_unet_lr", "ss_text_encoder_lr", "ss_optimizer", "ss_lr_scheduler", "ss_seed"),
+    *("ss_num_train_images", "ss_resolution", "ss_sd_scripts_commit_hash", "training_info"),
+    *("software", "modelspec.timestep_range", "modelspec.title", "modelspec.date"),
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +56,7 @@ def lora_facts(path: Path, *, numbers: bool) -> LoraFacts:
         "parts": Counter(module.part for module in lora.modules),
         "ranks": dict(sorted(Counter(map(lora.rank, lora.modules)).items())),
         "dtypes": lora.header.dtypes(),
-        "training": {TRAINING[key]: said[key] for key in TRAINING if _tells(said.get(key))},
+        "training": {key: said[key] for key in TRAINING if _tells(said.get(key))},
         "trigger": trigger_of(said),
         "others": lora.others,
         "incomplete": tuple(one.name for one in lora.modules if one.kind == "incomplete"),

@@ -381,3 +381,70 @@ def test_settings_that_only_count_tokens_are_no_secrets() -> None:
     }
     assert [shown("train", key, value) for key, value in counted.items()] == list(counted.values())
     assert shown("train", "huggingface_token", "x") == HIDDEN
+
+
+ODD: tuple[Any, ...] = (
+    None,
+    "",
+    "abc",
+    -1,
+    1e308,
+    True,
+    [],
+    [1, "a"],
+    [[1]],
+    {},
+    {"a": {"b": [1]}},
+    [{"a": 1}],
+    "\x00\u202e",
+    "$(x)",
+)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_a_value_of_a_kind_that_nobody_expects_is_answered_too(odd: Any, tmp_path: Path) -> None:
+    import yaml
+
+    tables: dict[str, Any] = {
+        "gui": GUI,
+        "toolkit": yaml.safe_load(TOOLKIT),
+        "onetrainer": {
+            "training_method": "LORA",
+            "model_type": "FLUX_DEV_1",
+            "learning_rate": 1,
+            "resolution": "768",
+            "optimizer": {"optimizer": "ADAMW"},
+            "text_encoder": {"train": False},
+        },
+        "kohya": {
+            "network_dim": 4,
+            "resolution": "512",
+            "sample_prompts": "x",
+            "dataset_config": "d",
+            "optimizer_args": ["a=1"],
+        },
+        "dataset": {
+            "general": {"keep_tokens": 1},
+            "datasets": [
+                {
+                    "resolution": 512,
+                    "subsets": [{"image_dir": "x/3_a", "num_repeats": 3, "is_reg": False}],
+                }
+            ],
+        },
+    }
+    for name, table in tables.items():
+        for place, _ in list(leaves(table)):
+            changed = json.loads(json.dumps(table))
+            holder, *rest = changed, *place.split(".")
+            for step in rest[:-1]:
+                holder = holder[int(step) if isinstance(holder, list) else step]
+            holder[rest[-1]] = odd
+            path = write(tmp_path / f"{name}.json", json.dumps(changed))
+            try:
+                found = taken(path, tmp_path)
+                tomllib.loads(found.text())
+            except LorakitError:
+                continue
+            missing = {one for one, _ in leaves(changed)} - {one.source for one in found.fates}
+            assert not missing, (name, place, odd)
