@@ -25,7 +25,7 @@ from lorakit import tomllib  # noqa: E402  (the tool runs from a plain checkout 
 from lorakit.errors import LorakitError  # noqa: E402
 from lorakit.exchange.read import read_thing  # noqa: E402
 from lorakit.exchange.said import leaves  # noqa: E402
-from lorakit.exchange.take import counts, take  # noqa: E402
+from lorakit.exchange.take import counts, take_over  # noqa: E402
 from lorakit.families import FAMILIES  # noqa: E402
 from lorakit.recipe.resolve import resolve  # noqa: E402
 
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
 def judge(file: Path) -> tuple[str, str]:
     try:
         with tempfile.TemporaryDirectory(prefix="lorakit-imports-") as name:
-            taken = take(read_thing(str(file.absolute()), Path()), Path(name))
+            taken = take_over(read_thing(str(file.absolute()), Path()), Path(name))
             forgotten = values_of(file) - {fate.source for fate in taken.fates}
             if forgotten:
                 return "broken", f"no answer for {', '.join(sorted(forgotten))}"

@@ -21,7 +21,7 @@ from pathlib import Path
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.errors import LorakitError, did_you_mean, refused
 from lorakit.exchange.read import read_thing
-from lorakit.exchange.take import Taken, counts, take
+from lorakit.exchange.take import TakenOver, counts, take_over
 from lorakit.families import FAMILIES
 from lorakit.files import write_new
 from lorakit.show import print_json, print_text, say, table
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         hint = did_you_mean(args.family, FAMILIES)
         raise refused("--family", f"no family is called {args.family!r}.", hint)
     thing = sys.stdin.read() if args.thing == "-" else args.thing
-    taken = take(read_thing(thing, Path()), args.dir, family=args.family, name=args.name)
+    taken = take_over(read_thing(thing, Path()), args.dir, family=args.family, name=args.name)
     if args.json:
         print_json({"family": taken.family, "fates": taken.fates, "recipe": taken.text()})
     else:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _show(taken: Taken, *, verbose: bool) -> None:
+def _show(taken: TakenOver, *, verbose: bool) -> None:
     shown = ("kept", "translated", "dropped") if verbose else ("translated", "dropped")
     for done in shown:
         fates = [fate for fate in taken.fates if fate.done == done]

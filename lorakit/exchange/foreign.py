@@ -30,24 +30,26 @@ SS = {  # of a LoRA's metadata, where it is not ss_ and kohya's option
 
 
 @cache
-def words() -> dict[str, Any]:
+def word_table() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("words.toml").read_text(encoding="utf-8"))
 
 
 def family_word(text: str) -> str:
     """The family that another program's word means; its own word where we know none."""
-    return next((ours for word, ours in words()["family"].items() if word in text), text)
+    return next((ours for word, ours in word_table()["family"].items() if word in text), text)
 
 
 def from_gui(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
     kind = str(data.get("LoRA_type") or "Standard")
     network = re.split("[/ ]", kind)[0]
-    arguments = words()["network"].get(network if network != "LoCon" else "LyCORIS", [])
+    arguments = word_table()["network"].get(network if network != "LoCon" else "LyCORIS", [])
     said, module = list[Said](), "lycoris.kohya" if "Ly" in kind or kind == "LoCon" else ""
     boxes = {"flux1_checkbox": "flux", "sd3_checkbox": "sd3", "lumina_checkbox": "lumina"}
     boxes |= {"anima_checkbox": "anima", "sdxl": "sdxl"}
     family = next((one for box, one in boxes.items() if data.get(box)), "")
-    others = {word for words_ in words()["network"].values() for word in words_} - set(arguments)
+    others = {word for words_ in word_table()["network"].values() for word in words_} - set(
+        arguments
+    )
     steps = number_in(data.get("max_train_steps"))
     for key, value in leaves(data):
         unset = str(value) in {"", "0", "0.0", "None", "none", "False", "[]"}
@@ -169,7 +171,7 @@ def _arguments(key: str, value: str) -> Said:
 
 def _by_table(table: str, path: str, value: Any) -> Said | None:
     """By the table's word for this place, the nearest pattern first."""
-    found: Mapping[str, str] = words()[table]
+    found: Mapping[str, str] = word_table()[table]
     plain = re.sub(r"(^|\.)\d+(?=\.|$)", r"\1N", path)
     word = found.get(plain)
     if word is None:
@@ -182,7 +184,7 @@ def _by_table(table: str, path: str, value: Any) -> Said | None:
         return None
     if word.startswith("!"):
         return Said(path, value, why=word[1:])
-    meant = words()["values"].get(word, {}).get(value) if isinstance(value, str) else None
+    meant = word_table()["values"].get(word, {}).get(value) if isinstance(value, str) else None
     if word == "network_train_unet_only":
         meant = not value
     elif word == "optimizer_args":

@@ -41,7 +41,7 @@ class Fate:
 
 
 @dataclass
-class Taken:
+class TakenOver:
     """The recipe so far."""
 
     theirs: Theirs
@@ -67,12 +67,12 @@ class Taken:
                 if place[:1] == (section,) != place
             }
             data |= {section: table} if table else {}
-        return f"# Taken over by lorakit from {self.theirs.kind}.\n{document_text(data)}"
+        return f"# TakenOver over by lorakit from {self.theirs.kind}.\n{document_text(data)}"
 
 
-def take(theirs: Theirs, root: Path, *, family: str = "", name: str = "") -> Taken:
+def take_over(theirs: Theirs, root: Path, *, family: str = "", name: str = "") -> TakenOver:
     found = family or theirs.family
-    taken = Taken(theirs, root, found or "sd15", guessed=not found)
+    taken = TakenOver(theirs, root, found or "sd15", guessed=not found)
     last: dict[Place, int] = {}
     for one in theirs.said:
         place, value, why = _placed(one, taken)
@@ -111,7 +111,7 @@ def _hidden(one: Said) -> Any:
     return shown("train", one.key or one.source.rpartition(".")[2], one.value)
 
 
-def _placed(one: Said, taken: Taken) -> tuple[Place, Any, str]:
+def _placed(one: Said, taken: TakenOver) -> tuple[Place, Any, str]:
     """Where a value belongs, as what; or nowhere, and why."""
     key, value = one.key, one.ours
     if not key:
@@ -139,7 +139,7 @@ def _placed(one: Said, taken: Taken) -> tuple[Place, Any, str]:
 
 
 def _in_section(
-    section: str, word: str, value: Any, one: Said, taken: Taken
+    section: str, word: str, value: Any, one: Said, taken: TakenOver
 ) -> tuple[Place, Any, str]:
     if section == "train":
         return _option(word, value, one, taken)
@@ -155,7 +155,7 @@ def _in_section(
     return (section, word), value, one.why
 
 
-def _option(key: str, value: Any, one: Said, taken: Taken) -> tuple[Place, Any, str]:
+def _option(key: str, value: Any, one: Said, taken: TakenOver) -> tuple[Place, Any, str]:
     every = {name: options("kohya", one.script) for name, one in FAMILIES.items()}
     anywhere = {word: option for known in every.values() for word, option in known.items()}
     known = every.get(taken.family, anywhere)
@@ -205,7 +205,7 @@ def _words(text: str) -> list[str]:
         return text.split()
 
 
-def _path(text: str, taken: Taken, *, weights: bool) -> str:
+def _path(text: str, taken: TakenOver, *, weights: bool) -> str:
     """A path that is there is said from the project's folder; the hub's names get their mark."""
     there = taken.theirs.folder / text
     if there.exists() or (text.startswith("../") and there.parent.exists()):

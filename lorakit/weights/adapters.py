@@ -86,7 +86,7 @@ def summed(parts: Sequence[Factors]) -> Factors:
     return Factors(np.hstack(ups), np.vstack([one.down for one in parts]), 1.0, parts[0].kernel)
 
 
-class Numbers:
+class AdapterNumbers:
     """An open LoRA file, to be asked for one module after another."""
 
     def __init__(self, lora: LoraFile, file: BinaryIO) -> None:
@@ -188,6 +188,6 @@ def _beside(path: Path) -> Any:
 
 
 @contextmanager
-def opened(lora: LoraFile) -> Iterator[Numbers]:
+def opened_lora(lora: LoraFile) -> Iterator[AdapterNumbers]:
     with lora.path.open("rb") as file:
-        yield Numbers(lora, file)
+        yield AdapterNumbers(lora, file)

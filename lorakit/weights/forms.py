@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lorakit.errors import refused
-from lorakit.weights.adapters import Factors, Numbers
+from lorakit.weights.adapters import AdapterNumbers, Factors
 from lorakit.weights.arrays import stored
 from lorakit.weights.keys import MODEL, LoraFile, Module, key_head, native_path, paths_in
 from lorakit.weights.safetensors import Shape
@@ -33,7 +33,7 @@ def groups_of(lora: LoraFile) -> dict[Place, Group]:
     return groups
 
 
-def whole_of(numbers: Numbers, group: Group) -> Factors:
+def whole_module(numbers: AdapterNumbers, group: Group) -> Factors:
     """One product for the whole module. Of pieces that share their lower factor (a fused module
     that was split) it has the rank of one; of others the ranks add up.
     """
@@ -72,7 +72,7 @@ def named(place: Place, whole: Factors, family: str, form: str, dtype: str) -> T
     return tensors
 
 
-def renamed(numbers: Numbers, place: Place, group: Group, form: str) -> Tensors:
+def renamed(numbers: AdapterNumbers, place: Place, group: Group, form: str) -> Tensors:
     """LoHa, LoKr, DoRA and whole differences keep their numbers. Only kohya's form and ComfyUI's
     hold them, and none can be taken to pieces.
     """

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorakit.errors import refused
-from lorakit.weights.adapters import Numbers, opened
+from lorakit.weights.adapters import AdapterNumbers, opened_lora
 from lorakit.weights.arrays import WRITTEN, Array, read_array, stored
-from lorakit.weights.forms import Group, groups_of, whole_of
+from lorakit.weights.forms import Group, groups_of, whole_module
 from lorakit.weights.keys import MODEL, LoraFile
-from lorakit.weights.rewrite import Rewritten, write_new
+from lorakit.weights.rewrite import Rewritten, write_new_tensors
 from lorakit.weights.safetensors import BLOCK, Header, read_header
 
 # Where single-file models keep their parts; the first that is there.
@@ -28,10 +28,10 @@ OPEN_CLIP = {"self_attn.out_proj": "attn.out_proj", "mlp.fc1": "mlp.c_fc", "mlp.
 FUSED = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 
 
-class Change(NamedTuple):
+class LayerChange(NamedTuple):
     """What one LoRA does to one tensor of the base: to a third of it, where it is q, k or v."""
 
-    numbers: Numbers
+    numbers: AdapterNumbers
     group: Group
     weight: float
     third: int | None
@@ -40,13 +40,13 @@ class Change(NamedTuple):
 def merge_into_base(base: Path, loras: Sequence[tuple[LoraFile, float]], target: Path) -> Rewritten:
     header = read_header(base)
     with ExitStack() as stack:
-        changes: dict[str, list[Change]] = {}
+        changes: dict[str, list[LayerChange]] = {}
         for lora, weight in loras:
-            numbers = stack.enter_context(opened(lora))
+            numbers = stack.enter_context(opened_lora(lora))
             homeless, groups = [], groups_of(lora)
             for (part, path), group in groups.items():
                 name, third = _home(header, part, path)
-                changes.setdefault(name, []).append(Change(numbers, group, weight, third))
+                changes.setdefault(name, []).append(LayerChange(numbers, group, weight, third))
                 homeless += [] if name else [path]
             if homeless:
                 what = f"{base.name} has no layer for {len(homeless)} of its {len(groups)} modules:"
@@ -57,7 +57,7 @@ def merge_into_base(base: Path, loras: Sequence[tuple[LoraFile, float]], target:
                 what = f"its {name} is {dtype}; merged numbers are written as {', '.join(WRITTEN)}."
                 raise refused(str(base), what, "Take the base in bf16 or fp16.")
         tensors = {name: (one.dtype, one.shape) for name, one in header.in_order()}
-        write_new(target, tensors, header.metadata, _body(base, header, changes))
+        write_new_tensors(target, tensors, header.metadata, _body(base, header, changes))
     return Rewritten(target, sum(map(len, changes.values())))
 
 
@@ -74,7 +74,9 @@ def _home(header: Header, part: str, path: str) -> tuple[str, int | None]:
     return next((name for name in names if name in header.tensors), ""), third
 
 
-def _body(base: Path, header: Header, changes: Mapping[str, Sequence[Change]]) -> Iterator[bytes]:
+def _body(
+    base: Path, header: Header, changes: Mapping[str, Sequence[LayerChange]]
+) -> Iterator[bytes]:
     with base.open("rb") as file:
         for name, tensor in header.in_order():
             if name in changes:
@@ -91,11 +93,13 @@ def _body(base: Path, header: Header, changes: Mapping[str, Sequence[Change]]) -
                 yield data
 
 
-def _add(whole: Array, change: Change) -> None:
+def _add(whole: Array, change: LayerChange) -> None:
     (piece, module), *_ = change.group
     split = piece is not None
     delta = (
-        whole_of(change.numbers, change.group).delta() if split else change.numbers.delta(module)
+        whole_module(change.numbers, change.group).delta()
+        if split
+        else change.numbers.delta(module)
     )
     rows = len(whole) if change.third is None else len(whole) // 3
     start = rows * (change.third or 0)

@@ -79,13 +79,13 @@ def trigger_of(said: Mapping[str, str]) -> str:
 
 
 def _measured(lora: LoraFile) -> dict[str, Any]:
-    from lorakit.weights.adapters import opened
+    from lorakit.weights.adapters import opened_lora
 
     weights = finite.inspect(lora.path)
     bad = set(weights.not_finite)
     squares: dict[str, float] = dict.fromkeys(blocks(lora.modules), 0.0)
     zero, alphas = [], list[float]()
-    with opened(lora) as numbers:
+    with opened_lora(lora) as numbers:
         for module in lora.modules:
             alpha = numbers.alpha(module)
             alphas.append(float(lora.rank(module)) if alpha is None else alpha)

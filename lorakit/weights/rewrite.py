@@ -15,9 +15,9 @@ import numpy as np
 
 from lorakit.errors import counted, refused
 from lorakit.files import hidden_file, take_name
-from lorakit.weights.adapters import Factors, opened, summed
+from lorakit.weights.adapters import Factors, opened_lora, summed
 from lorakit.weights.arrays import WRITTEN, stored
-from lorakit.weights.forms import Place, Tensors, groups_of, named, renamed, whole_of
+from lorakit.weights.forms import Place, Tensors, groups_of, named, renamed, whole_module
 from lorakit.weights.keys import LoraFile, Module, read_lora
 from lorakit.weights.safetensors import BITS, BLOCK, Shape, read_header, write
 
@@ -40,17 +40,17 @@ def convert(lora: LoraFile, target: Path, form: str, dtype: str = "") -> Rewritt
     """The same delta-W under the names of another form."""
     _refuse_existing(target)
     tensors = Tensors()
-    with opened(lora) as numbers:
+    with opened_lora(lora) as numbers:
         for place, group in groups_of(lora).items():
             if any(module.kind != "LoRA" for _, module in group):
                 tensors |= renamed(numbers, place, group, form)
             else:
                 kind = dtype or _dtype_of(lora, group[0][1])
-                tensors |= named(place, whole_of(numbers, group), lora.family, form, kind)
+                tensors |= named(place, whole_module(numbers, group), lora.family, form, kind)
     _save(target, tensors, lora.header.metadata)
     left = f"{counted(len(lora.others), 'tensor')} of no adapter that lorakit knows left out"
     notes = (f"{left}, such as {lora.others[0]}.",) if lora.others else ()
-    return Rewritten(target, len(lora.modules), difference(lora, read_lora(target)), notes=notes)
+    return Rewritten(target, len(lora.modules), delta_error(lora, read_lora(target)), notes=notes)
 
 
 def cut_ranks(
@@ -59,7 +59,7 @@ def cut_ranks(
     """Every LoRA module at a lower rank, under its old names; what is of another kind stays."""
     _refuse_existing(target)
     tensors, lost, whole = Tensors(), dict[str, float](), dict[str, float]()
-    with opened(lora) as numbers:
+    with opened_lora(lora) as numbers:
         for module in lora.modules:
             old = numbers.product(module) if module.kind == "LoRA" else None
             if old is None or (old.rank <= rank and energy >= 1):
@@ -104,9 +104,9 @@ def merge_loras(
         raise refused(", ".join(lora.path.name for lora, _ in loras), what)
     parts: dict[Place, list[Factors]] = {}
     for lora, weight in loras:
-        with opened(lora) as numbers:
+        with opened_lora(lora) as numbers:
             for place, group in groups_of(lora).items():
-                one = whole_of(numbers, group)
+                one = whole_module(numbers, group)
                 scaled = Factors(one.up, one.down, one.scale * weight, one.kernel)
                 parts.setdefault(place, []).append(scaled)
     family, tensors, worst = next(iter(families), ""), Tensors(), 0.0
@@ -138,20 +138,20 @@ def strip(source: Path, target: Path, *, keep: Sequence[str] = ()) -> tuple[str,
     tensors = {name: (one.dtype, one.shape) for name, one in header.in_order()}
     with source.open("rb") as file:
         file.seek(header.begin)
-        write_new(target, tensors, stays, iter(lambda: file.read(BLOCK), b""))
+        write_new_tensors(target, tensors, stays, iter(lambda: file.read(BLOCK), b""))
     return tuple(key for key in header.metadata if key not in stays)
 
 
-def difference(before: LoraFile, after: LoraFile) -> float:
+def delta_error(before: LoraFile, after: LoraFile) -> float:
     """How far the two files' delta-W are apart, the worst module, relative: measured on four
     random inputs, the same for both.
     """
     worst, others, random = 0.0, groups_of(after), np.random.default_rng(0)
-    with opened(before) as old, opened(after) as new:
+    with opened_lora(before) as old, opened_lora(after) as new:
         for place, group in groups_of(before).items():
             if any(module.kind != "LoRA" for _, module in group):
                 continue
-            one, other = whole_of(old, group), whole_of(new, others[place])
+            one, other = whole_module(old, group), whole_module(new, others[place])
             given = random.standard_normal((one.down.shape[1], 4)).astype(np.float32)
             wanted, found = one.applied(given), other.applied(given)
             size = float(np.linalg.norm(wanted)) or 1.0
@@ -175,10 +175,10 @@ def _save(target: Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
     said = {key: one for key, one in metadata.items() if not key.startswith(STALE)}
     said["sshs_model_hash"] = digest.hexdigest()
     shapes = {name: tensors[name][:2] for name in order}
-    write_new(target, shapes, said, (tensors[name][2] for name in order))
+    write_new_tensors(target, shapes, said, (tensors[name][2] for name in order))
 
 
-def write_new(
+def write_new_tensors(
     target: Path,
     tensors: Mapping[str, tuple[str, Shape]],
     metadata: Mapping[str, str],

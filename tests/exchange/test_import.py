@@ -16,7 +16,7 @@ from lorakit.cli.main import main
 from lorakit.errors import LorakitError
 from lorakit.exchange.read import read_thing
 from lorakit.exchange.said import leaves
-from lorakit.exchange.take import Taken, take
+from lorakit.exchange.take import TakenOver, take_over
 
 KOHYA = """
 [model]
@@ -80,15 +80,15 @@ meta: {name: "[name]", version: '1.0'}
 """
 
 
-def taken(thing: Path | str, root: Path, **more: str) -> Taken:
-    return take(read_thing(str(thing), root), root, **more)
+def taken(thing: Path | str, root: Path, **more: str) -> TakenOver:
+    return take_over(read_thing(str(thing), root), root, **more)
 
 
-def fates(found: Taken) -> dict[str, tuple[str, str]]:
+def fates(found: TakenOver) -> dict[str, tuple[str, str]]:
     return {one.source: (one.done, one.text) for one in found.fates}
 
 
-def recipe(found: Taken) -> dict[str, Any]:
+def recipe(found: TakenOver) -> dict[str, Any]:
     return tomllib.loads(found.text())
 
 

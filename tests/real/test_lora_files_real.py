@@ -12,7 +12,7 @@ from lora_cases import arrays, kohya_flux, kohya_unet, random, save
 from lorakit.proc import ask
 from lorakit.trainers.kohya.locate import require
 from lorakit.weights.keys import read_lora
-from lorakit.weights.rewrite import convert, cut_ranks, difference, merge_loras
+from lorakit.weights.rewrite import convert, cut_ranks, delta_error, merge_loras
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("sd_scripts")]
 
@@ -101,7 +101,7 @@ def test_their_resizing_and_ours_leave_the_same_delta(tmp_path: Path) -> None:
     )
     cut_ranks(read_lora(source), tmp_path / "ours.safetensors", 2)
     assert (
-        difference(
+        delta_error(
             read_lora(tmp_path / "theirs.safetensors"), read_lora(tmp_path / "ours.safetensors")
         )
         < 1e-4
@@ -130,7 +130,7 @@ def test_their_merging_and_ours_are_one_sum(tmp_path: Path) -> None:
     )
     merge_loras([(read_lora(one), 0.5), (read_lora(other), 0.25)], tmp_path / "ours.safetensors")
     assert (
-        difference(
+        delta_error(
             read_lora(tmp_path / "theirs.safetensors"), read_lora(tmp_path / "ours.safetensors")
         )
         < 1e-4

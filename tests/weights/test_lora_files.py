@@ -11,11 +11,11 @@ import pytest
 from lora_cases import WIDTH, arrays, kohya_flux, kohya_unet, random, save
 
 from lorakit.errors import LorakitError
-from lorakit.weights.adapters import opened
+from lorakit.weights.adapters import opened_lora
 from lorakit.weights.arrays import Array, stored
 from lorakit.weights.into_base import merge_into_base
 from lorakit.weights.keys import FORMS, read_lora
-from lorakit.weights.rewrite import convert, cut_ranks, difference, merge_loras, strip
+from lorakit.weights.rewrite import convert, cut_ranks, delta_error, merge_loras, strip
 from lorakit.weights.safetensors import read_header, write
 
 
@@ -34,7 +34,7 @@ def test_a_flux_lora_is_the_same_in_every_form_and_back(tmp_path: Path) -> None:
         source = read_lora(tmp_path / "diffusers.safetensors")
         assert convert(source, tmp_path / f"again-{form}.safetensors", form).error < 1e-6
         again = read_lora(tmp_path / f"again-{form}.safetensors")
-        assert difference(read_lora(first), again) < 1e-6
+        assert delta_error(read_lora(first), again) < 1e-6
         assert {again.rank(module) for module in again.modules} == {4}  # nothing grew on the way
     assert sorted(arrays(tmp_path / "again-kohya.safetensors")) == sorted(
         {*before, "lora_te1_text_model_encoder_layers_0_mlp_fc1.alpha"}
@@ -93,7 +93,7 @@ def test_alpha_that_peft_keeps_in_the_header_is_honoured(tmp_path: Path) -> None
     }
     said = {"lora_adapter_metadata": json.dumps({"transformer.lora_alpha": 8, "transformer.r": 4})}
     lora = read_lora(save(tmp_path / "p.safetensors", tensors, said))
-    with opened(lora) as numbers:
+    with opened_lora(lora) as numbers:
         found = numbers.delta(lora.modules[0])
     assert np.allclose(
         found, 2 * tensors["transformer.x.lora_B.weight"] @ tensors["transformer.x.lora_A.weight"]
@@ -125,7 +125,7 @@ def test_lycoris_modules_are_read_renamed_and_refused_where_a_form_cannot_say_th
         )
     else:
         wanted = np.kron(parts["lokr_w1"], parts["lokr_w2_a"] @ parts["lokr_w2_b"])
-    with opened(lora) as numbers:
+    with opened_lora(lora) as numbers:
         assert np.allclose(numbers.delta(lora.modules[0]), wanted * 0.5, atol=1e-5)
     convert(lora, tmp_path / "c.safetensors", "comfy")
     assert sorted(arrays(tmp_path / "c.safetensors")) == sorted(
@@ -247,7 +247,7 @@ def test_a_base_takes_two_loras_into_the_layers_they_are_for(tmp_path: Path) -> 
     done = merge_into_base(tmp_path / "base.safetensors", loras, tmp_path / "merged.safetensors")
     assert done.modules == 4
     found = arrays(tmp_path / "merged.safetensors")
-    with opened(loras[0][0]) as numbers:
+    with opened_lora(loras[0][0]) as numbers:
         for module in loras[0][0].modules:
             name = f"{unet}{module.path}.weight"
             delta = numbers.delta(module).reshape(base[name].shape)
