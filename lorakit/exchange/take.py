@@ -67,7 +67,7 @@ class TakenOver:
                 if place[:1] == (section,) != place
             }
             data |= {section: table} if table else {}
-        return f"# TakenOver over by lorakit from {self.theirs.kind}.\n{document_text(data)}"
+        return f"# Taken over by lorakit from {self.theirs.kind}.\n{document_text(data)}"
 
 
 def take_over(theirs: Theirs, root: Path, *, family: str = "", name: str = "") -> TakenOver:
