@@ -41,7 +41,7 @@ class Part:
         if not isinstance(data, dict):
             raise WrongValue("", data)
         found = {}
-        for name, (read, required) in (known := _readers(cls)).items():
+        for name, (read, required) in (known := _readers(cls)).items():  # type: ignore[arg-type]  # a class is hashable
             value = data.get(name)
             if value is not None:
                 found[name] = _inside(name, read, value)
