@@ -215,7 +215,7 @@ def make_plans(
     folders: bool = False,
 ) -> tuple[Plan, ...]:
     """One plan, or one for each stage of a recipe with several, each in its own folder; the next
-    stage starts from the LoRA that the last one leaves.
+    stage starts from the LoRA that the last one leaves, unless it has a base of its own.
     """
     machine = machine or this_machine()
     if not resolved.stages:
@@ -224,8 +224,8 @@ def make_plans(
         )
     plans: list[Plan] = []
     for number, stage in enumerate(resolved.stages, start=1):
-        model = dict(resolved.model)
-        if plans:
+        model = dict(stage.model)
+        if plans and not stage.anew:
             source = f"stage {plans[-1].stage}"
             model["network_weights"] = Setting(str(final_file(plans[-1])), source)
         plan = make_plan(

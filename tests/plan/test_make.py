@@ -233,11 +233,15 @@ def test_stages_are_planned_one_after_the_other_and_hand_their_lora_on(tmp_path:
     whole = recipe(tmp_path)
     stages = (
         Stage(
-            "faces", section({"path": "faces"}), {**whole.train, **section({"max_train_epochs": 1})}
+            "faces",
+            section({"path": "faces"}),
+            {**whole.train, **section({"max_train_epochs": 1})},
+            whole.model,
         ),
-        Stage("all", whole.dataset, whole.train),
+        Stage("all", whole.dataset, whole.train, whole.model),
+        Stage("other", whole.dataset, whole.train, whole.model, anew=True),
     )
-    first, second = make_plans(
+    first, second, third = make_plans(
         replace(whole, stages=stages), run_dir=tmp_path / "run", machine=CUDA
     )
     assert (first.stage, second.stage) == ("faces", "all")
@@ -248,6 +252,7 @@ def test_stages_are_planned_one_after_the_other_and_hand_their_lora_on(tmp_path:
         == (tmp_path / "run/1-faces/output/maya.safetensors").as_posix()
     )
     assert second.settings["network_weights"].source == "stage faces"
+    assert "network_weights" not in third.settings
     assert errors(first) == errors(second) == []
 
 
@@ -268,7 +273,10 @@ def test_words_for_a_folder_of_one_stage_alone_are_no_fault_of_the_others(tmp_pa
         dataset={"subset": {"10_maya": {"flip_aug": True}, "7_nobody": {"flip_aug": True}}},
     )
     faces = {**whole.dataset, **section({"path": "faces"})}
-    stages = (Stage("faces", faces, whole.train), Stage("all", whole.dataset, whole.train))
+    stages = (
+        Stage("faces", faces, whole.train, whole.model),
+        Stage("all", whole.dataset, whole.train, whole.model),
+    )
     for one in make_plans(replace(whole, stages=stages), run_dir=tmp_path / "run", machine=CUDA):
         assert [fault.where for fault in one.faults if fault.severity == "error"] == [
             "recipes/maya.toml [dataset.subset.7_nobody]"
