@@ -96,9 +96,7 @@ def plan_recipe(
         say_next(*next_for_plan(plans[0], typed))
     if write:
         for one in plans:  # command.txt counts on what the trainer finds on the disk
-            trainer(resolved.trainer).prepare(
-                resolved.family, {key: set_.value for key, set_ in one.settings.items()}
-            )
+            trainer(resolved.trainer).prepare(one.work)
         _write({one.run_dir / name: text for one in plans for name, text in files_of(one).items()})
     return 0
 

@@ -51,7 +51,7 @@ def command_text(plan: Plan) -> str:
         f'{name}="${{{name}}}"' if value == HIDDEN else f"{name}={shlex.quote(value)}"
         for name, value in sorted(plan.env_shown.items())
     ]
-    return "\n".join(" ".join([*env, shlex.join(command)]) for command in plan.commands)
+    return "\n".join(" ".join([*env, shlex.join(command.argv)]) for command in plan.commands)
 
 
 def files_of(plan: Plan) -> dict[str, str]:

@@ -15,6 +15,7 @@ from lorakit.plan.document import command_text
 from lorakit.plan.make import in_order, make_plan, make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Stage
+from lorakit.trainers.base import Command
 
 
 def plan(
@@ -150,7 +151,9 @@ def test_the_embedded_trainers_script_is_launched_the_same_way(tmp_path: Path) -
 
 def test_the_commands_of_a_run_are_shown_in_order_and_the_last_one_trains(tmp_path: Path) -> None:
     found = plan(tmp_path)
-    several = replace(found, commands=(("python", "cache latents.py"), *found.commands), env={})
+    several = replace(
+        found, commands=(Command(("python", "cache latents.py")), *found.commands), env={}
+    )
     assert several.argv == found.argv
     first, second = command_text(several).splitlines()
     assert first == "python 'cache latents.py'"

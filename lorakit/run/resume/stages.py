@@ -30,9 +30,9 @@ from lorakit.runs.find import whole_of
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.opening import opening_record, require_folder
 from lorakit.runs.outcome import Outcome
+from lorakit.runs.ran_from import DatasetUsed
 from lorakit.runs.record import (
     WAITING,
-    DatasetUsed,
     Ending,
     Record,
     RunProcess,
@@ -123,7 +123,10 @@ def resume_run(
     """`resume`, for a run with or without stages; a stage of a run goes on as the run does."""
     run_dir = whole_of(run_dir)
     with own_run(run_dir, "lorakit resume"):
-        go_on = resume_stages if read_record(run_dir).stages else resume
+        record = read_record(run_dir)
+        go_on = resume_stages if record.stages else resume
+        if record.commands and is_untouched(run_dir, record.state):
+            go_on = _from_record  # it ended before the training began
         return go_on(run_dir, check=check, anyway=anyway, emit=emit, patience=patience)
 
 

@@ -15,6 +15,7 @@ from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.events import Emit, Event
 from lorakit.machine import free_disk
 from lorakit.run.child import Child, Ladder, Patience, Signals
+from lorakit.run.commands import at_work
 from lorakit.run.resume.kohya_parts import is_extra, save_every, true_name
 from lorakit.run.watch.follow import Follower, Positions
 from lorakit.run.watch.hashing import BackgroundHasher
@@ -57,15 +58,17 @@ class Supervision:
         self.stopped = ""
         self.asked_by: int | None = None
         self.gave_up = False
+        self._trainer = trainer(record.trainer.name)
         self.follower = Follower(
             ledger.run_dir,
+            self._trainer,
             total=record.steps.total,
             epochs=record.steps.epochs,
             offset=bar_offset,
             at=at,
             write_after=write_after,
+            commands=record.commands,
         )
-        self._trainer = trainer(record.trainer.name)
         self._ladder = Ladder(child, patience or Patience(*self._trainer.PATIENCE))
         self._stop_after = stop_after
         self._past_nan = past_nan
@@ -117,6 +120,8 @@ class Supervision:
                     continue
             elif event.kind == "removed" and path:
                 self._removed(path)
+            elif event.kind == "command":
+                self.ledger.update(commands=self.follower.commands)
             elif event.kind == "warning":
                 warned = Warned(event.step, event.rule, event.text)
                 self.ledger.update(warnings=(*self.ledger.record.warnings, warned))
@@ -228,7 +233,7 @@ class Supervision:
         except (OSError, Unreadable, AttributeError):
             return
         saves = self._trainer.SAVES_WHEN_INTERRUPTED
-        if mode == "now":
+        if mode == "now" or at_work(self.follower.commands):  # before the training: nothing is lost
             self._note(emit, "asked to stop at once")
             self.stopped = self.stopped or "request"
             if saves:
