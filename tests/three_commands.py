@@ -20,6 +20,7 @@ FAKES = Path(__file__).parent / "fakes"
 TITLE = "three commands"
 UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({})
 SPLIT_OVERLAPS = False
+SEPARATE_FOLDERS = False
 PATIENCE = (5.0, 1.0)
 SAVES_WHEN_INTERRUPTED = False
 DRAWS_SHEETS = False

@@ -88,6 +88,9 @@ class Trainer(Protocol):
     # True: the two parts of a validation split are rounded separately, so an image may be in both.
     SPLIT_OVERLAPS: bool
 
+    # True: each N_trigger folder fills buckets of its own, so each may end with a short batch.
+    SEPARATE_FOLDERS: bool
+
     def find(self, family: str) -> Script: ...
 
     def check(self, resolved: Resolved, machine: Machine) -> list[Fault]:

@@ -51,7 +51,10 @@ def settings_for(options: Options) -> Section:
     return {
         key: Setting(_typed(options, known[key], setting.value), setting.source)
         for key, setting in options.resolved.train.items()
-        if key in known and setting.value is not None and setting.value != ""
+        if key in known
+        and not known[key].of_dataset
+        and setting.value is not None
+        and setting.value != ""
     }
 
 
@@ -121,6 +124,13 @@ def dataset_toml(options: Options, facts: DatasetFacts) -> str:
 
 
 def prompts_toml(options: Options) -> tuple[str, list[Fault]]:
+    subsets, faults = prompt_tables(options)
+    tables = "".join(f"\n[[prompt.subset]]\n{table_text(subset)}" for subset in subsets)
+    text = proven("prompts.toml", f"[prompt]\n{tables}", {"prompt": {"subset": subsets}})
+    return text, faults
+
+
+def prompt_tables(options: Options) -> tuple[list[dict[str, Any]], list[Fault]]:
     """Each prompt with its size, seed and the rest spelt out; prompt options in kohya's own way
     (`--w 512`) are understood.
     """
@@ -145,9 +155,7 @@ def prompts_toml(options: Options) -> tuple[str, list[Fault]]:
                 what = f"{subset[side]}: the script would silently use {SMALLEST}."
                 blame(side, what, f"Write {SMALLEST} or more.", "sample-size")
         subsets.append(subset)
-    tables = "".join(f"\n[[prompt.subset]]\n{table_text(subset)}" for subset in subsets)
-    text = proven("prompts.toml", f"[prompt]\n{tables}", {"prompt": {"subset": subsets}})
-    return text, faults
+    return subsets, faults
 
 
 def read_prompt(line: str) -> tuple[dict[str, Any], list[str]]:

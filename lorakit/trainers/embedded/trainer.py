@@ -26,6 +26,7 @@ from lorakit.trainers.progress import EmbeddedEvents, KohyaText
 TITLE = "the embedded trainer"
 UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({})
 SPLIT_OVERLAPS = False
+SEPARATE_FOLDERS = False
 PATIENCE = (120.0, 20.0)  # after an interrupt it ends its step and saves
 SAVES_WHEN_INTERRUPTED = True
 DRAWS_SHEETS = True

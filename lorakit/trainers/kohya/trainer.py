@@ -30,6 +30,7 @@ from lorakit.trainers.progress import KohyaText
 TITLE = "sd-scripts"
 UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({"sd15": "_sd.npz", "sdxl": "_sdxl.npz"})
 SPLIT_OVERLAPS = True
+SEPARATE_FOLDERS = False
 PATIENCE = (20.0, 10.0)
 SAVES_WHEN_INTERRUPTED = False
 DRAWS_SHEETS = False
