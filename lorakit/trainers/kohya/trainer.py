@@ -21,8 +21,9 @@ from lorakit.trainers.base import (
     one_command,
     one_file,
 )
+from lorakit.trainers.checkout import VENDOR, head_commit
 from lorakit.trainers.kohya import rules, tokenizers
-from lorakit.trainers.kohya.locate import VENDOR, head_commit, locate
+from lorakit.trainers.kohya.locate import locate
 from lorakit.trainers.kohya.requirements import version_faults
 from lorakit.trainers.progress import KohyaText
 
