@@ -124,5 +124,5 @@ def register() -> None:
 
 
 def this() -> Trainer:
-    module: Trainer = sys.modules[__name__]  # type: ignore[assignment]
+    module: Trainer = sys.modules[__name__]
     return module

@@ -20,7 +20,7 @@ from lorakit.run.commands import leader, work_of
 from lorakit.run.device import hold_device
 from lorakit.run.finish import close
 from lorakit.run.owner import own_run
-from lorakit.run.watch.follow import Positions, positions
+from lorakit.run.watch.follow import positions
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.run.watch.supervise import Supervision
 from lorakit.runs.folder import EVENTS, LOG
@@ -40,7 +40,6 @@ class Job:
     commands: tuple[Command, ...]  # in order; the last one trains
     env: Mapping[str, str]
     cwd: Path
-    output_dir: Path
     part: ResumedPart | None = None
 
     @property
@@ -70,7 +69,7 @@ def train(
 def job_of(plan: Plan) -> Job:
     root = plan.resolved.root
     cwd = root if root.is_dir() else plan.run_dir
-    return Job(plan.run_dir, plan.commands, plan.env, cwd, plan.output_dir)
+    return Job(plan.run_dir, plan.commands, plan.env, cwd)
 
 
 def execute(
@@ -108,21 +107,11 @@ def _execute(
     ledger.keep_room()
     with Signals() as signals, hold_device(job.run_dir, tell) as keep_fds:
         started = time.monotonic()
-        at, first_step = positions(job.run_dir), part.from_step or 0
-        child = _launch(job, ledger, keep_fds, at)
+        first_step = part.from_step or 0
+        child = _launch(job, ledger, keep_fds)
         tell(Event("started", first_step, record.steps.total, path=str(job.run_dir)))
         supervision = Supervision(
-            child,
-            ledger,
-            hasher,
-            output_dir=job.output_dir,
-            offset=part.offset,
-            bar_offset=part.bar_offset,
-            stop_after=part.stop_after,
-            patience=patience,
-            past_nan=past_nan,
-            at=at,
-            write_after=first_step,
+            child, ledger, hasher, patience=patience, past_nan=past_nan, write_after=first_step
         )
         try:
             supervision.watch(signals, tell, started)
@@ -133,7 +122,8 @@ def _execute(
         return close(ledger, supervision, before, tell, duration_s, lambda: signals.hurried)
 
 
-def _launch(job: Job, ledger: Ledger, keep_fds: tuple[int, ...], at: Positions) -> Child:
+def _launch(job: Job, ledger: Ledger, keep_fds: tuple[int, ...]) -> Child:
+    at = positions(job.run_dir)
     env = {"LORAKIT_EVENTS": str(job.run_dir / EVENTS), **job.env}
     try:
         child = launch(job.argv, env=env, cwd=job.cwd, log=job.run_dir / LOG, keep_fds=keep_fds)

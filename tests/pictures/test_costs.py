@@ -102,6 +102,7 @@ print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, re
 """
 
 
+@pytest.mark.slow  # decodes 63 megapixels in a process of its own
 @pytest.mark.parametrize("command", ["check", "prepare"])
 def test_the_largest_that_is_taken_stays_within_the_budget(tmp_path: Path, command: str) -> None:
     home = tmp_path / "ds" / ("originals/zwx" if command == "prepare" else "5_zwx")

@@ -11,7 +11,7 @@ from plan_cases import CUDA, MAC, PLAIN, folder, recipe, sd, sd15_base, section,
 
 from lorakit.errors import Fault
 from lorakit.machine import Machine
-from lorakit.plan.document import command_text
+from lorakit.plan.document import as_document, command_text
 from lorakit.plan.make import in_order, make_plan, make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Stage
@@ -152,12 +152,15 @@ def test_the_embedded_trainers_script_is_launched_the_same_way(tmp_path: Path) -
 def test_the_commands_of_a_run_are_shown_in_order_and_the_last_one_trains(tmp_path: Path) -> None:
     found = plan(tmp_path)
     several = replace(
-        found, commands=(Command(("python", "cache latents.py")), *found.commands), env={}
+        found,
+        commands=(Command(("python", "cache latents.py"), "latents"), *found.commands),
+        env={},
     )
     assert several.argv == found.argv
-    first, second = command_text(several).splitlines()
-    assert first == "python 'cache latents.py'"
-    assert "accelerate.commands.launch" in second
+    lines = command_text(several).splitlines()
+    assert lines[:3] == ["# latents", "python 'cache latents.py'", "# training"]
+    assert "accelerate.commands.launch" in lines[3]
+    assert [one["name"] for one in as_document(several)["commands"]] == ["latents", "training"]
 
 
 def test_folder_mode_has_no_dataset_file(tmp_path: Path) -> None:

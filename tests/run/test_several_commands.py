@@ -176,6 +176,7 @@ def test_a_killed_command_does_not_leave_one_running_in_the_record(several: Make
     assert states(read_record(plan.run_dir))[0] == ("latents", "failed")
 
 
+@pytest.mark.slow
 def test_a_resumed_training_makes_its_caches_again_only_where_they_changed(
     several: MakePlan,
 ) -> None:
@@ -205,6 +206,7 @@ train.train(pickle.load(open(sys.argv[1], 'rb')))
 """
 
 
+@pytest.mark.slow
 def test_lorakit_killed_in_the_first_command_leaves_a_run_that_is_adopted(
     several: MakePlan, tmp_path: Path
 ) -> None:

@@ -53,13 +53,8 @@ def _adopt(run_dir: Path, *, emit: Emit, patience: Patience | None, stop: bool) 
             Child(record.process.identity or Identity(0, "", "")),
             ledger,
             BackgroundHasher(),
-            output_dir=run_dir / (part.output or "output"),
-            offset=part.offset,
-            bar_offset=part.bar_offset,
-            stop_after=part.stop_after,
             patience=patience,
             past_nan=False,
-            at=record.process.log_at,
             write_after=last_progress(run_dir).step,
         )
         if stop:

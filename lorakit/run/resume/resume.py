@@ -86,7 +86,7 @@ def _resume(
     env |= {"LORAKIT_ANYWAY": "1"} if anyway else {}
     cwd = Path(record.cwd or run_dir)
     cwd = cwd if cwd.is_dir() else run_dir
-    job = Job(run_dir, _commands(record, part.command), env, cwd, run_dir / part.output, part)
+    job = Job(run_dir, _commands(record, part.command), env, cwd, part)
     return execute(job, ledger, BackgroundHasher(), emit=emit, patience=patience)
 
 
@@ -94,8 +94,7 @@ def job_of_record(run_dir: Path, record: Record) -> Job:
     """A run from its first step that was written down but never begun."""
     root = Path(record.root or run_dir)
     cwd = root if root.is_dir() else run_dir
-    commands = _commands(record, _command(record))
-    return Job(run_dir, commands, _env(record)[0], cwd, record.output_dir(run_dir))
+    return Job(run_dir, _commands(record, _command(record)), _env(record)[0], cwd)
 
 
 def newest_state(run_dir: Path, record: Record) -> State:

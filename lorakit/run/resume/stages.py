@@ -26,7 +26,7 @@ from lorakit.run.resume.resume import Check, job_of_record, resume, unchecked
 from lorakit.run.resume.stage_records import outcome_of_run, record_stages
 from lorakit.run.train import execute, job_of
 from lorakit.run.watch.hashing import LIST, BackgroundHasher, digest_of
-from lorakit.runs.find import whole_of
+from lorakit.runs.find import live_state, whole_of
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.opening import opening_record, require_folder
 from lorakit.runs.outcome import Outcome
@@ -124,9 +124,10 @@ def resume_run(
     run_dir = whole_of(run_dir)
     with own_run(run_dir, "lorakit resume"):
         record = read_record(run_dir)
+        if record.commands and is_untouched(run_dir, live_state(record)):
+            close_dead_run(run_dir)  # it ended before the training began
+            return _from_record(run_dir, check=check, anyway=anyway, emit=emit, patience=patience)
         go_on = resume_stages if record.stages else resume
-        if record.commands and is_untouched(run_dir, record.state):
-            go_on = _from_record  # it ended before the training began
         return go_on(run_dir, check=check, anyway=anyway, emit=emit, patience=patience)
 
 

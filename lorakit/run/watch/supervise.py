@@ -17,7 +17,7 @@ from lorakit.machine import free_disk
 from lorakit.run.child import Child, Ladder, Patience, Signals
 from lorakit.run.commands import at_work
 from lorakit.run.resume.kohya_parts import is_extra, save_every, true_name
-from lorakit.run.watch.follow import Follower, Positions
+from lorakit.run.watch.follow import Follower
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import SampleDrawn, SavedCheckpoint, Warned
@@ -43,34 +43,30 @@ class Supervision:
         ledger: Ledger,
         hasher: BackgroundHasher,
         *,
-        output_dir: Path,
-        offset: int = 0,
-        bar_offset: int = 0,
-        stop_after: int = 0,
         patience: Patience | None,
         past_nan: bool,
-        at: Positions = (0, 0),
         write_after: int = 0,
     ) -> None:
-        record = ledger.record
+        record, part, run_dir = ledger.record, ledger.record.part, ledger.run_dir
         self.child, self.ledger, self.hasher = child, ledger, hasher
-        self.output_dir, self.offset = output_dir, offset
+        self.output_dir = run_dir / part.output if part.output else record.output_dir(run_dir)
+        self.offset = part.offset
         self.stopped = ""
         self.asked_by: int | None = None
         self.gave_up = False
         self._trainer = trainer(record.trainer.name)
         self.follower = Follower(
-            ledger.run_dir,
+            run_dir,
             self._trainer,
             total=record.steps.total,
             epochs=record.steps.epochs,
-            offset=bar_offset,
-            at=at,
+            offset=part.bar_offset,
+            at=record.process.log_at,
             write_after=write_after,
             commands=record.commands,
         )
         self._ladder = Ladder(child, patience or Patience(*self._trainer.PATIENCE))
-        self._stop_after = stop_after
+        self._stop_after = part.stop_after
         self._past_nan = past_nan
         self._pending: list[tuple[Path, Event]] = []
         self._known = {one.path for one in record.samples}
