@@ -12,3 +12,8 @@ from lorakit.families.sdxl import FAMILY as SDXL
 _KOHYA = (SD15, SDXL, FLUX, SD3, LUMINA, HUNYUAN_IMAGE, ANIMA)
 _MUSUBI = (WAN22, WAN21, QWEN_IMAGE, ZIMAGE, FLUX2, KONTEXT, KREA2)
 FAMILIES: dict[str, Family] = {family.name: family for family in (*_KOHYA, *_MUSUBI)}
+
+
+def run_by(trainer: str) -> dict[str, Family]:
+    """The families that this trainer can run."""
+    return {name: family for name, family in FAMILIES.items() if trainer in family.trainers}

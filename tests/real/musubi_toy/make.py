@@ -48,7 +48,9 @@ def tokenizer(hub):
 
 def main(weights, hub):
     weights.mkdir(parents=True, exist_ok=True)
-    save_file(filled(zimage_model.create_model("torch", False, None), 1), weights / "base.safetensors")
+    save_file(
+        filled(zimage_model.create_model("torch", False, None), 1), weights / "base.safetensors"
+    )
     config = zimage_utils.Qwen3Config(vocab_size=300, tie_word_embeddings=True)
     text = filled(Qwen3ForCausalLM(config), 2)
     text.pop("lm_head.weight", None)
