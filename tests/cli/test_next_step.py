@@ -92,6 +92,36 @@ def test_a_bare_folder_finds_its_recipe_again(project: Path, said: Run) -> None:
     assert said("dataset", "check", "datasets/maya") == "lorakit plan recipes/maya.toml"
 
 
+def test_what_only_looks_or_arranges_leads_on_too(project: Path, said: Run) -> None:
+    said("new", "maya", "--preset", "sdxl", "--trigger", "maya_char")
+    said("dataset", "add", "datasets/maya", str(photos(project / "in")), "--trigger", "maya_char")
+    said("dataset", "prepare", "datasets/maya", "--size", "64")
+    recipe = "recipes/maya.toml"
+    caption = f"lorakit dataset caption {recipe} --trigger-first --write"
+    assert said("dataset", "layout", recipe) == caption
+    assert said("dataset", "stats", recipe) == caption
+    select = "lorakit dataset select datasets/maya --per-category 4"
+    assert said("dataset", "rank", "datasets/maya") == select
+    assert said(*shlex.split(select)[1:]).endswith("/maya-selected")
+    unpack = "lorakit dataset bundle verify maya.zip --unpack datasets/maya"
+    assert said("dataset", "bundle", recipe) == unpack
+    assert said("dataset", "bundle", "verify", "maya.zip") == unpack
+    words = ("dataset", "bundle", "verify", "maya.zip", "--unpack", "there")
+    assert said(*words) == "lorakit dataset check there"
+
+
+def test_a_check_that_finds_errors_leads_to_where_they_are_mended(
+    project: Path, said: Run
+) -> None:
+    folder = project / "datasets" / "maya" / "10_maya"
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(b"no picture")
+    drawing((64, 64), 1).save(folder / "b.png")
+    assert said("dataset", "check", "datasets/maya", code=1) == (
+        "lorakit dataset review datasets/maya"
+    )
+
+
 RECIPE = """
 family  = "sd15"
 trainer = "embedded"

@@ -9,9 +9,11 @@ examples:
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path, PurePosixPath
 
 from lorakit.cli.terminal.dataset_target import read_target
+from lorakit.cli.terminal.next_step import say_next
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
 from lorakit.dataset.share.bundle import BundleManifest, contents, make_bundle, unpack, verify
@@ -49,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path(f"{root.name}.zip")
     manifest = make_bundle(root, out)
     _report(manifest, out, args)
-    say(f"There: lorakit dataset bundle verify {out.name} --unpack datasets/{root.name}")
+    if not args.json:
+        _say_unpack(out.name, root.name, "there")
     return 0
 
 
@@ -62,7 +65,16 @@ def _verify(path: Path, args: argparse.Namespace) -> int:
     _report(manifest, path, args)
     into = f" Unpacked into {args.unpack}." if args.unpack else ""
     say(f"All {len(manifest.entries)} files are what was bundled.{into}")
+    if args.unpack:
+        say_next(f"lorakit dataset check {shlex.quote(str(args.unpack))}")
+    elif not args.json:
+        _say_unpack(str(path), manifest.dataset)
     return 0
+
+
+def _say_unpack(bundle: str, dataset: str, about: str = "") -> None:
+    words = ["lorakit", "dataset", "bundle", "verify", bundle, "--unpack", f"datasets/{dataset}"]
+    say_next(shlex.join(words), about)
 
 
 def _report(manifest: BundleManifest, path: Path, args: argparse.Namespace) -> None:
