@@ -153,6 +153,7 @@ def _facts(options: Options) -> DatasetFacts:
         reg=resolved.path_of(reg) if isinstance(reg, str) else None,
         caption_extension=options.caption_extension,
         off=tuple(off) if isinstance(off, (list, tuple)) else (),
+        stated=options.stated,
     )
 
 

@@ -215,7 +215,15 @@ def made_small(
         changes["t5xxl_max_token_length"] = 64  # T5 in full takes minutes on a CPU
     if resolved.get("blocks_to_swap"):
         changes["blocks_to_swap"] = 0  # the stand-in has too few blocks to swap any
-    dataset = {**without(resolved.dataset, ("reg_path",)), "path": setting(str(place / "dataset"))}
+    dataset = without(resolved.dataset, ("reg_path", "resolutions", "subset"))
+    dataset["path"] = setting(str(place / "dataset"))
+    if subsets := Options(resolved).subsets:
+        dataset["subset"] = setting(
+            {
+                name: {key: one for key, one in own.items() if key != "metadata_file"}
+                for name, own in subsets.items()
+            }
+        )
     if (place / "reg").is_dir():
         dataset["reg_path"] = setting(str(place / "reg"))
     model = {key: setting(str(path)) for key, path in weights.items()}
@@ -259,8 +267,12 @@ def link_dataset(facts: DatasetFacts, place: Path, reg: Path) -> int:
         target = (reg if subset.is_reg else place) / subset.path.name
         chosen = spread(subset, max(2, IMAGES // max(1, own)))
         for image in chosen:
-            for source in filter(None, (image.path, image.caption_path)):
-                link(source, target / source.name)
+            link(image.path, target / image.path.name)
+            if subset.metadata:
+                caption = (target / image.path.name).with_suffix(".txt")
+                caption.write_text(image.caption, encoding="utf-8")
+            elif image.caption_path:
+                link(image.caption_path, target / image.caption_path.name)
         count += len(chosen) if not subset.is_reg else 0
     return count
 
