@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from lorakit.catalogue.checkout import head_commit
 from lorakit.errors import SetupError
 from lorakit.trainers.kohya import locate as room
-from lorakit.trainers.kohya.locate import PIN, head_commit, locate, require
+from lorakit.trainers.kohya.locate import PIN, locate, require
 from lorakit.trainers.kohya.trainer import find
 
 

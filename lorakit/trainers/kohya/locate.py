@@ -7,13 +7,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorakit.catalogue.checkout import VENDOR, head_commit
 from lorakit.config import config_path, user_setting
 from lorakit.errors import Fault, SetupError
 from lorakit.files import at_home
 
 # v0.10.1 and its first fixes; `make vendor` moves it
 PIN = "48d368fa557731ad0488c07304dfeba8c07910eb"
-VENDOR = Path(__file__).resolve().parents[3] / "vendor"
 MARK = "train_network.py"
 READY = ".ready"  # the last thing `make vendor` writes: without it the environment is half built
 
@@ -64,30 +64,6 @@ def require() -> Located:
         what = f"The kohya trainer needs sd-scripts and a Python environment for it; {lacking}."
         raise SetupError(what, hint=ways_out())
     return located
-
-
-def head_commit(directory: Path) -> str | None:
-    """Read from .git itself; works for plain repositories, worktrees and submodules."""
-    git = directory / ".git"
-    try:
-        if git.is_file():
-            git = (directory / _line(git).removeprefix("gitdir:").strip()).resolve()
-        head = _line(git / "HEAD")
-        if not head.startswith("ref: "):
-            return head
-        name = head.removeprefix("ref: ")
-        shared = git / "commondir"
-        common = (git / _line(shared)).resolve() if shared.is_file() else git
-        if (common / name).is_file():
-            return _line(common / name)
-        packed = map(str.split, _line(common / "packed-refs").splitlines())
-        return next((words[0] for words in packed if words[1:] == [name]), None)
-    except OSError:
-        return None
-
-
-def _line(file: Path) -> str:
-    return file.read_text(encoding="utf-8").strip()
 
 
 def _python(source: str) -> Path | None:

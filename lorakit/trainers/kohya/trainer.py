@@ -7,13 +7,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from lorakit.catalogue.checkout import VENDOR, head_commit
 from lorakit.errors import Fault, LorakitError
 from lorakit.families import FAMILIES
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers.base import CodeChange, Reader, Script, one_command
 from lorakit.trainers.kohya import rules, tokenizers
-from lorakit.trainers.kohya.locate import VENDOR, head_commit, locate
+from lorakit.trainers.kohya.locate import locate
 from lorakit.trainers.kohya.requirements import version_faults
 from lorakit.trainers.progress import KohyaText
 
