@@ -179,6 +179,8 @@ def origins(record: Record) -> str:
     trainer, ran_on, packages = record.trainer, record.platform, record.trainer.packages
     rows = [
         ("recipe", _near(record.recipe, record)),
+        ("notes", record.notes),
+        *_subject(record),
         ("lorakit", record.lorakit),
         ("trainer", " ".join(word for word in (trainer.name, trainer.commit) if word)),
         ("machine", ", ".join(filter(None, (ran_on.system, ran_on.arch, ran_on.python)))),
@@ -196,6 +198,18 @@ def origins(record: Record) -> str:
         body += details(title, f"<p>{escape(', '.join(others))}</p>")
     command = shlex.join(record.command).replace(f"{record.root}/", "")
     return body + details("The command", f"<pre>{escape(command)}</pre>")
+
+
+def _subject(record: Record) -> list[tuple[str, str]]:
+    said, consent = record.subject, record.subject.consent
+    person = "a real person" if said.real_person else ""
+    return [
+        ("subject", ", ".join(filter(None, (said.kind, person)))),
+        ("pictures from", said.source),
+        ("their licence", said.licence),
+        ("consent", f"{consent.by}, {consent.date}: {consent.scope}" if consent else ""),
+        *said.more.items(),
+    ]
 
 
 def _checkpoint(one: SavedCheckpoint, run_dir: Path) -> tuple[str, ...]:

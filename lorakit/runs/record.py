@@ -99,6 +99,25 @@ class Estimated(Part):
 
 
 @dataclass(frozen=True)
+class ConsentGiven(Part):
+    by: str = ""
+    date: str = ""
+    scope: str = ""
+
+
+@dataclass(frozen=True)
+class SubjectShown(Part):
+    """What the recipe says of who or what is shown, and of the pictures."""
+
+    kind: str = rare("")
+    source: str = rare("")
+    licence: str = rare("")
+    real_person: bool = rare(default=False)
+    consent: ConsentGiven | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SubsetUsed(Part):
     path: str = ""
     repeats: int = 0
@@ -271,6 +290,8 @@ class Record(Part):
     steps: StepCounts = field(default_factory=StepCounts)
     estimate: Estimated = field(default_factory=Estimated)
     dataset: DatasetUsed = field(default_factory=DatasetUsed)
+    notes: str = rare("")
+    subject: SubjectShown = field(default_factory=SubjectShown)
     weights: tuple[WeightUsed, ...] = ()
     plan_warnings: tuple[str, ...] = ()
     warnings: tuple[Warned, ...] = ()
