@@ -175,7 +175,7 @@ def _nothing(root: Path, entries: Entries, named: int, notes: _Notes) -> None:
     loose = sum(looks_like_image(name) for name in entries)
     if loose and not named:
         if isinstance(parse_folder(root.name), NotASubset):
-            what = f"holds {loose} images itself, but no folder named like 10_trigger."
+            what = f"holds {counted(loose, 'image')} itself, but no folder named like 10_trigger."
             hint = f"Put them into {root / '10_trigger'}, or run: lorakit dataset prepare {root}"
             notes.add(rule, root, what, hint)
         else:

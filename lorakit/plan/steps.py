@@ -185,7 +185,8 @@ def _formula(
 def _length_faults(options: Options, steps: Steps) -> list[Fault]:
     key = "max_train_epochs" if options.is_set("max_train_epochs") else "max_train_steps"
     if not options.is_set(key):
-        what = f"unset, and so is max_train_epochs: the script would do {steps.total} steps."
+        many = counted(steps.total, "step")
+        what = f"unset, and so is max_train_epochs: the script would do {many}."
         return [options.fault(key, what, "Set one of them.", "steps-unset")]
     warmup = options.value("lr_warmup_steps") or 0
     # The schedule makes a step for every process.

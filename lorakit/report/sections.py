@@ -108,8 +108,8 @@ def samples(found: Samples) -> str:
     body = by_step(figures)
     if found.left_out:
         body += soft(
-            f"{found.left_out} more pictures are in the run's sample folder; these are an even"
-            " choice."
+            f"These are an even choice; {counted(found.left_out, 'picture')} more in the run's"
+            " sample folder."
         )
     return body
 
@@ -146,7 +146,7 @@ def checkpoints(record: Record, run_dir: Path) -> str:
 
 def dataset(subsets: Sequence[ShownSubset], record: Record) -> str:
     digest = record.dataset.digest
-    body = f"<p>{record.dataset.images} images; {escape(record.steps.formula)}.</p>"
+    body = f"<p>{counted(record.dataset.images, 'image')}; {escape(record.steps.formula)}.</p>"
     body += (
         element("p", f"digest {escape(digest)}", class_="hash")
         if digest
@@ -156,8 +156,8 @@ def dataset(subsets: Sequence[ShownSubset], record: Record) -> str:
     missing = total - sum(len(one.shown) for one in subsets)
     if missing:
         body += soft(
-            f"{missing} of {total} images are left out to keep this page small; here is an even"
-            " choice."
+            f"Shown: {total - missing} of {counted(total, 'image')}, an even choice that keeps this"
+            " page small."
         )
     return body + "".join(map(_subset, subsets))
 

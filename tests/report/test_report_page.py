@@ -170,7 +170,7 @@ def test_a_large_dataset_is_cut_to_an_even_choice_and_says_so(make_run: Any) -> 
     text = report_text(make_run(captions=tuple(f"picture {number}" for number in range(230))))
     page = Page(text)
     assert len(page.of("img")) - 4 == 200
-    assert "30 of 230 images are left out" in page.text
+    assert "Shown: 200 of 230 images" in page.text
     assert "4_fox_kit_far: 77 images" in page.text
     assert "picture 0" in page.text and "picture 229" in page.text
     assert len(text) < 4_500_000

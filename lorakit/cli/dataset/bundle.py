@@ -64,7 +64,7 @@ def _verify(path: Path, args: argparse.Namespace) -> int:
         raise_on_errors(faults)
     _report(manifest, path, args)
     into = f" Unpacked into {args.unpack}." if args.unpack else ""
-    say(f"All {len(manifest.entries)} files are what was bundled.{into}")
+    say(f"{counted(len(manifest.entries), 'file')} as bundled, byte for byte.{into}")
     if args.unpack:
         say_next(f"lorakit dataset check {shlex.quote(str(args.unpack))}")
     elif not args.json:
