@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakit.dataset.buckets import Chooser
+from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.lock import hold_dataset
 from lorakit.dataset.stated import Stated
@@ -47,16 +47,18 @@ class Target:
         setting = self.resolved.dataset.get("rules_off") if self.resolved else None
         return tuple(setting.value) if setting else ()
 
+    @property
+    def bucket_rules(self) -> BucketRules | None:
+        from lorakit.recipe.options import Options
+
+        return Options(self.resolved).bucket_rules if self.resolved else None
+
     def chooser(self) -> Chooser | None:
         """The buckets that the recipe's settings give; None for a bare folder, or where they give
         none (`plan` says why).
         """
-        if self.resolved is None:
-            return None
-        from lorakit.recipe.options import Options
-
         try:
-            return Chooser(Options(self.resolved).bucket_rules)
+            return Chooser(self.bucket_rules) if self.bucket_rules else None
         except ValueError:
             return None
 
