@@ -27,6 +27,7 @@ from lorakit.recipe.model import Resolved, Section, Setting
 from lorakit.recipe.options import Options
 from lorakit.rehearse import standin
 from lorakit.rehearse.pictures import draw_dataset
+from lorakit.rehearse.possible import possible_here
 from lorakit.runs.outcome import Outcome
 from lorakit.weights.safetensors import read_header
 
@@ -98,6 +99,7 @@ def prepare(
             f"There are no stand-in weights for {resolved.family}, so it cannot be rehearsed.",
             hint=f"There are some for {', '.join(standin.FAMILIES)}.",
         )
+    resolved, replaced = possible_here(resolved, machine, SOURCE)
     real = make_plans(resolved, recipe_faults, run_dir=place / "as-written", machine=machine)[0]
     nothing = not real.dataset.image_count
     spared = SPARED | NO_PICTURES if nothing else SPARED
@@ -107,6 +109,8 @@ def prepare(
 
         require()
     raise_on_errors(faults)
+    if replaced:
+        say(replaced)
     if nothing:
         say("There are no pictures yet; six neutral pictures are drawn for the rehearsal.")
         options = Options(real.resolved)
