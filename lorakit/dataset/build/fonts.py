@@ -30,7 +30,8 @@ def font_for(text: str, size: int) -> Font:
 
 @cache
 def _font_with(letters: str, size: int) -> Font:
-    best, most = None, -1
+    best: Font | None = None
+    most = -1
     for font in _fonts(size):
         empty = _drawn(font, NO_LETTER)
         has = sum(_drawn(font, letter) != empty for letter in letters)
