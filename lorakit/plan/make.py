@@ -198,6 +198,9 @@ def _folder_faults(options: Options, facts: DatasetFacts) -> Iterable[Fault]:
     if subset := options.resolved.dataset.get("subset"):
         what = "folder mode cannot say anything about single folders."
         yield Fault(f"{subset.source} [dataset.subset]", what, hint, "folders-subset")
+    if len(options.resolutions) > 1:
+        what = "folder mode trains at one resolution."
+        yield options.fault("resolutions", what, hint, "folders-subset", section="dataset")
     if sum(one.is_reg for one in facts.subsets) > 1:
         what = "in folder mode the order of several reg folders is the disk's: which images are"
         what = f"{what} taken, and so the number of steps, may differ from the plan."

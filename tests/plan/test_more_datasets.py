@@ -65,6 +65,12 @@ def test_one_file_of_latents_cannot_serve_two_resolutions(tmp_path: Path) -> Non
     assert "bucket-bounds" in {one.rule for one in planned(tmp_path, {"resolutions": [8]}).faults}
 
 
+def test_folder_mode_cannot_train_at_several_resolutions(tmp_path: Path) -> None:
+    folder(tmp_path / "data" / "2_maya", SIZES)
+    plan = planned(tmp_path, {"resolutions": [384, 512], "mode": "folders"})
+    assert "folder mode trains at one resolution" in "".join(errors(plan))
+
+
 def test_a_folder_of_any_name_is_a_subset_where_the_recipe_says_its_repeats(tmp_path: Path) -> None:
     folder(tmp_path / "data" / "portraits", SIZES)
     folder(tmp_path / "data" / "2_maya", SIZES[:1])
