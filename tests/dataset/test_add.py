@@ -185,7 +185,8 @@ def test_half_copies_of_a_killed_run_are_swept_away(tmp_path: Path, photos: Path
     gone = f"{2**22 + 1}-1-{owner_mark().rpartition('-')[2]}"  # no process has such a number
     incoming = Path(tempfile.mkdtemp(prefix=f"lorakit-add-{gone}-"))
     (folder / f".a.jpg.{gone}.abcdefgh.tmp").write_bytes(b"half")
-    add(tmp_path / "data", FOX, [photos])
+    words = ["dataset", "add", str(tmp_path / "data"), str(photos), "--trigger", "qb_fox"]
+    assert main(words) == 0
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
     assert not incoming.exists()
 
