@@ -20,7 +20,7 @@ from lorakit.cli.terminal import recipe_arguments as recipe_args
 from lorakit.cli.terminal.next_step import next_for_plan, say_next
 from lorakit.cli.terminal.plan_page import show_plan
 from lorakit.errors import Fault, raise_on_errors
-from lorakit.files import write_atomic
+from lorakit.files import write_new
 from lorakit.machine import Machine, this_machine
 from lorakit.plan.document import as_document, files_of
 from lorakit.plan.make import make_plans
@@ -113,5 +113,6 @@ def _write(files: dict[Path, str]) -> None:
         ]
     )
     for path, text in files.items():
-        write_atomic(path, text)
+        if not path.exists():
+            write_new(path, text)
         show.say(f"wrote {path}")
