@@ -13,6 +13,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from lorakit import show
@@ -28,6 +29,7 @@ from lorakit.recipe.model import Resolved
 from lorakit.runs.folder import new_run_dir
 from lorakit.runs.pace import expected
 from lorakit.trainers.table import trainer
+from lorakit.user_files import read_bytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,10 +111,10 @@ def _write(files: dict[Path, str]) -> None:
         [
             Fault(str(path), what, hint, "write-exists")
             for path, text in files.items()
-            if path.exists() and path.read_bytes() != text.encode()
+            if os.path.lexists(path) and read_bytes(path) != text.encode()
         ]
     )
     for path, text in files.items():
-        if not path.exists():
+        if not os.path.lexists(path):
             write_new(path, text)
         show.say(f"wrote {path}")

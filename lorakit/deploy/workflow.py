@@ -12,7 +12,7 @@ from typing import Any
 from lorakit import json_text
 from lorakit.errors import RecipeError, did_you_mean
 from lorakit.files import write_new
-from lorakit.user_files import Unreadable
+from lorakit.user_files import Unreadable, read_text
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def write_swapped(workflow: Path, swap: Swap, copy: Path) -> list[str]:
     try:
         write_new(copy, text)
     except FileExistsError:
-        if copy.read_text(encoding="utf-8", errors="replace") != text:
+        if read_text(copy, most=json_text.MOST) != text:
             raise RecipeError(
                 f"{copy} exists and is another workflow; it was left as it is.",
                 hint="Rename it, or use --as NAME.",
