@@ -80,7 +80,7 @@ def resolve(
         faults += [*notes, *unfilled]
     subject, of_subject = read_subject(document)
     faults += of_subject
-    notes = document.data.get("notes")
+    remarks = document.data.get("notes")
     resolved = Resolved(
         file=file,
         root=root,
@@ -90,7 +90,7 @@ def resolve(
         family=head.family,
         trainer=head.trainer,
         stages=tuple(done),
-        notes=notes if isinstance(notes, str) else "",
+        notes=remarks if isinstance(remarks, str) else "",
         subject=subject,
         sets=tuple(sets),
         unsets=tuple(unsets),

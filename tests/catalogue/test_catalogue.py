@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lorakit.catalogue import options as catalogue
+from lorakit.catalogue import parsers
 from lorakit.catalogue.options import commit, options
 from lorakit.families import FAMILIES
 from lorakit.proc import ask
@@ -57,7 +58,7 @@ def setup_parser():
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    for name, text in {**dict.fromkeys(make_catalogue.SCRIPTS, FAMILY_SCRIPT), **MINI}.items():
+    for name, text in {**dict.fromkeys(parsers.SCRIPTS, FAMILY_SCRIPT), **MINI}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path
@@ -72,7 +73,7 @@ def test_every_family_has_its_script_in_the_catalogue() -> None:
 
 
 def test_counts_types_choices_and_defaults_are_as_the_pinned_commit_says() -> None:
-    sizes = {script: len(options("kohya", script)) for script in make_catalogue.SCRIPTS}
+    sizes = {script: len(options("kohya", script)) for script in parsers.SCRIPTS}
     assert (sizes["train_network.py"], sizes["sdxl_train_network.py"]) == (193, 196)
     assert sizes["flux_train_network.py"] == 215
     flux = options("kohya", "flux_train_network.py")
@@ -105,7 +106,7 @@ def test_families_keep_what_they_say_differently(checkout: Path) -> None:
         ),
         encoding="utf-8",
     )
-    found = make_catalogue.read_catalogue(checkout)
+    found = parsers.read_catalogue(checkout)
     assert found["options"] == {
         "args": {"type": "str", "many": True},
         "flag": {"type": "bool", "default": False},
@@ -119,7 +120,7 @@ def test_families_keep_what_they_say_differently(checkout: Path) -> None:
 
 def test_an_unknown_converter_stops_the_tool_by_name(checkout: Path) -> None:
     with pytest.raises(ValueError, match="--warm"):
-        make_catalogue.read_catalogue(checkout)
+        parsers.read_catalogue(checkout)
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ def test_a_checkout_that_cannot_be_read_or_has_no_commit_leaves_the_pins_options
 @pytest.mark.real
 def test_committed_catalogue_equals_the_checkout(sd_scripts: Path) -> None:
     assert make_catalogue.TARGET.read_text(encoding="utf-8") == make_catalogue.text(
-        make_catalogue.read_catalogue(sd_scripts, PIN)
+        parsers.read_catalogue(sd_scripts, PIN)
     )
 
 
@@ -195,7 +196,7 @@ print("\\n" + json.dumps(found))
 def test_the_real_parsers_say_the_same(sd_scripts: Path, tmp_path: Path) -> None:
     from lorakit.trainers.kohya.locate import require
 
-    scripts = make_catalogue.SCRIPTS
+    scripts = parsers.SCRIPTS
     answer = ask(
         [str(require().python), "-c", REAL_PARSER, str(sd_scripts), *scripts],
         cwd=tmp_path,
