@@ -83,7 +83,7 @@ def resolve(
         faults += [*notes, *unfilled]
     subject, of_subject = read_subject(document)
     faults += of_subject
-    remark = document.data.get("notes")
+    remarks = document.data.get("notes")
     resolved = Resolved(
         file=file,
         root=root,
@@ -93,7 +93,7 @@ def resolve(
         family=head.family,
         trainer=head.trainer,
         stages=tuple(done),
-        notes=remark if isinstance(remark, str) else "",
+        notes=remarks if isinstance(remarks, str) else "",
         subject=subject,
         sets=tuple(sets),
         unsets=tuple(unsets),

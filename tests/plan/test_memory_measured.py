@@ -5,6 +5,7 @@ trainers, full-size random weights, bf16, rank 32 (FLUX 16), latents and caption
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from verdicts import CARDS, CHECKPOINTED, PAGE, PEAKS, SDXL, of_measured, text
 
 
-def needs(root: Path, family: str, train: dict[str, Any]) -> Estimate:
+def needs(root: Path, family: str, train: Mapping[str, Any]) -> Estimate:
     folder(root / "data" / "1_maya", [(512, 512)] * 4)
     options = Options(recipe(root, train, family=family))
     return estimate(options, count_steps(options, scan(root / "data"))[0])
