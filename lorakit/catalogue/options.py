@@ -2,8 +2,9 @@
 choices against.
 
 A trainer has TRAINER.json, read out of its scripts, {"commit": ..., "options": {name: {...}},
-"scripts": {script: [name]}, "overrides": {script: {name: {...}}}}; or TRAINER.toml, which says what
-it takes from another trainer's.
+"scripts": {script: [name]}, "overrides": {script: {name: {...}}}}, where it takes some options in
+its dataset file alone also "dataset": {name: {...}}; or TRAINER.toml, which says what it takes from
+another trainer's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import tomllib
+from lorakit.catalogue.checkout import CHECKOUTS, own_catalogue
 
 HERE = Path(__file__).parent
 DEFAULT_RANK = (
@@ -33,17 +35,20 @@ class Option:
     choices: tuple[Any, ...] = ()
     default: Any = None
     help: str = ""
+    of_dataset: bool = False  # the script takes it in the dataset file, not in train.toml
 
 
 @cache
 def options(trainer: str, script: str) -> Mapping[str, Option]:
     """The options of one script (sdxl_train_network.py, ...) as this trainer understands it."""
-    data = _load(trainer)
+    data = _in_use(trainer)
     overrides = data["overrides"].get(script, {})
     entries = {
         name: {**data["options"][name], **overrides.get(name, {})}
         for name in data["scripts"][script]
     }
+    for name, entry in data.get("dataset", {}).items():
+        entries[name] = {**entry, "of_dataset": True}
     return {
         name: Option(name=name, **{**entry, "choices": tuple(entry.get("choices", ()))})
         for name, entry in entries.items()
@@ -52,6 +57,14 @@ def options(trainer: str, script: str) -> Mapping[str, Option]:
 
 def commit(trainer: str) -> str:
     return str(_load(trainer)["commit"])
+
+
+@cache
+def _in_use(trainer: str) -> dict[str, Any]:
+    """Of the checkout that is configured, where the trainer has one; else as it is committed."""
+    committed = _load(trainer)
+    own = own_catalogue(trainer, committed["commit"]) if trainer in CHECKOUTS else None
+    return own or committed
 
 
 @cache
