@@ -14,10 +14,11 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from lorakit.catalogue.checkout import CHECKOUTS
 from lorakit.cli.terminal import recipe_arguments as recipe_args
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.errors import did_you_mean, raise_on_errors, refused
-from lorakit.exchange.export import export
+from lorakit.exchange.export import export, variable_of
 from lorakit.files import at_home, write_new
 from lorakit.machine import this_machine
 from lorakit.plan.make import make_plans
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    able = [name for name, one in TRAINERS.items() if one.CHECKOUT]
+    able = [name for name in TRAINERS if name in CHECKOUTS]
     if args.to not in able:
         what = f"lorakit cannot write what {args.to!r} reads; it can for {', '.join(able)}."
         raise refused("--to", what, did_you_mean(args.to, able))
@@ -60,5 +61,5 @@ def run(args: argparse.Namespace) -> int:
         (one.run_dir / "train.sh").chmod(0o755)
         print_text(f"wrote {one.run_dir}: {', '.join(done.files)}")
         say(*(["It could not say:", *(f"  {line}" for line in done.lost)] if done.lost else []))
-    say_next(f"{TRAINERS[args.to].CHECKOUT}=DIR sh {plans[0].run_dir / 'train.sh'}")
+    say_next(f"{variable_of(args.to)}=DIR sh {plans[0].run_dir / 'train.sh'}")
     return 0

@@ -41,15 +41,19 @@ def read_command(text: str, where: str) -> tuple[list[Said], str]:
     known = {found[1]: found[2].strip("\"'") for found in ASSIGNED.finditer(text)}
     lines = [line for line in text.splitlines() if looks_like_command(line)]
     lines = [line for line in lines if not line.lstrip().startswith(("#", "::", "rem "))]
-    line = max(lines, key=lambda one: one.count(" --"), default="")
+    line = max(lines, key=lambda one: (_trains(one), one.count(" --")), default="")
     words = _split(USED.sub(lambda found: _value(found, known), line), where)
     at = next((n for n, word in enumerate(words) if SCRIPT.fullmatch(word)), -1)
     script = PurePosixPath(words[at].replace("\\", "/")).name if at >= 0 else ""
-    families = {one.script: name for name, one in FAMILIES.items()}
+    families = {one.script: name for name, one in reversed(FAMILIES.items())}
     said = [*_launcher(words[: at + 1][:-1]), *_options(words[at + 1 :])]
     if not said:
         raise refused(where, "holds no training command.", "It should name a script and options.")
     return said, families.get(script, script.removesuffix("_train_network.py"))
+
+
+def _trains(line: str) -> bool:
+    return bool(SCRIPT.search(line)) and " --" in line
 
 
 def _value(found: re.Match[str], known: dict[str, str]) -> str:

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import tomllib
+from lorakit.catalogue.checkout import CHECKOUTS, VENDOR
+from lorakit.config import user_setting
 from lorakit.exchange.said import leaves
+from lorakit.files import at_home
 from lorakit.plan.complete import posix
 from lorakit.plan.model import Plan
 from lorakit.private import HIDDEN
@@ -38,24 +41,31 @@ def export(plan: Plan) -> Exported:
         files[name] = _relative(text, resolved.root, folder) if name.endswith(".toml") else text
         lost += [f"{name} {path}" for path in _absolute(files[name], name)]
     files["train.sh"] = _script(plan)
+    if "--cpu" in plan.argv:
+        lost.append("train.sh trains on the CPU, as this machine would: --for cuda:24 says a card.")
     hidden = [name for name, value in plan.env_shown.items() if value == HIDDEN]
     lost += [f"[launch] env {name}: its value is private; set it yourself." for name in hidden]
     for (section, key), what in ONLY_OURS.items():
         lost += [f"[{section}] {key}: {what}"] if key in getattr(resolved, section) else []
-    lost += [f"{key}: kept by lorakit alone." for key in resolved.extra]
+    kept = {"notes": resolved.notes, "[subject]": resolved.subject != type(resolved.subject)()}
+    lost += [f"{key}: kept by lorakit alone." for key, said in kept.items() if said]
     return Exported(files, tuple(lost))
 
 
 def _relative(text: str, root: Path, folder: Path) -> str:
     """Every path below the project's folder, said from the new one; proven by reading it back."""
-    up = Path(os.path.relpath(root, folder)).as_posix()
-    heads = {f"{posix(folder)}/": "", f"{posix(root)}/": f"{up}/"}
+    heads = _heads(root, folder)
     new = text
     for head, short in heads.items():
         for quote in "\"'":
             new = new.replace(f"{quote}{head}", f"{quote}{short}")
     meant = [(at, _shortened(value, heads)) for at, value in leaves(tomllib.loads(text))]
     return new if [*leaves(tomllib.loads(new))] == meant else text
+
+
+def _heads(root: Path, folder: Path) -> dict[str, str]:
+    up = Path(os.path.relpath(root, folder)).as_posix()
+    return {f"{posix(folder)}/": "", f"{posix(root)}/": f"{up}/"}
 
 
 def _shortened(value: Any, heads: Mapping[str, str]) -> Any:
@@ -71,22 +81,31 @@ def _absolute(text: str, name: str) -> Iterator[str]:
             yield f"{at}: {value} lies outside the project, so its path stays absolute."
 
 
+def variable_of(trainer_name: str) -> str:
+    """The variable by which the script finds the checkout."""
+    return CHECKOUTS[trainer_name][0].upper()
+
+
 def _script(plan: Plan) -> str:
-    who = trainer(plan.resolved.trainer)
-    heads = {f"{posix(plan.run_dir)}/": ""}
+    name = plan.resolved.trainer
+    title, variable = trainer(name).TITLE, variable_of(name)
+    named = user_setting(CHECKOUTS[name][0])
+    checkout = at_home(Path(named[0])) if named else VENDOR / CHECKOUTS[name][1]
+    heads = {f"{posix(checkout)}/": f"${variable}/", **_heads(plan.resolved.root, plan.run_dir)}
+
+    def word(text: str) -> str:
+        short = _shortened(text, heads)
+        return f'"{short}"' if short.startswith("$") else shlex.quote(short)
+
     env = {key: one for key, one in plan.env_shown.items() if one != HIDDEN and key not in OURS}
     lines = [
         "#!/bin/sh",
-        f"# {plan.resolved.name}, exported by lorakit for {who.TITLE} {plan.commit[:12]}".rstrip(),
+        f"# {plan.resolved.name}, exported by lorakit for {title} {plan.commit[:12]}".rstrip(),
         f"# {plan.steps.formula}",
         "set -e",
         'cd "$(dirname "$0")"',
-        f': "${{{who.CHECKOUT}:?the folder of your checkout of {who.TITLE}}}"',
-        *(f"export {key}={shlex.quote(value)}" for key, value in sorted(env.items())),
+        f': "${{{variable}:?the folder of your checkout of {title}}}"',
+        *(f"export {key}={word(value)}" for key, value in sorted(env.items())),
+        *(" ".join(["python", *map(word, one.argv[1:])]) for one in plan.commands),
     ]
-    for command in plan.commands:
-        words = [shlex.quote(_shortened(word, heads)) for word in command[1:]]
-        at = next(n for n, word in enumerate(command[1:]) if word.endswith(".py"))
-        words[at] = f'"${who.CHECKOUT}/{Path(command[1 + at]).name}"'
-        lines.append(" ".join(["python", *words]))
     return "\n".join(lines) + "\n"

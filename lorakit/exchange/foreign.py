@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text, tomllib
-from lorakit.catalogue.options import options
 from lorakit.exchange.command import options_in
-from lorakit.exchange.said import Said, Theirs, folder_of_images, leaves, number_in
-from lorakit.families import FAMILIES
+from lorakit.exchange.said import Said, Theirs, folder_of_images, leaves, number_in, options_of
 from lorakit.weights.keys import read_lora
 from lorakit.weights.lora_facts import trigger_of
 
@@ -114,7 +112,7 @@ def from_toolkit(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
                 else _unknown(path, value, "ai-toolkit")
             )
     family = family_word(arch) if arch else ""
-    return Theirs("ai-toolkit", _joined(said), folder, stem, family, _trainer("ai-toolkit"))
+    return Theirs("ai-toolkit", _joined(said), folder, stem, family)
 
 
 def from_onetrainer(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
@@ -132,7 +130,7 @@ def from_lora(path: Path) -> Theirs:
     """What a LoRA says of its own training: ss_* of kohya and musubi, ModelSpec, training_info."""
     lora = read_lora(path)
     metadata, said = lora.header.metadata, list[Said]()
-    known = {name for one in FAMILIES.values() for name in options("kohya", one.script)}
+    known = options_of("")
     for key, value in metadata.items():
         option = key.removeprefix("ss_")
         if key in SS:
@@ -221,9 +219,3 @@ def _joined(said: list[Said]) -> tuple[Said, ...]:
         else:
             done.append(one)
     return tuple(done)
-
-
-def _trainer(name: str) -> str:
-    from lorakit.recipe.schema import TRAINERS
-
-    return name if name in TRAINERS else "kohya"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lorakit import json_text, tomllib
-from lorakit.catalogue.options import options
 from lorakit.dataset.folder_names import NotASubset, parse_folder
 from lorakit.errors import refused
 from lorakit.exchange import command
 from lorakit.exchange.foreign import family_word, from_gui, from_lora, from_onetrainer, from_toolkit
-from lorakit.exchange.said import NOT_NAMED, Said, Theirs, folder_of_images, leaves
+from lorakit.exchange.said import NOT_NAMED, Said, Theirs, folder_of_images, leaves, options_of
 from lorakit.families import FAMILIES
 from lorakit.user_files import Unreadable, read_text
 
@@ -21,6 +21,7 @@ SHELL = (".sh", ".bat", ".ps1", ".cmd", ".txt")
 MUSUBI = {"dit", "image_directory", "video_directory", "cache_directory", "dit_high_noise"}
 ONE_SIZE = "lorakit has one size for the whole dataset; the first counts."
 OF_DATASET = {"batch_size": "train_batch_size"}
+EVERYWHERE = {"pretrained_model_name_or_path", "dit", "vae"}
 ALIKE = {"sdxl": "sdxl", "sd_xl": "sdxl", "pony": "sdxl", "illustrious": "sdxl", "noobai": "sdxl"}
 
 
@@ -86,15 +87,15 @@ def _from_command(text: str, folder: Path, where: str, stem: str) -> Theirs:
     files = {one.key: str(one.value) for one in said}
     inner = _included(files.get("config_file"), folder) if "config_file" in files else []
     theirs = _finished("a training command", [*inner, *said], folder, stem)
-    musubi = family and family not in FAMILIES
-    family = family_word(family) if musubi else family or theirs.family
-    if family == "sd15":  # SD1 and SD2 share the script
+    if family and family not in FAMILIES:
+        family = family_word(family)
+    if family in {"", "sd15", "wan22"}:  # a script that several families share
         family = theirs.family or family
     return replace(theirs, family=family)
 
 
 def _from_kohya(data: Mapping[str, Any], path: Path) -> Theirs:
-    known = {name for one in FAMILIES.values() for name in options("kohya", one.script)}
+    known = set(options_of(""))
     if _tables(data.get("datasets")):
         return _finished("a dataset config", list(_dataset(data)), path.parent, path.stem)
     said = list(_flat(data))
@@ -163,7 +164,7 @@ def _prompts(one: Said, folder: Path) -> Said:
 
 
 def _prompt_line(prompt: Mapping[str, Any]) -> str:
-    from lorakit.plan.write import IN_PROMPT
+    from lorakit.trainers.run_files import IN_PROMPT
 
     marks = {key: mark for mark, (key, _) in IN_PROMPT.items()}
     tail = (f" --{marks[key]} {value}" for key, value in prompt.items() if key in marks)
@@ -220,26 +221,28 @@ def _subset(at: str, subset: Mapping[str, Any]) -> Iterator[Said]:
 
 
 def family_of(said: Mapping[str, Any]) -> str:
-    """By the network module, by a file that only one family has, by a word in a name; "" where
-    nothing tells.
+    """By the network module, by files that only one family has, by a word in a name, by whose
+    options these are; "" where nothing tells.
     """
     module = str(said.get("network_module", ""))
+    shared = {"networks.lora", "networks.lora_flux"}
     for name, family in FAMILIES.items():
-        own = {one.option for one in family.weights if one.required} - {
-            "pretrained_model_name_or_path",
-            "vae",
-        }
-        if (module == family.network_module != "networks.lora") or (own and own <= set(said)):
-            return name
-    if found := next(
-        (word for word in ("wan", "qwen_image", "zimage", "flux_2", "krea2") if word in module), ""
-    ):
-        return family_word(found.replace("flux_2", "flux2"))
-    text = " ".join(str(value) for value in said.values() if isinstance(value, str)).lower()
-    if found := next((family for word, family in ALIKE.items() if word in text), ""):
-        return found
-    knows = {
-        name: len(set(said) & set(options("kohya", one.script))) for name, one in FAMILIES.items()
+        if module == family.network_module not in shared:
+            return "wan21" if name == "wan22" and _is_old_wan(said) else name
+    own = {
+        name: {one.option for one in family.weights if one.required} - EVERYWHERE
+        for name, family in FAMILIES.items()
     }
+    found = [name for name, files in own.items() if files and files <= set(said)]
+    if len(found) == 1:
+        return found[0]
+    text = " ".join(str(value) for value in said.values() if isinstance(value, str)).lower()
+    if alike := next((family for word, family in ALIKE.items() if word in text), ""):
+        return alike
+    knows = {name: len(set(said) & set(options_of(name))) for name in FAMILIES}
     best = max(knows, key=lambda name: knows[name])  # the first in our order, where several do
     return best if knows[best] > max(knows["sd15"], knows["sdxl"]) else ""
+
+
+def _is_old_wan(said: Mapping[str, Any]) -> bool:
+    return "task" in said and not re.search("A14B|5B", str(said["task"]))

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorakit.catalogue.options import Option, options
 from lorakit.dataset.folder_names import NotASubset, parse_folder
+from lorakit.families import FAMILIES
 
 NOT_NAMED = "a folder must be called N_trigger: `lorakit dataset add` copies it; nothing is moved."
 
@@ -39,7 +41,6 @@ class Theirs:
     folder: Path  # that its relative paths may start from
     stem: str = "imported"
     family: str = ""
-    trainer: str = "kohya"
 
 
 def leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -68,3 +69,16 @@ def folder_of_images(source: str, place: str, *, reg: bool = False) -> Said:
     if isinstance(parse_folder(path.name), NotASubset):
         return Said(source, place, why=NOT_NAMED)
     return Said(source, place, f"dataset.{'reg_path' if reg else 'path'}", path.parent.as_posix())
+
+
+def options_of(family: str) -> Mapping[str, Option]:
+    """Of its default trainer's script; every option there is, for a family that we do not have."""
+    if family in FAMILIES:
+        return options(FAMILIES[family].trainers[0], FAMILIES[family].script)
+    return {key: one for name in reversed(FAMILIES) for key, one in options_of(name).items()}
+
+
+def weight_keys(family: str) -> Mapping[str, str]:
+    """The options that name its files -> what [model] calls them."""
+    weights = FAMILIES[family].weights if family in FAMILIES else ()
+    return {one.option: one.key for one in weights}

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lorakit.catalogue.options import Option, options
+from lorakit.catalogue.options import Option
 from lorakit.errors import did_you_mean, refused
-from lorakit.exchange.said import Said, Theirs, number_in
-from lorakit.families import FAMILIES
+from lorakit.exchange.said import Said, Theirs, number_in, options_of, weight_keys
 from lorakit.private import shown
 from lorakit.recipe.names import name_problem, trigger_problem
 from lorakit.recipe.schema import SECTIONS, WRITTEN_BY_US, words_of
@@ -57,8 +56,6 @@ class TakenOver:
 
     def text(self) -> str:
         data: dict[str, Any] = {"family": self.family}
-        if self.theirs.trainer != "kohya":
-            data["trainer"] = self.theirs.trainer
         data |= {place[0]: one for place, one in self.values.items() if len(place) == 1}
         for section in SECTIONS:
             table = {
@@ -126,6 +123,8 @@ def _placed(one: Said, taken: TakenOver) -> tuple[Place, Any, str]:
     section, _, word = key.partition(".")
     if word and section in SECTIONS:
         return _in_section(section, word, value, one, taken)
+    if key in (files := weight_keys(taken.family)):
+        return _in_section("model", files[key], value, one, taken)
     if key in BY_LORAKIT:
         return (), None, BY_LORAKIT[key]
     if key in WRITTEN_BY_US:
@@ -156,9 +155,7 @@ def _in_section(
 
 
 def _option(key: str, value: Any, one: Said, taken: TakenOver) -> tuple[Place, Any, str]:
-    every = {name: options("kohya", one.script) for name, one in FAMILIES.items()}
-    anywhere = {word: option for known in every.values() for word, option in known.items()}
-    known = every.get(taken.family, anywhere)
+    known, anywhere = options_of(taken.family), options_of("")
     if key == "caption_extension":
         return ("dataset", key), str(value), one.why
     if key not in known:

@@ -227,7 +227,7 @@ def _unset(
 
 
 def _is_option(key: str) -> bool:
-    return any(key in options("kohya", one.script) for one in FAMILIES.values())
+    return any(key in options(one.trainers[0], one.script) for one in FAMILIES.values())
 
 
 def _unknown_top(key: str, words: tuple[str, ...], *, is_table: bool) -> tuple[str, str]:

@@ -79,9 +79,6 @@ class Reader(Protocol):
 class Trainer(Protocol):
     TITLE: str  # in a sentence: "sd-scripts", "the embedded trainer"
 
-    # The variable by which an exported script finds the checkout; "" where the script is lorakit's.
-    CHECKOUT: str
-
     # Planning: nothing is written, nothing is started.
 
     # Family -> suffix of latent caches beside the images that the script takes unchecked, even

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plan_cases import CUDA, folder, sd15_base
+from plan_cases import CUDA, folder, sd15_base, weights
 
 from lorakit import tomllib
 from lorakit.cli.main import main
@@ -139,3 +139,57 @@ def test_an_export_overwrites_nothing_and_knows_its_trainers(
     assert "is there already" in capsys.readouterr().err
     assert main(["export", "maya", "--to", "embedded"]) == 1
     assert "cannot write what 'embedded' reads" in capsys.readouterr().err
+
+
+MUSUBI = """
+family = "zimage"
+trigger = "maya_char"
+[model]
+{weights}
+[dataset]
+path = "datasets/maya"
+[train]
+network_dim = 32
+network_alpha = 32
+learning_rate = 1e-4
+max_train_epochs = 4
+sdpa = true
+optimizer_type = "adamw8bit"
+timestep_sampling = "shift"
+discrete_flow_shift = 2.0
+mixed_precision = "bf16"
+"""
+
+
+def test_a_recipe_of_musubis_goes_out_and_in_with_its_three_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lorakit.families import FAMILIES
+
+    if "zimage" not in FAMILIES:
+        pytest.skip("lorakit has no Z-Image yet")
+    names = [one.key for one in FAMILIES["zimage"].weights if one.required]
+    for name in names:
+        weights(
+            tmp_path / f"{name}.safetensors", {"layers.0.attention.to_q.weight": ("BF16", (4, 4))}
+        )
+    folder(tmp_path / "datasets" / "maya" / "10_maya_char", [(512, 768), (768, 512)])
+    recipe = tmp_path / "recipes" / "maya.toml"
+    recipe.parent.mkdir()
+    recipe.write_text(
+        MUSUBI.format(weights="\n".join(f'{name} = "{name}.safetensors"' for name in names))
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "maya", "--to", "musubi"]) == 0
+    out = tmp_path / "exports" / "maya"
+    script = (out / "train.sh").read_text(encoding="utf-8")
+    assert script.count("\npython ") == 3 and str(tmp_path) not in script
+    assert main(["import", str(out), "--name", "again"]) == 0
+    first, second = (
+        planned(recipe, tmp_path),
+        planned(tmp_path / "recipes" / "again.toml", tmp_path),
+    )
+    assert second.resolved.family == "zimage" and second.resolved.trigger == "maya_char"
+    ours, theirs = said(second), said(first)
+    assert ours["dataset.toml"] == theirs["dataset.toml"]
+    assert {**ours["train.toml"], "output_name": "maya"} == theirs["train.toml"]

@@ -24,7 +24,6 @@ from lorakit.trainers.embedded import SCRIPTS, rules
 from lorakit.trainers.progress import EmbeddedEvents, KohyaText
 
 TITLE = "the embedded trainer"
-CHECKOUT = ""
 UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({})
 SPLIT_OVERLAPS = False
 SEPARATE_FOLDERS = False

@@ -28,7 +28,6 @@ from lorakit.trainers.kohya.requirements import version_faults
 from lorakit.trainers.progress import KohyaText
 
 TITLE = "sd-scripts"
-CHECKOUT = "SD_SCRIPTS"
 UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({"sd15": "_sd.npz", "sdxl": "_sdxl.npz"})
 SPLIT_OVERLAPS = True
 SEPARATE_FOLDERS = False
