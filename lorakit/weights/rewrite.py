@@ -23,6 +23,7 @@ from lorakit.weights.safetensors import BITS, BLOCK, Shape, read_header, write
 
 # Metadata that a program needs to use the file, and that say nothing about whose pictures it saw.
 PUBLIC = ("ss_v2", "ss_base_model_version", "ss_network_", "sshs_", "format", "modelspec.")
+SHARED = ("transformer_blocks", "down_blocks", "up_blocks", "mid_block")
 PRIVATE = ("modelspec.thumbnail", "modelspec.author", "modelspec.merged_from", "ss_network_args")
 STALE = ("sshs_", "modelspec.hash_sha256", "lora_adapter_metadata")  # true of the old tensors only
 
@@ -39,6 +40,9 @@ class Rewritten:
 def convert(lora: LoraFile, target: Path, form: str, dtype: str = "") -> Rewritten:
     """The same delta-W under the names of another form."""
     _refuse_existing(target)
+    if not lora.family and any(one.path.startswith(SHARED) for one in lora.modules):
+        what = "has no family in it, and its modules are called alike in several families."
+        raise refused(str(lora.path), what, "A file with metadata would say it.")
     tensors = Tensors()
     with opened_lora(lora) as numbers:
         for place, group in groups_of(lora).items():

@@ -270,3 +270,31 @@ def test_a_base_without_the_loras_layers_is_refused_before_anything_is_written(
     with pytest.raises(LorakitError, match="no layer for 5 of its 6 modules"):
         merge_into_base(tmp_path / "base.safetensors", [(lora, 1.0)], tmp_path / "m.safetensors")
     assert not (tmp_path / "m.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "family"),
+    [
+        ("transformer.transformer_blocks.0.img_mlp.net.2.lora_A.weight", "qwen_image"),
+        ("lora_unet_layers_0_attention_to_q.lora_down.weight", "zimage"),
+        ("transformer.transformer_blocks.0.attn.add_q_proj.lora_A.weight", "flux"),
+        ("unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight", "sdxl"),
+        ("lora_unet_output_blocks_3_1_proj_in.lora_down.weight", "sdxl"),
+    ],
+)
+def test_a_lora_without_metadata_is_known_by_its_modules(
+    key: str, family: str, tmp_path: Path
+) -> None:
+    up = key.replace("lora_A", "lora_B").replace("lora_down", "lora_up")
+    path = save(tmp_path / "x.safetensors", {key: random(2, 2048), up: random(8, 2)})
+    assert read_lora(path).family == family
+
+
+def test_names_that_several_families_share_are_not_guessed(tmp_path: Path) -> None:
+    head = "transformer.transformer_blocks.0.attn.to_q"
+    path = save(
+        tmp_path / "x.safetensors",
+        {f"{head}.lora_A.weight": random(2, 8), f"{head}.lora_B.weight": random(8, 2)},
+    )
+    with pytest.raises(LorakitError, match="called alike in several families"):
+        convert(read_lora(path), tmp_path / "k.safetensors", "kohya")
