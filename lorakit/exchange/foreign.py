@@ -64,6 +64,8 @@ def from_gui(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
             said.append(Said(key, value, why="it counts for another family alone."))
         elif key in others:
             said.append(Said(key, value, why="it belongs to another kind of LoRA."))
+        elif key == "lr_warmup" and data.get("lr_scheduler") == "constant":
+            said.append(Said(key, value, why="a constant schedule has no warm-up."))
         elif key == "lr_warmup" and number_in(value) is not None:
             share = (number_in(value) or 0) / 100
             said.append(Said(key, value, "lr_warmup_steps", share, "a percentage there"))

@@ -22,7 +22,7 @@ MUSUBI = {"dit", "image_directory", "video_directory", "cache_directory", "dit_h
 ONE_SIZE = "lorakit has one size for the whole dataset; the first counts."
 OF_DATASET = {"batch_size": "train_batch_size"}
 EVERYWHERE = {"pretrained_model_name_or_path", "dit", "vae"}
-ALIKE = {"sdxl": "sdxl", "sd_xl": "sdxl", "pony": "sdxl", "illustrious": "sdxl", "noobai": "sdxl"}
+OF_SDXL = ("sdxl", "sd_xl", "pony", "illustrious", "noobai", "animagine")  # in a name
 
 
 def read_thing(thing: str, folder: Path) -> Theirs:
@@ -237,8 +237,8 @@ def family_of(said: Mapping[str, Any]) -> str:
     if len(found) == 1:
         return found[0]
     text = " ".join(str(value) for value in said.values() if isinstance(value, str)).lower()
-    if alike := next((family for word, family in ALIKE.items() if word in text), ""):
-        return alike
+    if any(word in text for word in OF_SDXL):
+        return "sdxl"
     knows = {name: len(set(said) & set(options_of(name))) for name in FAMILIES}
     best = max(knows, key=lambda name: knows[name])  # the first in our order, where several do
     return best if knows[best] > max(knows["sd15"], knows["sdxl"]) else ""
