@@ -14,11 +14,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lorakit.cli.terminal.trained import trained_run
 from lorakit.deploy.deliver import FOLDERS, deliver, pack, usage
 from lorakit.deploy.workflow import Swap, write_swapped
 from lorakit.errors import RecipeError
 from lorakit.files import at_home
-from lorakit.runs.find import find_run
 from lorakit.show import print_json, print_text, say
 
 
@@ -32,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where the program is installed, or its folder of LoRAs",
     )
-    add("--checkpoint", metavar="FILE", help="default: the chosen one, else the final one")
+    add(
+        "--checkpoint",
+        metavar="WHICH",
+        help="a file, or 40, step 40, final (default: the one noted, else proven best, else final)",
+    )
     add("--strength", type=float, metavar="S", help="default: the one noted, else 0.8")
     add("--as", dest="name", metavar="NAME", help="another file name at the destination")
     add("--link", action="store_true", help="link instead of copying")
@@ -58,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    parcel = pack(find_run(args.run), args.checkpoint, args.strength, args.name)
+    parcel = pack(trained_run(args.run), args.checkpoint, args.strength, args.name)
     if not args.dir and FOLDERS[args.to]:
         raise RecipeError(
             f"--to {args.to} needs --dir.", hint=f"--dir FOLDER, where {args.to} is installed."

@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "registry": ("lorakit.cli.registry", "the table of LoRAs and where each came from"),
     "note": ("lorakit.cli.note", "write a rating or a remark to a run"),
     "report": ("lorakit.cli.report", "one self-contained page about a run"),
+    "judge": ("lorakit.cli.judge", "which checkpoint, which strength, how surely"),
     "sheet": ("lorakit.cli.sheet", "a grid of pictures: checkpoint x strength x prompt"),
     "deploy": ("lorakit.cli.deploy", "put a LoRA where A1111, ComfyUI or diffusers looks"),
 }
