@@ -36,10 +36,11 @@ from draw import CHARACTER_BACKGROUNDS, Scene, Thing, any_scene, draw  # noqa: E
 
 from lorakit.judge import score  # noqa: E402
 
-PICTURES, HELD, MORE_HELD, REGULAR = 18, 10, 48, 72
+PICTURES, HELD, REGULAR = 18, 10, 72
 STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.2)
 CONTROLS = 12
-TRUTH_STEPS, TRUTH_SCALE, TRUTH_SEEDS = 16, 4.0, 3
+TRUTH_STEPS, TRUTH_SCALE, TRUTH_OTHERS = 8, 4.0, 10
+CHECKPOINTS = 4
 BACKGROUNDS = ("sea", "black", "white", "blue", "night", "meadow", "green", "yellow")
 SIZES = ("", "", "", "", "big", "", "", "")
 POSITIONS = ("", "", "left", "right", "", "", "left", "")
@@ -68,8 +69,8 @@ class Case:
     seed: int
     rate: float = 5e-3
     pictures: int = PICTURES
-    repeats: int = 4
-    epochs: int = 15
+    repeats: int = 2
+    epochs: int = 8
     regular: bool = True
     expected: str = "sound"  # sound, broken, undertrained
 
@@ -77,17 +78,21 @@ class Case:
 def cases() -> list[Case]:
     """Both characters under each of six ways of training; two sound ones more, of other seeds."""
     found = []
-    for at, who in enumerate((ZWX, KVO)):
-        seed = 100 + 10 * at
-        found += [
-            Case(f"{who.trigger}-sound", who, seed),
-            Case(f"{who.trigger}-broken", who, seed + 1, rate=8e-2, expected="broken"),
-            Case(f"{who.trigger}-few", who, seed + 2, pictures=6, repeats=12),
-            Case(f"{who.trigger}-slow", who, seed + 3, rate=4e-4, expected="undertrained"),
-            Case(f"{who.trigger}-alone", who, seed + 4, regular=False, epochs=20),
-            Case(f"{who.trigger}-high", who, seed + 5, rate=1e-2),
-        ]
-    return [*found, Case("zwx-again", ZWX, 106), Case("kvo-again", KVO, 116)]
+    for seed, (way, more) in enumerate(
+        (
+            ("sound", {}),
+            ("slow", {"rate": 5e-4, "expected": "undertrained"}),
+            ("broken", {"rate": 4e-2, "epochs": 4, "expected": "broken"}),
+            ("few", {"pictures": 6, "repeats": 6}),
+            ("alone", {"regular": False, "epochs": 16}),
+            ("high", {"rate": 1e-2}),
+            ("again", {}),
+        )
+    ):
+        for at, who in enumerate((ZWX, KVO)):
+            given: dict[str, Any] = dict(more)
+            found.append(Case(f"{who.trigger}-{way}", who, 100 + 10 * seed + at, **given))
+    return found
 
 
 def scene_of(who: Character, background: str, size: str, position: str) -> Scene:
@@ -137,7 +142,6 @@ def prepare(case: Case, project: Path) -> Path:
     data, who = project / "datasets" / case.name, case.character
     draw_into(data / f"{case.repeats}_{who.trigger}", own_pictures(case, case.pictures, 0))
     draw_into(project / "held" / case.name, own_pictures(case, HELD, 500))
-    draw_into(project / "more" / case.name, own_pictures(case, MORE_HELD, 600))
     regular = ((s.caption, s, 9_000_000 + n) for n, s in enumerate(others(who, REGULAR, 9_000_000)))
     if case.regular:
         draw_into(project / "datasets" / f"{case.name}-reg" / "1_other", regular)
@@ -150,7 +154,7 @@ def prepare(case: Case, project: Path) -> Path:
         "learning_rate     = 5e-3": f"learning_rate     = {case.rate}",
         "text_encoder_lr   = 2e-3": f"text_encoder_lr   = {case.rate * 0.4}",
         "max_train_epochs  = 14": f"max_train_epochs  = {case.epochs}",
-        "save_every_n_epochs = 7": f"save_every_n_epochs = {case.epochs // 5}",
+        "save_every_n_epochs = 7": f"save_every_n_epochs = {case.epochs // CHECKPOINTS}",
         "seed              = 42": f"seed              = {case.seed}",
     }
     for old, new in changes.items():
@@ -173,17 +177,17 @@ def lorakit(project: Path, *words: str) -> str:
         env=env,
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
     )
-    if done.returncode:
-        raise SystemExit(f"lorakit {' '.join(words)}: {done.stdout[-500:]}{done.stderr[-2000:]}")
     return done.stdout
 
 
 def truths(case: Case, run_dir: Path, cells: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    """Of each cell: asked and there, others obeyed, there unasked."""
+    """Of each cell, as shares: asked and there, others obeyed, there unasked. The recogniser's own
+    certainty counts, not only what it holds likeliest.
+    """
     import torch
-    from recognise import judged, load_judge, obeyed
+    from recognise import GROUNDS, HUES, KINDS, as_pixels, load_judge
 
     from lorakit.embedded.drawing.generate import alike, open_studio
     from lorakit.sheet.source import read_source
@@ -193,28 +197,36 @@ def truths(case: Case, run_dir: Path, cells: Sequence[dict[str, Any]]) -> list[d
     studio = open_studio({"family": source.family, "options": dict(source.options)})
     judge, who = load_judge(ROOT / "recipes" / "demo" / "judge.safetensors"), case.character
     asked = [scene_of(who, *one) for one in zip(BACKGROUNDS, SIZES, POSITIONS, strict=True)]
-    wanted = [(caption_of(who, scene), scene, True) for scene in asked] * TRUTH_SEEDS
-    wanted += [(scene.caption, scene, False) for scene in others(who, 24, 7_000_000)]
+    wanted = [(caption_of(who, scene), scene) for scene in asked]
+    wanted += [(scene.caption, scene) for scene in others(who, TRUTH_OTHERS, 7_000_000)]
     size = {"width": 64, "height": 64, "steps": TRUTH_STEPS, "scale": TRUTH_SCALE}
-    jobs = [
-        {"prompt": words, "seed": 400_000 + n, **size} for n, (words, _, _) in enumerate(wanted)
-    ]
+    jobs = [{"prompt": words, "seed": 400_000 + n, **size} for n, (words, _) in enumerate(wanted)]
     found = []
     for cell in cells:
         with studio.wearing(str(run_dir / "output" / cell["checkpoint"]), cell["strength"]):
             drawn = [picture for group in alike(jobs, 24) for picture in studio.draw(group)]
-        seen = list(zip(judged(judge, drawn), wanted, strict=True))
-
-        def there(verdict: Any) -> float:
-            if who.colour:
-                return float((verdict.kind, verdict.colour) == (who.kind, who.colour))
-            return float(verdict.character)
-
-        asked_for = fmean(there(one) for one, (_, _, ours) in seen if ours)
-        others_ = [(one, scene) for one, (_, scene, ours) in seen if not ours]
-        kept = fmean(obeyed(one, scene) for one, scene in others_)
-        unasked = fmean(there(one) for one, _ in others_)
-        found.append({"asked": asked_for, "obeyed": kept, "unasked": unasked})
+        with torch.no_grad():
+            kinds, hues, grounds = (part.softmax(1).tolist() for part in judge(as_pixels(drawn)))
+        share = [
+            [
+                kinds[at][KINDS.index(scene.things[0].kind)],
+                hues[at][HUES.index(scene.things[0].colour)],
+                grounds[at][GROUNDS.index(scene.background)],
+            ]
+            for at, (_, scene) in enumerate(wanted)
+        ]
+        ours, rest = range(len(asked)), range(len(asked), len(wanted))
+        kind, hue = KINDS.index(who.kind), HUES.index(who.colour)
+        there = [
+            kinds[at][kind] * (hues[at][hue] if who.colour else 1.0) for at in range(len(kinds))
+        ]
+        found.append(
+            {
+                "asked": fmean(there[at] for at in ours),
+                "obeyed": fmean(fmean(share[at]) for at in rest),
+                "unasked": fmean(there[at] for at in rest),
+            }
+        )
     return found
 
 
@@ -228,13 +240,13 @@ def work(case: Case, project: Path) -> dict[str, Any]:
     run_dir = max(path.parents[1] for path in runs.glob(f"*/output/{case.name}.safetensors"))
     name = f"{case.name}/{run_dir.name}"
     strengths = ["--strengths", ",".join(map(str, STRENGTHS))]
-    wider = _with_more(project, name, strengths, project / "more" / case.name)
     answer = json.loads(
         lorakit(project, "judge", name, "--held", f"held/{case.name}", *strengths, "--json")
     )
     clock.append(time.monotonic())
     cells = answer["cells"]
-    for cell, truth in zip(cells, truths(case, run_dir, cells), strict=True):
+    drawn = [c for c in cells if case.expected != "broken" or c["strength"] == 1.0]
+    for cell, truth in zip(drawn, truths(case, run_dir, drawn), strict=True):
         cell["truth"] = {key: round(value, 4) for key, value in truth.items()}
     clock.append(time.monotonic())
     seconds = [round(after - before, 1) for before, after in pairwise(clock)]
@@ -245,29 +257,7 @@ def work(case: Case, project: Path) -> dict[str, Any]:
         "notes": answer.get("notes", []),
         "reason": answer.get("reason", ""),
         "cells": cells,
-        "wider": {f"{one['checkpoint']} {one['strength']}": one["held"] for one in wider["cells"]},
     }
-
-
-def _with_more(project: Path, name: str, words: Sequence[str], held: Path) -> dict[str, Any]:
-    """The same on many more held-out pictures than the judge takes: what its intervals should
-    cover.
-    """
-    code = (
-        "import sys; from lorakit.judge import make; make.MOST_PICTURES = 64;"
-        " from lorakit.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    )
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, "judge", name, "--held", str(held), *words, "--json"],
-        cwd=project,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 # -- what came out
@@ -321,20 +311,27 @@ def regrets(run: dict[str, Any]) -> Regrets:
     )
 
 
-def covered(run: dict[str, Any]) -> Iterator[tuple[bool, bool]]:
-    """Whether the interval of each sound cell holds what many more pictures say: of its held-out
-    loss, and of its distance from the cell that is lowest.
+def covered(results: Path) -> tuple[float, float]:
+    """Of the judge's own lines about many held-out pictures: how often an interval from ten of them
+    holds what all say, of the loss of a cell, and of its distance from the lowest.
     """
-    wide, sound = run["wider"], [c for c in run["cells"] if c["verdict"] in ("listed", "behind")]
-    if not sound:
-        return
-    lowest = next(cell for cell in sound if cell["behind"] == 0.0)
-    base = wide[f"{lowest['checkpoint']} {lowest['strength']}"]
-    for cell in sound:
-        true = wide[f"{cell['checkpoint']} {cell['strength']}"]
-        apart = cell["behind_low"] <= true - base <= cell["behind_high"]
-        if cell is not lowest:
-            yield cell["held_low"] <= true <= cell["held_high"], apart
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    base = next(line for line in lines if line["cell"] == "base")["held"]
+    cells = [score.ratios(line["held"], base) for line in lines if line["cell"] != "base"]
+    lowest, chance = min(cells, key=fmean), random.Random(1)
+    hits: tuple[list[bool], list[bool]] = ([], [])
+    for _ in range(100):
+        drawn = chance.sample(range(len(base)), HELD)
+        for cell in cells:
+            for values, seen in zip((cell, _apart(cell, lowest)), hits, strict=True):
+                if any(values):
+                    low, high = score.interval([values[at] for at in drawn])
+                    seen.append(low <= fmean(values) <= high)
+    return fmean(hits[0]), fmean(hits[1])
+
+
+def _apart(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    return [a - b for a, b in zip(one, other, strict=True)]
 
 
 def report(lines: Sequence[dict[str, Any]]) -> str:
@@ -367,15 +364,13 @@ def report(lines: Sequence[dict[str, Any]]) -> str:
     )
     for run in lines:
         broken = sum(cell["verdict"] == "broken" for cell in run["cells"])
+        true = [truth_of(cell) for cell in run["cells"] if "truth" in cell]
         short = any("Train longer" in note for note in run["notes"])
         text.append(
             f"- {run['name']}, {run['expected']}: {broken} of {len(run['cells'])} cells named"
-            f" broken{', told to train longer' if short else ''}"
+            f" broken{', told to train longer' if short else ''}; truth {min(true):.2f} to"
+            f" {max(true):.2f}"
         )
-    pairs = [pair for run in live for pair in covered(run)]
-    own, apart = (fmean(pair[at] for pair in pairs) for at in (0, 1))
-    text.append(f"- intervals that hold what {MORE_HELD} pictures say: held-out loss {own:.0%},")
-    text[-1] += f" distance from the lowest {apart:.0%}, of {len(pairs)} claimed to be 95 %"
     return "\n".join(text) + "\n"
 
 
@@ -418,8 +413,15 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, required=True, help="where runs and lines are kept")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="of these runs only")
+    parser.add_argument(
+        "--cover", type=Path, metavar="FILE", help="a run's judge/*.jsonl: do intervals cover?"
+    )
     parser.add_argument("--report", action="store_true", help="of the lines that are there")
     args = parser.parse_args()
+    if args.cover:
+        own, apart = covered(args.cover)
+        print(f"95 % intervals from {HELD} pictures hold: {own:.1%} of losses, {apart:.1%} apart")
+        return
     args.work.mkdir(parents=True, exist_ok=True)
     path = args.work.resolve() / "lines.jsonl"
     there = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -432,7 +434,11 @@ def main() -> None:
             args.only and case.name not in args.only
         ):
             continue
-        line = work(case, args.work.resolve())
+        try:
+            line = work(case, args.work.resolve())
+        except subprocess.CalledProcessError as error:
+            print(f"{case.name}: {error.stderr}", file=sys.stderr, flush=True)
+            continue
         with path.open("a", encoding="utf-8") as out:
             out.write(json.dumps(line) + "\n")
         print(case.name, line["seconds"], line["reason"], *line["notes"], flush=True)

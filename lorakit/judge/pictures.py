@@ -63,7 +63,7 @@ def pictures_of(run_dir: Path, held: Path | None) -> JudgingPictures:
             kept += train
             out += [one for one in apart if one not in train]  # kohya's rounding
     if held is not None:
-        out = list(_unseen(held, _chooser(tables[0], path), kept))
+        out = list(_unseen(held.absolute(), _chooser(tables[0], path), kept))
     return JudgingPictures(tuple(out), tuple(kept), tuple(dict.fromkeys(others)))
 
 

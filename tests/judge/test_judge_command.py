@@ -118,8 +118,12 @@ def test_without_held_out_pictures_it_says_how_to_have_some_next_time(
 
 
 def test_a_folder_of_other_pictures_may_be_held_against_it_but_none_that_was_trained_on(
-    judged_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    judged_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
     data = tmp_path / "datasets" / "8_maya"
@@ -127,7 +131,8 @@ def test_a_folder_of_other_pictures_may_be_held_against_it_but_none_that_was_tra
     held = [Path(one["file"]) for one in inquiry.order["held"]]
     for number, file in enumerate(held):
         shutil.copy(file, other / f"x{number}.png")
-    assert inquire(judged_run, JudgeChoice(held=other)).held == 3
+    order = inquire(judged_run, JudgeChoice(held=Path("other"))).order
+    assert [one["file"] for one in order["held"]] == [str(other / f"x{n}.png") for n in range(3)]
     trained = next(one for one in sorted(data.glob("*.png")) if one not in held)
     shutil.copy(trained, other / "y.png")
     assert main(["judge", str(judged_run), "--held", str(other), "--plan"]) == 1
