@@ -78,20 +78,18 @@ class Case:
 def cases() -> list[Case]:
     """Both characters under each of six ways of training; two sound ones more, of other seeds."""
     found = []
-    for seed, (way, more) in enumerate(
-        (
-            ("sound", {}),
-            ("slow", {"rate": 5e-4, "expected": "undertrained"}),
-            ("broken", {"rate": 4e-2, "epochs": 4, "expected": "broken"}),
-            ("few", {"pictures": 6, "repeats": 6}),
-            ("alone", {"regular": False, "epochs": 16}),
-            ("high", {"rate": 1e-2}),
-            ("again", {}),
-        )
-    ):
+    ways: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("sound", {}),
+        ("slow", {"rate": 5e-4, "expected": "undertrained"}),
+        ("broken", {"rate": 4e-2, "epochs": 4, "expected": "broken"}),
+        ("few", {"pictures": 6, "repeats": 6}),
+        ("alone", {"regular": False, "epochs": 16}),
+        ("high", {"rate": 1e-2}),
+        ("again", {}),
+    )
+    for seed, (way, more) in enumerate(ways):
         for at, who in enumerate((ZWX, KVO)):
-            given: dict[str, Any] = dict(more)
-            found.append(Case(f"{who.trigger}-{way}", who, 100 + 10 * seed + at, **given))
+            found.append(Case(f"{who.trigger}-{way}", who, 100 + 10 * seed + at, **more))
     return found
 
 
