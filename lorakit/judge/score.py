@@ -67,7 +67,10 @@ def judge(base: Losses, measured: Sequence[Measured]) -> Judged:
     cells.sort(
         key=lambda cell: (order[cell.verdict], math.inf if cell.drift is None else cell.drift)
     )
-    notes = [*_broken_note(broken, kind), *(_unfinished(sound, measured) if ranks else ())]
+    notes = [
+        *_broken_note(broken, kind, of=len(measured)),
+        *(_unfinished(sound, measured) if ranks else ()),
+    ]
     notes += _memorised(cells) if ranks else ()
     return Judged(held_out=count, cells=tuple(cells), notes=tuple(notes), reason=_reason(cells))
 
@@ -165,10 +168,11 @@ def _reason(cells: Sequence[JudgedCell]) -> str:
     )
 
 
-def _broken_note(broken: set[Measured], kind: str) -> list[str]:
+def _broken_note(broken: set[Measured], kind: str, *, of: int) -> list[str]:
     if not broken:
         return []
     names = ", ".join(name(one) for one in sorted(broken, key=lambda m: (m.place, m.strength)))
+    names = "every cell" if len(broken) == of else names
     rate = "A learning rate too high does that; so does a file that is damaged."
     return [f"Worse than the base on {kind} pictures: {names}. {rate}"]
 

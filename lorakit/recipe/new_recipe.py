@@ -15,8 +15,7 @@ from lorakit.recipe.document import read_document
 from lorakit.recipe.presets import Preset
 from lorakit.toml_text import value_text
 
-
-HELD_OUT = "# validation_split = 0.15    # not trained on; from three up lorakit judge ranks by them"
+HELD_OUT = "# validation_split = 0.15    # not trained on; lorakit judge ranks by three or more"
 
 
 @dataclass(frozen=True)

@@ -130,3 +130,42 @@ def test_a_budget_that_is_used_up_leaves_the_rest(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").touch()
     assert run(order, tmp_path) == {}
     assert list(run({**order, "budget_s": 60}, tmp_path)) == ["base", "0", "1", "2"]
+
+
+def test_the_passes_that_are_announced_are_the_passes_that_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiny_bases import make_tiny
+
+    from lorakit.embedded.drawing.generate import Studio
+    from lorakit.embedded.judging.measure import fill
+    from lorakit.judge.make import _passes
+
+    base, folder = make_tiny("sd15", tmp_path / "base"), draw_pictures(tmp_path / "held")
+    lora, made, predict = lora_for(base, "sd15", tmp_path / "a.safetensors"), [0], Studio.predict
+    size = {"size": [64, 64], "bucket": [64, 64], "scaled": [64, 64]}
+    held = [{"file": str(one), "caption": "a", **size} for one in folder.glob("*.png")]
+    jobs = [{"prompt": "a", "width": 64, "height": 64, "steps": 3, "scale": 2.0, "seed": 1}] * 2
+    cells = [("a", ["held", "drawn"]), ("b", ["held", "train", "drawn"])]
+    order = {
+        "family": "sd15",
+        "options": {"pretrained_model_name_or_path": str(base)},
+        "seed": 1,
+        "held": held,
+        "train": held[:2],
+        "drawn": jobs,
+        "drawn_file": str(tmp_path / "drawn.safetensors"),
+        "results": str(tmp_path / "results.jsonl"),
+        "budget_s": None,
+        "cells": [{"cell": a, "lora": lora, "strength": 1.0, "kinds": kinds} for a, kinds in cells],
+    }
+    (tmp_path / "results.jsonl").touch()
+
+    def counted(self: Studio, noisy: Any, *rest: Any, **more: Any) -> Any:
+        made[0] += len(noisy)
+        return predict(self, noisy, *rest, **more)
+
+    monkeypatch.setattr(Studio, "predict", counted)
+    announced = _passes(order)
+    fill(order)
+    assert made[0] == announced

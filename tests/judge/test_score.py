@@ -71,12 +71,13 @@ def test_a_winner_is_named_only_where_every_other_cell_is_told_apart() -> None:
 
 
 def test_cells_worse_than_the_base_are_named_broken_and_never_listed() -> None:
-    found = judge(BASE, [cell("epoch 1", 0, 1.0, 0.4), cell("epoch 2", 1, 1.0, 3.0, 9.0)])
+    cells = [cell("epoch 1", 0, 1.0, 0.4), cell("epoch 2", 1, 1.0, 3.0, 9.0)]
+    found = judge(BASE, cells)
     assert set(verdicts(found).values()) == {"broken"}
-    assert found.notes[0].startswith(
-        "Worse than the base on held-out pictures: epoch 1 at 1, epoch 2 at 1."
-    )
+    assert found.notes[0].startswith("Worse than the base on held-out pictures: every cell.")
     assert not found.reason
+    said = judge(BASE, [*cells, cell("epoch 3", 2, 1.0, -0.4)]).notes[0]
+    assert said.startswith("Worse than the base on held-out pictures: epoch 1 at 1, epoch 2 at 1.")
 
 
 def test_a_loss_that_is_not_finite_is_broken() -> None:

@@ -86,11 +86,11 @@ class Bench:
         """What the base draws for the control prompts: kept beside the results."""
         kept = Path(self.order["drawn_file"])
         if not kept.exists():
-            places = {id(job): str(place) for place, job in enumerate(jobs)}
+            numbered = [{**job, "place": str(place)} for place, job in enumerate(jobs)]
             drawn: dict[str, torch.Tensor] = {}
-            for group in alike(jobs, AT_ONCE_TINY if self.studio.base.is_tiny else 1):
+            for group in alike(numbered, AT_ONCE_TINY if self.studio.base.is_tiny else 1):
                 latents = self.studio.latents(group).float().cpu()
-                drawn |= {places[id(job)]: one for job, one in zip(group, latents, strict=True)}
+                drawn |= {job["place"]: one for job, one in zip(group, latents, strict=True)}
             write_atomic(kept, save({name: one.contiguous() for name, one in drawn.items()}))
         found = load_file(kept)
         return [found[str(place)] for place in range(len(jobs))]
