@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "judge": ("lorakit.cli.judge", "which checkpoint, which strength, how surely"),
     "sheet": ("lorakit.cli.sheet", "a grid of pictures: checkpoint x strength x prompt"),
     "deploy": ("lorakit.cli.deploy", "put a LoRA where A1111, ComfyUI or diffusers looks"),
+    "undeploy": ("lorakit.cli.undeploy", "take it away from there again"),
 }
 
 

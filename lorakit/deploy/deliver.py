@@ -1,5 +1,6 @@
 """Copy a LoRA into a program's folder with its sidecar and preview. What you wrote there is kept;
-a different LoRA is never replaced.
+a different LoRA is put
+aside only when that is asked for, never lost.
 
 Folders and sidecar keys are those programs' own: models/Lora and <stem>.json for A1111 and Forge,
 models/loras for ComfyUI.
@@ -12,14 +13,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
 from lorakit.errors import RecipeError, did_you_mean
 from lorakit.families import FAMILIES
-from lorakit.files import sha256, write_atomic
+from lorakit.files import sha256, take_name, write_atomic
 from lorakit.portable import stem_problem
 from lorakit.runs.intact import require_intact
 from lorakit.runs.record import JudgedCell, read_record
@@ -86,19 +87,38 @@ class Delivered:
     path: Path
     written: tuple[Path, ...]  # empty: everything was there already
     usage: str
+    backup: Path | None = None  # where another LoRA of that name went
+    sidecar: Mapping[str, Any] = field(default_factory=dict)  # what we said in it
 
 
-def deliver(parcel: Parcel, program: str, home: Path, *, link: bool = False) -> Delivered:
-    """Into `home`: the program's own folder, or directly a folder of LoRAs."""
+def deliver(
+    parcel: Parcel,
+    program: str,
+    home: Path,
+    *,
+    link: bool = False,
+    replace: bool = False,
+    before: Mapping[str, Any] | None = None,
+) -> Delivered:
+    """Into `home`: the program's own folder, or directly a folder of LoRAs. `before` is what an
+    earlier delivery of that name said in the sidecar: unless somebody has edited it since, it gives
+    way.
+    """
     target = lora_folder(program, home) / f"{parcel.name}.safetensors"
-    written = [target] if _place(parcel.file, target, link=link) else []
-    if program == "a1111" and _sidecar(parcel, target.with_suffix(".json")):
+    written, backup = [target], None
+    if not _is_there(parcel.file, target):
+        backup = _place(parcel.file, target, link=link, replace=replace)
+    else:
+        written = []
+    said = _said(parcel) if program == "a1111" else {}
+    if said and _sidecar(said, before or {}, target.with_suffix(".json")):
         written.append(target.with_suffix(".json"))
     if parcel.preview and FOLDERS[program] and not _has_preview(target):
         preview = target.with_suffix(parcel.preview.suffix.lower())
         write_atomic(preview, parcel.preview.read_bytes())
         written.append(preview)
-    return Delivered(target, tuple(written), usage(parcel, program, target))
+    how = usage(parcel, program, target)
+    return Delivered(target, tuple(written), how, backup, said)
 
 
 def lora_folder(program: str, home: Path) -> Path:
@@ -143,15 +163,20 @@ pipe.set_adapters([{name!r}], [{parcel.strength:g}])
 pipe("{parcel.trigger}, ...").images[0].save("{name}.png")"""
 
 
-def _place(source: Path, target: Path, *, link: bool) -> bool:
-    """Copy (or link) beside and move into place; False where the same LoRA is there already."""
+def _is_there(source: Path, target: Path) -> bool:
+    return target.exists() and sha256(target) == sha256(source)
+
+
+def _place(source: Path, target: Path, *, link: bool, replace: bool) -> Path | None:
+    """Copy (or link) beside and move into place; where another LoRA went that had the name."""
+    backup = None
     if target.exists() or target.is_symlink():
-        if target.exists() and sha256(target) == sha256(source):
-            return False
-        raise RecipeError(
-            f"{target} is another LoRA; it was left as it is.",
-            hint="Give this one another name with --as.",
-        )
+        if not replace:
+            raise RecipeError(
+                f"{target} is another LoRA; it was left as it is.",
+                hint="Give this one another name with --as, or put the other aside: --replace",
+            )
+        backup = _numbered(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=".tmp")
     os.close(handle)
@@ -162,16 +187,24 @@ def _place(source: Path, target: Path, *, link: bool) -> bool:
         else:
             shutil.copyfile(source, beside)
             os.chmod(beside, 0o644)
+        if backup:
+            take_name(target, backup)
         os.replace(beside, target)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
-    return True
+    return backup
 
 
-def _sidecar(parcel: Parcel, path: Path) -> bool:
-    """A1111's <stem>.json: only empty fields are filled, your own words stay."""
-    ours: dict[str, Any] = {
+def _numbered(target: Path) -> Path:
+    """The first free name of maya.safetensors.1.bak, .2.bak ...: no program lists those."""
+    names = (target.with_name(f"{target.name}.{n}.bak") for n in range(1, 10_000))
+    return next(name for name in names if not name.exists() and not name.is_symlink())
+
+
+def _said(parcel: Parcel) -> dict[str, Any]:
+    """A1111's <stem>.json."""
+    return {
         "description": "",
         "sd version": FAMILIES[parcel.family].ui_word if parcel.family in FAMILIES else "Unknown",
         "activation text": parcel.trigger,
@@ -179,6 +212,10 @@ def _sidecar(parcel: Parcel, path: Path) -> bool:
         "negative text": "",
         "notes": parcel.notes,
     }
+
+
+def _sidecar(ours: Mapping[str, Any], before: Mapping[str, Any], path: Path) -> bool:
+    """Only fields that are empty, or as we left them, are filled; your own words stay."""
     try:
         theirs = json_text.read(path)
     except Missing:
@@ -187,7 +224,8 @@ def _sidecar(parcel: Parcel, path: Path) -> bool:
         return False  # not ours to repair
     if not isinstance(theirs, dict):
         return False
-    merged = {**theirs, **{key: value for key, value in ours.items() if not theirs.get(key)}}
+    free = {key for key in ours if not theirs.get(key) or theirs[key] == before.get(key)}
+    merged = {**theirs, **{key: value for key, value in ours.items() if key in free}}
     if merged == theirs:
         return False
     write_atomic(path, json.dumps(merged, indent=4, ensure_ascii=False) + "\n")
