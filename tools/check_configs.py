@@ -28,7 +28,7 @@ from plan_cases import CUDA, folder  # noqa: E402  (the tool runs from a plain c
 from lorakit import tomllib  # noqa: E402
 from lorakit.catalogue.options import Option, options  # noqa: E402
 from lorakit.errors import Fault, LorakitError  # noqa: E402
-from lorakit.families import FAMILIES  # noqa: E402
+from lorakit.families import FAMILIES, run_by  # noqa: E402
 from lorakit.plan.make import make_plan  # noqa: E402
 from lorakit.recipe.resolve import resolve  # noqa: E402
 from lorakit.recipe.schema import WRITTEN_BY_US  # noqa: E402
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--family", choices=list(FAMILIES), default="")
+    parser.add_argument("--family", choices=list(run_by("kohya")), default="")
     asked = parser.parse_args(argv)
     refused = accepted = 0
     for file in sorted((*asked.folder.rglob("*.toml"), *asked.folder.rglob("*.json"))):
@@ -78,7 +78,7 @@ def read(file: Path) -> dict[str, Any] | None:
     flat = dict(_flat(data)) if isinstance(data, dict) else {}
     known = {
         name: one
-        for script in FAMILIES.values()
+        for script in run_by("kohya").values()
         for name, one in options("kohya", script.script).items()
     }
     if {"LoRA_type", "max_resolution"} & set(flat):

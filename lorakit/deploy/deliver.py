@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from lorakit import json_text
 from lorakit.errors import RecipeError, did_you_mean
 from lorakit.families import FAMILIES
-from lorakit.files import sha256, take_name, write_atomic
+from lorakit.files import hidden_file, sha256, take_name, write_atomic, write_new
 from lorakit.portable import stem_problem
 from lorakit.runs.intact import require_intact
 from lorakit.runs.record import JudgedCell, read_record
@@ -115,8 +115,9 @@ def deliver(
         written.append(target.with_suffix(".json"))
     if parcel.preview and FOLDERS[program] and not _has_preview(target):
         preview = target.with_suffix(parcel.preview.suffix.lower())
-        write_atomic(preview, parcel.preview.read_bytes())
-        written.append(preview)
+        with suppress(FileExistsError):  # somebody's own, come just now
+            write_new(preview, parcel.preview.read_bytes())
+            written.append(preview)
     how = usage(parcel, program, target)
     return Delivered(target, tuple(written), how, backup, said)
 
@@ -168,18 +169,10 @@ def _is_there(source: Path, target: Path) -> bool:
 
 
 def _place(source: Path, target: Path, *, link: bool, replace: bool) -> Path | None:
-    """Copy (or link) beside and move into place; where another LoRA went that had the name."""
-    backup = None
-    if target.exists() or target.is_symlink():
-        if not replace:
-            raise RecipeError(
-                f"{target} is another LoRA; it was left as it is.",
-                hint="Give this one another name with --as, or put the other aside: --replace",
-            )
-        backup = _numbered(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=".tmp")
-    os.close(handle)
+    """Copy (or link) beside and take the name; where another LoRA went that had it."""
+    if os.path.lexists(target) and not replace:
+        raise _another(target)
+    beside, backup = hidden_file(target), None
     try:
         if link:
             os.unlink(beside)
@@ -187,19 +180,32 @@ def _place(source: Path, target: Path, *, link: bool, replace: bool) -> Path | N
         else:
             shutil.copyfile(source, beside)
             os.chmod(beside, 0o644)
-        if backup:
-            take_name(target, backup)
-        os.replace(beside, target)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+        if replace and os.path.lexists(target):
+            backup = _put_aside(target)
+        take_name(beside, target)
+    except FileExistsError:  # it came just now
+        if not _is_there(source, target):
+            raise _another(target) from None
+    finally:
+        beside.unlink(missing_ok=True)
     return backup
 
 
-def _numbered(target: Path) -> Path:
-    """The first free name of maya.safetensors.1.bak, .2.bak ...: no program lists those."""
-    names = (target.with_name(f"{target.name}.{n}.bak") for n in range(1, 10_000))
-    return next(name for name in names if not name.exists() and not name.is_symlink())
+def _another(target: Path) -> RecipeError:
+    return RecipeError(
+        f"{target} is another LoRA; it was left as it is.",
+        hint="Give this one another name with --as, or put the other aside: --replace",
+    )
+
+
+def _put_aside(target: Path) -> Path:
+    """To the first free name of maya.safetensors.1.bak, .2.bak ...: no program lists those."""
+    for number in range(1, 10_000):
+        backup = target.with_name(f"{target.name}.{number}.bak")
+        with suppress(FileExistsError):
+            take_name(target, backup)
+            return backup
+    raise _another(target)
 
 
 def _said(parcel: Parcel) -> dict[str, Any]:

@@ -6,7 +6,7 @@ repeats; a bucket makes ceil(samples / batch size) batches, so the last batch of
 Regularisation images join in folder order until they are as many as the training samples; if there
 are too few, each gets one repeat more in turn. Batches are dealt to the processes evenly (the last
 round is filled up), and every `gradient_accumulation_steps` of them make one step; an epoch's rest
-makes one too.
+makes one too. Where a trainer keeps folders apart, each has buckets of its own.
 """
 
 from __future__ import annotations
@@ -100,15 +100,18 @@ def fill_buckets(draws: Iterable[Draw], options: Options) -> tuple[tuple[Bucket,
             for problem in problems
         ]
     chooser, faults = Chooser(rules), []
-    filled: dict[tuple[int, int], list[Draw]] = {}
+    separate = trainer(options.resolved.trainer).SEPARATE_FOLDERS
+    filled: dict[tuple[tuple[int, int], str], list[Draw]] = {}
     for draw in draws:
         where, hint = str(draw.image.path), "Enlarge it or leave it out."
         try:
             size = chooser.choose(draw.image.width, draw.image.height).bucket
-            filled.setdefault(size, []).append(draw)
+            folder = str(draw.image.path.parent) if separate else ""
+            filled.setdefault((size, folder), []).append(draw)
         except (UnfitError, ZeroDivisionError) as error:
             faults.append(Fault(where, f"{error}.", hint, "image-too-small"))
-    return tuple(_bucket(size, filled[size], options.batch_size) for size in sorted(filled)), faults
+    made = (_bucket(key[0], filled[key], options.batch_size) for key in sorted(filled))
+    return tuple(made), faults
 
 
 def _bucket(size: tuple[int, int], members: list[Draw], batch_size: int) -> Bucket:

@@ -32,6 +32,9 @@ class Stage:
     name: str
     dataset: Section
     train: Section
+    model: Section
+    # True: it names a base of its own, so its LoRA does not go on from the last stage's.
+    anew: bool = False
 
 
 @dataclass(frozen=True)

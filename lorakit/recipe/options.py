@@ -176,6 +176,14 @@ class Options:
 
     @property
     def bucket_rules(self) -> BucketRules:
+        if self.known and "bucket_reso_steps" not in self.known:  # musubi-tuner's are its own
+            return BucketRules(
+                resolution=self.resolution,
+                enable=self.flag("enable_bucket"),
+                step=self.about.bucket_step,
+                no_upscale=self.flag("bucket_no_upscale") and self.flag("enable_bucket"),
+                by_area=True,
+            )
         return BucketRules(
             resolution=self.resolution,
             enable=self.flag("enable_bucket"),

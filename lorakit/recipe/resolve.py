@@ -75,7 +75,10 @@ def resolve(
     done = []
     for stage in stages:
         filled, notes, unfilled = _filled([*layers, stage.layer, last], words)
-        done.append(Stage(stage.name, filled["dataset"], filled["train"]))
+        anew = any(
+            entry.section == "model" and entry.key == "base" for entry in stage.layer.entries
+        )
+        done.append(Stage(stage.name, filled["dataset"], filled["train"], filled["model"], anew))
         faults += [*notes, *unfilled]
     extra = {key: document.data[key] for key in ("notes", "subject") if key in document.data}
     resolved = Resolved(

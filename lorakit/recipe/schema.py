@@ -19,7 +19,7 @@ TOP = (
 PRESET_TOP = ("about", "extends", "trainer", "unset", *SECTIONS)
 ABOUT = ("title", "family", "purpose", "machine", "cost", "origin")
 PROPOSED = ("repeats", "fit")  # what `dataset add` and `prepare` are best called with
-STAGE = ("name", "dataset", "train")
+STAGE = ("name", "model", "dataset", "train")
 TRAINERS = tuple(dict.fromkeys(name for one in FAMILIES.values() for name in one.trainers))
 SHARED_WORDS = frozenset({"seed"})  # the one word that means its own thing in two sections
 

@@ -348,3 +348,10 @@ def test_sd_scripts_script_knows_every_option_we_give_it(sd_scripts: Path, tmp_p
     argv = command(Path("python"), sd_scripts, tmp_path, "wd-vit", TagChoice(drop=frozenset({"x"})))
     for word in argv[3:]:
         assert f'"{word.partition("=")[0]}"' in text, word
+
+
+def test_a_list_of_tags_that_is_a_pipe_or_a_folder_is_told_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path, word in ((tmp_path / "pipe.csv", "pipe"), (tmp_path, "folder")):
+        with pytest.raises(SetupError, match=f"is a {word}"):
+            read_tags(path)

@@ -250,9 +250,17 @@ def test_stages_are_layered_over_the_recipe_and_set_over_both(say: Say) -> None:
     assert last.stages[1].train["learning_rate"].source == "--set"
 
 
+def test_a_stage_with_a_base_of_its_own_starts_anew(say: Say) -> None:
+    resolved, faults = say(STAGES + '[stage.model]\nbase = "models/other.safetensors"\n')
+    assert not told(faults)
+    assert [stage.anew for stage in resolved.stages] == [False, True]
+    assert resolved.stages[1].model["base"].value == "models/other.safetensors"
+    assert resolved.stages[0].model == resolved.model
+
+
 def test_stages_get_the_same_checks(say: Say) -> None:
     _, faults = say(
-        '[[stage]]\nname = "a"\n[stage.train]\nlearing_rate = 1\n[[stage]]\nname = "a"\nmodel = 3\n[[stage]]\n[stage.dataset]\npaht = "x"\n'
+        '[[stage]]\nname = "a"\n[stage.train]\nlearing_rate = 1\n[[stage]]\nname = "a"\nmodle = 3\n[[stage]]\n[stage.dataset]\npaht = "x"\n'
     )
     errors = told(faults)
     assert (
@@ -261,7 +269,7 @@ def test_stages_get_the_same_checks(say: Say) -> None:
     )
     assert "recipes/maya.toml:9 [[stage]] name: two stages are called 'a'." in errors
     assert (
-        "recipes/maya.toml:10 [[stage]] model: a stage has no such key. It knows name, dataset and train."
+        "recipes/maya.toml:10 [[stage]] modle: a stage has no such key. Did you mean model?"
         in errors
     )
     assert 'recipes/maya.toml:11 [[stage]]: has no name. Such as name = "faces".' in errors

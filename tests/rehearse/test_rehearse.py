@@ -237,7 +237,12 @@ def test_nothing_is_left_behind_after_a_rehearsal_that_failed(
 FRESH = Path(__file__).parents[2] / "recipes"
 
 
-@pytest.mark.parametrize("name", ["robin", "portrait-best54", "sage-flux", "maya", "sage"])
+LARGE = ("portrait-best54", "sage-flux", "maya")  # stand-ins of SDXL and FLUX take seconds
+
+
+@pytest.mark.parametrize(
+    "name", ["robin", "sage", *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
+)
 def test_an_example_recipe_of_a_fresh_clone_can_be_rehearsed(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,8 @@ from lorakit.run.resume.resume import changed_toml, resume
 from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.record import StepCounts, read_record
+from lorakit.runs.ran_from import StepCounts
+from lorakit.runs.record import read_record
 from lorakit.runs.states import states_in
 from lorakit.trainers.kohya import tokenizers
 from lorakit.weights.finite import inspect

@@ -25,7 +25,8 @@ from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
 from lorakit.runs.opening import FolderTaken
 from lorakit.runs.outcome import Outcome, failure
-from lorakit.runs.record import MachineRank, Record, SettingUsed, read_record
+from lorakit.runs.ran_from import MachineRank, SettingUsed
+from lorakit.runs.record import Record, read_record
 from lorakit.runs.registry import rows_of_runs
 
 QUICK = Patience(0.3, 0.3)

@@ -179,8 +179,8 @@ def _from_toml(target: Target, args: argparse.Namespace) -> None:
 def _to_toml(target: Target, args: argparse.Namespace) -> int:
     options: dict[str, object] = {}
     if target.resolved is not None:
-        from lorakit.plan.write import dataset_table
         from lorakit.recipe.options import Options
+        from lorakit.trainers.run_files import dataset_table
 
         options = dataset_table(Options(target.resolved))
     text = exchange.to_toml(target.scan(), target.caption_extension, options)

@@ -144,6 +144,7 @@ def sentence(event: Event) -> str:
     name = Path(event.path).name if event.path else ""
     words: dict[str, Any] = {
         "started": f"run {event.path}",
+        "command": event.text or "",
         "phase": f"{event.text} ...",
         "saved": (
             f"saved {event.text or name}"

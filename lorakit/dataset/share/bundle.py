@@ -7,7 +7,6 @@ versions of zlib.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
@@ -28,7 +27,7 @@ from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.rules import os_text
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault, RecipeError, raise_on_errors
-from lorakit.files import MAX_NAME_CHARS, hidden_file, sha256, sweep
+from lorakit.files import hidden_file, sha256
 from lorakit.portable import folded, leads_out, path_problem
 
 MANIFEST = "manifest.json"
@@ -111,7 +110,6 @@ def make_bundle(root: Path, out: Path) -> BundleManifest:
     entries = tuple(PackedFile(name, path.stat().st_size, sha256(path)) for name, path in files)
     manifest = BundleManifest(root.name, entries)
     out.parent.mkdir(parents=True, exist_ok=True)
-    sweep(out.parent.glob(f".{glob.escape(out.name[:MAX_NAME_CHARS])}.*.tmp"))
     beside = hidden_file(out)
     try:
         with zipfile.ZipFile(beside, "w") as bundle:

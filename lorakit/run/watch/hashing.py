@@ -17,7 +17,8 @@ from lorakit.dataset.captions.read import read_words
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.record import SavedCheckpoint, WeightUsed
+from lorakit.runs.ran_from import WeightUsed
+from lorakit.runs.record import SavedCheckpoint
 from lorakit.user_files import Unreadable
 from lorakit.weights.finite import inspect
 from lorakit.weights.hashes import path_digest, sha256_of_all
