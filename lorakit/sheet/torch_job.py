@@ -65,7 +65,9 @@ class TorchJob:
                 f"{python} has no torch to make {self.what} with.",
                 hint=f"pip install 'lorakit[train]'. {self.otherwise}".rstrip(),
             )
-        last = text.splitlines()[-1] if text else f"exit code {code}"
+        # what we can explain is a sentence and a hint, a line each
+        kept = 1 if "Traceback" in text else 2
+        last = " ".join(text.splitlines()[-kept:]) or f"exit code {code}"
         return SetupError(
             f"The {self.what} could not be made: {last}",
             hint=f"Its output: {log}. {self.otherwise}".rstrip(),

@@ -32,6 +32,20 @@ def test_the_pictures_that_the_run_held_out_are_measured_and_no_others(judged_ru
     assert held == set(hold_out([f"{n:02d}.png" for n in range(12)], 0.25, 7)[1])
 
 
+def test_a_picture_that_kohyas_rounding_puts_into_both_parts_is_not_held_out(
+    judged_run: Path,
+) -> None:
+    text = (judged_run / "dataset.toml").read_text()
+    (judged_run / "dataset.toml").write_text(text.replace("0.25", "0.22"))
+    counts = []
+    for trainer in ("embedded", "kohya"):
+        record = json.loads((judged_run / "record.json").read_text())
+        record["trainer"]["name"] = trainer
+        (judged_run / "record.json").write_text(json.dumps(record))
+        counts.append(inquire(judged_run, JudgeChoice()).held)
+    assert counts == [2, 2]  # kohya validates on three, one of which it trains on
+
+
 def test_the_base_draws_prompts_without_the_trigger(judged_run: Path) -> None:
     prompts = [job["prompt"] for job in inquire(judged_run, JudgeChoice()).order["drawn"]]
     assert prompts[0] == "a red car"

@@ -70,19 +70,20 @@ class Studio:
         Yields the names of the layers it changes.
         """
         kept: list[tuple[torch.Tensor, torch.Tensor]] = []
-        changed: set[str] = set()
-        found = changes(Path(lora), self.device) if lora is not None and strength else ()
+        names: set[str] = set()
         try:
-            for name, change in found:
+            for name, change in changes(Path(lora)) if lora is not None and strength else ():
                 if name not in self.layers:
                     what = f"{name} fits no layer of {self.base.name}; it was trained on"
                     raise SetupError(f"{lora}: {what} another model.")
                 weight = self.layers[name].weight.detach()
                 kept.append((weight, weight.clone()))
-                changed.add(name)
+                names.add(name)
                 scaled = strength * change.to(self.device)
                 weight += scaled.reshape(weight.shape).to(weight.dtype)
-            yield changed
+            if lora is not None and strength and not names:
+                raise SetupError(f"{lora}: none of its keys has a form that can be drawn with.")
+            yield names
         finally:
             for weight, old in reversed(kept):
                 weight.copy_(old)
@@ -120,11 +121,11 @@ class Studio:
         return self.base.predict(self.denoiser, noisy.to(self.dtype), *rest, **more)
 
 
-def changes(lora: Path, device: str = "cpu") -> Iterator[tuple[str, torch.Tensor]]:
+def changes(lora: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """What a LoRA adds to each layer at strength 1: up x down, scaled by alpha / rank, flattened
     behind the first dimension.
     """
-    tensors = load_file(lora, device)
+    tensors = load_file(lora)
     for key, down in tensors.items():
         name, _, rest = key.partition(".")
         if rest == "lora_down.weight":
