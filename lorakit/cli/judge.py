@@ -74,10 +74,9 @@ def run(args: argparse.Namespace) -> int:
     inquiry: Inquiry = inquire(run_dir, choice)
     shots = f"{counted(inquiry.held, 'held-out picture')}, {len(inquiry.order['drawn'])} drawn"
     pace = f", about {duration(inquiry.seconds)} by this run's pace" if inquiry.seconds else ""
-    say(
-        f"{counted(len(inquiry.cells), 'cell')} of checkpoint x strength, {shots} by the base:"
-        f" {inquiry.passes:,} forward passes{pace}."
-    )
+    cost = f"{inquiry.passes:,} forward passes{pace}" if inquiry.passes else "measured before"
+    cells = counted(len(inquiry.cells), "cell")
+    say(f"{cells} of checkpoint x strength, {shots} by the base: {cost}.")
     if args.plan:
         return 0
     with counting("measuring") as progress:

@@ -3,7 +3,7 @@
   lorakit sheet maya         every checkpoint at 0.6, 0.8 and 1.0, the run's own sample prompts
   lorakit sheet maya --checkpoints last:3 --strengths 0.8,1.0 --seeds 4
   lorakit sheet maya --checkpoints 6,8 --prompts "maya_char, portrait" "a red car"
-  lorakit sheet maya --judged             the cells that lorakit judge listed, in its order
+  lorakit sheet maya --judged             what lorakit judge listed, and the last at 1.0 beside it
   lorakit sheet maya --from-samples       what the training drew; needs no torch and no base model
 
 Beside the PNG stands a page to compare in: enlarge, side by side, flicker, mark the winner.
@@ -50,7 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="instead of the run's sample prompts",
     )
     add("--seeds", type=int, default=2, metavar="N", help="pictures per cell (default 2)")
-    add("--judged", action="store_true", help="exactly the cells that lorakit judge listed")
+    add(
+        "--judged",
+        action="store_true",
+        help="the cells that lorakit judge listed, and the usual choice",
+    )
     add("--no-base", action="store_true", help="without the first column, the base alone")
     add(
         "--from-samples",
@@ -134,7 +138,10 @@ def _listed(run_dir: Path) -> tuple[tuple[str, float], ...]:
         raise LorakitError(
             f"{record.run} has no shortlist.", hint=f"lorakit judge {record.run} makes one."
         )
-    return tuple((cell.checkpoint, cell.strength) for cell in record.judged.listed)
+    cells = [(cell.checkpoint, cell.strength) for cell in record.judged.listed]
+    usual = (f"{record.output_name}.safetensors", 1.0)  # what one would have taken unasked
+    known = {(cell.checkpoint, cell.strength) for cell in record.judged.cells}
+    return tuple(dict.fromkeys([*cells, *({usual} & known)]))
 
 
 def strengths_of(text: str) -> tuple[float, ...]:

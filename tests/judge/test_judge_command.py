@@ -86,11 +86,13 @@ def test_the_judgement_is_printed_and_kept_in_the_record(
 
 
 def test_what_was_measured_is_not_measured_again(
-    judged_run: Path, measurer: Any, tmp_path: Path
+    judged_run: Path, measurer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     python = measurer(maya=-1.0, maya_000002=-0.2)
     judge(judged_run, python, "--strengths", "1.0")
+    capsys.readouterr()
     judge(judged_run, python, "--strengths", "1.0")
+    assert "12 drawn by the base: measured before." in capsys.readouterr().err
     judge(judged_run, python, "--strengths", "0.6,1.0")
     assert list(map(len, asked(tmp_path))) == [2, 2]
     (results,) = (judged_run / "judge").glob("*.jsonl")
@@ -188,12 +190,12 @@ def test_a_run_that_is_still_being_trained_is_left_alone(
     assert "maya/20260101-120000 is still being trained." in capsys.readouterr().err
 
 
-def test_the_shortlist_becomes_a_sheet_of_exactly_its_cells(
+def test_the_shortlist_becomes_a_sheet_with_the_usual_choice_beside_it(
     judged_run: Path, measurer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["sheet", str(judged_run), "--judged"]) == 1
     assert "maya/20260101-120000 has no shortlist." in capsys.readouterr().err
-    judge(judged_run, measurer(maya=-1.0, maya_000002=-0.2), "--strengths", "0.6,1.0")
+    judge(judged_run, measurer(maya=-0.2, maya_000002=-1.0), "--strengths", "0.6,1.0")
     from lorakit.cli.sheet import _listed
 
-    assert _listed(judged_run) == (("maya.safetensors", 1.0),)
+    assert _listed(judged_run) == (("maya-000002.safetensors", 1.0), ("maya.safetensors", 1.0))
