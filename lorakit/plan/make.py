@@ -185,6 +185,7 @@ def _facts(options: Options) -> DatasetFacts:
         reg=resolved.path_of(reg) if isinstance(reg, str) else None,
         caption_extension=options.caption_extension,
         off=tuple(off) if isinstance(off, (list, tuple)) else (),
+        stated=options.stated,
     )
 
 
@@ -194,6 +195,9 @@ def _folder_faults(options: Options, facts: DatasetFacts) -> Iterable[Fault]:
     if subset := options.resolved.dataset.get("subset"):
         what = "folder mode cannot say anything about single folders."
         yield Fault(f"{subset.source} [dataset.subset]", what, hint, "folders-subset")
+    if len(options.resolutions) > 1:
+        what = "folder mode trains at one resolution."
+        yield options.fault("resolutions", what, hint, "folders-subset", section="dataset")
     if sum(one.is_reg for one in facts.subsets) > 1:
         what = "in folder mode the order of several reg folders is the disk's: which images are"
         what = f"{what} taken, and so the number of steps, may differ from the plan."

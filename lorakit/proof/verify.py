@@ -95,6 +95,8 @@ def _inputs(record: Record, images: Sequence[ImageRow] | None) -> Iterator[Path]
 def _image(record: Record, row: ImageRow) -> tuple[Path, Path]:
     """The image and its caption."""
     image = Path(record.dataset.root) / row.image
+    if row.caption_file:
+        return image, Path(row.caption_file)
     return image, image.with_suffix(str(record.value("caption_extension") or ".txt"))
 
 

@@ -28,6 +28,7 @@ from lorakit.recipe.placeholders import fill, is_filled
 from lorakit.recipe.preset_values import layers_of
 from lorakit.recipe.reading import layer_of, sets_layer, stages_of, top_faults
 from lorakit.recipe.schema import TRAINERS
+from lorakit.recipe.subject import read_subject
 
 TOGETHER = ("learning_rate", "network_dim", "network_alpha")
 TOP_KEYS = ("preset", "family", "trainer", "name", "trigger", "notes")
@@ -80,7 +81,9 @@ def resolve(
         )
         done.append(Stage(stage.name, filled["dataset"], filled["train"], filled["model"], anew))
         faults += [*notes, *unfilled]
-    extra = {key: document.data[key] for key in ("notes", "subject") if key in document.data}
+    subject, of_subject = read_subject(document)
+    faults += of_subject
+    remarks = document.data.get("notes")
     resolved = Resolved(
         file=file,
         root=root,
@@ -90,7 +93,8 @@ def resolve(
         family=head.family,
         trainer=head.trainer,
         stages=tuple(done),
-        extra=extra,
+        notes=remarks if isinstance(remarks, str) else "",
+        subject=subject,
         sets=tuple(sets),
         unsets=tuple(unsets),
         **sections,

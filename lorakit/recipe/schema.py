@@ -40,6 +40,7 @@ DATASET = _words(
     Option("reg_path", "str"),
     Option("mode", "str", choices=("toml", "folders")),
     Option("caption_extension", "str"),
+    Option("resolutions", "int", many=True),
     Option("subset", "table"),
     Option("rules_off", "str", many=True),
     Option("rules", "table"),
@@ -87,6 +88,7 @@ _SUBSET = {
     "str": (
         *("class_tokens", "caption_extension", "caption_separator", "keep_tokens_separator"),
         *("secondary_separator", "caption_prefix", "caption_suffix", "conditioning_data_dir"),
+        "metadata_file",
     ),
     "int": ("num_repeats", "keep_tokens", "caption_dropout_every_n_epochs", "token_warmup_min"),
     "bool": (

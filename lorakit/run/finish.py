@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lorakit.catalogue.file_names import SampleName
 from lorakit.events import Emit, Event
 from lorakit.logfile import last_lines
 from lorakit.machine import free_disk
@@ -23,7 +24,15 @@ from lorakit.run.watch.supervise import Supervision, kind_of
 from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Before, Diagnosis, Outcome, State, judge, made_since
-from lorakit.runs.record import Ending, Record, SavedCheckpoint, SavedState, now, read_record
+from lorakit.runs.record import (
+    Ending,
+    Record,
+    SampleDrawn,
+    SavedCheckpoint,
+    SavedState,
+    now,
+    read_record,
+)
 from lorakit.runs.states import counter_of, fault_of
 from lorakit.trainers.table import trainer
 from lorakit.weights.finite import Weights
@@ -230,7 +239,9 @@ def _how_it_ended(code: int | None, log: Path) -> tuple[int | None, int | None]:
 
 
 def _add_missing_files(ledger: Ledger, supervision: Supervision, outcome: Outcome) -> None:
-    """Files that no line of the log named, and every state."""
+    """Files that no line of the log named, every state, and the samples of a resumed part, which
+    have their true names now.
+    """
     record = ledger.record
     known = {one.path for one in record.checkpoints}
     new = [
@@ -244,7 +255,15 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, outcome: Outcom
         if path.is_dir()
     ]
     named = {one.path for one in states}
+    listed = {one.path for one in record.samples}
+    drawn = [
+        SampleDrawn(supervision.name(path), step, name.epoch, name.prompt)
+        for path in sorted((record.output_dir(ledger.run_dir) / "sample").glob("*.png"))
+        if supervision.name(path) not in listed and (name := SampleName.parse(path.name))
+        for step in [name.step if name.epoch is None else name.epoch * record.steps.per_epoch]
+    ]
     ledger.note(
+        samples=(*record.samples, *drawn),
         checkpoints=(*record.checkpoints, *new),
         states=(*(old for old in record.states if old.path not in named), *states),
     )

@@ -25,6 +25,7 @@ from lorakit.runs.ran_from import (
     RanOn,
     SettingUsed,
     StepCounts,
+    SubjectShown,
     SubsetUsed,
     TrainerUsed,
     WeightUsed,
@@ -80,6 +81,8 @@ def opening_record(plan: Plan) -> Record:
         steps=_steps(plan),
         estimate=Estimated(**asdict(plan.estimate)),
         dataset=_dataset(plan),
+        notes=resolved.notes,
+        subject=SubjectShown.from_json(asdict(resolved.subject)),
         weights=_weights(plan),
         plan_warnings=tuple(str(fault) for fault in plan.faults if fault.severity != "error"),
     )

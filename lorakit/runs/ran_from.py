@@ -76,6 +76,25 @@ class Estimated(Part):
 
 
 @dataclass(frozen=True)
+class ConsentGiven(Part):
+    by: str = ""
+    date: str = ""
+    scope: str = ""
+
+
+@dataclass(frozen=True)
+class SubjectShown(Part):
+    """What the recipe says of who or what is shown, and of the pictures."""
+
+    kind: str = rare("")
+    source: str = rare("")
+    licence: str = rare("")
+    real_person: bool = rare(default=False)
+    consent: ConsentGiven | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SubsetUsed(Part):
     path: str = ""
     repeats: int = 0

@@ -32,6 +32,7 @@ from lorakit.runs.ran_from import (
     RanOn,
     SettingUsed,
     StepCounts,
+    SubjectShown,
     TrainerUsed,
     WeightUsed,
 )
@@ -237,6 +238,8 @@ class Record(Part):
     steps: StepCounts = field(default_factory=StepCounts)
     estimate: Estimated = field(default_factory=Estimated)
     dataset: DatasetUsed = field(default_factory=DatasetUsed)
+    notes: str = rare("")
+    subject: SubjectShown = field(default_factory=SubjectShown)
     weights: tuple[WeightUsed, ...] = ()
     plan_warnings: tuple[str, ...] = ()
     warnings: tuple[Warned, ...] = ()

@@ -90,9 +90,9 @@ def train_toml(options: Options, settings: Section) -> str:
     return proven("train.toml", head + table_text(meant), meant)
 
 
-def dataset_table(options: Options) -> dict[str, Any]:
+def dataset_table(options: Options, resolution: tuple[int, int] | None = None) -> dict[str, Any]:
     """What one [[datasets]] says beside its subsets."""
-    rules = options.bucket_rules
+    rules = options.bucket_rules_at(resolution or options.resolution)
     table: dict[str, Any] = {
         "resolution": list(rules.resolution),
         "batch_size": options.integer("train_batch_size"),
@@ -112,15 +112,16 @@ def dataset_toml(options: Options, facts: DatasetFacts) -> str:
     """Everything explicit: nothing is left to folder names, to the order of a directory listing,
     or to the script's defaults.
     """
-    dataset = dataset_table(options)
+    validation: dict[str, Any] = {}
     if (share := options.number("validation_split")) > 0:
         seed = options.integer("validation_seed")
-        dataset |= {"validation_split": share, "validation_seed": seed}
+        validation = {"validation_split": share, "validation_seed": seed}
     subsets = [_subset(options, subset) for subset in facts.subsets]
-    text = "[[datasets]]\n" + table_text(dataset)
-    text += "".join(f"\n[[datasets.subsets]]\n{table_text(subset)}" for subset in subsets)
-    meant = {**dataset, "subsets": subsets} if subsets else dataset
-    return proven("dataset.toml", text, {"datasets": [meant]})
+    below = "".join(f"\n[[datasets.subsets]]\n{table_text(subset)}" for subset in subsets)
+    datasets = [dataset_table(options, size) | validation for size in options.resolutions]
+    text = "\n".join(f"[[datasets]]\n{table_text(dataset)}{below}" for dataset in datasets)
+    meant = [{**one, "subsets": subsets} if subsets else one for one in datasets]
+    return proven("dataset.toml", text, {"datasets": meant})
 
 
 def prompts_toml(options: Options) -> tuple[str, list[Fault]]:
@@ -212,6 +213,10 @@ use_cpu: {str(cpu).lower()}
 
 def _subset(options: Options, subset: SubsetFacts) -> dict[str, Any]:
     own = dict(options.subset(subset.path.name))
+    if subset.metadata:
+        metadata: dict[str, Any] = {"metadata_file": subset.metadata.absolute().as_posix()}
+        metadata["num_repeats"] = subset.repeats
+        return {"image_dir": subset.path.absolute().as_posix(), **own, **metadata}
     extension = str(own.pop("caption_extension", options.caption_extension))
     table: dict[str, Any] = {
         "image_dir": subset.path.absolute().as_posix(),

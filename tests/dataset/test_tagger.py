@@ -107,7 +107,7 @@ def test_images_without_a_caption_get_tags_and_the_others_keep_theirs(
     assert (dataset / "blue.txt").read_text() == "fox_kit, some hero, blue sky, upper body, ^_^\n"
     assert (dataset / "own.txt").read_text() == "fox_kit, mine\n"
     told = capsys.readouterr().err
-    assert "1 images have a caption and keep it; --overwrite tags them too." in told
+    assert "Kept: 1 caption, as it is there already; --overwrite tags it too." in told
     assert hashlib.sha256((model / "model.onnx").read_bytes()).hexdigest() in told
 
 

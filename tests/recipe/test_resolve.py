@@ -13,6 +13,7 @@ from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.recipe.presets import find
 from lorakit.recipe.resolve import resolve
+from lorakit.recipe.subject import Consent, Subject
 
 HEAD = 'preset = "sdxl"\nname = "maya"\ntrigger = "maya_char"\n'
 Say = Callable[..., tuple[Resolved, tuple[Fault, ...]]]
@@ -375,9 +376,42 @@ def test_the_embedded_trainer_is_refused_where_it_cannot_train_a_family(say: Say
 
 
 def test_notes_and_subject_are_kept_and_unread(say: Say) -> None:
-    resolved, faults = say('notes = "second try"\n[subject]\nkind = "character"\n')
+    resolved, faults = say('notes = "second try"\n[subject]\nkind = "character"\norigin = 2\n')
     assert not faults
-    assert resolved.extra == {"notes": "second try", "subject": {"kind": "character"}}
+    assert resolved.notes == "second try"
+    assert resolved.subject == Subject(kind="character", more={"origin": "2"})
+
+
+CONSENT = 'consent = { by = "Maya Lind", date = 2026-11-28, scope = "training" }'
+
+
+def test_a_real_persons_consent_is_read_as_who_when_and_to_what(say: Say) -> None:
+    text = (
+        f'[subject]\nsource = "photos of mine"\nlicence = "mine"\nreal_person = true\n{CONSENT}\n'
+    )
+    resolved, faults = say(text)
+    assert not faults
+    assert resolved.subject.real_person
+    assert resolved.subject.consent == Consent("Maya Lind", "2026-11-28", "training")
+    assert resolved.subject.sentence == "photos of mine, mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('kind = "persn"', "person"),
+        ("real_person = 3", "true or false"),
+        ('consent = "yes"', "table"),
+        ('consent = { by = "Maya" }', "is not said"),
+        (CONSENT.replace("2026-11-28", '"soon"'), "is no date"),
+        (CONSENT.replace("scope", "scop"), "Did you mean scope"),
+        ('licens = "mine"', "Did you mean licence"),
+    ],
+)
+def test_what_a_subject_cannot_say_is_named(say: Say, text: str, said: str) -> None:
+    resolved, faults = say(f"[subject]\n{text}\n")
+    assert any(said in str(fault) for fault in faults), told(faults)
+    assert resolved.subject.consent is None
 
 
 def test_a_family_that_contradicts_the_preset_is_refused(say: Say) -> None:

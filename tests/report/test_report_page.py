@@ -14,10 +14,12 @@ import pytest
 
 from lorakit.cli.main import main
 from lorakit.cli.terminal.ending import say_outcome
+from lorakit.report import sections
 from lorakit.report.make import report_text
 from lorakit.report.pictures import Budget
 from lorakit.runs.outcome import Outcome
-from lorakit.runs.record import read_record
+from lorakit.runs.ran_from import ConsentGiven, SubjectShown
+from lorakit.runs.record import Record, read_record
 
 VOID = {"meta", "input", "img", "br", "link", "path", "line", "circle", "rect"}
 NASTY = '</title><script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -98,6 +100,17 @@ def test_what_the_judge_found_has_a_part_of_its_own(make_run: Any) -> None:
     assert 'id="judged"' not in report_text(make_run(run="20260102-120000"))
 
 
+def test_the_page_says_who_is_shown_and_where_the_pictures_come_from() -> None:
+    consent = ConsentGiven("Maya Lind", "2026-11-28", "training")
+    subject = SubjectShown("person", "photos of <mine>", "CC BY 4.0", True, consent, {"for": "ada"})
+    html = sections.origins(Record(notes="second try", subject=subject))
+    for words in (
+        *("second try", "person, a real person", "photos of &lt;mine&gt;", "CC BY 4.0"),
+        *("Maya Lind, 2026-11-28: training", "ada"),
+    ):
+        assert words in html
+
+
 def test_nothing_in_the_page_comes_from_elsewhere(make_run: Any) -> None:
     text = report_text(make_run())
     page = Page(text)
@@ -169,7 +182,7 @@ def test_a_large_dataset_is_cut_to_an_even_choice_and_says_so(make_run: Any) -> 
     text = report_text(make_run(captions=tuple(f"picture {number}" for number in range(230))))
     page = Page(text)
     assert len(page.of("img")) - 4 == 200
-    assert "30 of 230 images are left out" in page.text
+    assert "Shown: 200 of 230 images" in page.text
     assert "4_fox_kit_far: 77 images" in page.text
     assert "picture 0" in page.text and "picture 229" in page.text
     assert len(text) < 4_500_000

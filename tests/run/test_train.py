@@ -172,7 +172,7 @@ def test_too_few_steps_are_not_done(make_plan: Any) -> None:
     outcome = train(
         Plan(**{**vars(plan), "steps": type(plan.steps)(**{**vars(plan.steps), "total": 8})})
     )
-    assert outcome.reason.endswith("fox.safetensors was trained for 4 steps, 8 were planned")
+    assert outcome.reason.endswith("fox.safetensors was trained for 4 steps; planned: 8")
 
 
 def test_where_the_disk_orders_the_reg_folders_the_scripts_own_count_is_believed(

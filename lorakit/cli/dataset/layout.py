@@ -22,6 +22,7 @@ from pathlib import Path
 
 from lorakit.cli.dataset.add import dataset_target
 from lorakit.cli.terminal.dataset_target import Target, add_no_wait, writing
+from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.build import subsets as arranging
 from lorakit.dataset.build.repeats import read_ratio
 from lorakit.dataset.facts import DatasetFacts
@@ -72,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         _act(target, args)
     if writes or args.from_toml or args.reg or not asked:
         _show(target, args)
+    if not args.json:
+        say_next(*next_for_dataset(target, args.target))
     return 0
 
 

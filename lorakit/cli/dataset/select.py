@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 
 from lorakit.cli.terminal.dataset_target import add_no_wait, add_target, read_target, writing
+from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.choose.rank import (
@@ -81,8 +83,8 @@ def _report(selection: Selection, target: Path, args: argparse.Namespace) -> Non
         say("nothing was copied (--dry-run)")
     else:
         say(f"{len(selection.chosen)} pictures and their captions are in {shown(target)}")
-        if (target / ORIGINALS).is_dir():
-            say(f"Next: lorakit dataset prepare {shown(target)}")
+        verb = "prepare" if (target / ORIGINALS).is_dir() else "check"
+        say_next(f"lorakit dataset {verb} {shlex.quote(str(target))}")
     for name, (count, _) in averages.items():
         if count < args.per_category:
             say(f"{name}: only {count} of {args.per_category}; add pictures or lower --min-score.")

@@ -13,7 +13,7 @@ from lorakit.dataset.captions.edit import joined
 from lorakit.dataset.captions.read import caption_text
 from lorakit.dataset.captions.tagger import TagChoice, Tagger, chosen, unknown_drops
 from lorakit.dataset.captions.tagger_models import KNOWN, open_model
-from lorakit.errors import Fault, RecipeError, raise_on_errors
+from lorakit.errors import Fault, RecipeError, counted, raise_on_errors
 from lorakit.show import say
 
 
@@ -68,7 +68,7 @@ def drafts(
     raise_on_errors(faults)
     kept = len(captions) - len(wanted)
     if kept:
-        say(f"{kept} images have a caption and keep it; --overwrite tags them too.")
+        say(f"Kept: {counted(kept, 'caption')}, as it is there already; --overwrite tags it too.")
     keep = args.underscores == "keep"
     drop = frozenset(args.drop)
     choice = TagChoice(args.general, args.character, args.drop_character_tags, drop, keep)
@@ -78,7 +78,8 @@ def drafts(
     bare = [image.name for image in wanted if not found.get(image)]
     if bare:
         few = ", ".join(bare[:3]) + (", ..." if len(bare) > 3 else "")
-        say(f"{len(bare)} images got no tag ({few}); lower --general to {args.general / 2:g}?")
+        less = f"lower --general to {args.general / 2:g}?"
+        say(f"{counted(len(bare), 'image')} got no tag ({few}); {less}")
     return {wanted[image]: joined(tags) for image, tags in found.items()}, what
 
 
@@ -99,7 +100,7 @@ def _by_kohya(
 ) -> tuple[Mapping[Path, list[str]], str]:
     from lorakit.trainers.kohya import tagger as kohya_tagger
 
-    say(f"sd-scripts' tagger looks at {len(images)} images; this takes a while.")
+    say(f"sd-scripts' tagger looks at {counted(len(images), 'image')}; this takes a while.")
     return kohya_tagger.tag(images, args.model, choice), f"tagger of sd-scripts, {args.model}"
 
 

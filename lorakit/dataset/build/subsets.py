@@ -21,7 +21,7 @@ from lorakit.dataset.facts import SubsetFacts
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import is_image_name
-from lorakit.errors import Fault, RecipeError, did_you_mean
+from lorakit.errors import Fault, RecipeError, counted, did_you_mean
 from lorakit.files import take_name, write_atomic
 from lorakit.journal import Journal, now
 
@@ -126,7 +126,7 @@ def _moved(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
     for entry in Manifest(root).entries.values():
         if os.path.splitext(entry.file)[0] in moving and entry.source.startswith(f"{ORIGINALS}/"):
             assigned[entry.source] = tokens
-    return Step(f"{name} ({len(stems)} images) -> {to}", tuple(moves), subsets, assigned)
+    return Step(f"{name} ({counted(len(stems), 'image')}) -> {to}", tuple(moves), subsets, assigned)
 
 
 def _owner(file: str, images: Collection[str]) -> str:

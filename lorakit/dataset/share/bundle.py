@@ -16,9 +16,10 @@ import stat
 import struct
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from lorakit import json_text
@@ -95,20 +96,30 @@ def _visible(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             yield path
 
 
-def make_bundle(root: Path, out: Path) -> BundleManifest:
+def make_bundle(
+    root: Path, out: Path, beside_it: Mapping[str, bytes] = MappingProxyType({})
+) -> BundleManifest:
     """Write `out` beside and move it into place. A file that changes while it is read is a fault,
-    not a wrong hash.
+    not a wrong hash. `beside_it`: more files by name, which take the place of the folder's own.
     """
-    files = [(name, path) for name, path in contents(root) if path.resolve() != out.resolve()]
+    files = [
+        (name, path)
+        for name, path in contents(root)
+        if path.resolve() != out.resolve() and name not in beside_it
+    ]
     if not any(looks_like_image(name) for name, _ in files):
         hint = "Give the folder that holds the N_trigger folders."
         if (root / ORIGINALS).is_dir():
             folders = "make the N_trigger folders of them"
             hint = f"originals/ stays here; {folders}: lorakit dataset prepare"
         raise RecipeError(f"{root}: nothing to bundle.", hint=hint)
-    raise_on_errors([*_bad_names([MANIFEST, *(name for name, _ in files)])])
+    raise_on_errors([*_bad_names([MANIFEST, *(name for name, _ in files), *beside_it])])
     entries = tuple(PackedFile(name, path.stat().st_size, sha256(path)) for name, path in files)
-    manifest = BundleManifest(root.name, entries)
+    more = tuple(
+        PackedFile(name, len(data), hashlib.sha256(data).hexdigest())
+        for name, data in sorted(beside_it.items())
+    )
+    manifest = BundleManifest(root.name, (*entries, *more))
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = hidden_file(out)
     try:
@@ -116,6 +127,8 @@ def make_bundle(root: Path, out: Path) -> BundleManifest:
             bundle.writestr(_info(MANIFEST), manifest.text())
             for entry, (_, path) in zip(entries, files, strict=True):
                 _store(bundle, entry, path)
+            for entry in more:
+                bundle.writestr(_info(entry.name, entry.size), beside_it[entry.name])
         os.chmod(beside, 0o644)
         os.replace(beside, out)
     except BaseException:

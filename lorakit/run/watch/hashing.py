@@ -112,11 +112,14 @@ def dataset_rows(plan: Plan) -> list[Row]:
         {
             "image": _relative(image.path, root),
             "sha256": hashes.get(image.path),
-            "caption": image.caption_path and _caption(image.caption_path),
+            "caption": image.caption
+            if subset.metadata
+            else image.caption_path and _caption(image.caption_path),
             "caption_sha256": image.caption_path and hashes.get(image.caption_path),
             "repeats": subset.repeats,
             "width": image.width,
             "height": image.height,
+            **({"caption_file": str(subset.metadata)} if subset.metadata else {}),
         }
         for subset, image in images
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from lorakit.catalogue.checkout import VENDOR, head_commit
 from lorakit.errors import Fault, LorakitError
 from lorakit.families import FAMILIES
 from lorakit.recipe.model import Resolved
@@ -21,7 +22,6 @@ from lorakit.trainers.base import (
     one_command,
     one_file,
 )
-from lorakit.trainers.checkout import VENDOR, head_commit
 from lorakit.trainers.kohya import rules, tokenizers
 from lorakit.trainers.kohya.locate import locate
 from lorakit.trainers.kohya.requirements import version_faults

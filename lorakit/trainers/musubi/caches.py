@@ -81,7 +81,7 @@ def _inputs(command: Command, work: Work) -> Mapping[str, Any]:
             seen = [stat.st_size, stat.st_mtime_ns] if command.name == LATENTS else []
             words = caption.read_bytes().hex() if caption.is_file() else ""
             found[str(picture)] = seen or words
-        found[str(table["image_directory"])] = {
+        found[str(table["cache_directory"])] = {
             key: table[key] for key in sorted(table) if key != "num_repeats"
         }
     return found

@@ -7,8 +7,7 @@ from lorakit.trainers.checkout import Home
 PIN = "30c658c4f4b0bf05038b3346eff9670259b10fc7"  # v0.3.4
 HOME = Home(
     title="musubi-tuner",
-    setting="musubi",
-    folder="musubi-tuner",
+    trainer="musubi",
     venv=".venv-musubi",
     mark="src/musubi_tuner/zimage_train_network.py",
     pin=PIN,

@@ -42,30 +42,38 @@ def files(
 
 
 def dataset_toml(options: Options, facts: DatasetFacts, cache: Path) -> str:
+    """Each folder at each resolution is a dataset, with a cache of its own."""
     rules = options.bucket_rules
     general: dict[str, Any] = {
-        "resolution": list(rules.resolution),
         "caption_extension": options.caption_extension,
         "batch_size": options.batch_size,
         "enable_bucket": rules.enable,
         "bucket_no_upscale": rules.no_upscale,
     }
-    tables = [_table(options, one, cache) for one in facts.subsets if not one.is_reg]
+    tables = [
+        _table(options, subset, size, cache)
+        for size in options.resolutions
+        for subset in facts.subsets
+        if not subset.is_reg
+    ]
     text = "[general]\n" + table_text(general)
     text += "".join(f"\n[[datasets]]\n{table_text(table)}" for table in tables)
     meant = {"general": general, **({"datasets": tables} if tables else {})}
     return proven("dataset.toml", text, meant)
 
 
-def _table(options: Options, subset: SubsetFacts, cache: Path) -> dict[str, Any]:
-    own = dict(options.subset(subset.path.name))
+def _table(
+    options: Options, subset: SubsetFacts, size: tuple[int, int], cache: Path
+) -> dict[str, Any]:
+    own, name = dict(options.subset(subset.path.name)), f"{subset.path.name}-{size[0]}x{size[1]}"
     repeats = own.pop("num_repeats", subset.repeats)
     if "control_directory" in own:
         place = options.resolved.path_of(str(own["control_directory"]))
         own["control_directory"] = place.as_posix()
     return {
         "image_directory": subset.path.absolute().as_posix(),
-        "cache_directory": (cache / subset.path.name).absolute().as_posix(),
+        "resolution": list(size),
+        "cache_directory": (cache / name).absolute().as_posix(),
         "num_repeats": repeats,
         **{key: value for key, value in own.items() if key in OF_A_FOLDER},
     }
@@ -90,6 +98,9 @@ def _dataset_faults(options: Options, facts: DatasetFacts, *, folders: bool) -> 
             what = "musubi-tuner knows no regularisation images."
             yield Fault(where, what, "Take reg_path out of the recipe.", "musubi-reg")
             continue
+        if subset.metadata:
+            what = "musubi-tuner reads no metadata file."
+            yield Fault(where, what, "Write the captions beside the pictures.", "musubi-metadata")
         name = subset.path.name
         for key in options.subset(name):
             if key not in OF_A_FOLDER:

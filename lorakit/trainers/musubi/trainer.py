@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from lorakit.catalogue.checkout import VENDOR, head_commit
 from lorakit.catalogue.options import options as catalogue
 from lorakit.errors import Fault, LorakitError
 from lorakit.events import Event
@@ -24,7 +25,6 @@ from lorakit.trainers.base import (
     one_command,
     one_file,
 )
-from lorakit.trainers.checkout import VENDOR, head_commit
 from lorakit.trainers.hub import is_cached
 from lorakit.trainers.musubi import caches, rules, run_files
 from lorakit.trainers.musubi.locate import locate
