@@ -39,7 +39,11 @@ def judge(base: Losses, measured: Sequence[Measured]) -> Judged:
     """Everything but the time and what was not measured."""
     held = {one: ratios(one.losses.get("held", ()), base.get("held", ())) for one in measured}
     count = len(base.get("held", ()))
-    by, kind = (held, "held-out") if count >= FEWEST else (_trained(base, measured), "training")
+    by, where = (
+        (held, "held-out pictures")
+        if count >= FEWEST
+        else (_trained(base, measured), "training pictures")
+    )
     known = {one: values for one, values in by.items() if len(values) >= FEWEST}
     broken = {one for one, values in known.items() if _above_zero(values)}
     sound = {one: values for one, values in known.items() if one not in broken}
@@ -68,7 +72,7 @@ def judge(base: Losses, measured: Sequence[Measured]) -> Judged:
         key=lambda cell: (order[cell.verdict], math.inf if cell.drift is None else cell.drift)
     )
     notes = [
-        *_broken_note(broken, kind, of=len(measured)),
+        *_broken_note(broken, where, of=len(measured)),
         *(_unfinished(sound, measured) if ranks else ()),
     ]
     notes += _memorised(cells) if ranks else ()
@@ -168,13 +172,13 @@ def _reason(cells: Sequence[JudgedCell]) -> str:
     )
 
 
-def _broken_note(broken: set[Measured], kind: str, *, of: int) -> list[str]:
+def _broken_note(broken: set[Measured], where: str, *, of: int) -> list[str]:
     if not broken:
         return []
     names = ", ".join(name(one) for one in sorted(broken, key=lambda m: (m.place, m.strength)))
     names = "every cell" if len(broken) == of else names
     rate = "A learning rate too high does that; so does a file that is damaged."
-    return [f"Worse than the base on {kind} pictures: {names}. {rate}"]
+    return [f"Worse than the base on {where}: {names}. {rate}"]
 
 
 def _unfinished(sound: Mapping[Measured, list[float]], measured: Sequence[Measured]) -> list[str]:
