@@ -1,9 +1,9 @@
 """From losses at fixed noise to a judgement. Pure.
 
-A cell is a checkpoint at a strength. Its `held` is the mean, over held-out pictures, of the
-logarithm of its loss against the base's. A cell is behind where a paired interval (95 %, over
-pictures) says that its losses are above those of the cell with the lowest; the others are not told
-apart from it, and make the shortlist, the one with the least drift first. A cell is broken where
+A cell is a checkpoint at a strength. Its `held` is the mean, over held-out pictures and timesteps,
+of the logarithm of its loss against the base's. A cell is behind where a paired interval (95 %,
+over pictures) says that its losses are above those of the cell with the lowest; the others are not
+told apart from it, and make the shortlist, the one with the least drift first. It is broken where
 the interval of `held` itself lies above 0. docs/judge.md has what was proven of this, and what not.
 """
 
@@ -82,14 +82,20 @@ def judge(base: Losses, measured: Sequence[Measured]) -> Judged:
 def ratios(
     ours: Sequence[Sequence[float | None]], bases: Sequence[Sequence[float | None]]
 ) -> list[float]:
-    """Of every picture: the logarithm of its mean loss against the base's. A loss that is not
-    finite is an infinite one.
+    """Of every picture: the logarithm of its loss against the base's, on average over timesteps,
+    so that a timestep of large losses does not speak for all. A loss that is not finite is an
+    infinite one.
     """
-    found = []
-    for mine, base in zip(ours, bases, strict=False):
-        means = [fmean(math.inf if v is None else v for v in losses) for losses in (mine, base)]
-        found.append(math.log(means[0] / means[1]) if all(m > 0 for m in means) else 0.0)
-    return found
+    return [
+        fmean(_ratio(*pair) for pair in zip(mine, base, strict=True))
+        for mine, base in zip(ours, bases, strict=False)
+    ]
+
+
+def _ratio(mine: float | None, base: float | None) -> float:
+    if mine is None or base is None:
+        return math.inf
+    return math.log(mine / base) if mine > 0 and base > 0 else 0.0
 
 
 def drift(one: Measured) -> float | None:

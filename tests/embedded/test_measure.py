@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from toy_runs import draw_pictures
 
+from lorakit.judge.make import PLACES
+
 pytestmark = pytest.mark.slow
 
 NAMES = {
@@ -71,6 +73,7 @@ def test_a_line_for_the_base_and_for_every_cell(family: str, tmp_path: Path) -> 
         "family": family,
         "options": {"pretrained_model_name_or_path": str(base)},
         "seed": 1,
+        "places": PLACES,
         "held": held,
         "train": held[:1],
         "drawn": drawn,
@@ -86,7 +89,7 @@ def test_a_line_for_the_base_and_for_every_cell(family: str, tmp_path: Path) -> 
     found = run(order, tmp_path)
     base_line = found["base"]
     assert [len(base_line[kind]) for kind in kinds] == [4, 1, 2]
-    assert [len(losses) for losses in base_line["held"]] == [4] * 4
+    assert [len(losses) for losses in base_line["held"]] == [3] * 4
     assert base_line["drawn"] == [[0.0, 0.0]] * 2
     assert found["at 0.0"] == base_line  # taken off, nothing is left behind
     assert found["at 1.0"]["held"] != base_line["held"]
@@ -119,6 +122,7 @@ def test_a_budget_that_is_used_up_leaves_the_rest(tmp_path: Path) -> None:
         "family": "sd15",
         "options": {"pretrained_model_name_or_path": str(base)},
         "seed": 1,
+        "places": PLACES,
         "held": [],
         "train": [],
         "drawn": jobs,
@@ -151,6 +155,7 @@ def test_the_passes_that_are_announced_are_the_passes_that_are_made(
         "family": "sd15",
         "options": {"pretrained_model_name_or_path": str(base)},
         "seed": 1,
+        "places": PLACES,
         "held": held,
         "train": held[:2],
         "drawn": jobs,

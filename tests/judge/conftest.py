@@ -21,13 +21,13 @@ gains = json.loads(Path({gains!r}).read_text())
 results = Path(order["results"])
 lines = results.read_text()
 Path(order["drawn_file"]).write_bytes(b"drawn")
-base = {{kind: [[0.2, 0.4]] * len(order[kind]) for kind in ("held", "train")}}
+base = {{kind: [[0.2, 0.4, 0.4]] * len(order[kind]) for kind in ("held", "train")}}
 with results.open("a") as out:
     if '"base"' not in lines:
         out.write(json.dumps({{"cell": "base", **base, "drawn": [[0.0]] * len(order["drawn"])}}) + "\\n")
     for cell in order["cells"][: gains.get("most", 99)]:
         gain = gains[Path(cell["lora"]).stem] + abs(cell["strength"] - 1) / 4
-        losses = lambda n: [[0.2 * math.exp(gain + w / 100), 0.4 * math.exp(gain)] for w in range(n)]
+        losses = lambda n: [[0.2 * math.exp(gain + w / 100), 0.4 * math.exp(gain), 0.4 * math.exp(gain)] for w in range(n)]
         found = {{kind: losses(len(order[kind])) for kind in cell["kinds"] if kind != "drawn"}}
         out.write(json.dumps({{"cell": cell["cell"], **found, "drawn": [[cell["strength"] / 10]] * 3}}) + "\\n")
 """

@@ -123,8 +123,9 @@ def test_the_gap_between_training_and_held_out_pictures_is_a_note_about_memory()
     assert {one.gap for one in found.cells} == {1.7, None}
 
 
-def test_ratios_are_of_a_pictures_mean_loss() -> None:
-    assert ratios([[0.1, 0.3]], [[0.4, 0.4]]) == [pytest.approx(math.log(0.5))]
+def test_every_timestep_counts_alike_however_large_its_loss() -> None:
+    assert ratios([[0.2, 0.01]], [[0.4, 0.02]]) == [pytest.approx(math.log(0.5))]
+    assert ratios([[0.4, 0.01]], [[0.4, 0.04]]) == [pytest.approx(math.log(0.5))]
 
 
 @pytest.mark.parametrize(("freedom", "point"), [(2, 4.303), (4, 2.776), (9, 2.262), (100, 1.984)])

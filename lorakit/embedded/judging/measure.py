@@ -30,13 +30,11 @@ from lorakit.embedded.drawing.generate import alike, open_studio
 from lorakit.embedded.models import Conditioning
 from lorakit.embedded.training import flow, noise
 from lorakit.embedded.training.randomness import seed_of
-from lorakit.embedded.training.validation import timesteps
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 
 Order = Mapping[str, Any]
 HELD, TRAIN, DRAWN = "held", "train", "drawn"
-PLACES = {HELD: timesteps(0, noise.STEPS), TRAIN: timesteps(0, noise.STEPS), DRAWN: [333, 667]}
 AT_ONCE, AT_ONCE_TINY = 4, 32
 
 
@@ -99,7 +97,7 @@ class Bench:
         self, kind: str, number: int, caption: str, sides: tuple[float, ...], latent: torch.Tensor
     ) -> Iterator[Shot]:
         prediction = self.studio.base.prediction
-        for place in PLACES[kind]:
+        for place in self.order["places"][kind]:
             seed = seed_of(self.order["seed"], kind, number, place)
             white = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
             if prediction == "flow":
