@@ -51,6 +51,7 @@ ROOMS = (  # from the ground up: a room imports rooms that stand before it, neve
     "runs",
     "run",
     "sheet",
+    "judge",
     "rehearse",
     "proof",
     "report",

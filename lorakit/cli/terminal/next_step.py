@@ -1,5 +1,5 @@
 """The way from photos to a LoRA in use, and the one place that knows it: add, prepare, caption,
-review, check, plan, rehearse, train, sheet, note, deploy.
+review, check, plan, rehearse, train, judge, sheet, note, deploy.
 
 What is there already decides what comes next, so that a command ends with the same line whoever
 did the step before, and however. Nothing is said where nothing is left, or where a fault comes
@@ -90,7 +90,10 @@ def next_for_run(run_dir: Path, *, after: str = "") -> tuple[str, str]:
         return "", ""
     sheet = _sheet(name, record.trainer.name, record.family, record.trigger, at_work)
     if after != "sheet" and not chosen and sheet and not (at_work / "sheet.png").exists():
-        return sheet, ""
+        draws, held = "--from-samples" not in sheet, record.value("validation_split")
+        if draws and held and found[1:] and not record.judged.cells:
+            return f"lorakit judge {name}", "which checkpoint, which strength"
+        return sheet + " --judged" * (draws and bool(record.judged.listed)), ""
     if not chosen:
         others = f"or another: {', '.join(found[:-1][-3:])}" if found[1:] else ""
         return f"lorakit note {name} --chosen {shlex.quote(found[-1])} --strength 0.8", others

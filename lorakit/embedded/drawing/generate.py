@@ -65,9 +65,12 @@ class Studio:
                     yield f"{prefix}_{name.replace('.', '_')}", module
 
     @contextmanager
-    def wearing(self, lora: str | None, strength: float) -> Iterator[None]:
-        """The base with a LoRA added to its weights; the old weights come back to the last bit."""
+    def wearing(self, lora: str | None, strength: float) -> Iterator[set[str]]:
+        """The base with a LoRA added to its weights; the old weights come back to the last bit.
+        Yields the names of the layers it changes.
+        """
         kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+        names: set[str] = set()
         try:
             for name, change in changes(Path(lora)) if lora is not None and strength else ():
                 if name not in self.layers:
@@ -75,9 +78,12 @@ class Studio:
                     raise SetupError(f"{lora}: {what} another model.")
                 weight = self.layers[name].weight.detach()
                 kept.append((weight, weight.clone()))
+                names.add(name)
                 scaled = strength * change.to(self.device)
                 weight += scaled.reshape(weight.shape).to(weight.dtype)
-            yield
+            if lora is not None and strength and not names:
+                raise SetupError(f"{lora}: none of its keys has a form that can be drawn with.")
+            yield names
         finally:
             for weight, old in reversed(kept):
                 weight.copy_(old)
@@ -85,9 +91,13 @@ class Studio:
     @torch.inference_mode()
     def draw(self, jobs: Sequence[Job]) -> list[Image.Image]:
         """One picture per job; all of one size, number of steps and scale."""
-        painter = Painter(self.base, self.device, self._encode, self._predict)
-        latents = painter.latents([self._prompt(job) for job in jobs], self.sampler)
-        return pictures(self.base, self.vae, latents)
+        return pictures(self.base, self.vae, self.latents(jobs))
+
+    @torch.inference_mode()
+    def latents(self, jobs: Sequence[Job]) -> torch.Tensor:
+        """The same before the VAE makes pixels of them."""
+        painter = Painter(self.base, self.device, self.encode, self.predict)
+        return painter.latents([self._prompt(job) for job in jobs], self.sampler)
 
     def _prompt(self, job: Job) -> Prompt:
         """A sheet's scale is FLUX's guidance: it has no other."""
@@ -103,11 +113,11 @@ class Studio:
             seed=int(job["seed"]),
         )
 
-    def _encode(self, texts: list[str]) -> Conditioning:
+    def encode(self, texts: list[str]) -> Conditioning:
         tokens = tuple(part.to(self.device) for part in self.base.tokenize(self.tokenizers, texts))
         return self.base.encode(self.encoders, tokens)
 
-    def _predict(self, noisy: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
+    def predict(self, noisy: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
         return self.base.predict(self.denoiser, noisy.to(self.dtype), *rest, **more)
 
 
@@ -125,15 +135,20 @@ def changes(lora: Path) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, factor * (up.float().flatten(1) @ down.float().flatten(1))
 
 
-def fill(order: Mapping[str, Any]) -> None:
-    """Every picture of the order that is not there yet."""
+def open_studio(order: Mapping[str, Any]) -> Studio:
+    """The base that an order names, on the best device here."""
     mps = "mps" if torch.backends.mps.is_available() else "cpu"
     device = "cuda" if torch.cuda.is_available() else mps
     options = dict(order["options"])
     base = open_base(argparse.Namespace(**options), order["family"])
     dtype = torch.float32 if device == "cpu" or base.is_tiny else torch.bfloat16
-    studio = Studio(base, device, dtype, options.get("sample_sampler"))
-    at_once = 16 if base.is_tiny else 1
+    return Studio(base, device, dtype, options.get("sample_sampler"))
+
+
+def fill(order: Mapping[str, Any]) -> None:
+    """Every picture of the order that is not there yet."""
+    studio = open_studio(order)
+    at_once = 16 if studio.base.is_tiny else 1
     for column in order["columns"]:
         waiting = [job for job in column["pictures"] if not Path(job["file"]).exists()]
         with studio.wearing(column["lora"], float(column["strength"])):
