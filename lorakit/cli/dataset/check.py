@@ -128,6 +128,8 @@ def as_json(facts: DatasetFacts, faults: tuple[Fault, ...]) -> dict[str, object]
 
 
 def _report(facts: DatasetFacts, faults: tuple[Fault, ...], *, everything: bool) -> None:
+    from lorakit.dataset.build.remembered import read_remembered
+
     by_rule: dict[str, list[Fault]] = defaultdict(list)
     for item in faults:
         by_rule[item.rule].append(item)
@@ -143,7 +145,9 @@ def _report(facts: DatasetFacts, faults: tuple[Fault, ...], *, everything: bool)
     if rows:
         table(["", "rule", "where", "what"], rows)
     counts = Counter(item.severity for item in faults)
+    dropped = len(read_remembered(facts.root).dropped)
     say(
         f"{counted(facts.image_count, 'image')} in {counted(len(facts.subsets), 'subset')}:"
         f" {counted(counts['error'], 'error')}, {counted(counts['warning'], 'warning')}."
+        + (f" {dropped} dropped." if dropped else "")
     )

@@ -116,7 +116,7 @@ def _moved(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
     if not there and pattern == "*":
         moves = [(name, to)]
     else:
-        moves = [(f"{name}/{f}", f"{to}/{f}") for f in files if _owner(f, every) in stems]
+        moves = [(f"{name}/{f}", f"{to}/{f}") for f in files if image_of(f, every) in stems]
     _refuse_taken(root, moves)
     subsets = dict(read_subsets(root))
     subsets.setdefault(tokens, SubsetPlan(known[to][0] if there else repeats, tokens))
@@ -128,7 +128,7 @@ def _moved(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
     return Step(f"{name} ({len(stems)} images) -> {to}", tuple(moves), subsets, assigned)
 
 
-def _owner(file: str, images: Collection[str]) -> str:
+def image_of(file: str, images: Collection[str]) -> str:
     """The image (without extension) that a file belongs to: itself, or for a cache the longest
     name that it begins with.
     """

@@ -18,6 +18,7 @@ from lorakit.dataset.build.jobs import assigned_path, read_assigned
 from lorakit.dataset.build.manifest import Manifest
 from lorakit.dataset.build.new_folder import new_folder
 from lorakit.dataset.build.originals import ORIGINALS, read_subsets, remember_subset
+from lorakit.dataset.build.remembered import read_remembered
 from lorakit.dataset.captions.read import caption_beside
 from lorakit.dataset.check.looks import Look, look_at
 from lorakit.dataset.rules import shown
@@ -65,9 +66,11 @@ class Selection:
 
 def pictures(root: Path) -> list[Path]:
     """The pictures to judge: those of `originals/` where there are any, else those of the subset
-    folders.
+    folders; none that was dropped.
     """
-    return _images(root / ORIGINALS) or _images(root)
+    dropped = read_remembered(root).dropped
+    found = _images(root / ORIGINALS) or _images(root)
+    return [path for path in found if path.relative_to(root).as_posix() not in dropped]
 
 
 def rank(
