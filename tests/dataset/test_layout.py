@@ -93,7 +93,19 @@ def test_repeats_are_set_by_name_remembered_and_undone(root: Path) -> None:
 def test_repeats_are_solved_for_steps_and_ratio(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert write(root, "--steps", "2000", "--epochs", "10", "--ratio", "maya_char_realbody=1", "maya_char=4") == 0
+    assert (
+        write(
+            root,
+            "--steps",
+            "2000",
+            "--epochs",
+            "10",
+            "--ratio",
+            "maya_char_realbody=1",
+            "maya_char=4",
+        )
+        == 0
+    )
     assert "13 x 3 + 23 x 7 = 200 samples, x 10 epochs = 2000 steps" in capsys.readouterr().err
     assert names(root) == ["13_maya_char_realbody", "23_maya_char"]
 
@@ -319,10 +331,12 @@ def test_a_ratio_is_by_name_and_asking_twice_changes_nothing(root: Path) -> None
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 90), st.integers(1, 40), st.integers(1, 9)), min_size=2, max_size=4)
+    st.lists(
+        st.tuples(st.integers(1, 90), st.integers(1, 40), st.integers(1, 9)), min_size=2, max_size=4
+    )
 )
 def test_repeats_solved_for_a_ratio_are_solved_for_good(
-    subsets: list[tuple[int, int, int]]
+    subsets: list[tuple[int, int, int]],
 ) -> None:
     images, repeats, ratio = (list(column) for column in zip(*subsets, strict=True))
     once = balanced(images, repeats, ratio)
@@ -349,7 +363,7 @@ def test_the_recipes_own_words_about_a_folder_follow_it_and_come_back(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = recipe_for(
-        root, '[dataset.subset.40_maya_char]  # mirror\nflip_aug = true\n[train]\nseed = 3\n'
+        root, "[dataset.subset.40_maya_char]  # mirror\nflip_aug = true\n[train]\nseed = 3\n"
     )
     before = recipe.read_text()
     words = ["dataset", "layout", str(recipe), "--repeats", "maya_char=10"]
@@ -391,14 +405,24 @@ def test_a_number_that_the_recipe_sets_is_changed_in_the_recipe(
     assert "40_maya_char" in names(root)
 
 
-def test_the_steps_that_the_recipe_fixes_are_said_as_they_will_be(
+def test_steps_that_the_recipe_fixes_are_honoured_and_said(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = recipe_for(root, "[train]\nmax_train_steps = 700\ntrain_batch_size = 1\n")
-    recipe.write_text(recipe.read_text() + 'unset = ["max_train_epochs"]\n' * 0)
-    words = ["dataset", "layout", str(recipe), "--unset", "max_train_epochs"] * 0 or [
-        "dataset", "layout", str(recipe), "--ratio", "maya_char=4", "maya_char_realbody=1"
-    ]
-    assert main(words) == 0
+    recipe = recipe_for(root, "")
+    recipe.write_text(recipe.read_text().replace('"sd15"', '"sd15-mps"'))  # max_train_steps = 1200
+    words = ["dataset", "layout", str(recipe)]
+    assert main([*words, "--ratio", "maya_char=4", "maya_char_realbody=1"]) == 0
     told = capsys.readouterr().err
-    assert "x 10 epochs" not in told or "700" in told
+    assert "1200 steps" in told
+    assert "10 epochs" not in told
+    assert main([*words, "--steps", "2000", "--write"]) == 1
+    assert "max_train_steps = 1200" in capsys.readouterr().err
+    assert main([*words, "--steps", "2000", "--epochs", "4", "--write"]) == 0
+
+
+def test_the_epochs_of_the_recipe_are_honoured(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_for(root, "[train]\nmax_train_epochs = 5\ntrain_batch_size = 1\n")
+    assert main(["dataset", "layout", str(recipe), "--steps", "1500"]) == 0
+    assert "x 5 epochs" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """Make the N_trigger folders from the originals: upright, sRGB, without metadata, fitted.
 
-  lorakit dataset prepare recipes/maya.toml                     # as the last time; else down to kohya's buckets
+  lorakit dataset prepare recipes/maya.toml                     # as the last time
   lorakit dataset prepare recipes/maya.toml --fit letterbox --size 512 --background white
   lorakit dataset prepare datasets/maya --fit crop --focus top --size 1024 --format png
   lorakit dataset prepare datasets/maya --from ~/photos --repeats 10      # without originals/

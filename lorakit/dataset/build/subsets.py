@@ -5,6 +5,7 @@ is journaled and can be undone.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 from lorakit.dataset.build.jobs import assigned_path, read_assigned, subset_folders
 from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.originals import ORIGINALS, SubsetPlan, read_subsets, subsets_path
-from lorakit.dataset.build.repeats import solve
+from lorakit.dataset.build.repeats import balanced, solve
 from lorakit.dataset.facts import SubsetFacts
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
@@ -23,6 +24,14 @@ from lorakit.dataset.scan import is_image_name
 from lorakit.errors import Fault, RecipeError, did_you_mean
 from lorakit.files import write_atomic
 from lorakit.journal import Journal, now
+from lorakit.user_files import read_text
+
+
+@dataclass(frozen=True)
+class Edited:
+    path: Path
+    before: str
+    after: str
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,12 @@ class Step:
     moves: tuple[tuple[str, str], ...] = ()
     subsets: Mapping[str, SubsetPlan] = field(default_factory=dict)  # the complete table afterwards
     assigned: Mapping[str, str] = field(default_factory=dict)
+    edits: tuple[Edited, ...] = ()  # of files that speak of the folders
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Whole folders, before and after."""
+        return {source: to for source, to in self.moves if "/" not in source}
 
 
 def find(root: Path, word: str) -> str:
@@ -72,21 +87,49 @@ def solved(
     subsets: Sequence[SubsetFacts],
     *,
     steps: int | None,
-    ratio: Sequence[float],
+    ratio: Mapping[str, float],
     epochs: int,
     per_step: int,
-) -> tuple[Step, str]:
-    """The repeats that come nearest to so many steps, shared out by `ratio` (empty: as they are
-    shared now); and the arithmetic in one line.
+) -> Step:
+    """The repeats that come nearest to so many steps, shared out by `ratio`, a weight for each
+    folder (empty: as they are shared now).
     """
     images = [len(subset.images) for subset in subsets]
     if not images:
         raise RecipeError(f"{root}: no subset with images; there is nothing to solve.")
-    shares = [float(subset.repeats * len(subset.images)) for subset in subsets]
-    draws = steps * per_step / epochs if steps else sum(shares)
-    solution = solve(images, draws=draws, ratio=ratio or shares, epochs=epochs, per_step=per_step)
-    wanted = {subset.path.name: n for subset, n in zip(subsets, solution.repeats, strict=True)}
-    return set_repeats(root, wanted), solution.text(images, epochs, per_step)
+    repeats = [subset.repeats for subset in subsets]
+    shares = [float(n * count) for n, count in zip(repeats, images, strict=True)]
+    weights = [ratio[subset.path.name] for subset in subsets] if ratio else shares
+    if steps:
+        draws = steps * per_step / epochs
+        solution = solve(images, draws=draws, ratio=weights, epochs=epochs, per_step=per_step)
+        repeats = list(solution.repeats)
+    else:
+        repeats = balanced(images, repeats, weights)
+    wanted = {subset.path.name: n for subset, n in zip(subsets, repeats, strict=True)}
+    return set_repeats(root, wanted)
+
+
+def read_ratio(
+    root: Path, subsets: Sequence[SubsetFacts], words: Sequence[str]
+) -> dict[str, float]:
+    """`maya_char=4 realbody=1`: one weight for each folder, which may be named by its tokens."""
+    folders = [subset.path.name for subset in subsets]
+    tokens = [subset.class_tokens for subset in subsets]
+    plain = tokens if len(set(tokens)) == len(tokens) else folders
+    hint = f"Write --ratio {' '.join(f'{name}=1' for name in plain)}, with your numbers."
+    ratio = {}
+    for word in words:
+        name, _, weight = word.partition("=")
+        try:
+            ratio[find(root, name) if weight else name] = float(weight)
+        except ValueError:
+            raise RecipeError(f"--ratio {word!r} is no weight of a subset.", hint=hint) from None
+    if sorted(ratio) != sorted(folders):
+        raise RecipeError("--ratio must give each subset a weight.", hint=hint)
+    if not all(0 < weight < math.inf for weight in ratio.values()):
+        raise RecipeError("--ratio: every weight must be more than nothing.", hint=hint)
+    return ratio
 
 
 def rename(root: Path, word: str, tokens: str, pattern: str = "*") -> Step:
@@ -174,14 +217,19 @@ def apply(root: Path, step: Step) -> None:
     """
     before = {"subsets": _subsets_data(read_subsets(root)), "assigned": dict(read_assigned(root))}
     log = _journal(root)
-    entry = {"when": now(), "what": step.what, "moves": list(step.moves), **before}
-    log.rewrite([*log.read(), entry])
+    edits = [[str(one.path), one.before, one.after] for one in step.edits]
+    entry = {"when": now(), "what": step.what, "moves": list(step.moves), "edits": edits}
+    log.rewrite([*log.read(), entry | before])
     _move(root, step.moves)
+    for edited in step.edits:
+        write_atomic(edited.path, edited.after)
     _write_state(root, _subsets_data(step.subsets), step.assigned)
 
 
 def undo(root: Path) -> str:
-    """Take the last step back; refuses where something else has taken a place since."""
+    """Take the last step back; refuses where something else has taken a place since. A file that
+    was edited since stays as it is.
+    """
     steps = _journal(root).read()
     if not steps:
         raise RecipeError(f"{root}: no layout step is left to undo.")
@@ -189,6 +237,9 @@ def undo(root: Path) -> str:
     back = [(to, source) for source, to in reversed(last["moves"]) if os.path.lexists(root / to)]
     _refuse_taken(root, back)
     _move(root, back)
+    for name, before, after in last.get("edits", ()):
+        if Path(name).is_file() and read_text(Path(name)) == after:
+            write_atomic(Path(name), before)
     _write_state(root, last["subsets"], last["assigned"])
     _journal(root).rewrite(steps[:-1])
     return str(last["what"])
