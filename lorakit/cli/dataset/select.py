@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections import Counter
 from pathlib import Path
 
 from lorakit.cli.terminal.dataset_target import add_no_wait, add_target, read_target, writing
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.build.originals import ORIGINALS
+from lorakit.dataset.captions.read import caption_beside
 from lorakit.dataset.choose.rank import (
     Selection,
     copy_selection,
@@ -25,6 +27,8 @@ from lorakit.dataset.choose.rank import (
     with_scores,
 )
 from lorakit.dataset.rules import shown
+from lorakit.dataset.scan import looks_like_image
+from lorakit.errors import counted
 from lorakit.show import print_json, print_text, say, say_faults, table
 
 
@@ -41,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "the new dataset (default: NAME-selected beside the old one)"
     add("--to", type=Path, metavar="DIR", help=about)
     add("--dry-run", action="store_true", help="choose and report, copy nothing")
+    add("--all", action="store_true", help="name every picture that is left out")
     add_no_wait(parser)
     add("--json", action="store_true", help="one JSON document")
 
@@ -75,14 +80,28 @@ def _report(selection: Selection, target: Path, args: argparse.Namespace) -> Non
     table(["category", "chosen", "mean score"], rows, right=["chosen", "mean score"])
     if selection.left_out:
         print_text()
-        left = [[f"{item.score:.1f}", shown(item.file), why] for item, why in selection.left_out]
-        table(["score", "left out", "why"], left, right=["score"])
+        _left_out(selection, each=args.all)
     if args.dry_run:
         say("nothing was copied (--dry-run)")
     else:
-        say(f"{len(selection.chosen)} pictures and their captions are in {shown(target)}")
+        copied = [path for path in target.rglob("*") if looks_like_image(path.name)]
+        captions = sum(caption_beside(path) is not None for path in copied) or "none"
+        count = counted(len(selection.chosen), "picture")
+        say(f"{count}, {captions} of them with a caption, are in {shown(target)}")
         if (target / ORIGINALS).is_dir():
             say(f"Next: lorakit dataset prepare {shown(target)}")
     for name, (count, _) in averages.items():
         if count < args.per_category:
             say(f"{name}: only {count} of {args.per_category}; add pictures or lower --min-score.")
+
+
+def _left_out(selection: Selection, *, each: bool) -> None:
+    if each:
+        left = [[f"{item.score:.1f}", shown(item.file), why] for item, why in selection.left_out]
+        table(["score", "left out", "why"], left, right=["score"])
+        return
+    kinds = Counter(
+        why.partition(" of ")[0] if why.startswith("near") else why.partition(" is ")[2] or why
+        for _, why in selection.left_out
+    )
+    table(["left out", "why"], [[count, why] for why, count in kinds.most_common()])

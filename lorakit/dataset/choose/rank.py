@@ -15,12 +15,11 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.dataset.build.jobs import assigned_path, read_assigned
-from lorakit.dataset.build.manifest import Manifest
 from lorakit.dataset.build.new_folder import new_folder
 from lorakit.dataset.build.originals import ORIGINALS, read_subsets, remember_subset
 from lorakit.dataset.build.remembered import read_remembered
-from lorakit.dataset.captions.read import caption_beside
 from lorakit.dataset.check.looks import Look, look_at
+from lorakit.dataset.choose.carried import captions_for
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault, RecipeError
@@ -186,7 +185,7 @@ def copy_selection(root: Path, selection: Selection, target: Path) -> dict[str, 
     not at all; returns new name -> old.
     """
     with new_folder(target) as beside:
-        origin = dict(_copies(root, selection, beside))
+        origin = dict(_copies(root, selection, beside, target))
         remember_subset(beside, *read_subsets(root).values())
         assigned = read_assigned(root)
         if assigned:
@@ -248,9 +247,10 @@ def _distance(a: Ranked, b: Ranked) -> int:
     return (int(a.dhash, 16) ^ int(b.dhash, 16)).bit_count() if a.dhash and b.dhash else 64
 
 
-def _copies(root: Path, selection: Selection, target: Path) -> Iterator[tuple[str, str]]:
-    # captions are worked on beside the prepared pictures
-    prepared = {entry.source: root / entry.file for entry in Manifest(root).entries.values()}
+def _copies(
+    root: Path, selection: Selection, target: Path, named: Path
+) -> Iterator[tuple[str, str]]:
+    captions = captions_for(root, [root / item.file for item in selection.chosen], named)
     for category, items in by_category(selection.chosen).items():
         for number, item in enumerate(items, 1):
             source = root / item.file
@@ -258,8 +258,7 @@ def _copies(root: Path, selection: Selection, target: Path) -> Iterator[tuple[st
             new = Path(item.file).parent / name
             (target / new).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / new)
-            places = [prepared.get(item.file, source), source]
-            caption = next(filter(None, map(caption_beside, places)), None)
+            caption = captions.get(source)
             if caption is not None:
                 shutil.copy2(caption, (target / new).with_suffix(caption.suffix.lower()))
             yield new.as_posix(), item.file
