@@ -111,6 +111,10 @@ def _state(manifest: Manifest, job: FitJob, *, force: bool) -> bool | Fault:
     entry = manifest.entry_of(name, name_of(job.root, job.source))
     if entry is None:
         return _not_ours(job)
+    if not job.source.exists():
+        what = f"leads to {shown(os.path.realpath(job.source))}, which cannot be reached."
+        source = name_of(job.root, job.source)
+        return _warning(source, what, "What was made of it before stays.", "broken-link")
     if manifest.edited(entry):
         what = "was edited since lorakit made it; left as it is."
         return False if force else _warning(name, what, "--force makes it again.", "edited")
