@@ -153,5 +153,5 @@ def _report(
     if (outcome.added or outcome.present) and folder != named:
         say(
             f"{shown(folder)} exists already and keeps its repeats: lorakit dataset layout {where}"
-            f" --repeats {subset.tokens}={subset.repeats} changes them."
+            f" --repeats {subset.tokens}={subset.repeats} --write changes them."
         )

@@ -25,6 +25,7 @@ from lorakit.dataset.folder_names import NotASubset, format_folder, parse_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import RecipeError
+from lorakit.portable import folded
 from lorakit.user_files import Missing
 
 
@@ -68,9 +69,9 @@ def jobs_of(
         target = folder_for(root, subset.tokens, repeats or subset.repeats)
         stems = taken.setdefault(target, set())
         stem = own.get(name_of(root, path), "")
-        if not stem or stem.casefold() in stems:
+        if not stem or folded(stem) in stems:
             stem = free_stem(os.path.splitext(clean_name(path.name))[0], stems)
-        stems.add(stem.casefold())
+        stems.add(folded(stem))
         place = target / f"{stem}{SUFFIXES[settings.format]}"
         crop = kept.crops.get(name_of(root, path))
         own_settings = replace(settings, crop=crop) if crop else settings

@@ -26,6 +26,7 @@ from lorakit.errors import Fault, RecipeError
 from lorakit.files import hidden_file, owner_mark, sha256, sweep, take_name, write_atomic
 from lorakit.journal import Journal, now
 from lorakit.pictures.pool import WorkerDied, spread
+from lorakit.portable import folded
 from lorakit.user_files import Missing
 
 ORIGINALS = "originals"
@@ -137,7 +138,7 @@ class Originals:
             if path.is_file() and not path.name.startswith("."):
                 self._by_size[path.stat().st_size].append(path)
         there = folder.iterdir() if folder.is_dir() else ()
-        self._stems = {path.stem.casefold() for path in there}
+        self._stems = {folded(path.stem) for path in there}
 
     def twin(self, path: Path) -> Path | None:
         """A file of the same bytes; only files of the same size are read."""
@@ -179,8 +180,8 @@ def free_stem(stem: str, taken: set[str]) -> str:
     """The stem, or with a number behind it; taken from now on."""
     stem = stem or "image"
     numbered = (f"{stem}-{number}" if number > 1 else stem for number in count(1))
-    free = next(name for name in numbered if name.casefold() not in taken)
-    taken.add(free.casefold())
+    free = next(name for name in numbered if folded(name) not in taken)
+    taken.add(folded(free))
     return free
 
 

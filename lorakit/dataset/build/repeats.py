@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from lorakit.dataset.split import steps_sentence
 from lorakit.errors import RecipeError
 
 MOST = 10_000  # repeats; more is a mistake in the wishes
@@ -22,16 +21,13 @@ class Solution:
     draws: int  # of one epoch
     steps: int  # before buckets round batches up
 
-    def text(self, images: Sequence[int], epochs: int, per_step: int) -> str:
-        return steps_sentence(list(zip(self.repeats, images, strict=True)), epochs, per_step)
-
 
 def solve(
     images: Sequence[int], *, draws: float, ratio: Sequence[float], epochs: int, per_step: int
 ) -> Solution:
     """Integer repeats, at least 1, for about `draws` samples per epoch, shared out by `ratio`."""
     if len(ratio) != len(images):
-        raise RecipeError(f"{len(ratio)} weights for {len(images)} subsets.")
+        raise RecipeError(f"--ratio: {len(ratio)} weights for {len(images)} subsets.")
     if min(ratio) <= 0 or not all(images):
         raise RecipeError("--ratio: every weight and every subset must be more than nothing.")
     shares = [

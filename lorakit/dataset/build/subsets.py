@@ -24,6 +24,7 @@ from lorakit.dataset.scan import is_image_name
 from lorakit.errors import Fault, RecipeError, did_you_mean
 from lorakit.files import write_atomic
 from lorakit.journal import Journal, now
+from lorakit.portable import folded
 from lorakit.user_files import read_text
 
 
@@ -190,10 +191,10 @@ def _refuse_taken(root: Path, moves: Sequence[tuple[str, str]]) -> None:
         for source, to in moves
         if os.path.lexists(root / to) and to not in leaving
     ]
-    targets = [to for _, to in moves]
+    targets = [folded(to) for _, to in moves]
     taken += [
         Fault(shown(to), "would be the name of two things.", rule="layout")
-        for to in sorted({to for to in targets if targets.count(to) > 1})
+        for to in sorted({to for _, to in moves if targets.count(folded(to)) > 1})
     ]
     if taken:
         raise RecipeError("Nothing was moved.", faults=taken)
