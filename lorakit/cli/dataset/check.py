@@ -68,12 +68,11 @@ def run(args: argparse.Namespace) -> int:
 def settings_of(target: Target, args: argparse.Namespace) -> CheckSettings:
     """What the recipe says about sizes, trigger and length; what the options say without one."""
     from lorakit.dataset.buckets import BucketRules
-    from lorakit.dataset.build.manifest import letterboxed
 
     off = known_rules([*target.rules_off, *args.off], "rules_off")
     if target.resolved is None:
         rules = BucketRules(read_size(args.resolution), max=2048) if args.resolution else None
-        return CheckSettings(args.trigger, rules, off=off, letterboxed=letterboxed(target.root))
+        return CheckSettings(args.trigger, rules, off=off)
     from lorakit.recipe.options import Options
 
     options = Options(target.resolved)
@@ -84,7 +83,6 @@ def settings_of(target: Target, args: argparse.Namespace) -> CheckSettings:
         exact_size=exact,
         token_limit=options.token_limit,
         off=off,
-        letterboxed=letterboxed(target.root),
         **_limits(target),
     )
 

@@ -121,12 +121,6 @@ class Manifest:
         return stamp_of(path) != entry.stamp and sha256(path) not in {entry.sha, entry.replaces}
 
 
-def letterboxed(root: Path) -> bool:
-    return any(
-        entry.settings.get("fit") == "letterbox" for entry in Manifest(root).entries.values()
-    )
-
-
 def _closed(path: Path) -> list[dict[str, Any]]:
     try:
         data = json_text.read(path)

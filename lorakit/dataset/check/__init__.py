@@ -25,12 +25,15 @@ def check(
     from lorakit.dataset.check.captions import caption_faults
     from lorakit.dataset.check.looks import look_at
     from lorakit.dataset.check.pictures import picture_faults
+    from lorakit.dataset.check.sources import bar_faults, sources_of
 
     images = [image.path for subset in facts.subsets for image in subset.images]
     looks = look_at(facts.root, images, progress=progress)
+    sources = sources_of(facts.root, images)
     found = [
         *facts.faults,
-        *picture_faults(facts, looks, settings),
+        *picture_faults(facts, looks, sources, settings),
+        *bar_faults(facts.root, sources),
         *caption_faults(facts, settings),
         *balance_faults(facts),
     ]
