@@ -1,10 +1,11 @@
 """The best balanced set of pictures, copied as a new version of the dataset; the old one stays.
 
-  lorakit dataset select datasets/maya --per-category 18 --min-score 88 --diverse --to maya-v2
+  lorakit dataset select datasets/maya --per-category 18 --min-score 30% --diverse --to maya-v2
   lorakit dataset select datasets/maya --per-category 18 --scores mine.csv --dry-run
 
 Uses the CATEGORY_ranking.json files in the dataset where there are any, else measures first.
---scores FILE (.csv with the columns file,score, or a ranking) wins over what was measured.
+--scores FILE (.csv with the columns file,score, or a ranking) wins over what was measured. Scores
+compare pictures of one album; where to draw the line is best said as a share of them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from lorakit.dataset.choose.rank import (
 )
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
-from lorakit.errors import counted
+from lorakit.errors import RecipeError, counted
 from lorakit.show import print_json, print_text, say, say_faults, table
 
 
@@ -37,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     about = "how many of each folder"
     add("--per-category", type=int, required=True, metavar="N", help=about)
-    add("--min-score", type=float, default=0.0, metavar="S", help="leave out what scores less")
+    about = "leave out what scores less; 30%%: the worst three tenths of each folder"
+    add("--min-score", default="0", metavar="S|P%%", help=about)
     about = "prefer unlike pictures to slightly better like ones"
     add("--diverse", action="store_true", help=about)
     about = "your scores, or another model's; repeatable"
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     root = read_target(args).root
     target = args.to or root.with_name(f"{root.name}-selected")
-    limits = {"per_category": args.per_category, "min_score": args.min_score}
+    limits = {"per_category": args.per_category, **_least(args.min_score)}
     copies = not args.dry_run
     # a dataset that may only be read changes under nobody's hands
     with writing(args, root, "select", when=copies and os.access(root, os.W_OK)):
@@ -72,6 +74,18 @@ def run(args: argparse.Namespace) -> int:
     data = {"to": None if args.dry_run else target, "averages": selection.averages()}
     print_json({**data, "chosen": selection.chosen, "left_out": left_out})
     return 0
+
+
+def _least(text: str) -> dict[str, float]:
+    """A score, or the share of each category that is left out."""
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 100:
+        hint = "Write a score from 0 to 100, or a share such as 30%."
+        raise RecipeError(f"--min-score {text}: is neither.", hint=hint)
+    return {"worst": number / 100} if text.endswith("%") else {"min_score": number}
 
 
 def _report(selection: Selection, target: Path, args: argparse.Namespace) -> None:
@@ -101,7 +115,7 @@ def _left_out(selection: Selection, *, each: bool) -> None:
         table(["score", "left out", "why"], left, right=["score"])
         return
     kinds = Counter(
-        why.partition(" of ")[0] if why.startswith("near") else why.partition(" is ")[2] or why
+        why.partition(" of ")[0] if why.startswith("near") else why.rpartition("is ")[2]
         for _, why in selection.left_out
     )
     table(["left out", "why"], [[count, why] for why, count in kinds.most_common()])

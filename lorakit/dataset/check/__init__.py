@@ -32,7 +32,7 @@ def check(
     sources = sources_of(facts.root, images)
     found = [
         *facts.faults,
-        *picture_faults(facts, looks, sources, settings),
+        *picture_faults(facts, looks, settings, sources),
         *bar_faults(facts.root, sources),
         *caption_faults(facts, settings),
         *balance_faults(facts),

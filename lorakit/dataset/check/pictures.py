@@ -9,6 +9,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from lorakit.dataset.buckets import BucketRules, Chooser, Placement, UnfitError, check
 from lorakit.dataset.check.looks import Look
@@ -28,8 +29,8 @@ PREPARE = "it: lorakit dataset prepare does that."
 def picture_faults(
     facts: DatasetFacts,
     looks: Mapping[Path, Look],
-    sources: Mapping[Path, Source],
     settings: CheckSettings,
+    sources: Mapping[Path, Source] = MappingProxyType({}),
 ) -> Iterator[Fault]:
     """`sources`: the photos behind the pictures, which say more about what is in them."""
     images = [image for subset in facts.subsets for image in subset.images]

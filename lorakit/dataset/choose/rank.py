@@ -90,10 +90,12 @@ def rank(
     home = root / ORIGINALS if root / ORIGINALS in paths[0].parents else root
     looks = look_at(home, paths, progress=progress, workers=workers)
     fine = [path for path in paths if not looks[path].problem]
+    alone = {path: total(_parts(looks[path], 64)) for path in fine}
     nearest = dict.fromkeys(fine, 64)
     for i, j, distance in near_pairs([looks[path].dhash for path in fine], within=14):
-        for path in (fine[i], fine[j]):
-            nearest[path] = min(nearest[path], distance)
+        # of two alike the worse one loses, and of two equal ones the second
+        worse = min((fine[j], fine[i]), key=lambda path: alone[path])
+        nearest[worse] = min(nearest[worse], distance)
     ranked = []
     for path in paths:
         name, seen = path.relative_to(root).as_posix(), looks[path]
@@ -160,18 +162,26 @@ def with_scores(
 
 
 def select(
-    ranked: Iterable[Ranked], *, per_category: int, min_score: float = 0.0, diverse: bool = False
+    ranked: Iterable[Ranked],
+    *,
+    per_category: int,
+    min_score: float = 0.0,
+    worst: float = 0.0,
+    diverse: bool = False,
 ) -> Selection:
     """The best of each category, never two that show the same thing; with `diverse`, unlike ones
-    before slightly better ones.
+    before slightly better ones. `worst`: the share of each category that is left out first.
     """
     chosen: list[Ranked] = []
     left: list[tuple[Ranked, str]] = []
     for items in by_category(ranked).values():
         waiting = []
-        for item in items:
+        kept = len(items) - math.floor(worst * len(items))
+        for place, item in enumerate(items):
             if item.faults:
                 left.append((item, item.faults[0]))
+            elif place >= kept:
+                left.append((item, f"is among the worst {worst:.0%} of {item.category}"))
             elif item.score < min_score:
                 left.append((item, f"score {item.score:g} is below {min_score:g}"))
             else:
