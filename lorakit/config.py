@@ -12,7 +12,7 @@ from lorakit import tomllib
 from lorakit.errors import SetupError, did_you_mean
 from lorakit.user_files import Missing
 
-KEYS = ("sd_scripts", "sd_scripts_python")
+KEYS = ("sd_scripts", "sd_scripts_python", "musubi", "musubi_python")
 
 
 def home() -> Path:

@@ -1,5 +1,5 @@
-"""Read every option of every LoRA script out of an sd-scripts checkout and write
-lorakit/catalogue/kohya.json.
+"""Read every option of every LoRA script out of an sd-scripts or musubi-tuner checkout and write
+lorakit/catalogue/kohya.json or musubi.json.
 
     python tools/make_catalogue.py [CHECKOUT]
 
@@ -22,8 +22,11 @@ from typing import Any
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE))
 
+from accelerate.utils import DynamoBackend  # noqa: E402
+
 from lorakit.files import write_atomic  # noqa: E402  (the tool runs from a plain checkout of ours)
-from lorakit.trainers.kohya.locate import head_commit, locate  # noqa: E402
+from lorakit.trainers.checkout import head_commit  # noqa: E402
+from lorakit.trainers.kohya.locate import locate  # noqa: E402
 from lorakit.trainers.kohya.networks import OPEN, read_words  # noqa: E402
 
 TARGET = HERE / "lorakit" / "catalogue" / "kohya.json"
@@ -37,9 +40,30 @@ SCRIPTS = (
     "hunyuan_image_train_network.py",
     "anima_train_network.py",
 )
+MUSUBI = ("wan", "qwen_image", "zimage", "flux_2", "flux_kontext", "krea2")
+MUSUBI_SCRIPTS = tuple(
+    f"{family}_{part}.py"
+    for part in ("train_network", "cache_latents", "cache_text_encoder_outputs")
+    for family in MUSUBI
+)
+# What a musubi recipe says in kohya's words and lorakit writes into dataset.toml instead.
+MUSUBI_DATASET: dict[str, dict[str, Any]] = {
+    "train_batch_size": {"type": "int", "default": 1},
+    "resolution": {"type": "str"},
+    "enable_bucket": {"type": "bool", "default": False},
+    "bucket_no_upscale": {"type": "bool", "default": False},
+    "caption_extension": {"type": "str", "default": None},
+}
 TYPES: dict[object, str] = {None: "str", str: "str", Path: "str", int: "int", float: "float"}
-NAMED_TYPES = {"int_or_float": "number"}  # the script's own converters, by name
-KEPT: dict[str, Any] = {"argparse": argparse, "pathlib": SimpleNamespace(Path=Path)}
+NAMED_TYPES = {  # the script's own converters, by name
+    "int_or_float": "number",
+    "_int_or_float": "number",
+}
+KEPT: dict[str, Any] = {
+    "argparse": argparse,
+    "pathlib": SimpleNamespace(Path=Path),
+    "accelerate.utils": SimpleNamespace(DynamoBackend=DynamoBackend),
+}
 PLAIN: dict[str, Any] = {"type": "str", "many": False, "choices": [], "default": None}
 
 
@@ -64,9 +88,11 @@ class Source:
         self.loaded: dict[str, SimpleNamespace] = {}
 
     def module(self, dotted: str) -> Any:
-        path = self.checkout / (dotted.replace(".", "/") + ".py")
         if dotted in KEPT:
             return KEPT[dotted]
+        path = self.checkout / (dotted.replace(".", "/") + ".py")
+        inside = path.with_suffix("") / "__init__.py"
+        path = inside if inside.is_file() and inside.stat().st_size else path
         if not path.is_file():
             return self.package(dotted) if path.with_suffix("").is_dir() else Stub()
         if dotted not in self.loaded:
@@ -100,8 +126,8 @@ class Source:
                     names[alias.asname or alias.name] = self.member(node.module or "", alias.name)
             elif isinstance(node, ast.ClassDef):
                 names[node.name] = Stub()
-            elif isinstance(node, ast.Assign):
-                for target in node.targets:
+            elif isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value:
+                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                     if isinstance(target, ast.Name):
                         names[target.id] = literal(node.value)
 
@@ -109,7 +135,7 @@ class Source:
         path = self.checkout / module.replace(".", "/")
         if (path / f"{name}.py").is_file():
             return Lazy(self, f"{module}.{name}")
-        if path.with_suffix(".py").is_file():
+        if path.with_suffix(".py").is_file() or (path / "__init__.py").is_file():
             return Lazy(self, module, name)
         return getattr(KEPT[module], name, Stub()) if module in KEPT else Stub()
 
@@ -134,10 +160,14 @@ class Lazy:
 
 
 def literal(node: ast.expr) -> Any:
+    """Of a table whose values are made by calls, the keys alone."""
     try:
         return ast.literal_eval(node)
     except ValueError:
-        return Stub()
+        pass
+    if isinstance(node, ast.Dict) and all(isinstance(key, ast.Constant) for key in node.keys):
+        return {key.value: Stub() for key in node.keys if isinstance(key, ast.Constant)}
+    return Stub()
 
 
 def entry(action: argparse.Action) -> dict[str, Any]:
@@ -162,18 +192,52 @@ def entry(action: argparse.Action) -> dict[str, Any]:
     return found
 
 
+def main_parser(source: Source, dotted: str) -> argparse.ArgumentParser:
+    """The parser that a script's main() puts together, for scripts without one function for it."""
+    file = source.checkout / (dotted.replace(".", "/") + ".py")
+    tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    bodies = (
+        one.body for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == "main"
+    )
+    steps = [one for one in next(bodies) if isinstance(one, (ast.Assign, ast.Expr))]
+    names = dict(vars(source.module(dotted)))
+    for step in steps:
+        words = ast.unparse(step)
+        if "parse_args" in words:
+            break
+        if "parser" in words:
+            exec(words, names)  # noqa: S102  (one line of theirs that sets the parser up)
+    found: argparse.ArgumentParser = names["parser"]
+    return found
+
+
 def parser_options(parser: argparse.ArgumentParser) -> dict[str, dict[str, Any]]:
     return {action.dest: entry(action) for action in parser._actions if action.dest != "help"}  # noqa: SLF001  (argparse offers no list)
 
 
 def read_catalogue(checkout: Path) -> dict[str, Any]:
-    """The catalogue of a checkout. `options` holds each name once; `overrides` what a script says
-    differently.
-    """
+    """The catalogue of an sd-scripts checkout."""
     source = Source(checkout)
-    scripts = {
-        script: parser_options(source.module(script[:-3]).setup_parser()) for script in SCRIPTS
+    return catalogue_of(
+        {script: parser_options(source.module(script[:-3]).setup_parser()) for script in SCRIPTS},
+        head_commit(checkout) or "",
+    )
+
+
+def read_musubi(checkout: Path) -> dict[str, Any]:
+    source = Source(checkout / "src")
+    parsers = {
+        script: main_parser(source, f"musubi_tuner.{script[:-3]}") for script in MUSUBI_SCRIPTS
     }
+    found = catalogue_of(
+        {script: parser_options(parser) for script, parser in parsers.items()},
+        head_commit(checkout) or "",
+    )
+    return {**found, "dataset": MUSUBI_DATASET}
+
+
+def catalogue_of(scripts: dict[str, dict[str, dict[str, Any]]], commit: str) -> dict[str, Any]:
+    """`options` holds each name once; `overrides` what a script says differently."""
     shared: dict[str, dict[str, Any]] = {}
     for options in scripts.values():
         for name, option in options.items():
@@ -195,7 +259,7 @@ def read_catalogue(checkout: Path) -> dict[str, Any]:
         for name in sorted(shared)
     }
     return {
-        "commit": head_commit(checkout) or "",
+        "commit": commit,
         "options": short,
         "scripts": {script: sorted(options) for script, options in scripts.items()},
         "overrides": {script: changed for script, changed in overrides.items() if changed},
@@ -216,7 +280,10 @@ def text(catalogue: dict[str, Any]) -> str:
         f"    {json.dumps(script)}: {json.dumps(changed)}"
         for script, changed in catalogue["overrides"].items()
     ]
-    blocks = (("options", lines), ("scripts", scripts), ("overrides", overrides))
+    blocks = [("options", lines), ("scripts", scripts), ("overrides", overrides)]
+    if dataset := catalogue.get("dataset"):
+        rows = [f"    {json.dumps(name)}: {json.dumps(option)}" for name, option in dataset.items()]
+        blocks.append(("dataset", rows))
     return (
         f'{{\n  "commit": {json.dumps(catalogue["commit"])},\n'
         + ",\n".join(f'  "{name}": {{\n' + ",\n".join(rows) + "\n  }" for name, rows in blocks)
@@ -236,14 +303,17 @@ def networks(checkout: Path) -> dict[str, dict[str, str]]:
 def main(argv: list[str]) -> int:
     located = locate()
     checkout = Path(argv[0]) if argv else located.directory if located else None
-    if checkout is None or not (checkout / SCRIPTS[0]).is_file():
-        sys.exit("No sd-scripts checkout found: name one, or run `make vendor`.")
-    catalogue = read_catalogue(checkout)
-    write_atomic(TARGET, text(catalogue))
-    write_atomic(NETWORKS, json.dumps(networks(checkout), indent=1) + "\n")
+    if checkout is not None and (checkout / "src" / "musubi_tuner").is_dir():
+        target, catalogue = TARGET.with_name("musubi.json"), read_musubi(checkout)
+    elif checkout is not None and (checkout / SCRIPTS[0]).is_file():
+        target, catalogue = TARGET, read_catalogue(checkout)
+        write_atomic(NETWORKS, json.dumps(networks(checkout), indent=1) + "\n")
+    else:
+        sys.exit("No checkout found: name one, or run `make vendor`.")
+    write_atomic(target, text(catalogue))
     print(
-        f"{TARGET.relative_to(HERE)}: {len(catalogue['options'])} options of {len(SCRIPTS)} scripts"
-        f" at {catalogue['commit'][:12]}"
+        f"{target.relative_to(HERE)}: {len(catalogue['options'])} options of"
+        f" {len(catalogue['scripts'])} scripts at {catalogue['commit'][:12]}"
     )
     return 0
 

@@ -23,7 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 from lorakit.files import write_atomic  # noqa: E402  (the tool runs from a plain checkout of ours)
 from lorakit.machine import this_machine  # noqa: E402
-from lorakit.trainers.kohya.locate import MARK, PIN, READY, head_commit, ways_out  # noqa: E402
+from lorakit.trainers.checkout import READY, head_commit  # noqa: E402
+from lorakit.trainers.kohya.locate import HOME, PIN  # noqa: E402
 
 TORCH = ("torch==2.8.0", "torchvision==0.23.0")
 CUDA_ONLY = ("bitsandbytes", "xformers", "triton")
@@ -72,11 +73,11 @@ def set_up(vendor: Path) -> int:
 
 
 def check_out(root: Path, checkout: Path) -> None:
-    if head_commit(checkout) == PIN and (checkout / MARK).is_file():
+    if head_commit(checkout) == PIN and (checkout / HOME.mark).is_file():
         say(f"{checkout}: at {PIN[:12]}")
         return
     if not shutil.which("git"):
-        sys.exit("git is not installed.\n" + ways_out())
+        sys.exit("git is not installed.\n" + HOME.ways())
     command = [
         "git",
         "-C",
@@ -91,7 +92,7 @@ def check_out(root: Path, checkout: Path) -> None:
     if run(command):
         sys.exit(
             "The submodule could not be fetched: no network, or no way to its"
-            f" repository.\n{ways_out()}"
+            f" repository.\n{HOME.ways()}"
         )
     if head_commit(checkout) != PIN:
         sys.exit(
@@ -175,7 +176,7 @@ def fill(venv: Path, wanted: list[str], left_out: list[str]) -> None:
     ):
         sys.exit(
             "pip failed. Its settings apply here (PIP_INDEX_URL, ...); run this again when it can"
-            f" reach its packages.\n{ways_out()}"
+            f" reach its packages.\n{HOME.ways()}"
         )
 
 

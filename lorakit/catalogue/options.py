@@ -2,8 +2,9 @@
 choices against.
 
 A trainer has TRAINER.json, read out of its scripts, {"commit": ..., "options": {name: {...}},
-"scripts": {script: [name]}, "overrides": {script: {name: {...}}}}; or TRAINER.toml, which says what
-it takes from another trainer's.
+"scripts": {script: [name]}, "overrides": {script: {name: {...}}}}, where it takes some options in
+its dataset file alone also "dataset": {name: {...}}; or TRAINER.toml, which says what it takes from
+another trainer's.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Option:
     choices: tuple[Any, ...] = ()
     default: Any = None
     help: str = ""
+    of_dataset: bool = False  # the script takes it in the dataset file, not in train.toml
 
 
 @cache
@@ -44,6 +46,8 @@ def options(trainer: str, script: str) -> Mapping[str, Option]:
         name: {**data["options"][name], **overrides.get(name, {})}
         for name in data["scripts"][script]
     }
+    for name, entry in data.get("dataset", {}).items():
+        entries[name] = {**entry, "of_dataset": True}
     return {
         name: Option(name=name, **{**entry, "choices": tuple(entry.get("choices", ()))})
         for name, entry in entries.items()

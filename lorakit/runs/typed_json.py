@@ -5,14 +5,16 @@ check in one.
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 T = TypeVar("T")
+Reader = Callable[[object], Any]
 
 
 class WrongValue(ValueError):  # noqa: N818  (reads as what was found)
@@ -22,6 +24,10 @@ class WrongValue(ValueError):  # noqa: N818  (reads as what was found)
         super().__init__(f"{where} is {value!r}")
         self.where, self.value = where, value
 
+    def inside(self, name: str) -> WrongValue:
+        """The same, seen from one storey higher."""
+        return WrongValue(f"{name}.{self.where}".rstrip("."), self.value)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -30,20 +36,20 @@ class Part:
     unknown: Mapping[str, object] = field(default_factory=dict, kw_only=True, repr=False)
 
     @classmethod
-    def from_json(cls, data: object, where: str = "") -> Self:
+    def from_json(cls, data: object) -> Self:
         """Missing keys get their defaults, and so does null where a field cannot be None."""
         if not isinstance(data, dict):
-            raise WrongValue(where, data)
-        kinds, found = _kinds(cls), {}
-        for one in _known(cls):
-            value, place = data.get(one.name), f"{where}.{one.name}".lstrip(".")
+            raise WrongValue("", data)
+        found = {}
+        for name, (read, required) in (known := _readers(cls)).items():  # type: ignore[arg-type]  # a class is hashable
+            value = data.get(name)
             if value is not None:
-                found[one.name] = _read(kinds[one.name], value, place)
-            elif one.default is MISSING and one.default_factory is MISSING:
-                raise WrongValue(place, None)
-        names = {one.name for one in _known(cls)}
-        unknown = {key: value for key, value in data.items() if key not in names}
-        return cls(**found, unknown=unknown)
+                found[name] = _inside(name, read, value)
+            elif required:
+                raise WrongValue(name, None)
+        if len(found) < len(data):
+            found["unknown"] = {key: value for key, value in data.items() if key not in known}
+        return cls(**found)
 
     def to_json(self) -> dict[str, Any]:
         """As it is written; a part in which nothing is known yet is {}."""
@@ -68,34 +74,85 @@ def rare(default: T) -> T:
     return made
 
 
-_HINTS: dict[type, dict[str, Any]] = {}  # they take long to find out
-
-
-def _kinds(kind: type[Part]) -> dict[str, Any]:
-    if kind not in _HINTS:
-        _HINTS[kind] = get_type_hints(kind)
-    return _HINTS[kind]
-
-
 def _known(kind: type[Part]) -> list[Field[Any]]:
     return [one for one in fields(kind) if one.name != "unknown"]
 
 
-def _read(kind: Any, value: object, where: str) -> Any:
+# Built once for each annotation: looking at one again for every value would take most of the time
+# that `lorakit runs` has.
+
+
+@cache
+def _readers(kind: type[Part]) -> Mapping[str, tuple[Reader, bool]]:
+    """Of each field: what reads it, and whether it must be there."""
+    hints = get_type_hints(kind)
+    return {
+        one.name: (
+            _reader(hints[one.name]),
+            one.default is MISSING and one.default_factory is MISSING,
+        )
+        for one in _known(kind)
+    }
+
+
+@cache
+def _reader(kind: Any) -> Reader:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in {Union, types.UnionType}:  # X | None
-        return None if value is None else _read(inner[0], value, where)
+        read = _reader(inner[0])
+        return lambda value: None if value is None else read(value)
     if isinstance(kind, type) and issubclass(kind, Part):
-        return kind.from_json(value, where)
-    if origin is tuple and isinstance(value, list):
-        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
-        if len(kinds) == len(value):
-            return tuple(_read(*pair, where) for pair in zip(kinds, value, strict=True))
-    elif origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
-        return {key: _read(inner[1], one, f"{where}.{key}") for key, one in value.items()}
-    elif kind is object or type(value) is kind or (kind is float and type(value) is int):
-        return value
-    raise WrongValue(where, value)
+        return kind.from_json
+    if origin is tuple:
+        return _list_reader(_reader(inner[0])) if inner[-1] is Ellipsis else _row_reader(inner)
+    if origin is not None and issubclass(origin, Mapping):
+        return _table_reader(_reader(inner[1]))
+    return _plain_reader(kind)
+
+
+def _plain_reader(kind: Any) -> Reader:
+    def read(value: object) -> Any:
+        if kind is object or type(value) is kind or (kind is float and type(value) is int):
+            return value
+        raise WrongValue("", value)
+
+    return read
+
+
+def _list_reader(one: Reader) -> Reader:
+    def read(value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise WrongValue("", value)
+        return tuple(map(one, value))
+
+    return read
+
+
+def _row_reader(kinds: tuple[Any, ...]) -> Reader:
+    readers = tuple(map(_reader, kinds))
+
+    def read(value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list) or len(value) != len(readers):
+            raise WrongValue("", value)
+        return tuple(one(part) for one, part in zip(readers, value, strict=True))
+
+    return read
+
+
+def _table_reader(one: Reader) -> Reader:
+    def read(value: object) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise WrongValue("", value)
+        return {key: _inside(key, one, part) for key, part in value.items()}
+
+    return read
+
+
+def _inside(name: str, read: Reader, value: object) -> Any:
+    try:
+        return read(value)
+    except WrongValue as error:
+        raise error.inside(name) from None
 
 
 def _write(value: object) -> Any:

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from lorakit.errors import SetupError
-from lorakit.trainers.kohya import locate as room
-from lorakit.trainers.kohya.locate import PIN, head_commit, locate, require
+from lorakit.trainers.checkout import head_commit
+from lorakit.trainers.kohya.locate import PIN, locate, require
 from lorakit.trainers.kohya.trainer import find
 
 
 @pytest.fixture(autouse=True)
 def no_vendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     vendor = tmp_path / "vendor"
-    monkeypatch.setattr(room, "VENDOR", vendor)
+    monkeypatch.setattr("lorakit.trainers.checkout.VENDOR", vendor)
     return vendor
 
 

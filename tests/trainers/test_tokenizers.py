@@ -43,9 +43,8 @@ def test_what_is_there_is_left_alone() -> None:
 def test_t5_comes_from_the_checkout_where_there_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lorakit.trainers.kohya import locate
 
-    monkeypatch.setattr(locate, "VENDOR", tmp_path)
+    monkeypatch.setattr("lorakit.trainers.checkout.VENDOR", tmp_path)
     assert not tokenizers.provides(tokenizers.T5)
     for name in (
         "sd-scripts/train_network.py",

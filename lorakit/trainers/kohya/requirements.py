@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from lorakit.errors import Fault
-from lorakit.trainers.kohya.locate import Located
+from lorakit.trainers.checkout import Located
 
 WATCHED = ("diffusers", "transformers", "accelerate")  # whose insides the scripts reach into
 _PIN = re.compile(r"^([\w.-]+)(?:\[[^\]]*\])?==([\w.]+)", re.MULTILINE)

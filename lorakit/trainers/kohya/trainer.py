@@ -12,8 +12,9 @@ from lorakit.families import FAMILIES
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers.base import CodeChange, Reader, Script, one_command
+from lorakit.trainers.checkout import VENDOR, head_commit
 from lorakit.trainers.kohya import rules, tokenizers
-from lorakit.trainers.kohya.locate import VENDOR, head_commit, locate
+from lorakit.trainers.kohya.locate import locate
 from lorakit.trainers.kohya.requirements import version_faults
 from lorakit.trainers.progress import KohyaText
 

@@ -1,0 +1,132 @@
+"""Where a trainer's checkout and its Python are: environment first, then the user's config, then
+vendor/.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorakit.config import config_path, user_setting
+from lorakit.errors import Fault, SetupError
+from lorakit.files import at_home
+
+VENDOR = Path(__file__).resolve().parents[2] / "vendor"
+READY = ".ready"  # the last thing `make vendor` writes: without it the environment is half built
+
+
+@dataclass(frozen=True)
+class Located:
+    directory: Path
+    python: Path
+    commit: str  # "" where the folder is not a git checkout
+    source: str  # who said so: LORAKIT_SD_SCRIPTS, the path of the user's config.toml, vendor/
+    home: Home
+
+    @property
+    def pinned(self) -> bool:
+        return self.commit == self.home.pin
+
+    def faults(self) -> list[Fault]:
+        """A checkout other than the pin is used and recorded, with one warning."""
+        if self.pinned:
+            return []
+        found = f"is at {self.commit[:12]}" if self.commit else "has no readable commit"
+        what = f"{found}; lorakit was checked against {self.home.pin[:12]}."
+        hint = "Options and step counts may differ."
+        return [Fault(str(self.directory), what, hint, self.home.pin_rule, "warning")]
+
+
+@dataclass(frozen=True)
+class Home:
+    """Of one trainer: what its checkout is called, how one is known, and who may name it."""
+
+    title: str  # "sd-scripts"
+    setting: str  # sd_scripts: in the user's config.toml; LORAKIT_SD_SCRIPTS in the environment
+    folder: str  # under vendor/
+    venv: str  # under vendor/
+    mark: str  # a file that only such a checkout has
+    pin: str  # `make` moves it
+    pin_rule: str
+    set_up: str  # how lorakit sets it up, as the first of the ways out
+    otherwise: str = ""  # the last of them
+
+    def locate(self) -> Located | None:
+        """The checkout and its Python, or None where there is none. Raises where something is
+        named that is not a checkout.
+        """
+        named = user_setting(self.setting)
+        directory = at_home(Path(named[0])).absolute() if named else VENDOR / self.folder
+        source = named[1] if named else "vendor/"
+        if not (directory / self.mark).is_file():
+            if named:
+                what = f"{source} names {directory}, but there is no {self.mark} in it."
+                raise SetupError(what, hint=self.ways())
+            return None
+        python = self._python(source)
+        commit = head_commit(directory) or ""
+        return Located(directory, python, commit, source, self) if python else None
+
+    def require(self) -> Located:
+        """The checkout, or one message that names the ways out."""
+        located = self.locate()
+        if located is None:
+            begun = (VENDOR / self.venv).exists()
+            lacking = "its set-up has not finished" if begun else "neither is set up here"
+            what = f"{self.title} and a Python environment for it are needed; {lacking}."
+            raise SetupError(what, hint=self.ways())
+        return located
+
+    def _python(self, source: str) -> Path | None:
+        named = user_setting(f"{self.setting}_python")
+        if named:
+            # not resolved: a venv's python is a link that must stay one
+            python = at_home(Path(named[0])).absolute()
+            if not os.access(python, os.X_OK):
+                what = f"{named[1]} names {python} as the Python of {self.title}, but it cannot be"
+                raise SetupError(f"{what} run.", hint=self.ways())
+            return python
+        venv = VENDOR / self.venv
+        vendored = venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        if vendored.exists() and (venv / READY).exists():
+            return vendored
+        if source != "vendor/":
+            what = f"{source} names a checkout, but nothing names its Python."
+            raise SetupError(what, hint=self.ways())
+        return None
+
+    def ways(self) -> str:
+        variable = f"LORAKIT_{self.setting.upper()}"
+        return f"""\
+Ways out:
+{self.set_up}
+  export {variable}=DIR {variable}_PYTHON=DIR/venv/bin/python
+                       use a checkout you have
+  {self.setting} and {self.setting}_python in {config_path()}
+                       the same, for good{self.otherwise}"""
+
+
+def head_commit(directory: Path) -> str | None:
+    """Read from .git itself; works for plain repositories, worktrees and submodules."""
+    git = directory / ".git"
+    try:
+        if git.is_file():
+            git = (directory / _line(git).removeprefix("gitdir:").strip()).resolve()
+        head = _line(git / "HEAD")
+        if not head.startswith("ref: "):
+            return head
+        name = head.removeprefix("ref: ")
+        shared = git / "commondir"
+        common = (git / _line(shared)).resolve() if shared.is_file() else git
+        if (common / name).is_file():
+            return _line(common / name)
+        packed = map(str.split, _line(common / "packed-refs").splitlines())
+        return next((words[0] for words in packed if words[1:] == [name]), None)
+    except OSError:
+        return None
+
+
+def _line(file: Path) -> str:
+    return file.read_text(encoding="utf-8").strip()
