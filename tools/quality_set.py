@@ -34,7 +34,7 @@ def scene(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
     image = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(image)
     for _ in range(60):
-        x, y = noise.integers(0, wide), noise.integers(0, high)
+        x, y = int(noise.integers(0, wide)), int(noise.integers(0, high))
         r = int(noise.integers(6, wide // 5))
         fill = tuple(int(one) for one in noise.integers(25, 235, 3))
         corners = [(int(x + r * a), int(y + r * b)) for a, b in noise.normal(0, 0.7, (5, 2))]
@@ -133,8 +133,8 @@ def write_ladders(root: Path, seed: int, names: Iterator[str] | None = None) -> 
         for place, step in enumerate(steps):
             folder = root / f"{name}-{seed}-{place}"
             folder.mkdir(parents=True)
-            options = {"quality": int(step)} if name == "jpeg" else {"quality": 95}
-            worsen(picture, step).save(folder / "a.jpg", subsampling=0, **options)
+            quality = int(step) if name == "jpeg" else 95
+            worsen(picture, step).save(folder / "a.jpg", subsampling=0, quality=quality)
 
 
 def scores_of(root: Path) -> dict[str, float]:

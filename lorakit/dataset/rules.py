@@ -120,6 +120,7 @@ PIXELS = {  # these need a full decode
         exposure="almost black or almost white pictures teach little",
         border="frames, letterbox bars and caption strips are learnt and come back in the results",
         bars="bars that fill a letterbox are part of every such picture, and of what is learned",
+        flagged="somebody has flagged it in the review, and it is trained on all the same",
         small_original="a photo smaller than its letterbox stands in a frame of nothing",
         enlarged="an enlarged picture teaches softness",
         cropped="kohya crops the centre: what is at the edges, often the head or the feet, is lost",

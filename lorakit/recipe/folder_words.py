@@ -22,7 +22,7 @@ def with_folders_renamed(file: Path, renamed: Mapping[str, str]) -> tuple[str, s
     dataset = document.data.get("dataset")
     said = dataset.get("subset") if isinstance(dataset, dict) else None
     names = {old: new for old, new in renamed.items() if isinstance(said, dict) and old in said}
-    if not names or not isinstance(said, dict):
+    if not names or not isinstance(said, dict) or not isinstance(dataset, dict):
         return document.text, document.text
     lines = document.text.split("\n")
     # a name in a header or before a sign of equality, bare or quoted

@@ -15,6 +15,7 @@ import argparse
 from lorakit.cli.terminal.dataset_target import add_no_wait, add_target, read_target, writing
 from lorakit.dataset.build.drop import drop, take_back
 from lorakit.dataset.build.remembered import PLACE, read_remembered
+from lorakit.dataset.review.session import read_marks
 from lorakit.dataset.rules import shown
 from lorakit.errors import counted
 from lorakit.show import print_json, print_text, say
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     about = "a path, a name inside the dataset, or a file name that only one picture has"
     add("images", nargs="*", metavar="IMAGE", help=about)
+    add("--flagged", action="store_true", help="also all that are flagged in the review")
     add("--back", action="store_true", help="use these again; their captions come back, too")
     add_no_wait(parser)
     add("--json", action="store_true", help="one JSON document")
@@ -32,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     root = read_target(args).root
+    if args.flagged:
+        marks = read_marks(root).items()
+        flagged = [name for name, mark in marks if mark == "flagged" and (root / name).exists()]
+        args.images = [*args.images, *flagged]
     with writing(args, root, "drop", when=bool(args.images)):
         done = (take_back if args.back else drop)(root, args.images) if args.images else []
     left_out = sorted(read_remembered(root).dropped)

@@ -118,8 +118,9 @@ def _step(target: Target, args: argparse.Namespace) -> arranging.Step | None:
     if not asked:
         return None
     trained = [subset for subset in target.scan().subsets if not subset.is_reg]
-    fixed = target.resolved.get("max_train_steps") if target.resolved else None
-    if args.steps and not args.epochs and fixed and not target.resolved.get("max_train_epochs"):
+    own = target.resolved
+    fixed = own.get("max_train_steps") if own and not own.get("max_train_epochs") else None
+    if args.steps and not args.epochs and fixed:
         what = f"the recipe says max_train_steps = {fixed}, whatever the repeats are."
         hint = f"Set {args.steps} there, or give --epochs to solve repeats for so many of them."
         raise RecipeError(f"--steps {args.steps}: {what}", hint=hint)

@@ -100,8 +100,8 @@ def _report(selection: Selection, target: Path, args: argparse.Namespace) -> Non
     else:
         copied = [path for path in target.rglob("*") if looks_like_image(path.name)]
         captions = sum(caption_beside(path) is not None for path in copied) or "none"
-        count = counted(len(selection.chosen), "picture")
-        say(f"{count}, {captions} of them with a caption, are in {shown(target)}")
+        chosen = counted(len(selection.chosen), "picture")
+        say(f"{chosen}, {captions} of them with a caption, are in {shown(target)}")
         if (target / ORIGINALS).is_dir():
             say(f"Next: lorakit dataset prepare {shown(target)}")
     for name, (count, _) in averages.items():

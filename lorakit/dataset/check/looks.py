@@ -120,7 +120,7 @@ def _small(image: Image.Image) -> Image.Image:
 
 def _jpeg_quality(image: Image.Image) -> int:
     """By the usual scale, from 1 to 100: the tables' mean against those of quality 50."""
-    tables = getattr(image, "quantization", None) or {}
+    tables: dict[int, list[int]] = getattr(image, "quantization", None) or {}
     if image.format not in {"JPEG", "MPO"} or not tables.get(0):
         return 100
     scale = 100 * sum(tables[0]) / JPEG_50

@@ -216,4 +216,5 @@ def _band(lines: Floats) -> float:
 
 
 def _plain(lines: Floats, colour: np.floating) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-    return np.abs(lines - colour) <= NEAR
+    found: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = np.abs(lines - colour) <= NEAR
+    return found
