@@ -13,6 +13,7 @@ from lorakit.errors import Fault, RecipeError, did_you_mean
 from lorakit.recipe.document import Document, read_document
 
 REPEATS = "10"  # what most guides say
+FIT = "bucket"  # no bars, which would be learned, and no more cropped than kohya would
 HERE = Path(__file__).resolve().parent.parent
 
 
@@ -51,8 +52,8 @@ class Preset:
 
     @property
     def fit(self) -> str:
-        """What `dataset prepare --fit` is given; nothing for its default."""
-        return self._proposed("fit")
+        """What `dataset prepare --fit` is given."""
+        return self._proposed("fit") or FIT
 
     def _proposed(self, key: str) -> str:
         return self.about.get(key, "") or (self.base.about.get(key, "") if self.base else "")

@@ -37,6 +37,7 @@ def next_for_dataset(target: Target, typed: str, *, after: str = "") -> tuple[st
     done where that leaves no trace, or is to be followed whatever was there before.
     """
     from lorakit.dataset.build.originals import ORIGINALS
+    from lorakit.dataset.build.remembered import PLACE
 
     name, root = shlex.quote(typed), target.root
     trained = [one for one in target.scan().subsets if not one.is_reg] if root.is_dir() else []
@@ -47,6 +48,7 @@ def next_for_dataset(target: Target, typed: str, *, after: str = "") -> tuple[st
     if not images and not added:
         return f"lorakit dataset add {name} {PHOTOS} --repeats {repeats}", "PHOTOS: your folder"
     if not images or after == "add":
+        fit = "" if (root / PLACE).exists() else fit  # it is remembered
         return f"lorakit dataset prepare {name}" + (f" --fit {fit}" if fit else ""), ""
     if captioned < images:
         about = f"{images - captioned} of {images} have none; --tagger wd describes each picture"
