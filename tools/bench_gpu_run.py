@@ -6,7 +6,7 @@ The job names the trainer, the family, both TOML files and how many steps; the a
 beside it as JSON, also when the run ends early: what was measured until then counts.
 """
 
-# ruff: noqa: ANN001, ANN002, ANN003, ANN201, ANN202, ARG001, SLF001 -- the shapes of these calls are
+# ruff: noqa: ANN001, ANN003, ANN202, ARG001, SLF001 -- the shapes of these calls are
 # theirs, and what is measured is inside
 
 from __future__ import annotations
