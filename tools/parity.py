@@ -34,6 +34,7 @@ from lorakit import proc
 from lorakit.embedded import arguments
 from lorakit.embedded.models import Conditioning
 from lorakit.embedded.training import signals
+from lorakit.embedded.training.inputs import Inputs
 from lorakit.embedded.training.loop import Loop
 from lorakit.embedded.training.session import Session, prepare
 from lorakit.embedded.training.world import enter
@@ -274,15 +275,18 @@ def _inject(
     session: Session, tape: Mapping[str, torch.Tensor], seeds: list[int], found: dict[str, Any]
 ) -> None:
     objective = session.objective
-    own_loss = objective.loss
+    own_draw, own_loss_of = objective.draw, objective.loss_of
     step = {"now": 0}
 
     def latents(_batch: Any, _seed: int, _pixels: Any = None) -> torch.Tensor:
         torch.manual_seed(seeds[step["now"]])  # what comes after this draws noise and timesteps
         return tape[f"{step['now']}.latents"]
 
-    def loss(batch: Any, _seed: int, **more: Any) -> torch.Tensor:
-        value = own_loss(batch, seeds[step["now"]], **more)
+    def draw(batch: Any, _seed: int, **more: Any) -> Inputs:
+        return own_draw(batch, seeds[step["now"]], **more)
+
+    def loss_of(inputs: Inputs, **more: Any) -> torch.Tensor:
+        value = own_loss_of(inputs, **more)
         found["losses"].append(float(value.detach()))
         step["now"] += 1
         return value
@@ -299,12 +303,13 @@ def _inject(
 
     own_gradients = session.network.gradients
     objective.latents.of = latents  # type: ignore[method-assign,assignment]
-    objective.loss = loss  # type: ignore[method-assign,assignment]
+    objective.draw = draw  # type: ignore[method-assign]
+    objective.loss_of = loss_of  # type: ignore[method-assign,assignment]
     session.network.gradients = gradients  # type: ignore[method-assign]
     if "0.told.3" in tape or session.base.family == "flux":
         mask = tape["0.told.3"].long() if session.args.apply_t5_attn_mask else None
         told = Conditioning(tape["0.told.1"], tape["0.told.0"], mask)
-        session.texts.of = lambda _captions, learning=False: told  # type: ignore[method-assign,misc] # noqa: ARG005
+        session.texts.of = lambda _captions: told
 
 
 def compare(ours: Mapping[str, Any], tape: Mapping[str, torch.Tensor], folder: Path) -> Result:

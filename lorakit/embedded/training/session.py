@@ -168,9 +168,8 @@ def _parts(args: argparse.Namespace, world: World, network: Network) -> state.Pa
     world.say("prepare optimizer, data loader etc.")
     optimizer = Optimizer(args, network, args.max_train_steps, world.size)
     average = Average(network, args.ema_decay) if args.ema_decay else None
-    return state.Parts(
-        network, optimizer, average, LossScale() if world.precision == "fp16" else None
-    )
+    scale = LossScale(world.device) if world.precision == "fp16" else None
+    return state.Parts(network, optimizer, average, scale)
 
 
 def _identity(
