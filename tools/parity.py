@@ -72,6 +72,7 @@ FLUX = {
 class Case:
     family: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    mask: str = ""  # "alpha" of the picture, or in a "folder" of masks
 
 
 CASES = {
@@ -99,6 +100,8 @@ CASES = {
     "conv": Case(
         "sd15", {"network_args": ["conv_dim=2", "conv_alpha=1"], "network_train_unet_only": True}
     ),
+    "alpha": Case("sd15", {"network_train_unet_only": True, "alpha_mask": True}, "alpha"),
+    "masks": Case("sd15", {"network_train_unet_only": True, "masked_loss": True}, "folder"),
     "sdxl": Case(
         "sdxl",
         {"network_train_unet_only": True, "cache_text_encoder_outputs": True, "no_half_vae": True},
@@ -166,10 +169,18 @@ def write_inputs(
     images.mkdir(parents=True)
     coarse = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(1))
     (pixels,) = torch.nn.functional.interpolate(coarse, size=(64, 64), mode="bilinear")
-    Image.fromarray((pixels.permute(1, 2, 0) * 255).byte().numpy()).save(images / "one.png")
+    picture = Image.fromarray((pixels.permute(1, 2, 0) * 255).byte().numpy())
+    mask = Image.radial_gradient("L").resize((64, 64)) if case.mask else None
+    if case.mask == "alpha":
+        picture.putalpha(mask)
+    picture.save(images / "one.png")
     caption = "a red fox in the snow, sitting, (looking back)"
     (images / "one.txt").write_text(caption, encoding="utf-8")
     subset = {"image_dir": str(images), "num_repeats": steps, "caption_extension": ".txt"}
+    if case.mask == "folder":
+        (folder / "masks").mkdir()
+        mask.save(folder / "masks" / "one.png")
+        subset["conditioning_data_dir"] = str(folder / "masks")
     dataset = {"datasets": [{"resolution": 64, "batch_size": 1, "subsets": [subset]}]}
     (folder / "dataset.toml").write_text(toml.dumps(dataset), encoding="utf-8")
     paths = {"base": "pretrained_model_name_or_path"}

@@ -694,6 +694,7 @@ def test_schedule_free_optimisers_may_warm_up() -> None:
         {"lr_warmup_steps": 5},
         {"lr_scheduler": "cosine_with_min_lr"},
         {"optimizer_args": ["weight_decay=yes"]},
+        {"masked_loss": True},
     ],
 )
 def test_what_the_embedded_trainer_finds_out_late_is_said_before_too(

@@ -37,6 +37,7 @@ class Objective:
     ) -> None:
         self.args, self.world, self.base, self.denoiser = args, world, base, denoiser
         self.latents, self.texts, self.seed, self.total_steps = latents, texts, seed, total_steps
+        self.mask: torch.Tensor | None = None  # of the batch: how much each place counts
         self.schedule: noise.Schedule | None = None  # FLUX has none
         if base.prediction != "flow":
             terminal = bool(args.zero_terminal_snr)
@@ -65,6 +66,8 @@ class Objective:
         texts = self.texts.of(captions, learning=learning)
         prior = self.args.prior_loss_weight
         weights = torch.tensor([prior if one.image.subset.is_reg else 1.0 for one in batch])
+        masks = self.latents.masks.of(batch, self.seed, latents.shape[2:])
+        self.mask = None if masks is None else masks.to(latents)
         with torch.set_grad_enabled(learning):
             if self.schedule is None:
                 losses = self._flow(latents, texts, timestep)
@@ -150,6 +153,8 @@ class Objective:
         distance = noise.distance(predicted, target, self.args, threshold)
         if factor is not None:
             distance = distance * factor
+        if self.mask is not None:
+            distance = distance * self.mask
         return distance.mean(dim=list(range(1, distance.dim())))
 
     def step_seed(self, micro_step: int) -> int:

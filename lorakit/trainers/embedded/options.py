@@ -91,15 +91,18 @@ DATASET_LEVEL = {
     "resolution": "size",
     "validation_split": "number",
 }
-SUBSET_LEVEL = {"image_dir": "str", "is_reg": "bool"}
+SUBSET_LEVEL = {
+    **dict.fromkeys(("image_dir", "conditioning_data_dir"), "str"),
+    **dict.fromkeys(("is_reg", "alpha_mask"), "bool"),
+}
+NO_MASKS = "no images have masks, so it would count every pixel as ever."
+HOW_MASKS = "Set alpha_mask = true, or conditioning_data_dir in [dataset.subset.FOLDER]."
 DATASET_REFUSED = (
     "face_crop_aug_range",
     "custom_attributes",
     "cache_info",
     "network_multiplier",
-    "alpha_mask",
     "metadata_file",
-    "conditioning_data_dir",
 )
 
 _SCHEDULE_FREE = ("AdamWScheduleFree", "RAdamScheduleFree", "SGDScheduleFree")

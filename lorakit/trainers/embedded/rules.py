@@ -74,10 +74,20 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
     static = list(optimizer_name(settings))
     faults += static or _classes(settings, values)
     faults += _t5_tokenizer(settings)
+    faults += _masks(settings)
     if settings.precision == "fp16" and machine.accelerator != "cuda":
         what = f'"fp16" does not work well on {machine.accelerator}.'
         faults.append(Fault("mixed_precision", what, 'Use "no" or, on the CPU, "bf16".'))
     return faults
+
+
+def _masks(settings: Options) -> Iterator[Fault]:
+    alpha, folder = (settings.anywhere(key) for key in ("alpha_mask", "conditioning_data_dir"))
+    if settings.flag("masked_loss") and not (alpha or folder):
+        yield settings.fault("masked_loss", options.NO_MASKS, options.HOW_MASKS, "masks-missing")
+    if folder and not settings.flag("masked_loss"):
+        what = "must be set, or conditioning_data_dir is not read."
+        yield settings.fault("masked_loss", what, "Set masked_loss = true.", "masks-unused")
 
 
 def _t5_tokenizer(settings: Options) -> Iterator[Fault]:
