@@ -170,7 +170,7 @@ def write_inputs(
     coarse = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(1))
     (pixels,) = torch.nn.functional.interpolate(coarse, size=(64, 64), mode="bilinear")
     picture = Image.fromarray((pixels.permute(1, 2, 0) * 255).byte().numpy())
-    mask = Image.radial_gradient("L").resize((64, 64)) if case.mask else None
+    mask = Image.radial_gradient("L").resize((64, 64))
     if case.mask == "alpha":
         picture.putalpha(mask)
     picture.save(images / "one.png")

@@ -68,8 +68,7 @@ def test_a_place_of_a_latent_counts_as_the_mean_of_what_it_covers(tmp_path: Path
 
 def opened(path: Path) -> Pillow.Image:
     with Pillow.open(path) as picture:
-        picture.load()
-        return picture
+        return picture.copy()
 
 
 def painted(folder: Path, grey: int, *, alpha: bool = False) -> Path:
