@@ -326,6 +326,34 @@ def test_the_fused_product_and_its_gradients_equal_the_plain_sum() -> None:
     ) or torch.allclose(made.flat["unet"].grad[: down.numel()], down.grad.flatten())
 
 
+def test_layers_compute_with_one_cast_a_step_and_their_gradients_come_back_wide() -> None:
+    """bf16 layers, float32 weights: the numbers of a cast in every call, from one of all weights."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(6, 8).to(torch.bfloat16).requires_grad_(requires_grad=False)
+    made = Network(
+        [Shape("a", layer, 4, 2.0, "unet")], Dropout(), seed=3, device="cpu", dtype=torch.float32
+    )
+    (adapter,) = made.adapters
+    with torch.no_grad():
+        adapter.up.normal_()
+    assert not bool(adapter.work["up"].any())
+    made.refresh()
+    x = torch.randn(3, 6, dtype=torch.bfloat16)
+    down, up = (part.detach().clone().requires_grad_() for part in (adapter.down, adapter.up))
+    plain = torch.nn.functional.linear(x, layer.weight, layer.bias)
+    plain = plain.addmm(x @ down.bfloat16().t(), up.bfloat16().t(), alpha=0.5)
+    plain.sum().backward()
+    for _ in range(2):  # two batches of a step
+        out = layer(x)
+        assert torch.equal(out, plain)
+        out.sum().backward()
+        made.gather()
+    assert adapter.up.grad.dtype == torch.float32
+    torch.testing.assert_close(adapter.up.grad, 2 * up.grad, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(adapter.down.grad, 2 * down.grad, rtol=1e-2, atol=1e-2)
+    assert not bool(made.work["unet"].grad.any())
+
+
 def test_a_layer_in_eight_bits_answers_and_learns_as_its_widened_weights_do() -> None:
     torch.manual_seed(0)
     narrow = shrink(torch.nn.Sequential(torch.nn.Linear(6, 8)), torch.float32)

@@ -46,6 +46,7 @@ def build(
         seed=seed,
         device=world.device,
         dtype=torch.bfloat16 if args.full_bf16 else torch.float32,
+        compute=world.weight_dtype,
         plus=frozenset(
             group for group in {shape.group for shape in shapes} if targets.plus_ratio(extra, group)
         ),

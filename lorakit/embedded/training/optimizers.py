@@ -125,6 +125,7 @@ class Optimizer:
             return
         kept = self.network.copies()
         self.inner.eval()
+        self.network.refresh()
         try:
             yield
         finally:

@@ -34,7 +34,11 @@ def take(session: Session, batches: Sequence[Batch], pixels: Pixels) -> Taken:
     losses = [_learn(session, batch, next(pixels)) for batch in batches]
     _update(session, batches)
     limit = session.args.scale_weight_norms
-    norms = session.network.limit_norms(limit) if limit else None
+    norms = None
+    if limit:
+        scaled, mean, largest = session.network.limit_norms(limit).tolist()
+        norms = int(scaled), mean, largest
+    session.network.refresh()
     session.position.step += 1
     if session.average is not None:
         session.average.update(session.position.step)
@@ -53,6 +57,7 @@ def _learn(session: Session, batch: Batch, pixels: Future[Any] | None) -> float:
     # an epoch's last step may have fewer batches: the divisor stays, as by accelerate
     loss = loss / session.args.gradient_accumulation_steps
     (loss * (1.0 if scale is None else scale.scale)).backward()
+    session.network.gather()
     at.batch += 1
     at.micro_step += 1
     return value
