@@ -119,7 +119,7 @@ optimizer_args = "weight_decay=0.1"
         (["--ema_decay", "1.5"], "must be between 0 and 1"),
         (["--validation_split", "1.5"], "at least 0 and below 1"),
         (["--early_stop_patience", "2"], "need a validation loss"),
-        (["--network_module", "lycoris.kohya"], "network_module"),
+        (["--network_module", "networks.dylora"], "network_module"),
         (["--lr_scheduler", "cosin"], "Did you mean cosine?"),
         (["--lr_warmup_steps", "10"], "schedule 'constant' has no warm-up"),
         (

@@ -68,7 +68,25 @@ NETWORK_ARGS: dict[str, dict[str, type]] = {
         **dict.fromkeys((*_FLUX_DIMS, "single_dim", "single_mod_dim"), int),
     },
 }
-TRAIN_BLOCKS = ("all", "double", "single")
+LYCORIS = "lycoris.kohya"
+_LYCORIS_ARGS: dict[str, type] = {
+    **dict.fromkeys(("algo", "preset"), str),
+    **dict.fromkeys(("rank_dropout", "module_dropout"), float),
+    **dict.fromkeys(("dora_wd", "rs_lora", "decompose_both", "full_matrix"), bool),
+    "factor": int,
+}
+LYCORIS_ARGS: dict[str, dict[str, type]] = {
+    **{key: {**_LYCORIS_ARGS, "conv_dim": int, "conv_alpha": float} for key in ("sd15", "sdxl")},
+    "flux": _LYCORIS_ARGS,
+}
+OF_LOKR = ("factor", "decompose_both", "full_matrix")
+ARGUMENT_CHOICES = {
+    "train_blocks": ("all", "double", "single"),
+    "algo": ("lora", "locon", "loha", "lokr"),
+    "preset": ("full", "full-lin", "attn-mlp"),
+}
+# What LyCORIS does not read, or does in a way of its own.
+NOT_LYCORIS = ("network_dropout", "scale_weight_norms", "dim_from_weights")
 
 DATASET_EVERYWHERE = {
     **dict.fromkeys(

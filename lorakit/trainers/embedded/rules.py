@@ -114,13 +114,18 @@ def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) 
     if not planned:
         faults += [Fault(name, "must be set.") for name in REQUIRED if not values.get(name)]
         faults += _packages(values)
-    if values.get("network_module") and values["network_module"] != MODULES[family]:
-        faults.append(Fault("network_module", f"must be {MODULES[family]} for this script."))
+    module = values.get("network_module")
+    if module and module not in (MODULES[family], options.LYCORIS):
+        either = f"{MODULES[family]} or {options.LYCORIS}"
+        faults.append(Fault("network_module", f"must be {either} for this script."))
     for name in options.WITHOUT_EFFECT[family]:
         if values.get(name) not in (None, False, known[name].default):
             what = f"has no effect on {FAMILIES[family].title}: kohya's script ignores it, too."
             faults.append(Fault(name, what, f"Remove {name}.", "no-effect"))
-    faults += _network_args(family, values.get("network_args") or [])
+    lycoris = module == options.LYCORIS
+    arguments = (options.LYCORIS_ARGS if lycoris else options.NETWORK_ARGS)[family]
+    faults += _network_args(arguments, values.get("network_args") or [])
+    faults += _lycoris(values) if lycoris else []
     faults += _pace(values)
     if family != "flux" and len(set(values.get("text_encoder_lr") or [])) > 1:
         what = "only the first of several rates is read, as by networks.lora."
@@ -178,8 +183,22 @@ def _ranges(values: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("min_timestep / max_timestep", what)
 
 
-def _network_args(family: str, arguments: list[str]) -> Iterator[Fault]:
-    known = options.NETWORK_ARGS[family]
+def _lycoris(values: Mapping[str, Any]) -> Iterator[Fault]:
+    for name in options.NOT_LYCORIS:
+        if values.get(name):
+            yield Fault(name, f"is not implemented for {options.LYCORIS}.", f"Remove {name}.")
+    extra = dict(str(one).partition("=")[::2] for one in values.get("network_args") or [])
+    for name in options.OF_LOKR:
+        if name in extra and extra.get("algo") != "lokr":
+            yield Fault(f"network_args {name}", "has no effect without algo=lokr.")
+    if "rs_lora" in extra and extra.get("algo") == "lokr":
+        what = "LyCORIS reads such files at another strength than it trained them."
+        yield Fault("network_args rs_lora", what, "Leave it out for lokr.")
+    if {"module_dropout", "dora_wd"} <= extra.keys():
+        yield Fault("network_args module_dropout", "is not implemented beside dora_wd.")
+
+
+def _network_args(known: Mapping[str, type], arguments: list[str]) -> Iterator[Fault]:
     for argument in arguments:
         name, equals, text = str(argument).partition("=")
         where = f"network_args {name}"
@@ -189,18 +208,21 @@ def _network_args(family: str, arguments: list[str]) -> Iterator[Fault]:
             hint = "Write network_dropout." if name == "dropout" else did_you_mean(name, known)
             yield Fault(where, "the embedded trainer does not know it.", hint, "not-implemented")
         elif not _readable(known[name], text):
-            kind = "an integer" if known[name] is int else "a number"
-            yield Fault(where, f"{text!r} is not {kind}.")
-        elif name == "train_blocks" and text not in options.TRAIN_BLOCKS:
-            yield Fault(where, f"{text!r} must be one of {', '.join(options.TRAIN_BLOCKS)}.")
+            kinds = {int: "an integer", bool: "True: leave it out instead"}
+            yield Fault(where, f"{text!r} is not {kinds.get(known[name], 'a number')}.")
+        elif text not in options.ARGUMENT_CHOICES.get(name, (text,)):
+            one_of = ", ".join(options.ARGUMENT_CHOICES[name])
+            yield Fault(where, f"{text!r} must be one of {one_of}.")
         elif name in ("rank_dropout", "module_dropout") and not 0 <= float(text) < 1:
             yield Fault(where, f"{text} must be at least 0 and below 1.")
     names = [str(argument).partition("=")[0] for argument in arguments]
-    if "conv_alpha" in names and "conv_dim" not in names:
+    if "conv_alpha" in names and "conv_dim" not in names and "algo" not in known:
         yield Fault("network_args conv_alpha", "has no effect without conv_dim.")
 
 
 def _readable(kind: type, text: str) -> bool:
+    if kind is bool:
+        return text == "True"
     try:
         kind(text)
     except ValueError:
