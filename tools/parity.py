@@ -33,6 +33,7 @@ from tiny_bases import make_tiny
 from lorakit import proc
 from lorakit.embedded import arguments
 from lorakit.embedded.models import Conditioning
+from lorakit.embedded.network import lycoris
 from lorakit.embedded.training import signals
 from lorakit.embedded.training.loop import Loop
 from lorakit.embedded.training.session import Session, prepare
@@ -68,11 +69,15 @@ FLUX = {
 }
 
 
+UNET_ONLY = {"network_train_unet_only": True}
+
+
 @dataclass(frozen=True)
 class Case:
     family: str
     options: Mapping[str, Any] = field(default_factory=dict)
     mask: str = ""  # "alpha" of the picture, or in a "folder" of masks
+    lycoris: tuple[str, ...] = ()  # its network_args: needs the package lycoris-lora there
 
 
 CASES = {
@@ -100,8 +105,11 @@ CASES = {
     "conv": Case(
         "sd15", {"network_args": ["conv_dim=2", "conv_alpha=1"], "network_train_unet_only": True}
     ),
-    "alpha": Case("sd15", {"network_train_unet_only": True, "alpha_mask": True}, "alpha"),
-    "masks": Case("sd15", {"network_train_unet_only": True, "masked_loss": True}, "folder"),
+    "alpha": Case("sd15", {**UNET_ONLY, "alpha_mask": True}, "alpha"),
+    "masks": Case("sd15", {**UNET_ONLY, "masked_loss": True}, "folder"),
+    "dora": Case("sd15", UNET_ONLY, lycoris=("algo=lora", "dora_wd=True")),
+    "loha": Case("sd15", UNET_ONLY, lycoris=("algo=loha", "conv_dim=2", "conv_alpha=1")),
+    "lokr": Case("sd15", UNET_ONLY, lycoris=("algo=lokr", "factor=8", "dora_wd=True")),
     "sdxl": Case(
         "sdxl",
         {"network_train_unet_only": True, "cache_text_encoder_outputs": True, "no_half_vae": True},
@@ -184,10 +192,12 @@ def write_inputs(
     dataset = {"datasets": [{"resolution": 64, "batch_size": 1, "subsets": [subset]}]}
     (folder / "dataset.toml").write_text(toml.dumps(dataset), encoding="utf-8")
     paths = {"base": "pretrained_model_name_or_path"}
+    words = {"network_module": "lycoris.kohya", "network_args": [*case.lycoris]}
     options = {
         **COMMON,
         "network_module": "networks.lora",
         **case.options,
+        **(words if case.lycoris else {}),
         "max_train_steps": steps,
         "output_name": "lora",
         **{paths.get(key, key): str(path) for key, path in weights.items()},
@@ -301,10 +311,9 @@ def _inject(
     def gradients() -> list[torch.Tensor]:
         # the gradients are emptied by the same door before a step
         if step["now"] == 1 and "gradient" not in found:
+            named = session.network.named()
             found["gradient"] = {
-                f"{a.name}.lora_{which}.weight": getattr(a, which).grad.clone()
-                for a in session.network.adapters
-                for which in ("down", "up")
+                key: one.grad.clone() for key, one in named.items() if one.grad is not None
             }
         return own_gradients()
 
@@ -332,9 +341,8 @@ def compare(ours: Mapping[str, Any], tape: Mapping[str, torch.Tensor], folder: P
     if same:
         weights = [key for key in other if not key.endswith(".alpha")]
         change = relative([(mine[key] - start[key], other[key] - start[key]) for key in weights])
-        down = ".lora_down.weight"
-        names = [key.removesuffix(down) for key in other if key.endswith(down)]
-        product = relative([(_product(mine, name), _product(other, name)) for name in names])
+        names = {key.partition(".")[0] for key in weights}
+        product = relative([(_added(mine, name), _added(other, name)) for name in names])
     gradients = _under("gradient.", tape).items()
     return Result(
         tuple((value, float(tape[f"{place}.loss"])) for place, value in enumerate(ours["losses"])),
@@ -357,9 +365,9 @@ def relative(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
     return float((apart / sum(float(b.double().square().sum()) for _, b in pairs)) ** 0.5)
 
 
-def _product(state: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
-    up, down = state[f"{name}.lora_up.weight"], state[f"{name}.lora_down.weight"]
-    return up.flatten(1) @ down.flatten(1)
+def _added(state: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
+    """What an adapter adds to its layer, before it is scaled."""
+    return lycoris.rebuilt(_under(f"{name}.", state))
 
 
 def _metadata(path: Path) -> dict[str, str]:

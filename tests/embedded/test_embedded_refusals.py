@@ -102,6 +102,7 @@ optimizer_args = "weight_decay=0.1"
             ["--cache_latents", "--random_crop"],
             "cached latents allow neither color_aug nor random_crop",
         ),
+        (["--full_fp16"], 'full_fp16: needs mixed_precision = "fp16"'),
         (["--mixed_precision", "fp8"], "is not one of no, fp16, bf16"),
         (["--save_model_as", "ckpt"], "is not one of safetensors"),
         (

@@ -261,9 +261,17 @@ def _latents(
 
 
 def _denoiser(args: argparse.Namespace, world: World, base: Base) -> nn.Module:
-    if not (args.fp8_base or args.fp8_base_unet):
+    swapped = getattr(args, "blocks_to_swap", None)
+    if not (args.fp8_base or args.fp8_base_unet or swapped):
         return base.load_denoiser(world.weight_dtype, world.device)
+    from lorakit.embedded.models.swap import Swap
     from lorakit.embedded.training.eight_bit import shrink
 
-    wide = base.load_denoiser(world.weight_dtype, "cpu")  # the device never holds it
-    return shrink(wide, world.weight_dtype).to(world.device)
+    denoiser: Any = base.load_denoiser(world.weight_dtype, "cpu")  # the device never holds it whole
+    if args.fp8_base or args.fp8_base_unet:
+        shrink(denoiser, world.weight_dtype)
+    if not swapped:
+        return denoiser.to(world.device)
+    denoiser.swap = Swap(denoiser.swappable(swapped), world.device)
+    denoiser.swap.stay(denoiser)
+    return denoiser

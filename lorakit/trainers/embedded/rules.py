@@ -43,7 +43,7 @@ ONE_OR_MORE = (
 )
 ZERO_OR_MORE = (
     *("lr_warmup_steps", "lr_decay_steps", "learning_rate", "unet_lr"),
-    *("max_grad_norm", "min_timestep"),
+    *("max_grad_norm", "min_timestep", "blocks_to_swap"),
 )
 AT_LEAST = {**dict.fromkeys(ONE_OR_MORE, 1), **dict.fromkeys(ZERO_OR_MORE, 0)}
 # From 0 to less than 1; the first would leave nothing to learn from.
@@ -75,6 +75,10 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
     faults += static or _classes(settings, values)
     faults += _t5_tokenizer(settings)
     faults += _masks(settings)
+    if settings.integer("blocks_to_swap") and machine.accelerator != "cuda":
+        what = "needs a CUDA card: there is nothing to swap to on this machine."
+        hint = "Remove blocks_to_swap here."
+        faults.append(settings.fault("blocks_to_swap", what, hint, "swap-device"))
     if settings.precision == "fp16" and machine.accelerator != "cuda":
         what = f'"fp16" does not work well on {machine.accelerator}.'
         faults.append(Fault("mixed_precision", what, 'Use "no" or, on the CPU, "bf16".'))
@@ -277,8 +281,12 @@ def _text_cache(family: str, values: Mapping[str, Any]) -> Iterator[Fault]:
 def _combinations(values: Mapping[str, Any]) -> Iterator[Fault]:
     get = values.get
     precision = get("mixed_precision") or "no"
-    if get("full_bf16") and precision != "bf16":
-        yield Fault("full_bf16", 'needs mixed_precision = "bf16".')
+    for kind in ("bf16", "fp16"):
+        if get(f"full_{kind}") and precision != kind:
+            yield Fault(f"full_{kind}", f'needs mixed_precision = "{kind}".')
+    if get("blocks_to_swap") and not get("gradient_checkpointing"):
+        what = "needs gradient_checkpointing: else the way back keeps every block's weights."
+        yield Fault("blocks_to_swap", what, "Set gradient_checkpointing = true.")
     for name in ("fp8_base", "fp8_base_unet"):
         if get(name) and precision == "no":
             yield Fault(name, 'needs mixed_precision = "bf16" or "fp16".')
