@@ -35,6 +35,7 @@ from lorakit.embedded import arguments
 from lorakit.embedded.models import Conditioning
 from lorakit.embedded.network import lycoris
 from lorakit.embedded.training import signals
+from lorakit.embedded.training.inputs import Inputs
 from lorakit.embedded.training.loop import Loop
 from lorakit.embedded.training.session import Session, prepare
 from lorakit.embedded.training.world import enter
@@ -107,9 +108,9 @@ CASES = {
     ),
     "alpha": Case("sd15", {**UNET_ONLY, "alpha_mask": True}, "alpha"),
     "masks": Case("sd15", {**UNET_ONLY, "masked_loss": True}, "folder"),
-    "dora": Case("sd15", UNET_ONLY, lycoris=("algo=lora", "dora_wd=True")),
+    "dora": Case("sd15", UNET_ONLY, lycoris=("algo=lora", "dora_wd=True", "preset=attn-mlp")),
     "loha": Case("sd15", UNET_ONLY, lycoris=("algo=loha", "conv_dim=2", "conv_alpha=1")),
-    "lokr": Case("sd15", UNET_ONLY, lycoris=("algo=lokr", "factor=8", "dora_wd=True")),
+    "lokr": Case("sd15", UNET_ONLY, lycoris=("algo=lokr", "factor=8", "preset=attn-mlp")),
     "sdxl": Case(
         "sdxl",
         {"network_train_unet_only": True, "cache_text_encoder_outputs": True, "no_half_vae": True},
@@ -295,15 +296,18 @@ def _inject(
     session: Session, tape: Mapping[str, torch.Tensor], seeds: list[int], found: dict[str, Any]
 ) -> None:
     objective = session.objective
-    own_loss = objective.loss
+    own_draw, own_loss_of = objective.draw, objective.loss_of
     step = {"now": 0}
 
     def latents(_batch: Any, _seed: int, _pixels: Any = None) -> torch.Tensor:
         torch.manual_seed(seeds[step["now"]])  # what comes after this draws noise and timesteps
         return tape[f"{step['now']}.latents"]
 
-    def loss(batch: Any, _seed: int, **more: Any) -> torch.Tensor:
-        value = own_loss(batch, seeds[step["now"]], **more)
+    def draw(batch: Any, _seed: int, **more: Any) -> Inputs:
+        return own_draw(batch, seeds[step["now"]], **more)
+
+    def loss_of(inputs: Inputs, **more: Any) -> torch.Tensor:
+        value = own_loss_of(inputs, **more)
         found["losses"].append(float(value.detach()))
         step["now"] += 1
         return value
@@ -319,12 +323,13 @@ def _inject(
 
     own_gradients = session.network.gradients
     objective.latents.of = latents  # type: ignore[method-assign,assignment]
-    objective.loss = loss  # type: ignore[method-assign,assignment]
+    objective.draw = draw  # type: ignore[method-assign,assignment]
+    objective.loss_of = loss_of  # type: ignore[method-assign,assignment]
     session.network.gradients = gradients  # type: ignore[method-assign]
     if "0.told.3" in tape or session.base.family == "flux":
         mask = tape["0.told.3"].long() if session.args.apply_t5_attn_mask else None
         told = Conditioning(tape["0.told.1"], tape["0.told.0"], mask)
-        session.texts.of = lambda _captions, learning=False: told  # type: ignore[method-assign,misc] # noqa: ARG005
+        session.texts.of = lambda _captions: told  # type: ignore[method-assign]
 
 
 def compare(ours: Mapping[str, Any], tape: Mapping[str, torch.Tensor], folder: Path) -> Result:

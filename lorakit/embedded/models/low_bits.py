@@ -1,4 +1,4 @@
-"""Frozen linear layers in few bits. `fp8_base` keeps them in eight and computes wide, as kohya does.
+"""Frozen linear layers in few bits. `fp8_base` keeps eight and computes wide, as kohya does.
 `frozen_linear` multiplies in what it keeps: "fp8" and "int8", with a scale for every row of both
 factors, forwards and for the gradient of the input; "nf4" keeps four bits and computes wide.
 
@@ -8,7 +8,6 @@ one after another, which is how the tests judge it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,9 +22,9 @@ BLOCK = 64  # weights that share a scale in nf4
 class Frozen:
     """One layer's weight. What it consists of belongs to the module, so that it moves with it."""
 
-    def __init__(self, module: nn.Linear) -> None:
+    def __init__(self, module: Any, device: torch.device | None = None) -> None:
         self.module = module
-        self.keep(module.weight.detach())
+        self.keep(module.weight.detach().to(device))
         module.frozen = self
 
     def keep(self, weight: torch.Tensor) -> None:
@@ -96,8 +95,9 @@ class Fp8(Scaled):
     ) -> torch.Tensor:
         if not left.is_cuda:
             return (left.float() @ right.float()) * of_left * of_right
-        scales = {"scale_a": of_left, "scale_b": of_right.contiguous()}
-        return torch._scaled_mm(left, right, **scales, out_dtype=torch.bfloat16)
+        product = torch._scaled_mm  # noqa: SLF001 - torch's only door to it
+        kind = torch.bfloat16  # the one that it knows with scales by row
+        return product(left, right, scale_a=of_left, scale_b=of_right.contiguous(), out_dtype=kind)
 
 
 class Int8(Scaled):
@@ -109,7 +109,8 @@ class Int8(Scaled):
     def multiplied(
         self, left: torch.Tensor, right: torch.Tensor, of_left: torch.Tensor, of_right: torch.Tensor
     ) -> torch.Tensor:
-        return torch._int_mm(left, right).float() * of_left * of_right
+        product = torch._int_mm  # noqa: SLF001 - torch's only door to it
+        return product(left, right).float() * of_left * of_right
 
 
 class Nf4(Frozen):
@@ -143,7 +144,7 @@ def normal_values(device: torch.device) -> torch.Tensor:
     return (values.sort().values / values.max()).float().to(device)
 
 
-FORMS: dict[str, Callable[[nn.Linear], Frozen]] = {"fp8": Fp8, "int8": Int8, "nf4": Nf4}
+FORMS: dict[str, type[Frozen]] = {"fp8": Fp8, "int8": Int8, "nf4": Nf4}
 
 
 class FrozenProduct(torch.autograd.Function):
@@ -163,14 +164,22 @@ class FrozenProduct(torch.autograd.Function):
         return ctx.frozen.pull(rows).view(*grad.shape[:-1], -1), None, None
 
 
-def shrink(network: nn.Module, compute: torch.dtype, form: str | None = None) -> nn.Module:
-    """Every Linear's weight in few bits; `compute` is the type of what goes in and out. Without a
-    form as `fp8_base` has it.
+def shrink(
+    network: nn.Module,
+    compute: torch.dtype,
+    form: str | None = None,
+    device: torch.device | None = None,
+) -> nn.Module:
+    """Every Linear's weight in few bits, on the device, which never holds it wide; `compute` is the
+    type of what goes in and out. Without a form as `fp8_base` has it.
     """
+    kind = FORMS[form] if form else Frozen
     for module in network.modules():
-        if type(module) is nn.Linear:
-            frozen = FORMS.get(form or "", Frozen)(module)
-            module.forward = _forward(module, frozen, compute)
+        if type(module) is not nn.Linear:
+            continue
+        odd = any(side % 16 for side in wide_size(module))  # the kernels take multiples of it
+        if not (odd and issubclass(kind, Scaled)):
+            module.forward = _forward(module, kind(module, device), compute)
     return network
 
 
@@ -180,6 +189,12 @@ def _forward(module: nn.Linear, frozen: Frozen, compute: torch.dtype) -> Any:
         return FrozenProduct.apply(x.to(compute), frozen, bias)
 
     return forward
+
+
+def wide_size(module: nn.Module) -> tuple[int, ...]:
+    if isinstance(module, nn.Linear):
+        return module.out_features, module.in_features
+    return tuple(module.weight.shape)
 
 
 def wide_weight(module: nn.Module, kind: torch.dtype) -> torch.Tensor:

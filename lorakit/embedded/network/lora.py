@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lorakit.embedded.models.low_bits import wide_size
+from lorakit.embedded.network.low_rank import LowRankLinear, LowRankPixels
 from lorakit.embedded.training.randomness import seed_of
 
 WIDE = (torch.float32, torch.bfloat16, torch.float16)
@@ -45,46 +46,6 @@ class Dropout:
         return self.neuron > 0 or self.rank > 0 or self.module > 0
 
 
-class LowRankLinear(torch.autograd.Function):
-    """x W' + b + scale x D' U' in one pass: the low-rank products are added in place, forward and
-    backward, and the gradients of D and U where the optimiser finds them.
-    """
-
-    @staticmethod
-    def forward(  # noqa: PLR0917 - autograd passes by position
-        ctx: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        down: torch.Tensor,
-        up: torch.Tensor,
-        scale: float,
-        gradients: tuple[torch.Tensor, torch.Tensor],
-    ) -> torch.Tensor:
-        flat = x.reshape(-1, x.shape[-1])
-        low = flat @ down.t()
-        # widened only while it is used: it may be held in fewer bits
-        out = F.linear(flat, weight.to(flat.dtype), bias)
-        out.addmm_(low, up.t(), alpha=scale)
-        ctx.save_for_backward(flat, low, weight, down, up)
-        ctx.scale, ctx.shape, ctx.gradients = scale, x.shape, gradients
-        return out.view(*x.shape[:-1], weight.shape[0])
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        flat, low, weight, down, up = ctx.saved_tensors
-        of_down, of_up = ctx.gradients
-        grad = grad.reshape(-1, grad.shape[-1])
-        grad_low = grad @ up
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = grad @ weight.to(grad.dtype)
-            grad_x = grad_x.addmm_(grad_low, down, alpha=ctx.scale).view(ctx.shape)
-        of_down.addmm_(grad_low.t(), flat, alpha=ctx.scale)
-        of_up.addmm_(grad.t(), low, alpha=ctx.scale)
-        return grad_x, None, None, None, None, None, None
-
-
 class Adapter:
     """One adapter; replaces its module's forward."""
 
@@ -94,7 +55,7 @@ class Adapter:
         self.name, self.group, self.module = shape.name, shape.group, shape.module
         self.dim, self.alpha, self.scale = shape.dim, shape.alpha, shape.alpha / shape.dim
         self.dropout, self.training = dropout, True
-        self.conv = shape.module.weight.dim() == 4
+        self.conv = isinstance(shape.module, nn.Conv2d)
         self.shapes = self.layout(shape)
         self.down: torch.Tensor
         self.up: torch.Tensor
@@ -102,9 +63,10 @@ class Adapter:
         self.work: dict[str, torch.Tensor] = {}
         self._plain = shape.module.forward
         shape.module.forward = self.forward
+        self._product = LowRankPixels if self.conv else LowRankLinear
 
     def layout(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        out_dim, in_dim = shape.module.weight.shape[0], shape.module.weight.shape[1:]
+        out_dim, *in_dim = wide_size(shape.module)
         up = (out_dim, shape.dim, 1, 1) if self.conv else (out_dim, shape.dim)
         return {"down": (shape.dim, *in_dim), "up": up}
 
@@ -112,19 +74,19 @@ class Adapter:
         self.down.copy_(kaiming(self.shapes["down"], chance))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.forward_spelt_out(x) if self.conv else self.forward_linear(x)
+        module, once = self.module, (1, 1)
+        spelt_out = self.conv and (module.kernel_size != once or module.stride != once)
+        return self.forward_spelt_out(x) if spelt_out else self.forward_fused(x)
 
-    def forward_linear(self, x: torch.Tensor) -> torch.Tensor:
+    def forward_fused(self, x: torch.Tensor) -> torch.Tensor:
         down, up = self.work["down"], self.work["up"]
         x = x.to(down.dtype)
         if self.training and self.dropout.any:
             return self.forward_spelt_out(x)
-        weight, bias = self.module.weight, self.module.bias
+        weight, bias = getattr(self.module, "frozen", self.module.weight), self.module.bias
         bias = None if bias is None else bias.to(x.dtype)
-        assert down.grad is not None
-        assert up.grad is not None
         gradients = (down.grad, up.grad)
-        return LowRankLinear.apply(x, weight, bias, down, up, self.scale, gradients)
+        return self._product.apply(x, weight, bias, down, up, self.scale, gradients)
 
     def forward_spelt_out(self, x: torch.Tensor) -> torch.Tensor:
         """The same sum, for convolutions and for what dropout does to it. Chance is drawn where the

@@ -16,8 +16,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from lorakit.embedded.models.low_bits import wide_size, wide_weight
 from lorakit.embedded.network.lora import Adapter, Dropout, Shape, kaiming
 from lorakit.embedded.network.targets import network_args
 
@@ -77,6 +79,7 @@ class Use:
     stride: tuple[int, ...] | None  # None: a linear layer
     padding: tuple[int, ...]
     gradients: tuple[torch.Tensor, ...]  # where the factors' gradients are added
+    layer: nn.Module  # whose frozen weight is not kept, but asked for: it may be in few bits
 
     def change(
         self, weight: torch.Tensor, factors: Factors, kept: torch.Tensor | None
@@ -102,18 +105,17 @@ class RebuiltLayer(torch.autograd.Function):
     """op(x, W) + op(x, change) + b; with a magnitude m, each output times m / |W + change|."""
 
     @staticmethod
-    def forward(  # noqa: PLR0917 - autograd passes by position
+    def forward(
         ctx: Any,
         x: torch.Tensor,
-        weight: torch.Tensor,
         bias: torch.Tensor | None,
         use: Use,
         kept: torch.Tensor | None,
         *factors: torch.Tensor,
     ) -> torch.Tensor:
-        named, wide = dict(zip(use.names, factors, strict=True)), weight.to(x.dtype)
-        change = use.change(weight, named, kept)
-        ctx.save_for_backward(x, weight, kept, *factors)
+        named, wide = dict(zip(use.names, factors, strict=True)), wide_weight(use.layer, x.dtype)
+        change = use.change(wide, named, kept)
+        ctx.save_for_backward(x, kept, *factors)
         ctx.use = use
         magnitude = named.get(MAGNITUDE)
         out = use.apply(x, wide, None if magnitude is not None else bias)
@@ -127,10 +129,11 @@ class RebuiltLayer(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight, kept, *factors = ctx.saved_tensors
+        x, kept, *factors = ctx.saved_tensors
         use, wants_x = ctx.use, ctx.needs_input_grad[0]
         named = dict(zip(use.names, factors, strict=True))
-        change, wide = use.change(weight, named, kept), weight.to(grad.dtype)
+        wide = wide_weight(use.layer, grad.dtype)
+        change = use.change(wide, named, kept)
         magnitude = named.get(MAGNITUDE)
         found: dict[str, torch.Tensor] = {}
         if magnitude is None:
@@ -154,7 +157,7 @@ class RebuiltLayer(torch.autograd.Function):
         found |= factor_gradients({n: f for n, f in named.items() if n != MAGNITUDE}, of_change)
         for name, gathered in zip(use.names, use.gradients, strict=True):
             gathered.add_(found[name].view(gathered.shape))
-        return (of_x, *[None] * (len(factors) + 4))
+        return (of_x, *[None] * (len(factors) + 3))
 
 
 def _lengths(weight: torch.Tensor) -> torch.Tensor:
@@ -174,7 +177,7 @@ class Rebuilt(Adapter):
         self.alpha = self.scale * shape.dim
 
     def layout(self, shape: Shape) -> Dims:
-        size, rank, algo = tuple(shape.module.weight.shape), shape.dim, self.extra.get("algo")
+        size, rank, algo = wide_size(shape.module), shape.dim, self.extra.get("algo")
         wide = math.prod(size[1:])
         if algo == "loha":
             dims: Dims = {}
@@ -204,7 +207,7 @@ class Rebuilt(Adapter):
         for name, shape in self.shapes.items():
             part = getattr(self, name)
             if name == MAGNITUDE:
-                part.copy_(_lengths(self.module.weight.float()).view(shape))
+                part.copy_(_lengths(wide_weight(self.module, torch.float32)).view(shape))
             elif name.startswith("hada_"):
                 part.normal_(std=0.1 if name.endswith("_a") else 1.0, generator=chance)
             else:
@@ -222,16 +225,16 @@ class Rebuilt(Adapter):
             apply = partial(F.conv2d, stride=module.stride, padding=module.padding)
             geometry = module.stride, module.padding
         gradients = tuple(part.grad for part in parts)
-        use = Use(names, self.scale, apply, *geometry, gradients)
+        use = Use(names, self.scale, apply, *geometry, gradients, module)
         bias = None if module.bias is None else module.bias.to(kind)
-        return RebuiltLayer.apply(x, module.weight, bias, use, self._kept_rows(x), *parts)
+        return RebuiltLayer.apply(x, bias, use, self._kept_rows(x), *parts)
 
     def _kept_rows(self, x: torch.Tensor) -> torch.Tensor | None:
         """Which outputs are changed: LyCORIS' rank_dropout; its module_dropout is all or none."""
         drop = self.dropout
         if not (self.training and (drop.rank or drop.module)):
             return None
-        chance = torch.rand(self.module.weight.shape[0], device=x.device) > drop.rank
+        chance = torch.rand(wide_size(self.module)[0], device=x.device) > drop.rank
         return (chance & (torch.rand(1, device=x.device) >= drop.module)).to(x.dtype)
 
 

@@ -140,6 +140,8 @@ def training(
     }
     if flux:
         values |= {f"ss_{name}": getattr(args, name) for name in FLUX}
+    if args.frozen_linear:
+        values["ss_frozen_linear"] = args.frozen_linear
     if args.ema_decay:
         values["ss_ema_decay"] = args.ema_decay
     if args.network_args:

@@ -23,10 +23,12 @@ class AdamW:
             {"lr": lr, **DEFAULTS, **keywords, **group} for group in groups
         ]
         self.state: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
+        self.rates: list[torch.Tensor] = []  # on the device, a group each, where steps are recorded
 
     @torch.no_grad()
-    def step(self) -> None:
-        for group in self.param_groups:
+    def step(self, skip: torch.Tensor | None = None) -> None:
+        """`skip`: where it holds 1, nothing changes; the host need not know."""
+        for place, group in enumerate(self.param_groups):
             params = [value for value in group["params"] if value.grad is not None]
             for value in params:
                 if value not in self.state:
@@ -42,7 +44,8 @@ class AdamW:
                 fused=True,
                 amsgrad=False,
                 maximize=False,
-                lr=group["lr"],
+                lr=self.rates[place] if self.rates else group["lr"],
+                found_inf=skip,
                 eps=group["eps"],
                 beta1=group["betas"][0],
                 beta2=group["betas"][1],
@@ -57,6 +60,12 @@ class AdamW:
             "exp_avg": torch.zeros_like(value),
             "exp_avg_sq": torch.zeros_like(value),
         }
+
+    def keep_rates_on(self, device: torch.device) -> None:
+        """What is recorded once must find the rates of every later step."""
+        kind = torch.float32 if device.type == "cuda" else torch.float64  # as the kernels read them
+        rates = [group["lr"] for group in self.param_groups]
+        self.rates = [torch.tensor(rate, device=device, dtype=kind) for rate in rates]
 
     def _params(self) -> list[torch.Tensor]:
         return [value for group in self.param_groups for value in group["params"]]

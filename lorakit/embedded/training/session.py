@@ -168,9 +168,8 @@ def _parts(args: argparse.Namespace, world: World, network: Network) -> state.Pa
     world.say("prepare optimizer, data loader etc.")
     optimizer = Optimizer(args, network, args.max_train_steps, world.size)
     average = Average(network, args.ema_decay) if args.ema_decay else None
-    return state.Parts(
-        network, optimizer, average, LossScale() if world.precision == "fp16" else None
-    )
+    scale = LossScale(world.device) if world.precision == "fp16" else None
+    return state.Parts(network, optimizer, average, scale)
 
 
 def _identity(
@@ -262,14 +261,15 @@ def _latents(
 
 def _denoiser(args: argparse.Namespace, world: World, base: Base) -> nn.Module:
     swapped = getattr(args, "blocks_to_swap", None)
-    if not (args.fp8_base or args.fp8_base_unet or swapped):
+    form, few = args.frozen_linear, args.fp8_base or args.fp8_base_unet
+    if not (form or few or swapped):
         return base.load_denoiser(world.weight_dtype, world.device)
+    from lorakit.embedded.models.low_bits import shrink
     from lorakit.embedded.models.swap import Swap
-    from lorakit.embedded.training.eight_bit import shrink
 
     denoiser: Any = base.load_denoiser(world.weight_dtype, "cpu")  # the device never holds it whole
-    if args.fp8_base or args.fp8_base_unet:
-        shrink(denoiser, world.weight_dtype)
+    if form or few:
+        shrink(denoiser, world.weight_dtype, form, world.device)
     if not swapped:
         return denoiser.to(world.device)
     denoiser.swap = Swap(denoiser.swappable(swapped), world.device)

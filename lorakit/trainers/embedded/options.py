@@ -123,6 +123,12 @@ DATASET_REFUSED = (
     "metadata_file",
 )
 
+# frozen_linear: the compute capability that its products need
+NEEDS_CARD = {
+    "fp8": (8.9, "RTX 40, Hopper and newer cards"),
+    "int8": (8.0, "RTX 30, A100 and newer cards"),
+}
+
 _SCHEDULE_FREE = ("AdamWScheduleFree", "RAdamScheduleFree", "SGDScheduleFree")
 _OF_BITSANDBYTES = (
     *("AdamW8bit", "Lion8bit", "PagedAdamW8bit", "PagedLion8bit", "PagedAdamW"),

@@ -75,6 +75,7 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
     faults += static or _classes(settings, values)
     faults += _t5_tokenizer(settings)
     faults += _masks(settings)
+    faults += _few_bits(settings, machine)
     if settings.integer("blocks_to_swap") and machine.accelerator != "cuda":
         what = "needs a CUDA card: there is nothing to swap to on this machine."
         hint = "Remove blocks_to_swap here."
@@ -83,6 +84,17 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
         what = f'"fp16" does not work well on {machine.accelerator}.'
         faults.append(Fault("mixed_precision", what, 'Use "no" or, on the CPU, "bf16".'))
     return faults
+
+
+def _few_bits(settings: Options, machine: Machine) -> Iterator[Fault]:
+    form = settings.text("frozen_linear")
+    least, cards = options.NEEDS_CARD.get(form, (0.0, ""))
+    if form and machine.accelerator != "cuda":
+        what = f'"{form}" saves memory on a CUDA card; this machine has none.'
+        yield settings.fault("frozen_linear", what, "Remove frozen_linear here.", "few-bits-device")
+    elif form and 0 < machine.gpus[0].capability < least:
+        what = f'"{form}" multiplies on {cards} only; this is {machine.gpus[0].name}.'
+        yield settings.fault("frozen_linear", what, 'Use "nf4" or fp8_base.', "few-bits-card")
 
 
 def _masks(settings: Options) -> Iterator[Fault]:
@@ -287,7 +299,10 @@ def _combinations(values: Mapping[str, Any]) -> Iterator[Fault]:
     if get("blocks_to_swap") and not get("gradient_checkpointing"):
         what = "needs gradient_checkpointing: else the way back keeps every block's weights."
         yield Fault("blocks_to_swap", what, "Set gradient_checkpointing = true.")
-    for name in ("fp8_base", "fp8_base_unet"):
+    few = ("fp8_base", "fp8_base_unet")
+    if get("frozen_linear") and (get(few[0]) or get(few[1])):
+        yield Fault("frozen_linear", "cannot be combined with fp8_base.", "Keep one.")
+    for name in (*few, "frozen_linear"):
         if get(name) and precision == "no":
             yield Fault(name, 'needs mixed_precision = "bf16" or "fp16".')
     cached = get("cache_latents") or get("cache_latents_to_disk")
