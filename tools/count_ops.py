@@ -20,10 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "embedded"))
-sys.path.insert(0, str(ROOT / "tests"))
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "embedded"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from tiny_bases import make_tiny
@@ -99,7 +98,7 @@ def count(family: str, base: Path, folder: Path, **options: Any) -> Counts:
         found = counting.counts
         return taken
 
-    step.Steps.take = take  # type: ignore[method-assign]
+    step.Steps.take = take  # type: ignore[method-assign,assignment]
     try:
         code = loop.Loop(session).run()
     finally:

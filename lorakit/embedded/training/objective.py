@@ -105,7 +105,8 @@ class Objective:
         if self.schedule is None:
             white = noise.gaussian(latents)
             if timestep is None:
-                share, t = flow.sigmas(count, *latents.shape[-2:], args)
+                height, width = latents.shape[-2:]
+                share, t = flow.sigmas(count, height, width, args)
             else:
                 share, t = flow.fixed_sigmas(count, timestep)
             share, t = send(share, device), send(t, device)
