@@ -2,7 +2,7 @@
 when their turn is near. They are never written back: nothing changes them.
 
 Two slots on the device: one block computes while the next is copied, forwards and, with
-checkpointing, backwards. Nothing here waits for the host, so a captured step may hold it.
+checkpointing, backwards. The host waits for nothing here.
 """
 
 from __future__ import annotations
