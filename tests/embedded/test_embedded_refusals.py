@@ -102,6 +102,14 @@ optimizer_args = "weight_decay=0.1"
             ["--cache_latents", "--random_crop"],
             "cached latents allow neither color_aug nor random_crop",
         ),
+        (["--stochastic_rounding"], "stochastic_rounding: needs full_bf16"),
+        (
+            [
+                *("--stochastic_rounding", "--full_bf16", "--mixed_precision", "bf16"),
+                *("--optimizer_type", "Adafactor"),
+            ],
+            "stochastic_rounding: needs AdamW",
+        ),
         (["--full_fp16"], 'full_fp16: needs mixed_precision = "fp16"'),
         (["--mixed_precision", "fp8"], "is not one of no, fp16, bf16"),
         (["--save_model_as", "ckpt"], "is not one of safetensors"),
