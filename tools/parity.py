@@ -109,7 +109,7 @@ CASES = {
     "alpha": Case("sd15", {**UNET_ONLY, "alpha_mask": True}, "alpha"),
     "masks": Case("sd15", {**UNET_ONLY, "masked_loss": True}, "folder"),
     "dora": Case("sd15", UNET_ONLY, lycoris=("algo=lora", "dora_wd=True", "preset=attn-mlp")),
-    "loha": Case("sd15", UNET_ONLY, lycoris=("algo=loha", "conv_dim=2", "conv_alpha=1")),
+    "loha": Case("sd15", UNET_ONLY, lycoris=("algo=loha", "preset=attn-mlp")),
     "lokr": Case("sd15", UNET_ONLY, lycoris=("algo=lokr", "factor=8", "preset=attn-mlp")),
     "sdxl": Case(
         "sdxl",
