@@ -68,7 +68,8 @@ def test_a_place_of_a_latent_counts_as_the_mean_of_what_it_covers(tmp_path: Path
 
 def opened(path: Path) -> Pillow.Image:
     with Pillow.open(path) as picture:
-        return picture.copy()
+        copied: Pillow.Image = picture.copy()
+        return copied
 
 
 def painted(folder: Path, grey: int, *, alpha: bool = False) -> Path:

@@ -14,7 +14,7 @@ from lorakit.embedded.models.low_bits import FORMS, Frozen, Int8, normal_values,
 from lorakit.embedded.network.lora import Dropout, Network, Shape  # noqa: E402
 
 Train = Any
-KINDS = {"fp8_base": Frozen, **FORMS}
+KINDS: dict[str, type[Frozen]] = {"fp8_base": Frozen, **FORMS}
 SIZES = {"SD1.5": (320, 320), "SDXL": (640, 1280), "FLUX": (1024, 512)}  # of a layer like theirs
 # How far a product may be off, relative to one in float64; the two are equal within a fifth.
 FAR = {"fp8_base": 0.0287, "fp8": 0.0372, "int8": 0.0107, "nf4": 0.0921}

@@ -183,7 +183,8 @@ def test_peft_answers_the_same(extra: dict[str, str]) -> None:
 def test_each_form_trains_and_goes_on_from_its_file(
     train: Train, family: str, extra: list[str], keys: set[str]
 ) -> None:
-    options = {"network_module": "lycoris.kohya", "network_args": extra, "max_train_epochs": None}
+    options: dict[str, Any] = {"network_module": "lycoris.kohya", "network_args": extra}
+    options["max_train_epochs"] = None
     if family == "flux":
         options["cache_text_encoder_outputs"] = True
     whole = train(family, max_train_steps=4, save_every_n_steps=2, save_state=True, **options)

@@ -223,7 +223,7 @@ def _digest(datasets: Sequence[Dataset]) -> str:
 
     def of(dataset: Dataset) -> tuple[Any, ...]:
         images = (*dataset.images, *dataset.validation)
-        listed = [(i.path.name, i.size, i.bucket, i.caption, i.repeats) for i in images]
+        listed: list[Any] = [(i.path.name, i.size, i.bucket, i.caption, i.repeats) for i in images]
         listed += [(i.path.name, "masked") for i in images if i.masked]
         return dataset.batch_size, dataset.rules.resolution, listed
 
