@@ -69,8 +69,17 @@ def test_replayed_steps_end_with_the_bytes_of_steps_launched_one_by_one(
         {"network_dropout": 0.2, "network_args": ["rank_dropout=0.2", "module_dropout=0.1"]},
         {"min_snr_gamma": 5.0, "noise_offset": 0.05, "loss_type": "huber"},
         {"cache_latents": False, "random_crop": True},
+        {"alpha_mask": True},
+        {"network_module": "lycoris.kohya", "network_args": ["algo=lokr", "rank_dropout=0.2"]},
+        {
+            "network_module": "lycoris.kohya",
+            "network_args": ["algo=loha", "dora_wd=True"],
+            "mixed_precision": "bf16",
+        },
+        {"frozen_linear": "int8", "mixed_precision": "bf16"},
+        {"frozen_linear": "nf4", "mixed_precision": "bf16"},
     ],
-    ids=lambda more: next(iter(more)),
+    ids=str,
 )
 def test_whatever_a_step_has_is_replayed_alike(
     train: Callable[..., Any], on_tape: Callable[[], Tape], more: dict[str, Any]

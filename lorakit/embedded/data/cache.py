@@ -16,6 +16,7 @@ from lorakit.config import cache_dir
 from lorakit.embedded.data.batches import Pick
 from lorakit.embedded.data.dataset import Image
 from lorakit.embedded.data.images import pixels
+from lorakit.embedded.data.masks import Masks
 from lorakit.embedded.models import Base, Conditioning
 from lorakit.embedded.training.randomness import seed_of
 from lorakit.embedded.training.world import World, send
@@ -94,6 +95,7 @@ class Latents:
         wide = no_half_vae or world.device.type != "cuda"
         self.dtype = torch.float32 if wide else world.weight_dtype
         self.cached = cached
+        self.masks = Masks()
         self.vae: Any = None
         self._vae_print = ""
         self._store = TensorStore("latents", on_disk=on_disk)

@@ -26,6 +26,7 @@ from lorakit.embedded.drawing.picture import Painter, pictures
 from lorakit.embedded.drawing.sample_prompts import Prompt
 from lorakit.embedded.drawing.samplers import SAMPLERS
 from lorakit.embedded.models import Base, Conditioning, ldm_module, open_base
+from lorakit.embedded.network.lycoris import changed
 from lorakit.errors import LorakitError, SetupError
 
 Job = Mapping[str, Any]  # prompt, negative, width, height, steps, scale, seed, file
@@ -72,15 +73,14 @@ class Studio:
         kept: list[tuple[torch.Tensor, torch.Tensor]] = []
         names: set[str] = set()
         try:
-            for name, change in changes(Path(lora)) if lora is not None and strength else ():
+            for name, parts in adapters(Path(lora)) if lora is not None and strength else ():
                 if name not in self.layers:
                     what = f"{name} fits no layer of {self.base.name}; it was trained on"
                     raise SetupError(f"{lora}: {what} another model.")
                 weight = self.layers[name].weight.detach()
                 kept.append((weight, weight.clone()))
                 names.add(name)
-                scaled = strength * change.to(self.device)
-                weight += scaled.reshape(weight.shape).to(weight.dtype)
+                weight.copy_(changed(parts, weight, strength))
             if lora is not None and strength and not names:
                 raise SetupError(f"{lora}: none of its keys has a form that can be drawn with.")
             yield names
@@ -121,18 +121,13 @@ class Studio:
         return self.base.predict(self.denoiser, noisy.to(self.dtype), *rest, **more)
 
 
-def changes(lora: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """What a LoRA adds to each layer at strength 1: up x down, scaled by alpha / rank, flattened
-    behind the first dimension.
-    """
-    tensors = load_file(lora)
-    for key, down in tensors.items():
+def adapters(lora: Path) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+    """Each layer that a file changes, and what it has for it."""
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in load_file(lora).items():
         name, _, rest = key.partition(".")
-        if rest == "lora_down.weight":
-            alpha = tensors.get(f"{name}.alpha")
-            factor = 1.0 if alpha is None else float(alpha) / down.shape[0]
-            up = tensors[f"{name}.lora_up.weight"]
-            yield name, factor * (up.float().flatten(1) @ down.float().flatten(1))
+        found.setdefault(name, {})[rest] = tensor
+    yield from found.items()
 
 
 def open_studio(order: Mapping[str, Any]) -> Studio:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from lorakit.embedded.models.swap import Swap
 from lorakit.errors import SetupError
 
 
@@ -45,6 +46,7 @@ class Network(nn.Module):
         super().__init__()
         self.config = Config(config)
         self.gradient_checkpointing = False
+        self.swap: Swap | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -57,7 +59,13 @@ class Network(nn.Module):
     def enable_gradient_checkpointing(self) -> None:
         self.gradient_checkpointing = True
 
+    def swappable(self, count: int) -> list[nn.Module]:
+        """So many of its blocks, as kohya counts them, in the order in which `run` gets them."""
+        raise NotImplementedError
+
     def run(self, block: Callable[..., Any], *inputs: Any) -> Any:
+        if self.swap is not None:
+            block = self.swap.around(block)
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)

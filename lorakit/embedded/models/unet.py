@@ -15,6 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from lorakit.embedded.models.blocks import Conv2d, Network, attend, require, sinusoid
+from lorakit.embedded.models.swap import spread
+from lorakit.errors import refused
 
 ALLOWED = {
     "act_fn": ("silu", "swish"),
@@ -279,6 +281,15 @@ class UNet(Network):
             self.up_blocks.append(stage)
         self.conv_norm_out = nn.GroupNorm(shared["groups"], widths[0], eps=shared["eps"])
         self.conv_out = Conv2d(widths[0], config["out_channels"], 3, padding=1)
+
+    def swappable(self, count: int) -> list[nn.Module]:
+        """Of the transformers, which hold nearly all of SDXL's weights."""
+        stages = (*self.down_blocks, self.mid_block, *self.up_blocks)
+        every = [one for stage in stages for one in stage.attentions or ()]
+        if count > len(every):
+            has = f"{len(every)} transformers"
+            raise refused("blocks_to_swap", f"{count} is too many: the model has {has}.")
+        return spread(every, count)
 
     def forward(  # the call of diffusers' U-Net
         self,

@@ -8,13 +8,14 @@ processes and the optimiser are single calls.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lorakit.embedded.models.low_bits import wide_size
 from lorakit.embedded.network.low_rank import LowRankLinear, LowRankPixels
 from lorakit.embedded.training.randomness import seed_of
 
@@ -48,31 +49,41 @@ class Dropout:
 class Adapter:
     """One adapter; replaces its module's forward."""
 
+    sides: Mapping[str, str] = {"down": "lora_down.weight", "up": "lora_up.weight"}  # in the file
+
     def __init__(self, shape: Shape, dropout: Dropout) -> None:
         self.name, self.group, self.module = shape.name, shape.group, shape.module
         self.dim, self.alpha, self.scale = shape.dim, shape.alpha, shape.alpha / shape.dim
         self.dropout, self.training = dropout, True
-        weight = shape.module.weight
-        out_dim, in_dim = weight.shape[0], weight.shape[1:]
-        self.conv = weight.dim() == 4
-        self.down_shape = (shape.dim, *in_dim)
-        self.up_shape = (out_dim, shape.dim, 1, 1) if self.conv else (out_dim, shape.dim)
+        self.conv = isinstance(shape.module, nn.Conv2d)
+        self.shapes = self.layout(shape)
         self.down: torch.Tensor
         self.up: torch.Tensor
         # the same numbers in the type that the layer computes in; gradients gather in their .grad
         self.work: dict[str, torch.Tensor] = {}
         self._plain = shape.module.forward
+        shape.module.forward = self.forward
         self._product = LowRankPixels if self.conv else LowRankLinear
-        module, once = shape.module, (1, 1)
+
+    def layout(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        out_dim, *in_dim = wide_size(shape.module)
+        up = (out_dim, shape.dim, 1, 1) if self.conv else (out_dim, shape.dim)
+        return {"down": (shape.dim, *in_dim), "up": up}
+
+    def start(self, chance: torch.Generator) -> None:
+        self.down.copy_(kaiming(self.shapes["down"], chance))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        module, once = self.module, (1, 1)
         spelt_out = self.conv and (module.kernel_size != once or module.stride != once)
-        module.forward = self.forward_spelt_out if spelt_out else self.forward_fused
+        return self.forward_spelt_out(x) if spelt_out else self.forward_fused(x)
 
     def forward_fused(self, x: torch.Tensor) -> torch.Tensor:
         down, up = self.work["down"], self.work["up"]
         x = x.to(down.dtype)
         if self.training and self.dropout.any:
             return self.forward_spelt_out(x)
-        weight, bias = self.module.weight, self.module.bias
+        weight, bias = getattr(self.module, "frozen", self.module.weight), self.module.bias
         bias = None if bias is None else bias.to(x.dtype)
         gradients = (down.grad, up.grad)
         return self._product.apply(x, weight, bias, down, up, self.scale, gradients)
@@ -122,24 +133,23 @@ class Network:
         dtype: torch.dtype,
         compute: torch.dtype | None = None,
         plus: frozenset[str] = frozenset(),
+        make: Callable[[Shape, Dropout], Adapter] = Adapter,
     ) -> None:
         """`dtype` is what is learned in, `compute` what layers in fewer than 16 bits compute in."""
         self.compute = compute or dtype
-        self.adapters = [Adapter(shape, dropout) for shape in shapes]
+        self.adapters = [make(shape, dropout) for shape in shapes]
         self.flat: dict[str, torch.Tensor] = {}
         self.work: dict[str, torch.Tensor] = {}  # the flat tensor itself where the types are equal
         for group in dict.fromkeys(adapter.group for adapter in self.adapters):
             members = [adapter for adapter in self.adapters if adapter.group == group]
-            halves = {group: ("down",), f"{group} plus": ("up",)}
-            for name, sides in (halves if group in plus else {group: ("down", "up")}).items():
-                self._allot(name, [(a, side) for a in members for side in sides], device, dtype)
+            halves = {group: ("down",), f"{group} plus": ("up",)} if group in plus else {group: ()}
+            for name, sides in halves.items():
+                parts = [(a, side) for a in members for side in sides or a.shapes]
+                self._allot(name, parts, device, dtype)
         for adapter in self.adapters:
             generator = torch.Generator().manual_seed(seed_of(seed, "init", adapter.name))
-            # Kaiming's with a = sqrt(5), kohya's choice
-            bound = 1 / math.sqrt(math.prod(adapter.down_shape[1:]))
-            start = torch.empty(adapter.down_shape).uniform_(-bound, bound, generator=generator)
             with torch.no_grad():
-                adapter.down.copy_(start)
+                adapter.start(generator)
         self.refresh()
 
     def _allot(
@@ -149,7 +159,7 @@ class Network:
         device: torch.device | str,
         dtype: torch.dtype,
     ) -> None:
-        shapes = [getattr(adapter, f"{side}_shape") for adapter, side in members]
+        shapes = [adapter.shapes[side] for adapter, side in members]
         total = sum(math.prod(shape) for shape in shapes)
         flat = work = _with_gradient(total, device, dtype)
         own = members[0][0].module.weight.dtype
@@ -186,9 +196,9 @@ class Network:
         """The single matrices of a group, for optimisers that look at shapes."""
         base = group.removesuffix(" plus")
         split = f"{base} plus" in self.flat
-        sides = ("up",) if group != base else ("down",) if split else ("down", "up")
+        sides = ("up",) if group != base else ("down",) if split else ()
         members = [adapter for adapter in self.adapters if adapter.group == base]
-        return [getattr(adapter, side) for adapter in members for side in sides]
+        return [getattr(adapter, side) for adapter in members for side in sides or adapter.shapes]
 
     def gradients(self) -> list[torch.Tensor]:
         return [flat.grad for flat in self.flat.values() if flat.grad is not None]
@@ -212,20 +222,20 @@ class Network:
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Kohya's keys; detached copies on the CPU."""
-        state: dict[str, torch.Tensor] = {}
-        for adapter in self.adapters:
-            state[f"{adapter.name}.alpha"] = torch.tensor(float(adapter.alpha))
-            state[f"{adapter.name}.lora_down.weight"] = adapter.down.detach().to("cpu", copy=True)
-            state[f"{adapter.name}.lora_up.weight"] = adapter.up.detach().to("cpu", copy=True)
+        state = {f"{one.name}.alpha": torch.tensor(float(one.alpha)) for one in self.adapters}
+        for key, weight in self.named().items():
+            state[key] = weight.detach().to("cpu", copy=True)
         return state
+
+    def named(self) -> dict[str, torch.Tensor]:
+        """What is learned, by its key in the file."""
+        every = self.adapters
+        return {f"{a.name}.{a.sides[side]}": getattr(a, side) for a in every for side in a.shapes}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, torch.Tensor]) -> tuple[list[str], list[str]]:
         """Weights from a file; what the file lacks and what it has beyond us."""
-        wanted = {}
-        for adapter in self.adapters:
-            wanted[f"{adapter.name}.lora_down.weight"] = adapter.down
-            wanted[f"{adapter.name}.lora_up.weight"] = adapter.up
+        wanted = self.named()
         for key, parameter in wanted.items():
             if key in state:
                 parameter.copy_(state[key].reshape(parameter.shape))
@@ -249,6 +259,12 @@ class Network:
             adapter.down.mul_(ratio)
         found = found.clamp(max=limit)
         return torch.stack([over.sum().to(found), found.mean(), found.max()])
+
+
+def kaiming(shape: tuple[int, ...], chance: torch.Generator) -> torch.Tensor:
+    """With a = sqrt(5), kohya's choice."""
+    bound = 1 / math.sqrt(math.prod(shape[1:]))
+    return torch.empty(shape).uniform_(-bound, bound, generator=chance)
 
 
 def _with_gradient(count: int, device: torch.device | str, dtype: torch.dtype) -> torch.Tensor:

@@ -9,19 +9,22 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from lorakit.embedded.models.low_bits import Frozen
+
 Gradients = tuple[torch.Tensor, torch.Tensor]
 
 
 class LowRankLinear(torch.autograd.Function):
     """x W' + b + scale x D' U' in one pass: the low-rank products are added in place, forward and
-    backward, and the gradients of D and U where the optimiser finds them.
+    backward, and the gradients of D and U where the optimiser finds them. The weight may be held in
+    few bits.
     """
 
     @staticmethod
     def forward(  # noqa: PLR0917 - autograd passes by position
         ctx: Any,
         x: torch.Tensor,
-        weight: torch.Tensor,
+        weight: torch.Tensor | Frozen,
         bias: torch.Tensor | None,
         down: torch.Tensor,
         up: torch.Tensor,
@@ -30,12 +33,13 @@ class LowRankLinear(torch.autograd.Function):
     ) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])
         low = flat @ down.t()
-        # widened only while it is used: it may be held in fewer bits
-        out = F.linear(flat, weight.to(flat.dtype), bias)
+        kept, ctx.frozen = (None, weight) if isinstance(weight, Frozen) else (weight, None)
+        frozen = ctx.frozen
+        out = F.linear(flat, weight, bias) if frozen is None else frozen.product(flat, bias)
         out.addmm_(low, up.t(), alpha=scale)
-        ctx.save_for_backward(flat, low, weight, down, up)
+        ctx.save_for_backward(flat, low, kept, down, up)
         ctx.scale, ctx.shape, ctx.gradients = scale, x.shape, gradients
-        return out.view(*x.shape[:-1], weight.shape[0])
+        return out.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -45,7 +49,7 @@ class LowRankLinear(torch.autograd.Function):
         grad_low = grad @ up
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = grad @ weight.to(grad.dtype)
+            grad_x = grad @ weight if ctx.frozen is None else ctx.frozen.pull(grad)
             grad_x = grad_x.addmm_(grad_low, down, alpha=ctx.scale).view(ctx.shape)
         of_down.addmm_(grad_low.t(), flat, alpha=ctx.scale)
         of_up.addmm_(grad.t(), low, alpha=ctx.scale)

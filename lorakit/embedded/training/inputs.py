@@ -22,6 +22,7 @@ class Inputs:
     weights: torch.Tensor  # of the samples' losses
     share: torch.Tensor | None = None  # of noise, where matching a flow
     time_ids: torch.Tensor | None = None  # SDXL
+    masks: torch.Tensor | None = None  # how much each place of the latents counts
     texts: Conditioning | None = None
     tokens: tuple[torch.Tensor, ...] = ()  # where a text encoder learns
 

@@ -84,6 +84,7 @@ class Objective:
             texts = self.texts.of(captions)
         prior = self.args.prior_loss_weight
         weights = torch.tensor([prior if one.image.subset.is_reg else 1.0 for one in batch])
+        masks = self.latents.masks.of(batch, self.seed, latents.shape[2:])
         ids = None
         if self.base.family == "sdxl":
             sizes = [size_ids(one.image, flip=one.flipped(self.seed)) for one in batch]
@@ -91,6 +92,7 @@ class Objective:
         return replace(
             self._drawn(latents, step_seed, timestep),
             weights=send(weights, latents.device),
+            masks=None if masks is None else send(masks, latents.device),
             time_ids=ids,
             texts=texts,
             tokens=tokens,
@@ -131,14 +133,15 @@ class Objective:
             predicted = self.predict(noisy, t, texts, time_ids=inputs.time_ids)
             velocity = args.v_parameterization
             target = schedule.velocity(latents, inputs.white, t) if velocity else inputs.white
-            return self._mean_distance(predicted, target, t), t
+            return self._mean_distance(predicted, target, t, inputs.masks), t
         share = inputs.share
         assert share is not None
         place = share.view(-1, 1, 1, 1)
         noisy = (1.0 - place) * latents + place * inputs.mixed
         predicted = self.predict(noisy, t, texts, guidance=float(args.guidance_scale))
         predicted, factor = flow.prediction(predicted.float(), noisy, share, args)
-        return self._mean_distance(predicted, inputs.white - latents, t, factor), t
+        target = inputs.white - latents
+        return self._mean_distance(predicted, target, t, factor, inputs.masks), t
 
     def _weighted(
         self, losses: tuple[torch.Tensor, torch.Tensor], weights: torch.Tensor
@@ -167,15 +170,17 @@ class Objective:
         predicted: torch.Tensor,
         target: torch.Tensor,
         t: torch.Tensor,
-        factor: torch.Tensor | None = None,
+        *shares: torch.Tensor | None,
     ) -> torch.Tensor:
+        """`shares`: how much each place of it counts."""
         threshold = None
         if self.args.loss_type in ("huber", "smooth_l1"):
             signal = self.schedule.signal if self.schedule is not None else None
             threshold = noise.huber_threshold(t, self.args, signal)
         distance = noise.distance(predicted, target, self.args, threshold)
-        if factor is not None:
-            distance = distance * factor
+        for share in shares:
+            if share is not None:
+                distance = distance * share
         return distance.mean(dim=list(range(1, distance.dim())))
 
     def step_seed(self, micro_step: int) -> int:

@@ -71,6 +71,8 @@ class Optimizer:
         self.inner = make(groups, lr=None if self.relative else args.learning_rate, **keywords)
         if self.schedule_free:
             self.inner.train()
+        if self.on_device is not None:
+            self.on_device.rounds = bool(args.stochastic_rounding)
         self.name = getattr(cls, "KOHYAS_NAME", f"{cls.__module__}.{cls.__name__}")
         self.arguments = ",".join(f"{key}={value}" for key, value in keywords.items())
         self.other: Any = _other_scheduler(args, self.inner)

@@ -131,6 +131,8 @@ def why_not(session: Session) -> str:
     args = session.args
     if args.no_cuda_graphs:
         return "no_cuda_graphs is set"
+    if getattr(args, "blocks_to_swap", None):
+        return "blocks_to_swap decides on the host what is copied next"
     if session.world.size > 1:
         return "several processes train together"
     if session.optimizer.on_device is None:

@@ -223,7 +223,8 @@ def _digest(datasets: Sequence[Dataset]) -> str:
 
     def of(dataset: Dataset) -> tuple[Any, ...]:
         images = (*dataset.images, *dataset.validation)
-        listed = [(i.path.name, i.size, i.bucket, i.caption, i.repeats) for i in images]
+        listed: list[Any] = [(i.path.name, i.size, i.bucket, i.caption, i.repeats) for i in images]
+        listed += [(i.path.name, "masked") for i in images if i.masked]
         return dataset.batch_size, dataset.rules.resolution, listed
 
     text = repr([of(dataset) for dataset in datasets])
@@ -259,9 +260,18 @@ def _latents(
 
 
 def _denoiser(args: argparse.Namespace, world: World, base: Base) -> nn.Module:
-    if not (args.fp8_base or args.fp8_base_unet):
+    swapped = getattr(args, "blocks_to_swap", None)
+    form, few = args.frozen_linear, args.fp8_base or args.fp8_base_unet
+    if not (form or few or swapped):
         return base.load_denoiser(world.weight_dtype, world.device)
-    from lorakit.embedded.training.eight_bit import shrink
+    from lorakit.embedded.models.low_bits import shrink
+    from lorakit.embedded.models.swap import Swap
 
-    wide = base.load_denoiser(world.weight_dtype, "cpu")  # the device never holds it
-    return shrink(wide, world.weight_dtype).to(world.device)
+    denoiser: Any = base.load_denoiser(world.weight_dtype, "cpu")  # the device never holds it whole
+    if form or few:
+        shrink(denoiser, world.weight_dtype, form, world.device)
+    if not swapped:
+        return denoiser.to(world.device)
+    denoiser.swap = Swap(denoiser.swappable(swapped), world.device)
+    denoiser.swap.stay(denoiser)
+    return denoiser
