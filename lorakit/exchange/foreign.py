@@ -80,7 +80,7 @@ def from_gui(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
             lines = [line for line in str(value).splitlines() if line.strip() and line[0] != "#"]
             said.append(Said(key, value, "sample.prompts", lines))
         elif key == "additional_parameters":
-            said.append(Said(key, value, why="its options are read one by one."))
+            said.append(Said(key, "...", why="its options are read one by one."))
             said += options_in(str(value), key)
         else:
             said.append(_by_table("gui", key, value) or Said(key, value, key))

@@ -32,7 +32,11 @@ def read_thing(thing: str, folder: Path) -> Theirs:
     path = folder / Path(thing).expanduser()
     if path.is_dir():
         inside = [path / "train.sh", *sorted(path.glob("*.toml"))]
-        path = next((one for one in inside if one.is_file()), path / "train.sh")
+        found = next((one for one in inside if one.is_file()), None)
+        if found is None:
+            hint = "Pictures come in by `lorakit new` and `lorakit dataset add`."
+            raise refused(str(path), "holds neither train.sh nor a TOML.", hint)
+        path = found
     suffix = path.suffix.lower()
     if suffix in {".safetensors", ".ckpt", ".pt", ".pth"}:
         return from_lora(path)

@@ -63,21 +63,30 @@ class Factors:
 
     def cut(self, rank: int, energy: float = 1.0) -> tuple[Factors, float]:
         """The best approximation of at most that rank, or of as few ranks as hold that share of
-        the Frobenius norm; and the share that is lost. Exact: the SVD of delta-W, had from the
-        small core between the two factors' bases.
+        the Frobenius norm; and the share that is lost. It is the SVD of delta-W, had from the
+        factors' own small products.
         """
-        left, left_core = np.linalg.qr(self.up.astype(np.float64))
-        right, right_core = np.linalg.qr(self.down.T.astype(np.float64))
-        inner, values, outer = np.linalg.svd(left_core @ right_core.T)
+        up, down = self.up.astype(np.float64), self.down.astype(np.float64)
+        left, (right, undo) = _root(up.T @ up)[0], _root(down @ down.T)
+        _, values, outer = np.linalg.svd(left.T @ right)
         squares = values**2
         total = float(squares.sum())
         if energy < 1 and total:
             held = np.sqrt(np.cumsum(squares) / total)
             rank = min(rank, int(np.searchsorted(held, energy)) + 1)
         rank = min(rank, len(values))
-        up, down = (left @ inner[:, :rank]) * values[:rank], outer[:rank] @ right.T
+        basis = outer[:rank] @ undo @ down  # orthonormal rows
+        up = up @ (down @ basis.T)
         lost = math.sqrt(float(squares[rank:].sum()) / total) if total else 0.0
-        return replace(self, up=up.astype(np.float32), down=down.astype(np.float32)), lost
+        return replace(self, up=up.astype(np.float32), down=basis.astype(np.float32)), lost
+
+
+def _root(square: Array) -> tuple[Array, Array]:
+    """R with R @ R.T = square, and its inverse where there is one."""
+    values, vectors = np.linalg.eigh(square)
+    roots = np.sqrt(np.maximum(values, 0.0))
+    inverse = np.where(roots > 1e-7 * roots.max(), 1.0 / np.maximum(roots, 1e-300), 0.0)
+    return vectors * roots, (vectors * inverse).T
 
 
 def summed(parts: Sequence[Factors]) -> Factors:

@@ -23,7 +23,7 @@ from lorakit.weights.safetensors import BITS, BLOCK, Shape, read_header, write
 
 # Metadata that a program needs to use the file, and that say nothing about whose pictures it saw.
 PUBLIC = ("ss_v2", "ss_base_model_version", "ss_network_", "sshs_", "format", "modelspec.")
-SHARED = ("transformer_blocks", "down_blocks", "up_blocks", "mid_block")
+IN_BOTH = ("sd15", "sd2", "sdxl", "flux", "qwen_image", "zimage")  # names in both worlds
 PRIVATE = ("modelspec.thumbnail", "modelspec.author", "modelspec.merged_from", "ss_network_args")
 STALE = ("sshs_", "modelspec.hash_sha256", "lora_adapter_metadata")  # true of the old tensors only
 
@@ -40,9 +40,7 @@ class Rewritten:
 def convert(lora: LoraFile, target: Path, form: str, dtype: str = "") -> Rewritten:
     """The same delta-W under the names of another form."""
     _refuse_existing(target)
-    if not lora.family and any(one.path.startswith(SHARED) for one in lora.modules):
-        what = "has no family in it, and its modules are called alike in several families."
-        raise refused(str(lora.path), what, "A file with metadata would say it.")
+    _refuse_unknown_names(lora, form)
     tensors = Tensors()
     with opened_lora(lora) as numbers:
         for place, group in groups_of(lora).items():
@@ -108,6 +106,7 @@ def merge_loras(
         raise refused(", ".join(lora.path.name for lora, _ in loras), what)
     parts: dict[Place, list[Factors]] = {}
     for lora, weight in loras:
+        _refuse_unknown_names(lora, form)
         with opened_lora(lora) as numbers:
             for place, group in groups_of(lora).items():
                 one = whole_module(numbers, group)
@@ -161,6 +160,16 @@ def delta_error(before: LoraFile, after: LoraFile) -> float:
             size = float(np.linalg.norm(wanted)) or 1.0
             worst = max(worst, float(np.linalg.norm(found - wanted)) / size)
     return worst
+
+
+def _refuse_unknown_names(lora: LoraFile, form: str) -> None:
+    theirs = {form, lora.form} & {"diffusers", "peft"}
+    if theirs and form != lora.form and lora.family not in IN_BOTH:
+        family = lora.family or "a family that nothing in it names"
+        what = f"is for {family}; lorakit does not know what diffusers calls its modules."
+        raise refused(
+            str(lora.path), what, "Between kohya's form and ComfyUI's it can be converted."
+        )
 
 
 def _dtype_of(lora: LoraFile, module: Module) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lora_cases import arrays, kohya_flux, kohya_unet, random, save
+from lora_cases import arrays, kohya_unet, random, save
 
 from lorakit.proc import ask
 from lorakit.trainers.kohya.locate import require
 from lorakit.weights.keys import read_lora
-from lorakit.weights.rewrite import convert, cut_ranks, delta_error, merge_loras
+from lorakit.weights.rewrite import convert, cut_ranks, delta_error
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("sd_scripts")]
 
@@ -106,16 +106,3 @@ def test_their_resizing_and_ours_leave_the_same_delta(tmp_path: Path) -> None:
         )
         < 1e-4
     )
-
-
-def test_their_merging_by_svd_and_our_sum_are_one(tmp_path: Path) -> None:
-    """Not merge_lora.py: it multiplies both factors by the weight, so that 0.5 gives a quarter."""
-    one = kohya_flux(tmp_path / "a.safetensors", rank=4, seed=1)
-    other = kohya_flux(tmp_path / "b.safetensors", rank=4, seed=5)
-    target = tmp_path / "theirs.safetensors"
-    words = ["--models", str(one), str(other), "--ratios", "0.5", "0.25", "--new_rank", "8"]
-    precision = ["--precision", "float", "--save_precision", "float"]
-    run(tmp_path, "svd_merge_lora.py", *words, *precision, "--save_to", str(target))
-    merge_loras([(read_lora(one), 0.5), (read_lora(other), 0.25)], tmp_path / "ours.safetensors")
-    ours, theirs = read_lora(tmp_path / "ours.safetensors"), read_lora(target)
-    assert delta_error(ours, theirs) < 1e-3  # they cut off outliers

@@ -131,7 +131,7 @@ def test_lycoris_modules_are_read_renamed_and_refused_where_a_form_cannot_say_th
     assert sorted(arrays(tmp_path / "c.safetensors")) == sorted(
         f"diffusion_model.blocks.0.ffn.0.{word}" for word in [*parts, "alpha"]
     )
-    with pytest.raises(LorakitError, match="cannot say"):
+    with pytest.raises(LorakitError, match="does not know what diffusers calls"):
         convert(lora, tmp_path / "d.safetensors", "diffusers")
 
 
@@ -290,11 +290,20 @@ def test_a_lora_without_metadata_is_known_by_its_modules(
     assert read_lora(path).family == family
 
 
-def test_names_that_several_families_share_are_not_guessed(tmp_path: Path) -> None:
+def test_what_diffusers_calls_a_module_is_not_guessed(tmp_path: Path) -> None:
     head = "transformer.transformer_blocks.0.attn.to_q"
     path = save(
         tmp_path / "x.safetensors",
         {f"{head}.lora_A.weight": random(2, 8), f"{head}.lora_B.weight": random(8, 2)},
     )
-    with pytest.raises(LorakitError, match="called alike in several families"):
+    with pytest.raises(LorakitError, match="does not know what diffusers calls"):
         convert(read_lora(path), tmp_path / "k.safetensors", "kohya")
+
+
+def test_a_loha_of_a_known_family_is_refused_for_diffusers(tmp_path: Path) -> None:
+    tensors = {
+        f"lora_unet_input_blocks_4_1_proj_in.{word}": one for word, one in lycoris("LoHa").items()
+    }
+    path = save(tmp_path / "l.safetensors", tensors, {"ss_base_model_version": "sdxl_base_v1-0"})
+    with pytest.raises(LorakitError, match="cannot say"):
+        convert(read_lora(path), tmp_path / "d.safetensors", "diffusers")
