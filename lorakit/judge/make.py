@@ -14,6 +14,7 @@ from typing import Any
 
 from lorakit import json_text, tomllib
 from lorakit.errors import LorakitError
+from lorakit.families import FAMILIES
 from lorakit.files import write_atomic
 from lorakit.judge.pictures import JudgingPicture, JudgingPictures, pictures_of
 from lorakit.judge.score import FEWEST, Measured, judge
@@ -98,6 +99,7 @@ def inquire(run_dir: Path, choice: JudgeChoice) -> Inquiry:
         raise LorakitError(
             f"{record.run} is still being trained.", hint=f"lorakit watch {record.run}"
         )
+    _require_openable(source.family)
     points = distinct(choose(source.checkpoints, choice.checkpoints, run_dir))
     for point in points:
         require_intact(run_dir, point.path)
@@ -113,6 +115,16 @@ def inquire(run_dir: Path, choice: JudgeChoice) -> Inquiry:
     pace = pass_seconds(record)
     seconds = None if pace is None else passes * pace
     return Inquiry(run_dir, tuple(cells), order, len(held), passes, seconds)
+
+
+def _require_openable(family: str) -> None:
+    known = [name for name, one in FAMILIES.items() if "embedded" in one.trainers]
+    if family not in known:
+        raise LorakitError(
+            f"The judge measures with the embedded trainer, which opens {', '.join(known)};"
+            f" this run is of {family}.",
+            hint="lorakit sheet RUN --from-samples shows what the training drew.",
+        )
 
 
 def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _all: None) -> Judged:

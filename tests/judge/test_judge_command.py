@@ -152,6 +152,11 @@ def test_a_folder_of_other_pictures_may_be_held_against_it_but_none_that_was_tra
     assert f"y.png was trained on ({trained})" in capsys.readouterr().err
 
 
+def of_family(run_dir: Path, family: str) -> None:
+    record = json.loads((run_dir / "record.json").read_text()) | {"family": family}
+    (run_dir / "record.json").write_text(json.dumps(record))
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -161,6 +166,8 @@ def test_a_folder_of_other_pictures_may_be_held_against_it_but_none_that_was_tra
             "nothing was written",
         ),
         (lambda run: shutil.rmtree(run / "output"), "has no LoRA yet"),
+        (lambda run: (run / "dataset.toml").unlink(), "dataset.toml"),
+        (lambda run: of_family(run, "wan21"), "opens sd15, sdxl, flux; this run is of wan21"),
     ],
 )
 def test_what_is_missing_is_a_clear_error(
