@@ -35,6 +35,10 @@ MOST_PICTURES, MOST_CONTROLS, MOST_STEPS = 16, 12, 20
 # Timesteps of 1000. Under little noise a loss is about fine texture: at 200 it misled.
 PLACES = {"held": (400, 600, 800), "train": (400, 600, 800), "drawn": (333, 667)}
 SEED = 15
+LEAKS = (
+    "It was trained without regularisation pictures. Held-out losses do not see what leaks into"
+    " other prompts: look at lower strengths than those listed, too."
+)
 PLAIN = (  # where neither the recipe nor regularisation pictures say what must stay as it is
     "a photo of a dog in a park",
     "a red car on a street",
@@ -86,6 +90,7 @@ class Inquiry:
     held: int
     passes: int  # forward passes still to be made, of one picture each
     seconds: float | None  # what they take by the run's own pace
+    regularised: bool = True
 
     @property
     def results(self) -> Path:
@@ -114,7 +119,8 @@ def inquire(run_dir: Path, choice: JudgeChoice) -> Inquiry:
     passes = _passes(order)
     pace = pass_seconds(record)
     seconds = None if pace is None else passes * pace
-    return Inquiry(run_dir, tuple(cells), order, len(held), passes, seconds)
+    regularised = bool(pictures.others)
+    return Inquiry(run_dir, tuple(cells), order, len(held), passes, seconds, regularised)
 
 
 def _require_openable(family: str) -> None:
@@ -156,7 +162,9 @@ def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _a
             hint="Give it more: --budget 10m. What was measured is kept.",
         )
     found = judge(there["base"], measured)
-    found = replace(found, when=now(), unmeasured=len(inquiry.cells) - len(measured))
+    notes = found.notes if inquiry.regularised or not found.listed else (*found.notes, LEAKS)
+    left = len(inquiry.cells) - len(measured)
+    found = replace(found, when=now(), unmeasured=left, notes=notes)
     ledger = Ledger(whole_of(inquiry.run_dir))
     ledger.update(judged=found)
     if ledger.trouble:
