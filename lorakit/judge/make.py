@@ -138,6 +138,8 @@ def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _a
     total, results = len(inquiry.order["cells"]), inquiry.results
     if total:
         before = len(_there(results))
+        if not results.exists():
+            write_atomic(results, "")
         work = TorchJob("lorakit.embedded.judging.measure", "judge", "measurements")
 
         def counted_lines() -> None:
@@ -265,7 +267,6 @@ def _there(results: Path) -> dict[str, Any]:
     try:
         lines = results.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
-        write_atomic(results, "")
         return {}
     found, whole = {}, []
     for line in lines:

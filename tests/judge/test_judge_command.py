@@ -65,6 +65,7 @@ def test_the_cost_is_said_before_anything_is_measured(
     assert "4 cells of checkpoint x strength, 3 held-out pictures, 12 drawn by the base" in said
     assert f"{passes} forward passes, about 1 min by this run's pace." in said
     assert not read_record(judged_run).judged.cells
+    assert not (judged_run / "judge").exists()
 
 
 def test_the_judgement_is_printed_and_kept_in_the_record(
