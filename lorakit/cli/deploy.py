@@ -3,6 +3,7 @@
   lorakit deploy latest --to a1111 --dir ~/stable-diffusion-webui
   lorakit deploy maya --to comfyui --dir ~/ComfyUI --checkpoint maya-000006.safetensors --link
   lorakit deploy maya --to comfyui --dir ~/ComfyUI --workflow old.json --old-trigger sage_character
+  lorakit deploy maya --to comfyui --dir ~/ComfyUI --check http://127.0.0.1:8188
   lorakit deploy latest --to diffusers
 
 The checkpoint and strength that `lorakit note` chose are taken by default. Nothing that is there
@@ -15,12 +16,15 @@ import argparse
 from pathlib import Path
 
 from lorakit.cli.terminal.trained import trained_run
+from lorakit.deploy.ask import ask_to_draw
 from lorakit.deploy.deliver import FOLDERS, Delivered, Parcel, deliver, lora_folder, pack, usage
 from lorakit.deploy.history import note_delivery, said_before
 from lorakit.deploy.workflow import Swap, write_swapped
 from lorakit.errors import RecipeError
 from lorakit.files import at_home
+from lorakit.runs.record import read_record
 from lorakit.show import print_json, print_text, say
+from lorakit.weights.finite import inspect
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--checkpoint",
         metavar="WHICH",
-        help="a file, or 40, step 40, final (default: the one noted, else proven best, else final)",
+        help="a file, or 40, step 40, final (default: the noted one, the judge's winner, final)",
     )
     add("--strength", type=float, metavar="S", help="default: the one noted, else 0.8")
     add("--as", dest="name", metavar="NAME", help="another file name at the destination")
@@ -60,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="with --workflow: which LoRA to replace, where it loads several",
     )
+    add("--check", metavar="URL", help="where it is running: draw one step with the LoRA")
     add("--json", action="store_true", help="one JSON document")
 
 
@@ -77,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         swap = Swap(target.name, parcel.trigger, args.old_lora, args.old_trigger, args.strength)
         copy = args.workflow.with_name(f"{args.workflow.stem}-{parcel.name}.json")
         changes = write_swapped(args.workflow, swap, copy)
+    if done and args.check:
+        say(_checked(run_dir, parcel, args))
     if args.json:
         document = {"lora": target, "written": written, "strength": parcel.strength}
         print_json({**document, "workflow": changes})
@@ -97,3 +104,9 @@ def _delivered(run_dir: Path, parcel: Parcel, args: argparse.Namespace) -> Deliv
     done = deliver(parcel, args.to, home, link=args.link, replace=args.replace, before=before)
     note_delivery(root, "/".join(run_dir.parts[-2:]), args.to, done)
     return done
+
+
+def _checked(run_dir: Path, parcel: Parcel, args: argparse.Namespace) -> str:
+    record = read_record(run_dir)
+    base = next((Path(one.path).name for one in record.weights if one.key == "base"), "")
+    return ask_to_draw(args.to, args.check, parcel.name, inspect(parcel.file).tensors_sha256, base)

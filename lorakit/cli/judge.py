@@ -105,7 +105,7 @@ def shown(judged: Judged) -> None:
             " --set validation_split=0.15"
         )
     if judged.winner:
-        print_text(f"Proven best of these: {judged.reason}")
+        print_text(f"The one cell with the lowest loss for certain: {judged.reason}")
     elif judged.reason:
         print_text(
             f"Shortlist: {len(judged.listed)} of {counted(len(judged.cells), 'cell')}, not told"

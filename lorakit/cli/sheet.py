@@ -84,11 +84,12 @@ def run(args: argparse.Namespace) -> int:
     from lorakit.cli.terminal.progress import counting
     from lorakit.cli.terminal.trained import trained_run
     from lorakit.report.sheet_page import write_sheet_page
-    from lorakit.runs.find import stage_of
+    from lorakit.runs.find import find_run, stage_of
     from lorakit.sheet.make import make_sheet, sheet_from_samples
     from lorakit.sheet.model import Choice
 
-    run_dir = stage_of(trained_run(args.run))
+    # samples are there before the first LoRA is
+    run_dir = stage_of((find_run if args.from_samples else trained_run)(args.run))
     out = args.out or run_dir / "sheet.png"
     if args.from_samples:
         sheet = sheet_from_samples(run_dir, out=out)

@@ -14,6 +14,7 @@ from typing import Any
 
 from lorakit import json_text, tomllib
 from lorakit.errors import LorakitError
+from lorakit.families import FAMILIES
 from lorakit.files import write_atomic
 from lorakit.judge.pictures import JudgingPicture, JudgingPictures, pictures_of
 from lorakit.judge.score import FEWEST, Measured, judge
@@ -34,6 +35,10 @@ MOST_PICTURES, MOST_CONTROLS, MOST_STEPS = 16, 12, 20
 # Timesteps of 1000. Under little noise a loss is about fine texture: at 200 it misled.
 PLACES = {"held": (400, 600, 800), "train": (400, 600, 800), "drawn": (333, 667)}
 SEED = 15
+LEAKS = (
+    "It was trained without regularisation pictures. Held-out losses do not see what leaks into"
+    " other prompts: look at lower strengths than those listed, too."
+)
 PLAIN = (  # where neither the recipe nor regularisation pictures say what must stay as it is
     "a photo of a dog in a park",
     "a red car on a street",
@@ -85,6 +90,7 @@ class Inquiry:
     held: int
     passes: int  # forward passes still to be made, of one picture each
     seconds: float | None  # what they take by the run's own pace
+    regularised: bool = True
 
     @property
     def results(self) -> Path:
@@ -98,6 +104,7 @@ def inquire(run_dir: Path, choice: JudgeChoice) -> Inquiry:
         raise LorakitError(
             f"{record.run} is still being trained.", hint=f"lorakit watch {record.run}"
         )
+    _require_openable(source.family)
     points = distinct(choose(source.checkpoints, choice.checkpoints, run_dir))
     for point in points:
         require_intact(run_dir, point.path)
@@ -112,7 +119,18 @@ def inquire(run_dir: Path, choice: JudgeChoice) -> Inquiry:
     passes = _passes(order)
     pace = pass_seconds(record)
     seconds = None if pace is None else passes * pace
-    return Inquiry(run_dir, tuple(cells), order, len(held), passes, seconds)
+    regularised = bool(pictures.others)
+    return Inquiry(run_dir, tuple(cells), order, len(held), passes, seconds, regularised)
+
+
+def _require_openable(family: str) -> None:
+    known = [name for name, one in FAMILIES.items() if "embedded" in one.trainers]
+    if family not in known:
+        raise LorakitError(
+            f"The judge measures with the embedded trainer, which opens {', '.join(known)};"
+            f" this run is of {family}.",
+            hint="lorakit sheet RUN --from-samples shows what the training drew.",
+        )
 
 
 def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _all: None) -> Judged:
@@ -120,6 +138,8 @@ def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _a
     total, results = len(inquiry.order["cells"]), inquiry.results
     if total:
         before = len(_there(results))
+        if not results.exists():
+            write_atomic(results, "")
         work = TorchJob("lorakit.embedded.judging.measure", "judge", "measurements")
 
         def counted_lines() -> None:
@@ -144,7 +164,9 @@ def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _a
             hint="Give it more: --budget 10m. What was measured is kept.",
         )
     found = judge(there["base"], measured)
-    found = replace(found, when=now(), unmeasured=len(inquiry.cells) - len(measured))
+    notes = found.notes if inquiry.regularised or not found.listed else (*found.notes, LEAKS)
+    left = len(inquiry.cells) - len(measured)
+    found = replace(found, when=now(), unmeasured=left, notes=notes)
     ledger = Ledger(whole_of(inquiry.run_dir))
     ledger.update(judged=found)
     if ledger.trouble:
@@ -245,7 +267,6 @@ def _there(results: Path) -> dict[str, Any]:
     try:
         lines = results.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
-        write_atomic(results, "")
         return {}
     found, whole = {}, []
     for line in lines:

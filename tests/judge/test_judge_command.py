@@ -65,6 +65,7 @@ def test_the_cost_is_said_before_anything_is_measured(
     assert "4 cells of checkpoint x strength, 3 held-out pictures, 12 drawn by the base" in said
     assert f"{passes} forward passes, about 1 min by this run's pace." in said
     assert not read_record(judged_run).judged.cells
+    assert not (judged_run / "judge").exists()
 
 
 def test_the_judgement_is_printed_and_kept_in_the_record(
@@ -73,13 +74,27 @@ def test_the_judgement_is_printed_and_kept_in_the_record(
     python = measurer(maya=-1.0, maya_000002=-0.2)
     assert judge(judged_run, python, "--strengths", "0.6,1.0") == 0
     said = capsys.readouterr()
-    assert "Proven best of these: final at 1" in said.out
+    assert "The one cell with the lowest loss for certain: final at 1" in said.out
     assert "Next: lorakit sheet maya/20260101-120000 --judged" in said.err
     found = read_record(judged_run).judged
     assert found.winner is not None
     assert (found.winner.checkpoint, found.winner.strength) == ("maya.safetensors", 1.0)
     assert found.held_out == 3
     assert [cell.verdict for cell in found.cells] == ["listed", "behind", "behind", "behind"]
+
+
+def test_a_run_without_regularisation_pictures_is_told_what_losses_do_not_see(
+    judged_run: Path, measurer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = measurer(maya=-1.0, maya_000002=-0.2)
+    judge(judged_run, python, "--strengths", "1.0")
+    assert "look at lower strengths than those listed" in capsys.readouterr().out
+    shutil.copytree(tmp_path / "datasets" / "8_maya", tmp_path / "reg" / "1_other")
+    subset = f'\n[[datasets.subsets]]\nimage_dir = "{tmp_path}/reg/1_other"\nis_reg = true\n'
+    with (judged_run / "dataset.toml").open("a") as file:
+        file.write(subset)
+    judge(judged_run, python, "--strengths", "1.0")
+    assert "look at lower strengths" not in capsys.readouterr().out
 
 
 def test_what_was_measured_is_not_measured_again(
@@ -152,6 +167,11 @@ def test_a_folder_of_other_pictures_may_be_held_against_it_but_none_that_was_tra
     assert f"y.png was trained on ({trained})" in capsys.readouterr().err
 
 
+def of_family(run_dir: Path, family: str) -> None:
+    record = json.loads((run_dir / "record.json").read_text()) | {"family": family}
+    (run_dir / "record.json").write_text(json.dumps(record))
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -161,6 +181,8 @@ def test_a_folder_of_other_pictures_may_be_held_against_it_but_none_that_was_tra
             "nothing was written",
         ),
         (lambda run: shutil.rmtree(run / "output"), "has no LoRA yet"),
+        (lambda run: (run / "dataset.toml").unlink(), "dataset.toml"),
+        (lambda run: of_family(run, "wan21"), "opens sd15, sdxl, flux; this run is of wan21"),
     ],
 )
 def test_what_is_missing_is_a_clear_error(

@@ -334,6 +334,29 @@ def test_the_command_prints_where_the_sheet_is(
     assert len(found["cells"]) == 4
 
 
+def test_samples_of_a_run_without_a_lora_yet_are_shown_and_a_drawn_sheet_takes_an_older_run(
+    run_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (run_dir / "record.json").write_text('{"schema": 1}')
+    lora(run_dir / "output" / "maya.safetensors", 1)
+    newer = run_dir.with_name("20260102-120000")
+    (newer / "output" / "sample").mkdir(parents=True)
+    for name in ("train.toml", "prompts.toml", "record.json"):
+        (newer / name).write_bytes((run_dir / name).read_bytes())
+    picture(newer / "output" / "sample" / "maya_e000002_00_20260102120100_7.png", "red")
+    assert main(["sheet", "maya", "--from-samples"]) == 0
+    assert (newer / "sheet.png").is_file()
+    words = ["--checkpoints", "last", "--strengths", "1", "--python", painter(tmp_path)]
+    assert main(["sheet", "latest", *words]) == 0
+    assert (run_dir / "sheet.png").is_file()
+    said = capsys.readouterr().err
+    assert "maya/20260101-120000: the newest run with a LoRA; 20260102-120000 has none yet." in said
+
+
 def test_strengths_must_be_numbers(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run_dir / "record.json").write_text('{"schema": 1}')
     assert main(["sheet", str(run_dir), "--strengths", "strong"]) == 1
