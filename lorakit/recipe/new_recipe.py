@@ -85,7 +85,8 @@ def _mentions(lines: list[str], other: Likeness, said: Mapping[str, Any]) -> tup
 
 
 def recipe_text(name: str, preset: Preset, trigger: str) -> str:
-    title, family = preset.title or preset.name, FAMILIES[preset.family]
+    title = preset.title or preset.name
+    family = FAMILIES[preset.family].by(preset.trainer)
     head = [
         ("preset", preset.name, ""),
         ("name", name, ""),

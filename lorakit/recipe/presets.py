@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lorakit.errors import Fault, RecipeError, did_you_mean
+from lorakit.families import FAMILIES
 from lorakit.recipe.document import Document, read_document
 
 REPEATS = "10"  # what most guides say
@@ -40,6 +41,13 @@ class Preset:
     @property
     def family(self) -> str:
         return self.about.get("family", "")
+
+    @property
+    def trainer(self) -> str:
+        """The page's own, its base's, or the first of the family's."""
+        able = FAMILIES[self.family].trainers
+        pages = (page.document.data.get("trainer") for page in (self, self.base) if page)
+        return next((said for said in pages if said in able), able[0])
 
     @property
     def title(self) -> str:

@@ -19,6 +19,7 @@ from lorakit.trainers.base import (
     nothing_to_say,
     one_command,
     one_file,
+    one_name,
 )
 from lorakit.trainers.embedded import SCRIPTS, rules
 from lorakit.trainers.progress import EmbeddedEvents, KohyaText
@@ -38,6 +39,7 @@ commands = one_command
 files = run_files.files
 needless = fault_after = nothing_to_say
 artefacts = one_file
+names = one_name
 
 
 def find(family: str) -> Script:

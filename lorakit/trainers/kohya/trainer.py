@@ -21,6 +21,7 @@ from lorakit.trainers.base import (
     nothing_to_say,
     one_command,
     one_file,
+    one_name,
 )
 from lorakit.trainers.kohya import rules, tokenizers
 from lorakit.trainers.kohya.locate import locate
@@ -42,6 +43,7 @@ commands = one_command
 files = run_files.files
 needless = fault_after = nothing_to_say
 artefacts = one_file
+names = one_name
 downloads = tokenizers.missing
 
 
