@@ -303,8 +303,8 @@ def _inject(
 
     own_gradients = session.network.gradients
     objective.latents.of = latents  # type: ignore[method-assign,assignment]
-    objective.draw = draw  # type: ignore[method-assign]
-    objective.loss_of = loss_of  # type: ignore[method-assign,assignment]
+    objective.draw = draw  # type: ignore[method-assign,assignment]
+    objective.loss_of = loss_of  # type: ignore[method-assign]
     session.network.gradients = gradients  # type: ignore[method-assign]
     if "0.told.3" in tape or session.base.family == "flux":
         mask = tape["0.told.3"].long() if session.args.apply_t5_attn_mask else None

@@ -194,6 +194,9 @@ class Flux(Network):
         )
         self.final_layer = LastLayer(width, config.get("out_channels") or config["in_channels"])
 
+    def units(self) -> list[nn.Module]:
+        return [*self.double_blocks, *self.single_blocks]
+
     def forward(  # noqa: PLR0917 -- diffusers decides the order
         self,
         hidden_states: torch.Tensor,
