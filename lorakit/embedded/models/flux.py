@@ -204,6 +204,9 @@ class Flux(Network):
             raise refused("blocks_to_swap", f"{count} is too many: the model has {has}.")
         return [*spread(self.double_blocks, double), *spread(self.single_blocks, single)]
 
+    def units(self) -> list[nn.Module]:
+        return [*self.double_blocks, *self.single_blocks]
+
     def forward(  # noqa: PLR0917 -- diffusers decides the order
         self,
         hidden_states: torch.Tensor,

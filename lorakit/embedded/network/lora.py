@@ -192,6 +192,11 @@ class Network:
                 flat.grad.add_(grad)
                 grad.zero_()
 
+    @property
+    def draws(self) -> bool:
+        """Whether chance has a part in what the layers compute."""
+        return any(adapter.dropout.any for adapter in self.adapters)
+
     def parameters(self, group: str) -> list[torch.Tensor]:
         """The single matrices of a group, for optimisers that look at shapes."""
         base = group.removesuffix(" plus")
@@ -215,6 +220,12 @@ class Network:
     def zero_grad(self) -> None:
         for grad in self.gradients():
             grad.zero_()
+
+    def drop_gathering(self) -> None:
+        """What a batch that was not finished has left in the working type."""
+        for work in self.work.values():
+            if work.grad is not None:
+                work.grad.zero_()
 
     def train(self, *, on: bool) -> None:
         for adapter in self.adapters:

@@ -70,6 +70,7 @@ class Acts:
         self.recorder, self.say = recorder, say
         self.kept: OrderedDict[tuple[Any, ...], Recording] = OrderedDict()
         self.seen: dict[tuple[Any, ...], int] = {}
+        self.waiting = False  # something is still being measured: nothing is recorded yet
 
     def in_order(self) -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext() if self.recorder is None else self.recorder.in_order()
@@ -77,7 +78,8 @@ class Acts:
     def do(self, name: str, act: Act, inputs: Inputs | None = None) -> None:
         key = (name, *(inputs.shape if inputs is not None else ()))
         times = self.seen[key] = self.seen.get(key, 0) + 1
-        if self.recorder is not None and times > WARM and key not in self.kept:
+        ready = times > WARM and not self.waiting
+        if self.recorder is not None and ready and key not in self.kept:
             self._record(key, act, inputs)
         found = self.kept.get(key)
         if found is None:
@@ -137,7 +139,6 @@ def why_not(session: Session) -> str:
         return "several processes train together"
     if session.optimizer.on_device is None:
         return f"{session.optimizer.name} decides on the host"
-    dropped = any(adapter.dropout.any for adapter in session.network.adapters[:1])
-    if dropped and args.gradient_checkpointing:
+    if session.network.draws and args.gradient_checkpointing:
         return "dropout is drawn twice with gradient_checkpointing"
     return ""

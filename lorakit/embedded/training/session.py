@@ -91,11 +91,11 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     emit("phase", phase="loading")
     denoiser = _denoiser(args, world, base)
     learning = texts.encoders if texts.trained else ()
-    if args.gradient_checkpointing:
-        for part in (denoiser, *learning):
-            part.enable_gradient_checkpointing()
     world.say(f"import network module: {args.network_module}")
     network = build.build(args, world, base, denoiser=denoiser, encoders=learning, seed=seed)
+    if args.gradient_checkpointing:
+        for part in (denoiser, *learning):
+            part.enable_gradient_checkpointing(draws=network.draws)
     parts = _parts(args, world, network)
     objective = Objective(
         args,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from lorakit.embedded.data.batches import Batch
-from lorakit.embedded.training import recorded
+from lorakit.embedded.training import memory, recorded
 from lorakit.embedded.training.inputs import Inputs
 from lorakit.embedded.training.loss_scale import LEAST
 from lorakit.embedded.training.session import Session
@@ -72,6 +72,7 @@ class Steps:
         self.stopped = torch.zeros((), device=self.device)  # 1 once a number was not finite
         self.unscaled = torch.zeros((), device=self.device)
         self.acts = recorded.acts_of(session, recorder)
+        self.ladder = memory.Ladder(session)
 
     def take(self, batches: Sequence[Batch], pixels: Pixels) -> Taken:
         """The position moves on."""
@@ -80,20 +81,38 @@ class Steps:
         ready = [next(pixels) for _ in batches]
         if s.average is not None:
             s.average.set_step(at.step + 1)
+        self.acts.waiting = self.ladder.measuring
         with self.acts.in_order():
-            s.network.zero_grad()
-            for place, (batch, waiting) in enumerate(zip(batches, ready, strict=True)):
-                seed = s.objective.step_seed(micro + place)
-                read = None if waiting is None else waiting.result()
-                inputs = s.objective.draw(batch, seed, step=at.step, pixels=read)
-                self.acts.do("learn", self.learn, inputs)
-                self.losses[place].copy_(self.loss)
+            while not self._fits(batches, ready):
+                pass
             self.acts.do("update", self.update)
             numbers, arrived = self._sent()
+        if self.ladder.after_step():
+            self.acts.forget()
         at.step, at.batch, at.micro_step = at.step + 1, first + len(batches), micro + len(batches)
         s.optimizer.set_step(at.step)
         rates, adapted = s.optimizer.learning_rates(), s.optimizer.adapted_rates()
         return Taken(at.step, at.epoch, first, batches, rates, adapted, numbers, arrived)
+
+    def _fits(self, batches: Sequence[Batch], ready: Sequence[Future[Any] | None]) -> bool:
+        """Whether the memory was enough. Where not, nothing has changed but how much is kept."""
+        s, at = self.s, self.s.position
+        try:
+            s.network.zero_grad()
+            for place, (batch, waiting) in enumerate(zip(batches, ready, strict=True)):
+                seed = s.objective.step_seed(at.micro_step + place)
+                read = None if waiting is None else waiting.result()
+                inputs = s.objective.draw(batch, seed, step=at.step, pixels=read)
+                self.acts.do("learn", self.learn, inputs)
+                self.losses[place].copy_(self.loss)
+        except torch.cuda.OutOfMemoryError as error:
+            kept = error
+        else:
+            return True
+        self.acts.forget()
+        self.ladder.down(kept.with_traceback(None))  # the traceback would hold the memory
+        s.network.drop_gathering()
+        return False
 
     def learn(self, inputs: Inputs | None) -> None:
         s, scale = self.s, self.s.loss_scale
