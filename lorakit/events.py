@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 Kind = Literal[
     "started",
+    "command",
     "phase",
     "step",
     "saving",

@@ -1,7 +1,8 @@
 """Writing that never leaves half a file: beside it first, then moved into place.
 
 What lies beside carries its owner's mark in its name, so that what a killed process has left can
-be told from what somebody is writing just now.
+be told from what somebody is writing just now. The next process that writes into the same folder
+removes it, whatever it writes there.
 """
 
 from __future__ import annotations
@@ -71,8 +72,9 @@ def hidden_prefix(path: Path) -> str:
 
 
 def hidden_file(path: Path) -> Path:
-    """An empty file beside `path`, ours until it is moved into place."""
+    """An empty file beside `path`, ours until it is moved into place, and nobody else's to read."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_once(path.parent.absolute())
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=hidden_prefix(path), suffix=".tmp")
     os.close(handle)
     return Path(name)
@@ -96,6 +98,13 @@ def sweep(found: Iterable[Path], *, own: bool = False) -> None:
                     shutil.rmtree(path)
                 else:
                     path.unlink()
+
+
+@cache
+def _sweep_once(folder: Path) -> None:
+    """Before our first file in a folder, those of the dead."""
+    with suppress(OSError), os.scandir(folder) as found:
+        sweep(folder / one.name for one in found if one.name[0] == "." and one.name[-4:] == ".tmp")
 
 
 def _ownerless(path: Path, mark: str) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from lorakit import json_text
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 from lorakit.processes import Identity
@@ -88,8 +89,8 @@ def _owner_of(folder: Path) -> Owner:
     """Whoever holds the lock, once it has written itself down; who held it before has ended."""
     end = time.monotonic() + INTRODUCTION_S
     while time.monotonic() < end:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            data = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        with suppress(LorakitError, KeyError, TypeError):
+            data = json_text.read(folder / NOTE)
             identity = Identity.read(data["process"])
             if identity is not None and identity.alive:
                 return Owner(str(data["what"]), identity.pid, str(data["since"]))

@@ -41,8 +41,9 @@ def stem_problem(stem: str) -> str:
 
 def leads_out(name: str) -> bool:
     """Whether a path inside an archive, as any system reads it, is none below the target."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    return not parts or parts[0] == "/" or ".." in parts or ":" in name or "\0" in name
+    path = PurePosixPath(name.replace("\\", "/"))
+    away = path.is_absolute() or ".." in path.parts or name[1:2] == ":"
+    return away or not path.parts or "\0" in name
 
 
 def path_problem(name: str) -> str:
@@ -52,7 +53,7 @@ def path_problem(name: str) -> str:
     if name != PurePosixPath(name).as_posix() or "\\" in name:
         return "is not written as a plain path."
     parts = name.split("/")
-    if not name.isprintable():
+    if not name.isprintable() or ":" in name:
         return "holds letters that no name should."
     if any(part.endswith((".", " ")) for part in parts):
         return "ends in a dot or a space, which Windows drops."

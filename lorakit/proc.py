@@ -41,6 +41,13 @@ def start(
         )
 
 
+def start_inside(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a program inside our own session and group, with our output, environment and the locks
+    that we were given. Raises OSError.
+    """
+    return subprocess.Popen(list(argv), stdin=subprocess.DEVNULL, close_fds=False)
+
+
 def ask(
     argv: Sequence[str],
     *,

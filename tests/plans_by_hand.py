@@ -14,6 +14,7 @@ import pytest
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lorakit.plan.model import Estimate, Plan, Steps
 from lorakit.recipe.model import Resolved, Setting
+from lorakit.trainers.base import Command
 from lorakit.weights.reference import WeightFile
 
 FAKES = Path(__file__).parent / "fakes"
@@ -92,7 +93,7 @@ def make_plan(project: Path) -> MakePlan:
             run_dir=run_dir,
             script=FAKES / fake,
             files={"train.toml": "learning_rate = 1e-4\n"},
-            commands=(tuple(argv or [sys.executable, str(FAKES / fake), *arguments]),),
+            commands=(Command(tuple(argv or [sys.executable, str(FAKES / fake), *arguments])),),
             env=env or {},
             estimate=Estimate(1000, 3000, 0, 5000, 1, 2, "test"),
             faults=(),

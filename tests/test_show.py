@@ -86,3 +86,19 @@ def test_a_log_is_shown_without_commands(
     told = capsys.readouterr().out
     assert "step" in told
     assert not raw(told)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["plan", "r.toml", f"--{EVIL}"], ["queue", EVIL], ["presets", "show", "sdxl", EVIL], [EVIL]],
+)
+def test_what_was_typed_is_repeated_without_commands(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code: object = main(words)
+    except SystemExit as stopped:
+        code = stopped.code
+    told = "".join(capsys.readouterr())
+    assert (code, raw(told)) == (2, set())
+    assert "x1b[2Jb" in told

@@ -108,3 +108,30 @@ def test_the_mark_is_found_in_names_of_every_kind(tmp_path: Path) -> None:
     sweep(path for path in tmp_path.iterdir() if path.name.startswith("."))
     assert [path.name for path in tmp_path.iterdir()] == ["1-2-0123abcd.txt"]
     assert re.fullmatch(files.MARK, owner_mark())
+
+
+def test_the_next_file_in_a_folder_clears_away_what_the_dead_have_left_there(
+    tmp_path: Path,
+) -> None:
+    dead = [left_by_another(tmp_path / name) for name in ("15.txt", "16.txt")]
+    (tmp_path / ".somebodys.tmp").touch()
+    write_atomic(tmp_path / "17.txt", "zwx")
+    assert not any(path.exists() for path in dead)
+    assert {path.name for path in tmp_path.iterdir()} == {".somebodys.tmp", "17.txt"}
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_nobody_else_can_read_a_file_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, private: bool
+) -> None:
+    seen: list[int] = []
+    flush = os.fsync
+
+    def look(handle: int) -> None:
+        seen.extend(path.stat().st_mode & 0o777 for path in tmp_path.glob(".a.txt.*"))
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", look)
+    write_atomic(tmp_path / "a.txt", "secret", private=private)
+    assert seen == [0o600]
+    assert not private or (tmp_path / "a.txt").stat().st_mode & 0o077 == 0

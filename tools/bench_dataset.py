@@ -223,12 +223,16 @@ def measure(work: Path, count: int) -> list[tuple[str, float, str]]:
         )
     )
     rows.append(("prepare: peak memory, command and workers", memory, "MB"))
+    return rows + measure_check(paths, work)
+
+
+def measure_check(paths: list[Path], work: Path) -> list[tuple[str, float, str]]:
     root = work / "data"
     shutil.copytree(work / "photos", root / "10_qb_fox")
     t_decode = seconds(lambda: decode_all(paths))
     t_first = seconds(lambda: check(scan(root), CheckSettings("qb_fox")))
     t_second = seconds(lambda: check(scan(root), CheckSettings("qb_fox")))
-    rows += [
+    rows = [
         ("check: first run / decoding alone", t_decode / t_first, "x"),
         ("check: second run, nothing changed", t_second, "s"),
     ]

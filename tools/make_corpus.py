@@ -106,6 +106,8 @@ def cases() -> list[Case]:
         *_mislabelled(),
         *_sizes(),
         *_colours(),
+        *_metadata(),
+        *_looks(),
         *_no_files(),
         *_names(),
         *_captions(),
@@ -241,6 +243,9 @@ def _colours() -> Iterator[Case]:
         ("animated",),
         _bytes(encoded("PNG", 0, frames[2], save_all=True, append_images=frames[:1])),
     )
+
+
+def _metadata() -> Iterator[Case]:
     for turn in range(2, 9):
         yield Case(
             f"turned_{turn}.jpg", ("rotated",), _bytes(encoded("JPEG", 140 + turn, exif=exif(turn)))
@@ -261,6 +266,9 @@ def _colours() -> Iterator[Case]:
     )
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     yield Case("icc_other.jpg", ("icc",), _bytes(encoded("JPEG", 152, icc_profile=lab)))
+
+
+def _looks() -> Iterator[Case]:
     yield Case(
         "flat.png",
         ("flat",),

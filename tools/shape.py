@@ -14,12 +14,7 @@ layout. It reads the sources only and imports nothing of them.
 - A name that occurs twice is a class, a file, or a public function at the top of a file. A name
   that a Protocol declares may repeat: that is what the Protocol is for. So may a command's
   `add_arguments` and `run`.
-- A string-key access to a record is `x["key"]`, or `x.get("key")` and the like, on what came from a
-  record: from `read_record(...)`, from a name or attribute `record` (or one that ends in it) and
-  its `.data`, or from a value taken out of these by key, by loop, by `or` or by assignment in the
-  same function. A parameter annotated as a dictionary counts as a record where the file knows
-  records, as does what a function of that file returns as one. A fair estimate, not a proof; a
-  record's typed attributes are never counted.
+- A string-key access to a record: see record_keys.py.
 """
 
 from __future__ import annotations
@@ -38,10 +33,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from import_graph import circles, floors_of, room_graph, room_of, upward_imports
+from record_keys import Function, RecordReader
+
 FILE_LINES, FUNCTION_LINES = 320, 60
 COMMAND = {"add_arguments", "run"}
-TAKING = {"get", "setdefault", "pop", "values", "items", "copy"}
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
@@ -200,61 +196,6 @@ def import_graph(sources: list[Source]) -> dict[str, set[str]]:
     return graph
 
 
-def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """Groups of modules in which each reaches each."""
-    reach = {module: reached(graph, module) for module in graph}
-    groups = {
-        tuple(sorted(other for other in reach[module] if module in reach[other]))
-        for module in graph
-        if module in reach[module]
-    }
-    return [list(group) for group in sorted(groups)]
-
-
-def reached(graph: Mapping[str, set[str]], start: str) -> set[str]:
-    found: set[str] = set()
-    waiting = list(graph[start])
-    while waiting:
-        module = waiting.pop()
-        if module not in found:
-            found.add(module)
-            waiting += graph[module]
-    return found
-
-
-def floors_of(checkout: Path) -> dict[str, int]:
-    """Each room's height, as the checkout's own test of the house has it."""
-    path = checkout / "tests" / "test_house.py"
-    tree = ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else ast.Module([], [])
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            if node.targets[0].id == "ROOMS":
-                return {room: height for height, room in enumerate(ast.literal_eval(node.value))}
-            if node.targets[0].id == "FLOORS":  # before ROOMS: a dictionary of heights
-                return dict(ast.literal_eval(node.value))
-    return {}
-
-
-def upward_imports(graph: Mapping[str, set[str]], floors: Mapping[str, int]) -> list[str]:
-    pairs = [(module, name) for module, wanted in graph.items() for name in sorted(wanted)]
-    return [
-        f"{module} -> {name}"
-        for module, name in pairs
-        if floors.get(room_of(name), -1) > floors.get(room_of(module), len(floors))
-    ]
-
-
-def room_graph(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
-    rooms: dict[str, set[str]] = {room_of(module): set() for module in graph}
-    for module, wanted in graph.items():
-        rooms[room_of(module)] |= set(map(room_of, wanted)) - {room_of(module)}
-    return rooms
-
-
-def room_of(module: str) -> str:
-    return module.split(".")[1] if "." in module else ""
-
-
 def class_names(sources: list[Source]) -> Iterator[tuple[str, str]]:
     for source in sources:
         for node in source.tree.body:
@@ -288,104 +229,13 @@ def twice(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def record_accesses(sources: list[Source]) -> dict[str, int]:
     found = {}
+    typed = any(name == "Record" for name, _ in class_names(sources))
     for source in sources:
         if not source.module.endswith(("runs.record", "run.record")):
-            count = RecordReader(source.tree).count()
+            count = RecordReader(source.tree, typed=typed).count()
             if count:
                 found[source.name] = count
     return found
-
-
-class RecordReader:
-    """Counts the string keys that one file asks of records; the module's docstring says how."""
-
-    def __init__(self, tree: ast.Module) -> None:
-        self.tree = tree
-        self.knows = any(
-            (isinstance(node, ast.alias) and node.name in {"read_record", "Record"})
-            or (isinstance(node, ast.arg) and node.arg.endswith("record"))
-            for node in ast.walk(tree)
-        )
-        self.makers = {"read_record"} | {
-            node.name
-            for node in ast.walk(tree)
-            if isinstance(node, Function) and self.knows and node.returns and is_dict(node.returns)
-        }
-
-    def count(self) -> int:
-        places: set[tuple[int, int]] = set()
-        for scope in [self.tree, *(n for n in ast.walk(self.tree) if isinstance(n, Function))]:
-            names = self.names_in(scope)
-            for node in ast.walk(scope):
-                if self.is_access(node, names) and isinstance(node, ast.expr):
-                    places.add((node.end_lineno or 0, node.end_col_offset or 0))
-        return len(places)
-
-    def names_in(self, scope: ast.AST) -> set[str]:
-        """The local names that hold a record or something out of one."""
-        names: set[str] = set()
-        if isinstance(scope, Function) and self.knows:
-            names = {
-                arg.arg
-                for arg in [*scope.args.posonlyargs, *scope.args.args, *scope.args.kwonlyargs]
-                if arg.annotation is not None and is_dict(arg.annotation)
-            }
-        before = -1
-        while before != len(names):
-            before = len(names)
-            for node in ast.walk(scope):
-                names |= self.bound(node, names)
-        return names
-
-    def bound(self, node: ast.AST, names: set[str]) -> set[str]:
-        if isinstance(node, ast.Assign):
-            targets: list[ast.expr] = node.targets
-            value: ast.expr | None = node.value
-        elif isinstance(node, ast.NamedExpr | ast.AnnAssign):
-            targets, value = [node.target], node.value
-        elif isinstance(node, ast.For | ast.comprehension):
-            targets, value = [node.target], node.iter
-        else:
-            return set()
-        if value is None or not self.is_record(value, names):
-            return set()
-        return {target.id for target in targets if isinstance(target, ast.Name)}
-
-    def is_record(self, node: ast.expr, names: set[str]) -> bool:
-        if isinstance(node, ast.Name):
-            return node.id in names or node.id.endswith("record")
-        if isinstance(node, ast.Attribute):
-            if node.attr == "data":
-                return self.is_record(node.value, names)
-            return node.attr.endswith("record")
-        if isinstance(node, ast.BoolOp):
-            return any(self.is_record(value, names) for value in node.values)
-        if isinstance(node, ast.Subscript):
-            return self.is_record(node.value, names)
-        if isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Attribute) and node.func.attr in TAKING:
-                return self.is_record(node.func.value, names)
-            called = ast.unparse(node.func).rpartition(".")[2]
-            inner = called in {"list", "reversed", "sorted", "filter", "next"} and node.args
-            return called in self.makers or bool(inner and self.is_record(node.args[-1], names))
-        return False
-
-    def is_access(self, node: ast.AST, names: set[str]) -> bool:
-        if isinstance(node, ast.Subscript):
-            return is_text(node.slice) and self.is_record(node.value, names)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
-            keyed = node.func.attr in {"get", "setdefault", "pop"} and is_text(node.args[0])
-            return keyed and self.is_record(node.func.value, names)
-        return False
-
-
-def is_dict(annotation: ast.expr) -> bool:
-    text = ast.unparse(annotation)
-    return text.startswith(("dict[str, Any]", "Mapping[str, Any]", "list[dict[str, Any]]"))
-
-
-def is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def trainer_comparisons(sources: list[Source]) -> list[str]:

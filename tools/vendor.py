@@ -21,9 +21,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lorakit.files import write_atomic  # noqa: E402  (the tool runs from a plain checkout of ours)
+from lorakit.catalogue.checkout import head_commit  # noqa: E402  (the tool runs from a plain checkout of ours)
+from lorakit.files import write_atomic  # noqa: E402
 from lorakit.machine import this_machine  # noqa: E402
-from lorakit.trainers.checkout import READY, head_commit  # noqa: E402
+from lorakit.trainers.checkout import READY  # noqa: E402
 from lorakit.trainers.kohya.locate import HOME, PIN  # noqa: E402
 
 TORCH = ("torch==2.8.0", "torchvision==0.23.0")

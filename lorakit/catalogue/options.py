@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import tomllib
+from lorakit.catalogue.checkout import CHECKOUTS, own_catalogue
 
 HERE = Path(__file__).parent
 DEFAULT_RANK = (
@@ -40,7 +41,7 @@ class Option:
 @cache
 def options(trainer: str, script: str) -> Mapping[str, Option]:
     """The options of one script (sdxl_train_network.py, ...) as this trainer understands it."""
-    data = _load(trainer)
+    data = _in_use(trainer)
     overrides = data["overrides"].get(script, {})
     entries = {
         name: {**data["options"][name], **overrides.get(name, {})}
@@ -56,6 +57,14 @@ def options(trainer: str, script: str) -> Mapping[str, Option]:
 
 def commit(trainer: str) -> str:
     return str(_load(trainer)["commit"])
+
+
+@cache
+def _in_use(trainer: str) -> dict[str, Any]:
+    """Of the checkout that is configured, where the trainer has one; else as it is committed."""
+    committed = _load(trainer)
+    own = own_catalogue(trainer, committed["commit"]) if trainer in CHECKOUTS else None
+    return own or committed
 
 
 @cache

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 from lorakit.cli.terminal.recipe_arguments import add_recipe_arguments, read
-from lorakit.errors import raise_on_errors
+from lorakit.errors import counted, raise_on_errors
 from lorakit.files import write_atomic
 from lorakit.plan.make import make_plans
 from lorakit.proof.lock import compare_locks, lock_of_all, lock_path, made_from, read_lock, text_of
@@ -43,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run:
         write_atomic(path, text_of(lock))
         say(
-            f"wrote {path}: {lock['dataset']['images']} images, {len(lock['weights'])} weights,"
-            f" {len(lock['options'])} options"
+            f"wrote {path}: {counted(lock['dataset']['images'], 'image')},"
+            f" {counted(len(lock['weights']), 'file')} of weights,"
+            f" {counted(len(lock['options']), 'option')}"
         )
     return 0

@@ -164,7 +164,9 @@ class Parser(argparse.ArgumentParser):
         unknown = message.startswith("unrecognized arguments: --")
         if unknown and "--set" in self._option_string_actions:
             message += "\nA setting of the recipe is written --set KEY=VALUE."
-        super().error(message)
+        from lorakit.show import harmless
+
+        super().error(harmless(message))
 
 
 def parser_for(prog: str, module: ModuleType) -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from lorakit import show
@@ -20,7 +21,7 @@ from lorakit.cli.terminal import recipe_arguments as recipe_args
 from lorakit.cli.terminal.next_step import next_for_plan, say_next
 from lorakit.cli.terminal.plan_page import show_plan
 from lorakit.errors import Fault, raise_on_errors
-from lorakit.files import write_atomic
+from lorakit.files import write_new
 from lorakit.machine import Machine, this_machine
 from lorakit.plan.document import as_document, files_of
 from lorakit.plan.make import make_plans
@@ -28,6 +29,7 @@ from lorakit.recipe.model import Resolved
 from lorakit.runs.folder import new_run_dir
 from lorakit.runs.pace import expected
 from lorakit.trainers.table import trainer
+from lorakit.user_files import read_bytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,9 +98,7 @@ def plan_recipe(
         say_next(*next_for_plan(plans[0], typed))
     if write:
         for one in plans:  # command.txt counts on what the trainer finds on the disk
-            trainer(resolved.trainer).prepare(
-                resolved.family, {key: set_.value for key, set_ in one.settings.items()}
-            )
+            trainer(resolved.trainer).prepare(one.work)
         _write({one.run_dir / name: text for one in plans for name, text in files_of(one).items()})
     return 0
 
@@ -109,9 +109,10 @@ def _write(files: dict[Path, str]) -> None:
         [
             Fault(str(path), what, hint, "write-exists")
             for path, text in files.items()
-            if path.exists() and path.read_bytes() != text.encode()
+            if os.path.lexists(path) and read_bytes(path) != text.encode()
         ]
     )
     for path, text in files.items():
-        write_atomic(path, text)
+        if not os.path.lexists(path):
+            write_new(path, text)
         show.say(f"wrote {path}")

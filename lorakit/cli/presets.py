@@ -17,7 +17,7 @@ from typing import Any
 
 from lorakit.cli.terminal.recipe_arguments import another_machine
 from lorakit.errors import RecipeError
-from lorakit.files import write_atomic
+from lorakit.files import write_new
 from lorakit.machine import Machine
 from lorakit.plan.fit import fitting
 from lorakit.private import shown
@@ -170,12 +170,14 @@ def _show(name: str, *, resolved: bool, as_json: bool) -> int:
 def _copy(name: str, folder: Path) -> int:
     page = presets.read(name)
     target = folder / f"{name}.toml"
-    if target.exists():
-        hint = "Rename it first, or copy with --to DIR."
-        raise RecipeError(f"{target} is there already, and is left as it is.", hint=hint)
     if folder.resolve() == presets.shipped_dir().resolve():
         hint = "Run it in your own project, or with --to DIR."
         raise RecipeError("This is where the shipped presets are.", hint=hint)
-    write_atomic(target, page.text)
+    try:
+        write_new(target, page.text)
+    except FileExistsError:
+        hint = "Rename it first, or copy with --to DIR."
+        what = f"{target} is there already, and is left as it is."
+        raise RecipeError(what, hint=hint) from None
     say(f"Wrote {target}. In this project it is used instead of the shipped {name}.")
     return 0

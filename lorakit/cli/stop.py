@@ -18,6 +18,7 @@ from pathlib import Path
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 from lorakit.owner import Owned
+from lorakit.run.commands import at_work
 from lorakit.run.diagnose import run_name
 from lorakit.run.watch.supervise import STOP_REQUEST
 from lorakit.runs.find import LATEST, find_run, last_progress, live_state, stage_of
@@ -55,6 +56,8 @@ def prospect(run_dir: Path, record: Record, *, now: bool) -> str:
     """What will happen and what is lost, as far as it can be known."""
     last, by = last_progress(run_dir), trainer(record.trainer.name)
     at = f"{run_name(run_dir)} is at step {last.step} of {record.steps.total}."
+    if place := at_work(record.commands):
+        return f"{run_name(run_dir)} is in {place}, before the training. It ends at once."
     lost = _lost(last.step, last_saved(record))
     if by.SAVES_WHEN_INTERRUPTED:
         if now:

@@ -25,6 +25,7 @@ from textwrap import wrap
 from lorakit.cli.terminal.curve import curve
 from lorakit.errors import LorakitError
 from lorakit.processes import gpu_memory, members
+from lorakit.run.commands import at_work
 from lorakit.run.resume.next_command import next_command
 from lorakit.runs.find import LATEST, find_run, last_progress, live_state, progress_rows
 from lorakit.runs.record import NAME, read_record
@@ -71,6 +72,7 @@ class Glance:
 
     run: str
     state: str
+    command: str  # that comes before the training, where a run has several
     step: int
     total: int
     epoch: int | None
@@ -94,6 +96,7 @@ def look(run_dir: Path) -> Glance:
     return Glance(
         run=f"{run_dir.parent.name}/{run_dir.name}",
         state=live_state(record),
+        command=at_work(record.commands),
         step=last.step,
         total=total,
         epoch=last.epoch,
@@ -115,7 +118,7 @@ def picture(run_dir: Path, width: int = 80) -> list[str]:
     """The same as lines of text; bar and curve fit into `width` columns."""
     seen = look(run_dir)
     moving = seen.state in {"running", "unattended"}
-    parts = [f"{seen.step}/{seen.total}"]
+    parts = [*([seen.command] if seen.command else []), f"{seen.step}/{seen.total}"]
     parts += [f"epoch {seen.epoch}/{seen.epochs}"] if seen.epoch else []
     parts += [f"loss {seen.loss:.4g}"] if seen.loss is not None else []
     parts += [f"{seen.rate_s:.2f} s/step"] if seen.rate_s else []

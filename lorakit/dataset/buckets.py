@@ -1,5 +1,5 @@
-"""Which bucket kohya puts an image into, exactly, before it does so. Pure; no numpy, because
-`plan` must start at once.
+"""Which bucket sd-scripts or musubi-tuner puts an image into, exactly, before it does so. Pure; no
+numpy, because `plan` must start at once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ class BucketRules:
     max: int = 1024
     step: int = 64
     no_upscale: bool = False
+    # musubi-tuner's: sides from half of the square's up, without bounds; under no_upscale a small
+    # picture keeps its size, and a large one goes to the nearest bucket.
+    by_area: bool = False
 
     @property
     def low(self) -> int:
@@ -68,6 +71,9 @@ def check(rules: BucketRules) -> list[str]:
         return [f"resolution {width}x{height}: both sides must be positive"]
     if not rules.enable:
         return []
+    if rules.by_area:
+        small = math.sqrt(width * height) // 2 < rules.step
+        return [f"resolution {width}x{height} has no buckets of {rules.step}"] if small else []
     if rules.step < 1:
         return [f"bucket_reso_steps = {rules.step}: must be positive"]
     problems = []
@@ -102,6 +108,11 @@ def bucket_sizes(rules: BucketRules) -> tuple[Size, ...]:
     if not rules.enable:
         return (rules.resolution,)
     area, step = rules.resolution[0] * rules.resolution[1], rules.step
+    if rules.by_area:
+        side = int(math.sqrt(area))
+        low = side // 2 - side // 2 % step
+        pairs = [(wide, area // wide // step * step) for wide in range(low, side + step, step)]
+        return tuple(sorted({*pairs, *((high, wide) for wide, high in pairs)}))
     square = int(math.sqrt(area) // step) * step
     sizes = {(square, square)}
     for width in range(rules.low, rules.high + 1, step):
@@ -119,7 +130,8 @@ class Chooser:
         if problems:
             raise ValueError("; ".join(problems))
         self.rules = rules
-        self.free = rules.enable and rules.no_upscale  # no_upscale has no fixed buckets
+        # no_upscale has no fixed buckets
+        self.free = rules.enable and rules.no_upscale and not rules.by_area
         self.sizes = () if self.free else bucket_sizes(rules)
         self._ratios = [width / height for width, height in self.sizes]
         self._known: dict[Size, Placement] = {}
@@ -131,14 +143,17 @@ class Chooser:
         if placement is None:
             if min(size) < 1:
                 raise UnfitError(f"{width}x{height} has no bucket")
-            placement = self._shrunk(width, height) if self.free else self._nearest(width, height)
+            place = self._shrunk if self.free else self._nearest
+            if self.rules.by_area and self.rules.no_upscale and self._small(width, height):
+                place = self._as_it_is
+            placement = place(width, height)
             self._known[size] = placement
         return placement
 
     def _nearest(self, width: int, height: int) -> Placement:
         ratio = width / height
         bucket = (width, height)
-        if bucket not in self.sizes:
+        if bucket not in self.sizes or self.rules.by_area:
             distances = [abs(known - ratio) for known in self._ratios]
             bucket = self.sizes[distances.index(min(distances))]
         bucket_ratio = bucket[0] / bucket[1]
@@ -146,6 +161,16 @@ class Chooser:
         return Placement(
             bucket, (int(width * scale + 0.5), int(height * scale + 0.5)), bucket_ratio - ratio
         )
+
+    def _small(self, width: int, height: int) -> bool:
+        return width * height <= self.rules.resolution[0] * self.rules.resolution[1]
+
+    def _as_it_is(self, width: int, height: int) -> Placement:
+        step = self.rules.step
+        bucket = (width - width % step, height - height % step)
+        if not all(bucket):
+            raise UnfitError(f"{width}x{height} has a side below {step} pixels")
+        return Placement(bucket, (width, height), bucket[0] / bucket[1] - width / height)
 
     def _shrunk(self, width: int, height: int) -> Placement:
         """no_upscale: down to about the area if larger, then both sides floored to the step."""

@@ -35,13 +35,14 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class SubsetFacts:
-    """One `N_trigger` folder."""
+    """One `N_trigger` folder, or one of which the recipe says the same."""
 
     path: Path
     repeats: int
     class_tokens: str
     images: tuple[ImageFacts, ...]
     is_reg: bool = False
+    metadata: Path | None = None  # names images and captions in place of the folder's own files
 
     @property
     def captioned(self) -> int:

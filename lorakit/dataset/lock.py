@@ -4,20 +4,30 @@ neither trainers nor scans look; whoever only reads needs none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lorakit.dataset.rules import shown
+from lorakit.files import sweep
 from lorakit.owner import Owner, own
 
 
+@contextmanager
 def hold_dataset(
     root: Path, command: str, *, wait_s: float, waiting: Callable[[Owner], None] = lambda _: None
-) -> AbstractContextManager[None]:
+) -> Iterator[None]:
     """Raises Owned when somebody else writes in the dataset for longer than `wait_s` (negative:
-    we wait to the end).
+    we wait to the end). What a killed command has left half written goes first.
     """
     place = root / ".lorakit"
     what = f"lorakit dataset {command}"
-    return own(place, what, named=shown(root), wait_s=wait_s, waiting=waiting)
+    with own(place, what, named=shown(root), wait_s=wait_s, waiting=waiting):
+        sweep(temporary_in(root))
+        yield
+
+
+def temporary_in(root: Path) -> Iterator[Path]:
+    """Hidden neighbours of files, wherever a command writes in a dataset."""
+    for pattern in ("*/.*.tmp", ".lorakit/.*.tmp", "originals/*/.*.tmp"):
+        yield from root.glob(pattern)

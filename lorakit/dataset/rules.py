@@ -41,6 +41,8 @@ FILES = {  # folders and files, from names alone
         unreadable="kohya stops when it cannot open a file",
         header="an image whose size cannot be read stops kohya with 'division by zero' and no file"
         " name",
+        metadata="kohya's fine-tuning method takes images and captions from this file alone, and"
+        " stops at what is not there",
         cache_size="kohya finds the size of an image in the name of a cache, by prefix; a wrong one"
         " puts the image into the wrong bucket",
     ),
@@ -49,6 +51,7 @@ FILES = {  # folders and files, from names alone
         folder_zero="a folder with 0 repeats is silently left out; fine if that is meant",
         folder_odd="the name can be read in more than one way, and kohya's may not be yours",
         folder_empty="a subset without images is left out",
+        metadata_others="images that the metadata file does not name are silently left out",
         image_outside="images beside the N_ folders are not trained on",
         nested="kohya does not look into folders inside a subset",
         dot_file="files whose names begin with a dot are silently left out",

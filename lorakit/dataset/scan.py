@@ -7,55 +7,27 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from lorakit.dataset.caches import cache_faults
 from lorakit.dataset.captions.read import caption_leftovers, find_caption
 from lorakit.dataset.facts import IMAGE_SUFFIXES, DatasetFacts, ImageFacts, SubsetFacts
-from lorakit.dataset.folder_names import NotASubset, parse_folder
+from lorakit.dataset.folder_names import FolderName, NotASubset, parse_folder
 from lorakit.dataset.rules import fault, shown, without
+from lorakit.dataset.stated import Stated, read_metadata
 from lorakit.errors import Fault, counted, did_you_mean
 from lorakit.pictures.open import RefusedError
 from lorakit.pictures.size import CutError, PictureHeader, read_header
+from lorakit.user_files import Unreadable
 
-FOREIGN = frozenset(  # not ours either
-    f".{kind}"
-    for kind in [
-        "heic",
-        "heif",
-        "jxl",
-        "svg",
-        "dng",
-        "cr2",
-        "cr3",
-        "nef",
-        "arw",
-        "raf",
-        "orf",
-        "rw2",
-    ]
-)
-OTHER_IMAGES = FOREIGN | {
-    f".{kind}"
-    for kind in [
-        "gif",
-        "tif",
-        "tiff",
-        "avif",
-        "jfif",
-        "jpe",
-        "jp2",
-        "psd",
-        "ico",
-        "tga",
-        "apng",
-        "pcx",
-        "ppm",
-    ]
-}
+_THEIRS = ("heic", "heif", "jxl", "svg", "dng", "cr2", "cr3", "nef", "arw", "raf", "orf", "rw2")
+_PILLOWS = ("gif", "tif", "tiff", "avif", "jfif", "jpe", "jp2", "psd", "ico", "tga", "apng", "pcx")
+FOREIGN = frozenset(f".{kind}" for kind in _THEIRS)  # not ours either
+OTHER_IMAGES = FOREIGN | {f".{kind}" for kind in (*_PILLOWS, "ppm")}
 OURS = "originals"  # lorakit's own folder beside the subsets; kohya ignores it, and so it should
 USED = frozenset(IMAGE_SUFFIXES) | {suffix.upper() for suffix in IMAGE_SUFFIXES}
 
@@ -67,7 +39,9 @@ class _Notes:
     """What one scan has found so far."""
 
     suffix: str
+    stated: Mapping[str, Stated] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    described: dict[str, Path] = field(default_factory=dict)  # by what metadata calls an image
 
     def add(self, rule: str, where: Path | str, what: str, hint: str = "") -> None:
         self.faults.append(fault(rule, where, what, hint))
@@ -79,12 +53,13 @@ def scan(
     reg: Path | None = None,
     caption_extension: str = ".txt",
     off: Collection[str] = (),
+    stated: Mapping[str, Stated] = MappingProxyType({}),
 ) -> DatasetFacts:
     """Never raises for what is in the folder: that is in the faults. `off` names rules whose
-    faults are left out.
+    faults are left out; `stated` is what the recipe says of folders, by name.
     """
     dot = "" if caption_extension.startswith(".") else "."
-    notes = _Notes(dot + caption_extension)
+    notes = _Notes(dot + caption_extension, stated)
     subsets = _subsets(Path(root), notes, is_reg=False)
     if reg is not None:
         subsets += _subsets(Path(reg), notes, is_reg=True)
@@ -126,17 +101,24 @@ def _subsets(root: Path, notes: _Notes, *, is_reg: bool) -> list[SubsetFacts]:
     for name in sorted(entries):
         if name.startswith(".") or name == OURS or not _is_dir(entries[name]):
             continue
-        folder, parsed = root / name, parse_folder(name)
+        folder, parsed, said = root / name, parse_folder(name), notes.stated.get(name)
+        if isinstance(parsed, NotASubset) and said and said.repeats:
+            parsed = FolderName(said.repeats, said.class_tokens)
         if isinstance(parsed, NotASubset):
             _skipped(folder, parsed, notes)
             continue
         named += 1
         if parsed.oddity:
             notes.add("folder-odd", folder, f"{parsed.oddity}.", "Rename it, unless that is meant.")
-        images = _images(folder, parsed.class_tokens, notes, is_reg=is_reg)
+        metadata = said.metadata if said else None
+        if said and metadata:
+            images = _described(folder, said, metadata, notes)
+        else:
+            images = _images(folder, parsed.class_tokens, notes, is_reg=is_reg)
         if images:
-            facts = SubsetFacts(folder, parsed.repeats, parsed.class_tokens, images, is_reg)
-            subsets.append(facts)
+            repeats = said.repeats if said and metadata else parsed.repeats
+            tokens = parsed.class_tokens
+            subsets.append(SubsetFacts(folder, repeats, tokens, images, is_reg, metadata))
         else:
             rule = "reg-empty" if is_reg else "folder-empty"
             notes.add(rule, folder, "no image that kohya would use.")
@@ -163,7 +145,8 @@ def _skipped(folder: Path, parsed: NotASubset, notes: _Notes) -> None:
         digits = "".join(c for c in folder.name if c.isdigit())[:4]
         right = f"{int(digits or 0) or 10}_{folder.name.strip('0123456789.-_ xX') or 'trigger'}"
         what = f"{why}; its {images} would be left out."
-        notes.add("folder-name", folder, what, f"Rename it like {right}.")
+        own = f'[dataset.subset."{folder.name}"] num_repeats = {int(digits or 0) or 10}'
+        notes.add("folder-name", folder, what, f"Rename it like {right}, or say {own}.")
     elif "-" in folder.name.partition("_")[0]:
         what = f"{why}; its {images} would be silently left out."
         notes.add("folder-negative", folder, what, "Give a number from 1 on.")
@@ -192,7 +175,7 @@ def _nothing(root: Path, entries: Entries, named: int, notes: _Notes) -> None:
     loose = sum(looks_like_image(name) for name in entries)
     if loose and not named:
         if isinstance(parse_folder(root.name), NotASubset):
-            what = f"holds {loose} images itself, but no folder named like 10_trigger."
+            what = f"holds {counted(loose, 'image')} itself, but no folder named like 10_trigger."
             hint = f"Put them into {root / '10_trigger'}, or run: lorakit dataset prepare {root}"
             notes.add(rule, root, what, hint)
         else:
@@ -266,6 +249,34 @@ def _images(
     return tuple(images)
 
 
+def _described(folder: Path, said: Stated, metadata: Path, notes: _Notes) -> tuple[ImageFacts, ...]:
+    """What a metadata file names, which is all that the fine-tuning method reads."""
+    try:
+        entries = read_metadata(metadata, folder, said.separator)
+    except Unreadable as error:
+        notes.add("metadata", metadata, error.why, error.fault.hint)
+        return ()
+    images = []
+    for entry in entries:
+        first = notes.described.setdefault(entry.name, metadata)
+        if first != metadata:
+            what = f"{shown(first)} names {shown(entry.name)}, too; the script keeps one of them."
+            notes.add("metadata", metadata, what, "Write whole paths.")
+        elif not entry.path.exists():
+            what = f"names {shown(entry.path)}, which is not there."
+            notes.add("metadata", metadata, what, "Names have their extension, such as a.png.")
+        elif opened := _open(entry.path, entry.path, notes):
+            header, status = opened
+            size, stamp = entry.size or header.as_kohya_reads, (status.st_size, status.st_mtime_ns)
+            images.append(ImageFacts(entry.path, *size, metadata, *stamp, entry.caption))
+    there = {name for name in _list(folder, notes) or () if is_image_name(name)}
+    if left := there - {image.path.name for image in images}:
+        some = ", ".join(map(shown, sorted(left)[:3]))
+        what = f"{counted(len(left), 'image')} that the metadata does not name: {some}; left out."
+        notes.add("metadata-others", folder, what)
+    return tuple(images)
+
+
 def _unused(folder: Path, entries: Entries, notes: _Notes) -> None:
     """Everything in a subset that looks like an image and is not one of kohya's."""
     for name in sorted(entries):
@@ -291,7 +302,7 @@ def _unused(folder: Path, entries: Entries, notes: _Notes) -> None:
 
 
 def _open(
-    path: Path, entry: os.DirEntry[str], notes: _Notes
+    path: Path, entry: os.DirEntry[str] | Path, notes: _Notes
 ) -> tuple[PictureHeader, os.stat_result] | None:
     try:
         status = entry.stat()

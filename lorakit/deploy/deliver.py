@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from lorakit import json_text
 from lorakit.errors import RecipeError, did_you_mean
 from lorakit.families import FAMILIES
-from lorakit.files import sha256, write_atomic
+from lorakit.files import hidden_file, sha256, take_name, write_atomic, write_new
 from lorakit.portable import stem_problem
 from lorakit.runs.intact import require_intact
 from lorakit.runs.record import read_record
@@ -87,8 +87,9 @@ def deliver(parcel: Parcel, program: str, home: Path, *, link: bool = False) -> 
         written.append(target.with_suffix(".json"))
     if parcel.preview and FOLDERS[program] and not _has_preview(target):
         preview = target.with_suffix(parcel.preview.suffix.lower())
-        write_atomic(preview, parcel.preview.read_bytes())
-        written.append(preview)
+        with suppress(FileExistsError):  # somebody's own, come just now
+            write_new(preview, parcel.preview.read_bytes())
+            written.append(preview)
     return Delivered(target, tuple(written), usage(parcel, program, target))
 
 
@@ -135,17 +136,10 @@ pipe("{parcel.trigger}, ...").images[0].save("{name}.png")"""
 
 
 def _place(source: Path, target: Path, *, link: bool) -> bool:
-    """Copy (or link) beside and move into place; False where the same LoRA is there already."""
-    if target.exists() or target.is_symlink():
-        if target.exists() and sha256(target) == sha256(source):
-            return False
-        raise RecipeError(
-            f"{target} is another LoRA; it was left as it is.",
-            hint="Give this one another name with --as.",
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=".tmp")
-    os.close(handle)
+    """Copy (or link) beside and take the name; False where the same LoRA is there already."""
+    if os.path.lexists(target):
+        return _another(source, target)
+    beside = hidden_file(target)
     try:
         if link:
             os.unlink(beside)
@@ -153,11 +147,22 @@ def _place(source: Path, target: Path, *, link: bool) -> bool:
         else:
             shutil.copyfile(source, beside)
             os.chmod(beside, 0o644)
-        os.replace(beside, target)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+        take_name(beside, target)
+    except FileExistsError:  # it came just now
+        return _another(source, target)
+    finally:
+        beside.unlink(missing_ok=True)
     return True
+
+
+def _another(source: Path, target: Path) -> bool:
+    """Refuses what is there; False where it is the same LoRA."""
+    if target.exists() and sha256(target) == sha256(source):
+        return False
+    raise RecipeError(
+        f"{target} is another LoRA; it was left as it is.",
+        hint="Give this one another name with --as.",
+    )
 
 
 def _sidecar(parcel: Parcel, path: Path) -> bool:

@@ -11,8 +11,8 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.errors import RecipeError, did_you_mean
-from lorakit.files import write_atomic
-from lorakit.user_files import Unreadable
+from lorakit.files import write_new
+from lorakit.user_files import Unreadable, read_text
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,14 @@ class Swap:
 def write_swapped(workflow: Path, swap: Swap, copy: Path) -> list[str]:
     """The workflow with our LoRA and trigger in it, as `copy`; what was changed, in words."""
     text, changes = swap_workflow(workflow, swap)
-    if copy.exists() and copy.read_text(encoding="utf-8", errors="replace") != text:
-        raise RecipeError(
-            f"{copy} exists and is another workflow; it was left as it is.",
-            hint="Rename it, or use --as NAME.",
-        )
-    write_atomic(copy, text)
+    try:
+        write_new(copy, text)
+    except FileExistsError:
+        if read_text(copy, most=json_text.MOST) != text:
+            raise RecipeError(
+                f"{copy} exists and is another workflow; it was left as it is.",
+                hint="Rename it, or use --as NAME.",
+            ) from None
     return [*changes, f"wrote {copy}"]
 
 

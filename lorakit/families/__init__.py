@@ -5,9 +5,15 @@ from __future__ import annotations
 from lorakit.families.family import Family
 from lorakit.families.flux import FAMILY as FLUX
 from lorakit.families.kohya_only import ANIMA, HUNYUAN_IMAGE, LUMINA, SD3
+from lorakit.families.musubi_only import FLUX2, KONTEXT, KREA2, QWEN_IMAGE, WAN21, WAN22, ZIMAGE
 from lorakit.families.sd15 import FAMILY as SD15
 from lorakit.families.sdxl import FAMILY as SDXL
 
-FAMILIES: dict[str, Family] = {
-    family.name: family for family in (SD15, SDXL, FLUX, SD3, LUMINA, HUNYUAN_IMAGE, ANIMA)
-}
+_KOHYA = (SD15, SDXL, FLUX, SD3, LUMINA, HUNYUAN_IMAGE, ANIMA)
+_MUSUBI = (WAN22, WAN21, QWEN_IMAGE, ZIMAGE, FLUX2, KONTEXT, KREA2)
+FAMILIES: dict[str, Family] = {family.name: family for family in (*_KOHYA, *_MUSUBI)}
+
+
+def run_by(trainer: str) -> dict[str, Family]:
+    """The families that this trainer can run."""
+    return {name: family for name, family in FAMILIES.items() if trainer in family.trainers}

@@ -74,17 +74,32 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
             if heic:
                 what = "a HEIC photo that is broken" if reads_heic() else HEIC_REFUSED
             raise RefusedError(what) from None
-        with image:
+        with image, _room(image, bytes_needed(image)):
             if heic and (count := getattr(image, "n_frames", 1)) > 1:
                 raise RefusedError(f"a HEIC with {count} pictures; export the one you want as JPEG")
-            need, limit = bytes_needed(image), MAX_PIXELS * 4
-            if need > limit:
-                raise TooLargeError(
-                    f"{image.width}x{image.height} would take {need / 1e9:.1f} GB to decode "
-                    f"(limit {limit / 1e9:.2f} GB)"
-                )
-            with _alone() if need > BIG else nullcontext():
-                yield image
+            yield image
+
+
+@contextmanager
+def decoded(image: Image.Image) -> Iterator[None]:
+    """Of the size that draft() has left it: a JPEG that is not made smaller needs more than its
+    header alone says.
+    """
+    with _room(image, image.width * image.height * 4):
+        image.load()
+        yield
+
+
+@contextmanager
+def _room(image: Image.Image, need: int) -> Iterator[None]:
+    limit = MAX_PIXELS * 4
+    if need > limit:
+        raise TooLargeError(
+            f"{image.width}x{image.height} would take {need / 1e9:.1f} GB to decode "
+            f"(limit {limit / 1e9:.2f} GB)"
+        )
+    with _alone() if need > BIG else nullcontext():
+        yield
 
 
 def bytes_needed(image: Image.Image) -> int:

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from lorakit.errors import Fault
 from lorakit.machine import Machine
 from lorakit.plan.complete import posix
 from lorakit.recipe.options import Options
-from lorakit.trainers.base import Command
+from lorakit.trainers.base import Command, Start
 from lorakit.trainers.table import trainer
 from lorakit.user_files import Unreadable, read_text
 from lorakit.weights.reference import WeightFile
@@ -82,15 +83,20 @@ def commands_for(
         flags.append("--cpu")
     elif not (launch.several and launch.own_config):
         flags += _gpu_flags(options)
-    config = posix(run_dir / "train.toml")
-    return trainer(options.resolved.trainer).commands(str(python), flags, posix(script), config)
+    start = Start(str(python), tuple(flags), posix(script), run_dir)
+    return trainer(options.resolved.trainer).commands(options, start)
 
 
 def environment(
-    options: Options, launch: Launch, weights: Sequence[WeightFile], run_dir: Path
+    options: Options,
+    launch: Launch,
+    weights: Sequence[WeightFile],
+    run_dir: Path,
+    needed: Mapping[str, str] = MappingProxyType({}),
 ) -> Mapping[str, str]:
-    """Only what we set. [launch] env has the last word."""
+    """Only what we set, `needed` by the script among it. [launch] env has the last word."""
     env = {
+        **needed,
         "PYTHONUNBUFFERED": "1",  # piped output would otherwise arrive minutes late
         "PYTHONUTF8": "1",  # the script prints Japanese
         "TOKENIZERS_PARALLELISM": "false",  # or every data worker warns about the fork

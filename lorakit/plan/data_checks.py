@@ -20,6 +20,8 @@ from lorakit.trainers.table import trainer
 MUCH_ENLARGED = 1.5
 SHOWN = 3  # so many examples are named
 Placed = list[tuple[ImageFacts, Placement]]
+DATASET, METADATA = "dataset", "metadata"
+NOT_DESCRIBED = {"class_tokens", "caption_extension", "cache_info", "conditioning_data_dir"}
 CANNOT_BE_READ = (
     OSError,
     zipfile.BadZipFile,
@@ -33,6 +35,7 @@ CANNOT_BE_READ = (
 
 def data_faults(options: Options, facts: DatasetFacts, steps: Steps) -> Iterator[Fault]:
     yield from _unknown_subsets(options, facts)
+    yield from _metadata(options, facts)
     root, rules = str(facts.root), options.bucket_rules
     said = any(fault.severity == "error" for fault in facts.faults)
     if not check(rules):
@@ -47,8 +50,15 @@ def data_faults(options: Options, facts: DatasetFacts, steps: Steps) -> Iterator
             yield from _unbucketed(options, root, placed)
         suffix = trainer(options.resolved.trainer).UNCHECKED_LATENTS.get(options.family)
         if suffix and options.flag("cache_latents_to_disk"):
-            yield from _stale_latents(suffix, placed)
-    used = sum(len(bucket.images) for bucket in steps.buckets) + steps.validation_images
+            if len(options.resolutions) > 1:
+                what = f"keeps one *{suffix} file for an image, whatever its resolution: the"
+                what = f"{what} second would be trained with the latents of the first."
+                hint = "Set it to false; cache_latents = true keeps them in memory."
+                yield options.fault("cache_latents_to_disk", what, hint, "cache-resolutions")
+            else:
+                yield from _stale_latents(suffix, placed)
+    used = len({image.path for bucket in steps.buckets for image in bucket.images})
+    used += steps.validation_images // len(options.resolutions)
     images = sum(len(one.images) for one in facts.subsets if repeats_of(options, one) >= 1)
     if steps.reg_images > steps.train_images and used < images:
         spare = counted(images - used, "regularisation image")
@@ -64,6 +74,25 @@ def _unknown_subsets(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
             where = f"{setting.source} [dataset.subset.{name}]"
             hint = did_you_mean(name, folders) or f"There are {', '.join(folders)}."
             yield Fault(where, "the dataset has no such folder.", hint, "subset-unknown")
+
+
+def _metadata(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
+    """The fine-tuning method is all or nothing for a dataset, and knows fewer options."""
+    described = [one for one in facts.subsets if one.metadata]
+    if not described:
+        return
+    others = [one.path.name for one in facts.subsets if not one.metadata]
+    if others:
+        what = f"stands beside folders without one: {', '.join(others)}. The script mixes no kinds."
+        yield options.fault("subset", what, "Give each a metadata_file.", METADATA, section=DATASET)
+    if options.number("validation_split") > 0:
+        what = "the script would validate with the very images of the metadata that it trains on."
+        yield options.fault("validation_split", what, "Remove it.", METADATA)
+    for one in described:
+        for key in sorted(NOT_DESCRIBED & options.subset(one.path.name).keys()):
+            where = f"{options.where('subset', DATASET)}.{one.path.name} {key}"
+            what = "does not go with metadata_file: the script stops."
+            yield Fault(where, what, "Remove it.", METADATA, section=DATASET, key="subset")
 
 
 def _placed(facts: DatasetFacts, chooser: Chooser) -> Iterator[tuple[ImageFacts, Placement]]:

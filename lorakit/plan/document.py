@@ -44,14 +44,18 @@ def subset_rows(plan: Plan) -> list[SubsetRow]:
 
 
 def command_text(plan: Plan) -> str:
-    """A line for each command of the run. The values of [launch] env come from the shell's own
-    environment.
+    """A line for each command of the run; of several, each below its name. The values of [launch]
+    env come from the shell's own environment.
     """
     env = [
         f'{name}="${{{name}}}"' if value == HIDDEN else f"{name}={shlex.quote(value)}"
         for name, value in sorted(plan.env_shown.items())
     ]
-    return "\n".join(" ".join([*env, shlex.join(command)]) for command in plan.commands)
+    lines = [" ".join([*env, shlex.join(one.argv)]) for one in plan.commands]
+    if len(lines) > 1:
+        pairs = zip(plan.commands, lines, strict=True)
+        lines = [f"# {one.name}\n{line}" for one, line in pairs]
+    return "\n".join(lines)
 
 
 def files_of(plan: Plan) -> dict[str, str]:
@@ -100,6 +104,7 @@ def as_document(plan: Plan) -> dict[str, Any]:
         "weights": list(plan.weights),
         "files": dict(plan.files),
         "argv": list(plan.argv),
+        "commands": [one._asdict() for one in plan.commands],
         "env": dict(plan.env_shown),
         "faults": list(plan.faults),
     }

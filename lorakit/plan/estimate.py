@@ -101,7 +101,7 @@ def cache_bytes(options: Options, steps: Steps) -> int:
     if size is None:
         return 0
     areas = {
-        image.path: (bucket.width // 8) * (bucket.height // 8)
+        (image.path, bucket.width, bucket.height): (bucket.width // 8) * (bucket.height // 8)
         for bucket in steps.buckets
         for image in bucket.images
     }
@@ -110,7 +110,7 @@ def cache_bytes(options: Options, steps: Steps) -> int:
         flips = 2 if options.flag("flip_aug") else 1
         total += flips * size.latent_channels * 4 * sum(areas.values())
     if options.flag("cache_text_encoder_outputs_to_disk"):
-        total += size.text_bytes * len(areas)
+        total += size.text_bytes * len({path for path, *_ in areas})
     return total
 
 

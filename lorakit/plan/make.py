@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.scan import scan
-from lorakit.errors import Fault, RecipeError
+from lorakit.errors import Fault
 from lorakit.machine import Machine, this_machine
-from lorakit.plan import argv, write
+from lorakit.plan import argv
 from lorakit.plan.complete import completed
 from lorakit.plan.data_checks import data_faults
 from lorakit.plan.estimate import estimate
@@ -22,8 +22,9 @@ from lorakit.plan.run_checks import noted, package_faults, run_faults, tokenizer
 from lorakit.plan.steps import count_steps
 from lorakit.plan.weights import weight_files
 from lorakit.recipe.layers import EITHER_OR
-from lorakit.recipe.model import Resolved, Section, Setting
+from lorakit.recipe.model import Resolved, Setting
 from lorakit.recipe.options import Options
+from lorakit.trainers.run_files import accelerate_yaml, settings_for
 from lorakit.trainers.table import trainer
 
 ORDER = {"error": 0, "warning": 1, "note": 2}
@@ -48,41 +49,18 @@ def make_plan(
     launch = argv.launch_of(options, run_dir, machine)
     resolved = _with_counts(resolved, launch)
     full = completed(Options(resolved), run_dir, weights, folders=folders)
-    settings = write.settings_for(full)
+    settings = settings_for(full)
     facts = _facts(full)
     steps, more = count_steps(full, facts)
     who = trainer(resolved.trainer)
-    given = full.resolved.train
-    sent = {key: one for key, one in given.items() if key in full.known or key in resolved.train}
-    rules = who.check(replace(full.resolved, train=sent), machine)
-    named = {fault.rule for fault in rules} | {fault.where for fault in rules}
-    faults += [fault for fault in more if fault.rule not in named and fault.where not in named]
-    files, more = _files(full, settings, facts, launch, folders=folders)
+    rules = who.check(_as_sent(full, resolved), machine)
+    faults += _unsaid(more, rules)
+    files, more = who.files(full, settings, facts, folders=folders)
+    files |= _launcher_file(full, launch)
     script = who.find(resolved.family)
-    env = argv.environment(full, launch, weights, run_dir)
     needs = estimate(full, steps, launch.device)
-    fit = verdict(full, needs, machine)
     python = argv.python_of(full, script.python)
-    missing = package_faults(full, python) if script.found else ()
-    # what a rule refuses anyway, nobody should install a package for
-    refused = {fault.where for fault in rules if fault.severity == "error"}
-    found = [
-        *facts.faults,
-        *rules,
-        *faults,
-        *more,
-        *argv.launch_faults(full, launch),
-        *weight_faults(full, weights),
-        *data_faults(full, facts, steps),
-        *run_faults(full, steps, needs, machine, fit),
-        *tokenizer_faults(full, env),
-        *script.faults,
-        *(one for one in missing if one.where not in refused),
-        *(_folder_faults(full, facts) if folders else ()),
-    ]
-    if machine.elsewhere:
-        found = list(map(noted, found))
-    return Plan(
+    plan = Plan(
         resolved=resolved,
         dataset=facts,
         steps=steps,
@@ -92,14 +70,68 @@ def make_plan(
         commands=argv.commands_for(
             full, launch, machine, python=python, script=script.path, run_dir=run_dir
         ),
-        env=env,
+        env=argv.environment(full, launch, weights, run_dir, script.env),
         estimate=needs,
-        faults=_with_recipe_faults(found, tuple(recipe_faults), resolved),
+        faults=(),
         settings=settings,
         weights=weights,
         commit=script.commit,
-        verdict=fit,
+        verdict=verdict(full, needs, machine),
     )
+    found = [
+        *facts.faults,
+        *rules,
+        *faults,
+        *more,
+        *_checked(plan, full, launch, machine),
+        *script.faults,
+        *(_missing_packages(full, python, rules) if script.found else ()),
+        *(_folder_faults(full, facts) if folders else ()),
+    ]
+    said = (noted(one) if machine.elsewhere else one for one in found)
+    return replace(plan, faults=_with_recipe_faults(said, tuple(recipe_faults), resolved))
+
+
+def _as_sent(full: Options, resolved: Resolved) -> Resolved:
+    """What the recipe says, and of the plan's additions what the script knows."""
+    given = full.resolved.train
+    sent = {key: one for key, one in given.items() if key in full.known or key in resolved.train}
+    return replace(full.resolved, train=sent)
+
+
+def _checked(
+    plan: Plan, options: Options, launch: argv.Launch, machine: Machine
+) -> Iterator[Fault]:
+    yield from argv.launch_faults(options, launch)
+    yield from weight_faults(options, plan.weights)
+    yield from data_faults(options, plan.dataset, plan.steps)
+    yield from run_faults(options, plan.steps, plan.estimate, machine, plan.verdict)
+    yield from tokenizer_faults(options, plan.env)
+
+
+def _unsaid(more: Iterable[Fault], rules: Iterable[Fault]) -> Iterator[Fault]:
+    """What no rule has said already."""
+    named = {fault.rule for fault in rules} | {fault.where for fault in rules}
+    return (fault for fault in more if fault.rule not in named and fault.where not in named)
+
+
+def _launcher_file(options: Options, launch: argv.Launch) -> dict[str, str]:
+    if launch.own_config:
+        return {}
+    text = accelerate_yaml(
+        processes=launch.processes,
+        machines=launch.machines,
+        rank=launch.rank,
+        cpu=launch.device == "cpu",
+        mixed_precision=options.precision,
+    )
+    return {"accelerate.yaml": text}
+
+
+def _missing_packages(options: Options, python: Path, rules: Iterable[Fault]) -> Iterable[Fault]:
+    """Nobody should install a package for what a rule refuses anyway."""
+    refused = {fault.where for fault in rules if fault.severity == "error"}
+    return (one for one in package_faults(options, python) if one.where not in refused)
 
 
 def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
@@ -153,42 +185,8 @@ def _facts(options: Options) -> DatasetFacts:
         reg=resolved.path_of(reg) if isinstance(reg, str) else None,
         caption_extension=options.caption_extension,
         off=tuple(off) if isinstance(off, (list, tuple)) else (),
+        stated=options.stated,
     )
-
-
-def _files(
-    options: Options, settings: Section, facts: DatasetFacts, launch: argv.Launch, *, folders: bool
-) -> tuple[Mapping[str, str], list[Fault]]:
-    """The texts; a text that kohya's reader cannot take is a fault, not an exception."""
-    faults: list[Fault] = []
-    files: dict[str, str] = {}
-
-    def sample_prompts() -> str:
-        text, problems = write.prompts_toml(options)
-        faults.extend(problems)
-        return text
-
-    makers: dict[str, Callable[[], str]] = {
-        "train.toml": lambda: write.train_toml(options, settings)
-    }
-    if not folders:
-        makers["dataset.toml"] = lambda: write.dataset_toml(options, facts)
-    if options.prompts:
-        makers["prompts.toml"] = sample_prompts
-    for name, maker in makers.items():
-        try:
-            files[name] = maker()
-        except RecipeError as error:
-            faults += error.faults
-    if not launch.own_config:
-        files["accelerate.yaml"] = write.accelerate_yaml(
-            processes=launch.processes,
-            machines=launch.machines,
-            rank=launch.rank,
-            cpu=launch.device == "cpu",
-            mixed_precision=options.precision,
-        )
-    return files, faults
 
 
 def _folder_faults(options: Options, facts: DatasetFacts) -> Iterable[Fault]:
@@ -197,6 +195,9 @@ def _folder_faults(options: Options, facts: DatasetFacts) -> Iterable[Fault]:
     if subset := options.resolved.dataset.get("subset"):
         what = "folder mode cannot say anything about single folders."
         yield Fault(f"{subset.source} [dataset.subset]", what, hint, "folders-subset")
+    if len(options.resolutions) > 1:
+        what = "folder mode trains at one resolution."
+        yield options.fault("resolutions", what, hint, "folders-subset", section="dataset")
     if sum(one.is_reg for one in facts.subsets) > 1:
         what = "in folder mode the order of several reg folders is the disk's: which images are"
         what = f"{what} taken, and so the number of steps, may differ from the plan."
@@ -215,7 +216,7 @@ def make_plans(
     folders: bool = False,
 ) -> tuple[Plan, ...]:
     """One plan, or one for each stage of a recipe with several, each in its own folder; the next
-    stage starts from the LoRA that the last one leaves.
+    stage starts from the LoRA that the last one leaves, unless it has a base of its own.
     """
     machine = machine or this_machine()
     if not resolved.stages:
@@ -224,8 +225,8 @@ def make_plans(
         )
     plans: list[Plan] = []
     for number, stage in enumerate(resolved.stages, start=1):
-        model = dict(resolved.model)
-        if plans:
+        model = dict(stage.model)
+        if plans and not stage.anew:
             source = f"stage {plans[-1].stage}"
             model["network_weights"] = Setting(str(final_file(plans[-1])), source)
         plan = make_plan(

@@ -12,6 +12,7 @@ from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.errors import Fault
 from lorakit.private import names_only
 from lorakit.recipe.model import Resolved, Section
+from lorakit.trainers.base import Command, Work
 from lorakit.weights.reference import WeightFile
 
 
@@ -129,7 +130,7 @@ class Plan:
         Path | None
     )  # None: no checkout of sd-scripts; plans work, training stops with one message
     files: Mapping[str, str]  # train.toml, dataset.toml, prompts.toml, accelerate.yaml
-    commands: tuple[tuple[str, ...], ...]  # in order; the last one trains
+    commands: tuple[Command, ...]  # in order; the last one trains
     env: Mapping[str, str]  # only what we set; the rest is inherited
     estimate: Estimate
     faults: tuple[Fault, ...]  # errors, warnings and notes; errors mean that nothing is started
@@ -144,7 +145,7 @@ class Plan:
     @property
     def argv(self) -> tuple[str, ...]:
         """The command that trains."""
-        return self.commands[-1]
+        return self.commands[-1].argv
 
     @property
     def env_shown(self) -> Mapping[str, str]:
@@ -166,3 +167,9 @@ class Plan:
     def logging_dir(self) -> Path:
         setting = self.settings.get("logging_dir")
         return Path(str(setting.value)) if setting else self.run_dir / "logs"
+
+    @property
+    def work(self) -> Work:
+        """The run as its trainer is asked about it."""
+        settings = {key: one.value for key, one in self.settings.items()}
+        return Work(self.run_dir, self.resolved.family, settings, self.output_dir, self.output_name)

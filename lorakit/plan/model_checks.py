@@ -16,6 +16,7 @@ from lorakit.weights.reference import WeightFile
 from lorakit.weights.safetensors import HeaderError, read_header
 
 BASE = "pretrained_model_name_or_path"
+DIT = "dit"  # musubi-tuner's word for it; which family's it is, its layers do not say here
 COMPLETE = {"checkpoint", "diffusers"}
 NAMES = {
     "lora": "a LoRA",
@@ -56,8 +57,10 @@ def weight_faults(options: Options, weights: Sequence[WeightFile]) -> Iterator[F
             yield _pickle(options, path)
         elif weight.option == BASE:
             yield from base_faults(options, found)
+        elif weight.option == DIT and found.kind in NAMES:
+            yield _part_as_base(options, found)
         elif weight.option in PARTS:
-            yield from _part(weight.option, found)
+            yield from _part(options, weight.option, found)
     if options.is_set("network_weights"):
         yield from start_faults(options, Path(options.text("network_weights")))
 
@@ -65,8 +68,7 @@ def weight_faults(options: Options, weights: Sequence[WeightFile]) -> Iterator[F
 def base_faults(options: Options, found: Sniffed) -> Iterator[Fault]:
     where, family = str(found.path), options.about
     if found.kind in NAMES:
-        hint = f"[model] base takes {family.weights[0].what}."
-        yield Fault(where, f"is {NAMES[found.kind]}, not a base model.", hint, "model-is-part")
+        yield _part_as_base(options, found)
         return
     if found.kind not in COMPLETE or not found.family:
         what = "its layers fit no model known here; whether it works shows when it loads."
@@ -85,6 +87,12 @@ def base_faults(options: Options, found: Sniffed) -> Iterator[Fault]:
         yield from _flux_kind(options, found)
     if not family.flow:
         yield from _missing_parts(options, found)
+
+
+def _part_as_base(options: Options, found: Sniffed) -> Fault:
+    hint = f"[model] base takes {options.about.weights[0].what}."
+    what = f"is {NAMES[found.kind]}, not a base model."
+    return Fault(str(found.path), what, hint, "model-is-part")
 
 
 def start_faults(options: Options, path: Path) -> Iterator[Fault]:
@@ -163,18 +171,20 @@ def _missing_parts(options: Options, found: Sniffed) -> Iterator[Fault]:
         yield Fault(where, what, "Take the fp16 file.", "model-fp8", "warning")
 
 
-def _part(option: str, found: Sniffed) -> Iterator[Fault]:
+def _part(options: Options, option: str, found: Sniffed) -> Iterator[Fault]:
     kind, which = PARTS[option]
     if option == "vae" and found.kind in COMPLETE and found.has_vae:
         return  # the script takes the VAE out of a complete model
     fits = found.kind == kind and which in {"", found.family, found.variant}
-    if option == "vae" and found.kind == "vae" and found.family == "flux":
-        fits = False
+    if option == "vae" and found.kind == "vae":  # a flow model's own, or SD's
+        fits = options.about.flow or found.family != "flux"
     if not fits and found.kind != "unknown":
         kind_of = found.variant or found.family
         said = f"{NAMES.get(found.kind, 'a base model')}{f' ({kind_of})' if kind_of else ''}"
         what = f"is {said}; {option} takes something else."
-        yield Fault(str(found.path), what, WANTED[option], "part-is-other")
+        wanted = "It wants the family's own VAE." if options.about.flow else WANTED["vae"]
+        hint = wanted if option == "vae" else WANTED[option]
+        yield Fault(str(found.path), what, hint, "part-is-other")
 
 
 def _pickle(options: Options, path: Path) -> Fault:

@@ -80,6 +80,8 @@ def tokenizer_faults(options: Options, env: Mapping[str, str]) -> Iterator[Fault
     if not missing:
         return
     names, hint = " and ".join(missing), "Name a folder that holds them as tokenizers in [model]."
+    if "tokenizer_cache_dir" not in options.known:
+        hint = "Once fetched, it stays in the hub's cache."
     if {**os.environ, **env}.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
         what = f"the script would have to download {names}, but HF_HUB_OFFLINE is set."
         yield Fault(options.recipe, what, hint, "tokenizers-offline")

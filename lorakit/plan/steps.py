@@ -6,7 +6,8 @@ repeats; a bucket makes ceil(samples / batch size) batches, so the last batch of
 Regularisation images join in folder order until they are as many as the training samples; if there
 are too few, each gets one repeat more in turn. Batches are dealt to the processes evenly (the last
 round is filled up), and every `gradient_accumulation_steps` of them make one step; an epoch's rest
-makes one too.
+makes one too. Several resolutions are several datasets: each has its own buckets; and
+where a trainer keeps folders apart, so has each folder.
 """
 
 from __future__ import annotations
@@ -92,23 +93,35 @@ def repeats_of(options: Options, subset: SubsetFacts) -> int:
 
 
 def fill_buckets(draws: Iterable[Draw], options: Options) -> tuple[tuple[Bucket, ...], list[Fault]]:
-    """Buckets with something in them, in the order of their sizes."""
-    rules = options.bucket_rules
-    if problems := check(rules):
-        return (), [
-            options.fault(problem.split(" ")[0], f"{problem}.", "", "bucket-bounds")
-            for problem in problems
-        ]
-    chooser, faults = Chooser(rules), []
-    filled: dict[tuple[int, int], list[Draw]] = {}
+    """Buckets with something in them, in the order of their sizes, for each resolution anew."""
+    draws, buckets, faults = list(draws), list[Bucket](), list[Fault]()
+    separate = trainer(options.resolved.trainer).SEPARATE_FOLDERS
+    for rules in map(options.bucket_rules_at, options.resolutions):
+        if problems := check(rules):
+            return (), [
+                options.fault(problem.split(" ")[0], f"{problem}.", "", "bucket-bounds")
+                for problem in problems
+            ]
+        filled, misfits = _filled(draws, Chooser(rules), separate=separate)
+        buckets += (_bucket(key[0], filled[key], options.batch_size) for key in sorted(filled))
+        faults += misfits
+    return tuple(buckets), faults
+
+
+def _filled(
+    draws: Iterable[Draw], chooser: Chooser, *, separate: bool
+) -> tuple[dict[tuple[tuple[int, int], str], list[Draw]], list[Fault]]:
+    filled: dict[tuple[tuple[int, int], str], list[Draw]] = {}
+    faults: list[Fault] = []
     for draw in draws:
         where, hint = str(draw.image.path), "Enlarge it or leave it out."
         try:
             size = chooser.choose(draw.image.width, draw.image.height).bucket
-            filled.setdefault(size, []).append(draw)
+            folder = str(draw.image.path.parent) if separate else ""
+            filled.setdefault((size, folder), []).append(draw)
         except (UnfitError, ZeroDivisionError) as error:
             faults.append(Fault(where, f"{error}.", hint, "image-too-small"))
-    return tuple(_bucket(size, filled[size], options.batch_size) for size in sorted(filled)), faults
+    return filled, faults
 
 
 def _bucket(size: tuple[int, int], members: list[Draw], batch_size: int) -> Bucket:
@@ -125,11 +138,12 @@ def _counted(options: Options, split: Split, buckets: tuple[Bucket, ...]) -> Ste
     total = options.integer("max_train_steps") if asked_epochs is None else asked_epochs * per_epoch
     total = max(0, total) if per_epoch else 0
     epochs = math.ceil(total / per_epoch) if per_epoch else 0
+    datasets = len(options.resolutions)
     return Steps(
         buckets=buckets,
-        train_images=sum(draw.repeats for draw in split.train),
-        reg_images=split.reg_images,
-        validation_images=len(split.validation),
+        train_images=datasets * sum(draw.repeats for draw in split.train),
+        reg_images=datasets * split.reg_images,
+        validation_images=datasets * len(split.validation),
         batches=batches,
         batches_per_process=mine,
         batch_size=options.batch_size,
@@ -153,7 +167,9 @@ def _formula(
     batches, mine, per_epoch, epochs, total = counts
     count = sum(bucket.draws for bucket in buckets)
     reg = sum(draw.repeats for draw in split.reg)
-    samples = samples_sentence(split.terms, reg=reg, total=count)
+    datasets = len(options.resolutions)
+    samples = samples_sentence(split.terms, reg=reg, total=count // datasets)
+    samples += f", x {datasets} resolutions = {count}" if datasets > 1 else ""
     divisions = [f"/ {options.batch_size} = {batches} batches"]
     if batches != math.ceil(count / options.batch_size):
         divisions[0] += f" ({counted(len(buckets), 'bucket')}, each rounded up)"
@@ -172,7 +188,8 @@ def _formula(
 def _length_faults(options: Options, steps: Steps) -> list[Fault]:
     key = "max_train_epochs" if options.is_set("max_train_epochs") else "max_train_steps"
     if not options.is_set(key):
-        what = f"unset, and so is max_train_epochs: the script would do {steps.total} steps."
+        many = counted(steps.total, "step")
+        what = f"unset, and so is max_train_epochs: the script would do {many}."
         return [options.fault(key, what, "Set one of them.", "steps-unset")]
     warmup = options.value("lr_warmup_steps") or 0
     # The schedule makes a step for every process.

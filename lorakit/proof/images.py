@@ -20,6 +20,7 @@ class ImageRow(NamedTuple):
     repeats: int
     width: int
     height: int
+    caption_file: str = ""  # where it is not beside the image
 
 
 def read_images(run_dir: Path, name: str = LIST) -> list[ImageRow] | None:
@@ -32,7 +33,10 @@ def read_images(run_dir: Path, name: str = LIST) -> list[ImageRow] | None:
                 row["sha256"],
                 row.get("caption_sha256"),
                 row.get("caption"),
-                *(int(row.get(key) or 0) for key in ("repeats", "width", "height")),
+                int(row.get("repeats") or 0),
+                int(row.get("width") or 0),
+                int(row.get("height") or 0),
+                str(row.get("caption_file") or ""),
             )
             for row in json_text.read(path)
         ]

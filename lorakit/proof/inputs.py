@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorakit.dataset.scan import scan
+from lorakit.dataset.stated import Stated
 from lorakit.errors import Fault, RecipeError, counted
 from lorakit.proof.compare import Difference, differences
 from lorakit.proof.images import LIST, read_images
@@ -57,8 +58,12 @@ def _new_images(run_dir: Path, record: Record) -> Iterator[Difference]:
         return
     known = {Path(record.dataset.root) / row.image for row in images}
     subsets = {one.path for one in record.dataset.subsets}
+    stated = {
+        Path(one.path).name: Stated(one.repeats, one.class_tokens or "")
+        for one in record.dataset.subsets
+    }
     for folder in sorted({Path(path).parent for path in subsets}):
-        for subset in scan(folder).subsets:
+        for subset in scan(folder, stated=stated).subsets:
             if str(subset.path) in subsets:
                 for image in subset.images:
                     if image.path not in known:

@@ -45,12 +45,12 @@ def verify_run(run_dir: Path, *, quick: bool = False) -> list[Difference]:
 
 
 def verify_inputs(run_dir: Path, record: Record) -> list[Difference]:
-    """Its settings, weights, images and captions: what it would read again. What was never hashed
-    is passed over.
+    """Its settings, weights, images and captions: what it would read again, so their bytes are
+    read, too. What was never hashed is passed over.
     """
     record = replace(record, weights=tuple(one for one in record.weights if one.sha256))
     images = read_images(run_dir) or []
-    now = sha256_of_all(_inputs(record, images))
+    now = sha256_of_all(_inputs(record, images), anew=True)
     return [*_run_files(run_dir, record), *_weights(record), *_dataset(record, images, now)]
 
 
@@ -95,6 +95,8 @@ def _inputs(record: Record, images: Sequence[ImageRow] | None) -> Iterator[Path]
 def _image(record: Record, row: ImageRow) -> tuple[Path, Path]:
     """The image and its caption."""
     image = Path(record.dataset.root) / row.image
+    if row.caption_file:
+        return image, Path(row.caption_file)
     return image, image.with_suffix(str(record.value("caption_extension") or ".txt"))
 
 

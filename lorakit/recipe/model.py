@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.files import at_home
+from lorakit.recipe.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Stage:
     name: str
     dataset: Section
     train: Section
+    model: Section
+    # True: it names a base of its own, so its LoRA does not go on from the last stage's.
+    anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,9 @@ class Resolved:
     sample: Section = field(default_factory=dict)
     launch: Section = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
-    # notes, [subject], ... kept for the record, unread by training
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    # kept for the record, unread by training
+    notes: str = ""
+    subject: Subject = field(default_factory=Subject)
     # as typed after --set and --unset: what it takes to resolve the same again
     sets: tuple[str, ...] = ()
     unsets: tuple[str, ...] = ()

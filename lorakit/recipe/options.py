@@ -13,6 +13,7 @@ from typing import Any
 
 from lorakit.catalogue.options import DEFAULT_RANK, Option, options
 from lorakit.dataset.buckets import CROP_LIMIT, BucketRules
+from lorakit.dataset.stated import Stated
 from lorakit.errors import Fault, Severity
 from lorakit.families import FAMILIES
 from lorakit.families.family import Family
@@ -162,7 +163,37 @@ class Options:
         return own if isinstance(own, Mapping) else {}
 
     @property
+    def stated(self) -> Mapping[str, Stated]:
+        """The folders of which [dataset.subset] says what a name like 10_trigger would."""
+        found: dict[str, Stated] = {}
+        for folder in self.subsets:
+            own = self.subset(folder)
+            repeats, metadata = own.get("num_repeats"), own.get("metadata_file")
+            if repeats is None and metadata is None:
+                continue
+            found[folder] = Stated(
+                1 if repeats is None else repeats,
+                own.get("class_tokens") or self.resolved.trigger,
+                self.resolved.path_of(metadata) if metadata else None,
+                own.get("caption_separator") or self.text("caption_separator") or ",",
+            )
+        return found
+
+    @property
     def resolution(self) -> tuple[int, int]:
+        """The largest, where there are several."""
+        return max(self.resolutions, key=lambda size: size[0] * size[1])
+
+    @property
+    def resolutions(self) -> tuple[tuple[int, int], ...]:
+        """Every image is trained at each of them: the squares of [dataset] resolutions, else the
+        one that [train] sets.
+        """
+        sides = self.said("dataset", "resolutions")
+        return tuple((side, side) for side in sides) if sides else (self._resolution,)
+
+    @property
+    def _resolution(self) -> tuple[int, int]:
         """Width and height; the family's usual square where none is set or it cannot be read."""
         value = self.value("resolution")
         parts = value.split(",") if isinstance(value, str) else value
@@ -176,8 +207,19 @@ class Options:
 
     @property
     def bucket_rules(self) -> BucketRules:
+        return self.bucket_rules_at(self.resolution)
+
+    def bucket_rules_at(self, resolution: tuple[int, int]) -> BucketRules:
+        if self.known and "bucket_reso_steps" not in self.known:  # musubi-tuner's are its own
+            return BucketRules(
+                resolution=resolution,
+                enable=self.flag("enable_bucket"),
+                step=self.about.bucket_step,
+                no_upscale=self.flag("bucket_no_upscale") and self.flag("enable_bucket"),
+                by_area=True,
+            )
         return BucketRules(
-            resolution=self.resolution,
+            resolution=resolution,
             enable=self.flag("enable_bucket"),
             min=self.integer("min_bucket_reso"),
             max=self.integer("max_bucket_reso"),

@@ -91,9 +91,7 @@ def stages_of(document: Document, checker: Checker) -> tuple[list[StageLayer], l
             where = f"{document.source(*at, 'name')} [[stage]] name"
             faults.append(Fault(where, f"two stages are called {name!r}.", rule="stage"))
         faults += _stage_faults(document, at, table)
-        sections = {
-            key: table[key] for key in ("dataset", "train") if isinstance(table.get(key), dict)
-        }
+        sections = {key: table[key] for key in STAGE[1:] if isinstance(table.get(key), dict)}
         layer, more = _entries(document, sections, at, checker, "")
         stages.append(StageLayer(str(name or index + 1), layer))
         faults += more
@@ -106,7 +104,7 @@ def _stage_faults(
     for key, value in table.items():
         where = f"{document.source(*at, key)} [[stage]] {key}"
         if key not in STAGE:
-            hint = did_you_mean(key, STAGE) or "It knows name, dataset and train."
+            hint = did_you_mean(key, STAGE) or "It knows name, model, dataset and train."
             yield Fault(where, "a stage has no such key.", hint, "unknown-key")
         elif key != "name" and not isinstance(value, dict):
             what = f"is a section; write [stage.{key}] on a line of its own."

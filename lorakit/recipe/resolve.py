@@ -28,6 +28,7 @@ from lorakit.recipe.placeholders import fill, is_filled
 from lorakit.recipe.preset_values import layers_of
 from lorakit.recipe.reading import layer_of, sets_layer, stages_of, top_faults
 from lorakit.recipe.schema import TRAINERS
+from lorakit.recipe.subject import read_subject
 
 TOGETHER = ("learning_rate", "network_dim", "network_alpha")
 TOP_KEYS = ("preset", "family", "trainer", "name", "trigger", "notes")
@@ -75,9 +76,14 @@ def resolve(
     done = []
     for stage in stages:
         filled, notes, unfilled = _filled([*layers, stage.layer, last], words)
-        done.append(Stage(stage.name, filled["dataset"], filled["train"]))
+        anew = any(
+            entry.section == "model" and entry.key == "base" for entry in stage.layer.entries
+        )
+        done.append(Stage(stage.name, filled["dataset"], filled["train"], filled["model"], anew))
         faults += [*notes, *unfilled]
-    extra = {key: document.data[key] for key in ("notes", "subject") if key in document.data}
+    subject, of_subject = read_subject(document)
+    faults += of_subject
+    remarks = document.data.get("notes")
     resolved = Resolved(
         file=file,
         root=root,
@@ -87,7 +93,8 @@ def resolve(
         family=head.family,
         trainer=head.trainer,
         stages=tuple(done),
-        extra=extra,
+        notes=remarks if isinstance(remarks, str) else "",
+        subject=subject,
         sets=tuple(sets),
         unsets=tuple(unsets),
         **sections,

@@ -19,7 +19,7 @@ TOP = (
 PRESET_TOP = ("about", "extends", "trainer", "unset", *SECTIONS)
 ABOUT = ("title", "family", "purpose", "machine", "cost", "origin")
 PROPOSED = ("repeats", "fit")  # what `dataset add` and `prepare` are best called with
-STAGE = ("name", "dataset", "train")
+STAGE = ("name", "model", "dataset", "train")
 TRAINERS = tuple(dict.fromkeys(name for one in FAMILIES.values() for name in one.trainers))
 SHARED_WORDS = frozenset({"seed"})  # the one word that means its own thing in two sections
 
@@ -40,6 +40,7 @@ DATASET = _words(
     Option("reg_path", "str"),
     Option("mode", "str", choices=("toml", "folders")),
     Option("caption_extension", "str"),
+    Option("resolutions", "int", many=True),
     Option("subset", "table"),
     Option("rules_off", "str", many=True),
     Option("rules", "table"),
@@ -87,6 +88,7 @@ _SUBSET = {
     "str": (
         *("class_tokens", "caption_extension", "caption_separator", "keep_tokens_separator"),
         *("secondary_separator", "caption_prefix", "caption_suffix", "conditioning_data_dir"),
+        "metadata_file",
     ),
     "int": ("num_repeats", "keep_tokens", "caption_dropout_every_n_epochs", "token_warmup_min"),
     "bool": (

@@ -27,6 +27,7 @@ from lorakit.recipe.model import Resolved, Section, Setting
 from lorakit.recipe.options import Options
 from lorakit.rehearse import standin
 from lorakit.rehearse.pictures import draw_dataset
+from lorakit.rehearse.possible import possible_here
 from lorakit.runs.outcome import Outcome
 from lorakit.weights.safetensors import read_header
 
@@ -98,6 +99,7 @@ def prepare(
             f"There are no stand-in weights for {resolved.family}, so it cannot be rehearsed.",
             hint=f"There are some for {', '.join(standin.FAMILIES)}.",
         )
+    resolved, replaced = possible_here(resolved, machine, SOURCE)
     real = make_plans(resolved, recipe_faults, run_dir=place / "as-written", machine=machine)[0]
     nothing = not real.dataset.image_count
     spared = SPARED | NO_PICTURES if nothing else SPARED
@@ -107,6 +109,8 @@ def prepare(
 
         require()
     raise_on_errors(faults)
+    if replaced:
+        say(replaced)
     if nothing:
         say("There are no pictures yet; six neutral pictures are drawn for the rehearsal.")
         options = Options(real.resolved)
@@ -215,7 +219,15 @@ def made_small(
         changes["t5xxl_max_token_length"] = 64  # T5 in full takes minutes on a CPU
     if resolved.get("blocks_to_swap"):
         changes["blocks_to_swap"] = 0  # the stand-in has too few blocks to swap any
-    dataset = {**without(resolved.dataset, ("reg_path",)), "path": setting(str(place / "dataset"))}
+    dataset = without(resolved.dataset, ("reg_path", "resolutions", "subset"))
+    dataset["path"] = setting(str(place / "dataset"))
+    if subsets := Options(resolved).subsets:
+        dataset["subset"] = setting(
+            {
+                name: {key: one for key, one in own.items() if key != "metadata_file"}
+                for name, own in subsets.items()
+            }
+        )
     if (place / "reg").is_dir():
         dataset["reg_path"] = setting(str(place / "reg"))
     model = {key: setting(str(path)) for key, path in weights.items()}
@@ -259,8 +271,12 @@ def link_dataset(facts: DatasetFacts, place: Path, reg: Path) -> int:
         target = (reg if subset.is_reg else place) / subset.path.name
         chosen = spread(subset, max(2, IMAGES // max(1, own)))
         for image in chosen:
-            for source in filter(None, (image.path, image.caption_path)):
-                link(source, target / source.name)
+            link(image.path, target / image.path.name)
+            if subset.metadata:
+                caption = (target / image.path.name).with_suffix(".txt")
+                caption.write_text(image.caption, encoding="utf-8")
+            elif image.caption_path:
+                link(image.caption_path, target / image.caption_path.name)
         count += len(chosen) if not subset.is_reg else 0
     return count
 

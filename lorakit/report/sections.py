@@ -108,8 +108,8 @@ def samples(found: Samples) -> str:
     body = by_step(figures)
     if found.left_out:
         body += soft(
-            f"{found.left_out} more pictures are in the run's sample folder; these are an even"
-            " choice."
+            f"These are an even choice; {counted(found.left_out, 'picture')} more in the run's"
+            " sample folder."
         )
     return body
 
@@ -146,7 +146,7 @@ def checkpoints(record: Record, run_dir: Path) -> str:
 
 def dataset(subsets: Sequence[ShownSubset], record: Record) -> str:
     digest = record.dataset.digest
-    body = f"<p>{record.dataset.images} images; {escape(record.steps.formula)}.</p>"
+    body = f"<p>{counted(record.dataset.images, 'image')}; {escape(record.steps.formula)}.</p>"
     body += (
         element("p", f"digest {escape(digest)}", class_="hash")
         if digest
@@ -156,8 +156,8 @@ def dataset(subsets: Sequence[ShownSubset], record: Record) -> str:
     missing = total - sum(len(one.shown) for one in subsets)
     if missing:
         body += soft(
-            f"{missing} of {total} images are left out to keep this page small; here is an even"
-            " choice."
+            f"Shown: {total - missing} of {counted(total, 'image')}, an even choice that keeps this"
+            " page small."
         )
     return body + "".join(map(_subset, subsets))
 
@@ -179,6 +179,8 @@ def origins(record: Record) -> str:
     trainer, ran_on, packages = record.trainer, record.platform, record.trainer.packages
     rows = [
         ("recipe", _near(record.recipe, record)),
+        ("notes", record.notes),
+        *_subject(record),
         ("lorakit", record.lorakit),
         ("trainer", " ".join(word for word in (trainer.name, trainer.commit) if word)),
         ("machine", ", ".join(filter(None, (ran_on.system, ran_on.arch, ran_on.python)))),
@@ -196,6 +198,18 @@ def origins(record: Record) -> str:
         body += details(title, f"<p>{escape(', '.join(others))}</p>")
     command = shlex.join(record.command).replace(f"{record.root}/", "")
     return body + details("The command", f"<pre>{escape(command)}</pre>")
+
+
+def _subject(record: Record) -> list[tuple[str, str]]:
+    said, consent = record.subject, record.subject.consent
+    person = "a real person" if said.real_person else ""
+    return [
+        ("subject", ", ".join(filter(None, (said.kind, person)))),
+        ("pictures from", said.source),
+        ("their licence", said.licence),
+        ("consent", f"{consent.by}, {consent.date}: {consent.scope}" if consent else ""),
+        *said.more.items(),
+    ]
 
 
 def _checkpoint(one: SavedCheckpoint, run_dir: Path) -> tuple[str, ...]:

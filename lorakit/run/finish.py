@@ -12,18 +12,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lorakit.catalogue.file_names import SampleName
 from lorakit.events import Emit, Event
 from lorakit.logfile import last_lines
 from lorakit.machine import free_disk
 from lorakit.processes import oom_kills
+from lorakit.run.commands import RUNNING, at_work, numbered, work_of
 from lorakit.run.diagnose import diagnose, recipe_word, run_name, with_own_sets
 from lorakit.run.resume.kohya_parts import collect_part_files
 from lorakit.run.watch.supervise import Supervision, kind_of
 from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Before, Diagnosis, Outcome, State, judge, made_since
-from lorakit.runs.record import Ending, Record, SavedCheckpoint, SavedState, now, read_record
+from lorakit.runs.record import (
+    Ending,
+    Record,
+    SampleDrawn,
+    SavedCheckpoint,
+    SavedState,
+    now,
+    read_record,
+)
 from lorakit.runs.states import counter_of, fault_of
+from lorakit.trainers.table import trainer
 from lorakit.weights.finite import Weights
 from lorakit.weights.safetensors import planned_steps_of, steps_of
 
@@ -84,7 +95,7 @@ def _collected(ledger: Ledger) -> list[str]:
 def _judged(ledger: Ledger, supervision: Supervision, before: Before, duration_s: float) -> Outcome:
     follower, record, run_dir = supervision.follower, ledger.record, ledger.run_dir
     total, output = record.steps.total, record.output_dir(run_dir)
-    lora = output / f"{record.output_name}.safetensors"
+    lora, *others = trainer(record.trainer.name).artefacts(work_of(run_dir, record))
     if "reg_data_dir" in record.settings.get(
         "train", {}
     ):  # how often each folder comes up is the disk's to say
@@ -97,6 +108,8 @@ def _judged(ledger: Ledger, supervision: Supervision, before: Before, duration_s
         weights, fault = judge(
             lora, before, steps=total, reached=follower.step, shorter_is_right=early
         )
+        for other in () if fault else others:
+            fault = fault or judge(other, before, steps=total, reached=total)[1]
     nan = "nan" in {supervision.stopped, follower.end_reason} or bool(weights.not_finite)
     outcome = Outcome(
         "failed",
@@ -170,7 +183,8 @@ def _cause(run_dir: Path, record: Record, outcome: Outcome) -> Diagnosis:
 
 def _verdict(outcome: Outcome, supervision: Supervision, fault: str) -> tuple[State, str]:
     stopped, follower = supervision.stopped, supervision.follower
-    at = f"at step {outcome.step} of {outcome.total}"
+    place = at_work(follower.commands)
+    at = f"in {place}" if place else f"at step {outcome.step} of {outcome.total}"
     unseen = outcome.exit_code is None and outcome.signal is None  # nobody waited for it
     clean = outcome.exit_code == 0 or unseen
     if not fault and not outcome.nan and (clean or stopped in {"signal", "request", "complete"}):
@@ -183,6 +197,10 @@ def _verdict(outcome: Outcome, supervision: Supervision, fault: str) -> tuple[St
         return "interrupted", f"interrupted {at}"
     if stopped == "request":
         return "stopped", f"stopped on request {at}"
+    failed = (n for n, one in enumerate(follower.commands[:-1]) if one.state == "failed")
+    if (number := next(failed, None)) is not None:
+        what = follower.commands[number].text
+        return "failed", f"{numbered(follower.commands, number)} failed: {what}"
     ending = _ending(outcome)
     if stopped == "orphan":
         text = f"the launcher ended ({ending}) and left the trainer running; the trainer was ended"
@@ -221,7 +239,9 @@ def _how_it_ended(code: int | None, log: Path) -> tuple[int | None, int | None]:
 
 
 def _add_missing_files(ledger: Ledger, supervision: Supervision, outcome: Outcome) -> None:
-    """Files that no line of the log named, and every state."""
+    """Files that no line of the log named, every state, and the samples of a resumed part, which
+    have their true names now.
+    """
     record = ledger.record
     known = {one.path for one in record.checkpoints}
     new = [
@@ -235,7 +255,15 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, outcome: Outcom
         if path.is_dir()
     ]
     named = {one.path for one in states}
+    listed = {one.path for one in record.samples}
+    drawn = [
+        SampleDrawn(supervision.name(path), step, name.epoch, name.prompt)
+        for path in sorted((record.output_dir(ledger.run_dir) / "sample").glob("*.png"))
+        if supervision.name(path) not in listed and (name := SampleName.parse(path.name))
+        for step in [name.step if name.epoch is None else name.epoch * record.steps.per_epoch]
+    ]
     ledger.note(
+        samples=(*record.samples, *drawn),
         checkpoints=(*record.checkpoints, *new),
         states=(*(old for old in record.states if old.path not in named), *states),
     )
@@ -268,7 +296,13 @@ def _write(ledger: Ledger, outcome: Outcome, supervision: Supervision) -> None:
     if parts:
         last = replace(parts[-1], ended=ended, state=outcome.state, last_step=outcome.step)
         parts = (*parts[:-1], last)
-    ledger.update(state=outcome.state, ended=ended, outcome=ending, parts=parts)
+    commands = (  # one that was killed could not say so itself
+        replace(one, state=outcome.state) if one.state == RUNNING else one
+        for one in follower.commands
+    )
+    ledger.update(
+        state=outcome.state, ended=ended, outcome=ending, parts=parts, commands=tuple(commands)
+    )
 
 
 def _told(record: Record) -> dict[str, Any]:

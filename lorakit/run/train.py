@@ -16,17 +16,19 @@ from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.processes import Identity, oom_kills
 from lorakit.run.child import SIGKILL, Child, Patience, Signals, launch
+from lorakit.run.commands import leader, work_of
 from lorakit.run.device import hold_device
 from lorakit.run.finish import close
 from lorakit.run.owner import own_run
-from lorakit.run.watch.follow import Positions, positions
+from lorakit.run.watch.follow import positions
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.run.watch.supervise import Supervision
 from lorakit.runs.folder import EVENTS, LOG
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.opening import opening_record, require_folder
+from lorakit.runs.opening import commands_of, opening_record, require_folder
 from lorakit.runs.outcome import Outcome, seen_in
 from lorakit.runs.record import Ending, ResumedPart, RunProcess, now
+from lorakit.trainers.base import Command
 from lorakit.trainers.table import trainer
 
 
@@ -35,11 +37,15 @@ class Job:
     """What `execute` needs to know about one launch; a resumed run has a job of its own."""
 
     run_dir: Path
-    argv: tuple[str, ...]
+    commands: tuple[Command, ...]  # in order; the last one trains
     env: Mapping[str, str]
     cwd: Path
-    output_dir: Path
     part: ResumedPart | None = None
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """What is launched: the one command, or what runs several."""
+        return leader(self.run_dir) if len(self.commands) > 1 else self.commands[0].argv
 
 
 def train(
@@ -63,7 +69,7 @@ def train(
 def job_of(plan: Plan) -> Job:
     root = plan.resolved.root
     cwd = root if root.is_dir() else plan.run_dir
-    return Job(plan.run_dir, plan.argv, plan.env, cwd, plan.output_dir)
+    return Job(plan.run_dir, plan.commands, plan.env, cwd)
 
 
 def execute(
@@ -91,28 +97,21 @@ def _execute(
 ) -> Outcome:
     record, part = ledger.record, job.part or ResumedPart()
     before, tell = seen_in(record.output_dir(job.run_dir)), ClosedTerminalSafe(emit)
-    settings = {key: one.value for key, one in record.settings.get("train", {}).items()}
-    trainer(record.trainer.name).prepare(record.family, settings)
-    supervisor = RunProcess.of(Identity.of(os.getpid()))
-    ledger.update(state="running", supervisor=supervisor, cwd=str(job.cwd))
+    trainer(record.trainer.name).prepare(work_of(job.run_dir, record))
+    ledger.update(
+        state="running",
+        supervisor=RunProcess.of(Identity.of(os.getpid())),
+        cwd=str(job.cwd),
+        commands=commands_of(job.commands),
+    )
     ledger.keep_room()
     with Signals() as signals, hold_device(job.run_dir, tell) as keep_fds:
         started = time.monotonic()
-        at, first_step = positions(job.run_dir), part.from_step or 0
-        child = _launch(job, ledger, keep_fds, at)
+        first_step = part.from_step or 0
+        child = _launch(job, ledger, keep_fds)
         tell(Event("started", first_step, record.steps.total, path=str(job.run_dir)))
         supervision = Supervision(
-            child,
-            ledger,
-            hasher,
-            output_dir=job.output_dir,
-            offset=part.offset,
-            bar_offset=part.bar_offset,
-            stop_after=part.stop_after,
-            patience=patience,
-            past_nan=past_nan,
-            at=at,
-            write_after=first_step,
+            child, ledger, hasher, patience=patience, past_nan=past_nan, write_after=first_step
         )
         try:
             supervision.watch(signals, tell, started)
@@ -123,7 +122,8 @@ def _execute(
         return close(ledger, supervision, before, tell, duration_s, lambda: signals.hurried)
 
 
-def _launch(job: Job, ledger: Ledger, keep_fds: tuple[int, ...], at: Positions) -> Child:
+def _launch(job: Job, ledger: Ledger, keep_fds: tuple[int, ...]) -> Child:
+    at = positions(job.run_dir)
     env = {"LORAKIT_EVENTS": str(job.run_dir / EVENTS), **job.env}
     try:
         child = launch(job.argv, env=env, cwd=job.cwd, log=job.run_dir / LOG, keep_fds=keep_fds)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,20 +17,21 @@ from lorakit.machine import this_machine
 from lorakit.plan.model import Plan
 from lorakit.private import is_private_set, shown
 from lorakit.recipe.model import Resolved, Section
-from lorakit.runs.record import (
+from lorakit.runs.ran_from import (
     DatasetUsed,
     Estimated,
     MachineRank,
     PlannedFile,
     RanOn,
-    Record,
     SettingUsed,
     StepCounts,
+    SubjectShown,
     SubsetUsed,
     TrainerUsed,
     WeightUsed,
-    now,
 )
+from lorakit.runs.record import CommandRun, Record, now
+from lorakit.trainers.base import Command
 
 
 class FolderTaken(SetupError):  # noqa: N818  (reads as what happened)
@@ -69,7 +71,8 @@ def opening_record(plan: Plan) -> Record:
         platform=_platform(),
         trainer=trainer_of(plan),
         machine=MachineRank(_launched(plan, "machine_rank", 0), _launched(plan, "machines", 1)),
-        command=tuple(plan.argv),
+        command=plan.argv,
+        commands=commands_of(plan.commands),
         env=plan.env_shown,
         files={
             name: hashlib.sha256(text.encode()).hexdigest() for name, text in plan.files.items()
@@ -78,9 +81,17 @@ def opening_record(plan: Plan) -> Record:
         steps=_steps(plan),
         estimate=Estimated(**asdict(plan.estimate)),
         dataset=_dataset(plan),
+        notes=resolved.notes,
+        subject=SubjectShown.from_json(asdict(resolved.subject)),
         weights=_weights(plan),
         plan_warnings=tuple(str(fault) for fault in plan.faults if fault.severity != "error"),
     )
+
+
+def commands_of(commands: Sequence[Command]) -> tuple[CommandRun, ...]:
+    """Of a run with several, none of them begun; a run with one has it in `command`."""
+    several = commands if len(commands) > 1 else ()
+    return tuple(CommandRun(one.name, one.argv) for one in several)
 
 
 def trainer_of(plan: Plan) -> TrainerUsed:

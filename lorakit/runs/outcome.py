@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from lorakit.errors import TrainingFailed
+from lorakit.errors import TrainingFailed, counted
 from lorakit.runs.typed_json import Part
 from lorakit.weights.finite import Weights, inspect
 
@@ -97,7 +97,10 @@ def judge(
         return weights, f"{lora.name} holds no tensors"
     count = weights.steps if weights.steps is not None else reached
     if count != steps and not shorter_is_right:
-        return weights, f"{lora.name} was trained for {count} steps, {steps} were planned"
+        return (
+            weights,
+            f"{lora.name} was trained for {counted(count or 0, 'step')}; planned: {steps}",
+        )
     if weights.untrained:
         return weights, f"{lora.name} is untrained: every up-projection is zero"
     if weights.zeros:

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lorakit import json_text
 from lorakit.config import cache_dir
 from lorakit.errors import LorakitError, counted
 from lorakit.files import write_atomic
@@ -19,6 +20,7 @@ from lorakit.plan.model import Plan
 from lorakit.recipe.options import Options
 from lorakit.runs.folder import runs_dir
 from lorakit.show import duration
+from lorakit.user_files import Unreadable
 
 if TYPE_CHECKING:
     from lorakit.runs.record import Record
@@ -204,8 +206,8 @@ def _key(kind: tuple[str, ...], machine: Machine) -> str:
 
 def _rehearsed() -> dict[str, Any]:
     try:
-        found = json.loads(_place().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json_text.read(_place())
+    except Unreadable:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -25,108 +25,23 @@ from lorakit import json_text
 from lorakit.errors import LorakitError
 from lorakit.processes import Identity
 from lorakit.runs.outcome import Diagnosis
+from lorakit.runs.ran_from import (
+    DatasetUsed,
+    Estimated,
+    MachineRank,
+    RanOn,
+    SettingUsed,
+    StepCounts,
+    SubjectShown,
+    TrainerUsed,
+    WeightUsed,
+)
 from lorakit.runs.typed_json import Part, WrongValue, rare
 from lorakit.user_files import Missing
 
 SCHEMA = 1
 NAME = "record.json"
 WAITING = "waiting"  # the state of a stage that is written down and not begun
-
-
-@dataclass(frozen=True)
-class RanOn(Part):
-    system: str = ""
-    arch: str = ""
-    cpus: int = 0
-    memory_bytes: int = 0
-    gpus: tuple[str, ...] = ()
-    node: str = ""
-    python: str = ""
-
-
-@dataclass(frozen=True)
-class TrainerUsed(Part):
-    name: str = ""
-    script: str | None = None
-    commit: str | None = None
-    python: str = ""
-    packages: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class MachineRank(Part):
-    rank: int = 0
-    of: int = 1
-
-
-@dataclass(frozen=True)
-class SettingUsed(Part):
-    value: object = None
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class PlannedFile(Part):
-    name: str = ""
-    step: int = 0
-    epoch: int = 0
-    kind: str = ""
-    kept: bool = True
-
-
-@dataclass(frozen=True)
-class StepCounts(Part):
-    total: int = 0
-    epochs: int | None = None
-    per_epoch: int = 0
-    accumulation: int = 0
-    batches_per_process: int = 0
-    processes: int = 0
-    batch_size: int = 0
-    formula: str = ""
-    checkpoints: tuple[PlannedFile, ...] = ()
-
-
-@dataclass(frozen=True)
-class Estimated(Part):
-    lora_bytes: int = 0
-    state_bytes: int = 0
-    cache_bytes: int = 0
-    disk_bytes: int = 0
-    memory_low: int = 0
-    memory_high: int = 0
-    basis: str = ""
-
-
-@dataclass(frozen=True)
-class SubsetUsed(Part):
-    path: str = ""
-    repeats: int = 0
-    class_tokens: str | None = None
-    is_reg: bool = False
-    images: int = 0
-    captioned: int = 0
-
-
-@dataclass(frozen=True)
-class DatasetUsed(Part):
-    root: str = ""
-    images: int = 0
-    subsets: tuple[SubsetUsed, ...] = ()
-    digest: str | None = None
-    files: str = rare("")
-
-
-@dataclass(frozen=True)
-class WeightUsed(Part):
-    key: str = ""
-    option: str = ""
-    asked: str = ""
-    path: str = ""
-    reference: str = ""
-    sha256: str | None = None
-    short: str | None = None
-    size_bytes: int | None = rare(None)
 
 
 @dataclass(frozen=True)
@@ -186,6 +101,14 @@ class RunProcess(Part):
     @property
     def identity(self) -> Identity | None:
         return Identity.read(self.to_json())
+
+
+@dataclass(frozen=True)
+class CommandRun(Part):
+    name: str = ""
+    argv: tuple[str, ...] = ()
+    state: str = rare("")
+    text: str = rare("")
 
 
 @dataclass(frozen=True)
@@ -264,6 +187,7 @@ class Record(Part):
     trainer: TrainerUsed = field(default_factory=TrainerUsed)
     machine: MachineRank = field(default_factory=MachineRank)
     command: tuple[str, ...] = ()
+    commands: tuple[CommandRun, ...] = rare(())
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str = rare("")
     files: Mapping[str, str] = field(default_factory=dict)
@@ -271,6 +195,8 @@ class Record(Part):
     steps: StepCounts = field(default_factory=StepCounts)
     estimate: Estimated = field(default_factory=Estimated)
     dataset: DatasetUsed = field(default_factory=DatasetUsed)
+    notes: str = rare("")
+    subject: SubjectShown = field(default_factory=SubjectShown)
     weights: tuple[WeightUsed, ...] = ()
     plan_warnings: tuple[str, ...] = ()
     warnings: tuple[Warned, ...] = ()

@@ -5,8 +5,11 @@ in every column.
 from __future__ import annotations
 
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lorakit.errors import RecipeError
+from lorakit.pictures.open import opened, why
 from lorakit.sheet.model import Sheet
 
 if TYPE_CHECKING:
@@ -49,8 +52,7 @@ def draw_grid(sheet: Sheet, *, side: int = 0) -> Image:
             for place in range(seeds):
                 x = left + column * cell + place * (width + GAP)
                 if place < len(files) and files[place].is_file():
-                    with Image.open(files[place]) as picture:
-                        page.paste(_fitted(picture.convert("RGB"), width, height), (x, y))
+                    page.paste(_fitted(_picture(files[place]), width, height), (x, y))
                 else:
                     pen.rectangle((x, y, x + width - 1, y + height - 1), fill=MISSING)
     pen.text((MARGIN, page.height - MARGIN - 14), sheet.footer, fill=FAINT, font=small)
@@ -76,15 +78,23 @@ def _column_heads(
 
 def _picture_size(sheet: Sheet, side: int) -> tuple[int, int]:
     """The size all pictures get: the first one's shape, its longer side as asked."""
-    from PIL import Image
-
     there = (file for files in sheet.pictures.values() for file in files if file.is_file())
     for file in there:
-        with Image.open(file) as picture:
-            longest = max(picture.size)
-            scale = (side or min(320, max(96, longest))) / longest
-            return max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+        picture = _picture(file)
+        longest = max(picture.size)
+        scale = (side or min(320, max(96, longest))) / longest
+        return max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     return (side or 96,) * 2
+
+
+def _picture(file: Path) -> Image:
+    """By the one door to Pillow; what it refuses is an error with the file's name."""
+    try:
+        with opened(file) as picture:
+            return picture.convert("RGB")
+    except Exception as error:  # a broken file makes decoders raise anything
+        hint = "Remove it; the next sheet draws it again."
+        raise RecipeError(f"{file}: cannot be decoded ({why(error)}).", hint=hint) from error
 
 
 def _fitted(picture: Image, width: int, height: int) -> Image:

@@ -9,11 +9,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorakit.catalogue.checkout import CHECKOUTS, VENDOR, head_commit
 from lorakit.config import config_path, user_setting
 from lorakit.errors import Fault, SetupError
 from lorakit.files import at_home
 
-VENDOR = Path(__file__).resolve().parents[2] / "vendor"
 READY = ".ready"  # the last thing `make vendor` writes: without it the environment is half built
 
 
@@ -44,8 +44,7 @@ class Home:
     """Of one trainer: what its checkout is called, how one is known, and who may name it."""
 
     title: str  # "sd-scripts"
-    setting: str  # sd_scripts: in the user's config.toml; LORAKIT_SD_SCRIPTS in the environment
-    folder: str  # under vendor/
+    trainer: str
     venv: str  # under vendor/
     mark: str  # a file that only such a checkout has
     pin: str  # `make` moves it
@@ -53,12 +52,21 @@ class Home:
     set_up: str  # how lorakit sets it up, as the first of the ways out
     otherwise: str = ""  # the last of them
 
+    @property
+    def setting(self) -> str:
+        """sd_scripts: in the user's config.toml; LORAKIT_SD_SCRIPTS in the environment."""
+        return CHECKOUTS[self.trainer][0]
+
+    @property
+    def folder(self) -> Path:
+        return VENDOR / CHECKOUTS[self.trainer][1]
+
     def locate(self) -> Located | None:
         """The checkout and its Python, or None where there is none. Raises where something is
         named that is not a checkout.
         """
         named = user_setting(self.setting)
-        directory = at_home(Path(named[0])).absolute() if named else VENDOR / self.folder
+        directory = at_home(Path(named[0])).absolute() if named else self.folder
         source = named[1] if named else "vendor/"
         if not (directory / self.mark).is_file():
             if named:
@@ -106,27 +114,3 @@ Ways out:
                        use a checkout you have
   {self.setting} and {self.setting}_python in {config_path()}
                        the same, for good{self.otherwise}"""
-
-
-def head_commit(directory: Path) -> str | None:
-    """Read from .git itself; works for plain repositories, worktrees and submodules."""
-    git = directory / ".git"
-    try:
-        if git.is_file():
-            git = (directory / _line(git).removeprefix("gitdir:").strip()).resolve()
-        head = _line(git / "HEAD")
-        if not head.startswith("ref: "):
-            return head
-        name = head.removeprefix("ref: ")
-        shared = git / "commondir"
-        common = (git / _line(shared)).resolve() if shared.is_file() else git
-        if (common / name).is_file():
-            return _line(common / name)
-        packed = map(str.split, _line(common / "packed-refs").splitlines())
-        return next((words[0] for words in packed if words[1:] == [name]), None)
-    except OSError:
-        return None
-
-
-def _line(file: Path) -> str:
-    return file.read_text(encoding="utf-8").strip()

@@ -45,16 +45,18 @@ class KohyaText:
         self._phase = ""
         self._frame: tuple[int, bytes] | None = None
         self._reported = 0
+        self._validation: Event | None = None
 
     def feed(self, line: bytes) -> list[Event]:
         if line.startswith(b"steps:"):
-            return self._bar(line)
+            return [*self._validation_event(), *self._bar(line)]
         if b"validation steps:" in line:
-            return self._validation(line)
-        return self._marker(text_of(line))
+            self._validation = self._validated(line) or self._validation
+            return []
+        return [*self._validation_event(), *self._marker(text_of(line))]
 
     def finish(self) -> list[Event]:
-        return self._step_event()
+        return [*self._validation_event(), *self._step_event()]
 
     def _bar(self, line: bytes) -> list[Event]:
         start = line.rfind(b"| ")
@@ -70,12 +72,18 @@ class KohyaText:
             self._frame = (done, loss)
         return events
 
-    def _validation(self, line: bytes) -> list[Event]:
-        """Only the full bar: its loss is the mean over the whole validation."""
+    def _validated(self, line: bytes) -> Event | None:
+        """Only of the full bar, which may be drawn several times: the last one's loss is the mean
+        over the whole validation.
+        """
         match, found = _BAR.search(line), _VALIDATION.search(line)
         if match is None or found is None or match[1] != match[2]:
-            return []
-        return [Event("validation", self._step(), epoch=self._epoch, loss=_number(found[1]))]
+            return None
+        return Event("validation", self._step(), epoch=self._epoch, loss=_number(found[1]))
+
+    def _validation_event(self) -> list[Event]:
+        found, self._validation = self._validation, None
+        return [found] if found else []
 
     def _step_event(self) -> list[Event]:
         if self._frame is None or self._frame[0] <= self._reported:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lorakit.errors import Fault, Severity
-from lorakit.families import FAMILIES
+from lorakit.families import run_by
 from lorakit.machine import Machine
 from lorakit.recipe.options import Options
 
-ALL = tuple(FAMILIES)
-UNET = tuple(name for name, family in FAMILIES.items() if not family.flow)
-FLOW = tuple(name for name, family in FAMILIES.items() if family.flow)
+# As far as sd-scripts runs them.
+UNET = tuple(name for name, family in run_by("kohya").items() if not family.flow)
+FLOW = tuple(name for name, family in run_by("kohya").items() if family.flow)
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Rule:
     wrong: Callable[[Case], bool]
     what: str
     hint: str = ""
-    families: tuple[str, ...] = ALL
+    families: tuple[str, ...] = ()  # (): every family of its trainer
     severity: Severity = "error"
 
     def judge(self, case: Case) -> Iterable[Fault]:
-        if case.family in self.families and self.wrong(case):
+        if (not self.families or case.family in self.families) and self.wrong(case):
             value = str(case.value(self.key))
             what, hint = (text.replace("{value}", value) for text in (self.what, self.hint))
             yield case.fault(self.key, what, hint, self.name, self.severity)
@@ -52,7 +52,7 @@ def warning(
     what: str,
     hint: str = "",
     *,
-    families: tuple[str, ...] = ALL,
+    families: tuple[str, ...] = (),
 ) -> Rule:
     return Rule(name, key, wrong, what, hint, families, "warning")
 

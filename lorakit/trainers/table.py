@@ -9,8 +9,11 @@ from lorakit.errors import LorakitError
 from lorakit.trainers.base import Trainer
 from lorakit.trainers.embedded import trainer as embedded
 from lorakit.trainers.kohya import trainer as kohya
+from lorakit.trainers.musubi import trainer as musubi
 
-TRAINERS: Mapping[str, Trainer] = MappingProxyType({"kohya": kohya, "embedded": embedded})
+TRAINERS: Mapping[str, Trainer] = MappingProxyType(
+    {"kohya": kohya, "embedded": embedded, "musubi": musubi}
+)
 
 
 def trainer(name: str) -> Trainer:

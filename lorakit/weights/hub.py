@@ -69,8 +69,7 @@ def look(asked: Reference) -> Remote:
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError
 
-    if urlsplit(endpoint()).scheme not in {"http", "https"}:
-        raise SetupError("HF_ENDPOINT is not a web address.", hint="Write https://HOST.")
+    _require_encryption(asked, endpoint())
     with _explained(asked):
         url = hf_hub_url(asked.repo, asked.file, revision=asked.revision, endpoint=endpoint())
         try:
@@ -104,10 +103,9 @@ def download(asked: Reference, remote: Remote, part: Path, progress: Progress) -
     if not remote.etag or there > remote.size:  # nothing says that these are bytes of this file
         part.unlink(missing_ok=True)
         there = 0
-    headers, (scheme, host, *_) = _headers(), urlsplit(remote.url)
-    if urlsplit(endpoint()).scheme == "https" != scheme:
-        raise SetupError(f"{asked.text}: the hub sends it from an address without encryption.")
-    if host != urlsplit(endpoint()).netloc:
+    _require_encryption(asked, remote.url)
+    headers = _headers()
+    if urlsplit(remote.url).netloc != urlsplit(endpoint()).netloc:
         headers.pop("authorization", None)  # the token is for the hub alone
 
     class Bar(AbstractContextManager[Any]):
@@ -135,6 +133,15 @@ def download(asked: Reference, remote: Remote, part: Path, progress: Progress) -
             tqdm_class=Bar,
         )
         os.fsync(file.fileno())
+
+
+def _require_encryption(asked: Reference, url: str) -> None:
+    """Of every address that is asked; only a hub of your own may be without."""
+    scheme = urlsplit(endpoint()).scheme
+    if scheme not in {"http", "https"}:
+        raise SetupError("HF_ENDPOINT is not a web address.", hint="Write https://HOST.")
+    if urlsplit(url).scheme not in {scheme, "https"}:
+        raise SetupError(f"{asked.text}: the hub sends it from an address without encryption.")
 
 
 def _offline(asked: Reference) -> Remote:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from lorakit.errors import SetupError, counted
+from lorakit.files import hidden_file
 
 MAX_HEADER = 100_000_000  # the library's own limit
 BITS = {
@@ -145,8 +146,7 @@ def write(
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")
+    beside = hidden_file(path)
     try:
         with beside.open("wb") as out:
             out.write(len(text).to_bytes(8, "little") + text)
@@ -156,6 +156,7 @@ def write(
                 raise ValueError(f"{written} bytes for tensors of {end}")
             out.flush()
             os.fsync(out.fileno())
+        beside.chmod(0o644)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""All sections, two at a time, each in a process of its own; one table; exit 1 if any case is wrong.
+"""All sections, three at a time (they wait a lot), each in a process of its own; one table; exit 1 if any case is wrong.
 
 python -m attacks [SECTION ...] [--quick | --count N] [--at-once N]
 """
@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--quick", action="store_true", help="the counts of `make test`")
     parser.add_argument("--count", type=int, metavar="N", help="so many of each section")
-    parser.add_argument("--at-once", type=int, default=2, metavar="N", help="so many sections (2)")
+    parser.add_argument("--at-once", type=int, default=3, metavar="N", help="so many sections (3)")
     parser.add_argument("--alone", help=argparse.SUPPRESS)  # one section here, its tally as JSON
     args = parser.parse_args()
     if unknown := set(args.sections) - set(SECTIONS):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from attacks.calling import Child, Said, first
+from attacks.calling import Child, Said, call, first
 from attacks.kills import photographed
 from attacks.table import Case
 from attacks.trainings import STEPS, begun, project
@@ -50,7 +50,7 @@ def add(at: Path, source: Path) -> tuple[str | Path, ...]:
 
 
 def prepared(at: Path) -> str:
-    Child(*add(at, photographed(at / "one", 12))).end()
+    call(*add(at, photographed(at / "one", 12)))
     sizes = ("256", "320")
     fit = ("dataset", "prepare", at / "data", "--fit", "letterbox", "--size")
     said = both(*((*fit, size) for size in sizes))
@@ -62,14 +62,14 @@ def prepared(at: Path) -> str:
             found.add(image.size)
     if fault := first(*(one.fault for one in said)):
         return fault
-    again = Child("dataset", "check", at / "data", "--trigger", "zwx").end()
+    again = call("dataset", "check", at / "data", "--trigger", "zwx")
     if len(made) != 12 or len(found) != 1:
         return f"{len(made)} of 12 pictures, of sizes {sorted(found)}"
     return again.fault
 
 
 def prepared_while_added(at: Path) -> str:
-    Child(*add(at, photographed(at / "one", 8))).end()
+    call(*add(at, photographed(at / "one", 8)))
     shutil.copytree(at / "one", at / "two")
     for number, path in enumerate(sorted((at / "two").glob("*.jpg"))):
         with Image.open(path) as image:
@@ -78,7 +78,7 @@ def prepared_while_added(at: Path) -> str:
     said = both(add(at, at / "two"), ("dataset", "prepare", at / "data", "--fit", "none"))
     if fault := first(*(one.fault for one in said)):
         return fault
-    last = Child("dataset", "prepare", at / "data", "--fit", "none").end()
+    last = call("dataset", "prepare", at / "data", "--fit", "none")
     counts = [len(list((at / "data").glob(f"{one}/*.jpg"))) for one in ("originals/zwx", "2_zwx")]
     return last.fault or ("" if counts == [16, 16] else f"{counts} pictures, not 16 and 16")
 
@@ -174,7 +174,7 @@ def selected(at: Path) -> str:
 def bundled(at: Path) -> str:
     data, out = captioned_dataset(at), at / "b.zip"
     said = both(*(("dataset", "bundle", data, "--out", out),) * 2)
-    verified = Child("dataset", "bundle", "verify", out).end()
+    verified = call("dataset", "bundle", "verify", out)
     left = [path.name for path in at.iterdir() if path.suffix == ".tmp"]
     return first(*(one.fault for one in (*said, verified))) or (
         f"exits {[one.code for one in said]}, verify {verified.code}, left {left}"

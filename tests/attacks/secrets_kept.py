@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from attacks.calling import Child, Said
+from attacks.calling import Said, call
 from attacks.table import Case
 from attacks.trainings import project
 
@@ -40,17 +40,19 @@ def cases(folder: Path, count: int) -> Iterator[Case]:
         else:
             os.environ[word] = value
     recipe = project(folder / "project", launch="[launch.env]\n" + "\n".join(inside))
+    os.chdir(folder / "project")  # where the queue is
     said = [
-        Child("plan", recipe, *sets).end(),
-        Child("plan", recipe, *sets, "--json").end(),
-        Child("plan", recipe, *sets, "--write", folder / "project/out").end(),
-        Child("train", recipe, *sets).end(),
-        Child("queue", "add", recipe, *sets).end(),
-        Child("queue", "list").end(),
+        call("plan", recipe, *sets),
+        call("plan", recipe, *sets, "--json"),
+        call("plan", recipe, *sets, "--write", folder / "project/out"),
+        call("train", recipe, *sets, limit_s=120),
+        call("queue", "add", recipe),
+        call("queue", "add", recipe, *sets),
+        call("queue", "list"),
     ]
     runs = sorted((folder / "project/runs/zwx").glob("2*"))
     for command in ("report", "lock", "explain", "log", "verify"):
-        said += [Child(command, run).end() for run in runs[:1]]
+        said += [call(command, run) for run in runs[:1]]
     trained = bool(runs) and (runs[0] / "output/zwx.safetensors").is_file()
     for place, secret in list(planted.items())[:count]:
         yield place, lambda s=secret: found(folder, recipe, s, said, trained=trained)  # type: ignore[misc]

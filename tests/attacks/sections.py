@@ -110,7 +110,7 @@ ALL = (
         "secrets",
         "after planning, training and reporting no file but the recipe and no line said holds it",
         12,
-        0,
+        12,
         secrets_kept.cases,
     ),
 )

@@ -161,12 +161,13 @@ def train_stand_in(recipe: Path) -> int:
     from lorakit.recipe.resolve import resolve
     from lorakit.run.train import train
     from lorakit.runs.folder import new_run_dir
+    from lorakit.trainers.base import Command
 
     resolved, faults = resolve(recipe)
     run = new_run_dir(resolved.root, resolved.name)
     plan = make_plan(resolved, faults, run_dir=run)
     words = (str(run / "output"), "zwx", str(STEPS), "0.08")
-    command = (sys.executable, str(TESTS / "fakes/saves_when_asked.py"), *words)
+    command = Command((sys.executable, str(TESTS / "fakes/saves_when_asked.py"), *words))
     plan = replace(plan, commands=(command,), env={**plan.env, "SAVE_EVERY": "4"})
     return 0 if train(plan).state == "done" else 4
 

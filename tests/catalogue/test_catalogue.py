@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lorakit.catalogue import options as catalogue
+from lorakit.catalogue import parsers
 from lorakit.catalogue.options import commit, options
 from lorakit.families import FAMILIES
 from lorakit.proc import ask
@@ -55,7 +58,7 @@ def setup_parser():
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    for name, text in {**dict.fromkeys(make_catalogue.SCRIPTS, FAMILY_SCRIPT), **MINI}.items():
+    for name, text in {**dict.fromkeys(parsers.SCRIPTS, FAMILY_SCRIPT), **MINI}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path
@@ -63,14 +66,13 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_every_family_has_its_script_in_the_catalogue() -> None:
     for family in FAMILIES.values():
-        assert "network_dim" in options("kohya", family.script)
-        assert {weight.option for weight in family.weights} <= set(
-            options("kohya", family.script)
-        ), family.name
+        known = options(family.trainers[0], family.script)
+        assert "network_dim" in known
+        assert {weight.option for weight in family.weights} <= set(known), family.name
 
 
 def test_counts_types_choices_and_defaults_are_as_the_pinned_commit_says() -> None:
-    sizes = {script: len(options("kohya", script)) for script in make_catalogue.SCRIPTS}
+    sizes = {script: len(options("kohya", script)) for script in parsers.SCRIPTS}
     assert (sizes["train_network.py"], sizes["sdxl_train_network.py"]) == (193, 196)
     assert sizes["flux_train_network.py"] == 215
     flux = options("kohya", "flux_train_network.py")
@@ -103,7 +105,7 @@ def test_families_keep_what_they_say_differently(checkout: Path) -> None:
         ),
         encoding="utf-8",
     )
-    found = make_catalogue.read_catalogue(checkout)
+    found = parsers.read_catalogue(checkout)
     assert found["options"] == {
         "args": {"type": "str", "many": True},
         "flag": {"type": "bool", "default": False},
@@ -116,14 +118,62 @@ def test_families_keep_what_they_say_differently(checkout: Path) -> None:
 
 
 def test_an_unknown_converter_stops_the_tool_by_name(checkout: Path) -> None:
-    with pytest.raises(SystemExit, match="--warm"):
-        make_catalogue.read_catalogue(checkout)
+    with pytest.raises(ValueError, match="--warm"):
+        parsers.read_catalogue(checkout)
+
+
+@pytest.fixture
+def newer(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A checkout of another commit, configured; with an option that the pin has not."""
+    script = checkout / "library" / "common.py"
+    script.write_text(
+        script.read_text(encoding="utf-8")
+        .replace('"words")', '"words")\n    parser.add_argument("--of_2027", type=int, default=7)')
+        .replace("def kind", "kind = int\ndef other"),
+        encoding="utf-8",
+    )
+    (checkout / "train_network.py").write_text(
+        MINI["train_network.py"].replace("type=of", "type=int"), encoding="utf-8"
+    )
+    (checkout / ".git").mkdir()
+    (checkout / ".git" / "HEAD").write_text("a" * 40, encoding="utf-8")
+    monkeypatch.setenv("LORAKIT_SD_SCRIPTS", str(checkout))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(checkout / "cache"))
+    forget()
+    yield checkout
+    forget()
+
+
+def forget() -> None:
+    catalogue.options.cache_clear()
+    catalogue._in_use.cache_clear()
+
+
+def test_a_checkout_that_is_not_the_pin_is_asked_for_its_own_options(newer: Path) -> None:
+    assert options("kohya", "train_network.py")["of_2027"].default == 7
+    assert "network_dim" not in options("kohya", "train_network.py")
+    embedded = options("embedded", "train_network.py")
+    assert "network_dim" in embedded, "the embedded trainer's do not change with it"
+    assert "of_2027" not in embedded
+    forget()
+    (newer / "train_network.py").unlink()  # remembered by its commit, and not read again
+    assert "of_2027" in options("kohya", "train_network.py")
+
+
+def test_a_checkout_that_cannot_be_read_or_has_no_commit_leaves_the_pins_options(
+    newer: Path,
+) -> None:
+    (newer / "train_network.py").write_text("def setup_parser(:", encoding="utf-8")
+    assert "network_dim" in options("kohya", "train_network.py")
+    (newer / ".git" / "HEAD").unlink()
+    forget()
+    assert "network_dim" in options("kohya", "train_network.py")
 
 
 @pytest.mark.real
 def test_committed_catalogue_equals_the_checkout(sd_scripts: Path) -> None:
     assert make_catalogue.TARGET.read_text(encoding="utf-8") == make_catalogue.text(
-        make_catalogue.read_catalogue(sd_scripts)
+        parsers.read_catalogue(sd_scripts, PIN)
     )
 
 
@@ -145,7 +195,7 @@ print("\\n" + json.dumps(found))
 def test_the_real_parsers_say_the_same(sd_scripts: Path, tmp_path: Path) -> None:
     from lorakit.trainers.kohya.locate import require
 
-    scripts = make_catalogue.SCRIPTS
+    scripts = parsers.SCRIPTS
     answer = ask(
         [str(require().python), "-c", REAL_PARSER, str(sd_scripts), *scripts],
         cwd=tmp_path,

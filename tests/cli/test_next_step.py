@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
-import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +12,9 @@ from drawings import drawing
 
 from lorakit.cli.main import main
 
-ROOT = Path(__file__).parents[2]
-NEXT = re.compile(r"^Next: (lorakit .*)$", re.MULTILINE)
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+from walk import PAGE, WAYS, commands_of, make_project, neutral, next_of, photos, walk
+
 Run = Callable[..., str]
 
 
@@ -38,19 +34,6 @@ def said(capsys: pytest.CaptureFixture[str]) -> Run:
         return next_of(capsys.readouterr().err)
 
     return run
-
-
-def next_of(text: str) -> str:
-    found = NEXT.findall(text)
-    assert len(found) <= 1, text
-    return shlex.join(shlex.split(found[0], comments=True)) if found else ""
-
-
-def photos(place: Path, count: int = 4) -> Path:
-    place.mkdir()
-    for number in range(count):
-        drawing((640, 480), number).save(place / f"p{number}.jpg")
-    return place
 
 
 def test_the_state_of_the_dataset_decides_what_is_next(project: Path, said: Run) -> None:
@@ -92,65 +75,32 @@ def test_a_bare_folder_finds_its_recipe_again(project: Path, said: Run) -> None:
     assert said("dataset", "check", "datasets/maya") == "lorakit plan recipes/maya.toml"
 
 
-RECIPE = """
-family  = "sd15"
-trainer = "embedded"
-name    = "zed"
-trigger = "zwx"
-[model]
-base = "recipes/demo/base"
-[dataset]
-path = "datasets/zed"
-[train]
-network_dim = 4
-network_alpha = 4
-learning_rate = 1e-3
-resolution = "64"
-enable_bucket = false
-max_train_steps = 2
-save_precision = "fp16"
-mixed_precision = "no"
-max_data_loader_n_workers = 0
-cache_latents = true
-train_batch_size = 2
-seed = 42
-[sample]
-prompts = ["{trigger}, sea"]
-every_n_steps = 2
-width = 64
-height = 64
-steps = 2
-[launch]
-num_cpu_threads = 1
-"""
+def test_what_only_looks_or_arranges_leads_on_too(project: Path, said: Run) -> None:
+    said("new", "maya", "--preset", "sdxl", "--trigger", "maya_char")
+    said("dataset", "add", "datasets/maya", str(photos(project / "in")), "--trigger", "maya_char")
+    said("dataset", "prepare", "datasets/maya", "--size", "64")
+    recipe = "recipes/maya.toml"
+    caption = f"lorakit dataset caption {recipe} --trigger-first --write"
+    assert said("dataset", "layout", recipe) == caption
+    assert said("dataset", "stats", recipe) == caption
+    select = "lorakit dataset select datasets/maya --per-category 4"
+    assert said("dataset", "rank", "datasets/maya") == select
+    assert said(*shlex.split(select)[1:]).endswith("/maya-selected")
+    unpack = "lorakit dataset bundle verify maya.zip --unpack datasets/maya"
+    assert said("dataset", "bundle", recipe) == unpack
+    assert said("dataset", "bundle", "verify", "maya.zip") == unpack
+    words = ("dataset", "bundle", "verify", "maya.zip", "--unpack", "there")
+    assert said(*words) == "lorakit dataset check there"
 
 
-def walk(project: Path, first: list[str]) -> list[str]:
-    """Follow the printed commands from `first` until none is printed; the steps that were walked."""
-    photos(project / "photos")
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    words, walked = first, list[str]()
-    while words:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "lorakit", *words],
-            cwd=project,
-            env=env,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        if words[:2] == ["dataset", "review"]:
-            assert child.stdout
-            child.stdout.readline()  # the address: the page is up
-            child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=300)
-        assert child.returncode == 0, (words, out, err)
-        walked.append(" ".join(words[: 2 if words[0] == "dataset" else 1]))
-        assert len(walked) < 15, walked
-        words = shlex.split(next_of(err).replace("PHOTOS", "photos"))[1:]
-        if words[:2] == ["dataset", "review"]:
-            words.append("--no-browser")
-    return walked
+def test_a_check_that_finds_errors_leads_to_where_they_are_mended(project: Path, said: Run) -> None:
+    folder = project / "datasets" / "maya" / "10_maya"
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(b"no picture")
+    drawing((64, 64), 1).save(folder / "b.png")
+    assert said("dataset", "check", "datasets/maya", code=1) == (
+        "lorakit dataset review datasets/maya"
+    )
 
 
 WAY = [
@@ -159,28 +109,23 @@ WAY = [
 ]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "trainer"), list(enumerate(WAYS)))
+def test_the_printed_commands_lead_from_new_to_deploy_as_the_page_about_it_says(
+    project: Path, number: int, trainer: str
+) -> None:
+    loras = project / "loras"
+    make_project(loras, trainer)
+    walked = list(walk(loras))
+    assert [one.name for one in walked] == WAY
+    told = commands_of(PAGE.read_text(encoding="utf-8"))[number]
+    assert [neutral(one.command, loras) for one in walked] == told, "python tools/walk.py"
+
+
 @pytest.fixture
 def with_toy_base(project: Path) -> Path:
-    (project / "recipes").mkdir()
-    (project / "recipes" / "zed.toml").write_text(RECIPE)
-    shutil.copytree(ROOT / "recipes" / "demo", project / "recipes" / "demo")
+    make_project(project, "embedded")
     return project
-
-
-@pytest.mark.slow
-def test_the_printed_commands_lead_from_new_to_deploy_on_the_toy_base(with_toy_base: Path) -> None:
-    assert walk(with_toy_base, ["new", "ada", "--like", "zed", "--trigger", "ada_char"]) == WAY
-
-
-@pytest.mark.slow
-def test_the_printed_commands_lead_from_new_to_deploy_with_kohya(
-    with_toy_base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LORAKIT_SD_SCRIPTS", str(ROOT / "tests" / "fakes" / "sd_scripts"))
-    monkeypatch.setenv("LORAKIT_SD_SCRIPTS_PYTHON", sys.executable)
-    recipe = with_toy_base / "recipes" / "zed.toml"
-    recipe.write_text(recipe.read_text().replace('"embedded"', '"kohya"'))
-    assert walk(with_toy_base, ["new", "ada", "--like", "zed", "--trigger", "ada_char"]) == WAY
 
 
 def test_a_rehearsal_is_proposed_before_gigabytes_are_fetched(

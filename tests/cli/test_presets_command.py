@@ -9,6 +9,7 @@ import pytest
 
 from lorakit.cli.main import main
 from lorakit.recipe import presets
+from lorakit.show import CONTROL
 
 
 @pytest.fixture
@@ -152,3 +153,27 @@ def test_the_list_for_a_memory_is_sorted_and_is_json_too(
 def test_where_nothing_fits_that_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["presets", "--fits", "1GB"]) == 1
     assert "No preset fits 1.0 GB" in capsys.readouterr().err
+
+
+def test_copy_leaves_a_link_that_leads_nowhere_yet(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = project / "presets" / "sdxl.toml"
+    copied.parent.mkdir()
+    copied.symlink_to(project / "on a disk that is not mounted")
+    assert main(["presets", "copy", "sdxl"]) == 1
+    assert copied.is_symlink()
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_a_page_of_somebody_elses_commands_no_terminal(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = project / "presets" / "odd.toml"
+    page.parent.mkdir()
+    text = '[about]\nfamily = "sdxl"\ntitle = "\x9b2J\u202e"  # \x9b31m\n'
+    page.write_text(text, encoding="utf-8")
+    for words in (["show", "odd"], ["show", "odd", "--json"], [], ["--fits", "24GB"]):
+        assert main(["presets", *words]) == 0
+        said = capsys.readouterr()
+        assert not CONTROL.search(said.out + said.err)

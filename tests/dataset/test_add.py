@@ -13,6 +13,7 @@ import pytest
 from lorakit.cli.main import main
 from lorakit.dataset.build.originals import SubsetPlan, add, clean_name, read_subsets
 from lorakit.files import owner_mark
+from lorakit.portable import leads_out
 
 Photo = Callable[..., Path]
 FOX = SubsetPlan(10, "qb_fox")
@@ -185,7 +186,8 @@ def test_half_copies_of_a_killed_run_are_swept_away(tmp_path: Path, photos: Path
     gone = f"{2**22 + 1}-1-{owner_mark().rpartition('-')[2]}"  # no process has such a number
     incoming = Path(tempfile.mkdtemp(prefix=f"lorakit-add-{gone}-"))
     (folder / f".a.jpg.{gone}.abcdefgh.tmp").write_bytes(b"half")
-    add(tmp_path / "data", FOX, [photos])
+    words = ["dataset", "add", str(tmp_path / "data"), str(photos), "--trigger", "qb_fox"]
+    assert main(words) == 0
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
     assert not incoming.exists()
 
@@ -331,3 +333,27 @@ def test_a_caption_that_would_unpack_to_gigabytes_is_not_unpacked(
     outcome = add(tmp_path / "data", FOX, [tmp_path / "a.zip"])
     assert [item.caption for item in outcome.added] == [None]
     assert "would unpack from" in outcome.refused[0].what
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("night/2024-05-01 12:30.jpg", True),
+        ("12:30.jpg", True),
+        ("photos\\a.jpg", True),
+        ("C:a.jpg", False),
+        ("C:\\a.jpg", False),
+        ("..\\a.jpg", False),
+        ("\\\\host\\a.jpg", False),
+    ],
+)
+def test_one_rule_says_which_names_lead_out_of_an_archive(
+    tmp_path: Path, photos: Path, name: str, *, good: bool
+) -> None:
+    entry = zipfile.ZipInfo("x")
+    entry.filename = name
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(entry, (photos / "day 0/IMG_0.JPG").read_bytes())
+    outcome = add(tmp_path / "data", FOX, [tmp_path / "a.zip"])
+    assert (len(outcome.added), len(outcome.refused)) == ((1, 0) if good else (0, 1))
+    assert leads_out(name) != good

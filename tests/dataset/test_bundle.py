@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,65 @@ def test_entries_bear_no_clock_and_plain_permissions_and_folders_are_made(
         }
     bundle.unpack(out, tmp_path / "there")
     assert (tmp_path / "there").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.fixture
+def recipe(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In a project of its own, with a preset of its own."""
+    project = dataset.parent
+    monkeypatch.chdir(project)
+    (project / "presets").mkdir()
+    (project / "presets" / "mine.toml").write_text(
+        'extends = "sd15"\n[about]\ntitle = "x"\n[train]\nnetwork_dim = 8\n'
+    )
+    (project / "recipes").mkdir()
+    file = project / "recipes" / "maya.toml"
+    file.write_text(
+        'preset = "mine"\nname = "maya"\ntrigger = "maya"\n[dataset]\npath = "maya"\n'
+        '[subject]\nsource = "photos of mine"\nlicence = "all rights reserved"\n'
+        "real_person = true\n"
+    )
+    file.with_name("maya.lock.toml").write_text("version = 1\n")
+    return file
+
+
+def test_recipe_lock_presets_and_a_script_go_along_and_are_put_in_place_there(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["dataset", "bundle", str(recipe), "--out", "maya.zip"]) == 0
+    told = capsys.readouterr().err
+    assert "come from: photos of mine, all rights reserved. They show a real person." in told
+    there = tmp_path / "elsewhere"
+    words = ["dataset", "bundle", "verify", "maya.zip", "--unpack", str(there / "datasets/maya")]
+    assert main(words) == 0
+    assert "project/start.sh puts the recipe in place" in capsys.readouterr().err
+    tools = there / "bin"
+    tools.mkdir()
+    (tools / "lorakit").write_text('#!/bin/sh\necho "$@"\n')
+    (tools / "lorakit").chmod(0o755)
+    (there / "recipes").mkdir()
+    start = there / "datasets" / "maya" / "project" / "start.sh"
+    env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+    said = subprocess.check_output(["sh", str(start)], env=env, text=True)
+    assert said == "plan recipes/maya.toml --set=dataset.path=datasets/maya\n"
+    files = {path.relative_to(there).as_posix() for path in there.glob("[rp]*/*")}
+    assert files == {
+        *("recipes/maya.toml", "recipes/maya.lock.toml"),
+        *("presets/mine.toml", "presets/sd15.toml"),
+    }
+    assert (there / "recipes" / "maya.toml").read_text() == recipe.read_text()
+    (there / "recipes" / "maya.toml").write_text("# mine by now\n")
+    subprocess.check_call(["sh", str(start)], env=env, stdout=subprocess.DEVNULL)
+    assert (there / "recipes" / "maya.toml").read_text() == "# mine by now\n"
+
+
+def test_private_values_stay_at_home_and_so_does_their_recipe(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.write_text(recipe.read_text() + '[launch]\nenv = { TOKEN = "s3cret" }\n')
+    assert main(["dataset", "bundle", str(recipe), "--out", "maya.zip"]) == 0
+    assert "The recipe stays here" in capsys.readouterr().err
+    assert b"s3cret" not in Path("maya.zip").read_bytes()
 
 
 def test_it_says_aloud_how_many_pictures_have_a_caption(

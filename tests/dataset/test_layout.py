@@ -15,6 +15,7 @@ from lorakit.dataset.build.jobs import jobs_of
 from lorakit.dataset.build.originals import SubsetPlan, add, read_subsets
 from lorakit.dataset.build.prepare import prepare
 from lorakit.dataset.build.repeats import balanced, solve
+from lorakit.dataset.build.subsets import apply, rename
 from lorakit.dataset.scan import scan
 from lorakit.errors import RecipeError
 
@@ -423,3 +424,18 @@ def test_the_epochs_of_the_recipe_are_honoured(
     recipe = recipe_for(root, "[train]\nmax_train_epochs = 5\ntrain_batch_size = 1\n")
     assert main(["dataset", "layout", str(recipe), "--steps", "1500"]) == 0
     assert "x 5 epochs" in capsys.readouterr().err
+
+
+def test_a_name_that_was_taken_since_stays_and_nothing_has_moved(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = rename(root, "maya_char", "maya_face", "close_*")
+    taken = root / step.moves[-1][1]
+    taken.parent.mkdir()
+    taken.write_text("somebody else's", encoding="utf-8")
+    before = tree(root)
+    with pytest.raises(RecipeError, match="nothing was moved"):
+        apply(root, step)
+    assert (tree(root), taken.read_text(encoding="utf-8")) == (before, "somebody else's")
+    assert layout(root, "--undo") == 1
+    assert "no layout step" in capsys.readouterr().err

@@ -16,8 +16,10 @@ from PIL import Image, ImageCms
 
 from lorakit.cli.main import main
 from lorakit.dataset.buckets import BucketRules, Chooser
-from lorakit.dataset.build.contact_sheet import write_sheets
+from lorakit.dataset.build import fonts
+from lorakit.dataset.build.contact_sheet import redraw_sheets, write_sheets
 from lorakit.dataset.build.fit import Settings, plan_fit, render, settings_problems
+from lorakit.dataset.build.fonts import font_for
 from lorakit.dataset.build.jobs import jobs_of
 from lorakit.dataset.build.originals import SubsetPlan, add
 from lorakit.dataset.build.prepare import PrepareOutcome, prepare
@@ -329,6 +331,33 @@ def test_the_sheet_shows_every_image_and_drops_pages_it_no_longer_needs(root: Pa
     assert [page.name for page in pages] == ["sheet-01.jpg"]
     assert not (root / ".lorakit/sheet-02.jpg").exists()
     assert size_of(pages[0])[0] > 1400
+
+
+def test_the_sheet_shows_the_captions_that_are_there_now(root: Path) -> None:
+    run(root)
+    before = write_sheets(root, SMALL)[0].read_bytes()
+    redraw_sheets(root, SMALL, ".txt")
+    assert (root / ".lorakit/sheet-01.jpg").read_bytes() == before
+    words = ["dataset", "caption", str(root), "--add", "night", "--write"]
+    assert main(words) == 0
+    after = (root / ".lorakit/sheet-01.jpg").read_bytes()
+    assert after != before
+    assert main(["dataset", "caption", str(root), "--undo"]) == 0
+    assert (root / ".lorakit/sheet-01.jpg").read_bytes() != after
+    (root / ".lorakit/sheet-01.jpg").unlink()
+    redraw_sheets(root, SMALL, ".txt")  # nobody asked for one
+    assert not (root / ".lorakit/sheet-01.jpg").exists()
+
+
+def test_words_are_written_in_a_font_that_has_their_letters(monkeypatch: Any) -> None:
+    assert font_for("maya at sea", 13).getname()[0] == "Aileron"  # type: ignore[union-attr]
+    if "DejaVu Sans" not in {one.getname()[0] for one in fonts._fonts(13)}:  # type: ignore[union-attr]
+        pytest.skip("this machine has no other font")
+    assert font_for("maya, мая", 13).getname()[0] == "DejaVu Sans"  # type: ignore[union-attr]
+    monkeypatch.setattr(fonts, "NAMES", ())  # a machine without fonts: as much as there is
+    fonts._font_with.cache_clear()
+    assert font_for("maya, мая", 13).getname()[0] == "Aileron"  # type: ignore[union-attr]
+    fonts._font_with.cache_clear()
 
 
 def test_the_command_prepares_a_bare_folder_of_photos(

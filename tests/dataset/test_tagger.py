@@ -107,7 +107,7 @@ def test_images_without_a_caption_get_tags_and_the_others_keep_theirs(
     assert (dataset / "blue.txt").read_text() == "fox_kit, some hero, blue sky, upper body, ^_^\n"
     assert (dataset / "own.txt").read_text() == "fox_kit, mine\n"
     told = capsys.readouterr().err
-    assert "1 images have a caption and keep it; --overwrite tags them too." in told
+    assert "Kept: 1 caption, as it is there already; --overwrite tags it too." in told
     assert hashlib.sha256((model / "model.onnx").read_bytes()).hexdigest() in told
 
 
@@ -348,3 +348,10 @@ def test_sd_scripts_script_knows_every_option_we_give_it(sd_scripts: Path, tmp_p
     argv = command(Path("python"), sd_scripts, tmp_path, "wd-vit", TagChoice(drop=frozenset({"x"})))
     for word in argv[3:]:
         assert f'"{word.partition("=")[0]}"' in text, word
+
+
+def test_a_list_of_tags_that_is_a_pipe_or_a_folder_is_told_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path, word in ((tmp_path / "pipe.csv", "pipe"), (tmp_path, "folder")):
+        with pytest.raises(SetupError, match=f"is a {word}"):
+            read_tags(path)

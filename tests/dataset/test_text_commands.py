@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from lorakit.cli.main import main
+from lorakit.files import owner_mark
 
 
 @pytest.fixture
@@ -101,9 +102,24 @@ def test_a_bundle_goes_there_and_is_proven(
 ) -> None:
     assert main(["dataset", "bundle", "maya"]) == 0
     assert main(["dataset", "bundle", "verify", "maya.zip", "--unpack", "there"]) == 0
-    assert "All 6 files are what was bundled" in capsys.readouterr().err
+    assert "6 files as bundled, byte for byte" in capsys.readouterr().err
     assert len(list((tmp_path / "there" / "40_maya_char").iterdir())) == 6
     data = bytearray((tmp_path / "maya.zip").read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "maya.zip").write_bytes(data)
     assert main(["dataset", "bundle", "verify", "maya.zip"]) == 1
+
+
+def test_what_a_killed_command_left_half_written_goes_with_the_next_one_that_writes(
+    dataset: Path,
+) -> None:
+    gone = f"{2**22 + 1}-1-{owner_mark().rpartition('-')[2]}"  # no process has such a number
+    places = [dataset / "40_maya_char", dataset / "7_elsewhere", dataset / "originals/maya"]
+    left = [place / f".1.txt.{gone}.abcdefgh.tmp" for place in places]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("ha", encoding="utf-8")
+    assert main(["dataset", "caption", "maya", "--trigger-first"]) == 0
+    assert all(path.exists() for path in left)  # who only looks changes nothing
+    assert main(["dataset", "caption", "maya", "--remove", "nothing", "--write"]) == 0
+    assert not any(path.exists() for path in left)

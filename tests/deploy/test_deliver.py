@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,3 +200,19 @@ def test_a_trigger_is_replaced_as_a_word_and_never_inside_a_file_name(tmp_path: 
     )
     assert nodes["0"]["inputs"]["lora_name"] == "maya-v2.safetensors"
     assert nodes["t"]["inputs"]["text"] == "maya_char, a sage of mayanese art, maya_old"
+
+
+def test_a_lora_that_came_since_we_looked_is_left_as_it_is(
+    parcel: Parcel, webui: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, copy = webui / "models" / "Lora" / "maya.safetensors", shutil.copyfile
+
+    def slowly(source: Path, to: Path) -> None:
+        copy(source, to)
+        target.write_bytes(b"other")
+
+    monkeypatch.setattr(shutil, "copyfile", slowly)
+    with pytest.raises(RecipeError, match="another LoRA"):
+        deliver(parcel, "a1111", webui)
+    assert target.read_bytes() == b"other"
+    assert list(target.parent.iterdir()) == [target]

@@ -25,6 +25,7 @@ def trained(kind: Any, dtype: Any, settings: dict[str, Any], *, again: bool = Fa
     return weights, optimizer
 
 
+@pytest.mark.slow  # importing transformers takes longer than the comparison
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     "settings",

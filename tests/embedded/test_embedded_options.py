@@ -38,7 +38,7 @@ NOISE: dict[str, Any] = {"noise_offset": 0.1, "multires_noise_iterations": 2, "m
 
 
 @pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=[pytest.mark.slow] * (name == "flux")) for name in SCRIPTS]
+    "family", [pytest.param(name, marks=[pytest.mark.slow] * (name != "sd15")) for name in SCRIPTS]
 )
 def test_every_option_is_read_or_refused_or_always_so(
     train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str

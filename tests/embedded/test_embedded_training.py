@@ -72,6 +72,7 @@ def test_bf16_trains_close_to_float32_and_twice_alike(
     assert {tensor.dtype for tensor in saved.tensors().values()} == {torch.bfloat16}
 
 
+@pytest.mark.slow
 def test_fp16_trains_close_to_float32_and_resumes_exactly(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

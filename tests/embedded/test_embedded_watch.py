@@ -240,7 +240,7 @@ def test_the_average_is_saved_and_the_training_weights_go_on(train: Callable[...
     assert averaged.metadata()["ss_ema_decay"] == "0.9"
 
 
-@pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
+@pytest.mark.parametrize("family", ["sd15", pytest.param("sdxl", marks=pytest.mark.slow), "flux"])
 def test_samples_have_kohyas_names_and_show_what_was_learned(
     train: Callable[..., Any], tmp_path: Path, family: str
 ) -> None:
@@ -285,7 +285,7 @@ def sampled(
     [
         ("sd15", "--l 2.5 --n sea", None),
         ("sd15", "--l 2.5 --n sea", "k_euler_a"),
-        ("sdxl", "--l 2.5 --n sea", "dpmsolver++"),
+        pytest.param("sdxl", "--l 2.5 --n sea", "dpmsolver++", marks=pytest.mark.slow),
         ("flux", "--g 2.5", None),
     ],
 )

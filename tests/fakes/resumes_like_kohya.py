@@ -80,6 +80,9 @@ for epoch in range(epoch_to_start, epochs):
     if (epoch + 1) < epochs:
         lora(output / f"{name}-{epoch + 1:06d}.safetensors", step, epoch=epoch + 1)
         save_state(output / f"{name}-{epoch + 1:06d}-state")
+        picture = output / "sample" / f"{name}_e{epoch + 1:06d}_00_20260101120000_42.png"
+        picture.parent.mkdir(exist_ok=True)
+        picture.write_bytes(b"no picture, but its name")
 save_state(output / f"{name}-state")
 lora(output / f"{name}.safetensors", step, epoch=epochs)
 say("model saved.")

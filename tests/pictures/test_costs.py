@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -102,6 +104,7 @@ print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, re
 """
 
 
+@pytest.mark.slow  # decodes 63 megapixels in a process of its own
 @pytest.mark.parametrize("command", ["check", "prepare"])
 def test_the_largest_that_is_taken_stays_within_the_budget(tmp_path: Path, command: str) -> None:
     home = tmp_path / "ds" / ("originals/zwx" if command == "prepare" else "5_zwx")
@@ -117,3 +120,78 @@ def test_the_largest_that_is_taken_stays_within_the_budget(tmp_path: Path, comma
     )
     assert "limit" in done.stdout + done.stderr
     assert int(done.stdout.split()[-1]) < BUDGET_KB
+
+
+def huge_jpeg(path: Path, width: int, height: int, *, progressive: bool) -> Path:
+    """Complete, every pixel of it, and small: one code of one bit, and all of them are zero."""
+
+    def segment(mark: int, body: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, mark, 2 + len(body)) + body
+
+    one_code = bytes([1] + [0] * 15 + [0])  # of one bit, and it means: nothing
+    parts = bytes(one for number in (1, 2, 3) for one in (number, 0x11, 0))
+    blocks = 3 * -(-width // 8) * -(-height // 8)
+    bits = blocks if progressive else 2 * blocks  # a sequential block ends with a code of its own
+    chosen = bytes(one for number in (1, 2, 3) for one in (number, 0x00))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(
+        b"\xff\xd8"
+        + segment(0xDB, b"\0" + b"\1" * 64)
+        + segment(0xC2 if progressive else 0xC0, struct.pack(">BHHB", 8, height, width, 3) + parts)
+        + segment(0xC4, b"\0" + one_code + b"\x10" + one_code)
+        + segment(0xDA, b"\3" + chosen + bytes([0, 0 if progressive else 63, 0]))
+        + bytes(-(-bits // 8))
+        + b"\xff\xd9"
+    )
+    return path
+
+
+def test_the_huge_ones_are_pictures_indeed(tmp_path: Path) -> None:
+    for kind in (True, False):
+        path = huge_jpeg(tmp_path / f"{kind}.jpg", 640, 480, progressive=kind)
+        with opened(path) as image:
+            image.load()
+            assert (image.size, image.mode) == ((640, 480), "RGB")
+            assert image.info.get("progressive", 0) == kind
+
+
+WORST = """
+import sys
+from lorakit.pictures import pool
+from lorakit.cli.main import main
+pool.worker_count = lambda: 8
+sys.exit(main(sys.argv[1:]))
+"""
+WORST_TREE = 3_500_000_000  # bytes of eight workers and their parent together
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["check"], ["prepare", "--fit", "none"]], ids=lambda one: one[0])
+def test_eight_workers_with_nothing_but_the_largest_stay_within_the_bound(
+    tmp_path: Path, words: list[str]
+) -> None:
+    """Of the kinds that are just taken alone, just taken side by side, and just refused."""
+    home = tmp_path / "ds" / ("originals/zwx" if words[0] == "prepare" else "5_zwx")
+    for number in range(8):
+        png_of(home / f"side by side {number}.png", 6_300, 5_000, lines=5_000)
+        huge_jpeg(home / f"photo {number}.jpg", 6_300, 5_000, progressive=False)
+    for number in range(3):
+        png_of(home / f"alone {number}.png", 7_900, 8_000, lines=8_000)
+        huge_jpeg(home / f"large photo {number}.jpg", 20_000, 12_000, progressive=False)
+    huge_jpeg(home / "all of it.jpg", 23_000, 22_000, progressive=True)
+    huge_jpeg(home / "line by line.jpg", 22_000, 23_000, progressive=False)
+    command = [sys.executable, "-c", WORST, "dataset", words[0], str(tmp_path / "ds"), *words[1:]]
+    with (tmp_path / "said").open("w") as said:
+        running = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said)
+    tree, peak, most = psutil.Process(running.pid), 0, 0
+    while running.poll() is None:
+        with suppress(psutil.Error):
+            members = [tree, *tree.children(recursive=True)]
+            each = [one.memory_info().rss for one in members]
+            peak, most = max(peak, sum(each)), max(most, *each)
+        time.sleep(0.02)
+    told = (tmp_path / "said").read_text()
+    print(f"{words[0]}: {peak / 1e9:.2f} GB in all, {most / 1e9:.2f} GB in one")
+    assert "Traceback" not in told, told[-2000:]
+    assert "all of it.jpg" in told
+    assert (peak < WORST_TREE, most < 1000 * BUDGET_KB) == (True, True), (peak, most)

@@ -27,7 +27,7 @@ def counted(case: dict) -> dict:
         for name in dir(script)
         if name.endswith("NetworkTrainer") and getattr(script, name).__module__ == script.__name__
     )()
-    strategy_base.LatentsCachingStrategy._strategy = None
+    strategy_base.LatentsCachingStrategy._strategy = trainer.get_latents_caching_strategy(args)
     config = {
         "datasets": [
             {
@@ -51,12 +51,12 @@ def counted(case: dict) -> dict:
     if args.max_train_epochs is not None:
         args.max_train_steps = args.max_train_epochs * math.ceil(batches / processes / accumulation)
     dataset = group.datasets[0]
-    manager = dataset.bucket_manager
-    buckets = {
-        f"{size[0]}x{size[1]}": len(bucket)
-        for size, bucket in zip(manager.resos, manager.buckets, strict=True)
+    buckets = [
+        [f"{size[0]}x{size[1]}", len(bucket)]
+        for manager in (one.bucket_manager for one in group.datasets)
+        for size, bucket in sorted(zip(manager.resos, manager.buckets, strict=True))
         if bucket
-    }
+    ]
     held = sorted(validation.datasets[0].image_data) if validation else []
     return {
         "batches": batches,

@@ -33,7 +33,7 @@ def command(
         script=SCRIPT,
         run_dir=root / "run",
     )
-    return list(only)
+    return list(only.argv)
 
 
 def env(

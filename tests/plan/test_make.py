@@ -11,10 +11,11 @@ from plan_cases import CUDA, MAC, PLAIN, folder, recipe, sd, sd15_base, section,
 
 from lorakit.errors import Fault
 from lorakit.machine import Machine
-from lorakit.plan.document import command_text
+from lorakit.plan.document import as_document, command_text
 from lorakit.plan.make import in_order, make_plan, make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Stage
+from lorakit.trainers.base import Command
 
 
 def plan(
@@ -150,11 +151,16 @@ def test_the_embedded_trainers_script_is_launched_the_same_way(tmp_path: Path) -
 
 def test_the_commands_of_a_run_are_shown_in_order_and_the_last_one_trains(tmp_path: Path) -> None:
     found = plan(tmp_path)
-    several = replace(found, commands=(("python", "cache latents.py"), *found.commands), env={})
+    several = replace(
+        found,
+        commands=(Command(("python", "cache latents.py"), "latents"), *found.commands),
+        env={},
+    )
     assert several.argv == found.argv
-    first, second = command_text(several).splitlines()
-    assert first == "python 'cache latents.py'"
-    assert "accelerate.commands.launch" in second
+    lines = command_text(several).splitlines()
+    assert lines[:3] == ["# latents", "python 'cache latents.py'", "# training"]
+    assert "accelerate.commands.launch" in lines[3]
+    assert [one["name"] for one in as_document(several)["commands"]] == ["latents", "training"]
 
 
 def test_folder_mode_has_no_dataset_file(tmp_path: Path) -> None:
@@ -233,11 +239,15 @@ def test_stages_are_planned_one_after_the_other_and_hand_their_lora_on(tmp_path:
     whole = recipe(tmp_path)
     stages = (
         Stage(
-            "faces", section({"path": "faces"}), {**whole.train, **section({"max_train_epochs": 1})}
+            "faces",
+            section({"path": "faces"}),
+            {**whole.train, **section({"max_train_epochs": 1})},
+            whole.model,
         ),
-        Stage("all", whole.dataset, whole.train),
+        Stage("all", whole.dataset, whole.train, whole.model),
+        Stage("other", whole.dataset, whole.train, whole.model, anew=True),
     )
-    first, second = make_plans(
+    first, second, third = make_plans(
         replace(whole, stages=stages), run_dir=tmp_path / "run", machine=CUDA
     )
     assert (first.stage, second.stage) == ("faces", "all")
@@ -248,6 +258,7 @@ def test_stages_are_planned_one_after_the_other_and_hand_their_lora_on(tmp_path:
         == (tmp_path / "run/1-faces/output/maya.safetensors").as_posix()
     )
     assert second.settings["network_weights"].source == "stage faces"
+    assert "network_weights" not in third.settings
     assert errors(first) == errors(second) == []
 
 
@@ -268,7 +279,10 @@ def test_words_for_a_folder_of_one_stage_alone_are_no_fault_of_the_others(tmp_pa
         dataset={"subset": {"10_maya": {"flip_aug": True}, "7_nobody": {"flip_aug": True}}},
     )
     faces = {**whole.dataset, **section({"path": "faces"})}
-    stages = (Stage("faces", faces, whole.train), Stage("all", whole.dataset, whole.train))
+    stages = (
+        Stage("faces", faces, whole.train, whole.model),
+        Stage("all", whole.dataset, whole.train, whole.model),
+    )
     for one in make_plans(replace(whole, stages=stages), run_dir=tmp_path / "run", machine=CUDA):
         assert [fault.where for fault in one.faults if fault.severity == "error"] == [
             "recipes/maya.toml [dataset.subset.7_nobody]"

@@ -4,8 +4,10 @@ trainers, full-size random weights, bf16, rank 32 (FLUX 16), latents and caption
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from plan_cases import folder, recipe
@@ -16,44 +18,11 @@ from lorakit.plan.model import Estimate
 from lorakit.plan.steps import count_steps
 from lorakit.recipe.options import Options
 
-
-class Measured(NamedTuple):
-    family: str
-    train: dict[str, Any]
-    before: tuple[float, float]  # what the estimate said before it was held against the card
-    low: float  # GB: sd-scripts, embedded, or the range of several runs
-    high: float
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+from verdicts import CARDS, CHECKPOINTED, PAGE, PEAKS, SDXL, of_measured, text
 
 
-CACHED = {
-    "mixed_precision": "bf16",
-    "network_train_unet_only": True,
-    "cache_latents": True,
-    "cache_text_encoder_outputs": True,
-}
-SDXL = {**CACHED, "resolution": "1024", "network_dim": 32}
-SD15 = {**CACHED, "network_dim": 32}
-FLUX = {
-    **CACHED,
-    "resolution": "1024",
-    "network_dim": 16,
-    "network_module": "networks.lora_flux",
-    "gradient_checkpointing": True,
-}
-PEAKS = {
-    "sdxl-checkpointed": Measured(
-        "sdxl", SDXL | {"gradient_checkpointing": True}, (8.1, 12), 9.3, 10.3
-    ),
-    "sdxl": Measured("sdxl", SDXL, (13, 23), 18.2, 18.5),
-    "sd15": Measured("sd15", SD15, (4.8, 8.9), 6.1, 6.4),
-    "sd15-batch-4": Measured("sd15", SD15 | {"train_batch_size": 4}, (11.1, 22.4), 9.1, 10.5),
-    "flux-fp8": Measured("flux", FLUX | {"fp8_base": True}, (16, 22), 19.0, 19.0),
-    # torch's own count; the driver's was not taken, and is higher
-    "flux": Measured("flux", FLUX, (28, 35), 27.6, 31.0),
-}
-
-
-def needs(root: Path, family: str, train: dict[str, Any]) -> Estimate:
+def needs(root: Path, family: str, train: Mapping[str, Any]) -> Estimate:
     folder(root / "data" / "1_maya", [(512, 512)] * 4)
     options = Options(recipe(root, train, family=family))
     return estimate(options, count_steps(options, scan(root / "data"))[0])
@@ -75,6 +44,21 @@ def test_a_measured_peak_lies_in_the_range_and_the_range_is_half_as_wide(
     assert "measured" in found.basis
 
 
+@pytest.mark.parametrize("card", [*CARDS, "rtx5090", "h100"])
+@pytest.mark.parametrize("name", PEAKS)
+def test_no_verdict_contradicts_a_measured_peak(tmp_path: Path, name: str, card: str) -> None:
+    one = PEAKS[name]
+    found = of_measured(tmp_path, one, card)
+    there = found.there / 1e9
+    assert found.word != "fits" or one.high <= there
+    assert found.word != "does not fit" or one.low > there
+
+
+@pytest.mark.slow
+def test_the_page_about_hardware_says_what_plans_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == text(), "python tools/verdicts.py"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -88,7 +72,7 @@ def test_a_measured_peak_lies_in_the_range_and_the_range_is_half_as_wide(
 def test_what_was_not_measured_is_called_rough_and_its_range_is_wide(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    train = SDXL | {"gradient_checkpointing": True}
+    train = SDXL | CHECKPOINTED
     usual, other = needs(tmp_path, "sdxl", train), needs(tmp_path, "sdxl", {**train, **change})
     assert "rough" in other.basis
     assert other.memory_high / other.memory_low > usual.memory_high / usual.memory_low

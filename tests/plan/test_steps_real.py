@@ -28,6 +28,7 @@ class Case:
     processes: int = 1
     folders: bool = False
     without: tuple[str, ...] = ()
+    dataset: dict[str, Any] = field(default_factory=dict)
 
 
 FLUX = {
@@ -87,6 +88,34 @@ CASES = {
         },
         family="sdxl",
     ),
+    "three resolutions": Case(
+        {"train_batch_size": 3, "max_bucket_reso": 1536},
+        {"3_maya": MIXED, "2_body": SQUARE},
+        {"1_person": MIXED[:3]},
+        dataset={"resolutions": [384, 512, 768]},
+    ),
+    "three resolutions, some held back": Case(
+        {"train_batch_size": 2, "validation_split": 0.3, "gradient_accumulation_steps": 2},
+        {"5_maya": MIXED},
+        processes=2,
+        dataset={"resolutions": [512, 384]},
+    ),
+    "a folder without a number": Case(
+        {"train_batch_size": 2},
+        {"2_maya": SQUARE, "portraits": MIXED},
+        dataset={"subset": {"portraits": {"num_repeats": 3}}},
+    ),
+    "metadata": Case(
+        {"train_batch_size": 2, "max_bucket_reso": 1024},
+        {"pictures": MIXED, "3_more": SQUARE},
+        dataset={
+            "resolutions": [512, 640],
+            "subset": {
+                "pictures": {"metadata_file": "pictures.json", "num_repeats": 2},
+                "3_more": {"metadata_file": "3_more.json"},
+            },
+        },
+    ),
     "flux": Case({**FLUX, "resolution": "512", "train_batch_size": 2}, family="flux"),
 }
 
@@ -96,6 +125,14 @@ def planned(root: Path, case: Case) -> Plan:
         folder(root / "data" / name, sizes)
     for name, sizes in case.reg.items():
         folder(root / "reg" / name, sizes, captions=False)
+    for name, own in case.dataset.get("subset", {}).items():
+        where = "" if name == "pictures" else f"{root / 'data' / name}/"
+        entries = {
+            f"{where}{number:03d}.png": {"caption": f"maya_char, picture {number}"}
+            for number in range(len(case.data[name]))
+        }
+        if "metadata_file" in own:
+            (root / own["metadata_file"]).write_text(json.dumps(entries), encoding="utf-8")
     sd15_base(root)
     model = {}
     if case.family == "sdxl":
@@ -116,7 +153,7 @@ def planned(root: Path, case: Case) -> Plan:
         without=case.without,
         model=model,
         launch={"processes": case.processes},
-        dataset={"reg_path": "reg"} if case.reg else {},
+        dataset={**case.dataset, **({"reg_path": "reg"} if case.reg else {})},
     )
     plan = make_plan(resolved, run_dir=root / "run", machine=CUDA, folders=case.folders)
     assert [str(fault) for fault in plan.faults if fault.severity == "error"] == []
@@ -173,9 +210,9 @@ def test_batches_steps_epochs_and_buckets_are_those_of_the_real_script(
             "validation_images": steps.validation_images,
             "total": steps.total,
             "epochs": steps.epochs,
-            "buckets": {
-                f"{bucket.width}x{bucket.height}": bucket.draws for bucket in steps.buckets
-            },
+            "buckets": [
+                [f"{bucket.width}x{bucket.height}", bucket.draws] for bucket in steps.buckets
+            ],
         }
         assert ours == {key: real[key] for key in ours}, name
         used = {str(image.path) for bucket in steps.buckets for image in bucket.images}

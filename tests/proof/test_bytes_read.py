@@ -15,6 +15,7 @@ from lorakit.errors import RecipeError
 from lorakit.events import silent
 from lorakit.plan.model import Plan
 from lorakit.proof import lock
+from lorakit.proof.inputs import require_same_inputs
 from lorakit.proof.verify import verify_run
 from lorakit.run.train import train
 from lorakit.weights.fetch import check_hashes
@@ -85,3 +86,13 @@ def test_a_stated_hash_is_checked_against_the_bytes(plan: Plan) -> None:
     flip_unseen(weight.path)
     with pytest.raises(RecipeError, match="the recipe says"):
         check_hashes([stated], silent)
+
+
+def test_a_run_goes_on_only_with_the_bytes_that_it_began_with(plan: Plan, project: Path) -> None:
+    assert train(plan).state == "done"
+    assert require_same_inputs(plan.run_dir) == []
+    flip_unseen(plan.weights[0].path)
+    flip_unseen(project / "datasets/fox/10_fox/a.png")
+    with pytest.raises(RecipeError, match="2 differences from what") as raised:
+        require_same_inputs(plan.run_dir)
+    assert "resume" in str(raised.value.hint)

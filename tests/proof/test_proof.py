@@ -18,6 +18,7 @@ from lorakit.proof.pair import compare_runs
 from lorakit.proof.verify import verify_run
 from lorakit.recipe.model import Setting
 from lorakit.run.train import train
+from lorakit.trainers.base import Command
 from lorakit.weights.reference import WeightFile
 
 MakePlan = Callable[..., Plan]
@@ -125,9 +126,11 @@ def test_two_runs_that_differ_in_one_caption_differ_in_just_that(
         plan,
         run_dir=plan.run_dir.with_name("20260102-120000"),
         commands=(
-            tuple(
-                word.replace(str(plan.run_dir), str(plan.run_dir.with_name("20260102-120000")))
-                for word in plan.argv
+            Command(
+                tuple(
+                    word.replace(str(plan.run_dir), str(plan.run_dir.with_name("20260102-120000")))
+                    for word in plan.argv
+                )
             ),
         ),
     )
@@ -145,7 +148,7 @@ def test_folders_of_two_machines_are_no_difference_between_runs(plan: Plan, opti
     for folder in dirs:
         settings = {**plan.settings, option: Setting(f"/home/{folder.name}/x", "plan: a folder")}
         words = tuple(word.replace(str(plan.run_dir), str(folder)) for word in plan.argv)
-        train(replace(plan, run_dir=folder, commands=(words,), settings=settings))
+        train(replace(plan, run_dir=folder, commands=(Command(words),), settings=settings))
     assert compare_runs(*dirs)["settings"] == []
 
 

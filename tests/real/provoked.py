@@ -19,6 +19,7 @@ from drawn_images import draw
 from lorakit.plan.make import make_plan
 from lorakit.plan.model import Plan
 from lorakit.recipe.resolve import resolve
+from lorakit.trainers.base import Command
 
 RECIPE = """
 family = "sd15"
@@ -90,7 +91,7 @@ def spoilt(plan: Plan, case: Case) -> Plan:
         "train.toml": toml.dumps({k: v for k, v in settings.items() if v is not None}),
         "dataset.toml": toml.dumps(data),
     }
-    return replace(plan, files=files, commands=((*case.argv, *plan.argv, *case.more),))
+    return replace(plan, files=files, commands=(Command((*case.argv, *plan.argv, *case.more)),))
 
 
 def image(place: Path) -> Path:

@@ -13,6 +13,7 @@ from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.recipe.presets import find
 from lorakit.recipe.resolve import resolve
+from lorakit.recipe.subject import Consent, Subject
 
 HEAD = 'preset = "sdxl"\nname = "maya"\ntrigger = "maya_char"\n'
 Say = Callable[..., tuple[Resolved, tuple[Fault, ...]]]
@@ -250,9 +251,17 @@ def test_stages_are_layered_over_the_recipe_and_set_over_both(say: Say) -> None:
     assert last.stages[1].train["learning_rate"].source == "--set"
 
 
+def test_a_stage_with_a_base_of_its_own_starts_anew(say: Say) -> None:
+    resolved, faults = say(STAGES + '[stage.model]\nbase = "models/other.safetensors"\n')
+    assert not told(faults)
+    assert [stage.anew for stage in resolved.stages] == [False, True]
+    assert resolved.stages[1].model["base"].value == "models/other.safetensors"
+    assert resolved.stages[0].model == resolved.model
+
+
 def test_stages_get_the_same_checks(say: Say) -> None:
     _, faults = say(
-        '[[stage]]\nname = "a"\n[stage.train]\nlearing_rate = 1\n[[stage]]\nname = "a"\nmodel = 3\n[[stage]]\n[stage.dataset]\npaht = "x"\n'
+        '[[stage]]\nname = "a"\n[stage.train]\nlearing_rate = 1\n[[stage]]\nname = "a"\nmodle = 3\n[[stage]]\n[stage.dataset]\npaht = "x"\n'
     )
     errors = told(faults)
     assert (
@@ -261,7 +270,7 @@ def test_stages_get_the_same_checks(say: Say) -> None:
     )
     assert "recipes/maya.toml:9 [[stage]] name: two stages are called 'a'." in errors
     assert (
-        "recipes/maya.toml:10 [[stage]] model: a stage has no such key. It knows name, dataset and train."
+        "recipes/maya.toml:10 [[stage]] modle: a stage has no such key. Did you mean model?"
         in errors
     )
     assert 'recipes/maya.toml:11 [[stage]]: has no name. Such as name = "faces".' in errors
@@ -367,9 +376,42 @@ def test_the_embedded_trainer_is_refused_where_it_cannot_train_a_family(say: Say
 
 
 def test_notes_and_subject_are_kept_and_unread(say: Say) -> None:
-    resolved, faults = say('notes = "second try"\n[subject]\nkind = "character"\n')
+    resolved, faults = say('notes = "second try"\n[subject]\nkind = "character"\norigin = 2\n')
     assert not faults
-    assert resolved.extra == {"notes": "second try", "subject": {"kind": "character"}}
+    assert resolved.notes == "second try"
+    assert resolved.subject == Subject(kind="character", more={"origin": "2"})
+
+
+CONSENT = 'consent = { by = "Maya Lind", date = 2026-11-28, scope = "training" }'
+
+
+def test_a_real_persons_consent_is_read_as_who_when_and_to_what(say: Say) -> None:
+    text = (
+        f'[subject]\nsource = "photos of mine"\nlicence = "mine"\nreal_person = true\n{CONSENT}\n'
+    )
+    resolved, faults = say(text)
+    assert not faults
+    assert resolved.subject.real_person
+    assert resolved.subject.consent == Consent("Maya Lind", "2026-11-28", "training")
+    assert resolved.subject.sentence == "photos of mine, mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('kind = "persn"', "person"),
+        ("real_person = 3", "true or false"),
+        ('consent = "yes"', "table"),
+        ('consent = { by = "Maya" }', "is not said"),
+        (CONSENT.replace("2026-11-28", '"soon"'), "is no date"),
+        (CONSENT.replace("scope", "scop"), "Did you mean scope"),
+        ('licens = "mine"', "Did you mean licence"),
+    ],
+)
+def test_what_a_subject_cannot_say_is_named(say: Say, text: str, said: str) -> None:
+    resolved, faults = say(f"[subject]\n{text}\n")
+    assert any(said in str(fault) for fault in faults), told(faults)
+    assert resolved.subject.consent is None
 
 
 def test_a_family_that_contradicts_the_preset_is_refused(say: Say) -> None:

@@ -12,11 +12,12 @@ from lorakit.cli.main import main
 from lorakit.dataset.scan import scan
 from lorakit.errors import RecipeError, SetupError
 from lorakit.files import write_atomic
-from lorakit.machine import Machine
+from lorakit.machine import Gpu, Machine
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.resolve import resolve
 from lorakit.rehearse import standin
 from lorakit.rehearse.pictures import draw_dataset
+from lorakit.rehearse.possible import possible_here
 from lorakit.rehearse.rehearse import (
     link_dataset,
     made_small,
@@ -237,7 +238,12 @@ def test_nothing_is_left_behind_after_a_rehearsal_that_failed(
 FRESH = Path(__file__).parents[2] / "recipes"
 
 
-@pytest.mark.parametrize("name", ["robin", "portrait-best54", "sage-flux", "maya", "sage"])
+LARGE = ("portrait-best54", "sage-flux", "maya")  # stand-ins of SDXL and FLUX take seconds
+
+
+@pytest.mark.parametrize(
+    "name", ["robin", "sage", *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
+)
 def test_an_example_recipe_of_a_fresh_clone_can_be_rehearsed(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,16 +251,43 @@ def test_an_example_recipe_of_a_fresh_clone_can_be_rehearsed(
     (tmp_path / "recipes").mkdir()
     recipe = tmp_path / "recipes" / f"{name}.toml"
     recipe.write_text((FRESH / recipe.name).read_text(encoding="utf-8"), encoding="utf-8")
-    sets = ["trainer=embedded", "optimizer_type=AdamW", "mixed_precision=no", "fp8_base=false"]
-    resolved, faults = resolve(recipe, sets=sets)
+    resolved, faults = resolve(recipe, sets=["trainer=embedded"])
+    asked = resolved.get("optimizer_type")
     told: list[str] = []
     plan = prepare(resolved, faults, tmp_path / "r", machine=CPU, say=told.append)
     assert plan.dataset.image_count >= 6
     assert plan.steps.total == 2
     assert any("six neutral pictures" in one for one in told)
+    replaced = [one for one in told if one.startswith("Replaced for this rehearsal alone")]
+    assert len(replaced) == (asked == "AdamW8bit")
+    assert all("optimizer_type = AdamW8bit by AdamW" in one for one in replaced)
+    assert resolved.get("optimizer_type") == asked
     assert [path.name for path in tmp_path.iterdir()] == ["recipes", "r"] or not (
         tmp_path / "datasets"
     ).exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "done"),
+    [
+        ("cpu", "optimizer_type = 'PagedLion8bit'", {"optimizer_type": "AdamW"}),
+        ("cpu", "mixed_precision = 'fp16'", {"mixed_precision": "bf16"}),
+        ("mps", "mixed_precision = 'bf16'", {"mixed_precision": "no"}),
+        ("mps", "fp8_base = true", {"fp8_base": False}),
+        ("cuda", "optimizer_type = 'AdamW8bit'", {}),
+        ("cpu", "optimizer_type = 'AdamW'", {}),
+    ],
+)
+def test_what_this_machine_cannot_do_is_replaced_by_the_nearest_it_can(
+    project: Callable[..., Resolved], device: str, asked: str, done: dict[str, object]
+) -> None:
+    gpu = (Gpu("RTX 4090", 24 << 30),) if device == "cuda" else ()
+    system = ("Darwin", "arm64") if device == "mps" else ("Linux", "x86_64")
+    before = project(train=f"{asked}\n")
+    after, told = possible_here(before, Machine(*system, 4, 32 << 30, gpu), "rehearsal")
+    changed = {key: one.value for key, one in after.train.items() if one != before.train.get(key)}
+    assert changed == done
+    assert bool(told) == bool(done)
 
 
 def test_drawn_pictures_have_several_shapes_and_captions(tmp_path: Path) -> None:

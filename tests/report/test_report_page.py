@@ -14,10 +14,12 @@ import pytest
 
 from lorakit.cli.main import main
 from lorakit.cli.terminal.ending import say_outcome
+from lorakit.report import sections
 from lorakit.report.make import report_text
 from lorakit.report.pictures import Budget
 from lorakit.runs.outcome import Outcome
-from lorakit.runs.record import read_record
+from lorakit.runs.ran_from import ConsentGiven, SubjectShown
+from lorakit.runs.record import Record, read_record
 
 VOID = {"meta", "input", "img", "br", "link", "path", "line", "circle", "rect"}
 NASTY = '</title><script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -85,6 +87,17 @@ def test_the_page_is_complete_and_has_every_part(make_run: Any) -> None:
     assert (
         len(page.of("svg")) == 2 * 2 + 2
     )  # two charts, each wide and narrow; two keys of the loss
+
+
+def test_the_page_says_who_is_shown_and_where_the_pictures_come_from() -> None:
+    consent = ConsentGiven("Maya Lind", "2026-11-28", "training")
+    subject = SubjectShown("person", "photos of <mine>", "CC BY 4.0", True, consent, {"for": "ada"})
+    html = sections.origins(Record(notes="second try", subject=subject))
+    for words in (
+        *("second try", "person, a real person", "photos of &lt;mine&gt;", "CC BY 4.0"),
+        *("Maya Lind, 2026-11-28: training", "ada"),
+    ):
+        assert words in html
 
 
 def test_nothing_in_the_page_comes_from_elsewhere(make_run: Any) -> None:
@@ -158,7 +171,7 @@ def test_a_large_dataset_is_cut_to_an_even_choice_and_says_so(make_run: Any) -> 
     text = report_text(make_run(captions=tuple(f"picture {number}" for number in range(230))))
     page = Page(text)
     assert len(page.of("img")) - 4 == 200
-    assert "30 of 230 images are left out" in page.text
+    assert "Shown: 200 of 230 images" in page.text
     assert "4_fox_kit_far: 77 images" in page.text
     assert "picture 0" in page.text and "picture 229" in page.text
     assert len(text) < 4_500_000

@@ -22,6 +22,7 @@ from lorakit.plan.model import Plan
 from lorakit.run.train import train
 from lorakit.runs.find import info
 from lorakit.runs.record import read_record
+from lorakit.trainers.base import Command
 
 PR_CAPBSET_DROP = 24
 linux = pytest.mark.skipif(
@@ -53,7 +54,7 @@ def on(place: Path, plan: Plan) -> Plan:
     """The same plan with its run folder there."""
     run_dir = place / "runs" / "fox" / plan.run_dir.name
     words = tuple(word.replace(str(plan.run_dir), str(run_dir)) for word in plan.argv)
-    return replace(plan, run_dir=run_dir, commands=(words,))
+    return replace(plan, run_dir=run_dir, commands=(Command(words),))
 
 
 @pytest.mark.slow
@@ -133,7 +134,9 @@ def test_a_read_only_output_is_a_failure_with_its_cause(make_plan: Any, tmp_path
     plan = replace(
         plan,
         commands=(
-            tuple(str(closed) if word == str(plan.output_dir) else word for word in plan.argv),
+            Command(
+                tuple(str(closed) if word == str(plan.output_dir) else word for word in plan.argv)
+            ),
         ),
     )
     done = bound_by_permissions(plan, tmp_path)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from lorakit.cli.queue.run import go_on
 from lorakit.errors import LorakitError
+from lorakit.processes import Identity
 from lorakit.run import queue
+from lorakit.run.owner import own_run
+from lorakit.run.resume.adopt import close_dead_run
 
 
 def recipe(root: Path, name: str) -> Path:
@@ -131,3 +138,53 @@ def test_a_recipe_gets_the_next_turn_or_the_one_before_another(tmp_path: Path) -
     for number, before in ((1, 0), (9, 0), (2, 1)):
         with pytest.raises(LorakitError, match="does not wait in the queue"):
             queue.move(tmp_path, number, before=before)
+
+
+def left_by_a_killed_queue(root: Path, state: str) -> Path:
+    """A run that its queue had begun, and that somebody else has had in hand since."""
+    run = root / "runs" / "fox" / "20260101-120000"
+    run.mkdir(parents=True, exist_ok=True)
+    me = Identity.of(os.getpid()).as_dict()
+    data = {"schema": 1, "name": "fox", "state": state, "supervisor": me}
+    (run / "record.json").write_text(json.dumps({**data, "outcome": {"step": 9, "total": 9}}))
+    return run
+
+
+@pytest.mark.parametrize("state", ["done", "stopped", "failed"])
+def test_what_somebody_else_has_brought_to_its_end_is_not_trained_again(
+    state: str, tmp_path: Path
+) -> None:
+    outcome = go_on(left_by_a_killed_queue(tmp_path, state), as_json=False)
+    assert outcome is not None
+    assert (outcome.state, outcome.step) == (state, 9)
+
+
+def test_a_run_that_somebody_else_has_in_hand_is_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, taken = left_by_a_killed_queue(tmp_path, "running"), threading.Event()
+
+    def resume() -> None:
+        with own_run(run, "lorakit resume"):
+            taken.set()
+            time.sleep(0.3)
+            left_by_a_killed_queue(tmp_path, "done")
+
+    owner = threading.Thread(target=resume)
+    owner.start()
+    assert taken.wait(10)
+    outcome = go_on(run, as_json=False)
+    owner.join()
+    assert outcome is not None
+    assert outcome.state == "done"
+    assert "waiting for lorakit resume" in capsys.readouterr().err
+
+
+def test_a_run_that_is_gone_begins_anew_and_leaves_no_folder(tmp_path: Path) -> None:
+    gone = tmp_path / "runs/fox/20260101-120000"
+    assert go_on(gone, as_json=False) is None
+    assert not gone.exists()
+
+
+def test_a_run_whose_death_is_written_down_already_is_not_closed_again(tmp_path: Path) -> None:
+    assert close_dead_run(left_by_a_killed_queue(tmp_path, "dead")) is None

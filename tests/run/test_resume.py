@@ -25,7 +25,8 @@ from lorakit.run.resume.resume import changed_toml, resume
 from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.record import StepCounts, read_record
+from lorakit.runs.ran_from import StepCounts
+from lorakit.runs.record import read_record
 from lorakit.runs.states import states_in
 from lorakit.trainers.kohya import tokenizers
 from lorakit.weights.finite import inspect
@@ -236,6 +237,9 @@ def test_a_resumed_run_ends_with_the_planned_step_and_continuous_names(
     record = read_record(plan.run_dir)
     assert record.parts[0].last_step == steps
     assert all((plan.run_dir / entry.path).exists() for entry in record.checkpoints + record.states)
+    assert all((plan.run_dir / entry.path).exists() for entry in record.samples)
+    drawn = sorted(one.step or 0 for one in record.samples)
+    assert drawn == list(range(per_epoch, steps, per_epoch))
     assert any(note.startswith("exact: weights, optimiser") for note in notes)
     assert any(note.startswith("not exact: ") for note in notes)
     # the learning rate that the stand-in wrote at each step is a function of the true step alone

@@ -25,7 +25,8 @@ from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
 from lorakit.runs.opening import FolderTaken
 from lorakit.runs.outcome import Outcome, failure
-from lorakit.runs.record import MachineRank, Record, SettingUsed, read_record
+from lorakit.runs.ran_from import MachineRank, SettingUsed
+from lorakit.runs.record import Record, read_record
 from lorakit.runs.registry import rows_of_runs
 
 QUICK = Patience(0.3, 0.3)
@@ -171,7 +172,7 @@ def test_too_few_steps_are_not_done(make_plan: Any) -> None:
     outcome = train(
         Plan(**{**vars(plan), "steps": type(plan.steps)(**{**vars(plan.steps), "total": 8})})
     )
-    assert outcome.reason.endswith("fox.safetensors was trained for 4 steps, 8 were planned")
+    assert outcome.reason.endswith("fox.safetensors was trained for 4 steps; planned: 8")
 
 
 def test_where_the_disk_orders_the_reg_folders_the_scripts_own_count_is_believed(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lorakit.cli.main import main
-from lorakit.errors import LorakitError, SetupError
+from lorakit.errors import LorakitError, RecipeError, SetupError
 from lorakit.sheet.grid import draw_grid
 from lorakit.sheet.make import choose, columns_of, lay_out, make_sheet, rows_of, sheet_from_samples
 from lorakit.sheet.model import Choice, Column, Sheet
@@ -281,3 +281,11 @@ def test_strengths_must_be_numbers(run_dir: Path, capsys: pytest.CaptureFixture[
     (run_dir / "record.json").write_text('{"schema": 1}')
     assert main(["sheet", str(run_dir), "--strengths", "strong"]) == 1
     assert "0.6,0.8,1.0" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_decoded_is_named(run_dir: Path, tmp_path: Path) -> None:
+    half = run_dir / "output" / "sample" / "maya_e000002_00_20260101120100_7.png"
+    half.write_bytes(b"half")
+    with pytest.raises(RecipeError, match=r"\.png: cannot be decoded"):
+        sheet_from_samples(run_dir, out=tmp_path / "s.png")
+    assert not (tmp_path / "s.png").exists()

@@ -12,6 +12,7 @@ TOY = Path(__file__).resolve().parents[2] / "tools" / "toy"
 sys.path.insert(0, str(TOY))
 
 import draw  # noqa: E402  (tools/ is no package)
+import figures  # noqa: E402
 import words  # noqa: E402
 
 CLOSE = 40
@@ -38,13 +39,13 @@ def test_a_caption_says_size_colour_figure_place_and_background() -> None:
     assert draw.Scene("blue", (draw.Thing("zwx", "", "big"),)).caption == "big zwx, blue background"
 
 
-@pytest.mark.parametrize("colour", draw.HELD_OUT)
+@pytest.mark.parametrize("colour", figures.HELD_OUT)
 def test_the_characters_colours_are_in_none_of_the_bases_pictures(colour: str) -> None:
     assert not any(
-        shows(draw.draw(draw.any_scene(seed), seed=seed), draw.HELD_OUT[colour])
+        shows(draw.draw(draw.any_scene(seed), seed=seed), figures.HELD_OUT[colour])
         for seed in range(60)
     )
-    assert shows(draw.draw(draw.Scene("white", (draw.Thing("zwx", ""),))), draw.HELD_OUT[colour])
+    assert shows(draw.draw(draw.Scene("white", (draw.Thing("zwx", ""),))), figures.HELD_OUT[colour])
 
 
 def test_the_base_never_hears_the_trigger() -> None:

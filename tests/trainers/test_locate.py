@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lorakit.catalogue.checkout import head_commit
 from lorakit.errors import SetupError
-from lorakit.trainers.checkout import head_commit
 from lorakit.trainers.kohya.locate import PIN, locate, require
 from lorakit.trainers.kohya.trainer import find
 

@@ -59,6 +59,16 @@ def test_the_end_of_a_validation_gives_its_loss() -> None:
     assert [(event.kind, event.loss) for event in events] == [("validation", 0.21)]
 
 
+def test_a_validation_is_told_once_with_its_last_word() -> None:
+    bar = "validation steps: 100%|██████████| 4/4 [00:01<00:00,  2.0it/s, val_avg_loss={}, timestep=800]"
+    events = events_of(
+        "steps:  25%|██▌       | 2/8 [00:01<00:01,  1.00s/it, avr_loss=0.5]",
+        *(bar.format(loss) for loss in (0.3, 0.2, 0.2)),
+        "steps:  38%|███▊      | 3/8 [00:01<00:01,  1.00s/it, avr_loss=0.4]",
+    )
+    assert [(one.step, one.loss) for one in events if one.kind == "validation"] == [(2, 0.2)]
+
+
 def test_a_resumed_script_counts_from_zero_and_is_corrected() -> None:
     assert steps(
         "steps:  50%|█████     | 1/2 [00:01<00:01,  1.00s/it, avr_loss=0.5]", offset=10

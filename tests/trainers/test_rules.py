@@ -10,7 +10,7 @@ import pytest
 
 from lorakit.catalogue.bounds import BOUNDS
 from lorakit.catalogue.options import options
-from lorakit.families import FAMILIES
+from lorakit.families import FAMILIES, run_by
 from lorakit.machine import Gpu, Machine
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.trainers.embedded import rules as embedded_rules
@@ -88,7 +88,7 @@ def said(section: dict[str, Any] | None) -> dict[str, Setting]:
     return {key: Setting(value, "recipes/maya.toml:9") for key, value in (section or {}).items()}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", run_by("kohya"))
 def test_plain_good_settings_break_no_rule(family: str) -> None:
     assert judge(family) == {}
 
@@ -408,7 +408,7 @@ def test_every_rule_is_broken_by_one_of_these_cases() -> None:
 def test_every_rule_speaks_of_an_option_its_families_have() -> None:
     outside = {"sample_prompts"}  # said in [sample]; the option is where the fault is shown
     for rule in RULES:
-        for family in rule.families:
+        for family in rule.families or run_by("kohya"):
             known = options("kohya", FAMILIES[family].script)
             assert rule.key in known or rule.key in outside, (
                 f"{rule.name}: {family} has no {rule.key}"
@@ -445,7 +445,9 @@ def test_every_option_that_a_rule_asks_for_exists() -> None:
                     for arg in node.args[:1]
                     if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
                 }
-    known = {name for family in FAMILIES.values() for name in options("kohya", family.script)}
+    known = {
+        name for family in run_by("kohya").values() for name in options("kohya", family.script)
+    }
     assert len(asked) > 90
     assert asked - known == set()
 

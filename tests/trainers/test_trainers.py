@@ -31,8 +31,8 @@ def test_neither_trainer_imports_the_other(name: str, other: str) -> None:
 
 
 def test_an_unknown_trainer_is_refused_by_name() -> None:
-    with pytest.raises(LorakitError, match="No trainer is called 'musubi'; there are kohya"):
-        trainer("musubi")
+    with pytest.raises(LorakitError, match="No trainer is called 'onetrainer'; there are kohya"):
+        trainer("onetrainer")
 
 
 def test_without_sd_scripts_the_place_is_named_and_a_note_says_so(

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from draw import (
-    CHARACTER,
     FIGURES,
     PLACES,
     PLAIN,
@@ -30,6 +29,7 @@ from draw import (
     character_scene,
     draw,
 )
+from figures import CHARACTER
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn

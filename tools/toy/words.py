@@ -12,7 +12,8 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-from draw import ALL_FIGURES, ALL_PLACES, COLOURS, PLAIN_COLOURS, POSITIONS, SIZES
+from draw import ALL_PLACES, PLAIN_COLOURS, POSITIONS, SIZES
+from figures import ALL_FIGURES, COLOURS
 
 WORDS = sorted(
     {

@@ -1,4 +1,5 @@
-"""One deterministic zip of a dataset, and its verification on another machine.
+"""One deterministic zip of a dataset, and its verification on another machine. Of a recipe, the
+recipe itself, its lock, its presets and a script that puts them in place go along.
 
 examples:
   lorakit dataset bundle recipes/maya.toml                 # maya.zip: same content, same bytes
@@ -9,14 +10,19 @@ examples:
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from lorakit.cli.terminal.dataset_target import read_target
+from lorakit.cli.terminal.next_step import say_next
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
 from lorakit.dataset.share.bundle import BundleManifest, contents, make_bundle, unpack, verify
 from lorakit.errors import counted, raise_on_errors
 from lorakit.files import sha256
+from lorakit.proof.project import FOLDER, START, project_files
+from lorakit.recipe.model import Resolved
 from lorakit.show import print_json, print_text, say, size, table
 
 
@@ -38,19 +44,37 @@ def run(args: argparse.Namespace) -> int:
         say("lorakit dataset bundle takes one recipe or folder, or `verify` and one zip.")
         return 2
     args.target = args.words[0]
-    root = read_target(args).root
+    target = read_target(args)
+    root = target.root
+    carried = project_files(target.resolved, root.name) if target.resolved else {}
     if args.dry_run:
         found = [(name, path.stat().st_size) for name, path in contents(root)]
+        found = [one for one in found if one[0] not in carried]
+        found += [(name, len(data)) for name, data in sorted(carried.items())]
         if args.json:
             print_json({"bundle": None, "files": dict(found)})
         for name, count in found if not args.json else ():
             print_text(f"{size(count):>8}  {shown(name)}")
         return 0
     out = args.out or Path(f"{root.name}.zip")
-    manifest = make_bundle(root, out)
+    manifest = make_bundle(root, out, carried)
     _report(manifest, out, args)
-    say(f"There: lorakit dataset bundle verify {out.name} --unpack datasets/{root.name}")
+    if not args.json:
+        if target.resolved:
+            _say_carried(target.resolved, carried)
+        _say_unpack(out.name, root.name, "there")
     return 0
+
+
+def _say_carried(resolved: Resolved, carried: Mapping[str, bytes]) -> None:
+    about = resolved.subject
+    person = " They show a real person." if about.real_person else ""
+    from_where = about.sentence or "not said; [subject] source and licence in the recipe say it"
+    say(f"Where the pictures come from: {from_where}.{person}")
+    if carried:
+        say(f"Along with them: {', '.join(sorted(carried))}.")
+    else:
+        say("The recipe stays here, for [launch] env may hold private values.")
 
 
 def _verify(path: Path, args: argparse.Namespace) -> int:
@@ -61,8 +85,20 @@ def _verify(path: Path, args: argparse.Namespace) -> int:
         raise_on_errors(faults)
     _report(manifest, path, args)
     into = f" Unpacked into {args.unpack}." if args.unpack else ""
-    say(f"All {len(manifest.entries)} files are what was bundled.{into}")
+    say(f"{counted(len(manifest.entries), 'file')} as bundled, byte for byte.{into}")
+    if args.unpack:
+        start = args.unpack / FOLDER / START
+        if start.is_file():
+            say(f"sh {shlex.quote(str(start))} puts the recipe in place and plans it.")
+        say_next(f"lorakit dataset check {shlex.quote(str(args.unpack))}")
+    elif not args.json:
+        _say_unpack(str(path), manifest.dataset)
     return 0
+
+
+def _say_unpack(bundle: str, dataset: str, about: str = "") -> None:
+    words = ["lorakit", "dataset", "bundle", "verify", bundle, "--unpack", f"datasets/{dataset}"]
+    say_next(shlex.join(words), about)
 
 
 def _report(manifest: BundleManifest, path: Path, args: argparse.Namespace) -> None:

@@ -29,6 +29,7 @@ from lorakit.cli.terminal.dataset_target import (
     writing,
 )
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
+from lorakit.dataset.build.contact_sheet import redraw_sheets
 from lorakit.dataset.captions.edit import PLACEHOLDERS, Change, Request, requested, subsets_named
 from lorakit.dataset.captions.history import History
 from lorakit.dataset.rules import shown
@@ -69,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
     history = History(target.root)
     if args.undo:
         with writing(args, target.root, "caption --undo", when=True):
-            return _undo(history, as_json=args.json)
+            code = _undo(history, as_json=args.json)
+            redraw_sheets(target.root, target.bucket_rules, target.caption_extension)
+            return code
     if args.history:
         if args.json:
             print_json(history.steps())
@@ -83,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         if write:  # before anything is shown: a closed pipe must not leave half the work undone
             command = " ".join(args.as_typed)
             history.apply(f"{command} [{tagged_by}]" if tagged_by else command, found)
+            redraw_sheets(target.root, target.bucket_rules, target.caption_extension)
     if args.json:
         print_json([{"file": c.path, "before": c.before, "after": c.after} for c in found])
     else:

@@ -12,6 +12,7 @@ good; rules = { crop_limit = 0.3, near_bits = 3 } moves limits.
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -60,7 +61,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         _report(facts, faults, everything=args.all)
     wrong = any(item.severity == "error" for item in faults)
-    if not wrong and not args.json:
+    if args.json:
+        return int(wrong)
+    if wrong and facts.image_count:
+        say_next(f"lorakit dataset review {shlex.quote(args.target)}", "mend them, and check again")
+    else:
         say_next(*next_for_dataset(target, args.target, after="check"))
     return int(wrong)
 

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from lorakit.cli.dataset.add import dataset_target
 from lorakit.cli.terminal.dataset_target import Target, add_no_wait, writing
+from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.build import subsets as arranging
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.folder_names import FolderName, format_folder, parse_folder
@@ -80,6 +81,9 @@ def run(args: argparse.Namespace) -> int:
         _show(target, args)
     else:
         say("Nothing was changed; --write does it.")
+        return 0
+    if not args.json:
+        say_next(*next_for_dataset(target, args.target))
     return 0
 
 
@@ -182,8 +186,7 @@ def _do(target: Target, step: arranging.Step, args: argparse.Namespace) -> None:
     elif args.write:
         arranging.apply(root, step)
     elif len(step.renamed) == len(step.moves):
-        facts = target.scan()
-        say(_formula(target, args, _as_renamed(facts, step.renamed)))
+        say(_formula(target, args, _as_renamed(target.scan(), step.renamed)))
 
 
 def _with_recipe(target: Target, step: arranging.Step) -> arranging.Step:
@@ -235,8 +238,8 @@ def _from_toml(target: Target, args: argparse.Namespace) -> None:
 def _to_toml(target: Target, args: argparse.Namespace) -> int:
     options: dict[str, object] = {}
     if target.resolved is not None:
-        from lorakit.plan.write import dataset_table
         from lorakit.recipe.options import Options
+        from lorakit.trainers.run_files import dataset_table
 
         options = dataset_table(Options(target.resolved))
     text = exchange.to_toml(target.scan(), target.caption_extension, options)

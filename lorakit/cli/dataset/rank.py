@@ -11,10 +11,12 @@ cleanness, uniqueness), not whether it is a good one: correct it with your own n
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from lorakit.cli.terminal.dataset_target import add_no_wait, add_target, read_target, writing
+from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.choose.rank import Ranked, by_category, rank, write_rankings
 from lorakit.dataset.rules import shown
@@ -43,6 +45,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(by_category(ranked), args.top or None)
     say(*(f"wrote {path}" for path in written))
+    if ranked and not args.json:
+        even = min(len(items) for items in by_category(ranked).values())
+        select = f"lorakit dataset select {shlex.quote(args.target)} --per-category {even}"
+        say_next(select, "copies the best of each folder")
     return 0
 
 

@@ -16,6 +16,7 @@ import zlib
 
 from lorakit.cli.terminal.dataset_target import add_target, read_target
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
+from lorakit.dataset.build.contact_sheet import redraw_sheets
 from lorakit.dataset.check import CheckSettings, check
 from lorakit.dataset.review.server import Server
 from lorakit.dataset.review.session import ReviewSession, caption_lint, findings_of
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         review.leave()
         server.server_close()
+    redraw_sheets(target.root, target.bucket_rules, suffix)
     say_next(*next_for_dataset(target, args.target))
     return 0
 

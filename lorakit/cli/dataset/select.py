@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections import Counter
 from pathlib import Path
 
 from lorakit.cli.terminal.dataset_target import add_no_wait, add_target, read_target, writing
+from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.captions.read import caption_beside
@@ -102,8 +104,8 @@ def _report(selection: Selection, target: Path, args: argparse.Namespace) -> Non
         captions = sum(caption_beside(path) is not None for path in copied) or "none"
         chosen = counted(len(selection.chosen), "picture")
         say(f"{chosen}, {captions} of them with a caption, are in {shown(target)}")
-        if (target / ORIGINALS).is_dir():
-            say(f"Next: lorakit dataset prepare {shown(target)}")
+        verb = "prepare" if (target / ORIGINALS).is_dir() else "check"
+        say_next(f"lorakit dataset {verb} {shlex.quote(str(target))}")
     for name, (count, _) in averages.items():
         if count < args.per_category:
             say(f"{name}: only {count} of {args.per_category}; add pictures or lower --min-score.")

@@ -11,6 +11,7 @@ import argparse
 from dataclasses import asdict
 
 from lorakit.cli.terminal.dataset_target import add_target, read_target
+from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.check.stats import LIMIT, Stats, stats_of
 from lorakit.errors import counted
 from lorakit.show import print_json, print_text, say, size, table
@@ -30,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(asdict(stats))
     else:
         show(stats)
+        say_next(*next_for_dataset(target, args.target))
     return 0
 
 

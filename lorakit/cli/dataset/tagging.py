@@ -21,7 +21,7 @@ from lorakit.dataset.captions.sentences import (
 )
 from lorakit.dataset.captions.tagger import TagChoice, Tagger, chosen, unknown_drops
 from lorakit.dataset.captions.tagger_models import KNOWN, open_model
-from lorakit.errors import Fault, RecipeError, raise_on_errors
+from lorakit.errors import Fault, RecipeError, counted, raise_on_errors
 from lorakit.show import say
 
 
@@ -80,7 +80,7 @@ def drafts(args: argparse.Namespace, captions: Sequence[tuple[Path, Path]]) -> t
     raise_on_errors(faults)
     kept = len(captions) - len(wanted)
     if kept:
-        say(f"{kept} images have a caption and keep it; --overwrite tags them too.")
+        say(f"Kept: {counted(kept, 'caption')}, as it is there already; --overwrite tags it too.")
     tags: dict[Path, list[str]] = {}
     sentences: dict[Path, str] = {}
     said_by = []
@@ -114,7 +114,8 @@ def _say_bare(
     bare = [image.name for image in wanted if not found.get(image)]
     if bare:
         few = ", ".join(bare[:3]) + (", ..." if len(bare) > 3 else "")
-        say(f"{len(bare)} images got no tag ({few}); lower --general to {args.general / 2:g}?")
+        less = f"lower --general to {args.general / 2:g}?"
+        say(f"{counted(len(bare), 'image')} got no tag ({few}); {less}")
 
 
 def _settled(
@@ -134,10 +135,11 @@ def _settled(
     looped = [image.name for image, text in sentences.items() if LOOP.search(text)]
     for names, what in (
         (silent, "got no sentence"),
-        (looped, "were told the same again and again"),
+        (looped, "got the same words again and again"),
     ):
         if names:
-            say(f"{len(names)} images {what}: {', '.join(names[:5])}; look at them.")
+            few = ", ".join(names[:5])
+            say(f"{counted(len(names), 'image')} {what}: {few}; look at them.")
     spoken = {image: settled(text) for image, text in tidy.items() if text}
     if dropped:
         parts = ", ".join(f"{part} ({count})" for part, count in dropped.most_common(12))
@@ -162,7 +164,7 @@ def _by_kohya(
 ) -> tuple[Mapping[Path, list[str]], str]:
     from lorakit.trainers.kohya import tagger as kohya_tagger
 
-    say(f"sd-scripts' tagger looks at {len(images)} images; this takes a while.")
+    say(f"sd-scripts' tagger looks at {counted(len(images), 'image')}; this takes a while.")
     return kohya_tagger.tag(images, args.model, choice), f"tagger of sd-scripts, {args.model}"
 
 

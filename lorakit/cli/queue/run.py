@@ -19,7 +19,6 @@ from lorakit.cli.terminal.ending import STOPPED, say_outcome
 from lorakit.cli.terminal.screen import screen
 from lorakit.cli.train import Result, code_of, notify, summary, train_one
 from lorakit.errors import LorakitError
-from lorakit.owner import Owned
 from lorakit.run import queue
 from lorakit.run.device import device_is_free, holder
 from lorakit.runs.find import live_state
@@ -76,32 +75,45 @@ def run(args: argparse.Namespace) -> int:
 
 def go_on(run_dir: Path, *, as_json: bool) -> Outcome | None:
     """What a killed queue or a restart left: a training that still runs is followed to its end, a
-    dead one is resumed. None: begin anew.
+    dead one is resumed, and one that somebody else has in hand is waited for: its recipe must not
+    train beside it, nor again. None: begin anew.
     """
-    from lorakit.run.resume.adopt import adopt, close_dead_run
-    from lorakit.run.resume.stages import resume_run
+    from lorakit.run.owner import own_run
 
     name = f"{run_dir.parent.name}/{run_dir.name}"
+
+    def wait_for(owner: object) -> None:
+        say(f"{name}: waiting for {owner}...")
+
     try:
-        state = live_state(read_record(run_dir))
-        with screen(as_json=as_json) as emit:
-            if state == "unattended":
-                say(f"{name} trains on; its queue was killed. Following it.")
-                return adopt(run_dir, emit=emit)
-            if state != "dead":
-                return None
-            outcome = close_dead_run(run_dir)
-            if outcome is not None and outcome.ok:
-                return outcome
-            say(f"{name} was cut off; it goes on from its newest intact state.")
-            return resume_run(run_dir, emit=emit)
-    except Owned as owned:  # its recipe must not train beside it
-        say(f"{name}: waiting for {owned.owner}...")
-        time.sleep(WAIT_S)
-        return go_on(run_dir, as_json=as_json)
+        read_record(run_dir)  # before the lock, which would make the folder
+        with own_run(run_dir, "lorakit queue run", wait_s=-1, waiting=wait_for):
+            while live_state(read_record(run_dir)) == "running":  # on a disk that takes no lock
+                time.sleep(WAIT_S)
+            return _gone_on(run_dir, name, as_json=as_json)
     except LorakitError as error:
         say(f"{name} cannot go on, so its recipe begins anew: {error.message}")
         return None
+
+
+def _gone_on(run_dir: Path, name: str, *, as_json: bool) -> Outcome:
+    """The run is ours."""
+    from lorakit.proof.inputs import require_same_inputs
+    from lorakit.run.resume.adopt import adopt, close_dead_run
+    from lorakit.run.resume.stage_records import outcome_as_recorded
+    from lorakit.run.resume.stages import resume_run
+
+    state = live_state(read_record(run_dir))
+    with screen(as_json=as_json) as emit:
+        if state == "unattended":
+            say(f"{name} trains on; its queue was killed. Following it.")
+            return adopt(run_dir, emit=emit)
+        outcome = close_dead_run(run_dir) if state == "dead" else outcome_as_recorded(run_dir)
+        if outcome is not None and (outcome.ok or state != "dead"):
+            say(f"{name} has come to its end meanwhile: {outcome.state}.")
+            return outcome
+        say(f"{name} was cut off; it goes on from its newest intact state.")
+        return resume_run(run_dir, check=require_same_inputs, emit=emit)
 
 
 def wait_for_device() -> None:

@@ -5,14 +5,15 @@ known from it.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakit.dataset.buckets import Chooser
+from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.lock import hold_dataset
+from lorakit.dataset.stated import Stated
 from lorakit.errors import RecipeError
 from lorakit.recipe.model import Resolved
 from lorakit.show import say
@@ -36,20 +37,28 @@ class Target:
         return Options(self.resolved).caption_extension if self.resolved else CAPTION_EXTENSION
 
     @property
+    def stated(self) -> Mapping[str, Stated]:
+        from lorakit.recipe.options import Options
+
+        return Options(self.resolved).stated if self.resolved else {}
+
+    @property
     def rules_off(self) -> tuple[str, ...]:
         setting = self.resolved.dataset.get("rules_off") if self.resolved else None
         return tuple(setting.value) if setting else ()
+
+    @property
+    def bucket_rules(self) -> BucketRules | None:
+        from lorakit.recipe.options import Options
+
+        return Options(self.resolved).bucket_rules if self.resolved else None
 
     def chooser(self) -> Chooser | None:
         """The buckets that the recipe's settings give; None for a bare folder, or where they give
         none (`plan` says why).
         """
-        if self.resolved is None:
-            return None
-        from lorakit.recipe.options import Options
-
         try:
-            return Chooser(Options(self.resolved).bucket_rules)
+            return Chooser(self.bucket_rules) if self.bucket_rules else None
         except ValueError:
             return None
 
@@ -57,7 +66,11 @@ class Target:
         from lorakit.dataset.scan import scan
 
         return scan(
-            self.root, reg=self.reg, caption_extension=self.caption_extension, off=self.rules_off
+            self.root,
+            reg=self.reg,
+            caption_extension=self.caption_extension,
+            off=self.rules_off,
+            stated=self.stated,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lorakit.cli.terminal.next_step import next_for_run, say_next
+from lorakit.errors import counted
 from lorakit.logfile import last_lines, without_launcher
 from lorakit.run.resume.next_command import next_command
 from lorakit.runs.outcome import Outcome, failure
@@ -38,7 +39,7 @@ def page(run_dir: Path) -> None:
 
 
 def _say(outcome: Outcome) -> int:
-    took = f"{outcome.step} steps in {duration(outcome.duration_s)}"
+    took = f"{counted(outcome.step or 0, 'step')} in {duration(outcome.duration_s)}"
     if outcome.ok and outcome.rank:
         say(
             f"This machine (rank {outcome.rank}) did its part: {took}, judged by the exit code."

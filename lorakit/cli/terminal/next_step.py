@@ -110,7 +110,7 @@ def proposed(resolved: Resolved | None) -> tuple[str, str]:
 
 
 def _sheet(name: str, trainer: str, family: str, trigger: str, at_work: Path) -> str:
-    """Drawn by the embedded trainer, which knows some families; else the training's own samples."""
+    """Drawn by a trainer that can, for some families; else the training's own samples."""
     from lorakit.families import FAMILIES
     from lorakit.sheet.source import read_source
     from lorakit.trainers.table import TRAINERS
@@ -118,7 +118,8 @@ def _sheet(name: str, trainer: str, family: str, trigger: str, at_work: Path) ->
     draws = trainer in TRAINERS and TRAINERS[trainer].DRAWS_SHEETS
     if not draws and any((at_work / "output" / "sample").glob("*.png")):
         return f"lorakit sheet {name} --from-samples"
-    if family not in FAMILIES or "embedded" not in FAMILIES[family].trainers:
+    able = FAMILIES[family].trainers if family in FAMILIES else ()
+    if not any(TRAINERS[one].DRAWS_SHEETS for one in able):
         return ""
     try:
         rows = read_source(at_work).rows

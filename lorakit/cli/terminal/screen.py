@@ -46,12 +46,15 @@ class PlainLines:
     def __init__(self) -> None:
         self._steps = 0
         self._next_at = 0.0
-        self._last: Event | None = None
+        self._phases: set[str | None] = set()
 
     def __call__(self, event: Event) -> None:
         if event.kind == "step":
             self._step(event)
+        elif event.kind == "phase" and event.text in self._phases:
+            return  # a training comes back to itself after each checkpoint and sample
         elif line := sentence(event):
+            self._phases |= {event.text} if event.kind == "phase" else set()
             say(line)
 
     def _step(self, event: Event) -> None:
@@ -144,6 +147,7 @@ def sentence(event: Event) -> str:
     name = Path(event.path).name if event.path else ""
     words: dict[str, Any] = {
         "started": f"run {event.path}",
+        "command": event.text or "",
         "phase": f"{event.text} ...",
         "saved": (
             f"saved {event.text or name}"

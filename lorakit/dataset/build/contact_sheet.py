@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError
+from lorakit.dataset.build.fonts import font_for
 from lorakit.dataset.build.manifest import FOLDER, MadeFile, Manifest
 from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.rules import shown
@@ -19,11 +20,10 @@ from lorakit.files import write_atomic
 from lorakit.user_files import Unreadable
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw, ImageFont
-
-    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+    from PIL import Image, ImageDraw
 
 COLUMNS, ROWS = 5, 5
+NAME, WORDS = 14, 13  # sizes of letters
 CELL, PAD, TEXT = 288, 16, 96  # picture, gap, room for words; pixels
 INK, FAINT, MARK, PAPER = "#1c1c1c", "#6a6a6a", "#e0452c", "#fafafa"
 
@@ -35,19 +35,14 @@ class _Sheet:
     root: Path
     chooser: Chooser | None
     suffix: str  # of captions
-    bold: Font
-    small: Font
 
 
 def write_sheets(
     root: Path, rules: BucketRules | None, caption_extension: str = ".txt"
 ) -> list[Path]:
     """Pages of twenty-five under .lorakit/; pages of an earlier, longer sheet are removed."""
-    from PIL import ImageFont
-
     entries = [e for _, e in sorted(Manifest(root).entries.items()) if (root / e.file).exists()]
-    bold, small = ImageFont.load_default(14), ImageFont.load_default(13)
-    sheet = _Sheet(root, Chooser(rules) if rules else None, caption_extension, bold, small)
+    sheet = _Sheet(root, Chooser(rules) if rules else None, caption_extension)
     per_page = COLUMNS * ROWS
     pages = []
     for number in range(0, len(entries), per_page):
@@ -57,6 +52,12 @@ def write_sheets(
     for old in set((root / FOLDER).glob("sheet-*.jpg")) - set(pages):
         old.unlink()
     return pages
+
+
+def redraw_sheets(root: Path, rules: BucketRules | None, caption_extension: str) -> None:
+    """Where there is a sheet, so that it shows what is there now."""
+    if any((root / FOLDER).glob("sheet-*.jpg")):
+        write_sheets(root, rules, caption_extension)
 
 
 def _page(sheet: _Sheet, entries: Sequence[MadeFile]) -> bytes:
@@ -108,14 +109,15 @@ def _words(
 ) -> None:
     left, top = place
 
-    def write(line: str, down: int, colour: str, font: Font) -> None:
+    def write(line: str, down: int, colour: str, size: int = WORDS) -> None:
+        font = font_for(line, size)
         while line and pen.textlength(line, font=font) > CELL:
             line = line[:-1]
         pen.text((left, top + down), line, fill=colour, font=font)
 
-    write(shown(Path(entry.file).name), 0, INK, sheet.bold)
+    write(shown(Path(entry.file).name), 0, INK, NAME)
     sizes = " to ".join(f"{wide}x{high}" for wide, high in (entry.size, entry.canvas))
-    write(sizes + _bucket(entry, sheet.chooser), 18, MARK, sheet.small)
+    write(sizes + _bucket(entry, sheet.chooser), 18, MARK)
     try:
         words = read_words((sheet.root / entry.file).with_suffix(sheet.suffix))
         caption = words.text.strip() or "(empty caption)" if words else "(no caption)"
@@ -125,7 +127,7 @@ def _words(
     if len(lines) > 3:
         lines = [*lines[:2], f"{lines[2][:41]}..."]
     for number, line in enumerate(lines):
-        write(line, 36 + 17 * number, FAINT if line.startswith("(") else INK, sheet.small)
+        write(line, 36 + 17 * number, FAINT if line.startswith("(") else INK)
 
 
 def _bucket(entry: MadeFile, chooser: Chooser | None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError, check
-from lorakit.pictures.open import RefusedError, opened, orientation, turned
+from lorakit.pictures.open import RefusedError, decoded, opened, orientation, turned
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -176,16 +176,16 @@ def render(path: Path, settings: Settings) -> Rendered:
             image.draft(
                 image.mode, (int(stored[0] * min(1, least)), int(stored[1] * min(1, least)))
             )
-        image.load()
-        profile = image.info.get("icc_profile")
-        upright = turned(eight_bits(image), turn)
-        fitted = _cut(upright, geometry)
-        done = flat(to_srgb(fitted, profile), settings.background)
-        # thumbnail() shrinks in place
-        small = upright.copy() if fitted is upright else upright
-        small.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=2)
-        thumb = flat(to_srgb(small, profile), settings.background)
-    data = _encoded(_on_canvas(done, geometry, settings.background), settings)
+        with decoded(image):
+            profile = image.info.get("icc_profile")
+            upright = turned(eight_bits(image), turn)
+            fitted = _cut(upright, geometry)
+            done = flat(to_srgb(fitted, profile), settings.background)
+            # thumbnail() shrinks in place
+            small = upright.copy() if fitted is upright else upright
+            small.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=2)
+            thumb = flat(to_srgb(small, profile), settings.background)
+            data = _encoded(_on_canvas(done, geometry, settings.background), settings)
     return Rendered(data, _jpeg(thumb, 80), geometry, faceless=wanted and face is None)
 
 

@@ -85,7 +85,6 @@ def add(
             progress(len(looks), len(candidates))
         if not dry_run:
             folder.mkdir(parents=True, exist_ok=True)
-            sweep((root / ORIGINALS).glob("*/.*.tmp"))
             remember_subset(root, subset)
         originals = Originals(root, folder)
         added: list[Added] = []

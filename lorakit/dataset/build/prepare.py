@@ -18,6 +18,7 @@ from lorakit.dataset.build.manifest import FOLDER, MadeFile, Manifest
 from lorakit.dataset.build.originals import name_of
 from lorakit.dataset.captions import edit as captions
 from lorakit.dataset.captions.read import Words, caption_beside, read_words
+from lorakit.dataset.lock import temporary_in
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault
 from lorakit.files import hidden_file, sha256, sweep, take_name, write_atomic, write_new
@@ -61,10 +62,8 @@ def prepare(
 ) -> PrepareOutcome:
     """`again`: also what somebody has deleted by hand since it was made."""
     manifest = Manifest(root)
-    if not dry_run:
-        sweep(_temporary(root))
-        if manifest.journal.path.exists():
-            manifest.close()  # what a killed run has left
+    if not dry_run and manifest.journal.path.exists():
+        manifest.close()  # what a killed run has left
     gone = set() if again else {*deleted(root, jobs)}
     states = {
         job: _deleted(job) if job in gone else _state(manifest, job, force=force) for job in jobs
@@ -98,7 +97,7 @@ def prepare(
                     made.append(job.target)
                 progress(len(made) + len(refused), len(todo))
     finally:
-        sweep(_temporary(root), own=True)
+        sweep(temporary_in(root), own=True)
         manifest.close()
     return PrepareOutcome(tuple(made), same, tuple(kept), tuple(refused), tuple(notes))
 
@@ -298,8 +297,3 @@ def _caption_text(source: Path) -> tuple[str, list[Fault]]:
         what, hint = "is not UTF-8; read as Windows text.", "Look at the prepared caption."
         notes = [_warning(source, what, hint, "caption-encoding")]
     return "\n".join(filter(None, tidy)), notes
-
-
-def _temporary(root: Path) -> Iterator[Path]:
-    for pattern in ("*/.*.tmp", f"{FOLDER}/.*.tmp"):
-        yield from root.glob(pattern)

@@ -20,6 +20,7 @@ from lorakit.dataset.captions.read import CAPTION_SUFFIXES, caption_beside
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault
+from lorakit.portable import leads_out
 from lorakit.user_files import Unreadable, read_text
 
 ARCHIVES = frozenset({".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"})
@@ -170,7 +171,7 @@ def _unpacked(
     }
 
     def taken(name: str, to: Path) -> bool:
-        problem = _problem(names[name], PurePosixPath(name)) or _extract(archive, names[name], to)
+        problem = _problem(names[name]) or _extract(archive, names[name], to)
         if problem:
             faults.append(
                 _refused(f"{shown(path)}!{shown(names[name].filename)}", "archive", problem)
@@ -196,8 +197,8 @@ def _unpacked(
     return found
 
 
-def _problem(entry: zipfile.ZipInfo, name: PurePosixPath) -> str:
-    if name.is_absolute() or ".." in name.parts or (name.parts and ":" in name.parts[0]):
+def _problem(entry: zipfile.ZipInfo) -> str:
+    if leads_out(entry.filename):
         return "its name leads out of the archive."
     if stat.S_ISLNK(entry.external_attr >> 16):
         return "is a symbolic link."

@@ -15,14 +15,15 @@ from pathlib import Path
 
 from lorakit.dataset.build.jobs import assigned_path, read_assigned, subset_folders
 from lorakit.dataset.build.manifest import FOLDER, Manifest
+from lorakit.dataset.build.new_folder import TAKEN
 from lorakit.dataset.build.originals import ORIGINALS, SubsetPlan, read_subsets, subsets_path
 from lorakit.dataset.build.repeats import balanced, solve
 from lorakit.dataset.facts import SubsetFacts
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import is_image_name
-from lorakit.errors import Fault, RecipeError, did_you_mean
-from lorakit.files import write_atomic
+from lorakit.errors import Fault, RecipeError, counted, did_you_mean
+from lorakit.files import take_name, write_atomic
 from lorakit.journal import Journal, now
 from lorakit.portable import folded
 from lorakit.user_files import read_text
@@ -169,7 +170,7 @@ def _moved(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
     for entry in Manifest(root).entries.values():
         if os.path.splitext(entry.file)[0] in moving and entry.source.startswith(f"{ORIGINALS}/"):
             assigned[entry.source] = tokens
-    return Step(f"{name} ({len(stems)} images) -> {to}", tuple(moves), subsets, assigned)
+    return Step(f"{name} ({counted(len(stems), 'image')}) -> {to}", tuple(moves), subsets, assigned)
 
 
 def image_of(file: str, images: Collection[str]) -> str:
@@ -213,15 +214,20 @@ def unmanaged_folders(root: Path, step: Step) -> list[str]:
 
 
 def apply(root: Path, step: Step) -> None:
-    """Journal first, then move. Nothing is overwritten: every target was free when the step was
-    decided.
+    """Journal first, then move. Nothing is overwritten, and nothing moved where a name that was
+    free when the step was decided has been taken since.
     """
     before = {"subsets": _subsets_data(read_subsets(root)), "assigned": dict(read_assigned(root))}
     log = _journal(root)
     edits = [[str(one.path), one.before, one.after] for one in step.edits]
     entry = {"when": now(), "what": step.what, "moves": list(step.moves), "edits": edits}
-    log.rewrite([*log.read(), entry | before])
-    _move(root, step.moves)
+    steps = log.read()
+    log.rewrite([*steps, entry | before])
+    try:
+        _move(root, step.moves)
+    except (RecipeError, OSError):
+        log.rewrite(steps)
+        raise
     for edited in step.edits:
         write_atomic(edited.path, edited.after)
     _write_state(root, _subsets_data(step.subsets), step.assigned)
@@ -247,24 +253,36 @@ def undo(root: Path) -> str:
 
 
 def _move(root: Path, moves: Sequence[tuple[str, str]]) -> None:
-    """Two renames each where names are exchanged among the moves."""
+    """All of them or none. Two renames each where names are exchanged among the moves."""
     sources = {source for source, _ in moves}
     parked = {
         source: f"{source}.moving" if to in sources and source != to else source
         for source, to in moves
     }
-    for source, place in parked.items():
-        if place != source:
-            os.rename(root / source, root / place)
-    emptied = set()
-    for source, to in moves:
-        (root / to).parent.mkdir(parents=True, exist_ok=True)
-        os.rename(root / parked[source], root / to)
-        emptied.add((root / source).parent)
+    renames = [(source, place) for source, place in parked.items() if place != source]
+    renames += [(parked[source], to) for source, to in moves]
+    done: list[tuple[str, str]] = []
+    try:
+        for source, to in renames:
+            _rename(root / source, root / to)
+            done.append((source, to))
+    except OSError as error:
+        for source, to in reversed(done):
+            _rename(root / to, root / source)
+        if error.errno in TAKEN:
+            what = f"{shown(to)} is there since just now; nothing was moved."
+            raise RecipeError(what, hint="Run the same command again.") from error
+        raise
     Manifest(root).move(dict(moves))
-    for folder in emptied - {root}:
+    for folder in {(root / source).parent for source, _ in moves} - {root}:
         with suppress(OSError):  # still holds something: stays
             folder.rmdir()
+
+
+def _rename(source: Path, to: Path) -> None:
+    """Over nothing: a folder's rename refuses one that holds anything by itself."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    (os.rename if source.is_dir() and not source.is_symlink() else take_name)(source, to)
 
 
 def _write_state(root: Path, subsets: Mapping[str, object], assigned: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ looked at first and other thresholds tried later cost the computing only once.
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from lorakit.dataset.captions.tagger_models import Model
 from lorakit.errors import RecipeError, SetupError, did_you_mean
 from lorakit.memo import Memo
 from lorakit.pictures.open import opened, why
+from lorakit.user_files import Unreadable, read_text
 
 GENERAL, CHARACTER = 0, 4  # categories of selected_tags.csv; 9 are ratings, which no caption needs
+MOST_TAGS = 1 << 26  # bytes of their list; that of ten thousand tags is 300 kB
 FLOOR = 0.05  # what is less likely than this is not even remembered
 INSTALL = 'pip install "lorakit[tag]"'
 _WORD = re.compile(r"[a-z]{2}")
@@ -58,9 +61,9 @@ def read_tags(path: Path) -> list[Tag]:
     model's output.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [Tag(row["name"], int(row["category"])) for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        rows = csv.DictReader(io.StringIO(read_text(path, most=MOST_TAGS), newline=""))
+        return [Tag(row["name"], int(row["category"])) for row in rows]
+    except (Unreadable, csv.Error, ValueError, KeyError, TypeError) as error:
         raise SetupError(
             f"{path} is not the tag list of a WD tagger ({error}).",
             hint="It is the model's selected_tags.csv.",

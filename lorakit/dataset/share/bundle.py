@@ -7,7 +7,6 @@ versions of zlib.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
@@ -17,9 +16,10 @@ import stat
 import struct
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from lorakit import json_text
@@ -28,7 +28,7 @@ from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.rules import os_text
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault, RecipeError, raise_on_errors
-from lorakit.files import MAX_NAME_CHARS, hidden_file, sha256, sweep
+from lorakit.files import hidden_file, sha256
 from lorakit.portable import folded, leads_out, path_problem
 
 MANIFEST = "manifest.json"
@@ -96,28 +96,39 @@ def _visible(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             yield path
 
 
-def make_bundle(root: Path, out: Path) -> BundleManifest:
+def make_bundle(
+    root: Path, out: Path, beside_it: Mapping[str, bytes] = MappingProxyType({})
+) -> BundleManifest:
     """Write `out` beside and move it into place. A file that changes while it is read is a fault,
-    not a wrong hash.
+    not a wrong hash. `beside_it`: more files by name, which take the place of the folder's own.
     """
-    files = [(name, path) for name, path in contents(root) if path.resolve() != out.resolve()]
+    files = [
+        (name, path)
+        for name, path in contents(root)
+        if path.resolve() != out.resolve() and name not in beside_it
+    ]
     if not any(looks_like_image(name) for name, _ in files):
         hint = "Give the folder that holds the N_trigger folders."
         if (root / ORIGINALS).is_dir():
             folders = "make the N_trigger folders of them"
             hint = f"originals/ stays here; {folders}: lorakit dataset prepare"
         raise RecipeError(f"{root}: nothing to bundle.", hint=hint)
-    raise_on_errors([*_bad_names([MANIFEST, *(name for name, _ in files)])])
+    raise_on_errors([*_bad_names([MANIFEST, *(name for name, _ in files), *beside_it])])
     entries = tuple(PackedFile(name, path.stat().st_size, sha256(path)) for name, path in files)
-    manifest = BundleManifest(root.name, entries)
+    more = tuple(
+        PackedFile(name, len(data), hashlib.sha256(data).hexdigest())
+        for name, data in sorted(beside_it.items())
+    )
+    manifest = BundleManifest(root.name, (*entries, *more))
     out.parent.mkdir(parents=True, exist_ok=True)
-    sweep(out.parent.glob(f".{glob.escape(out.name[:MAX_NAME_CHARS])}.*.tmp"))
     beside = hidden_file(out)
     try:
         with zipfile.ZipFile(beside, "w") as bundle:
             bundle.writestr(_info(MANIFEST), manifest.text())
             for entry, (_, path) in zip(entries, files, strict=True):
                 _store(bundle, entry, path)
+            for entry in more:
+                bundle.writestr(_info(entry.name, entry.size), beside_it[entry.name])
         os.chmod(beside, 0o644)
         os.replace(beside, out)
     except BaseException:

@@ -49,8 +49,9 @@ def version_of(facts: DatasetFacts) -> Version:
         key = ("reg " if subset.is_reg else "") + (subset.class_tokens or subset.path.name)
         repeats[key] = repeats.get(key, 0) + subset.repeats
         for image in subset.images:
-            words = image.caption_path and read_words(image.caption_path)
-            caption = words.text.strip() if words else ""
+            own = image.caption_path if not subset.metadata else None
+            words = own and read_words(own)
+            caption = words.text.strip() if words else image.caption if subset.metadata else ""
             name = f"{key}/{image.path.name}"
             items[name] = Item(name, sha256(image.path), caption)
     return Version(items, repeats)

@@ -53,13 +53,8 @@ def _adopt(run_dir: Path, *, emit: Emit, patience: Patience | None, stop: bool) 
             Child(record.process.identity or Identity(0, "", "")),
             ledger,
             BackgroundHasher(),
-            output_dir=run_dir / (part.output or "output"),
-            offset=part.offset,
-            bar_offset=part.bar_offset,
-            stop_after=part.stop_after,
             patience=patience,
             past_nan=False,
-            at=record.process.log_at,
             write_after=last_progress(run_dir).step,
         )
         if stop:
@@ -87,10 +82,15 @@ def _adopt_stage(run_dir: Path, *, emit: Emit, patience: Patience | None, stop: 
 
 def close_dead_run(run_dir: Path, *, emit: Emit = silent) -> Outcome | None:
     """Close the record of a run that died silently; None when it lives or is closed already."""
-    if live_state(read_record(run_dir)) != "dead":
+    if not _is_open(run_dir):
         return None
     with own_run(run_dir, "lorakit explain", wait_s=CLOSING_S):
-        return adopt(run_dir, emit=emit) if live_state(read_record(run_dir)) == "dead" else None
+        return adopt(run_dir, emit=emit) if _is_open(run_dir) else None
+
+
+def _is_open(run_dir: Path) -> bool:
+    record = read_record(run_dir)
+    return record.state == "running" and live_state(record) == "dead"
 
 
 def _between(started: str, end: float) -> float:

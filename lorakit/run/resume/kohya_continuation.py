@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from lorakit.runs.record import StepCounts
+from lorakit.runs.ran_from import StepCounts
 
 AT_MOST = 4  # times as many saves as planned
 # accelerate restores the random states of Python, numpy, torch and CUDA (on a CPU it says that it

@@ -32,6 +32,8 @@ def _can_go_on(run_dir: Path, record: Record) -> bool:
         stage = read_record(folder)
         if stage.state != "done":
             return is_untouched(folder, live_state(stage)) or _has_state(folder, stage)
+    if record.commands and is_untouched(run_dir, live_state(record)):
+        return True
     return not record.stages and _has_state(run_dir, record)
 
 

@@ -31,6 +31,7 @@ from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import Ending, Record, ResumedPart, now
 from lorakit.runs.states import State, fault_of, states_in
+from lorakit.trainers.base import Command
 from lorakit.trainers.table import trainer
 from lorakit.user_files import Unreadable
 
@@ -85,7 +86,7 @@ def _resume(
     env |= {"LORAKIT_ANYWAY": "1"} if anyway else {}
     cwd = Path(record.cwd or run_dir)
     cwd = cwd if cwd.is_dir() else run_dir
-    job = Job(run_dir, part.command, env, cwd, run_dir / part.output, part)
+    job = Job(run_dir, _commands(record, part.command), env, cwd, part)
     return execute(job, ledger, BackgroundHasher(), emit=emit, patience=patience)
 
 
@@ -93,7 +94,7 @@ def job_of_record(run_dir: Path, record: Record) -> Job:
     """A run from its first step that was written down but never begun."""
     root = Path(record.root or run_dir)
     cwd = root if root.is_dir() else run_dir
-    return Job(run_dir, _command(record), _env(record)[0], cwd, record.output_dir(run_dir))
+    return Job(run_dir, _commands(record, _command(record)), _env(record)[0], cwd)
 
 
 def newest_state(run_dir: Path, record: Record) -> State:
@@ -190,6 +191,12 @@ def changed_toml(path: Path, changes: Mapping[str, Any]) -> str:
         {key: value for key, value in {**flat, **changes}.items() if value is not None}
     )
     return text
+
+
+def _commands(record: Record, training: tuple[str, ...]) -> tuple[Command, ...]:
+    """Those before the training come again; the trainer skips what is still as it was."""
+    before = [Command(one.argv, one.name) for one in record.commands[:-1]]
+    return (*before, Command(training, *(one.name for one in record.commands[-1:])))
 
 
 def _command(record: Record) -> tuple[str, ...]:

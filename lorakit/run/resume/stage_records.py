@@ -112,6 +112,13 @@ def outcome_of_run(ledger: Ledger, last: Outcome) -> Outcome:
     )
 
 
+def outcome_as_recorded(run_dir: Path) -> Outcome:
+    """Of a run that has ended, whoever followed it."""
+    ledger = Ledger(run_dir)
+    last = Outcome(cast(State, ledger.record.state), run_dir, recipe=ledger.record.recipe)
+    return outcome_of_run(ledger, last)
+
+
 def digest_of_stages(digests: Sequence[str | None]) -> str | None:
     """One hash over the stages' datasets; none until each has its own."""
     text = "\n".join(map(str, digests))

@@ -26,13 +26,13 @@ from lorakit.run.resume.resume import Check, job_of_record, resume, unchecked
 from lorakit.run.resume.stage_records import outcome_of_run, record_stages
 from lorakit.run.train import execute, job_of
 from lorakit.run.watch.hashing import LIST, BackgroundHasher, digest_of
-from lorakit.runs.find import whole_of
+from lorakit.runs.find import live_state, whole_of
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.opening import opening_record, require_folder
 from lorakit.runs.outcome import Outcome
+from lorakit.runs.ran_from import DatasetUsed
 from lorakit.runs.record import (
     WAITING,
-    DatasetUsed,
     Ending,
     Record,
     RunProcess,
@@ -123,7 +123,11 @@ def resume_run(
     """`resume`, for a run with or without stages; a stage of a run goes on as the run does."""
     run_dir = whole_of(run_dir)
     with own_run(run_dir, "lorakit resume"):
-        go_on = resume_stages if read_record(run_dir).stages else resume
+        record = read_record(run_dir)
+        if record.commands and is_untouched(run_dir, live_state(record)):
+            close_dead_run(run_dir)  # it ended before the training began
+            return _from_record(run_dir, check=check, anyway=anyway, emit=emit, patience=patience)
+        go_on = resume_stages if record.stages else resume
         return go_on(run_dir, check=check, anyway=anyway, emit=emit, patience=patience)
 
 

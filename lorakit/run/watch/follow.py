@@ -10,11 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorakit.events import Event
-from lorakit.logfile import Tail
+from lorakit.logfile import Tail, text_of
+from lorakit.run.commands import RUNNING, SAID, numbered, read_line
 from lorakit.run.watch.alarms import Alarms
 from lorakit.runs.folder import EVENTS, LOG, PROGRESS
 from lorakit.runs.rate import seconds_a_step
-from lorakit.trainers.progress import EmbeddedEvents, KohyaText
+from lorakit.runs.record import CommandRun
+from lorakit.trainers.base import Trainer
 
 Positions = tuple[int, int]  # bytes of log and events that belong to earlier parts of the run
 CROWD = 20  # more steps than this in one glance: the screen gets the last of them
@@ -26,22 +28,26 @@ class Follower:
     def __init__(
         self,
         run_dir: Path,
+        who: Trainer,
         *,
         total: int,
         epochs: int | None = None,
         offset: int = 0,
         at: Positions = (0, 0),
         write_after: int | None = None,
+        commands: tuple[CommandRun, ...] = (),
     ) -> None:
-        """`write_after`: steps up to this one stand in progress.jsonl already; None: a mere
-        onlooker, who writes nothing.
+        """`commands`: of a run that has several. `write_after`: steps up to this one stand in
+        progress.jsonl already; None: a mere onlooker, who writes nothing.
         """
         self._log = Tail(run_dir / LOG, at[0])
         self._events = Tail(run_dir / EVENTS, at[1])
         self._progress = None if write_after is None else run_dir / PROGRESS
         self._written = write_after or 0
-        self._text = KohyaText(offset, total)
-        self._own = EmbeddedEvents()
+        self._who, self._offset = who, offset
+        self._text = who.log_reader(offset, total)
+        self._own = who.event_reader()
+        self.commands = commands
         self._has_own = False
         self._alarms = Alarms(total)
         self._window: deque[tuple[float, int]] = deque(maxlen=50)
@@ -81,14 +87,32 @@ class Follower:
         return self._alarms.disk(free, needed)
 
     def _digest(self, lines: list[bytes], own: list[bytes], seconds: float) -> list[Event]:
-        events = [event for line in own for event in self._own.feed(line)]
+        events = [event for line in own for event in self._own.feed(line)] if self._own else []
         self._has_own = self._has_own or bool(events)
         for line in lines:
+            if self.commands and line.startswith(SAID):
+                events += self._command(line)
+                continue
             found = self._text.feed(line)
             if found and self._has_own:
                 found = [event for event in found if event.kind in {"removed", "state"}]
             events += found
         return self._enrich(events, seconds) if events else []
+
+    def _command(self, line: bytes) -> list[Event]:
+        """A command of the run begins or ends; each has a reader of its own."""
+        said = read_line(text_of(line))
+        if said is None or said[0] >= len(self.commands):
+            return []
+        place, state, text = said
+        known = list(self.commands)
+        known[place] = replace(known[place], state=state, text=text)
+        self.commands = tuple(known)
+        events = [] if self._has_own else self._text.finish()
+        if state == RUNNING:
+            self._text = self._who.log_reader(self._offset, self.total, known[place].name)
+        words = ", ".join(filter(None, (f"{numbered(known, place)}: {state}", text)))
+        return [*events, Event("command", text=words)]
 
     def _enrich(self, raw: list[Event], seconds: float) -> list[Event]:
         steps = [

@@ -17,7 +17,8 @@ from lorakit.dataset.captions.read import read_words
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.record import SavedCheckpoint, WeightUsed
+from lorakit.runs.ran_from import WeightUsed
+from lorakit.runs.record import SavedCheckpoint
 from lorakit.user_files import Unreadable
 from lorakit.weights.finite import inspect
 from lorakit.weights.hashes import path_digest, sha256_of_all
@@ -111,11 +112,14 @@ def dataset_rows(plan: Plan) -> list[Row]:
         {
             "image": _relative(image.path, root),
             "sha256": hashes.get(image.path),
-            "caption": image.caption_path and _caption(image.caption_path),
+            "caption": image.caption
+            if subset.metadata
+            else image.caption_path and _caption(image.caption_path),
             "caption_sha256": image.caption_path and hashes.get(image.caption_path),
             "repeats": subset.repeats,
             "width": image.width,
             "height": image.height,
+            **({"caption_file": str(subset.metadata)} if subset.metadata else {}),
         }
         for subset, image in images
     ]

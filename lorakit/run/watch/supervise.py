@@ -15,8 +15,9 @@ from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.events import Emit, Event
 from lorakit.machine import free_disk
 from lorakit.run.child import Child, Ladder, Patience, Signals
+from lorakit.run.commands import at_work
 from lorakit.run.resume.kohya_parts import is_extra, save_every, true_name
-from lorakit.run.watch.follow import Follower, Positions
+from lorakit.run.watch.follow import Follower
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import SampleDrawn, SavedCheckpoint, Warned
@@ -42,32 +43,30 @@ class Supervision:
         ledger: Ledger,
         hasher: BackgroundHasher,
         *,
-        output_dir: Path,
-        offset: int = 0,
-        bar_offset: int = 0,
-        stop_after: int = 0,
         patience: Patience | None,
         past_nan: bool,
-        at: Positions = (0, 0),
         write_after: int = 0,
     ) -> None:
-        record = ledger.record
+        record, part, run_dir = ledger.record, ledger.record.part, ledger.run_dir
         self.child, self.ledger, self.hasher = child, ledger, hasher
-        self.output_dir, self.offset = output_dir, offset
+        self.output_dir = run_dir / part.output if part.output else record.output_dir(run_dir)
+        self.offset = part.offset
         self.stopped = ""
         self.asked_by: int | None = None
         self.gave_up = False
+        self._trainer = trainer(record.trainer.name)
         self.follower = Follower(
-            ledger.run_dir,
+            run_dir,
+            self._trainer,
             total=record.steps.total,
             epochs=record.steps.epochs,
-            offset=bar_offset,
-            at=at,
+            offset=part.bar_offset,
+            at=record.process.log_at,
             write_after=write_after,
+            commands=record.commands,
         )
-        self._trainer = trainer(record.trainer.name)
         self._ladder = Ladder(child, patience or Patience(*self._trainer.PATIENCE))
-        self._stop_after = stop_after
+        self._stop_after = part.stop_after
         self._past_nan = past_nan
         self._pending: list[tuple[Path, Event]] = []
         self._known = {one.path for one in record.samples}
@@ -117,6 +116,8 @@ class Supervision:
                     continue
             elif event.kind == "removed" and path:
                 self._removed(path)
+            elif event.kind == "command":
+                self.ledger.update(commands=self.follower.commands)
             elif event.kind == "warning":
                 warned = Warned(event.step, event.rule, event.text)
                 self.ledger.update(warnings=(*self.ledger.record.warnings, warned))
@@ -228,7 +229,7 @@ class Supervision:
         except (OSError, Unreadable, AttributeError):
             return
         saves = self._trainer.SAVES_WHEN_INTERRUPTED
-        if mode == "now":
+        if mode == "now" or at_work(self.follower.commands):  # before the training: nothing is lost
             self._note(emit, "asked to stop at once")
             self.stopped = self.stopped or "request"
             if saves:

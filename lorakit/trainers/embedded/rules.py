@@ -73,11 +73,21 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
     faults = faults_of(family.script, values, planned=True)
     static = list(optimizer_name(settings))
     faults += static or _classes(settings, values)
-    faults += _t5_tokenizer(settings)
+    faults += [*_t5_tokenizer(settings), *_subset_options(settings)]
     if settings.precision == "fp16" and machine.accelerator != "cuda":
         what = f'"fp16" does not work well on {machine.accelerator}.'
         faults.append(Fault("mixed_precision", what, 'Use "no" or, on the CPU, "bf16".'))
     return faults
+
+
+def _subset_options(settings: Options) -> Iterator[Fault]:
+    for folder in settings.subsets:
+        for key in sorted(settings.subset(folder).keys() & {*options.DATASET_REFUSED}):
+            where = f"{settings.where('subset', 'dataset')}.{folder} {key}"
+            hint = 'Leave it out or use trainer = "kohya".'
+            yield Fault(
+                where, "the embedded trainer does not implement it.", hint, "not-implemented"
+            )
 
 
 def _t5_tokenizer(settings: Options) -> Iterator[Fault]:

@@ -10,13 +10,23 @@ from typing import Any
 from lorakit import __version__
 from lorakit.families import FAMILIES
 from lorakit.recipe.model import Resolved
-from lorakit.trainers.base import CodeChange, Reader, Script, one_command
+from lorakit.trainers import run_files
+from lorakit.trainers.base import (
+    CodeChange,
+    Reader,
+    Script,
+    Work,
+    nothing_to_say,
+    one_command,
+    one_file,
+)
 from lorakit.trainers.embedded import SCRIPTS, rules
 from lorakit.trainers.progress import EmbeddedEvents, KohyaText
 
 TITLE = "the embedded trainer"
 UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({})
 SPLIT_OVERLAPS = False
+SEPARATE_FOLDERS = False
 PATIENCE = (120.0, 20.0)  # after an interrupt it ends its step and saves
 SAVES_WHEN_INTERRUPTED = True
 DRAWS_SHEETS = True
@@ -25,6 +35,9 @@ RESUMES_EXACTLY = True
 
 check = rules.check
 commands = one_command
+files = run_files.files
+needless = fault_after = nothing_to_say
+artefacts = one_file
 
 
 def find(family: str) -> Script:
@@ -40,11 +53,11 @@ def downloads(_resolved: Resolved) -> list[str]:
     return []  # its tokenizers are part of lorakit or are beside the weights
 
 
-def prepare(_family: str, _settings: Mapping[str, Any]) -> None:
+def prepare(_work: Work) -> None:
     pass
 
 
-def log_reader(offset: int = 0, total: int = 0) -> Reader:
+def log_reader(offset: int = 0, total: int = 0, _command: str = "") -> Reader:
     return KohyaText(offset, total)  # it prints sd-scripts' lines, too
 
 

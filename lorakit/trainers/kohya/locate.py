@@ -8,8 +8,7 @@ from lorakit.trainers.checkout import Home
 PIN = "48d368fa557731ad0488c07304dfeba8c07910eb"
 HOME = Home(
     title="sd-scripts",
-    setting="sd_scripts",
-    folder="sd-scripts",
+    trainer="kohya",
     venv=".venv",
     mark="train_network.py",
     pin=PIN,

@@ -7,18 +7,18 @@ CLIP's two are made from the byte-pair table that lorakit ships; T5's is copied 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from lorakit.config import cache_dir, home
+from lorakit.config import cache_dir
 from lorakit.data import clip_merges, clip_vocabulary
 from lorakit.errors import SetupError
 from lorakit.families import FAMILIES
 from lorakit.files import write_atomic
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
+from lorakit.trainers.hub import is_cached
 from lorakit.trainers.kohya.locate import locate
 
 PADS = {
@@ -54,14 +54,10 @@ def missing(resolved: Resolved) -> list[str]:
     own = Options(resolved).text("tokenizer_cache_dir")
     if own and Path(own) == folder():  # filled when the run starts
         return [name for name in names if not provides(name)]
-    hub = Path(
-        os.environ.get("HF_HUB_CACHE")
-        or Path(os.environ.get("HF_HOME") or home() / ".cache/huggingface") / "hub"
-    )
 
     def there(name: str) -> bool:
-        snapshots = hub / f"models--{name.replace('/', '--')}" / "snapshots"
-        return snapshots.is_dir() or bool(own and (Path(own) / name.replace("/", "_")).is_dir())
+        beside = bool(own and (Path(own) / name.replace("/", "_")).is_dir())
+        return beside or is_cached(name)
 
     return [name for name in names if not there(name)]
 

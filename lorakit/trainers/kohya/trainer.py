@@ -7,12 +7,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from lorakit.catalogue.checkout import VENDOR, head_commit
 from lorakit.errors import Fault, LorakitError
 from lorakit.families import FAMILIES
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
-from lorakit.trainers.base import CodeChange, Reader, Script, one_command
-from lorakit.trainers.checkout import VENDOR, head_commit
+from lorakit.trainers import run_files
+from lorakit.trainers.base import (
+    CodeChange,
+    Reader,
+    Script,
+    Work,
+    nothing_to_say,
+    one_command,
+    one_file,
+)
 from lorakit.trainers.kohya import rules, tokenizers
 from lorakit.trainers.kohya.locate import locate
 from lorakit.trainers.kohya.requirements import version_faults
@@ -21,6 +30,7 @@ from lorakit.trainers.progress import KohyaText
 TITLE = "sd-scripts"
 UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({"sd15": "_sd.npz", "sdxl": "_sdxl.npz"})
 SPLIT_OVERLAPS = True
+SEPARATE_FOLDERS = False
 PATIENCE = (20.0, 10.0)
 SAVES_WHEN_INTERRUPTED = False
 DRAWS_SHEETS = False
@@ -29,6 +39,9 @@ RESUMES_EXACTLY = False
 
 check = rules.check
 commands = one_command
+files = run_files.files
+needless = fault_after = nothing_to_say
+artefacts = one_file
 downloads = tokenizers.missing
 
 
@@ -67,13 +80,13 @@ def settings(resolved: Resolved) -> Iterator[tuple[str, Any, str]]:
         yield ("tokenizer_cache_dir", place, "lorakit's own copies, so that nothing is downloaded")
 
 
-def prepare(family: str, settings: Mapping[str, Any]) -> None:
+def prepare(work: Work) -> None:
     """Our copies of the tokenizers, where the run counts on them."""
-    if Path(str(settings.get("tokenizer_cache_dir"))) == tokenizers.folder():
-        tokenizers.ensure(FAMILIES[family].tokenizers)
+    if Path(str(work.settings.get("tokenizer_cache_dir"))) == tokenizers.folder():
+        tokenizers.ensure(FAMILIES[work.family].tokenizers)
 
 
-def log_reader(offset: int = 0, total: int = 0) -> Reader:
+def log_reader(offset: int = 0, total: int = 0, _command: str = "") -> Reader:
     return KohyaText(offset, total)
 
 

@@ -10,9 +10,9 @@ from plan_cases import folder, recipe
 from lorakit.catalogue.options import options
 from lorakit.dataset.scan import scan
 from lorakit.families import FAMILIES
-from lorakit.plan import write
 from lorakit.plan.complete import PATHS, completed
 from lorakit.recipe.options import Options
+from lorakit.trainers import run_files
 
 
 def full(
@@ -22,7 +22,7 @@ def full(
 
 
 def train_toml(options: Options) -> dict[str, Any]:
-    return toml.loads(write.train_toml(options, write.settings_for(options)))
+    return toml.loads(run_files.train_toml(options, run_files.settings_for(options)))
 
 
 def test_resolution_is_a_text_because_the_script_splits_it(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def dataset_toml(
 ) -> dict[str, Any]:
     resolved = full(root, train, **sections)
     facts = scan(root / "data", reg=root / "reg" if (root / "reg").exists() else None)
-    data: dict[str, Any] = toml.loads(write.dataset_toml(resolved, facts))
+    data: dict[str, Any] = toml.loads(run_files.dataset_toml(resolved, facts))
     return data
 
 
@@ -234,7 +234,7 @@ def test_odd_folder_names_survive(tmp_path: Path, name: str) -> None:
 
 
 def prompts(root: Path, lines: list[str], **sample: Any) -> tuple[list[dict[str, Any]], list[str]]:
-    text, faults = write.prompts_toml(
+    text, faults = run_files.prompts_toml(
         full(root, {"resolution": "768,1024", "seed": 5}, sample={"prompts": lines, **sample})
     )
     data = toml.loads(text)
@@ -275,7 +275,7 @@ def test_samples_may_have_a_seed_of_their_own(tmp_path: Path) -> None:
 def test_several_processes_or_machines_are_launched_as_such(
     processes: int, machines: int, kind: str
 ) -> None:
-    text = write.accelerate_yaml(
+    text = run_files.accelerate_yaml(
         processes=processes, machines=machines, rank=0, mixed_precision="bf16", cpu=False
     )
     assert f"distributed_type: '{kind}'" in text

@@ -1,17 +1,16 @@
-"""The texts of a run's files: train.toml, dataset.toml, prompts.toml, accelerate.yaml. Nothing is
-written here, only composed.
+"""The texts of a run's files as kohya's scripts and the embedded one read them: train.toml,
+dataset.toml, prompts.toml; and accelerate.yaml. Nothing is written here, only composed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lorakit.catalogue.options import Option
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
-from lorakit.errors import Fault
-from lorakit.plan.complete import posix
+from lorakit.errors import Fault, RecipeError
 from lorakit.recipe.model import Section, Setting
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
@@ -52,8 +51,36 @@ def settings_for(options: Options) -> Section:
     return {
         key: Setting(_typed(options, known[key], setting.value), setting.source)
         for key, setting in options.resolved.train.items()
-        if key in known and setting.value is not None and setting.value != ""
+        if key in known
+        and not known[key].of_dataset
+        and setting.value is not None
+        and setting.value != ""
     }
+
+
+def files(
+    options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
+) -> tuple[dict[str, str], list[Fault]]:
+    """The texts; one that kohya's reader cannot take is a fault, not an exception."""
+    faults: list[Fault] = []
+    texts: dict[str, str] = {}
+
+    def sample_prompts() -> str:
+        text, problems = prompts_toml(options)
+        faults.extend(problems)
+        return text
+
+    makers: dict[str, Callable[[], str]] = {"train.toml": lambda: train_toml(options, settings)}
+    if not folders:
+        makers["dataset.toml"] = lambda: dataset_toml(options, facts)
+    if options.prompts:
+        makers["prompts.toml"] = sample_prompts
+    for name, maker in makers.items():
+        try:
+            texts[name] = maker()
+        except RecipeError as error:
+            faults += error.faults
+    return texts, faults
 
 
 def train_toml(options: Options, settings: Section) -> str:
@@ -63,9 +90,9 @@ def train_toml(options: Options, settings: Section) -> str:
     return proven("train.toml", head + table_text(meant), meant)
 
 
-def dataset_table(options: Options) -> dict[str, Any]:
+def dataset_table(options: Options, resolution: tuple[int, int] | None = None) -> dict[str, Any]:
     """What one [[datasets]] says beside its subsets."""
-    rules = options.bucket_rules
+    rules = options.bucket_rules_at(resolution or options.resolution)
     table: dict[str, Any] = {
         "resolution": list(rules.resolution),
         "batch_size": options.integer("train_batch_size"),
@@ -85,18 +112,26 @@ def dataset_toml(options: Options, facts: DatasetFacts) -> str:
     """Everything explicit: nothing is left to folder names, to the order of a directory listing,
     or to the script's defaults.
     """
-    dataset = dataset_table(options)
+    validation: dict[str, Any] = {}
     if (share := options.number("validation_split")) > 0:
         seed = options.integer("validation_seed")
-        dataset |= {"validation_split": share, "validation_seed": seed}
+        validation = {"validation_split": share, "validation_seed": seed}
     subsets = [_subset(options, subset) for subset in facts.subsets]
-    text = "[[datasets]]\n" + table_text(dataset)
-    text += "".join(f"\n[[datasets.subsets]]\n{table_text(subset)}" for subset in subsets)
-    meant = {**dataset, "subsets": subsets} if subsets else dataset
-    return proven("dataset.toml", text, {"datasets": [meant]})
+    below = "".join(f"\n[[datasets.subsets]]\n{table_text(subset)}" for subset in subsets)
+    datasets = [dataset_table(options, size) | validation for size in options.resolutions]
+    text = "\n".join(f"[[datasets]]\n{table_text(dataset)}{below}" for dataset in datasets)
+    meant = [{**one, "subsets": subsets} if subsets else one for one in datasets]
+    return proven("dataset.toml", text, {"datasets": meant})
 
 
 def prompts_toml(options: Options) -> tuple[str, list[Fault]]:
+    subsets, faults = prompt_tables(options)
+    tables = "".join(f"\n[[prompt.subset]]\n{table_text(subset)}" for subset in subsets)
+    text = proven("prompts.toml", f"[prompt]\n{tables}", {"prompt": {"subset": subsets}})
+    return text, faults
+
+
+def prompt_tables(options: Options) -> tuple[list[dict[str, Any]], list[Fault]]:
     """Each prompt with its size, seed and the rest spelt out; prompt options in kohya's own way
     (`--w 512`) are understood.
     """
@@ -121,9 +156,7 @@ def prompts_toml(options: Options) -> tuple[str, list[Fault]]:
                 what = f"{subset[side]}: the script would silently use {SMALLEST}."
                 blame(side, what, f"Write {SMALLEST} or more.", "sample-size")
         subsets.append(subset)
-    tables = "".join(f"\n[[prompt.subset]]\n{table_text(subset)}" for subset in subsets)
-    text = proven("prompts.toml", f"[prompt]\n{tables}", {"prompt": {"subset": subsets}})
-    return text, faults
+    return subsets, faults
 
 
 def read_prompt(line: str) -> tuple[dict[str, Any], list[str]]:
@@ -180,9 +213,13 @@ use_cpu: {str(cpu).lower()}
 
 def _subset(options: Options, subset: SubsetFacts) -> dict[str, Any]:
     own = dict(options.subset(subset.path.name))
+    if subset.metadata:
+        metadata: dict[str, Any] = {"metadata_file": subset.metadata.absolute().as_posix()}
+        metadata["num_repeats"] = subset.repeats
+        return {"image_dir": subset.path.absolute().as_posix(), **own, **metadata}
     extension = str(own.pop("caption_extension", options.caption_extension))
     table: dict[str, Any] = {
-        "image_dir": posix(subset.path),
+        "image_dir": subset.path.absolute().as_posix(),
         "num_repeats": own.pop("num_repeats", subset.repeats),
         "class_tokens": own.pop("class_tokens", subset.class_tokens),
         "caption_extension": extension if extension.startswith(".") else f".{extension}",

@@ -1,0 +1,53 @@
+"""What belongs to a recipe beside its pictures: the recipe, its lock, the pages
+of its presets, and a script that puts them in place on another machine.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from lorakit.proof.lock import lock_path
+from lorakit.recipe import presets
+from lorakit.recipe.model import Resolved
+from lorakit.user_files import read_bytes
+
+FOLDER, START = "project", "start.sh"
+
+
+def project_files(resolved: Resolved, dataset: str) -> dict[str, bytes]:
+    """By their names inside the bundle of the dataset of that name. Nothing where the recipe holds
+    private values, which no other machine is sent.
+    """
+    if "env" in resolved.launch:
+        return {}
+    lock, page = lock_path(resolved.file), None
+    files = {f"recipes/{resolved.file.name}": read_bytes(resolved.file)}
+    if lock.is_file():
+        files[f"recipes/{lock.name}"] = read_bytes(lock)
+    if resolved.preset:
+        page = presets.read(resolved.preset, resolved.root)
+    while page is not None:
+        files[f"presets/{page.name}.toml"] = page.text.encode()
+        page = page.base
+    start = _start(sorted(files), resolved, dataset).encode()
+    return {f"{FOLDER}/{name}": data for name, data in {**files, START: start}.items()}
+
+
+def _start(names: list[str], resolved: Resolved, dataset: str) -> str:
+    path = resolved.dataset.get("path")
+    words = ["lorakit", "plan", f"recipes/{resolved.file.name}"]
+    if not path or str(path.value).rstrip("/") != f"datasets/{dataset}":
+        words.append(f"--set=dataset.path=datasets/{dataset}")
+    return f"""\
+#!/bin/sh
+# Written by lorakit: sh {shlex.quote(f"datasets/{dataset}/{FOLDER}/{START}")}
+# Copies recipe and presets beside datasets/, where nothing of their name is yet, and plans.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../../.."
+mkdir -p recipes presets
+for file in {shlex.join(names)}; do
+  [ -e "$file" ] || cp "$here/$file" "$file"
+done
+exec {shlex.join(words)}
+"""

@@ -1,0 +1,91 @@
+"""[subject] and notes of a recipe: who or what it shows, where the pictures come from and under
+which licence. Training reads none of it; the record, the report and a bundle carry it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from lorakit.catalogue.options import Option
+from lorakit.errors import Fault, did_you_mean
+from lorakit.recipe.document import Document
+from lorakit.recipe.values import fit
+
+WORDS = {
+    "kind": Option(
+        "kind", "str", choices=("person", "character", "animal", "object", "place", "style")
+    ),
+    "source": Option("source", "str", help="where the pictures come from"),
+    "licence": Option("licence", "str", help="of the pictures"),
+    "real_person": Option("real_person", "bool"),
+    "consent": Option("consent", "table"),
+}
+CONSENT = ("by", "date", "scope")
+
+
+@dataclass(frozen=True)
+class Consent:
+    """Whose likeness may be used: who agreed, when (ISO 8601), and to what."""
+
+    by: str
+    date: str
+    scope: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    kind: str = ""
+    source: str = ""
+    licence: str = ""
+    real_person: bool = False
+    consent: Consent | None = None
+    more: Mapping[str, str] = field(default_factory=dict)  # whatever else is said, as text
+
+    @property
+    def sentence(self) -> str:
+        """Where the pictures come from and how they are licensed; empty where neither is said."""
+        return ", ".join(filter(None, (self.source, self.licence)))
+
+
+def read_subject(document: Document) -> tuple[Subject, list[Fault]]:
+    table = document.data.get("subject")
+    if not isinstance(table, dict):  # said with the other keys of the top level
+        return Subject(), []
+    found: dict[str, Any] = {}
+    more: dict[str, str] = {}
+    faults: list[Fault] = []
+    for key, value in table.items():
+        where = f"{document.source('subject', key)} [subject] {key}"
+        if key not in WORDS:
+            more[key] = str(value)
+            if near := did_you_mean(key, WORDS):
+                what = f"is kept, but lorakit knows {', '.join(WORDS)}."
+                faults.append(Fault(where, what, near, "subject", "warning"))
+            continue
+        fitted = fit(WORDS[key], value)
+        if fitted.problem:
+            faults.append(Fault(where, fitted.problem, fitted.hint, "value"))
+        elif key == "consent":
+            wrong = list(_consent_faults(value, where))
+            faults += wrong
+            found[key] = None if wrong else Consent(*(str(value[word]) for word in CONSENT))
+        else:
+            found[key] = fitted.value
+    return Subject(**found, more=more), faults
+
+
+def _consent_faults(table: Mapping[str, Any], where: str) -> Iterator[Fault]:
+    hint = 'Such as { by = "Maya Lind", date = 2026-11-28, scope = "training, private use" }.'
+    for key in CONSENT:
+        if not str(table.get(key, "")).strip():
+            yield Fault(f"{where}.{key}", "is not said.", hint, "value")
+    for key in table.keys() - {*CONSENT}:
+        what = "consent has no such key."
+        yield Fault(f"{where}.{key}", what, did_you_mean(key, CONSENT) or hint, "value")
+    try:
+        date.fromisoformat(str(table.get("date", "2000-01-01"))[:10])
+    except ValueError:
+        yield Fault(f"{where}.date", f"{table['date']!r} is no date.", "Write 2026-11-28.", "value")

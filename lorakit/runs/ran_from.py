@@ -1,0 +1,125 @@
+"""The parts of a record that are known before the launch: machine, trainer, settings, steps,
+dataset and weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lorakit.runs.typed_json import Part, rare
+
+
+@dataclass(frozen=True)
+class RanOn(Part):
+    system: str = ""
+    arch: str = ""
+    cpus: int = 0
+    memory_bytes: int = 0
+    gpus: tuple[str, ...] = ()
+    node: str = ""
+    python: str = ""
+
+
+@dataclass(frozen=True)
+class TrainerUsed(Part):
+    name: str = ""
+    script: str | None = None
+    commit: str | None = None
+    python: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MachineRank(Part):
+    rank: int = 0
+    of: int = 1
+
+
+@dataclass(frozen=True)
+class SettingUsed(Part):
+    value: object = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class PlannedFile(Part):
+    name: str = ""
+    step: int = 0
+    epoch: int = 0
+    kind: str = ""
+    kept: bool = True
+
+
+@dataclass(frozen=True)
+class StepCounts(Part):
+    total: int = 0
+    epochs: int | None = None
+    per_epoch: int = 0
+    accumulation: int = 0
+    batches_per_process: int = 0
+    processes: int = 0
+    batch_size: int = 0
+    formula: str = ""
+    checkpoints: tuple[PlannedFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class Estimated(Part):
+    lora_bytes: int = 0
+    state_bytes: int = 0
+    cache_bytes: int = 0
+    disk_bytes: int = 0
+    memory_low: int = 0
+    memory_high: int = 0
+    basis: str = ""
+
+
+@dataclass(frozen=True)
+class ConsentGiven(Part):
+    by: str = ""
+    date: str = ""
+    scope: str = ""
+
+
+@dataclass(frozen=True)
+class SubjectShown(Part):
+    """What the recipe says of who or what is shown, and of the pictures."""
+
+    kind: str = rare("")
+    source: str = rare("")
+    licence: str = rare("")
+    real_person: bool = rare(default=False)
+    consent: ConsentGiven | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SubsetUsed(Part):
+    path: str = ""
+    repeats: int = 0
+    class_tokens: str | None = None
+    is_reg: bool = False
+    images: int = 0
+    captioned: int = 0
+
+
+@dataclass(frozen=True)
+class DatasetUsed(Part):
+    root: str = ""
+    images: int = 0
+    subsets: tuple[SubsetUsed, ...] = ()
+    digest: str | None = None
+    files: str = rare("")
+
+
+@dataclass(frozen=True)
+class WeightUsed(Part):
+    key: str = ""
+    option: str = ""
+    asked: str = ""
+    path: str = ""
+    reference: str = ""
+    sha256: str | None = None
+    short: str | None = None
+    size_bytes: int | None = rare(None)

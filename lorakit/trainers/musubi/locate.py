@@ -1,0 +1,19 @@
+"""Where musubi-tuner and its Python are."""
+
+from __future__ import annotations
+
+from lorakit.trainers.checkout import Home
+
+PIN = "30c658c4f4b0bf05038b3346eff9670259b10fc7"  # v0.3.4
+HOME = Home(
+    title="musubi-tuner",
+    trainer="musubi",
+    venv=".venv-musubi",
+    mark="src/musubi_tuner/zimage_train_network.py",
+    pin=PIN,
+    pin_rule="musubi-pin",
+    set_up="""\
+  git clone https://github.com/kohya-ss/musubi-tuner DIR
+                       then its README: a virtual environment with torch, and pip install -e .""",
+)
+locate = HOME.locate

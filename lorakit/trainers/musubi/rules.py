@@ -1,0 +1,187 @@
+"""What musubi-tuner asserts, forbids or silently gets wrong, as far as settings and the machine
+alone decide it.
+"""
+
+from __future__ import annotations
+
+from lorakit.errors import Fault
+from lorakit.machine import Machine
+from lorakit.recipe.model import Resolved
+from lorakit.trainers.rule import Case, Rule, warning
+
+ATTENTION = ("sdpa", "flash_attn", "xformers", "flash3", "sage_attn")
+# One block less than there are, or what the model's own rule leaves.
+MOST_SWAPPED = {"qwen_image": 59, "flux_kontext": 35}
+WAN = ("wan21", "wan22")
+
+
+def _is_expert(case: Case) -> bool:
+    return case.text("task").endswith("A14B") and not case.is_set("dit_high_noise")
+
+
+def _open_range(case: Case) -> bool:
+    return not (case.is_set("min_timestep") and case.is_set("max_timestep"))
+
+
+def _not_its_range(case: Case) -> bool:
+    border = 900 if case.text("task").startswith("i2v") else 875
+    low, high = case.integer("min_timestep"), case.integer("max_timestep")
+    return not _open_range(case) and (low, high) not in {(0, border), (border, 1000)}
+
+
+def _other_module(case: Case) -> bool:
+    module = case.network_module.removeprefix("musubi_tuner.")
+    return module not in {case.about.network_module, "networks.loha", "networks.lokr"}
+
+
+RULES = (
+    Rule(
+        "musubi-optimizer",
+        "optimizer_type",
+        lambda c: not c.text("optimizer_type"),
+        "is not set, and musubi-tuner has no optimiser of its own accord.",
+        'Write optimizer_type = "AdamW8bit", or "AdamW" where bitsandbytes is not installed.',
+    ),
+    Rule(
+        "musubi-rate",
+        "learning_rate",
+        lambda c: not c.is_set("learning_rate"),
+        "is not set, and the script's own 2e-6 teaches a LoRA nothing.",
+        "Write learning_rate = 1e-4.",
+    ),
+    Rule(
+        "musubi-attention",
+        "sdpa",
+        lambda c: not any(map(c.flag, ATTENTION)),
+        "no attention is chosen, and the script stops without one.",
+        "Write sdpa = true.",
+    ),
+    Rule(
+        "musubi-sage",
+        "sage_attn",
+        lambda c: c.flag("sage_attn"),
+        "cannot train: SageAttention has no backward pass.",
+        "Write sdpa = true instead.",
+    ),
+    Rule(
+        "musubi-fp8",
+        "fp8_scaled",
+        lambda c: c.flag("fp8_scaled") and not c.flag("fp8_base"),
+        "needs fp8_base.",
+        "Write fp8_base = true, too.",
+    ),
+    Rule(
+        "musubi-fp8-krea",
+        "fp8_base",
+        lambda c: c.flag("fp8_base") and not c.flag("fp8_scaled"),
+        "Krea 2 takes fp8_base with fp8_scaled only.",
+        "Write fp8_scaled = true, too.",
+        families=("krea2",),
+    ),
+    Rule(
+        "musubi-turbo-swap",
+        "turbo_dit",
+        lambda c: c.is_set("turbo_dit") and c.integer("blocks_to_swap") > 0,
+        "excludes blocks_to_swap.",
+        "Sample on the RAW model, or swap nothing.",
+        families=("krea2",),
+    ),
+    Rule(
+        "musubi-fp8-text",
+        "fp8_text_encoder",
+        lambda c: c.flag("fp8_text_encoder") and c.text("model_version") == "dev",
+        "is not for dev: its text encoder is Mistral 3.",
+        "Take it out.",
+        families=("flux2",),
+    ),
+    Rule(
+        "musubi-vae-type",
+        "vae_dtype",
+        lambda c: c.is_set("vae_dtype"),
+        "Qwen-Image's latent cacher stops at it.",
+        "Take it out.",
+        families=("qwen_image",),
+    ),
+    Rule(
+        "musubi-module",
+        "network_module",
+        _other_module,
+        "{value} is not made for this family.",
+        "Leave network_module out, or write networks.loha or networks.lokr.",
+    ),
+    Rule(
+        "musubi-swap-too-many",
+        "blocks_to_swap",
+        lambda c: c.number("blocks_to_swap") > MOST_SWAPPED.get(c.family, 1000),
+        "{value} is more than the model can spare.",
+        "The most is 59 for Qwen-Image and 35 for FLUX Kontext.",
+        families=tuple(MOST_SWAPPED),
+    ),
+    Rule(
+        "musubi-swap-device",
+        "blocks_to_swap",
+        lambda c: c.number("blocks_to_swap") > 0 and not c.cuda,
+        "needs a CUDA card; this machine has none.",
+        "Remove blocks_to_swap here.",
+    ),
+    Rule(
+        "musubi-offload",
+        "offload_inactive_dit",
+        lambda c: c.flag("offload_inactive_dit") and c.integer("blocks_to_swap") > 0,
+        "excludes blocks_to_swap.",
+        "Keep one.",
+        families=WAN,
+    ),
+    Rule(
+        "musubi-expert-range",
+        "min_timestep",
+        lambda c: _is_expert(c) and _open_range(c),
+        "one expert of Wan 2.2 would be trained on all timesteps, also those it never sees in use.",
+        "Text to video: 875 and 1000 for high noise, 0 and 875 for low (image to video: 900).",
+        families=WAN,
+    ),
+    warning(
+        "musubi-expert-border",
+        "min_timestep",
+        lambda c: _is_expert(c) and _not_its_range(c),
+        "the experts change places at 875 (text to video) or 900 (image to video).",
+        "Then min_timestep and max_timestep are 0 and 875, or 875 and 1000.",
+        families=WAN,
+    ),
+    Rule(
+        "musubi-clip",
+        "clip",
+        lambda c: c.text("task").startswith("i2v-14B") and not c.is_set("clip"),
+        "is not set, and Wan 2.1's image to video reads the first frame through it.",
+        "Name the CLIP weights: [model] clip = ....",
+        families=WAN,
+    ),
+    warning(
+        "musubi-alpha",
+        "network_alpha",
+        lambda c: not c.is_set("network_alpha") and c.rank > 1,
+        "is not set: the script's 1 divides the rate by the rank.",
+        "Write network_alpha = network_dim.",
+    ),
+    warning(
+        "musubi-fp32-file",
+        "save_precision",
+        lambda c: c.text("save_precision") in {"fp32", "float"},
+        "writes files twice as large as bf16, and no program uses the difference.",
+        'Write save_precision = "bf16".',
+    ),
+    warning(
+        "musubi-cpu-wan",
+        "mixed_precision",
+        lambda c: c.machine.accelerator == "cpu" and c.precision == "bf16",
+        "bf16 fails on a CPU in Wan's model.",
+        'Write mixed_precision = "no" here.',
+        families=WAN,
+    ),
+)
+
+
+def check(resolved: Resolved, machine: Machine) -> list[Fault]:
+    case = Case(resolved, machine)
+    found = [fault for rule in RULES for fault in rule.judge(case)]
+    return sorted(found, key=lambda fault: fault.severity != "error")

@@ -1,0 +1,121 @@
+"""train.toml, dataset.toml and prompts.toml in musubi-tuner's own grammar: no subsets, but a
+dataset and a cache for each folder.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lorakit.dataset.facts import DatasetFacts, SubsetFacts
+from lorakit.errors import Fault, RecipeError, counted
+from lorakit.recipe.model import Section
+from lorakit.recipe.options import Options
+from lorakit.toml_text import proven, table_text
+from lorakit.trainers import run_files
+from lorakit.trainers.musubi import caches
+
+# What a table of a dataset may say beside what lorakit writes there itself.
+OF_A_FOLDER = ("num_repeats", "control_directory", "no_resize_control")
+RENAMED = {"scale": "cfg_scale", "flow_shift": "discrete_flow_shift"}  # in a prompt's table
+
+
+def files(
+    options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
+) -> tuple[dict[str, str], list[Fault]]:
+    faults = list(_dataset_faults(options, facts, folders=folders))
+    texts = {"train.toml": run_files.train_toml(options, settings)}
+    run_dir = Path(str(settings["dataset_config"].value)).parent if settings else Path()
+    makers: dict[str, Callable[[], str]] = {
+        "dataset.toml": lambda: dataset_toml(options, facts, caches.folder(run_dir))
+    }
+    if options.prompts:
+        makers["prompts.toml"] = lambda: _prompts_toml(options, faults)
+    for name, maker in makers.items():
+        try:
+            texts[name] = maker()
+        except RecipeError as error:
+            faults += error.faults
+    return texts, faults
+
+
+def dataset_toml(options: Options, facts: DatasetFacts, cache: Path) -> str:
+    """Each folder at each resolution is a dataset, with a cache of its own."""
+    rules = options.bucket_rules
+    general: dict[str, Any] = {
+        "caption_extension": options.caption_extension,
+        "batch_size": options.batch_size,
+        "enable_bucket": rules.enable,
+        "bucket_no_upscale": rules.no_upscale,
+    }
+    tables = [
+        _table(options, subset, size, cache)
+        for size in options.resolutions
+        for subset in facts.subsets
+        if not subset.is_reg
+    ]
+    text = "[general]\n" + table_text(general)
+    text += "".join(f"\n[[datasets]]\n{table_text(table)}" for table in tables)
+    meant = {"general": general, **({"datasets": tables} if tables else {})}
+    return proven("dataset.toml", text, meant)
+
+
+def _table(
+    options: Options, subset: SubsetFacts, size: tuple[int, int], cache: Path
+) -> dict[str, Any]:
+    own, name = dict(options.subset(subset.path.name)), f"{subset.path.name}-{size[0]}x{size[1]}"
+    repeats = own.pop("num_repeats", subset.repeats)
+    if "control_directory" in own:
+        place = options.resolved.path_of(str(own["control_directory"]))
+        own["control_directory"] = place.as_posix()
+    return {
+        "image_directory": subset.path.absolute().as_posix(),
+        "resolution": list(size),
+        "cache_directory": (cache / name).absolute().as_posix(),
+        "num_repeats": repeats,
+        **{key: value for key, value in own.items() if key in OF_A_FOLDER},
+    }
+
+
+def _prompts_toml(options: Options, faults: list[Fault]) -> str:
+    prompts, problems = run_files.prompt_tables(options)
+    faults += problems
+    tables = [{RENAMED.get(key, key): value for key, value in one.items()} for one in prompts]
+    text = "".join(f"\n[[prompt.subset]]\n{table_text(table)}" for table in tables)
+    return proven("prompts.toml", f"[prompt]\n{text}", {"prompt": {"subset": tables}})
+
+
+def _dataset_faults(options: Options, facts: DatasetFacts, *, folders: bool) -> Iterator[Fault]:
+    """What musubi cannot express, or would leave out silently."""
+    if folders:
+        what = "musubi-tuner reads a dataset file, no folders."
+        yield options.fault("mode", what, 'Set mode = "toml".', "musubi-folders", section="dataset")
+    for subset in facts.subsets:
+        where = str(subset.path)
+        if subset.is_reg:
+            what = "musubi-tuner knows no regularisation images."
+            yield Fault(where, what, "Take reg_path out of the recipe.", "musubi-reg")
+            continue
+        if subset.metadata:
+            what = "musubi-tuner reads no metadata file."
+            yield Fault(where, what, "Write the captions beside the pictures.", "musubi-metadata")
+        name = subset.path.name
+        for key in options.subset(name):
+            if key not in OF_A_FOLDER:
+                place = f"{options.recipe} [dataset.subset.{name}] {key}"
+                hint = f"Of one folder it takes {', '.join(OF_A_FOLDER)}."
+                yield Fault(place, "musubi-tuner has no such setting.", hint, "musubi-subset")
+        silent = [image for image in subset.images if image.caption_path is None]
+        if silent:
+            left = f"{counted(len(silent), 'picture')} without a caption file would be left out"
+            what = f"{left} silently, such as {silent[0].path.name}."
+            hint = f"lorakit dataset caption {subset.path.parent.name} writes one for each."
+            yield Fault(where, what, hint, "musubi-no-caption")
+        twins = Counter(image.path.stem for image in subset.images)
+        for stem in sorted(stem for stem, count in twins.items() if count > 1):
+            what = (
+                f"{stem} is there twice; both would share one cache, and one of them would train."
+            )
+            yield Fault(where, what, "Rename one of them.", "musubi-twins")

@@ -1,0 +1,64 @@
+"""Makes musubi-tuner's Z-Image small from outside: its constants are changed as their modules are
+imported. The checkout itself is not touched. Python runs this file by its name, where its folder
+is on PYTHONPATH.
+"""
+
+import importlib.abc
+import importlib.util
+import sys
+
+CONSTANTS = {
+    "ROPE_AXES_DIMS": [32, 48, 48],  # they must sum to one head's width
+    "DEFAULT_TRANSFORMER_DIM": 128,
+    "DEFAULT_TRANSFORMER_N_LAYERS": 2,
+    "DEFAULT_TRANSFORMER_N_REFINER_LAYERS": 1,
+    "DEFAULT_TRANSFORMER_N_HEADS": 1,
+    "DEFAULT_TRANSFORMER_N_KV_HEADS": 1,
+    "DEFAULT_TRANSFORMER_CAP_FEAT_DIM": 64,
+}
+TEXT = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "head_dim": 32,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 3,
+    "max_window_layers": 3,
+    "vocab_size": 300,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def shrink(module):
+    if module.__name__.endswith("zimage_config"):
+        vars(module).update(CONSTANTS)
+    else:
+        full = module.Qwen3Config
+        module.Qwen3Config = lambda **config: full(**{**config, **TEXT})
+
+
+class Shrinking(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    names = ("musubi_tuner.zimage.zimage_config", "musubi_tuner.zimage.zimage_utils")
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in self.names:
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
+        self.inner, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec):
+        return self.inner.create_module(spec)
+
+    def exec_module(self, module):
+        inner = self.inner
+        inner.exec_module(module)
+        shrink(module)
+
+
+sys.meta_path.insert(0, Shrinking())
