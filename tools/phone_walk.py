@@ -17,10 +17,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE / "toy"), str(HERE)]
+sys.path.insert(0, str(HERE / "toy"))
 
-from demo import CHARACTER_BACKGROUNDS, character_scene  # noqa: E402
-from draw import draw  # noqa: E402
+from draw import CHARACTER_BACKGROUNDS, character_scene, draw  # noqa: E402
 
 RECIPE = """family  = "sd15"
 trainer = "embedded"

@@ -43,8 +43,9 @@ def run(args: argparse.Namespace) -> int:
         faults = check(facts, CheckSettings(target.trigger))
         return findings_of(target.root, faults, images)
 
-    more = {"chooser": target.chooser(), "findings": findings}
-    review = ReviewSession(facts, lint=lint, caption_extension=suffix, **more)
+    review = ReviewSession(
+        facts, lint=lint, chooser=target.chooser(), caption_extension=suffix, findings=findings
+    )
     server = _serve(review, args.port)
     try:  # Ctrl-C may come as soon as the address is seen
         print_text(server.url, flush=True)
