@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorakit.config import cache_dir
+from lorakit.errors import counted
 from lorakit.pictures.jpeg import EndlessError, jpeg_size
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
             raise RefusedError(what) from None
         with image, _room(image, bytes_needed(image)):
             if heic and (count := getattr(image, "n_frames", 1)) > 1:
-                raise RefusedError(f"a HEIC with {count} pictures; export the one you want as JPEG")
+                held = counted(count, "picture")
+                raise RefusedError(f"a HEIC with {held}; export the one you want as JPEG")
             yield image
 
 
