@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorakit.config import cache_dir
+from lorakit.errors import counted
 from lorakit.pictures.jpeg import EndlessError, jpeg_size
 
 if TYPE_CHECKING:
@@ -74,11 +75,11 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
             if heic:
                 what = "a HEIC photo that is broken" if reads_heic() else HEIC_REFUSED
             raise RefusedError(what) from None
-        with image:
+        with image, _room(image, bytes_needed(image)):
             if heic and (count := getattr(image, "n_frames", 1)) > 1:
-                raise RefusedError(f"a HEIC with {count} pictures; export the one you want as JPEG")
-            with _room(image, bytes_needed(image)):
-                yield image
+                held = counted(count, "picture")
+                raise RefusedError(f"a HEIC with {held}; export the one you want as JPEG")
+            yield image
 
 
 @contextmanager

@@ -317,21 +317,6 @@ def test_two_folders_may_exchange_their_names(tmp_path: Path, photo: Photo) -> N
     assert tree(tmp_path) == ["10_fox/a.png", "20_fox/b.png"]
 
 
-def test_a_name_that_was_taken_since_stays_and_nothing_has_moved(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    step = rename(root, "maya_char", "maya_face", "close_*")
-    taken = root / step.moves[-1][1]
-    taken.parent.mkdir()
-    taken.write_text("somebody else's", encoding="utf-8")
-    before = tree(root)
-    with pytest.raises(RecipeError, match="nothing was moved"):
-        apply(root, step)
-    assert (tree(root), taken.read_text(encoding="utf-8")) == (before, "somebody else's")
-    assert layout(root, "--undo") == 1
-    assert "no layout step" in capsys.readouterr().err
-
-
 def test_a_ratio_is_by_name_and_asking_twice_changes_nothing(root: Path) -> None:
     ratio = ("--ratio", "maya_char=4", "maya_char_realbody=1")
     assert write(root, *ratio) == 0
@@ -439,3 +424,18 @@ def test_the_epochs_of_the_recipe_are_honoured(
     recipe = recipe_for(root, "[train]\nmax_train_epochs = 5\ntrain_batch_size = 1\n")
     assert main(["dataset", "layout", str(recipe), "--steps", "1500"]) == 0
     assert "x 5 epochs" in capsys.readouterr().err
+
+
+def test_a_name_that_was_taken_since_stays_and_nothing_has_moved(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = rename(root, "maya_char", "maya_face", "close_*")
+    taken = root / step.moves[-1][1]
+    taken.parent.mkdir()
+    taken.write_text("somebody else's", encoding="utf-8")
+    before = tree(root)
+    with pytest.raises(RecipeError, match="nothing was moved"):
+        apply(root, step)
+    assert (tree(root), taken.read_text(encoding="utf-8")) == (before, "somebody else's")
+    assert layout(root, "--undo") == 1
+    assert "no layout step" in capsys.readouterr().err

@@ -393,3 +393,45 @@ def test_flagged_pictures_are_named_by_check_and_dropped_together(
     main(["dataset", "check", str(root), "--all"])
     assert "0001.png" not in capsys.readouterr().out
     assert main(["dataset", "drop", str(root), "--flagged"]) == 0
+
+
+@pytest.mark.browser
+def test_by_touch_pictures_are_flagged_dropped_and_their_captions_replaced(tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or pytest.skip("no chromium here")
+    playwright = pytest.importorskip("playwright.sync_api")
+    root = make(tmp_path, 5)
+    folder = root / "40_maya"
+    process, url = serving(root, tmp_path / "url")
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        narrow = {"width": 400, "height": 800}
+        page = browser.new_context(viewport=narrow, has_touch=True, is_mobile=True).new_page()
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.goto(url)
+        until(page, "document.querySelector('#image').naturalWidth > 0")
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
+        page.tap("#flag")
+        page.tap("#on")
+        page.tap("#drop")
+        until(page, "document.querySelector('#drop').textContent == 'take back'")
+        assert not (folder / "0001.txt").exists()
+        assert page.is_disabled("#caption")
+        page.tap("#drop")
+        until(page, "document.querySelector('#drop').textContent == 'drop'")
+        assert (folder / "0001.txt").exists()
+        until(page, "document.querySelector('#tally').textContent == '0 accepted, 1 flagged'")
+        page.locator("summary").nth(0).tap()
+        page.tap("#tags button:has-text('picture 3')")
+        until(page, "document.querySelectorAll('nav button:not([hidden])').length == 1")
+        page.locator("summary").nth(1).tap()
+        page.fill("#old", "picture")
+        page.fill("#new", "portrait")
+        page.tap("#swap")
+        deadline = time.monotonic() + 10
+        while (folder / "0003.txt").read_text() != "maya, portrait 3\n":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert (folder / "0002.txt").read_text() == "maya, picture 2\n"
+        browser.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 0

@@ -79,10 +79,11 @@ def run(args: argparse.Namespace) -> int:
         _act(target, args)
     if writes or not asked:
         _show(target, args)
-        if not args.json:
-            say_next(*next_for_dataset(target, args.target))
     else:
         say("Nothing was changed; --write does it.")
+        return 0
+    if not args.json:
+        say_next(*next_for_dataset(target, args.target))
     return 0
 
 
@@ -185,8 +186,7 @@ def _do(target: Target, step: arranging.Step, args: argparse.Namespace) -> None:
     elif args.write:
         arranging.apply(root, step)
     elif len(step.renamed) == len(step.moves):
-        facts = target.scan()
-        say(_formula(target, args, _as_renamed(facts, step.renamed)))
+        say(_formula(target, args, _as_renamed(target.scan(), step.renamed)))
 
 
 def _with_recipe(target: Target, step: arranging.Step) -> arranging.Step:

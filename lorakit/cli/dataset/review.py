@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         return findings_of(target.root, faults, images)
 
     review = ReviewSession(
-        facts, lint=lint, caption_extension=suffix, chooser=target.chooser(), findings=findings
+        facts, lint=lint, chooser=target.chooser(), caption_extension=suffix, findings=findings
     )
     server = _serve(review, args.port)
     try:  # Ctrl-C may come as soon as the address is seen

@@ -135,10 +135,11 @@ def _settled(
     looped = [image.name for image, text in sentences.items() if LOOP.search(text)]
     for names, what in (
         (silent, "got no sentence"),
-        (looped, "were told the same again and again"),
+        (looped, "got the same words again and again"),
     ):
         if names:
-            say(f"{len(names)} images {what}: {', '.join(names[:5])}; look at them.")
+            few = ", ".join(names[:5])
+            say(f"{counted(len(names), 'image')} {what}: {few}; look at them.")
     spoken = {image: settled(text) for image, text in tidy.items() if text}
     if dropped:
         parts = ", ".join(f"{part} ({count})" for part, count in dropped.most_common(12))

@@ -153,8 +153,9 @@ def _is_grey(small: Image.Image) -> bool:
     import numpy as np
 
     pixels = np.asarray(small, dtype=np.int16)[::4, ::4]
-    colour = np.abs(pixels - pixels.mean(axis=2, keepdims=True)).max(axis=2)
-    return bool((colour > 6).mean() < 0.002)
+    total = pixels[:, :, 0] + pixels[:, :, 1] + pixels[:, :, 2]
+    away = [np.abs(3 * pixels[:, :, channel] - total) for channel in range(3)]  # from their mean
+    return bool((np.maximum(np.maximum(away[0], away[1]), away[2]) > 18).mean() < 0.002)
 
 
 def _profile(image: Image.Image) -> str:

@@ -53,13 +53,15 @@ def measure(image: Image.Image) -> Measures:
     grey = image.convert("L")
     grey.thumbnail((WORKING_SIDE, WORKING_SIDE), reducing_gap=2.0)
     light: Floats = np.asarray(grey, dtype=np.float32)
-    low, high = np.percentile(light, (5, 95))
+    counts = np.array(grey.histogram())  # one pass in C for four measures
+    below, total_pixels = counts.cumsum(), max(1, light.size)
+    low, high = np.searchsorted(below, (0.05 * (light.size - 1), 0.95 * (light.size - 1)), "right")
     return Measures(
         width,
         height,
         sharpness=float(_laplacian(light).var()) if min(light.shape) > 2 else 0.0,
-        brightness=float(light.mean() / 255),
-        clipped=float(((light <= 2) | (light >= 253)).mean()),
+        brightness=float(counts @ np.arange(256) / total_pixels / 255),
+        clipped=float((counts[:3].sum() + counts[253:].sum()) / total_pixels),
         contrast=float((high - low) / 255),
         noise=_noise(light),
         blocks=(
