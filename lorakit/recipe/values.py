@@ -73,7 +73,8 @@ def _one(option: Option, value: Any) -> Fit:
     if not isinstance(value, KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
         said = "a table" if isinstance(value, dict) else value_text(value)
         said = f"the text {said}" if isinstance(value, str) else said
-        return Fit(value, f"takes {TAKES[kind]}, not {said}.", _written(option, value))
+        words = "".join(f" or {value_text(one)}" for one in option.choices if kind == "bool")
+        return Fit(value, f"takes {TAKES[kind]}{words}, not {said}.", _written(option, value))
     if isinstance(value, int) and abs(value) > LARGEST:
         return Fit(value, "is larger than any number that the scripts can hold.")
     if isinstance(value, float) and not math.isfinite(value):
