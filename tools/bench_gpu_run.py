@@ -122,7 +122,7 @@ def ours(clock: Clock) -> int:
         _stand_in_for_our_flux(args)
     place = world.enter(args)
     running = loop.Loop(session.prepare(args, place, JOB["family"]))
-    own_note, own_take = loop.Loop._note, step.Steps.take
+    own_note, own_take = loop.Loop._note, step.Stepper.take
 
     def note(self, taken, loss, norms):
         own_note(self, taken, loss, norms)
@@ -135,7 +135,7 @@ def ours(clock: Clock) -> int:
         clock.profile(on=False) if last else None
         return taken
 
-    loop.Loop._note, step.Steps.take = note, take
+    loop.Loop._note, step.Stepper.take = note, take
     return running.run()
 
 

@@ -85,7 +85,7 @@ def count(family: str, base: Path, folder: Path, **options: Any) -> Counts:
     place = world.enter(read(SCRIPTS[family].name, words))
     session = prepare(read(SCRIPTS[family].name, words), place, family)
     found = Counts()
-    own = step.Steps.take
+    own = step.Stepper.take
 
     def take(*inputs: Any) -> Any:
         nonlocal found
@@ -98,11 +98,11 @@ def count(family: str, base: Path, folder: Path, **options: Any) -> Counts:
         found = counting.counts
         return taken
 
-    step.Steps.take = take  # type: ignore[method-assign,assignment]
+    step.Stepper.take = take  # type: ignore[method-assign,assignment]
     try:
         code = loop.Loop(session).run()
     finally:
-        step.Steps.take = own  # type: ignore[method-assign]
+        step.Stepper.take = own  # type: ignore[method-assign]
     assert code == 0, code
     return found
 

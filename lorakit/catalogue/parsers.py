@@ -64,7 +64,7 @@ class Stub:
         return ()
 
 
-class Source:
+class ParserSource:
     """The modules of a checkout, cut down to their functions, imports and literal constants."""
 
     def __init__(self, checkout: Path) -> None:
@@ -129,7 +129,7 @@ class Lazy:
     circles.
     """
 
-    def __init__(self, source: Source, module: str, name: str = "") -> None:
+    def __init__(self, source: ParserSource, module: str, name: str = "") -> None:
         self.__dict__.update(_source=source, _module=module, _name=name)
 
     def _target(self) -> Any:
@@ -175,7 +175,7 @@ def entry(action: argparse.Action) -> dict[str, Any]:
     return found
 
 
-def main_parser(source: Source, dotted: str) -> argparse.ArgumentParser:
+def main_parser(source: ParserSource, dotted: str) -> argparse.ArgumentParser:
     """The parser that a script's main() puts together, for scripts without one function for it."""
     file = source.checkout / (dotted.replace(".", "/") + ".py")
     tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
@@ -200,7 +200,7 @@ def parser_options(parser: argparse.ArgumentParser) -> dict[str, dict[str, Any]]
 
 def read_catalogue(checkout: Path, commit: str = "") -> dict[str, Any]:
     """The catalogue of an sd-scripts checkout. A script that it has not is left out."""
-    source = Source(checkout)
+    source = ParserSource(checkout)
     scripts = {
         script: parser_options(source.module(script[:-3]).setup_parser())
         for script in SCRIPTS
@@ -210,7 +210,7 @@ def read_catalogue(checkout: Path, commit: str = "") -> dict[str, Any]:
 
 
 def read_musubi(checkout: Path, commit: str = "") -> dict[str, Any]:
-    source = Source(checkout / "src")
+    source = ParserSource(checkout / "src")
     place = checkout / "src" / "musubi_tuner"
     scripts = {
         script: parser_options(main_parser(source, f"musubi_tuner.{script[:-3]}"))

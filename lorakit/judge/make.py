@@ -17,7 +17,7 @@ from lorakit.errors import LorakitError
 from lorakit.families import FAMILIES
 from lorakit.files import write_atomic
 from lorakit.judge.pictures import JudgingPicture, JudgingPictures, pictures_of
-from lorakit.judge.score import FEWEST, Measured, judge
+from lorakit.judge.score import FEWEST, MeasuredCell, judge
 from lorakit.runs.find import live_state, whole_of
 from lorakit.runs.intact import require_intact
 from lorakit.runs.ledger import Ledger
@@ -148,7 +148,7 @@ def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _a
         work.run(inquiry.order, results.parent, python, counted_lines)
     there = _there(results)
     measured = [
-        Measured(
+        MeasuredCell(
             cell.checkpoint.path.name,
             cell.checkpoint.label,
             cell.place,

@@ -25,7 +25,7 @@ BROKEN, BEHIND, LISTED, UNRANKED = "broken", "behind", "listed", "unranked"
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredCell:
     """One cell and its losses; checkpoints count from the first of the run."""
 
     checkpoint: str
@@ -35,7 +35,7 @@ class Measured:
     losses: Losses
 
 
-def judge(base: Losses, measured: Sequence[Measured]) -> Judged:
+def judge(base: Losses, measured: Sequence[MeasuredCell]) -> Judged:
     """Everything but the time and what was not measured."""
     held = {one: ratios(one.losses.get("held", ()), base.get("held", ())) for one in measured}
     count = len(base.get("held", ()))
@@ -98,7 +98,7 @@ def _ratio(mine: float | None, base: float | None) -> float:
     return math.log(mine / base) if mine > 0 and base > 0 else 0.0
 
 
-def drift(one: Measured) -> float | None:
+def drift(one: MeasuredCell) -> float | None:
     drawn = [value for losses in one.losses.get("drawn", ()) for value in losses]
     if not drawn or None in drawn:
         return None
@@ -135,7 +135,7 @@ def student(freedom: int) -> float:
     return z + first + second + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
 
 
-def _trained(base: Losses, measured: Sequence[Measured]) -> dict[Measured, list[float]]:
+def _trained(base: Losses, measured: Sequence[MeasuredCell]) -> dict[MeasuredCell, list[float]]:
     return {one: ratios(one.losses.get("train", ()), base.get("train", ())) for one in measured}
 
 
@@ -147,7 +147,7 @@ def _shown(value: float) -> float:
     return round(value, 5)
 
 
-def name(cell: JudgedCell | Measured) -> str:
+def name(cell: JudgedCell | MeasuredCell) -> str:
     return f"{cell.label} at {cell.strength:g}"
 
 
@@ -178,7 +178,7 @@ def _reason(cells: Sequence[JudgedCell]) -> str:
     )
 
 
-def _broken_note(broken: set[Measured], where: str, *, of: int) -> list[str]:
+def _broken_note(broken: set[MeasuredCell], where: str, *, of: int) -> list[str]:
     if not broken:
         return []
     names = ", ".join(name(one) for one in sorted(broken, key=lambda m: (m.place, m.strength)))
@@ -187,7 +187,9 @@ def _broken_note(broken: set[Measured], where: str, *, of: int) -> list[str]:
     return [f"Worse than the base on {where}: {names}. {rate}"]
 
 
-def _unfinished(sound: Mapping[Measured, list[float]], measured: Sequence[Measured]) -> list[str]:
+def _unfinished(
+    sound: Mapping[MeasuredCell, list[float]], measured: Sequence[MeasuredCell]
+) -> list[str]:
     """The last checkpoint still gains by more strength, and by more steps: it was stopped early."""
     last = max(one.place for one in measured)
     rows = sorted((one for one in sound if one.place == last), key=lambda one: one.strength)

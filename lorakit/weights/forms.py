@@ -12,7 +12,7 @@ import numpy as np
 from lorakit.errors import refused
 from lorakit.weights.adapters import AdapterNumbers, Factors
 from lorakit.weights.arrays import stored
-from lorakit.weights.keys import MODEL, LoraFile, Module, key_head, native_path, paths_in
+from lorakit.weights.keys import KOHYA, MODEL, LoraFile, Module, key_head, native_path, paths_in
 from lorakit.weights.safetensors import Shape
 
 Tensors = dict[str, tuple[str, Shape, bytes]]
@@ -60,7 +60,7 @@ def named(place: Place, whole: Factors, family: str, form: str, dtype: str) -> T
     paths, tensors = paths_in(form, part, native, family), Tensors()
     for path, one in zip(paths, _pieces(whole, len(paths)), strict=True):
         head = key_head(part, path, family, form)
-        if form == "kohya":
+        if form == KOHYA:
             tensors[f"{head}.alpha"] = stored(np.array(one.scale * one.rank), "F32")
             names, (down, up) = ("lora_down", "lora_up"), one.shaped()
         else:

@@ -14,7 +14,8 @@ from lorakit.weights.identify import sniff
 from lorakit.weights.module_names import FLUX_BLOCKS, diffusers_names, dotted, ldm_names, rename
 from lorakit.weights.safetensors import Header, Shape, read_header
 
-FORMS = ("kohya", "diffusers", "comfy")  # ai-toolkit writes diffusers' or comfy's, musubi kohya's
+KOHYA = "kohya"
+FORMS = (KOHYA, "diffusers", "comfy")  # ai-toolkit writes diffusers' or comfy's, musubi kohya's
 MODEL = "model"  # the part that is no text encoder
 # How a key ends -> what the tensor is. In LyCORIS the word itself says it.
 _ENDS = re.compile(
@@ -152,7 +153,7 @@ def _place(key: str) -> tuple[str, str, str, str] | None:
     form = "peft" if head != match["head"] else ""
     for prefix, part in _FLAT.items():
         if head.startswith(prefix):
-            return part, dotted(head.removeprefix(prefix)), role, "kohya"
+            return part, dotted(head.removeprefix(prefix)), role, KOHYA
     for prefix, part in _DOTTED.items():
         if head.startswith(prefix):
             native = prefix.startswith(("diffusion", "model", "text_encoders"))
@@ -190,7 +191,7 @@ def diffusers_paths(native: str, family: str) -> list[str]:
 
 def key_head(part: str, path: str, family: str, form: str) -> str:
     """How the keys of a module begin in a form; `path` in that form's own words."""
-    if form == "kohya":
+    if form == KOHYA:
         text = "te" if family in {"sd15", "sd2"} else part
         return f"lora_{'unet' if part == MODEL else text}_{path.replace('.', '_')}"
     if form == "comfy":
@@ -202,7 +203,7 @@ def paths_in(form: str, part: str, native: str, family: str) -> list[str]:
     """A module as a form calls it. Kohya has diffusers' words for SD1.5 and SD2 and the makers'
     own for everything else.
     """
-    own_words = form == "comfy" or (form == "kohya" and family not in {"sd15", "sd2"})
+    own_words = form == "comfy" or (form == KOHYA and family not in {"sd15", "sd2"})
     return [native] if own_words or part != MODEL else diffusers_paths(native, family)
 
 

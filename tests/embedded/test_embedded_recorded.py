@@ -205,20 +205,20 @@ def test_nothing_after_a_number_that_is_not_finite_reaches_the_weights(
     from lorakit.embedded.training import step
 
     seen: list[Any] = []
-    own_update, own_read = step.Steps.update, step.Taken.read
+    own_update, own_read = step.Stepper.update, step.Taken.read
 
-    def update(self: step.Steps, *given: Any) -> None:
+    def update(self: step.Stepper, *given: Any) -> None:
         own_update(self, *given)
         seen.append(self.s.network.copies()["unet"])
 
-    def learn(self: step.Steps, inputs: Any) -> None:
+    def learn(self: step.Stepper, inputs: Any) -> None:
         own_learn(self, inputs)
         if len(seen) == 2:
             self.s.network.gradients()[0][5] = torch.nan
 
-    own_learn = step.Steps.learn
-    monkeypatch.setattr(step.Steps, "update", update)
-    monkeypatch.setattr(step.Steps, "learn", learn)
+    own_learn = step.Stepper.learn
+    monkeypatch.setattr(step.Stepper, "update", update)
+    monkeypatch.setattr(step.Stepper, "learn", learn)
     monkeypatch.setattr("lorakit.embedded.training.loop.Loop.reads_late", lambda _self: True)
     outcome = train(max_train_epochs=2)
     assert outcome.of("nan")[0]["step"] == 3

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from lorakit.embedded.models.swap import Swap, spread  # noqa: E402
+from lorakit.embedded.models.swap import BlockSwap, spread  # noqa: E402
 
 Train = Any
 
@@ -42,7 +42,7 @@ def test_a_training_with_swapped_blocks_gives_the_same_bytes(
 def test_the_next_block_is_there_before_its_turn_in_both_directions() -> None:
     blocks = [nn.Linear(4, 4) for _ in range(5)]
     copies = [block.weight.detach().clone() for block in blocks]
-    swap = Swap(blocks, torch.device("cpu"))
+    swap = BlockSwap(blocks, torch.device("cpu"))
     fetched: list[int] = []
     fetch = swap._fetch
 

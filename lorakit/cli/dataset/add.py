@@ -20,7 +20,7 @@ from pathlib import Path
 from lorakit.cli.terminal.dataset_target import Target, add_no_wait, read_target, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.progress import counting
-from lorakit.dataset.build.albums import Part, parts_of
+from lorakit.dataset.build.albums import AlbumPart, parts_of
 from lorakit.dataset.build.jobs import folder_for, subset_folders
 from lorakit.dataset.build.originals import (
     MIN_SIDE,
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     return int(errors and not whole["added"] and not whole["present"])
 
 
-def _subset(args: argparse.Namespace, target: Target, part: Part) -> SubsetPlan:
+def _subset(args: argparse.Namespace, target: Target, part: AlbumPart) -> SubsetPlan:
     words = {"trigger": args.trigger, "recipe": target.trigger, "tag": args.tag}
     if part.tokens and not args.tag:
         words = {"trigger": part.tokens, "recipe": "", "tag": ""}

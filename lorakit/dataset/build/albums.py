@@ -15,7 +15,7 @@ IMG = "img"  # where kohya's GUI puts the folders, beside log/ and model/
 
 
 @dataclass(frozen=True)
-class Part:
+class AlbumPart:
     """What is added as one subset; without tokens, whichever the user names."""
 
     path: Path
@@ -23,7 +23,7 @@ class Part:
     tokens: str = ""
 
 
-def parts_of(path: Path, trigger: str) -> list[Part]:
+def parts_of(path: Path, trigger: str) -> list[AlbumPart]:
     """The N_trigger folders of an album, if it has such of this trigger (empty: of any); else all
     of it.
     """
@@ -33,17 +33,17 @@ def parts_of(path: Path, trigger: str) -> list[Part]:
         and isinstance(own, FolderName)
         and _means(own.repeats, own.class_tokens, trigger)
     ):
-        return [Part(path, own.repeats, own.class_tokens)]
+        return [AlbumPart(path, own.repeats, own.class_tokens)]
     for home in (path, path / IMG):
         found = [
-            Part(home / name, repeats, tokens)
+            AlbumPart(home / name, repeats, tokens)
             for name, (repeats, tokens) in subset_folders(home).items()
             if _means(repeats, tokens, trigger)
             and any(looks_like_image(file) for file in os.listdir(home / name))
         ]
         if found:
             return found
-    return [Part(path)]
+    return [AlbumPart(path)]
 
 
 def _means(repeats: int, tokens: str, trigger: str) -> bool:

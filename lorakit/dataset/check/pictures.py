@@ -14,7 +14,7 @@ from types import MappingProxyType
 from lorakit.dataset.buckets import BucketRules, Chooser, Placement, UnfitError, check
 from lorakit.dataset.check.looks import Look
 from lorakit.dataset.check.settings import CheckSettings
-from lorakit.dataset.check.sources import Source
+from lorakit.dataset.check.sources import SourcePicture
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.dataset.rules import fault, shown
 from lorakit.errors import Fault
@@ -30,7 +30,7 @@ def picture_faults(
     facts: DatasetFacts,
     looks: Mapping[Path, Look],
     settings: CheckSettings,
-    sources: Mapping[Path, Source] = MappingProxyType({}),
+    sources: Mapping[Path, SourcePicture] = MappingProxyType({}),
 ) -> Iterator[Fault]:
     """`sources`: the photos behind the pictures, which say more about what is in them."""
     images = [image for subset in facts.subsets for image in subset.images]

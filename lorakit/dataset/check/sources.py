@@ -15,7 +15,7 @@ ROOM = 0.97  # of the canvas: less, and there are bars to see
 
 
 @dataclass(frozen=True)
-class Source:
+class SourcePicture:
     made: MadeFile
     look: Look
 
@@ -26,7 +26,7 @@ class Source:
         return wide * high / (canvas[0] * canvas[1])
 
 
-def sources_of(root: Path, images: Iterable[Path]) -> dict[Path, Source]:
+def sources_of(root: Path, images: Iterable[Path]) -> dict[Path, SourcePicture]:
     """Of every picture that is as prepare made it and whose photo is still there."""
     manifest = Manifest(root)
     made = {root / entry.file: entry for entry in manifest.entries.values()}
@@ -35,10 +35,12 @@ def sources_of(root: Path, images: Iterable[Path]) -> dict[Path, Source]:
     there = {photo for photo in photos.values() if photo.is_file()}
     looks = look_at(root / "originals", sorted(there))
     found = ((path, looks.get(photos[path])) for path in ours)
-    return {path: Source(ours[path], look) for path, look in found if look and not look.problem}
+    return {
+        path: SourcePicture(ours[path], look) for path, look in found if look and not look.problem
+    }
 
 
-def bar_faults(root: Path, sources: Mapping[Path, Source]) -> Iterator[Fault]:
+def bar_faults(root: Path, sources: Mapping[Path, SourcePicture]) -> Iterator[Fault]:
     """Bars, and photos too small for their canvas."""
     barred = [source.filled for source in sources.values() if source.filled < ROOM]
     if barred:

@@ -16,7 +16,7 @@ from lorakit.files import sha256
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CaptionPlace:
     caption: Path
     edited: bool  # since lorakit put it there
     time_ns: int
@@ -26,7 +26,7 @@ def captions_for(root: Path, pictures: Iterable[Path], beside: Path) -> dict[Pat
     """The caption that somebody has worked on last, of each picture that has one anywhere."""
     wanted = list(pictures)
     sizes = {path.stat().st_size for path in wanted}
-    found: dict[str, Candidate] = {}
+    found: dict[str, CaptionPlace] = {}
     for version in versions(root, beside):
         for digest, candidate in _captions(version, sizes):
             found[digest] = max(found.get(digest, candidate), candidate, key=_worth)
@@ -46,19 +46,22 @@ def versions(root: Path, beside: Path) -> list[Path]:
     return [root, *(one for one in others if one.resolve() != root.resolve())]
 
 
-def _captions(version: Path, sizes: set[int]) -> Iterator[tuple[str, Candidate]]:
+def _captions(version: Path, sizes: set[int]) -> Iterator[tuple[str, CaptionPlace]]:
     for entry in Manifest(version).entries.values():
         caption = caption_beside(version / entry.file)
         if caption is not None and entry.source_stamp[0] in sizes:
             edited = sha256(caption) != entry.caption_sha
-            yield entry.source_sha, Candidate(caption, edited, caption.stat().st_mtime_ns)
+            yield entry.source_sha, CaptionPlace(caption, edited, caption.stat().st_mtime_ns)
     for path in (version / ORIGINALS).rglob("*"):
         if not (looks_like_image(path.name) and path.is_file() and path.stat().st_size in sizes):
             continue
         caption = caption_beside(path)
         if caption is not None:
-            yield sha256(path), Candidate(caption, edited=False, time_ns=caption.stat().st_mtime_ns)
+            yield (
+                sha256(path),
+                CaptionPlace(caption, edited=False, time_ns=caption.stat().st_mtime_ns),
+            )
 
 
-def _worth(one: Candidate) -> tuple[bool, int]:
+def _worth(one: CaptionPlace) -> tuple[bool, int]:
     return one.edited, one.time_ns

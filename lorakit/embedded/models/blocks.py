@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lorakit.embedded.models.recompute import again, chosen
-from lorakit.embedded.models.swap import Swap
+from lorakit.embedded.models.swap import BlockSwap
 from lorakit.errors import SetupError
 
 Run = Callable[..., Any]
@@ -49,7 +49,7 @@ class Network(nn.Module):
         super().__init__()
         self.config = Config(config)
         self.gradient_checkpointing = False
-        self.swap: Swap | None = None
+        self.swap: BlockSwap | None = None
         self.kept: set[nn.Module] = set()  # blocks that are not recomputed all the same
         self.draws = False
 

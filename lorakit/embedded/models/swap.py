@@ -21,7 +21,7 @@ def spread(blocks: Sequence[nn.Module], count: int) -> list[nn.Module]:
     return [blocks[int((place + 0.5) * len(blocks) / count)] for place in range(count)]
 
 
-class Swap:
+class BlockSwap:
     def __init__(self, blocks: Sequence[nn.Module], device: torch.device) -> None:
         self.device = device
         self.copier = torch.cuda.Stream(device) if device.type == "cuda" else None

@@ -36,7 +36,7 @@ class Loop:
         self.args, self.world, self.at = session.args, session.world, session.position
         self.name = CheckpointName(session.args.output_name)
         self.folder = Path(session.args.output_dir)
-        self.steps = step.Steps(session)
+        self.steps = step.Stepper(session)
         self.under_way: step.Taken | None = None
         self.window = Window(self.at.losses)
         self.trackers = Trackers(session.args, session.world)

@@ -58,7 +58,7 @@ def card_of(device: torch.device) -> Card | None:
     return CudaCard(device) if device.type == "cuda" else None
 
 
-class Ladder:
+class RecomputeLadder:
     """From nothing recomputed to everything."""
 
     def __init__(self, session: Session) -> None:

@@ -265,13 +265,13 @@ def _denoiser(args: argparse.Namespace, world: World, base: Base) -> nn.Module:
     if not (form or few or swapped):
         return base.load_denoiser(world.weight_dtype, world.device)
     from lorakit.embedded.models.low_bits import shrink
-    from lorakit.embedded.models.swap import Swap
+    from lorakit.embedded.models.swap import BlockSwap
 
     denoiser: Any = base.load_denoiser(world.weight_dtype, "cpu")  # the device never holds it whole
     if form or few:
         shrink(denoiser, world.weight_dtype, form, world.device)
     if not swapped:
         return denoiser.to(world.device)
-    denoiser.swap = Swap(denoiser.swappable(swapped), world.device)
+    denoiser.swap = BlockSwap(denoiser.swappable(swapped), world.device)
     denoiser.swap.stay(denoiser)
     return denoiser

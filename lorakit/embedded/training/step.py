@@ -39,7 +39,7 @@ class Taken:
     batches: Sequence[Batch]
     rates: dict[str, float]
     adapted: dict[str, float]
-    numbers: torch.Tensor  # on the host: losses, then the six of Steps
+    numbers: torch.Tensor  # on the host: losses, then the six of Stepper
     arrived: Any = None  # a CUDA event
 
     def read(self) -> tuple[list[float], tuple[int, float, float]]:
@@ -59,7 +59,7 @@ class Taken:
         return losses, (int(norms[0]), norms[1], norms[2])
 
 
-class Steps:
+class Stepper:
     """`take` is called once a step; `learn` and `update` are all that the device does in it."""
 
     def __init__(self, session: Session, recorder: recorded.Recorder | None = None) -> None:
@@ -72,7 +72,7 @@ class Steps:
         self.stopped = torch.zeros((), device=self.device)  # 1 once a number was not finite
         self.unscaled = torch.zeros((), device=self.device)
         self.acts = recorded.acts_of(session, recorder)
-        self.ladder = memory.Ladder(session)
+        self.ladder = memory.RecomputeLadder(session)
 
     def take(self, batches: Sequence[Batch], pixels: Pixels) -> Taken:
         """The position moves on."""
