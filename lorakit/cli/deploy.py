@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--checkpoint",
         metavar="WHICH",
-        help="a file, or 40, step 40, final (default: the noted one, the judge's winner, final)",
+        help="a file, or 40, step 40, final (default: the one noted, else the final one)",
     )
     add("--strength", type=float, metavar="S", help="default: the one noted, else 0.8")
     add("--as", dest="name", metavar="NAME", help="another file name at the destination")

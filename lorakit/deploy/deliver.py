@@ -23,7 +23,7 @@ from lorakit.families import FAMILIES
 from lorakit.files import hidden_file, sha256, take_name, write_atomic, write_new
 from lorakit.portable import stem_problem
 from lorakit.runs.intact import require_intact
-from lorakit.runs.record import JudgedCell, read_record
+from lorakit.runs.record import read_record
 from lorakit.runs.registry import read_notes
 from lorakit.sheet.source import checkpoint_file
 from lorakit.user_files import Missing, Unreadable
@@ -55,11 +55,8 @@ def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: st
     record, notes = read_record(run_dir), read_notes(run_dir)
     output = record.output_dir(run_dir)
     there = sorted(path.name for path in output.glob("*.safetensors"))
-    winner = record.judged.winner if not (checkpoint or notes.chosen) else None
-    wanted = checkpoint or notes.chosen or (winner.checkpoint if winner else "")
-    wanted = checkpoint_file(
-        output, record.output_name, wanted or f"{record.output_name}.safetensors"
-    )
+    wanted = checkpoint or notes.chosen or f"{record.output_name}.safetensors"
+    wanted = checkpoint_file(output, record.output_name, wanted)
     if wanted not in there:
         raise RecipeError(
             f"{output}: no {wanted}. {did_you_mean(wanted, there)}".rstrip(),
@@ -72,14 +69,10 @@ def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: st
         name=name or Path(wanted).stem,
         trigger=record.trigger,
         family=record.family,
-        strength=_strength(notes.strength, winner) if strength is None else strength,
+        strength=(notes.strength or 0.8) if strength is None else strength,
         notes="; ".join(note.text for note in notes.notes),
         preview=max(samples, key=lambda path: path.stat().st_mtime, default=None),
     )
-
-
-def _strength(noted: float | None, winner: JudgedCell | None) -> float:
-    return noted or (winner.strength if winner else 0.8)
 
 
 @dataclass(frozen=True)

@@ -184,17 +184,3 @@ def test_a_checkpoint_may_be_named_as_a_sheet_names_it(
     assert (folder / "fox.safetensors").is_file()
     assert main(["note", "latest", "--chosen", "final", "--strength", "0.7"]) == 0
     assert json.loads((run_dir / "notes.json").read_text())["chosen"] == "fox.safetensors"
-
-
-def test_what_the_judge_has_proven_is_taken_where_nothing_was_chosen(
-    run_dir: Path, project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    webui_of(project)
-    cells = [
-        {"checkpoint": "fox.safetensors", "strength": 0.6, "verdict": "listed"},
-        {"checkpoint": "fox.safetensors", "strength": 1.0, "verdict": "behind"},
-    ]
-    data = json.loads((run_dir / "record.json").read_text())
-    (run_dir / "record.json").write_text(json.dumps(data | {"judged": {"cells": cells}}))
-    deployed()
-    assert capsys.readouterr().out == "<lora:fox:0.6>, fox, ...\n"
