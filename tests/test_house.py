@@ -55,6 +55,8 @@ ROOMS = (  # from the ground up: a room imports rooms that stand before it, neve
     "proof",
     "report",
     "deploy",
+    "engines",
+    "doctor",
     "cli",
 )
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft"}

@@ -41,6 +41,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "resume": ("lorakit.cli.resume", "go on where a run ended"),
     "explain": ("lorakit.cli.explain", "why a run failed, the evidence, the remedy"),
     "queue": ("lorakit.cli.queue", "recipes that wait for their turn"),
+    "sweep": (
+        "lorakit.cli.sweep",
+        "one recipe with several values: a folder of recipes, one table",
+    ),
     "lock": ("lorakit.cli.lock", "pin everything a recipe's result depends on"),
     "verify": ("lorakit.cli.verify", "hash again and name every difference"),
     "diff": ("lorakit.cli.diff", "two runs side by side"),
@@ -139,12 +143,20 @@ def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[
         return 2
     module = import_module(commands[name][0])
     if hasattr(module, "COMMANDS"):
-        return dispatch(f"{prog} {name}", module.COMMANDS, rest)
+        return dispatch(f"{prog} {name}", module.COMMANDS, [*implied(module, rest), *rest])
     args = parsed(parser_for(f"{prog} {name}", module), rest)
     args.as_typed = rest
     code: int = module.run(args)
     sys.stdout.flush()
     return code
+
+
+def implied(module: ModuleType, words: Sequence[str]) -> list[str]:
+    """The command of a group that is meant where its first word is none: `sweep RECIPE ...`."""
+    known = {*module.COMMANDS, "-h", "--help", "help"}
+    return (
+        [module.DEFAULT] if hasattr(module, "DEFAULT") and words and words[0] not in known else []
+    )
 
 
 def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
