@@ -22,6 +22,7 @@ from lorakit.errors import LorakitError, SetupError
 
 # name: (module, what it does). The order is the order in which a newcomer meets them.
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "doctor": ("lorakit.cli.doctor", "what this machine has and lacks, and the remedy"),
     "presets": (
         "lorakit.cli.presets",
         "what exists, for which machine, where the numbers come from",

@@ -103,7 +103,8 @@ def recipe_with(document: Document, values: Mapping[KeyPath, Any], head: str) ->
     is short; where its lines cannot be changed one by one, the same written anew.
     """
     wanted = _changed(document.data, values)
-    lines = [f"# {head}", *document.text.splitlines()]
+    own = document.text.splitlines()
+    lines = [f"# {head}", *(line for line in own if not line.startswith("#:schema"))]
     for path, value in values.items():
         lines = _assigned(lines, path, value_text(value))
     text = "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ from typing import Any
 
 from lorakit.families import FAMILIES
 from lorakit.recipe.document import read_document
+from lorakit.recipe.json_schema import DIRECTIVE
 from lorakit.recipe.presets import Preset
 from lorakit.toml_text import value_text
 
@@ -42,8 +43,8 @@ def recipe_like(file: Path, other: Likeness, name: str, trigger: str) -> LikeAno
             at = document.lines[path] - 1
             lines[at] = _assigned(lines[at], value)
     first = next((at for at, line in enumerate(lines) if line and line[0] != "#"), 0)
-    lines = [f"# As recipes/{file.name}, for {name}.", *lines[first:]]
-    lines[1:1] = [
+    lines = [DIRECTIVE, f"# As recipes/{file.name}, for {name}.", *lines[first:]]
+    lines[2:2] = [
         f"{path[0]} = {value_text(value)}"
         for path, value in wanted.items()
         if len(path) == 1 and path not in document.lines
@@ -78,7 +79,7 @@ def _mentions(lines: list[str], other: Likeness, said: Mapping[str, Any]) -> tup
     return tuple(
         f"  {number}: {line.strip()}"
         for number, line in enumerate(lines, 1)
-        if number > 1 and found.search(line)
+        if number > 2 and found.search(line)
     )
 
 
@@ -95,6 +96,7 @@ def recipe_text(name: str, preset: Preset, trigger: str) -> str:
     ]
     folders = f"holds folders such as 10_{trigger}: 10 repeats of every image in it"
     lines = [
+        DIRECTIVE,
         f"# {title}. `lorakit presets show {preset.name}` says where its numbers come from.",
         *_aligned(head),
         "",
