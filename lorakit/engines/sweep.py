@@ -31,6 +31,7 @@ from lorakit.runs.typed_json import Part, WrongValue, rare
 from lorakit.user_files import Missing
 
 FOLDER, MANIFEST, SCHEMA = "sweeps", "sweep.json", 1
+BULKY = ("settings", "dataset", "weights", "trainer", "env", "files", "platform", "samples")
 AGAIN = "Make the sweep again under another --name, or take the file from git."
 
 
@@ -218,7 +219,7 @@ def _result(root: Path, point: SweepPoint) -> PointResult:
     if not runs:
         return PointResult(point)
     try:
-        record = read_record(runs[-1])
+        record = read_record(runs[-1], without=BULKY)
     except LorakitError as error:
         return PointResult(point, "broken", run_dir=runs[-1], reason=error.message)
     ended, state, loss = record.outcome, record.state, record.outcome.loss
