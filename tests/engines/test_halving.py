@@ -77,45 +77,6 @@ def test_rungs_are_rising_percentages(text: str, capsys: pytest.CaptureFixture[s
     assert "rising percentages" in capsys.readouterr().err
 
 
-TOY = """
-family = "sd15"
-trainer = "embedded"
-name = "ball"
-trigger = "ball"
-[model]
-base = "models/tiny"
-[dataset]
-path = "datasets/ball"
-[train]
-resolution = "64,64"
-network_dim = 4
-network_alpha = 2
-learning_rate = 1e-3
-lr_scheduler = "cosine"
-optimizer_type = "AdamW"
-mixed_precision = "no"
-max_train_steps = 200
-train_batch_size = 1
-cache_latents = true
-seed = 3
-"""
-
-
-@pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    pytest.importorskip("torch")
-    from tiny_bases import make_tiny
-    from toy_runs import draw_pictures
-
-    make_tiny("sd15", tmp_path / "models" / "tiny")
-    draw_pictures(tmp_path / "datasets" / "ball" / "1_ball")
-    (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes" / "ball.toml").write_text(TOY)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.mark.slow
 def test_three_toy_runs_one_is_stopped_and_the_kept_end_as_if_left_in_peace(toy: Path) -> None:
     words = ["--vary", "learning_rate=1e-3,1e-2,1", "--name", "rates"]

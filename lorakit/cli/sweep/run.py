@@ -4,10 +4,13 @@ examples:
   lorakit sweep run maya-sweep
   lorakit sweep run maya-sweep --halving         # at 25 and 50 % the worst third is stopped
   lorakit sweep run maya-sweep --halving --rungs 20,40,60
+  lorakit sweep run maya-sweep --on slurm --sbatch "--partition=gpu --gres=gpu:1 --time=4:00:00"
+  lorakit sweep run maya-sweep --only maya-sweep-03       # what a task of the array does
 
 What is done is not trained again, what was cut off goes on, and a point that somebody else has
 queued already is left to them. --halving compares held-out losses where every point has one, and
 mean training losses otherwise; each decision is kept in the sweep's folder (rung-1.json).
+On Slurm a task that is requeued after a preemption goes on from its newest whole state.
 exit codes: as for lorakit queue run.
 """
 
@@ -16,13 +19,17 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lorakit.cli.queue import run as queue_run
 from lorakit.cli.terminal.ending import STOPPED, say_outcome
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.screen import screen
-from lorakit.errors import raise_on_errors
+from lorakit.errors import LorakitError, counted, raise_on_errors
 from lorakit.show import say, say_faults
+
+if TYPE_CHECKING:
+    from lorakit.engines.sweep import PointResult
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--halving", action="store_true", help="stop the worst third at each rung")
     about = "where to compare, in percent of the steps (default: 25,50)"
     add("--rungs", type=_rungs, default=(), metavar="P,...", help=about)
+    add("--on", choices=("local", "slurm"), default="local", help="where (default: local)")
+    add("--sbatch", default="", metavar="WORDS", help="sbatch's options, with --on slurm")
+    add("--only", default="", metavar="POINT", help="one point: begin it, or go on with it")
     queue_run.add_arguments(parser)
 
 
@@ -55,6 +65,10 @@ def run(args: argparse.Namespace) -> int:
     raise_on_errors(faults)
     say_faults(faults)
     results = results_of(folder.parents[1], sweep)
+    if args.only:
+        return _one(folder, [one for one in results if one.point.name == args.only], args)
+    if args.on == "slurm":
+        return _on_slurm(folder, results, args)
     if args.halving or args.rungs:
         return _halved(folder, args)
     code = 0
@@ -71,6 +85,46 @@ def run(args: argparse.Namespace) -> int:
     code = max(code, queue_run.run(args) if waiting else 0)
     say_next(f"lorakit sweep table {shlex.quote(sweep.name)}")
     return code
+
+
+def _on_slurm(folder: Path, results: list[PointResult], args: argparse.Namespace) -> int:
+    from lorakit.engines.halving import GOES_ON
+    from lorakit.engines.slurm import submit
+    from lorakit.engines.sweep import read_sweep
+
+    if args.halving or args.rungs:
+        raise LorakitError("--halving decides on this machine; a job array has no rungs yet.")
+    sweep = read_sweep(folder)
+    todo = [one.point for one in results if one.state in {"not started", "failed", *GOES_ON}]
+    if todo:
+        job = submit(folder.parents[1], folder, sweep, todo, args.sbatch)
+        say(f"job {job}: {counted(len(todo), 'point')}; logs in {folder / 'slurm'}")
+        say(f"scancel {job} ends it in good order; what is requeued goes on by itself.")
+    say_next(f"lorakit sweep {'status' if todo else 'table'} {shlex.quote(sweep.name)}")
+    return 0
+
+
+def _one(folder: Path, found: list[PointResult], args: argparse.Namespace) -> int:
+    """Begin the point, or go on with it however it ended; one that is done stays so."""
+    from lorakit.cli.train import train_one
+
+    if not found:
+        hint = f"lorakit sweep status {folder.name} lists them."
+        raise LorakitError(f"{folder.name} has no point {args.only!r}.", hint=hint)
+    (one,) = found
+    if one.state == "done":
+        say(f"{one.point.name} is done already.")
+        return 0
+    if one.run_dir and one.state in {"interrupted", "stopped"}:
+        try:
+            return _resumed(one.run_dir, as_json=args.json)
+        except LorakitError as error:
+            say(f"{one.point.name} begins anew: {error.message}")
+    elif one.run_dir and one.state != "failed":
+        outcome = queue_run.go_on(one.run_dir, as_json=args.json)
+        if outcome is not None:
+            return say_outcome(outcome)
+    return train_one(folder / one.point.file, sets=[], unsets=[], as_json=args.json).code
 
 
 def _resumed(run_dir: Path, *, as_json: bool) -> int:
