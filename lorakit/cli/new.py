@@ -21,10 +21,9 @@ from lorakit.dataset.captions.tokens import common_word
 from lorakit.errors import Fault, raise_on_errors
 from lorakit.files import write_atomic, write_new
 from lorakit.recipe import presets
-from lorakit.recipe.json_schema import BESIDE, schema_file
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.names import name_problem, trigger_problem
-from lorakit.recipe.new_recipe import Likeness, recipe_like, recipe_text
+from lorakit.recipe.new_recipe import BESIDE, Likeness, recipe_like, recipe_text, schema_file
 from lorakit.recipe.resolve import resolve
 from lorakit.show import say, table
 from lorakit.user_files import read_bytes

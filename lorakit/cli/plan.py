@@ -9,7 +9,7 @@ examples:
   lorakit plan maya --folders           the command with train_data_dir instead of a dataset file
   lorakit plan maya --for rtx4090       does it fit that card? also cuda:24 (GB), mps:64, cpu
   lorakit plan maya --diff origin/main  what it says that it did not say in that commit
-  lorakit plan recipes/a.toml recipes/b.toml --review    only faults of the files, for a commit hook
+  lorakit plan recipes/maya.toml recipes/finn.toml --review       only faults, for a commit hook
 """
 
 from __future__ import annotations

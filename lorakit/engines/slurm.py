@@ -24,7 +24,7 @@ def submit(root: Path, folder: Path, sweep: Sweep, points: Sequence[SweepPoint],
     """The number of the job array that trains these points. Refused while an earlier one is
     there.
     """
-    if old := job_of(folder):
+    if old := submitted_job(folder):
         raise LorakitError(
             f"{sweep.name} is submitted already: job {old} waits or runs.",
             hint=f"lorakit sweep status {sweep.name}    # or: scancel {old}",
@@ -69,7 +69,7 @@ exec {shlex.join(words)} "${{points[$SLURM_ARRAY_TASK_ID]}}"
 """
 
 
-def job_of(folder: Path) -> str:
+def submitted_job(folder: Path) -> str:
     """The job that was submitted for the sweep, while Slurm still has it waiting or running."""
     try:
         job = read_text(folder / FOLDER / JOB).strip()

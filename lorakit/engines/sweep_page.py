@@ -1,5 +1,5 @@
-"""A sweep as rows and as one page in the style of the reports: table, losses over each setting,
-curves, the best point's recipe.
+"""A sweep as rows and as one page in the style of the reports: table, curves, what rungs
+decided, the best point's recipe.
 """
 
 from __future__ import annotations
@@ -59,7 +59,6 @@ def sweep_page(folder: Path, sweep: Sweep) -> str:
             "Points",
             table(names, rows, numbers=names[-5:-1], own=[one is first for one in results]),
         ),
-        "settings": ("Losses over settings", _by_setting(sweep, results)),
         "curves": ("Curves", _curves(results)),
         "rungs": ("Halving", _rungs_told(folder, sweep)),
         "best": ("The best point's recipe", _winner(folder, first, how)),
@@ -79,30 +78,6 @@ def sweep_page(folder: Path, sweep: Sweep) -> str:
         ],
         footer=f"Made by lorakit {__version__} on {now()[:10]}.",
     )
-
-
-def _by_setting(sweep: Sweep, results: Sequence[PointResult]) -> str:
-    """For each setting its values in a row, with the mean and the best of the points that have
-    it.
-    """
-    drawn = ""
-    for key in varied_keys([one.settings for one in sweep.points]):
-        values = list(dict.fromkeys(_setting(one.point.settings.get(key)) for one in results))
-        rows = []
-        for value in values:
-            of_value = [one for one in results if _setting(one.point.settings.get(key)) == value]
-            held = all(one.held_out is not None for one in results if one.state == "done")
-            losses = [
-                loss
-                for one in of_value
-                if one.state == "done" and (loss := one.held_out if held else one.loss) is not None
-            ]
-            mean = sum(losses) / len(losses) if losses else None
-            cells = (value, str(len(losses)), _measured(mean), _measured(min(losses, default=None)))
-            rows.append([escape(cell) for cell in cells])
-        drawn += element("h3", escape(key))
-        drawn += table(("value", "done", "mean loss", "lowest"), rows, numbers=("mean loss",))
-    return drawn
 
 
 def _curves(results: Sequence[PointResult]) -> str:

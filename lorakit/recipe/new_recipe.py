@@ -12,9 +12,16 @@ from typing import Any
 
 from lorakit.families import FAMILIES
 from lorakit.recipe.document import read_document
-from lorakit.recipe.json_schema import DIRECTIVE
 from lorakit.recipe.presets import Preset
 from lorakit.toml_text import value_text
+
+BESIDE = ".recipe.schema.json"  # for editors: what a recipe may say; its name beside the recipes
+DIRECTIVE = f"#:schema ./{BESIDE}"
+
+
+def schema_file(name: str) -> Path:
+    """`recipe` or `preset`, as tools/make_schema.py writes it and the wheel ships it."""
+    return Path(__file__).with_name(f"{name}.schema.json")
 
 
 @dataclass(frozen=True)

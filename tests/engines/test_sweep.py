@@ -179,15 +179,13 @@ def test_the_winner_becomes_a_recipe_and_overwrites_none(
     assert main(words) == 1
 
 
-def test_the_page_holds_table_settings_curves_and_the_best_recipe(
-    make_sweep: object, maya: Path
-) -> None:
+def test_the_page_holds_table_curves_and_the_best_recipe(make_sweep: object, maya: Path) -> None:
     root, folder = maya.parents[1], make_sweep("network_dim=8,16")  # type: ignore[operator]
     left_run(root, "rank-01", losses=(0.3, 0.2))
     left_run(root, "rank-02", losses=(0.3, 0.1))
     assert main(["sweep", "report", "rank"]) == 0
     text = (folder / "report.html").read_text()
-    for part in ("points", "settings", "curves", "best"):
+    for part in ("points", "curves", "best"):
         assert f'<section id="{part}"' in text
     assert "rank-02.toml: lowest training loss" in text and "network_dim = 16" in text
     assert "http" not in text.replace("http-equiv", "").replace("http://www.w3.org", "")

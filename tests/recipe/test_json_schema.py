@@ -13,9 +13,13 @@ import pytest
 
 from lorakit import json_text, tomllib
 from lorakit.cli.main import main
-from lorakit.recipe.json_schema import preset_schema, recipe_schema, schema_file
+from lorakit.recipe.new_recipe import schema_file
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from make_schema import preset_schema, recipe_schema  # noqa: E402
+
 KINDS: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),

@@ -1,4 +1,4 @@
-"""A sweep as one self-contained page: the table, losses over settings, curves, the best recipe.
+"""A sweep as one self-contained page: the table, curves, the best point's recipe.
 
 examples:
   lorakit sweep report                       # the newest; writes sweeps/NAME/report.html

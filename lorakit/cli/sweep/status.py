@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lorakit.engines.halving import rungs_made
-    from lorakit.engines.slurm import job_of, tasks_of
+    from lorakit.engines.slurm import submitted_job, tasks_of
     from lorakit.engines.sweep import edited, find_sweep, read_sweep, results_of
 
     folder = find_sweep(args.sweep, Path.cwd()).absolute()
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     for rung in rungs_made(folder, sweep):
         stopped = ", ".join(rung.stopped) or "none"
         print_text(f"  rung {rung.number} at {rung.share:.0%}, {rung.measure}: {stopped} stopped")
-    if (folder / "slurm" / "job").exists() and (job := job_of(folder)):
+    if (folder / "slurm" / "job").exists() and (job := submitted_job(folder)):
         tasks = ", ".join(f"{number} {state}" for number, state in tasks_of(job))
         print_text(f"  Slurm job {job}: {tasks}")
     say_faults(edited(folder, sweep))
