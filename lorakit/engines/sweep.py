@@ -17,6 +17,7 @@ from lorakit.errors import Fault, LorakitError, RecipeError, counted, did_you_me
 from lorakit.files import sha256, write_new
 from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
+from lorakit.private import is_private_set
 from lorakit.proof.lock import lock_of_all, lock_path, text_of
 from lorakit.recipe.checks import Checker
 from lorakit.recipe.document import KeyPath, read_document
@@ -82,8 +83,12 @@ def plan_points(
     recipe: Path, name: str, said: Sequence[Sequence[str]], sets: Sequence[str] = ()
 ) -> list[PlannedPoint]:
     """Plan every point, or say what is wrong with all of them; nothing is written."""
+    private = [text.partition("=")[0] for text in sets if is_private_set(text)]
+    what = "belongs in no file; set it in the environment of the training."
+    wrong = [Fault(f"--set {key}", what, rule="vary") for key in private]
     if problem := name_problem(name):
-        raise_on_errors([Fault("--name", problem, rule="name")])
+        wrong.append(Fault("--name", problem, rule="name"))
+    raise_on_errors(wrong)
     faults: dict[str, Fault] = {}
     planned: list[PlannedPoint] = []
     width = len(str(len(said)))

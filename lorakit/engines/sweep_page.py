@@ -13,6 +13,7 @@ from lorakit.engines.halving import rungs_made
 from lorakit.engines.points import recipe_with, varied_keys
 from lorakit.engines.sweep import PointResult, Sweep, best, results_of
 from lorakit.errors import counted
+from lorakit.private import without_user
 from lorakit.recipe.document import read_document
 from lorakit.report.curves import Line, charts
 from lorakit.report.page import element, page, soft, table
@@ -111,8 +112,11 @@ def _rungs_told(folder: Path, sweep: Sweep) -> str:
 def _winner(folder: Path, first: PointResult | None, how: str) -> str:
     if first is None:
         return ""
-    text = (folder / first.point.file).read_text(encoding="utf-8")
-    return soft(f"{first.point.file}: {how}.") + element("pre", escape(text))
+    document = read_document(folder / first.point.file, first.point.file)
+    told = soft(f"{first.point.file}: {how}.")
+    if "env" in document.data.get("launch", {}):
+        return told + soft("It sets an environment, whose values no page shows.")
+    return told + element("pre", escape(without_user(document.text)))
 
 
 def _setting(value: object) -> str:

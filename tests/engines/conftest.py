@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from engine_runs import MakeSweep
 from plan_cases import folder, sd15_base
 
 from lorakit.engines.points import combinations, read_variations
@@ -50,9 +50,6 @@ def maya(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     recipe.write_text(MAYA, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return recipe
-
-
-MakeSweep = Callable[..., Path]
 
 
 @pytest.fixture

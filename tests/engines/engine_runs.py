@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+MakeSweep = Callable[..., Path]
 
 
 def left_run(root: Path, name: str, *, losses: tuple[float, ...] = (), **more: Any) -> Path:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from engine_runs import left_run
+from engine_runs import MakeSweep, left_run
 
 from lorakit.cli.main import main
 from lorakit.engines.halving import StopAt, cut, decide, rungs_made
@@ -24,9 +24,9 @@ def test_the_worst_third_and_whatever_has_no_score_stops() -> None:
     assert cut({"a": None}) == ((), ("a",))
 
 
-def test_a_decision_is_made_once_and_then_followed(make_sweep: object, maya: Path) -> None:
+def test_a_decision_is_made_once_and_then_followed(make_sweep: MakeSweep, maya: Path) -> None:
     root = maya.parents[1]
-    folder = make_sweep("learning_rate=1e-4,2e-4,5e-4")  # type: ignore[operator]
+    folder = make_sweep("learning_rate=1e-4,2e-4,5e-4")
     for number, late in enumerate((0.1, 0.3, 0.2), 1):
         losses = (*(0.5 - 0.1 * number,) * 50, *(late,) * 50)
         left_run(root, f"rank-0{number}", losses=losses, state="stopped")
@@ -38,9 +38,9 @@ def test_a_decision_is_made_once_and_then_followed(make_sweep: object, maya: Pat
     assert rungs_made(folder, read_sweep(folder)) == [first]
 
 
-def test_held_out_losses_count_where_every_point_has_one(make_sweep: object, maya: Path) -> None:
+def test_held_out_losses_count_where_every_point_has_one(make_sweep: MakeSweep, maya: Path) -> None:
     root = maya.parents[1]
-    folder = make_sweep("learning_rate=1e-4,2e-4,5e-4")  # type: ignore[operator]
+    folder = make_sweep("learning_rate=1e-4,2e-4,5e-4")
     for number, held in enumerate((0.2, 0.1, 0.3), 1):
         outcome = {"step": 50, "loss": 1 - held, "validation_loss": held}
         left_run(root, f"rank-0{number}", state="stopped", outcome=outcome)
@@ -63,9 +63,9 @@ def test_a_run_is_asked_to_save_once_it_has_made_the_steps(tmp_path: Path) -> No
 
 
 def test_a_trainer_that_saves_no_state_is_refused_beforehand(
-    make_sweep: object, capsys: pytest.CaptureFixture[str]
+    make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_sweep("network_dim=8,16")  # type: ignore[operator]
+    make_sweep("network_dim=8,16")
     assert main(["sweep", "run", "rank", "--halving"]) == 1
     assert "saves no state" in capsys.readouterr().err
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from engine_runs import MakeSweep
 
 from lorakit.cli.main import main
 from lorakit.engines.slurm import array_script, submit
@@ -22,9 +23,9 @@ NODE = Path(__file__).resolve().parents[2] / "tools" / "slurm_node.sh"
 
 
 def test_the_script_is_one_array_that_is_requeued_and_execs_one_point(
-    make_sweep: object, maya: Path
+    make_sweep: MakeSweep, maya: Path
 ) -> None:
-    folder = make_sweep("network_dim=8,16,32")  # type: ignore[operator]
+    folder = make_sweep("network_dim=8,16,32")
     sweep = read_sweep(folder)
     points = [sweep.points[0], sweep.points[2]]
     text = array_script(maya.parents[1], folder, sweep, points, "--partition=gpu --time=1:00:00")
@@ -38,9 +39,9 @@ def test_the_script_is_one_array_that_is_requeued_and_execs_one_point(
 
 
 def test_without_slurm_it_is_said(
-    make_sweep: object, maya: Path, monkeypatch: pytest.MonkeyPatch
+    make_sweep: MakeSweep, maya: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = make_sweep("network_dim=8,16")  # type: ignore[operator]
+    folder = make_sweep("network_dim=8,16")
     monkeypatch.setenv("PATH", str(maya.parent))
     sweep = read_sweep(folder)
     with pytest.raises(SetupError, match="There is no sbatch here"):
@@ -48,9 +49,9 @@ def test_without_slurm_it_is_said(
 
 
 def test_two_people_who_submit_the_same_sweep_submit_one_job(
-    make_sweep: object, maya: Path, monkeypatch: pytest.MonkeyPatch
+    make_sweep: MakeSweep, maya: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = make_sweep("network_dim=8,16")  # type: ignore[operator]
+    folder = make_sweep("network_dim=8,16")
     there = maya.parents[1] / "bin"
     there.mkdir()
     for name, said in (("sbatch", "41"), ("squeue", "0 PENDING")):
@@ -64,9 +65,9 @@ def test_two_people_who_submit_the_same_sweep_submit_one_job(
 
 
 def test_what_sbatch_refuses_is_said_with_its_words(
-    make_sweep: object, maya: Path, monkeypatch: pytest.MonkeyPatch
+    make_sweep: MakeSweep, maya: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = make_sweep("network_dim=8,16")  # type: ignore[operator]
+    folder = make_sweep("network_dim=8,16")
     there = maya.parents[1] / "bin"
     there.mkdir()
     (there / "sbatch").write_text(
@@ -80,9 +81,9 @@ def test_what_sbatch_refuses_is_said_with_its_words(
 
 
 def test_a_point_that_is_not_there_is_said(
-    make_sweep: object, capsys: pytest.CaptureFixture[str]
+    make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_sweep("network_dim=8,16")  # type: ignore[operator]
+    make_sweep("network_dim=8,16")
     assert main(["sweep", "run", "rank", "--only", "rank-09"]) == 1
     assert "rank has no point 'rank-09'" in capsys.readouterr().err
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from engine_runs import left_run
+from engine_runs import MakeSweep, left_run
 
 from lorakit import tomllib
 from lorakit.cli.main import main
@@ -85,6 +85,39 @@ def test_what_makes_no_sweep_is_said_and_nothing_is_written(
     assert not Path("sweeps").exists()
 
 
+def test_a_private_value_is_written_into_no_file(
+    maya: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sweep", "maya", "--vary", "network_dim=8,16", "--set", "launch.env.KEY=geheim"]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert "launch.env.KEY" in said and "geheim" not in said
+    assert not Path("sweeps").exists()
+
+
+def test_the_page_shows_no_recipe_that_holds_private_values(
+    make_sweep: MakeSweep, maya: Path
+) -> None:
+    maya.write_text(maya.read_text() + '[launch]\nenv = { WANDB_API_KEY = "geheim" }\n')
+    root, folder = maya.parents[1], make_sweep("network_dim=8,16")
+    left_run(root, "rank-01")
+    assert main(["sweep", "report", "rank"]) == 0
+    text = (folder / "report.html").read_text()
+    assert "rank-01.toml" in text and "geheim" not in text
+
+
+def test_a_point_that_failed_is_not_tried_again_unasked(
+    make_sweep: MakeSweep, maya: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = maya.parents[1]
+    make_sweep("network_dim=8,16")
+    left_run(root, "rank-01", state="failed", outcome={"step": 3, "reason": "out of memory"})
+    left_run(root, "rank-02")
+    main(["sweep", "run", "rank"])
+    assert "rank-01 has failed; lorakit explain rank-01 says why" in capsys.readouterr().err
+    assert not queue.listed(root)
+
+
 def test_what_is_there_already_is_left_as_it_is(
     maya: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,9 +168,9 @@ def test_the_preset_itself_can_be_varied(maya: Path) -> None:
 
 
 def test_the_table_says_what_the_records_say(
-    make_sweep: object, maya: Path, capsys: pytest.CaptureFixture[str]
+    make_sweep: MakeSweep, maya: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root, folder = maya.parents[1], make_sweep()  # type: ignore[operator]
+    root, folder = maya.parents[1], make_sweep()
     left_run(root, "rank-01", outcome={"step": 100, "loss": 0.2, "validation_loss": 0.3})
     left_run(root, "rank-02", outcome={"step": 100, "loss": 0.1, "validation_loss": 0.4})
     left_run(root, "rank-03", state="failed", outcome={"step": 3, "reason": "out of memory"})
@@ -154,8 +187,8 @@ def test_the_table_says_what_the_records_say(
     assert find_sweep("", root) == folder
 
 
-def test_the_judges_number_counts_more_than_losses(make_sweep: object, maya: Path) -> None:
-    root, folder = maya.parents[1], make_sweep("network_dim=8,16")  # type: ignore[operator]
+def test_the_judges_number_counts_more_than_losses(make_sweep: MakeSweep, maya: Path) -> None:
+    root, folder = maya.parents[1], make_sweep("network_dim=8,16")
     for name, held in (("rank-01", -0.1), ("rank-02", -0.2)):
         cell = {"checkpoint": "a", "verdict": "listed", "held": held}
         judged = {"when": "2026", "held_out": 9, "cells": [cell, {"checkpoint": "b"}]}
@@ -167,9 +200,9 @@ def test_the_judges_number_counts_more_than_losses(make_sweep: object, maya: Pat
 
 
 def test_the_winner_becomes_a_recipe_and_overwrites_none(
-    make_sweep: object, maya: Path, capsys: pytest.CaptureFixture[str]
+    make_sweep: MakeSweep, maya: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root, _ = maya.parents[1], make_sweep("network_dim=8,16")  # type: ignore[operator]
+    root, _ = maya.parents[1], make_sweep("network_dim=8,16")
     left_run(root, "rank-02", outcome={"step": 100, "loss": 0.05})
     words = ["sweep", "table", "rank", "--winner", "recipes/best.toml"]
     assert main(words) == 0
@@ -179,8 +212,8 @@ def test_the_winner_becomes_a_recipe_and_overwrites_none(
     assert main(words) == 1
 
 
-def test_the_page_holds_table_curves_and_the_best_recipe(make_sweep: object, maya: Path) -> None:
-    root, folder = maya.parents[1], make_sweep("network_dim=8,16")  # type: ignore[operator]
+def test_the_page_holds_table_curves_and_the_best_recipe(make_sweep: MakeSweep, maya: Path) -> None:
+    root, folder = maya.parents[1], make_sweep("network_dim=8,16")
     left_run(root, "rank-01", losses=(0.3, 0.2))
     left_run(root, "rank-02", losses=(0.3, 0.1))
     assert main(["sweep", "report", "rank"]) == 0
@@ -192,9 +225,9 @@ def test_the_page_holds_table_curves_and_the_best_recipe(make_sweep: object, may
 
 
 def test_an_edited_point_is_said_and_a_missing_one_stops(
-    make_sweep: object, capsys: pytest.CaptureFixture[str]
+    make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make_sweep("network_dim=8,16")  # type: ignore[operator]
+    folder = make_sweep("network_dim=8,16")
     (folder / "rank-01.toml").write_text("# mine\n" + (folder / "rank-01.toml").read_text())
     main(["sweep", "status", "rank"])
     assert "rank-01.toml: has been edited" in capsys.readouterr().err
@@ -216,18 +249,18 @@ def test_an_edited_point_is_said_and_a_missing_one_stops(
     ],
 )
 def test_a_manifest_edited_into_nonsense_is_a_clear_error(
-    text: str, make_sweep: object, capsys: pytest.CaptureFixture[str]
+    text: str, make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make_sweep("network_dim=8,16")  # type: ignore[operator]
+    folder = make_sweep("network_dim=8,16")
     (folder / "sweep.json").write_text(text)
     assert main(["sweep", "table", "rank"]) == 1
     assert "sweep.json" in capsys.readouterr().err
 
 
 def test_an_unknown_sweep_names_the_nearest(
-    make_sweep: object, capsys: pytest.CaptureFixture[str]
+    make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_sweep("network_dim=8,16")  # type: ignore[operator]
+    make_sweep("network_dim=8,16")
     assert main(["sweep", "table", "rnak"]) == 1
     assert "Did you mean rank?" in capsys.readouterr().err
 
@@ -241,10 +274,10 @@ def test_two_people_who_submit_the_same_sweep_queue_each_point_once(tmp_path: Pa
 
 
 def test_a_table_over_a_thousand_records_takes_less_than_a_second(
-    make_sweep: object, maya: Path
+    make_sweep: MakeSweep, maya: Path
 ) -> None:
     seeds = ",".join(map(str, range(4)))
-    root, folder = maya.parents[1], make_sweep(f"seed={seeds}")  # type: ignore[operator]
+    root, folder = maya.parents[1], make_sweep(f"seed={seeds}")
     sweep = read_sweep(folder)
     settings = {"train": {f"key_{n}": {"value": n, "source": "preset sd15"} for n in range(60)}}
     for point in sweep.points:

@@ -65,6 +65,9 @@ def run(args: argparse.Namespace) -> int:
     raise_on_errors(faults)
     say_faults(faults)
     results = results_of(folder.parents[1], sweep)
+    for one in results:
+        if one.state == "failed" and not args.only:
+            say(f"{one.point.name} has failed; lorakit explain {one.point.name} says why")
     if args.only:
         return _one(folder, [one for one in results if one.point.name == args.only], args)
     if args.on == "slurm":
@@ -95,7 +98,7 @@ def _on_slurm(folder: Path, results: list[PointResult], args: argparse.Namespace
     if args.halving or args.rungs:
         raise LorakitError("--halving decides on this machine; a job array has no rungs yet.")
     sweep = read_sweep(folder)
-    todo = [one.point for one in results if one.state in {"not started", "failed", *GOES_ON}]
+    todo = [one.point for one in results if one.state in {"not started", *GOES_ON}]
     if todo:
         job = submit(folder.parents[1], folder, sweep, todo, args.sbatch)
         say(f"job {job}: {counted(len(todo), 'point')}; logs in {folder / 'slurm'}")
