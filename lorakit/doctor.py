@@ -78,7 +78,7 @@ def examine(interfaces: Mapping[str, tuple[str, ...]]) -> list[Checked]:
     checks: tuple[Callable[[], Iterator[Checked]], ...] = (
         _python,
         _device,
-        *((lambda one=one: _trainer(one)) for one in HOMES),  # type: ignore[misc]
+        *((lambda one=one: _trainer(one)) for one in HOMES),
         _packages,
         _disk,
         _hub,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,6 +87,23 @@ def test_a_point_that_is_not_there_is_said(
     make_sweep("network_dim=8,16")
     assert main(["sweep", "run", "rank", "--only", "rank-09"]) == 1
     assert "rank has no point 'rank-09'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("job", "code"), [({"SLURM_JOB_ID": "7"}, 0), ({}, 143)])
+def test_the_trainer_takes_slurms_signal_and_lorakits_for_one(
+    job: dict[str, str], code: int
+) -> None:
+    """Slurm signals every process of a job, and lorakit then asks its trainer, too."""
+    lines = (
+        "import os, signal",
+        "from lorakit.embedded.training import signals",
+        "signals.listen()",
+        "[os.kill(os.getpid(), one) for one in (signal.SIGTERM, signal.SIGTERM)]",
+        "assert signals.caught()",
+    )
+    env = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], env={**env, **job})
+    assert done.returncode == code
 
 
 @pytest.fixture
