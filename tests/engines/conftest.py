@@ -90,11 +90,15 @@ seed = 3
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pytest.importorskip("torch")
+    from PIL import Image
     from tiny_bases import make_tiny
-    from toy_runs import draw_pictures
 
     make_tiny("sd15", tmp_path / "models" / "tiny")
-    draw_pictures(tmp_path / "datasets" / "ball" / "1_ball")
+    images = tmp_path / "datasets" / "ball" / "1_ball"
+    images.mkdir(parents=True)
+    for number, colour in enumerate(("red", "green", "blue", "yellow")):
+        Image.new("RGB", (64, 64), colour).save(images / f"{number}.png")
+        (images / f"{number}.txt").write_text(f"ball, {colour} wall")
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "ball.toml").write_text(TOY)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
