@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lorakit import json_text
 from lorakit.engines.sweep import PointResult, Sweep
-from lorakit.errors import Fault
+from lorakit.errors import Fault, LorakitError, raise_on_errors
 from lorakit.events import Emit, Event
 from lorakit.files import write_atomic, write_new
 from lorakit.plan.make import make_plans
@@ -97,6 +97,7 @@ def train_to(recipe: Path, result: PointResult, share: float, emit: Emit) -> Out
     """
     if result.run_dir is None:
         plan = plan_of_point(recipe)
+        raise_on_errors(plan.faults)
         return train(plan, emit=StopAt(emit, math.ceil(share * plan.steps.total)))
     goal = math.ceil(share * result.total)
     if result.state not in GOES_ON or result.step >= goal:
@@ -107,6 +108,11 @@ def train_to(recipe: Path, result: PointResult, share: float, emit: Emit) -> Out
 def decide(folder: Path, number: int, share: float, results: Sequence[PointResult]) -> Rung:
     """The decision of this rung, which is in the sweep's folder from now on."""
     path = folder / f"rung-{number}.json"
+    if busy := [one.point.name for one in results if one.state in {"running", "unattended"}]:
+        what = f"{', '.join(busy)} is still being trained by somebody else; nothing was decided."
+        raise LorakitError(
+            what, hint=f"Wait for it (lorakit watch {busy[0]}), then run this again."
+        )
     if not path.exists():
         held = all(one.held_out is not None for one in results if one.state != "failed")
         measure = "held-out loss" if held else "mean training loss"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from engine_runs import MakeSweep, left_run
 from lorakit.cli.main import main
 from lorakit.engines.halving import StopAt, cut, decide, rungs_made
 from lorakit.engines.sweep import read_sweep, results_of
+from lorakit.errors import LorakitError
 from lorakit.events import Event
+from lorakit.processes import Identity
 from lorakit.runs.record import read_record
 from lorakit.weights.finite import inspect
 
@@ -36,6 +39,18 @@ def test_a_decision_is_made_once_and_then_followed(make_sweep: MakeSweep, maya: 
     assert first.stopped == ("rank-01",)  # the highest loss before step 50, whatever came later
     assert decide(folder, 1, 0.9, results[:2]) == first
     assert rungs_made(folder, read_sweep(folder)) == [first]
+
+
+def test_nothing_is_decided_while_somebody_else_trains_a_point(
+    make_sweep: MakeSweep, maya: Path
+) -> None:
+    root, folder = maya.parents[1], make_sweep("network_dim=8,16")
+    me = Identity.of(os.getpid()).as_dict()
+    left_run(root, "rank-01", state="running", supervisor=me, outcome={})
+    left_run(root, "rank-02", state="stopped")
+    with pytest.raises(LorakitError, match="rank-01 is still being trained by somebody else"):
+        decide(folder, 1, 0.5, results_of(root, read_sweep(folder)))
+    assert not (folder / "rung-1.json").exists()
 
 
 def test_held_out_losses_count_where_every_point_has_one(make_sweep: MakeSweep, maya: Path) -> None:

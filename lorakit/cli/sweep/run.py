@@ -141,6 +141,7 @@ def _resumed(run_dir: Path, *, as_json: bool) -> int:
 
 def _halved(folder: Path, args: argparse.Namespace) -> int:
     """Every point to the first rung, the better two thirds to the next, and so on."""
+    from lorakit.cli.train import provide_weights
     from lorakit.engines.halving import (
         OTHER_LOSS,
         RUNGS,
@@ -166,6 +167,8 @@ def _halved(folder: Path, args: argparse.Namespace) -> int:
             if one.point.name not in alive:
                 continue
             say(f"{one.point.name}: to {share:.0%} of the steps")
+            if one.run_dir is None:
+                provide_weights(plan_of_point(folder / one.point.file), as_json=args.json)
             with screen(as_json=args.json) as emit:
                 outcome = train_to(folder / one.point.file, one, share, emit)
             if outcome is None or outcome.state == "stopped":
