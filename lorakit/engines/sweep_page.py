@@ -17,17 +17,17 @@ from lorakit.private import without_user
 from lorakit.recipe.document import read_document
 from lorakit.report.curves import Line, charts
 from lorakit.report.page import element, page, soft, table
+from lorakit.report.sections import key
 from lorakit.report.series import smoothed
 from lorakit.runs.find import progress_rows
 from lorakit.runs.record import now
 
-LINES = 12  # curves that an eye can tell apart; the lowest losses are drawn
-KINDS = ("smooth", "validation", "rate1", "rate2")
+KINDS = ("smooth", "validation", "rate1", "rate2")  # as many curves as an eye tells apart
 
 
 def heads(sweep: Sweep) -> tuple[str, ...]:
     keys = varied_keys([one.settings for one in sweep.points])
-    names = (key.rpartition(".")[2] for key in keys)
+    names = (name.rpartition(".")[2] for name in keys)
     return ("point", *names, "state", "step", "loss", "held-out", "judge", "run")
 
 
@@ -35,7 +35,7 @@ def row_of_point(sweep: Sweep, one: PointResult) -> tuple[str, ...]:
     keys = varied_keys([point.settings for point in sweep.points])
     return (
         one.point.name,
-        *(_setting(one.point.settings.get(key)) for key in keys),
+        *(_setting(one.point.settings.get(name)) for name in keys),
         one.state,
         f"{one.step}/{one.total}" if one.total else "-",
         *(map(_measured, (one.loss, one.held_out, one.judged))),
@@ -84,15 +84,16 @@ def sweep_page(folder: Path, sweep: Sweep) -> str:
 def _curves(results: Sequence[PointResult]) -> str:
     known = [one for one in results if one.run_dir is not None and one.loss is not None]
     lines = []
-    for number, one in enumerate(sorted(known, key=lambda one: one.loss or 0.0)[:LINES]):
+    ranked = sorted(known, key=lambda one: one.loss or 0.0)
+    for kind, one in zip(KINDS, ranked, strict=False):
         points = [
             (row["step"], float(row["loss"]))
             for row in progress_rows(one.run_dir or Path())
             if isinstance(row.get("loss"), (int, float))
         ]
-        lines.append(Line(one.point.name, smoothed(points), KINDS[number % len(KINDS)]))
-    told = f"{counted(len(lines), 'curve')}, smoothed: {', '.join(line.name for line in lines)}"
-    return charts(lines, "loss", "training loss of each point") + soft(told) if lines else ""
+        lines.append(Line(one.point.name, smoothed(points), kind))
+    told = soft(f"The lowest training losses of {counted(len(known), 'point')}, smoothed.")
+    return key(lines) + charts(lines, "loss", "training loss of points") + told if lines else ""
 
 
 def _rungs_told(folder: Path, sweep: Sweep) -> str:
