@@ -15,6 +15,7 @@ from lorakit import json_text
 from lorakit.engines.points import recipe_with
 from lorakit.errors import Fault, LorakitError, RecipeError, counted, did_you_mean, raise_on_errors
 from lorakit.files import sha256, write_new
+from lorakit.machine import Machine
 from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
 from lorakit.private import is_private_set
@@ -213,6 +214,17 @@ def edited(folder: Path, sweep: Sweep) -> list[Fault]:
             what = "has been edited since the sweep was made; the table shows what was planned."
             faults.append(Fault(str(path), what, "", "sweep", "warning"))
     return faults
+
+
+def require_plannable(folder: Path, points: Sequence[SweepPoint], machine: Machine) -> None:
+    """Every fault of every point, before any of them is queued or submitted."""
+    faults: list[Fault] = []
+    for point in points:
+        resolved, found = resolve(folder / point.file)
+        run_dir = resolved.root / "runs" / point.name / "plan"
+        plans = make_plans(resolved, found, run_dir=run_dir, machine=machine)
+        faults += [fault for plan in plans for fault in plan.faults]
+    raise_on_errors(list(dict.fromkeys(faults)))
 
 
 def results_of(root: Path, sweep: Sweep) -> list[PointResult]:

@@ -106,6 +106,19 @@ def test_the_page_shows_no_recipe_that_holds_private_values(
     assert "rank-01.toml" in text and "geheim" not in text
 
 
+@pytest.mark.parametrize("where", ["local", "slurm"])
+def test_a_point_that_can_no_longer_be_planned_is_said_before_anything_is_queued(
+    where: str, make_sweep: MakeSweep, maya: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_sweep("network_dim=8,16")
+    path = folder / "rank-02.toml"
+    path.write_text(path.read_text().replace("sdpa", "sdap"))
+    assert main(["sweep", "run", "rank", "--on", where]) == 1
+    err = capsys.readouterr().err
+    assert "/rank-02.toml:" in err and "Did you mean sdpa?" in err
+    assert not queue.listed(maya.parents[1]) and not (folder / "slurm").exists()
+
+
 def test_a_point_that_failed_is_not_tried_again_unasked(
     make_sweep: MakeSweep, maya: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from lorakit.cli.terminal.ending import STOPPED, say_outcome
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.screen import screen
 from lorakit.errors import LorakitError, counted, raise_on_errors
+from lorakit.machine import this_machine
 from lorakit.show import say, say_faults
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def _rungs(text: str) -> tuple[float, ...]:
 
 def run(args: argparse.Namespace) -> int:
     from lorakit.engines.halving import GOES_ON
-    from lorakit.engines.sweep import edited, find_sweep, read_sweep, results_of
+    from lorakit.engines.sweep import edited, find_sweep, read_sweep, require_plannable, results_of
     from lorakit.run import queue
 
     folder = find_sweep(args.sweep, Path.cwd()).absolute()
@@ -82,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if code == STOPPED:
         return code
     waiting = [one.point for one in results if one.state == "not started"]
+    require_plannable(folder, waiting, this_machine())
     for point in waiting:
         item = queue.add(Path.cwd(), folder / point.file, once=True)
         say(f"queued as {item.number}: {item.recipe}")
@@ -93,13 +96,14 @@ def run(args: argparse.Namespace) -> int:
 def _on_slurm(folder: Path, results: list[PointResult], args: argparse.Namespace) -> int:
     from lorakit.engines.halving import GOES_ON
     from lorakit.engines.slurm import submit
-    from lorakit.engines.sweep import read_sweep
+    from lorakit.engines.sweep import read_sweep, require_plannable
 
     if args.halving or args.rungs:
         raise LorakitError("--halving decides on this machine; a job array has no rungs yet.")
     sweep = read_sweep(folder)
     todo = [one.point for one in results if one.state in {"not started", *GOES_ON}]
-    if todo:
+    if todo:  # a login node is another machine than those that train
+        require_plannable(folder, todo, replace(this_machine(), elsewhere=True))
         job = submit(folder.parents[1], folder, sweep, todo, args.sbatch)
         say(f"job {job}: {counted(len(todo), 'point')}; logs in {folder / 'slurm'}")
         say(f"scancel {job} ends it in good order; what is requeued goes on by itself.")
