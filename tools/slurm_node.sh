@@ -57,9 +57,22 @@ CONF
   echo "SLURM_CONF=$dir/slurm.conf"
 }
 
-stop() {
-  for pid in "$dir/slurmd.pid" "$dir/slurmctld.pid" "$dir/munge/pid"; do
-    [ -s "$pid" ] && kill "$(cat "$pid")" 2>/dev/null || true
+stop() {  # jobs first, which would outlive the daemons; then these, each with ten seconds
+  export SLURM_CONF="$dir/slurm.conf"
+  i=0
+  while [ $i -lt 40 ] && squeue -h 2>/dev/null | grep -q .; do
+    [ $((i % 10)) -ne 0 ] || squeue -h -o %A | xargs scancel 2>/dev/null || true
+    i=$((i + 1))
+    sleep 0.5
+  done
+  for file in "$dir/slurmd.pid" "$dir/slurmctld.pid" "$dir/munge/pid"; do
+    pid=$(cat "$file" 2>/dev/null) || continue
+    i=0
+    kill "$pid" 2>/dev/null || continue
+    while kill -0 "$pid" 2>/dev/null; do
+      i=$((i + 1)); [ $i -lt 50 ] || kill -9 "$pid" 2>/dev/null || true
+      sleep 0.2
+    done
   done
 }
 
