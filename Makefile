@@ -104,6 +104,7 @@ golden: setup ## rewrite the golden plans; judge them in the diff
 
 catalogue: setup ## read the option lists from the vendored source again
 	$(BIN)/python tools/make_catalogue.py
+	$(BIN)/python tools/make_schema.py
 
 docs: setup ## rewrite the generated parts of README.md and docs/
 	$(BIN)/python tools/make_docs.py

@@ -80,7 +80,7 @@ def test_every_command_of_the_documents_is_understood(line: str) -> None:
     _, name, *rest = shlex.split(line, comments=True)
     module = import_module(door.COMMANDS[name][0])
     while hasattr(module, "COMMANDS"):
-        name, *rest = rest
+        name, *rest = [*door.implied(module, rest), *rest]
         module = import_module(module.COMMANDS[name][0])
     door.parsed(door.parser_for("lorakit", module), rest)
 

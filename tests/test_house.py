@@ -57,6 +57,8 @@ ROOMS = (  # from the ground up: a room imports rooms that stand before it, neve
     "report",
     "deploy",
     "exchange",
+    "engines",
+    "doctor",
     "cli",
 )
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft"}

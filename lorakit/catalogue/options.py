@@ -49,10 +49,28 @@ def options(trainer: str, script: str) -> Mapping[str, Option]:
     }
     for name, entry in data.get("dataset", {}).items():
         entries[name] = {**entry, "of_dataset": True}
-    return {
-        name: Option(name=name, **{**entry, "choices": tuple(entry.get("choices", ()))})
-        for name, entry in entries.items()
-    }
+    return {name: _option(name, entry) for name, entry in entries.items()}
+
+
+def committed_options(trainer: str) -> list[Option]:
+    """Of all its scripts as they are committed, whatever checkout is configured here; one that a
+    script takes otherwise than the others comes twice.
+    """
+    data = _load(trainer)
+    entries = [
+        *data["options"].items(),
+        *((name, {**entry, "of_dataset": True}) for name, entry in data.get("dataset", {}).items()),
+        *(
+            (name, {**data["options"].get(name, {}), **entry})
+            for own in data["overrides"].values()
+            for name, entry in own.items()
+        ),
+    ]
+    return [_option(name, entry) for name, entry in entries]
+
+
+def _option(name: str, entry: Mapping[str, Any]) -> Option:
+    return Option(name=name, **{**entry, "choices": tuple(entry.get("choices", ()))})
 
 
 def sections(trainer: str) -> Mapping[str, list[str]]:

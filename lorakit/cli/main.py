@@ -22,6 +22,7 @@ from lorakit.errors import LorakitError, SetupError
 
 # name: (module, what it does). The order is the order in which a newcomer meets them.
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "doctor": ("lorakit.cli.doctor", "what this machine has and lacks, and the remedy"),
     "presets": (
         "lorakit.cli.presets",
         "what exists, for which machine, where the numbers come from",
@@ -41,6 +42,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "resume": ("lorakit.cli.resume", "go on where a run ended"),
     "explain": ("lorakit.cli.explain", "why a run failed, the evidence, the remedy"),
     "queue": ("lorakit.cli.queue", "recipes that wait for their turn"),
+    "sweep": (
+        "lorakit.cli.sweep",
+        "one recipe with several values: a folder of recipes, one table",
+    ),
     "lock": ("lorakit.cli.lock", "pin everything a recipe's result depends on"),
     "verify": ("lorakit.cli.verify", "hash again and name every difference"),
     "diff": ("lorakit.cli.diff", "two runs side by side"),
@@ -148,12 +153,20 @@ def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[
         return 2
     module = import_module(commands[name][0])
     if hasattr(module, "COMMANDS"):
-        return dispatch(f"{prog} {name}", module.COMMANDS, rest)
+        return dispatch(f"{prog} {name}", module.COMMANDS, [*implied(module, rest), *rest])
     args = parsed(parser_for(f"{prog} {name}", module), rest)
     args.as_typed = rest
     code: int = module.run(args)
     sys.stdout.flush()
     return code
+
+
+def implied(module: ModuleType, words: Sequence[str]) -> list[str]:
+    """The command of a group that is meant where its first word is none: `sweep RECIPE ...`."""
+    known = {*module.COMMANDS, "-h", "--help", "help"}
+    return (
+        [module.DEFAULT] if hasattr(module, "DEFAULT") and words and words[0] not in known else []
+    )
 
 
 def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:

@@ -19,13 +19,14 @@ from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.recipe_arguments import recipe_path
 from lorakit.dataset.captions.tokens import common_word
 from lorakit.errors import Fault, raise_on_errors
-from lorakit.files import write_new
+from lorakit.files import write_atomic, write_new
 from lorakit.recipe import presets
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.names import name_problem, trigger_problem
-from lorakit.recipe.new_recipe import Likeness, recipe_like, recipe_text
+from lorakit.recipe.new_recipe import BESIDE, Likeness, recipe_like, recipe_text, schema_file
 from lorakit.recipe.resolve import resolve
 from lorakit.show import say, table
+from lorakit.user_files import read_bytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         write_new(recipe, text)
     except FileExistsError:  # since we looked
         raise_on_errors([_there(recipe)])
+    write_atomic(recipe.with_name(BESIDE), read_bytes(schema_file("recipe")))  # for editors
     kept = dataset.exists()
     dataset.mkdir(parents=True, exist_ok=True)
     say(f"Wrote {recipe} and {'found' if kept else 'made'} {dataset}/.")

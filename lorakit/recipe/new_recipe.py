@@ -16,6 +16,13 @@ from lorakit.recipe.presets import Preset
 from lorakit.toml_text import value_text
 
 HELD_OUT = "# validation_split = 0.15    # not trained on; lorakit judge ranks by three or more"
+BESIDE = ".recipe.schema.json"  # for editors: what a recipe may say; its name beside the recipes
+DIRECTIVE = f"#:schema ./{BESIDE}"
+
+
+def schema_file(name: str) -> Path:
+    """`recipe` or `preset`, as tools/make_schema.py writes it and the wheel ships it."""
+    return Path(__file__).with_name(f"{name}.schema.json")
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,8 @@ def recipe_like(file: Path, other: Likeness, name: str, trigger: str) -> LikeAno
             at = document.lines[path] - 1
             lines[at] = _assigned(lines[at], value)
     first = next((at for at, line in enumerate(lines) if line and line[0] != "#"), 0)
-    lines = [f"# As recipes/{file.name}, for {name}.", *lines[first:]]
-    lines[1:1] = [
+    lines = [DIRECTIVE, f"# As recipes/{file.name}, for {name}.", *lines[first:]]
+    lines[2:2] = [
         f"{path[0]} = {value_text(value)}"
         for path, value in wanted.items()
         if len(path) == 1 and path not in document.lines
@@ -80,7 +87,7 @@ def _mentions(lines: list[str], other: Likeness, said: Mapping[str, Any]) -> tup
     return tuple(
         f"  {number}: {line.strip()}"
         for number, line in enumerate(lines, 1)
-        if number > 1 and found.search(line)
+        if number > 2 and found.search(line)
     )
 
 
@@ -98,6 +105,7 @@ def recipe_text(name: str, preset: Preset, trigger: str) -> str:
     ]
     folders = f"holds folders such as 10_{trigger}: 10 repeats of every image in it"
     lines = [
+        DIRECTIVE,
         f"# {title}. `lorakit presets show {preset.name}` says where its numbers come from.",
         *_aligned(head),
         "",

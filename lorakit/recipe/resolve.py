@@ -103,8 +103,13 @@ def resolve(
 
 
 def root_of(file: Path) -> Path:
-    """The project: the parent of a `recipes/` folder, else the recipe's own folder."""
-    return file.parent.parent if file.parent.name == "recipes" else file.parent
+    """The project: the parent of a `recipes/` folder, or of `sweeps/` for the recipes of a sweep;
+    else the recipe's own folder.
+    """
+    place = file.parent
+    if place.name == "recipes":
+        return place.parent
+    return place.parent.parent if place.parent.name == "sweeps" else place
 
 
 def _split_top(overrides: Sequence[Override]) -> tuple[dict[str, Override], list[Override]]:

@@ -44,9 +44,16 @@ def listed(root: Path) -> list[Waiting]:
 
 
 def add(
-    root: Path, recipe: Path, *, sets: Sequence[str] = (), unsets: Sequence[str] = ()
+    root: Path,
+    recipe: Path,
+    *,
+    sets: Sequence[str] = (),
+    unsets: Sequence[str] = (),
+    once: bool = False,
 ) -> Waiting:
-    """At the end of the queue. The recipe is read when its turn comes, not now."""
+    """At the end of the queue. The recipe is read when its turn comes, not now. `once`: a recipe
+    that waits or runs already is not added again, whoever put it there; its place is given back.
+    """
     _require_no_secrets(sets)
     place = recipe.absolute()
     with _changing(root) as items:
@@ -56,6 +63,11 @@ def add(
             if place.is_relative_to(root.absolute())
             else str(place)
         )
+        there = [
+            item for item in items if item.recipe == name and item.state in {"waiting", "running"}
+        ]
+        if once and there:
+            return there[0]
         items.append(Waiting(number, name, tuple(sets), tuple(unsets), added=now()))
         return items[-1]
 

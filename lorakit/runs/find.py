@@ -57,6 +57,12 @@ def run_dirs(root: Path | None = None) -> list[Path]:
     return sorted(found, key=lambda path: (_natural(path.name), path.parent.name))
 
 
+def run_dirs_of(root: Path | None, name: str) -> list[Path]:
+    """The run folders of one recipe, oldest first."""
+    found = [Path(one.path) for one in _folders(runs_dir(root) / name) if _FOLDER.match(one.name)]
+    return sorted(found, key=lambda path: _natural(path.name))
+
+
 def find_run(word: str = LATEST, root: Path | None = None) -> Path:
     """The newest run that `word` fits: `latest`, a path, NAME, NAME/DATE, or the beginning of a
     date.

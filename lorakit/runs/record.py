@@ -271,8 +271,10 @@ class Record(Part):
         return tuple(one for one in self.stages if one.state not in {"", WAITING})
 
 
-def read_record(run_dir: Path) -> Record:
-    """A record from disk. Hand-edited nonsense is a clear error, never a traceback."""
+def read_record(run_dir: Path, *, without: tuple[str, ...] = ()) -> Record:
+    """A record from disk. Hand-edited nonsense is a clear error, never a traceback. `without` are
+    parts that a reader of many records does not need: they stay empty.
+    """
     path = run_dir / NAME
     try:
         data = json_text.read(path)
@@ -286,7 +288,7 @@ def read_record(run_dir: Path) -> Record:
             f"{path} was written by a newer lorakit (schema {schema}, this one reads {SCHEMA})."
         )
     try:
-        return Record.from_json(data)
+        return Record.from_json({key: data[key] for key in data if key not in without})
     except WrongValue as error:
         raise LorakitError(
             f"{path}: {error}, which no record holds. Was it edited by hand?"

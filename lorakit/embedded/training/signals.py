@@ -13,7 +13,8 @@ from types import FrameType
 from lorakit.trainers.embedded import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 REASONS = {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}
-# A launcher of several processes repeats the terminal's signal to each: not a second request.
+# A launcher of several processes repeats the terminal's signal to each, and Slurm signals every
+# process of a job before lorakit does: not a second request.
 ECHO_S = 5.0
 
 _code = 0  # the exit code to end with; 0: none asked for
@@ -29,6 +30,7 @@ def exit_at_once() -> None:
 def listen(*, together: bool = False) -> None:
     """From now on the first signal is noted. `together`: one of several processes."""
     global _code, _echo_s  # a signal handler has nowhere else to write
+    together = together or "SLURM_JOB_ID" in os.environ
     _code, _echo_s = 0, ECHO_S if together else 0.0
     _install(_note)
 

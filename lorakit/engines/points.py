@@ -1,0 +1,152 @@
+"""From `--vary` to points, and from a point to a recipe: the same text with a few values changed.
+Pure; writes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from random import Random
+from typing import Any
+
+from lorakit import tomllib
+from lorakit.errors import Fault, counted, raise_on_errors
+from lorakit.private import is_private_set
+from lorakit.proof.compare import same
+from lorakit.recipe.document import Document, KeyPath, key_lines
+from lorakit.toml_text import document_text, value_text
+
+MOST = 1000  # points: more is a mistake, or a night with a better idea
+_VALUE = re.compile(
+    r"""(?P<head>[^=\#]*=\s*)
+    (?P<value>"(?:\\.|[^"\\])*"|'[^']*'|\[[^\[\]\#]*\]|[^\s\#"'\[{][^\#]*?)
+    (?P<rest>\s*(?:\#.*)?)$""",
+    re.VERBOSE,
+)
+_COMMA = re.compile(r""",(?=(?:[^"\[\]]*(?:"[^"]*"|\[[^\]]*\]))*[^"\[\]]*$)""")
+
+Said = tuple[str, ...]  # KEY=VALUE, as --set takes it
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One `--vary`: a key and its values as they were typed."""
+
+    key: str
+    values: tuple[str, ...]
+
+
+def read_variations(texts: Sequence[str]) -> tuple[Variation, ...]:
+    """KEY=a,b,c; a value with commas of its own stands in quotes or brackets."""
+    found: dict[str, Variation] = {}
+    faults = []
+    for text in texts:
+        key, equals, rest = (part.strip() for part in text.partition("="))
+        values = tuple(dict.fromkeys(one.strip() for one in _COMMA.split(rest) if one.strip()))
+        where = f"--vary {text}"
+        if is_private_set(text):
+            what, hint = "a sweep is files, and this value belongs in none.", "Vary another key."
+            faults.append(Fault(f"--vary {key}", what, hint, "vary"))
+        elif not key or not equals or len(values) < 2:
+            hint = "Such as --vary network_dim=8,16,32."
+            faults.append(Fault(where, "is not a key with two values or more.", hint, "vary"))
+        elif key in found:
+            faults.append(Fault(where, f"{key} is varied twice.", "Put all values in one.", "vary"))
+        else:
+            found[key] = Variation(key, values)
+    if not texts:
+        what, hint = "a sweep varies something.", "Such as --vary network_dim=8,16,32."
+        faults.append(Fault("--vary", what, hint, "vary"))
+    raise_on_errors(faults)
+    return tuple(found.values())
+
+
+def combinations(
+    varied: Sequence[Variation], *, zipped: bool = False, random: int = 0, seed: int = 0
+) -> list[Said]:
+    """Every combination, or the values side by side, or so many of them drawn at random."""
+    values = [[f"{one.key}={value}" for value in one.values] for one in varied]
+    lengths = {len(one) for one in values}
+    if zipped and len(lengths) > 1:
+        said = ", ".join(f"{one.key} {len(one.values)}" for one in varied)
+        what = f"takes as many values of each key; there are {said}."
+        raise_on_errors([Fault("--zip", what, "Leave --zip out for every combination.", "vary")])
+    count = min(lengths) if zipped else prod(map(len, values))
+    if (random or count) > MOST:
+        hint = f"--random N draws some of them; {MOST} is the most."
+        raise_on_errors([Fault("--vary", f"makes {counted(count, 'point')}.", hint, "vary")])
+    if zipped:
+        every = list(zip(*values, strict=True))
+    elif random and random < count:
+        every = [
+            _numbered(values, one) for one in sorted(Random(seed).sample(range(count), random))
+        ]
+    else:
+        every = list(product(*values))
+    return [tuple(one) for one in every]
+
+
+def _numbered(values: Sequence[Sequence[str]], number: int) -> Said:
+    """The combination of that number, without making those before it."""
+    said = []
+    for one in reversed(values):
+        number, at = divmod(number, len(one))
+        said.append(one[at])
+    return tuple(reversed(said))
+
+
+def recipe_with(document: Document, values: Mapping[KeyPath, Any], head: str) -> str:
+    """The recipe's own text with these values and a first line, so that comments stay and a diff
+    is short; where its lines cannot be changed one by one, the same written anew.
+    """
+    wanted = _changed(document.data, values)
+    own = document.text.splitlines()
+    lines = [f"# {head}", *(line for line in own if not line.startswith("#:schema"))]
+    for path, value in values.items():
+        lines = _assigned(lines, path, value_text(value))
+    text = "\n".join(lines) + "\n"
+    try:
+        right = _equal(tomllib.loads(text), wanted)
+    except tomllib.TOMLDecodeError:
+        right = False
+    return text if right else f"# {head}\n{document_text(wanted)}"
+
+
+def _assigned(lines: list[str], path: KeyPath, value: str) -> list[str]:
+    """With the value in its place, or on a line of its own below its section's header."""
+    places = key_lines("\n".join(lines))
+    if path in places:
+        at = places[path] - 1
+        found = _VALUE.match(lines[at])
+        changed = f"{found['head']}{value}{found['rest']}" if found else lines[at]
+        return [*lines[:at], changed, *lines[at + 1 :]]
+    if len(path) == 1:
+        at = next((at for at, line in enumerate(lines) if line.strip() and line[0] != "#"), 1)
+        return [*lines[:at], f"{path[0]} = {value}", *lines[at:]]
+    if path[:-1] in places:
+        at = places[path[:-1]]
+        return [*lines[:at], f"{path[-1]} = {value}", *lines[at:]]
+    return [*lines, "", f"[{'.'.join(path[:-1])}]", f"{path[-1]} = {value}"]
+
+
+def _changed(data: Mapping[str, Any], values: Mapping[KeyPath, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = dict(data)
+    for (first, *rest), value in values.items():
+        inner = found.get(first)
+        below = inner if isinstance(inner, Mapping) else {}
+        found[first] = _changed(below, {tuple(rest): value}) if rest else value
+    return found
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+    return same(a, b)
+
+
+def varied_keys(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The keys of all points' settings, in the order of the sweep."""
+    yield from dict.fromkeys(key for point in points for key in point)
