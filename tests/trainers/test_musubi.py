@@ -18,6 +18,7 @@ from lorakit.machine import Machine
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers.base import Command, Start, Work
+from lorakit.trainers.continuation import Paused
 from lorakit.trainers.musubi import caches, run_files, trainer
 from lorakit.trainers.musubi.rules import RULES, check
 
@@ -343,3 +344,31 @@ def test_a_broken_note_about_caches_is_no_proof(work: Work) -> None:
     (caches.folder(work.run_dir) / "latents.json").write_text("{")
     assert begun(work) == [True, False]
     assert json.loads((caches.folder(work.run_dir) / "texts.json").read_text())
+
+
+# Going on.
+
+
+def test_between_two_epochs_it_makes_what_is_left_on_the_schedule_of_the_whole_run() -> None:
+    settings = {"max_train_epochs": 3, "save_every_n_epochs": 1, "lr_scheduler": "cosine"}
+    how = trainer.continuation(Paused(4, 12, 4), settings)
+    assert how
+    assert (how.changes["max_train_steps"], how.changes["max_train_epochs"]) == (8, None)
+    assert how.changes["lr_scheduler_type"] == "lorakit_schedule.whole_run"
+    assert how.changes["lr_scheduler_args"] == ["total=12"]
+    assert "save_every_n_epochs" not in how.changes
+    assert (how.offset, how.bar_offset, how.epoch_offset, how.stop_after) == (4, 4, 1, 0)
+    assert "def whole_run(" in how.files["lorakit_schedule.py"]
+
+
+def test_inside_an_epoch_that_begins_again_and_that_is_said() -> None:
+    how = trainer.continuation(Paused(6, 12, 4), {"save_every_n_steps": 3})
+    assert how
+    assert (how.offset, how.epoch_offset) == (6, 1)
+    assert any("epochs end 2 steps later" in text for text in how.inexact)
+
+
+def test_every_second_epoch_is_still_saved_after_an_odd_one() -> None:
+    how = trainer.continuation(Paused(12, 24, 4), {"save_every_n_epochs": 2})
+    assert how
+    assert how.changes["save_every_n_epochs"] == 1  # the odd ones are dropped afterwards

@@ -27,6 +27,7 @@ from lorakit.trainers.base import (
 )
 from lorakit.trainers.hub import is_cached
 from lorakit.trainers.musubi import caches, rules, run_files
+from lorakit.trainers.musubi.going_on import go_on_in_musubi
 from lorakit.trainers.musubi.locate import locate
 from lorakit.trainers.progress import KohyaText
 
@@ -39,12 +40,14 @@ SAVES_WHEN_INTERRUPTED = False
 DRAWS_SHEETS = False
 PRINTS_MEAN_LOSS = True
 RESUMES_EXACTLY = False
+STATES_COUNT = False
 
 check = rules.check
 files = run_files.files
 needless = caches.needless
 fault_after = caches.fault_after
 artefacts = one_file
+continuation = go_on_in_musubi
 
 # Not the recipe's to say, or not the same thing in a cacher.
 _NOT_PASSED = frozenset(("dataset_config", "batch_size", "num_workers", "device", "dit"))
