@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         changes = write_swapped(args.workflow, swap, copy)
     if args.json:
         document = {"lora": target, "written": written, "strength": parcel.strength}
+        document |= {"belongs_with": list(parcel.others)} if parcel.others else {}
         print_json({**document, "workflow": changes})
         return 0
     say(*(f"wrote {path}" for path in written))
@@ -79,4 +80,10 @@ def run(args: argparse.Namespace) -> int:
         say(f"{target} was there already.")
     say(*changes)
     print_text(usage(parcel, args.to, target))
+    for other in parcel.others:
+        place = f" --dir {args.dir}" if args.dir else ""
+        say(
+            f"It belongs with {other}, which needs a loader of its own:",
+            f"lorakit deploy {args.run} --to {args.to}{place} --checkpoint {other}",
+        )
     return 0

@@ -160,6 +160,7 @@ def test_what_its_grammar_cannot_say_or_would_leave_out_silently_is_refused(tmp_
     (place / "000.txt").unlink()
     png(place / "001.jpg", 64, 64)
     (place / "001.jpg").with_suffix(".txt").write_text("maya_char")
+    (place / "walk.mp4").write_bytes(b"a film")
     (place / "new.avif").write_bytes(b"a picture that is not planned with")
     case = recipe(tmp_path, GOOD, family="zimage", trainer="musubi", dataset={"subset": {"10_maya_char": {"keep_tokens": 1}}})  # fmt: skip
     _, faults = written(tmp_path, case)
@@ -168,6 +169,7 @@ def test_what_its_grammar_cannot_say_or_would_leave_out_silently_is_refused(tmp_
         "musubi-no-caption",
         "musubi-twins",
         "musubi-unseen",
+        "musubi-film",
     }
     assert any("000.png" in fault.what for fault in faults)
 
