@@ -81,7 +81,7 @@ def find(family: str) -> Script:
 NOT_THERE = Fault(
     "trainer = musubi",
     "no musubi-tuner checkout is configured; the plan stands, but `lorakit train` would stop.",
-    "docs/trainers.md says how to set one up: LORAKIT_MUSUBI names it.",
+    "make vendor-musubi sets one up; LORAKIT_MUSUBI names one that you have.",
     "no-musubi",
     "note",
 )
