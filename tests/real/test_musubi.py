@@ -194,10 +194,12 @@ def test_resumed_its_rates_and_losses_are_those_of_the_run_left_in_peace(toy: Pa
     assert [one.state for one in record.commands] == ["skipped", "skipped", "done"]
     (expected, rates), (losses, others) = (numbers(*one) for one in ((peace, whole), (other, record)))  # fmt: skip
     assert sorted(expected) == list(range(1, 9))
-    assert {step: loss for step, loss in losses.items() if step > 4} == {
-        step: pytest.approx(loss, abs=1e-6) for step, loss in expected.items() if step > 4
-    }
-    assert others == rates == {step: pytest.approx(rate_at(step), rel=1e-5) for step in range(1, 9)}
+    later = range(5, 9)  # the power cut takes what tensorboard had not written yet
+    assert [losses[step] for step in later] == [
+        pytest.approx(expected[step], abs=1e-6) for step in later
+    ]
+    assert rates == {step: pytest.approx(rate_at(step), rel=1e-5) for step in range(1, 9)}
+    assert [others[step] for step in later] == [rates[step] for step in later]
     names = {path.name for path in (peace / "output").iterdir()}
     assert {path.name for path in (other / "output").iterdir()} == names
     for name in sorted(name for name in names if name.endswith(".safetensors")):
@@ -222,3 +224,49 @@ def rate_at(step: int, total: int = 8, warmup: int = 2) -> float:
     if step < warmup:
         return 1e-3 * step / warmup
     return 1e-3 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
+
+
+# Provoked: each of these ends musubi-tuner with exit code 0, or trains what is not there any more.
+
+
+@pytest.mark.slow
+def test_nan_has_failed_although_the_exit_code_is_0(toy: Path) -> None:
+    draw(toy / "datasets/fox/1_zxfox", [(128, 128)])
+    words = ["--past-nan", "--set=learning_rate=1e30", "--set=lr_scheduler=constant"]
+    assert main(["train", str(toy / "recipes/fox.toml"), *words, "--set=lr_warmup_steps=0"]) == 4
+    ((_, record),) = runs(toy)
+    assert (record.state, record.outcome.nan) == ("failed", True)
+
+
+@pytest.mark.slow
+def test_a_picture_whose_body_is_broken_fails_under_the_cachers_name(toy: Path) -> None:
+    draw(toy / "datasets/fox/1_zxfox", [(128, 128), (128, 128)])
+    broken = toy / "datasets/fox/1_zxfox/001.png"
+    broken.write_bytes(broken.read_bytes()[:60])  # its header is sound
+    assert main(["train", str(toy / "recipes/fox.toml")]) in {1, 4}
+    for _, record in runs(toy):  # none, where the plan has seen it
+        assert record.outcome.reason.startswith("latents (1 of 3) failed")
+
+
+@pytest.mark.slow
+def test_what_was_edited_or_removed_is_not_trained_from_an_old_cache(toy: Path) -> None:
+    from safetensors import safe_open
+
+    place = toy / "datasets/fox/2_zxfox"
+    draw(place, [(128, 128), (128, 128)])
+    write(toy, TOY_DIES_AFTER="6")
+    assert main(["train", str(toy / "recipes/fox.toml")]) == 4
+    write(toy)
+    (place / "000.txt").write_text("zxfox, edited", encoding="utf-8")
+    for name in ("001.png", "001.txt"):
+        (place / name).unlink()
+    assert main(["resume", "latest", "--anyway"]) == 0
+    ((run_dir, record),) = runs(toy)
+    assert [one.state for one in record.commands] == ["done", "done", "done"]
+    caches = sorted((run_dir / "cache").rglob("*.safetensors"))
+    assert [path.name for path in caches] == [
+        "000_0128x0128_zi.safetensors",
+        "000_zi_te.safetensors",
+    ]
+    with safe_open(caches[1], framework="numpy") as file:
+        assert file.metadata()["caption1"] == "zxfox, edited"
