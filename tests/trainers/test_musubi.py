@@ -15,8 +15,10 @@ from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.scan import scan
 from lorakit.errors import Fault
 from lorakit.machine import Machine
+from lorakit.plan.make import make_plans
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
+from lorakit.recipe.resolve import resolve
 from lorakit.trainers.base import Command, Start, Work
 from lorakit.trainers.continuation import Paused
 from lorakit.trainers.musubi import caches, run_files, trainer
@@ -374,3 +376,31 @@ def test_every_second_epoch_is_still_saved_after_an_odd_one() -> None:
     how = trainer.continuation(Paused(12, 24, 4), {"save_every_n_epochs": 2})
     assert how
     assert how.changes["save_every_n_epochs"] == 1  # the odd ones are dropped afterwards
+
+
+# Wan 2.2.
+
+
+def test_guide_4_trains_two_experts_each_on_its_own_base_and_timesteps(tmp_path: Path) -> None:
+    name = "portrait-best54-wan22"
+    file = tmp_path / "recipes" / f"{name}.toml"
+    file.parent.mkdir()
+    shipped = Path(__file__).parents[2] / "recipes" / file.name
+    file.write_text(shipped.read_text(encoding="utf-8"), encoding="utf-8")
+    folder(tmp_path / "datasets/portrait-best54/10_rin_v1", [(1024, 1024)] * 3)
+    resolved, faults = resolve(file)
+    plans = make_plans(resolved, faults, run_dir=tmp_path / "runs" / name / "1", machine=CUDA)
+    told = [
+        (
+            plan.output_name,
+            plan.settings["min_timestep"].value,
+            plan.settings["max_timestep"].value,
+            "high_noise" in str(plan.settings["dit"].value),
+            "network_weights" in plan.settings,
+        )
+        for plan in plans
+    ]
+    assert told == [(f"{name}_high", 875, 1000, True, False), (f"{name}_low", 0, 875, False, False)]
+    assert {plan.steps.total for plan in plans} == {1500}
+    wrong = {fault.rule for plan in plans for fault in plan.faults if fault.severity == "error"}
+    assert wrong == {"weights-not-there"}
