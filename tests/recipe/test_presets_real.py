@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from plan_cases import weights
 
 from lorakit.families import FAMILIES, run_by
 from lorakit.machine import Gpu, Machine
@@ -36,13 +37,13 @@ def written_plan(root: Path, preset: str) -> tuple[str, str]:
     recipe = root / "recipes" / f"{preset}.toml"
     recipe.parent.mkdir(exist_ok=True)
     family = presets.read(preset).family
-    weights = "".join(
+    lines = "".join(
         f'{weight.key} = "{weight.key}.safetensors"\n'
         for weight in FAMILIES[family].weights
         if weight.required
     )
     recipe.write_text(
-        f'preset = "{preset}"\ntrigger = "x_char"\n[model]\n{weights}[dataset]\npath = "datasets/x"\n',
+        f'preset = "{preset}"\ntrigger = "x_char"\n[model]\n{lines}[dataset]\npath = "datasets/x"\n',
         encoding="utf-8",
     )
     resolved, faults = resolve(recipe)
@@ -89,5 +90,7 @@ def test_every_preset_of_musubi_passes_its_scripts_own_parsing_and_schema(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(musubi_tuner / "src"))
     probe = str(PROBE.with_name("musubi_parse_probe.py"))
+    # Wan's script reads the precision out of its weights before anything else.
+    weights(tmp_path / "base.safetensors", {"blocks.0.cross_attn.k.weight": ("BF16", (4, 4))})
     answers, pages = asked(tmp_path, "musubi", os.environ["LORAKIT_MUSUBI_PYTHON"], probe)
     assert answers == dict.fromkeys(pages, "")
