@@ -7,7 +7,7 @@ RECIPE ?= recipes/demo.toml
 export PYTHONUTF8 = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo vendor vendor-musubi presets plan train test test-slow test-real test-real-slow test-browser check fix coverage shape bench bench-trainers parity prove-resume toy corpus attack golden catalogue docs clean
+.PHONY: help setup demo vendor vendor-musubi presets plan train test test-slow test-real test-real-slow test-browser check fix coverage shape bench bench-trainers bench-gpu parity prove-resume toy corpus attack golden catalogue docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ bench: setup ## start-up, planning, images, following and verifying, as ratios a
 
 bench-trainers: setup ## the embedded trainer beside sd-scripts: time and memory (where one is configured)
 	$(BIN)/python tools/bench_trainers.py
+
+bench-gpu: setup ## the same on an NVIDIA card, full-size, in six minutes: the table for LOG.md
+	$(BIN)/python tools/bench_gpu.py
 
 parity: setup ## the numbers of both trainers on the same weights (where one is configured)
 	$(BIN)/python tools/parity.py --case plain

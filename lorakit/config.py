@@ -12,7 +12,8 @@ from lorakit import tomllib
 from lorakit.errors import SetupError, did_you_mean
 from lorakit.user_files import Missing
 
-KEYS = ("sd_scripts", "sd_scripts_python", "musubi", "musubi_python")
+CHECKOUTS = ("sd_scripts", "musubi", "ai_toolkit")
+KEYS = tuple(key for name in CHECKOUTS for key in (name, f"{name}_python"))
 
 
 def home() -> Path:

@@ -11,7 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 HIDDEN = "(not recorded)"  # in the place of a private value
-_SECRET_KEY = re.compile(r"token(?!i)|api_?key|secret|passw|credential", re.IGNORECASE)
+# keep_tokens, max_token_length and their like count words of captions
+_SECRET_KEY = re.compile(
+    r"(?<!keep_)(?<!max_)(?<!class_)token(?!i|_warmup)|api_?key|secret|passw|credential",
+    re.IGNORECASE,
+)
 # One slash: what a URL looks like after it was taken for a path.
 _USER = re.compile(r"(\b[A-Za-z][\w+.-]+:/{1,2})[^/\s\"'<>\\]*@")
 _PASSWORD = re.compile(r"\b[A-Za-z][\w+.-]+://[^/\s\"'<>\\:]*:[^/\s\"'<>\\]*@")

@@ -51,10 +51,12 @@ ROOMS = (  # from the ground up: a room imports rooms that stand before it, neve
     "runs",
     "run",
     "sheet",
+    "judge",
     "rehearse",
     "proof",
     "report",
     "deploy",
+    "exchange",
     "cli",
 )
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft"}

@@ -13,7 +13,16 @@ from lorakit.events import Event
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers import base, run_files, table
-from lorakit.trainers.base import CodeChange, Command, Reader, Script, Start, Trainer, Work
+from lorakit.trainers.base import (
+    CodeChange,
+    Command,
+    Reader,
+    Script,
+    Start,
+    Trainer,
+    Work,
+    one_name,
+)
 from lorakit.trainers.progress import EmbeddedEvents, KohyaText
 
 FAKES = Path(__file__).parent / "fakes"
@@ -30,6 +39,7 @@ STATES_COUNT = True
 
 files = run_files.files
 continuation = base.by_itself
+names = one_name
 
 
 def find(_family: str) -> Script:

@@ -110,16 +110,45 @@ FLOW = {
 }
 
 
+# As many blocks as the real models have, as narrow as the toys: what a step launches is the same.
+DEEP: dict[str, dict[str, Any]] = {
+    "sd15": {
+        "block_out_channels": [16, 32, 32, 32],
+        "layers_per_block": 2,
+        "attention_head_dim": 4,
+        "down_block_types": [*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", *["CrossAttnUpBlock2D"] * 3],
+    },
+    "sdxl": {
+        "block_out_channels": [16, 32, 32],
+        "layers_per_block": 2,
+        "attention_head_dim": [2, 4, 4],
+        "transformer_layers_per_block": [1, 2, 10],
+        "down_block_types": ["DownBlock2D", *["CrossAttnDownBlock2D"] * 2],
+        "up_block_types": [*["CrossAttnUpBlock2D"] * 2, "UpBlock2D"],
+    },
+    "flux": {"num_layers": 19, "num_single_layers": 38},
+}
+
+
 class _Made(NamedTuple):
     generator: torch.Generator
     dtype: torch.dtype
+    more: Mapping[str, Any]  # settings of the denoiser
 
 
 def make_tiny(
-    family: str, folder: Path, *, seed: int = 0, dtype: torch.dtype = torch.float32
+    family: str,
+    folder: Path,
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    deep: bool = False,
 ) -> Path:
-    """Write the base into `folder` (made where it is missing) and return it."""
-    made = _Made(torch.Generator().manual_seed(seed), dtype)
+    """Write the base into `folder` (made where it is missing) and return it. `deep`: with the real
+    model's number of blocks.
+    """
+    made = _Made(torch.Generator().manual_seed(seed), dtype, DEEP[family] if deep else {})
     {"sd15": _sd15, "sdxl": _sdxl, "flux": _flux}[family](folder, made)
     return folder
 
@@ -158,7 +187,7 @@ def _sdxl(folder: Path, made: _Made) -> None:
 
 def _sd(folder: Path, made: _Made, unet: Mapping[str, Any], scaling: float) -> int:
     vocabulary = _clip_tokenizer(folder / "tokenizer")
-    _write(folder / "unet", UNet(unet), "UNet2DConditionModel", made)
+    _write(folder / "unet", UNet({**unet, **made.more}), "UNet2DConditionModel", made)
     _write(folder / "vae", VAE({**VAE_CONFIG, "scaling_factor": scaling}), "AutoencoderKL", made)
     text = CLIPText(_clip(vocabulary), projection=False)
     _write(folder / "text_encoder", text, "CLIPTextModel", made)
@@ -168,7 +197,7 @@ def _sd(folder: Path, made: _Made, unet: Mapping[str, Any], scaling: float) -> i
 def _flux(folder: Path, made: _Made) -> None:
     vocabulary = _clip_tokenizer(folder / "tokenizer")
     t5 = {**T5, "vocab_size": _t5_tokenizer(folder / "tokenizer_2")}
-    module = Flux(FLUX)
+    module = Flux({**FLUX, **made.more})
     _write(folder / "transformer", module, "FluxTransformer2DModel", made, folder_flux(module, 64))
     _write(folder / "vae", VAE({**VAE_CONFIG, **FLUX_VAE}), "AutoencoderKL", made)
     text = CLIPText(_clip(vocabulary), projection=False)

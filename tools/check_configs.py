@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -31,8 +30,10 @@ sys.path[:0] = [str(HERE), str(HERE / "tests")]
 from plan_cases import CUDA, folder  # noqa: E402  (the tool runs from a plain checkout of ours)
 
 from lorakit import proc, tomllib  # noqa: E402
-from lorakit.catalogue.options import Option, options  # noqa: E402
+from lorakit.catalogue.options import options  # noqa: E402
 from lorakit.errors import Fault, LorakitError  # noqa: E402
+from lorakit.exchange.read import read_thing  # noqa: E402
+from lorakit.exchange.take import take_over  # noqa: E402
 from lorakit.families import FAMILIES, run_by  # noqa: E402
 from lorakit.plan.make import make_plan  # noqa: E402
 from lorakit.plan.model import Plan  # noqa: E402
@@ -48,8 +49,6 @@ PATHS = (
     "dim_from_weights",  # network_weights, too, is a path
 )
 OWN = SPARED | {"package-missing", "unbucketed-size", "unbucketed-crop"}
-# The GUI's word -> sd-scripts'. It hands on nothing that is 0, empty or false.
-GUI = {"epoch": "max_train_epochs", "optimizer": "optimizer_type", "max_resolution": "resolution"}
 PROBE = HERE / "tests" / "plan" / "dataset_probe.py"
 LEAST = 5  # names of sd-scripts, or a file is something else
 
@@ -126,38 +125,19 @@ def read(file: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     flat = dict(_flat(data)) if isinstance(data, dict) else {}
-    known = {
-        name: one
-        for script in run_by("kohya").values()
-        for name, one in options("kohya", script.script).items()
-    }
+    known = {name for one in run_by("kohya").values() for name in options("kohya", one.script)}
     if {"LoRA_type", "max_resolution"} & set(flat):
-        return dict(_from_gui(flat, known))
+        return _from_gui(file)
     if "datasets" in flat:  # a dataset file
         return None
-    return flat if len(set(known) & set(flat)) >= LEAST else None
+    return flat if len(known & set(flat)) >= LEAST else None
 
 
-def _from_gui(data: Mapping[str, Any], known: Mapping[str, Option]) -> Iterator[tuple[str, Any]]:
-    """Texts become numbers; the network's kind becomes a module."""
-    if str(data.get("LoRA_type")).startswith("LyCORIS"):
-        yield "network_module", "lycoris.kohya"
-    if float(data.get("lr_warmup") or 0) and data.get("lr_scheduler") != "constant":
-        yield "lr_warmup_steps", float(data["lr_warmup"]) / 100
-    yield from ((key, data[key]) for key in ("sdxl", "flux1_checkbox") if data.get(key))
-    for word, value in data.items():
-        option = known.get(GUI.get(word, word))
-        if option is None or not value or value in {"0", "0.0", "None", "none"}:
-            continue
-        yield option.name, _spelt(option, value)
-
-
-def _spelt(option: Option, value: Any) -> Any:
-    if option.type == "bool":
-        return value not in {"False", "false"}
-    if not isinstance(value, str) or option.type == "str":
-        return shlex.split(value) if option.many and isinstance(value, str) else value
-    return [float(value)] if option.many else float(value)
+def _from_gui(file: Path) -> dict[str, Any]:
+    """As `lorakit import` takes it over."""
+    taken = take_over(read_thing(str(file), file.parent), file.parent)
+    train = {place[1]: one for place, one in taken.values.items() if place[0] == "train"}
+    return {**train, "family": taken.family}
 
 
 def _flat(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -184,14 +164,10 @@ def judge(said: Mapping[str, Any], family: str, root: Path) -> tuple[Plan | None
 
 
 def family_of(said: Mapping[str, Any]) -> str:
+    if "family" in said:
+        return str(said["family"])
     text = json.dumps(said, default=str).lower()
-    if (
-        said.get("flux1_checkbox")
-        or said.get("clip_l")
-        or said.get("t5xxl")
-        or "lora_flux" in text
-        or "chroma" in text
-    ):
+    if said.get("clip_l") or said.get("t5xxl") or "lora_flux" in text or "chroma" in text:
         return "flux"
     words = ("sdxl", "sd_xl", "pony", "illustrious", "noobai", "animagine")
     return "sdxl" if any(word in text for word in words) else "sd15"
@@ -199,7 +175,7 @@ def family_of(said: Mapping[str, Any]) -> str:
 
 def recipe_text(said: Mapping[str, Any], family: str) -> str:
     """Their settings under [train]; what lorakit writes itself is said where a recipe says it."""
-    ours = {*WRITTEN_BY_US, *PATHS, "caption_extension", "sdxl", "flux1_checkbox"}
+    ours = {*WRITTEN_BY_US, *PATHS, "caption_extension", "family"}
     train = {key: value for key, value in said.items() if key not in ours and value is not None}
     weights = "\n".join(f'{one.key} = "{one.key}.safetensors"' for one in FAMILIES[family].weights)
     lines = [f"{key} = {value_text(value)}" for key, value in train.items()]

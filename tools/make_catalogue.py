@@ -1,5 +1,5 @@
-"""Read every option of every LoRA script out of an sd-scripts or musubi-tuner checkout and write
-lorakit/catalogue/kohya.json or musubi.json.
+"""Read every option out of a checkout of sd-scripts, musubi-tuner or ai-toolkit and write
+lorakit/catalogue/kohya.json, musubi.json or ai-toolkit.json.
 
     python tools/make_catalogue.py [CHECKOUT]
 
@@ -16,6 +16,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE))
 
+from lorakit.catalogue.ai_toolkit import read_ai_toolkit  # noqa: E402
 from lorakit.catalogue.checkout import head_commit  # noqa: E402
 from lorakit.catalogue.parsers import SCRIPTS, read_catalogue, read_musubi  # noqa: E402
 from lorakit.files import write_atomic  # noqa: E402  (the tool runs from a plain checkout of ours)
@@ -41,9 +42,10 @@ def text(catalogue: dict[str, Any]) -> str:
         for script, changed in catalogue["overrides"].items()
     ]
     blocks = [("options", lines), ("scripts", scripts), ("overrides", overrides)]
-    if dataset := catalogue.get("dataset"):
-        rows = [f"    {json.dumps(name)}: {json.dumps(option)}" for name, option in dataset.items()]
-        blocks.append(("dataset", rows))
+    for part in ("dataset", "sections"):
+        if found := catalogue.get(part):
+            rows = [f"    {json.dumps(name)}: {json.dumps(one)}" for name, one in found.items()]
+            blocks.append((part, rows))
     return (
         f'{{\n  "commit": {json.dumps(catalogue["commit"])},\n'
         + ",\n".join(f'  "{name}": {{\n' + ",\n".join(rows) + "\n  }" for name, rows in blocks)
@@ -66,6 +68,8 @@ def main(argv: list[str]) -> int:
     commit = (head_commit(checkout) if checkout else "") or ""
     if checkout is not None and (checkout / "src" / "musubi_tuner").is_dir():
         target, catalogue = TARGET.with_name("musubi.json"), read_musubi(checkout, commit)
+    elif checkout is not None and (checkout / "toolkit" / "config_modules.py").is_file():
+        target, catalogue = TARGET.with_name("ai-toolkit.json"), read_ai_toolkit(checkout, commit)
     elif checkout is not None and (checkout / SCRIPTS[0]).is_file():
         target, catalogue = TARGET, read_catalogue(checkout, commit)
         write_atomic(NETWORKS, json.dumps(networks(checkout), indent=1) + "\n")

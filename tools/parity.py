@@ -33,7 +33,9 @@ from tiny_bases import make_tiny
 from lorakit import proc
 from lorakit.embedded import arguments
 from lorakit.embedded.models import Conditioning
+from lorakit.embedded.network import lycoris
 from lorakit.embedded.training import signals
+from lorakit.embedded.training.inputs import Inputs
 from lorakit.embedded.training.loop import Loop
 from lorakit.embedded.training.session import Session, prepare
 from lorakit.embedded.training.world import enter
@@ -68,10 +70,15 @@ FLUX = {
 }
 
 
+UNET_ONLY = {"network_train_unet_only": True}
+
+
 @dataclass(frozen=True)
 class Case:
     family: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    mask: str = ""  # "alpha" of the picture, or in a "folder" of masks
+    lycoris: tuple[str, ...] = ()  # its network_args: needs the package lycoris-lora there
 
 
 CASES = {
@@ -99,6 +106,11 @@ CASES = {
     "conv": Case(
         "sd15", {"network_args": ["conv_dim=2", "conv_alpha=1"], "network_train_unet_only": True}
     ),
+    "alpha": Case("sd15", {**UNET_ONLY, "alpha_mask": True}, "alpha"),
+    "masks": Case("sd15", {**UNET_ONLY, "masked_loss": True}, "folder"),
+    "dora": Case("sd15", UNET_ONLY, lycoris=("algo=lora", "dora_wd=True", "preset=attn-mlp")),
+    "loha": Case("sd15", UNET_ONLY, lycoris=("algo=loha", "preset=attn-mlp")),
+    "lokr": Case("sd15", UNET_ONLY, lycoris=("algo=lokr", "factor=8", "preset=attn-mlp")),
     "sdxl": Case(
         "sdxl",
         {"network_train_unet_only": True, "cache_text_encoder_outputs": True, "no_half_vae": True},
@@ -166,17 +178,27 @@ def write_inputs(
     images.mkdir(parents=True)
     coarse = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(1))
     (pixels,) = torch.nn.functional.interpolate(coarse, size=(64, 64), mode="bilinear")
-    Image.fromarray((pixels.permute(1, 2, 0) * 255).byte().numpy()).save(images / "one.png")
+    picture = Image.fromarray((pixels.permute(1, 2, 0) * 255).byte().numpy())
+    mask = Image.radial_gradient("L").resize((64, 64))
+    if case.mask == "alpha":
+        picture.putalpha(mask)
+    picture.save(images / "one.png")
     caption = "a red fox in the snow, sitting, (looking back)"
     (images / "one.txt").write_text(caption, encoding="utf-8")
     subset = {"image_dir": str(images), "num_repeats": steps, "caption_extension": ".txt"}
+    if case.mask == "folder":
+        (folder / "masks").mkdir()
+        mask.save(folder / "masks" / "one.png")
+        subset["conditioning_data_dir"] = str(folder / "masks")
     dataset = {"datasets": [{"resolution": 64, "batch_size": 1, "subsets": [subset]}]}
     (folder / "dataset.toml").write_text(toml.dumps(dataset), encoding="utf-8")
     paths = {"base": "pretrained_model_name_or_path"}
+    words = {"network_module": "lycoris.kohya", "network_args": [*case.lycoris]}
     options = {
         **COMMON,
         "network_module": "networks.lora",
         **case.options,
+        **(words if case.lycoris else {}),
         "max_train_steps": steps,
         "output_name": "lora",
         **{paths.get(key, key): str(path) for key, path in weights.items()},
@@ -274,15 +296,18 @@ def _inject(
     session: Session, tape: Mapping[str, torch.Tensor], seeds: list[int], found: dict[str, Any]
 ) -> None:
     objective = session.objective
-    own_loss = objective.loss
+    own_draw, own_loss_of = objective.draw, objective.loss_of
     step = {"now": 0}
 
     def latents(_batch: Any, _seed: int, _pixels: Any = None) -> torch.Tensor:
         torch.manual_seed(seeds[step["now"]])  # what comes after this draws noise and timesteps
         return tape[f"{step['now']}.latents"]
 
-    def loss(batch: Any, _seed: int, **more: Any) -> torch.Tensor:
-        value = own_loss(batch, seeds[step["now"]], **more)
+    def draw(batch: Any, _seed: int, **more: Any) -> Inputs:
+        return own_draw(batch, seeds[step["now"]], **more)
+
+    def loss_of(inputs: Inputs, **more: Any) -> torch.Tensor:
+        value = own_loss_of(inputs, **more)
         found["losses"].append(float(value.detach()))
         step["now"] += 1
         return value
@@ -290,21 +315,21 @@ def _inject(
     def gradients() -> list[torch.Tensor]:
         # the gradients are emptied by the same door before a step
         if step["now"] == 1 and "gradient" not in found:
+            named = session.network.named()
             found["gradient"] = {
-                f"{a.name}.lora_{which}.weight": getattr(a, which).grad.clone()
-                for a in session.network.adapters
-                for which in ("down", "up")
+                key: one.grad.clone() for key, one in named.items() if one.grad is not None
             }
         return own_gradients()
 
     own_gradients = session.network.gradients
     objective.latents.of = latents  # type: ignore[method-assign,assignment]
-    objective.loss = loss  # type: ignore[method-assign,assignment]
+    objective.draw = draw  # type: ignore[method-assign,assignment]
+    objective.loss_of = loss_of  # type: ignore[method-assign]
     session.network.gradients = gradients  # type: ignore[method-assign]
     if "0.told.3" in tape or session.base.family == "flux":
         mask = tape["0.told.3"].long() if session.args.apply_t5_attn_mask else None
         told = Conditioning(tape["0.told.1"], tape["0.told.0"], mask)
-        session.texts.of = lambda _captions, learning=False: told  # type: ignore[method-assign,misc] # noqa: ARG005
+        session.texts.of = lambda _captions: told
 
 
 def compare(ours: Mapping[str, Any], tape: Mapping[str, torch.Tensor], folder: Path) -> Result:
@@ -321,9 +346,8 @@ def compare(ours: Mapping[str, Any], tape: Mapping[str, torch.Tensor], folder: P
     if same:
         weights = [key for key in other if not key.endswith(".alpha")]
         change = relative([(mine[key] - start[key], other[key] - start[key]) for key in weights])
-        down = ".lora_down.weight"
-        names = [key.removesuffix(down) for key in other if key.endswith(down)]
-        product = relative([(_product(mine, name), _product(other, name)) for name in names])
+        names = {key.partition(".")[0] for key in weights}
+        product = relative([(_added(mine, name), _added(other, name)) for name in names])
     gradients = _under("gradient.", tape).items()
     return Result(
         tuple((value, float(tape[f"{place}.loss"])) for place, value in enumerate(ours["losses"])),
@@ -346,9 +370,9 @@ def relative(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
     return float((apart / sum(float(b.double().square().sum()) for _, b in pairs)) ** 0.5)
 
 
-def _product(state: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
-    up, down = state[f"{name}.lora_up.weight"], state[f"{name}.lora_down.weight"]
-    return up.flatten(1) @ down.flatten(1)
+def _added(state: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
+    """What an adapter adds to its layer, before it is scaled."""
+    return lycoris.rebuilt(_under(f"{name}.", state))
 
 
 def _metadata(path: Path) -> dict[str, str]:

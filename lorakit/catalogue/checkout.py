@@ -18,7 +18,11 @@ from lorakit.user_files import Unreadable
 VENDOR = Path(__file__).resolve().parents[2] / "vendor"
 FORMAT = 1  # of what is remembered
 # Trainer -> its key in the user's config.toml, and its folder under vendor/.
-CHECKOUTS = {"kohya": ("sd_scripts", "sd-scripts"), "musubi": ("musubi", "musubi-tuner")}
+CHECKOUTS = {
+    "kohya": ("sd_scripts", "sd-scripts"),
+    "musubi": ("musubi", "musubi-tuner"),
+    "ai-toolkit": ("ai_toolkit", "ai-toolkit"),
+}
 
 
 def own_catalogue(trainer: str, pin: str) -> dict[str, Any] | None:

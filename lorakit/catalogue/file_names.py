@@ -1,5 +1,6 @@
 """kohya's file names, read and written: LoRA files, states, sample pictures. Our own trainer uses
-the same, and one more: NAME-best.
+the same, and one more: NAME-best. ai-toolkit's LoRA files are NAME_000000249, where it counts from
+0, and of a model with two experts NAME_000000249_high_noise.
 
     CheckpointName.parse("maya-step00000040-state")      maya, step 40, a state
     str(CheckpointName("maya").at_epoch(4))              maya-000004.safetensors
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 SUFFIX = ".safetensors"  # the other kinds are refused
 _CHECKPOINT = re.compile(
-    r"(?P<stem>.*?)(?:-(?P<epoch>\d{6,})|-step(?P<step>\d{8,})|-(?P<best>best))?"
+    r"(?P<stem>.*?)(?:-(?P<epoch>\d{6,})|-step(?P<step>\d{8,})|-(?P<best>best)|_(?P<index>\d{9}))?"
+    r"(?:_(?P<part>high_noise|low_noise))?"
     r"(?P<end>\.safetensors|-state)",
     re.DOTALL,
 )
@@ -41,6 +43,8 @@ class CheckpointName:
     step: int | None = None
     best: bool = False
     state: bool = False
+    from_zero: bool = False  # ai-toolkit: the file says one step less than there were
+    part: str = ""  # high_noise, low_noise: one of the files of a save
 
     @classmethod
     def parse(cls, name: str, stem: str | None = None) -> Self | None:
@@ -51,24 +55,27 @@ class CheckpointName:
         match = _CHECKPOINT.fullmatch(name)
         if match is None or (stem is not None and match["stem"]):
             return None
-        epoch, step = match["epoch"], match["step"]
+        epoch, step, index = match["epoch"], match["step"], match["index"]
         return cls(
             match["stem"] if stem is None else stem,
             int(epoch) if epoch else None,
-            int(step) if step else None,
+            int(step) if step else int(index) + 1 if index else None,
             bool(match["best"]),
             match["end"] == "-state",
+            bool(index or match["part"]),
+            match["part"] or "",
         )
 
     def __str__(self) -> str:
         mark = ""
         if self.step is not None:
-            mark = f"-step{self.step:08d}"
+            mark = f"_{self.step - 1:09d}" if self.from_zero else f"-step{self.step:08d}"
         elif self.epoch is not None:
             mark = f"-{self.epoch:06d}"
         elif self.best:
             mark = "-best"
-        return f"{self.stem}{mark}{'-state' if self.state else SUFFIX}"
+        part = f"_{self.part}" if self.part else ""
+        return f"{self.stem}{mark}{part}{'-state' if self.state else SUFFIX}"
 
     @property
     def kind(self) -> str:

@@ -55,6 +55,12 @@ def options(trainer: str, script: str) -> Mapping[str, Option]:
     }
 
 
+def sections(trainer: str) -> Mapping[str, list[str]]:
+    """Where in its own configuration the names belong that are no names of kohya's."""
+    found: Mapping[str, list[str]] = _in_use(trainer).get("sections", {})
+    return found
+
+
 def commit(trainer: str) -> str:
     return str(_load(trainer)["commit"])
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from lorakit.catalogue.ai_toolkit import read_ai_toolkit
+
 SCRIPTS = (
     "train_network.py",
     "sdxl_train_network.py",
@@ -218,7 +220,7 @@ def read_musubi(checkout: Path, commit: str = "") -> dict[str, Any]:
     return {**_catalogue(scripts, commit), "dataset": MUSUBI_DATASET}
 
 
-READERS = {"kohya": read_catalogue, "musubi": read_musubi}
+READERS = {"kohya": read_catalogue, "musubi": read_musubi, "ai-toolkit": read_ai_toolkit}
 
 
 def _catalogue(scripts: Mapping[str, dict[str, dict[str, Any]]], commit: str) -> dict[str, Any]:

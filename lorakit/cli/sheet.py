@@ -3,8 +3,10 @@
   lorakit sheet maya         every checkpoint at 0.6, 0.8 and 1.0, the run's own sample prompts
   lorakit sheet maya --checkpoints last:3 --strengths 0.8,1.0 --seeds 4
   lorakit sheet maya --checkpoints 6,8 --prompts "maya_char, portrait" "a red car"
+  lorakit sheet maya --judged             what lorakit judge listed, and the last at 1.0 beside it
   lorakit sheet maya --from-samples       what the training drew; needs no torch and no base model
 
+Beside the PNG stands a page to compare in: enlarge, side by side, flicker, mark the winner.
 Pictures are kept in the run's folder: a second sheet draws only what is new.
 """
 
@@ -48,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="instead of the run's sample prompts",
     )
     add("--seeds", type=int, default=2, metavar="N", help="pictures per cell (default 2)")
+    add(
+        "--judged",
+        action="store_true",
+        help="the cells that lorakit judge listed, and the usual choice",
+    )
     add("--no-base", action="store_true", help="without the first column, the base alone")
     add(
         "--from-samples",
@@ -74,20 +81,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from lorakit.cli.terminal.progress import counting
+    from lorakit.cli.terminal.trained import trained_run
+    from lorakit.report.sheet_page import write_sheet_page
     from lorakit.runs.find import find_run, stage_of
     from lorakit.sheet.make import make_sheet, sheet_from_samples
     from lorakit.sheet.model import Choice
 
-    run_dir = stage_of(find_run(args.run))
+    # samples are there before the first LoRA is
+    run_dir = stage_of((find_run if args.from_samples else trained_run)(args.run))
     out = args.out or run_dir / "sheet.png"
     if args.from_samples:
         sheet = sheet_from_samples(run_dir, out=out)
     else:
         strengths, seeds = strengths_of(args.strengths), seeds_of(args.seeds)
         choice = Choice(
-            args.checkpoints, strengths, tuple(args.prompts), seeds, base=not args.no_base
+            args.checkpoints,
+            strengths,
+            tuple(args.prompts),
+            seeds,
+            base=not args.no_base,
+            cells=_listed(run_dir) if args.judged else (),
         )
-        sheet = make_sheet(run_dir, choice, out=out, python=args.python, say=say)
+        with counting("drawing") as progress:
+            told = (lambda _line: None) if args.json else say
+            sheet = make_sheet(
+                run_dir, choice, out=out, python=args.python, say=told, progress=progress
+            )
+    page = out.with_suffix(".html")
+    write_sheet_page(sheet, run_dir, page)
     if args.json:
         cells = [
             {
@@ -100,11 +122,27 @@ def run(args: argparse.Namespace) -> int:
             for at_row, prompt in enumerate(sheet.rows)
             for at_column, column in enumerate(sheet.columns)
         ]
-        print_json({"sheet": out, "cells": cells})
+        print_json({"sheet": out, "page": page, "cells": cells})
     else:
         print_text(out)
+        print_text(page)
         say_next(*next_for_run(run_dir, after="sheet"))
     return 0
+
+
+def _listed(run_dir: Path) -> tuple[tuple[str, float], ...]:
+    from lorakit.runs.find import whole_of
+    from lorakit.runs.record import read_record
+
+    record = read_record(whole_of(run_dir))
+    if not record.judged.listed:
+        raise LorakitError(
+            f"{record.run} has no shortlist.", hint=f"lorakit judge {record.run} makes one."
+        )
+    cells = [(cell.checkpoint, cell.strength) for cell in record.judged.listed]
+    usual = (f"{record.output_name}.safetensors", 1.0)  # what one would have taken unasked
+    known = {(cell.checkpoint, cell.strength) for cell in record.judged.cells}
+    return tuple(dict.fromkeys([*cells, *({usual} & known)]))
 
 
 def strengths_of(text: str) -> tuple[float, ...]:

@@ -1,5 +1,6 @@
 """Copy a LoRA into a program's folder with its sidecar and preview. What you wrote there is kept;
-a different LoRA is never replaced.
+a different LoRA is put
+aside only when that is asked for, never lost.
 
 Folders and sidecar keys are those programs' own: models/Lora and <stem>.json for A1111 and Forge,
 models/loras for ComfyUI.
@@ -12,7 +13,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from lorakit.families import FAMILIES
 from lorakit.files import hidden_file, sha256, take_name, write_atomic, write_new
 from lorakit.portable import stem_problem
 from lorakit.runs.intact import require_intact
-from lorakit.runs.record import read_record
+from lorakit.runs.record import JudgedCell, read_record
 from lorakit.runs.registry import read_notes
+from lorakit.sheet.source import checkpoint_file
 from lorakit.user_files import Missing, Unreadable
 
 FOLDERS: Mapping[str, str] = {
@@ -56,7 +58,11 @@ def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: st
     record = read_record(run_dir)
     output = record.output_dir(run_dir)
     there = sorted(path.name for path in output.glob("*.safetensors"))
-    wanted = asked or notes.chosen or f"{record.output_name}.safetensors"
+    winner = record.judged.winner if not (asked or notes.chosen) else None
+    wanted = asked or notes.chosen or (winner.checkpoint if winner else "")
+    wanted = checkpoint_file(
+        output, record.output_name, wanted or f"{record.output_name}.safetensors"
+    )
     if wanted not in there:
         raise RecipeError(
             f"{output}: no {wanted}. {did_you_mean(wanted, there)}".rstrip(),
@@ -69,7 +75,7 @@ def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: st
         name=name or Path(wanted).stem,
         trigger=record.trigger,
         family=record.family,
-        strength=(notes.strength or 0.8) if strength is None else strength,
+        strength=_strength(notes.strength, winner) if strength is None else strength,
         notes="; ".join(note.text for note in notes.notes),
         preview=max(samples, key=lambda path: path.stat().st_mtime, default=None),
         others=others,
@@ -90,25 +96,48 @@ def _stage_that_holds(run_dir: Path, wanted: str | None) -> tuple[Path, tuple[st
     return chosen, tuple(f"{name}.safetensors" for name in sorted(names))
 
 
+def _strength(noted: float | None, winner: JudgedCell | None) -> float:
+    return noted or (winner.strength if winner else 0.8)
+
+
 @dataclass(frozen=True)
 class Delivered:
     path: Path
     written: tuple[Path, ...]  # empty: everything was there already
     usage: str
+    backup: Path | None = None  # where another LoRA of that name went
+    sidecar: Mapping[str, Any] = field(default_factory=dict)  # what we said in it
 
 
-def deliver(parcel: Parcel, program: str, home: Path, *, link: bool = False) -> Delivered:
-    """Into `home`: the program's own folder, or directly a folder of LoRAs."""
+def deliver(
+    parcel: Parcel,
+    program: str,
+    home: Path,
+    *,
+    link: bool = False,
+    replace: bool = False,
+    before: Mapping[str, Any] | None = None,
+) -> Delivered:
+    """Into `home`: the program's own folder, or directly a folder of LoRAs. `before` is what an
+    earlier delivery of that name said in the sidecar: unless somebody has edited it since, it gives
+    way.
+    """
     target = lora_folder(program, home) / f"{parcel.name}.safetensors"
-    written = [target] if _place(parcel.file, target, link=link) else []
-    if program == "a1111" and _sidecar(parcel, target.with_suffix(".json")):
+    written, backup = [target], None
+    if not _is_there(parcel.file, target):
+        backup = _place(parcel.file, target, link=link, replace=replace)
+    else:
+        written = []
+    said = _said(parcel) if program == "a1111" else {}
+    if said and _sidecar(said, before or {}, target.with_suffix(".json")):
         written.append(target.with_suffix(".json"))
     if parcel.preview and FOLDERS[program] and not _has_preview(target):
         preview = target.with_suffix(parcel.preview.suffix.lower())
         with suppress(FileExistsError):  # somebody's own, come just now
             write_new(preview, parcel.preview.read_bytes())
             written.append(preview)
-    return Delivered(target, tuple(written), usage(parcel, program, target))
+    how = usage(parcel, program, target)
+    return Delivered(target, tuple(written), how, backup, said)
 
 
 def lora_folder(program: str, home: Path) -> Path:
@@ -153,11 +182,15 @@ pipe.set_adapters([{name!r}], [{parcel.strength:g}])
 pipe("{parcel.trigger}, ...").images[0].save("{name}.png")"""
 
 
-def _place(source: Path, target: Path, *, link: bool) -> bool:
-    """Copy (or link) beside and take the name; False where the same LoRA is there already."""
-    if os.path.lexists(target):
-        return _another(source, target)
-    beside = hidden_file(target)
+def _is_there(source: Path, target: Path) -> bool:
+    return target.exists() and sha256(target) == sha256(source)
+
+
+def _place(source: Path, target: Path, *, link: bool, replace: bool) -> Path | None:
+    """Copy (or link) beside and take the name; where another LoRA went that had it."""
+    if os.path.lexists(target) and not replace:
+        raise _another(target)
+    beside, backup = hidden_file(target), None
     try:
         if link:
             os.unlink(beside)
@@ -165,27 +198,37 @@ def _place(source: Path, target: Path, *, link: bool) -> bool:
         else:
             shutil.copyfile(source, beside)
             os.chmod(beside, 0o644)
+        if replace and os.path.lexists(target):
+            backup = _put_aside(target)
         take_name(beside, target)
     except FileExistsError:  # it came just now
-        return _another(source, target)
+        if not _is_there(source, target):
+            raise _another(target) from None
     finally:
         beside.unlink(missing_ok=True)
-    return True
+    return backup
 
 
-def _another(source: Path, target: Path) -> bool:
-    """Refuses what is there; False where it is the same LoRA."""
-    if target.exists() and sha256(target) == sha256(source):
-        return False
-    raise RecipeError(
+def _another(target: Path) -> RecipeError:
+    return RecipeError(
         f"{target} is another LoRA; it was left as it is.",
-        hint="Give this one another name with --as.",
+        hint="Give this one another name with --as, or put the other aside: --replace",
     )
 
 
-def _sidecar(parcel: Parcel, path: Path) -> bool:
-    """A1111's <stem>.json: only empty fields are filled, your own words stay."""
-    ours: dict[str, Any] = {
+def _put_aside(target: Path) -> Path:
+    """To the first free name of maya.safetensors.1.bak, .2.bak ...: no program lists those."""
+    for number in range(1, 10_000):
+        backup = target.with_name(f"{target.name}.{number}.bak")
+        with suppress(FileExistsError):
+            take_name(target, backup)
+            return backup
+    raise _another(target)
+
+
+def _said(parcel: Parcel) -> dict[str, Any]:
+    """A1111's <stem>.json."""
+    return {
         "description": "",
         "sd version": FAMILIES[parcel.family].ui_word if parcel.family in FAMILIES else "Unknown",
         "activation text": parcel.trigger,
@@ -193,6 +236,10 @@ def _sidecar(parcel: Parcel, path: Path) -> bool:
         "negative text": "",
         "notes": parcel.notes,
     }
+
+
+def _sidecar(ours: Mapping[str, Any], before: Mapping[str, Any], path: Path) -> bool:
+    """Only fields that are empty, or as we left them, are filled; your own words stay."""
     try:
         theirs = json_text.read(path)
     except Missing:
@@ -201,7 +248,8 @@ def _sidecar(parcel: Parcel, path: Path) -> bool:
         return False  # not ours to repair
     if not isinstance(theirs, dict):
         return False
-    merged = {**theirs, **{key: value for key, value in ours.items() if not theirs.get(key)}}
+    free = {key for key in ours if not theirs.get(key) or theirs[key] == before.get(key)}
+    merged = {**theirs, **{key: value for key, value in ours.items() if key in free}}
     if merged == theirs:
         return False
     write_atomic(path, json.dumps(merged, indent=4, ensure_ascii=False) + "\n")

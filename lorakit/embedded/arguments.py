@@ -43,7 +43,9 @@ def _command_line(
     )
     for option in options.values():
         many, text = "*" if option.many else None, option.help or None
-        if option.type == "bool":
+        if option.type == "bool" and option.choices:
+            parser.add_argument(f"--{option.name}", nargs="?", const=True, metavar="VALUE")
+        elif option.type == "bool":
             parser.add_argument(f"--{option.name}", action="store_true")
         else:
             parser.add_argument(f"--{option.name}", nargs=many, metavar="VALUE", help=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lorakit.families.ai_toolkit import also_by_ai_toolkit
 from lorakit.families.family import Family
 from lorakit.families.flux import FAMILY as FLUX
 from lorakit.families.kohya_only import ANIMA, HUNYUAN_IMAGE, LUMINA, SD3
@@ -11,7 +12,9 @@ from lorakit.families.sdxl import FAMILY as SDXL
 
 _KOHYA = (SD15, SDXL, FLUX, SD3, LUMINA, HUNYUAN_IMAGE, ANIMA)
 _MUSUBI = (WAN22, WAN21, QWEN_IMAGE, ZIMAGE, FLUX2, KONTEXT, KREA2)
-FAMILIES: dict[str, Family] = {family.name: family for family in (*_KOHYA, *_MUSUBI)}
+FAMILIES: dict[str, Family] = {
+    family.name: also_by_ai_toolkit(family) for family in (*_KOHYA, *_MUSUBI)
+}
 
 
 def run_by(trainer: str) -> dict[str, Family]:

@@ -63,3 +63,9 @@ class Family:
     comfy_node: str = "LoraLoader"
     ui_word: str = "Unknown"  # A1111's and Forge's word for it
     size: Size | None = None  # None: not known here
+    # The same family as another trainer takes it, where script, weights or defaults differ.
+    variants: Mapping[str, Family] = field(default_factory=dict)
+
+    def by(self, trainer: str) -> Family:
+        """As this trainer takes it."""
+        return self.variants.get(trainer, self)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorakit.config import cache_dir
+from lorakit.errors import counted
 from lorakit.pictures.jpeg import EndlessError, jpeg_size
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 # starts one.
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "PCX", "PSD", "ICO", "TGA")
 HEIC = frozenset(b"heic heix heim heis hevc hevx mif1 msf1".split())  # brands of the container
+HEIC_REFUSED = (
+    'a HEIC photo, whatever its name says; export it as JPEG, or: pip install "lorakit[heic]"'
+)
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {
     2: "FLIP_LEFT_RIGHT",
@@ -61,21 +65,20 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
 
     if Path(path).exists() and not Path(path).is_file():
         raise RefusedError("not a file")
-    _not_endless(path)
+    heic = _not_endless(path)
     with warnings.catch_warnings(), _unlimited():
         warnings.simplefilter("ignore")
         try:
-            image = Image.open(path, formats=kinds())
+            image = Image.open(path, formats=("HEIF",) if heic and reads_heic() else kinds())
         except UnidentifiedImageError:
-            with Path(path).open("rb") as file:
-                head = file.read(12)
-            heic = head[4:8] == b"ftyp" and head[8:] in HEIC
-            raise RefusedError(
-                "a HEIC photo, whatever its name says; export it as JPEG"
-                if heic
-                else "not a picture of any kind that lorakit reads"
-            ) from None
+            what = "not a picture of any kind that lorakit reads"
+            if heic:
+                what = "a HEIC photo that is broken" if reads_heic() else HEIC_REFUSED
+            raise RefusedError(what) from None
         with image, _room(image, bytes_needed(image)):
+            if heic and (count := getattr(image, "n_frames", 1)) > 1:
+                held = counted(count, "picture")
+                raise RefusedError(f"a HEIC with {held}; export the one you want as JPEG")
             yield image
 
 
@@ -115,8 +118,21 @@ def bytes_needed(image: Image.Image) -> int:
     return pixels * 2 * sum(wide * high for wide, high in parts) // densest
 
 
-def _not_endless(path: Path | str) -> None:
-    """Pillow looks for a JPEG's size byte by byte, as long as there are any."""
+@cache
+def reads_heic() -> bool:
+    """Whether what opens an iPhone's photos is installed, from now on in Pillow, too."""
+    if not find_spec("pillow_heif"):
+        return False
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    return True
+
+
+def _not_endless(path: Path | str) -> bool:
+    """Pillow looks for a JPEG's size byte by byte, as long as there are any. Says whether the
+    file is a HEIC, whatever its name is.
+    """
     with open(path, "rb", buffering=0) as file:
         head = file.read(1 << 12)
         if head.startswith(b"\xff\xd8"):
@@ -125,7 +141,8 @@ def _not_endless(path: Path | str) -> None:
             except EndlessError as error:
                 raise RefusedError(str(error)) from None
             except ValueError:
-                return  # Pillow says what is wrong
+                pass  # Pillow says what is wrong
+    return head[4:8] == b"ftyp" and head[8:12] in HEIC
 
 
 @contextmanager

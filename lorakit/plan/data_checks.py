@@ -36,6 +36,7 @@ CANNOT_BE_READ = (
 def data_faults(options: Options, facts: DatasetFacts, steps: Steps) -> Iterator[Fault]:
     yield from _unknown_subsets(options, facts)
     yield from _metadata(options, facts)
+    yield from _masks(options, facts)
     root, rules = str(facts.root), options.bucket_rules
     said = any(fault.severity == "error" for fault in facts.faults)
     if not check(rules):
@@ -93,6 +94,16 @@ def _metadata(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
             where = f"{options.where('subset', DATASET)}.{one.path.name} {key}"
             what = "does not go with metadata_file: the script stops."
             yield Fault(where, what, "Remove it.", METADATA, section=DATASET, key="subset")
+
+
+def _masks(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
+    for subset in facts.subsets:
+        folder = options.subset(subset.path.name).get("conditioning_data_dir")
+        place = options.resolved.root / str(folder)
+        masks = {path.stem for path in place.iterdir()} if folder and place.is_dir() else set()
+        if lacking := [one for one in subset.images if folder and one.path.stem not in masks]:
+            what = f"holds no mask for {_these(lacking)}."
+            yield Fault(str(place), what, "A mask has its picture's name and size.", "mask-missing")
 
 
 def _placed(facts: DatasetFacts, chooser: Chooser) -> Iterator[tuple[ImageFacts, Placement]]:

@@ -20,6 +20,9 @@ GB = 1_000_000_000
 ENTRY_BYTES = 125  # of one tensor in the header of a LoRA file, with its name and offsets
 METADATA_BYTES = 8_000  # ss_* and modelspec; tag frequencies add to it
 HALF = {"fp16": 2, "bf16": 2, "float16": 2, "bfloat16": 2}
+FEW_BITS = {"fp8": 1, "int8": 1, "nf4": 0.5 + 4 / 64}  # a weight, by frozen_linear
+# The most blocks that can be swapped, and so many hold all weights: SDXL's transformers 82 %.
+SWAPPED = {"flux": (35, 57.0), "sdxl": (11, 11 / 0.82)}
 SAMPLE_BYTES_PER_PIXEL = 1.6  # a PNG of a photo
 NETWORKS = {"networks.lora", "networks.lora_flux", "networks.dylora", "networks.lora_fa"}
 MEASURED_FAMILIES = {"sd15", "sdxl", "flux"}
@@ -120,8 +123,10 @@ def memory(options: Options, lora_weights: int, spread: Spread) -> tuple[int, in
     if size is None:
         return 0, 0
     width = HALF.get(options.precision, 4)
-    swapped = min(options.integer("blocks_to_swap"), 35) / 57 if options.family == "flux" else 0.0
-    weights = size.unet * (1 if options.fp8 else width) * (1 - swapped)
+    blocks, most = options.integer("blocks_to_swap"), SWAPPED.get(options.family, (0, 1.0))
+    swapped = min(blocks, most[0]) / most[1]
+    held = FEW_BITS.get(options.text("frozen_linear"), 1 if options.fp8 else width)
+    weights = size.unet * held * (1 - swapped)
     if not (options.flag("cache_text_encoder_outputs") and options.flag("network_train_unet_only")):
         weights += size.text * (1 if options.flag("fp8_base") else width)
     if not options.caches_latents:
@@ -167,6 +172,7 @@ def _like_the_measured(options: Options) -> bool:
         and options.flag("network_train_unet_only")
         and options.network_module in NETWORKS
         and not options.integer("blocks_to_swap")
+        and not options.text("frozen_linear")
         and size_of(options) == options.about.size
     )
 

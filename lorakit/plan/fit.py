@@ -85,6 +85,6 @@ def _alone(page: presets.Preset, train: Section, own: Section, root: Path) -> Re
         trigger="",
         preset=page.name,
         family=page.family,
-        trainer=FAMILIES[page.family].trainers[0],
+        trainer=page.trainer,
         train={**train, **own},
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from lorakit.catalogue.file_names import CheckpointName
 from lorakit.plan.model import Checkpoint
 from lorakit.recipe.options import Options
+from lorakit.trainers.table import trainer
 
 MAX_STEPS = 10_000_000  # beyond that nothing is listed, because nothing is started
 
@@ -20,10 +21,13 @@ def checkpoints(
     """
     if not 1 <= total <= MAX_STEPS:
         return ()
-    name = CheckpointName(options.output_name)
-    state = options.flag("save_state")
+    names = trainer(options.resolved.trainer).names(options)
+    name, state = names[0], options.flag("save_state")
     made = sorted(
-        [*_by_step(options, total, per_epoch), *_by_epoch(options, total, epochs, per_epoch)],
+        [
+            *_by_step(options, names, total, per_epoch),
+            *_by_epoch(options, total, epochs, per_epoch),
+        ],
         key=lambda found: found.step,  # stable: a step's file comes before its epoch's
     )
     saved: list[Checkpoint] = []
@@ -35,7 +39,7 @@ def checkpoints(
             saved.append(Checkpoint(str(due.as_state()), found.step, found.epoch, "state", kept))
     if state or options.flag("save_state_on_train_end"):
         saved.append(Checkpoint(str(name.as_state()), total, epochs, "state"))
-    return (*saved, Checkpoint(str(name), total, epochs, "final"))
+    return (*saved, *(Checkpoint(str(one), total, epochs, "final") for one in names))
 
 
 def every_epochs(options: Options, epochs: int) -> int:
@@ -57,18 +61,27 @@ def sample_steps(options: Options, total: int, epochs: int, per_epoch: int) -> t
     if by_epoch > 0:
         ends = range(by_epoch, epochs + 1, by_epoch)
         return (*first, *(min(epoch * per_epoch, total) for epoch in ends))
-    return (*first, *(range(by_step, total + 1, by_step) if by_step > 0 else ()))
+    late = trainer(options.resolved.trainer).names(options)[0].from_zero
+    due = range(by_step + late, total + 1, by_step) if by_step > 0 else ()
+    return (*first, *due, *([total] if late and total not in due else ()))
 
 
-def _by_step(options: Options, total: int, per_epoch: int) -> list[Checkpoint]:
+def _by_step(
+    options: Options, names: tuple[CheckpointName, ...], total: int, per_epoch: int
+) -> list[Checkpoint]:
     every = options.integer("save_every_n_steps")
     if every < 1:
         return []
-    name = CheckpointName(options.output_name)
+    late = int(names[0].from_zero)  # one that counts from 0 saves a step later
     found = [
         Checkpoint(str(name.at_step(step)), step, math.ceil(step / per_epoch), "step")
-        for step in range(every, total + 1, every)
+        for step in range(every + late, total + 1, every)
+        for name in names
     ]
+    if "max_step_saves_to_keep" in options.known:  # the two last files of an expert count, too
+        kept = len(names) * options.integer("max_step_saves_to_keep")
+        first = len(found) + (len(names) if names[0].part else 0) - kept
+        return [replace(one, kept=number >= first) for number, one in enumerate(found)]
     last = options.maybe_integer("save_last_n_steps")
     if last is None:
         return found

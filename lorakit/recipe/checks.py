@@ -33,7 +33,7 @@ class Checker:
 
     @property
     def script(self) -> str:
-        return FAMILIES[self.family].script
+        return FAMILIES[self.family].by(self.trainer).script
 
     @cached_property
     def options(self) -> Mapping[str, Option] | None:
@@ -41,7 +41,7 @@ class Checker:
         return catalogue(self.trainer, self.script)
 
     def known(self, section: str) -> Mapping[str, Option] | None:
-        return self.options if section == "train" else words_of(section, self.family)
+        return self.options if section == "train" else words_of(section, self.family, self.trainer)
 
     def check(self, entry: Entry) -> tuple[Entry | None, list[Fault]]:
         """The entry with its value as the script wants it, or None and what is wrong."""
@@ -67,12 +67,12 @@ class Checker:
         if entry.section == "train" and fitted.value == "":
             note = entry.fault("is empty, so it sets nothing.", "", "empty-text", "note")
             return replace(entry, value=""), [note]
-        return replace(entry, value=fitted.value), _inside(entry, fitted.value, self.family)
+        return replace(entry, value=fitted.value), _inside(entry, fitted.value, self)
 
     def _option(self, entry: Entry) -> tuple[Option | None, Fault | None]:
         key = entry.key
         if entry.section != "train":
-            known = words_of(entry.section, self.family)
+            known = words_of(entry.section, self.family, self.trainer)
             return (known[key], None) if key in known else (None, self._unknown_word(entry, known))
         if self._changes_nothing(entry):
             return None, entry.fault("changes nothing here, and is left out.", "", "no-op", "note")
@@ -98,7 +98,7 @@ class Checker:
             found[entry.key]
             for trainer in FAMILIES[self.family].trainers
             for family in FAMILIES.values()
-            if entry.key in (found := catalogue(trainer, family.script) or {})
+            if entry.key in (found := catalogue(trainer, family.by(trainer).script) or {})
         ]
         return any(off or entry.value == option.default for option in others)
 
@@ -120,14 +120,15 @@ class Checker:
         key, what = entry.key, f"{self.script} has no such option."
         if home_of(key):
             return entry.fault(what, f"{key} belongs in [{home_of(key)}].", "unknown-key")
-        for other in FAMILIES[self.family].trainers:
-            if key in (catalogue(other, self.script) or {}):
+        family = FAMILIES[self.family]
+        for other in family.trainers:
+            if key in (catalogue(other, family.by(other).script) or {}):
                 hint = f'Write trainer = "{other}", or leave it out.'
                 return entry.fault(f"only the {other} trainer has this option.", hint, "trainer")
         elsewhere = [
             name
             for name, family in FAMILIES.items()
-            if key in (catalogue(self.trainer, family.script) or {})
+            if key in (catalogue(self.trainer, family.by(self.trainer).script) or {})
         ]
         if elsewhere:
             return entry.fault(f"{what[:-1]}; {' and '.join(elsewhere)} only.", "", "family")
@@ -153,13 +154,13 @@ def known(word: str, words: Iterable[str]) -> str:
     return did_you_mean(word, words) or f"There are {', '.join(words)}."
 
 
-def _inside(entry: Entry, value: Any, family: str) -> list[Fault]:
+def _inside(entry: Entry, value: Any, who: Checker) -> list[Fault]:
     """What is wrong within a table, or within a path to weights."""
     place = (entry.section, entry.key)
     if place == ("launch", "env"):
         return [*filter(None, (_variable(entry, name, text) for name, text in value.items()))]
     if place == ("model", "sha256"):
-        return _hashes(entry, value, family)
+        return _hashes(entry, value, who)
     # What is not a reference at all is reported where weights are looked for.
     if entry.section == "model" and isinstance(value, str) and HUB.fullmatch(value):
         what = "names no revision, so it may be another file tomorrow."
@@ -205,8 +206,10 @@ def _variable(entry: Entry, name: str, text: Any) -> Fault | None:
     return _bad(entry, name, "takes a text.", right)
 
 
-def _hashes(entry: Entry, value: Any, family: str) -> list[Fault]:
-    files = [weight.key for weight in FAMILIES[family].weights] + ["network_weights"]
+def _hashes(entry: Entry, value: Any, who: Checker) -> list[Fault]:
+    files = [weight.key for weight in FAMILIES[who.family].by(who.trainer).weights] + [
+        "network_weights"
+    ]
     named = value if isinstance(value, dict) else {"base": value}
     faults = [
         _bad(entry, key, "is not a file of this recipe.", did_you_mean(key, files))

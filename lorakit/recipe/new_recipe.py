@@ -15,6 +15,8 @@ from lorakit.recipe.document import read_document
 from lorakit.recipe.presets import Preset
 from lorakit.toml_text import value_text
 
+HELD_OUT = "# validation_split = 0.15    # not trained on; lorakit judge ranks by three or more"
+
 
 @dataclass(frozen=True)
 class Likeness:
@@ -83,7 +85,8 @@ def _mentions(lines: list[str], other: Likeness, said: Mapping[str, Any]) -> tup
 
 
 def recipe_text(name: str, preset: Preset, trigger: str) -> str:
-    title, family = preset.title or preset.name, FAMILIES[preset.family]
+    title = preset.title or preset.name
+    family = FAMILIES[preset.family].by(preset.trainer)
     head = [
         ("preset", preset.name, ""),
         ("name", name, ""),
@@ -128,15 +131,16 @@ def _aligned(rows: list[tuple[str, str, str]]) -> list[str]:
 
 
 def _length(preset: Preset) -> list[str]:
-    """The one number most people change first, as a comment with the preset's own value."""
+    """What most people change first, as comments; the length with the preset's own value."""
     said: dict[str, Any] = {}
     for page in _pages(preset):
         said |= page.sections.get("train", {})
-    return [
+    lines = [
         f"# {key} = {said[key]}    # more when underfit, fewer when overfit"
         for key in ("max_train_epochs", "max_train_steps")
         if key in said
     ]
+    return lines if "validation_split" in said else [*lines, HELD_OUT]
 
 
 def _prompts(preset: Preset) -> list[str]:

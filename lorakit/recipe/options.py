@@ -35,7 +35,7 @@ class Options:
 
     @property
     def about(self) -> Family:
-        return FAMILIES[self.family]
+        return FAMILIES[self.family].by(self.resolved.trainer)
 
     @cached_property
     def known(self) -> Mapping[str, Option]:

@@ -20,7 +20,7 @@ def preset_values(preset: Preset) -> tuple[Mapping[str, Section], list[Fault]]:
         raise refused(
             where, f"no family is called {preset.family!r}.", known(preset.family, FAMILIES)
         )
-    layers, faults = layers_of(preset, Checker(preset.family, FAMILIES[preset.family].trainers[0]))
+    layers, faults = layers_of(preset, Checker(preset.family, preset.trainer))
     merged, notes = merge(layers)
     return merged, [*faults, *notes]
 
@@ -30,7 +30,7 @@ def layers_of(preset: Preset | None, checker: Checker) -> tuple[list[Layer], lis
     source = f"family {checker.family}"
     entries = [
         Entry("train", key, value, source, source)
-        for key, value in FAMILIES[checker.family].defaults.items()
+        for key, value in FAMILIES[checker.family].by(checker.trainer).defaults.items()
     ]
     entries.append(Entry("dataset", "caption_extension", ".txt", "lorakit", "lorakit"))
     layers, faults = [Layer(source, tuple(entries))], list[Fault]()

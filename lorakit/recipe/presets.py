@@ -10,9 +10,11 @@ from types import MappingProxyType
 from typing import Any
 
 from lorakit.errors import Fault, RecipeError, did_you_mean
+from lorakit.families import FAMILIES
 from lorakit.recipe.document import Document, read_document
 
 REPEATS = "10"  # what most guides say
+FIT = "bucket"  # no bars, which would be learned, and no more cropped than kohya would
 HERE = Path(__file__).resolve().parent.parent
 
 
@@ -41,6 +43,13 @@ class Preset:
         return self.about.get("family", "")
 
     @property
+    def trainer(self) -> str:
+        """The page's own, its base's, or the first of the family's."""
+        able = FAMILIES[self.family].trainers
+        pages = (page.document.data.get("trainer") for page in (self, self.base) if page)
+        return next((said for said in pages if said in able), able[0])
+
+    @property
     def title(self) -> str:
         return self.about.get("title", "")
 
@@ -51,8 +60,8 @@ class Preset:
 
     @property
     def fit(self) -> str:
-        """What `dataset prepare --fit` is given; nothing for its default."""
-        return self._proposed("fit")
+        """What `dataset prepare --fit` is given."""
+        return self._proposed("fit") or FIT
 
     def _proposed(self, key: str) -> str:
         return self.about.get(key, "") or (self.base.about.get(key, "") if self.base else "")

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lorakit.catalogue.options import options
 from lorakit.errors import Fault, did_you_mean
+from lorakit.families import FAMILIES
 from lorakit.recipe.checks import Checker, known
 from lorakit.recipe.document import Document
 from lorakit.recipe.layers import Entry, Layer
@@ -43,8 +45,16 @@ class StageLayer:
 def top_faults(document: Document, *, preset: bool) -> list[Fault]:
     """Unknown words, sections that are not tables, and values on the top level that do not fit."""
     words = PRESET_TOP if preset else TOP
+    pasted = [key for key in document.data if key not in words and _is_option(key)]
     faults: list[Fault] = []
+    if pasted:
+        where = f"{document.source(pasted[0])} {', '.join(pasted[:4])}"
+        where += f" and {len(pasted) - 4} more" if len(pasted) > 4 else ""
+        what = "these are top-level kohya keys; they belong under [train]:"
+        faults.append(Fault(where, what, f"lorakit import {document.label}", "unknown-key"))
     for key, value in document.data.items():
+        if key in pasted:
+            continue
         is_table = isinstance(value, dict)
         where = f"{document.source(key)} {f'[{key}]' if is_table else key}"
         if key not in words:
@@ -214,6 +224,10 @@ def _unset(
             faults.append(Fault(where + name, "no section has such a key.", hint, "override"))
         gone.append((section, key))
     return tuple(gone), faults
+
+
+def _is_option(key: str) -> bool:
+    return any(key in options(one.trainers[0], one.script) for one in FAMILIES.values())
 
 
 def _unknown_top(key: str, words: tuple[str, ...], *, is_table: bool) -> tuple[str, str]:

@@ -140,9 +140,8 @@ def _head(
     family, more = _family(said("family"), preset, document, earlier)
     faults += more
     trainer, where = said("trainer")
-    from_preset = preset.document.data.get("trainer") if preset else None
     default = FAMILIES[family].trainers[0]
-    trainer = trainer or (from_preset if isinstance(from_preset, str) else "") or default
+    trainer = trainer or (preset.trainer if preset and preset.family == family else default)
     if trainer not in TRAINERS:
         if "trainer" in top:  # the recipe's own is reported by its type check
             what = f"{trainer!r} is not one of {', '.join(TRAINERS)}."

@@ -120,6 +120,7 @@ TOP_WORDS: Mapping[str, Option] = MappingProxyType(
 WRITTEN_BY_US: Mapping[str, str] = MappingProxyType(
     {
         "pretrained_model_name_or_path": "[model] base",
+        "name_or_path": "[model] base",
         **{
             weight.option: f"[model] {weight.key}"
             for family in FAMILIES.values()
@@ -156,13 +157,13 @@ WRITTEN_BY_US: Mapping[str, str] = MappingProxyType(
 )
 
 
-def words_of(section: str, family: str = "") -> Mapping[str, Option]:
+def words_of(section: str, family: str = "", trainer: str = "") -> Mapping[str, Option]:
     """The keys of a section other than [train]; [model] depends on the family, or knows every
     family's when none is given.
     """
     if section != "model":
         return {"dataset": DATASET, "sample": SAMPLE, "launch": LAUNCH}[section]
-    families = [FAMILIES[family]] if family in FAMILIES else FAMILIES.values()
+    families = [FAMILIES[family].by(trainer)] if family in FAMILIES else FAMILIES.values()
     weights = [weight for one in families for weight in one.weights]
     return {**{one.key: Option(one.key, "str", help=one.what) for one in weights}, **MODEL}
 

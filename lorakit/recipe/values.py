@@ -68,10 +68,13 @@ def _one(option: Option, value: Any) -> Fit:
     kind = option.type
     if kind == "int" and isinstance(value, float) and value.is_integer():
         value = int(value)
+    if kind == "bool" and value in option.choices:
+        return Fit(value)  # a word beside true and false
     if not isinstance(value, KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
         said = "a table" if isinstance(value, dict) else value_text(value)
         said = f"the text {said}" if isinstance(value, str) else said
-        return Fit(value, f"takes {TAKES[kind]}, not {said}.", _written(option, value))
+        words = "".join(f" or {value_text(one)}" for one in option.choices if kind == "bool")
+        return Fit(value, f"takes {TAKES[kind]}{words}, not {said}.", _written(option, value))
     if isinstance(value, int) and abs(value) > LARGEST:
         return Fit(value, "is larger than any number that the scripts can hold.")
     if isinstance(value, float) and not math.isfinite(value):
@@ -80,7 +83,7 @@ def _one(option: Option, value: Any) -> Fit:
         right = f"Write {option.name} = {int(value)} for steps." if value == int(value) else ""
         what = f"{value:g} with a decimal point is read as a share of the run, and more than all"
         return Fit(value, f"{what} of it is impossible.", right)
-    choices = [choice for choice in option.choices if choice is not None]
+    choices = [choice for choice in option.choices if choice is not None and kind != "bool"]
     if choices and value not in choices and value not in AS_EVER.get(option.name, ()):
         names = [str(choice) for choice in choices]
         what = f"{value_text(value)} is not one of {', '.join(names)}."

@@ -20,7 +20,7 @@ from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lorakit.errors import Fault, SetupError, raise_on_errors
 from lorakit.events import Emit, silent
 from lorakit.machine import Machine, this_machine
-from lorakit.plan.estimate import lora_layers
+from lorakit.plan.estimate import NETWORKS, lora_layers
 from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Resolved, Section, Setting
@@ -160,11 +160,11 @@ def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator
     modules, ranks = modules_of(lora)
     options = Options(plan.resolved)
     asked = options.rank
+    counted_here = options.network_module in NETWORKS  # of others the modules are not known
     cut = plan.resolved.family == "flux"  # the stand-in of FLUX has two of 57 blocks
-    expected = modules if cut else len(lora_layers(options))
-    if modules != expected or (
-        asked not in ranks and "conv_dim" not in str(plan.resolved.get("network_args"))
-    ):
+    expected = modules if cut or not counted_here else len(lora_layers(options))
+    other_rank = asked not in ranks and "conv_dim" not in str(plan.resolved.get("network_args"))
+    if modules != expected or (other_rank and counted_here):
         raise SetupError(
             f"{lora.name} has {modules} modules of rank {sorted(ranks)}; {expected} of rank {asked}"
             " were expected."
@@ -174,10 +174,8 @@ def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator
         f" {plan.resolved.family} weights and trains"
     )
     yield f"dataset      {images} of its images were read, captioned and cached"
-    yield (
-        f"LoRA         {modules} modules, rank {', '.join(map(str, sorted(ranks)))}, finite,"
-        f" {outcome.step} of {outcome.total} steps"
-    )
+    rank = f" rank {', '.join(map(str, sorted(ranks)))}," if ranks else ""
+    yield (f"LoRA         {modules} modules,{rank} finite, {outcome.step} of {outcome.total} steps")
     if plan.steps.sample_steps:
         yield "samples      a picture was drawn at the last step"
     loss = f"; loss {outcome.loss:.3g}" if outcome.loss is not None else ""
@@ -189,7 +187,8 @@ def modules_of(lora: Path) -> tuple[int, set[int]]:
     down = ("lora_down.weight", "lora_A.weight")
     tensors = read_header(lora).tensors.items()
     ranks = [tensor.shape[0] for name, tensor in tensors if name.endswith(down)]
-    return len(ranks), set(ranks)
+    alphas = sum(name.endswith(".alpha") for name, _ in tensors)  # LyCORIS has no such names
+    return alphas or len(ranks), set(ranks)
 
 
 def made_small(

@@ -36,7 +36,7 @@ def report_text(run_dir: Path) -> str:
     record = read_record(run_dir)
     state, run = live_state(record), run_name(run_dir)
     numbers = read_numbers(run_dir, record)
-    stages = sections.stages(record.begun_stages, NAME)
+    stages, judged = sections.stages(record.begun_stages, NAME), record.judged
     return page(
         {
             "outcome": ("Outcome", sections.outcome(advise(record, state, run, numbers))),
@@ -44,6 +44,7 @@ def report_text(run_dir: Path) -> str:
             "curves": ("Curves", sections.curves(numbers, record)),
             "samples": ("Samples", sections.samples(samples_of(run_dir, record))),
             "checkpoints": ("Checkpoints", sections.checkpoints(record, run_dir)),
+            **({"judged": ("Judged", sections.judged(judged))} if judged.cells else {}),
             "dataset": ("Dataset", sections.dataset(dataset_of(run_dir, record), record)),
             "settings": ("Settings", sections.settings(record)),
             "origins": ("From what", sections.origins(record)),

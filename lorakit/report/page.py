@@ -32,36 +32,46 @@ def page(
     The policy lets the page use what is inside it and nothing else: no address, no other script, no
     inline style.
     """
-    style, script = _asset("page.css"), _asset("page.js")
-    slots = {
-        "title": escape(title),
-        "run": escape(over),
-        "name": escape(name),
-        "state": escape(state),
-        "reason": f"<p>{escape(reason)}</p>" if reason else "",
-        "facts": "".join(
+    return filled(
+        "page",
+        title=escape(title),
+        run=escape(over),
+        name=escape(name),
+        state=escape(state),
+        reason=f"<p>{escape(reason)}</p>" if reason else "",
+        facts="".join(
             f"<div><dt>{escape(what)}</dt><dd>{escape(text)}</dd></div>"
             for what, text in facts
             if text
         ),
-        "contents": "".join(
+        contents="".join(
             f'<a href="#{ident}">{escape(head)}</a>' for ident, (head, _) in parts.items()
         ),
-        "sections": "".join(
+        sections="".join(
             f'<section id="{ident}" aria-labelledby="{ident}-title">'
             f'<h2 id="{ident}-title">{escape(head)}</h2>{body}</section>\n'
             for ident, (head, body) in parts.items()
         ),
-        "footer": escape(f"{footer} Everything is in this file; it asks the network for nothing."),
-        "style": style,
-        "script": script,
-        "policy": escape(
-            f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src"
-            f" '{_hash(script)}'; base-uri 'none'; form-action 'none'"
-        ),
-    }
-    # Once: braces in what is filled in stay as they are.
-    return _SLOT.sub(lambda slot: slots[slot[1]], _asset("page.html"))
+        footer=escape(f"{footer} Everything is in this file; it asks the network for nothing."),
+        policy=inside_only("page"),
+    )
+
+
+def filled(template: str, **slots: str) -> str:
+    """The template with style and script of its name; slots are HTML already. Filled once: braces
+    in what is filled in stay as they are.
+    """
+    known = {**slots, "style": _asset(f"{template}.css"), "script": _asset(f"{template}.js")}
+    return _SLOT.sub(lambda slot: known[slot[1]], _asset(f"{template}.html"))
+
+
+def inside_only(template: str) -> str:
+    """A policy that lets a page use what is inside it and nothing else."""
+    style, script = _hash(_asset(f"{template}.css")), _hash(_asset(f"{template}.js"))
+    return escape(
+        f"default-src 'none'; img-src data:; style-src '{style}'; script-src '{script}';"
+        " base-uri 'none'; form-action 'none'"
+    )
 
 
 def table(

@@ -19,7 +19,7 @@ from lorakit.report.gallery import Samples, ShownSubset, Thumbnail
 from lorakit.report.page import code, details, element, soft, table
 from lorakit.report.pictures import Picture
 from lorakit.report.series import Numbers, Point, smoothed
-from lorakit.runs.record import Record, SavedCheckpoint, StageSummary
+from lorakit.runs.record import Judged, Record, SavedCheckpoint, StageSummary
 from lorakit.show import size
 
 # How the sources begin of what the recipe does not say itself.
@@ -142,6 +142,20 @@ def checkpoints(record: Record, run_dir: Path) -> str:
     return body + (
         soft(f"Complete states at step {', '.join(map(str, states))}.") if states else ""
     )
+
+
+def judged(found: Judged) -> str:
+    """The cells worth looking at first, as the judge put them."""
+    rows = []
+    for cell in found.cells:
+        numbers = (cell.held, cell.behind, cell.drift)
+        shown = ["" if number is None else f"{number:+.3f}" for number in numbers]
+        rows.append((escape(cell.label), f"{cell.strength:g}", escape(cell.verdict), *shown))
+    columns = ("checkpoint", "strength", "verdict", "held-out loss", "behind", "drift")
+    said = "".join(f"<p>{escape(text)}</p>" for text in (found.reason, *found.notes) if text)
+    body = table(columns, rows, numbers=("strength", *columns[3:]))
+    words = f"Logarithms of ratios to the base's, of {found.held_out} held-out pictures."
+    return said + body + soft(words)
 
 
 def dataset(subsets: Sequence[ShownSubset], record: Record) -> str:

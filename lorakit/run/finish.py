@@ -244,7 +244,7 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, outcome: Outcom
     """
     record = ledger.record
     known = {one.path for one in record.checkpoints}
-    who, steps = trainer(record.trainer.name), record.steps
+    steps, counted = record.steps, trainer(record.trainer.name).STATES_COUNT
     new = [
         SavedCheckpoint(supervision.name(path), steps_of(path), kind=kind_of(path.name))
         for path in outcome.saved
@@ -255,7 +255,7 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, outcome: Outcom
         for path in sorted(record.output_dir(ledger.run_dir).glob("*-state"))
         if path.is_dir()
         for at in [where_saved(path, record.output_name, steps.per_epoch)[0]]
-        for fault in [fault_of(path, counted=who.STATES_COUNT)]
+        for fault in [fault_of(path, counted=counted)]
     ]
     named = {one.path for one in states}
     listed = {one.path for one in record.samples}
@@ -263,7 +263,7 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, outcome: Outcom
         SampleDrawn(supervision.name(path), step, name.epoch, name.prompt)
         for path in samples_in(record.output_dir(ledger.run_dir))
         if supervision.name(path) not in listed and (name := SampleName.parse(path.name))
-        for step in [name.step if name.epoch is None else name.epoch * steps.per_epoch]
+        for step in [name.step if name.epoch is None else steps.end_of(name.epoch)]
     ]
     ledger.note(
         samples=(*record.samples, *drawn),

@@ -96,6 +96,26 @@ def find_run(word: str = LATEST, root: Path | None = None) -> Path:
     )
 
 
+def find_trained(word: str = LATEST, root: Path | None = None) -> Path:
+    """As find_run, but of runs that `latest` or a bare name fits the newest one with a LoRA; the
+    newest of all where none has one.
+    """
+    found = find_run(word, root)
+    every = run_dirs(root)
+    stem = Path(word).stem if word.endswith(".toml") else word.strip("/").removeprefix("runs/")
+    if stem not in {LATEST, found.parent.name} or has_lora(found):
+        return found
+    same = [one for one in every if word == LATEST or one.parent.name == found.parent.name]
+    return next((one for one in reversed(same) if has_lora(one)), found)
+
+
+def has_lora(run_dir: Path) -> bool:
+    try:
+        return any(read_record(run_dir).output_dir(run_dir).glob("*.safetensors"))
+    except LorakitError:
+        return False
+
+
 def stage_of(run_dir: Path) -> Path:
     """The folder in which a run with stages is at work, or was last; the run's own where it has
     none.

@@ -170,7 +170,8 @@ def _dataset(plan: Plan) -> DatasetUsed:
 
 def _weights(plan: Plan) -> tuple[WeightUsed, ...]:
     """The weight files the run reads; hashes are filled in beside the training."""
-    keys = {weight.option: weight.key for weight in FAMILIES[plan.resolved.family].weights}
+    about = FAMILIES[plan.resolved.family].by(plan.resolved.trainer)
+    keys = {weight.option: weight.key for weight in about.weights}
     return tuple(
         WeightUsed(
             keys.get(file.option, file.option),

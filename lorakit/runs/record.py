@@ -165,6 +165,49 @@ class Ending(Part):
 
 
 @dataclass(frozen=True)
+class JudgedCell(Part):
+    """A checkpoint at a strength. Losses are natural logarithms of ratios: below 0 is better."""
+
+    checkpoint: str = ""  # the file's name
+    label: str = ""
+    strength: float = 0.0
+    verdict: str = ""  # listed, behind, broken, unranked
+    held: float | None = None  # loss on held-out pictures against the base's
+    held_low: float | None = None
+    held_high: float | None = None
+    behind: float | None = None  # its held minus the lowest cell's
+    behind_low: float | None = None
+    behind_high: float | None = None
+    drift: float | None = None  # how far it moves the base's own pictures, in parts of their square
+    gap: float | None = rare(None)  # held minus the same on pictures it was trained on
+
+
+@dataclass(frozen=True)
+class Judged(Part):
+    """What `lorakit judge` found: the cells, those worth looking at first and by drift."""
+
+    when: str = ""
+    held_out: int = 0
+    cells: tuple[JudgedCell, ...] = ()
+    unmeasured: int = 0
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def listed(self) -> tuple[JudgedCell, ...]:
+        return tuple(cell for cell in self.cells if cell.verdict == "listed")
+
+    @property
+    def winner(self) -> JudgedCell | None:
+        """Only where every other measured cell is told apart from it."""
+        alone = len(self.listed) == 1 and len(self.cells) > 1 and not self.unmeasured
+        return self.listed[0] if alone else None
+
+
+NOT_JUDGED = Judged()
+
+
+@dataclass(frozen=True)
 class Record(Part):
     schema: int = SCHEMA
     lorakit: str = ""
@@ -209,6 +252,7 @@ class Record(Part):
     stages: tuple[StageSummary, ...] = rare(())
     parts: tuple[ResumedPart, ...] = ()
     outcome: Ending = field(default_factory=Ending)
+    judged: Judged = field(default=NOT_JUDGED, metadata={"rare": True})
 
     def value(self, key: str, section: str = "train") -> Any:
         """What the setting was; None when it was not set."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,18 +17,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lorakit
-from lorakit import proc
-from lorakit.errors import LorakitError, SetupError, counted, did_you_mean
+from lorakit.errors import LorakitError, counted, did_you_mean
 from lorakit.files import write_atomic
+from lorakit.runs.find import whole_of
 from lorakit.runs.intact import require_intact
+from lorakit.runs.rate import pass_seconds
+from lorakit.runs.record import read_record
 from lorakit.sheet.grid import draw_grid
 from lorakit.sheet.model import Choice, Column, DrawnCheckpoint, Sheet, SheetRow, Source
-from lorakit.sheet.source import read_source, samples
+from lorakit.sheet.source import fits, read_source, samples
+from lorakit.sheet.torch_job import TorchJob
+from lorakit.show import duration
+from lorakit.weights.finite import inspect
 
 Say = Callable[[str], object]
+Progress = Callable[[int, int], object]
 Order = dict[str, Any]  # for the child, as JSON
-PACKAGE = Path(lorakit.__file__).parent
 SAY_EVERY_S = 10
 OTHERWISE = "lorakit sheet RUN --from-samples shows what the training drew."
 
@@ -41,8 +44,9 @@ def make_sheet(
     out: Path,
     python: str = sys.executable,
     say: Say = lambda _line: None,
+    progress: Progress = lambda _done, _all: None,
 ) -> Sheet:
-    """Draw what the choice asks for and write the grid to `out`; `say` gets the progress."""
+    """Draw what the choice asks for and write the grid to `out`; `say` gets what is begun."""
     source = read_source(run_dir)
     columns, rows = columns_of(source, choice), rows_of(source, choice)
     for file in {column.lora for column in columns if column.lora}:
@@ -52,9 +56,10 @@ def make_sheet(
     if missing:
         say(
             f"Drawing {counted(missing, 'picture')}: {counted(len(columns), 'column')},"
-            f" {counted(len(rows), 'prompt')}, {counted(choice.seeds, 'seed')}."
+            f" {counted(len(rows), 'prompt')}, {counted(choice.seeds, 'seed')}"
+            f"{_about(run_dir, order)}."
         )
-        draw_missing(order, run_dir / "sheet", python, say)
+        draw_missing(order, run_dir / "sheet", python, say, progress)
     write_sheet(sheet, out)
     return sheet
 
@@ -85,9 +90,17 @@ def sheet_from_samples(run_dir: Path, *, out: Path) -> Sheet:
 
 
 def columns_of(source: Source, choice: Choice) -> tuple[Column, ...]:
-    """The base first, then every chosen checkpoint at every strength."""
-    chosen = choose(source.checkpoints, choice.checkpoints, source.run_dir)
-    columns = [Column(one.label, one.path, by) for one in chosen for by in choice.strengths]
+    """The base first, then every chosen checkpoint at every strength, each LoRA once."""
+    if choice.cells:
+        points = {one.path.name: one for one in source.checkpoints}
+        gone = [name for name, _ in choice.cells if name not in points]
+        if gone:
+            raise LorakitError(f"{source.run_dir / 'output'} has no {gone[0]} any more.")
+        pairs = [(points[name], by) for name, by in choice.cells]
+    else:
+        chosen = distinct(choose(source.checkpoints, choice.checkpoints, source.run_dir))
+        pairs = [(one, by) for one in chosen for by in choice.strengths]
+    columns = [Column(one.label, one.path, by) for one, by in pairs]
     return (Column("base"), *columns) if choice.base else tuple(columns)
 
 
@@ -110,11 +123,7 @@ def choose(points: Sequence[DrawnCheckpoint], wish: str, run_dir: Path) -> list[
         return list(points[-int(count or 1) :])
     chosen: set[DrawnCheckpoint] = set()
     for word in filter(None, map(str.strip, wish.split(","))):
-        fitting = {
-            point
-            for point in points
-            if word in {point.label, point.path.name, point.path.stem, str(point.order[1])}
-        }
+        fitting = {point for point in points if fits(point, word)}
         if not fitting:
             known = [point.label for point in points]
             raise LorakitError(
@@ -123,6 +132,16 @@ def choose(points: Sequence[DrawnCheckpoint], wish: str, run_dir: Path) -> list[
             )
         chosen |= fitting
     return sorted(chosen, key=lambda point: point.order)
+
+
+def distinct(points: Sequence[DrawnCheckpoint]) -> list[DrawnCheckpoint]:
+    """Without those whose tensors a later one has, too; that one says both labels."""
+    kept: dict[str, DrawnCheckpoint] = {}
+    for point in points:
+        mark = inspect(point.path).tensors_sha256 or str(point.path)
+        twin = kept.get(mark)
+        kept[mark] = replace(point, label=f"{twin.label} = {point.label}") if twin else point
+    return list(kept.values())
 
 
 def rows_of(source: Source, choice: Choice) -> tuple[SheetRow, ...]:
@@ -168,48 +187,37 @@ def missing_pictures(order: Order) -> list[Path]:
     return [path for path in files if not path.exists()]
 
 
-def draw_missing(order: Order, folder: Path, python: str, say: Say) -> None:
-    """One child process with torch draws every picture that is not there yet; it never outlives
-    this call.
-    """
-    path, log = folder / "order.json", folder / "draw.log"
-    write_atomic(path, json.dumps(order, indent=1))
-    write_atomic(log, "")
-    paths = filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")))
-    # The machine may be busy: threads sleep while waiting.
-    env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [python, "-m", "lorakit.embedded.drawing.generate", str(path)]
+def _about(run_dir: Path, order: Order) -> str:
+    """How long, by the run's own steps; nothing where they were not timed."""
     try:
-        child = proc.start(command, cwd=folder, env=env, log=log)
-    except OSError as error:
-        raise SetupError(
-            f"{python}: {error.strerror}.", hint="--python FILE names a Python with torch."
-        ) from error
-    try:
-        total, said = len(missing_pictures(order)), time.monotonic()
-        while child.poll() is None:
-            time.sleep(0.1)
-            if time.monotonic() - said > SAY_EVERY_S:
-                said = time.monotonic()
-                say(f"{total - len(missing_pictures(order))} of {total} pictures")
-    finally:
-        if child.poll() is None:
-            child.kill()
-    if child.returncode:
-        raise _failure(log, python, child.returncode)
+        each = pass_seconds(read_record(whole_of(run_dir)))
+    except LorakitError:
+        each = None
+    guided = 1 if order["family"] == "flux" else 2
+    jobs = [job for column in order["columns"] for job in column["pictures"]]
+    passes = sum(guided * job["steps"] for job in jobs if not Path(job["file"]).exists())
+    return f", about {duration(passes * each)} by this run's pace" if each else ""
 
 
-def _failure(log: Path, python: str, code: int) -> SetupError:
-    text = log.read_text(encoding="utf-8", errors="replace").strip()
-    if "No module named 'torch'" in text:
-        return SetupError(
-            f"{python} has no torch to draw pictures with.",
-            hint=f"pip install 'lorakit[train]'. {OTHERWISE}",
-        )
-    last = text.splitlines()[-1] if text else f"exit code {code}"
-    return SetupError(
-        f"The pictures could not be drawn: {last}", hint=f"Its output: {log}. {OTHERWISE}"
-    )
+def draw_missing(
+    order: Order, folder: Path, python: str, say: Say, progress: Progress = lambda _done, _all: None
+) -> None:
+    """Every picture that is not there yet."""
+    total, began = len(missing_pictures(order)), time.monotonic()
+    said, first = began, 0.0
+
+    def look() -> None:
+        nonlocal said, first
+        done, now = total - len(missing_pictures(order)), time.monotonic()
+        first = first or (now if done else 0.0)  # loading the model says nothing of the pace
+        progress(done, total)
+        if now - said > SAY_EVERY_S:
+            said = now
+            left = (total - done) * (now - first) / (done - 1) if first and done > 1 else 0.0
+            say(f"{done} of {total} pictures" + (f", {duration(left)} left" if left else ""))
+
+    job = TorchJob("lorakit.embedded.drawing.generate", "draw", "pictures", OTHERWISE)
+    job.run(order, folder, python, look)
 
 
 def write_sheet(sheet: Sheet, out: Path) -> None:

@@ -67,6 +67,7 @@ class Choice:
     prompts: tuple[str, ...] = ()  # () is the run's own
     seeds: int = 2
     base: bool = True  # a first column without any LoRA
+    cells: tuple[tuple[str, float], ...] = ()  # exactly these: file name and strength
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,23 @@ def find_checkpoints(folder: Path, name: str) -> list[DrawnCheckpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.order)
 
 
+def fits(point: DrawnCheckpoint, word: str) -> bool:
+    """Whether a word names it: 40, step 40, final, a file; or "epoch 6 = final", of equal files."""
+    said = {point.label, point.path.name, point.path.stem, str(point.order[1])}
+    return word in said or point.label in word.split(" = ")
+
+
+def checkpoint_file(folder: Path, name: str, word: str) -> str:
+    """The name of the one file that a word names; the word itself where it names none."""
+    if (folder / word).is_file():
+        return word
+    found = [point for point in find_checkpoints(folder, name) if fits(point, word)]
+    if len(found) > 1 and " = " not in word:
+        labels = " and ".join(point.label for point in found)
+        raise LorakitError(f"{word} may be {labels}.", hint=f"Say which: '{found[0].label}'")
+    return found[-1].path.name if found else word
+
+
 def samples(folder: Path, name: str) -> list[tuple[int, str, int, Path]]:
     """Pictures that the training drew, in its order: count of epochs or steps, label, number of the
     prompt, file; the newest one where it drew the same step again.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from lorakit.catalogue.file_names import CheckpointName
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.errors import Fault
 from lorakit.events import Event
@@ -110,6 +111,9 @@ class Trainer(Protocol):
         train.toml. What cannot be said in their format is a fault.
         """
 
+    def names(self, options: Options) -> tuple[CheckpointName, ...]:
+        """Of the files of one save, without their step."""
+
     def commands(self, options: Options, start: Start) -> tuple[Command, ...]:
         """The commands of a run in order; the last one trains."""
 
@@ -167,6 +171,10 @@ def one_command(_options: Options, start: Start) -> tuple[Command, ...]:
     launcher = (start.python, "-m", "accelerate.commands.launch", *start.flags)
     config = (start.run_dir / "train.toml").absolute().as_posix()
     return (Command((*launcher, start.script, "--config_file", config)),)
+
+
+def one_name(options: Options) -> tuple[CheckpointName, ...]:
+    return (CheckpointName(options.output_name),)
 
 
 def nothing_to_say(_command: Command, _work: Work) -> str:

@@ -226,6 +226,8 @@ def _subset(options: Options, subset: SubsetFacts) -> dict[str, Any]:
     }
     if subset.is_reg:
         table["is_reg"] = True
+    if "conditioning_data_dir" in own:  # beside masks the script's schema allows no class tokens
+        del table["class_tokens"]
     return {**table, **own}
 
 

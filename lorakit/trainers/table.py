@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from lorakit.errors import LorakitError
+from lorakit.trainers.ai_toolkit import trainer as ai_toolkit
 from lorakit.trainers.base import Trainer
 from lorakit.trainers.embedded import trainer as embedded
 from lorakit.trainers.kohya import trainer as kohya
 from lorakit.trainers.musubi import trainer as musubi
 
 TRAINERS: Mapping[str, Trainer] = MappingProxyType(
-    {"kohya": kohya, "embedded": embedded, "musubi": musubi}
+    {"kohya": kohya, "embedded": embedded, "musubi": musubi, "ai-toolkit": ai_toolkit}
 )
 
 

@@ -4,6 +4,7 @@ intact.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,24 @@ LORA = (
     *(".lora_down.weight", ".lora_up.weight", ".lora_A.weight", ".lora_B.weight"),
     *(".hada_w1_a", ".lokr_w1", "lora.down.weight"),
 )
-ARCHITECTURES = {  # what a LoRA's metadata say it is for
+ARCHITECTURES = {  # what a LoRA's metadata say it is for, the longer words first
+    "flux_kontext": "flux_kontext",
+    "flux_2": "flux2",
+    "flux2": "flux2",
+    "qwen_image": "qwen_image",
+    "z_image": "zimage",
+    "zimage": "zimage",
+    "krea2": "krea2",
     "sdxl": "sdxl",
     "stable-diffusion-xl": "sdxl",
     "flux": "flux",
     "sd3": "sd3",
+    "lumina": "lumina",
+    "anima": "anima",
     "sd_v2": "sd2",
+    "sd_2": "sd2",
     "sd_v1": "sd15",
+    "sd_1.5": "sd15",
     "stable-diffusion-v1": "sd15",
 }
 PIPELINES = {  # of diffusers, the longer names first
@@ -38,6 +50,14 @@ PIPELINES = {  # of diffusers, the longer names first
     "HunyuanImage": "hunyuan_image",
     "StableDiffusion": "sd15",
 }
+# In a LoRA without metadata: how wide the text is that it reads, and modules of one family alone.
+_TEXT_WIDTH = re.compile(r"attn2[._](?:processor\.)?to_k[._](?:lora_down|lora_A|lora\.down)")
+_TELLING = (
+    (re.compile(r"transformer_blocks[._]\d+[._]img_mlp"), "qwen_image"),
+    (re.compile(r"layers[._]\d+[._](?:attention[._]to_|feed_forward)"), "zimage"),
+    (re.compile(r"transformer_blocks[._]\d+[._]attn[._]add_q_proj"), "flux"),
+    (re.compile(r"lora_unet_(?:input|output)_blocks"), "sdxl"),
+)
 Tensors = Mapping[str, Tensor]
 
 
@@ -119,8 +139,11 @@ def _lora_family(names: Tensors, metadata: Mapping[str, str]) -> str:
     if _any(names, "lora_te2_"):
         return "sdxl"
     for name, tensor in names.items():
-        if "attn2_to_k.lora_down" in name and len(tensor.shape) == 2:
+        if _TEXT_WIDTH.search(name) and len(tensor.shape) == 2:
             return SD_WIDTHS.get(tensor.shape[-1], "")
+    for pattern, family in _TELLING:
+        if any(pattern.search(name) for name in names):
+            return family
     return ""
 
 

@@ -9,10 +9,13 @@ import math
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from lorakit import json_text
+from lorakit.catalogue.file_names import CheckpointName
 from lorakit.errors import SetupError, counted
 from lorakit.files import hidden_file
 
@@ -65,7 +68,9 @@ class Header:
 
     @property
     def steps(self) -> int | None:
-        """How long it was trained, as kohya writes it."""
+        """How long it was trained, as kohya writes it, or ai-toolkit into its last file."""
+        with suppress(ValueError, TypeError, KeyError):
+            return int(json_text.loads(self.metadata["training_info"])["step"])
         return self._count("ss_steps")
 
     @property
@@ -108,11 +113,13 @@ def read_header(path: Path) -> Header:
 
 
 def steps_of(path: Path) -> int | None:
-    """ss_steps of a file that may be missing or damaged."""
+    """ss_steps of a file that may be missing or damaged; a name that counts from 0 goes before."""
     try:
-        return read_header(path).steps
+        steps = read_header(path).steps
     except HeaderError:
         return None
+    name = CheckpointName.parse(path.name)
+    return name.step if name and name.from_zero and name.step else steps
 
 
 def planned_steps_of(path: Path) -> int | None:

@@ -38,6 +38,15 @@ def test_every_file_that_flux_needs_has_a_line(project: Path) -> None:
     }
 
 
+def test_a_new_recipe_proposes_to_hold_pictures_out_where_its_preset_does_not(
+    project: Path,
+) -> None:
+    main(["new", "maya", "--preset", "sdxl", "--trigger", "maya_char"])
+    main(["new", "owl", "--preset", "sd15-cpu", "--trigger", "owl_char"])
+    texts = [(project / "recipes" / f"{name}.toml").read_text() for name in ("maya", "owl")]
+    assert ["# validation_split = 0.15" in text for text in texts] == [True, False]
+
+
 def test_it_says_what_to_type_next(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["new", "maya", "--preset", "sdxl", "--trigger", "maya_char", "--dir", "there"])
     err = capsys.readouterr().err

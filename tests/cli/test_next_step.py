@@ -41,7 +41,7 @@ def test_the_state_of_the_dataset_decides_what_is_next(project: Path, said: Run)
     new = said("new", "maya", "--preset", "sd15-mps", "--trigger", "maya_char")
     assert new == f"lorakit dataset add {recipe} PHOTOS --repeats 30"
     add = said("dataset", "add", recipe, str(photos(project / "in")), "--repeats", "30")
-    assert add == f"lorakit dataset prepare {recipe} --fit letterbox"
+    assert add == f"lorakit dataset prepare {recipe} --fit bucket"
     prepare = said("dataset", "prepare", recipe, "--fit", "letterbox", "--size", "64")
     assert prepare == f"lorakit dataset caption {recipe} --trigger-first --write"
     assert said("dataset", "caption", recipe, "--trigger-first") == ""  # nothing was written

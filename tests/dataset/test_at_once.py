@@ -147,7 +147,7 @@ def test_the_second_waits_and_says_for_whom(photo: Photo, tmp_path: Path) -> Non
         ("prepare", "DATA"),
         ("caption", "DATA", "--trigger-first", "--write"),
         ("caption", "DATA", "--undo"),
-        ("layout", "DATA", "--repeats", "fox=3"),
+        ("layout", "DATA", "--repeats", "fox=3", "--write"),
         ("layout", "DATA", "--undo"),
         ("rank", "DATA"),
         ("select", "DATA", "--per-category", "1"),
@@ -188,5 +188,8 @@ def test_the_lock_is_neither_seen_by_the_scan_nor_bundled(photo: Photo, tmp_path
     root, picture = tmp_path / "data", photo(tmp_path / "a.png")
     assert main(["dataset", "add", str(root), str(picture), "--trigger", "fox"]) == 0
     assert main(["dataset", "prepare", str(root), "--no-sheet"]) == 0
-    assert sorted(path.name for path in root.iterdir()) == [".lorakit", "10_fox", "originals"]
+    assert sorted(path.name for path in root.iterdir()) == [
+        *(".lorakit", "10_fox", "originals"),
+        "prepare.toml",
+    ]
     assert [path.name for path in (root / "10_fox").iterdir()] == ["a.jpg"]

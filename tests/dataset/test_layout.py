@@ -14,7 +14,7 @@ from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
 from lorakit.dataset.build.originals import SubsetPlan, add, read_subsets
 from lorakit.dataset.build.prepare import prepare
-from lorakit.dataset.build.repeats import solve
+from lorakit.dataset.build.repeats import balanced, solve
 from lorakit.dataset.build.subsets import apply, rename
 from lorakit.dataset.scan import scan
 from lorakit.errors import RecipeError
@@ -51,6 +51,10 @@ def layout(root: Path, *words: str) -> int:
     return main(["dataset", "layout", str(root), *words])
 
 
+def write(root: Path, *words: str) -> int:
+    return layout(root, *words, "--write")
+
+
 def tree(root: Path) -> list[str]:
     return sorted(
         path.relative_to(root).as_posix()
@@ -76,7 +80,7 @@ def test_the_table_shows_the_arithmetic(root: Path, capsys: pytest.CaptureFixtur
 
 def test_repeats_are_set_by_name_remembered_and_undone(root: Path) -> None:
     before = tree(root)
-    assert layout(root, "--repeats", "maya_char=10", "--repeats", "20_maya_char_realbody=5") == 0
+    assert write(root, "--repeats", "maya_char=10", "--repeats", "20_maya_char_realbody=5") == 0
     assert names(root) == ["10_maya_char", "5_maya_char_realbody"]
     assert read_subsets(root)["maya_char"].repeats == 10
     outcome = prepare(root, jobs_of(root, NONE))
@@ -90,7 +94,19 @@ def test_repeats_are_set_by_name_remembered_and_undone(root: Path) -> None:
 def test_repeats_are_solved_for_steps_and_ratio(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert layout(root, "--steps", "2000", "--epochs", "10", "--ratio", "1:4") == 0
+    assert (
+        write(
+            root,
+            "--steps",
+            "2000",
+            "--epochs",
+            "10",
+            "--ratio",
+            "maya_char_realbody=1",
+            "maya_char=4",
+        )
+        == 0
+    )
     assert "13 x 3 + 23 x 7 = 200 samples, x 10 epochs = 2000 steps" in capsys.readouterr().err
     assert names(root) == ["13_maya_char_realbody", "23_maya_char"]
 
@@ -116,17 +132,16 @@ def test_solved_repeats_are_whole_and_come_near(
 def test_the_guides_two_folders_come_out_as_the_guide_has_them() -> None:
     solution = solve([70, 30], draws=3400, ratio=[2800, 600], epochs=1, per_step=1)
     assert solution.repeats == (40, 20)
-    assert (
-        solution.text([70, 30], 1, 1) == "40 x 70 + 20 x 30 = 3400 samples, x 1 epoch = 3400 steps"
-    )
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ["--ratio", "1:2:3"],
-        ["--ratio", "a:b"],
-        ["--ratio", "0:1"],
+        ["--ratio", "4:1"],
+        ["--ratio", "maya_char=4"],
+        ["--ratio", "maya_char=a", "maya_char_realbody=1"],
+        ["--ratio", "maya_char=0", "maya_char_realbody=1"],
+        ["--ratio", "maja_char=4", "maya_char_realbody=1"],
         ["--repeats", "maya_char=0"],
         ["--repeats", "maja_char=3"],
         ["--repeats", "maya_char"],
@@ -139,14 +154,14 @@ def test_the_guides_two_folders_come_out_as_the_guide_has_them() -> None:
 )
 def test_what_cannot_be_is_refused_and_nothing_moves(root: Path, words: list[str]) -> None:
     before = tree(root)
-    assert layout(root, *words) == 1
+    assert write(root, *words) == 1
     assert tree(root) == before
 
 
 def test_rename_split_and_merge_keep_captions_and_are_known_to_prepare(root: Path) -> None:
     before = tree(root)
     (root / "40_maya_char/close_1_0080x0064_sd.npz").write_bytes(b"cache")
-    assert layout(root, "--split", "maya_char=maya_face:close_*") == 0
+    assert write(root, "--split", "maya_char=maya_face:close_*") == 0
     assert sorted(path.name for path in (root / "40_maya_face").iterdir()) == [
         "close_0.jpg",
         "close_0.txt",
@@ -158,11 +173,11 @@ def test_rename_split_and_merge_keep_captions_and_are_known_to_prepare(root: Pat
     ]
     outcome = prepare(root, jobs_of(root, NONE))
     assert (outcome.made, outcome.kept) == ((), ())
-    assert layout(root, "--rename", "maya_face=maya_portrait") == 0
+    assert write(root, "--rename", "maya_face=maya_portrait") == 0
     assert "40_maya_portrait" in names(root)
     assert len(prepare(root, jobs_of(root, Settings("none", quality=90))).made) == 10
     assert names(root) == ["20_maya_char_realbody", "40_maya_char", "40_maya_portrait"]
-    assert layout(root, "--merge", "maya_portrait=maya_char") == 0
+    assert write(root, "--merge", "maya_portrait=maya_char") == 0
     assert names(root) == ["20_maya_char_realbody", "40_maya_char"]
     assert prepare(root, jobs_of(root, Settings("none", quality=90))).made == ()
     (root / "40_maya_char/close_1_0080x0064_sd.npz").unlink()
@@ -172,7 +187,7 @@ def test_rename_split_and_merge_keep_captions_and_are_known_to_prepare(root: Pat
 def test_a_clash_of_names_is_refused_before_anything_moves(root: Path, photo: Photo) -> None:
     photo(root / "20_maya_char_realbody/body_4.jpg", (80, 64), 90)
     before = tree(root)
-    assert layout(root, "--merge", "maya_char_realbody=maya_char", "--force") == 1
+    assert write(root, "--merge", "maya_char_realbody=maya_char", "--force") == 1
     assert tree(root) == before
 
 
@@ -180,15 +195,15 @@ def test_a_persons_own_folder_moves_only_when_forced(
     root: Path, photo: Photo, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo(root / "5_own/x.jpg", (80, 64), 77)
-    assert layout(root, "--repeats", "own=9") == 1
+    assert write(root, "--repeats", "own=9") == 1
     assert '[dataset.subset."5_own"]' in capsys.readouterr().err
-    assert layout(root, "--repeats", "own=9", "--force") == 0
+    assert write(root, "--repeats", "own=9", "--force") == 0
     assert (root / "9_own/x.jpg").exists()
 
 
-def test_a_dry_run_moves_nothing(root: Path) -> None:
+def test_a_step_is_shown_first_and_done_with_write(root: Path) -> None:
     before = tree(root)
-    assert layout(root, "--rename", "maya_char=maya_v2", "--dry-run") == 0
+    assert layout(root, "--rename", "maya_char=maya_v2") == 0
     assert tree(root) == before
 
 
@@ -204,10 +219,10 @@ def test_folders_become_toml_and_toml_becomes_folders(
     ] == [("20_maya_char_realbody", 20, "maya_char_realbody"), ("40_maya_char", 40, "maya_char")]
     assert layout(root, "--to-toml", str(tmp_path / "dataset.toml")) == 1
     other = tmp_path / "other"
-    assert layout(other, "--from-toml", str(tmp_path / "dataset.toml")) == 0
+    assert write(other, "--from-toml", str(tmp_path / "dataset.toml")) == 0
     assert tree(other) == [name for name in tree(root) if not name.startswith("originals")]
     capsys.readouterr()
-    assert layout(other, "--from-toml", str(tmp_path / "dataset.toml"), "--json") == 0
+    assert write(other, "--from-toml", str(tmp_path / "dataset.toml"), "--json") == 0
     captured = capsys.readouterr()
     assert "0 files copied, 20 in all" in captured.err
     assert json.loads(captured.out)["subsets"][1]["draws"] == 280
@@ -231,28 +246,28 @@ image_dir = "{root / "20_maya_char_realbody"}"
 is_reg = true
 class_tokens = "woman"
 """)
-    assert layout(tmp_path / "new", "--from-toml", str(toml)) == 0
+    assert write(tmp_path / "new", "--from-toml", str(toml)) == 0
     assert "flip_aug, resolution" in capsys.readouterr().err
     assert (tmp_path / "new/3_maya/close_0.txt").exists()
     assert (tmp_path / "new_reg/1_woman/real_0.jpg").exists()
     toml.write_text(toml.read_text().replace("40_maya_char", "nowhere"))
-    assert layout(tmp_path / "newer", "--from-toml", str(toml)) == 1
+    assert write(tmp_path / "newer", "--from-toml", str(toml)) == 1
     assert not (tmp_path / "newer").exists()
 
 
 def test_a_reg_folder_is_made_beside_the_dataset(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert layout(root, "--reg", "woman=1") == 0
+    assert write(root, "--reg", "woman=1") == 0
     assert (root.parent / "data_reg/1_woman").is_dir()
     assert "reg_path" in capsys.readouterr().err
 
 
 def test_one_step_after_another_needs_no_force_and_undo_leads_back_to_the_start(root: Path) -> None:
     before = tree(root)
-    assert layout(root, "--repeats", "maya_char=41") == 0
-    assert layout(root, "--rename", "maya_char=maya_v2") == 0
-    assert layout(root, "--split", "maya_v2=maya_face:close_*") == 0
+    assert write(root, "--repeats", "maya_char=41") == 0
+    assert write(root, "--rename", "maya_char=maya_v2") == 0
+    assert write(root, "--split", "maya_v2=maya_face:close_*") == 0
     outcome = prepare(root, jobs_of(root, NONE))
     assert (outcome.made, outcome.kept, outcome.notes, len(outcome.unchanged)) == ((), (), (), 10)
     assert names(root) == ["20_maya_char_realbody", "41_maya_face", "41_maya_v2"]
@@ -271,7 +286,7 @@ def test_a_split_takes_the_caches_of_its_images_and_of_no_others(
         photo(folder / f"{name}.png", (80, 64), len(name))
         for cache in ("0080x0064_sd", "sd_te"):
             (folder / f"{name}_{cache}.npz").write_bytes(b"")
-    assert layout(tmp_path, "--split", "fox=face:img_2.png", "--force") == 0
+    assert write(tmp_path, "--split", "fox=face:img_2.png", "--force") == 0
     assert sorted(path.name for path in (tmp_path / "10_face").iterdir()) == [
         "img_2.png",
         "img_2_0080x0064_sd.npz",
@@ -286,20 +301,129 @@ def test_a_dataset_toml_with_nonsense_in_it_is_refused_in_words(
     (tmp_path / "in/b.png").mkdir()
     their = tmp_path / "their.toml"
     their.write_text('[[datasets]]\n[[datasets.subsets]]\nimage_dir = "in"\nnum_repeats = "many"\n')
-    assert layout(tmp_path / "data", "--from-toml", str(their)) == 1
+    assert write(tmp_path / "data", "--from-toml", str(their)) == 1
     assert "num_repeats = 'many' is not an integer" in capsys.readouterr().err
     their.write_text(their.read_text().replace('"many"', "3"))
-    assert layout(tmp_path / "data", "--from-toml", str(their)) == 0
+    assert write(tmp_path / "data", "--from-toml", str(their)) == 0
     assert tree(tmp_path / "data") == ["3_in/a.png"]
 
 
 def test_two_folders_may_exchange_their_names(tmp_path: Path, photo: Photo) -> None:
     for name, repeats in (("a", 10), ("b", 20)):
         photo(tmp_path / f"{repeats}_fox/{name}.png", (80, 64), repeats)
-    assert layout(tmp_path, "--repeats", "10_fox=20", "--repeats", "20_fox=10", "--force") == 0
+    assert write(tmp_path, "--repeats", "10_fox=20", "--repeats", "20_fox=10", "--force") == 0
     assert tree(tmp_path) == ["10_fox/b.png", "20_fox/a.png"]
     assert layout(tmp_path, "--undo") == 0
     assert tree(tmp_path) == ["10_fox/a.png", "20_fox/b.png"]
+
+
+def test_a_ratio_is_by_name_and_asking_twice_changes_nothing(root: Path) -> None:
+    ratio = ("--ratio", "maya_char=4", "maya_char_realbody=1")
+    assert write(root, *ratio) == 0
+    once = names(root)
+    draws = {one.class_tokens: one.repeats * len(one.images) for one in scan(root).subsets}
+    assert draws["maya_char"] / draws["maya_char_realbody"] == pytest.approx(4, rel=0.15)
+    for _ in range(3):
+        assert write(root, *ratio) == 0
+        assert names(root) == once
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 90), st.integers(1, 40), st.integers(1, 9)), min_size=2, max_size=4
+    )
+)
+def test_repeats_solved_for_a_ratio_are_solved_for_good(
+    subsets: list[tuple[int, int, int]],
+) -> None:
+    images, repeats, ratio = (list(column) for column in zip(*subsets, strict=True))
+    once = balanced(images, repeats, ratio)
+    assert balanced(images, once, ratio) == once
+
+
+def test_the_old_way_to_write_a_ratio_is_answered_with_the_names(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert layout(root, "--ratio", "4:1") == 1
+    assert "--ratio maya_char_realbody=1 maya_char=1" in capsys.readouterr().err
+
+
+def recipe_for(root: Path, more: str) -> Path:
+    recipe = root.parent / "r.toml"
+    recipe.write_text(
+        f'preset = "sd15"\nname = "r"\ntrigger = "maya_char"\n[model]\nbase = "m.safetensors"\n'
+        f'[dataset]\npath = "{root}"\n{more}'
+    )
+    return recipe
+
+
+def test_the_recipes_own_words_about_a_folder_follow_it_and_come_back(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_for(
+        root, "[dataset.subset.40_maya_char]  # mirror\nflip_aug = true\n[train]\nseed = 3\n"
+    )
+    before = recipe.read_text()
+    words = ["dataset", "layout", str(recipe), "--repeats", "maya_char=10"]
+    assert main(words) == 0
+    assert "[dataset.subset.10_maya_char]" in capsys.readouterr().err
+    assert recipe.read_text() == before
+    assert main([*words, "--write"]) == 0
+    assert recipe.read_text() == before.replace("40_maya_char", "10_maya_char")
+    assert main(["dataset", "layout", str(recipe), "--undo"]) == 0
+    assert recipe.read_text() == before
+    assert names(root) == ["20_maya_char_realbody", "40_maya_char"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        '[dataset.subset."40_maya_char"]\nflip_aug = true\n',
+        "[dataset.subset.'40_maya_char']\nflip_aug = true\n",
+        "[dataset.subset]\n40_maya_char = { flip_aug = true }\n",
+        "[dataset.subset]\n40_maya_char.flip_aug = true\n40_maya_char.keep_tokens = 2\n",
+    ],
+)
+def test_however_a_folder_is_spelt_in_the_recipe_its_name_is_changed(
+    root: Path, words: str
+) -> None:
+    recipe = recipe_for(root, words)
+    assert main(["dataset", "layout", str(recipe), "--rename", "maya_char=m_v2", "--write"]) == 0
+    said = tomllib.loads(recipe.read_text())["dataset"]["subset"]
+    assert list(said) == ["40_m_v2"]
+    assert said["40_m_v2"]["flip_aug"] is True
+
+
+def test_a_number_that_the_recipe_sets_is_changed_in_the_recipe(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_for(root, "[dataset.subset.40_maya_char]\nnum_repeats = 5\n")
+    assert main(["dataset", "layout", str(recipe), "--repeats", "maya_char=10", "--write"]) == 1
+    assert "num_repeats = 5" in capsys.readouterr().err
+    assert "40_maya_char" in names(root)
+
+
+def test_steps_that_the_recipe_fixes_are_honoured_and_said(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_for(root, "")
+    recipe.write_text(recipe.read_text().replace('"sd15"', '"sd15-mps"'))  # max_train_steps = 1200
+    words = ["dataset", "layout", str(recipe)]
+    assert main([*words, "--ratio", "maya_char=4", "maya_char_realbody=1"]) == 0
+    told = capsys.readouterr().err
+    assert "1200 steps" in told
+    assert "10 epochs" not in told
+    assert main([*words, "--steps", "2000", "--write"]) == 1
+    assert "max_train_steps = 1200" in capsys.readouterr().err
+    assert main([*words, "--steps", "2000", "--epochs", "4", "--write"]) == 0
+
+
+def test_the_epochs_of_the_recipe_are_honoured(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_for(root, "[train]\nmax_train_epochs = 5\ntrain_batch_size = 1\n")
+    assert main(["dataset", "layout", str(recipe), "--steps", "1500"]) == 0
+    assert "x 5 epochs" in capsys.readouterr().err
 
 
 def test_a_name_that_was_taken_since_stays_and_nothing_has_moved(

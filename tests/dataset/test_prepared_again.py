@@ -9,7 +9,7 @@ import pytest
 
 from lorakit.dataset.build.fit import Fit, Settings
 from lorakit.dataset.build.jobs import jobs_of
-from lorakit.dataset.build.manifest import Manifest, letterboxed
+from lorakit.dataset.build.manifest import Manifest
 from lorakit.dataset.build.prepare import PrepareOutcome, prepare
 
 Photo = Callable[..., Path]
@@ -49,11 +49,3 @@ def test_a_folder_renamed_by_hand_is_known_again_and_its_twin_keeps_its_own(
         "10_fox",
         "12_kit",
     ]
-
-
-@pytest.mark.parametrize(("fit", "bars"), [("letterbox", True), ("none", False)])
-def test_bars_are_expected_only_where_a_letterbox_was_asked_for(
-    tmp_path: Path, photos: Path, fit: Fit, *, bars: bool
-) -> None:
-    prepared(tmp_path / "data", photos, "fox", fit)
-    assert letterboxed(tmp_path / "data") == bars

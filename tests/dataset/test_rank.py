@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from lorakit.cli.main import main
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
 from lorakit.dataset.build.originals import SubsetPlan, read_subsets, remember_subset
@@ -175,3 +177,49 @@ def test_a_caption_written_after_prepare_goes_with_the_selection(
     rank.copy_selection(dataset, rank.select(rank.rank(dataset), per_category=2), tmp_path / "v2")
     captions = sorted(path.read_text() for path in (tmp_path / "v2/originals/faces").glob("*.txt"))
     assert captions == ["worked on for an hour, 0", "worked on for an hour, 1"]
+
+
+def test_a_second_selection_finds_the_captions_of_the_first_by_what_the_pictures_show(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for caption in dataset.rglob("*.txt"):
+        caption.unlink()
+    words = ["dataset", "select", str(dataset), "--per-category"]
+    assert main([*words, "2", "--to", str(tmp_path / "v1")]) == 0
+    assert "4 pictures, none of them with a caption" in capsys.readouterr().err
+    prepare(tmp_path / "v1", jobs_of(tmp_path / "v1", Settings("none")))
+    for number, picture in enumerate(sorted((tmp_path / "v1").glob("10_*/*.jpg"))):
+        picture.with_suffix(".txt").write_text(f"written by hand {number}\n")
+    drawn(77).save(dataset / "originals/faces/aaa_better.png")
+    assert main([*words, "3", "--to", str(tmp_path / "v1.1")]) == 0
+    assert "6 pictures, 4 of them with a caption" in capsys.readouterr().err
+    new = {path.read_text() for path in (tmp_path / "v1.1").rglob("*.txt")}
+    assert new == {f"written by hand {number}\n" for number in range(4)}
+
+
+def test_words_that_somebody_wrote_win_over_words_that_came_along(
+    dataset: Path, tmp_path: Path
+) -> None:
+    prepare(dataset, jobs_of(dataset, Settings("none")))
+    rank.copy_selection(dataset, rank.select(rank.rank(dataset), per_category=1), tmp_path / "v1")
+    prepare(tmp_path / "v1", jobs_of(tmp_path / "v1", Settings("none")))
+    for caption in (tmp_path / "v1").glob("10_*/*.txt"):
+        caption.write_text("written by hand")
+    for caption in dataset.rglob("*.txt"):
+        os.utime(caption)
+    rank.copy_selection(dataset, rank.select(rank.rank(dataset), per_category=1), tmp_path / "v2")
+    new = [path.read_text() for path in (tmp_path / "v2/originals").rglob("*.txt")]
+    assert new == ["written by hand"] * 2
+
+
+def test_what_is_left_out_is_summed_up_by_reason(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["dataset", "select", str(dataset), "--per-category", "2", "--dry-run"]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "near-duplicate" in told
+    assert "twin.jpg" not in told
+    assert len(told.splitlines()) < 10
+    assert main([*words, "--all"]) == 0
+    assert "twin.jpg" in capsys.readouterr().out

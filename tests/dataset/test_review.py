@@ -20,10 +20,13 @@ import psutil
 import pytest
 from PIL import Image, ImageDraw
 
+from lorakit.cli.main import main
 from lorakit.dataset.buckets import BucketRules, Chooser
+from lorakit.dataset.build.remembered import read_remembered
 from lorakit.dataset.captions.history import History
+from lorakit.dataset.check import CheckSettings, check
 from lorakit.dataset.review.server import Server
-from lorakit.dataset.review.session import Conflict, ReviewSession
+from lorakit.dataset.review.session import Conflict, ReviewSession, findings_of
 from lorakit.dataset.scan import scan
 
 
@@ -348,3 +351,87 @@ def test_at_most_32_are_served_at_once_and_the_33rd_is_told_so(server: Server) -
             one.close()
     time.sleep(0.3)
     assert call(server, "/items")[0] == 200
+
+
+def test_a_picture_dropped_on_the_page_is_dropped_for_every_command_and_comes_back(
+    server: Server,
+) -> None:
+    root = server.review.root
+    assert call(server, "/drop/1", {"back": False})[0] == 200
+    assert sorted(path.name for path in root.glob("40_maya/*.png")) == ["0000.png", "0002.png"]
+    assert read_remembered(root).dropped == ("40_maya/0001.png",)
+    status, _ = call(server, "/caption/1", {"text": "x", "seen": "maya, picture 1"})
+    assert status == 400
+    assert not (root / "40_maya/0001.txt").exists()
+    assert call(server, "/drop/1", {"back": True})[0] == 200
+    assert (root / "40_maya/0001.txt").read_text() == "maya, picture 1\n"
+    assert read_remembered(root).dropped == ()
+
+
+def test_what_a_check_finds_stands_at_its_picture(tmp_path: Path) -> None:
+    root = make(tmp_path, 3)
+    (root / "40_maya/0002.txt").write_text("somebody, blue eyes, thin lips\n")
+    facts = scan(root)
+    faults = check(facts, CheckSettings("maya"))
+    images = [image.path for image in facts.subsets[0].images]
+    found = findings_of(root, faults, images)
+    rules = {text.partition(":")[0] for text in found["40_maya/0002.png"]}
+    assert {"trigger-missing", "face-described"} <= rules
+
+
+def test_flagged_pictures_are_named_by_check_and_dropped_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make(tmp_path, 3)
+    session_of(root).mark(1, "flagged")
+    main(["dataset", "check", str(root), "--all"])
+    told = capsys.readouterr().out
+    assert [line for line in told.splitlines() if "flagged" in line and "0001.png" in line]
+    assert main(["dataset", "drop", str(root), "--flagged"]) == 0
+    assert sorted(path.name for path in root.glob("40_maya/*.png")) == ["0000.png", "0002.png"]
+    capsys.readouterr()
+    main(["dataset", "check", str(root), "--all"])
+    assert "0001.png" not in capsys.readouterr().out
+    assert main(["dataset", "drop", str(root), "--flagged"]) == 0
+
+
+@pytest.mark.browser
+def test_by_touch_pictures_are_flagged_dropped_and_their_captions_replaced(tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or pytest.skip("no chromium here")
+    playwright = pytest.importorskip("playwright.sync_api")
+    root = make(tmp_path, 5)
+    folder = root / "40_maya"
+    process, url = serving(root, tmp_path / "url")
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        narrow = {"width": 400, "height": 800}
+        page = browser.new_context(viewport=narrow, has_touch=True, is_mobile=True).new_page()
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.goto(url)
+        until(page, "document.querySelector('#image').naturalWidth > 0")
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
+        page.tap("#flag")
+        page.tap("#on")
+        page.tap("#drop")
+        until(page, "document.querySelector('#drop').textContent == 'take back'")
+        assert not (folder / "0001.txt").exists()
+        assert page.is_disabled("#caption")
+        page.tap("#drop")
+        until(page, "document.querySelector('#drop').textContent == 'drop'")
+        assert (folder / "0001.txt").exists()
+        until(page, "document.querySelector('#tally').textContent == '0 accepted, 1 flagged'")
+        page.locator("summary").nth(0).tap()
+        page.tap("#tags button:has-text('picture 3')")
+        until(page, "document.querySelectorAll('nav button:not([hidden])').length == 1")
+        page.locator("summary").nth(1).tap()
+        page.fill("#old", "picture")
+        page.fill("#new", "portrait")
+        page.tap("#swap")
+        deadline = time.monotonic() + 10
+        while (folder / "0003.txt").read_text() != "maya, portrait 3\n":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert (folder / "0002.txt").read_text() == "maya, picture 2\n"
+        browser.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 0

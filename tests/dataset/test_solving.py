@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lorakit.dataset.build.repeats import read_ratio, solve
+from lorakit.dataset.build.repeats import solve
 from lorakit.errors import RecipeError
 
 
@@ -32,23 +32,9 @@ def test_more_than_ten_thousand_repeats_are_taken_for_a_mistake() -> None:
         repeats((1, 100), 10_001 * 2, (1, 1))
 
 
-def test_the_line_can_be_checked_by_hand() -> None:
-    solution = solve((7, 3), draws=100, ratio=(4, 1), epochs=5, per_step=4)
-    assert (
-        solution.text((7, 3), 5, 4)
-        == "11 x 7 + 7 x 3 = 98 samples, / 4 = 25 steps, x 5 epochs = 125 steps"
-    )
-
-
 @pytest.mark.parametrize(("ratio", "images"), [((1, 0), (7, 3)), ((1, 1), (7, 0)), ((1,), (7, 3))])
 def test_weights_and_subsets_must_fit_and_be_more_than_nothing(
     ratio: tuple[float, ...], images: tuple[int, ...]
 ) -> None:
     with pytest.raises(RecipeError, match="--ratio"):
         repeats(images, 100, ratio)
-
-
-def test_a_ratio_is_read_from_text() -> None:
-    assert read_ratio("4:1:0.5") == [4, 1, 0.5]
-    with pytest.raises(RecipeError, match="not a ratio"):
-        read_ratio("4/1")

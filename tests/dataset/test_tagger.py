@@ -281,7 +281,7 @@ def test_tagger_options_without_a_tagger_or_a_model(
     dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["dataset", "caption", "fox", "--overwrite", "--sort"]) == 1
-    assert "--overwrite: only with --tagger wd or --tagger kohya" in capsys.readouterr().err
+    assert "--overwrite: only with --tagger wd, kohya, florence2 or blip" in capsys.readouterr().err
     assert main(["dataset", "caption", "fox", "--tagger", "wd"]) == 1
     assert "which model?" in capsys.readouterr().err
 

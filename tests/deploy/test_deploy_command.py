@@ -154,3 +154,82 @@ def expert(make_plan: Callable[..., Plan], folder: str, name: str) -> Plan:
     plan = make_plan(run=f"20260101-120000/{folder}", train={"output_name": output})
     words = [output if word == "fox" else word for word in plan.argv]
     return replace(plan, commands=(plan.commands[0]._replace(argv=tuple(words)),))
+
+
+def webui_of(project: Path) -> Path:
+    folder = project / "webui" / "models" / "Lora"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def deployed(*words: str) -> int:
+    return main(["deploy", "latest", "--to", "a1111", "--dir", "webui", *words])
+
+
+def test_another_lora_is_put_aside_when_asked_and_comes_back(
+    run_dir: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = webui_of(project)
+    (folder / "fox.safetensors").write_bytes(b"another")
+    (folder / "fox.safetensors.1.bak").write_bytes(b"older")
+    assert deployed() == 1
+    assert "--replace" in capsys.readouterr().err
+    assert deployed("--replace") == 0
+    assert (folder / "fox.safetensors.2.bak").read_bytes() == b"another"
+    assert (folder / "fox.safetensors").stat().st_size > 100
+    assert main(["undeploy", "latest", "--to", "a1111"]) == 0
+    assert (folder / "fox.safetensors").read_bytes() == b"another"
+    assert sorted(one.name for one in folder.iterdir()) == [
+        "fox.safetensors",
+        "fox.safetensors.1.bak",
+    ]
+    assert main(["undeploy", "latest"]) == 1
+    assert "was not deployed" in capsys.readouterr().err
+
+
+def test_undeploy_leaves_what_somebody_has_changed(
+    run_dir: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = webui_of(project)
+    deployed()
+    (folder / "fox.json").write_text('{"activation text": "mine"}')
+    assert main(["undeploy", "latest"]) == 0
+    assert "fox.json was changed since; it was left as it is" in capsys.readouterr().err
+    assert [one.name for one in folder.iterdir()] == ["fox.json"]
+    assert (run_dir / "output" / "fox.safetensors").is_file()
+
+
+def test_a_second_delivery_moves_its_own_words_in_the_sidecar_and_no_others(
+    run_dir: Path, project: Path
+) -> None:
+    folder = webui_of(project)
+    deployed("--strength", "0.8")
+    sidecar = json.loads((folder / "fox.json").read_text())
+    (folder / "fox.json").write_text(json.dumps(sidecar | {"activation text": "mine"}))
+    deployed("--strength", "0.6")
+    found = json.loads((folder / "fox.json").read_text())
+    assert (found["preferred weight"], found["activation text"]) == (0.6, "mine")
+
+
+def test_a_checkpoint_may_be_named_as_a_sheet_names_it(
+    run_dir: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = webui_of(project)
+    assert deployed("--checkpoint", "final") == 0
+    assert (folder / "fox.safetensors").is_file()
+    assert main(["note", "latest", "--chosen", "final", "--strength", "0.7"]) == 0
+    assert json.loads((run_dir / "notes.json").read_text())["chosen"] == "fox.safetensors"
+
+
+def test_what_the_judge_has_proven_is_taken_where_nothing_was_chosen(
+    run_dir: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    webui_of(project)
+    cells = [
+        {"checkpoint": "fox.safetensors", "strength": 0.6, "verdict": "listed"},
+        {"checkpoint": "fox.safetensors", "strength": 1.0, "verdict": "behind"},
+    ]
+    data = json.loads((run_dir / "record.json").read_text())
+    (run_dir / "record.json").write_text(json.dumps(data | {"judged": {"cells": cells}}))
+    deployed()
+    assert capsys.readouterr().out == "<lora:fox:0.6>, fox, ...\n"

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from lorakit.embedded.training.adamw import AdamW  # noqa: E402 -- after the check that torch is there
+from lorakit.embedded.training.adamw import AdamW, rounded  # noqa: E402 -- after the check that torch is there
 
 
 def trained(kind: Any, steps: int, *, keep: dict[str, Any] | None = None) -> tuple[list[Any], Any]:
@@ -58,3 +58,25 @@ def test_a_step_does_not_import_the_compiler() -> None:
     assert (
         subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=False).returncode == 0
     )
+
+
+def test_rounding_by_chance_is_fair_and_leaves_what_fits() -> None:
+    value = torch.tensor([1.001, -0.3, 1e-20, 0.0, 3.0]).repeat_interleave(50_000)
+    made = rounded(value, torch.tensor(7.0))
+    for first in range(0, len(value), 50_000):
+        part, true = made[first : first + 50_000].double(), float(value[first])
+        assert len(part.unique()) <= 2
+        assert float(part.mean()) == pytest.approx(true, rel=1e-4)
+    assert torch.equal(made, rounded(value, torch.tensor(7.0)))
+    assert not torch.equal(made, rounded(value, torch.tensor(8.0)))
+
+
+@pytest.mark.parametrize(("rounds", "moved"), [(False, 0.0), (True, 200 * 1e-5)])
+def test_steps_smaller_than_the_digits_of_bf16_add_up(*, rounds: bool, moved: float) -> None:
+    weight = torch.ones(20_000, dtype=torch.bfloat16).requires_grad_()
+    weight.grad = torch.ones_like(weight)
+    optimizer = AdamW([{"params": [weight]}], lr=1e-5, weight_decay=0.0)
+    optimizer.rounds = rounds
+    for _ in range(200):
+        optimizer.step()
+    assert 1 - float(weight.detach().double().mean()) == pytest.approx(moved, rel=0.05, abs=1e-12)

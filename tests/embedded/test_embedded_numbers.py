@@ -12,10 +12,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from lorakit.embedded.models.low_bits import shrink  # noqa: E402
 from lorakit.embedded.network.ema import Average  # noqa: E402
 from lorakit.embedded.network.lora import Dropout, Network, Shape  # noqa: E402
 from lorakit.embedded.training import flow, noise  # noqa: E402
-from lorakit.embedded.training.eight_bit import shrink  # noqa: E402
 from lorakit.embedded.training.loss_scale import LossScale  # noqa: E402
 from lorakit.errors import RecipeError  # noqa: E402
 from lorakit.trainers.embedded.schedulers import schedule  # noqa: E402
@@ -326,6 +326,57 @@ def test_the_fused_product_and_its_gradients_equal_the_plain_sum() -> None:
     ) or torch.allclose(made.flat["unet"].grad[: down.numel()], down.grad.flatten())
 
 
+def test_a_convolution_of_single_pixels_and_its_gradients_equal_the_plain_sum() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(3, 5, 1).requires_grad_(requires_grad=False)
+    made = Network(
+        [Shape("a", layer, 2, 1.0, "unet")], Dropout(), seed=3, device="cpu", dtype=torch.float32
+    )
+    (adapter,) = made.adapters
+    with torch.no_grad():
+        adapter.up.normal_()
+    x = torch.randn(2, 3, 4, 6, requires_grad=True)
+    out = layer(x)
+    out.square().sum().backward()
+    down, up = (part.detach().clone().requires_grad_() for part in (adapter.down, adapter.up))
+    y = x.detach().clone().requires_grad_()
+    conv = torch.nn.functional.conv2d
+    plain = conv(y, layer.weight, layer.bias) + conv(conv(y, down), up) * 0.5
+    plain.square().sum().backward()
+    torch.testing.assert_close(out, plain)
+    pairs = ((adapter.down.grad, down.grad), (adapter.up.grad, up.grad), (x.grad, y.grad))
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_layers_compute_with_one_cast_a_step_and_their_gradients_come_back_wide() -> None:
+    """bf16 layers, float32 weights: the numbers of a cast in every call, from one of all weights."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(6, 8).to(torch.bfloat16).requires_grad_(requires_grad=False)
+    made = Network(
+        [Shape("a", layer, 4, 2.0, "unet")], Dropout(), seed=3, device="cpu", dtype=torch.float32
+    )
+    (adapter,) = made.adapters
+    with torch.no_grad():
+        adapter.up.normal_()
+    assert not bool(adapter.work["up"].any())
+    made.refresh()
+    x = torch.randn(3, 6, dtype=torch.bfloat16)
+    down, up = (part.detach().clone().requires_grad_() for part in (adapter.down, adapter.up))
+    plain = torch.nn.functional.linear(x, layer.weight, layer.bias)
+    plain = plain.addmm(x @ down.bfloat16().t(), up.bfloat16().t(), alpha=0.5)
+    plain.sum().backward()
+    for _ in range(2):  # two batches of a step
+        out = layer(x)
+        assert torch.equal(out, plain)
+        out.sum().backward()
+        made.gather()
+    assert adapter.up.grad.dtype == torch.float32
+    torch.testing.assert_close(adapter.up.grad, 2 * up.grad, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(adapter.down.grad, 2 * down.grad, rtol=1e-2, atol=1e-2)
+    assert not bool(made.work["unet"].grad.any())
+
+
 def test_a_layer_in_eight_bits_answers_and_learns_as_its_widened_weights_do() -> None:
     torch.manual_seed(0)
     narrow = shrink(torch.nn.Sequential(torch.nn.Linear(6, 8)), torch.float32)
@@ -389,7 +440,8 @@ def test_the_average_follows_quickly_at_first_and_gives_the_weights_back() -> No
     for step, keep in ((1, 2 / 11), (2, 3 / 12), (30, 0.5)):
         with torch.no_grad():
             made.flat["unet"].add_(1.0)
-        average.update(step)
+        average.set_step(step)
+        average.update()
         expected = keep * expected + (1 - keep) * made.flat["unet"].detach()
     torch.testing.assert_close(average.flat["unet"], expected)
     own = made.flat["unet"].detach().clone()
@@ -439,12 +491,9 @@ def test_the_loss_scale_follows_torchs_rule() -> None:
         weight.grad = torch.tensor([1.0 if finite else math.inf])
         peer.step(optimizer)
         peer.update()
-        ours.after(finite=finite)
-        assert ours.scale == peer.get_scale(), step
-    assert not ours.is_hopeless
-    for _ in range(20):
-        ours.after(finite=False)
-    assert ours.is_hopeless
+        ours.after(torch.tensor(0.0 if finite else 1.0))
+        assert float(ours.scale) == peer.get_scale(), step
+    assert ours.facts() == {"scale": peer.get_scale(), "finite_steps": 1599}
 
 
 def test_the_trainer_imports_neither_torchs_compiler_nor_the_large_libraries() -> None:

@@ -19,7 +19,12 @@ from lorakit.embedded import arguments  # noqa: E402
 from lorakit.trainers.embedded import SCRIPTS, options, rules, schedulers  # noqa: E402
 
 # read before there is a namespace; read with several processes (test_embedded_stops); read where wandb is installed
-ELSEWHERE = {"config_file", "ddp_timeout", "wandb_run_name"}
+ELSEWHERE = {
+    "config_file",
+    "ddp_timeout",
+    "wandb_run_name",
+    "no_cuda_graphs",
+}  # the last: with a card
 OPENS_DOORS: dict[str, Any] = {  # settings behind which other settings are read
     "loss_type": "huber",
     "huber_schedule": "exponential",

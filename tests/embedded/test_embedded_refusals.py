@@ -102,6 +102,15 @@ optimizer_args = "weight_decay=0.1"
             ["--cache_latents", "--random_crop"],
             "cached latents allow neither color_aug nor random_crop",
         ),
+        (["--stochastic_rounding"], "stochastic_rounding: needs full_bf16"),
+        (
+            [
+                *("--stochastic_rounding", "--full_bf16", "--mixed_precision", "bf16"),
+                *("--optimizer_type", "Adafactor"),
+            ],
+            "stochastic_rounding: needs AdamW",
+        ),
+        (["--full_fp16"], 'full_fp16: needs mixed_precision = "fp16"'),
         (["--mixed_precision", "fp8"], "is not one of no, fp16, bf16"),
         (["--save_model_as", "ckpt"], "is not one of safetensors"),
         (
@@ -119,7 +128,7 @@ optimizer_args = "weight_decay=0.1"
         (["--ema_decay", "1.5"], "must be between 0 and 1"),
         (["--validation_split", "1.5"], "at least 0 and below 1"),
         (["--early_stop_patience", "2"], "need a validation loss"),
-        (["--network_module", "lycoris.kohya"], "network_module"),
+        (["--network_module", "networks.dylora"], "network_module"),
         (["--lr_scheduler", "cosin"], "Did you mean cosine?"),
         (["--lr_warmup_steps", "10"], "schedule 'constant' has no warm-up"),
         (

@@ -112,6 +112,23 @@ def test_strength_times_alpha_over_rank_is_what_is_added(
     )
 
 
+def test_a_lora_in_a_form_that_is_not_read_is_refused_and_never_drawn_as_the_base(
+    bases: dict[str, Path], tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from lorakit.errors import SetupError
+
+    save_file({"somewhere.else.weight": torch.ones(2)}, tmp_path / "l.safetensors")
+    room = studio(bases["sd15"], "sd15")
+    with (
+        pytest.raises(SetupError, match="none of its keys has a form that can be drawn with"),
+        room.wearing(str(tmp_path / "l.safetensors"), 1.0),
+    ):
+        pass
+
+
 def test_pictures_drawn_together_are_those_drawn_alone(bases: dict[str, Path]) -> None:
     room = studio(bases["sd15"], "sd15")
     other = {**PROMPT, "prompt": "a house", "seed": 6}

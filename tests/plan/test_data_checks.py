@@ -14,8 +14,14 @@ from lorakit.plan.steps import count_steps
 from lorakit.recipe.options import Options
 
 
-def rules(root: Path, train: dict[str, Any] | None = None, *, family: str = "sd15") -> list[str]:
-    resolved = recipe(root, train, family=family)
+def rules(
+    root: Path,
+    train: dict[str, Any] | None = None,
+    *,
+    family: str = "sd15",
+    dataset: dict[str, Any] | None = None,
+) -> list[str]:
+    resolved = recipe(root, train, family=family, dataset=dataset or {})
     facts = scan(root / "data", reg=root / "reg" if (root / "reg").exists() else None)
     steps, _ = count_steps(Options(resolved), facts)
     return [
@@ -35,6 +41,16 @@ def npz(path: Path, shape: tuple[int, ...]) -> None:
 def test_ordinary_images_raise_no_question(tmp_path: Path) -> None:
     folder(tmp_path / "data" / "1_maya", [(512, 512), (640, 480)])
     assert rules(tmp_path) == []
+
+
+def test_a_picture_without_a_mask_is_named_before_the_start(tmp_path: Path) -> None:
+    folder(tmp_path / "data" / "1_maya", [(512, 512), (640, 480)])
+    masks = {"subset": {"1_maya": {"conditioning_data_dir": "masks"}}}
+    assert rules(tmp_path, dataset=masks) == ["mask-missing:error"]
+    folder(tmp_path / "masks", [(512, 512)])
+    assert rules(tmp_path, dataset=masks) == ["mask-missing:error"]
+    folder(tmp_path / "masks", [(512, 512), (640, 480)])
+    assert rules(tmp_path, dataset=masks) == []
 
 
 def test_an_image_that_loses_a_quarter_to_the_crop_is_named(tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_memory_falls_with_everything_that_is_said_to_save_it(tmp_path: Path) ->
         {"cache_text_encoder_outputs": True},
         {"cache_latents": True},
         {"fp8_base": True},
+        {"frozen_linear": "nf4"},
         {"blocks_to_swap": 18},
         {"optimizer_type": "AdamW8bit"},
         {"resolution": "512"},

@@ -159,7 +159,8 @@ def test_trained_as_planned_and_the_pictures_are_untouched(toy: Path) -> None:
     planned = {one.name for one in record.steps.checkpoints}
     assert {path.name for path in (place / "output").iterdir()} - {"sample"} == planned
     assert not [one.fault for one in (*record.states, *record.checkpoints) if one.fault]
-    assert sorted((one.step, one.prompt) for one in record.samples) == [(4, 0), (8, 0)]
+    # It draws again at an epoch's end where that is a step of drawing, too.
+    assert sorted((one.step, one.prompt) for one in record.samples) == [(4, 0), (8, 0), (8, 0)]
     header = read_header(place / "output/fox.safetensors")
     expected = {
         "ss_steps": "8",

@@ -25,7 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("sd_scripts")
-@pytest.mark.parametrize("case", ["plain", "weighed", "conv", "v", "flux", "flux-masked"])
+@pytest.mark.parametrize(
+    "case", ["plain", "weighed", "conv", "v", "flux", "flux-masked", "alpha", "masks"]
+)
 def test_losses_gradients_and_the_lora_are_those_of_sd_scripts(case: str, tmp_path: Path) -> None:
     argv = [
         sys.executable,

@@ -102,13 +102,7 @@ def shown(family: str, more: dict[str, Any], shape: tuple[int, ...]) -> tuple[Pr
     words: Any = None
     objective.predict = lambda noisy, t, told, **_more: base.predict(None, noisy, t, told)  # type: ignore[method-assign]
     torch.manual_seed(2)
-    batch: Any = range(shape[0])
-    flux = family == "flux"
-    found = (
-        objective._flow(latents, words, None)
-        if flux
-        else objective._noise(latents, words, batch, step_seed=1, timestep=None)
-    )
+    found = objective._losses(objective._drawn(latents, 1, None), words)
     return base, objective._weighted(found, torch.ones(shape[0]))
 
 

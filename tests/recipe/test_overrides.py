@@ -119,7 +119,7 @@ def test_the_top_level_can_be_set_too(recipe: Path) -> None:
         ),
         (
             "trainer=kohia",
-            "--set trainer: 'kohia' is not one of kohya, embedded, musubi. Did you mean kohya?",
+            "--set trainer: 'kohia' is not one of kohya, embedded, ai-toolkit, musubi. Did you mean kohya?",
         ),
     ],
 )

@@ -206,6 +206,9 @@ def test_modules_and_ranks_are_read_from_a_lora(tmp_path: Path) -> None:
     }
     standin.write(tmp_path / "x.safetensors", tensors, "F16")
     assert modules_of(tmp_path / "x.safetensors") == (2, {4})
+    loha = {f"lora_unet_{name}.{part}": () for name in "abc" for part in ("alpha", "hada_w1_a")}
+    standin.write(tmp_path / "y.safetensors", loha, "F16")
+    assert modules_of(tmp_path / "y.safetensors") == (3, set())
 
 
 @pytest.mark.parametrize("words", [["--steps", "0"], ["--resolution", "32"]])

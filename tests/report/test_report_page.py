@@ -89,6 +89,17 @@ def test_the_page_is_complete_and_has_every_part(make_run: Any) -> None:
     )  # two charts, each wide and narrow; two keys of the loss
 
 
+def test_what_the_judge_found_has_a_part_of_its_own(make_run: Any) -> None:
+    cell = {"label": "final <b>", "strength": 0.8, "verdict": "listed", "held": -0.5}
+    judged = {"held_out": 5, "cells": [cell], "reason": "because", "notes": ["a note"]}
+    text = report_text(make_run(judged=judged))
+    part = text.partition('<section id="judged"')[2].partition("</section>")[0]
+    assert "final &lt;b&gt;" in part
+    assert "-0.500" in part
+    assert "<p>because</p><p>a note</p>" in part
+    assert 'id="judged"' not in report_text(make_run(run="20260102-120000"))
+
+
 def test_the_page_says_who_is_shown_and_where_the_pictures_come_from() -> None:
     consent = ConsentGiven("Maya Lind", "2026-11-28", "training")
     subject = SubjectShown("person", "photos of <mine>", "CC BY 4.0", True, consent, {"for": "ada"})

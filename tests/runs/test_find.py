@@ -11,7 +11,7 @@ import pytest
 
 from lorakit.errors import LorakitError
 from lorakit.processes import Identity, boot_id, start_time
-from lorakit.runs.find import find_run, info, last_progress, progress_rows, run_dirs
+from lorakit.runs.find import find_run, find_trained, info, last_progress, progress_rows, run_dirs
 from lorakit.runs.folder import new_run_dir
 from lorakit.runs.record import read_record
 
@@ -59,6 +59,22 @@ def test_a_path_to_folder_or_record_is_that_run(root: Path) -> None:
     folder = root / "runs" / "fox" / "20260101-120000"
     assert find_run(str(folder), root) == folder
     assert find_run(str(folder / "record.json"), root) == folder
+
+
+def test_latest_and_a_bare_name_mean_the_newest_run_with_a_lora_where_one_is_needed(
+    root: Path,
+) -> None:
+    runs = root / "runs"
+    assert find_trained("latest", root) == runs / "fox/20260103-090000"  # none has one
+    for place in ("fox/20260101-120000", "owl/20260102-080000"):
+        (runs / place / "output").mkdir()
+        (runs / place / "output" / "a.safetensors").write_bytes(b"x")
+    assert find_trained("latest", root) == runs / "owl/20260102-080000"
+    assert find_trained("fox", root) == runs / "fox/20260101-120000"
+    assert find_trained("recipes/owl.toml", root) == runs / "owl/20260102-080000"
+    assert (
+        find_trained("20260103", root) == runs / "fox/20260103-090000"
+    )  # named: taken at its word
 
 
 def test_an_unknown_run_names_the_nearest(root: Path) -> None:

@@ -92,6 +92,7 @@ FULL = Record().to_json() | {
     "process": {"pid": 7, "log_at": [1, 2]},
     "stages": [{"name": "a", "folder": "1-a"}],
     "parts": [{"number": 2, "from_step": 4}],
+    "judged": {"held_out": 5, "cells": [{"label": "final", "held": -0.5}]},
 }
 
 

@@ -14,7 +14,8 @@ from lorakit.errors import LorakitError, RecipeError, SetupError
 from lorakit.sheet.grid import draw_grid
 from lorakit.sheet.make import choose, columns_of, lay_out, make_sheet, rows_of, sheet_from_samples
 from lorakit.sheet.model import Choice, Column, Sheet
-from lorakit.sheet.source import read_source
+from lorakit.sheet.source import checkpoint_file, read_source
+from lorakit.weights.safetensors import write
 
 NAMES = ("maya-000010", "maya-000002", "maya", "maya-step00000250", "other-000001", "maya-old")
 
@@ -98,6 +99,62 @@ def test_checkpoints_are_chosen_by_number_label_or_file(
     assert [
         point.label for point in choose(read_source(run_dir).checkpoints, wish, run_dir)
     ] == labels
+
+
+def lora(path: Path, byte: int) -> None:
+    """One number, so that the tensors of two files are the same or not."""
+    write(path, {"a.lora_up.weight": ("F32", (1,))}, {"ss_steps": path.stem}, [bytes([byte] * 4)])
+
+
+def test_loras_with_the_same_tensors_are_drawn_once_under_both_labels(run_dir: Path) -> None:
+    for name, byte in (("maya-000002", 1), ("maya-000010", 2), ("maya", 2)):
+        lora(run_dir / "output" / f"{name}.safetensors", byte)
+    (run_dir / "output" / "maya-step00000250.safetensors").unlink()
+    columns = columns_of(read_source(run_dir), Choice("all", (1.0,), base=False))
+    assert [column.label for column in columns] == ["epoch 2", "epoch 10 = final"]
+    assert columns[1].lora == run_dir / "output" / "maya.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("word", "file"),
+    [
+        ("2", "maya-000002"),
+        ("epoch 10", "maya-000010"),
+        ("step 250", "maya-step00000250"),
+        ("250", "maya-step00000250"),
+        ("final", "maya"),
+        ("epoch 10 = final", "maya"),
+        ("maya-000010.safetensors", "maya-000010"),
+        ("maya-000010", "maya-000010"),
+    ],
+)
+def test_a_label_as_the_sheet_prints_it_names_the_file(run_dir: Path, word: str, file: str) -> None:
+    assert checkpoint_file(run_dir / "output", "maya", word) == f"{file}.safetensors"
+
+
+def test_a_number_that_is_an_epoch_and_a_step_is_asked_back(run_dir: Path) -> None:
+    (run_dir / "output" / "maya-step00000002.safetensors").write_bytes(b"x")
+    with pytest.raises(LorakitError, match="2 may be epoch 2 and step 2") as caught:
+        checkpoint_file(run_dir / "output", "maya", "2")
+    assert "'epoch 2'" in caught.value.hint
+
+
+def test_exactly_the_judged_cells_are_columns(run_dir: Path) -> None:
+    cells = (("maya.safetensors", 0.6), ("maya-000002.safetensors", 1.0))
+    columns = columns_of(read_source(run_dir), Choice(cells=cells))
+    assert [(one.label, one.strength) for one in columns[1:]] == [("final", 0.6), ("epoch 2", 1.0)]
+
+
+def test_the_time_is_said_before_drawing(run_dir: Path, tmp_path: Path) -> None:
+    (run_dir / "record.json").write_text(
+        '{"schema": 1, "outcome": {"seconds_a_step": 3.0}, "steps": {"batch_size": 2}}'
+    )
+    said: list[str] = []
+    choice = Choice("last", (1.0,), seeds=1)
+    lora(run_dir / "output" / "maya.safetensors", 1)
+    make_sheet(run_dir, choice, out=tmp_path / "a.png", python=painter(tmp_path), say=said.append)
+    # two columns x (20 + 30) steps x 2 passes, half a second each
+    assert said[0].endswith("1 seed, about 2 min by this run's pace.")
 
 
 def test_an_unknown_checkpoint_is_answered_with_those_there_are(run_dir: Path) -> None:
@@ -275,6 +332,29 @@ def test_the_command_prints_where_the_sheet_is(
     assert code == 0
     assert Path(found["sheet"]).is_file()
     assert len(found["cells"]) == 4
+
+
+def test_samples_of_a_run_without_a_lora_yet_are_shown_and_a_drawn_sheet_takes_an_older_run(
+    run_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (run_dir / "record.json").write_text('{"schema": 1}')
+    lora(run_dir / "output" / "maya.safetensors", 1)
+    newer = run_dir.with_name("20260102-120000")
+    (newer / "output" / "sample").mkdir(parents=True)
+    for name in ("train.toml", "prompts.toml", "record.json"):
+        (newer / name).write_bytes((run_dir / name).read_bytes())
+    picture(newer / "output" / "sample" / "maya_e000002_00_20260102120100_7.png", "red")
+    assert main(["sheet", "maya", "--from-samples"]) == 0
+    assert (newer / "sheet.png").is_file()
+    words = ["--checkpoints", "last", "--strengths", "1", "--python", painter(tmp_path)]
+    assert main(["sheet", "latest", *words]) == 0
+    assert (run_dir / "sheet.png").is_file()
+    said = capsys.readouterr().err
+    assert "maya/20260101-120000: the newest run with a LoRA; 20260102-120000 has none yet." in said
 
 
 def test_strengths_must_be_numbers(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

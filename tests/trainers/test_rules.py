@@ -696,6 +696,7 @@ def test_schedule_free_optimisers_may_warm_up() -> None:
         {"lr_warmup_steps": 5},
         {"lr_scheduler": "cosine_with_min_lr"},
         {"optimizer_args": ["weight_decay=yes"]},
+        {"masked_loss": True},
     ],
 )
 def test_what_the_embedded_trainer_finds_out_late_is_said_before_too(
@@ -723,3 +724,39 @@ def test_what_the_embedded_trainer_finds_out_late_is_said_before_too(
         if settings == {"lr_scheduler": "cosine_with_min_lr"}
         else next(iter(settings))
     ]
+
+
+OLD = Machine("Linux", "x86_64", 8, 64 << 30, (Gpu("An RTX 2080", 8 << 30, 7.5),))
+NEW = Machine("Linux", "x86_64", 8, 64 << 30, (Gpu("An RTX 4090", 24 << 30, 8.9),))
+
+
+@pytest.mark.parametrize(
+    ("family", "machine", "settings", "rules"),
+    [
+        ("flux", CPU, {"frozen_linear": "nf4"}, ["few-bits-device"]),
+        ("flux", OLD, {"frozen_linear": "fp8"}, ["few-bits-card"]),
+        ("flux", OLD, {"frozen_linear": "int8"}, ["few-bits-card"]),
+        ("flux", OLD, {"frozen_linear": "nf4"}, []),
+        ("flux", NEW, {"frozen_linear": "fp8"}, []),
+        ("flux", CUDA, {"frozen_linear": "fp8"}, []),  # a card of unknown kind
+        ("sdxl", CPU, {"blocks_to_swap": 4, "gradient_checkpointing": True}, ["swap-device"]),
+        ("sdxl", NEW, {"blocks_to_swap": 4, "gradient_checkpointing": True}, []),
+        ("sd15", NEW, {"masked_loss": True}, ["masks-missing"]),
+        ("sd15", NEW, {"alpha_mask": True}, []),
+    ],
+)
+def test_what_the_embedded_trainer_needs_of_a_card_is_known_to_the_plan(
+    family: str, machine: Machine, settings: dict[str, Any], rules: list[str]
+) -> None:
+    values = {**GOOD[""], **GOOD.get(family, {}), **settings}
+    recipe = Resolved(
+        file=Path("fox.toml"),
+        root=Path(),
+        name="fox",
+        trigger="fox",
+        preset="",
+        family=family,
+        trainer="embedded",
+        train={key: Setting(value, "recipe") for key, value in values.items()},
+    )
+    assert [fault.rule for fault in embedded_rules.check(recipe, machine)] == rules

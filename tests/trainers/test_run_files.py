@@ -216,6 +216,16 @@ def test_a_share_is_a_float_with_a_seed_beside_it(tmp_path: Path) -> None:
     assert (dataset["validation_split"], dataset["validation_seed"]) == (0.25, 9)
 
 
+def test_a_folder_with_masks_has_no_class_tokens_which_the_script_would_refuse(
+    tmp_path: Path,
+) -> None:
+    folder(tmp_path / "data" / "1_maya", [(512, 512)])
+    masks = {"subset": {"1_maya": {"conditioning_data_dir": "masks"}}}
+    (subset,) = dataset_toml(tmp_path, dataset=masks)["datasets"][0]["subsets"]
+    assert "class_tokens" not in subset
+    assert subset["conditioning_data_dir"] == "masks"
+
+
 def test_a_folder_has_its_own_words(tmp_path: Path) -> None:
     folder(tmp_path / "data" / "10_maya", [(512, 512)])
     (dataset,) = dataset_toml(

@@ -21,7 +21,7 @@ def test_the_families_name_the_trainers_of_the_table_and_no_others() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_trainer_of_a_family_has_its_options(family: str) -> None:
     for name in FAMILIES[family].trainers:
-        assert "network_dim" in options(name, FAMILIES[family].script)
+        assert "network_dim" in options(name, FAMILIES[family].by(name).script)
 
 
 @pytest.mark.parametrize(("name", "other"), [("kohya", "embedded"), ("embedded", "kohya")])

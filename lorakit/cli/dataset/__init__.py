@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "lorakit.cli.dataset.prepare",
         "originals to N_trigger folders: oriented, converted, fitted",
     ),
+    "drop": ("lorakit.cli.dataset.drop", "leave pictures out of training, and take them back"),
     "layout": ("lorakit.cli.dataset.layout", "repeats, subsets, reg folders, dataset TOML"),
     "caption": (
         "lorakit.cli.dataset.caption",

@@ -2,9 +2,11 @@
 
   lorakit dataset add recipes/maya.toml ~/photos --repeats 40
   lorakit dataset add recipes/maya.toml bodies.zip --repeats 20 --tag realistic_body
+  lorakit dataset add recipes/maya.toml ~/album --link      # copies nothing: it stays as it lies
   lorakit dataset add datasets/maya a.jpg b.jpg --repeats 10 --trigger maya_char --dry-run
 
-Captions beside the images come along. What is there already is left alone; what cannot be
+Captions beside the images come along, or out of a metadata.jsonl; folders such as 30_maya_char
+become subsets of their own. What is there already is left alone; what cannot be
 decoded, is a duplicate or is too small is refused by name. `lorakit dataset prepare` then makes the
 N_trigger folders.
 """
@@ -18,7 +20,8 @@ from pathlib import Path
 from lorakit.cli.terminal.dataset_target import Target, add_no_wait, read_target, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.progress import counting
-from lorakit.dataset.build.jobs import folder_for
+from lorakit.dataset.build.albums import Part, parts_of
+from lorakit.dataset.build.jobs import folder_for, subset_folders
 from lorakit.dataset.build.originals import (
     MIN_SIDE,
     ORIGINALS,
@@ -46,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tag", default="", help="a second set under the same trigger, e.g. realistic_body")
     about = f"refuse smaller images (default {MIN_SIDE})"
     add("--min-side", type=int, default=MIN_SIDE, metavar="PIXELS", help=about)
+    about = "lead to the images instead of copying them: they must stay where they lie"
+    add("--link", action="store_true", help=about)
     about = "always so; the flag is for scripts that want to say it"
     add("--move-nothing", action="store_true", help=about)
     add("--dry-run", action="store_true", help="say what would be done, copy nothing")
@@ -54,23 +59,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    _right_way_round(args)
     target = dataset_target(args)
-    words = {"trigger": args.trigger, "recipe": target.trigger, "tag": args.tag}
-    subset_to_fill(target.root, args.repeats, **words)  # says what is wrong before it waits
-    dry = {"min_side": args.min_side, "dry_run": args.dry_run}
+    if _lies_there(args, target):
+        return 0
+    _right_way_round(args)
+    given = args.trigger or target.trigger
+    parts = [part for path in args.paths for part in parts_of(path, given)]
+    subsets = [_subset(args, target, part) for part in parts]  # says what is wrong before it waits
+    how = {"min_side": args.min_side, "dry_run": args.dry_run, "link": args.link}
+    outcomes: dict[SubsetPlan, AddOutcome] = {}
     with writing(args, target.root, "add", when=not args.dry_run):
-        subset = subset_to_fill(target.root, args.repeats, **words)
-        with counting("reading") as progress:
-            outcome = add(target.root, subset, args.paths, progress=progress, **dry)
+        for subset in dict.fromkeys(subsets):
+            pairs = zip(subsets, parts, strict=True)
+            paths = [part.path for own, part in pairs if own == subset]
+            with counting("reading") as progress:
+                outcomes[subset] = add(target.root, subset, paths, progress=progress, **how)
+    names = [format_folder(subset.repeats, subset.tokens) for subset in outcomes]
+    keys = ("added", "present", "refused")
+    whole = {key: [x for one in outcomes.values() for x in getattr(one, key)] for key in keys}
     if args.json:
-        print_json({"subset": format_folder(subset.repeats, subset.tokens), **vars(outcome)})
+        print_json({"subset": ", ".join(names), **whole})
     else:
-        _report(args.target, target.root, subset, outcome, dry_run=args.dry_run)
-        if (outcome.added or outcome.present) and not args.dry_run:
-            say_next(*next_for_dataset(target, args.target, after="add" if outcome.added else ""))
-    errors = any(item.severity == "error" for item in outcome.refused)
-    return int(errors and not outcome.added and not outcome.present)
+        for subset, outcome in outcomes.items():
+            _report(args.target, target.root, subset, outcome, args)
+        if (whole["added"] or whole["present"]) and not args.dry_run:
+            after = "add" if whole["added"] else ""
+            say_next(*next_for_dataset(target, args.target, after=after))
+    errors = any(item.severity == "error" for item in whole["refused"])
+    return int(errors and not whole["added"] and not whole["present"])
+
+
+def _subset(args: argparse.Namespace, target: Target, part: Part) -> SubsetPlan:
+    words = {"trigger": args.trigger, "recipe": target.trigger, "tag": args.tag}
+    if part.tokens and not args.tag:
+        words = {"trigger": part.tokens, "recipe": "", "tag": ""}
+    return subset_to_fill(target.root, args.repeats or part.repeats, **words)
+
+
+def _lies_there(args: argparse.Namespace, target: Target) -> bool:
+    """The dataset's own N_trigger folders need no adding."""
+    folders = {target.root / name for name in subset_folders(target.root)}
+    own = folders | ({target.root} if folders else set())
+    if args.tag or not folders or not all(path.resolve() in own for path in args.paths):
+        return False
+    images = target.scan().image_count
+    say(
+        f"{counted(images, 'picture')} in {', '.join(sorted(shown(one.name) for one in folders))}"
+        " are trained on as they lie; nothing was copied and nothing needs to be."
+    )
+    say_next(*next_for_dataset(target, args.target))
+    return True
 
 
 def _right_way_round(args: argparse.Namespace) -> None:
@@ -96,7 +134,7 @@ def dataset_target(args: argparse.Namespace) -> Target:
 
 
 def _report(
-    where: str, root: Path, subset: SubsetPlan, outcome: AddOutcome, *, dry_run: bool
+    where: str, root: Path, subset: SubsetPlan, outcome: AddOutcome, args: argparse.Namespace
 ) -> None:
     if outcome.refused:
         rows = [(r.where, r.rule, f"{r.what} {r.hint}".rstrip()) for r in outcome.refused]
@@ -105,7 +143,8 @@ def _report(
     reasons = f" ({', '.join(f'{count} {rule}' for rule, count in rules)})" if rules else ""
     captions = sum(item.caption is not None for item in outcome.added)
     say(
-        f"{counted(len(outcome.added), 'image')} {'would be copied' if dry_run else 'copied'} to"
+        f"{counted(len(outcome.added), 'image')}"
+        f" {'would be ' * args.dry_run}{'linked in' if args.link else 'copied to'}"
         f" {shown(root / ORIGINALS / subset.tokens)}, {captions} with captions;"
         f" {len(outcome.present)} there already; {len(outcome.refused)} refused{reasons}."
     )
@@ -114,5 +153,5 @@ def _report(
     if (outcome.added or outcome.present) and folder != named:
         say(
             f"{shown(folder)} exists already and keeps its repeats: lorakit dataset layout {where}"
-            f" --repeats {subset.tokens}={subset.repeats} changes them."
+            f" --repeats {subset.tokens}={subset.repeats} --write changes them."
         )

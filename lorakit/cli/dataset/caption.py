@@ -5,6 +5,8 @@
   lorakit dataset caption recipes/maya.toml --subset 20_maya_realbody --add realistic_body --write
   lorakit dataset caption recipes/maya.toml --tagger wd --model wd-swinv2 --drop-character-tags
   lorakit dataset caption datasets/maya --tagger wd --model wd-vit --from-tags "{trigger}, {rest}"
+  lorakit dataset caption recipes/maya.toml --tagger florence2 --drop-identity
+  lorakit dataset caption maya.toml --tagger blip --from-tags "{trigger}, {view}, {sentence}"
   lorakit dataset caption datasets/maya --undo
 
 Edits are done in the order of this list: the tagger's tags, --from-tags, --replace, --remove,
@@ -28,14 +30,7 @@ from lorakit.cli.terminal.dataset_target import (
 )
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.build.contact_sheet import redraw_sheets
-from lorakit.dataset.captions.edit import (
-    PLACEHOLDERS,
-    Change,
-    Drafts,
-    Request,
-    requested,
-    subsets_named,
-)
+from lorakit.dataset.captions.edit import PLACEHOLDERS, Change, Request, requested, subsets_named
 from lorakit.dataset.captions.history import History
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError, counted
@@ -114,8 +109,7 @@ def _changes(target: Target, args: argparse.Namespace) -> tuple[list[Change], st
     drafted, tagged_by = None, ""
     if args.tagger:
         images = [image.path for subset in subsets for image in subset.images]
-        words, tagged_by = drafts(args, [(path, path.with_suffix(suffix)) for path in images])
-        drafted = Drafts(words, args.from_tags or "")
+        drafted, tagged_by = drafts(args, [(path, path.with_suffix(suffix)) for path in images])
     found = requested(subsets, suffix, _request(args), trigger=trigger, drafts=drafted)
     return found, tagged_by
 

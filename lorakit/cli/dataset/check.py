@@ -73,12 +73,11 @@ def run(args: argparse.Namespace) -> int:
 def settings_of(target: Target, args: argparse.Namespace) -> CheckSettings:
     """What the recipe says about sizes, trigger and length; what the options say without one."""
     from lorakit.dataset.buckets import BucketRules
-    from lorakit.dataset.build.manifest import letterboxed
 
     off = known_rules([*target.rules_off, *args.off], "rules_off")
     if target.resolved is None:
         rules = BucketRules(read_size(args.resolution), max=2048) if args.resolution else None
-        return CheckSettings(args.trigger, rules, off=off, letterboxed=letterboxed(target.root))
+        return CheckSettings(args.trigger, rules, off=off)
     from lorakit.recipe.options import Options
 
     options = Options(target.resolved)
@@ -89,7 +88,6 @@ def settings_of(target: Target, args: argparse.Namespace) -> CheckSettings:
         exact_size=exact,
         token_limit=options.token_limit,
         off=off,
-        letterboxed=letterboxed(target.root),
         **_limits(target),
     )
 
@@ -133,6 +131,8 @@ def as_json(facts: DatasetFacts, faults: tuple[Fault, ...]) -> dict[str, object]
 
 
 def _report(facts: DatasetFacts, faults: tuple[Fault, ...], *, everything: bool) -> None:
+    from lorakit.dataset.build.remembered import read_remembered
+
     by_rule: dict[str, list[Fault]] = defaultdict(list)
     for item in faults:
         by_rule[item.rule].append(item)
@@ -148,7 +148,9 @@ def _report(facts: DatasetFacts, faults: tuple[Fault, ...], *, everything: bool)
     if rows:
         table(["", "rule", "where", "what"], rows)
     counts = Counter(item.severity for item in faults)
+    dropped = len(read_remembered(facts.root).dropped)
     say(
         f"{counted(facts.image_count, 'image')} in {counted(len(facts.subsets), 'subset')}:"
         f" {counted(counts['error'], 'error')}, {counted(counts['warning'], 'warning')}."
+        + (f" {dropped} dropped." if dropped else "")
     )

@@ -1,8 +1,10 @@
 """Subsets and their repeats: show, set, solve, rename, split, merge; kohya's dataset TOML.
 
   lorakit dataset layout datasets/maya                            # the table and the arithmetic
-  lorakit dataset layout recipes/maya.toml --repeats maya_char=40
-  lorakit dataset layout recipes/maya.toml --steps 2000 --epochs 10 --ratio 4:1
+  lorakit dataset layout recipes/maya.toml --repeats maya_char=40            # shown only
+  lorakit dataset layout recipes/maya.toml --repeats maya_char=40 --write    # done
+  lorakit dataset layout recipes/maya.toml --ratio maya_char=4 maya_char_realbody=1
+  lorakit dataset layout recipes/maya.toml --steps 2000
   lorakit dataset layout datasets/maya --rename maya_char=maya_v2
   lorakit dataset layout datasets/maya --split maya_char=maya_face:close_*
   lorakit dataset layout datasets/maya --merge maya_face=maya_char
@@ -11,22 +13,24 @@
   lorakit dataset layout datasets/maya --from-toml their.toml     # copies, moves nothing
   lorakit dataset layout datasets/maya --reg woman=1              # a folder for class images
 
-Only folders that prepare has made are renamed; --force also renames folders of your own images.
-Originals never move.
+Every step is shown first and done with --write. What the recipe says in [dataset.subset.FOLDER]
+follows its folder. Only folders that prepare has made are renamed; --force also renames folders of
+your own images. Originals never move.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from lorakit.cli.dataset.add import dataset_target
 from lorakit.cli.terminal.dataset_target import Target, add_no_wait, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.build import subsets as arranging
-from lorakit.dataset.build.repeats import read_ratio
 from lorakit.dataset.facts import DatasetFacts
-from lorakit.dataset.folder_names import format_folder
+from lorakit.dataset.folder_names import FolderName, format_folder, parse_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.share import kohya_toml as exchange
 from lorakit.dataset.split import steps_sentence
@@ -46,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=int, metavar="N", help="of the run (default: the recipe's, else 10)")
     about = "images a step, accumulation included (default: the recipe's, else 1)"
     add("--batch", type=int, metavar="N", help=about)
-    about = "the subsets' shares of an epoch, in the order shown (default: as they are)"
-    add("--ratio", default="", metavar="A:B", help=about)
+    about = "the subsets' shares of an epoch (default: as they are)"
+    add("--ratio", nargs="+", default=[], metavar="SUBSET=WEIGHT", help=about)
     add("--rename", metavar="SUBSET=TOKENS", help="other class tokens")
     add("--merge", metavar="SUBSET=OTHER", help="all images of one subset into another")
     about = "the images whose names match into a subset of their own"
@@ -58,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--from-toml", metavar="FILE", type=Path, help="make folders of a dataset TOML")
     about = "also rename folders of images that lorakit did not make"
     add("--force", action="store_true", help=about)
-    add("--dry-run", action="store_true", help="show what would be, change nothing")
+    add("--write", action="store_true", help="do what is shown")
+    add("--dry-run", action="store_true", help="show what would be (the default)")
     add_no_wait(parser)
     add("--json", action="store_true", help="one JSON document")
 
@@ -68,11 +73,15 @@ def run(args: argparse.Namespace) -> int:
     if args.to_toml:
         return _to_toml(target, args)
     asked = any(getattr(args, word) for word in ACTS)
-    writes = (args.undo or not args.dry_run) and asked
+    args.write = args.write and not args.dry_run
+    writes = (args.undo or args.write) and asked
     with writing(args, target.root, "layout", when=writes and target.root.is_dir()):
         _act(target, args)
-    if writes or args.from_toml or args.reg or not asked:
+    if writes or not asked:
         _show(target, args)
+    else:
+        say("Nothing was changed; --write does it.")
+        return 0
     if not args.json:
         say_next(*next_for_dataset(target, args.target))
     return 0
@@ -88,7 +97,7 @@ def _act(target: Target, args: argparse.Namespace) -> None:
     else:
         step = _step(target, args)
         if step is not None:
-            _do(target.root, step, args)
+            _do(target, step, args)
 
 
 def _step(target: Target, args: argparse.Namespace) -> arranging.Step | None:
@@ -112,16 +121,21 @@ def _step(target: Target, args: argparse.Namespace) -> arranging.Step | None:
         return arranging.set_repeats(root, wanted)
     if not asked:
         return None
-    step, sentence = arranging.solved(
+    trained = [subset for subset in target.scan().subsets if not subset.is_reg]
+    own = target.resolved
+    fixed = own.get("max_train_steps") if own and not own.get("max_train_epochs") else None
+    if args.steps and not args.epochs and fixed:
+        what = f"the recipe says max_train_steps = {fixed}, whatever the repeats are."
+        hint = f"Set {args.steps} there, or give --epochs to solve repeats for so many of them."
+        raise RecipeError(f"--steps {args.steps}: {what}", hint=hint)
+    return arranging.solved(
         root,
-        [subset for subset in target.scan().subsets if not subset.is_reg],
+        trained,
         steps=args.steps,
-        ratio=read_ratio(args.ratio) if args.ratio else (),
+        ratio=arranging.read_ratio(root, trained, args.ratio) if args.ratio else {},
         epochs=_epochs(target, args),
         per_step=_per_step(target, args),
     )
-    say(sentence)
-    return step
 
 
 def _pair(word: str, option: str) -> tuple[str, str]:
@@ -151,19 +165,61 @@ def _per_step(target: Target, args: argparse.Namespace) -> int:
     return options.batch_size * options.accumulation * options.processes
 
 
-def _do(root: Path, step: arranging.Step, args: argparse.Namespace) -> None:
+def _do(target: Target, step: arranging.Step, args: argparse.Namespace) -> None:
+    root = target.root
     unmanaged = arranging.unmanaged_folders(root, step)
-    if unmanaged and not args.force and not args.dry_run:
+    if unmanaged and not args.force and args.write:
         names = ", ".join(map(shown, unmanaged))
         raise RecipeError(
             f"{names}: holds images that lorakit did not make; nothing was moved.",
             hint=f'Set them in the recipe ([dataset.subset."{unmanaged[0]}"] num_repeats = ...), or'
             " add --force (--undo helps).",
         )
+    step = _with_recipe(target, step)
     for source, to in step.moves[:20]:
         say(f"{shown(source)} -> {shown(to)}")
-    if not args.dry_run and (step.moves or step.subsets):
+    for edited in step.edits:
+        pairs = zip(edited.before.split("\n"), edited.after.split("\n"), strict=True)
+        say(*(f"{shown(edited.path)}: {old} -> {new}" for old, new in pairs if old != new))
+    if not step.moves:
+        say("The folders are as they should be.")
+    elif args.write:
         arranging.apply(root, step)
+    elif len(step.renamed) == len(step.moves):
+        say(_formula(target, args, _as_renamed(target.scan(), step.renamed)))
+
+
+def _with_recipe(target: Target, step: arranging.Step) -> arranging.Step:
+    """The step, and what the recipe says about the folders under their new names."""
+    if target.resolved is None:
+        return step
+    from lorakit.recipe.folder_words import with_folders_renamed
+    from lorakit.recipe.options import Options
+
+    for old, new in step.renamed.items():
+        said = Options(target.resolved).subset(old).get("num_repeats")
+        if said is not None and _only_repeats(old, new):
+            where = f"{target.resolved.file.name} [dataset.subset.{old}]"
+            hint = "Change the number there: it decides, whatever the folder's name says."
+            raise RecipeError(f"{where} num_repeats = {said} stands in the recipe.", hint=hint)
+    file = target.resolved.file
+    before, after = with_folders_renamed(file, step.renamed)
+    edits = (arranging.Edited(file, before, after),) if before != after else ()
+    return replace(step, edits=edits)
+
+
+def _only_repeats(old: str, new: str) -> bool:
+    return old.partition("_")[2] == new.partition("_")[2]
+
+
+def _as_renamed(facts: DatasetFacts, renamed: Mapping[str, str]) -> DatasetFacts:
+    """As the folders will be read under their new names."""
+    subsets = []
+    for subset in facts.subsets:
+        to = parse_folder(renamed.get(subset.path.name, subset.path.name))
+        repeats = to.repeats if isinstance(to, FolderName) else subset.repeats
+        subsets.append(replace(subset, repeats=repeats))
+    return replace(facts, subsets=tuple(subsets))
 
 
 def _from_toml(target: Target, args: argparse.Namespace) -> None:
@@ -173,7 +229,7 @@ def _from_toml(target: Target, args: argparse.Namespace) -> None:
     )
     raise_on_errors(notes)
     say_faults(notes)
-    if args.dry_run:
+    if not args.write:
         say(*(f"{shown(copy.source)} -> {shown(copy.to)}" for copy in copies))
     else:
         say(f"{exchange.do_copies(copies)} files copied, {len(copies)} in all.")
@@ -209,7 +265,7 @@ def _reg_root(target: Target) -> Path:
 def _reg(target: Target, args: argparse.Namespace) -> None:
     name, number = _pair(args.reg, "--reg")
     folder = _reg_root(target) / format_folder(_number(number, "--reg"), name)
-    if not args.dry_run:
+    if args.write:
         folder.mkdir(parents=True, exist_ok=True)
     more = "." if target.reg else f', and set reg_path = "{_reg_root(target)}" in [dataset].'
     say(f"{shown(folder)}: put images of the class there{more}")

@@ -1,12 +1,14 @@
 """Make the N_trigger folders from the originals: upright, sRGB, without metadata, fitted.
 
-  lorakit dataset prepare recipes/maya.toml                     # down to kohya's buckets
+  lorakit dataset prepare recipes/maya.toml                     # as the last time
   lorakit dataset prepare recipes/maya.toml --fit letterbox --size 512 --background white
   lorakit dataset prepare datasets/maya --fit crop --focus top --size 1024 --format png
   lorakit dataset prepare datasets/maya --from ~/photos --repeats 10      # without originals/
 
-Only what changed is made again; what you have edited stays unless --force is given. Nothing is
-ever enlarged. A contact sheet with every crop, bucket and caption is written to
+The dataset remembers the options in prepare.toml: `prepare` alone repeats them and makes what is
+new. Other options make every picture anew, which is asked first (--yes: done). What you have edited
+stays unless --force is given; what you have deleted stays away unless --again is. Nothing is ever
+enlarged. A contact sheet with every crop, bucket and caption is written to
 .lorakit/sheet-01.jpg.
 """
 
@@ -18,17 +20,19 @@ from pathlib import Path
 
 from lorakit.cli.dataset.add import dataset_target
 from lorakit.cli.dataset.check import read_size
+from lorakit.cli.terminal.asking import agrees
 from lorakit.cli.terminal.dataset_target import Target, add_no_wait, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.buckets import BucketRules
 from lorakit.dataset.build.contact_sheet import write_sheets
-from lorakit.dataset.build.fit import Settings, settings_problems
-from lorakit.dataset.build.jobs import jobs_of
+from lorakit.dataset.build.fit import Settings, essential, settings_problems
+from lorakit.dataset.build.jobs import FitJob, jobs_of
 from lorakit.dataset.build.originals import name_of
-from lorakit.dataset.build.prepare import PrepareOutcome, prepare
+from lorakit.dataset.build.prepare import PrepareOutcome, deleted, prepare, refitted
+from lorakit.dataset.build.remembered import WISHES, read_remembered, remember
 from lorakit.dataset.rules import shown
-from lorakit.errors import RecipeError
+from lorakit.errors import RecipeError, counted
 from lorakit.show import print_json, say, table
 
 
@@ -36,16 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("target", metavar="RECIPE|FOLDER", help="a recipe, or the dataset folder")
     fits = ("bucket", "letterbox", "crop", "none")
-    add("--fit", choices=fits, default="bucket", help="default: bucket")
+    add("--fit", choices=fits, help="default: as the last time, else bucket")
     about = "of letterbox and crop, e.g. 512 or 512x768 (default: the recipe's resolution)"
     add("--size", default="", metavar="WxH", help=about)
     about = "behind transparency and in a letterbox (default white)"
-    add("--background", default="white", metavar="COLOUR", help=about)
+    add("--background", metavar="COLOUR", help=about)
     about = "what --fit crop keeps (face needs a detector)"
-    add("--focus", choices=("centre", "top", "face"), default="centre", help=about)
-    add("--format", choices=("jpeg", "png", "webp"), default="jpeg", help="default: jpeg")
+    add("--focus", choices=("centre", "top", "face"), help=about)
+    add("--format", choices=("jpeg", "png", "webp"), help="default: jpeg")
     about = "of jpeg and webp (default 95)"
-    add("--quality", type=int, default=95, metavar="1..100", help=about)
+    add("--quality", type=int, metavar="1..100", help=about)
     about = "a folder of images to use where there are no originals"
     add("--from", dest="source", type=Path, metavar="DIR", help=about)
     about = "of folders that are made now (default: as given to add, else 10)"
@@ -53,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "with --from: the class tokens (default: the recipe's trigger)"
     add("--trigger", default="", help=about)
     add("--force", action="store_true", help="also make again what you have edited")
+    add("--again", action="store_true", help="also make again what you have deleted")
+    about = "make every picture anew where the options are others than the last time"
+    add("--yes", action="store_true", help=about)
     add("--no-sheet", action="store_true", help="no contact sheet")
     add("--dry-run", action="store_true", help="say what would be made, make nothing")
     add_no_wait(parser)
@@ -61,15 +68,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     target = dataset_target(args)
-    settings = _settings(target, args)
     root, suffix = target.root, target.caption_extension
     trigger = args.trigger or target.trigger
     words = {"repeats": args.repeats, "trigger": trigger, "source": args.source}
+    settings = _settings(target, args)
     jobs_of(root, settings, **words)  # says what is wrong before it waits
-    how = {"force": args.force, "dry_run": args.dry_run}
-    rules = settings.rules if target.resolved or args.fit == "bucket" else None
+    rules = settings.rules if target.resolved or settings.fit == "bucket" else None
     with writing(args, root, "prepare", when=not args.dry_run):
+        settings = _settings(target, args)  # another command may have changed them
         jobs = jobs_of(root, settings, **words)
+        if not args.dry_run:
+            if not args.yes and not _may_refit(args, jobs):
+                return 1
+            remember(root, read_remembered(root).with_settings(settings))
+        how = {"force": args.force, "dry_run": args.dry_run, "again": _again(args, jobs)}
         with counting("preparing") as progress:
             outcome = prepare(root, jobs, caption_extension=suffix, progress=progress, **how)
         sheets = [] if args.dry_run or args.no_sheet else write_sheets(root, rules, suffix)
@@ -86,22 +98,65 @@ def run(args: argparse.Namespace) -> int:
     return int(bool(outcome.refused))
 
 
+def _may_refit(args: argparse.Namespace, jobs: Sequence[FitJob]) -> bool:
+    """Pictures that are there are made anew only when somebody agrees."""
+    found = refitted(jobs[0].root, jobs)
+    if not found:
+        return True
+    job, before = found[0]
+    now = essential(job.settings.as_data())
+    words = {key: _said(value) for key, value in before.items() if value != now.get(key)}
+    others = "; ".join(
+        f"{key} was {value}, is {_said(now[key])}" for key, value in words.items() if key in now
+    )
+    what = f"{counted(len(found), 'picture')} would be made anew ({others or 'other settings'})."
+    agreed = agrees(f"{what} Go on?")
+    if agreed is None:
+        hint = "--yes does it. `lorakit dataset prepare TARGET` alone keeps them as they are."
+        hint = hint.replace("TARGET", args.target)
+        if not any(getattr(args, key) for key in WISHES):
+            hint = "--yes does it."
+        raise RecipeError(f"{what} Nothing was made.", hint=hint)
+    return agreed
+
+
+def _said(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key} {_said(one)}" for key, one in value.items())
+    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _again(args: argparse.Namespace, jobs: Sequence[FitJob]) -> bool:
+    gone = [] if args.again or args.dry_run else deleted(jobs[0].root, jobs)
+    if not gone:
+        return bool(args.again)
+    names = ", ".join(shown(job.target.name) for job in gone[:5]) + ", ..." * (len(gone) > 5)
+    are = "is" if len(gone) == 1 else "are"
+    what = f"{counted(len(gone), 'picture')} that prepare made {are} gone: {names}."
+    return bool(agrees(f"{what} Make them again?"))
+
+
 def _settings(target: Target, args: argparse.Namespace) -> Settings:
+    """What is typed now, else what the dataset remembers; buckets are the recipe's business."""
+    kept = read_remembered(target.root)
+    typed = {key: getattr(args, key) for key in WISHES if getattr(args, key) not in {None, ""}}
+    if args.size:
+        typed["size"] = read_size(args.size)
     if target.resolved is not None:
         from lorakit.recipe.options import Options
 
         rules = Options(target.resolved).bucket_rules
+    elif kept.rules and not args.size:
+        rules = kept.rules
     else:
-        size = read_size(args.size) if args.size else (1024, 1024)
+        size = typed.get("size") or kept.wishes.get("size", (1024, 1024))
         rules = BucketRules(size, min=min(256, *size), max=2 * max(size))
-    size = read_size(args.size) if args.size else rules.resolution
-    settings = Settings(
-        args.fit, size, args.background, args.focus, args.format, args.quality, rules
-    )
+    usual = {"background": "white", "size": rules.resolution, "rules": rules}
+    settings = Settings(**{**usual, **kept.wishes, **typed})
     problems = settings_problems(settings)
     if problems:
         raise RecipeError(f"{'; '.join(problems)}.")
-    if args.focus == "face":
+    if settings.focus == "face":
         from lorakit.dataset.build.faces import need_detector
 
         need_detector()

@@ -1,10 +1,11 @@
 """The best balanced set of pictures, copied as a new version of the dataset; the old one stays.
 
-  lorakit dataset select datasets/maya --per-category 18 --min-score 88 --diverse --to maya-v2
+  lorakit dataset select datasets/maya --per-category 18 --min-score 30% --diverse --to maya-v2
   lorakit dataset select datasets/maya --per-category 18 --scores mine.csv --dry-run
 
 Uses the CATEGORY_ranking.json files in the dataset where there are any, else measures first.
---scores FILE (.csv with the columns file,score, or a ranking) wins over what was measured.
+--scores FILE (.csv with the columns file,score, or a ranking) wins over what was measured. Scores
+compare pictures of one album; where to draw the line is best said as a share of them.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from collections import Counter
 from pathlib import Path
 
 from lorakit.cli.terminal.dataset_target import add_no_wait, add_target, read_target, writing
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.build.originals import ORIGINALS
+from lorakit.dataset.captions.read import caption_beside
 from lorakit.dataset.choose.rank import (
     Selection,
     copy_selection,
@@ -27,6 +30,8 @@ from lorakit.dataset.choose.rank import (
     with_scores,
 )
 from lorakit.dataset.rules import shown
+from lorakit.dataset.scan import looks_like_image
+from lorakit.errors import RecipeError, counted
 from lorakit.show import print_json, print_text, say, say_faults, table
 
 
@@ -35,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     about = "how many of each folder"
     add("--per-category", type=int, required=True, metavar="N", help=about)
-    add("--min-score", type=float, default=0.0, metavar="S", help="leave out what scores less")
+    about = "leave out what scores less; 30%%: the worst three tenths of each folder"
+    add("--min-score", default="0", metavar="S|P%%", help=about)
     about = "prefer unlike pictures to slightly better like ones"
     add("--diverse", action="store_true", help=about)
     about = "your scores, or another model's; repeatable"
@@ -43,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "the new dataset (default: NAME-selected beside the old one)"
     add("--to", type=Path, metavar="DIR", help=about)
     add("--dry-run", action="store_true", help="choose and report, copy nothing")
+    add("--all", action="store_true", help="name every picture that is left out")
     add_no_wait(parser)
     add("--json", action="store_true", help="one JSON document")
 
@@ -50,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     root = read_target(args).root
     target = args.to or root.with_name(f"{root.name}-selected")
-    limits = {"per_category": args.per_category, "min_score": args.min_score}
+    limits = {"per_category": args.per_category, **_least(args.min_score)}
     copies = not args.dry_run
     # a dataset that may only be read changes under nobody's hands
     with writing(args, root, "select", when=copies and os.access(root, os.W_OK)):
@@ -71,20 +78,46 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _least(text: str) -> dict[str, float]:
+    """A score, or the share of each category that is left out."""
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 100:
+        hint = "Write a score from 0 to 100, or a share such as 30%."
+        raise RecipeError(f"--min-score {text}: is neither.", hint=hint)
+    return {"worst": number / 100} if text.endswith("%") else {"min_score": number}
+
+
 def _report(selection: Selection, target: Path, args: argparse.Namespace) -> None:
     averages = selection.averages()
     rows = [[name, count, mean] for name, (count, mean) in averages.items()]
     table(["category", "chosen", "mean score"], rows, right=["chosen", "mean score"])
     if selection.left_out:
         print_text()
-        left = [[f"{item.score:.1f}", shown(item.file), why] for item, why in selection.left_out]
-        table(["score", "left out", "why"], left, right=["score"])
+        _left_out(selection, each=args.all)
     if args.dry_run:
         say("nothing was copied (--dry-run)")
     else:
-        say(f"{len(selection.chosen)} pictures and their captions are in {shown(target)}")
+        copied = [path for path in target.rglob("*") if looks_like_image(path.name)]
+        captions = sum(caption_beside(path) is not None for path in copied) or "none"
+        chosen = counted(len(selection.chosen), "picture")
+        say(f"{chosen}, {captions} of them with a caption, are in {shown(target)}")
         verb = "prepare" if (target / ORIGINALS).is_dir() else "check"
         say_next(f"lorakit dataset {verb} {shlex.quote(str(target))}")
     for name, (count, _) in averages.items():
         if count < args.per_category:
             say(f"{name}: only {count} of {args.per_category}; add pictures or lower --min-score.")
+
+
+def _left_out(selection: Selection, *, each: bool) -> None:
+    if each:
+        left = [[f"{item.score:.1f}", shown(item.file), why] for item, why in selection.left_out]
+        table(["score", "left out", "why"], left, right=["score"])
+        return
+    kinds = Counter(
+        why.partition(" of ")[0] if why.startswith("near") else why.rpartition("is ")[2]
+        for _, why in selection.left_out
+    )
+    table(["left out", "why"], [[count, why] for why, count in kinds.most_common()])

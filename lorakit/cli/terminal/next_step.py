@@ -1,5 +1,5 @@
 """The way from photos to a LoRA in use, and the one place that knows it: add, prepare, caption,
-review, check, plan, rehearse, train, sheet, note, deploy.
+review, check, plan, rehearse, train, judge, sheet, note, deploy.
 
 What is there already decides what comes next, so that a command ends with the same line whoever
 did the step before, and however. Nothing is said where nothing is left, or where a fault comes
@@ -37,6 +37,7 @@ def next_for_dataset(target: Target, typed: str, *, after: str = "") -> tuple[st
     done where that leaves no trace, or is to be followed whatever was there before.
     """
     from lorakit.dataset.build.originals import ORIGINALS
+    from lorakit.dataset.build.remembered import PLACE
 
     name, root = shlex.quote(typed), target.root
     trained = [one for one in target.scan().subsets if not one.is_reg] if root.is_dir() else []
@@ -47,6 +48,7 @@ def next_for_dataset(target: Target, typed: str, *, after: str = "") -> tuple[st
     if not images and not added:
         return f"lorakit dataset add {name} {PHOTOS} --repeats {repeats}", "PHOTOS: your folder"
     if not images or after == "add":
+        fit = "" if (root / PLACE).exists() else fit  # it is remembered
         return f"lorakit dataset prepare {name}" + (f" --fit {fit}" if fit else ""), ""
     if captioned < images:
         about = f"{images - captioned} of {images} have none; --tagger wd describes each picture"
@@ -90,7 +92,10 @@ def next_for_run(run_dir: Path, *, after: str = "") -> tuple[str, str]:
         return "", ""
     sheet = _sheet(name, record.trainer.name, record.family, record.trigger, at_work)
     if after != "sheet" and not chosen and sheet and not (at_work / "sheet.png").exists():
-        return sheet, ""
+        draws, held = "--from-samples" not in sheet, record.value("validation_split")
+        if draws and held and found[1:] and not record.judged.cells:
+            return f"lorakit judge {name}", "which checkpoint, which strength"
+        return sheet + " --judged" * (draws and bool(record.judged.listed)), ""
     if not chosen:
         others = f"or another: {', '.join(found[:-1][-3:])}" if found[1:] else ""
         return f"lorakit note {name} --chosen {shlex.quote(found[-1])} --strength 0.8", others

@@ -4,7 +4,8 @@ encoded. Never enlarged.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,12 +41,29 @@ class Settings:
     quality: int = 95
     rules: BucketRules = BucketRules((1024, 1024), max=2048)  # noqa: RUF009  (frozen)
     algorithm: int = ALGORITHM
+    crop: Box | None = None  # by hand, in shares of the upright picture's sides
 
     def as_data(self) -> dict[str, Any]:
         """As JSON gives it back."""
         data = asdict(self)
         data["size"], data["rules"]["resolution"] = list(self.size), list(self.rules.resolution)
-        return data
+        crop = data.pop("crop")
+        return data | ({"crop": list(crop)} if crop else {})
+
+
+NEEDLESS = {  # what each fit does not ask for
+    "bucket": {"size", "focus"},
+    "letterbox": {"rules", "focus"},
+    "crop": {"rules"},
+    "none": {"rules", "size", "focus"},
+}
+
+
+def essential(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of settings as data, those on which the picture depends."""
+    needless = NEEDLESS.get(settings.get("fit", ""), set())
+    needless = needless | ({"quality"} if settings.get("format") == "png" else set())
+    return {key: value for key, value in settings.items() if key not in needless}
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,8 @@ class Rendered:
 
 def plan_fit(source: Size, settings: Settings, face: Box | None = None) -> Geometry:
     """Pure arithmetic. Sizes are only ever reduced."""
+    if settings.crop:
+        return _within(source, settings)
     width, height = source
     uncut: Box = (0, 0, width, height)
     if settings.fit == "letterbox":
@@ -83,6 +103,18 @@ def plan_fit(source: Size, settings: Settings, face: Box | None = None) -> Geome
     if settings.fit == "bucket":
         return _bucketed(source, settings.rules)
     return Geometry(source, uncut, source, source)
+
+
+def _within(source: Size, settings: Settings) -> Geometry:
+    """What was cropped by hand is fitted as if it were the whole picture."""
+    left, top, right, bottom = (
+        edge * source[number % 2] for number, edge in enumerate(settings.crop or ())
+    )
+    inner = plan_fit(_at_least_1(right - left, bottom - top), replace(settings, crop=None))
+    x, y = (right - left) / inner.source[0], (bottom - top) / inner.source[1]
+    box = inner.box
+    kept = (left + box[0] * x, top + box[1] * y, left + box[2] * x, top + box[3] * y)
+    return Geometry(source, kept, inner.scaled, inner.canvas)
 
 
 def _at_least_1(width: float, height: float) -> Size:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorakit import json_text
@@ -20,10 +20,12 @@ from lorakit.dataset.build.originals import (
     name_of,
     read_subsets,
 )
+from lorakit.dataset.build.remembered import read_remembered
 from lorakit.dataset.folder_names import NotASubset, format_folder, parse_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import RecipeError
+from lorakit.portable import folded
 from lorakit.user_files import Missing
 
 
@@ -54,23 +56,26 @@ def jobs_of(
     manifest = Manifest(root)
     taken: dict[Path, set[str]] = {}
     jobs: list[FitJob] = []
-    assigned = read_assigned(root)
+    assigned, kept = read_assigned(root), read_remembered(root)
     own = {entry.source: Path(entry.file).stem for entry in manifest.entries.values()}
     images = [
         (path, _assigned(subset, assigned.get(name_of(root, path)), known))
         for folder, subset in _sources(root, known, trigger, source)
         for path in _images(folder, skip=root.resolve())
+        if name_of(root, path) not in kept.dropped
     ]
     # those with a place keep it
     for path, subset in sorted(images, key=lambda pair: name_of(root, pair[0]) not in own):
         target = folder_for(root, subset.tokens, repeats or subset.repeats)
         stems = taken.setdefault(target, set())
         stem = own.get(name_of(root, path), "")
-        if not stem or stem.casefold() in stems:
+        if not stem or folded(stem) in stems:
             stem = free_stem(os.path.splitext(clean_name(path.name))[0], stems)
-        stems.add(stem.casefold())
+        stems.add(folded(stem))
         place = target / f"{stem}{SUFFIXES[settings.format]}"
-        jobs.append(FitJob(root, path, place, settings, subset.tag, subset.trigger))
+        crop = kept.crops.get(name_of(root, path))
+        own_settings = replace(settings, crop=crop) if crop else settings
+        jobs.append(FitJob(root, path, place, own_settings, subset.tag, subset.trigger))
     if not jobs:
         raise RecipeError(
             f"{root}: there are no originals to prepare.",

@@ -53,7 +53,9 @@ class Manifest:
         self.journal = Journal(root / FOLDER / "preparing.jsonl")
         self.place = root / FOLDER / "prepared.json"
         self.entries: dict[str, MadeFile] = {}
-        for data in [*_closed(self.place), *self.journal.read()]:
+        journaled = self.journal.read()
+        self.fresh = {str(data.get("file")) for data in journaled}  # perhaps noted, but not made
+        for data in [*_closed(self.place), *journaled]:
             with suppress(TypeError, KeyError):
                 entry = MadeFile(**{**data, **{name: tuple(data[name]) for name in TUPLES}})
                 self.entries[entry.file] = entry
@@ -61,6 +63,7 @@ class Manifest:
     def note(self, entry: MadeFile) -> None:
         """Before the file is moved into place."""
         self.entries[entry.file] = entry
+        self.fresh.add(entry.file)
         self.journal.append(asdict(entry))
 
     def forget(self, file: str) -> None:
@@ -77,10 +80,23 @@ class Manifest:
             self.close()
 
     def close(self) -> None:
-        """One file in place of the journal; what is no longer there is forgotten."""
-        kept = {n: asdict(e) for n, e in sorted(self.entries.items()) if (self.root / n).exists()}
+        """One file in place of the journal. What is no longer there is forgotten, unless its
+        original still is: then somebody has taken it out.
+        """
+        kept = {
+            name: asdict(entry)
+            for name, entry in sorted(self.entries.items())
+            if (self.root / name).exists() or self.taken_out(entry)
+        }
         write_atomic(self.place, json.dumps({"version": VERSION, "files": kept}, indent=1) + "\n")
         self.journal.clear()
+
+    def taken_out(self, entry: MadeFile) -> bool:
+        """Whether a picture that was made is gone, and its original and its folder are not."""
+        place = self.root / entry.file
+        if entry.file in self.fresh or place.exists():
+            return False
+        return (self.root / entry.source).exists() and place.parent.is_dir()
 
     def entry_of(self, file: str, source: str) -> MadeFile | None:
         """The entry of a prepared file; also when somebody has renamed its folder since and the
@@ -103,12 +119,6 @@ class Manifest:
         """
         path = self.root / entry.file
         return stamp_of(path) != entry.stamp and sha256(path) not in {entry.sha, entry.replaces}
-
-
-def letterboxed(root: Path) -> bool:
-    return any(
-        entry.settings.get("fit") == "letterbox" for entry in Manifest(root).entries.values()
-    )
 
 
 def _closed(path: Path) -> list[dict[str, Any]]:

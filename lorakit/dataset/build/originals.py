@@ -26,6 +26,7 @@ from lorakit.errors import Fault, RecipeError
 from lorakit.files import hidden_file, owner_mark, sha256, sweep, take_name, write_atomic
 from lorakit.journal import Journal, now
 from lorakit.pictures.pool import WorkerDied, spread
+from lorakit.portable import folded
 from lorakit.user_files import Missing
 
 ORIGINALS = "originals"
@@ -67,11 +68,12 @@ def add(
     paths: Sequence[Path],
     *,
     min_side: int = MIN_SIDE,
+    link: bool = False,
     dry_run: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> AddOutcome:
-    """Copy every good image that `paths` name into originals/<tokens>/; say of every other one why
-    not.
+    """Copy every good image that `paths` name into originals/<tokens>/, or with `link` lead there
+    to where it lies; say of every other one why not.
     """
     folder = root / ORIGINALS / subset.tokens
     sweep(Path(tempfile.gettempdir()).glob("lorakit-add-*"))
@@ -93,7 +95,9 @@ def add(
             if problem:
                 refused.append(problem)
             elif twin is None:
-                added.append(_copied(root, originals, candidate, dry_run=dry_run))
+                own = Path(incoming) in candidate.path.parents  # out of an archive
+                how = {"dry_run": dry_run, "link": link and not own}
+                added.append(_copied(root, originals, candidate, **how))
             elif twin.parent == folder and twin not in originals.fresh:
                 present.append(candidate.label)
             else:
@@ -133,7 +137,7 @@ class Originals:
             if path.is_file() and not path.name.startswith("."):
                 self._by_size[path.stat().st_size].append(path)
         there = folder.iterdir() if folder.is_dir() else ()
-        self._stems = {path.stem.casefold() for path in there}
+        self._stems = {folded(path.stem) for path in there}
 
     def twin(self, path: Path) -> Path | None:
         """A file of the same bytes; only files of the same size are read."""
@@ -175,8 +179,8 @@ def free_stem(stem: str, taken: set[str]) -> str:
     """The stem, or with a number behind it; taken from now on."""
     stem = stem or "image"
     numbered = (f"{stem}-{number}" if number > 1 else stem for number in count(1))
-    free = next(name for name in numbered if name.casefold() not in taken)
-    taken.add(free.casefold())
+    free = next(name for name in numbered if folded(name) not in taken)
+    taken.add(folded(free))
     return free
 
 
@@ -186,16 +190,18 @@ def name_of(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _copied(root: Path, originals: Originals, candidate: Candidate, *, dry_run: bool) -> Added:
+def _copied(
+    root: Path, originals: Originals, candidate: Candidate, *, dry_run: bool, link: bool
+) -> Added:
     path = originals.place(candidate.name)
     if not dry_run:
         entry = {"source": candidate.label, "file": name_of(root, path)}
         more = {"sha256": sha256(candidate.path), "caption": bool(candidate.caption)}
         Journal(root / ".lorakit" / "added.jsonl").append({"when": now(), **entry, **more})
         try:
-            copy_file(candidate.path, path)
+            (_lead if link else copy_file)(candidate.path, path)
         except FileExistsError:  # somebody has put a file there since we looked
-            return _copied(root, originals, candidate, dry_run=dry_run)
+            return _copied(root, originals, candidate, dry_run=dry_run, link=link)
     originals.put(path, candidate.path if dry_run else path)
     # after a kill in between, the next run finds the image and adds its caption
     _late_caption(candidate, path, dry_run=dry_run)
@@ -208,6 +214,10 @@ def _late_caption(candidate: Candidate, twin: Path, *, dry_run: bool) -> None:
     if candidate.caption and not dry_run and not os.path.lexists(place):
         with suppress(FileExistsError):  # it came just now
             copy_file(candidate.caption, place)
+
+
+def _lead(source: Path, to: Path) -> None:
+    to.symlink_to(source.resolve())
 
 
 def copy_file(source: Path, to: Path) -> None:

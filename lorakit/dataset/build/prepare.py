@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from lorakit.dataset.build.fit import Geometry, render
+from lorakit.dataset.build.fit import Geometry, essential, render
 from lorakit.dataset.build.jobs import FitJob
 from lorakit.dataset.build.manifest import FOLDER, MadeFile, Manifest
 from lorakit.dataset.build.originals import name_of
@@ -53,15 +54,20 @@ def prepare(
     jobs: Sequence[FitJob],
     *,
     force: bool = False,
+    again: bool = False,
     dry_run: bool = False,
     workers: int | None = None,
     caption_extension: str = ".txt",
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> PrepareOutcome:
+    """`again`: also what somebody has deleted by hand since it was made."""
     manifest = Manifest(root)
     if not dry_run and manifest.journal.path.exists():
         manifest.close()  # what a killed run has left
-    states = {job: _state(manifest, job, force=force) for job in jobs}
+    gone = set() if again else {*deleted(root, jobs)}
+    states = {
+        job: _deleted(job) if job in gone else _state(manifest, job, force=force) for job in jobs
+    }
     todo = [job for job, state in states.items() if state is False]
     unchanged = [job for job, state in states.items() if state is True]
     kept = [state for state in states.values() if isinstance(state, Fault)]
@@ -104,14 +110,50 @@ def _state(manifest: Manifest, job: FitJob, *, force: bool) -> bool | Fault:
     entry = manifest.entry_of(name, name_of(job.root, job.source))
     if entry is None:
         return _not_ours(job)
+    if not job.source.exists():
+        what = f"leads to {shown(os.path.realpath(job.source))}, which cannot be reached."
+        source = name_of(job.root, job.source)
+        return _warning(source, what, "What was made of it before stays.", "broken-link")
     if manifest.edited(entry):
         what = "was edited since lorakit made it; left as it is."
         return False if force else _warning(name, what, "--force makes it again.", "edited")
     return (
         (stamp_of(job.source) == entry.source_stamp or sha256(job.source) == entry.source_sha)
         and (stamp_of(job.target) == entry.stamp or sha256(job.target) == entry.sha)
-        and entry.settings == job.settings.as_data()
+        and essential(entry.settings) == essential(job.settings.as_data())
     )
+
+
+def deleted(root: Path, jobs: Iterable[FitJob]) -> list[FitJob]:
+    """Pictures that were made once, and that somebody has taken out of their folder."""
+    manifest, here, out = Manifest(root), set[str](), set[str]()
+    for entry in manifest.entries.values():
+        (out if manifest.taken_out(entry) else here).add(entry.source)
+    return [job for job in jobs if name_of(root, job.source) in out - here]
+
+
+def refitted(root: Path, jobs: Iterable[FitJob]) -> list[tuple[FitJob, dict[str, Any]]]:
+    """Pictures that are there and would be made anew because of other settings for all, with
+    the settings that they have. A box of one picture does not count.
+    """
+
+    def of_all(settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in essential(settings).items() if key != "crop"}
+
+    entries = Manifest(root).entries.values()
+    made = {entry.source: entry for entry in entries if (root / entry.file).exists()}
+    pairs = ((job, made.get(name_of(root, job.source))) for job in jobs)
+    return [
+        (job, before)
+        for job, entry in pairs
+        if entry and (before := of_all(entry.settings)) != of_all(job.settings.as_data())
+    ]
+
+
+def _deleted(job: FitJob) -> Fault:
+    name = name_of(job.root, job.target)
+    hint = f"lorakit dataset drop {shown(name)} makes that plain; --again brings it back."
+    return _warning(name, "was deleted by hand; left out.", hint, "deleted")
 
 
 def _not_ours(job: FitJob) -> Fault:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from lorakit.dataset.split import steps_sentence
 from lorakit.errors import RecipeError
 
 MOST = 10_000  # repeats; more is a mistake in the wishes
@@ -22,19 +21,13 @@ class Solution:
     draws: int  # of one epoch
     steps: int  # before buckets round batches up
 
-    def text(self, images: Sequence[int], epochs: int, per_step: int) -> str:
-        return steps_sentence(list(zip(self.repeats, images, strict=True)), epochs, per_step)
-
 
 def solve(
     images: Sequence[int], *, draws: float, ratio: Sequence[float], epochs: int, per_step: int
 ) -> Solution:
     """Integer repeats, at least 1, for about `draws` samples per epoch, shared out by `ratio`."""
     if len(ratio) != len(images):
-        raise RecipeError(
-            f"--ratio names {len(ratio)} weights for {len(images)} subsets.",
-            hint="One for each, in the order shown.",
-        )
+        raise RecipeError(f"--ratio: {len(ratio)} weights for {len(images)} subsets.")
     if min(ratio) <= 0 or not all(images):
         raise RecipeError("--ratio: every weight and every subset must be more than nothing.")
     shares = [
@@ -67,10 +60,13 @@ def _miss(
     ) / len(got)
 
 
-def read_ratio(text: str) -> list[float]:
-    """4:1 or 4:1:0.5."""
-    try:
-        return [float(part) for part in text.split(":")]
-    except ValueError:
-        hint = "Write 4:1, one weight for each subset."
-        raise RecipeError(f"--ratio {text!r} is not a ratio.", hint=hint) from None
+def balanced(images: Sequence[int], repeats: Sequence[int], ratio: Sequence[float]) -> list[int]:
+    """Repeats that share out by `ratio` about as many samples as now; asked again, the same."""
+    best = list(repeats)
+    for _ in range(100):
+        draws = sum(n * count for n, count in zip(best, images, strict=True))
+        found = solve(images, draws=draws, ratio=ratio, epochs=1, per_step=1).repeats
+        if _miss(found, images, draws, ratio) >= _miss(best, images, draws, ratio) - 1e-9:
+            break
+        best = list(found)
+    return best

@@ -4,21 +4,28 @@ unpacked beside the dataset first.
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from lorakit import json_text
 from lorakit.dataset.captions.read import CAPTION_SUFFIXES, caption_beside
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault
 from lorakit.portable import leads_out
+from lorakit.user_files import Unreadable, read_text
 
 ARCHIVES = frozenset({".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"})
+LISTS = ("metadata.jsonl", "metadata.csv")  # of captions, as the hub's data sets have them
+WORDS = ("text", "caption", "prompt")
 MAX_ENTRY = 1 << 30  # bytes of one unpacked file
 MAX_ARCHIVE = 64 << 30  # bytes of an archive, unpacked
 MAX_RATIO = 200  # photos hardly shrink; a file that grows more than this is a bomb
@@ -47,7 +54,7 @@ def gather(
     for number, path in enumerate(paths):
         before = len(found) + len(faults)
         if path.is_dir():
-            found += _folder(path, skip, faults)
+            found += _folder(path, skip, incoming / str(number), faults)
         elif not path.is_file():
             faults.append(_refused(shown(path), "no-file", "there is no such file or folder."))
         elif path.suffix.lower() in ARCHIVES or (
@@ -61,8 +68,10 @@ def gather(
     return found, faults
 
 
-def _folder(folder: Path, skip: Path, faults: list[Fault]) -> Iterator[Candidate]:
+def _folder(folder: Path, skip: Path, incoming: Path, faults: list[Fault]) -> Iterator[Candidate]:
+    listed: dict[Path, str] = {}
     for place, folders, names in os.walk(folder):
+        listed |= _listed(Path(place))
         folders[:] = sorted(
             name
             for name in folders
@@ -70,7 +79,7 @@ def _folder(folder: Path, skip: Path, faults: list[Fault]) -> Iterator[Candidate
         )
         for path in (Path(place) / name for name in sorted(names)):
             if looks_like_image(path.name):
-                yield _candidate(path)
+                yield _with_words(_candidate(path), listed.get(path), incoming)
             elif path.suffix.lower() in ARCHIVES and not path.name.startswith("."):
                 faults.append(
                     Fault(
@@ -85,6 +94,38 @@ def _folder(folder: Path, skip: Path, faults: list[Fault]) -> Iterator[Candidate
 
 def _candidate(path: Path) -> Candidate:
     return Candidate(shown(path), path.name, path, caption_beside(path))
+
+
+def _with_words(candidate: Candidate, words: str | None, incoming: Path) -> Candidate:
+    """With a caption out of a list, where there is none beside the picture."""
+    if candidate.caption or not words:
+        return candidate
+    incoming.mkdir(parents=True, exist_ok=True)
+    caption = incoming / f"{len(os.listdir(incoming))}.txt"
+    caption.write_text(" ".join(words.split()) + "\n", encoding="utf-8")
+    return replace(candidate, caption=caption)
+
+
+def _listed(folder: Path) -> dict[Path, str]:
+    """Captions out of a list; a line of it that is none is passed over."""
+    found = {}
+    for name in LISTS:
+        with suppress(Unreadable, csv.Error):
+            text = read_text(folder / name, most=json_text.MOST)
+            rows = csv.DictReader(text.splitlines()) if name.endswith("csv") else _lines(text)
+            for row in rows:
+                file, words = row.get("file_name"), next((row[w] for w in WORDS if row.get(w)), "")
+                if isinstance(file, str) and isinstance(words, str) and words.strip():
+                    found[folder / file] = words
+    return found
+
+
+def _lines(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        with suppress(ValueError):
+            row = json_text.loads(line)
+            if isinstance(row, dict):
+                yield row
 
 
 def _archive(path: Path, incoming: Path, faults: list[Fault]) -> list[Candidate]:

@@ -5,6 +5,7 @@ is journaled and can be undone.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from lorakit.dataset.build.jobs import assigned_path, read_assigned, subset_fold
 from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.new_folder import TAKEN
 from lorakit.dataset.build.originals import ORIGINALS, SubsetPlan, read_subsets, subsets_path
-from lorakit.dataset.build.repeats import solve
+from lorakit.dataset.build.repeats import balanced, solve
 from lorakit.dataset.facts import SubsetFacts
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
@@ -24,6 +25,15 @@ from lorakit.dataset.scan import is_image_name
 from lorakit.errors import Fault, RecipeError, counted, did_you_mean
 from lorakit.files import take_name, write_atomic
 from lorakit.journal import Journal, now
+from lorakit.portable import folded
+from lorakit.user_files import read_text
+
+
+@dataclass(frozen=True)
+class Edited:
+    path: Path
+    before: str
+    after: str
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,12 @@ class Step:
     moves: tuple[tuple[str, str], ...] = ()
     subsets: Mapping[str, SubsetPlan] = field(default_factory=dict)  # the complete table afterwards
     assigned: Mapping[str, str] = field(default_factory=dict)
+    edits: tuple[Edited, ...] = ()  # of files that speak of the folders
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Whole folders, before and after."""
+        return {source: to for source, to in self.moves if "/" not in source}
 
 
 def find(root: Path, word: str) -> str:
@@ -73,21 +89,49 @@ def solved(
     subsets: Sequence[SubsetFacts],
     *,
     steps: int | None,
-    ratio: Sequence[float],
+    ratio: Mapping[str, float],
     epochs: int,
     per_step: int,
-) -> tuple[Step, str]:
-    """The repeats that come nearest to so many steps, shared out by `ratio` (empty: as they are
-    shared now); and the arithmetic in one line.
+) -> Step:
+    """The repeats that come nearest to so many steps, shared out by `ratio`, a weight for each
+    folder (empty: as they are shared now).
     """
     images = [len(subset.images) for subset in subsets]
     if not images:
         raise RecipeError(f"{root}: no subset with images; there is nothing to solve.")
-    shares = [float(subset.repeats * len(subset.images)) for subset in subsets]
-    draws = steps * per_step / epochs if steps else sum(shares)
-    solution = solve(images, draws=draws, ratio=ratio or shares, epochs=epochs, per_step=per_step)
-    wanted = {subset.path.name: n for subset, n in zip(subsets, solution.repeats, strict=True)}
-    return set_repeats(root, wanted), solution.text(images, epochs, per_step)
+    repeats = [subset.repeats for subset in subsets]
+    shares = [float(n * count) for n, count in zip(repeats, images, strict=True)]
+    weights = [ratio[subset.path.name] for subset in subsets] if ratio else shares
+    if steps:
+        draws = steps * per_step / epochs
+        solution = solve(images, draws=draws, ratio=weights, epochs=epochs, per_step=per_step)
+        repeats = list(solution.repeats)
+    else:
+        repeats = balanced(images, repeats, weights)
+    wanted = {subset.path.name: n for subset, n in zip(subsets, repeats, strict=True)}
+    return set_repeats(root, wanted)
+
+
+def read_ratio(
+    root: Path, subsets: Sequence[SubsetFacts], words: Sequence[str]
+) -> dict[str, float]:
+    """`maya_char=4 realbody=1`: one weight for each folder, which may be named by its tokens."""
+    folders = [subset.path.name for subset in subsets]
+    tokens = [subset.class_tokens for subset in subsets]
+    plain = tokens if len(set(tokens)) == len(tokens) else folders
+    hint = f"Write --ratio {' '.join(f'{name}=1' for name in plain)}, with your numbers."
+    ratio = {}
+    for word in words:
+        name, _, weight = word.partition("=")
+        try:
+            ratio[find(root, name) if weight else name] = float(weight)
+        except ValueError:
+            raise RecipeError(f"--ratio {word!r} is no weight of a subset.", hint=hint) from None
+    if sorted(ratio) != sorted(folders):
+        raise RecipeError("--ratio must give each subset a weight.", hint=hint)
+    if not all(0 < weight < math.inf for weight in ratio.values()):
+        raise RecipeError("--ratio: every weight must be more than nothing.", hint=hint)
+    return ratio
 
 
 def rename(root: Path, word: str, tokens: str, pattern: str = "*") -> Step:
@@ -117,7 +161,7 @@ def _moved(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
     if not there and pattern == "*":
         moves = [(name, to)]
     else:
-        moves = [(f"{name}/{f}", f"{to}/{f}") for f in files if _owner(f, every) in stems]
+        moves = [(f"{name}/{f}", f"{to}/{f}") for f in files if image_of(f, every) in stems]
     _refuse_taken(root, moves)
     subsets = dict(read_subsets(root))
     subsets.setdefault(tokens, SubsetPlan(known[to][0] if there else repeats, tokens))
@@ -129,7 +173,7 @@ def _moved(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
     return Step(f"{name} ({counted(len(stems), 'image')}) -> {to}", tuple(moves), subsets, assigned)
 
 
-def _owner(file: str, images: Collection[str]) -> str:
+def image_of(file: str, images: Collection[str]) -> str:
     """The image (without extension) that a file belongs to: itself, or for a cache the longest
     name that it begins with.
     """
@@ -148,10 +192,10 @@ def _refuse_taken(root: Path, moves: Sequence[tuple[str, str]]) -> None:
         for source, to in moves
         if os.path.lexists(root / to) and to not in leaving
     ]
-    targets = [to for _, to in moves]
+    targets = [folded(to) for _, to in moves]
     taken += [
         Fault(shown(to), "would be the name of two things.", rule="layout")
-        for to in sorted({to for to in targets if targets.count(to) > 1})
+        for to in sorted({to for _, to in moves if targets.count(folded(to)) > 1})
     ]
     if taken:
         raise RecipeError("Nothing was moved.", faults=taken)
@@ -175,19 +219,24 @@ def apply(root: Path, step: Step) -> None:
     """
     before = {"subsets": _subsets_data(read_subsets(root)), "assigned": dict(read_assigned(root))}
     log = _journal(root)
-    entry = {"when": now(), "what": step.what, "moves": list(step.moves), **before}
+    edits = [[str(one.path), one.before, one.after] for one in step.edits]
+    entry = {"when": now(), "what": step.what, "moves": list(step.moves), "edits": edits}
     steps = log.read()
-    log.rewrite([*steps, entry])
+    log.rewrite([*steps, entry | before])
     try:
         _move(root, step.moves)
     except (RecipeError, OSError):
         log.rewrite(steps)
         raise
+    for edited in step.edits:
+        write_atomic(edited.path, edited.after)
     _write_state(root, _subsets_data(step.subsets), step.assigned)
 
 
 def undo(root: Path) -> str:
-    """Take the last step back; refuses where something else has taken a place since."""
+    """Take the last step back; refuses where something else has taken a place since. A file that
+    was edited since stays as it is.
+    """
     steps = _journal(root).read()
     if not steps:
         raise RecipeError(f"{root}: no layout step is left to undo.")
@@ -195,6 +244,9 @@ def undo(root: Path) -> str:
     back = [(to, source) for source, to in reversed(last["moves"]) if os.path.lexists(root / to)]
     _refuse_taken(root, back)
     _move(root, back)
+    for name, before, after in last.get("edits", ()):
+        if Path(name).is_file() and read_text(Path(name)) == after:
+            write_atomic(Path(name), before)
     _write_state(root, last["subsets"], last["assigned"])
     _journal(root).rewrite(steps[:-1])
     return str(last["what"])

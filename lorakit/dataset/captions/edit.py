@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorakit.dataset.captions.read import caption_text
@@ -35,7 +35,16 @@ GROUPS: Mapping[str, re.Pattern[str]] = {
         r"|style",
     }.items()
 }
-PLACEHOLDERS = ("trigger", "name", "subset", *GROUPS, "rest", "caption")
+VIEWS = {
+    **dict.fromkeys(("side", "profile"), "profile view"),
+    **dict.fromkeys(("back", "behind"), "seen from behind"),
+    "front": "front view",
+    **dict.fromkeys(("closeup", "close", "face"), "close-up"),
+    "portrait": "portrait",
+    **dict.fromkeys(("body", "full", "fullbody"), "full body"),
+    "action": "action pose",
+}
+PLACEHOLDERS = ("trigger", "name", "subset", "view", "sentence", *GROUPS, "rest", "caption")
 
 Edit = Callable[[str], str]
 
@@ -104,6 +113,12 @@ def sort(caption: str, *, keep: int = 1) -> str:
     return joined([*items[:keep], *sorted(items[keep:], key=str.casefold)])
 
 
+def view_of(stem: str) -> str:
+    """What a file's name says about the view: alexander_side_005."""
+    words = re.split(r"[\W_\d]+", stem.casefold())
+    return next((VIEWS[word] for word in words if word in VIEWS), "")
+
+
 def pattern(text: str, values: Mapping[str, str]) -> Edit:
     """`{trigger}, {shot}, {rest}`: parts are sorted into their places, what no place asks for is
     `{rest}`, empty places vanish.
@@ -160,17 +175,25 @@ class Request:
 
 @dataclass(frozen=True)
 class Drafts:
-    """A tagger's words by caption file, and the pattern that they are put into: without one, the
-    trigger goes first.
+    """A tagger's words and a describer's sentences by caption file, and the pattern that they are
+    put into: without one, the trigger goes first.
     """
 
     words: Mapping[Path, str]
     pattern: str = ""
+    sentences: Mapping[Path, str] = field(default_factory=dict)
+
+    def __contains__(self, path: Path) -> bool:
+        return path in self.words or path in self.sentences
 
     def edits(self, path: Path, values: Mapping[str, str]) -> list[Edit]:
-        words = self.words[path]
-        order = pattern(self.pattern, values) if self.pattern else trigger_first(values["trigger"])
-        return [lambda _: words, order]
+        words, sentence = self.words.get(path, ""), self.sentences.get(path, "")
+        usual = "{trigger}, {sentence}, {rest}" if sentence else ""
+        order = pattern(self.pattern or usual, {**values, "sentence": sentence})
+        return [
+            lambda _: words,
+            order if self.pattern or usual else trigger_first(values["trigger"]),
+        ]
 
 
 def requested(
@@ -187,15 +210,15 @@ def requested(
         folder = subset.path
         values = {"trigger": trigger or subset.class_tokens}
         values |= {"name": folder.parent.name, "subset": folder.name}
-        edits = request.edits(values)
-        if not edits and drafts is None:
+        if not request.edits(values) and drafts is None:
             hint = "lorakit dataset caption --help lists them; --history shows past ones."
             raise RecipeError("No edit was asked for.", hint=hint)
         for path in (image.path.with_suffix(suffix) for image in subset.images):
+            own = {**values, "view": view_of(path.stem)}
             if drafts is None:
-                plan.append((path, edits))
-            elif path in drafts.words:
-                plan.append((path, [*drafts.edits(path, values), *edits]))
+                plan.append((path, request.edits(own)))
+            elif path in drafts:
+                plan.append((path, [*drafts.edits(path, own), *request.edits(own)]))
     return changes(plan)
 
 

@@ -26,7 +26,7 @@ def balance_faults(facts: DatasetFacts) -> Iterator[Fault]:
         if share > 0.92 or share < 0.04:
             product = f"{subset.repeats} x {len(subset.images)} = {count}"
             what = f"{product} of {total} samples per epoch ({share:.0%})."
-            hint = "Change its repeats: lorakit dataset layout --ratio."
+            hint = "Change its repeats: lorakit dataset layout RECIPE --ratio SUBSET=4 OTHER=1"
             yield fault("share", subset.path, what, hint)
     captions = [image.caption for subset in subsets for image in subset.images if image.caption]
     close = sum(bool(CLOSE.search(text)) for text in captions)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-VERSION = 2  # of what a look holds; a change forgets all earlier ones
+VERSION = 3  # of what a look holds; a change forgets all earlier ones
+JPEG_50 = 3688  # the sum of the luminance table that everybody scales
 EDGES = ("top", "bottom", "left", "right")
 
 
@@ -50,6 +51,8 @@ class Look:
     contrast: float = 0
     noise: float = 0
     blocks: float = 1
+    bars: float = 0
+    jpeg: int = 100
     dhash: int = 0  # of the upright picture: a copy that was turned is still found
 
     @property
@@ -101,6 +104,8 @@ def _decoded(path: Path, header: PictureHeader) -> Look:
             contrast=round(measures.contrast, 4),
             noise=round(measures.noise, 3),
             blocks=round(measures.blocks, 3),
+            bars=round(measures.bars, 3),
+            jpeg=_jpeg_quality(image),
             dhash=measures.dhash,
         )
 
@@ -111,6 +116,16 @@ def _small(image: Image.Image) -> Image.Image:
     if factor > 1 and image.mode in {"RGB", "L", "RGBA", "CMYK", "LA"}:
         image = image.reduce(factor)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _jpeg_quality(image: Image.Image) -> int:
+    """By the usual scale, from 1 to 100: the tables' mean against those of quality 50."""
+    tables: dict[int, list[int]] = getattr(image, "quantization", None) or {}
+    if image.format not in {"JPEG", "MPO"} or not tables.get(0):
+        return 100
+    scale = 100 * sum(tables[0]) / JPEG_50
+    quality = 5000 / scale if scale > 100 else (200 - scale) / 2
+    return max(1, min(100, round(quality)))
 
 
 def _bits(path: Path, header: PictureHeader, image: Image.Image) -> int:
@@ -138,8 +153,9 @@ def _is_grey(small: Image.Image) -> bool:
     import numpy as np
 
     pixels = np.asarray(small, dtype=np.int16)[::4, ::4]
-    colour = np.abs(pixels - pixels.mean(axis=2, keepdims=True)).max(axis=2)
-    return bool((colour > 6).mean() < 0.002)
+    total = pixels[:, :, 0] + pixels[:, :, 1] + pixels[:, :, 2]
+    away = [np.abs(3 * pixels[:, :, channel] - total) for channel in range(3)]  # from their mean
+    return bool((np.maximum(np.maximum(away[0], away[1]), away[2]) > 18).mean() < 0.002)
 
 
 def _profile(image: Image.Image) -> str:

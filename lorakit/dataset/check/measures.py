@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Floats = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
 WORKING_SIDE = 768  # large enough to see motion blur, small enough for a hundred pictures a second
+NEAR, STEP, PLAIN = 2.5, 10.0, 0.6  # levels of 255: one colour, an edge; share of a line
 WEIGHTS = {
     "resolution": 0.20,
     "sharpness": 0.30,
@@ -42,6 +43,8 @@ class Measures:
     noise: float  # standard deviation of grain in the flattest parts, 0..255
     blocks: float  # step across 8-pixel borders over the step elsewhere; 1 is none
     dhash: int  # 64 bits; near-duplicates differ in few
+    bars: float = 0.0  # share of the picture that plain bands along its edges take
+    jpeg: int = 100  # quality that its quantisation tables stand for; 100 where there are none
 
 
 def measure(image: Image.Image) -> Measures:
@@ -50,19 +53,22 @@ def measure(image: Image.Image) -> Measures:
     grey = image.convert("L")
     grey.thumbnail((WORKING_SIDE, WORKING_SIDE), reducing_gap=2.0)
     light: Floats = np.asarray(grey, dtype=np.float32)
-    low, high = np.percentile(light, (5, 95))
+    counts = np.array(grey.histogram())  # one pass in C for four measures
+    below, total_pixels = counts.cumsum(), max(1, light.size)
+    low, high = np.searchsorted(below, (0.05 * (light.size - 1), 0.95 * (light.size - 1)), "right")
     return Measures(
         width,
         height,
         sharpness=float(_laplacian(light).var()) if min(light.shape) > 2 else 0.0,
-        brightness=float(light.mean() / 255),
-        clipped=float(((light <= 2) | (light >= 253)).mean()),
+        brightness=float(counts @ np.arange(256) / total_pixels / 255),
+        clipped=float((counts[:3].sum() + counts[253:].sum()) / total_pixels),
         contrast=float((high - low) / 255),
         noise=_noise(light),
         blocks=(
             _blocks(light) if image.size == grey.size else 1.0
         ),  # shrinking has already smoothed them away
         dhash=dhash(image),
+        bars=_bars(light),
     )
 
 
@@ -117,28 +123,36 @@ def _compare(
 
 def scores(measures: Measures, *, nearest: int = 64, target_side: int = 1024) -> dict[str, float]:
     """The parts of the technical score, 0..100 each; `nearest` is the distance in bits to the most
-    alike other picture.
+    alike picture that is better.
     """
+    dirt = max(
+        _ramp(measures.noise, 2.5, 14),
+        _ramp(measures.blocks, 1.15, 2.2),
+        _ramp(100 - measures.jpeg, 4, 75),
+    )
     return {
         "resolution": 100 * min(1.0, min(measures.width, measures.height) / target_side),
-        "sharpness": _ramp(np.log10(measures.sharpness + 1), 0.8, 2.4),
+        "sharpness": _ramp(np.log10(measures.sharpness + 1), 0.4, 2.4),
         "exposure": (
             100
             * (1 - min(1.0, 4 * measures.clipped))
             * (1 - min(1.0, max(0.0, abs(measures.brightness - 0.5) - 0.15) / 0.35))
         ),
         "contrast": _ramp(measures.contrast, 0.1, 0.55),
-        "cleanness": 100 - max(_ramp(measures.noise, 2.5, 14), _ramp(measures.blocks, 1.15, 2.2)),
+        "cleanness": 100 - dirt,
         "uniqueness": _ramp(nearest, 3, 14),
+        "frame": (100 - 0.6 * _ramp(measures.bars, 0.005, 0.05)) * (1 - measures.bars),
     }
 
 
 def total(parts: dict[str, float]) -> float:
-    """One number: the weighted mean, but never far above the worst of what cannot be repaired
-    (sharpness, exposure).
+    """One number: the weighted mean, less where something cannot be repaired: the worst of blur,
+    exposure and dirt, a size below half of what is wanted, and bars or a screen around the picture.
     """
     mean = sum(WEIGHTS[name] * parts[name] for name in WEIGHTS)
-    return round(min(mean, 40 + parts["sharpness"], 50 + parts["exposure"]), 1)
+    worst = min(parts[name] for name in ("sharpness", "exposure", "cleanness"))
+    size = min(1.0, 0.5 + parts["resolution"] / 100)
+    return round(mean * min(1.0, 0.4 + worst * 0.012) * size * parts["frame"] / 100, 1)
 
 
 def _ramp(value: float, low: float, high: float) -> float:
@@ -178,3 +192,31 @@ def _blocks(light: Floats) -> float:
     border = np.zeros(steps.shape[1], dtype=bool)
     border[7::8] = True
     return float((steps[:, border].mean() + 0.5) / (steps[:, ~border].mean() + 0.5))
+
+
+def _bars(light: Floats) -> float:
+    """Bands of one colour with a straight end, as letterboxes, caption strips and the screens of
+    telephones have them: words and signs may stand in them. A plain background has no such end.
+    """
+    down, across = light, light.T
+    ends = (_band(down), _band(down[::-1])), (_band(across), _band(across[::-1]))
+    return float(max(min(0.95, sum(pair)) for pair in ends))
+
+
+def _band(lines: Floats) -> float:
+    """The share of the lines, from the first on, that the longest such band takes."""
+    count = len(lines)
+    first = lines[: max(1, count // 100)]
+    if count < 64 or _plain(first, np.median(first)).mean() < PLAIN:
+        return 0.0  # most pictures: nothing more is looked at
+    steps = np.abs(np.diff(lines[: count // 2], axis=0)) > STEP
+    for end in np.flatnonzero(steps.mean(axis=1) > PLAIN)[::-1]:
+        band = lines[: end + 1]
+        if _plain(band[:: 1 + end // 64], np.median(first)).mean() > PLAIN:
+            return float((end + 1) / count)
+    return 0.0
+
+
+def _plain(lines: Floats, colour: np.floating) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+    found: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = np.abs(lines - colour) <= NEAR
+    return found

@@ -9,10 +9,12 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from lorakit.dataset.buckets import BucketRules, Chooser, Placement, UnfitError, check
 from lorakit.dataset.check.looks import Look
 from lorakit.dataset.check.settings import CheckSettings
+from lorakit.dataset.check.sources import Source
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.dataset.rules import fault, shown
 from lorakit.errors import Fault
@@ -25,17 +27,25 @@ PREPARE = "it: lorakit dataset prepare does that."
 
 
 def picture_faults(
-    facts: DatasetFacts, looks: Mapping[Path, Look], settings: CheckSettings
+    facts: DatasetFacts,
+    looks: Mapping[Path, Look],
+    settings: CheckSettings,
+    sources: Mapping[Path, Source] = MappingProxyType({}),
 ) -> Iterator[Fault]:
+    """`sources`: the photos behind the pictures, which say more about what is in them."""
     images = [image for subset in facts.subsets for image in subset.images]
+    shown_in = {
+        path: sources[path].look if path in sources else look for path, look in looks.items()
+    }
     for image in images:
-        yield from _one(image.path, looks[image.path], settings)
+        yield from _one(image.path, looks[image.path])
+        yield from _seen(image.path, shown_in[image.path], "its original" * (image.path in sources))
     yield from _greys(images, looks)
     yield from _sizes(images, settings)
-    yield from _duplicates(images, looks, settings.near_bits)
+    yield from _duplicates(images, shown_in, settings.near_bits)
 
 
-def _one(path: Path, look: Look, settings: CheckSettings) -> Iterator[Fault]:
+def _one(path: Path, look: Look) -> Iterator[Fault]:
     if look.problem:
         rule, how = ("bomb", "") if look.bomb else ("undecodable", "cannot be decoded: ")
         yield fault(rule, path, f"{how}{look.problem}.", "Replace or remove it.")
@@ -61,15 +71,22 @@ def _one(path: Path, look: Look, settings: CheckSettings) -> Iterator[Fault]:
         yield fault("icc", path, f"its colour profile {what}", f"Convert {PREPARE}")
     if look.odd_exif:
         yield fault("exif", path, "its EXIF data cannot be read.", f"Strip {PREPARE}")
-    if look.border and not settings.letterboxed:
+
+
+def _seen(path: Path, look: Look, whose: str) -> Iterator[Fault]:
+    """What is to be said about a photo, however it was fitted."""
+    if look.problem:
+        return
+    whose = f"{whose}'s" if whose else "its"
+    if look.border:
         yield fault("border", path, f"a plain band along: {look.border}.", "Crop it.")
     if look.contrast < FLAT:
-        yield fault("flat", path, f"its contrast is {look.contrast:.0%} of the full range.")
+        yield fault("flat", path, f"{whose} contrast is {look.contrast:.0%} of the full range.")
     elif look.sharpness < BLURRED:
-        what = f"its sharpness is {look.sharpness:.0f}; a crisp photo has 100 and more."
+        what = f"{whose} sharpness is {look.sharpness:.0f}; a crisp photo has 100 and more."
         yield fault("blurry", path, what)
     if look.brightness > 0.93 or look.brightness < 0.07:
-        yield fault("exposure", path, f"its mean brightness is {look.brightness:.0%}.")
+        yield fault("exposure", path, f"{whose} mean brightness is {look.brightness:.0%}.")
 
 
 def _greys(images: list[ImageFacts], looks: Mapping[Path, Look]) -> Iterator[Fault]:

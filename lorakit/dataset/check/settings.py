@@ -17,5 +17,4 @@ class CheckSettings:
     token_limit: int = 75  # 0: not counted (the family reads captions with another tokeniser)
     crop_limit: float = CROP_LIMIT  # share of the image that may be lost to the crop
     near_bits: int = 5  # dHashes that differ in at most this many bits are near-duplicates
-    letterboxed: bool = False  # prepare has put bars around the images on purpose
     off: frozenset[str] = frozenset()

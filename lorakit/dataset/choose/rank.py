@@ -15,11 +15,11 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.dataset.build.jobs import assigned_path, read_assigned
-from lorakit.dataset.build.manifest import Manifest
 from lorakit.dataset.build.new_folder import new_folder
 from lorakit.dataset.build.originals import ORIGINALS, read_subsets, remember_subset
-from lorakit.dataset.captions.read import caption_beside
+from lorakit.dataset.build.remembered import read_remembered
 from lorakit.dataset.check.looks import Look, look_at
+from lorakit.dataset.choose.carried import captions_for
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault, RecipeError
@@ -65,9 +65,11 @@ class Selection:
 
 def pictures(root: Path) -> list[Path]:
     """The pictures to judge: those of `originals/` where there are any, else those of the subset
-    folders.
+    folders; none that was dropped.
     """
-    return _images(root / ORIGINALS) or _images(root)
+    dropped = read_remembered(root).dropped
+    found = _images(root / ORIGINALS) or _images(root)
+    return [path for path in found if path.relative_to(root).as_posix() not in dropped]
 
 
 def rank(
@@ -88,10 +90,12 @@ def rank(
     home = root / ORIGINALS if root / ORIGINALS in paths[0].parents else root
     looks = look_at(home, paths, progress=progress, workers=workers)
     fine = [path for path in paths if not looks[path].problem]
+    alone = {path: total(_parts(looks[path], 64)) for path in fine}
     nearest = dict.fromkeys(fine, 64)
     for i, j, distance in near_pairs([looks[path].dhash for path in fine], within=14):
-        for path in (fine[i], fine[j]):
-            nearest[path] = min(nearest[path], distance)
+        # of two alike the worse one loses, and of two equal ones the second
+        worse = min((fine[j], fine[i]), key=lambda path: alone[path])
+        nearest[worse] = min(nearest[worse], distance)
     ranked = []
     for path in paths:
         name, seen = path.relative_to(root).as_posix(), looks[path]
@@ -158,18 +162,26 @@ def with_scores(
 
 
 def select(
-    ranked: Iterable[Ranked], *, per_category: int, min_score: float = 0.0, diverse: bool = False
+    ranked: Iterable[Ranked],
+    *,
+    per_category: int,
+    min_score: float = 0.0,
+    worst: float = 0.0,
+    diverse: bool = False,
 ) -> Selection:
     """The best of each category, never two that show the same thing; with `diverse`, unlike ones
-    before slightly better ones.
+    before slightly better ones. `worst`: the share of each category that is left out first.
     """
     chosen: list[Ranked] = []
     left: list[tuple[Ranked, str]] = []
     for items in by_category(ranked).values():
         waiting = []
-        for item in items:
+        kept = len(items) - math.floor(worst * len(items))
+        for place, item in enumerate(items):
             if item.faults:
                 left.append((item, item.faults[0]))
+            elif place >= kept:
+                left.append((item, f"is among the worst {worst:.0%} of {item.category}"))
             elif item.score < min_score:
                 left.append((item, f"score {item.score:g} is below {min_score:g}"))
             else:
@@ -183,7 +195,7 @@ def copy_selection(root: Path, selection: Selection, target: Path) -> dict[str, 
     not at all; returns new name -> old.
     """
     with new_folder(target) as beside:
-        origin = dict(_copies(root, selection, beside))
+        origin = dict(_copies(root, selection, beside, target))
         remember_subset(beside, *read_subsets(root).values())
         assigned = read_assigned(root)
         if assigned:
@@ -245,9 +257,10 @@ def _distance(a: Ranked, b: Ranked) -> int:
     return (int(a.dhash, 16) ^ int(b.dhash, 16)).bit_count() if a.dhash and b.dhash else 64
 
 
-def _copies(root: Path, selection: Selection, target: Path) -> Iterator[tuple[str, str]]:
-    # captions are worked on beside the prepared pictures
-    prepared = {entry.source: root / entry.file for entry in Manifest(root).entries.values()}
+def _copies(
+    root: Path, selection: Selection, target: Path, named: Path
+) -> Iterator[tuple[str, str]]:
+    captions = captions_for(root, [root / item.file for item in selection.chosen], named)
     for category, items in by_category(selection.chosen).items():
         for number, item in enumerate(items, 1):
             source = root / item.file
@@ -255,8 +268,7 @@ def _copies(root: Path, selection: Selection, target: Path) -> Iterator[tuple[st
             new = Path(item.file).parent / name
             (target / new).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / new)
-            places = [prepared.get(item.file, source), source]
-            caption = next(filter(None, map(caption_beside, places)), None)
+            caption = captions.get(source)
             if caption is not None:
                 shutil.copy2(caption, (target / new).with_suffix(caption.suffix.lower()))
             yield new.as_posix(), item.file

@@ -104,6 +104,8 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(PAGE.read_bytes(), "text/html; charset=utf-8")
             elif words == ["items"]:
                 self._json({"root": review.root.name, "items": review.items()})
+            elif words == ["findings"]:
+                self._json(review.findings())
             elif len(words) == 2 and words[0] == "image":
                 side = int(query.get("side", ["1200"])[0])
                 picture = review.picture(_number(words[1], review), side)
@@ -142,6 +144,9 @@ class Handler(BaseHTTPRequestHandler):
             self._json(review.save(number, text, seen=seen, done=bool(data.get("done"))))
         elif words[0] == "mark":
             review.mark(number, str(data["mark"]))
+            self._json({})
+        elif words[0] == "drop":
+            review.drop(number, back=bool(data["back"]))
             self._json({})
         else:
             raise KeyError(words[0])

@@ -10,7 +10,7 @@ import io
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,22 +18,26 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.dataset.buckets import Chooser, UnfitError
+from lorakit.dataset.build.drop import drop, take_back
 from lorakit.dataset.captions.edit import Change, parts
 from lorakit.dataset.captions.history import History
 from lorakit.dataset.captions.read import caption_text
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.dataset.lock import hold_dataset
-from lorakit.errors import RecipeError
+from lorakit.dataset.rules import shown
+from lorakit.errors import Fault, RecipeError
 from lorakit.files import write_atomic
 from lorakit.pictures.open import RefusedError, opened, why
 from lorakit.user_files import Missing, Unreadable
 
+MARKS_PLACE = Path(".lorakit") / "review.json"
 MARKS = ("", "accepted", "flagged")
 LARGEST_SIDE = 2400
 PATIENCE_S = 5.0  # with another command that writes; the page keeps the text and tries again
 FIX = "Correct it, or move it away and begin anew."
 
 Lint = Callable[[str], Sequence[str]]
+Findings = Callable[[], Mapping[str, Sequence[str]]]
 
 
 class Conflict(Exception):  # noqa: N818  (an answer to the page)
@@ -80,7 +84,10 @@ class ReviewSession:
         lint: Lint,
         chooser: Chooser | None = None,
         caption_extension: str = ".txt",
+        findings: Findings = dict,
     ) -> None:
+        self._findings = findings  # by the picture's place in the dataset
+        self.dropped: set[int] = set()
         self.root = facts.root
         trained = [subset for subset in facts.subsets if not subset.is_reg]
         self.images = [(subset.path.name, image) for subset in trained for image in subset.images]
@@ -88,7 +95,7 @@ class ReviewSession:
         self.chooser = chooser
         self.extension = caption_extension
         self.history = History(facts.root)
-        self.marks_path = facts.root / ".lorakit" / "review.json"
+        self.marks_path = facts.root / MARKS_PLACE
         self.marks = self._read_marks()
         self._before: dict[int, str | None] = {}  # the caption, before this visit's first save
         self._lock = threading.Lock()
@@ -116,11 +123,19 @@ class ReviewSession:
             "bucket": crop and crop.bucket,
         }
 
+    def findings(self) -> dict[int, list[str]]:
+        """What a check says about the pictures: asked for when they are seen, for it takes time."""
+        found = self._findings()
+        numbers = ((number, self._name(number)) for number in range(len(self.images)))
+        return {number: list(found[name]) for number, name in numbers if name in found}
+
     def save(self, number: int, text: str, *, seen: str, done: bool) -> dict[str, Any]:
         """Write the caption unless somebody else changed it since `seen`; with `done`, the edit
         becomes one step of the history.
         """
         text = text.strip()
+        if number in self.dropped:
+            raise ValueError("dropped")
         with self._alone():
             path = self._caption(number)
             try:
@@ -140,7 +155,7 @@ class ReviewSession:
 
     def leave(self) -> None:
         """The page is closing: what was saved but not yet left becomes history."""
-        for number in list(self._before):
+        for number in set(self._before) - self.dropped:
             text, unreadable = self._read(number)
             if not unreadable:
                 self.save(number, text, seen=text, done=True)
@@ -154,6 +169,12 @@ class ReviewSession:
             self.marks = self._read_marks()  # another page may be open on the same dataset
             self.marks[self._name(number)] = mark
             self._write_marks()
+
+    def drop(self, number: int, *, back: bool) -> None:
+        """Out of training, or in again: the same as `lorakit dataset drop`."""
+        with self._alone():
+            (take_back if back else drop)(self.root, [self._name(number)])
+            (self.dropped.discard if back else self.dropped.add)(number)
 
     def _write_marks(self) -> None:
         kept = {name: mark for name, mark in sorted(self.marks.items()) if mark}
@@ -171,12 +192,12 @@ class ReviewSession:
         try:
             with opened(self.images[number][1].path) as image:
                 image.draft("RGB", (side, side))
-                shown = image.convert("RGB")
+                picture = image.convert("RGB")
         except Exception as error:  # a broken file makes decoders raise anything
             raise RefusedError(why(error)) from error
-        shown.thumbnail((side, side), reducing_gap=2.0)
+        picture.thumbnail((side, side), reducing_gap=2.0)
         stream = io.BytesIO()
-        shown.save(stream, "JPEG", quality=88)
+        picture.save(stream, "JPEG", quality=88)
         return stream.getvalue()
 
     def _crop(self, image: ImageFacts) -> Crop | None:
@@ -203,10 +224,30 @@ class ReviewSession:
         return self.images[number][1].path.relative_to(self.root).as_posix()
 
     def _read_marks(self) -> dict[str, str]:
-        try:
-            data = json_text.read(self.marks_path)
-        except Missing:
-            return {}
-        if not isinstance(data, dict) or not {str(mark) for mark in data.values()} <= {*MARKS}:
-            raise Unreadable(self.marks_path, "is not a page's marks.", FIX)
-        return {str(name): str(mark) for name, mark in data.items()}
+        return read_marks(self.root)
+
+
+def read_marks(root: Path) -> dict[str, str]:
+    """Accepted and flagged pictures, by their place in the dataset."""
+    place = root / MARKS_PLACE
+    try:
+        data = json_text.read(place)
+    except Missing:
+        return {}
+    if not isinstance(data, dict) or not {str(mark) for mark in data.values()} <= {*MARKS}:
+        raise Unreadable(place, "is not a page's marks.", FIX)
+    return {str(name): str(mark) for name, mark in data.items()}
+
+
+def findings_of(
+    root: Path, faults: Iterable[Fault], images: Iterable[Path]
+) -> dict[str, list[str]]:
+    """What a check has found, at the picture that it is about."""
+    own = [path for path in images if path.is_relative_to(root)]
+    names = {shown(path.with_suffix("")): path.relative_to(root).as_posix() for path in own}
+    found: dict[str, list[str]] = {}
+    for fault in faults:
+        name = names.get(fault.where.rpartition(".")[0])
+        if name:
+            found.setdefault(name, []).append(f"{fault.rule}: {fault.what}")
+    return found

@@ -19,6 +19,7 @@ from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import is_image_name
 from lorakit.errors import Fault
 from lorakit.files import sha256
+from lorakit.portable import folded
 from lorakit.toml_text import proven, table_text
 
 # what folders can say
@@ -105,10 +106,10 @@ def _subset(
 
 def _clashes(copies: Sequence[Copy]) -> list[Fault]:
     """Places where something else is, or where two files would go."""
-    firsts: dict[Path, Path] = {}
+    firsts: dict[str, Path] = {}
     found = []
     for copy in copies:
-        first = firsts.setdefault(copy.to, copy.source)
+        first = firsts.setdefault(folded(str(copy.to)), copy.source)
         other = first if first != copy.source else copy.to if copy.to.exists() else None
         if other is not None and sha256(other) != sha256(copy.source):
             what = f"{shown(copy.source)} would take the place of {shown(other)}."

@@ -16,9 +16,10 @@ from lorakit.config import cache_dir
 from lorakit.embedded.data.batches import Pick
 from lorakit.embedded.data.dataset import Image
 from lorakit.embedded.data.images import pixels
+from lorakit.embedded.data.masks import Masks
 from lorakit.embedded.models import Base, Conditioning
 from lorakit.embedded.training.randomness import seed_of
-from lorakit.embedded.training.world import World
+from lorakit.embedded.training.world import World, send
 from lorakit.errors import TrainingFailed
 from lorakit.files import write_atomic
 
@@ -94,6 +95,7 @@ class Latents:
         wide = no_half_vae or world.device.type != "cuda"
         self.dtype = torch.float32 if wide else world.weight_dtype
         self.cached = cached
+        self.masks = Masks()
         self.vae: Any = None
         self._vae_print = ""
         self._store = TensorStore("latents", on_disk=on_disk)
@@ -164,7 +166,7 @@ class Latents:
         if self.cached:
             keys = [self._keys[d.image.path, d.image.bucket, d.flipped(seed)] for d in batch]
             tensors = [self._store.get(key)["latent"] for key in keys]
-            return torch.stack(tensors).to(self.world.device)
+            return send(torch.stack(tensors), self.world.device)
         ready = list(prefetched or self.pixels_of(batch, seed))
         seeds = [seed_of(seed, "vae", d.epoch, d.dataset, d.index, d.repeat) for d in batch]
         sampled = []
@@ -200,7 +202,7 @@ class TextCache:
         base = self.base
         prints = " ".join(fingerprint(encoder) for encoder in encoders)
         how = f"{base.clip_skip} {base.max_token_length} {base.t5_length} {base.t5_mask}"
-        marks = f"{prints} {how} {self.world.precision}".encode()
+        marks = f"{prints} {how}".encode()
         missing = []
         for caption in captions:
             tokens = b"".join(
@@ -212,8 +214,7 @@ class TextCache:
         for at in range(0, len(missing), self.batch_size):
             part = missing[at : at + self.batch_size]
             tensors = [one.to(self.world.device) for one in base.tokenize(tokenizers, part)]
-            with self.world.autocast():
-                encoded = vars(base.encode(encoders, tuple(tensors)))
+            encoded = vars(base.encode(encoders, tuple(tensors)))
             found = {name: tensor for name, tensor in encoded.items() if tensor is not None}
             for index, caption in enumerate(part):
                 own = {name: tensor[index].clone().cpu() for name, tensor in found.items()}
@@ -222,5 +223,5 @@ class TextCache:
     def of(self, captions: Sequence[str]) -> Conditioning:
         found = [self._store.get(self._keys[caption]) for caption in captions]
         device = self.world.device
-        stacked = {name: torch.stack([one[name] for one in found]).to(device) for name in found[0]}
-        return Conditioning(**stacked)
+        stacked = {name: torch.stack([one[name] for one in found]) for name in found[0]}
+        return Conditioning(**{name: send(part, device) for name, part in stacked.items()})

@@ -17,6 +17,7 @@ from lorakit.embedded.data.captions import CaptionRules
 from lorakit.embedded.data.dataset_config import read_blueprint
 from lorakit.errors import Fault, RecipeError, raise_on_errors, refused
 from lorakit.pictures.size import PictureHeaderError, read_header
+from lorakit.trainers.embedded.options import HOW_MASKS, NO_MASKS
 from lorakit.user_files import Unreadable
 
 
@@ -31,6 +32,8 @@ class Subset:
     flip_aug: bool = False
     color_aug: bool = False
     random_crop: bool = False
+    alpha_mask: bool = False
+    conditioning_data_dir: Path | None = None  # of masks
     resize_interpolation: str | None = None
 
 
@@ -42,10 +45,15 @@ class Image:
     size: tuple[int, int]  # as stored: EXIF orientation is not applied
     placement: Placement
     repeats: int
+    mask: Path | None = None
 
     @property
     def bucket(self) -> tuple[int, int]:
         return self.placement.bucket
+
+    @property
+    def masked(self) -> bool:
+        return self.mask is not None or self.subset.alpha_mask
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,13 @@ def read_datasets(args: argparse.Namespace, seed: int) -> tuple[Dataset, ...]:
     """Every dataset with its images; raises one error with every fault."""
     faults: list[Fault] = []
     datasets = tuple(_read(blueprint, seed, faults) for blueprint in read_blueprint(args, faults))
+    subsets = [subset for dataset in datasets for subset in dataset.subsets]
+    if args.masked_loss and not any(s.alpha_mask or s.conditioning_data_dir for s in subsets):
+        faults.append(Fault("masked_loss", NO_MASKS, HOW_MASKS))
+    for subset in subsets:
+        if subset.conditioning_data_dir and not args.masked_loss:
+            where = f"{subset.image_dir} conditioning_data_dir"
+            faults.append(Fault(where, "needs masked_loss.", "Set masked_loss = true."))
     if not faults and not any(dataset.images for dataset in datasets):
         where = str(args.dataset_config or args.train_data_dir)
         hint = "train_data_dir must be the parent of folders such as 10_trigger."
@@ -145,13 +160,15 @@ def _steady(subset: Subset) -> Subset:
 
 def _subset(entry: dict[str, Any]) -> Subset:
     extension = str(entry["caption_extension"])
-    flags = ("is_reg", "flip_aug", "color_aug", "random_crop")
+    flags = ("is_reg", "flip_aug", "color_aug", "random_crop", "alpha_mask")
+    masks = entry["conditioning_data_dir"]
     return Subset(
         Path(str(entry["image_dir"])),
         int(entry["num_repeats"]),
         entry["class_tokens"],
         extension if extension.startswith(".") else f".{extension}",
         CaptionRules(**{field.name: entry[field.name] for field in fields(CaptionRules)}),
+        conditioning_data_dir=Path(str(masks)) if masks else None,
         resize_interpolation=entry["resize_interpolation"],
         **{name: bool(entry[name]) for name in flags},
     )
@@ -163,7 +180,8 @@ def _images(subset: Subset, chooser: Chooser, faults: list[Fault]) -> list[Image
         try:
             size = read_header(path).as_kohya_reads
             caption, placement = _caption(path, subset), chooser.choose(*size)
-            images.append(Image(path, subset, caption, size, placement, subset.num_repeats))
+            mask = _mask(path, subset, size) if subset.conditioning_data_dir else None
+            images.append(Image(path, subset, caption, size, placement, subset.num_repeats, mask))
         except (OSError, PictureHeaderError, UnfitError) as error:
             hint = "Take the file out of the folder or fix it."
             faults.append(Fault(str(path), f"{error}.", hint))
@@ -172,6 +190,20 @@ def _images(subset: Subset, chooser: Chooser, faults: list[Fault]) -> list[Image
         except RecipeError as error:
             faults += error.faults
     return images
+
+
+def _mask(path: Path, subset: Subset, size: tuple[int, int]) -> Path:
+    """The picture of the same name in the folder of masks, of the same size."""
+    folder = subset.conditioning_data_dir
+    assert folder is not None
+    found = [one for one in image_files(folder) if one.stem == path.stem] if folder.is_dir() else []
+    if not found:
+        raise refused(str(path), f"has no mask in {folder}.", f"Expected {folder / path.stem}.png.")
+    other = read_header(found[0]).as_kohya_reads
+    if other != size:
+        what = f"is {other[0]}x{other[1]}, its picture {size[0]}x{size[1]}."
+        raise refused(str(found[0]), f"this mask {what}", "Make them equal.")
+    return found[0]
 
 
 def _caption(path: Path, subset: Subset) -> str:

@@ -23,7 +23,7 @@ from lorakit.trainers.embedded.options import (
 from lorakit.user_files import Unreadable
 
 FROM_ARGUMENTS = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}
-DEFAULTS = {"is_reg": False, "class_tokens": None}
+DEFAULTS = {"is_reg": False, "class_tokens": None, "conditioning_data_dir": None}
 RESIZING = catalogue.options("embedded", "train_network.py")["resize_interpolation"].choices
 AT_LEAST_ONE = ("batch_size", "num_repeats")
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,42 @@ def pixels(
     """(3, height, width) from -1 to 1. With `chance`, what the subset asks for at random: crop and
     colour.
     """
+    # alpha is dropped and EXIF orientation ignored, as by kohya
+    array = np.array(_placed(_opened(image.path, data).convert("RGB"), image, chance), np.uint8)
+    if chance is not None and image.subset.color_aug:
+        array = np.array(_jittered(array, chance))
+    if flip:
+        array = array[:, ::-1]
+    return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1).float() / 127.5 - 1.0
+
+
+def mask(
+    image: Image, data: bytes, *, flip: bool, chance: random.Random | None = None
+) -> torch.Tensor:
+    """(height, width) from 0 to 1: how much each pixel counts. `data` is the mask's file, where the
+    image has one, whose red is meant; else the image's own, and its opacity. It is cut as `pixels`
+    is, given the same chance.
+    """
+    if image.mask is not None:
+        layer = _opened(image.mask, data).convert("RGB").getchannel("R")
+    else:
+        layer = _opened(image.path, data).convert("RGBA").getchannel("A")
+    array = np.array(_placed(layer, image, chance), np.float32) / 255.0
+    return torch.from_numpy(np.ascontiguousarray(array[:, ::-1] if flip else array))
+
+
+def _opened(path: Path, data: bytes) -> Pillow.Image:
     try:
         with Pillow.open(io.BytesIO(data), formats=kinds()) as opened:
-            # alpha is dropped and EXIF orientation ignored, as by kohya
-            picture = opened.convert("RGB")
+            opened.load()
+            return opened
     # Pillow's ways of saying that a file is broken behind an intact header
     except (OSError, SyntaxError, ValueError) as error:
-        raise RecipeError(f"{image.path}: the picture cannot be read ({error}).") from error
+        raise RecipeError(f"{path}: the picture cannot be read ({error}).") from error
+
+
+def _placed(picture: Pillow.Image, image: Image, chance: random.Random | None) -> Pillow.Image:
+    """Scaled and cut to the bucket."""
     width, height = image.placement.scaled
     method = image.subset.resize_interpolation
     if method is None:
@@ -48,13 +78,7 @@ def pixels(
         picture = picture.resize((width, height), METHODS[method])
     wide, high = image.bucket
     left, top = _corner(width - wide, image, chance), _corner(height - high, image, chance)
-    picture = picture.crop((left, top, left + wide, top + high))
-    array = np.array(picture, dtype=np.uint8)
-    if chance is not None and image.subset.color_aug:
-        array = np.array(_jittered(array, chance))
-    if flip:
-        array = array[:, ::-1]
-    return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1).float() / 127.5 - 1.0
+    return picture.crop((left, top, left + wide, top + high))
 
 
 def _corner(spare: int, image: Image, chance: random.Random | None) -> int:

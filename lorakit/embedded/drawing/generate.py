@@ -26,6 +26,7 @@ from lorakit.embedded.drawing.picture import Painter, pictures
 from lorakit.embedded.drawing.sample_prompts import Prompt
 from lorakit.embedded.drawing.samplers import SAMPLERS
 from lorakit.embedded.models import Base, Conditioning, ldm_module, open_base
+from lorakit.embedded.network.lycoris import changed
 from lorakit.errors import LorakitError, SetupError
 
 Job = Mapping[str, Any]  # prompt, negative, width, height, steps, scale, seed, file
@@ -65,19 +66,24 @@ class Studio:
                     yield f"{prefix}_{name.replace('.', '_')}", module
 
     @contextmanager
-    def wearing(self, lora: str | None, strength: float) -> Iterator[None]:
-        """The base with a LoRA added to its weights; the old weights come back to the last bit."""
+    def wearing(self, lora: str | None, strength: float) -> Iterator[set[str]]:
+        """The base with a LoRA added to its weights; the old weights come back to the last bit.
+        Yields the names of the layers it changes.
+        """
         kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+        names: set[str] = set()
         try:
-            for name, change in changes(Path(lora)) if lora is not None and strength else ():
+            for name, parts in adapters(Path(lora)) if lora is not None and strength else ():
                 if name not in self.layers:
                     what = f"{name} fits no layer of {self.base.name}; it was trained on"
                     raise SetupError(f"{lora}: {what} another model.")
                 weight = self.layers[name].weight.detach()
                 kept.append((weight, weight.clone()))
-                scaled = strength * change.to(self.device)
-                weight += scaled.reshape(weight.shape).to(weight.dtype)
-            yield
+                names.add(name)
+                weight.copy_(changed(parts, weight, strength))
+            if lora is not None and strength and not names:
+                raise SetupError(f"{lora}: none of its keys has a form that can be drawn with.")
+            yield names
         finally:
             for weight, old in reversed(kept):
                 weight.copy_(old)
@@ -85,9 +91,13 @@ class Studio:
     @torch.inference_mode()
     def draw(self, jobs: Sequence[Job]) -> list[Image.Image]:
         """One picture per job; all of one size, number of steps and scale."""
-        painter = Painter(self.base, self.device, self._encode, self._predict)
-        latents = painter.latents([self._prompt(job) for job in jobs], self.sampler)
-        return pictures(self.base, self.vae, latents)
+        return pictures(self.base, self.vae, self.latents(jobs))
+
+    @torch.inference_mode()
+    def latents(self, jobs: Sequence[Job]) -> torch.Tensor:
+        """The same before the VAE makes pixels of them."""
+        painter = Painter(self.base, self.device, self.encode, self.predict)
+        return painter.latents([self._prompt(job) for job in jobs], self.sampler)
 
     def _prompt(self, job: Job) -> Prompt:
         """A sheet's scale is FLUX's guidance: it has no other."""
@@ -103,37 +113,37 @@ class Studio:
             seed=int(job["seed"]),
         )
 
-    def _encode(self, texts: list[str]) -> Conditioning:
+    def encode(self, texts: list[str]) -> Conditioning:
         tokens = tuple(part.to(self.device) for part in self.base.tokenize(self.tokenizers, texts))
         return self.base.encode(self.encoders, tokens)
 
-    def _predict(self, noisy: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
+    def predict(self, noisy: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
         return self.base.predict(self.denoiser, noisy.to(self.dtype), *rest, **more)
 
 
-def changes(lora: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """What a LoRA adds to each layer at strength 1: up x down, scaled by alpha / rank, flattened
-    behind the first dimension.
-    """
-    tensors = load_file(lora)
-    for key, down in tensors.items():
+def adapters(lora: Path) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+    """Each layer that a file changes, and what it has for it."""
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in load_file(lora).items():
         name, _, rest = key.partition(".")
-        if rest == "lora_down.weight":
-            alpha = tensors.get(f"{name}.alpha")
-            factor = 1.0 if alpha is None else float(alpha) / down.shape[0]
-            up = tensors[f"{name}.lora_up.weight"]
-            yield name, factor * (up.float().flatten(1) @ down.float().flatten(1))
+        found.setdefault(name, {})[rest] = tensor
+    yield from found.items()
 
 
-def fill(order: Mapping[str, Any]) -> None:
-    """Every picture of the order that is not there yet."""
+def open_studio(order: Mapping[str, Any]) -> Studio:
+    """The base that an order names, on the best device here."""
     mps = "mps" if torch.backends.mps.is_available() else "cpu"
     device = "cuda" if torch.cuda.is_available() else mps
     options = dict(order["options"])
     base = open_base(argparse.Namespace(**options), order["family"])
     dtype = torch.float32 if device == "cpu" or base.is_tiny else torch.bfloat16
-    studio = Studio(base, device, dtype, options.get("sample_sampler"))
-    at_once = 16 if base.is_tiny else 1
+    return Studio(base, device, dtype, options.get("sample_sampler"))
+
+
+def fill(order: Mapping[str, Any]) -> None:
+    """Every picture of the order that is not there yet."""
+    studio = open_studio(order)
+    at_once = 16 if studio.base.is_tiny else 1
     for column in order["columns"]:
         waiting = [job for job in column["pictures"] if not Path(job["file"]).exists()]
         with studio.wearing(column["lora"], float(column["strength"])):

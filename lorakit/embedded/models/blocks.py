@@ -13,7 +13,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from lorakit.embedded.models.recompute import again, chosen
+from lorakit.embedded.models.swap import Swap
 from lorakit.errors import SetupError
+
+Run = Callable[..., Any]
 
 
 class Config(dict[str, Any]):
@@ -45,6 +49,9 @@ class Network(nn.Module):
         super().__init__()
         self.config = Config(config)
         self.gradient_checkpointing = False
+        self.swap: Swap | None = None
+        self.kept: set[nn.Module] = set()  # blocks that are not recomputed all the same
+        self.draws = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -54,13 +61,44 @@ class Network(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def enable_gradient_checkpointing(self) -> None:
-        self.gradient_checkpointing = True
+    def enable_gradient_checkpointing(self, share: float = 1.0, *, draws: bool = False) -> None:
+        """Recompute so many of the blocks. `draws`: something in them is drawn by chance, which has
+        to come out the same again.
+        """
+        self.gradient_checkpointing, self.draws = share > 0, draws
+        units = self.units()
+        marks = zip(units, chosen(len(units), share), strict=True)
+        self.kept = {unit for unit, again_ in marks if not again_}
+
+    def units(self) -> list[nn.Module]:
+        """What `run` is asked for, in order; without any, all is recomputed or nothing."""
+        return []
+
+    def swappable(self, count: int) -> list[nn.Module]:
+        """So many of its blocks, as kohya counts them, in the order in which `run` gets them."""
+        raise NotImplementedError
 
     def run(self, block: Callable[..., Any], *inputs: Any) -> Any:
-        if self.gradient_checkpointing and torch.is_grad_enabled():
+        if self.swap is not None and block in self.swap.places and torch.is_grad_enabled():
+            # its weights are only passing through, so what they computed is not kept
+            return checkpoint(self.swap.around(block), *inputs, use_reentrant=False)
+        block = self.swap.around(block) if self.swap is not None else block
+        keep = not self.gradient_checkpointing or block in self.kept
+        if keep or not torch.is_grad_enabled():
+            return block(*inputs)
+        if self.draws:
             return checkpoint(block, *inputs, use_reentrant=False)
-        return block(*inputs)
+        return again(block, *inputs)
+
+    def inside(self, block: Callable[..., Any], *inputs: Any) -> Any:
+        """A block whose own parts are what `run` recomputes; blocks that are swapped go whole."""
+        if self.swap is not None:
+            return self.run(block, *inputs)
+        return block(*inputs, self.run)
+
+
+def directly(block: Callable[..., Any], *inputs: Any) -> Any:
+    return block(*inputs)
 
 
 def sinusoid(steps: torch.Tensor, width: int, *, max_period: float = 10000.0) -> torch.Tensor:

@@ -14,7 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from lorakit.embedded.models.blocks import Network, sinusoid
+from lorakit.embedded.models.swap import spread
 from lorakit.embedded.models.unet import Sample
+from lorakit.errors import refused
 
 Rotation = tuple[torch.Tensor, torch.Tensor]
 
@@ -193,6 +195,17 @@ class Flux(Network):
             SingleStreamBlock(width, heads, ratio) for _ in range(config["num_single_layers"])
         )
         self.final_layer = LastLayer(width, config.get("out_channels") or config["in_channels"])
+
+    def swappable(self, count: int) -> list[nn.Module]:
+        """For every two, a double block and two single ones."""
+        double, single = count // 2, 2 * (count - count // 2)
+        if double > len(self.double_blocks) or single > len(self.single_blocks):
+            has = f"{len(self.double_blocks)} double and {len(self.single_blocks)} single blocks"
+            raise refused("blocks_to_swap", f"{count} is too many: the model has {has}.")
+        return [*spread(self.double_blocks, double), *spread(self.single_blocks, single)]
+
+    def units(self) -> list[nn.Module]:
+        return [*self.double_blocks, *self.single_blocks]
 
     def forward(  # noqa: PLR0917 -- diffusers decides the order
         self,

@@ -13,17 +13,7 @@ from typing import Any
 from torch import nn
 
 from lorakit.embedded.models.weights import Layout, TensorPart, Tensors
-
-Pairs = list[tuple[str, str]]
-
-_RESNET = [
-    ("norm1", "in_layers.0"),
-    ("conv1", "in_layers.2"),
-    ("time_emb_proj", "emb_layers.1"),
-    ("norm2", "out_layers.0"),
-    ("conv2", "out_layers.3"),
-    ("conv_shortcut", "skip_connection"),
-]
+from lorakit.weights.module_names import FLUX_BLOCKS, rename, unet_pairs
 
 _VAE_ATTENTION = [
     ("group_norm", "norm"),
@@ -32,62 +22,6 @@ _VAE_ATTENTION = [
     ("to_v", "v"),
     ("to_out.0", "proj_out"),
 ]
-
-
-def unet_pairs(config: Mapping[str, Any]) -> Pairs:
-    """Every submodule of the U-Net whose LDM name differs, longest prefixes last to win."""
-    count, layers = len(config["block_out_channels"]), int(config.get("layers_per_block", 2))
-    pairs: Pairs = [
-        ("conv_in", "input_blocks.0.0"),
-        ("conv_norm_out", "out.0"),
-        ("conv_out", "out.2"),
-        ("time_embedding.linear_1", "time_embed.0"),
-        ("time_embedding.linear_2", "time_embed.2"),
-        ("add_embedding.linear_1", "label_emb.0.0"),
-        ("add_embedding.linear_2", "label_emb.0.2"),
-        ("mid_block.attentions.0", "middle_block.1"),
-        *_resnet("mid_block.resnets.0", "middle_block.0"),
-        *_resnet("mid_block.resnets.1", "middle_block.2"),
-    ]
-    block = 1
-    for level in range(count):
-        for layer in range(layers):
-            pairs += [
-                *_resnet(f"down_blocks.{level}.resnets.{layer}", f"input_blocks.{block}.0"),
-                (f"down_blocks.{level}.attentions.{layer}", f"input_blocks.{block}.1"),
-            ]
-            block += 1
-        if level < count - 1:
-            pairs.append((f"down_blocks.{level}.downsamplers.0.conv", f"input_blocks.{block}.0.op"))
-            block += 1
-    block = 0
-    for level, kind in enumerate(config["up_block_types"]):
-        for layer in range(layers + 1):
-            pairs += [
-                *_resnet(f"up_blocks.{level}.resnets.{layer}", f"output_blocks.{block}.0"),
-                (f"up_blocks.{level}.attentions.{layer}", f"output_blocks.{block}.1"),
-            ]
-            if layer == layers and level < count - 1:
-                theirs = f"output_blocks.{block}.{2 if kind.startswith('CrossAttn') else 1}.conv"
-                pairs.append((f"up_blocks.{level}.upsamplers.0.conv", theirs))
-            block += 1
-    return pairs
-
-
-def _resnet(ours: str, theirs: str) -> Pairs:
-    return [(f"{ours}.{a}", f"{theirs}.{b}") for a, b in _RESNET]
-
-
-def rename(name: str, pairs: Mapping[str, str]) -> str:
-    """The other name of a module or weight: the longest known prefix decides, what is not known
-    stays.
-    """
-    head = name
-    while head:
-        if head in pairs:
-            return pairs[head] + name[len(head) :]
-        head = head.rpartition(".")[0]
-    return name
 
 
 def ldm_module(name: str, config: Mapping[str, Any]) -> str:
@@ -193,33 +127,6 @@ _FLUX_FOLDER = {
     "vector_in.in_layer": "time_text_embed.text_embedder.linear_1",
     "vector_in.out_layer": "time_text_embed.text_embedder.linear_2",
 }
-_FLUX_DOUBLE = {
-    "img_mod.lin": ("norm1.linear",),
-    "txt_mod.lin": ("norm1_context.linear",),
-    "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
-    "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
-    "img_attn.norm.query_norm": ("attn.norm_q",),
-    "img_attn.norm.key_norm": ("attn.norm_k",),
-    "txt_attn.norm.query_norm": ("attn.norm_added_q",),
-    "txt_attn.norm.key_norm": ("attn.norm_added_k",),
-    "img_attn.proj": ("attn.to_out.0",),
-    "txt_attn.proj": ("attn.to_add_out",),
-    "img_mlp.0": ("ff.net.0.proj",),
-    "img_mlp.2": ("ff.net.2",),
-    "txt_mlp.0": ("ff_context.net.0.proj",),
-    "txt_mlp.2": ("ff_context.net.2",),
-}
-_FLUX_SINGLE = {
-    "modulation.lin": ("norm.linear",),
-    "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
-    "linear2": ("proj_out",),
-    "norm.query_norm": ("attn.norm_q",),
-    "norm.key_norm": ("attn.norm_k",),
-}
-_FLUX_BLOCKS = {
-    "double_blocks": (_FLUX_DOUBLE, "transformer_blocks"),
-    "single_blocks": (_FLUX_SINGLE, "single_transformer_blocks"),
-}
 
 
 def folder_flux(module: nn.Module, width: int) -> Layout:
@@ -237,7 +144,7 @@ def folder_flux(module: nn.Module, width: int) -> Layout:
             layout[name] = (TensorPart(f"{_FLUX_FOLDER[head]}.{leaf}"),)
         else:
             kind, number, part = head.split(".", 2)
-            table, theirs = _FLUX_BLOCKS[kind]
+            table, theirs = FLUX_BLOCKS[kind]
             layout[name] = tuple(TensorPart(f"{theirs}.{number}.{s}.{leaf}") for s in table[part])
     return layout
 

@@ -14,7 +14,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lorakit.embedded.models.blocks import Conv2d, Network, attend, require, sinusoid
+from lorakit.embedded.models.blocks import Conv2d, Network, Run, attend, directly, require, sinusoid
+from lorakit.embedded.models.swap import spread
+from lorakit.errors import refused
 
 ALLOWED = {
     "act_fn": ("silu", "swish"),
@@ -143,7 +145,7 @@ class Transformer2DModel(nn.Module):
         )
         self.proj_out = nn.Linear(width, width) if linear else Conv2d(width, width, 1)
 
-    def forward(self, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, context: torch.Tensor, run: Run = directly) -> torch.Tensor:
         height, width = x.shape[-2:]
         h = self.norm(x)
         if self.linear:
@@ -151,7 +153,7 @@ class Transformer2DModel(nn.Module):
         else:
             h = self.proj_in(h).flatten(2).transpose(1, 2)
         for block in self.transformer_blocks:
-            h = block(h, context)
+            h = run(block, h, context)
         if self.linear:
             return self.proj_out(h).transpose(1, 2).unflatten(2, (height, width)) + x
         return self.proj_out(h.transpose(1, 2).unflatten(2, (height, width)).contiguous()) + x
@@ -280,6 +282,20 @@ class UNet(Network):
         self.conv_norm_out = nn.GroupNorm(shared["groups"], widths[0], eps=shared["eps"])
         self.conv_out = Conv2d(widths[0], config["out_channels"], 3, padding=1)
 
+    def swappable(self, count: int) -> list[nn.Module]:
+        """Of the transformers, which hold nearly all of SDXL's weights."""
+        stages = (*self.down_blocks, self.mid_block, *self.up_blocks)
+        every = [one for stage in stages for one in stage.attentions or ()]
+        if count > len(every):
+            has = f"{len(every)} transformers"
+            raise refused("blocks_to_swap", f"{count} is too many: the model has {has}.")
+        return spread(every, count)
+
+    def units(self) -> list[nn.Module]:
+        """Each block of a transformer by itself: ten at once would fill the memory again."""
+        kinds = (ResnetBlock2D, BasicTransformerBlock)
+        return [module for module in self.modules() if isinstance(module, kinds)]
+
     def forward(  # the call of diffusers' U-Net
         self,
         sample: torch.Tensor,
@@ -298,19 +314,19 @@ class UNet(Network):
             for index, resnet in enumerate(stage.resnets):
                 x = self.run(resnet, x, time)
                 if stage.attentions is not None:
-                    x = self.run(stage.attentions[index], x, context)
+                    x = self.inside(stage.attentions[index], x, context)
                 skips.append(x)
             if stage.downsamplers is not None:
                 x = stage.downsamplers[0](x)
                 skips.append(x)
         x = self.run(self.mid_block.resnets[0], x, time)
-        x = self.run(self.mid_block.attentions[0], x, context)
+        x = self.inside(self.mid_block.attentions[0], x, context)
         x = self.run(self.mid_block.resnets[1], x, time)
         for stage in self.up_blocks:
             for index, resnet in enumerate(stage.resnets):
                 x = self.run(resnet, torch.cat([x, skips.pop()], dim=1), time)
                 if stage.attentions is not None:
-                    x = self.run(stage.attentions[index], x, context)
+                    x = self.inside(stage.attentions[index], x, context)
             if stage.upsamplers is not None:
                 x = stage.upsamplers[0](x, skips[-1].shape[-2:])
         x = self.conv_out(F.silu(self.conv_norm_out(x)))

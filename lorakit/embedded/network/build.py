@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from lorakit.embedded.models import Base
-from lorakit.embedded.network import targets
-from lorakit.embedded.network.lora import Dropout, Network, Shape
+from lorakit.embedded.network import lycoris, targets
+from lorakit.embedded.network.lora import Adapter, Dropout, Network, Shape
 from lorakit.embedded.training.world import World
+from lorakit.errors import refused
+from lorakit.trainers.embedded import options
 
 
 def build(
@@ -34,7 +36,7 @@ def build(
         weights = load_file(file)
         if args.dim_from_weights:
             shapes = targets.from_weights(shapes, weights, file)
-    extra = targets.network_args(args)
+    extra, foreign = targets.network_args(args), args.network_module == options.LYCORIS
     dropout = Dropout(
         float(args.network_dropout or 0),
         float(extra.get("rank_dropout", 0)),
@@ -45,16 +47,32 @@ def build(
         dropout,
         seed=seed,
         device=world.device,
-        dtype=torch.bfloat16 if args.full_bf16 else torch.float32,
+        dtype=world.weight_dtype if args.full_bf16 or args.full_fp16 else torch.float32,
+        compute=world.weight_dtype,
+        make=lycoris.maker(args) if foreign else Adapter,
         plus=frozenset(
             group for group in {shape.group for shape in shapes} if targets.plus_ratio(extra, group)
         ),
     )
     if weights:
-        targets.refuse_other_ranks(shapes, weights, file)
+        if foreign:
+            _refuse_other_factors(network, weights, file)
+        else:
+            targets.refuse_other_ranks(shapes, weights, file)
         missing, unknown = (len(keys) for keys in network.load(weights))
         world.say(f"load network weights from {file}: {missing} missing, {unknown} unknown")
     return network
+
+
+def _refuse_other_factors(
+    network: Network, weights: Mapping[str, torch.Tensor], file: Path
+) -> None:
+    alphas = {f"{one.name}.alpha": torch.tensor(float(one.alpha)) for one in network.adapters}
+    for key, ours in {**network.named(), **alphas}.items():
+        its = weights.get(key)
+        if its is not None and (its.numel() != ours.numel() or (key in alphas and its != ours)):
+            said = [tuple(one.shape) or f"{float(one):g}" for one in (its, ours)]
+            raise refused(str(file), f"{key} is {said[0]} there, and {said[1]} by the recipe.")
 
 
 def _shapes(

@@ -20,12 +20,17 @@ class Average:
     def __init__(self, network: Network, decay: float) -> None:
         self.network, self.decay = network, decay
         self.flat = network.copies()
+        device = next(iter(self.flat.values())).device
+        self.pace = torch.zeros((), device=device)  # how far it moves, on the device
+
+    def set_step(self, done: int) -> None:
+        keep = min(self.decay, (1 + done) / (10 + done))
+        self.pace.fill_(1 - keep)
 
     @torch.no_grad()
-    def update(self, done: int) -> None:
-        keep = min(self.decay, (1 + done) / (10 + done))
+    def update(self) -> None:
         for group, flat in self.network.flat.items():
-            self.flat[group].lerp_(flat, 1 - keep)
+            self.flat[group].lerp_(flat, self.pace.to(flat.dtype))
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:

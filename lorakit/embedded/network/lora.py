@@ -8,15 +8,18 @@ processes and the optimiser are single calls.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lorakit.embedded.models.low_bits import wide_size
+from lorakit.embedded.network.low_rank import LowRankLinear, LowRankPixels
 from lorakit.embedded.training.randomness import seed_of
+
+WIDE = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -43,93 +46,76 @@ class Dropout:
         return self.neuron > 0 or self.rank > 0 or self.module > 0
 
 
-class LowRankLinear(torch.autograd.Function):
-    """x W' + b + scale x D' U' in one pass: the low-rank products are added in place, forward and
-    backward.
-    """
-
-    @staticmethod
-    def forward(  # noqa: PLR0917 - autograd passes by position
-        ctx: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        down: torch.Tensor,
-        up: torch.Tensor,
-        scale: float,
-    ) -> torch.Tensor:
-        flat = x.reshape(-1, x.shape[-1])
-        low = flat @ down.t()
-        # widened only while it is used: it may be held in fewer bits
-        out = F.linear(flat, weight.to(flat.dtype), bias)
-        out.addmm_(low, up.t(), alpha=scale)
-        ctx.save_for_backward(flat, low, weight, down, up)
-        ctx.scale = scale
-        ctx.shape = x.shape
-        return out.view(*x.shape[:-1], weight.shape[0])
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        flat, low, weight, down, up = ctx.saved_tensors
-        grad = grad.reshape(-1, grad.shape[-1])
-        grad_low = (grad @ up).mul_(ctx.scale)
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = (grad @ weight.to(grad.dtype)).addmm_(grad_low, down).view(ctx.shape)
-        return grad_x, None, None, grad_low.t() @ flat, (grad.t() @ low).mul_(ctx.scale), None
-
-
 class Adapter:
     """One adapter; replaces its module's forward."""
+
+    sides: Mapping[str, str] = {"down": "lora_down.weight", "up": "lora_up.weight"}  # in the file
 
     def __init__(self, shape: Shape, dropout: Dropout) -> None:
         self.name, self.group, self.module = shape.name, shape.group, shape.module
         self.dim, self.alpha, self.scale = shape.dim, shape.alpha, shape.alpha / shape.dim
         self.dropout, self.training = dropout, True
-        weight = shape.module.weight
-        out_dim, in_dim = weight.shape[0], weight.shape[1:]
-        self.conv = weight.dim() == 4
-        self.down_shape = (shape.dim, *in_dim)
-        self.up_shape = (out_dim, shape.dim, 1, 1) if self.conv else (out_dim, shape.dim)
+        self.conv = isinstance(shape.module, nn.Conv2d)
+        self.shapes = self.layout(shape)
         self.down: torch.Tensor
         self.up: torch.Tensor
+        # the same numbers in the type that the layer computes in; gradients gather in their .grad
+        self.work: dict[str, torch.Tensor] = {}
         self._plain = shape.module.forward
-        shape.module.forward = self.forward_spelt_out if self.conv else self.forward_linear
+        shape.module.forward = self.forward
+        self._product = LowRankPixels if self.conv else LowRankLinear
 
-    def forward_linear(self, x: torch.Tensor) -> torch.Tensor:
-        weight, bias = self.module.weight, self.module.bias
-        where = x.device.type
-        autocast = torch.is_autocast_enabled(where)
-        kind = torch.get_autocast_dtype(where) if autocast else weight.dtype
-        x = x.to(kind)
+    def layout(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        out_dim, *in_dim = wide_size(shape.module)
+        up = (out_dim, shape.dim, 1, 1) if self.conv else (out_dim, shape.dim)
+        return {"down": (shape.dim, *in_dim), "up": up}
+
+    def start(self, chance: torch.Generator) -> None:
+        self.down.copy_(kaiming(self.shapes["down"], chance))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        module, once = self.module, (1, 1)
+        spelt_out = self.conv and (module.kernel_size != once or module.stride != once)
+        return self.forward_spelt_out(x) if spelt_out else self.forward_fused(x)
+
+    def forward_fused(self, x: torch.Tensor) -> torch.Tensor:
+        down, up = self.work["down"], self.work["up"]
+        x = x.to(down.dtype)
         if self.training and self.dropout.any:
             return self.forward_spelt_out(x)
-        bias = None if bias is None else bias.to(kind)
-        down, up = self.down.to(kind), self.up.to(kind)
-        return LowRankLinear.apply(x, weight, bias, down, up, self.scale)
+        weight, bias = getattr(self.module, "frozen", self.module.weight), self.module.bias
+        bias = None if bias is None else bias.to(x.dtype)
+        gradients = (down.grad, up.grad)
+        return self._product.apply(x, weight, bias, down, up, self.scale, gradients)
 
     def forward_spelt_out(self, x: torch.Tensor) -> torch.Tensor:
-        """The same sum, for convolutions and for what dropout does to it."""
-        out = self._plain(x)
+        """The same sum, for convolutions and for what dropout does to it. Chance is drawn where the
+        numbers are: nothing waits for it.
+        """
+        down, up, scale = self.work["down"], self.work["up"], self.scale
+        x = x.to(down.dtype)
+        out, apply = self._plain(x), F.conv2d if self.conv else F.linear
         dropping = self.training and self.dropout.any
-        if dropping and self.dropout.module and float(torch.rand(1)) < self.dropout.module:
-            return out
-        kind, scale = out.dtype, self.scale
-        x = x.to(kind)
         if self.conv:
-            low = F.conv2d(x, self.down.to(kind), None, self.module.stride, self.module.padding)
+            low = F.conv2d(x, down, None, self.module.stride, self.module.padding)
         else:
-            low = F.linear(x, self.down.to(kind))
+            low = F.linear(x, down)
         if dropping and self.dropout.neuron:
             low = F.dropout(low, self.dropout.neuron)
         if dropping and self.dropout.rank:
-            kept = (torch.rand((low.shape[0], self.dim)) > self.dropout.rank).to(low)
-            middle = (1,) * (low.dim() - 2)
-            spread = (self.dim, *middle) if self.conv else (*middle, self.dim)
-            low = low * kept.view(low.shape[0], *spread)
+            low = low * self._kept(low)
             scale /= 1.0 - self.dropout.rank
-        high = F.conv2d(low, self.up.to(kind)) if self.conv else F.linear(low, self.up.to(kind))
-        return out + high * scale
+        high = apply(low, up)
+        if dropping and self.dropout.module:
+            high = high * (torch.rand(1, device=x.device) >= self.dropout.module)
+        return torch.add(out, high, alpha=scale)
+
+    def _kept(self, low: torch.Tensor) -> torch.Tensor:
+        """Which ranks of every sample are kept."""
+        rows, middle = low.shape[0], (1,) * (low.dim() - 2)
+        spread = (self.dim, *middle) if self.conv else (*middle, self.dim)
+        kept = torch.rand((rows, self.dim), device=low.device) > self.dropout.rank
+        return kept.to(low.dtype).view(rows, *spread)
 
 
 class Network:
@@ -145,22 +131,26 @@ class Network:
         seed: int,
         device: torch.device | str,
         dtype: torch.dtype,
+        compute: torch.dtype | None = None,
         plus: frozenset[str] = frozenset(),
+        make: Callable[[Shape, Dropout], Adapter] = Adapter,
     ) -> None:
-        self.adapters = [Adapter(shape, dropout) for shape in shapes]
+        """`dtype` is what is learned in, `compute` what layers in fewer than 16 bits compute in."""
+        self.compute = compute or dtype
+        self.adapters = [make(shape, dropout) for shape in shapes]
         self.flat: dict[str, torch.Tensor] = {}
+        self.work: dict[str, torch.Tensor] = {}  # the flat tensor itself where the types are equal
         for group in dict.fromkeys(adapter.group for adapter in self.adapters):
             members = [adapter for adapter in self.adapters if adapter.group == group]
-            halves = {group: ("down",), f"{group} plus": ("up",)}
-            for name, sides in (halves if group in plus else {group: ("down", "up")}).items():
-                self._allot(name, [(a, side) for a in members for side in sides], device, dtype)
+            halves = {group: ("down",), f"{group} plus": ("up",)} if group in plus else {group: ()}
+            for name, sides in halves.items():
+                parts = [(a, side) for a in members for side in sides or a.shapes]
+                self._allot(name, parts, device, dtype)
         for adapter in self.adapters:
             generator = torch.Generator().manual_seed(seed_of(seed, "init", adapter.name))
-            # Kaiming's with a = sqrt(5), kohya's choice
-            bound = 1 / math.sqrt(math.prod(adapter.down_shape[1:]))
-            start = torch.empty(adapter.down_shape).uniform_(-bound, bound, generator=generator)
             with torch.no_grad():
-                adapter.down.copy_(start)
+                adapter.start(generator)
+        self.refresh()
 
     def _allot(
         self,
@@ -169,27 +159,51 @@ class Network:
         device: torch.device | str,
         dtype: torch.dtype,
     ) -> None:
-        shapes = [getattr(adapter, f"{side}_shape") for adapter, side in members]
+        shapes = [adapter.shapes[side] for adapter, side in members]
         total = sum(math.prod(shape) for shape in shapes)
-        flat = torch.zeros(total, device=device, dtype=dtype, requires_grad=True)
-        flat.grad = torch.zeros_like(flat)
+        flat = work = _with_gradient(total, device, dtype)
+        own = members[0][0].module.weight.dtype
+        kind = own if own in WIDE else self.compute
+        if kind != dtype:
+            work = _with_gradient(total, device, kind)
         at = 0
         for (adapter, side), shape in zip(members, shapes, strict=True):
-            size = math.prod(shape)
-            view = flat.detach()[at : at + size].view(shape).requires_grad_()
-            # autograd adds into it, and so into the flat gradient
-            view.grad = flat.grad[at : at + size].view(shape)
+            view = _part(flat, at, shape)
             setattr(adapter, side, view)
-            at += size
-        self.flat[group] = flat
+            adapter.work[side] = view if work is flat else _part(work, at, shape)
+            at += math.prod(shape)
+        self.flat[group], self.work[group] = flat, work
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """What the layers compute with follows what was learned: one cast a group. Due whenever the
+        flat tensors have changed.
+        """
+        for group, flat in self.flat.items():
+            if self.work[group] is not flat:
+                self.work[group].copy_(flat)
+
+    @torch.no_grad()
+    def gather(self) -> None:
+        """What a batch's way back has left in the working type is added to the gradients."""
+        for group, flat in self.flat.items():
+            grad = self.work[group].grad
+            if self.work[group] is not flat and grad is not None and flat.grad is not None:
+                flat.grad.add_(grad)
+                grad.zero_()
+
+    @property
+    def draws(self) -> bool:
+        """Whether chance has a part in what the layers compute."""
+        return any(adapter.dropout.any for adapter in self.adapters)
 
     def parameters(self, group: str) -> list[torch.Tensor]:
         """The single matrices of a group, for optimisers that look at shapes."""
         base = group.removesuffix(" plus")
         split = f"{base} plus" in self.flat
-        sides = ("up",) if group != base else ("down",) if split else ("down", "up")
+        sides = ("up",) if group != base else ("down",) if split else ()
         members = [adapter for adapter in self.adapters if adapter.group == base]
-        return [getattr(adapter, side) for adapter in members for side in sides]
+        return [getattr(adapter, side) for adapter in members for side in sides or adapter.shapes]
 
     def gradients(self) -> list[torch.Tensor]:
         return [flat.grad for flat in self.flat.values() if flat.grad is not None]
@@ -201,10 +215,17 @@ class Network:
     def overwrite(self, values: Mapping[str, torch.Tensor]) -> None:
         for group, flat in self.flat.items():
             flat.copy_(values[group])
+        self.refresh()
 
     def zero_grad(self) -> None:
         for grad in self.gradients():
             grad.zero_()
+
+    def drop_gathering(self) -> None:
+        """What a batch that was not finished has left in the working type."""
+        for work in self.work.values():
+            if work.grad is not None:
+                work.grad.zero_()
 
     def train(self, *, on: bool) -> None:
         for adapter in self.adapters:
@@ -212,40 +233,61 @@ class Network:
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Kohya's keys; detached copies on the CPU."""
-        state: dict[str, torch.Tensor] = {}
-        for adapter in self.adapters:
-            state[f"{adapter.name}.alpha"] = torch.tensor(float(adapter.alpha))
-            state[f"{adapter.name}.lora_down.weight"] = adapter.down.detach().to("cpu", copy=True)
-            state[f"{adapter.name}.lora_up.weight"] = adapter.up.detach().to("cpu", copy=True)
+        state = {f"{one.name}.alpha": torch.tensor(float(one.alpha)) for one in self.adapters}
+        for key, weight in self.named().items():
+            state[key] = weight.detach().to("cpu", copy=True)
         return state
+
+    def named(self) -> dict[str, torch.Tensor]:
+        """What is learned, by its key in the file."""
+        every = self.adapters
+        return {f"{a.name}.{a.sides[side]}": getattr(a, side) for a in every for side in a.shapes}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, torch.Tensor]) -> tuple[list[str], list[str]]:
         """Weights from a file; what the file lacks and what it has beyond us."""
-        wanted = {}
-        for adapter in self.adapters:
-            wanted[f"{adapter.name}.lora_down.weight"] = adapter.down
-            wanted[f"{adapter.name}.lora_up.weight"] = adapter.up
+        wanted = self.named()
         for key, parameter in wanted.items():
             if key in state:
                 parameter.copy_(state[key].reshape(parameter.shape))
+        self.refresh()
         missing = [key for key in wanted if key not in state]
         return missing, [key for key in state if key not in wanted and not key.endswith(".alpha")]
 
     @torch.no_grad()
-    def limit_norms(self, limit: float) -> tuple[int, float, float]:
+    def limit_norms(self, limit: float) -> torch.Tensor:
         """Scale every adapter whose product is longer than `limit`; how many were, the mean and
-        the largest norm after it.
+        the largest norm after it, still on the device.
         """
-        norms, scaled = [], 0
-        for adapter in self.adapters:
-            up, down = adapter.up.flatten(1).float(), adapter.down.flatten(1).float()
-            norm = float((up @ down).norm()) * adapter.scale
-            if norm > limit:
-                ratio = (limit / norm) ** 0.5
-                adapter.up.mul_(ratio)
-                adapter.down.mul_(ratio)
-                scaled += 1
-                norm = limit
-            norms.append(norm)
-        return scaled, sum(norms) / max(1, len(norms)), max(norms, default=0.0)
+        products = [(a.up.flatten(1).float(), a.down.flatten(1).float()) for a in self.adapters]
+        scales = [adapter.scale for adapter in self.adapters]
+        norms = [(up @ down).norm() * s for (up, down), s in zip(products, scales, strict=True)]
+        found = torch.stack(norms)
+        over = found > limit
+        ratios = torch.where(over, limit / found, 1.0).sqrt().unbind()
+        for adapter, ratio in zip(self.adapters, ratios, strict=True):
+            adapter.up.mul_(ratio)
+            adapter.down.mul_(ratio)
+        found = found.clamp(max=limit)
+        return torch.stack([over.sum().to(found), found.mean(), found.max()])
+
+
+def kaiming(shape: tuple[int, ...], chance: torch.Generator) -> torch.Tensor:
+    """With a = sqrt(5), kohya's choice."""
+    bound = 1 / math.sqrt(math.prod(shape[1:]))
+    return torch.empty(shape).uniform_(-bound, bound, generator=chance)
+
+
+def _with_gradient(count: int, device: torch.device | str, dtype: torch.dtype) -> torch.Tensor:
+    flat = torch.zeros(count, device=device, dtype=dtype, requires_grad=True)
+    flat.grad = torch.zeros_like(flat)
+    return flat
+
+
+def _part(flat: torch.Tensor, at: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """Autograd adds into its gradient, and so into the flat one."""
+    size = math.prod(shape)
+    view = flat.detach()[at : at + size].view(shape).requires_grad_()
+    assert flat.grad is not None
+    view.grad = flat.grad[at : at + size].view(shape)
+    return view

@@ -16,9 +16,16 @@ from lorakit.catalogue.options import DEFAULT_RANK
 from lorakit.embedded.models.layouts import ldm_module
 from lorakit.embedded.network.lora import Shape
 from lorakit.errors import refused
+from lorakit.trainers.embedded import options
 
 UNET = ("Transformer2DModel",)
 UNET_CONV = ("ResnetBlock2D", "Downsample2D", "Upsample2D")  # when conv_dim asks for the 3x3 ones
+UNET_NAMES = ("conv_in", "conv_out", "time_embedding.linear_1", "time_embedding.linear_2")
+LYCORIS = {  # its presets: modules, single layers, and whether the 3x3 convolutions are among them
+    "full": ((*UNET, *UNET_CONV), UNET_NAMES, True),
+    "full-lin": ((*UNET, "ResnetBlock2D"), UNET_NAMES[2:], False),
+    "attn-mlp": (UNET, (), False),
+}
 TEXT = ("CLIPAttention", "CLIPMLP", "T5Attention", "T5DenseGatedActDense")
 FLUX = {
     "all": ("DoubleStreamBlock", "SingleStreamBlock"),
@@ -56,8 +63,15 @@ def unet_shapes(unet: nn.Module, args: argparse.Namespace, *, ldm_names: bool) -
     conv_dim = int(extra["conv_dim"]) if "conv_dim" in extra else None
     conv_alpha = float(extra.get("conv_alpha", 1.0))
     kinds = UNET + (UNET_CONV if conv_dim is not None else ())
+    names: tuple[str, ...] = ()
+    if args.network_module == options.LYCORIS:
+        kinds, names, conv = LYCORIS[extra.get("preset", "full")]
+        conv_dim = int(extra.get("conv_dim", args.network_dim or DEFAULT_RANK)) if conv else 0
+        conv_alpha = float(extra.get("conv_alpha", args.network_alpha or 0))
     shapes = []
-    for path, module in _inside(unet, kinds):
+    # LyCORIS looks for these names, and SDXL has others
+    single = [(name, unet.get_submodule(name)) for name in names if not ldm_names]
+    for path, module in (*_inside(unet, kinds), *single):
         name = ldm_module(path, unet.config) if ldm_names else path
         wide = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
         dim, alpha = (

@@ -36,6 +36,8 @@ class Loop:
         self.args, self.world, self.at = session.args, session.world, session.position
         self.name = CheckpointName(session.args.output_name)
         self.folder = Path(session.args.output_dir)
+        self.steps = step.Steps(session)
+        self.under_way: step.Taken | None = None
         self.window = Window(self.at.losses)
         self.trackers = Trackers(session.args, session.world)
         self.bar = progress_bar(session.world, session.args.max_train_steps, self.at.step)
@@ -81,32 +83,48 @@ class Loop:
         mine = share(batches, world.rank, world.size)
         pixels = self._read_ahead(mine, at.batch)
         while at.batch < len(mine) and at.step < args.max_train_steps:
-            first = at.batch
-            group = mine[first : first + args.gradient_accumulation_steps]
-            taken = step.take(self.s, group, pixels)
-            for place, value in enumerate(taken.losses, first):
-                self.window.add(epoch, place, value)
-            self.bar.update(1)
-            self._note(sum(taken.losses) / len(taken.losses), taken.norms)
+            group = mine[at.batch : at.batch + args.gradient_accumulation_steps]
+            taken = self.steps.take(group, pixels)
+            self._settle()
+            self.under_way = taken
+            if not self.reads_late():
+                self._settle()
             self._after_step()
+        self._settle()
         self._after_epoch(epoch + 1)
         at.batch = 0
         at.epoch = epoch + 1
 
-    def _note(self, loss: float, norms: tuple[int, float, float] | None) -> None:
+    def reads_late(self) -> bool:
+        """Where the device works by itself, a step is read while the next is computed."""
+        return self.world.device.type != "cpu"
+
+    def _settle(self) -> None:
+        """The step that was under way is read and told: before anything is saved or measured."""
+        taken, self.under_way = self.under_way, None
+        if taken is None:
+            return
+        losses, norms = taken.read()
+        for place, value in enumerate(losses, taken.first):
+            self.window.add(taken.epoch, place, value)
+        self.bar.update(1)
+        self._note(taken, sum(losses) / len(losses), norms)
+
+    def _note(self, taken: step.Taken, loss: float, norms: tuple[int, float, float]) -> None:
         """`loss`: the mean of the step's batches."""
-        at, optimizer, average = self.at, self.s.optimizer, self.window.mean
+        average, rates, at = self.window.mean, taken.rates, taken.step
         notes: dict[str, Any] = {"avr_loss": average}
-        if norms:
+        limited = bool(self.args.scale_weight_norms)
+        if limited:
             notes = {"Keys Scaled": norms[0], "Average key norm": norms[1], **notes}
         self.bar.set_postfix(**notes)
-        rates = optimizer.learning_rates()
         if self.trackers.active:
-            values = {"loss/current": loss, "loss/average": average, **norm_tags(norms)}
-            values |= rate_tags(rates, optimizer.adapted_rates())
-            self.trackers.log(values, x=at.step, step=at.step, epoch=at.epoch + 1)
+            values = {"loss/current": loss, "loss/average": average}
+            values |= norm_tags(norms) if limited else {}
+            values |= rate_tags(rates, taken.adapted)
+            self.trackers.log(values, x=at, step=at, epoch=taken.epoch + 1)
         rate = rates.get("unet", next(iter(rates.values())))
-        emit("step", step=at.step, epoch=at.epoch + 1, loss=loss, average=average, lr=rate)
+        emit("step", step=at, epoch=taken.epoch + 1, loss=loss, average=average, lr=rate)
 
     def _after_step(self) -> None:
         at, args = self.at, self.args
@@ -126,6 +144,7 @@ class Loop:
                 self._remove_state(self.name.at_step(old) if old else None)
         code = self.world.highest(signals.caught())
         if code and at.step < args.max_train_steps:
+            self._settle()
             name = self.name.at_step(at.step)
             self._save(name, "interrupted", epoch=at.epoch)
             self._save_state(name)
@@ -165,6 +184,7 @@ class Loop:
     def _as_saved(self) -> Iterator[None]:
         """The weights that are saved, sampled and validated; training goes on with its own."""
         average = self.s.average
+        self._settle()
         self.s.network.train(on=False)
         with average.in_place() if average is not None else self.s.optimizer.weights_to_use():
             yield
@@ -178,6 +198,7 @@ class Loop:
         at = self.at
         assert at.watch is not None
         # a step and an epoch end together: the same weights, measured once
+        self._settle()
         again = at.watch.last_step == at.step
         loss: float | None = at.watch.last
         if not again:
@@ -221,6 +242,7 @@ class Loop:
         """
         if not self.world.first_here:
             return
+        self._settle()
         folder, at = self.folder / str(name.as_state()), self.at
         position = replace(at, epoch=at.epoch + 1, batch=0) if epoch_done else at
         self.world.say(f"\nsaving state: {folder}")
@@ -236,7 +258,8 @@ class Loop:
             checkpoints.remove(self.folder / str(name.as_state()), self.world)
 
     def _report_not_finite(self, error: step.NotFiniteError) -> None:
-        number, half = self.at.step + 1, self.world.precision == "fp16"
+        number, half = error.step, self.world.precision == "fp16"
+        self.at.step = number - 1
         emit("nan", step=number, files=error.files)
         other = 'bf16 or mixed_precision = "no", no_half_vae'
         saved = any(self.folder.glob("*.safetensors"))

@@ -14,6 +14,7 @@ import random
 import torch
 
 from lorakit.embedded.training.randomness import seed_of
+from lorakit.embedded.training.world import send
 
 STEPS = 1000
 
@@ -60,11 +61,11 @@ def sample_noise(latents: torch.Tensor, args: argparse.Namespace, step_seed: int
     if args.noise_offset:
         offset: float | torch.Tensor = args.noise_offset
         if args.noise_offset_random_strength:
-            offset = torch.rand(1).to(latents) * args.noise_offset
+            offset = send(torch.rand(1), latents.device) * args.noise_offset
         if args.adaptive_noise_scale is not None:
             mean = latents.mean(dim=(2, 3), keepdim=True).abs()
             offset = torch.clamp(offset + args.adaptive_noise_scale * mean, min=0.0)
-        noise = noise + offset * torch.randn(*latents.shape[:2], 1, 1).to(latents)
+        noise = noise + offset * gaussian(latents[:, :, :1, :1])
     if args.multires_noise_iterations:
         levels, discount = args.multires_noise_iterations, args.multires_noise_discount
         noise = _pyramid(noise, levels, discount, step_seed)
@@ -80,17 +81,17 @@ def perturbed(noise: torch.Tensor, args: argparse.Namespace) -> torch.Tensor:
 
 
 def gaussian(like: torch.Tensor) -> torch.Tensor:
-    return torch.randn(like.shape).to(like)
+    return send(torch.randn(like.shape), like.device).to(like.dtype)
 
 
 def _pyramid(noise: torch.Tensor, iterations: int, discount: float, step_seed: int) -> torch.Tensor:
     """Coarser and coarser noise on top, then back to unit variance (multires noise)."""
-    b, c, height, width = noise.shape
+    height, width = noise.shape[-2:]
     chance = random.Random(seed_of(step_seed, "pyramid"))
     for level in range(iterations):
         factor = (2 + 2 * chance.random()) ** level
         size = (max(1, int(height / factor)), max(1, int(width / factor)))
-        coarse = torch.randn(b, c, *size).to(noise)
+        coarse = gaussian(noise[:, :, : size[0], : size[1]])
         wide = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
         noise = noise + wide * discount**level
         if 1 in size:

@@ -1,5 +1,5 @@
 """The loss of one batch, for every family: what goes into the denoiser, what should come out, and
-how far off it is.
+how far off it is. `draw` does what needs the host (chance, files, captions), `loss_of` the rest.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from lorakit.embedded.data.cache import Latents
 from lorakit.embedded.data.images import size_ids
 from lorakit.embedded.models import Base, Conditioning
 from lorakit.embedded.training import flow, noise
+from lorakit.embedded.training.inputs import Inputs
 from lorakit.embedded.training.randomness import seed_of
 from lorakit.embedded.training.texts import Texts
-from lorakit.embedded.training.world import World
+from lorakit.embedded.training.world import World, send
 
 
 class Objective:
@@ -54,64 +55,93 @@ class Objective:
         pixels: Sequence[torch.Tensor] | None = None,
         learning: bool = True,
     ) -> torch.Tensor:
-        """The mean loss of a batch. Everything random follows from `step_seed`; a given timestep
-        is used for every sample.
-        """
+        """Draws a batch and gives its mean loss."""
+        drawn = self.draw(
+            batch, step_seed, step=step, timestep=timestep, pixels=pixels, learning=learning
+        )
+        return self.loss_of(drawn, learning=learning)
+
+    def draw(
+        self,
+        batch: Batch,
+        step_seed: int,
+        *,
+        step: int,
+        timestep: int | None = None,
+        pixels: Sequence[torch.Tensor] | None = None,
+        learning: bool = True,
+    ) -> Inputs:
+        """Everything random follows from `step_seed`; a given timestep is used for every sample."""
         torch.manual_seed(step_seed)
         latents = self.latents.of(batch, self.seed, pixels)
         captions = [
             one.caption(self.seed, step=step, total_steps=self.total_steps) for one in batch
         ]
-        texts = self.texts.of(captions, learning=learning)
+        tokens: tuple[torch.Tensor, ...] = ()
+        if learning and self.texts.trained:
+            tokens, texts = self.texts.tokens(captions), self.texts.kept(captions)
+        else:
+            texts = self.texts.of(captions)
         prior = self.args.prior_loss_weight
         weights = torch.tensor([prior if one.image.subset.is_reg else 1.0 for one in batch])
-        with torch.set_grad_enabled(learning):
-            if self.schedule is None:
-                losses = self._flow(latents, texts, timestep)
-            else:
-                losses = self._noise(latents, texts, batch, step_seed=step_seed, timestep=timestep)
-            return self._weighted(losses, weights.to(latents)).mean()
-
-    def _noise(
-        self,
-        latents: torch.Tensor,
-        texts: Conditioning,
-        batch: Batch,
-        *,
-        step_seed: int,
-        timestep: int | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Per-sample losses and their timesteps."""
-        args, schedule = self.args, self.schedule
-        assert schedule is not None
-        white = noise.sample_noise(latents, args, step_seed)
-        low, high = (self.low, self.high) if timestep is None else (timestep, timestep)
-        t = noise.timesteps(len(batch), low, high).to(latents.device)
-        noisy = schedule.noised(latents, noise.perturbed(white, args), t)
+        masks = self.latents.masks.of(batch, self.seed, latents.shape[2:])
         ids = None
         if self.base.family == "sdxl":
             sizes = [size_ids(one.image, flip=one.flipped(self.seed)) for one in batch]
-            ids = torch.tensor(sizes).to(latents.device)
-        predicted = self.predict(noisy, t, texts, time_ids=ids)
-        target = schedule.velocity(latents, white, t) if args.v_parameterization else white
-        return self._mean_distance(predicted, target, t), t
+            ids = send(torch.tensor(sizes), latents.device)
+        return replace(
+            self._drawn(latents, step_seed, timestep),
+            weights=send(weights, latents.device),
+            masks=None if masks is None else send(masks, latents.device),
+            time_ids=ids,
+            texts=texts,
+            tokens=tokens,
+        )
 
-    def _flow(
-        self, latents: torch.Tensor, texts: Conditioning, timestep: int | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        args, count = self.args, len(latents)
-        white = noise.gaussian(latents)
-        if timestep is None:
-            height, width = latents.shape[-2:]
-            share, t = flow.sigmas(count, height, width, args)
-        else:
-            share, t = flow.fixed_sigmas(count, timestep)
-        share, t = share.to(latents), t.to(latents)
+    def _drawn(self, latents: torch.Tensor, step_seed: int, timestep: int | None) -> Inputs:
+        """Noise and timesteps."""
+        args, count, device = self.args, len(latents), latents.device
+        ones = torch.ones(count, device=device)
+        if self.schedule is None:
+            white = noise.gaussian(latents)
+            if timestep is None:
+                height, width = latents.shape[-2:]
+                share, t = flow.sigmas(count, height, width, args)
+            else:
+                share, t = flow.fixed_sigmas(count, timestep)
+            share, t = send(share, device), send(t, device)
+            return Inputs(latents, white, noise.perturbed(white, args), t, ones, share)
+        white = noise.sample_noise(latents, args, step_seed)
+        low, high = (self.low, self.high) if timestep is None else (timestep, timestep)
+        t = send(noise.timesteps(count, low, high), device)
+        return Inputs(latents, white, noise.perturbed(white, args), t, ones)
+
+    def loss_of(self, inputs: Inputs, *, learning: bool = True) -> torch.Tensor:
+        with torch.set_grad_enabled(learning):
+            texts = inputs.texts
+            if inputs.tokens:
+                texts = self.texts.told(inputs.tokens, texts)
+            assert texts is not None
+            losses = self._losses(inputs, texts)
+            return self._weighted(losses, inputs.weights).mean()
+
+    def _losses(self, inputs: Inputs, texts: Conditioning) -> tuple[torch.Tensor, torch.Tensor]:
+        """Per-sample losses and their timesteps."""
+        args, latents, t, schedule = self.args, inputs.latents, inputs.t, self.schedule
+        if schedule is not None:
+            noisy = schedule.noised(latents, inputs.mixed, t)
+            predicted = self.predict(noisy, t, texts, time_ids=inputs.time_ids)
+            velocity = args.v_parameterization
+            target = schedule.velocity(latents, inputs.white, t) if velocity else inputs.white
+            return self._mean_distance(predicted, target, t, inputs.masks), t
+        share = inputs.share
+        assert share is not None
         place = share.view(-1, 1, 1, 1)
-        noisy = (1.0 - place) * latents + place * noise.perturbed(white, args)
+        noisy = (1.0 - place) * latents + place * inputs.mixed
         predicted = self.predict(noisy, t, texts, guidance=float(args.guidance_scale))
         predicted, factor = flow.prediction(predicted.float(), noisy, share, args)
-        return self._mean_distance(predicted, white - latents, t, factor), t
+        target = inputs.white - latents
+        return self._mean_distance(predicted, target, t, factor, inputs.masks), t
 
     def _weighted(
         self, losses: tuple[torch.Tensor, torch.Tensor], weights: torch.Tensor
@@ -132,24 +162,25 @@ class Objective:
             for name, part in vars(texts).items()
             if part is not None and part.is_floating_point()
         }
-        with self.world.autocast():
-            texts = replace(texts, **floats)
-            return self.base.predict(self.denoiser, noisy.to(kind), t, texts, **more)
+        texts = replace(texts, **floats)
+        return self.base.predict(self.denoiser, noisy.to(kind), t, texts, **more)
 
     def _mean_distance(
         self,
         predicted: torch.Tensor,
         target: torch.Tensor,
         t: torch.Tensor,
-        factor: torch.Tensor | None = None,
+        *shares: torch.Tensor | None,
     ) -> torch.Tensor:
+        """`shares`: how much each place of it counts."""
         threshold = None
         if self.args.loss_type in ("huber", "smooth_l1"):
             signal = self.schedule.signal if self.schedule is not None else None
             threshold = noise.huber_threshold(t, self.args, signal)
         distance = noise.distance(predicted, target, self.args, threshold)
-        if factor is not None:
-            distance = distance * factor
+        for share in shares:
+            if share is not None:
+                distance = distance * share
         return distance.mean(dim=list(range(1, distance.dim())))
 
     def step_seed(self, micro_step: int) -> int:

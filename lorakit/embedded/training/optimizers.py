@@ -71,6 +71,8 @@ class Optimizer:
         self.inner = make(groups, lr=None if self.relative else args.learning_rate, **keywords)
         if self.schedule_free:
             self.inner.train()
+        if self.on_device is not None:
+            self.on_device.rounds = bool(args.stochastic_rounding)
         self.name = getattr(cls, "KOHYAS_NAME", f"{cls.__module__}.{cls.__name__}")
         self.arguments = ",".join(f"{key}={value}" for key, value in keywords.items())
         self.other: Any = _other_scheduler(args, self.inner)
@@ -87,18 +89,29 @@ class Optimizer:
     def _groups(self) -> list[tuple[str, dict[str, Any]]]:
         return list(zip(self.rates, self.inner.param_groups, strict=True))
 
-    def step(self, done: int) -> None:
-        """One update; `done` steps are then behind us."""
-        self.inner.step()
-        if self.other is not None:
-            self.other.step()
-        self.set_step(done)
+    @property
+    def on_device(self) -> adamw.AdamW | None:
+        """The optimiser whose update asks nothing of the host, so that it can be recorded."""
+        return self.inner if isinstance(self.inner, adamw.AdamW) else None
+
+    def update(self, skip: torch.Tensor) -> None:
+        """Where `skip` holds 1, the weights stay as they are."""
+        if self.on_device is not None:
+            self.on_device.step(skip)
+        elif not bool(skip):
+            self.inner.step()
+            if self.other is not None:
+                self.other.step()
 
     def set_step(self, done: int) -> None:
+        """The rates of the step after `done`."""
         if self.factor is not None:
             factor = self.factor(done * self.world_size)
             for name, group in self._groups():
                 group["lr"] = self.rates[name] * factor
+        if self.on_device is not None:
+            for rate, (_, group) in zip(self.on_device.rates, self._groups(), strict=False):
+                rate.fill_(group["lr"])
 
     def learning_rates(self) -> dict[str, float]:
         """What each group's rate is now; Adafactor's own is known after its first step."""
@@ -125,6 +138,7 @@ class Optimizer:
             return
         kept = self.network.copies()
         self.inner.eval()
+        self.network.refresh()
         try:
             yield
         finally:

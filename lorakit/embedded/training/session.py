@@ -91,11 +91,11 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     emit("phase", phase="loading")
     denoiser = _denoiser(args, world, base)
     learning = texts.encoders if texts.trained else ()
-    if args.gradient_checkpointing:
-        for part in (denoiser, *learning):
-            part.enable_gradient_checkpointing()
     world.say(f"import network module: {args.network_module}")
     network = build.build(args, world, base, denoiser=denoiser, encoders=learning, seed=seed)
+    if args.gradient_checkpointing:
+        for part in (denoiser, *learning):
+            part.enable_gradient_checkpointing(draws=network.draws)
     parts = _parts(args, world, network)
     objective = Objective(
         args,
@@ -168,9 +168,8 @@ def _parts(args: argparse.Namespace, world: World, network: Network) -> state.Pa
     world.say("prepare optimizer, data loader etc.")
     optimizer = Optimizer(args, network, args.max_train_steps, world.size)
     average = Average(network, args.ema_decay) if args.ema_decay else None
-    return state.Parts(
-        network, optimizer, average, LossScale() if world.precision == "fp16" else None
-    )
+    scale = LossScale(world.device) if world.precision == "fp16" else None
+    return state.Parts(network, optimizer, average, scale)
 
 
 def _identity(
@@ -224,7 +223,8 @@ def _digest(datasets: Sequence[Dataset]) -> str:
 
     def of(dataset: Dataset) -> tuple[Any, ...]:
         images = (*dataset.images, *dataset.validation)
-        listed = [(i.path.name, i.size, i.bucket, i.caption, i.repeats) for i in images]
+        listed: list[Any] = [(i.path.name, i.size, i.bucket, i.caption, i.repeats) for i in images]
+        listed += [(i.path.name, "masked") for i in images if i.masked]
         return dataset.batch_size, dataset.rules.resolution, listed
 
     text = repr([of(dataset) for dataset in datasets])
@@ -260,9 +260,18 @@ def _latents(
 
 
 def _denoiser(args: argparse.Namespace, world: World, base: Base) -> nn.Module:
-    if not (args.fp8_base or args.fp8_base_unet):
+    swapped = getattr(args, "blocks_to_swap", None)
+    form, few = args.frozen_linear, args.fp8_base or args.fp8_base_unet
+    if not (form or few or swapped):
         return base.load_denoiser(world.weight_dtype, world.device)
-    from lorakit.embedded.training.eight_bit import shrink
+    from lorakit.embedded.models.low_bits import shrink
+    from lorakit.embedded.models.swap import Swap
 
-    wide = base.load_denoiser(world.weight_dtype, "cpu")  # the device never holds it
-    return shrink(wide, world.weight_dtype).to(world.device)
+    denoiser: Any = base.load_denoiser(world.weight_dtype, "cpu")  # the device never holds it whole
+    if form or few:
+        shrink(denoiser, world.weight_dtype, form, world.device)
+    if not swapped:
+        return denoiser.to(world.device)
+    denoiser.swap = Swap(denoiser.swappable(swapped), world.device)
+    denoiser.swap.stay(denoiser)
+    return denoiser

@@ -67,7 +67,7 @@ def save(folder: Path, position: Position, parts: Parts, identity: dict[str, Any
             "watch": asdict(position.watch) if position.watch else None,
             "optimizer": plain,
             "identity": identity,
-            "loss_scale": asdict(loss_scale) if loss_scale else None,
+            "loss_scale": loss_scale.facts() if loss_scale else None,
         }
         (beside / "train_state.json").write_text(json.dumps(facts), encoding="utf-8")
         beside.chmod(0o755)
@@ -119,8 +119,7 @@ def load(folder: Path, parts: Parts, identity: dict[str, Any]) -> Position:
                 parts.average.flat[name].copy_(tensor)
     scale = facts["loss_scale"]
     if parts.loss_scale is not None and scale:
-        parts.loss_scale.scale = scale["scale"]
-        parts.loss_scale.finite_steps = scale["finite_steps"]
+        parts.loss_scale.load(scale)
     position = Position(
         facts["current_step"],
         facts["current_epoch"],

@@ -1,79 +1,165 @@
-"""One optimiser step: the losses and gradients of its batches; then average, clip, update."""
+"""One optimiser step: the losses and gradients of its batches; then average, clip, update. Nothing
+in it waits for the device: what came out is read a step later.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from lorakit.embedded.data.batches import Batch
+from lorakit.embedded.training import memory, recorded
+from lorakit.embedded.training.inputs import Inputs
+from lorakit.embedded.training.loss_scale import LEAST
 from lorakit.embedded.training.session import Session
 
 Pixels = Iterator[Future[Any] | None]  # read ahead, or None: the objective reads them itself
 
 
 class NotFiniteError(Exception):
-    def __init__(self, what: str, batches: Sequence[Batch]) -> None:
+    def __init__(self, what: str, step: int, batches: Sequence[Batch]) -> None:
         super().__init__(what)
-        self.what = what
+        self.what, self.step = what, step
         names = (str(draw.image.path) for batch in batches for draw in batch)
         self.files = list(dict.fromkeys(names))
 
 
-class Taken(NamedTuple):
-    losses: list[float]  # one per batch
-    norms: tuple[int, float, float] | None  # of scale_weight_norms: scaled, mean, largest
+@dataclass(frozen=True)
+class Taken:
+    """A step that is under way, or done; its numbers may still be on the device."""
+
+    step: int
+    epoch: int
+    first: int  # the place of its first batch in the epoch
+    batches: Sequence[Batch]
+    rates: dict[str, float]
+    adapted: dict[str, float]
+    numbers: torch.Tensor  # on the host: losses, then the six of Steps
+    arrived: Any = None  # a CUDA event
+
+    def read(self) -> tuple[list[float], tuple[int, float, float]]:
+        """Losses, one per batch, and the three of scale_weight_norms; raises what they say."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        numbers = self.numbers.tolist()
+        losses, (loss_wrong, wrong, scale, *norms) = numbers[:-6], numbers[-6:]
+        losses = losses[: len(self.batches)]
+        for batch, loss in zip(self.batches, losses, strict=True):
+            if not math.isfinite(loss):
+                raise NotFiniteError("the loss", self.step, [batch])
+        if loss_wrong:
+            raise NotFiniteError("another process's loss", self.step, self.batches)
+        if wrong and scale < LEAST:
+            raise NotFiniteError("a gradient", self.step, self.batches)
+        return losses, (int(norms[0]), norms[1], norms[2])
 
 
-def take(session: Session, batches: Sequence[Batch], pixels: Pixels) -> Taken:
-    """The position moves on."""
-    session.network.zero_grad()
-    losses = [_learn(session, batch, next(pixels)) for batch in batches]
-    _update(session, batches)
-    limit = session.args.scale_weight_norms
-    norms = session.network.limit_norms(limit) if limit else None
-    session.position.step += 1
-    if session.average is not None:
-        session.average.update(session.position.step)
-    return Taken(losses, norms)
+class Steps:
+    """`take` is called once a step; `learn` and `update` are all that the device does in it."""
 
+    def __init__(self, session: Session, recorder: recorded.Recorder | None = None) -> None:
+        self.s = session
+        self.device = session.world.device
+        count = session.args.gradient_accumulation_steps
+        self.loss = torch.zeros((), device=self.device)
+        self.losses = torch.zeros(count, device=self.device)
+        self.numbers = torch.zeros(count + 6, device=self.device)
+        self.stopped = torch.zeros((), device=self.device)  # 1 once a number was not finite
+        self.unscaled = torch.zeros((), device=self.device)
+        self.acts = recorded.acts_of(session, recorder)
+        self.ladder = memory.Ladder(session)
 
-def _learn(session: Session, batch: Batch, pixels: Future[Any] | None) -> float:
-    at, objective, scale = session.position, session.objective, session.loss_scale
-    session.network.train(on=True)
-    seed = objective.step_seed(at.micro_step)
-    ready = None if pixels is None else pixels.result()
-    loss = objective.loss(batch, seed, step=at.step, pixels=ready)
-    value = float(loss.detach())
-    if session.world.highest(int(not math.isfinite(value))):
-        raise NotFiniteError("the loss", [batch])
-    # an epoch's last step may have fewer batches: the divisor stays, as by accelerate
-    loss = loss / session.args.gradient_accumulation_steps
-    (loss * (1.0 if scale is None else scale.scale)).backward()
-    at.batch += 1
-    at.micro_step += 1
-    return value
+    def take(self, batches: Sequence[Batch], pixels: Pixels) -> Taken:
+        """The position moves on."""
+        s, at = self.s, self.s.position
+        first, micro = at.batch, at.micro_step
+        ready = [next(pixels) for _ in batches]
+        if s.average is not None:
+            s.average.set_step(at.step + 1)
+        self.acts.waiting = self.ladder.measuring
+        with self.acts.in_order():
+            while not self._fits(batches, ready):
+                pass
+            self.acts.do("update", self.update)
+            numbers, arrived = self._sent()
+        if self.ladder.after_step():
+            self.acts.forget()
+        at.step, at.batch, at.micro_step = at.step + 1, first + len(batches), micro + len(batches)
+        s.optimizer.set_step(at.step)
+        rates, adapted = s.optimizer.learning_rates(), s.optimizer.adapted_rates()
+        return Taken(at.step, at.epoch, first, batches, rates, adapted, numbers, arrived)
 
+    def _fits(self, batches: Sequence[Batch], ready: Sequence[Future[Any] | None]) -> bool:
+        """Whether the memory was enough. Where not, nothing has changed but how much is kept."""
+        s, at = self.s, self.s.position
+        try:
+            s.network.zero_grad()
+            for place, (batch, waiting) in enumerate(zip(batches, ready, strict=True)):
+                seed = s.objective.step_seed(at.micro_step + place)
+                read = None if waiting is None else waiting.result()
+                inputs = s.objective.draw(batch, seed, step=at.step, pixels=read)
+                self.acts.do("learn", self.learn, inputs)
+                self.losses[place].copy_(self.loss)
+        except torch.cuda.OutOfMemoryError as error:
+            kept = error
+        else:
+            return True
+        self.acts.forget()
+        self.ladder.down(kept.with_traceback(None))  # the traceback would hold the memory
+        s.network.drop_gathering()
+        return False
 
-def _update(session: Session, batches: Sequence[Batch]) -> None:
-    """A gradient that is not finite never reaches the weights."""
-    at, scale, limit = session.position, session.loss_scale, session.args.max_grad_norm
-    gradients = session.network.gradients()
-    session.world.average(gradients)
-    if scale is not None:
-        for gradient in gradients:
-            gradient.div_(scale.scale)
-    norm = float(torch.stack([gradient.float().norm() for gradient in gradients]).norm())
-    finite = math.isfinite(norm)
-    if scale is not None:
-        scale.after(finite=finite)
-    if finite:
-        if limit and norm > limit:
+    def learn(self, inputs: Inputs | None) -> None:
+        s, scale = self.s, self.s.loss_scale
+        assert inputs is not None
+        loss = s.objective.loss_of(inputs)
+        self.loss.copy_(loss.detach())
+        # an epoch's last step may have fewer batches: the divisor stays, as by accelerate
+        loss = loss / s.args.gradient_accumulation_steps
+        (loss if scale is None else loss * scale.scale).backward()
+        s.network.gather()
+
+    @torch.no_grad()
+    def update(self, _inputs: Inputs | None = None) -> None:
+        """A gradient that is not finite never reaches the weights, nor does anything after it."""
+        s, limit = self.s, self.s.args.max_grad_norm
+        gradients = s.network.gradients()
+        s.world.average(gradients)
+        if s.loss_scale is not None:
             for gradient in gradients:
-                gradient.mul_(limit / (norm + 1e-6))
-        session.optimizer.step(at.step + 1)
-    elif scale is None or scale.is_hopeless:
-        raise NotFiniteError("a gradient", batches)
+                gradient.div_(s.loss_scale.scale)
+        norm = torch.stack([gradient.float().norm() for gradient in gradients]).norm()
+        wrong = torch.stack([self.losses.sum(), norm]).isfinite().logical_not().float()
+        s.world.most(wrong)
+        skip = wrong.amax()
+        if s.loss_scale is None:
+            skip = self.stopped.copy_(torch.maximum(self.stopped, skip))
+        else:
+            s.loss_scale.after(skip)
+        if limit:
+            factor = (limit / (norm + 1e-6)).clamp(max=1.0)
+            for gradient in gradients:
+                gradient.mul_(factor)
+        s.optimizer.update(skip)
+        bound = s.args.scale_weight_norms
+        norms = s.network.limit_norms(bound) if bound else wrong.new_zeros(3)
+        s.network.refresh()
+        if s.average is not None:
+            s.average.update()
+        scale = self.unscaled if s.loss_scale is None else s.loss_scale.scale
+        self.numbers.copy_(torch.cat([self.losses, wrong, scale[None], norms]))
+
+    def _sent(self) -> tuple[torch.Tensor, Any]:
+        """The numbers on their way to the host, and what says that they are there."""
+        if self.device.type != "cuda":
+            return self.numbers.to("cpu", copy=True), None
+        host = torch.empty_like(self.numbers, device="cpu", pin_memory=True)
+        host.copy_(self.numbers, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return host, arrived

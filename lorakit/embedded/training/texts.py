@@ -18,7 +18,7 @@ from lorakit.embedded.data.dataset import Dataset
 from lorakit.embedded.drawing.sample_prompts import Prompt
 from lorakit.embedded.events import emit
 from lorakit.embedded.models import Base, Conditioning
-from lorakit.embedded.training.world import World
+from lorakit.embedded.training.world import World, send
 
 MOST_CAPTIONS = 4096  # kept in memory when nobody asked for a cache; more are encoded as they come
 
@@ -32,16 +32,25 @@ class Texts:
     encoders: tuple[nn.Module, ...] = ()  # empty once all is cached; FLUX may keep its CLIP alone
     trained: bool = False
 
-    def of(self, captions: Sequence[str], *, learning: bool = False) -> Conditioning:
+    @torch.no_grad()
+    def of(self, captions: Sequence[str]) -> Conditioning:
         if not self.encoders:
             return self.cache.of(captions)
-        tokens = self.base.tokenize(self.tokenizers, captions)
-        tokens = tuple(part.to(self.world.device) for part in tokens)
-        with torch.set_grad_enabled(learning and self.trained), self.world.autocast():
-            if len(self.encoders) < len(self.base.text):  # T5's outputs are cached, CLIP learns
-                pooled = self.encoders[0](tokens[0].flatten(0, 1)).pooled
-                return replace(self.cache.of(captions), pooled=pooled)
-            return self.base.encode(self.encoders, tokens)
+        return self.told(self.tokens(captions), self.kept(captions))
+
+    def tokens(self, captions: Sequence[str]) -> tuple[torch.Tensor, ...]:
+        parts = self.base.tokenize(self.tokenizers, captions)
+        return tuple(send(part, self.world.device) for part in parts)
+
+    def kept(self, captions: Sequence[str]) -> Conditioning | None:
+        """What is known already where the other encoder learns: T5's outputs, beside CLIP."""
+        return self.cache.of(captions) if len(self.encoders) < len(self.base.text) else None
+
+    def told(self, tokens: tuple[torch.Tensor, ...], kept: Conditioning | None) -> Conditioning:
+        """Differentiable."""
+        if kept is not None:
+            return replace(kept, pooled=self.encoders[0](tokens[0].flatten(0, 1)).pooled)
+        return self.base.encode(self.encoders, tokens)
 
 
 def open_texts(

@@ -5,12 +5,10 @@ started.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime as dt
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -34,11 +32,6 @@ class World:
         """What the frozen networks are kept in."""
         return DTYPES[self.precision]
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.precision == "no":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=self.weight_dtype)
-
     def say(self, text: str) -> None:
         """Kohya's accelerator.print: standard output, once, at once."""
         if self.is_main:
@@ -51,12 +44,17 @@ class World:
                 torch.distributed.all_reduce(tensor)
                 tensor.div_(self.size)
 
+    def most(self, tensor: torch.Tensor) -> None:
+        """The largest of all processes, in place."""
+        if self.size > 1:
+            torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MAX)
+
     def highest(self, value: int) -> int:
         """The largest of one small number per process: how they agree to stop."""
         if self.size == 1:
             return value
         shared = torch.tensor([value], device=self.device)
-        torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MAX)
+        self.most(shared)
         return int(shared)
 
     def agree(self, value: int) -> bool:
@@ -70,6 +68,13 @@ class World:
     def close(self) -> None:
         if self.size > 1:
             torch.distributed.destroy_process_group()
+
+
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """To the device, without waiting for what it is doing."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def enter(args: argparse.Namespace) -> World:

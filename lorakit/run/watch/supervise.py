@@ -211,7 +211,7 @@ class Supervision:
         if parsed := SampleName.parse(path.name):
             if parsed.epoch is not None:
                 parsed = replace(parsed, epoch=parsed.epoch + record.part.epoch_offset)
-                step = (parsed.epoch or 0) * record.steps.per_epoch
+                step = record.steps.end_of(parsed.epoch or 0)
             elif parsed.step is not None:
                 step = parsed.step + self.offset
             drawn = SampleDrawn(name, step, parsed.epoch, parsed.prompt)

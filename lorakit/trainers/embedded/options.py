@@ -68,7 +68,25 @@ NETWORK_ARGS: dict[str, dict[str, type]] = {
         **dict.fromkeys((*_FLUX_DIMS, "single_dim", "single_mod_dim"), int),
     },
 }
-TRAIN_BLOCKS = ("all", "double", "single")
+LYCORIS = "lycoris.kohya"
+_LYCORIS_ARGS: dict[str, type] = {
+    **dict.fromkeys(("algo", "preset"), str),
+    **dict.fromkeys(("rank_dropout", "module_dropout"), float),
+    **dict.fromkeys(("dora_wd", "rs_lora", "decompose_both", "full_matrix"), bool),
+    "factor": int,
+}
+LYCORIS_ARGS: dict[str, dict[str, type]] = {
+    **{key: {**_LYCORIS_ARGS, "conv_dim": int, "conv_alpha": float} for key in ("sd15", "sdxl")},
+    "flux": _LYCORIS_ARGS,
+}
+OF_LOKR = ("factor", "decompose_both", "full_matrix")
+ARGUMENT_CHOICES = {
+    "train_blocks": ("all", "double", "single"),
+    "algo": ("lora", "locon", "loha", "lokr"),
+    "preset": ("full", "full-lin", "attn-mlp"),
+}
+# What LyCORIS does not read, or does in a way of its own.
+NOT_LYCORIS = ("network_dropout", "scale_weight_norms", "dim_from_weights")
 
 DATASET_EVERYWHERE = {
     **dict.fromkeys(
@@ -91,16 +109,25 @@ DATASET_LEVEL = {
     "resolution": "size",
     "validation_split": "number",
 }
-SUBSET_LEVEL = {"image_dir": "str", "is_reg": "bool"}
+SUBSET_LEVEL = {
+    **dict.fromkeys(("image_dir", "conditioning_data_dir"), "str"),
+    **dict.fromkeys(("is_reg", "alpha_mask"), "bool"),
+}
+NO_MASKS = "no images have masks, so it would count every pixel as ever."
+HOW_MASKS = "Set alpha_mask = true, or conditioning_data_dir in [dataset.subset.FOLDER]."
 DATASET_REFUSED = (
     "face_crop_aug_range",
     "custom_attributes",
     "cache_info",
     "network_multiplier",
-    "alpha_mask",
     "metadata_file",
-    "conditioning_data_dir",
 )
+
+# frozen_linear: the compute capability that its products need
+NEEDS_CARD = {
+    "fp8": (8.9, "RTX 40, Hopper and newer cards"),
+    "int8": (8.0, "RTX 30, A100 and newer cards"),
+}
 
 _SCHEDULE_FREE = ("AdamWScheduleFree", "RAdamScheduleFree", "SGDScheduleFree")
 _OF_BITSANDBYTES = (

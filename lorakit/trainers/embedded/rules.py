@@ -43,7 +43,7 @@ ONE_OR_MORE = (
 )
 ZERO_OR_MORE = (
     *("lr_warmup_steps", "lr_decay_steps", "learning_rate", "unet_lr"),
-    *("max_grad_norm", "min_timestep"),
+    *("max_grad_norm", "min_timestep", "blocks_to_swap"),
 )
 AT_LEAST = {**dict.fromkeys(ONE_OR_MORE, 1), **dict.fromkeys(ZERO_OR_MORE, 0)}
 # From 0 to less than 1; the first would leave nothing to learn from.
@@ -74,6 +74,12 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
     static = list(optimizer_name(settings))
     faults += static or _classes(settings, values)
     faults += [*_t5_tokenizer(settings), *_subset_options(settings)]
+    faults += _masks(settings)
+    faults += _few_bits(settings, machine)
+    if settings.integer("blocks_to_swap") and machine.accelerator != "cuda":
+        what = "needs a CUDA card: there is nothing to swap to on this machine."
+        hint = "Remove blocks_to_swap here."
+        faults.append(settings.fault("blocks_to_swap", what, hint, "swap-device"))
     if settings.precision == "fp16" and machine.accelerator != "cuda":
         what = f'"fp16" does not work well on {machine.accelerator}.'
         faults.append(Fault("mixed_precision", what, 'Use "no" or, on the CPU, "bf16".'))
@@ -88,6 +94,26 @@ def _subset_options(settings: Options) -> Iterator[Fault]:
             yield Fault(
                 where, "the embedded trainer does not implement it.", hint, "not-implemented"
             )
+
+
+def _few_bits(settings: Options, machine: Machine) -> Iterator[Fault]:
+    form = settings.text("frozen_linear")
+    least, cards = options.NEEDS_CARD.get(form, (0.0, ""))
+    if form and machine.accelerator != "cuda":
+        what = f'"{form}" saves memory on a CUDA card; this machine has none.'
+        yield settings.fault("frozen_linear", what, "Remove frozen_linear here.", "few-bits-device")
+    elif form and 0 < machine.gpus[0].capability < least:
+        what = f'"{form}" multiplies on {cards} only; this is {machine.gpus[0].name}.'
+        yield settings.fault("frozen_linear", what, 'Use "nf4" or fp8_base.', "few-bits-card")
+
+
+def _masks(settings: Options) -> Iterator[Fault]:
+    alpha, folder = (settings.anywhere(key) for key in ("alpha_mask", "conditioning_data_dir"))
+    if settings.flag("masked_loss") and not (alpha or folder):
+        yield settings.fault("masked_loss", options.NO_MASKS, options.HOW_MASKS, "masks-missing")
+    if folder and not settings.flag("masked_loss"):
+        what = "must be set, or conditioning_data_dir is not read."
+        yield settings.fault("masked_loss", what, "Set masked_loss = true.", "masks-unused")
 
 
 def _t5_tokenizer(settings: Options) -> Iterator[Fault]:
@@ -114,13 +140,18 @@ def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) 
     if not planned:
         faults += [Fault(name, "must be set.") for name in REQUIRED if not values.get(name)]
         faults += _packages(values)
-    if values.get("network_module") and values["network_module"] != MODULES[family]:
-        faults.append(Fault("network_module", f"must be {MODULES[family]} for this script."))
+    module = values.get("network_module")
+    if module and module not in (MODULES[family], options.LYCORIS):
+        either = f"{MODULES[family]} or {options.LYCORIS}"
+        faults.append(Fault("network_module", f"must be {either} for this script."))
     for name in options.WITHOUT_EFFECT[family]:
         if values.get(name) not in (None, False, known[name].default):
             what = f"has no effect on {FAMILIES[family].title}: kohya's script ignores it, too."
             faults.append(Fault(name, what, f"Remove {name}.", "no-effect"))
-    faults += _network_args(family, values.get("network_args") or [])
+    lycoris = module == options.LYCORIS
+    arguments = (options.LYCORIS_ARGS if lycoris else options.NETWORK_ARGS)[family]
+    faults += _network_args(arguments, values.get("network_args") or [])
+    faults += _lycoris(values) if lycoris else []
     faults += _pace(values)
     if family != "flux" and len(set(values.get("text_encoder_lr") or [])) > 1:
         what = "only the first of several rates is read, as by networks.lora."
@@ -178,8 +209,22 @@ def _ranges(values: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("min_timestep / max_timestep", what)
 
 
-def _network_args(family: str, arguments: list[str]) -> Iterator[Fault]:
-    known = options.NETWORK_ARGS[family]
+def _lycoris(values: Mapping[str, Any]) -> Iterator[Fault]:
+    for name in options.NOT_LYCORIS:
+        if values.get(name):
+            yield Fault(name, f"is not implemented for {options.LYCORIS}.", f"Remove {name}.")
+    extra = dict(str(one).partition("=")[::2] for one in values.get("network_args") or [])
+    for name in options.OF_LOKR:
+        if name in extra and extra.get("algo") != "lokr":
+            yield Fault(f"network_args {name}", "has no effect without algo=lokr.")
+    if "rs_lora" in extra and extra.get("algo") == "lokr":
+        what = "LyCORIS reads such files at another strength than it trained them."
+        yield Fault("network_args rs_lora", what, "Leave it out for lokr.")
+    if {"module_dropout", "dora_wd"} <= extra.keys():
+        yield Fault("network_args module_dropout", "is not implemented beside dora_wd.")
+
+
+def _network_args(known: Mapping[str, type], arguments: list[str]) -> Iterator[Fault]:
     for argument in arguments:
         name, equals, text = str(argument).partition("=")
         where = f"network_args {name}"
@@ -189,18 +234,21 @@ def _network_args(family: str, arguments: list[str]) -> Iterator[Fault]:
             hint = "Write network_dropout." if name == "dropout" else did_you_mean(name, known)
             yield Fault(where, "the embedded trainer does not know it.", hint, "not-implemented")
         elif not _readable(known[name], text):
-            kind = "an integer" if known[name] is int else "a number"
-            yield Fault(where, f"{text!r} is not {kind}.")
-        elif name == "train_blocks" and text not in options.TRAIN_BLOCKS:
-            yield Fault(where, f"{text!r} must be one of {', '.join(options.TRAIN_BLOCKS)}.")
+            kinds = {int: "an integer", bool: "True: leave it out instead"}
+            yield Fault(where, f"{text!r} is not {kinds.get(known[name], 'a number')}.")
+        elif text not in options.ARGUMENT_CHOICES.get(name, (text,)):
+            one_of = ", ".join(options.ARGUMENT_CHOICES[name])
+            yield Fault(where, f"{text!r} must be one of {one_of}.")
         elif name in ("rank_dropout", "module_dropout") and not 0 <= float(text) < 1:
             yield Fault(where, f"{text} must be at least 0 and below 1.")
     names = [str(argument).partition("=")[0] for argument in arguments]
-    if "conv_alpha" in names and "conv_dim" not in names:
+    if "conv_alpha" in names and "conv_dim" not in names and "algo" not in known:
         yield Fault("network_args conv_alpha", "has no effect without conv_dim.")
 
 
 def _readable(kind: type, text: str) -> bool:
+    if kind is bool:
+        return text == "True"
     try:
         kind(text)
     except ValueError:
@@ -255,9 +303,21 @@ def _text_cache(family: str, values: Mapping[str, Any]) -> Iterator[Fault]:
 def _combinations(values: Mapping[str, Any]) -> Iterator[Fault]:
     get = values.get
     precision = get("mixed_precision") or "no"
-    if get("full_bf16") and precision != "bf16":
-        yield Fault("full_bf16", 'needs mixed_precision = "bf16".')
-    for name in ("fp8_base", "fp8_base_unet"):
+    for kind in ("bf16", "fp16"):
+        if get(f"full_{kind}") and precision != kind:
+            yield Fault(f"full_{kind}", f'needs mixed_precision = "{kind}".')
+    plain = optimizer_type(argparse.Namespace(**values)).lower() == "adamw"
+    if get("stochastic_rounding") and not get("full_bf16"):
+        yield Fault("stochastic_rounding", "needs full_bf16.")
+    elif get("stochastic_rounding") and (not plain or get("lr_scheduler_type")):
+        yield Fault("stochastic_rounding", "needs AdamW, without lr_scheduler_type.")
+    if get("blocks_to_swap") and not get("gradient_checkpointing"):
+        what = "needs gradient_checkpointing: else the way back keeps every block's weights."
+        yield Fault("blocks_to_swap", what, "Set gradient_checkpointing = true.")
+    few = ("fp8_base", "fp8_base_unet")
+    if get("frozen_linear") and (get(few[0]) or get(few[1])):
+        yield Fault("frozen_linear", "cannot be combined with fp8_base.", "Keep one.")
+    for name in (*few, "frozen_linear"):
         if get(name) and precision == "no":
             yield Fault(name, 'needs mixed_precision = "bf16" or "fp16".')
     cached = get("cache_latents") or get("cache_latents_to_disk")

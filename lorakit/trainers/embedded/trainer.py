@@ -20,6 +20,7 @@ from lorakit.trainers.base import (
     nothing_to_say,
     one_command,
     one_file,
+    one_name,
 )
 from lorakit.trainers.embedded import SCRIPTS, rules
 from lorakit.trainers.progress import EmbeddedEvents, KohyaText
@@ -41,6 +42,7 @@ files = run_files.files
 needless = fault_after = nothing_to_say
 artefacts = one_file
 continuation = by_itself
+names = one_name
 
 
 def find(family: str) -> Script:

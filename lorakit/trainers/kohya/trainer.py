@@ -21,6 +21,7 @@ from lorakit.trainers.base import (
     nothing_to_say,
     one_command,
     one_file,
+    one_name,
 )
 from lorakit.trainers.kohya import rules, tokenizers
 from lorakit.trainers.kohya.going_on import go_on_in_kohya
@@ -45,6 +46,7 @@ files = run_files.files
 needless = fault_after = nothing_to_say
 artefacts = one_file
 continuation = go_on_in_kohya
+names = one_name
 downloads = tokenizers.missing
 
 

@@ -24,6 +24,7 @@ from lorakit.trainers.base import (
     Work,
     one_command,
     one_file,
+    one_name,
 )
 from lorakit.trainers.hub import is_cached
 from lorakit.trainers.musubi import caches, rules, run_files
@@ -48,6 +49,7 @@ needless = caches.needless
 fault_after = caches.fault_after
 artefacts = one_file
 continuation = go_on_in_musubi
+names = one_name
 
 # Not the recipe's to say, or not the same thing in a cacher.
 _NOT_PASSED = frozenset(("dataset_config", "batch_size", "num_workers", "device", "dit"))

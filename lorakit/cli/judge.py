@@ -1,0 +1,142 @@
+"""Which checkpoint at which strength, how surely, from losses at fixed noise.
+
+  lorakit judge maya                      every checkpoint at 0.4, 0.6, 0.8, 1.0 and 1.2
+  lorakit judge maya --checkpoints last:3 --strengths 0.6,0.8,1.0 --budget 10m
+  lorakit judge maya --held ~/photos/not-trained-on
+  lorakit judge maya --plan               what it would cost; nothing is measured
+
+It compares losses on pictures that were not trained on with the base's, names the cells that are
+worse than the base, and lists those that cannot be told apart from the best, the one that changes
+the base's other pictures least first. You choose among them; a winner is named only where one is
+proven. What was measured is kept: run it again to go on. What it cannot say: docs/judge.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from lorakit.errors import LorakitError, counted
+from lorakit.files import at_home
+from lorakit.runs.record import Judged, JudgedCell
+from lorakit.show import duration, print_json, print_text, say, table
+
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run", metavar="RUN", nargs="?", default="latest", help="name, date, path or latest")
+    add(
+        "--checkpoints",
+        default="all",
+        metavar="WHICH",
+        help="all, last, last:3, or epochs, steps and names: 4,final",
+    )
+    add("--strengths", default="0.4,0.6,0.8,1.0,1.2", metavar="N,N", help="of the LoRA")
+    add(
+        "--held",
+        type=Path,
+        metavar="FOLDER",
+        help="pictures that were not trained on (default: those the run held out)",
+    )
+    add(
+        "--controls",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help="prompts of what must stay as it is (default: the recipe's without the trigger)",
+    )
+    add("--budget", metavar="TIME", help="stop measuring after so long: 90s, 10m, 1h")
+    add("--plan", action="store_true", help="say what it would cost, measure nothing")
+    add("--python", default=sys.executable, metavar="FILE", help="a Python with torch")
+    add("--json", action="store_true", help="one JSON document")
+
+
+def run(args: argparse.Namespace) -> int:
+    from lorakit.cli.sheet import strengths_of
+    from lorakit.cli.terminal.progress import counting
+    from lorakit.cli.terminal.trained import trained_run
+    from lorakit.judge.make import Inquiry, JudgeChoice, inquire, measure
+    from lorakit.runs.find import stage_of, whole_of
+
+    run_dir = stage_of(trained_run(args.run))
+    choice = JudgeChoice(
+        args.checkpoints,
+        strengths_of(args.strengths),
+        at_home(args.held) if args.held else None,
+        tuple(args.controls),
+        seconds_of(args.budget),
+    )
+    inquiry: Inquiry = inquire(run_dir, choice)
+    shots = f"{counted(inquiry.held, 'held-out picture')}, {len(inquiry.order['drawn'])} drawn"
+    pace = f", about {duration(inquiry.seconds)} by this run's pace" if inquiry.seconds else ""
+    cost = f"{inquiry.passes:,} forward passes{pace}" if inquiry.passes else "measured before"
+    cells = counted(len(inquiry.cells), "cell")
+    say(f"{cells} of checkpoint x strength, {shots} by the base: {cost}.")
+    if args.plan:
+        return 0
+    with counting("measuring") as progress:
+        judged = measure(inquiry, args.python, progress)
+    name = shlex.quote("/".join(whole_of(run_dir).parts[-2:]))
+    if args.json:
+        print_json(judged.to_json())
+        return 0
+    shown(judged)
+    if judged.listed:
+        say(
+            f"Next: lorakit sheet {name} --judged    # the {len(judged.listed)} listed, in pictures"
+        )
+    return 0
+
+
+def shown(judged: Judged) -> None:
+    from lorakit.judge.score import FEWEST, UNRANKED
+
+    heads = ("checkpoint", "strength", "verdict", "held-out loss", "behind the lowest", "drift")
+    table(heads, [_row(cell) for cell in judged.cells], right=("strength", "drift"))
+    if any(cell.verdict == UNRANKED for cell in judged.cells):
+        say(
+            f"No ranking: {counted(judged.held_out, 'held-out picture')}, and it takes {FEWEST}."
+            " Give some that were not trained on (--held FOLDER), or hold some out next time:"
+            " --set validation_split=0.15"
+        )
+    if judged.winner:
+        print_text(f"The one cell with the lowest loss for certain: {judged.reason}")
+    elif judged.reason:
+        print_text(
+            f"Shortlist: {len(judged.listed)} of {counted(len(judged.cells), 'cell')}, not told"
+            f" apart; the least drift first. {judged.reason}"
+        )
+    for note in judged.notes:
+        print_text(note)
+    if judged.unmeasured:
+        say(f"{counted(judged.unmeasured, 'cell')} not measured yet; run it again to go on.")
+
+
+def _row(cell: JudgedCell) -> list[str]:
+    drift = "" if cell.drift is None else f"{cell.drift:.4f}"
+    held, behind = (
+        _with_interval(cell.held, cell.held_low, cell.held_high),
+        _with_interval(cell.behind, cell.behind_low, cell.behind_high),
+    )
+    return [cell.label, f"{cell.strength:g}", cell.verdict, held, behind, drift]
+
+
+def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return ""
+    ends = "" if low is None or high is None else f" ({low:+.3f} to {high:+.3f})"
+    return f"{value:+.3f}{ends}"
+
+
+def seconds_of(text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if match is None or not float(match[1]):
+        raise LorakitError(f"--budget {text}: a time such as 90s, 10m or 1h.")
+    return float(match[1]) * UNITS[match[2]]

@@ -1,0 +1,104 @@
+"""What a dataset remembers about itself, in a small file that belongs in git beside the pictures:
+how they are fitted, where one is cropped by hand, and which are not to be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from lorakit import tomllib
+from lorakit.dataset.buckets import BucketRules
+from lorakit.dataset.build.fit import Box, Fit, Focus, Settings, essential
+from lorakit.dataset.rules import shown
+from lorakit.errors import Fault, RecipeError
+from lorakit.files import write_atomic
+from lorakit.toml_text import document_text
+from lorakit.user_files import Missing
+
+PLACE = "prepare.toml"
+HEAD = "# How `lorakit dataset prepare` makes this dataset's pictures. Commit it beside them.\n"
+WISHES = ("fit", "size", "background", "focus", "format", "quality")
+MUST = {"fit": ", ".join(get_args(Fit)), "focus": ", ".join(get_args(Focus))}
+
+
+@dataclass(frozen=True)
+class Remembered:
+    wishes: Mapping[str, Any] = field(default_factory=dict)  # by the names of Settings
+    rules: BucketRules | None = None
+    dropped: tuple[str, ...] = ()  # originals; pictures of one's own by their place
+    crops: Mapping[str, Box] = field(default_factory=dict)  # by original, in shares of its sides
+
+    def with_settings(self, settings: Settings) -> Remembered:
+        kept = essential(settings.as_data())
+        rules = settings.rules if settings.fit == "bucket" else None
+        return replace(self, wishes={key: kept[key] for key in WISHES if key in kept}, rules=rules)
+
+    def as_data(self) -> dict[str, Any]:
+        buckets = {}
+        if self.rules:
+            buckets = {**asdict(self.rules), "resolution": list(self.rules.resolution)}
+        tables = {"buckets": buckets, "crops": {name: [*box] for name, box in self.crops.items()}}
+        kept = {name: table for name, table in tables.items() if table}
+        return {**self.wishes, "dropped": sorted(self.dropped) or None, **kept}
+
+
+def read_remembered(root: Path) -> Remembered:
+    try:
+        data = tomllib.read(root / PLACE)
+    except Missing:
+        return Remembered()
+    faults = [*_faults(root / PLACE, data)]
+    if faults:
+        hint = "Put it right, or delete the line: what is left out is as if nobody had said it."
+        raise RecipeError("Nothing was changed.", faults=faults, hint=hint)
+    wishes = {key: data[key] for key in WISHES if key in data}
+    if "size" in wishes:
+        wishes["size"] = tuple(wishes["size"])
+    known = {one.name for one in fields(BucketRules)}
+    buckets = {key: value for key, value in data.get("buckets", {}).items() if key in known}
+    rules = None
+    if "resolution" in buckets:
+        rules = BucketRules(**{**buckets, "resolution": tuple(buckets["resolution"])})
+    crops = {name: tuple(map(float, box)) for name, box in data.get("crops", {}).items()}
+    return Remembered(wishes, rules, tuple(data.get("dropped", ())), crops)  # type: ignore[arg-type]
+
+
+def remember(root: Path, kept: Remembered) -> None:
+    """Written only where it says something else than what is there."""
+    if kept != read_remembered(root):
+        write_atomic(root / PLACE, HEAD + document_text(kept.as_data()))
+
+
+def _faults(path: Path, data: Mapping[str, Any]) -> Iterator[Fault]:
+    crops, buckets = data.get("crops", {}), data.get("buckets", {})
+    sound = {
+        "fit": data.get("fit", "none") in get_args(Fit),
+        "focus": data.get("focus", "centre") in get_args(Focus),
+        "size": _numbers(data.get("size", [1, 1]), 2),
+        "quality": type(data.get("quality", 1)) is int,
+        "background": isinstance(data.get("background", ""), str),
+        "format": isinstance(data.get("format", ""), str),
+        "dropped": _words(data.get("dropped", [])),
+        "buckets": isinstance(buckets, dict) and _numbers(buckets.get("resolution", [1, 1]), 2),
+        "crops": isinstance(crops, dict) and all(_is_box(box) for box in crops.values()),
+    }
+    for key in (key for key, fine in sound.items() if not fine):
+        must = f" It must be one of {MUST[key]}." if key in MUST else ""
+        yield Fault(f"{shown(path)} {key} = {data[key]!r}", f"is not understood.{must}")
+
+
+def _numbers(value: Any, count: int) -> bool:
+    numbers = isinstance(value, list) and all(type(one) in {int, float} for one in value)
+    return numbers and len(value) == count
+
+
+def _words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _is_box(value: Any) -> bool:
+    """Inside the picture, and with something in it."""
+    return _numbers(value, 4) and 0 <= value[0] < value[2] <= 1 and 0 <= value[1] < value[3] <= 1

@@ -1,0 +1,64 @@
+"""Captions found by what the picture holds, whatever it is called now: in the dataset itself and
+in every version of it that lies beside it. Reads only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorakit.dataset.build.manifest import FOLDER, Manifest
+from lorakit.dataset.build.originals import ORIGINALS
+from lorakit.dataset.captions.read import caption_beside
+from lorakit.dataset.scan import looks_like_image
+from lorakit.files import sha256
+
+
+@dataclass(frozen=True)
+class Candidate:
+    caption: Path
+    edited: bool  # since lorakit put it there
+    time_ns: int
+
+
+def captions_for(root: Path, pictures: Iterable[Path], beside: Path) -> dict[Path, Path]:
+    """The caption that somebody has worked on last, of each picture that has one anywhere."""
+    wanted = list(pictures)
+    sizes = {path.stat().st_size for path in wanted}
+    found: dict[str, Candidate] = {}
+    for version in versions(root, beside):
+        for digest, candidate in _captions(version, sizes):
+            found[digest] = max(found.get(digest, candidate), candidate, key=_worth)
+    own = {path: (found.get(sha256(path)), caption_beside(path)) for path in wanted}
+    return {
+        path: caption
+        for path, (known, near) in own.items()
+        if (caption := known.caption if known else near) is not None
+    }
+
+
+def versions(root: Path, beside: Path) -> list[Path]:
+    """Datasets that lie beside this one, or where the next one is to lie; this one first."""
+    places = dict.fromkeys([root.parent, beside.parent])
+    folders = (one for place in places if place.is_dir() for one in sorted(place.iterdir()))
+    others = [one for one in folders if any((one / name).is_dir() for name in (FOLDER, ORIGINALS))]
+    return [root, *(one for one in others if one.resolve() != root.resolve())]
+
+
+def _captions(version: Path, sizes: set[int]) -> Iterator[tuple[str, Candidate]]:
+    for entry in Manifest(version).entries.values():
+        caption = caption_beside(version / entry.file)
+        if caption is not None and entry.source_stamp[0] in sizes:
+            edited = sha256(caption) != entry.caption_sha
+            yield entry.source_sha, Candidate(caption, edited, caption.stat().st_mtime_ns)
+    for path in (version / ORIGINALS).rglob("*"):
+        if not (looks_like_image(path.name) and path.is_file() and path.stat().st_size in sizes):
+            continue
+        caption = caption_beside(path)
+        if caption is not None:
+            yield sha256(path), Candidate(caption, edited=False, time_ns=caption.stat().st_mtime_ns)
+
+
+def _worth(one: Candidate) -> tuple[bool, int]:
+    return one.edited, one.time_ns

@@ -1,0 +1,221 @@
+"""Losses of a base and of its LoRAs at fixed noise, and how far a LoRA moves the pictures that the
+base draws itself: `python -m lorakit.embedded.judging.measure order.json`, run by lorakit.judge as
+a child process.
+
+The base is loaded once; noise, latents and the base's own answers are made once and kept. A line of
+JSON goes to the order's `results` for the base and for every cell (a LoRA at a strength) as soon as
+it is known, and what has a line there is not measured again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+
+from lorakit import json_text
+from lorakit.dataset.buckets import Placement
+from lorakit.embedded.data.captions import CaptionRules
+from lorakit.embedded.data.dataset import Image, Subset
+from lorakit.embedded.data.images import pixels, size_ids
+from lorakit.embedded.drawing.generate import alike, open_studio
+from lorakit.embedded.models import Conditioning
+from lorakit.embedded.training import flow, noise
+from lorakit.embedded.training.randomness import seed_of
+from lorakit.errors import LorakitError
+from lorakit.files import write_atomic
+
+Order = Mapping[str, Any]
+HELD, TRAIN, DRAWN = "held", "train", "drawn"
+AT_ONCE, AT_ONCE_TINY = 4, 32
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture under one noise at one timestep, and what the denoiser should answer."""
+
+    kind: str
+    number: int  # of the picture among its kind
+    caption: str
+    sides: tuple[float, ...]  # SDXL's six
+    noisy: torch.Tensor
+    timestep: float
+    target: torch.Tensor
+
+
+class Bench:
+    """Every shot of an order, and the studio that answers them."""
+
+    def __init__(self, order: Order) -> None:
+        self.order, self.studio = order, open_studio(order)
+        terminal = bool(order.get("zero_terminal_snr"))
+        self.schedule = noise.Schedule(zero_terminal_snr=terminal, device="cpu")
+        shots = [shot for kind in (HELD, TRAIN) for shot in self._pictures(kind)]
+        self.shots = [*shots, *self._drawn()]
+        self.texts = self._texts()
+
+    @torch.inference_mode()
+    def _pictures(self, kind: str) -> Iterator[Shot]:
+        base, studio = self.studio.base, self.studio
+        for number, told in enumerate(self.order[kind]):
+            image = image_of(told)
+            batch = pixels(image, image.path.read_bytes(), flip=False)[None]
+            mean = studio.vae.encode(batch.to(studio.device)).mean.float().cpu()
+            latent = (mean[0] - base.vae_shift) * base.vae_scaling
+            sides = tuple(size_ids(image, flip=False))
+            yield from self._shots(kind, number, told["caption"], sides, latent)
+
+    def _drawn(self) -> Iterator[Shot]:
+        jobs = self.order[DRAWN]
+        for number, (job, latent) in enumerate(zip(jobs, self._own_latents(jobs), strict=True)):
+            height, width = float(job["height"]), float(job["width"])
+            sides = (height, width, 0.0, 0.0, height, width)
+            yield from self._shots(DRAWN, number, job["prompt"], sides, latent)
+
+    def _own_latents(self, jobs: Sequence[Order]) -> list[torch.Tensor]:
+        """What the base draws for the control prompts: kept beside the results."""
+        kept = Path(self.order["drawn_file"])
+        if not kept.exists():
+            numbered = [{**job, "place": str(place)} for place, job in enumerate(jobs)]
+            drawn: dict[str, torch.Tensor] = {}
+            for group in alike(numbered, AT_ONCE_TINY if self.studio.base.is_tiny else 1):
+                latents = self.studio.latents(group).float().cpu()
+                drawn |= {job["place"]: one for job, one in zip(group, latents, strict=True)}
+            write_atomic(kept, save({name: one.contiguous() for name, one in drawn.items()}))
+        found = load_file(kept)
+        return [found[str(place)] for place in range(len(jobs))]
+
+    def _shots(
+        self, kind: str, number: int, caption: str, sides: tuple[float, ...], latent: torch.Tensor
+    ) -> Iterator[Shot]:
+        prediction = self.studio.base.prediction
+        for place in self.order["places"][kind]:
+            seed = seed_of(self.order["seed"], kind, number, place)
+            white = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
+            if prediction == "flow":
+                share, _ = flow.fixed_sigmas(1, place)
+                noisy, target = (1 - share) * latent + share * white, white - latent
+            else:
+                t = torch.tensor([place])
+                noisy = self.schedule.noised(latent[None], white[None], t)[0]
+                velocity = self.schedule.velocity(latent[None], white[None], t)[0]
+                target = velocity if prediction == "v_prediction" else white
+            yield Shot(kind, number, caption, sides, noisy, float(place), target)
+
+    def _texts(self) -> dict[str, Conditioning]:
+        """What the encoders make of every caption, as they are now."""
+        captions = list(dict.fromkeys(shot.caption for shot in self.shots))
+        found: dict[str, Conditioning] = {}
+        with torch.inference_mode():
+            for group in batches(captions, 16):
+                encoded = vars(self.studio.encode(group))
+                for at, caption in enumerate(group):
+                    own = {k: v if v is None else v[at : at + 1] for k, v in encoded.items()}
+                    found[caption] = Conditioning(**own)
+        return found
+
+    @torch.inference_mode()
+    def answers(self, shots: Sequence[Shot], texts: Mapping[str, Conditioning]) -> Iterator[Any]:
+        """The denoiser's answer to each shot, in their order."""
+        studio, at_once = self.studio, AT_ONCE_TINY if self.studio.base.is_tiny else AT_ONCE
+        more: dict[str, Any] = {}
+        for group in batches(shots, at_once):
+            if studio.base.prediction == "flow":
+                more = {"guidance": 1.0}
+            else:
+                more = {"time_ids": torch.tensor([one.sides for one in group]).to(studio.device)}
+            noisy = torch.stack([one.noisy for one in group]).to(studio.device)
+            t = torch.tensor([one.timestep for one in group], device=studio.device)
+            text = joined([texts[one.caption] for one in group])
+            yield from studio.predict(noisy, t, text, **more).float().cpu()
+
+    def measure(self, lora: str | None, strength: float, kinds: Sequence[str]) -> dict[str, Any]:
+        """Losses of each picture, one a timestep; of drawn ones the squared distance from the
+        base's answer, in parts of that answer's square.
+        """
+        shots = [shot for shot in self.shots if shot.kind in kinds]
+        order = sorted(range(len(shots)), key=lambda at: tuple(shots[at].noisy.shape))
+        with self.studio.wearing(lora, strength) as changed:
+            words = any(name.startswith("lora_te") for name in changed)
+            texts = self._texts() if words else self.texts
+            answers = self.answers([shots[at] for at in order], texts)
+            answered = dict(zip(order, answers, strict=True))
+        if lora is None:
+            self._know(shots, answered)
+        found: dict[str, dict[int, list[float | None]]] = {kind: {} for kind in kinds}
+        for at, shot in enumerate(shots):
+            loss = float(((answered[at] - shot.target) ** 2).mean())
+            if shot.kind == DRAWN:
+                loss = 0.0 if lora is None else loss / float((shot.target**2).mean())
+            losses = found[shot.kind].setdefault(shot.number, [])
+            losses.append(loss if math.isfinite(loss) else None)
+        return {kind: list(numbers.values()) for kind, numbers in found.items()}
+
+    def _know(self, shots: Sequence[Shot], answered: Mapping[int, torch.Tensor]) -> None:
+        """The base's answers are what a LoRA is held against on the base's own pictures."""
+        known = iter([answered[at] for at, shot in enumerate(shots) if shot.kind == DRAWN])
+        self.shots = [
+            replace(one, target=next(known)) if one.kind == DRAWN else one for one in self.shots
+        ]
+
+
+def image_of(told: Order) -> Image:
+    path, bucket = Path(told["file"]), (int(told["bucket"][0]), int(told["bucket"][1]))
+    placement = Placement(bucket, (int(told["scaled"][0]), int(told["scaled"][1])), 0.0)
+    subset = Subset(path.parent, 1, None, ".txt", CaptionRules())
+    size = (int(told["size"][0]), int(told["size"][1]))
+    return Image(path, subset, told["caption"], size, placement, 1)
+
+
+def batches(items: Sequence[Any], at_once: int) -> Iterator[list[Any]]:
+    """Neighbours of one shape together."""
+    group: list[Any] = []
+    for item in items:
+        alike_ = not group or not isinstance(item, Shot) or item.noisy.shape == group[0].noisy.shape
+        if len(group) == at_once or not alike_:
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group
+
+
+def joined(texts: Sequence[Conditioning]) -> Conditioning:
+    parts = {}
+    for name, first in vars(texts[0]).items():
+        parts[name] = None if first is None else torch.cat([vars(one)[name] for one in texts])
+    return Conditioning(**parts)
+
+
+def fill(order: Order) -> None:
+    """Every line that is not there yet, until the order's time is used up."""
+    started, results = time.monotonic(), Path(order["results"])
+    bench, longest = Bench(order), 0.0
+    there = {json_text.loads(line)["cell"] for line in results.read_bytes().splitlines()}
+    every = [{"cell": "base", "lora": None, "strength": 0.0, "kinds": [HELD, TRAIN, DRAWN]}]
+    for cell in [*every, *order["cells"]]:
+        began = time.monotonic()
+        if cell["cell"] in there and cell["lora"] is not None:
+            continue
+        if order["budget_s"] is not None and began - started + longest > order["budget_s"]:
+            break
+        found = bench.measure(cell["lora"], float(cell["strength"]), cell["kinds"])
+        if cell["cell"] not in there:
+            with results.open("a", encoding="utf-8") as out:
+                out.write(json.dumps({"cell": cell["cell"], **found}) + "\n")
+        longest = max(longest, time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    try:
+        fill(json_text.loads(Path(sys.argv[1]).read_bytes()))
+    except LorakitError as error:
+        sys.exit(str(error))

@@ -1,0 +1,1 @@
+"""Recipes in and out of other programs' words. Executes nothing, fetches nothing."""

@@ -1,0 +1,223 @@
+"""The files of kohya_ss's window, ai-toolkit and OneTrainer, and the metadata of a LoRA, in kohya's
+words: by the table words.toml, and the few values that need more than a table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lorakit import json_text, tomllib
+from lorakit.exchange.command import options_in
+from lorakit.exchange.said import Said, Theirs, folder_of_images, leaves, number_in, options_of
+from lorakit.weights.keys import read_lora
+from lorakit.weights.lora_facts import trigger_of
+
+NO_WORD = "{} has a word for it that has no counterpart in sd-scripts."
+HISTORY = "it tells how the training went, not how to train."
+SS = {  # of a LoRA's metadata, where it is not ss_ and kohya's option
+    "ss_sd_model_name": "pretrained_model_name_or_path",
+    "ss_vae_name": "vae",
+    "ss_num_epochs": "max_train_epochs",
+    "ss_batch_size_per_device": "train_batch_size",
+    "ss_output_name": "name",
+}
+
+
+@cache
+def word_table() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("words.toml").read_text(encoding="utf-8"))
+
+
+def family_word(text: str) -> str:
+    """The family that another program's word means; its own word where we know none."""
+    return next((ours for word, ours in word_table()["family"].items() if word in text), text)
+
+
+def from_gui(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
+    kind = str(data.get("LoRA_type") or "Standard")
+    network = re.split("[/ ]", kind)[0]
+    arguments = word_table()["network"].get(network if network != "LoCon" else "LyCORIS", [])
+    said, module = list[Said](), "lycoris.kohya" if "Ly" in kind or kind == "LoCon" else ""
+    boxes = {"flux1_checkbox": "flux", "sd3_checkbox": "sd3", "lumina_checkbox": "lumina"}
+    boxes |= {"anima_checkbox": "anima", "sdxl": "sdxl"}
+    family = next((one for box, one in boxes.items() if data.get(box)), "")
+    others = {word for words_ in word_table()["network"].values() for word in words_} - set(
+        arguments
+    )
+    steps = number_in(data.get("max_train_steps"))
+    for key, value in leaves(data):
+        unset = str(value) in {"", "0", "0.0", "None", "none", "False", "[]"}
+        if key == "LoRA_type":
+            why = "" if module else "the family's own network module says it."
+            said.append(Said(key, value, "network_module" * bool(module), module, why))
+            algorithm = re.split("[/ ]", kind.lower().replace("native", "full"))[-1]
+            said += [Said(key, value, "network_args", [f"algo={algorithm}"])] if module else []
+        elif key in boxes:
+            said.append(Said(key, value, why="the recipe's family says it."))
+        elif unset:
+            said.append(Said(key, value, why="kohya_ss hands on nothing that is empty or 0."))
+        elif key.startswith(("sdxl_", "flux1_")) and not key.startswith(family or "sd15"):
+            said.append(Said(key, value, why="it counts for another family alone."))
+        elif key in others:
+            said.append(Said(key, value, why="it belongs to another kind of LoRA."))
+        elif key == "lr_warmup" and data.get("lr_scheduler") == "constant":
+            said.append(Said(key, value, why="a constant schedule has no warm-up."))
+        elif key == "lr_warmup" and number_in(value) is not None:
+            share = (number_in(value) or 0) / 100
+            said.append(Said(key, value, "lr_warmup_steps", share, "a percentage there"))
+        elif key == "epoch" and steps:
+            said.append(Said(key, value, why="max_train_steps is set too, and counts."))
+        elif key in arguments:
+            said.append(Said(key, value, "network_args", [f"{key}={value}"]))
+        elif key == "xformers":
+            word = "sdpa" if value == "sdpa" else "xformers"
+            said.append(Said(key, value, word, meant=True))
+        elif key == "sample_prompts":
+            lines = [line for line in str(value).splitlines() if line.strip() and line[0] != "#"]
+            said.append(Said(key, value, "sample.prompts", lines))
+        elif key == "additional_parameters":
+            said.append(Said(key, "...", why="its options are read one by one."))
+            said += options_in(str(value), key)
+        else:
+            said.append(_by_table("gui", key, value) or Said(key, value, key))
+    if str(data.get("text_encoder_lr")) in {"0", "0.0"} and "text_encoder_lr" in data:
+        said.append(Said("text_encoder_lr", 0, "network_train_unet_only", meant=True))
+    return Theirs("kohya_ss's window", _joined(said), folder, stem, family)
+
+
+def from_toolkit(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
+    flat, at = dict(leaves(data)), "config.process.0."
+    flags = {"is_flux": "flux", "is_xl": "sdxl", "is_v3": "sd3", "is_lumina2": "lumina"}
+    marked = (one for flag, one in flags.items() if flat.get(f"{at}model.{flag}"))
+    arch = str(flat.get(f"{at}model.arch") or next(marked, ""))
+    said = []
+    for path, value in flat.items():
+        key = path.removeprefix(at)
+        if path == "config.name":
+            said.append(Said(path, value, "name"))
+        elif key == path:
+            why = "lorakit trains one thing a recipe." if "process" in path else HISTORY
+            said.append(Said(path, value, why=why))
+        elif key.endswith(".folder_path"):
+            said.append(folder_of_images(path, str(value)))
+        elif key.startswith("model.is_") or key == "model.arch":
+            said.append(Said(path, value, why="the recipe's family says it."))
+        else:
+            one = _by_table("toolkit", key, value)
+            said.append(
+                Said(path, value, one.key, one.meant, one.why)
+                if one
+                else _unknown(path, value, "ai-toolkit")
+            )
+    family = family_word(arch) if arch else ""
+    return Theirs("ai-toolkit", _joined(said), folder, stem, family)
+
+
+def from_onetrainer(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
+    said = []
+    for path, value in leaves(data):
+        if path == "model_type":
+            said.append(Said(path, value, why="the recipe's family says it."))
+        else:
+            said.append(_by_table("onetrainer", path, value) or _unknown(path, value, "OneTrainer"))
+    family = family_word(str(data.get("model_type", "")))
+    return Theirs("OneTrainer", _joined(said), folder, stem, family)
+
+
+def from_lora(path: Path) -> Theirs:
+    """What a LoRA says of its own training: ss_* of kohya and musubi, ModelSpec, training_info."""
+    lora = read_lora(path)
+    metadata, said = lora.header.metadata, list[Said]()
+    known = options_of("")
+    for key, value in metadata.items():
+        option = key.removeprefix("ss_")
+        if key in SS:
+            said.append(Said(key, value, SS[key]))
+        elif key == "ss_optimizer":
+            name, _, rest = value.partition("(")
+            said.append(Said(key, value, "optimizer_type", name.rpartition(".")[2]))
+            found = re.findall(r"(\w+)=\(?([^()=]*[^()=,\s])\)?(?=,|\)|$)", rest)
+            given = [f"{word}={''.join(one.split())}" for word, one in found]
+            said += [Said(key, value, "optimizer_args", given)] if given else []
+        elif key == "ss_network_args":
+            said.append(_arguments(key, value))
+        elif option in known and option != key:
+            meant = re.sub(r"[()\s]", "", value) if option == "resolution" else value
+            said.append(Said(key, value, option, meant))
+        else:
+            said.append(Said(key, value, why=HISTORY))
+    if "ss_network_dim" not in metadata:
+        said.append(
+            Said("the rank of its modules", max(map(lora.rank, lora.modules)), "network_dim")
+        )
+    if trigger := trigger_of(metadata):
+        said.append(Said("the trigger, a guess", trigger, "trigger"))
+    return Theirs("a LoRA's metadata", tuple(said), path.parent, path.stem, lora.family)
+
+
+def _arguments(key: str, value: str) -> Said:
+    try:
+        table = json_text.loads(value)
+    except ValueError:
+        table = None
+    if not isinstance(table, dict):
+        return Said(key, value, why="it is no table of arguments.")
+    return Said(key, value, "network_args", [f"{name}={one}" for name, one in table.items()])
+
+
+def _by_table(table: str, path: str, value: Any) -> Said | None:
+    """By the table's word for this place, the nearest pattern first."""
+    found: Mapping[str, str] = word_table()[table]
+    plain = re.sub(r"(^|\.)\d+(?=\.|$)", r"\1N", path)
+    word = found.get(plain)
+    if word is None:
+        patterns = (one for one in found if "*" in one)
+        match = (
+            one for one in patterns if re.fullmatch(re.escape(one).replace(r"\*", ".*"), plain)
+        )
+        word = found.get(next(match, ""))
+    if word is None:
+        return None
+    if word.startswith("!"):
+        return Said(path, value, why=word[1:])
+    meant = word_table()["values"].get(word, {}).get(value) if isinstance(value, str) else None
+    if word == "network_train_unet_only":
+        meant = not value
+    elif word == "optimizer_args":
+        meant = [f"{path.rpartition('.')[2]}={value}"]
+    elif word == "resolution" and isinstance(value, list) and table == "toolkit" and value:
+        return Said(
+            path,
+            value,
+            word,
+            max(value, key=lambda one: number_in(one) or 0),
+            "of several sizes the largest" * (len(value) > 1),
+        )
+    elif word == "caption_extension":
+        meant = f".{str(value).lstrip('.')}"
+    elif word.startswith("sample.") and "prompt" in word:
+        texts = value if isinstance(value, list) else [value]
+        meant = [str(text).replace("[trigger]", "{trigger}") for text in texts]
+    return Said(path, value, word, meant)
+
+
+def _unknown(path: str, value: Any, program: str) -> Said:
+    return Said(path, value, why=NO_WORD.format(program))
+
+
+def _joined(said: list[Said]) -> tuple[Said, ...]:
+    """Values that are one list with us: network_args, optimizer_args, prompts."""
+    lists = {"network_args", "optimizer_args", "sample.prompts"}
+    so_far: dict[str, list[Any]] = {}
+    done = []
+    for one in said:
+        if one.key in lists and isinstance(one.ours, list):
+            so_far[one.key] = [*so_far.get(one.key, []), *one.ours]
+            done.append(Said(one.source, one.value, one.key, so_far[one.key], one.why))
+        else:
+            done.append(one)
+    return tuple(done)

@@ -1,0 +1,84 @@
+"""What another program's file says, value by value, and in which words of ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorakit.catalogue.options import Option, options
+from lorakit.dataset.folder_names import NotASubset, parse_folder
+from lorakit.families import FAMILIES
+
+NOT_NAMED = "a folder must be called N_trigger: `lorakit dataset add` copies it; nothing is moved."
+
+
+@dataclass(frozen=True)
+class Said:
+    """One value. `key` is kohya's option, or SECTION.KEY of a recipe, or a word of its top level;
+    without one the value has no counterpart, and `why` says what becomes of it.
+    """
+
+    source: str  # what it is called there: network.linear, --network_dim
+    value: Any
+    key: str = ""
+    meant: Any = None  # under `key`, where it is another value
+    why: str = ""
+
+    @property
+    def ours(self) -> Any:
+        return self.value if self.meant is None else self.meant
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """A whole file, read."""
+
+    kind: str  # in a sentence: "a kohya config"
+    said: tuple[Said, ...]
+    folder: Path  # that its relative paths may start from
+    stem: str = "imported"
+    family: str = ""
+
+
+def leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value with its dotted place; a list of plain values is one, an empty table none."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(data, list) and any(isinstance(one, (Mapping, list)) for one in data):
+        for number, value in enumerate(data):
+            yield from leaves(value, f"{path}.{number}" if path else str(number))
+    else:
+        yield path, data
+
+
+def number_in(text: object) -> float | None:
+    try:
+        number = float(str(text))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def folder_of_images(source: str, place: str, *, reg: bool = False) -> Said:
+    """A folder of images, as the dataset whose subset it is."""
+    path = Path(place)
+    if isinstance(parse_folder(path.name), NotASubset):
+        return Said(source, place, why=NOT_NAMED)
+    return Said(source, place, f"dataset.{'reg_path' if reg else 'path'}", path.parent.as_posix())
+
+
+def options_of(family: str) -> Mapping[str, Option]:
+    """Of its default trainer's script; every option there is, for a family that we do not have."""
+    if family in FAMILIES:
+        return options(FAMILIES[family].trainers[0], FAMILIES[family].script)
+    return {key: one for name in reversed(FAMILIES) for key, one in options_of(name).items()}
+
+
+def weight_keys(family: str) -> Mapping[str, str]:
+    """The options that name its files -> what [model] calls them."""
+    weights = FAMILIES[family].weights if family in FAMILIES else ()
+    return {one.option: one.key for one in weights}

@@ -1,0 +1,127 @@
+"""Which pictures a run was trained on and which it never saw, from its dataset.toml, or from a
+folder of others. Reads headers and captions, no pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorakit import tomllib
+from lorakit.dataset.buckets import BucketRules, Chooser, Size, UnfitError
+from lorakit.dataset.captions.read import caption_beside, kohya_caption
+from lorakit.dataset.scan import is_image_name
+from lorakit.dataset.split import hold_out
+from lorakit.errors import LorakitError, RecipeError
+from lorakit.files import sha256
+from lorakit.pictures.size import PictureHeaderError, read_header
+from lorakit.runs.record import read_record
+from lorakit.trainers.table import trainer
+
+
+@dataclass(frozen=True)
+class JudgingPicture:
+    """A picture with its words, and where it lands in the training's buckets."""
+
+    file: Path
+    caption: str
+    size: Size
+    bucket: Size
+    scaled: Size
+
+
+@dataclass(frozen=True)
+class JudgingPictures:
+    """`others` are captions of regularisation pictures: what must stay as it is."""
+
+    held: tuple[JudgingPicture, ...] = ()
+    train: tuple[JudgingPicture, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def pictures_of(run_dir: Path, held: Path | None) -> JudgingPictures:
+    """`held` is a folder of pictures that were not trained on; without one, those that the run
+    itself held out.
+    """
+    path = run_dir / "dataset.toml"
+    overlaps = trainer(read_record(run_dir).trainer.name).SPLIT_OVERLAPS
+    kept: list[JudgingPicture] = []
+    out: list[JudgingPicture] = []
+    others: list[str] = []
+    tables = tomllib.read(path).get("datasets") or [{}]
+    for table in tables:
+        chooser = _chooser(table, path)
+        share, seed = float(table.get("validation_split", 0.0)), table.get("validation_seed", 0)
+        for subset in table.get("subsets", []):
+            found = list(_pictures(Path(str(subset["image_dir"])), subset, chooser))
+            if subset.get("is_reg"):
+                others += [one.caption for one in found if one.caption]
+                continue
+            train, apart = hold_out(found, share, int(seed), as_kohya=overlaps)
+            kept += train
+            out += [one for one in apart if one not in train]  # kohya's rounding
+    if held is not None:
+        out = list(_unseen(held.absolute(), _chooser(tables[0], path), kept))
+    return JudgingPictures(tuple(out), tuple(kept), tuple(dict.fromkeys(others)))
+
+
+def _chooser(table: Mapping[str, Any], path: Path) -> Chooser:
+    size = table.get("resolution", 512)
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    names = {"min_bucket_reso": "min", "max_bucket_reso": "max", "bucket_reso_steps": "step"}
+    given = {name: table[key] for key, name in names.items() if key in table}
+    try:
+        return Chooser(
+            BucketRules(
+                (sides[0], sides[-1]),
+                enable=bool(table.get("enable_bucket")),
+                no_upscale=bool(table.get("bucket_no_upscale")),
+                **given,
+            )
+        )
+    except (ValueError, TypeError, IndexError) as error:
+        raise LorakitError(f"{path}: {error}. Was it edited by hand?") from error
+
+
+def _pictures(
+    folder: Path, subset: Mapping[str, Any], chooser: Chooser
+) -> Iterator[JudgingPicture]:
+    """In the order in which they were split: that of their paths."""
+    if not folder.is_dir():
+        raise RecipeError(
+            f"{folder}: the folder that the run was trained on is gone.",
+            hint="Put it back, or give pictures that were not trained on: --held FOLDER",
+        )
+    ending = str(subset.get("caption_extension") or "")
+    for file in sorted((one for one in folder.iterdir() if is_image_name(one.name)), key=str):
+        words = file.with_suffix(ending) if ending else caption_beside(file)
+        text = kohya_caption(words).text if words and words.is_file() else None
+        text = str(subset.get("class_tokens") or "") if text is None else text
+        ends = (subset.get("caption_prefix"), text, subset.get("caption_suffix"))
+        try:
+            size = read_header(file).as_kohya_reads
+            place = chooser.choose(*size)
+        except (OSError, PictureHeaderError, UnfitError) as error:
+            raise RecipeError(
+                f"{file}: {error}.", hint="Take it out of the folder, or mend it."
+            ) from error
+        said = " ".join(str(part) for part in ends if part)
+        yield JudgingPicture(file, said, size, place.bucket, place.scaled)
+
+
+def _unseen(
+    folder: Path, chooser: Chooser, trained: list[JudgingPicture]
+) -> Iterator[JudgingPicture]:
+    """The folder's pictures; one that was trained on is refused, whatever its name."""
+    if not folder.is_dir():
+        raise RecipeError(f"--held {folder}: no such folder.")
+    seen = {sha256(one.file): one.file for one in trained}
+    for one in _pictures(folder, {}, chooser):
+        if twin := seen.get(sha256(one.file)):
+            raise RecipeError(
+                f"{one.file} was trained on ({twin}); it cannot say what was learned.",
+                hint="Take it out of that folder.",
+            )
+        yield one

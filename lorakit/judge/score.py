@@ -1,0 +1,219 @@
+"""From losses at fixed noise to a judgement. Pure.
+
+A cell is a checkpoint at a strength. Its `held` is the mean, over held-out pictures and timesteps,
+of the logarithm of its loss against the base's. A cell is behind where a paired interval (95 %,
+over pictures) says that its losses are above those of the cell with the lowest; the others are not
+told apart from it, and make the shortlist, the one with the least drift first. It is broken where
+the interval of `held` itself lies above 0. docs/judge.md has what was proven of this, and what not.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from statistics import NormalDist, fmean
+
+from lorakit.runs.record import Judged, JudgedCell
+
+Losses = Mapping[str, Sequence[Sequence[float | None]]]  # held, train, drawn -> picture -> timestep
+DRAWS, SURE = 2000, 0.95
+FEWEST = 3  # pictures; with fewer an interval says nothing
+BROKEN, BEHIND, LISTED, UNRANKED = "broken", "behind", "listed", "unranked"
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One cell and its losses; checkpoints count from the first of the run."""
+
+    checkpoint: str
+    label: str
+    place: int
+    strength: float
+    losses: Losses
+
+
+def judge(base: Losses, measured: Sequence[Measured]) -> Judged:
+    """Everything but the time and what was not measured."""
+    held = {one: ratios(one.losses.get("held", ()), base.get("held", ())) for one in measured}
+    count = len(base.get("held", ()))
+    by, where = (
+        (held, "held-out pictures")
+        if count >= FEWEST
+        else (_trained(base, measured), "training pictures")
+    )
+    known = {one: values for one, values in by.items() if len(values) >= FEWEST}
+    broken = {one for one, values in known.items() if _above_zero(values)}
+    sound = {one: values for one, values in known.items() if one not in broken}
+    best = min(sound, key=lambda one: fmean(sound[one]), default=None)
+    ranks = count >= FEWEST and best is not None
+    cells = []
+    for one in measured:
+        cell = JudgedCell(one.checkpoint, one.label, one.strength, UNRANKED, drift=drift(one))
+        if held[one]:
+            low, high = interval(held[one]) if count >= FEWEST else (None, None)
+            cell = replace(cell, held=_shown(fmean(held[one])), held_low=low, held_high=high)
+        trained = ratios(one.losses.get("train", ()), base.get("train", ()))
+        if count >= FEWEST and trained:
+            cell = replace(cell, gap=_shown(fmean(held[one]) - fmean(trained)))
+        if one in broken:
+            cell = replace(cell, verdict=BROKEN)
+        elif ranks and best is not None:
+            apart = [a - b for a, b in zip(sound[one], sound[best], strict=True)]
+            low, high = interval(apart)
+            verdict = BEHIND if low > 0 else LISTED
+            cell = replace(cell, verdict=verdict, behind=_shown(fmean(apart)))
+            cell = replace(cell, behind_low=low, behind_high=high)
+        cells.append(cell)
+    order = {LISTED: 0, UNRANKED: 0, BEHIND: 1, BROKEN: 2}
+    cells.sort(
+        key=lambda cell: (order[cell.verdict], math.inf if cell.drift is None else cell.drift)
+    )
+    notes = [
+        *_broken_note(broken, where, of=len(measured)),
+        *(_unfinished(sound, measured) if ranks else ()),
+    ]
+    notes += _memorised(cells) if ranks else ()
+    return Judged(held_out=count, cells=tuple(cells), notes=tuple(notes), reason=_reason(cells))
+
+
+def ratios(
+    ours: Sequence[Sequence[float | None]], bases: Sequence[Sequence[float | None]]
+) -> list[float]:
+    """Of every picture: the logarithm of its loss against the base's, on average over timesteps,
+    so that a timestep of large losses does not speak for all. A loss that is not finite is an
+    infinite one.
+    """
+    return [
+        fmean(_ratio(*pair) for pair in zip(mine, base, strict=True))
+        for mine, base in zip(ours, bases, strict=False)
+    ]
+
+
+def _ratio(mine: float | None, base: float | None) -> float:
+    if mine is None or base is None:
+        return math.inf
+    return math.log(mine / base) if mine > 0 and base > 0 else 0.0
+
+
+def drift(one: Measured) -> float | None:
+    drawn = [value for losses in one.losses.get("drawn", ()) for value in losses]
+    if not drawn or None in drawn:
+        return None
+    return _shown(fmean(value for value in drawn if value is not None))
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Of the mean of these pictures: percentiles of a bootstrap, widened as Student's t is against
+    the normal distribution, because few pictures understate how much pictures differ.
+    """
+    count, centre = len(values), fmean(values)
+    if not all(map(math.isfinite, values)):
+        return centre, centre
+    means = sorted(sum(map(values.__getitem__, drawn)) / count for drawn in _drawn(count))
+    tail = (1 - SURE) / 2
+    wider = student(count - 1) / NormalDist().inv_cdf(1 - tail) * math.sqrt(count / (count - 1))
+    ends = means[int(tail * DRAWS)], means[int((1 - tail) * DRAWS)]
+    low, high = (centre + (end - centre) * wider for end in ends)
+    return _shown(low), _shown(high)
+
+
+@cache
+def _drawn(count: int) -> list[list[int]]:
+    """The same for every cell, so that an interval does not depend on which others there are."""
+    chance = random.Random(count)
+    return [chance.choices(range(count), k=count) for _ in range(DRAWS)]
+
+
+def student(freedom: int) -> float:
+    """The 97.5 % point of Student's t (Cornish and Fisher's series; within 4 % from 2 up)."""
+    z = NormalDist().inv_cdf(1 - (1 - SURE) / 2)
+    first = (z**3 + z) / (4 * freedom)
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    return z + first + second + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+
+
+def _trained(base: Losses, measured: Sequence[Measured]) -> dict[Measured, list[float]]:
+    return {one: ratios(one.losses.get("train", ()), base.get("train", ())) for one in measured}
+
+
+def _above_zero(values: Sequence[float]) -> bool:
+    return not all(map(math.isfinite, values)) or interval(values)[0] > 0
+
+
+def _shown(value: float) -> float:
+    return round(value, 5)
+
+
+def name(cell: JudgedCell | Measured) -> str:
+    return f"{cell.label} at {cell.strength:g}"
+
+
+def percent(ratio: float) -> str:
+    """A logarithm of a ratio, for people: 38 % below."""
+    change = math.expm1(ratio)
+    return f"{abs(change):.0%} {'below' if change < 0 else 'above'}".replace("%", " %")
+
+
+def _reason(cells: Sequence[JudgedCell]) -> str:
+    """One sentence: why the first of the list is first."""
+    listed = [cell for cell in cells if cell.verdict == LISTED]
+    if not listed or listed[0].held is None:
+        return ""
+    first, lowest = listed[0], min(listed, key=lambda cell: cell.behind or 0.0)
+    said = (
+        f"{name(first)}: its loss on held-out pictures is {percent(first.held or 0.0)} the base's"
+    )
+    if len(listed) == 1:
+        return f"{said}, and every other cell measured is told apart from it."
+    if first is lowest:
+        return (
+            f"{said}, the lowest, and of the {len(listed)} listed it changes other pictures least."
+        )
+    return (
+        f"{said}, not told apart from the lowest ({name(lowest)}), and of the {len(listed)} listed"
+        " it changes the base's other pictures least."
+    )
+
+
+def _broken_note(broken: set[Measured], where: str, *, of: int) -> list[str]:
+    if not broken:
+        return []
+    names = ", ".join(name(one) for one in sorted(broken, key=lambda m: (m.place, m.strength)))
+    names = "every cell" if len(broken) == of else names
+    rate = "A learning rate too high does that; so does a file that is damaged."
+    return [f"Worse than the base on {where}: {names}. {rate}"]
+
+
+def _unfinished(sound: Mapping[Measured, list[float]], measured: Sequence[Measured]) -> list[str]:
+    """The last checkpoint still gains by more strength, and by more steps: it was stopped early."""
+    last = max(one.place for one in measured)
+    rows = sorted((one for one in sound if one.place == last), key=lambda one: one.strength)
+    if len(rows) < 2 or last == min(one.place for one in measured):
+        return []
+    strongest, usual = rows[-1], [one for one in rows if one.strength <= 1.0][-1:]
+    earlier = [one for one in sound if one.place < last and one.strength == strongest.strength]
+    rivals = [*usual, *sorted(earlier, key=lambda one: one.place)[-1:]]
+    if strongest in rivals or len(rivals) < 2:
+        return []
+    apart = [[a - b for a, b in zip(sound[strongest], sound[one], strict=True)] for one in rivals]
+    if any(interval(values)[1] >= 0 for values in apart):
+        return []
+    return [
+        f"It has not learned all it can: {name(strongest)} is still better than"
+        f" {name(rivals[0])} and than {name(rivals[1])}. Train longer, or with a higher learning"
+        " rate; a strength does not make up for it."
+    ]
+
+
+def _memorised(cells: Sequence[JudgedCell]) -> list[str]:
+    gaps = [cell.gap for cell in cells if cell.gap is not None and cell.verdict == LISTED]
+    if not gaps or max(gaps) < math.log(1.5):
+        return []
+    return [
+        f"On its training pictures the loss is {percent(-max(gaps))} that on held-out ones, both"
+        " against the base: it learned some of them by heart. Earlier checkpoints, or more"
+        " pictures, remember less."
+    ]

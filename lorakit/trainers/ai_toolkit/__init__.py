@@ -1,0 +1,1 @@
+"""ai-toolkit: one YAML, one process, for the image and video models that people train today."""

@@ -1,0 +1,271 @@
+"""Its configuration, with every value spelt out: what its code assumes and what its user interface
+proposes differ, and neither tells.
+"""
+
+from __future__ import annotations
+
+from ast import literal_eval
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lorakit.catalogue.ai_toolkit import PLACES
+from lorakit.catalogue.options import sections
+from lorakit.dataset.facts import DatasetFacts, SubsetFacts
+from lorakit.errors import Fault, counted
+from lorakit.families.ai_toolkit import ARCH, NAME
+from lorakit.recipe.model import Section
+from lorakit.recipe.options import Options
+from lorakit.toml_text import proven, table_text
+from lorakit.trainers import run_files
+from lorakit.trainers.ai_toolkit.yaml_text import replaced, yaml_text
+
+FILE, LINKS = "ai-toolkit.yaml", "links.toml"
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+OF_A_FOLDER = ("num_repeats", "caption_dropout_rate", "shuffle_caption", "keep_tokens", "flip_aug")
+DTYPES = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
+OPTIMIZERS = {
+    "adamw8bit": "adamw8bit",
+    "adamw": "adamw",
+    "adam": "adam",
+    "adafactor": "adafactor",
+    "lion": "lion",
+    "lion8bit": "lion8bit",
+    "prodigy": "prodigy",
+    "automagic": "automagic",
+}
+PROMPT = {
+    "prompt": "prompt",
+    "width": "width",
+    "height": "height",
+    "seed": "seed",
+    "sample_steps": "sample_steps",
+    "scale": "guidance_scale",
+    "guidance_scale": "guidance_scale",
+    "negative_prompt": "neg",
+}
+
+
+def files(
+    options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
+) -> tuple[dict[str, str], list[Fault]]:
+    del settings
+    faults = list(_dataset_faults(options, facts, folders=folders))
+    config = configuration(options, facts, faults)
+    for place, what in replaced(config):
+        name = place.removeprefix("config.process.")
+        text = f"{what} in {name} would be replaced by ai-toolkit's loader, there and everywhere."
+        hint = f"Write it without {what[0]}{what[1]}" if what.startswith("$") else "Leave it out."
+        faults.append(Fault(options.recipe, text, hint, "aitk-replaced"))
+    head = f"# Written by lorakit from {options.resolved.file.name}. Edit the recipe instead.\n"
+    links = {one.path.name: one.path.absolute().as_posix() for one in _trained(facts)}
+    return {FILE: head + yaml_text(config), LINKS: proven(LINKS, table_text(links), links)}, faults
+
+
+def configuration(options: Options, facts: DatasetFacts, faults: list[Fault]) -> dict[str, Any]:
+    run_dir = Path(options.text("output_dir")).parent
+    said = {
+        section: {name: options.value(name) for name in names if options.is_set(name)}
+        for section, names in sections(NAME).items()
+    }
+    process = {
+        "type": "sd_trainer",
+        "training_folder": (run_dir / "training").as_posix(),
+        "device": "cuda:0",
+        "network": _network(options) | said["network"],
+        "save": _save(options) | said["save"],
+        "datasets": [_dataset(options, one, run_dir) | said["datasets"] for one in _trained(facts)],
+        "train": _train(options, said["ema_config"]) | said["train"],
+        "model": _model(options, said["model_kwargs"]) | said["model"],
+        "sample": _sample(options, faults),
+        "logging": {"log_every": 1, "use_ui_logger": False, "use_wandb": False, "verbose": False},
+    }
+    return {
+        "job": "extension",
+        "config": {"name": options.output_name, "process": [process]},
+        "meta": {"name": options.output_name, "version": "1.0"},
+    }
+
+
+def _network(options: Options) -> dict[str, Any]:
+    block: dict[str, Any] = {
+        "type": "lora",
+        "linear": options.rank,
+        "linear_alpha": options.number("network_alpha"),
+    }
+    if options.is_set("network_dropout"):
+        block["dropout"] = options.number("network_dropout")
+    if options.is_set("network_weights"):
+        block["pretrained_lora_path"] = options.text("network_weights")
+    return block
+
+
+def _save(options: Options) -> dict[str, Any]:
+    return {
+        "dtype": DTYPES[options.text("save_precision") or "bf16"],
+        "save_every": options.integer("save_every_n_steps"),
+        "save_format": "diffusers" if options.about.flow else "safetensors",
+        "push_to_hub": False,
+    }
+
+
+def _train(options: Options, ema: Mapping[str, Any]) -> dict[str, Any]:
+    rate, flow = options.number("learning_rate"), options.about.flow
+    block: dict[str, Any] = {
+        "batch_size": options.batch_size,
+        "steps": options.integer("max_train_steps"),
+        "gradient_accumulation": options.accumulation,
+        "train_unet": True,
+        "train_text_encoder": not flow and not options.flag("network_train_unet_only"),
+        "gradient_checkpointing": options.flag("gradient_checkpointing"),
+        "noise_scheduler": "flowmatch" if flow else "ddpm",
+        "optimizer": optimizer(options),
+        "optimizer_params": optimizer_params(options),
+        "lr": rate,
+        "unet_lr": options.number("unet_lr") or rate,
+        "text_encoder_lr": _first(options.value("text_encoder_lr")) or rate,
+        "lr_scheduler": options.text("lr_scheduler") or "constant",
+        "lr_scheduler_params": {},
+        "max_grad_norm": options.number("max_grad_norm"),
+        "noise_offset": options.number("noise_offset"),
+        "loss_type": "mse",
+        "dtype": DTYPES[options.precision],
+        "ema_config": {"use_ema": bool(ema), "ema_decay": 0.999, **ema},
+        "cache_text_embeddings": options.flag("cache_text_encoder_outputs"),
+        "skip_first_sample": not options.flag("sample_at_first"),
+        "disable_sampling": not options.prompts,
+    }
+    if block["lr_scheduler"] == "constant_with_warmup":
+        block["lr_scheduler_params"] = {"num_warmup_steps": warmup(options)}
+    if options.is_set("min_snr_gamma"):
+        block["min_snr_gamma"] = options.number("min_snr_gamma")
+    return block | ({"timestep_type": options.text("timestep_type")} if flow else {})
+
+
+def optimizer(options: Options) -> str:
+    said = options.text("optimizer_type")
+    return OPTIMIZERS.get(said.lower(), said)
+
+
+def optimizer_params(options: Options) -> dict[str, Any]:
+    """The key=value words of kohya, as values."""
+    found: dict[str, Any] = {}
+    for name, text in options.arguments("optimizer_args").items():
+        try:
+            value = literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        found[name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def warmup(options: Options) -> int:
+    value = options.value("lr_warmup_steps") or 0
+    share = value * options.integer("max_train_steps") if isinstance(value, float) else value
+    return int(share)
+
+
+def _model(options: Options, experts: Mapping[str, Any]) -> dict[str, Any]:
+    quantize = options.flag("fp8_base")
+    block = {
+        "name_or_path": options.text("name_or_path")
+        or options.text("pretrained_model_name_or_path"),
+        "arch": ARCH[options.family][0],
+        "dtype": DTYPES[options.precision],
+        "quantize": quantize,
+        "quantize_te": quantize,
+        "qtype": "qfloat8",
+        "qtype_te": "qfloat8",
+        "low_vram": False,
+    }
+    if options.is_set("vae"):
+        block["vae_path"] = options.text("vae")
+    return block | ({"model_kwargs": dict(experts)} if experts else {})
+
+
+def _dataset(options: Options, subset: SubsetFacts, run_dir: Path) -> dict[str, Any]:
+    own = options.subset(subset.path.name)
+    words = ("caption_dropout_rate", "caption_tag_dropout_rate")
+    block: dict[str, Any] = {
+        "folder_path": (run_dir / "data" / subset.path.name).as_posix(),
+        "num_repeats": own.get("num_repeats", subset.repeats),
+        "resolution": [width for width, _ in options.resolutions],
+        "caption_ext": options.caption_extension,
+        "default_caption": "",
+        "buckets": options.flag("enable_bucket"),
+        "num_frames": 1,
+        "num_workers": options.integer("max_data_loader_n_workers"),
+        "cache_latents": options.flag("cache_latents"),
+        "cache_latents_to_disk": options.flag("cache_latents_to_disk"),
+        "cache_text_embeddings": options.flag("cache_text_encoder_outputs"),
+        **{PLACES[word][1]: float(own.get(word, options.number(word))) for word in words},
+    }
+    for word in ("shuffle_caption", "flip_aug", "random_crop"):
+        block[PLACES[word][1]] = bool(own.get(word, options.flag(word)))
+    return block | {"keep_tokens": own.get("keep_tokens", options.integer("keep_tokens"))}
+
+
+def _sample(options: Options, faults: list[Fault]) -> dict[str, Any]:
+    prompts, problems = run_files.prompt_tables(options)
+    faults += problems
+    samples = []
+    for one in prompts:
+        odd = sorted(set(one) - set(PROMPT))
+        if odd:
+            what = f"ai-toolkit's samples have no {', '.join(odd)}."
+            faults.append(options.fault("prompts", what, "", "aitk-prompt", section="sample"))
+        samples.append({PROMPT[key]: value for key, value in one.items() if key in PROMPT})
+    width, height = options.resolution
+    return {
+        "sampler": "flowmatch" if options.about.flow else "ddpm",
+        "sample_every": options.integer("sample_every_n_steps"),
+        "sample_start_step": 0,
+        "width": width,
+        "height": height,
+        "neg": "",
+        "seed": options.seed,
+        "walk_seed": False,
+        "guidance_scale": options.about.sample_scale,
+        "sample_steps": options.about.sample_steps,
+        "format": "png",
+        **({"samples": samples} if samples else {}),
+    }
+
+
+def _trained(facts: DatasetFacts) -> list[SubsetFacts]:
+    return [one for one in facts.subsets if not one.is_reg]
+
+
+def _first(value: Any) -> float:
+    return float((value[0] if value else 0) if isinstance(value, (list, tuple)) else value or 0)
+
+
+def _dataset_faults(options: Options, facts: DatasetFacts, *, folders: bool) -> Iterator[Fault]:
+    """What it cannot express, or would do silently in another way."""
+    if folders:
+        what = "ai-toolkit reads its own file, no folders of kohya's."
+        yield options.fault("mode", what, 'Set mode = "toml".', "aitk-folders", section="dataset")
+    for subset in facts.subsets:
+        where = str(subset.path)
+        if subset.is_reg:
+            what = "ai-toolkit takes regularisation images turn by turn, not as kohya counts them."
+            yield Fault(where, what, "Take reg_path out of the recipe.", "aitk-reg")
+            continue
+        if subset.metadata:
+            what = "ai-toolkit reads no metadata file of kohya's."
+            yield Fault(where, what, "Write the captions beside the pictures.", "aitk-metadata")
+        for key in options.subset(subset.path.name):
+            if key not in OF_A_FOLDER:
+                place = f"{options.recipe} [dataset.subset.{subset.path.name}] {key}"
+                hint = f"Of one folder it takes {', '.join(OF_A_FOLDER)}."
+                yield Fault(place, "ai-toolkit has no such setting.", hint, "aitk-subset")
+        unread = [one for one in subset.images if one.path.suffix.lower() not in SUFFIXES]
+        if unread:
+            what = f"ai-toolkit does not see {unread[0].path.name}: it reads {', '.join(SUFFIXES)}."
+            yield Fault(where, what, "`lorakit dataset prepare` writes JPEG.", "aitk-suffix")
+        silent = [one for one in subset.images if one.caption_path is None]
+        if silent:
+            many = f"{counted(len(silent), 'picture')} without a caption file would train with none"
+            what = f"{many}, such as {silent[0].path.name}."
+            hint = f"lorakit dataset caption {subset.path.parent.name} writes one for each."
+            yield Fault(where, what, hint, "aitk-no-caption")

@@ -1,0 +1,75 @@
+"""What it prints: lines in, events out."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+
+from lorakit.events import Event
+from lorakit.families.ai_toolkit import EXPERTS
+from lorakit.logfile import text_of
+
+# maya:  33%|###3      | 2/6 [00:04<00:05, 1.42s/it, lr: 1.0e-03 loss: 1.026e-01]
+_BAR = re.compile(rb"\| (\d+)/(\d+) \[[^\]]*?, lr: (\S+) loss: ([^\s\]]+)")
+_SAVED = re.compile(r"Saved checkpoint to (.+)$")
+_OOM = re.compile(r"# OOM during training step, skipping batch (\d)/3 #")
+_PHASES = (
+    ("Caching latents", "caching"),
+    ("Caching text embeddings", "caching"),
+    ("Generating Images", "sampling"),
+    ("Generating baseline samples", "sampling"),
+)
+
+
+class AiToolkitText:
+    """Before the bar moves on, its frame has the old count and the new loss; so a step is told when
+    the count rises. A loss that was NaN is printed as 0.
+    """
+
+    def __init__(self, total: int = 0) -> None:
+        self._total, self._phase = total, ""
+        self._frame: tuple[int, float, float] | None = None  # count, rate, loss
+
+    def feed(self, line: bytes) -> list[Event]:
+        if match := _BAR.search(line):
+            return [*self._new_phase("training"), *self._bar(*match.groups())]
+        text = text_of(line)
+        if match := _SAVED.search(text):
+            step = self._frame[0] + 1 if self._frame else None
+            saving = [Event("saving", step, path=str(path)) for path in written(match[1])]
+            return [*self._new_phase("saving"), *saving]
+        if match := _OOM.search(text):
+            what = f"out of memory: a batch was left out ({match[1]} of 3) and counted as a step"
+            return [Event("warning", text=what, rule="oom-skipped")]
+        if text.strip() == "loss is nan":
+            return [Event("nan", self._frame[0] + 1 if self._frame else None)]
+        phase = next((phase for word, phase in _PHASES if word in text), "")
+        return self._new_phase(phase) if phase else []
+
+    def finish(self) -> list[Event]:
+        return []
+
+    def _bar(self, count: bytes, total: bytes, rate: bytes, loss: bytes) -> list[Event]:
+        before, shown = self._frame, float(loss)
+        self._frame = (int(count), float(rate), shown or math.nan)
+        if before is None or self._frame[0] <= before[0]:
+            return []
+        step, of = before[0] + 1, self._total or int(total)
+        return [Event("step", step, of, loss=before[2], lr=before[1])]
+
+    def _new_phase(self, phase: str) -> list[Event]:
+        if phase == self._phase:
+            return []
+        self._phase = phase
+        return [Event("phase", text=phase)]
+
+
+def written(path: str) -> list[Path]:
+    """Of a model with two experts it names a file that does not exist: there is one of each. The
+    folder is a link to the run's output.
+    """
+    named = Path(os.path.realpath(path))
+    parts = [named.with_name(f"{named.stem}_{part}{named.suffix}") for part in EXPERTS]
+    return [one for one in parts if one.is_file()] or [named]

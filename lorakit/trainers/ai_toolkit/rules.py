@@ -1,0 +1,126 @@
+"""What ai-toolkit forbids or silently gets wrong, as far as settings and the machine alone decide
+it. Names of kohya's that it has no counterpart for are refused by the catalogue.
+"""
+
+from __future__ import annotations
+
+from lorakit.errors import Fault
+from lorakit.machine import Machine
+from lorakit.recipe.model import Resolved
+from lorakit.trainers.ai_toolkit.config_file import OPTIMIZERS, optimizer, warmup
+from lorakit.trainers.rule import Case, Rule
+
+# What lies in the run's output beside the LoRA files: it would be taken for one to go on from.
+BESIDE = ("config.yaml", "optimizer.pt", "samples", "sample", "loss_log.db", "learnable_snr.json")
+SCHEDULES = ("constant", "constant_with_warmup", "cosine", "cosine_with_restarts")
+
+
+def _taken(case: Case) -> bool:
+    return any(name.startswith(case.output_name) for name in BESIDE)
+
+
+def _other_alpha(case: Case) -> bool:
+    alpha = case.value("network_alpha")
+    return case.about.flow and alpha is not None and alpha != case.rank
+
+
+RULES = (
+    Rule(
+        "aitk-name",
+        "output_name",
+        _taken,
+        "{value} is how another file begins that ai-toolkit writes; it would go on from that.",
+        "Give the recipe another name; any that no such file begins with.",
+    ),
+    Rule(
+        "aitk-linear",
+        "lr_scheduler",
+        lambda c: c.text("lr_scheduler") == "linear",
+        "rises in ai-toolkit, from a third of the rate; kohya's falls to 0.",
+        'Write lr_scheduler = "cosine", or "constant".',
+    ),
+    Rule(
+        "aitk-scheduler",
+        "lr_scheduler",
+        lambda c: c.text("lr_scheduler") not in {"", "linear", *SCHEDULES},
+        "{value} is none that ai-toolkit can build.",
+        f"There are {', '.join(SCHEDULES)}.",
+    ),
+    Rule(
+        "aitk-warmup",
+        "lr_warmup_steps",
+        lambda c: warmup(c) > 0 and c.text("lr_scheduler") != "constant_with_warmup",
+        "ai-toolkit warms up with constant_with_warmup alone.",
+        'Write lr_scheduler = "constant_with_warmup", or leave the warm-up out.',
+    ),
+    Rule(
+        "aitk-alpha",
+        "network_alpha",
+        _other_alpha,
+        "{value} would be ignored: for this model ai-toolkit takes the rank.",
+        "Write network_alpha = network_dim, and the rate that goes with it.",
+    ),
+    Rule(
+        "aitk-optimizer",
+        "optimizer_type",
+        lambda c: optimizer(c) not in OPTIMIZERS.values(),
+        "{value} is none that ai-toolkit has under this name.",
+        f"There are {', '.join(OPTIMIZERS)}.",
+    ),
+    Rule(
+        "aitk-adaptive",
+        "learning_rate",
+        lambda c: optimizer(c) == "prodigy" and c.number("learning_rate") < 0.1,
+        "{value} would silently become 1.0 with this optimiser.",
+        "Write learning_rate = 1.0.",
+    ),
+    Rule(
+        "aitk-rate",
+        "learning_rate",
+        lambda c: not c.is_set("learning_rate"),
+        "is not set, and ai-toolkit's own 1e-6 teaches a LoRA nothing.",
+        "Write learning_rate = 1e-4.",
+    ),
+    Rule(
+        "aitk-text-cache",
+        "cache_text_encoder_outputs",
+        lambda c: c.flag("cache_text_encoder_outputs") and c.anywhere("shuffle_caption"),
+        "a cached caption cannot be shuffled.",
+        "Take one of them out.",
+    ),
+    Rule(
+        "aitk-experts",
+        "train_high_noise",
+        lambda c: c.value("train_high_noise") is False and c.value("train_low_noise") is False,
+        "neither expert would be trained.",
+        "Set one of train_high_noise and train_low_noise.",
+    ),
+    Rule(
+        "aitk-expert-elsewhere",
+        "train_high_noise",
+        lambda c: (
+            c.family != "wan22" and (c.is_set("train_high_noise") or c.is_set("train_low_noise"))
+        ),
+        "only Wan 2.2 has two experts.",
+        "Take it out.",
+    ),
+    Rule(
+        "aitk-square",
+        "resolution",
+        lambda c: any(width != height for width, height in c.resolutions),
+        "ai-toolkit takes one number: the side of a square of as many pixels.",
+        'Write resolution = "1024".',
+    ),
+    Rule(
+        "aitk-processes",
+        "processes",
+        lambda c: c.processes > 1 or c.launch("machines", 1) > 1,
+        "lorakit starts ai-toolkit on one device.",
+        "Leave processes and machines out of [launch].",
+    ),
+)
+
+
+def check(resolved: Resolved, machine: Machine) -> list[Fault]:
+    case = Case(resolved, machine)
+    return [fault for rule in RULES for fault in rule.judge(case)]

@@ -1,0 +1,158 @@
+"""What the modules of a network are called: by the people who made it, by diffusers, and in
+kohya's keys, where every dot has become an underscore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from lorakit.weights.anatomy import SD15, SDXL
+
+Pairs = list[tuple[str, str]]
+
+# Names of modules that hold an underscore themselves, of every network that LoRAs are made for:
+# with them, and only with them, a key of kohya's can be read back into a path.
+WORDS = """
+    input_blocks output_blocks middle_block in_layers out_layers emb_layers skip_connection
+    time_embed label_emb down_blocks up_blocks mid_block transformer_blocks time_emb_proj
+    conv_shortcut conv_in conv_out conv_norm_out time_embedding add_embedding linear_1 linear_2
+    proj_in proj_out to_q to_k to_v to_out norm_q norm_k
+    text_model self_attn q_proj k_proj v_proj out_proj text_projection wi_0 wi_1 final_layer_norm
+    layer_norm
+    double_blocks single_blocks img_attn txt_attn img_mlp txt_mlp img_mod txt_mod img_in txt_in
+    time_in vector_in guidance_in in_layer out_layer final_layer adaLN_modulation
+    single_transformer_blocks add_q_proj add_k_proj add_v_proj to_add_out norm_added_q norm_added_k
+    ff_context norm1_context proj_mlp norm_out x_embedder context_embedder time_text_embed
+    timestep_embedder guidance_embedder text_embedder
+    double_stream_modulation_img double_stream_modulation_txt single_stream_modulation
+    distilled_guidance_layer in_proj
+    cross_attn k_img v_img text_embedding time_projection patch_embedding img_emb
+    feed_forward noise_refiner context_refiner cap_embedder t_embedder all_x_embedder
+    all_final_layer
+    joint_blocks context_block x_block
+    output_proj adaln_modulation_self_attn adaln_modulation_cross_attn adaln_modulation_mlp
+    llm_adapter query_norm key_norm layer_norm1 layer_norm2 token_embedding position_embedding
+    relative_attention_bias
+"""
+WITH_UNDERSCORE = frozenset(WORDS.split())
+LONGEST = max(name.count("_") for name in WITH_UNDERSCORE) + 1
+
+
+def dotted(flat: str) -> str:
+    """`double_blocks_0_img_attn_qkv` -> `double_blocks.0.img_attn.qkv`."""
+    parts, path = flat.split("_"), list[str]()
+    while parts:
+        size = next((n for n in range(LONGEST, 1, -1) if "_".join(parts[:n]) in WITH_UNDERSCORE), 1)
+        path.append("_".join(parts[:size]))
+        parts = parts[size:]
+    return ".".join(path)
+
+
+@cache
+def ldm_names(family: str) -> Mapping[str, str]:
+    """The name that diffusers has for every module of that family's U-Net -> the original one."""
+    kind = {"sdxl": SDXL}.get(family, SD15)
+    types = ["CrossAttnUp" if depth else "Up" for depth in reversed(kind.depths)]
+    return dict(unet_pairs({"block_out_channels": kind.channels, "up_block_types": types}))
+
+
+@cache
+def diffusers_names(family: str) -> Mapping[str, str]:
+    return {theirs: ours for ours, theirs in ldm_names(family).items()}
+
+
+_RESNET = [
+    ("norm1", "in_layers.0"),
+    ("conv1", "in_layers.2"),
+    ("time_emb_proj", "emb_layers.1"),
+    ("norm2", "out_layers.0"),
+    ("conv2", "out_layers.3"),
+    ("conv_shortcut", "skip_connection"),
+]
+
+
+def unet_pairs(config: Mapping[str, Any]) -> Pairs:
+    """Every submodule of the U-Net whose LDM name differs, longest prefixes last to win."""
+    count, layers = len(config["block_out_channels"]), int(config.get("layers_per_block", 2))
+    pairs: Pairs = [
+        ("conv_in", "input_blocks.0.0"),
+        ("conv_norm_out", "out.0"),
+        ("conv_out", "out.2"),
+        ("time_embedding.linear_1", "time_embed.0"),
+        ("time_embedding.linear_2", "time_embed.2"),
+        ("add_embedding.linear_1", "label_emb.0.0"),
+        ("add_embedding.linear_2", "label_emb.0.2"),
+        ("mid_block.attentions.0", "middle_block.1"),
+        *_resnet("mid_block.resnets.0", "middle_block.0"),
+        *_resnet("mid_block.resnets.1", "middle_block.2"),
+    ]
+    block = 1
+    for level in range(count):
+        for layer in range(layers):
+            pairs += [
+                *_resnet(f"down_blocks.{level}.resnets.{layer}", f"input_blocks.{block}.0"),
+                (f"down_blocks.{level}.attentions.{layer}", f"input_blocks.{block}.1"),
+            ]
+            block += 1
+        if level < count - 1:
+            pairs.append((f"down_blocks.{level}.downsamplers.0.conv", f"input_blocks.{block}.0.op"))
+            block += 1
+    block = 0
+    for level, kind in enumerate(config["up_block_types"]):
+        for layer in range(layers + 1):
+            pairs += [
+                *_resnet(f"up_blocks.{level}.resnets.{layer}", f"output_blocks.{block}.0"),
+                (f"up_blocks.{level}.attentions.{layer}", f"output_blocks.{block}.1"),
+            ]
+            if layer == layers and level < count - 1:
+                theirs = f"output_blocks.{block}.{2 if kind.startswith('CrossAttn') else 1}.conv"
+                pairs.append((f"up_blocks.{level}.upsamplers.0.conv", theirs))
+            block += 1
+    return pairs
+
+
+def _resnet(ours: str, theirs: str) -> Pairs:
+    return [(f"{ours}.{a}", f"{theirs}.{b}") for a, b in _RESNET]
+
+
+def rename(name: str, pairs: Mapping[str, str]) -> str:
+    """The other name of a module or weight: the longest known prefix decides, what is not known
+    stays.
+    """
+    head = name
+    while head:
+        if head in pairs:
+            return pairs[head] + name[len(head) :]
+        head = head.rpartition(".")[0]
+    return name
+
+
+_FLUX_DOUBLE = {
+    "img_mod.lin": ("norm1.linear",),
+    "txt_mod.lin": ("norm1_context.linear",),
+    "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    "img_attn.norm.query_norm": ("attn.norm_q",),
+    "img_attn.norm.key_norm": ("attn.norm_k",),
+    "txt_attn.norm.query_norm": ("attn.norm_added_q",),
+    "txt_attn.norm.key_norm": ("attn.norm_added_k",),
+    "img_attn.proj": ("attn.to_out.0",),
+    "txt_attn.proj": ("attn.to_add_out",),
+    "img_mlp.0": ("ff.net.0.proj",),
+    "img_mlp.2": ("ff.net.2",),
+    "txt_mlp.0": ("ff_context.net.0.proj",),
+    "txt_mlp.2": ("ff_context.net.2",),
+}
+_FLUX_SINGLE = {
+    "modulation.lin": ("norm.linear",),
+    "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
+    "linear2": ("proj_out",),
+    "norm.query_norm": ("attn.norm_q",),
+    "norm.key_norm": ("attn.norm_k",),
+}
+FLUX_BLOCKS = {
+    "double_blocks": (_FLUX_DOUBLE, "transformer_blocks"),
+    "single_blocks": (_FLUX_SINGLE, "single_transformer_blocks"),
+}

@@ -1,0 +1,195 @@
+"""What lorakit exports it takes over again as the same plan, and the folder it writes stands alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plan_cases import CUDA, folder, sd15_base, weights
+
+from lorakit import tomllib
+from lorakit.cli.main import main
+from lorakit.plan.make import make_plan
+from lorakit.plan.model import Plan
+from lorakit.recipe.resolve import resolve
+
+RECIPE = """
+family = "sd15"
+trigger = "maya_char"
+notes = "hers"
+[model]
+base = "base.safetensors"
+tokenizers = "tokenizers"
+[dataset]
+path = "datasets/maya"
+[dataset.subset.10_maya_char]
+keep_tokens = 1
+[train]
+network_dim = 8
+network_alpha = 4
+learning_rate = 1e-4
+unet_lr = 2e-4
+resolution = "512,768"
+enable_bucket = true
+max_train_epochs = 3
+optimizer_type = "AdamW"
+optimizer_args = ["weight_decay=0.1", "betas=0.9,0.99"]
+shuffle_caption = true
+sdpa = true
+train_batch_size = 2
+validation_split = 0.2
+[sample]
+every_n_epochs = 1
+negative = "blurry"
+steps = 20
+prompts = ["{trigger}, portrait --w 640", "{trigger}, \\"quoted\\", running"]
+[launch]
+num_cpu_threads = 3
+env = { SECRET_THING = "hush" }
+"""
+
+
+def project(root: Path) -> Path:
+    sd15_base(root)
+    folder(root / "datasets" / "maya" / "10_maya_char", [(512, 768), (768, 512), (640, 640)])
+    folder(root / "datasets" / "maya" / "3_maya_char face", [(512, 512)])
+    recipe = root / "recipes" / "maya.toml"
+    recipe.parent.mkdir()
+    recipe.write_text(RECIPE, encoding="utf-8")
+    return recipe
+
+
+def planned(recipe: Path, root: Path) -> Plan:
+    resolved, faults = resolve(recipe)
+    return make_plan(resolved, faults, run_dir=root / "run", machine=CUDA)
+
+
+def said(plan: Plan) -> dict[str, Any]:
+    return {
+        name: tomllib.loads(text) for name, text in plan.files.items() if name.endswith(".toml")
+    }
+
+
+def test_what_we_export_is_taken_over_as_the_same_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "a project"
+    root.mkdir()
+    recipe = project(root)
+    monkeypatch.chdir(root)
+    assert main(["export", "maya", "--to", "kohya", "--set", "launch.env.SECRET_THING=hush"]) == 0
+    told = capsys.readouterr()
+    assert "[launch] env SECRET_THING: its value is private" in told.err
+    assert "notes: kept by lorakit alone" in told.err
+    out = root / "exports" / "maya"
+    texts = {file.name: file.read_text(encoding="utf-8") for file in out.iterdir()}
+    assert sorted(texts) == [
+        "accelerate.yaml",
+        "dataset.toml",
+        "prompts.toml",
+        "train.sh",
+        "train.toml",
+    ]
+    assert not any(str(root) in text or "hush" in text for text in texts.values())
+    assert main(["import", str(out), "--name", "again"]) == 0
+    first, second = planned(recipe, root), planned(root / "recipes" / "again.toml", root)
+    names = {"output_name": "again"}
+    assert said(second) == {**said(first), "train.toml": {**said(first)["train.toml"], **names}}
+    assert second.argv == first.argv and second.steps.formula == first.steps.formula
+    assert second.resolved.trigger == "maya_char"
+
+
+def test_the_exported_script_runs_the_trainer_with_paths_that_lead_to_the_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "maya", "--to", "kohya"]) == 0
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "python").write_text('#!/bin/sh\nprintf "%s\\n" "$PWD" "$@"\n')
+    (tools / "python").chmod(0o755)
+    env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "SD_SCRIPTS": "/opt/sd scripts"}
+    script = str(tmp_path / "exports" / "maya" / "train.sh")
+    done = subprocess.run(["sh", script], capture_output=True, text=True, env=env, cwd="/")
+    place, *words = done.stdout.splitlines()
+    assert (
+        words[:2] == ["-m", "accelerate.commands.launch"]
+        and "/opt/sd scripts/train_network.py" in words
+    )
+    config = tomllib.loads((Path(place) / words[-1]).read_text(encoding="utf-8"))
+    assert (Path(place) / config["pretrained_model_name_or_path"]).is_file()
+    data = tomllib.loads((Path(place) / config["dataset_config"]).read_text(encoding="utf-8"))
+    assert all((Path(place) / one["image_dir"]).is_dir() for one in data["datasets"][0]["subsets"])
+    del env["SD_SCRIPTS"]
+    done = subprocess.run(["sh", script], capture_output=True, text=True, env=env, cwd="/")
+    assert done.returncode != 0 and "the folder of your checkout of sd-scripts" in done.stderr
+
+
+def test_an_export_overwrites_nothing_and_knows_its_trainers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "maya", "--to", "kohya"]) == 0
+    assert main(["export", "maya", "--to", "kohya"]) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert main(["export", "maya", "--to", "embedded"]) == 1
+    assert "cannot write what 'embedded' reads" in capsys.readouterr().err
+
+
+MUSUBI = """
+family = "zimage"
+trigger = "maya_char"
+[model]
+{weights}
+[dataset]
+path = "datasets/maya"
+[train]
+network_dim = 32
+network_alpha = 32
+learning_rate = 1e-4
+max_train_epochs = 4
+sdpa = true
+optimizer_type = "adamw8bit"
+timestep_sampling = "shift"
+discrete_flow_shift = 2.0
+mixed_precision = "bf16"
+"""
+
+
+def test_a_recipe_of_musubis_goes_out_and_in_with_its_three_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lorakit.families import FAMILIES
+
+    if "zimage" not in FAMILIES:
+        pytest.skip("lorakit has no Z-Image yet")
+    names = [one.key for one in FAMILIES["zimage"].weights if one.required]
+    for name in names:
+        weights(
+            tmp_path / f"{name}.safetensors", {"layers.0.attention.to_q.weight": ("BF16", (4, 4))}
+        )
+    folder(tmp_path / "datasets" / "maya" / "10_maya_char", [(512, 768), (768, 512)])
+    recipe = tmp_path / "recipes" / "maya.toml"
+    recipe.parent.mkdir()
+    recipe.write_text(
+        MUSUBI.format(weights="\n".join(f'{name} = "{name}.safetensors"' for name in names))
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "maya", "--to", "musubi"]) == 0
+    out = tmp_path / "exports" / "maya"
+    script = (out / "train.sh").read_text(encoding="utf-8")
+    assert script.count("\npython ") == 3 and str(tmp_path) not in script
+    assert main(["import", str(out), "--name", "again"]) == 0
+    first, second = (
+        planned(recipe, tmp_path),
+        planned(tmp_path / "recipes" / "again.toml", tmp_path),
+    )
+    assert second.resolved.family == "zimage" and second.resolved.trigger == "maya_char"
+    ours, theirs = said(second), said(first)
+    assert ours["dataset.toml"] == theirs["dataset.toml"]
+    assert {**ours["train.toml"], "output_name": "maya"} == theirs["train.toml"]
