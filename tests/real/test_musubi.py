@@ -121,20 +121,20 @@ def test_every_option_of_every_parser_is_known(musubi_tuner: Path) -> None:
 
 def test_buckets_are_those_of_its_own_selector(musubi_tuner: Path, tmp_path: Path) -> None:
     chance = random.Random(7)
-    asked = []
+    asked: list[tuple[tuple[int, int], bool, list[list[int]]]] = []
     for resolution in [(1024, 1024), (512, 512), (960, 544), (300, 300), (1328, 1328)]:
         for no_upscale in (False, True):
             sizes = [[chance.randint(16, 4000), chance.randint(16, 4000)] for _ in range(100)]
-            asked.append([resolution, no_upscale, sizes])
+            asked.append((resolution, no_upscale, sizes))
     words = [python(), str(HERE / "musubi_probe.py"), "zi"]
     (tmp_path / "asked.json").write_text(json.dumps(asked))
     env = {"PYTHONPATH": str(musubi_tuner / "src")}
     answer = ask([*words, str(tmp_path / "asked.json")], timeout_s=300, cwd=tmp_path, env=env)
     assert answer.code == 0, answer.err[-3000:]
     for (resolution, no_upscale, sizes), theirs in zip(asked, json.loads(answer.out), strict=True):
-        rules = BucketRules(tuple(resolution), step=16, no_upscale=no_upscale, by_area=True)
+        rules = BucketRules(resolution, step=16, no_upscale=no_upscale, by_area=True)
         chooser = Chooser(rules)
-        assert [list(chooser.choose(*size).bucket) for size in sizes] == theirs
+        assert [list(chooser.choose(wide, high).bucket) for wide, high in sizes] == theirs
 
 
 # Trained.
@@ -158,7 +158,8 @@ def test_trained_as_planned_and_the_pictures_are_untouched(toy: Path) -> None:
     assert "total optimization steps / 学習ステップ数: 8" in log
     planned = {one.name for one in record.steps.checkpoints}
     assert {path.name for path in (place / "output").iterdir()} - {"sample"} == planned
-    assert not [one.fault for one in (*record.states, *record.checkpoints) if one.fault]
+    assert not [one for one in record.states if one.fault]
+    assert not [one for one in record.checkpoints if one.fault]
     # It draws again at an epoch's end where that is a step of drawing, too.
     assert sorted((one.step, one.prompt) for one in record.samples) == [(4, 0), (8, 0), (8, 0)]
     header = read_header(place / "output/fox.safetensors")
