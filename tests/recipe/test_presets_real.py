@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from plan_cases import weights
 
-from lorakit.families import FAMILIES, run_by
+from lorakit.families import FAMILIES
 from lorakit.machine import Gpu, Machine
 from lorakit.plan.make import make_plan
 from lorakit.recipe import presets
@@ -58,8 +58,7 @@ def written_plan(root: Path, preset: str) -> tuple[str, str]:
 def asked(root: Path, trainer: str, *words: str) -> tuple[dict[str, str], set[str]]:
     """What its scripts said to the pages of a trainer, and the pages."""
     small_project(root)
-    families = run_by(trainer)
-    own = [name for name in presets.names() if presets.read(name).family in families]
+    own = [name for name in presets.names() if presets.read(name).trainer == trainer]
     cases = {name: written_plan(root, name) for name in own}
     (root / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
     done = subprocess.run(
