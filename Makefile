@@ -7,7 +7,7 @@ RECIPE ?= recipes/demo.toml
 export PYTHONUTF8 = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo vendor presets plan train test test-slow test-real test-real-slow test-browser check fix coverage shape bench bench-trainers bench-gpu parity prove-resume toy corpus attack golden catalogue docs clean
+.PHONY: help setup demo vendor vendor-musubi presets plan train test test-slow test-real test-real-slow test-browser check fix coverage shape bench bench-trainers bench-gpu parity prove-resume toy corpus attack golden catalogue docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ demo: $(VENV)/.train ## train the toy base on a drawn character, on this CPU, an
 
 vendor: setup ## check out sd-scripts at its pin and build vendor/.venv for it
 	$(BIN)/python tools/vendor.py
+
+vendor-musubi: setup ## the same for musubi-tuner, in vendor/.venv-musubi
+	$(BIN)/python tools/vendor.py musubi
 
 presets: setup ## what exists, for which machine
 	@$(RUN) presets

@@ -35,12 +35,19 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 @pytest.fixture
 def sd_scripts(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The configured sd-scripts checkout with an environment of its own; the test is skipped, aloud, where there is none."""
-    of_theirs = {key: one for key, one in REAL_CONFIG.items() if key.startswith("sd_scripts")}
-    if not all(of_theirs.values()):
-        pytest.skip(
-            "no sd-scripts configured (sd_scripts and sd_scripts_python in the user's config.toml)"
-        )
-    for key, setting in of_theirs.items():
-        assert setting is not None
-        monkeypatch.setenv(f"LORAKIT_{key.upper()}", setting[0])
-    return Path(of_theirs["sd_scripts"][0])  # type: ignore[index]
+    return _checkout("sd_scripts", monkeypatch)
+
+
+@pytest.fixture
+def musubi_tuner(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same of musubi-tuner."""
+    return _checkout("musubi", monkeypatch)
+
+
+def _checkout(key: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place, python = REAL_CONFIG[key], REAL_CONFIG[f"{key}_python"]
+    if not place or not python:
+        pytest.skip(f"{key} and {key}_python are not configured (user's config.toml)")
+    monkeypatch.setenv(f"LORAKIT_{key.upper()}", place[0])
+    monkeypatch.setenv(f"LORAKIT_{key.upper()}_PYTHON", python[0])
+    return Path(place[0])

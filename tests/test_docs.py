@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from lorakit.cli import main as door
+from lorakit.families import FAMILIES
+from lorakit.recipe import presets
 from lorakit.recipe.schema import words_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,3 +99,11 @@ def test_every_proof_that_a_document_names_is_a_test() -> None:
         for file, name in named
         if f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")
     } == set()
+
+
+def test_the_page_about_trainers_names_every_family_and_every_preset() -> None:
+    page = (ROOT / "docs" / "trainers.md").read_text(encoding="utf-8")
+    rows = [row.split("|") for row in page.splitlines() if row.startswith("| `")]
+    assert {re.sub(r"\W.*", "", row[1].strip(" `")) for row in rows} == set(FAMILIES)
+    named = {name.strip() for row in rows for name in row[3].split(",")} - {"none yet"}
+    assert named == set(presets.names())

@@ -12,7 +12,7 @@ from typing import Any
 from lorakit.events import Event
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
-from lorakit.trainers import run_files, table
+from lorakit.trainers import base, run_files, table
 from lorakit.trainers.base import (
     CodeChange,
     Command,
@@ -35,8 +35,10 @@ SAVES_WHEN_INTERRUPTED = False
 DRAWS_SHEETS = False
 PRINTS_MEAN_LOSS = True
 RESUMES_EXACTLY = True
+STATES_COUNT = True
 
 files = run_files.files
+continuation = base.by_itself
 names = one_name
 
 

@@ -1,7 +1,7 @@
-"""Check out sd-scripts at its pin and build vendor/.venv for it: what `make vendor` runs. A second
-run changes nothing.
+"""Check out sd-scripts or musubi-tuner at its pin and build an environment for it under vendor/:
+what `make vendor` and `make vendor-musubi` run. A second run changes nothing.
 
-    python tools/vendor.py
+    python tools/vendor.py [musubi]
 
 The environment gets the submodule's own requirements plus torch, without what this platform cannot
 have. pip's own settings (PIP_INDEX_URL, PIP_FIND_LINKS, ...) are honoured. Whoever has a checkout
@@ -15,36 +15,61 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lorakit.catalogue.checkout import head_commit  # noqa: E402  (the tool runs from a plain checkout of ours)
+from lorakit import tomllib  # noqa: E402  (the tool runs from a plain checkout of ours)
+from lorakit.catalogue.checkout import head_commit  # noqa: E402
 from lorakit.files import write_atomic  # noqa: E402
 from lorakit.machine import this_machine  # noqa: E402
-from lorakit.trainers.checkout import READY  # noqa: E402
-from lorakit.trainers.kohya.locate import HOME, PIN  # noqa: E402
+from lorakit.trainers.checkout import READY, Home  # noqa: E402
+from lorakit.trainers.kohya.locate import HOME as KOHYA  # noqa: E402
+from lorakit.trainers.musubi.locate import HOME as MUSUBI  # noqa: E402
 
 TORCH = ("torch==2.8.0", "torchvision==0.23.0")
 CUDA_ONLY = ("bitsandbytes", "xformers", "triton")
-PYTHONS = ("3.10", "3.11", "3.12")  # that sd-scripts' pinned requirements have wheels for
+PYTHONS = ("3.10", "3.11", "3.12")  # that the pinned requirements of both have wheels for
 # venv and ensurepip: Debian's python3 comes without them
 VERSION = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
 NO_PYTHON = """\
-sd-scripts needs Python 3.10, 3.11 or 3.12, and none is here. lorakit itself may stay on the newer
-one: only vendor/.venv needs it. Get one, then run `make vendor` again:
+sd-scripts and musubi-tuner need Python 3.10, 3.11 or 3.12, and none is here. lorakit itself may
+stay on the newer one: only their environments under vendor/ need it. Get one, then run this again:
   uv python install 3.12         (https://docs.astral.sh/uv)
   pyenv install 3.12
   brew install python@3.12       (macOS)
   sudo apt install python3.12-venv      (Ubuntu 24.04)"""
-CHECK = "import library, torch, library.train_util; print('torch', torch.__version__)"
 
 
-def main(vendor: Path) -> int:
+def lines_of(checkout: Path) -> str:
+    return (checkout / "requirements.txt").read_text(encoding="utf-8")
+
+
+def dependencies_of(checkout: Path) -> str:
+    """Its own; tensorboard, which it logs with, is left to whoever sets it up."""
+    project = tomllib.read(checkout / "pyproject.toml")["project"]
+    return "\n".join([*project["dependencies"], "tensorboard"])
+
+
+@dataclass(frozen=True)
+class Vendored:
+    home: Home
+    wanted: Callable[[Path], str]  # its requirements, a line each
+    source: str  # the folder in its checkout that is imported from
+    imports: str
+
+
+SD_SCRIPTS = Vendored(KOHYA, lines_of, "", "library, library.train_util")
+# Not Wan's modules: one of them asks for the CUDA device as it is imported.
+MUSUBI_TUNER = Vendored(MUSUBI, dependencies_of, "src", "musubi_tuner.training.trainer_base")
+
+
+def main(vendor: Path, one: Vendored = SD_SCRIPTS) -> int:
     try:
-        return set_up(vendor)
+        return set_up(vendor, one)
     except KeyboardInterrupt:
         print(
             "\nStopped before it was done. Run it again: it goes on from what is there.",
@@ -53,32 +78,31 @@ def main(vendor: Path) -> int:
         return 130
 
 
-def set_up(vendor: Path) -> int:
-    checkout, venv = vendor / "sd-scripts", vendor / ".venv"
-    check_out(vendor.parent, checkout)
-    wanted, left_out = requirements(
-        (checkout / "requirements.txt").read_text(encoding="utf-8"), this_machine().accelerator
-    )
+def set_up(vendor: Path, one: Vendored) -> int:
+    checkout, venv = vendor / one.home.folder.name, vendor / one.home.venv
+    check_out(vendor.parent, checkout, one)
+    wanted, left_out = requirements(one.wanted(checkout), this_machine().accelerator)
     stamp = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
     ready = venv / READY
     if ready.is_file() and ready.read_text(encoding="utf-8") == stamp:
         say(f"{venv}: as it should be")
     else:
         if not fits(str(python_of(venv))):
-            make_environment(venv, fitting_python(sys.executable))
-        fill(venv, wanted, left_out)
-    prove(python_of(venv), checkout)
+            make_environment(venv, fitting_python(sys.executable), one)
+        fill(venv, wanted, left_out, one)
+    prove(python_of(venv), checkout, one)
     write_atomic(ready, stamp)
-    say('sd-scripts is ready; recipes with trainer = "kohya" find it here.')
+    say(f'{one.home.title} is ready; recipes with trainer = "{one.home.trainer}" find it here.')
     return 0
 
 
-def check_out(root: Path, checkout: Path) -> None:
-    if head_commit(checkout) == PIN and (checkout / HOME.mark).is_file():
-        say(f"{checkout}: at {PIN[:12]}")
+def check_out(root: Path, checkout: Path, one: Vendored = SD_SCRIPTS) -> None:
+    home = one.home
+    if head_commit(checkout) == home.pin and (checkout / home.mark).is_file():
+        say(f"{checkout}: at {home.pin[:12]}")
         return
     if not shutil.which("git"):
-        sys.exit("git is not installed.\n" + HOME.ways())
+        sys.exit("git is not installed.\n" + home.ways())
     command = [
         "git",
         "-C",
@@ -88,17 +112,17 @@ def check_out(root: Path, checkout: Path) -> None:
         "--init",
         "--depth",
         "1",
-        "vendor/sd-scripts",
+        f"vendor/{checkout.name}",
     ]
     if run(command):
         sys.exit(
             "The submodule could not be fetched: no network, or no way to its"
-            f" repository.\n{HOME.ways()}"
+            f" repository.\n{home.ways()}"
         )
-    if head_commit(checkout) != PIN:
+    if head_commit(checkout) != home.pin:
         sys.exit(
-            f"{checkout} is at {head_commit(checkout)}, not at the pin {PIN}. Move it aside and run"
-            " this again."
+            f"{checkout} is at {head_commit(checkout)}, not at the pin {home.pin}. Move it aside"
+            " and run this again."
         )
 
 
@@ -115,7 +139,7 @@ def requirements(text: str, accelerator: str) -> tuple[list[str], list[str]]:
 
 
 def fitting_python(ours: str) -> str:
-    """A Python that sd-scripts' requirements exist for: ours, or the newest that PATH, pyenv or uv
+    """A Python that their requirements exist for: ours, or the newest that PATH, pyenv or uv
     has. lorakit itself may run on a newer one.
     """
     if fits(ours):
@@ -148,13 +172,13 @@ def asked(*command: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def make_environment(venv: Path, python: str) -> None:
-    say(f"Python for sd-scripts: {python}")
+def make_environment(venv: Path, python: str, one: Vendored) -> None:
+    say(f"Python for {one.home.title}: {python}")
     if run([python, "-m", "venv", "--clear", str(venv)]):
         sys.exit(f"{venv} could not be made.")
 
 
-def fill(venv: Path, wanted: list[str], left_out: list[str]) -> None:
+def fill(venv: Path, wanted: list[str], left_out: list[str], one: Vendored) -> None:
     for line in left_out:
         say(
             f"left out: {line} (no CUDA card here; the optimisers that need it are refused by the"
@@ -177,14 +201,16 @@ def fill(venv: Path, wanted: list[str], left_out: list[str]) -> None:
     ):
         sys.exit(
             "pip failed. Its settings apply here (PIP_INDEX_URL, ...); run this again when it can"
-            f" reach its packages.\n{HOME.ways()}"
+            f" reach its packages.\n{one.home.ways()}"
         )
 
 
-def prove(python: Path, checkout: Path) -> None:
-    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(checkout)}
+def prove(python: Path, checkout: Path, one: Vendored = SD_SCRIPTS) -> None:
+    source = str(checkout / one.source)
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": source}
+    check = f"import torch, {one.imports}; print('torch', torch.__version__)"
     done = subprocess.run(
-        [str(python), "-c", CHECK],
+        [str(python), "-c", check],
         env=env,
         cwd=python.parent,
         capture_output=True,
@@ -193,10 +219,10 @@ def prove(python: Path, checkout: Path) -> None:
     )
     if done.returncode:
         sys.exit(
-            f"{done.stderr}\n{python} cannot import sd-scripts. Remove {python.parents[1]} and run"
-            " this again."
+            f"{done.stderr}\n{python} cannot import {one.home.title}. Remove"
+            f" {python.parents[1]} and run this again."
         )
-    say(f"{python}: {done.stdout.splitlines()[-1]}, sd-scripts imports")
+    say(f"{python}: {done.stdout.splitlines()[-1]}, {one.home.title} imports")
 
 
 def python_of(venv: Path) -> Path:
@@ -213,4 +239,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(ROOT / "vendor"))
+    sys.exit(main(ROOT / "vendor", MUSUBI_TUNER if sys.argv[1:] == ["musubi"] else SD_SCRIPTS))

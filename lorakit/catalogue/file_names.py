@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from typing_extensions import Self
 
 SUFFIX = ".safetensors"  # the other kinds are refused
@@ -27,7 +29,7 @@ _CHECKPOINT = re.compile(
 )
 _SAMPLE = re.compile(
     r"(?P<stem>.*)_(?P<unit>e?)(?P<count>\d{6,})_(?P<prompt>\d{2,})_(?P<time>\d{14})"
-    r"(?:_(?P<seed>-?\d+))?\.png",
+    r"(?:_(?P<seed>-?(?:0|[1-9]\d*)))?(?P<end>(?:_\d{3})?\.(?:png|mp4))",
     re.DOTALL,
 )
 
@@ -92,6 +94,12 @@ class CheckpointName:
         return replace(self, state=True)
 
 
+def samples_in(output: Path) -> list[Path]:
+    """What was drawn on the way, films too."""
+    drawn = (path for path in (output / "sample").glob("*") if path.suffix in {".png", ".mp4"})
+    return sorted(drawn)
+
+
 @dataclass(frozen=True)
 class SampleName:
     """A picture drawn after an epoch or after a step."""
@@ -102,6 +110,7 @@ class SampleName:
     epoch: int | None = None
     step: int | None = None
     seed: int | None = None
+    end: str = ".png"  # musubi-tuner's: _000.png, and .mp4 for a film
 
     @classmethod
     def parse(cls, name: str, stem: str | None = None) -> Self | None:
@@ -116,9 +125,10 @@ class SampleName:
             epoch=count if by_epoch else None,
             step=None if by_epoch else count,
             seed=int(match["seed"]) if match["seed"] else None,
+            end=match["end"],
         )
 
     def __str__(self) -> str:
         mark = f"{self.step:06d}" if self.epoch is None else f"e{self.epoch:06d}"
         seed = "" if self.seed is None else f"_{self.seed}"
-        return f"{self.stem}_{mark}_{self.prompt:02d}_{self.time}{seed}.png"
+        return f"{self.stem}_{mark}_{self.prompt:02d}_{self.time}{seed}{self.end}"

@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         say(_checked(run_dir, parcel, args))
     if args.json:
         document = {"lora": target, "written": written, "strength": parcel.strength}
+        document |= {"belongs_with": list(parcel.others)} if parcel.others else {}
         print_json({**document, "workflow": changes})
         return 0
     if done and done.backup:
@@ -95,6 +96,12 @@ def run(args: argparse.Namespace) -> int:
         say(f"{target} was there already.")
     say(*changes)
     print_text(usage(parcel, args.to, target))
+    for other in parcel.others:
+        place = f" --dir {args.dir}" if args.dir else ""
+        say(
+            f"It belongs with {other}, which needs a loader of its own:",
+            f"lorakit deploy {args.run} --to {args.to}{place} --checkpoint {other}",
+        )
     return 0
 
 

@@ -46,16 +46,19 @@ class Parcel:
     strength: float = 0.8
     notes: str = ""
     preview: Path | None = None
+    others: tuple[str, ...] = ()  # of the same run, made to be used with it: Wan's other expert
 
 
 def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: str | None) -> Parcel:
     """What a run made: the checkpoint and strength that were asked for, else those noted."""
     if name is not None and (problem := stem_problem(name)):
         raise RecipeError(f"--as {problem}", hint="A name without folder and ending: --as maya-v2.")
-    record, notes = read_record(run_dir), read_notes(run_dir)
+    notes, asked = read_notes(run_dir), checkpoint
+    run_dir, others = _stage_that_holds(run_dir, asked or notes.chosen)
+    record = read_record(run_dir)
     output = record.output_dir(run_dir)
     there = sorted(path.name for path in output.glob("*.safetensors"))
-    wanted = checkpoint or notes.chosen or f"{record.output_name}.safetensors"
+    wanted = asked or notes.chosen or f"{record.output_name}.safetensors"
     wanted = checkpoint_file(output, record.output_name, wanted)
     if wanted not in there:
         raise RecipeError(
@@ -72,7 +75,22 @@ def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: st
         strength=(notes.strength or 0.8) if strength is None else strength,
         notes="; ".join(note.text for note in notes.notes),
         preview=max(samples, key=lambda path: path.stat().st_mtime, default=None),
+        others=others,
     )
+
+
+def _stage_that_holds(run_dir: Path, wanted: str | None) -> tuple[Path, tuple[str, ...]]:
+    """Of a run with stages the one with that file, else the last; and the LoRAs of the stages that
+    have a name of their own, because they started from a base of their own.
+    """
+    folders = [run_dir / one.folder for one in read_record(run_dir).stages]
+    if not folders:
+        return run_dir, ()
+    records = {folder: read_record(folder) for folder in folders}
+    holding = [one for one in folders if wanted and (one / "output" / wanted).is_file()]
+    chosen = holding[-1] if holding else folders[-1]
+    names = {one.output_name for one in records.values()} - {records[chosen].output_name}
+    return chosen, tuple(f"{name}.safetensors" for name in sorted(names))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ class Weight:
     option: str  # kohya's: pretrained_model_name_or_path, vae, clip_l, ...
     what: str  # for people: "the FLUX.1-dev transformer (.safetensors)"
     required: bool = True
+    idle_with: tuple[str, str] = ("", "")  # an option and its value under which it is not read
     example: str = ""  # a plausible path for a new recipe: easier to correct than an empty one
 
     @property

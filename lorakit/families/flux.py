@@ -18,7 +18,12 @@ FAMILY = Family(
             "the FLUX.1-dev transformer (.safetensors)",
             example="models/flux1-dev.safetensors",
         ),
-        Weight("clip_l", "clip_l", "the CLIP-L text encoder (.safetensors)"),
+        Weight(
+            "clip_l",
+            "clip_l",
+            "the CLIP-L text encoder (.safetensors)",
+            idle_with=("model_type", "chroma"),
+        ),
         Weight(
             "t5xxl",
             "t5xxl",

@@ -28,7 +28,8 @@ def weight_files(options: Options) -> tuple[tuple[WeightFile, ...], list[Fault]]
         asked = str(options.said("model", key) or "")
         from_hub = asked.startswith("hf:")
         if not asked:
-            if weight.required:
+            option, value = weight.idle_with
+            if weight.required and not (option and options.text(option) == value):
                 hint = f'Write {key} = "path" or "hf:owner/repo/file".'
                 blame(key, f"is not set: {weight.what}.", hint, "weights-missing")
             continue

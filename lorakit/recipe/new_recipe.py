@@ -99,9 +99,12 @@ def recipe_text(name: str, preset: Preset, trigger: str) -> str:
         ("name", name, ""),
         ("trigger", trigger, "first in every caption and prompt"),
     ]
+    train = preset.sections.get("train", {})
     weights = [
-        (("" if weight.required else "# ") + weight.key, weight.path, weight.what)
+        (("" if needed else "# ") + weight.key, weight.path, weight.what)
         for weight in family.weights
+        for option, value in [weight.idle_with]
+        for needed in [weight.required and (not option or train.get(option) != value)]
     ]
     folders = f"holds folders such as 10_{trigger}: 10 repeats of every image in it"
     lines = [

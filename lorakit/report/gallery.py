@@ -96,7 +96,8 @@ def samples_of(run_dir: Path, record: Record, budget: Budget = SAMPLES) -> Sampl
     steps = sorted({step for step, _ in paths})
     widest = max((sum(step == one for step, _ in paths) for one in steps), default=1)
     kept = {steps[at] for at in spread(len(steps), max(1, budget.count // widest))}
-    wanted = [key for key in sorted(paths) if key[0] in kept]
+    still = [key for key in sorted(paths) if Path(paths[key]).suffix != ".mp4"]
+    wanted = [key for key in still if key[0] in kept]
     pictures = shrink([run_dir / paths[key] for key in wanted], budget)
     shown = tuple(
         ShownSample(*key, Path(paths[key]).name, picture)

@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lorakit.catalogue.file_names import SampleName
+from lorakit.catalogue.file_names import SampleName, samples_in
 from lorakit.events import Emit, Event
 from lorakit.logfile import last_lines
 from lorakit.machine import free_disk
 from lorakit.processes import oom_kills
 from lorakit.run.commands import RUNNING, at_work, numbered, work_of
 from lorakit.run.diagnose import diagnose, recipe_word, run_name, with_own_sets
-from lorakit.run.resume.kohya_parts import collect_part_files
+from lorakit.run.resume.parts import collect_part_files
 from lorakit.run.watch.supervise import Supervision, kind_of
 from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
@@ -33,7 +33,7 @@ from lorakit.runs.record import (
     now,
     read_record,
 )
-from lorakit.runs.states import counter_of, fault_of
+from lorakit.runs.states import fault_of, where_saved
 from lorakit.trainers.table import trainer
 from lorakit.weights.finite import Weights
 from lorakit.weights.safetensors import planned_steps_of, steps_of
@@ -244,23 +244,26 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, outcome: Outcom
     """
     record = ledger.record
     known = {one.path for one in record.checkpoints}
+    steps, counted = record.steps, trainer(record.trainer.name).STATES_COUNT
     new = [
         SavedCheckpoint(supervision.name(path), steps_of(path), kind=kind_of(path.name))
         for path in outcome.saved
         if supervision.name(path) not in known
     ]
     states = [
-        SavedState(supervision.name(path), counter_of(path) or 0, fault_of(path) or None)
+        SavedState(supervision.name(path), at or steps.total, fault or None)
         for path in sorted(record.output_dir(ledger.run_dir).glob("*-state"))
         if path.is_dir()
+        for at in [where_saved(path, record.output_name, steps.per_epoch)[0]]
+        for fault in [fault_of(path, counted=counted)]
     ]
     named = {one.path for one in states}
     listed = {one.path for one in record.samples}
     drawn = [
         SampleDrawn(supervision.name(path), step, name.epoch, name.prompt)
-        for path in sorted((record.output_dir(ledger.run_dir) / "sample").glob("*.png"))
+        for path in samples_in(record.output_dir(ledger.run_dir))
         if supervision.name(path) not in listed and (name := SampleName.parse(path.name))
-        for step in [name.step if name.epoch is None else name.epoch * record.steps.per_epoch]
+        for step in [name.step if name.epoch is None else steps.end_of(name.epoch)]
     ]
     ledger.note(
         samples=(*record.samples, *drawn),

@@ -63,6 +63,10 @@ class StepCounts(Part):
     formula: str = ""
     checkpoints: tuple[PlannedFile, ...] = ()
 
+    def end_of(self, epoch: int) -> int:
+        """The last epoch may be short."""
+        return min(epoch * self.per_epoch, self.total)
+
 
 @dataclass(frozen=True)
 class Estimated(Part):

@@ -139,6 +139,7 @@ class ResumedPart(Part):
     bar_offset: int = 0
     stop_after: int = 0
     save_phase: int = rare(0)
+    epoch_offset: int = rare(0)
     exact: tuple[str, ...] = ()
     inexact: tuple[str, ...] = ()
 

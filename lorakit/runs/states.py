@@ -20,22 +20,26 @@ class State:
     epoch: int | None  # the epoch it ends, when it was saved at an epoch's end
 
 
-def states_in(output_dir: Path, output_name: str, *, per_epoch: int) -> list[State]:
+def states_in(
+    output_dir: Path, output_name: str, *, per_epoch: int, counted: bool = True
+) -> list[State]:
     """Intact states, oldest step first. The step is the name's where it has one, else the state's
     own counter.
     """
     found = []
     for path in sorted(output_dir.glob("*-state")) if output_dir.is_dir() else ():
-        if not path.name.startswith(output_name) or fault_of(path):
+        if not path.name.startswith(output_name) or fault_of(path, counted=counted):
             continue
-        step, epoch = _where(path, output_name, per_epoch)
+        step, epoch = where_saved(path, output_name, per_epoch)
         if step:
             found.append(State(path, step, epoch))
     return sorted(found, key=lambda state: (state.step, state.path.stat().st_mtime_ns))
 
 
-def fault_of(state: Path) -> str:
-    """What is missing or cut short; "" for an intact state."""
+def fault_of(state: Path, *, counted: bool = True) -> str:
+    """What is missing or cut short; "" for an intact state. One whose trainer writes no counter
+    into it ends with the random states.
+    """
     if not state.is_dir():
         return "does not exist"
     weights = sorted(state.glob("*.safetensors"))
@@ -58,7 +62,9 @@ def fault_of(state: Path) -> str:
     for path in state.glob("*.bin"):
         if not _intact_zip(path):
             return f"{path.name} is cut short"
-    return "" if counter_of(state) is not None else "holds no step counter"
+    if not counted and not any(state.glob("random_states_*")):
+        return "holds no random states"
+    return "holds no step counter" if counted and counter_of(state) is None else ""
 
 
 def counter_of(state: Path) -> int | None:
@@ -79,7 +85,8 @@ def _is_embedded(state: Path) -> bool:
         return False
 
 
-def _where(path: Path, output_name: str, per_epoch: int) -> tuple[int, int | None]:
+def where_saved(path: Path, output_name: str | None, per_epoch: int) -> tuple[int, int | None]:
+    """Step and epoch of a state; 0 where neither its name nor a counter of its own says it."""
     counter, name = counter_of(path) or 0, CheckpointName.parse(path.name, output_name)
     if name and name.epoch is not None:
         return counter or name.epoch * per_epoch, name.epoch

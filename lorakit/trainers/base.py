@@ -19,6 +19,7 @@ from lorakit.events import Event
 from lorakit.machine import Machine
 from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options
+from lorakit.trainers.continuation import Continuation, Paused
 
 
 class Command(NamedTuple):
@@ -154,6 +155,12 @@ class Trainer(Protocol):
     # True: `--resume STATE` goes on byte for byte, under continuous step numbers, on any number of
     # machines. False: run/resume renumbers what the script writes.
     RESUMES_EXACTLY: bool
+    STATES_COUNT: bool  # a whole state has a train_state.json with its step; else its name says it
+
+    def continuation(self, at: Paused, settings: Mapping[str, Any]) -> Continuation | None:
+        """How it is made to go on there, `settings` as in train.toml; None where it does so by
+        itself (RESUMES_EXACTLY).
+        """
 
     def changed_since(self, script: Path, commit: str, lorakit: str) -> CodeChange | None:
         """Whether its code is another than the recorded `commit`, or version of lorakit."""
@@ -173,6 +180,11 @@ def one_name(options: Options) -> tuple[CheckpointName, ...]:
 def nothing_to_say(_command: Command, _work: Work) -> str:
     """For a trainer with one command: none comes before the training."""
     return ""
+
+
+def by_itself(_at: Paused, _settings: Mapping[str, Any]) -> Continuation | None:
+    """For a trainer that resumes exactly."""
+    return None
 
 
 def one_file(work: Work) -> tuple[Path, ...]:

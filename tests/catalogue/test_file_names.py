@@ -91,3 +91,22 @@ def test_a_renumbered_file_keeps_the_rest_of_its_name() -> None:
     assert CheckpointName("maya", epoch=4).as_state().at_step(8) == CheckpointName(
         "maya", step=8, state=True
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "end"),
+    [
+        ("maya_000250_01_20260101120000_42_000.png", 42, "_000.png"),
+        ("maya_e000002_01_20260101120000_0_000.png", 0, "_000.png"),
+        ("maya_e000002_01_20260101120000_000.png", None, "_000.png"),
+        ("maya_000250_01_20260101120000_42.mp4", 42, ".mp4"),
+        ("maya_000250_01_20260101120000_100.png", 100, ".png"),
+    ],
+)
+def test_musubis_samples_and_films_are_read_and_written_as_they_are(
+    name: str, seed: int | None, end: str
+) -> None:
+    parsed = SampleName.parse(name, "maya")
+    assert parsed
+    assert (parsed.seed, parsed.end, parsed.prompt) == (seed, end, 1)
+    assert str(parsed) == name

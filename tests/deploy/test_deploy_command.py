@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lorakit.cli.main import main
 from lorakit.plan.model import Plan
+from lorakit.run.resume.stages import train_stages
 from lorakit.run.train import train
 
 
@@ -119,6 +121,39 @@ def test_a_name_that_is_no_plain_file_name_is_refused(
     assert main(["deploy", "latest", "--to", "comfyui", "--dir", "comfy", "--as", name]) == 1
     assert "--as" in capsys.readouterr().err
     assert {path for path in project.rglob("*") if "runs" not in path.parts} == before
+
+
+def test_of_two_experts_the_other_one_is_named_with_its_command(
+    make_plan: Callable[..., Plan],
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(project)
+    plans = [
+        replace(made, stage=name)
+        for number, name in enumerate(("high", "low"), 1)
+        for made in [expert(make_plan, f"{number}-{name}", name)]
+    ]
+    assert train_stages(plans).ok
+    (project / "comfy/models/loras").mkdir(parents=True)
+    capsys.readouterr()
+    words = ["deploy", "fox", "--to", "comfyui", "--dir", "comfy"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert (project / "comfy/models/loras/fox_low.safetensors").is_file()
+    again = "lorakit deploy fox --to comfyui --dir comfy --checkpoint fox_high.safetensors"
+    assert again in said.out + said.err
+    assert main([*words, "--checkpoint", "fox_high.safetensors"]) == 0
+    assert (project / "comfy/models/loras/fox_high.safetensors").is_file()
+
+
+def expert(make_plan: Callable[..., Plan], folder: str, name: str) -> Plan:
+    """A stage that trains a LoRA of its own."""
+    output = f"fox_{name}"
+    plan = make_plan(run=f"20260101-120000/{folder}", train={"output_name": output})
+    words = [output if word == "fox" else word for word in plan.argv]
+    return replace(plan, commands=(plan.commands[0]._replace(argv=tuple(words)),))
 
 
 def webui_of(project: Path) -> Path:

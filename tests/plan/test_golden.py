@@ -16,6 +16,7 @@ from lorakit.recipe.resolve import resolve
 GOLDEN = Path(__file__).with_name("golden")
 MODEL = '[model]\nbase = "models/base.safetensors"\ntokenizers = "models/tokenizers"\n'
 FLUX = f'{MODEL}clip_l = "models/clip_l.safetensors"\nt5xxl = "models/t5xxl.safetensors"\nae = "models/ae.safetensors"\n'
+ZIMAGE = '[model]\nbase = "models/base.safetensors"\nvae = "models/ae.safetensors"\ntext_encoder = "models/t5xxl.safetensors"\n'
 SAMPLE = '[sample]\nevery_n_epochs = 1\nprompts = ["{trigger}, portrait, smiling", "{trigger}, full body --w 768 --h 1344 --n blurry"]\n'
 TOP = 'name = "maya"\ntrigger = "maya_char"\n'
 DATA = '[dataset]\npath = "datasets/maya"\n'
@@ -24,6 +25,7 @@ CASES = {
     "sd15-embedded": f'preset = "sd15"\ntrainer = "embedded"\n{TOP}{MODEL}{DATA}{SAMPLE}',
     "sdxl-reg-validation": f'preset = "sdxl"\n{TOP}{MODEL}{DATA}reg_path = "datasets/person"\n[train]\nvalidation_split = 0.2\nsave_state = true\n'
     f"save_last_n_epochs = 2\nsave_every_n_epochs = 1\n{SAMPLE}",
+    "zimage": f'preset = "zimage"\n{TOP}{ZIMAGE}{DATA}[train]\nsave_state = true\n[sample]\nevery_n_steps = 500\nprompts = ["{{trigger}}, portrait --w 768 --h 1344"]\n',
     "flux-two-cards": f'preset = "flux"\n{TOP}{FLUX}{DATA}[launch]\nprocesses = 2\n{SAMPLE}',
 }
 

@@ -149,6 +149,19 @@ def test_kinds_of_flux(
     assert rules(tmp_path, train, family="flux", model=model) == expected
 
 
+def test_chroma_needs_no_clip(tmp_path: Path) -> None:
+    tensors = {**flux(), "distilled_guidance_layer.x": ("BF16", (1,))}
+    for name, own in {"base": tensors, "t5xxl": T5, "ae": FLUX_VAE}.items():
+        weights(tmp_path / f"{name}.safetensors", own)
+    model = {name: f"{name}.safetensors" for name in ("base", "t5xxl", "ae")}
+    chroma = {"model_type": "chroma", "apply_t5_attn_mask": True, "guidance_scale": 0.0}
+    assert rules(tmp_path, chroma, family="flux", model=model) == []
+    assert rules(tmp_path, {}, family="flux", model=model) == [
+        "weights-missing:error",
+        "model-chroma:error",
+    ]
+
+
 @pytest.mark.parametrize(
     ("tensors", "expected"),
     [

@@ -18,6 +18,10 @@ CLASSES = {
     "train_network": "NetworkTrainer",
     "sdxl_train_network": "SdxlNetworkTrainer",
     "flux_train_network": "FluxNetworkTrainer",
+    "sd3_train_network": "Sd3NetworkTrainer",
+    "lumina_train_network": "LuminaNetworkTrainer",
+    "hunyuan_image_train_network": "HunyuanImageNetworkTrainer",
+    "anima_train_network": "AnimaNetworkTrainer",
 }
 
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from plan_cases import weights
 
 from lorakit.families import FAMILIES
 from lorakit.machine import Gpu, Machine
@@ -36,13 +37,13 @@ def written_plan(root: Path, preset: str) -> tuple[str, str]:
     recipe = root / "recipes" / f"{preset}.toml"
     recipe.parent.mkdir(exist_ok=True)
     family = presets.read(preset).family
-    weights = "".join(
+    lines = "".join(
         f'{weight.key} = "{weight.key}.safetensors"\n'
         for weight in FAMILIES[family].weights
         if weight.required
     )
     recipe.write_text(
-        f'preset = "{preset}"\ntrigger = "x_char"\n[model]\n{weights}[dataset]\npath = "datasets/x"\n',
+        f'preset = "{preset}"\ntrigger = "x_char"\n[model]\n{lines}[dataset]\npath = "datasets/x"\n',
         encoding="utf-8",
     )
     resolved, faults = resolve(recipe)
@@ -54,20 +55,14 @@ def written_plan(root: Path, preset: str) -> tuple[str, str]:
     return FAMILIES[family].script.removesuffix(".py"), str(run_dir / "train.toml")
 
 
-@pytest.mark.real
-def test_every_preset_passes_the_scripts_own_parsing_schema_and_assertions(
-    sd_scripts: Path, tmp_path: Path
-) -> None:
-    small_project(tmp_path)
-    cases = {name: written_plan(tmp_path, name) for name in presets.names()}
-    (tmp_path / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
+def asked(root: Path, trainer: str, *words: str) -> tuple[dict[str, str], set[str]]:
+    """What its scripts said to the pages of a trainer, and the pages."""
+    small_project(root)
+    own = [name for name in presets.names() if presets.read(name).trainer == trainer]
+    cases = {name: written_plan(root, name) for name in own}
+    (root / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
     done = subprocess.run(
-        [
-            os.environ["LORAKIT_SD_SCRIPTS_PYTHON"],
-            str(PROBE),
-            str(sd_scripts),
-            str(tmp_path / "cases.json"),
-        ],
+        [*words, str(root / "cases.json")],
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -76,5 +71,25 @@ def test_every_preset_passes_the_scripts_own_parsing_schema_and_assertions(
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    answers = json.loads(done.stdout.splitlines()[-1])
-    assert answers == dict.fromkeys(cases, "")
+    return json.loads(done.stdout.splitlines()[-1]), set(cases)
+
+
+@pytest.mark.real
+def test_every_preset_passes_the_scripts_own_parsing_schema_and_assertions(
+    sd_scripts: Path, tmp_path: Path
+) -> None:
+    python = os.environ["LORAKIT_SD_SCRIPTS_PYTHON"]
+    answers, pages = asked(tmp_path, "kohya", python, str(PROBE), str(sd_scripts))
+    assert answers == dict.fromkeys(pages, "")
+
+
+@pytest.mark.real
+def test_every_preset_of_musubi_passes_its_scripts_own_parsing_and_schema(
+    musubi_tuner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(musubi_tuner / "src"))
+    probe = str(PROBE.with_name("musubi_parse_probe.py"))
+    # Wan's script reads the precision out of its weights before anything else.
+    weights(tmp_path / "base.safetensors", {"blocks.0.cross_attn.k.weight": ("BF16", (4, 4))})
+    answers, pages = asked(tmp_path, "musubi", os.environ["LORAKIT_MUSUBI_PYTHON"], probe)
+    assert answers == dict.fromkeys(pages, "")

@@ -20,15 +20,15 @@ from lorakit.cli.main import main
 from lorakit.errors import LorakitError
 from lorakit.events import Event
 from lorakit.run.child import Patience
-from lorakit.run.resume.kohya_continuation import AT_MOST, Continuation, continuation
 from lorakit.run.resume.resume import changed_toml, resume
 from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.ran_from import StepCounts
 from lorakit.runs.record import read_record
 from lorakit.runs.states import states_in
+from lorakit.trainers.continuation import AT_MOST, Continuation, Paused
 from lorakit.trainers.kohya import tokenizers
+from lorakit.trainers.kohya.going_on import go_on_in_kohya
 from lorakit.weights.finite import inspect
 
 QUICK = Patience(0.3, 0.3)
@@ -44,8 +44,8 @@ class Shape(NamedTuple):
 
     def continued(self, step: int) -> Continuation:
         total, per_epoch, accumulation, save_every = self
-        steps = StepCounts(total=total, per_epoch=per_epoch, accumulation=accumulation)
-        return continuation(steps, save_every, step)
+        at = Paused(step, total, per_epoch, accumulation)
+        return go_on_in_kohya(at, {"save_every_n_steps": save_every})
 
 
 def script(shape: Shape, step: int, changes: dict[str, Any]) -> tuple[int, list[int]]:

@@ -84,3 +84,17 @@ def test_a_power_cut_leaves_a_state_that_is_passed_over(
     assert [state.path.name for state in states_in(tmp_path, "fox", per_epoch=4)] == [
         "fox-000001-state"
     ]
+
+
+def test_a_state_without_a_counter_is_whole_where_its_trainer_writes_none(
+    tmp_path: Path, make_state: object
+) -> None:
+    state = tmp_path / "fox-step00000006-state"
+    make_state(state, 6)  # type: ignore[operator]
+    (state / "train_state.json").unlink()
+    assert fault_of(state) == "holds no step counter"
+    assert fault_of(state, counted=False) == "holds no random states"  # musubi-tuner's last word
+    (state / "random_states_0.pkl").write_bytes(b"random")
+    assert fault_of(state, counted=False) == ""
+    (found,) = states_in(tmp_path, "fox", per_epoch=4, counted=False)
+    assert (found.step, found.epoch) == (6, None)

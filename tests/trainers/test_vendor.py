@@ -150,3 +150,34 @@ def test_where_no_python_fits_it_says_how_to_get_one(
     assert "3.10, 3.11 or 3.12" in told
     for way in ("uv python install 3.12", "pyenv install 3.12", "brew install python@3.12"):
         assert way in told
+
+
+def test_musubis_requirements_come_from_its_project_file(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\ndependencies = ["accelerate==1.6.0", "bitsandbytes"]\n', encoding="utf-8"
+    )
+    wanted, left_out = vendor.requirements(vendor.dependencies_of(tmp_path), "cpu")
+    assert wanted[2:] == ["accelerate==1.6.0", "tensorboard"]
+    assert left_out == ["bitsandbytes"]
+
+
+def test_both_submodules_are_at_their_pins() -> None:
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-s", "vendor"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for one in (vendor.SD_SCRIPTS, vendor.MUSUBI_TUNER):
+        assert f"160000 {one.home.pin} 0\tvendor/{one.home.folder.name}" in listed
+
+
+@pytest.mark.real
+def test_a_checkout_of_musubi_at_the_pin_is_left_alone_and_proved(
+    musubi_tuner: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from lorakit.trainers.musubi.locate import HOME
+
+    vendor.check_out(musubi_tuner.parent, musubi_tuner, vendor.MUSUBI_TUNER)
+    vendor.prove(HOME.require().python, musubi_tuner, vendor.MUSUBI_TUNER)
+    assert "musubi-tuner imports" in capfd.readouterr().out

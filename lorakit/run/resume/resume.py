@@ -1,8 +1,8 @@
 """Go on where a run ended, in the same run folder, and say what is exact about it and what is not.
 
-A trainer that resumes exactly continues by itself. sd-scripts restarts its counters, so its part of
-the run writes into parts/N/output and kohya_parts.py moves the files to their continuous names.
-max_train_steps stays as planned: the schedule, a function of it, is then restored as it was.
+A trainer that resumes exactly continues by itself. sd-scripts and musubi-tuner restart their
+counters, so their part of the run writes into parts/N/output and parts.py moves the files to their
+continuous names. How such a trainer is made to go on is its own to say.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from lorakit.files import write_atomic
 from lorakit.private import HIDDEN
 from lorakit.recipe.resolve import resolve
 from lorakit.run.child import Patience
+from lorakit.run.commands import work_of
 from lorakit.run.owner import own_run
 from lorakit.run.resume.adopt import close_dead_run
-from lorakit.run.resume.kohya_continuation import ANEW, continuation
-from lorakit.run.resume.kohya_parts import save_every
 from lorakit.run.train import Job, execute
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.runs.find import live_state
@@ -32,6 +31,7 @@ from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import Ending, Record, ResumedPart, now
 from lorakit.runs.states import State, fault_of, states_in
 from lorakit.trainers.base import Command
+from lorakit.trainers.continuation import ANEW, Continuation, Paused
 from lorakit.trainers.table import trainer
 from lorakit.user_files import Unreadable
 
@@ -71,8 +71,15 @@ def _resume(
     remarks = tuple(
         f"not as when the run began: {text}" for text in [*check(run_dir, anyway), *unknown]
     )
-    make = _exact_part if trainer(record.trainer.name).RESUMES_EXACTLY else _kohya_part
-    part = make(run_dir, record, state, remarks)
+    steps, settings = record.steps, work_of(run_dir, record).settings
+    at = Paused(state.step, steps.total, steps.per_epoch, steps.accumulation or 1)
+    if how := trainer(record.trainer.name).continuation(at, settings):
+        part = _counted_part(run_dir, record, state, how, remarks)
+    else:
+        part = _exact_part(record, state, remarks)
+    if how and how.files:
+        first = str(run_dir / "parts" / str(part.number))
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (first, env.get("PYTHONPATH"))))
     notes = [f"going on from step {state.step} ({state.path.name})"]
     notes += ["exact: " + ", ".join(part.exact), *(f"not exact: {text}" for text in part.inexact)]
     if record.machine.of > 1:
@@ -101,22 +108,26 @@ def newest_state(run_dir: Path, record: Record) -> State:
     """The newest intact one, or an error that says why there is none."""
     name, alive = f"{run_dir.parent.name}/{run_dir.name}", live_state(record)
     steps, output = record.steps, record.output_dir(run_dir)
+    who = trainer(record.trainer.name)
     if alive in {"running", "unattended"}:
         raise LorakitError(f"{name} is still running.", hint=f"lorakit watch {name}")
     if alive == "done":
         raise LorakitError(f"{name} is done: {steps.total} of {steps.total} steps.")
-    if record.machine.of > 1 and not trainer(record.trainer.name).RESUMES_EXACTLY:
+    if record.machine.of > 1 and not who.RESUMES_EXACTLY:
         raise LorakitError(
-            f"{name} ran on {record.machine.of} machines, and sd-scripts saves its state on the"
+            f"{name} ran on {record.machine.of} machines, and {who.TITLE} saves its state on the"
             " first one only.",
             hint=f"Copy a saved LoRA to every machine; lorakit train {record.recipe} --set"
             " model.network_weights=LORA begins with it.",
         )
-    states = states_in(output, record.output_name, per_epoch=steps.per_epoch)
+    states = states_in(
+        output, record.output_name, per_epoch=steps.per_epoch, counted=who.STATES_COUNT
+    )
     intact = [state for state in states if state.step < steps.total]
     if intact:
         return intact[-1]
-    broken = [f"{path.name} {fault_of(path)}" for path in sorted(output.glob("*-state"))]
+    faults = {path: fault_of(path, counted=who.STATES_COUNT) for path in output.glob("*-state")}
+    broken = [f"{path.name} {fault}" for path, fault in sorted(faults.items()) if fault]
     raise LorakitError(
         f"{name} has no intact state to go on from"
         + (f" ({'; '.join(broken)})." if broken else "."),
@@ -124,9 +135,7 @@ def newest_state(run_dir: Path, record: Record) -> State:
     )
 
 
-def _exact_part(
-    _run_dir: Path, record: Record, state: State, remarks: tuple[str, ...]
-) -> ResumedPart:
+def _exact_part(record: Record, state: State, remarks: tuple[str, ...]) -> ResumedPart:
     command = _command(record)
     if "--resume" in command:
         at = command.index("--resume")
@@ -140,17 +149,18 @@ def _exact_part(
     )
 
 
-def _kohya_part(
-    run_dir: Path, record: Record, state: State, remarks: tuple[str, ...]
+def _counted_part(
+    run_dir: Path, record: Record, state: State, how: Continuation, remarks: tuple[str, ...]
 ) -> ResumedPart:
     part = _part(record, state)
-    how = continuation(record.steps, save_every(record), state.step)
     others = record.steps.processes > 1 and ANEW not in how.inexact
     folder, original = run_dir / "parts" / str(part.number), run_dir / "train.toml"
     if folder.exists():
         raise LorakitError(f"{folder} exists already; nothing was started.")
     changes = {**how.changes, "output_dir": str(folder / "output"), "resume": str(state.path)}
     write_atomic(folder / "train.toml", changed_toml(original, changes))
+    for name, text in how.files.items():
+        write_atomic(folder / name, text)
     changed = str(folder / "train.toml")
     return replace(
         part,
@@ -160,6 +170,7 @@ def _kohya_part(
         bar_offset=how.bar_offset,
         stop_after=how.stop_after,
         save_phase=how.save_phase,
+        epoch_offset=how.epoch_offset,
         exact=EXACT,
         inexact=(*remarks, *how.inexact, *([OTHERS] if others else [])),
     )

@@ -33,6 +33,7 @@ class Follower:
         total: int,
         epochs: int | None = None,
         offset: int = 0,
+        epoch_offset: int = 0,
         at: Positions = (0, 0),
         write_after: int | None = None,
         commands: tuple[CommandRun, ...] = (),
@@ -44,7 +45,7 @@ class Follower:
         self._events = Tail(run_dir / EVENTS, at[1])
         self._progress = None if write_after is None else run_dir / PROGRESS
         self._written = write_after or 0
-        self._who, self._offset = who, offset
+        self._who, self._offset, self._epoch_offset = who, offset, epoch_offset
         self._text = who.log_reader(offset, total)
         self._own = who.event_reader()
         self.commands = commands
@@ -115,6 +116,8 @@ class Follower:
         return [*events, Event("command", text=words)]
 
     def _enrich(self, raw: list[Event], seconds: float) -> list[Event]:
+        if before := self._epoch_offset:
+            raw = [replace(one, epoch=one.epoch and one.epoch + before, epochs=None) for one in raw]
         steps = [
             event
             for event in raw

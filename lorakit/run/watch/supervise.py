@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorakit import json_text
-from lorakit.catalogue.file_names import CheckpointName, SampleName
+from lorakit.catalogue.file_names import CheckpointName, SampleName, samples_in
 from lorakit.events import Emit, Event
 from lorakit.machine import free_disk
 from lorakit.run.child import Child, Ladder, Patience, Signals
 from lorakit.run.commands import at_work
-from lorakit.run.resume.kohya_parts import is_extra, save_every, true_name
+from lorakit.run.resume.parts import is_extra, true_name
 from lorakit.run.watch.follow import Follower
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.runs.ledger import Ledger
@@ -61,6 +61,7 @@ class Supervision:
             total=record.steps.total,
             epochs=record.steps.epochs,
             offset=part.bar_offset,
+            epoch_offset=part.epoch_offset,
             at=record.process.log_at,
             write_after=write_after,
             commands=record.commands,
@@ -165,7 +166,7 @@ class Supervision:
                 self._pending.remove((path, event))
                 self._checkpoint(path, event, emit)
                 changed = True
-        for path in sorted((self.output_dir / "sample").glob("*.png")):
+        for path in samples_in(self.output_dir):
             self._sample(path, None, emit)
         if self.hasher.enter(self.ledger) or changed:
             self.ledger.save()
@@ -178,7 +179,7 @@ class Supervision:
         others = (old for old in self.ledger.record.checkpoints if old.path != saved.path)
         self.ledger.note(checkpoints=(*others, saved))
         self.hasher.checkpoint(self.ledger.run_dir, saved)
-        text = true_name(path.name, self.offset) if self.offset else None
+        text = true_name(path.name, self.ledger.record.part) if self.offset else None
         emit(Event("saved", step, epoch=event.epoch, path=str(path), text=text))
         if self._after_checkpoint and not self._will_be_dropped(path):
             self.stop("request")
@@ -188,7 +189,7 @@ class Supervision:
     def _will_be_dropped(self, path: Path) -> bool:
         """A resumed script saves more often than planned; what was planned is kept in the end."""
         record = self.ledger.record
-        return bool(record.parts) and is_extra(path.name, record.part, save_every(record))
+        return bool(record.parts) and is_extra(path.name, record)
 
     def _is_complete(self, path: Path) -> bool:
         try:
@@ -196,7 +197,10 @@ class Supervision:
         except HeaderError:
             return False
         state = path.with_name(f"{path.stem}-state")
-        return not (self._after_checkpoint and self._saves_states() and fault_of(state))
+        return not (self._after_checkpoint and self._saves_states() and self._state_fault(state))
+
+    def _state_fault(self, state: Path) -> str:
+        return fault_of(state, counted=self._trainer.STATES_COUNT)
 
     def _sample(self, path: Path, step: int | None, emit: Emit) -> None:
         name = self.name(path)
@@ -206,7 +210,8 @@ class Supervision:
         drawn, record = SampleDrawn(name, step), self.ledger.record
         if parsed := SampleName.parse(path.name):
             if parsed.epoch is not None:
-                step = parsed.epoch * record.steps.per_epoch
+                parsed = replace(parsed, epoch=parsed.epoch + record.part.epoch_offset)
+                step = record.steps.end_of(parsed.epoch or 0)
             elif parsed.step is not None:
                 step = parsed.step + self.offset
             drawn = SampleDrawn(name, step, parsed.epoch, parsed.prompt)

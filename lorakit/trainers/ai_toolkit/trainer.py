@@ -17,7 +17,16 @@ from lorakit.recipe.options import Options
 from lorakit.trainers.ai_toolkit import config_file, folders, rules
 from lorakit.trainers.ai_toolkit.lines import AiToolkitText
 from lorakit.trainers.ai_toolkit.locate import locate
-from lorakit.trainers.base import CodeChange, Command, Reader, Script, Start, Work, nothing_to_say
+from lorakit.trainers.base import (
+    CodeChange,
+    Command,
+    Reader,
+    Script,
+    Start,
+    Work,
+    by_itself,
+    nothing_to_say,
+)
 from lorakit.trainers.hub import is_cached
 
 TITLE = "ai-toolkit"
@@ -29,12 +38,14 @@ SAVES_WHEN_INTERRUPTED = False
 DRAWS_SHEETS = False
 PRINTS_MEAN_LOSS = False
 RESUMES_EXACTLY = False
+STATES_COUNT = True
 
 check = rules.check
 files = config_file.files
 prepare = folders.prepare
 needless = nothing_to_say
 fault_after = nothing_to_say
+continuation = by_itself  # never asked: it leaves no folder of a state
 
 # Whatever folder is named, these parts come from here.
 _FETCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(

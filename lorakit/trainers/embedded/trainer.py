@@ -16,6 +16,7 @@ from lorakit.trainers.base import (
     Reader,
     Script,
     Work,
+    by_itself,
     nothing_to_say,
     one_command,
     one_file,
@@ -33,12 +34,14 @@ SAVES_WHEN_INTERRUPTED = True
 DRAWS_SHEETS = True
 PRINTS_MEAN_LOSS = False
 RESUMES_EXACTLY = True
+STATES_COUNT = True
 
 check = rules.check
 commands = one_command
 files = run_files.files
 needless = fault_after = nothing_to_say
 artefacts = one_file
+continuation = by_itself
 names = one_name
 
 

@@ -24,6 +24,7 @@ from lorakit.trainers.base import (
     one_name,
 )
 from lorakit.trainers.kohya import rules, tokenizers
+from lorakit.trainers.kohya.going_on import go_on_in_kohya
 from lorakit.trainers.kohya.locate import locate
 from lorakit.trainers.kohya.requirements import version_faults
 from lorakit.trainers.progress import KohyaText
@@ -37,12 +38,14 @@ SAVES_WHEN_INTERRUPTED = False
 DRAWS_SHEETS = False
 PRINTS_MEAN_LOSS = True  # over an epoch, with three digits
 RESUMES_EXACTLY = False
+STATES_COUNT = True
 
 check = rules.check
 commands = one_command
 files = run_files.files
 needless = fault_after = nothing_to_say
 artefacts = one_file
+continuation = go_on_in_kohya
 names = one_name
 downloads = tokenizers.missing
 

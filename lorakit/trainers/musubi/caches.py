@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import glob
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,47 +29,60 @@ def folder(run_dir: Path) -> Path:
 
 def needless(command: Command, work: Work) -> str:
     """The same pictures, captions and settings as when these caches were made."""
-    try:
-        made = json_text.read(_mark(command, work))
-    except Unreadable:
-        return ""
-    same = made == _inputs(command, work) and not lacking(command, work)
-    return "made from the same pictures and captions" if same else ""
+    now, mark = _inputs(command, work), _mark(command, work)
+    if _noted(mark) == now and not any(_differences(command, work)):
+        return "made from the same pictures and captions"
+    mark.unlink(missing_ok=True)
+    write_atomic(_begun(mark), json.dumps(now, indent=1) + "\n")
+    return ""
 
 
 def fault_after(command: Command, work: Work) -> str:
     """The cachers say Done! over an empty folder, too."""
-    if left_out := lacking(command, work):
-        more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
-        return f"it left no {command.name} of {left_out[0]}{more}"
-    write_atomic(_mark(command, work), json.dumps(_inputs(command, work), indent=1) + "\n")
+    lacking, surplus = _differences(command, work)
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        return f"it left no {command.name} of {lacking[0]}{more}"
+    if surplus:
+        return f"{surplus[0].name} is not of these pictures; remove {surplus[0]}"
+    mark = _mark(command, work)
+    if _noted(_begun(mark)) != _inputs(command, work):
+        return "a picture or a caption has changed while it was read; start again"
+    _begun(mark).replace(mark)
     return ""
 
 
-def lacking(command: Command, work: Work) -> list[Path]:
-    """Pictures without their cache."""
-    found = []
+def _noted(mark: Path) -> object:
+    try:
+        return json_text.read(mark)
+    except Unreadable:
+        return None
+
+
+def _begun(mark: Path) -> Path:
+    """What a cacher that is at work began with: an edit in the meantime must not pass for read."""
+    return mark.with_suffix(".begun")
+
+
+def _differences(command: Command, work: Work) -> tuple[list[Path], list[Path]]:
+    """Pictures without their cache, and caches that are of no picture: the training reads all."""
+    lacking, surplus = [], []
     for table in _tables(work):
-        cache = Path(str(table["cache_directory"]))
-        names = [path.name for path in cache.glob("*.safetensors")] if cache.is_dir() else []
-        texts = {name for name in names if name.endswith(TEXT_END)}
-        names = sorted(texts if command.name == TEXTS else set(names) - texts)
-        found += [
-            picture
-            for picture in pictures(Path(str(table["image_directory"])))
-            if not any(_is_of(name, picture.stem, command.name) for name in names)
-        ]
-    return found
+        cache, texts = Path(str(table["cache_directory"])), command.name == TEXTS
+        found: dict[str, list[Path]] = defaultdict(list)
+        for path in sorted(cache.glob("*.safetensors")) if cache.is_dir() else []:
+            if path.name.endswith(TEXT_END) == texts:  # STEM_ARCH_te, STEM_0512x0768_ARCH
+                found[path.name.rsplit("_", 2)[0]].append(path)
+        for picture in pictures(Path(str(table["image_directory"]))):
+            own = found.pop(picture.stem, [])
+            lacking += [] if own else [picture]
+            surplus += own[1:]  # an old one, of another size
+        surplus += [path for paths in found.values() for path in paths]
+    return lacking, surplus
 
 
 def pictures(place: Path) -> list[Path]:
     return sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES)
-
-
-def _is_of(name: str, stem: str, kind: str) -> bool:
-    """STEM_ARCH_te.safetensors, STEM_0512x0768_ARCH.safetensors."""
-    rest = name.removeprefix(f"{stem}_")
-    return rest != name and rest.count("_") == 1 and (kind == TEXTS or "x" in rest)
 
 
 def _inputs(command: Command, work: Work) -> Mapping[str, Any]:

@@ -13,7 +13,6 @@ HOME = Home(
     pin=PIN,
     pin_rule="musubi-pin",
     set_up="""\
-  git clone https://github.com/kohya-ss/musubi-tuner DIR
-                       then its README: a virtual environment with torch, and pip install -e .""",
+  make vendor-musubi   in a clone of lorakit: checks it out, builds vendor/.venv-musubi (7 GB)""",
 )
 locate = HOME.locate

@@ -19,6 +19,7 @@ from lorakit.trainers.musubi import caches
 
 # What a table of a dataset may say beside what lorakit writes there itself.
 OF_A_FOLDER = ("num_repeats", "control_directory", "no_resize_control")
+FILMS = frozenset((".mp4", ".webm", ".avi", ".mkv", ".mov"))
 RENAMED = {"scale": "cfg_scale", "flow_shift": "discrete_flow_shift"}  # in a prompt's table
 
 
@@ -28,6 +29,10 @@ def files(
     faults = list(_dataset_faults(options, facts, folders=folders))
     texts = {"train.toml": run_files.train_toml(options, settings)}
     run_dir = Path(str(settings["dataset_config"].value)).parent if settings else Path()
+    if caches.is_awkward(run_dir):
+        what = f"{run_dir} has brackets in it; musubi-tuner takes them for a pattern."
+        hint = "Rename the folder: its training would find no caches."
+        faults.append(Fault(options.recipe, what, hint, "musubi-brackets"))
     makers: dict[str, Callable[[], str]] = {
         "dataset.toml": lambda: dataset_toml(options, facts, caches.folder(run_dir))
     }
@@ -113,6 +118,14 @@ def _dataset_faults(options: Options, facts: DatasetFacts, *, folders: bool) -> 
             what = f"{left} silently, such as {silent[0].path.name}."
             hint = f"lorakit dataset caption {subset.path.parent.name} writes one for each."
             yield Fault(where, what, hint, "musubi-no-caption")
+        planned = {image.path for image in subset.images}
+        if unseen := [one for one in caches.pictures(subset.path) if one not in planned]:
+            what = f"{unseen[0].name} would be trained, and lorakit does not read it."
+            yield Fault(where, what, "Convert it to .png, or take it out.", "musubi-unseen")
+        if films := sorted(one.name for one in subset.path.iterdir() if one.suffix in FILMS):
+            what = f"{films[0]} is a film, and lorakit plans with pictures only: it would be left"
+            hint = "Take it out, or put some of its frames there as pictures."
+            yield Fault(where, f"{what} out silently.", hint, "musubi-film")
         twins = Counter(image.path.stem for image in subset.images)
         for stem in sorted(stem for stem, count in twins.items() if count > 1):
             what = (

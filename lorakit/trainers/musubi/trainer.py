@@ -28,6 +28,7 @@ from lorakit.trainers.base import (
 )
 from lorakit.trainers.hub import is_cached
 from lorakit.trainers.musubi import caches, rules, run_files
+from lorakit.trainers.musubi.going_on import go_on_in_musubi
 from lorakit.trainers.musubi.locate import locate
 from lorakit.trainers.progress import KohyaText
 
@@ -40,12 +41,14 @@ SAVES_WHEN_INTERRUPTED = False
 DRAWS_SHEETS = False
 PRINTS_MEAN_LOSS = True
 RESUMES_EXACTLY = False
+STATES_COUNT = False
 
 check = rules.check
 files = run_files.files
 needless = caches.needless
 fault_after = caches.fault_after
 artefacts = one_file
+continuation = go_on_in_musubi
 names = one_name
 
 # Not the recipe's to say, or not the same thing in a cacher.
@@ -80,7 +83,7 @@ def find(family: str) -> Script:
 NOT_THERE = Fault(
     "trainer = musubi",
     "no musubi-tuner checkout is configured; the plan stands, but `lorakit train` would stop.",
-    "docs/trainers.md says how to set one up: LORAKIT_MUSUBI names it.",
+    "make vendor-musubi sets one up; LORAKIT_MUSUBI names one that you have.",
     "no-musubi",
     "note",
 )
