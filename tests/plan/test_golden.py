@@ -37,7 +37,9 @@ def project(root: Path, name: str, recipe: str) -> Path:
     folder(root / "datasets/maya/20_maya_char realbody", [(1024, 1536), (768, 1344)])
     folder(root / "datasets/person/1_person", [(1024, 1024)] * 3, captions=False)
     (root / "models/wan").mkdir(parents=True, exist_ok=True)
-    (root / "models/wan/model_index.json").write_text("{}", encoding="utf-8")
+    (root / "models/wan/model_index.json").write_text(
+        '{"_class_name": "WanPipeline"}', encoding="utf-8"
+    )
     base = flux() if name.startswith("flux") else sd(2048 if name.startswith("sdxl") else 768)
     weights(root / "models/base.safetensors", base)
     weights(

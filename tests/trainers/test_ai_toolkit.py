@@ -197,8 +197,10 @@ def test_a_picture_without_a_caption_is_named(tmp_path: Path) -> None:
 
 def test_every_text_comes_back_from_a_yaml_reader_as_it_was_meant() -> None:
     texts = ["yes", "1e-4", "a: b", "- #", "o'\"\\", "ü 😀", "\t\n", "\x85\u2028\x7f", "", "null"]
-    meant = {"one": {"texts": texts, "numbers": [1e-06, 1.0, 3, True, None], "none": {}}}
-    meant |= {"two": [{"a": [1, 2], "b": {"c": "d"}}, {"a": []}]}  # type: ignore[dict-item]
+    meant: dict[str, Any] = {
+        "one": {"texts": texts, "numbers": [1e-06, 1.0, 3, True, None], "none": {}}
+    }
+    meant |= {"two": [{"a": [1, 2], "b": {"c": "d"}}, {"a": []}]}
     text = yaml_text(meant)
     assert yaml.safe_load(text) == meant
     assert list(replaced({"a": ["b", {"c": "x ${HOME} y"}], "d": "[name]"})) == [
