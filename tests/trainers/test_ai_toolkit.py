@@ -18,7 +18,7 @@ from lorakit.catalogue.file_names import CheckpointName
 from lorakit.catalogue.options import options, sections
 from lorakit.errors import Fault
 from lorakit.events import Event
-from lorakit.plan.make import make_plan
+from lorakit.plan.make import make_plan, make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.resolve import resolve
 from lorakit.run.child import Patience
@@ -151,6 +151,17 @@ def test_the_guide_of_the_best_54_is_written_as_it_says(tmp_path: Path) -> None:
     ]
     one = planned(tmp_path, "wan22-aitk", train_low_noise=False)
     assert one.steps.checkpoints[-1].name == "maya_high_noise.safetensors"
+
+
+def test_a_second_stage_begins_with_the_files_of_the_first(tmp_path: Path) -> None:
+    planned(tmp_path, "wan22-aitk")
+    file = tmp_path / "recipes" / "maya.toml"
+    with file.open("a", encoding="utf-8") as text:
+        text.write('[[stage]]\nname = "faces"\n[[stage]]\nname = "everything"\n')
+    resolved, faults = resolve(file)
+    _, second = make_plans(resolved, faults, run_dir=tmp_path / "runs/maya/1", machine=CUDA)
+    begun = Path(written(second)["network"]["pretrained_lora_path"])
+    assert begun.name == "maya_high_noise.safetensors", "it finds the other expert beside it"
 
 
 def test_a_save_that_falls_on_the_last_step_has_both_its_names(tmp_path: Path) -> None:
