@@ -21,10 +21,10 @@ TOP = 'name = "maya"\ntrigger = "maya_char"\n'
 DATA = '[dataset]\npath = "datasets/maya"\n'
 CASES = {
     "sd15": f'preset = "sd15"\n{TOP}{MODEL}{DATA}{SAMPLE}',
+    "wan22-ai-toolkit": f'preset = "wan22-aitk"\n{TOP}[model]\nbase = "models/wan"\n{DATA}',
     "sd15-embedded": f'preset = "sd15"\ntrainer = "embedded"\n{TOP}{MODEL}{DATA}{SAMPLE}',
     "sdxl-reg-validation": f'preset = "sdxl"\n{TOP}{MODEL}{DATA}reg_path = "datasets/person"\n[train]\nvalidation_split = 0.2\nsave_state = true\n'
     f"save_last_n_epochs = 2\nsave_every_n_epochs = 1\n{SAMPLE}",
-    "wan22-ai-toolkit": f'preset = "wan22-aitk"\n{TOP}[model]\nbase = "models/wan"\n{DATA}',
     "flux-two-cards": f'preset = "flux"\n{TOP}{FLUX}{DATA}[launch]\nprocesses = 2\n{SAMPLE}',
 }
 
