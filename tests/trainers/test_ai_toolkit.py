@@ -198,6 +198,18 @@ def test_what_it_gets_wrong_is_refused_by_name(
     assert rule in refused(planned(tmp_path, **sets))
 
 
+def test_a_part_that_lies_in_the_base_folder_is_refused_with_a_word_that_helps(
+    tmp_path: Path,
+) -> None:
+    planned(tmp_path)
+    file = tmp_path / "recipes" / "maya.toml"
+    text = file.read_text(encoding="utf-8").replace("[model]", '[model]\nclip_l = "c.safetensors"')
+    file.write_text(text, encoding="utf-8")
+    _, faults = resolve(file)
+    (fault,) = (one for one in faults if one.rule == "unknown-key")
+    assert fault.what == "the ai-toolkit trainer takes no such file."
+
+
 def test_a_picture_without_a_caption_is_named(tmp_path: Path) -> None:
     first = planned(tmp_path)
     (tmp_path / "datasets/maya/40_maya_char/001.txt").unlink()
