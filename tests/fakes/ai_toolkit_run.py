@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 EXPERTS = ("high_noise", "low_noise")
 

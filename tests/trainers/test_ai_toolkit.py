@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 from plan_cases import CUDA, folder
 
 from lorakit.catalogue.file_names import CheckpointName
@@ -236,7 +236,8 @@ def test_every_key_that_its_source_looks_up_is_known() -> None:
     known, own = options("ai-toolkit", "run.py"), sections("ai-toolkit")
     assert {"ema_decay", "qtype", "switch_boundary_every", "timestep_type"} <= set(known)
     assert all(name in known for names in own.values() for name in names)
-    assert known["ema_decay"].default == 0.999
+    assert known["ema_decay"].default is None, "unset is no EMA at all"
+    assert known["max_step_saves_to_keep"].default == 5
 
 
 def test_names_that_count_from_zero_say_the_true_step() -> None:
