@@ -101,9 +101,9 @@ def read_ai_toolkit(checkout: Path, commit: str = "") -> dict[str, Any]:
     for place, name, entry in sorted(lookups(checkout), key=lambda one: places.index(one[0])):
         if (place, name) in taken or name in NOT_OFFERED or name in options or not entry:
             continue
+        options[name] = {"type": "float"} if name in NUMBERS else dict(entry)
         if place == "ema_config":  # unset means none at all
-            entry = {key: value for key, value in entry.items() if key != "default"}
-        options[name] = {"type": "float"} if name in NUMBERS else entry
+            options[name].pop("default", None)
         sections.setdefault(place, []).append(name)
     for name in EXPERTS:
         options[name] = {"type": "bool", "default": True}
