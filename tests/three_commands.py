@@ -9,12 +9,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from lorakit.catalogue.file_names import CheckpointName
 from lorakit.events import Event
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers import run_files, table
-from lorakit.trainers.base import CodeChange, Command, Reader, Script, Start, Trainer, Work
+from lorakit.trainers.base import (
+    CodeChange,
+    Command,
+    Reader,
+    Script,
+    Start,
+    Trainer,
+    Work,
+    one_name,
+)
 from lorakit.trainers.progress import EmbeddedEvents, KohyaText
 
 FAKES = Path(__file__).parent / "fakes"
@@ -29,14 +37,11 @@ PRINTS_MEAN_LOSS = True
 RESUMES_EXACTLY = True
 
 files = run_files.files
+names = one_name
 
 
 def find(_family: str) -> Script:
     return Script(FAKES / "trains.py")
-
-
-def names(options: Options) -> tuple[CheckpointName, ...]:
-    return (CheckpointName(options.output_name),)
 
 
 def check(_resolved: Resolved, _machine: object) -> list[Any]:

@@ -34,12 +34,12 @@ DRAWS_SHEETS = True
 PRINTS_MEAN_LOSS = False
 RESUMES_EXACTLY = True
 
-names = one_name
 check = rules.check
 commands = one_command
 files = run_files.files
 needless = fault_after = nothing_to_say
 artefacts = one_file
+names = one_name
 
 
 def find(family: str) -> Script:

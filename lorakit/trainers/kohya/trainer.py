@@ -38,12 +38,12 @@ DRAWS_SHEETS = False
 PRINTS_MEAN_LOSS = True  # over an epoch, with three digits
 RESUMES_EXACTLY = False
 
-names = one_name
 check = rules.check
 commands = one_command
 files = run_files.files
 needless = fault_after = nothing_to_say
 artefacts = one_file
+names = one_name
 downloads = tokenizers.missing
 
 

@@ -41,12 +41,12 @@ DRAWS_SHEETS = False
 PRINTS_MEAN_LOSS = True
 RESUMES_EXACTLY = False
 
-names = one_name
 check = rules.check
 files = run_files.files
 needless = caches.needless
 fault_after = caches.fault_after
 artefacts = one_file
+names = one_name
 
 # Not the recipe's to say, or not the same thing in a cacher.
 _NOT_PASSED = frozenset(("dataset_config", "batch_size", "num_workers", "device", "dit"))
