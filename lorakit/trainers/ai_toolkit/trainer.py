@@ -29,7 +29,7 @@ SAVES_WHEN_INTERRUPTED = False
 DRAWS_SHEETS = False
 PRINTS_MEAN_LOSS = False
 RESUMES_EXACTLY = False
-STATES_COUNT = False
+STATES_COUNT = True
 
 check = rules.check
 files = config_file.files
@@ -132,10 +132,6 @@ def artefacts(work: Work) -> tuple[Path, ...]:
     name = CheckpointName(work.output_name, from_zero=True)
     parts = _parts(work.family, work.settings) or [""]
     return tuple(work.output_dir / str(replace(name, part=part)) for part in parts)
-
-
-def continuation(_at: object, _settings: Mapping[str, Any]) -> None:
-    """It keeps no states, so there is nothing to go on from."""
 
 
 def changed_since(script: Path, commit: str, lorakit: str) -> CodeChange | None:
