@@ -101,7 +101,9 @@ def read_ai_toolkit(checkout: Path, commit: str = "") -> dict[str, Any]:
     for place, name, entry in sorted(lookups(checkout), key=lambda one: places.index(one[0])):
         if (place, name) in taken or name in NOT_OFFERED or name in options or not entry:
             continue
-        options[name] = {"type": "float"} if name in NUMBERS else entry
+        options[name] = {"type": "float"} if name in NUMBERS else dict(entry)
+        if place == "ema_config":  # unset means none at all
+            options[name].pop("default", None)
         sections.setdefault(place, []).append(name)
     for name in EXPERTS:
         options[name] = {"type": "bool", "default": True}
@@ -125,7 +127,7 @@ def lookups(checkout: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
             continue
         seen: dict[str, dict[str, Any]] = {}
         for node in ast.walk(one):
-            value = getattr(node, "value", None)
+            value: Any = getattr(node, "value", None)
             value = value.args[0] if _is_cast(value) else value
             if isinstance(node, (ast.Assign, ast.AnnAssign)) and _is_lookup(value):
                 name, *default = value.args

@@ -27,6 +27,8 @@ _CHECKPOINT = re.compile(
     r"(?P<end>\.safetensors|-state)",
     re.DOTALL,
 )
+# ai-toolkit's, in milliseconds and with its own count of steps: 1764316800123__000000250_0.png
+_NUMBERED = re.compile(r"(?P<time>\d{13})__(?P<step>\d{9})_(?P<prompt>\d+)\.png")
 _SAMPLE = re.compile(
     r"(?P<stem>.*)_(?P<unit>e?)(?P<count>\d{6,})_(?P<prompt>\d{2,})_(?P<time>\d{14})"
     r"(?:_(?P<seed>-?(?:0|[1-9]\d*)))?(?P<end>(?:_\d{3})?\.(?:png|mp4))",
@@ -114,6 +116,8 @@ class SampleName:
 
     @classmethod
     def parse(cls, name: str, stem: str | None = None) -> Self | None:
+        if theirs := _NUMBERED.fullmatch(name):
+            return cls(stem or "", int(theirs["prompt"]), theirs["time"], step=int(theirs["step"]))
         match = _SAMPLE.fullmatch(name)
         if match is None or (stem is not None and match["stem"] != stem):
             return None

@@ -30,8 +30,8 @@ def also_by_ai_toolkit(family: Family) -> Family:
     if family.name not in ARCH:
         return family
     hub = ARCH[family.name][1]
-    what = f"the folder of {family.title} in diffusers' form ({hub} on the hub)"
-    base = Weight("base", "name_or_path", what, example=f"hf:{hub}@COMMIT")
+    what = f"the folder of {family.title} in diffusers' form (hf:{hub}@COMMIT)"
+    base = Weight("base", "name_or_path", what, example=f"models/{hub.partition('/')[2]}")
     own = replace(
         family,
         script="run.py",

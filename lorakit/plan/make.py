@@ -260,6 +260,8 @@ def stage_folder(number: int, name: str) -> str:
 
 
 def final_file(plan: Plan) -> Path:
-    """The LoRA that the run leaves behind."""
+    """The LoRA that the run leaves behind; the first, where it leaves several."""
     setting = plan.settings.get("output_name")
-    return plan.output_dir / f"{setting.value if setting else plan.output_name}.safetensors"
+    name = f"{setting.value if setting else plan.output_name}.safetensors"
+    made = (one.name for one in plan.steps.checkpoints if one.kind == "final")
+    return plan.output_dir / next(made, name)

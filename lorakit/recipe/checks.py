@@ -107,6 +107,8 @@ class Checker:
         if section == "model" and key in words_of("model"):
             owners = [name for name, one in FAMILIES.items() if key in {w.key for w in one.weights}]
             what = f"{self.family} has no such file; only {' and '.join(owners)}."
+            if self.family in owners:
+                what = f"the {self.trainer} trainer takes no such file."
             return entry.fault(what, "", "unknown-key")
         hint = above(key)
         if self.options and key in self.options and key not in WRITTEN_BY_US:

@@ -33,8 +33,8 @@ class AiToolkitText:
         self._frame: tuple[int, float, float] | None = None  # count, rate, loss
 
     def feed(self, line: bytes) -> list[Event]:
-        if match := _BAR.search(line):
-            return [*self._new_phase("training"), *self._bar(*match.groups())]
+        if frame := _BAR.search(line):
+            return [*self._new_phase("training"), *self._bar(*frame.groups())]
         text = text_of(line)
         if match := _SAVED.search(text):
             step = self._frame[0] + 1 if self._frame else None

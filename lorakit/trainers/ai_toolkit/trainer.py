@@ -77,7 +77,7 @@ def find(_family: str) -> Script:
 NOT_THERE = Fault(
     "trainer = ai-toolkit",
     "no ai-toolkit checkout is configured; the plan stands, but `lorakit train` would stop.",
-    "docs/trainers.md says how to set one up: LORAKIT_AI_TOOLKIT names it.",
+    "docs/ai-toolkit.md says how to set one up: LORAKIT_AI_TOOLKIT names it.",
     "no-ai-toolkit",
     "note",
 )
