@@ -100,7 +100,7 @@ class Checker:
             for family in FAMILIES.values()
             if entry.key in (found := catalogue(trainer, family.by(trainer).script) or {})
         ]
-        return any(off or entry.value == option.default for option in others)
+        return bool(others) and all(off or entry.value == option.default for option in others)
 
     def _unknown_word(self, entry: Entry, known: Mapping[str, Option]) -> Fault:
         key, section = entry.key, entry.section

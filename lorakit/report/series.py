@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from lorakit.events import Event
 from lorakit.report.scalars import read_scalars
 from lorakit.runs.find import progress_rows
 from lorakit.runs.folder import EVENTS, LOG
@@ -179,13 +180,13 @@ def _rates(
 
 def _validation(path: Path, reader: Reader | None, mark: bytes) -> tuple[Point, ...]:
     """What the reader finds in the lines, or the frames of a progress bar, that hold `mark`."""
-    found: list[tuple[int, Any]] = []
+    found: list[Event] = []
     if reader is not None:
         with contextlib.suppress(OSError), path.open("rb") as file:
             for line in (part for chunk in file for part in chunk.split(b"\r") if mark in part):
-                events = reader.feed(line)
-                found += [(one.step or 0, one.loss) for one in events if one.kind == "validation"]
-    return _clean(found)
+                found += reader.feed(line)
+            found += reader.finish()
+    return _clean((one.step or 0, one.loss) for one in found if one.kind == "validation")
 
 
 def _clean(points: Iterable[tuple[int, Any]]) -> tuple[Point, ...]:

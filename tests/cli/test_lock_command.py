@@ -42,7 +42,7 @@ def test_a_lock_is_written_and_a_second_one_says_that_nothing_changed(
 ) -> None:
     assert main(["lock", str(recipe)]) == 0
     lock = recipe.with_name("maya.lock.toml")
-    assert f"wrote {lock}: 3 images, 1 weights, " in capsys.readouterr().err
+    assert f"wrote {lock}: 3 images, 1 file of weights, " in capsys.readouterr().err
     before = lock.read_bytes()
     assert main(["lock", str(recipe)]) == 0
     assert "Nothing changed since the old lock." in capsys.readouterr().err
