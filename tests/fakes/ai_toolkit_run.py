@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 EXPERTS = ("high_noise", "low_noise")
 

@@ -150,7 +150,7 @@ def test_kinds_of_flux(
 
 
 def test_chroma_needs_no_clip(tmp_path: Path) -> None:
-    tensors = {**flux(), "distilled_guidance_layer.x": ("BF16", (1,))}
+    tensors: Any = {**flux(), "distilled_guidance_layer.x": ("BF16", (1,))}
     for name, own in {"base": tensors, "t5xxl": T5, "ae": FLUX_VAE}.items():
         weights(tmp_path / f"{name}.safetensors", own)
     model = {name: f"{name}.safetensors" for name in ("base", "t5xxl", "ae")}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from plan_cases import CUDA, folder
 
 from lorakit.catalogue.file_names import CheckpointName

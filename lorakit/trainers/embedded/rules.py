@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.catalogue import options as catalogue
-from lorakit.errors import Fault, RecipeError, did_you_mean
+from lorakit.errors import Fault, RecipeError
 from lorakit.families import FAMILIES
 from lorakit.machine import Machine
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers.embedded import options
+from lorakit.trainers.embedded.network_rules import argument_faults, lycoris_faults
 from lorakit.trainers.embedded.schedulers import (
     keeps_its_own_pace,
     keyword_arguments,
@@ -150,8 +151,8 @@ def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) 
             faults.append(Fault(name, what, f"Remove {name}.", "no-effect"))
     lycoris = module == options.LYCORIS
     arguments = (options.LYCORIS_ARGS if lycoris else options.NETWORK_ARGS)[family]
-    faults += _network_args(arguments, values.get("network_args") or [])
-    faults += _lycoris(values) if lycoris else []
+    faults += argument_faults(arguments, values.get("network_args") or [])
+    faults += lycoris_faults(values) if lycoris else []
     faults += _pace(values)
     if family != "flux" and len(set(values.get("text_encoder_lr") or [])) > 1:
         what = "only the first of several rates is read, as by networks.lora."
@@ -207,53 +208,6 @@ def _ranges(values: Mapping[str, Any]) -> Iterator[Fault]:
     if not low <= high <= 1000 or low == 1000:
         what = f"{low} to {high} must be within 0 and 1000, the smaller first."
         yield Fault("min_timestep / max_timestep", what)
-
-
-def _lycoris(values: Mapping[str, Any]) -> Iterator[Fault]:
-    for name in options.NOT_LYCORIS:
-        if values.get(name):
-            yield Fault(name, f"is not implemented for {options.LYCORIS}.", f"Remove {name}.")
-    extra = dict(str(one).partition("=")[::2] for one in values.get("network_args") or [])
-    for name in options.OF_LOKR:
-        if name in extra and extra.get("algo") != "lokr":
-            yield Fault(f"network_args {name}", "has no effect without algo=lokr.")
-    if "rs_lora" in extra and extra.get("algo") == "lokr":
-        what = "LyCORIS reads such files at another strength than it trained them."
-        yield Fault("network_args rs_lora", what, "Leave it out for lokr.")
-    if {"module_dropout", "dora_wd"} <= extra.keys():
-        yield Fault("network_args module_dropout", "is not implemented beside dora_wd.")
-
-
-def _network_args(known: Mapping[str, type], arguments: list[str]) -> Iterator[Fault]:
-    for argument in arguments:
-        name, equals, text = str(argument).partition("=")
-        where = f"network_args {name}"
-        if not equals:
-            yield Fault(f"network_args {argument!r}", "must read name=value.")
-        elif name not in known:
-            hint = "Write network_dropout." if name == "dropout" else did_you_mean(name, known)
-            yield Fault(where, "the embedded trainer does not know it.", hint, "not-implemented")
-        elif not _readable(known[name], text):
-            kinds = {int: "an integer", bool: "True: leave it out instead"}
-            yield Fault(where, f"{text!r} is not {kinds.get(known[name], 'a number')}.")
-        elif text not in options.ARGUMENT_CHOICES.get(name, (text,)):
-            one_of = ", ".join(options.ARGUMENT_CHOICES[name])
-            yield Fault(where, f"{text!r} must be one of {one_of}.")
-        elif name in ("rank_dropout", "module_dropout") and not 0 <= float(text) < 1:
-            yield Fault(where, f"{text} must be at least 0 and below 1.")
-    names = [str(argument).partition("=")[0] for argument in arguments]
-    if "conv_alpha" in names and "conv_dim" not in names and "algo" not in known:
-        yield Fault("network_args conv_alpha", "has no effect without conv_dim.")
-
-
-def _readable(kind: type, text: str) -> bool:
-    if kind is bool:
-        return text == "True"
-    try:
-        kind(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _pace(values: Mapping[str, Any]) -> list[Fault]:
