@@ -14,7 +14,7 @@ from typing import Any
 
 from lorakit import json_text, tomllib
 from lorakit.errors import LorakitError
-from lorakit.families import FAMILIES
+from lorakit.families import run_by
 from lorakit.files import write_atomic
 from lorakit.judge.pictures import JudgingPicture, JudgingPictures, pictures_of
 from lorakit.judge.score import FEWEST, MeasuredCell, judge
@@ -124,7 +124,7 @@ def inquire(run_dir: Path, choice: JudgeChoice) -> Inquiry:
 
 
 def _require_openable(family: str) -> None:
-    known = [name for name, one in FAMILIES.items() if "embedded" in one.trainers]
+    known = run_by("embedded")
     if family not in known:
         raise LorakitError(
             f"The judge measures with the embedded trainer, which opens {', '.join(known)};"
