@@ -42,7 +42,9 @@ def test_every_example_recipe_of_a_fresh_clone_gets_a_verdict_for_a_rented_card(
     fresh_clone: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     assert main(["plan", f"recipes/{name}.toml", "--for", "a100-80"]) == 0
-    assert "fits, about" in capsys.readouterr().out
+    # of what nobody has measured here, no figure is made up
+    unknown = "unknown: what this family needs is not known"
+    assert (unknown if "wan22" in name else "fits, about") in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
