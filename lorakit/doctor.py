@@ -135,7 +135,7 @@ def _trainer(one: Home) -> Iterator[Checked]:
         yield Checked(one.title, "red", error.message, error.hint)
         return
     if located is None:
-        yield Checked(one.title, "note", "not set up", one.ways())
+        yield Checked(one.title, "note", "not set up", one.set_up.strip())
         return
     commit = located.commit[:12] or "no readable commit"
     pinned = "the pin" if located.pinned else f"not the pin {one.pin[:12]}"
@@ -167,7 +167,8 @@ def _packages() -> Iterator[Checked]:
             here[name] = version(name)
         except PackageNotFoundError:
             continue
-    other = [f"{name} {one}" for name, one in here.items() if one not in pins.get(name, {one})]
+    plain = {name: one.partition("+")[0] for name, one in here.items()}  # 2.13.0+cpu
+    other = [f"{name} {one}" for name, one in plain.items() if one not in pins.get(name, {one})]
     if other:
         said = f"other than lorakit's tests pass with: {', '.join(other)}"
         yield Checked("packages", "note", said, "pip install -c constraints.txt -e '.[train]'")

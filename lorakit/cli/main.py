@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "judge": ("lorakit.cli.judge", "which checkpoint, which strength, how surely"),
     "sheet": ("lorakit.cli.sheet", "a grid of pictures: checkpoint x strength x prompt"),
     "deploy": ("lorakit.cli.deploy", "put a LoRA where A1111, ComfyUI or diffusers looks"),
+    "undeploy": ("lorakit.cli.undeploy", "take it away from there again"),
     "import": ("lorakit.cli.import_", "a recipe of somebody's config, command or LoRA"),
     "export": ("lorakit.cli.export", "a folder that trains a recipe without lorakit"),
     "inspect": ("lorakit.cli.inspect", "what a LoRA file is, and what its numbers say"),
@@ -62,7 +63,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "resize": ("lorakit.cli.resize", "a LoRA at a lower rank, and what is lost"),
     "merge": ("lorakit.cli.merge", "LoRAs into one, or into a base model"),
     "strip": ("lorakit.cli.strip", "a LoRA without its private metadata"),
-    "undeploy": ("lorakit.cli.undeploy", "take it away from there again"),
 }
 
 
