@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from lorakit.errors import LorakitError
 from lorakit.trainers.ai_toolkit import trainer as ai_toolkit
+from lorakit.trainers.ai_toolkit.locate import HOME as AITK_HOME
 from lorakit.trainers.base import Trainer
 from lorakit.trainers.checkout import Home
 from lorakit.trainers.embedded import trainer as embedded
@@ -18,7 +19,11 @@ from lorakit.trainers.musubi.locate import HOME as MUSUBI_HOME
 TRAINERS: Mapping[str, Trainer] = MappingProxyType(
     {"kohya": kohya, "embedded": embedded, "musubi": musubi, "ai-toolkit": ai_toolkit}
 )
-HOMES: tuple[Home, ...] = (KOHYA_HOME, MUSUBI_HOME)  # of those with a checkout of their own
+HOMES: tuple[Home, ...] = (
+    KOHYA_HOME,
+    MUSUBI_HOME,
+    AITK_HOME,
+)  # of those with a checkout of their own
 
 
 def trainer(name: str) -> Trainer:
