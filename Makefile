@@ -7,7 +7,7 @@ RECIPE ?= recipes/demo.toml
 export PYTHONUTF8 = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo vendor vendor-musubi presets plan train test test-slow test-real test-real-slow test-browser check fix coverage shape bench bench-trainers bench-gpu parity prove-resume toy corpus attack golden catalogue docs clean
+.PHONY: help setup demo vendor vendor-musubi presets plan train test test-slow test-long test-real test-real-slow test-browser check fix coverage shape bench bench-trainers bench-gpu parity prove-resume toy corpus attack golden catalogue docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +45,10 @@ test: setup ## the quick tests
 	$(BIN)/python -m pytest -n auto
 
 test-slow: setup ## real training at toy size, kill loops, two processes
-	$(BIN)/python -m pytest -n auto -m 'slow and not real and not browser and not gpu'
+	$(BIN)/python -m pytest -n auto -m 'slow and not long and not real and not browser and not gpu'
+
+test-long: setup ## the slow tests that take over a minute each: Slurm (where it is installed), halving, two machines
+	$(BIN)/python -m pytest -m 'long'
 
 test-real: setup ## against the real sd-scripts, where one is configured
 	$(BIN)/python -m pytest -m 'real and not slow and not gpu' -rs

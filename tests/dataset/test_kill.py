@@ -89,7 +89,17 @@ def test_prepare_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
     for place in (root, probe):
         whole(["add", str(place), str(photos), "--repeats", "5", "--trigger", "qb_fox"])
     originals = tree(root / "originals")
-    words = ["prepare", str(root), "--fit", "letterbox", "--size", "512", "--format", "png"]
+    words = [
+        "prepare",
+        str(root),
+        "--fit",
+        "letterbox",
+        "--size",
+        "512",
+        "--format",
+        "png",
+        "--yes",
+    ]
     length = whole(["prepare", str(probe), *words[2:]])
     rng = random.Random(2)
     kills = 0
@@ -98,7 +108,17 @@ def test_prepare_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
             448 + 64 * (turn % 3)
         )  # other settings each time: every file is made anew, over the old one
         kills += killed_after(
-            ["prepare", str(root), "--fit", "letterbox", "--size", size, "--format", "png"],
+            [
+                "prepare",
+                str(root),
+                "--fit",
+                "letterbox",
+                "--size",
+                size,
+                "--format",
+                "png",
+                "--yes",
+            ],
             rng.uniform(0.2, 1.0) * length,
         )
         for path in root.glob("5_qb_fox/*.png"):
@@ -125,6 +145,7 @@ def test_ctrl_c_at_any_moment_says_one_word_and_leaves_no_half_file(
             "letterbox",
             "--size",
             str(256 + 64 * (turn % 2)),
+            "--yes",
         ]
         child = subprocess.Popen(
             [sys.executable, "-m", "lorakit", "dataset", *words],

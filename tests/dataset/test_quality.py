@@ -85,6 +85,7 @@ def test_a_line_that_is_none_is_refused(
     assert "such as 30%" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_ladder_of_the_set_is_in_order_and_guide_four_gets_its_54() -> None:
     found, margins = rendered.correlations(range(1))

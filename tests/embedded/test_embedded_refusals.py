@@ -110,7 +110,6 @@ optimizer_args = "weight_decay=0.1"
             ],
             "stochastic_rounding: needs AdamW",
         ),
-        (["--full_fp16"], 'full_fp16: needs mixed_precision = "fp16"'),
         (["--mixed_precision", "fp8"], "is not one of no, fp16, bf16"),
         (["--save_model_as", "ckpt"], "is not one of safetensors"),
         (

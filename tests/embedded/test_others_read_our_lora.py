@@ -16,7 +16,9 @@ from lorakit.embedded.network import targets  # noqa: E402
 from lorakit.embedded.network.lora import Dropout, Network  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-ARGS = Namespace(network_dim=4, network_alpha=2.0, network_args=None)
+ARGS = Namespace(
+    network_module="networks.lora", network_dim=4, network_alpha=2.0, network_args=None
+)
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])

@@ -66,7 +66,7 @@ def test_the_unet_and_its_gradient_are_those_of_diffusers(
     close(*gradients)
 
 
-def test_gradient_checkpointing_changes_no_number(bases: dict[str, Path]) -> None:
+def test_gradient_checkpointing_changes_no_number_but_by_rounding(bases: dict[str, Path]) -> None:
     results = []
     for checkpointing in (False, True):
         unet = opened(bases["sd15"], "sd15").load_denoiser(torch.float32, "cpu")
@@ -77,7 +77,7 @@ def test_gradient_checkpointing_changes_no_number(bases: dict[str, Path]) -> Non
         ).requires_grad_()
         unet(latents, 5, torch.ones(1, 77, 32)).sample.sum().backward()
         results.append(latents.grad)
-    assert torch.equal(*results)
+    torch.testing.assert_close(*results)  # parts of a gradient are added in another order
 
 
 @pytest.mark.parametrize(

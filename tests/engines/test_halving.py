@@ -92,6 +92,7 @@ def test_rungs_are_rising_percentages(text: str, capsys: pytest.CaptureFixture[s
     assert "rising percentages" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_three_toy_runs_one_is_stopped_and_the_kept_end_as_if_left_in_peace(toy: Path) -> None:
     words = ["--vary", "learning_rate=1e-3,1e-2,1", "--name", "rates"]

@@ -136,6 +136,7 @@ def wait(toy: Path, what: Callable[[list[PointResult]], bool]) -> list[PointResu
     raise AssertionError((results, logs))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_on_a_real_cluster_what_is_requeued_goes_on_and_what_is_cancelled_ends_in_good_order(
     toy: Path, cluster: Path, capsys: pytest.CaptureFixture[str]

@@ -203,11 +203,12 @@ def test_planning_imports_no_trainer_and_no_picture_library(project: Path) -> No
 
 
 @pytest.mark.slow
-def test_planning_a_hundred_images_costs_less_than_a_third_of_a_second(project: Path) -> None:
+def test_planning_a_hundred_images_costs_less_than_32_bare_interpreters(project: Path) -> None:
     folder(project / "data" / "10_maya_char", [(512 + 8 * number, 768) for number in range(100)])
     bare = min(child("-c", "pass") for _ in range(5))
     planned = min(child("-m", "lorakit", "plan", project / "recipes/maya.toml") for _ in range(5))
-    assert planned - bare < 0.35
+    # 0.35 s where `python -c pass` takes 0.011; a ratio, because both take longer beside other tests
+    assert planned < 32 * bare
 
 
 @pytest.mark.slow

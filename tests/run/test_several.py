@@ -113,6 +113,7 @@ def test_two_machines_train_one_lora_and_the_second_is_judged_by_its_exit_code(
     assert "This machine (rank 1) did its part: 10 steps" in told[1]
 
 
+@pytest.mark.long
 def test_a_stop_on_one_machine_ends_all_after_the_same_step_and_each_goes_on_from_its_own_state(
     recipe: Path,
 ) -> None:

@@ -126,7 +126,8 @@ def adapters(lora: Path) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
     found: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in load_file(lora).items():
         name, _, rest = key.partition(".")
-        found.setdefault(name, {})[rest] = tensor
+        if name.startswith("lora_"):
+            found.setdefault(name, {})[rest] = tensor
     yield from found.items()
 
 

@@ -47,7 +47,7 @@ def build(
         dropout,
         seed=seed,
         device=world.device,
-        dtype=world.weight_dtype if args.full_bf16 or args.full_fp16 else torch.float32,
+        dtype=world.weight_dtype if args.full_bf16 else torch.float32,
         compute=world.weight_dtype,
         make=lycoris.maker(args) if foreign else Adapter,
         plus=frozenset(

@@ -127,7 +127,7 @@ def training(
         "ss_num_batches_per_epoch": batches,
         "ss_num_epochs": epochs,
         "ss_v2": False,
-        "ss_full_fp16": bool(args.full_fp16),
+        "ss_full_fp16": False,
         "ss_base_model_version": VERSIONS[base.family] + ("_v" if v_of_sd15 else ""),
         "ss_cache_latents": bool(args.cache_latents or args.cache_latents_to_disk),
         "ss_sd_scripts_commit_hash": f"(none: lorakit {__version__} embedded)",
