@@ -64,7 +64,9 @@ def encoders(family: str) -> list[Any]:
 
 
 def ours(family: str, network_args: list[str] | None = None) -> dict[str, list[int]]:
-    args = Namespace(network_dim=4, network_alpha=2.0, network_args=network_args)
+    args = Namespace(
+        network_module="networks.lora", network_dim=4, network_alpha=2.0, network_args=network_args
+    )
     texts = encoders(family)
     shapes = targets.text_shapes(
         texts, args, [f"lora_te{number + 1}" for number in range(len(texts))], ["text"] * len(texts)

@@ -50,7 +50,9 @@ def lora(tmp_path: Path) -> Path:
     base = open_base(
         Namespace(pretrained_model_name_or_path=str(make_tiny("sd15", tmp_path / "base"))), "sd15"
     )
-    args = Namespace(network_dim=4, network_alpha=2.0, network_args=None)
+    args = Namespace(
+        network_module="networks.lora", network_dim=4, network_alpha=2.0, network_args=None
+    )
     network = Network(
         targets.unet_shapes(base.load_denoiser(torch.float32, "cpu"), args, ldm_names=False),
         Dropout(),
