@@ -135,10 +135,14 @@ def whole_of(run_dir: Path) -> Path:
     return run_dir.parent if (run_dir.parent / NAME).is_file() else run_dir
 
 
+# Most of a record, and nothing of it stands in the table of runs.
+NOT_SHOWN = ("settings", "dataset", "weights", "states", "samples", "files")
+
+
 def info(run_dir: Path) -> RunInfo:
     """One run as it is now. A record that makes no sense is shown as broken, with the reason."""
     try:
-        return _info(run_dir, read_record(run_dir))
+        return _info(run_dir, read_record(run_dir, without=NOT_SHOWN))
     except LorakitError as error:
         name, age = run_dir.parent.name, _age(run_dir)
         return RunInfo(run_dir, name, "broken", 0, 0, None, None, "", "", age, error.message)
