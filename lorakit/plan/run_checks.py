@@ -15,7 +15,7 @@ from lorakit.plan.model import Estimate, Steps, Verdict
 from lorakit.portable import stem_problem
 from lorakit.recipe.options import Options
 from lorakit.show import size
-from lorakit.trainers.table import trainer
+from lorakit.trainers.table import HOMES, trainer
 
 RESERVE = 500_000_000  # a disk filled to the last byte breaks more than this run
 
@@ -31,7 +31,7 @@ HERE = frozenset(
         "package-missing",
         "tokenizers-offline",
         "t5-tokenizer",
-        "sd-scripts-place",
+        *(home.place_rule for home in HOMES),
         "no-script",
         "accelerate-config",
         "start-not-there",

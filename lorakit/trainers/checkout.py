@@ -11,8 +11,9 @@ from pathlib import Path
 
 from lorakit.catalogue.checkout import CHECKOUTS, VENDOR, head_commit
 from lorakit.config import config_path, user_setting
-from lorakit.errors import Fault, SetupError
+from lorakit.errors import Fault, LorakitError, SetupError
 from lorakit.files import at_home
+from lorakit.trainers.base import CodeChange, Script
 
 READY = ".ready"  # the last thing `make vendor` writes: without it the environment is half built
 
@@ -50,7 +51,8 @@ class Home:
     pin: str  # `make` moves it
     pin_rule: str
     set_up: str  # how lorakit sets it up, as the first of the ways out
-    otherwise: str = ""  # the last of them
+    not_there: str  # what to do where there is none, as a plan says it
+    otherwise: str = ""  # the last of the ways out
 
     @property
     def setting(self) -> str:
@@ -58,8 +60,45 @@ class Home:
         return CHECKOUTS[self.trainer][0]
 
     @property
+    def word(self) -> str:
+        """In the names of rules."""
+        return self.setting.replace("_", "-")
+
+    @property
+    def place_rule(self) -> str:
+        """Of what is named, and is no such checkout."""
+        return f"{self.word}-place"
+
+    @property
     def folder(self) -> Path:
         return VENDOR / CHECKOUTS[self.trainer][1]
+
+    def script(self, name: str) -> Script:
+        """A script of the checkout, or where it would be."""
+        try:
+            located, said = self.locate(), list[Fault]()
+        except LorakitError as error:
+            named = Fault(f"trainer = {self.trainer}", error.message, "", self.place_rule)
+            located, said = None, [named]
+        if located is None:
+            what = f"no {self.title} checkout is configured; the plan stands, but `lorakit train`"
+            rule = f"no-{self.word}"
+            where = f"trainer = {self.trainer}"
+            said.append(Fault(where, f"{what} would stop.", self.not_there, rule, "note"))
+            return Script(self.folder / name, found=False, faults=tuple(said))
+        script, said = located.directory / name, located.faults()
+        if not script.is_file():
+            what = "there is no such script in this checkout."
+            said.append(Fault(str(script), what, "", "no-script"))
+        return Script(script, python=located.python, commit=located.commit, faults=tuple(said))
+
+    def changed(self, script: Path, name: str, commit: str) -> CodeChange | None:
+        """Whether the checkout that holds this script is at another commit than the recorded."""
+        checkout = script.parents[len(Path(name).parts) - 1]
+        now = head_commit(checkout)
+        if not commit or now == commit:
+            return None
+        return CodeChange(f"{self.title} in {checkout}", commit[:12], now and now[:12])
 
     def locate(self) -> Located | None:
         """The checkout and its Python, or None where there is none. Raises where something is

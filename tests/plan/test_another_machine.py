@@ -128,3 +128,27 @@ def test_a_package_that_this_machine_lacks_stops_no_plan_for_another(tmp_path: P
 def test_between_the_two_ends_of_the_range_it_may_fit() -> None:
     assert str(Verdict.of(20e9, 26e9, 24e9)) == "may fit: 20 to 26 of 24 GB"
     assert str(Verdict.of(0, 0, 24e9)).startswith("unknown")
+
+
+@pytest.mark.parametrize(
+    ("variable", "preset", "trainer"),
+    [
+        ("LORAKIT_SD_SCRIPTS", "sdxl", "kohya"),
+        ("LORAKIT_MUSUBI", "zimage", "musubi"),
+        ("LORAKIT_AI_TOOLKIT", "flux-aitk", "ai-toolkit"),
+    ],
+)
+def test_a_checkout_that_is_named_wrongly_here_is_a_note_for_another_machine(
+    fresh_clone: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    preset: str,
+    trainer: str,
+) -> None:
+    monkeypatch.setenv(variable, str(fresh_clone / "nowhere"))
+    assert main(["new", "fox", "--preset", preset, "--trigger", "zxfox"]) == 0
+    assert main(["plan", "recipes/fox.toml", "--for", "a100-80"]) == 0
+    said = capsys.readouterr().err
+    assert f"note: trainer = {trainer}: {variable} names" in said
+    assert "error:" not in said

@@ -12,6 +12,7 @@ HOME = Home(
     mark="toolkit/config_modules.py",
     pin=PIN,
     pin_rule="ai-toolkit-pin",
+    not_there="docs/ai-toolkit.md says how to set one up: LORAKIT_AI_TOOLKIT names it.",
     set_up="""\
   git clone https://github.com/ostris/ai-toolkit DIR
                        then its README: a virtual environment with torch and its requirements""",

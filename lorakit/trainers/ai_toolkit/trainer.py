@@ -8,15 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from lorakit.catalogue.checkout import VENDOR, head_commit
 from lorakit.catalogue.file_names import CheckpointName
-from lorakit.errors import Fault, LorakitError
 from lorakit.families.ai_toolkit import EXPERTS
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers.ai_toolkit import config_file, folders, rules
 from lorakit.trainers.ai_toolkit.lines import AiToolkitText
-from lorakit.trainers.ai_toolkit.locate import locate
+from lorakit.trainers.ai_toolkit.locate import HOME
 from lorakit.trainers.base import (
     CodeChange,
     Command,
@@ -58,29 +56,7 @@ _FETCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def find(_family: str) -> Script:
-    vendored = VENDOR / "ai-toolkit" / "run.py"
-    try:
-        located = locate()
-    except LorakitError as error:
-        named = Fault("trainer = ai-toolkit", error.message, "", "ai-toolkit-place")
-        return Script(vendored, found=False, faults=(named, NOT_THERE))
-    if located is None:
-        return Script(vendored, found=False, faults=(NOT_THERE,))
-    return Script(
-        located.directory / "run.py",
-        python=located.python,
-        commit=located.commit,
-        faults=tuple(located.faults()),
-    )
-
-
-NOT_THERE = Fault(
-    "trainer = ai-toolkit",
-    "no ai-toolkit checkout is configured; the plan stands, but `lorakit train` would stop.",
-    "docs/ai-toolkit.md says how to set one up: LORAKIT_AI_TOOLKIT names it.",
-    "no-ai-toolkit",
-    "note",
-)
+    return HOME.script("run.py")
 
 
 def settings(resolved: Resolved) -> Iterator[tuple[str, Any, str]]:
@@ -146,7 +122,4 @@ def artefacts(work: Work) -> tuple[Path, ...]:
 
 def changed_since(script: Path, commit: str, lorakit: str) -> CodeChange | None:
     del lorakit
-    now = head_commit(script.parent)
-    if not commit or now == commit:
-        return None
-    return CodeChange(f"ai-toolkit in {script.parent}", commit[:12], now and now[:12])
+    return HOME.changed(script, script.name, commit)

@@ -13,6 +13,7 @@ HOME = Home(
     mark="train_network.py",
     pin=PIN,
     pin_rule="kohya-pin",
+    not_there='make vendor sets one up; or trainer = "embedded".',
     set_up="""\
   make vendor          in a clone of lorakit: checks it out, builds vendor/.venv (7 GB on Linux)""",
     otherwise="""

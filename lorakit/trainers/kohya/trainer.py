@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from lorakit.catalogue.checkout import VENDOR, head_commit
-from lorakit.errors import Fault, LorakitError
 from lorakit.families import FAMILIES
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
@@ -25,7 +24,7 @@ from lorakit.trainers.base import (
 )
 from lorakit.trainers.kohya import rules, tokenizers
 from lorakit.trainers.kohya.going_on import go_on_in_kohya
-from lorakit.trainers.kohya.locate import locate
+from lorakit.trainers.kohya.locate import HOME
 from lorakit.trainers.kohya.requirements import version_faults
 from lorakit.trainers.progress import KohyaText
 
@@ -51,31 +50,10 @@ downloads = tokenizers.missing
 
 
 def find(family: str) -> Script:
-    name = FAMILIES[family].script
-    vendored = VENDOR / "sd-scripts" / name
-    try:
-        located = locate()
-    except LorakitError as error:
-        named = Fault("trainer = kohya", error.message, "", "sd-scripts-place")
-        return Script(vendored, found=False, faults=(named, NOT_THERE))
-    if located is None:
-        return Script(vendored, found=False, faults=(NOT_THERE,))
-    script = located.directory / name
-    faults = [*located.faults(), *version_faults(located)]
-    if not script.is_file():
-        faults.append(
-            Fault(str(script), "there is no such script in this checkout.", "", "no-script")
-        )
-    return Script(script, python=located.python, commit=located.commit, faults=tuple(faults))
-
-
-NOT_THERE = Fault(
-    "trainer = kohya",
-    "no sd-scripts checkout is configured; the plan stands, but `lorakit train` would stop.",
-    'make vendor sets one up; or trainer = "embedded".',
-    "no-sd-scripts",
-    "note",
-)
+    found = HOME.script(FAMILIES[family].script)
+    located = HOME.locate() if found.found else None
+    more = version_faults(located) if located else ()
+    return replace(found, faults=(*found.faults, *more))
 
 
 def settings(resolved: Resolved) -> Iterator[tuple[str, Any, str]]:
@@ -101,7 +79,4 @@ def event_reader() -> Reader | None:
 
 def changed_since(script: Path, commit: str, lorakit: str) -> CodeChange | None:
     del lorakit
-    now = head_commit(script.parent)
-    if not commit or now == commit:
-        return None
-    return CodeChange(f"sd-scripts in {script.parent}", commit[:12], now and now[:12])
+    return HOME.changed(script, script.name, commit)

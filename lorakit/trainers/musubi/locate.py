@@ -12,6 +12,7 @@ HOME = Home(
     mark="src/musubi_tuner/zimage_train_network.py",
     pin=PIN,
     pin_rule="musubi-pin",
+    not_there="make vendor-musubi sets one up; LORAKIT_MUSUBI names one that you have.",
     set_up="""\
   make vendor-musubi   in a clone of lorakit: checks it out, builds vendor/.venv-musubi (7 GB)""",
 )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from lorakit.catalogue.checkout import VENDOR, head_commit
 from lorakit.catalogue.options import options as catalogue
-from lorakit.errors import Fault, LorakitError
 from lorakit.events import Event
 from lorakit.families import FAMILIES
 from lorakit.recipe.model import Resolved
@@ -29,7 +28,7 @@ from lorakit.trainers.base import (
 from lorakit.trainers.hub import is_cached
 from lorakit.trainers.musubi import caches, rules, run_files
 from lorakit.trainers.musubi.going_on import go_on_in_musubi
-from lorakit.trainers.musubi.locate import locate
+from lorakit.trainers.musubi.locate import HOME
 from lorakit.trainers.progress import KohyaText
 
 TITLE = "musubi-tuner"
@@ -51,6 +50,7 @@ artefacts = one_file
 continuation = go_on_in_musubi
 names = one_name
 
+_PLACE = "src/musubi_tuner"  # of its scripts, in a checkout
 # Not the recipe's to say, or not the same thing in a cacher.
 _NOT_PASSED = frozenset(("dataset_config", "batch_size", "num_workers", "device", "dit"))
 _KLEIN = {"klein-4b": "Qwen/Qwen3-4B", "klein-9b": "Qwen/Qwen3-8B"}
@@ -58,35 +58,9 @@ _COUNT = re.compile(rb"(\d+)it \[")
 
 
 def find(family: str) -> Script:
-    name = Path("src") / "musubi_tuner" / FAMILIES[family].script
-    vendored = VENDOR / "musubi-tuner" / name
-    try:
-        located = locate()
-    except LorakitError as error:
-        named = Fault("trainer = musubi", error.message, "", "musubi-place")
-        return Script(vendored, found=False, faults=(named, NOT_THERE))
-    if located is None:
-        return Script(vendored, found=False, faults=(NOT_THERE,))
-    script, faults = located.directory / name, located.faults()
-    if not script.is_file():
-        what = "there is no such script in this checkout."
-        faults.append(Fault(str(script), what, "", "no-script"))
-    return Script(
-        script,
-        python=located.python,
-        commit=located.commit,
-        env={"PYTHONPATH": str(located.directory / "src")},
-        faults=tuple(faults),
-    )
-
-
-NOT_THERE = Fault(
-    "trainer = musubi",
-    "no musubi-tuner checkout is configured; the plan stands, but `lorakit train` would stop.",
-    "make vendor-musubi sets one up; LORAKIT_MUSUBI names one that you have.",
-    "no-musubi",
-    "note",
-)
+    found = HOME.script(f"{_PLACE}/{FAMILIES[family].script}")
+    path = str(found.path.parents[1])
+    return replace(found, env={"PYTHONPATH": path}) if found.found else found
 
 
 def settings(resolved: Resolved) -> Iterator[tuple[str, Any, str]]:
@@ -161,8 +135,4 @@ def event_reader() -> Reader | None:
 
 def changed_since(script: Path, commit: str, lorakit: str) -> CodeChange | None:
     del lorakit
-    checkout = script.parents[2]
-    now = head_commit(checkout)
-    if not commit or now == commit:
-        return None
-    return CodeChange(f"musubi-tuner in {checkout}", commit[:12], now and now[:12])
+    return HOME.changed(script, f"{_PLACE}/{script.name}", commit)
