@@ -5,12 +5,13 @@ dataset.toml, prompts.toml; and accelerate.yaml. Nothing is written here, only c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from lorakit.catalogue.options import Option
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
-from lorakit.errors import Fault, RecipeError
+from lorakit.errors import Fault, RecipeError, counted
 from lorakit.recipe.model import Section, Setting
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
@@ -239,3 +240,43 @@ def _typed(options: Options, option: Option, value: Any) -> Any:
     if option.type == "float" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """Of a trainer whose dataset file is not kohya's: what it has no words for."""
+
+    title: str
+    word: str  # in the names of rules
+    of_a_folder: tuple[str, ...]  # what [dataset.subset.X] may say
+    reg: str  # what it makes of regularisation images
+    uncaptioned: (
+        str  # what becomes of a picture without a caption file: "would be left out silently"
+    )
+
+    def faults(self, options: Options, facts: DatasetFacts, *, folders: bool) -> Iterator[Fault]:
+        if folders:
+            what, hint = (
+                f"{self.title} reads a dataset file of its own, no folders.",
+                'Set mode = "toml".',
+            )
+            yield options.fault("mode", what, hint, f"{self.word}-folders", section="dataset")
+        for subset in facts.subsets:
+            where, name = str(subset.path), subset.path.name
+            if subset.is_reg:
+                hint = "Take reg_path out of the recipe."
+                yield Fault(where, f"{self.title} {self.reg}.", hint, f"{self.word}-reg")
+                continue
+            if subset.metadata:
+                what, hint = "reads no metadata file", "Write the captions beside the pictures."
+                yield Fault(where, f"{self.title} {what}.", hint, f"{self.word}-metadata")
+            for key in sorted(options.subset(name).keys() - {*self.of_a_folder}):
+                place = f"{options.recipe} [dataset.subset.{name}] {key}"
+                hint = f"Of one folder it takes {', '.join(self.of_a_folder)}."
+                what = f"{self.title} has no such setting."
+                yield Fault(place, what, hint, f"{self.word}-subset")
+            if silent := [one for one in subset.images if one.caption_path is None]:
+                many = f"{counted(len(silent), 'picture')} without a caption file"
+                what = f"{many} {self.uncaptioned}, such as {silent[0].path.name}."
+                hint = f"lorakit dataset caption {subset.path.parent.name} writes one for each."
+                yield Fault(where, what, hint, f"{self.word}-no-caption")

@@ -12,7 +12,7 @@ from typing import Any
 from lorakit.catalogue.ai_toolkit import PLACES
 from lorakit.catalogue.options import sections
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
-from lorakit.errors import Fault, counted
+from lorakit.errors import Fault
 from lorakit.families.ai_toolkit import ARCH, NAME
 from lorakit.recipe.model import Section
 from lorakit.recipe.options import Options
@@ -22,7 +22,19 @@ from lorakit.trainers.ai_toolkit.yaml_text import replaced, yaml_text
 
 FILE, LINKS = "ai-toolkit.yaml", "links.toml"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-OF_A_FOLDER = ("num_repeats", "caption_dropout_rate", "shuffle_caption", "keep_tokens", "flip_aug")
+GRAMMAR = run_files.Grammar(
+    "ai-toolkit",
+    "aitk",
+    of_a_folder=(
+        "num_repeats",
+        "caption_dropout_rate",
+        "shuffle_caption",
+        "keep_tokens",
+        "flip_aug",
+    ),
+    reg="takes regularisation images turn by turn, not as kohya counts them",
+    uncaptioned="would train with none",
+)
 DTYPES = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
 OPTIMIZERS = {
     "adamw8bit": "adamw8bit",
@@ -50,7 +62,7 @@ def files(
     options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
 ) -> tuple[dict[str, str], list[Fault]]:
     del settings
-    faults = list(_dataset_faults(options, facts, folders=folders))
+    faults = [*GRAMMAR.faults(options, facts, folders=folders), *_unread(facts)]
     config = configuration(options, facts, faults)
     for place, what in replaced(config):
         name = place.removeprefix("config.process.")
@@ -240,32 +252,10 @@ def _first(value: Any) -> float:
     return float((value[0] if value else 0) if isinstance(value, (list, tuple)) else value or 0)
 
 
-def _dataset_faults(options: Options, facts: DatasetFacts, *, folders: bool) -> Iterator[Fault]:
-    """What it cannot express, or would do silently in another way."""
-    if folders:
-        what = "ai-toolkit reads its own file, no folders of kohya's."
-        yield options.fault("mode", what, 'Set mode = "toml".', "aitk-folders", section="dataset")
-    for subset in facts.subsets:
-        where = str(subset.path)
-        if subset.is_reg:
-            what = "ai-toolkit takes regularisation images turn by turn, not as kohya counts them."
-            yield Fault(where, what, "Take reg_path out of the recipe.", "aitk-reg")
-            continue
-        if subset.metadata:
-            what = "ai-toolkit reads no metadata file of kohya's."
-            yield Fault(where, what, "Write the captions beside the pictures.", "aitk-metadata")
-        for key in options.subset(subset.path.name):
-            if key not in OF_A_FOLDER:
-                place = f"{options.recipe} [dataset.subset.{subset.path.name}] {key}"
-                hint = f"Of one folder it takes {', '.join(OF_A_FOLDER)}."
-                yield Fault(place, "ai-toolkit has no such setting.", hint, "aitk-subset")
+def _unread(facts: DatasetFacts) -> Iterator[Fault]:
+    for subset in _trained(facts):
         unread = [one for one in subset.images if one.path.suffix.lower() not in SUFFIXES]
         if unread:
             what = f"ai-toolkit does not see {unread[0].path.name}: it reads {', '.join(SUFFIXES)}."
-            yield Fault(where, what, "`lorakit dataset prepare` writes JPEG.", "aitk-suffix")
-        silent = [one for one in subset.images if one.caption_path is None]
-        if silent:
-            many = f"{counted(len(silent), 'picture')} without a caption file would train with none"
-            what = f"{many}, such as {silent[0].path.name}."
-            hint = f"lorakit dataset caption {subset.path.parent.name} writes one for each."
-            yield Fault(where, what, hint, "aitk-no-caption")
+            hint = "`lorakit dataset prepare` writes JPEG."
+            yield Fault(str(subset.path), what, hint, "aitk-suffix")

@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
-from lorakit.errors import Fault, RecipeError, counted
+from lorakit.errors import Fault, RecipeError
 from lorakit.recipe.model import Section
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
 from lorakit.trainers import run_files
 from lorakit.trainers.musubi import caches
 
-# What a table of a dataset may say beside what lorakit writes there itself.
-OF_A_FOLDER = ("num_repeats", "control_directory", "no_resize_control")
+GRAMMAR = run_files.Grammar(
+    "musubi-tuner",
+    "musubi",
+    of_a_folder=("num_repeats", "control_directory", "no_resize_control"),
+    reg="knows no regularisation images",
+    uncaptioned="would be left out silently",
+)
 FILMS = frozenset((".mp4", ".webm", ".avi", ".mkv", ".mov"))
 RENAMED = {"scale": "cfg_scale", "flow_shift": "discrete_flow_shift"}  # in a prompt's table
 
@@ -26,7 +31,7 @@ RENAMED = {"scale": "cfg_scale", "flow_shift": "discrete_flow_shift"}  # in a pr
 def files(
     options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
 ) -> tuple[dict[str, str], list[Fault]]:
-    faults = list(_dataset_faults(options, facts, folders=folders))
+    faults = [*GRAMMAR.faults(options, facts, folders=folders), *_dataset_faults(facts)]
     texts = {"train.toml": run_files.train_toml(options, settings)}
     run_dir = Path(str(settings["dataset_config"].value)).parent if settings else Path()
     if caches.is_awkward(run_dir):
@@ -80,7 +85,7 @@ def _table(
         "resolution": list(size),
         "cache_directory": (cache / name).absolute().as_posix(),
         "num_repeats": repeats,
-        **{key: value for key, value in own.items() if key in OF_A_FOLDER},
+        **{key: value for key, value in own.items() if key in GRAMMAR.of_a_folder},
     }
 
 
@@ -92,32 +97,12 @@ def _prompts_toml(options: Options, faults: list[Fault]) -> str:
     return proven("prompts.toml", f"[prompt]\n{text}", {"prompt": {"subset": tables}})
 
 
-def _dataset_faults(options: Options, facts: DatasetFacts, *, folders: bool) -> Iterator[Fault]:
-    """What musubi cannot express, or would leave out silently."""
-    if folders:
-        what = "musubi-tuner reads a dataset file, no folders."
-        yield options.fault("mode", what, 'Set mode = "toml".', "musubi-folders", section="dataset")
+def _dataset_faults(facts: DatasetFacts) -> Iterator[Fault]:
+    """What musubi would leave out or mix up silently."""
     for subset in facts.subsets:
         where = str(subset.path)
         if subset.is_reg:
-            what = "musubi-tuner knows no regularisation images."
-            yield Fault(where, what, "Take reg_path out of the recipe.", "musubi-reg")
             continue
-        if subset.metadata:
-            what = "musubi-tuner reads no metadata file."
-            yield Fault(where, what, "Write the captions beside the pictures.", "musubi-metadata")
-        name = subset.path.name
-        for key in options.subset(name):
-            if key not in OF_A_FOLDER:
-                place = f"{options.recipe} [dataset.subset.{name}] {key}"
-                hint = f"Of one folder it takes {', '.join(OF_A_FOLDER)}."
-                yield Fault(place, "musubi-tuner has no such setting.", hint, "musubi-subset")
-        silent = [image for image in subset.images if image.caption_path is None]
-        if silent:
-            left = f"{counted(len(silent), 'picture')} without a caption file would be left out"
-            what = f"{left} silently, such as {silent[0].path.name}."
-            hint = f"lorakit dataset caption {subset.path.parent.name} writes one for each."
-            yield Fault(where, what, hint, "musubi-no-caption")
         planned = {image.path for image in subset.images}
         if unseen := [one for one in caches.pictures(subset.path) if one not in planned]:
             what = f"{unseen[0].name} would be trained, and lorakit does not read it."
