@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lorakit.processes import LINUX, MARK, Identity, members, start_time
@@ -56,3 +57,23 @@ def test_a_pid_that_another_program_has_now_is_not_the_leader() -> None:
     before = Identity(mine.pid, "1", mine.boot_id, "no such mark")
     assert mine.alive and not before.alive
     assert members(before) == []
+
+
+def test_a_child_that_ends_with_its_parent_does_so_however_the_parent_ends(tmp_path: Path) -> None:
+    child = (
+        "from lorakit.processes import end_with_parent as end; import time; end(); time.sleep(60)"
+    )
+    parent = (
+        "import subprocess, sys, time\n"
+        f"print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid, flush=True)\n"
+        "time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        pid = int(running.stdout.readline())
+        time.sleep(1)
+        running.kill()
+    until = time.monotonic() + 20
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < until
+        time.sleep(0.1)

@@ -146,7 +146,7 @@ def distinct(points: Sequence[DrawnCheckpoint]) -> list[DrawnCheckpoint]:
 
 def rows_of(source: Source, choice: Choice) -> tuple[SheetRow, ...]:
     if choice.prompts:
-        like = source.rows[0] if source.rows else SheetRow("")
+        like = source.rows[0] if source.rows else source.plain
         return tuple(replace(like, prompt=prompt) for prompt in choice.prompts)
     if not source.rows:
         raise LorakitError(

@@ -55,6 +55,7 @@ class Source:
     options: Mapping[str, Any]  # kohya's, of the weights: pretrained_model_name_or_path, vae, ...
     checkpoints: tuple[DrawnCheckpoint, ...]  # oldest first
     rows: tuple[SheetRow, ...]  # the run's own sample prompts
+    plain: SheetRow  # without a prompt: what another one takes of the training
     seed: int
 
 

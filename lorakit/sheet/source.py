@@ -49,6 +49,7 @@ def read_source(run_dir: Path) -> Source:
         name=name,
         family=family,
         rows=rows,
+        plain=row_of({}, settings, family),
         seed=seed,
         options={key: settings[key] for key in WEIGHTS if key in settings},
         checkpoints=tuple(find_checkpoints(run_dir / "output", name)),

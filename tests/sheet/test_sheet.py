@@ -178,6 +178,12 @@ def test_own_prompts_take_size_and_steps_from_the_run(run_dir: Path) -> None:
     assert (row.prompt, row.width, row.steps) == ("a blue house", 96, 20)
 
 
+def test_where_the_run_had_no_prompts_own_ones_take_the_size_of_the_training(run_dir: Path) -> None:
+    (run_dir / "prompts.toml").unlink()
+    (row,) = rows_of(read_source(run_dir), Choice(prompts=("a blue house",)))
+    assert (row.prompt, row.width, row.height) == ("a blue house", 96, 64)
+
+
 def test_every_column_has_the_same_seeds(run_dir: Path) -> None:
     source = read_source(run_dir)
     _, order = lay_out(

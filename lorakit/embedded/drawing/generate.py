@@ -28,6 +28,7 @@ from lorakit.embedded.drawing.samplers import SAMPLERS
 from lorakit.embedded.models import Base, Conditioning, ldm_module, open_base
 from lorakit.embedded.network.lycoris import changed
 from lorakit.errors import LorakitError, SetupError
+from lorakit.processes import end_with_parent
 
 Job = Mapping[str, Any]  # prompt, negative, width, height, steps, scale, seed, file
 ALIKE = ("width", "height", "steps", "scale")  # jobs that agree in these are drawn together
@@ -167,6 +168,7 @@ def alike(jobs: Sequence[Job], at_once: int) -> Iterator[list[Job]]:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     try:
         fill(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     except LorakitError as error:

@@ -32,6 +32,7 @@ from lorakit.embedded.training import flow, noise
 from lorakit.embedded.training.randomness import seed_of
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
+from lorakit.processes import end_with_parent
 
 Order = Mapping[str, Any]
 HELD, TRAIN, DRAWN = "held", "train", "drawn"
@@ -215,6 +216,7 @@ def fill(order: Order) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     try:
         fill(json_text.loads(Path(sys.argv[1]).read_bytes()))
     except LorakitError as error:
