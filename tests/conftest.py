@@ -44,6 +44,12 @@ def musubi_tuner(monkeypatch: pytest.MonkeyPatch) -> Path:
     return _checkout("musubi", monkeypatch)
 
 
+@pytest.fixture
+def ai_toolkit(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same of ai-toolkit."""
+    return _checkout("ai_toolkit", monkeypatch)
+
+
 def _checkout(key: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     place, python = REAL_CONFIG[key], REAL_CONFIG[f"{key}_python"]
     if not place or not python:

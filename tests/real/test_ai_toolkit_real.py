@@ -1,0 +1,175 @@
+"""The real ai-toolkit, really training on this CPU: the demo's SD1.5, and a FLUX and a Wan 2.2 of
+random weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from drawn_images import draw
+
+from lorakit.catalogue.ai_toolkit import SCRIPT, read_ai_toolkit
+from lorakit.catalogue.options import options
+from lorakit.cli.main import main
+from lorakit.proc import ask
+from lorakit.runs.find import run_dirs
+from lorakit.runs.record import Record, read_record
+from lorakit.weights.safetensors import read_header
+
+pytestmark = pytest.mark.real
+
+HERE = Path(__file__).parent
+DEMO = HERE.parents[1] / "recipes/demo/base"
+RECIPE = """
+family = "{family}"
+trainer = "ai-toolkit"
+name = "fox"
+trigger = "zxfox"
+[model]
+base = "{base}"
+[dataset]
+path = "datasets/fox"
+[train]
+resolution = "128"
+enable_bucket = true
+network_dim = 4
+optimizer_type = "AdamW"
+learning_rate = 1e-3
+max_train_steps = 6
+save_every_n_steps = 2
+mixed_precision = "no"
+save_precision = "float"
+max_data_loader_n_workers = 0
+cache_latents = true
+seed = 5
+[launch]
+num_cpu_threads = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, Path]:
+    """Random weights, made once."""
+    return {}
+
+
+@pytest.fixture
+def toy(
+    ai_toolkit: Path,
+    made: dict[str, Path],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A project with three pictures and a recipe for SD1.5."""
+    del ai_toolkit
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    if not made:
+        made["place"] = tmp_path_factory.mktemp("toy")
+        maker = HERE / "ai_toolkit_toy" / "make.py"
+        places = (str(made["place"] / one) for one in ("models", "hub"))
+        python = os.environ["LORAKIT_AI_TOOLKIT_PYTHON"]
+        answer = ask([python, str(maker), *places, str(DEMO)], timeout_s=300, cwd=tmp_path)
+        assert answer.code == 0, answer.err[-3000:]
+    monkeypatch.setenv("HF_HUB_CACHE", str(made["place"] / "hub"))
+    (tmp_path / "models").symlink_to(made["place"] / "models")
+    monkeypatch.chdir(tmp_path)
+    draw(tmp_path / "datasets/fox/2_zxfox", [(128, 128), (128, 128), (160, 96)])
+    write(tmp_path, "sd15", str(DEMO))
+    return tmp_path
+
+
+def write(root: Path, family: str, base: str) -> Path:
+    file = root / "recipes/fox.toml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(RECIPE.format(family=family, base=base), encoding="utf-8")
+    return file
+
+
+def train(root: Path, *words: str) -> int:
+    return main(["train", str(root / "recipes/fox.toml"), *(f"--set={word}" for word in words)])
+
+
+def only_run(root: Path) -> tuple[Path, Record]:
+    (place,) = run_dirs(root)
+    return place, read_record(place)
+
+
+def step_in(path: Path) -> int:
+    """As ai-toolkit says it: counted from 0 in the middle of a run."""
+    return int(json.loads(read_header(path).metadata["training_info"])["step"])
+
+
+def test_every_setting_that_its_source_looks_up_is_known(ai_toolkit: Path) -> None:
+    theirs, ours = read_ai_toolkit(ai_toolkit)["options"], options("ai-toolkit", SCRIPT)
+    assert set(theirs) == set(ours)
+
+
+@pytest.mark.slow
+def test_sd15_is_trained_as_planned_and_the_pictures_are_untouched(toy: Path) -> None:
+    before = {path: path.read_bytes() for path in (toy / "datasets").rglob("*") if path.is_file()}
+    prompts = ("sample.prompts=['a fox']", "sample.every_n_steps=2", "sample.steps=2")
+    assert train(toy, *prompts) == 0
+    place, record = only_run(toy)
+    after = {path: path.read_bytes() for path in (toy / "datasets").rglob("*") if path.is_file()}
+    assert after == before
+    assert (record.state, record.outcome.step) == ("done", 6)
+    planned = {Path(one.name).name: one.step for one in record.steps.checkpoints}
+    assert planned == {"fox_000000002.safetensors": 3, "fox_000000004.safetensors": 5, "fox.safetensors": 6}  # fmt: skip
+    assert {Path(one.path).name: one.step for one in record.checkpoints} == planned
+    assert step_in(place / "output/fox_000000004.safetensors") == 4
+    assert len(record.samples) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "files"), [("flux", {"fox"}), ("wan22", {"fox_high_noise", "fox_low_noise"})]
+)
+def test_a_transformer_is_trained_as_planned(toy: Path, family: str, files: set[str]) -> None:
+    write(toy, family, f"models/{family}")
+    assert train(toy) == 0
+    place, record = only_run(toy)
+    assert (record.state, record.outcome.step) == ("done", 6)
+    assert {Path(one.path).name: one.step for one in record.checkpoints} == {
+        one.name: one.step for one in record.steps.checkpoints
+    }
+    final = {Path(one.path).stem for one in record.checkpoints if one.step == 6}
+    assert final == files
+    for name in files:
+        header = read_header(place / f"output/{name}.safetensors")
+        assert all(key.endswith((".lora_A.weight", ".lora_B.weight")) for key in header.tensors)
+
+
+@pytest.mark.slow
+def test_a_nan_that_it_shows_as_0_has_failed(toy: Path) -> None:
+    assert train(toy, "learning_rate=1e30") == 4
+    _, record = only_run(toy)
+    assert (record.state, record.outcome.nan) == ("failed", True)
+
+
+@pytest.mark.slow
+def test_interrupted_it_exits_with_0_and_has_been_stopped(toy: Path) -> None:
+    words = [f"--set={one}" for one in ("max_train_steps=400", "save_every_n_steps=3")]
+    command = [sys.executable, "-m", "lorakit", "train", "recipes/fox.toml", *words]
+    with subprocess.Popen(command, cwd=toy) as child:
+        until_saved(toy)
+        assert main(["stop", "latest", "--now"]) == 0
+        assert child.wait(60) != 0
+    _, record = only_run(toy)
+    assert record.state == "stopped"
+    assert not [one for one in record.checkpoints if one.fault]
+
+
+def until_saved(root: Path) -> None:
+    end = time.monotonic() + 240
+    while time.monotonic() < end:
+        if any(root.glob("runs/fox/*/output/optimizer.pt")):
+            return
+        time.sleep(0.2)
+    raise AssertionError("it saved nothing in 4 minutes")
