@@ -63,7 +63,7 @@ RULES = (
     Rule(
         "aitk-optimizer",
         "optimizer_type",
-        lambda c: optimizer(c) not in OPTIMIZERS.values(),
+        lambda c: optimizer(c) not in OPTIMIZERS,
         "{value} is none that ai-toolkit has under this name.",
         f"There are {', '.join(OPTIMIZERS)}.",
     ),
