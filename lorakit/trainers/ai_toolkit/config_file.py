@@ -15,7 +15,6 @@ from lorakit.catalogue.options import sections
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault
 from lorakit.families.ai_toolkit import ARCH, NAME
-from lorakit.recipe.model import Section
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
 from lorakit.trainers import run_files
@@ -55,9 +54,8 @@ PROMPT = {
 
 
 def files(
-    options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
+    options: Options, facts: DatasetFacts, *, folders: bool
 ) -> tuple[dict[str, str], list[Fault]]:
-    del settings
     faults = [*GRAMMAR.faults(options, facts, folders=folders), *_unread(facts)]
     config = configuration(options, facts, faults)
     for place, what in replaced(config):

@@ -156,5 +156,6 @@ RULES = (
         "needs network_weights to take the rank from.",
         "Name network_weights in [model], or set network_dim.",
     ),
+    fitting_module,
+    network_words,
 )
-FINDERS = (fitting_module, network_words)
