@@ -4,63 +4,55 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from lorakit.events import Event
-from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
-from lorakit.trainers import base, run_files, table
-from lorakit.trainers.base import (
-    CodeChange,
-    Command,
-    Reader,
-    Script,
-    Start,
-    Trainer,
-    Work,
-    one_name,
-)
-from lorakit.trainers.progress import EmbeddedEvents, KohyaText
+from lorakit.trainers import table
+from lorakit.trainers.base import CodeChange, Command, Reader, Script, Start, Trainer, Work
+from lorakit.trainers.progress import EmbeddedEvents
 
 FAKES = Path(__file__).parent / "fakes"
-TITLE = "three commands"
-UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({})
-SPLIT_OVERLAPS = False
-SEPARATE_FOLDERS = False
-PATIENCE = (5.0, 1.0)
-SAVES_WHEN_INTERRUPTED = False
-DRAWS_SHEETS = False
-PRINTS_MEAN_LOSS = True
-RESUMES_EXACTLY = True
-STATES_COUNT = True
-
-files = run_files.files
-continuation = base.by_itself
-names = one_name
 
 
-def find(_family: str) -> Script:
-    return Script(FAKES / "trains.py")
+class ThreeCommands(Trainer):
+    TITLE = "three commands"
+    PATIENCE = (5.0, 1.0)
+    PRINTS_MEAN_LOSS = True
+    RESUMES_EXACTLY = True
 
+    def find(self, _family: str) -> Script:
+        return Script(FAKES / "trains.py")
 
-def check(_resolved: Resolved, _machine: object) -> list[Any]:
-    return []
+    def commands(self, _options: Options, start: Start) -> tuple[Command, ...]:
+        output = start.run_dir / "output"
+        return of(start.run_dir, (sys.executable, start.script, str(output), "fox", "4", "0"))
 
+    def needless(self, command: Command, work: Work) -> str:
+        fingerprint = cache_of(work.run_dir) / f"{command.name}.json"
+        made = json.loads(fingerprint.read_text()) if fingerprint.is_file() else None
+        return "made from the same images" if made == _inputs(work) else ""
 
-def settings(_resolved: Resolved) -> Iterable[tuple[str, Any, str]]:
-    return ()
+    def fault_after(self, command: Command, work: Work) -> str:
+        if not list(cache_of(work.run_dir).glob(f"*.{command.name}")):
+            return f"it left no {command.name}"
+        (cache_of(work.run_dir) / f"{command.name}.json").write_text(json.dumps(_inputs(work)))
+        return ""
 
+    def log_reader(self, offset: int = 0, total: int = 0, command: str = "training") -> Reader:
+        return super().log_reader(offset, total) if command == "training" else Counted()
 
-def downloads(_resolved: Resolved) -> list[str]:
-    return []
+    def event_reader(self) -> Reader:
+        return EmbeddedEvents()
 
+    def artefacts(self, work: Work) -> tuple[Path, ...]:
+        names = work.settings.get("loras") or [work.output_name]
+        assert isinstance(names, (list, tuple))
+        return tuple(work.output_dir / f"{name}.safetensors" for name in names)
 
-def commands(_options: Options, start: Start) -> tuple[Command, ...]:
-    output = start.run_dir / "output"
-    return of(start.run_dir, (sys.executable, start.script, str(output), "fox", "4", "0"))
+    def changed_since(self, _script: Path, _commit: str, _lorakit: str) -> CodeChange | None:
+        return None
 
 
 def of(run_dir: Path, training: tuple[str, ...], **more: tuple[str, ...]) -> tuple[Command, ...]:
@@ -76,25 +68,8 @@ def of(run_dir: Path, training: tuple[str, ...], **more: tuple[str, ...]) -> tup
     return (*cachers, Command(training, "training"))
 
 
-def prepare(_work: Work) -> None:
-    pass
-
-
 def cache_of(run_dir: Path) -> Path:
     return run_dir.parents[2] / "cache"
-
-
-def needless(command: Command, work: Work) -> str:
-    fingerprint = cache_of(work.run_dir) / f"{command.name}.json"
-    made = json.loads(fingerprint.read_text()) if fingerprint.is_file() else None
-    return "made from the same images" if made == _inputs(work) else ""
-
-
-def fault_after(command: Command, work: Work) -> str:
-    if not list(cache_of(work.run_dir).glob(f"*.{command.name}")):
-        return f"it left no {command.name}"
-    (cache_of(work.run_dir) / f"{command.name}.json").write_text(json.dumps(_inputs(work)))
-    return ""
 
 
 def _inputs(work: Work) -> object:
@@ -112,29 +87,6 @@ class Counted:
         return []
 
 
-def log_reader(offset: int = 0, total: int = 0, command: str = "training") -> Reader:
-    return KohyaText(offset, total) if command == "training" else Counted()
-
-
-def event_reader() -> Reader | None:
-    return EmbeddedEvents()
-
-
-def artefacts(work: Work) -> tuple[Path, ...]:
-    names = work.settings.get("loras") or [work.output_name]
-    assert isinstance(names, (list, tuple))
-    return tuple(work.output_dir / f"{name}.safetensors" for name in names)
-
-
-def changed_since(_script: Path, _commit: str, _lorakit: str) -> CodeChange | None:
-    return None
-
-
 def register() -> None:
     """Into the table of this process."""
-    table.TRAINERS = MappingProxyType({**table.TRAINERS, "three": this()})
-
-
-def this() -> Trainer:
-    module: Trainer = sys.modules[__name__]
-    return module
+    table.TRAINERS = MappingProxyType({**table.TRAINERS, "three": ThreeCommands()})

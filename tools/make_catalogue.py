@@ -21,10 +21,8 @@ from lorakit.catalogue.checkout import head_commit  # noqa: E402
 from lorakit.catalogue.parsers import SCRIPTS, read_catalogue, read_musubi  # noqa: E402
 from lorakit.files import write_atomic  # noqa: E402  (the tool runs from a plain checkout of ours)
 from lorakit.trainers.kohya.locate import locate  # noqa: E402
-from lorakit.trainers.kohya.networks import OPEN, read_words  # noqa: E402
 
 TARGET = HERE / "lorakit" / "catalogue" / "kohya.json"
-NETWORKS = TARGET.with_name("kohya_networks.json")
 
 
 def text(catalogue: dict[str, Any]) -> str:
@@ -42,7 +40,7 @@ def text(catalogue: dict[str, Any]) -> str:
         for script, changed in catalogue["overrides"].items()
     ]
     blocks = [("options", lines), ("scripts", scripts), ("overrides", overrides)]
-    for part in ("dataset", "sections"):
+    for part in ("dataset", "sections", "networks"):
         if found := catalogue.get(part):
             rows = [f"    {json.dumps(name)}: {json.dumps(one)}" for name, one in found.items()]
             blocks.append((part, rows))
@@ -51,15 +49,6 @@ def text(catalogue: dict[str, Any]) -> str:
         + ",\n".join(f'  "{name}": {{\n' + ",\n".join(rows) + "\n  }" for name, rows in blocks)
         + "\n}\n"
     )
-
-
-def networks(checkout: Path) -> dict[str, dict[str, str]]:
-    """Every module with a create_network, and what it reads from network_args."""
-    found = {
-        f"networks.{file.stem}": read_words(file)
-        for file in sorted((checkout / "networks").glob("*.py"))
-    }
-    return {name: words for name, words in found.items() if OPEN not in words}
 
 
 def main(argv: list[str]) -> int:
@@ -72,7 +61,6 @@ def main(argv: list[str]) -> int:
         target, catalogue = TARGET.with_name("ai-toolkit.json"), read_ai_toolkit(checkout, commit)
     elif checkout is not None and (checkout / SCRIPTS[0]).is_file():
         target, catalogue = TARGET, read_catalogue(checkout, commit)
-        write_atomic(NETWORKS, json.dumps(networks(checkout), indent=1) + "\n")
     else:
         sys.exit("No checkout found: name one, or run `make vendor`.")
     write_atomic(target, text(catalogue))

@@ -28,7 +28,7 @@ from lorakit.files import write_atomic  # noqa: E402
 from lorakit.machine import this_machine  # noqa: E402
 from lorakit.trainers.checkout import READY, Home  # noqa: E402
 from lorakit.trainers.kohya.locate import HOME as KOHYA  # noqa: E402
-from lorakit.trainers.musubi.locate import HOME as MUSUBI  # noqa: E402
+from lorakit.trainers.musubi.trainer import Musubi  # noqa: E402
 
 TORCH = ("torch==2.8.0", "torchvision==0.23.0")
 CUDA_ONLY = ("bitsandbytes", "xformers", "triton")
@@ -64,7 +64,7 @@ class Vendored:
 
 SD_SCRIPTS = Vendored(KOHYA, lines_of, "", "library, library.train_util")
 # Not Wan's modules: one of them asks for the CUDA device as it is imported.
-MUSUBI_TUNER = Vendored(MUSUBI, dependencies_of, "src", "musubi_tuner.training.trainer_base")
+MUSUBI_TUNER = Vendored(Musubi.HOME, dependencies_of, "src", "musubi_tuner.training.trainer_base")
 
 
 def main(vendor: Path, one: Vendored = SD_SCRIPTS) -> int:

@@ -16,7 +16,7 @@ from lorakit.files import at_home, write_atomic
 from lorakit.user_files import Unreadable
 
 VENDOR = Path(__file__).resolve().parents[2] / "vendor"
-FORMAT = 1  # of what is remembered
+FORMAT = 2  # of what is remembered
 # Trainer -> its key in the user's config.toml, and its folder under vendor/.
 CHECKOUTS = {
     "kohya": ("sd_scripts", "sd-scripts"),

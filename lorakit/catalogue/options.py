@@ -3,7 +3,8 @@ choices against.
 
 A trainer has TRAINER.json, read out of its scripts, {"commit": ..., "options": {name: {...}},
 "scripts": {script: [name]}, "overrides": {script: {name: {...}}}}, where it takes some options in
-its dataset file alone also "dataset": {name: {...}}; or TRAINER.toml, which says what it takes from
+its dataset file alone also "dataset": {name: {...}}, and sd-scripts' network modules "networks":
+{module: {argument: kind}}; or TRAINER.toml, which says what it takes from
 another trainer's.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 
 from lorakit import tomllib
 from lorakit.catalogue.checkout import CHECKOUTS, own_catalogue
+from lorakit.catalogue.networks import Words
 
 HERE = Path(__file__).parent
 DEFAULT_RANK = (
@@ -77,6 +79,11 @@ def sections(trainer: str) -> Mapping[str, list[str]]:
     """Where in its own configuration the names belong that are no names of kohya's."""
     found: Mapping[str, list[str]] = _in_use(trainer).get("sections", {})
     return found
+
+
+def networks() -> Mapping[str, Words]:
+    """What each network module of sd-scripts reads from network_args."""
+    return {**_load("kohya")["networks"], **_in_use("kohya")["networks"]}
 
 
 def commit(trainer: str) -> str:

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lorakit.catalogue.ai_toolkit import read_ai_toolkit
+from lorakit.catalogue.networks import read_networks
 
 SCRIPTS = (
     "train_network.py",
@@ -206,7 +207,7 @@ def read_catalogue(checkout: Path, commit: str = "") -> dict[str, Any]:
         for script in SCRIPTS
         if (checkout / script).is_file()
     }
-    return _catalogue(scripts, commit)
+    return {**_catalogue(scripts, commit), "networks": read_networks(checkout / "networks")}
 
 
 def read_musubi(checkout: Path, commit: str = "") -> dict[str, Any]:

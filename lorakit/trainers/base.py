@@ -1,5 +1,5 @@
-"""What lorakit asks of a trainer. Each trainer is a module that fulfils `Trainer` with functions
-and constants (kohya/trainer.py, embedded/trainer.py). table.py lists them; mypy checks them there.
+"""What lorakit asks of a trainer: each is a subclass of `Trainer` (kohya/trainer.py and its like)
+that says what it does in a way of its own. table.py lists them.
 
 Options come from catalogue/, file names from catalogue/file_names.py: the trainers so far share
 kohya's words and kohya's names.
@@ -7,9 +7,11 @@ kohya's words and kohya's names.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from lorakit.catalogue.file_names import CheckpointName
@@ -19,7 +21,10 @@ from lorakit.events import Event
 from lorakit.machine import Machine
 from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options
+from lorakit.trainers import run_files
 from lorakit.trainers.continuation import Continuation, Paused
+from lorakit.trainers.progress import KohyaText
+from lorakit.trainers.rule import Case, Finder
 
 
 class Command(NamedTuple):
@@ -78,31 +83,41 @@ class Reader(Protocol):
         """What was still held back when the output ended."""
 
 
-class Trainer(Protocol):
+class Trainer(ABC):
+    """Where nothing is said, it answers as a script of kohya's dialect does that is started by
+    `accelerate launch` and nothing before it.
+    """
+
     TITLE: str  # in a sentence: "sd-scripts", "the embedded trainer"
 
     # Planning: nothing is written, nothing is started.
 
+    RULES: tuple[Finder, ...] = ()  # what the script asserts, forbids or silently ignores
+
     # Family -> suffix of latent caches beside the images that the script takes unchecked, even
     # when they were made for another size.
-    UNCHECKED_LATENTS: Mapping[str, str]
+    UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({})
 
     # True: the two parts of a validation split are rounded separately, so an image may be in both.
-    SPLIT_OVERLAPS: bool
+    SPLIT_OVERLAPS = False
 
     # True: each N_trigger folder fills buckets of its own, so each may end with a short batch.
-    SEPARATE_FOLDERS: bool
+    SEPARATE_FOLDERS = False
 
+    @abstractmethod
     def find(self, family: str) -> Script: ...
 
     def check(self, resolved: Resolved, machine: Machine) -> list[Fault]:
-        """What the script asserts, forbids or silently ignores."""
+        case = Case(resolved, machine)
+        return [fault for rule in self.RULES for fault in rule(case)]
 
-    def settings(self, resolved: Resolved) -> Iterable[tuple[str, Any, str]]:
+    def settings(self, _resolved: Resolved) -> Iterable[tuple[str, Any, str]]:
         """Option, value and reason of what the script needs beyond the recipe."""
+        return ()
 
-    def downloads(self, resolved: Resolved) -> list[str]:
+    def downloads(self, _resolved: Resolved) -> list[str]:
         """Hub ids that the script itself would fetch when it starts."""
+        return []
 
     def files(
         self, options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
@@ -110,82 +125,69 @@ class Trainer(Protocol):
         """The texts that the scripts read, by their names in the run's folder; `settings` as in
         train.toml. What cannot be said in their format is a fault.
         """
+        return run_files.files(options, settings, facts, folders=folders)
 
     def names(self, options: Options) -> tuple[CheckpointName, ...]:
         """Of the files of one save, without their step."""
+        return (CheckpointName(options.output_name),)
 
-    def commands(self, options: Options, start: Start) -> tuple[Command, ...]:
+    def commands(self, _options: Options, start: Start) -> tuple[Command, ...]:
         """The commands of a run in order; the last one trains."""
+        launcher = (start.python, "-m", "accelerate.commands.launch", *start.flags)
+        config = (start.run_dir / "train.toml").absolute().as_posix()
+        return (Command((*launcher, start.script, "--config_file", config)),)
 
     # Running.
 
-    PATIENCE: tuple[float, float]  # seconds from interrupt to terminate, and from there to kill
+    PATIENCE = (20.0, 10.0)  # seconds from interrupt to terminate, and from there to kill
     # True: an interrupt makes it save and end, and `stop --now` kills it. False: it saves nothing
     # on the way out, so a stop waits for the next checkpoint, and `stop --now` interrupts.
-    SAVES_WHEN_INTERRUPTED: bool
+    SAVES_WHEN_INTERRUPTED = False
 
-    def prepare(self, work: Work) -> None:
+    def prepare(self, work: Work) -> None:  # noqa: B027
         """Put in place what the script must find on the disk."""
 
-    def needless(self, command: Command, work: Work) -> str:
+    def needless(self, _command: Command, _work: Work) -> str:
         """Why a command before the training need not run again, because what it made is there and
         its inputs are the same; "" where it must.
         """
+        return ""
 
-    def fault_after(self, command: Command, work: Work) -> str:
+    def fault_after(self, _command: Command, _work: Work) -> str:
         """What is wrong with the files that a command before the training has left, although its
         exit code was 0; "" where nothing is. The place to write down what it was made from.
         """
+        return ""
 
-    def log_reader(self, offset: int = 0, total: int = 0, command: str = "training") -> Reader:
+    def log_reader(self, offset: int = 0, total: int = 0, _command: str = "training") -> Reader:
         """For what the command of that name prints; `offset` is added to step numbers that a
         resumed script restarts. A loss that its trainer hides (0 for NaN) is said as NaN.
         """
+        return KohyaText(offset, total)
 
     def event_reader(self) -> Reader | None:
         """For the file named by LORAKIT_EVENTS; None where it writes none."""
+        return None
 
     # Afterwards.
 
     def artefacts(self, work: Work) -> tuple[Path, ...]:
         """The files that are the LoRA, the main one first: a run is done when each is good."""
+        return (work.output_dir / f"{work.output_name}.safetensors",)
 
-    DRAWS_SHEETS: bool  # whoever trained with it can draw a sheet, too
-    PRINTS_MEAN_LOSS: bool  # the printed loss is a mean; each step's own is in tensorboard's log
+    DRAWS_SHEETS = False  # whoever trained with it can draw a sheet, too
+    PRINTS_MEAN_LOSS = False  # the printed loss is a mean; each step's own is in tensorboard's log
     # True: `--resume STATE` goes on byte for byte, under continuous step numbers, on any number of
     # machines. False: run/resume renumbers what the script writes.
-    RESUMES_EXACTLY: bool
-    STATES_COUNT: bool  # a whole state has a train_state.json with its step; else its name says it
+    RESUMES_EXACTLY = False
+    STATES_COUNT = True  # a whole state has a train_state.json with its step; else its name says it
 
-    def continuation(self, at: Paused, settings: Mapping[str, Any]) -> Continuation | None:
+    def continuation(self, _at: Paused, _settings: Mapping[str, Any]) -> Continuation | None:
         """How it is made to go on there, `settings` as in train.toml; None where it does so by
         itself (RESUMES_EXACTLY).
         """
+        return None
 
+    @abstractmethod
     def changed_since(self, script: Path, commit: str, lorakit: str) -> CodeChange | None:
         """Whether its code is another than the recorded `commit`, or version of lorakit."""
-
-
-def one_command(_options: Options, start: Start) -> tuple[Command, ...]:
-    """`accelerate launch` and nothing before it."""
-    launcher = (start.python, "-m", "accelerate.commands.launch", *start.flags)
-    config = (start.run_dir / "train.toml").absolute().as_posix()
-    return (Command((*launcher, start.script, "--config_file", config)),)
-
-
-def one_name(options: Options) -> tuple[CheckpointName, ...]:
-    return (CheckpointName(options.output_name),)
-
-
-def nothing_to_say(_command: Command, _work: Work) -> str:
-    """For a trainer with one command: none comes before the training."""
-    return ""
-
-
-def by_itself(_at: Paused, _settings: Mapping[str, Any]) -> Continuation | None:
-    """For a trainer that resumes exactly."""
-    return None
-
-
-def one_file(work: Work) -> tuple[Path, ...]:
-    return (work.output_dir / f"{work.output_name}.safetensors",)

@@ -7,13 +7,14 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lorakit.catalogue.checkout import CHECKOUTS, VENDOR, head_commit
 from lorakit.config import config_path, user_setting
 from lorakit.errors import Fault, LorakitError, SetupError
+from lorakit.families import FAMILIES
 from lorakit.files import at_home
-from lorakit.trainers.base import CodeChange, Script
+from lorakit.trainers.base import CodeChange, Script, Trainer
 
 READY = ".ready"  # the last thing `make vendor` writes: without it the environment is half built
 
@@ -37,7 +38,7 @@ class Located:
         found = f"is at {self.commit[:12]}" if self.commit else "has no readable commit"
         what = f"{found}; lorakit was checked against {self.home.pin[:12]}."
         hint = "Options and step counts may differ."
-        return [Fault(str(self.directory), what, hint, self.home.pin_rule, "warning")]
+        return [Fault(str(self.directory), what, hint, f"{self.home.trainer}-pin", "warning")]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,6 @@ class Home:
     venv: str  # under vendor/
     mark: str  # a file that only such a checkout has
     pin: str  # `make` moves it
-    pin_rule: str
     set_up: str  # how lorakit sets it up, as the first of the ways out
     not_there: str  # what to do where there is none, as a plan says it
     otherwise: str = ""  # the last of the ways out
@@ -73,33 +73,6 @@ class Home:
     def folder(self) -> Path:
         return VENDOR / CHECKOUTS[self.trainer][1]
 
-    def script(self, name: str) -> Script:
-        """A script of the checkout, or where it would be."""
-        try:
-            located, said = self.locate(), list[Fault]()
-        except LorakitError as error:
-            named = Fault(f"trainer = {self.trainer}", error.message, "", self.place_rule)
-            located, said = None, [named]
-        if located is None:
-            what = f"no {self.title} checkout is configured; the plan stands, but `lorakit train`"
-            rule = f"no-{self.word}"
-            where = f"trainer = {self.trainer}"
-            said.append(Fault(where, f"{what} would stop.", self.not_there, rule, "note"))
-            return Script(self.folder / name, found=False, faults=tuple(said))
-        script, said = located.directory / name, located.faults()
-        if not script.is_file():
-            what = "there is no such script in this checkout."
-            said.append(Fault(str(script), what, "", "no-script"))
-        return Script(script, python=located.python, commit=located.commit, faults=tuple(said))
-
-    def changed(self, script: Path, name: str, commit: str) -> CodeChange | None:
-        """Whether the checkout that holds this script is at another commit than the recorded."""
-        checkout = script.parents[len(Path(name).parts) - 1]
-        now = head_commit(checkout)
-        if not commit or now == commit:
-            return None
-        return CodeChange(f"{self.title} in {checkout}", commit[:12], now and now[:12])
-
     def locate(self) -> Located | None:
         """The checkout and its Python, or None where there is none. Raises where something is
         named that is not a checkout.
@@ -115,6 +88,13 @@ class Home:
         python = self._python(source)
         commit = head_commit(directory) or ""
         return Located(directory, python, commit, source, self) if python else None
+
+    def known(self) -> Located | None:
+        """None also where what is named is none: that is told where the trainer is looked for."""
+        try:
+            return self.locate()
+        except SetupError:
+            return None
 
     def require(self) -> Located:
         """The checkout, or one message that names the ways out."""
@@ -153,3 +133,37 @@ Ways out:
                        use a checkout you have
   {self.setting} and {self.setting}_python in {config_path()}
                        the same, for good{self.otherwise}"""
+
+
+class CheckoutTrainer(Trainer):
+    """Whose scripts are in a checkout of their own."""
+
+    HOME: Home
+    PLACE = ""  # of its scripts in the checkout
+
+    def find(self, family: str) -> Script:
+        """The script, or where it would be."""
+        home, name = self.HOME, FAMILIES[family].by(self.HOME.trainer).script
+        where = f"trainer = {home.trainer}"
+        try:
+            located, said = home.locate(), list[Fault]()
+        except LorakitError as error:
+            located, said = None, [Fault(where, error.message, "", home.place_rule)]
+        if located is None:
+            what = f"no {home.title} checkout is configured; the plan stands, but `lorakit train`"
+            what, rule = f"{what} would stop.", f"no-{home.word}"
+            said.append(Fault(where, what, home.not_there, rule, "note"))
+            return Script(home.folder / self.PLACE / name, found=False, faults=tuple(said))
+        script, said = located.directory / self.PLACE / name, located.faults()
+        if not script.is_file():
+            what = "there is no such script in this checkout."
+            said.append(Fault(str(script), what, "", "no-script"))
+        return Script(script, python=located.python, commit=located.commit, faults=tuple(said))
+
+    def changed_since(self, script: Path, commit: str, _lorakit: str) -> CodeChange | None:
+        """Whether the checkout that holds this script is at another commit than the recorded."""
+        checkout = script.parents[len(PurePosixPath(self.PLACE).parts)]
+        now = head_commit(checkout)
+        if not commit or now == commit:
+            return None
+        return CodeChange(f"{self.HOME.title} in {checkout}", commit[:12], now and now[:12])

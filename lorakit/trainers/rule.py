@@ -38,7 +38,7 @@ class Rule:
     families: tuple[str, ...] = ()  # (): every family of its trainer
     severity: Severity = "error"
 
-    def judge(self, case: Case) -> Iterable[Fault]:
+    def __call__(self, case: Case) -> Iterable[Fault]:
         if (not self.families or case.family in self.families) and self.wrong(case):
             value = str(case.value(self.key))
             what, hint = (text.replace("{value}", value) for text in (self.what, self.hint))
@@ -57,5 +57,5 @@ def warning(
     return Rule(name, key, wrong, what, hint, families, "warning")
 
 
-# For what one table line cannot say: many settings, or a message that depends.
+# A rule, or what one table line cannot say: many settings, or a message that depends.
 Finder = Callable[[Case], Iterable[Fault]]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lorakit.errors import SetupError
 from lorakit.families import FAMILIES
-from lorakit.trainers.kohya.locate import locate
+from lorakit.trainers.kohya.locate import HOME
 
 T5_ID = FAMILIES["flux"].tokenizers[1]
 NAME = T5_ID.replace("/", "_")  # the folder's name inside tokenizer_cache_dir
@@ -17,10 +16,7 @@ HINT = (
 
 def t5_places(cache_dir: str, t5_folder: Path, base: Path | None) -> list[Path]:
     """In order; `t5_folder` holds T5's weights, `base` is a model in diffusers form."""
-    try:
-        vendored = locate()
-    except SetupError:  # reported where the trainer is looked for
-        vendored = None
+    vendored = HOME.known()
     return [
         *([Path(cache_dir).expanduser() / NAME] if cache_dir else ()),
         *([base / "tokenizer_2"] if base else ()),

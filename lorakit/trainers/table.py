@@ -6,24 +6,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from lorakit.errors import LorakitError
-from lorakit.trainers.ai_toolkit import trainer as ai_toolkit
-from lorakit.trainers.ai_toolkit.locate import HOME as AITK_HOME
+from lorakit.trainers.ai_toolkit.trainer import AiToolkit
 from lorakit.trainers.base import Trainer
-from lorakit.trainers.checkout import Home
-from lorakit.trainers.embedded import trainer as embedded
-from lorakit.trainers.kohya import trainer as kohya
-from lorakit.trainers.kohya.locate import HOME as KOHYA_HOME
-from lorakit.trainers.musubi import trainer as musubi
-from lorakit.trainers.musubi.locate import HOME as MUSUBI_HOME
+from lorakit.trainers.checkout import CheckoutTrainer
+from lorakit.trainers.embedded.trainer import Embedded
+from lorakit.trainers.kohya.trainer import Kohya
+from lorakit.trainers.musubi.trainer import Musubi
 
 TRAINERS: Mapping[str, Trainer] = MappingProxyType(
-    {"kohya": kohya, "embedded": embedded, "musubi": musubi, "ai-toolkit": ai_toolkit}
+    {"kohya": Kohya(), "embedded": Embedded(), "musubi": Musubi(), "ai-toolkit": AiToolkit()}
 )
-HOMES: tuple[Home, ...] = (
-    KOHYA_HOME,
-    MUSUBI_HOME,
-    AITK_HOME,
-)  # of those with a checkout of their own
+HOMES = tuple(one.HOME for one in TRAINERS.values() if isinstance(one, CheckoutTrainer))
 
 
 def trainer(name: str) -> Trainer:

@@ -11,7 +11,7 @@ import pytest
 
 from lorakit.catalogue import options as catalogue
 from lorakit.catalogue import parsers
-from lorakit.catalogue.options import commit, options
+from lorakit.catalogue.options import commit, networks, options
 from lorakit.families import FAMILIES
 from lorakit.proc import ask
 from lorakit.trainers.kohya.locate import PIN
@@ -47,6 +47,14 @@ def add(parser):
     parser.add_argument("--size", choices=SIZES, default="a")
 """,
 }
+NETWORK = """
+def create_network(**kwargs):
+    dim = kwargs.get("conv_dim")
+    dim = int(dim)
+    return Net(**rest_of(kwargs))
+def rest_of(net_kwargs):
+    return net_kwargs.get("mode") in ["a", "b"]
+"""
 FAMILY_SCRIPT = """
 import train_network
 def setup_parser():
@@ -135,6 +143,8 @@ def newer(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (checkout / "train_network.py").write_text(
         MINI["train_network.py"].replace("type=of", "type=int"), encoding="utf-8"
     )
+    (checkout / "networks").mkdir()
+    (checkout / "networks" / "lora_2027.py").write_text(NETWORK, encoding="utf-8")
     (checkout / ".git").mkdir()
     (checkout / ".git" / "HEAD").write_text("a" * 40, encoding="utf-8")
     monkeypatch.setenv("LORAKIT_SD_SCRIPTS", str(checkout))
@@ -152,6 +162,8 @@ def forget() -> None:
 def test_a_checkout_that_is_not_the_pin_is_asked_for_its_own_options(newer: Path) -> None:
     assert options("kohya", "train_network.py")["of_2027"].default == 7
     assert "network_dim" not in options("kohya", "train_network.py")
+    assert networks()["networks.lora_2027"] == {"conv_dim": "int", "mode": "text"}
+    assert "networks.lora_flux" in networks()
     embedded = options("embedded", "train_network.py")
     assert "network_dim" in embedded, "the embedded trainer's do not change with it"
     assert "of_2027" not in embedded

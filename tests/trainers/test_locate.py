@@ -13,7 +13,7 @@ import pytest
 from lorakit.catalogue.checkout import head_commit
 from lorakit.errors import SetupError
 from lorakit.trainers.kohya.locate import PIN, locate, require
-from lorakit.trainers.kohya.trainer import find
+from lorakit.trainers.kohya.trainer import Kohya
 
 
 @pytest.fixture(autouse=True)
@@ -164,7 +164,7 @@ def test_a_version_that_the_scripts_were_not_written_for_is_told(
     )
     monkeypatch.setenv("LORAKIT_SD_SCRIPTS", str(place))
     monkeypatch.setenv("LORAKIT_SD_SCRIPTS_PYTHON", str(python(tmp_path / "venv/bin")))
-    faults = find("sd15").faults
+    faults = Kohya().find("sd15").faults
     assert [one.rule for one in faults] == (["version-diffusers"] if told else [])
     if told:
         assert f"diffusers {there} is installed; these scripts were written for 0.32.1." in str(

@@ -21,8 +21,9 @@ from lorakit.recipe.options import Options
 from lorakit.recipe.resolve import resolve
 from lorakit.trainers.base import Command, Start, Work
 from lorakit.trainers.continuation import Paused
-from lorakit.trainers.musubi import caches, run_files, trainer
-from lorakit.trainers.musubi.rules import RULES, check
+from lorakit.trainers.musubi import caches, run_files
+from lorakit.trainers.musubi.rules import RULES
+from lorakit.trainers.musubi.trainer import Musubi
 
 GOOD: dict[str, Any] = {
     "network_alpha": 8,
@@ -93,7 +94,7 @@ def test_every_rule_is_tried_above() -> None:
 
 
 def names(case: Resolved, machine: Machine = CUDA) -> set[str]:
-    return {fault.rule for fault in check(case, machine)}
+    return {fault.rule for fault in Musubi().check(case, machine)}
 
 
 # Buckets: figures of its own BucketSelector; tests/real compares them with it.
@@ -217,7 +218,7 @@ def test_prompts_are_in_its_own_words(tmp_path: Path) -> None:
 def test_the_cachers_get_what_the_training_gets(tmp_path: Path) -> None:
     case = resolved(tmp_path, "qwen_image", vae="vae.safetensors", text_encoder="t.safetensors", fp8_vl=True)  # fmt: skip
     start = Start("python", (), "/mt/src/musubi_tuner/qwen_image_train_network.py", tmp_path)
-    latents, texts, training = trainer.commands(Options(case), start)
+    latents, texts, training = Musubi().commands(Options(case), start)
     assert latents.argv[:4] == (
         "python",
         "/mt/src/musubi_tuner/qwen_image_cache_latents.py",
@@ -234,7 +235,7 @@ def test_the_cachers_get_what_the_training_gets(tmp_path: Path) -> None:
 def test_image_to_video_is_said_to_the_cacher_of_latents(tmp_path: Path) -> None:
     case = resolved(tmp_path, "wan22", **{**WAN, "task": "i2v-A14B"})
     start = Start("python", (), "/mt/src/musubi_tuner/wan_train_network.py", tmp_path)
-    assert [("--i2v" in one.argv) for one in trainer.commands(Options(case), start)] == [
+    assert [("--i2v" in one.argv) for one in Musubi().commands(Options(case), start)] == [
         True,
         False,
         False,
@@ -246,14 +247,14 @@ def test_tokenizers_that_are_in_the_hubs_cache_are_no_downloads(
 ) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     klein = resolved(tmp_path, "flux2", model_version="klein-base-9b")
-    assert trainer.downloads(klein) == ["Qwen/Qwen3-8B"]
-    assert trainer.downloads(resolved(tmp_path)) == ["Tongyi-MAI/Z-Image"]
+    assert Musubi().downloads(klein) == ["Qwen/Qwen3-8B"]
+    assert Musubi().downloads(resolved(tmp_path)) == ["Tongyi-MAI/Z-Image"]
     (tmp_path / "models--Tongyi-MAI--Z-Image/snapshots").mkdir(parents=True)
-    assert trainer.downloads(resolved(tmp_path)) == []
+    assert Musubi().downloads(resolved(tmp_path)) == []
 
 
 def test_a_cachers_count_is_a_phase() -> None:
-    reader = trainer.log_reader(command="latents")
+    reader = Musubi().log_reader(0, 0, "latents")
     lines = [b"1it [00:01, 1.0s/it]", b"1it [00:01, 1.0s/it]", b"2it [00:02, 1.0s/it]", b"Done!"]
     told = [event.text for line in lines for event in reader.feed(line)]
     assert told == ["caching latents, 1 done", "caching latents, 2 done"]
@@ -355,7 +356,7 @@ def test_a_broken_note_about_caches_is_no_proof(work: Work) -> None:
 
 def test_between_two_epochs_it_makes_what_is_left_on_the_schedule_of_the_whole_run() -> None:
     settings = {"max_train_epochs": 3, "save_every_n_epochs": 1, "lr_scheduler": "cosine"}
-    how = trainer.continuation(Paused(4, 12, 4), settings)
+    how = Musubi().continuation(Paused(4, 12, 4), settings)
     assert how
     assert (how.changes["max_train_steps"], how.changes["max_train_epochs"]) == (8, None)
     assert how.changes["lr_scheduler_type"] == "lorakit_schedule.whole_run"
@@ -366,14 +367,14 @@ def test_between_two_epochs_it_makes_what_is_left_on_the_schedule_of_the_whole_r
 
 
 def test_inside_an_epoch_that_begins_again_and_that_is_said() -> None:
-    how = trainer.continuation(Paused(6, 12, 4), {"save_every_n_steps": 3})
+    how = Musubi().continuation(Paused(6, 12, 4), {"save_every_n_steps": 3})
     assert how
     assert (how.offset, how.epoch_offset) == (6, 1)
     assert any("epochs end 2 steps later" in text for text in how.inexact)
 
 
 def test_every_second_epoch_is_still_saved_after_an_odd_one() -> None:
-    how = trainer.continuation(Paused(12, 24, 4), {"save_every_n_epochs": 2})
+    how = Musubi().continuation(Paused(12, 24, 4), {"save_every_n_epochs": 2})
     assert how
     assert how.changes["save_every_n_epochs"] == 1  # the odd ones are dropped afterwards
 

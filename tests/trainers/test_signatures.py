@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from test_rules import judge
 
+from lorakit.catalogue.networks import read_networks
 from lorakit.trainers import signatures
+from lorakit.trainers.kohya.rules import network
 from lorakit.trainers.signatures import Environment
 
 OPTIM = """
@@ -155,10 +157,12 @@ def create_network(multiplier, network_dim, network_alpha, vae, text_encoder, un
 {more}"""
 
 
-def test_a_network_of_a_newer_checkout_is_read_where_it_is(trainer: Path) -> None:
+def test_a_network_of_a_newer_checkout_is_held_against_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "network-module" in judge("sdxl", network_module="networks.loha")
-    place = trainer / "sd/networks/loha.py"
-    place.parent.mkdir()
+    monkeypatch.setattr(network, "networks", lambda: read_networks(tmp_path))
+    place = tmp_path / "loha.py"
     place.write_text(LOHA.format(more=""), encoding="utf-8")
     good = ["use_tucker=true", "factor=8"]
     assert judge("sdxl", network_module="networks.loha", network_args=good) == {}

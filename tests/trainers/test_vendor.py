@@ -176,8 +176,6 @@ def test_both_submodules_are_at_their_pins() -> None:
 def test_a_checkout_of_musubi_at_the_pin_is_left_alone_and_proved(
     musubi_tuner: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from lorakit.trainers.musubi.locate import HOME
-
     vendor.check_out(musubi_tuner.parent, musubi_tuner, vendor.MUSUBI_TUNER)
-    vendor.prove(HOME.require().python, musubi_tuner, vendor.MUSUBI_TUNER)
+    vendor.prove(vendor.MUSUBI_TUNER.home.require().python, musubi_tuner, vendor.MUSUBI_TUNER)
     assert "musubi-tuner imports" in capfd.readouterr().out

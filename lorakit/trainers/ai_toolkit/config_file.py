@@ -4,6 +4,7 @@ proposes differ, and neither tells.
 
 from __future__ import annotations
 
+import re
 from ast import literal_eval
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,11 +15,9 @@ from lorakit.catalogue.options import sections
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault
 from lorakit.families.ai_toolkit import ARCH, NAME
-from lorakit.recipe.model import Section
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
 from lorakit.trainers import run_files
-from lorakit.trainers.ai_toolkit.yaml_text import replaced, yaml_text
 
 FILE, LINKS = "ai-toolkit.yaml", "links.toml"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -36,16 +35,12 @@ GRAMMAR = run_files.Grammar(
     uncaptioned="would train with none",
 )
 DTYPES = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
-OPTIMIZERS = {
-    "adamw8bit": "adamw8bit",
-    "adamw": "adamw",
-    "adam": "adam",
-    "adafactor": "adafactor",
-    "lion": "lion",
-    "lion8bit": "lion8bit",
-    "prodigy": "prodigy",
-    "automagic": "automagic",
-}
+OPTIMIZERS = (
+    *("adamw8bit", "adamw", "adam", "adafactor"),
+    *("lion", "lion8bit", "prodigy", "automagic"),
+)
+# The loader replaces these anywhere in the file: a variable of the environment, the run's name.
+REPLACED = re.compile(r"\$\{[^}]+\}|\[name\]")
 PROMPT = {
     "prompt": "prompt",
     "width": "width",
@@ -59,9 +54,8 @@ PROMPT = {
 
 
 def files(
-    options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
+    options: Options, facts: DatasetFacts, *, folders: bool
 ) -> tuple[dict[str, str], list[Fault]]:
-    del settings
     faults = [*GRAMMAR.faults(options, facts, folders=folders), *_unread(facts)]
     config = configuration(options, facts, faults)
     for place, what in replaced(config):
@@ -156,7 +150,7 @@ def _train(options: Options, ema: Mapping[str, Any]) -> dict[str, Any]:
 
 def optimizer(options: Options) -> str:
     said = options.text("optimizer_type")
-    return OPTIMIZERS.get(said.lower(), said)
+    return said.lower() if said.lower() in OPTIMIZERS else said
 
 
 def optimizer_params(options: Options) -> dict[str, Any]:
@@ -242,6 +236,29 @@ def _sample(options: Options, faults: list[Fault]) -> dict[str, Any]:
         "format": "png",
         **({"samples": samples} if samples else {}),
     }
+
+
+def yaml_text(value: Mapping[str, Any]) -> str:
+    """Texts in quotes: ai-toolkit's loader takes more words for numbers than YAML does."""
+    import yaml
+
+    dumper: Any = type("Dumper", (yaml.SafeDumper,), {"ignore_aliases": lambda *_: True})
+    quoted = {"tag": "tag:yaml.org,2002:str", "style": '"'}
+    dumper.add_representer(str, lambda own, word: own.represent_scalar(value=word, **quoted))
+    text: str = yaml.dump(value, Dumper=dumper, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def replaced(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Where something stands that the loader would replace, and what."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from replaced(inner, f"{place}.{key}" if place else key)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from replaced(inner, place)
+    elif isinstance(value, str) and (match := REPLACED.search(value)):
+        yield place, match[0]
 
 
 def _trained(facts: DatasetFacts) -> list[SubsetFacts]:

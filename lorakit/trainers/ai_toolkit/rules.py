@@ -4,9 +4,6 @@ it. Names of kohya's that it has no counterpart for are refused by the catalogue
 
 from __future__ import annotations
 
-from lorakit.errors import Fault
-from lorakit.machine import Machine
-from lorakit.recipe.model import Resolved
 from lorakit.trainers.ai_toolkit.config_file import OPTIMIZERS, optimizer, warmup
 from lorakit.trainers.rule import Case, Rule
 
@@ -63,7 +60,7 @@ RULES = (
     Rule(
         "aitk-optimizer",
         "optimizer_type",
-        lambda c: optimizer(c) not in OPTIMIZERS.values(),
+        lambda c: optimizer(c) not in OPTIMIZERS,
         "{value} is none that ai-toolkit has under this name.",
         f"There are {', '.join(OPTIMIZERS)}.",
     ),
@@ -119,8 +116,3 @@ RULES = (
         "Leave processes and machines out of [launch].",
     ),
 )
-
-
-def check(resolved: Resolved, machine: Machine) -> list[Fault]:
-    case = Case(resolved, machine)
-    return [fault for rule in RULES for fault in rule.judge(case)]

@@ -1,4 +1,6 @@
-"""ai-toolkit as a `Trainer`: one command, one YAML. Interrupted it saves nothing and exits 0."""
+"""ai-toolkit as a `Trainer`: one command, one YAML. Interrupted it saves nothing and exits 0; it
+leaves no folder of a state, so nothing is asked of it about going on.
+"""
 
 from __future__ import annotations
 
@@ -9,41 +11,16 @@ from types import MappingProxyType
 from typing import Any
 
 from lorakit.catalogue.file_names import CheckpointName
+from lorakit.dataset.facts import DatasetFacts
+from lorakit.errors import Fault
 from lorakit.families.ai_toolkit import EXPERTS
-from lorakit.recipe.model import Resolved
+from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options
 from lorakit.trainers.ai_toolkit import config_file, folders, rules
 from lorakit.trainers.ai_toolkit.lines import AiToolkitText
-from lorakit.trainers.ai_toolkit.locate import HOME
-from lorakit.trainers.base import (
-    CodeChange,
-    Command,
-    Reader,
-    Script,
-    Start,
-    Work,
-    by_itself,
-    nothing_to_say,
-)
+from lorakit.trainers.base import Command, Reader, Start, Work
+from lorakit.trainers.checkout import CheckoutTrainer, Home
 from lorakit.trainers.hub import is_cached
-
-TITLE = "ai-toolkit"
-UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({})
-SPLIT_OVERLAPS = False
-SEPARATE_FOLDERS = True
-PATIENCE = (20.0, 10.0)
-SAVES_WHEN_INTERRUPTED = False
-DRAWS_SHEETS = False
-PRINTS_MEAN_LOSS = False
-RESUMES_EXACTLY = False
-STATES_COUNT = True
-
-check = rules.check
-files = config_file.files
-prepare = folders.prepare
-needless = nothing_to_say
-fault_after = nothing_to_say
-continuation = by_itself  # never asked: it leaves no folder of a state
 
 # Whatever folder is named, these parts come from here.
 _FETCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -55,71 +32,71 @@ _FETCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-def find(_family: str) -> Script:
-    return HOME.script("run.py")
-
-
-def settings(resolved: Resolved) -> Iterator[tuple[str, Any, str]]:
-    """What it gets wrong where nothing is said."""
-    options = Options(resolved)
-    yield "save_precision", "bf16", "its own is fp16"
-    yield "max_step_saves_to_keep", 1000, "its own 5 removes the older ones"
-    yield "lr_scheduler", "constant", "its own"
-    yield "optimizer_type", "AdamW", "kohya's own"
-    if options.about.flow:
-        yield "network_alpha", options.rank, "it takes the rank, whatever is said"
-        yield "timestep_type", "sigmoid", "its own"
-    else:
-        yield "network_alpha", 1.0, "its own"
-
-
-def downloads(resolved: Resolved) -> list[str]:
-    wanted = list(_FETCHED.get(resolved.family, ()))
-    _, bar, adapter = Options(resolved).text("qtype").partition("|")
-    if bar and not resolved.path_of(adapter).exists():
-        wanted.append("/".join(adapter.split("/")[:2]))
-    return [name for name in wanted if not is_cached(name)]
-
-
-def names(options: Options) -> tuple[CheckpointName, ...]:
-    parts = _parts(options.family, {name: options.value(name) for name in _SWITCHES})
-    return tuple(
-        CheckpointName(options.output_name, from_zero=True, part=part) for part in parts or ("",)
+class AiToolkit(CheckoutTrainer):
+    HOME = Home(
+        title="ai-toolkit",
+        trainer="ai-toolkit",
+        venv=".venv-ai-toolkit",
+        mark="toolkit/config_modules.py",
+        pin="27a03a91f23eb1b757d5ec2e80ee3e129cfcc350",  # 2026-08-21
+        not_there="docs/ai-toolkit.md says how to set one up: LORAKIT_AI_TOOLKIT names it.",
+        set_up="""\
+  git clone https://github.com/ostris/ai-toolkit DIR
+                       then its README: a virtual environment with torch and its requirements""",
     )
+    TITLE = HOME.title
+    RULES = rules.RULES
+    SEPARATE_FOLDERS = True
+
+    def settings(self, resolved: Resolved) -> Iterator[tuple[str, Any, str]]:
+        """What it gets wrong where nothing is said."""
+        options = Options(resolved)
+        yield "save_precision", "bf16", "its own is fp16"
+        yield "max_step_saves_to_keep", 1000, "its own 5 removes the older ones"
+        yield "lr_scheduler", "constant", "its own"
+        yield "optimizer_type", "AdamW", "kohya's own"
+        if options.about.flow:
+            yield "network_alpha", options.rank, "it takes the rank, whatever is said"
+            yield "timestep_type", "sigmoid", "its own"
+        else:
+            yield "network_alpha", 1.0, "its own"
+
+    def downloads(self, resolved: Resolved) -> list[str]:
+        wanted = list(_FETCHED.get(resolved.family, ()))
+        _, bar, adapter = Options(resolved).text("qtype").partition("|")
+        if bar and not resolved.path_of(adapter).exists():
+            wanted.append("/".join(adapter.split("/")[:2]))
+        return [name for name in wanted if not is_cached(name)]
+
+    def files(
+        self, options: Options, _settings: Section, facts: DatasetFacts, *, folders: bool
+    ) -> tuple[dict[str, str], list[Fault]]:
+        return config_file.files(options, facts, folders=folders)
+
+    def names(self, options: Options) -> tuple[CheckpointName, ...]:
+        switches = {f"train_{part}": options.value(f"train_{part}") for part in EXPERTS}
+        return _names(options.output_name, options.family, switches)
+
+    def commands(self, options: Options, start: Start) -> tuple[Command, ...]:
+        """Its seed comes from the environment alone."""
+        config = (start.run_dir / config_file.FILE).absolute().as_posix()
+        seed = f"SEED={options.seed}"
+        return (Command(("env", seed, start.python, start.script, config)),)
+
+    def prepare(self, work: Work) -> None:
+        folders.prepare(work)
+
+    def log_reader(self, _offset: int = 0, total: int = 0, _command: str = "") -> Reader:
+        return AiToolkitText(total)
+
+    def artefacts(self, work: Work) -> tuple[Path, ...]:
+        names = _names(work.output_name, work.family, work.settings)
+        return tuple(work.output_dir / str(name) for name in names)
 
 
-_SWITCHES = tuple(f"train_{part}" for part in EXPERTS)
-
-
-def _parts(family: str, said: Mapping[str, Any]) -> list[str]:
-    two = family in _OF_TWO_EXPERTS
-    return [part for part in EXPERTS if two and said.get(f"train_{part}", True) is not False]
-
-
-_OF_TWO_EXPERTS = frozenset(("wan22",))
-
-
-def commands(options: Options, start: Start) -> tuple[Command, ...]:
-    """Its seed comes from the environment alone."""
-    config = (start.run_dir / config_file.FILE).absolute().as_posix()
-    seed = f"SEED={options.seed}"
-    return (Command(("env", seed, start.python, start.script, config)),)
-
-
-def log_reader(_offset: int = 0, total: int = 0, _command: str = "") -> Reader:
-    return AiToolkitText(total)
-
-
-def event_reader() -> Reader | None:
-    return None
-
-
-def artefacts(work: Work) -> tuple[Path, ...]:
-    name = CheckpointName(work.output_name, from_zero=True)
-    parts = _parts(work.family, work.settings) or [""]
-    return tuple(work.output_dir / str(replace(name, part=part)) for part in parts)
-
-
-def changed_since(script: Path, commit: str, lorakit: str) -> CodeChange | None:
-    del lorakit
-    return HOME.changed(script, script.name, commit)
+def _names(stem: str, family: str, settings: Mapping[str, Any]) -> tuple[CheckpointName, ...]:
+    """One of each expert that is trained, where the model has two."""
+    name = CheckpointName(stem, from_zero=True)
+    said = (part for part in EXPERTS if settings.get(f"train_{part}", True) is not False)
+    parts = said if family == "wan22" else ()
+    return tuple(replace(name, part=part) for part in parts) or (name,)

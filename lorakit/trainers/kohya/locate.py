@@ -12,7 +12,6 @@ HOME = Home(
     venv=".venv",
     mark="train_network.py",
     pin=PIN,
-    pin_rule="kohya-pin",
     not_there='make vendor sets one up; or trainer = "embedded".',
     set_up="""\
   make vendor          in a clone of lorakit: checks it out, builds vendor/.venv (7 GB on Linux)""",

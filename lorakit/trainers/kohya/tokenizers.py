@@ -13,13 +13,12 @@ from pathlib import Path
 
 from lorakit.config import cache_dir
 from lorakit.data import clip_merges, clip_vocabulary
-from lorakit.errors import SetupError
 from lorakit.families import FAMILIES
 from lorakit.files import write_atomic
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers.hub import is_cached
-from lorakit.trainers.kohya.locate import locate
+from lorakit.trainers.kohya.locate import HOME
 
 PADS = {
     "openai/clip-vit-large-patch14": "<|endoftext|>",
@@ -78,9 +77,6 @@ def ensure(names: Iterable[str]) -> Path:
 
 
 def _t5() -> Path | None:
-    try:
-        located = locate()
-    except SetupError:  # reported where the trainer is looked for
-        return None
+    located = HOME.known()
     place = located.directory / "configs" / "t5_old" if located else None
     return place if place and (place / "spiece.model").is_file() else None

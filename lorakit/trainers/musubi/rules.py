@@ -4,9 +4,6 @@ alone decide it.
 
 from __future__ import annotations
 
-from lorakit.errors import Fault
-from lorakit.machine import Machine
-from lorakit.recipe.model import Resolved
 from lorakit.trainers.rule import Case, Rule, warning
 
 ATTENTION = ("sdpa", "flash_attn", "xformers", "flash3", "sage_attn")
@@ -179,9 +176,3 @@ RULES = (
         families=WAN,
     ),
 )
-
-
-def check(resolved: Resolved, machine: Machine) -> list[Fault]:
-    case = Case(resolved, machine)
-    found = [fault for rule in RULES for fault in rule.judge(case)]
-    return sorted(found, key=lambda fault: fault.severity != "error")

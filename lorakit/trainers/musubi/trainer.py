@@ -6,85 +6,91 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from lorakit.catalogue.options import options as catalogue
+from lorakit.dataset.facts import DatasetFacts
+from lorakit.errors import Fault
 from lorakit.events import Event
 from lorakit.families import FAMILIES
-from lorakit.recipe.model import Resolved
+from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options
-from lorakit.trainers.base import (
-    CodeChange,
-    Command,
-    Reader,
-    Script,
-    Start,
-    Work,
-    one_command,
-    one_file,
-    one_name,
-)
+from lorakit.trainers.base import Command, Reader, Script, Start, Work
+from lorakit.trainers.checkout import CheckoutTrainer, Home
+from lorakit.trainers.continuation import Continuation, Paused
 from lorakit.trainers.hub import is_cached
 from lorakit.trainers.musubi import caches, rules, run_files
 from lorakit.trainers.musubi.going_on import go_on_in_musubi
-from lorakit.trainers.musubi.locate import HOME
-from lorakit.trainers.progress import KohyaText
 
-TITLE = "musubi-tuner"
-UNCHECKED_LATENTS: Mapping[str, str] = MappingProxyType({})
-SPLIT_OVERLAPS = False
-SEPARATE_FOLDERS = True
-PATIENCE = (20.0, 10.0)
-SAVES_WHEN_INTERRUPTED = False
-DRAWS_SHEETS = False
-PRINTS_MEAN_LOSS = True
-RESUMES_EXACTLY = False
-STATES_COUNT = False
-
-check = rules.check
-files = run_files.files
-needless = caches.needless
-fault_after = caches.fault_after
-artefacts = one_file
-continuation = go_on_in_musubi
-names = one_name
-
-_PLACE = "src/musubi_tuner"  # of its scripts, in a checkout
 # Not the recipe's to say, or not the same thing in a cacher.
 _NOT_PASSED = frozenset(("dataset_config", "batch_size", "num_workers", "device", "dit"))
 _KLEIN = {"klein-4b": "Qwen/Qwen3-4B", "klein-9b": "Qwen/Qwen3-8B"}
 _COUNT = re.compile(rb"(\d+)it \[")
 
 
-def find(family: str) -> Script:
-    found = HOME.script(f"{_PLACE}/{FAMILIES[family].script}")
-    path = str(found.path.parents[1])
-    return replace(found, env={"PYTHONPATH": path}) if found.found else found
+class Musubi(CheckoutTrainer):
+    HOME = Home(
+        title="musubi-tuner",
+        trainer="musubi",
+        venv=".venv-musubi",
+        mark="src/musubi_tuner/zimage_train_network.py",
+        pin="30c658c4f4b0bf05038b3346eff9670259b10fc7",  # v0.3.4
+        not_there="make vendor-musubi sets one up; LORAKIT_MUSUBI names one that you have.",
+        set_up="""\
+  make vendor-musubi   in a clone of lorakit: checks it out, builds vendor/.venv-musubi (7 GB)""",
+    )
+    PLACE = "src/musubi_tuner"
+    TITLE = HOME.title
+    RULES = rules.RULES
+    SEPARATE_FOLDERS = True
+    PRINTS_MEAN_LOSS = True
+    STATES_COUNT = False
 
+    def find(self, family: str) -> Script:
+        found = super().find(family)
+        path = str(found.path.parents[1])
+        return replace(found, env={"PYTHONPATH": path}) if found.found else found
 
-def settings(resolved: Resolved) -> Iterator[tuple[str, Any, str]]:
-    if Options(resolved).value("save_precision") is None:
-        yield "save_precision", "bf16", "the script's own is 32 bits"
+    def settings(self, resolved: Resolved) -> Iterator[tuple[str, Any, str]]:
+        if Options(resolved).value("save_precision") is None:
+            yield "save_precision", "bf16", "the script's own is 32 bits"
 
+    def downloads(self, resolved: Resolved) -> list[str]:
+        """Its tokenizers come from fixed places on the hub, whatever text encoder is named."""
+        version = Options(resolved).text("model_version").replace("klein-base", "klein")
+        klein = [_KLEIN[version]] if version in _KLEIN else []
+        wanted = klein or FAMILIES[resolved.family].tokenizers
+        return [name for name in wanted if not is_cached(name)]
 
-def downloads(resolved: Resolved) -> list[str]:
-    """Its tokenizers come from fixed places on the hub, whatever text encoder is named."""
-    version = Options(resolved).text("model_version").replace("klein-base", "klein")
-    klein = [_KLEIN[version]] if version in _KLEIN else []
-    return [name for name in klein or FAMILIES[resolved.family].tokenizers if not is_cached(name)]
+    def files(
+        self, options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
+    ) -> tuple[dict[str, str], list[Fault]]:
+        return run_files.files(options, settings, facts, folders=folders)
 
+    def commands(self, options: Options, start: Start) -> tuple[Command, ...]:
+        family = options.about.script.removesuffix("_train_network.py")
+        cachers = [
+            Command(tuple(_cacher(options, start, f"{family}_{script}.py")), name)
+            for name, script in (
+                (caches.LATENTS, "cache_latents"),
+                (caches.TEXTS, "cache_text_encoder_outputs"),
+            )
+        ]
+        return (*cachers, *super().commands(options, start))
 
-def commands(options: Options, start: Start) -> tuple[Command, ...]:
-    family = options.about.script.removesuffix("_train_network.py")
-    cachers = [
-        Command(tuple(_cacher(options, start, f"{family}_{script}.py")), name)
-        for name, script in (
-            (caches.LATENTS, "cache_latents"),
-            (caches.TEXTS, "cache_text_encoder_outputs"),
-        )
-    ]
-    return (*cachers, *one_command(options, start))
+    def needless(self, command: Command, work: Work) -> str:
+        return caches.needless(command, work)
+
+    def fault_after(self, command: Command, work: Work) -> str:
+        return caches.fault_after(command, work)
+
+    def log_reader(self, offset: int = 0, total: int = 0, command: str = "training") -> Reader:
+        if command in {caches.LATENTS, caches.TEXTS}:
+            return CacherText(command)
+        return super().log_reader(offset, total)
+
+    def continuation(self, at: Paused, settings: Mapping[str, Any]) -> Continuation:
+        return go_on_in_musubi(at, settings)
 
 
 def _cacher(options: Options, start: Start, script: str) -> Iterator[str]:
@@ -100,10 +106,6 @@ def _cacher(options: Options, start: Start, script: str) -> Iterator[str]:
             yield from (f"--{name}", str(options.value(name)))
     if "i2v" in catalogue("musubi", script) and options.text("task").startswith("i2v"):
         yield "--i2v"
-
-
-def prepare(work: Work) -> None:
-    del work
 
 
 class CacherText:
@@ -122,17 +124,3 @@ class CacherText:
 
     def finish(self) -> list[Event]:
         return []
-
-
-def log_reader(offset: int = 0, total: int = 0, command: str = "training") -> Reader:
-    caching = command in {caches.LATENTS, caches.TEXTS}
-    return CacherText(command) if caching else KohyaText(offset, total)
-
-
-def event_reader() -> Reader | None:
-    return None
-
-
-def changed_since(script: Path, commit: str, lorakit: str) -> CodeChange | None:
-    del lorakit
-    return HOME.changed(script, f"{_PLACE}/{script.name}", commit)

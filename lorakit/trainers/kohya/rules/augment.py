@@ -116,8 +116,8 @@ RULES = (
         "nothing is held back to validate on.",
         "Set validation_split = 0.1.",
     ),
+    buckets,
 )
-FINDERS = (buckets,)
 
 
 def two_numbers(value: object) -> bool:

@@ -83,5 +83,6 @@ RULES = (
         "Set cache_text_encoder_outputs = true.",
         families=("flux",),
     ),
+    captions_that_change,
+    augmented_latents,
 )
-FINDERS = (captions_that_change, augmented_latents)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lorakit.errors import Fault, SetupError
+from lorakit.errors import Fault
 from lorakit.recipe.options import Options
-from lorakit.trainers.kohya.locate import locate
+from lorakit.trainers.kohya.locate import HOME
 from lorakit.trainers.kohya.rules.learning import optimizer
 from lorakit.trainers.optimisers import LOWER, cannot, optimizer_name
-from lorakit.trainers.rule import Case, Rule
+from lorakit.trainers.rule import Case, Finder
 from lorakit.trainers.signatures import (
     Environment,
     Wanted,
@@ -43,10 +43,7 @@ SCHEDULES = "torch.optim.lr_scheduler"
 
 
 def environment(case: Options) -> Environment | None:
-    try:
-        located = locate()
-    except SetupError:  # reported where the trainer is looked for
-        return None
+    located = HOME.known()
     if located is None:
         return None
     own = case.said("launch", "python")
@@ -96,5 +93,4 @@ def foreign_network(case: Case) -> Iterator[Fault]:
         yield case.fault("network_module", what, "", "network-module")
 
 
-RULES: tuple[Rule, ...] = ()
-FINDERS = (optimizer_class, schedule_class, foreign_network)
+RULES: tuple[Finder, ...] = (optimizer_class, schedule_class, foreign_network)

@@ -122,5 +122,6 @@ RULES = (
         "takes the messages away from the terminal, where lorakit reads them.",
         "Remove it; every run has its log.txt.",
     ),
+    secrets,
+    uploads,
 )
-FINDERS = (secrets, uploads)

@@ -161,5 +161,5 @@ RULES = (
         "Set network_train_unet_only = true, or text_encoder_lr = 5e-5.",
         families=("flux",),
     ),
+    arguments,
 )
-FINDERS = (arguments,)

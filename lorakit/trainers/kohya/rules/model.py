@@ -182,5 +182,5 @@ RULES = (
         lambda c: c.flag("no_metadata"),
         "leaves out what the LoRA was trained from; only the record will know.",
     ),
+    without_effect,
 )
-FINDERS = (without_effect,)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from lorakit.catalogue.networks import OPEN
+from lorakit.catalogue.options import networks
 from lorakit.errors import Fault, did_you_mean
-from lorakit.trainers.kohya.networks import OPEN, words_of
 from lorakit.trainers.rule import UNET, Case, Rule, warning
 
 # What each module of sd-scripts is made for; one that is not named here may fit any family.
@@ -29,7 +30,7 @@ def fitting_module(case: Case) -> Iterator[Fault]:
         return
     own = [one for one, families in MADE_FOR.items() if case.family in families]
     use, families = f"Use {own[0]}.", MADE_FOR.get(name, (case.family,))
-    if words_of(name) is None:
+    if name not in networks():
         what, hint = f"sd-scripts has no {name}.", did_you_mean(name, own) or use
         yield case.fault("network_module", what, hint, "network-module")
     elif case.family not in families:
@@ -39,7 +40,7 @@ def fitting_module(case: Case) -> Iterator[Fault]:
 
 def network_words(case: Case) -> Iterator[Fault]:
     name, option = case.network_module, "network_args"
-    known = words_of(name) if name.startswith("networks.") else None
+    known = networks().get(name)
     for word in case.words(option):
         key, equals, text = word.partition("=")
         if not equals or key != key.strip() or not key:
@@ -155,5 +156,6 @@ RULES = (
         "needs network_weights to take the rank from.",
         "Name network_weights in [model], or set network_dim.",
     ),
+    fitting_module,
+    network_words,
 )
-FINDERS = (fitting_module, network_words)

@@ -130,5 +130,6 @@ RULES = (
         "{value} is ignored: a schedule-free optimiser needs none.",
         "Remove it.",
     ),
+    scheduler_name,
+    share_of_run,
 )
-FINDERS = (scheduler_name, share_of_run)

@@ -66,5 +66,5 @@ RULES = (
         "overshoots with gradient accumulation and may train nothing.",
         "Use `lorakit resume`.",
     ),
+    bounds,
 )
-FINDERS = (bounds,)

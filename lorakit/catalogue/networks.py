@@ -5,60 +5,31 @@ never imported.
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
-
-from lorakit.catalogue import options as catalogue
-from lorakit.config import cache_dir
-from lorakit.errors import SetupError
-from lorakit.memo import Memo
-from lorakit.trainers.kohya.locate import locate
 
 # Argument -> what the script makes of its text: "int", "float", "literal", "switch" (exactly True),
 # "any-case switch", "given" (any text counts as True), "one of a, b", "text".
 Words = Mapping[str, str]
 OPEN = "**"  # among the words: handed on to where we cannot follow, so there may be more
-PINNED = catalogue.HERE / "kohya_networks.json"
 CREATE = "create_network"
 
 
-@cache
-def pinned() -> Mapping[str, Words]:
-    """The modules of the pin, as `make catalogue` read them."""
-    found: dict[str, Words] = json.loads(PINNED.read_bytes())
+def read_networks(folder: Path) -> dict[str, Words]:
+    """Of every module that makes a network. Follows `kwargs` from create_network into the functions
+    that are handed them.
+    """
+    found: dict[str, Words] = {}
+    for file in sorted(folder.glob("*.py")):
+        tree = ast.parse(file.read_bytes())
+        functions = {one.name: one for one in tree.body if isinstance(one, ast.FunctionDef)}
+        if CREATE in functions:
+            found[f"networks.{file.stem}"] = _words_of(functions)
     return found
 
 
-def words_of(module: str) -> Words | None:
-    """As the configured checkout has it, or the pin; None where neither has such a module."""
-    try:
-        located = locate()
-    except SetupError:  # reported where the trainer is looked for
-        located = None
-    if located is None or located.pinned:
-        return pinned().get(module)
-    file = located.directory / f"{module.replace('.', '/')}.py"
-    if not file.is_file():
-        return pinned().get(module)
-    memo = Memo(cache_dir() / "networks.json")
-    known: Words | None = memo.get(file)
-    if known is None:
-        known = read_words(file)
-        memo.put(file, known)
-        memo.save()
-    return known
-
-
-def read_words(file: Path) -> dict[str, str]:
-    """Follows its `kwargs` from create_network into the functions that are handed them."""
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return {OPEN: "text"}
-    functions = {one.name: one for one in tree.body if isinstance(one, ast.FunctionDef)}
-    found: dict[str, str] = {} if CREATE in functions else {OPEN: "text"}
+def _words_of(functions: Mapping[str, ast.FunctionDef]) -> Words:
+    found: dict[str, str] = {}
     waiting, seen = [CREATE], set[str]()
     while waiting:
         name = waiting.pop()
