@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorakit.errors import SetupError
@@ -97,7 +97,9 @@ def _execute(
 ) -> Outcome:
     record, part = ledger.record, job.part or ResumedPart()
     before, tell = seen_in(record.output_dir(job.run_dir)), ClosedTerminalSafe(emit)
-    trainer(record.trainer.name).prepare(work_of(job.run_dir, record))
+    work = work_of(job.run_dir, record)
+    output_dir = job.run_dir / part.output if part.output else work.output_dir
+    trainer(record.trainer.name).prepare(replace(work, output_dir=output_dir))
     ledger.update(
         state="running",
         supervisor=RunProcess.of(Identity.of(os.getpid())),

@@ -181,6 +181,15 @@ class Trainer(ABC):
     # machines. False: run/resume renumbers what the script writes.
     RESUMES_EXACTLY = False
     STATES_COUNT = True  # a whole state has a train_state.json with its step; else its name says it
+    CONFIG = "train.toml"  # what its command reads, in the run's folder
+
+    def changed(self, config: Path, changes: Mapping[str, Any]) -> str:
+        """CONFIG for a part that goes on; None takes a setting away."""
+        return run_files.changed_toml(config, changes)
+
+    def newest_save(self, _work: Work) -> tuple[int, Path] | None:
+        """Step and file of the LoRA that it can go on from, where it writes no states."""
+        return None
 
     def continuation(self, _at: Paused, _settings: Mapping[str, Any]) -> Continuation | None:
         """How it is made to go on there, `settings` as in train.toml; None where it does so by

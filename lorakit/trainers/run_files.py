@@ -7,14 +7,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from lorakit import tomllib
 from lorakit.catalogue.options import Option
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
-from lorakit.errors import Fault, RecipeError, counted
+from lorakit.errors import Fault, LorakitError, RecipeError, counted
 from lorakit.recipe.model import Section, Setting
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
+from lorakit.user_files import Unreadable
 
 # kohya's prompt options that may stand into a prompt line, and the key and type each
 # becomes.
@@ -280,3 +283,21 @@ class Grammar:
                 what = f"{many} {self.uncaptioned}, such as {silent[0].path.name}."
                 hint = f"lorakit dataset caption {subset.path.parent.name} writes one for each."
                 yield Fault(where, what, hint, f"{self.word}-no-caption")
+
+
+def changed_toml(path: Path, changes: Mapping[str, Any]) -> str:
+    """The script's settings with some replaced; None takes one away."""
+    import toml  # the library the script reads it with
+
+    try:
+        data = tomllib.read(path)
+    except Unreadable as error:
+        hint = "The run cannot be resumed without its settings."
+        raise LorakitError(str(error), hint=hint) from error
+    flat = {key: value for key, value in data.items() if not isinstance(value, dict)}
+    for table in data.values():
+        flat |= table if isinstance(table, dict) else {}
+    text: str = toml.dumps(
+        {key: value for key, value in {**flat, **changes}.items() if value is not None}
+    )
+    return text

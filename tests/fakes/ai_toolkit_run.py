@@ -9,6 +9,7 @@ import struct
 import sys
 import time
 from pathlib import Path
+from zipfile import ZipFile
 
 import yaml
 
@@ -53,8 +54,14 @@ def save(root: Path, name: str, step: int, shown: str, arch: str) -> None:
     for part in parts:
         lora(root / f"{name}{shown}{part}.safetensors", step)
     say(f"Saved checkpoint to {root / f'{name}{shown}.safetensors'}")
-    (root / "optimizer.pt").write_bytes(b"moments")
+    with ZipFile(root / "optimizer.pt", "w") as file:
+        file.writestr("step", str(step))
     say(f"Saved optimizer to {root / 'optimizer.pt'}")
+
+
+def moments(root: Path) -> str:
+    with ZipFile(root / "optimizer.pt") as file:
+        return f"step {file.read('step').decode()}"
 
 
 def main() -> None:
@@ -64,8 +71,11 @@ def main() -> None:
     root.mkdir(parents=True, exist_ok=True)
     (root / "config.yaml").write_text("job: extension\n")
     say("Running 1 job")
-    begin = 0
-    if left := sorted(root.glob(f"{name}*"), key=lambda path: path.stat().st_ctime):
+    begin = process["train"].get("start_step", 0)
+    if begin:
+        say(f"Using pretrained lora path from config: {process['network']['pretrained_lora_path']}")
+        say(f"Loading optimizer state from {root / 'optimizer.pt'}: {moments(root)}")
+    elif left := sorted(root.glob(f"{name}*"), key=lambda path: path.stat().st_ctime):
         say(f"#### IMPORTANT RESUMING FROM {left[-1]} ####")
         header = left[-1].read_bytes()[8:].split(b"}", 1)[0]
         begin = int(header.split(b'step\\": ')[1].split(b",")[0])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from lorakit.catalogue.ai_toolkit import SCRIPT, read_ai_toolkit
 from lorakit.catalogue.options import options
 from lorakit.cli.main import main
 from lorakit.proc import ask
-from lorakit.runs.find import run_dirs
+from lorakit.runs.find import progress_rows, run_dirs
 from lorakit.runs.record import Record, read_record
 from lorakit.weights.safetensors import read_header
 
@@ -147,6 +148,40 @@ def test_a_transformer_is_trained_as_planned(toy: Path, family: str, files: set[
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("family", ["sd15", "wan22"])
+def test_killed_and_resumed_it_makes_the_steps_that_were_left_at_their_rates(
+    toy: Path, family: str
+) -> None:
+    if family != "sd15":
+        write(toy, family, f"models/{family}")
+    words = ("max_train_steps=16", "save_every_n_steps=5", "lr_scheduler=cosine")
+    assert train(toy, *words) == 0
+    command = [sys.executable, "-m", "lorakit", "train", "recipes/fox.toml"]
+    with subprocess.Popen([*command, *(f"--set={word}" for word in words)], cwd=toy) as child:
+        until_saved(toy, runs=2)
+        place = max(run_dirs(toy))
+        os.killpg(read_record(place).process.pid, signal.SIGKILL)
+        assert child.wait(60) != 0
+    assert main(["resume", "latest"]) == 0
+    peace, resumed = (read_record(one) for one in sorted(run_dirs(toy)))
+    assert (resumed.state, resumed.outcome.step) == ("done", 16)
+    assert resumed.part.from_step in {6, 11}
+    names = {Path(one.path).name: one.step for one in peace.checkpoints}
+    assert {Path(one.path).name: one.step for one in resumed.checkpoints} == names
+    expected, rates = (rates_of(one) for one in sorted(run_dirs(toy)))
+    later = set(rates) & set(expected)
+    assert max(later) > 12  # its bar leaves out frames of steps this fast
+    assert {step: rates[step] for step in later} == {step: expected[step] for step in later}
+    log = (place / "log.txt").read_text(encoding="utf-8", errors="replace")
+    assert f"Loading optimizer state from {place}" in log
+    assert "Failed to load optimizer" not in log
+
+
+def rates_of(place: Path) -> dict[int, float]:
+    return {row["step"]: row["lr"] for row in progress_rows(place) if row.get("lr")}
+
+
+@pytest.mark.slow
 def test_a_nan_that_it_shows_as_0_has_failed(toy: Path) -> None:
     assert train(toy, "learning_rate=1e30") == 4
     _, record = only_run(toy)
@@ -166,10 +201,10 @@ def test_interrupted_it_exits_with_0_and_has_been_stopped(toy: Path) -> None:
     assert not [one for one in record.checkpoints if one.fault]
 
 
-def until_saved(root: Path) -> None:
+def until_saved(root: Path, runs: int = 1) -> None:
     end = time.monotonic() + 240
     while time.monotonic() < end:
-        if any(root.glob("runs/fox/*/output/optimizer.pt")):
+        if len(list(root.glob("runs/fox/*/output/optimizer.pt"))) == runs:
             return
         time.sleep(0.2)
     raise AssertionError("it saved nothing in 4 minutes")

@@ -20,7 +20,7 @@ from lorakit.cli.main import main
 from lorakit.errors import LorakitError
 from lorakit.events import Event
 from lorakit.run.child import Patience
-from lorakit.run.resume.resume import changed_toml, resume
+from lorakit.run.resume.resume import resume
 from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
 from lorakit.runs.ledger import Ledger
@@ -29,6 +29,7 @@ from lorakit.runs.states import states_in
 from lorakit.trainers.continuation import AT_MOST, Continuation, Paused
 from lorakit.trainers.kohya import tokenizers
 from lorakit.trainers.kohya.going_on import go_on_in_kohya
+from lorakit.trainers.run_files import changed_toml
 from lorakit.weights.finite import inspect
 
 QUICK = Patience(0.3, 0.3)

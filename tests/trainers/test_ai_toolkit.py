@@ -16,12 +16,13 @@ from plan_cases import CUDA, folder
 
 from lorakit.catalogue.file_names import CheckpointName
 from lorakit.catalogue.options import options, sections
-from lorakit.errors import Fault
+from lorakit.errors import Fault, LorakitError
 from lorakit.events import Event
 from lorakit.plan.make import make_plan, make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.resolve import resolve
 from lorakit.run.child import Patience
+from lorakit.run.resume.resume import newest_state, resume
 from lorakit.run.train import train
 from lorakit.run.watch.supervise import STOP_REQUEST
 from lorakit.runs.find import progress_rows
@@ -29,6 +30,8 @@ from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
 from lorakit.trainers.ai_toolkit.config_file import replaced, yaml_text
 from lorakit.trainers.ai_toolkit.lines import AiToolkitText
+from lorakit.trainers.ai_toolkit.trainer import AVERAGED
+from lorakit.trainers.continuation import ANEW
 
 FAKE = Path(__file__).parents[1] / "fakes" / "ai_toolkit_run.py"
 PRESETS = {"flux-aitk": "flux", "qwen-image-aitk": "qwen_image", "wan22-aitk": "wan22"}
@@ -346,3 +349,41 @@ def test_a_stop_is_told_as_stopped_although_it_exits_with_0(
     monkeypatch.setenv("PAUSE", "0.05")
     outcome = train(sound(plan), emit=stop, patience=QUICK)
     assert (outcome.state, outcome.exit_code) == ("stopped", 0)
+
+
+def test_a_run_that_died_goes_on_from_its_last_save_under_the_same_numbers(
+    tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = small(tmp_path)
+    assert ran(plan, monkeypatch, FAIL_AT="5").state == "failed"
+    older = plan.run_dir / "output/maya_000000002.safetensors"
+    older.touch()  # it alone would begin with the file that was changed last
+    monkeypatch.delenv("FAIL_AT")
+    outcome = resume(plan.run_dir, patience=QUICK)
+    record = read_record(plan.run_dir)
+    assert (outcome.state, outcome.step) == ("done", 6)
+    log = (plan.run_dir / "log.txt").read_text(encoding="utf-8")
+    assert f"lora path from config: {older.with_name('maya_000000004.safetensors')}" in log
+    assert "optimizer.pt: step 4" in log
+    assert (record.part.from_step, record.part.inexact) == (5, (ANEW, AVERAGED))
+    paths = {one.path: one.step for one in record.checkpoints if not one.fault}
+    assert paths == {
+        "output/maya_000000002.safetensors": 3,
+        "output/maya_000000004.safetensors": 5,
+        "output/maya.safetensors": 6,
+    }
+    assert all((plan.run_dir / path).is_file() for path in paths)
+
+
+def test_a_lora_that_was_saved_without_its_optimiser_is_not_gone_on_from(
+    tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = small(tmp_path, max_train_steps=8)
+    assert ran(plan, monkeypatch, FAIL_AT="5").state == "failed"
+    output = plan.run_dir / "output"
+    shutil.copyfile(output / "maya_000000004.safetensors", output / "maya_000000006.safetensors")
+    state = newest_state(plan.run_dir, read_record(plan.run_dir))
+    assert (state.step, state.path.name) == (5, "maya_000000004.safetensors")
+    (output / "optimizer.pt").write_bytes(b"PK cut short")
+    with pytest.raises(LorakitError, match="no intact state"):
+        newest_state(plan.run_dir, read_record(plan.run_dir))

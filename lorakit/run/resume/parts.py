@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,7 @@ def _move_file(path: Path, target: Path, record: Record, aside: Path) -> str:
         return error.fault
     _step_aside(target, aside)
     copy_with_metadata(path, target, _true_counts(header.metadata, record))
+    shutil.copystat(path, target)  # when it was saved
     path.unlink()
     return ""
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lorakit import tomllib
 from lorakit.errors import LorakitError
 from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
@@ -33,7 +32,6 @@ from lorakit.runs.states import State, fault_of, states_in
 from lorakit.trainers.base import Command
 from lorakit.trainers.continuation import ANEW, Continuation, Paused
 from lorakit.trainers.table import trainer
-from lorakit.user_files import Unreadable
 
 EXACT = ("weights", "optimiser", "learning rate at every step", "number of steps", "file names")
 OTHERS = (
@@ -123,6 +121,8 @@ def newest_state(run_dir: Path, record: Record) -> State:
     states = states_in(
         output, record.output_name, per_epoch=steps.per_epoch, counted=who.STATES_COUNT
     )
+    if save := who.newest_save(work_of(run_dir, record)):
+        states.append(State(save[1], save[0], None))
     intact = [state for state in states if state.step < steps.total]
     if intact:
         return intact[-1]
@@ -154,14 +154,15 @@ def _counted_part(
 ) -> ResumedPart:
     part = _part(record, state)
     others = record.steps.processes > 1 and ANEW not in how.inexact
-    folder, original = run_dir / "parts" / str(part.number), run_dir / "train.toml"
+    who = trainer(record.trainer.name)
+    folder, original = run_dir / "parts" / str(part.number), run_dir / who.CONFIG
     if folder.exists():
         raise LorakitError(f"{folder} exists already; nothing was started.")
     changes = {**how.changes, "output_dir": str(folder / "output"), "resume": str(state.path)}
-    write_atomic(folder / "train.toml", changed_toml(original, changes))
+    write_atomic(folder / who.CONFIG, who.changed(original, changes))
     for name, text in how.files.items():
         write_atomic(folder / name, text)
-    changed = str(folder / "train.toml")
+    changed = str(folder / who.CONFIG)
     return replace(
         part,
         command=tuple(changed if Path(word) == original else word for word in _command(record)),
@@ -184,24 +185,6 @@ def _part(record: Record, state: State) -> ResumedPart:
         from_step=state.step,
         before_s=record.outcome.duration_s,
     )
-
-
-def changed_toml(path: Path, changes: Mapping[str, Any]) -> str:
-    """The script's settings with some replaced; None takes one away."""
-    import toml  # the library the script reads it with
-
-    try:
-        data = tomllib.read(path)
-    except Unreadable as error:
-        hint = "The run cannot be resumed without its settings."
-        raise LorakitError(str(error), hint=hint) from error
-    flat = {key: value for key, value in data.items() if not isinstance(value, dict)}
-    for table in data.values():
-        flat |= table if isinstance(table, dict) else {}
-    text: str = toml.dumps(
-        {key: value for key, value in {**flat, **changes}.items() if value is not None}
-    )
-    return text
 
 
 def _commands(record: Record, training: tuple[str, ...]) -> tuple[Command, ...]:

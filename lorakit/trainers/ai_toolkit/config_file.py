@@ -20,6 +20,7 @@ from lorakit.toml_text import proven, table_text
 from lorakit.trainers import run_files
 
 FILE, LINKS = "ai-toolkit.yaml", "links.toml"
+TRAINING = "training"  # it writes into a folder of its own in there
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 GRAMMAR = run_files.Grammar(
     "ai-toolkit",
@@ -76,7 +77,7 @@ def configuration(options: Options, facts: DatasetFacts, faults: list[Fault]) ->
     }
     process = {
         "type": "sd_trainer",
-        "training_folder": (run_dir / "training").as_posix(),
+        "training_folder": (run_dir / TRAINING).as_posix(),
         "device": "cuda:0",
         "network": _network(options) | said["network"],
         "save": _save(options) | said["save"],
@@ -236,6 +237,18 @@ def _sample(options: Options, faults: list[Fault]) -> dict[str, Any]:
         "format": "png",
         **({"samples": samples} if samples else {}),
     }
+
+
+def changed(config: Path, changes: Mapping[str, Any]) -> str:
+    """For a part that begins with a saved LoRA after `start_step` steps."""
+    import yaml
+
+    data = yaml.safe_load(config.read_text(encoding="utf-8"))
+    (process,) = data["config"]["process"]
+    process["training_folder"] = (Path(changes["output_dir"]).parent / TRAINING).as_posix()
+    process["network"]["pretrained_lora_path"] = changes["resume"]
+    process["train"]["start_step"] = changes["start_step"]
+    return yaml_text(data)
 
 
 def yaml_text(value: Mapping[str, Any]) -> str:

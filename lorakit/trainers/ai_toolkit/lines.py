@@ -14,6 +14,7 @@ from lorakit.logfile import text_of
 # maya:  33%|###3      | 2/6 [00:04<00:05, 1.42s/it, lr: 1.0e-03 loss: 1.026e-01]
 _BAR = re.compile(rb"\| (\d+)/(\d+) \[[^\]]*?, lr: (\S+) loss: ([^\s\]]+)")
 _SAVED = re.compile(r"Saved checkpoint to (.+)$")
+_OPTIMIZER = re.compile(r"^(?:Saved optimizer to |Could not save optimizer)")
 _OOM = re.compile(r"# OOM during training step, skipping batch (\d)/3 #")
 _PHASES = (
     ("Caching latents", "caching"),
@@ -31,6 +32,7 @@ class AiToolkitText:
     def __init__(self, total: int = 0) -> None:
         self._total, self._phase = total, ""
         self._frame: tuple[int, float, float] | None = None  # count, rate, loss
+        self._saved: list[Event] = []  # until its optimiser is saved, too
 
     def feed(self, line: bytes) -> list[Event]:
         if frame := _BAR.search(line):
@@ -38,8 +40,10 @@ class AiToolkitText:
         text = text_of(line)
         if match := _SAVED.search(text):
             step = self._frame[0] + 1 if self._frame else None
-            saving = [Event("saving", step, path=str(path)) for path in written(match[1])]
-            return [*self._new_phase("saving"), *saving]
+            self._saved = [Event("saving", step, path=str(path)) for path in written(match[1])]
+            return self._new_phase("saving")
+        if _OPTIMIZER.search(text):
+            return self.finish()
         if match := _OOM.search(text):
             what = f"out of memory: a batch was left out ({match[1]} of 3) and counted as a step"
             return [Event("warning", text=what, rule="oom-skipped")]
@@ -49,7 +53,8 @@ class AiToolkitText:
         return self._new_phase(phase) if phase else []
 
     def finish(self) -> list[Event]:
-        return []
+        saved, self._saved = self._saved, []
+        return saved
 
     def _bar(self, count: bytes, total: bytes, rate: bytes, loss: bytes) -> list[Event]:
         before, shown = self._frame, float(loss)

@@ -1,6 +1,4 @@
-"""ai-toolkit as a `Trainer`: one command, one YAML. Interrupted it saves nothing and exits 0; it
-leaves no folder of a state, so nothing is asked of it about going on.
-"""
+"""ai-toolkit as a `Trainer`: one command, one YAML. Interrupted it saves nothing and exits 0."""
 
 from __future__ import annotations
 
@@ -20,6 +18,7 @@ from lorakit.trainers.ai_toolkit import config_file, folders, rules
 from lorakit.trainers.ai_toolkit.lines import AiToolkitText
 from lorakit.trainers.base import Command, Reader, Start, Work
 from lorakit.trainers.checkout import CheckoutTrainer, Home
+from lorakit.trainers.continuation import ANEW, Continuation, Paused
 from lorakit.trainers.hub import is_cached
 
 # Whatever folder is named, these parts come from here.
@@ -30,6 +29,7 @@ _FETCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "flux2": ("mistralai/Mistral-Small-3.1-24B-Instruct-2503",),
     }
 )
+AVERAGED = "the average begins anew with the averaged weights, which are all that it saves"
 
 
 class AiToolkit(CheckoutTrainer):
@@ -47,6 +47,7 @@ class AiToolkit(CheckoutTrainer):
     TITLE = HOME.title
     RULES = rules.RULES
     SEPARATE_FOLDERS = True
+    CONFIG = config_file.FILE
 
     def settings(self, resolved: Resolved) -> Iterator[tuple[str, Any, str]]:
         """What it gets wrong where nothing is said."""
@@ -88,6 +89,17 @@ class AiToolkit(CheckoutTrainer):
 
     def log_reader(self, _offset: int = 0, total: int = 0, _command: str = "") -> Reader:
         return AiToolkitText(total)
+
+    def changed(self, config: Path, changes: Mapping[str, Any]) -> str:
+        return config_file.changed(config, changes)
+
+    def newest_save(self, work: Work) -> tuple[int, Path] | None:
+        return folders.newest_save(work, _names(work.output_name, work.family, work.settings))
+
+    def continuation(self, at: Paused, settings: Mapping[str, Any]) -> Continuation:
+        """Its numbers go on, and so does its schedule."""
+        averaged = (AVERAGED,) if settings.get("ema_decay") else ()
+        return Continuation({"start_step": at.step}, 0, 0, save_phase=1, inexact=(ANEW, *averaged))
 
     def artefacts(self, work: Work) -> tuple[Path, ...]:
         names = _names(work.output_name, work.family, work.settings)
