@@ -12,9 +12,8 @@ from typing import NamedTuple
 from lorakit.families.family import Size
 from lorakit.plan.model import Checkpoint, Estimate, Steps
 from lorakit.recipe.options import Options
-from lorakit.weights import anatomy, layers
-from lorakit.weights.layers import LoraLayer
-from lorakit.weights.sizes import BaseSize, base_of
+from lorakit.weights import anatomy, sizes
+from lorakit.weights.sizes import BaseSize, LoraLayer, base_of, layers_of
 
 GB = 1_000_000_000
 ENTRY_BYTES = 125  # of one tensor in the header of a LoRA file, with its name and offsets
@@ -78,7 +77,7 @@ def lora_layers(options: Options) -> list[tuple[LoraLayer, int]]:
     unet = base.unet if base else UNETS.get(options.family)
     conv_rank = int(network["conv_dim"]) if network.get("conv_dim", "").isdigit() else 0
     if unet and conv_rank and _trains_unet(options):
-        found += layers.conv_layers(unet)
+        found += layers_of(sizes.RESIDUAL, anatomy.unet, unet)
     return [
         (layer, layer.weights(conv_rank if layer.kernel > 1 else options.rank)) for layer in found
     ]
@@ -188,14 +187,16 @@ def _linear_layers(
     family = options.family
     found: list[LoraLayer] = []
     if _trains_unet(options) and family in UNETS:
-        found += layers.unet_layers(base.unet if base else UNETS[family])
+        unet = base.unet if base else UNETS[family]
+        found += layers_of(sizes.TRANSFORMER, anatomy.unet, unet)
     elif _trains_unet(options):
-        found += layers.flux_layers(network.get("train_blocks", "all"))
+        blocks = sizes.FLUX.get(network.get("train_blocks", "all"), sizes.FLUX["all"])
+        found += layers_of(blocks, anatomy.flux)
     if not options.flag("network_train_unet_only"):
         for clip in base.clips if base else CLIPS[family]:
-            found += layers.clip_layers(*clip)
+            found += layers_of(sizes.CLIP, anatomy.clip, *clip)
         if family == "flux" and network.get("train_t5xxl") == "True":
-            found += layers.t5_layers()
+            found += layers_of(sizes.T5, anatomy.t5xxl)
     return found
 
 

@@ -1,19 +1,56 @@
-"""How large a base in diffusers form is, from its configuration and headers: a LoRA for a small
-base is small.
+"""How large a LoRA will be, before it exists: which layers it covers, as kohya's network modules
+pick them, of the usual networks or of a small base in diffusers form.
+
+Counted against sd-scripts: SD1.5 has 192 modules in the U-Net and 72 in the text encoder, SDXL 722
+and 264, FLUX 304 and 72.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from lorakit.weights.anatomy import UNetKind
+from lorakit.weights.anatomy import Named, UNetKind
 from lorakit.weights.identify import config_of
 from lorakit.weights.safetensors import HeaderError, read_header
 
+TRANSFORMER = re.compile(r"\.(?:transformer_blocks\..*|proj_in|proj_out)\.weight")
+RESIDUAL = re.compile(  # what conv_dim adds
+    r"(?:\.in_layers\.2|\.emb_layers\.1|\.out_layers\.3|\.skip_connection|\.op|\d\.conv)\.weight"
+)
+CLIP = re.compile(r"\.(?:self_attn|mlp)\.\w+\.weight")
+T5 = re.compile(r"\.(?:SelfAttention\.[qkvo]|DenseReluDense\.\w+)\.weight")
+FLUX = {  # by `train_blocks` of networks.lora_flux
+    blocks: re.compile(rf"^{kind}_blocks\..*\.weight")
+    for blocks, kind in {"all": "(?:double|single)", "double": "double", "single": "single"}.items()
+}
 Clip = tuple[int, int, int]  # width, layers, width inside a layer
+
+
+class LoraLayer(NamedTuple):
+    inputs: int
+    outputs: int
+    kernel: int = 1  # 3: a 3x3 convolution, only with conv_dim
+
+    def weights(self, rank: int) -> int:
+        """Numbers in the two low-rank factors; the second factor of a convolution is 1x1."""
+        return rank * (self.inputs * self.kernel**2 + self.outputs)
+
+
+@cache
+def layers_of(
+    wanted: re.Pattern[str], network: Callable[..., Named], *sizes: Any
+) -> tuple[LoraLayer, ...]:
+    """The layers of a network of anatomy.py that a LoRA covers."""
+    return tuple(
+        LoraLayer(shape[1], shape[0], *shape[2:3])
+        for name, shape in network(*sizes)
+        if len(shape) > 1 and wanted.search(name)
+    )
 
 
 @dataclass(frozen=True)
