@@ -1,5 +1,5 @@
 """A training command as a shell would read it, with nothing executed: quotes, continued lines and
-plain variables are understood; whatever the shell would compute stays a text, and is left out.
+plain variables are understood; whatever the shell would compute is left out.
 """
 
 from __future__ import annotations

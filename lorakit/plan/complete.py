@@ -40,9 +40,7 @@ SAMPLE = {
 def completed(
     options: Options, run_dir: Path, weights: Sequence[WeightFile], *, folders: bool
 ) -> Options:
-    """The same recipe with `train` as train.toml will say it (before the catalogue decides which
-    keys the script knows).
-    """
+    """With `train` as train.toml will say it, but for the keys that the script does not know."""
     resolved = options.resolved
     train = {key: one for key, one in resolved.train.items() if one.value != ""}
     for key, setting in train.items():
@@ -115,9 +113,7 @@ def _dataset_additions(
 
 
 def _unlinked(path: Path) -> Path:
-    """SDXL's script reads a link's text as if it were a path from where it was started; so the
-    target is named.
-    """
+    """The target of a relative link: SDXL's script reads its text from where it was started."""
     followed = path.is_symlink() and not os.path.isabs(os.readlink(path))
     return Path(os.path.realpath(path)) if followed else path  # resolve() raises at a loop
 

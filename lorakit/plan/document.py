@@ -1,6 +1,4 @@
-"""A plan for others to read: the JSON document of `lorakit plan --json`, the command line as a
-shell takes it, and the files of `--write`.
-"""
+"""A plan for others: as JSON, as a command line for a shell, as the files of `--write`."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ def subset_rows(plan: Plan) -> list[SubsetRow]:
 
 
 def command_text(plan: Plan) -> str:
-    """A line for each command of the run; of several, each below its name. The values of [launch]
-    env come from the shell's own environment.
-    """
+    """A line for each command, under its name if several; [launch] env is left to the shell."""
     env = [
         f'{name}="${{{name}}}"' if value == HIDDEN else f"{name}={shlex.quote(value)}"
         for name, value in sorted(plan.env_shown.items())

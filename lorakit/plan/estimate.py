@@ -1,6 +1,4 @@
-"""What a run will need: the LoRA's size from its rank, states, caches, disk at its fullest, and an
-honest range of memory.
-"""
+"""What a run will need: LoRA, states, caches, disk at its fullest, an honest range of memory."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ def estimate(options: Options, steps: Steps, device: str = "cuda") -> Estimate:
 
 
 def lora_layers(options: Options) -> list[tuple[LoraLayer, int]]:
-    """Every module of the LoRA with the count of its numbers, alpha left out. Empty for a family
-    or network that is not known here.
-    """
+    """Each with the count of its numbers, alpha left out; none where nothing is known."""
     if options.network_module not in NETWORKS or not options.about.size:
         return []
     network, base = options.arguments("network_args"), _base(options)
@@ -90,9 +86,7 @@ def lora_data_bytes(options: Options) -> int:
 
 
 def peak(checkpoints: Sequence[Checkpoint], lora: int, state: int) -> int:
-    """Bytes of checkpoints and states at their fullest: what is kept, and beside it what is about
-    to be removed.
-    """
+    """Checkpoints and states at their fullest: what is kept, and what is about to be removed."""
     waiting = {one.kind: one for one in checkpoints if not one.kept}  # one of each kind at a time
     there = [*(one for one in checkpoints if one.kept), *waiting.values()]
     return sum(state + lora if one.kind == "state" else lora for one in there)

@@ -1,6 +1,4 @@
-"""Does the memory of a run fit a device, and which preset would? Nothing but arithmetic: no weights
-and no pictures are needed.
-"""
+"""Does the memory of a run fit a device, and which preset would? Arithmetic alone."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ def verdict(options: Options, needs: Estimate, machine: Machine) -> Verdict:
 def fitting(
     machine: Machine, root: Path, *, family: str = "", own: Section | None = None
 ) -> list[Fitting]:
-    """Every preset (of a family) on this device, by what it needs; `own` settings over each. A page
-    that cannot be read is left out.
-    """
+    """Every readable preset (of a family), by what it needs, `own` settings over each."""
     found = list(_judged(machine, root, family, own or {}))
     return sorted(found, key=lambda one: (one.needs.memory_high, one.preset.name))
 

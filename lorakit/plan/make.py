@@ -38,9 +38,7 @@ def make_plan(
     machine: Machine | None = None,
     folders: bool = False,
 ) -> Plan:
-    """Everything that would happen in `run_dir`, and every fault at once. Raises only where there
-    is nothing to plan with.
-    """
+    """Everything that would happen in `run_dir`, and every fault at once."""
     machine = machine or this_machine()
     run_dir = run_dir.absolute()
     options = Options(resolved)
@@ -162,9 +160,7 @@ def _with_recipe_faults(
 
 
 def _follows(fault: Fault, known: Iterable[Fault], resolved: Resolved) -> bool:
-    """Whether this only says that a setting is absent which the recipe does hold, but which was
-    refused.
-    """
+    """Whether it only says that a setting is absent which was there, but refused."""
     section = fault.section
     if not fault.key or fault.key in Options(resolved).section(section):
         return False
@@ -215,8 +211,8 @@ def make_plans(
     machine: Machine | None = None,
     folders: bool = False,
 ) -> tuple[Plan, ...]:
-    """One plan, or one for each stage of a recipe with several, each in its own folder; the next
-    stage starts from the LoRA that the last one leaves, unless it has a base of its own.
+    """One plan, or one a stage, each in its own folder. The next stage starts from the LoRA of the
+    last one, unless it has a base of its own.
     """
     machine = machine or this_machine()
     if not resolved.stages:

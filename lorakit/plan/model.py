@@ -1,6 +1,4 @@
-"""The plan and its parts: everything that would happen, decided and checked, before anything
-happens. Pure data.
-"""
+"""The plan and its parts: everything that would happen, decided and checked. Pure data."""
 
 from __future__ import annotations
 
@@ -118,9 +116,7 @@ def _gigabytes(count: float) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """`files` are texts to be written into the run folder under these names; commands and env
-    already point there.
-    """
+    """`files` are texts for the run folder, by name; commands and env already point there."""
 
     resolved: Resolved
     dataset: DatasetFacts

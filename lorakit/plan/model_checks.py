@@ -1,6 +1,4 @@
-"""Are the files of weights what the recipe takes them for? From their headers alone; sd-scripts
-would load most mistakes silently.
-"""
+"""Are files of weights what they are taken for? sd-scripts loads most mistakes silently."""
 
 from __future__ import annotations
 

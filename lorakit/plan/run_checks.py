@@ -1,6 +1,4 @@
-"""What only shows when everything is decided: disk, memory, files in the way, what is not
-installed, what would be fetched.
-"""
+"""What only shows at the end: disk, memory, files in the way, what is not installed or fetched."""
 
 from __future__ import annotations
 
@@ -106,9 +104,7 @@ MODULES = {
 
 
 def package_faults(options: Options, python: Path) -> Iterator[Fault]:
-    """Packages that the settings need and the trainer's Python certainly lacks: the script misses
-    them only after loading the model.
-    """
+    """What the trainer's Python certainly lacks; the script misses it only after loading."""
     for key, module, package in _wanted(options):
         if lacks(python, module):
             what = f"needs the package {package}, which {python} lacks."
@@ -134,9 +130,7 @@ def _wanted(options: Options) -> Iterator[tuple[str, str, str]]:
 
 
 def lacks(python: Path, module: str) -> bool:
-    """True only where it is certain: a virtual environment that is closed to the system's
-    packages, and nothing of that name in it.
-    """
+    """Only where it is certain: in a virtual environment closed to packages of the system."""
     home = python.parent.parent
     try:
         config = (home / "pyvenv.cfg").read_text(encoding="utf-8").lower()

@@ -1,6 +1,4 @@
-"""Which files of weights a recipe asks for, and where they are. Looks at paths, opens nothing and
-fetches nothing.
-"""
+"""Which files of weights a recipe asks for, and where they are. Opens nothing."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ from lorakit.weights.reference import WeightFile, fetched_path
 
 
 def weight_files(options: Options) -> tuple[tuple[WeightFile, ...], list[Fault]]:
-    """Every weight of the family that the recipe names, and one fault for each that is missing,
-    malformed or not there.
-    """
+    """All that the recipe names, and a fault for each that is missing or malformed."""
     found: list[WeightFile] = []
     faults: list[Fault] = []
     hashes = stated_hashes(options)

@@ -1,6 +1,4 @@
-"""Is there such a key, may it stand here, and does its value fit? Every question about one entry,
-answered with one fault at most.
-"""
+"""Every question about one entry: is there such a key, may it stand here, does its value fit?"""
 
 from __future__ import annotations
 
@@ -86,9 +84,7 @@ class Checker:
         return option, None if option else self._unknown_option(entry, self.options)
 
     def _changes_nothing(self, entry: Entry) -> bool:
-        """A switch that is off, an empty text or another script's default, for an option that
-        this script has not, or that lorakit writes.
-        """
+        """Off, empty or another script's default, for what this script lacks or lorakit writes."""
         off = entry.value is False or entry.value == ""
         if entry.key in WRITTEN_BY_US:
             return off
@@ -173,9 +169,7 @@ def _inside(entry: Entry, value: Any, who: Checker) -> list[Fault]:
 def _subsets(
     entry: Entry, tables: Mapping[str, Any]
 ) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
-    """[dataset.subset.FOLDER]: the options that one folder may have of its own, each checked like
-    any other.
-    """
+    """[dataset.subset.FOLDER]: what one folder may have of its own, each option checked."""
     fitted: dict[str, dict[str, Any]] = {}
     faults: list[Fault] = []
     for folder, table in tables.items():

@@ -1,6 +1,4 @@
-"""Layers of settings, and how a later one covers an earlier one without leaving half of it
-standing.
-"""
+"""Layers of settings: a later one covers an earlier one and leaves no half of it standing."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from lorakit.recipe.schema import SECTIONS
 
 @dataclass(frozen=True)
 class Entry:
-    """One key of one layer: its value, the source that its Setting will have, and the place that
-    its faults name.
-    """
+    """One key of one layer, the source that its Setting will have, and where its faults are."""
 
     section: str
     key: str
@@ -58,9 +54,7 @@ Merged = dict[str, dict[str, Setting]]
 
 
 def merge(layers: Sequence[Layer]) -> tuple[dict[str, Section], list[Fault]]:
-    """Every section with the last word on every key, and a note where a key had to go because its
-    partner changed.
-    """
+    """The last word on every key, and a note where a key had to go with its partner."""
     merged: Merged = {section: {} for section in SECTIONS}
     notes: list[Fault] = []
     for layer in layers:

@@ -136,9 +136,7 @@ class Options:
         return Fault(self.where(key, section), what, hint, rule, severity, section, key)
 
     def everywhere(self, key: str) -> Iterator[tuple[str, Any]]:
-        """The setting in [train] and in each folder of [dataset.subset], each with where it
-        stands.
-        """
+        """The setting in [train] and in each [dataset.subset.*], each with where it stands."""
         if self.flag(key):
             yield self.where(key), self.value(key)
         subsets = self.resolved.dataset.get("subset")
@@ -186,9 +184,7 @@ class Options:
 
     @property
     def resolutions(self) -> tuple[tuple[int, int], ...]:
-        """Every image is trained at each of them: the squares of [dataset] resolutions, else the
-        one that [train] sets.
-        """
+        """Every image is trained at each: those of [dataset] resolutions, or the one of [train]."""
         sides = self.said("dataset", "resolutions")
         return tuple((side, side) for side in sides) if sides else (self._resolution,)
 

@@ -1,6 +1,4 @@
-"""`{trigger}` and `{name}` in prompts and captions. `{a|b}` is a wildcard of the trainer's and
-left alone.
-"""
+"""`{trigger}` and `{name}` in prompts and captions. `{a|b}` is the trainer's, and left alone."""
 
 from __future__ import annotations
 

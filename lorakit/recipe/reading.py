@@ -1,6 +1,4 @@
-"""From a document to entries: sections, unknown words on the top level, one key in two sections,
-stages.
-"""
+"""From a document to entries: sections, unknown words, one key in two sections, stages."""
 
 from __future__ import annotations
 
@@ -71,9 +69,7 @@ def top_faults(document: Document, *, preset: bool) -> list[Fault]:
 def layer_of(
     document: Document, checker: Checker, *, source: str = ""
 ) -> tuple[Layer, list[Fault]]:
-    """The document's sections as one checked layer. `source` is what its settings name as theirs
-    (a preset); the line otherwise.
-    """
+    """Its sections, checked. `source` is what its settings name as theirs, if not the line."""
     sections = {
         key: value
         for key, value in document.data.items()
@@ -147,9 +143,7 @@ def sets_layer(
 
 
 def place_of(parts: tuple[str, ...], checker: Checker) -> tuple[str, str, tuple[str, ...]] | None:
-    """Section, key and what is deeper. A bare key is looked for; one that nobody knows counts as
-    an option, to be refused as such.
-    """
+    """Section, key and what is deeper. A key that nobody knows counts as an option."""
     if len(parts) > 1:
         return (parts[0], parts[1], parts[2:]) if parts[0] in SECTIONS else None
     key = parts[0]

@@ -48,10 +48,8 @@ class Head:
 def resolve(
     file: Path, *, sets: Sequence[str] = (), unsets: Sequence[str] = ()
 ) -> tuple[Resolved, tuple[Fault, ...]]:
-    """The recipe with every layer applied, and everything that is wrong with it, at once.
-
-    A RecipeError is raised only where nothing can be resolved at all: no file, no TOML, neither a
-    preset nor a family.
+    """With every layer applied, and everything that is wrong, at once. Raises only where nothing
+    can be resolved at all: no file, no TOML, neither a preset nor a family.
     """
     file = at_home(file).absolute()
     root = root_of(file)
@@ -103,9 +101,7 @@ def resolve(
 
 
 def root_of(file: Path) -> Path:
-    """The project: the parent of a `recipes/` folder, or of `sweeps/` for the recipes of a sweep;
-    else the recipe's own folder.
-    """
+    """The project: above `recipes/`, or above a sweep's folder; else the recipe's own folder."""
     place = file.parent
     if place.name == "recipes":
         return place.parent
@@ -125,9 +121,7 @@ def _split_top(overrides: Sequence[Override]) -> tuple[dict[str, Override], list
 def _head(
     document: Document, top: Mapping[str, Override], root: Path, *, before: Sequence[Fault]
 ) -> tuple[Head, list[Fault]]:
-    """Preset, family and trainer decide what everything else is checked against, so they are
-    settled first.
-    """
+    """Settled first: everything else is checked against preset, family and trainer."""
     faults: list[Fault] = []
 
     def said(key: str) -> tuple[str, str]:
@@ -197,9 +191,7 @@ def _family(
 
 
 def _together(below: Sequence[Layer], own: Sequence[Layer]) -> list[Fault]:
-    """Learning rate, rank and alpha act as one number; changing one alone is pointed out, with
-    what it comes to.
-    """
+    """Rate, rank and alpha act as one number: a change of one alone is pointed out."""
     before, after = (merge(layers)[0]["train"] for layers in (below, [*below, *own]))
     changed = [
         key

@@ -1,5 +1,5 @@
-"""Does a value fit an option? Converts what loses nothing (1 to 1.0), refuses the rest and says
-how to write it. Whoever reads options asks here: recipe, dataset file and command line.
+"""Does a value fit an option? Converts what loses nothing (1 to 1.0), refuses the rest, and says
+how to write it.
 """
 
 from __future__ import annotations
@@ -135,9 +135,7 @@ def _list(option: Option, value: Any) -> Fit:
 
 
 def _resolution(value: Any) -> Fit:
-    """The scripts want a text in one file and numbers in the other; either may be written, and
-    "512,768" is what we keep.
-    """
+    """Scripts want a text here and numbers there; either is taken, and "512,768" kept."""
     sides = value if isinstance(value, list) else [value]
     if all(isinstance(side, int) and not isinstance(side, bool) for side in sides):
         value = ",".join(map(str, sides))

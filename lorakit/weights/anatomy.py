@@ -1,6 +1,5 @@
-"""Names and shapes of the weights of Stable Diffusion 1.5, SDXL and FLUX, as their checkpoints
-have them, written out by rule: what stand-ins are made of, and what the size of a LoRA is counted
-from.
+"""Names and shapes of the weights of SD1.5, SDXL and FLUX, by rule, as their checkpoints have them:
+stand-ins are made of them, and the size of a LoRA is counted from them.
 """
 
 from __future__ import annotations

@@ -46,9 +46,7 @@ def missing(weights: Sequence[WeightFile]) -> tuple[WeightFile, ...]:
 
 
 def fetch_missing(weights: Sequence[WeightFile], emit: Emit, *, every_s: float = 0.5) -> None:
-    """All of them, one after another. What is fetched, and how big it is, is reported before the
-    first byte.
-    """
+    """One after another; what and how big is reported before the first byte."""
 
     def note(text: str) -> None:
         emit(Event("note", text=text))

@@ -1,6 +1,4 @@
-"""A LoRA file judged from its bytes: complete, finite, trained, how many steps. One streaming pass
-also gives both hashes. No torch.
-"""
+"""A LoRA file judged from its bytes, in one pass: intact, finite, trained, its hashes. No torch."""
 
 from __future__ import annotations
 
@@ -52,9 +50,7 @@ def inspect(path: Path) -> Weights:
 
 
 def number_fault(path: Path) -> str:
-    """Why its numbers are nothing to train on from; empty for a sound LoRA. Remembered until the
-    file changes.
-    """
+    """Why nothing can be trained on from it; "" for a sound LoRA. Remembered while it stays."""
     memo = Memo(cache_dir() / "numbers.json")
     try:
         known = memo.get(path)
@@ -111,9 +107,7 @@ def _scan(path: Path, header: Header) -> Weights:
 
 
 def is_finite(block: bytes, dtype: str) -> bool:
-    """No NaN and no infinity in these bytes, judged by the exponent bits, so that bf16 and fp8
-    need no float type of numpy's.
-    """
+    """No NaN or infinity, judged by the exponent bits: numpy has no bf16 and no fp8."""
     if dtype not in _NOT_FINITE:
         return True
     import numpy as np

@@ -1,6 +1,4 @@
-"""sha256 of big files, remembered by path, size, mtime and inode in the user's cache; as many
-files at a time as there are cores.
-"""
+"""sha256 of big files, remembered in the cache until they change; one to each core."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ def remember(path: Path, digest: str) -> None:
 
 
 def path_digest(path: Path) -> tuple[str, int]:
-    """One hash and size for what weights come as: a file, or a diffusers folder (over its sorted
-    relative names and their hashes).
-    """
+    """Hash and size of a file, or of a folder (over its relative names and their hashes)."""
     if path.is_file():
         return cached_sha256(path), path.stat().st_size
     files = files_of(path)
@@ -57,9 +53,7 @@ def files_of(path: Path) -> list[Path]:
 def sha256_of_all(
     paths: Iterable[Path], *, workers: int | None = None, anew: bool = False
 ) -> dict[Path, str | None]:
-    """Many files, one to each core (hashing lets go of the interpreter), the biggest first; None
-    for one that cannot be read. `anew`: every byte is read, and the memory corrected.
-    """
+    """The biggest first; None for one that cannot be read. `anew`: every byte, not the memory."""
     sizes = {path: _size(path) for path in dict.fromkeys(paths)}
     wanted = sorted(sizes, key=lambda path: -sizes[path])
     memo = _memo()

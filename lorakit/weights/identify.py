@@ -1,6 +1,4 @@
-"""What a file of weights is, from its header alone: family, part, number format, and whether it is
-intact.
-"""
+"""What a file of weights is, from its header alone: family, part, number format, sound or not."""
 
 from __future__ import annotations
 
@@ -148,9 +146,7 @@ def _lora_family(names: Tensors, metadata: Mapping[str, str]) -> str:
 
 
 def _sd_unet(names: Tensors) -> tuple[str, str] | None:
-    """SD1, SD2 and SDXL in their single-file form, distinguished by how wide the text is that
-    cross-attention reads.
-    """
+    """SD1, SD2 and SDXL as one file, told apart by the width of the text that attn2 reads."""
     first = names.get(f"{SD_UNET}input_blocks.0.0.weight")
     if first is None:
         return None

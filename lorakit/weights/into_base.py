@@ -1,6 +1,4 @@
-"""LoRAs merged into a base model of one file: the base streams through, and the layers that they
-are for come out changed, in their own number format.
-"""
+"""LoRAs merged into a base of one file: it streams through, and only their layers are changed."""
 
 from __future__ import annotations
 

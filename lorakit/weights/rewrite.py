@@ -146,9 +146,7 @@ def strip(source: Path, target: Path, *, keep: Sequence[str] = ()) -> tuple[str,
 
 
 def delta_error(before: LoraFile, after: LoraFile) -> float:
-    """How far the two files' delta-W are apart, the worst module, relative: measured on four
-    random inputs, the same for both.
-    """
+    """How far their delta-W are apart, the worst module, relative, on four random inputs."""
     worst, others, random = 0.0, groups_of(after), np.random.default_rng(0)
     with opened_lora(before) as old, opened_lora(after) as new:
         for place, group in groups_of(before).items():

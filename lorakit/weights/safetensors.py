@@ -143,9 +143,7 @@ def write(
     metadata: Mapping[str, str],
     body: Iterable[bytes] | None,
 ) -> None:
-    """Streamed beside its place and moved into it. Without a body the tensors are a hole: zeros
-    that take no room on the disk.
-    """
+    """Streamed beside its place, then moved. Without a body: a hole, zeros that take no room."""
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, (dtype, shape) in tensors.items():

@@ -63,9 +63,7 @@ class BaseSize:
 
 
 def base_of(path: Path) -> BaseSize | None:
-    """None for a single file, which is always of its family's full size, and for a folder of some
-    other form.
-    """
+    """None for a single file, which is of its family's full size, and for other folders."""
     texts = [path / part for part in ("text_encoder", "text_encoder_2") if (path / part).is_dir()]
     try:
         return BaseSize(
@@ -98,9 +96,7 @@ def _clip(config: Mapping[str, Any]) -> Clip:
 
 
 def _count(folder: Path) -> int:
-    """Of the one file that is loaded; a folder may hold the same weights in several number
-    formats.
-    """
+    """Of the one file that is loaded; there may be the same weights in other number formats."""
     for file in sorted(folder.glob("*.safetensors"), key=lambda file: len(file.name)):
         try:
             return sum(tensor.count for tensor in read_header(file).tensors.values())
