@@ -15,7 +15,7 @@ from lorakit.plan.model import Estimate, Steps, Verdict
 from lorakit.recipe import presets
 from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options
-from lorakit.recipe.preset_values import preset_values
+from lorakit.recipe.reading import preset_values
 
 NO_STEPS = Steps((), 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, (), (), "")
 BELOW_A_RECIPE = ("preset ", "family ")  # how the sources of such settings begin
