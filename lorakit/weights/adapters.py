@@ -124,8 +124,7 @@ class AdapterNumbers:
     def as_stored(self, module: Module, role: str) -> tuple[str, Shape, bytes]:
         header, name = self.lora.header, module.tensors[role]
         tensor = header.tensors[name]
-        self._file.seek(header.begin + tensor.start)
-        return tensor.dtype, tensor.shape, self._file.read(tensor.stop - tensor.start)
+        return tensor.dtype, tensor.shape, b"".join(header.blocks(self._file, name))
 
     def product(self, module: Module) -> Factors:
         """An adapter that is a product of two."""

@@ -21,9 +21,7 @@ WRITTEN = ("F32", "F16", "BF16")
 
 def read_array(file: BinaryIO, header: Header, name: str) -> Array:
     """One tensor as float32."""
-    tensor = header.tensors[name]
-    file.seek(header.begin + tensor.start)
-    data = file.read(tensor.stop - tensor.start)
+    tensor, data = header.tensors[name], b"".join(header.blocks(file, name))
     if tensor.dtype in PLAIN:
         array = np.frombuffer(data, dtype=PLAIN[tensor.dtype]).astype(np.float32)
     elif tensor.dtype == "BF16":

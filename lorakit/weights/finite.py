@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lorakit.config import cache_dir
 from lorakit.memo import Memo
-from lorakit.weights.safetensors import BLOCK, Header, HeaderError, read_header
+from lorakit.weights.safetensors import Header, HeaderError, read_header
 
 # dtype: (numpy word to look through, bits that are all set in NaN and infinity)
 _NOT_FINITE = {
@@ -73,15 +73,12 @@ def number_fault(path: Path) -> str:
 
 def _scan(path: Path, header: Header) -> Weights:
     whole, data = hashlib.sha256(), hashlib.sha256()
-    bad: list[str] = []
-    ups: list[bool] = []
-    others: list[bool] = []
+    bad, ups, others = list[str](), list[bool](), list[bool]()
     with path.open("rb") as file:
         whole.update(file.read(header.begin))
         for name, tensor in header.in_order():
-            finite, any_set, left = True, False, tensor.stop - tensor.start
-            while left > 0 and (block := file.read(min(left, BLOCK))):
-                left -= len(block)
+            finite, any_set = True, False
+            for block in header.blocks(file, name):
                 whole.update(block)
                 data.update(block)
                 finite = finite and is_finite(block, tensor.dtype)

@@ -92,7 +92,7 @@ def _move_file(path: Path, target: Path, record: Record, aside: Path) -> str:
     except HeaderError as error:
         return error.fault
     _step_aside(target, aside)
-    copy_with_metadata(path, target, _true_counts(header.metadata, record))
+    copy_with_metadata(path, target, {**header.metadata, **_true_counts(header.metadata, record)})
     path.unlink()
     return ""
 
@@ -114,7 +114,7 @@ def _final(saved: Path, target: Path, aside: Path, *, keep: bool) -> None:
     """The file of the last step is the final one, when the script had to be ended there."""
     _step_aside(target, aside)
     if keep:
-        copy_with_metadata(saved, target, {})
+        copy_with_metadata(saved, target, read_header(saved).metadata)
     else:
         os.replace(saved, target)
 
