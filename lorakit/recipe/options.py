@@ -200,6 +200,11 @@ class Options:
         return sides[0], sides[-1]
 
     @property
+    def folders(self) -> bool:
+        """Folder mode: kohya's script reads the folders itself, without a dataset file."""
+        return bool(self.said("dataset", "mode") == "folders")
+
+    @property
     def bucket_rules(self) -> BucketRules:
         return self.bucket_rules_at(self.resolution)
 

@@ -105,7 +105,7 @@ class Trainer(Protocol):
         """Hub ids that the script itself would fetch when it starts."""
 
     def files(
-        self, options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
+        self, options: Options, settings: Section, facts: DatasetFacts
     ) -> tuple[dict[str, str], list[Fault]]:
         """The texts that the scripts read, by their names in the run's folder; `settings` as in
         train.toml. What cannot be said in their format is a fault.

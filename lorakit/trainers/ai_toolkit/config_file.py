@@ -59,10 +59,10 @@ PROMPT = {
 
 
 def files(
-    options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
+    options: Options, settings: Section, facts: DatasetFacts
 ) -> tuple[dict[str, str], list[Fault]]:
     del settings
-    faults = [*GRAMMAR.faults(options, facts, folders=folders), *_unread(facts)]
+    faults = [*GRAMMAR.faults(options, facts), *_unread(facts)]
     config = configuration(options, facts, faults)
     for place, what in replaced(config):
         name = place.removeprefix("config.process.")
