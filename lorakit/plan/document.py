@@ -10,12 +10,6 @@ from lorakit.plan.steps import repeats_of
 from lorakit.private import HIDDEN, shown
 from lorakit.recipe.options import Options
 
-STEPS = (
-    *("train_images", "reg_images", "validation_images", "batches", "batches_per_process"),
-    *("batch_size", "processes", "accumulation", "epochs", "steps_per_epoch", "total"),
-    *("formula", "sample_steps"),
-)
-
 
 class SubsetRow(NamedTuple):
     """A folder of the dataset, as it is counted. Empty where nothing is to be said."""
@@ -47,11 +41,11 @@ def command_text(plan: Plan) -> str:
         f'{name}="${{{name}}}"' if value == HIDDEN else f"{name}={shlex.quote(value)}"
         for name, value in sorted(plan.env_shown.items())
     ]
-    lines = [" ".join([*env, shlex.join(one.argv)]) for one in plan.commands]
-    if len(lines) > 1:
-        pairs = zip(plan.commands, lines, strict=True)
-        lines = [f"# {one.name}\n{line}" for one, line in pairs]
-    return "\n".join(lines)
+    several = len(plan.commands) > 1
+    return "\n".join(
+        (f"# {one.name}\n" if several else "") + " ".join([*env, shlex.join(one.argv)])
+        for one in plan.commands
+    )
 
 
 def files_of(plan: Plan) -> dict[str, str]:
@@ -82,18 +76,8 @@ def as_document(plan: Plan) -> dict[str, Any]:
         },
         "subsets": [row._asdict() for row in subset_rows(plan)],
         "steps": {
-            **{name: getattr(steps, name) for name in STEPS},
-            "buckets": [
-                {
-                    "width": bucket.width,
-                    "height": bucket.height,
-                    "images": len(bucket.images),
-                    "draws": bucket.draws,
-                    "batches": bucket.batches,
-                }
-                for bucket in steps.buckets
-            ],
-            "checkpoints": list(steps.checkpoints),
+            **vars(steps),
+            "buckets": [{**vars(one), "images": len(one.images)} for one in steps.buckets],
         },
         "estimate": plan.estimate,
         "verdict": plan.verdict,

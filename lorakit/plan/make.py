@@ -17,10 +17,9 @@ from lorakit.plan.data_checks import data_faults
 from lorakit.plan.estimate import estimate
 from lorakit.plan.fit import verdict
 from lorakit.plan.model import Plan
-from lorakit.plan.model_checks import weight_faults
 from lorakit.plan.run_checks import noted, package_faults, run_faults, tokenizer_faults
 from lorakit.plan.steps import count_steps
-from lorakit.plan.weights import weight_files
+from lorakit.plan.weights import weight_faults, weight_files
 from lorakit.recipe.layers import EITHER_OR
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.recipe.options import Options

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.errors import Fault
+from lorakit.machine import Gpu
 from lorakit.private import names_only
 from lorakit.recipe.model import Resolved, Section
 from lorakit.trainers.base import Command, Work
@@ -83,14 +84,15 @@ class Verdict:
     better: str = ""  # a preset with which it would fit, or might: "flux-8gb would"
 
     @classmethod
-    def of(cls, low: float, high: float, there: float, device: str = "") -> Verdict:
+    def of(cls, needs: Estimate, device: Gpu) -> Verdict:
+        low, high, there = needs.memory_low, needs.memory_high, device.memory_bytes
         if not high or not there:
             word = "unknown"
         elif low > there:
             word = "does not fit"
         else:
             word = "fits" if high <= there else "may fit"
-        return cls(word, low, high, there, device)
+        return cls(word, low, high, there, device.name)
 
     def __str__(self) -> str:
         there, middle = _gigabytes(self.there), f"about {_gigabytes((self.low + self.high) / 2)}"

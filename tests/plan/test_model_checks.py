@@ -9,8 +9,7 @@ from plan_cases import flux, recipe, sd, weights
 
 from lorakit.config import cache_dir
 from lorakit.plan.complete import completed
-from lorakit.plan.model_checks import weight_faults
-from lorakit.plan.weights import weight_files
+from lorakit.plan.weights import weight_faults, weight_files
 from lorakit.recipe.options import Options
 from lorakit.weights.reference import fetched_path
 from lorakit.weights.safetensors import read_header
