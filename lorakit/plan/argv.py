@@ -115,9 +115,8 @@ def environment(
 def threads(options: Options, launch: Launch, machine: Machine) -> int:
     """On the CPU every core works for the training; beside a GPU a process needs few."""
     share = machine.cpu_count // launch.local
-    return max(
-        1, options.launch("num_cpu_threads", share if launch.device == "cpu" else min(4, share))
-    )
+    usual = share if launch.device == "cpu" else min(4, share)
+    return max(1, options.launch("num_cpu_threads", usual))
 
 
 def works_offline(options: Options, weights: Sequence[WeightFile]) -> bool:

@@ -84,7 +84,12 @@ def _additions(options: Options, run_dir: Path) -> Iterator[tuple[str, Any, str]
         yield "validation_seed", options.seed, why
     if options.prompts:
         yield "sample_prompts", posix(run_dir / "prompts.toml"), "from [sample]"
-    yield from _dataset_additions(options, run_dir)
+    if options.folders:
+        for key, option in (("path", "train_data_dir"), ("reg_path", "reg_data_dir")):
+            if said := options.said("dataset", key):
+                yield option, posix(resolved.path_of(str(said))), "folder mode"
+    else:
+        yield "dataset_config", posix(run_dir / "dataset.toml"), "every subset spelt out"
     why = "the script's own default is .caption"
     yield "caption_extension", options.caption_extension, why
     width, height = options.resolution
@@ -97,15 +102,6 @@ def _additions(options: Options, run_dir: Path) -> Iterator[tuple[str, Any, str]
     if resolved.trigger:
         yield "metadata_trigger_phrase", resolved.trigger, "the recipe's trigger"
     yield "metadata_title", resolved.name, "the recipe's name"
-
-
-def _dataset_additions(options: Options, run_dir: Path) -> Iterator[tuple[str, Any, str]]:
-    if not options.folders:
-        yield "dataset_config", posix(run_dir / "dataset.toml"), "every subset spelt out"
-        return
-    for key, option in (("path", "train_data_dir"), ("reg_path", "reg_data_dir")):
-        if said := options.said("dataset", key):
-            yield option, posix(options.resolved.path_of(str(said))), "folder mode"
 
 
 def _unlinked(path: Path) -> Path:

@@ -109,11 +109,8 @@ class Verdict:
 
 def _gigabytes(count: float) -> str:
     gigabytes = count / 1e9
-    return (
-        f"{gigabytes:.0f}"
-        if gigabytes >= 9.95 or gigabytes == int(gigabytes)
-        else f"{gigabytes:.1f}"
-    )
+    whole = gigabytes >= 9.95 or gigabytes == int(gigabytes)
+    return f"{gigabytes:.0f}" if whole else f"{gigabytes:.1f}"
 
 
 @dataclass(frozen=True)
@@ -124,17 +121,14 @@ class Plan:
     dataset: DatasetFacts
     steps: Steps
     run_dir: Path
-    script: (
-        Path | None
-    )  # None: no checkout of sd-scripts; plans work, training stops with one message
+    script: Path | None  # None: no checkout; plans work, training stops with one message
     files: Mapping[str, str]  # train.toml, dataset.toml, prompts.toml, accelerate.yaml
     commands: tuple[Command, ...]  # in order; the last one trains
     env: Mapping[str, str]  # only what we set; the rest is inherited
     estimate: Estimate
     faults: tuple[Fault, ...]  # errors, warnings and notes; errors mean that nothing is started
-    settings: Section = field(
-        default_factory=dict
-    )  # what train.toml says, every value with its source ("plan" where we add it)
+    # what train.toml says, every value with its source ("plan" where we add it)
+    settings: Section = field(default_factory=dict)
     weights: tuple[WeightFile, ...] = ()
     commit: str = ""  # of the sd-scripts checkout, where the trainer is kohya
     stage: str = ""  # the stage's name, in a recipe with several

@@ -16,7 +16,9 @@ from lorakit.show import size
 from lorakit.trainers.table import HOMES, trainer
 
 RESERVE = 500_000_000  # a disk filled to the last byte breaks more than this run
-
+SAVES_MEMORY = (
+    "gradient_checkpointing, cache_latents, a smaller batch or an 8-bit optimiser save some."
+)
 
 # What only shows by looking around here: for a plan for another machine these are notes.
 HERE = frozenset(
@@ -58,12 +60,7 @@ def run_faults(
     if fit.word == "does not fit":
         needed = f"{size(fit.low)} to {size(fit.high)}"
         what = f"has {size(fit.there)} of memory; the run needs about {needed}."
-        hint = (
-            f"The preset {fit.better} fit."
-            if fit.better
-            else "gradient_checkpointing, cache_latents, a smaller batch or an 8-bit optimiser save"
-            " some."
-        )
+        hint = f"The preset {fit.better} fit." if fit.better else SAVES_MEMORY
         yield Fault(fit.device, what, hint, "memory", "warning")
     card = machine.trains_on
     if card.lacks_bf16 and options.precision == "bf16":

@@ -65,9 +65,8 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     for line, pieces in _statements(text):
         if pieces[0] == "[":
             table = _table(pieces, counts)
-            for end in range(
-                1, len(table) + 1
-            ):  # the first [dataset.subset.X] stands for [dataset.subset] too
+            # The first [dataset.subset.X] stands for [dataset.subset] too.
+            for end in range(1, len(table) + 1):
                 lines.setdefault(table[:end], line)
         else:
             names = tuple(_unquote(piece) for piece in pieces[: pieces.index("=")] if piece != ".")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 Shape = tuple[int, ...]
 Named = Iterator[tuple[str, Shape]]
@@ -101,9 +102,7 @@ def res_block(name: str, out: int, given: int, time: int) -> Named:
 def transformer(name: str, width: int, depth: int, kind: UNetKind) -> Named:
     if not depth:
         return
-    project = (
-        linear if kind.linear_projection else lambda where, out, given: conv(where, out, given, 1)
-    )
+    project = linear if kind.linear_projection else partial(conv, size=1)
     yield from norm(f"{name}.norm", width)
     yield from project(f"{name}.proj_in", width, width)
     for block in range(depth):
