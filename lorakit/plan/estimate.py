@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from lorakit.families.family import Size
 from lorakit.plan.model import Checkpoint, Estimate, Steps
 from lorakit.recipe.options import Options
 from lorakit.weights import anatomy, sizes
-from lorakit.weights.sizes import BaseSize, LoraLayer, base_of, layers_of
+from lorakit.weights.sizes import BaseShapes, LoraLayer, Shapes, base_of, covered, usual
 
 GB = 1_000_000_000
 ENTRY_BYTES = 125  # of one tensor in the header of a LoRA file, with its name and offsets
@@ -70,10 +72,9 @@ def lora_layers(options: Options) -> list[tuple[LoraLayer, int]]:
         return []
     network, base = options.arguments("network_args"), _base(options)
     found = _linear_layers(options, network, base)
-    unet = base.unet if base else UNETS.get(options.family)
     conv_rank = int(network["conv_dim"]) if network.get("conv_dim", "").isdigit() else 0
-    if unet and conv_rank and _trains_unet(options):
-        found += layers_of(sizes.RESIDUAL, anatomy.unet, unet)
+    if conv_rank and options.family in UNETS and _trains_unet(options):
+        found += _of_unet(options, base, sizes.RESIDUAL)
     return [
         (layer, layer.weights(conv_rank if layer.kernel > 1 else options.rank)) for layer in found
     ]
@@ -139,14 +140,14 @@ def memory(options: Options, lora_weights: int, spread: Spread) -> tuple[int, in
 def size_of(options: Options) -> Size | None:
     """The family's, or that of a smaller base."""
     size, base = options.about.size, _base(options)
-    if size is None or base is None or not base.unet_count:
+    if size is None or base is None:
         return size
-    narrow = base.unet.channels[0] / UNETS[options.family].channels[0]
+    narrow = base.unet["conv_in.weight"][0] / UNETS[options.family].channels[0]
     return replace(
         size,
-        unet=base.unet_count,
-        text=base.text_count,
-        vae=base.vae_count,
+        unet=_count(base.unet),
+        text=sum(map(_count, base.texts)),
+        vae=_count(base.vae),
         plain_gb=size.plain_gb * narrow,
         checkpointed_gb=size.checkpointed_gb * narrow,
     )
@@ -170,28 +171,39 @@ def _like_the_measured(options: Options) -> bool:
     )
 
 
-def _base(options: Options) -> BaseSize | None:
+def _count(shapes: Shapes) -> int:
+    return sum(map(math.prod, shapes.values()))
+
+
+def _base(options: Options) -> BaseShapes | None:
     path = options.text("pretrained_model_name_or_path")
     return base_of(Path(path)) if path and options.family in UNETS else None
 
 
 def _linear_layers(
-    options: Options, network: dict[str, str], base: BaseSize | None
+    options: Options, network: dict[str, str], base: BaseShapes | None
 ) -> list[LoraLayer]:
-    family = options.family
     found: list[LoraLayer] = []
-    if _trains_unet(options) and family in UNETS:
-        unet = base.unet if base else UNETS[family]
-        found += layers_of(sizes.TRANSFORMER, anatomy.unet, unet)
+    if _trains_unet(options) and options.family in UNETS:
+        found += _of_unet(options, base, sizes.TRANSFORMER)
     elif _trains_unet(options):
         blocks = sizes.FLUX.get(network.get("train_blocks", "all"), sizes.FLUX["all"])
-        found += layers_of(blocks, anatomy.flux)
-    if not options.flag("network_train_unet_only"):
-        for clip in base.clips if base else CLIPS[family]:
-            found += layers_of(sizes.CLIP, anatomy.clip, *clip)
-        if family == "flux" and network.get("train_t5xxl") == "True":
-            found += layers_of(sizes.T5, anatomy.t5xxl)
+        found += usual(blocks, anatomy.flux)
+    if options.flag("network_train_unet_only"):
+        return found
+    if base:
+        return [*found, *(one for text in base.texts for one in covered(sizes.CLIP, text.items()))]
+    for clip in CLIPS[options.family]:
+        found += usual(sizes.CLIP, anatomy.clip, *clip)
+    if options.family == "flux" and network.get("train_t5xxl") == "True":
+        found += usual(sizes.T5, anatomy.t5xxl)
     return found
+
+
+def _of_unet(options: Options, base: BaseShapes | None, wanted: re.Pattern[str]) -> sizes.Layers:
+    if base:
+        return covered(wanted, base.unet.items())
+    return usual(wanted, anatomy.unet, UNETS[options.family])
 
 
 def _trains_unet(options: Options) -> bool:
@@ -210,10 +222,8 @@ def _save_bytes(options: Options) -> int:
 
 
 def _sample_bytes(options: Options) -> int:
-    prompts = options.said("sample", "prompts")
-    count = len(prompts) if isinstance(prompts, (list, tuple)) else 1
     width, height = options.resolution
-    return int(count * width * height * SAMPLE_BYTES_PER_PIXEL)
+    return int(len(options.prompts) * width * height * SAMPLE_BYTES_PER_PIXEL)
 
 
 def _basis(options: Options, *, measured: bool) -> str:
