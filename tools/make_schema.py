@@ -59,7 +59,7 @@ TITLES = {
 def recipe_schema() -> Schema:
     top = {key: _top(key) for key in TOP if key in TOP_WORDS}
     sections = _sections()
-    stage = {key: sections[key] for key in STAGE if key in sections}
+    stage = {key: {"$ref": f"#/properties/{key}"} for key in STAGE if key in sections}
     stages = _table({"name": {"type": "string"}, **stage}, required=["name"])
     several = {"type": "array", "items": stages}
     found = _table({**top, **sections, "stage": several}, anyOf=_one_of("preset", "family"))

@@ -32,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lorakit.weights.into_base import merge_into_base
-    from lorakit.weights.rewrite import merge_loras
+    from lorakit.weights.rewrite import merge_into_base, merge_loras
 
     loras, out = [_weighted(text) for text in args.files], at_home(args.out)
     if args.into:

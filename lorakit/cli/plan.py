@@ -57,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--folders",
-        action="store_true",
+        dest="sets",
+        action="append_const",
+        const='dataset.mode="folders"',
         help="kohya's folder mode: train_data_dir instead of a dataset file",
     )
     parser.add_argument("--diff", metavar="REV", help="what changes against git's version")
@@ -77,7 +79,6 @@ def run(args: argparse.Namespace) -> int:
         recipe_args.read(args),
         as_json=args.json,
         machine=args.machine,
-        folders=args.folders,
         write=args.write,
         typed=recipe_args.as_typed(args),
         verbose=args.verbose,
@@ -89,7 +90,6 @@ def plan_recipe(
     *,
     as_json: bool,
     machine: Machine | None = None,
-    folders: bool = False,
     write: Path | None = None,
     typed: str = "",
     verbose: bool = False,
@@ -98,7 +98,7 @@ def plan_recipe(
     resolved, faults = read
     here, machine = machine is None, machine or this_machine()
     run_dir = write or new_run_dir(resolved.root, resolved.name)
-    plans = make_plans(resolved, faults, run_dir=run_dir, machine=machine, folders=folders)
+    plans = make_plans(resolved, faults, run_dir=run_dir, machine=machine)
     found = dict.fromkeys(fault for plan in plans for fault in plan.faults)
     if as_json:
         documents = [{**as_document(one), "time": expected(one, machine)} for one in plans]

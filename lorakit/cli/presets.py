@@ -22,7 +22,7 @@ from lorakit.machine import Machine
 from lorakit.plan.fit import fitting
 from lorakit.private import shown
 from lorakit.recipe import presets
-from lorakit.recipe.preset_values import preset_values
+from lorakit.recipe.reading import preset_values
 from lorakit.show import print_json, print_text, say, say_error, say_faults, size, table
 from lorakit.toml_text import value_text
 

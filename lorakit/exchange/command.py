@@ -1,5 +1,5 @@
 """A training command as a shell would read it, with nothing executed: quotes, continued lines and
-plain variables are understood; whatever the shell would compute stays a text, and is left out.
+plain variables are understood; whatever the shell would compute is left out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from lorakit.exchange.said import Said
 from lorakit.families import FAMILIES
 
 COMPUTED = "the shell would compute it; lorakit executes nothing. Write its value into the recipe."
+ACCELERATE = "lorakit writes accelerate's own configuration."
 LAUNCHER = {
     "num_processes": "launch.processes",
     "num_machines": "launch.machines",
@@ -28,6 +29,7 @@ SCRIPT = re.compile(r"[\w./\\${}-]*train\w*\.py\b")
 ASSIGNED = re.compile(
     r"""^(?:export\s+|set\s+|\$)?(\w+)\s*=\s*("[^"$`]*"|'[^']*'|[^\s"'#`$]+)""", re.MULTILINE
 )
+COMPUTED_WORDS = re.compile(r"\$@|\$\{\w+\[[@*]\]\}")
 USED = re.compile(r"\$\{(\w+)\}|\$(\w+)|%(\w+)%")
 
 
@@ -42,7 +44,8 @@ def read_command(text: str, where: str) -> tuple[list[Said], str]:
     lines = [line for line in text.splitlines() if looks_like_command(line)]
     lines = [line for line in lines if not line.lstrip().startswith(("#", "::", "rem "))]
     line = max(lines, key=lambda one: (_trains(one), one.count(" --")), default="")
-    words = _split(USED.sub(lambda found: _value(found, known), line), where)
+    line = USED.sub(lambda used: known.get(used[1] or used[2] or used[3], used[0]), line)
+    words = _split(line, where)
     at = next((n for n, word in enumerate(words) if SCRIPT.fullmatch(word)), -1)
     script = PurePosixPath(words[at].replace("\\", "/")).name if at >= 0 else ""
     families = {one.script: name for name, one in reversed(FAMILIES.items())}
@@ -54,10 +57,6 @@ def read_command(text: str, where: str) -> tuple[list[Said], str]:
 
 def _trains(line: str) -> bool:
     return bool(SCRIPT.search(line)) and " --" in line
-
-
-def _value(found: re.Match[str], known: dict[str, str]) -> str:
-    return known.get(found[1] or found[2] or found[3], found[0])
 
 
 def _split(line: str, where: str) -> list[str]:
@@ -74,12 +73,7 @@ def _split(line: str, where: str) -> list[str]:
 def _launcher(words: Sequence[str]) -> Iterator[Said]:
     for one in _options(words):
         key = LAUNCHER.get(one.key, "")
-        yield Said(
-            one.source,
-            one.value,
-            key,
-            why="" if key else "lorakit writes accelerate's own configuration.",
-        )
+        yield Said(one.source, one.value, key, why="" if key else ACCELERATE)
 
 
 def _options(words: Sequence[str]) -> Iterator[Said]:
@@ -91,9 +85,7 @@ def _options(words: Sequence[str]) -> Iterator[Said]:
             groups.append([key, value] if equals else [key])
         elif word in {"&&", ";", "|", ">", "2>&1", "&"}:
             break
-        elif (
-            word == "$@" or re.fullmatch(r"\$\{\w+\[[@*]\]\}", word) or (not groups and "$" in word)
-        ):
+        elif COMPUTED_WORDS.fullmatch(word) or (not groups and "$" in word):
             yield Said(word, word, why=COMPUTED)
         elif groups:
             groups[-1].append(word)

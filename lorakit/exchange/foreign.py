@@ -1,5 +1,5 @@
-"""The files of kohya_ss's window, ai-toolkit and OneTrainer, and the metadata of a LoRA, in kohya's
-words: by the table words.toml, and the few values that need more than a table.
+"""The files of kohya_ss's window, ai-toolkit and OneTrainer, and a LoRA's metadata, in kohya's
+words: by words.toml, and the few values that need more than a table.
 """
 
 from __future__ import annotations

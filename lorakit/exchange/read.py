@@ -66,9 +66,7 @@ def _read_text(text: str, suffix: str, path: Path) -> Theirs:
 
 
 def _yaml(text: str, path: Path) -> Any:
-    """By the safe loader, and without anchors and tags: neither is needed in a config, and both
-    have been used for attacks.
-    """
+    """By the safe loader. Anchors and tags, which no config needs, have been used for attacks."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -176,9 +174,7 @@ def _prompt_line(prompt: Mapping[str, Any]) -> str:
 
 
 def _dataset(data: Mapping[str, Any]) -> Iterator[Said]:
-    """Kohya's dataset file, or musubi's: what all subsets share goes to [train], a subset's own to
-    its folder.
-    """
+    """Kohya's dataset file, or musubi's: what subsets share goes to [train]."""
     for key, value in leaves(data.get("general", {})):
         yield Said(f"general.{key}", value, OF_DATASET.get(key, key))
     rest = {key: one for key, one in data.items() if key not in {"general", "datasets"}}

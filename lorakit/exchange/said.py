@@ -17,8 +17,8 @@ NOT_NAMED = "a folder must be called N_trigger: `lorakit dataset add` copies it;
 
 @dataclass(frozen=True)
 class Said:
-    """One value. `key` is kohya's option, or SECTION.KEY of a recipe, or a word of its top level;
-    without one the value has no counterpart, and `why` says what becomes of it.
+    """One value. `key` is kohya's option, SECTION.KEY or a word of the top level; without one the
+    value has no counterpart, and `why` says what becomes of it.
     """
 
     source: str  # what it is called there: network.linear, --network_dim

@@ -1,3 +1,1 @@
-"""Resolved recipe + dataset facts + machine -> Plan. Pure: it reads nothing and starts nothing
-once it has its facts.
-"""
+"""Resolved recipe + dataset facts + machine -> Plan. Pure once it has its facts."""

@@ -1,6 +1,4 @@
-"""The command line and the environment of a run: which Python, which launcher flags, which
-variables.
-"""
+"""A run's command line and environment: which Python, launcher flags and variables."""
 
 from __future__ import annotations
 
@@ -117,9 +115,8 @@ def environment(
 def threads(options: Options, launch: Launch, machine: Machine) -> int:
     """On the CPU every core works for the training; beside a GPU a process needs few."""
     share = machine.cpu_count // launch.local
-    return max(
-        1, options.launch("num_cpu_threads", share if launch.device == "cpu" else min(4, share))
-    )
+    usual = share if launch.device == "cpu" else min(4, share)
+    return max(1, options.launch("num_cpu_threads", usual))
 
 
 def works_offline(options: Options, weights: Sequence[WeightFile]) -> bool:
@@ -180,9 +177,7 @@ def _text(options: Options, key: str) -> str:
 
 
 def _yaml_numbers(path: Path) -> dict[str, int]:
-    """The few integers that step counting needs from somebody's accelerate configuration; read by
-    line, not as YAML.
-    """
+    """What step counting needs of somebody's accelerate configuration, read by line."""
     if not path.is_file():  # reported by launch_faults; a pipe would never end
         return {}
     try:

@@ -37,19 +37,15 @@ SAMPLE = {
 }
 
 
-def completed(
-    options: Options, run_dir: Path, weights: Sequence[WeightFile], *, folders: bool
-) -> Options:
-    """The same recipe with `train` as train.toml will say it (before the catalogue decides which
-    keys the script knows).
-    """
+def completed(options: Options, run_dir: Path, weights: Sequence[WeightFile]) -> Options:
+    """With `train` as train.toml will say it, but for the keys that the script does not know."""
     resolved = options.resolved
     train = {key: one for key, one in resolved.train.items() if one.value != ""}
     for key, setting in train.items():
         if key in PATHS:
             train[key] = _absolute(resolved, setting)
     train.update(dict(_from_other_sections(resolved, weights)))
-    for key, value, why in _additions(options, run_dir, folders=folders):
+    for key, value, why in _additions(options, run_dir):
         train.setdefault(key, Setting(value, f"plan: {why}"))
     return Options(replace(resolved, train=train))
 
@@ -76,7 +72,7 @@ def _from_other_sections(
         yield "deepspeed", resolved.launch["deepspeed"]
 
 
-def _additions(options: Options, run_dir: Path, *, folders: bool) -> Iterator[tuple[str, Any, str]]:
+def _additions(options: Options, run_dir: Path) -> Iterator[tuple[str, Any, str]]:
     resolved, family = options.resolved, options.family
     yield "output_dir", posix(run_dir / "output"), "the run's folder"
     yield "output_name", resolved.name, "the recipe's name"
@@ -88,7 +84,12 @@ def _additions(options: Options, run_dir: Path, *, folders: bool) -> Iterator[tu
         yield "validation_seed", options.seed, why
     if options.prompts:
         yield "sample_prompts", posix(run_dir / "prompts.toml"), "from [sample]"
-    yield from _dataset_additions(options, run_dir, folders=folders)
+    if options.folders:
+        for key, option in (("path", "train_data_dir"), ("reg_path", "reg_data_dir")):
+            if said := options.said("dataset", key):
+                yield option, posix(resolved.path_of(str(said))), "folder mode"
+    else:
+        yield "dataset_config", posix(run_dir / "dataset.toml"), "every subset spelt out"
     why = "the script's own default is .caption"
     yield "caption_extension", options.caption_extension, why
     width, height = options.resolution
@@ -103,21 +104,8 @@ def _additions(options: Options, run_dir: Path, *, folders: bool) -> Iterator[tu
     yield "metadata_title", resolved.name, "the recipe's name"
 
 
-def _dataset_additions(
-    options: Options, run_dir: Path, *, folders: bool
-) -> Iterator[tuple[str, Any, str]]:
-    if not folders:
-        yield "dataset_config", posix(run_dir / "dataset.toml"), "every subset spelt out"
-        return
-    for key, option in (("path", "train_data_dir"), ("reg_path", "reg_data_dir")):
-        if said := options.said("dataset", key):
-            yield option, posix(options.resolved.path_of(str(said))), "folder mode"
-
-
 def _unlinked(path: Path) -> Path:
-    """SDXL's script reads a link's text as if it were a path from where it was started; so the
-    target is named.
-    """
+    """The target of a relative link: SDXL's script reads its text from where it was started."""
     followed = path.is_symlink() and not os.path.isabs(os.readlink(path))
     return Path(os.path.realpath(path)) if followed else path  # resolve() raises at a loop
 

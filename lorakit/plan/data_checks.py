@@ -1,6 +1,4 @@
-"""What only shows when images meet settings: crops, buckets switched off, latents cached for
-another size.
-"""
+"""What only shows when images meet settings: crops, no buckets, latents of another size."""
 
 from __future__ import annotations
 
@@ -142,9 +140,7 @@ def _unbucketed(options: Options, root: str, placed: Placed) -> Iterator[Fault]:
 
 
 def _stale_latents(suffix: str, placed: Placed) -> Iterator[Fault]:
-    """The script never compares these caches with the bucket: one from another resolution would be
-    trained on silently.
-    """
+    """The script never compares them with the bucket: other ones would be trained on silently."""
     stale = []
     for image, placement in placed:
         name = f"{image.path.stem}_{image.width:04d}x{image.height:04d}{suffix}"

@@ -1,6 +1,4 @@
-"""A plan for others to read: the JSON document of `lorakit plan --json`, the command line as a
-shell takes it, and the files of `--write`.
-"""
+"""A plan for others: as JSON, as a command line for a shell, as the files of `--write`."""
 
 from __future__ import annotations
 
@@ -11,12 +9,6 @@ from lorakit.plan.model import Plan
 from lorakit.plan.steps import repeats_of
 from lorakit.private import HIDDEN, shown
 from lorakit.recipe.options import Options
-
-STEPS = (
-    *("train_images", "reg_images", "validation_images", "batches", "batches_per_process"),
-    *("batch_size", "processes", "accumulation", "epochs", "steps_per_epoch", "total"),
-    *("formula", "sample_steps"),
-)
 
 
 class SubsetRow(NamedTuple):
@@ -44,18 +36,16 @@ def subset_rows(plan: Plan) -> list[SubsetRow]:
 
 
 def command_text(plan: Plan) -> str:
-    """A line for each command of the run; of several, each below its name. The values of [launch]
-    env come from the shell's own environment.
-    """
+    """A line for each command, under its name if several; [launch] env is left to the shell."""
     env = [
         f'{name}="${{{name}}}"' if value == HIDDEN else f"{name}={shlex.quote(value)}"
         for name, value in sorted(plan.env_shown.items())
     ]
-    lines = [" ".join([*env, shlex.join(one.argv)]) for one in plan.commands]
-    if len(lines) > 1:
-        pairs = zip(plan.commands, lines, strict=True)
-        lines = [f"# {one.name}\n{line}" for one, line in pairs]
-    return "\n".join(lines)
+    several = len(plan.commands) > 1
+    return "\n".join(
+        (f"# {one.name}\n" if several else "") + " ".join([*env, shlex.join(one.argv)])
+        for one in plan.commands
+    )
 
 
 def files_of(plan: Plan) -> dict[str, str]:
@@ -86,18 +76,8 @@ def as_document(plan: Plan) -> dict[str, Any]:
         },
         "subsets": [row._asdict() for row in subset_rows(plan)],
         "steps": {
-            **{name: getattr(steps, name) for name in STEPS},
-            "buckets": [
-                {
-                    "width": bucket.width,
-                    "height": bucket.height,
-                    "images": len(bucket.images),
-                    "draws": bucket.draws,
-                    "batches": bucket.batches,
-                }
-                for bucket in steps.buckets
-            ],
-            "checkpoints": list(steps.checkpoints),
+            **vars(steps),
+            "buckets": [{**vars(one), "images": len(one.images)} for one in steps.buckets],
         },
         "estimate": plan.estimate,
         "verdict": plan.verdict,

@@ -1,9 +1,9 @@
-"""What a run will need: the LoRA's size from its rank, states, caches, disk at its fullest, and an
-honest range of memory.
-"""
+"""What a run will need: LoRA, states, caches, disk at its fullest, an honest range of memory."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,8 @@ from typing import NamedTuple
 from lorakit.families.family import Size
 from lorakit.plan.model import Checkpoint, Estimate, Steps
 from lorakit.recipe.options import Options
-from lorakit.weights import anatomy, layers
-from lorakit.weights.layers import LoraLayer
-from lorakit.weights.sizes import BaseSize, base_of
+from lorakit.weights import anatomy, sizes
+from lorakit.weights.sizes import BaseShapes, LoraLayer, Shapes, base_of, covered, usual
 
 GB = 1_000_000_000
 ENTRY_BYTES = 125  # of one tensor in the header of a LoRA file, with its name and offsets
@@ -68,17 +67,14 @@ def estimate(options: Options, steps: Steps, device: str = "cuda") -> Estimate:
 
 
 def lora_layers(options: Options) -> list[tuple[LoraLayer, int]]:
-    """Every module of the LoRA with the count of its numbers, alpha left out. Empty for a family
-    or network that is not known here.
-    """
+    """Each with the count of its numbers, alpha left out; none where nothing is known."""
     if options.network_module not in NETWORKS or not options.about.size:
         return []
     network, base = options.arguments("network_args"), _base(options)
     found = _linear_layers(options, network, base)
-    unet = base.unet if base else UNETS.get(options.family)
     conv_rank = int(network["conv_dim"]) if network.get("conv_dim", "").isdigit() else 0
-    if unet and conv_rank and _trains_unet(options):
-        found += layers.conv_layers(unet)
+    if conv_rank and options.family in UNETS and _trains_unet(options):
+        found += _of_unet(options, base, sizes.RESIDUAL)
     return [
         (layer, layer.weights(conv_rank if layer.kernel > 1 else options.rank)) for layer in found
     ]
@@ -91,9 +87,7 @@ def lora_data_bytes(options: Options) -> int:
 
 
 def peak(checkpoints: Sequence[Checkpoint], lora: int, state: int) -> int:
-    """Bytes of checkpoints and states at their fullest: what is kept, and beside it what is about
-    to be removed.
-    """
+    """Checkpoints and states at their fullest: what is kept, and what is about to be removed."""
     waiting = {one.kind: one for one in checkpoints if not one.kept}  # one of each kind at a time
     there = [*(one for one in checkpoints if one.kept), *waiting.values()]
     return sum(state + lora if one.kind == "state" else lora for one in there)
@@ -146,14 +140,14 @@ def memory(options: Options, lora_weights: int, spread: Spread) -> tuple[int, in
 def size_of(options: Options) -> Size | None:
     """The family's, or that of a smaller base."""
     size, base = options.about.size, _base(options)
-    if size is None or base is None or not base.unet_count:
+    if size is None or base is None:
         return size
-    narrow = base.unet.channels[0] / UNETS[options.family].channels[0]
+    narrow = base.unet["conv_in.weight"][0] / UNETS[options.family].channels[0]
     return replace(
         size,
-        unet=base.unet_count,
-        text=base.text_count,
-        vae=base.vae_count,
+        unet=_count(base.unet),
+        text=sum(map(_count, base.texts)),
+        vae=_count(base.vae),
         plain_gb=size.plain_gb * narrow,
         checkpointed_gb=size.checkpointed_gb * narrow,
     )
@@ -177,26 +171,39 @@ def _like_the_measured(options: Options) -> bool:
     )
 
 
-def _base(options: Options) -> BaseSize | None:
+def _count(shapes: Shapes) -> int:
+    return sum(map(math.prod, shapes.values()))
+
+
+def _base(options: Options) -> BaseShapes | None:
     path = options.text("pretrained_model_name_or_path")
     return base_of(Path(path)) if path and options.family in UNETS else None
 
 
 def _linear_layers(
-    options: Options, network: dict[str, str], base: BaseSize | None
+    options: Options, network: dict[str, str], base: BaseShapes | None
 ) -> list[LoraLayer]:
-    family = options.family
     found: list[LoraLayer] = []
-    if _trains_unet(options) and family in UNETS:
-        found += layers.unet_layers(base.unet if base else UNETS[family])
+    if _trains_unet(options) and options.family in UNETS:
+        found += _of_unet(options, base, sizes.TRANSFORMER)
     elif _trains_unet(options):
-        found += layers.flux_layers(network.get("train_blocks", "all"))
-    if not options.flag("network_train_unet_only"):
-        for clip in base.clips if base else CLIPS[family]:
-            found += layers.clip_layers(*clip)
-        if family == "flux" and network.get("train_t5xxl") == "True":
-            found += layers.t5_layers()
+        blocks = sizes.FLUX.get(network.get("train_blocks", "all"), sizes.FLUX["all"])
+        found += usual(blocks, anatomy.flux)
+    if options.flag("network_train_unet_only"):
+        return found
+    if base:
+        return [*found, *(one for text in base.texts for one in covered(sizes.CLIP, text.items()))]
+    for clip in CLIPS[options.family]:
+        found += usual(sizes.CLIP, anatomy.clip, *clip)
+    if options.family == "flux" and network.get("train_t5xxl") == "True":
+        found += usual(sizes.T5, anatomy.t5xxl)
     return found
+
+
+def _of_unet(options: Options, base: BaseShapes | None, wanted: re.Pattern[str]) -> sizes.Layers:
+    if base:
+        return covered(wanted, base.unet.items())
+    return usual(wanted, anatomy.unet, UNETS[options.family])
 
 
 def _trains_unet(options: Options) -> bool:
@@ -215,10 +222,8 @@ def _save_bytes(options: Options) -> int:
 
 
 def _sample_bytes(options: Options) -> int:
-    prompts = options.said("sample", "prompts")
-    count = len(prompts) if isinstance(prompts, (list, tuple)) else 1
     width, height = options.resolution
-    return int(count * width * height * SAMPLE_BYTES_PER_PIXEL)
+    return int(len(options.prompts) * width * height * SAMPLE_BYTES_PER_PIXEL)
 
 
 def _basis(options: Options, *, measured: bool) -> str:

@@ -1,10 +1,7 @@
-"""Does the memory of a run fit a device, and which preset would? Nothing but arithmetic: no weights
-and no pictures are needed.
-"""
+"""Does the memory of a run fit a device, and which preset would? Arithmetic alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +14,7 @@ from lorakit.plan.model import Estimate, Steps, Verdict
 from lorakit.recipe import presets
 from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options
-from lorakit.recipe.preset_values import preset_values
+from lorakit.recipe.reading import preset_values
 
 NO_STEPS = Steps((), 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, (), (), "")
 BELOW_A_RECIPE = ("preset ", "family ")  # how the sources of such settings begin
@@ -33,8 +30,7 @@ class Fitting(NamedTuple):
 
 def verdict(options: Options, needs: Estimate, machine: Machine) -> Verdict:
     """For the plan of one recipe; where it does not fit, with the largest preset that would."""
-    device = machine.trains_on
-    found = Verdict.of(needs.memory_low, needs.memory_high, device.memory_bytes, device.name)
+    found = Verdict.of(needs, machine.trains_on)
     if found.word != "does not fit":
         return found
     resolved = options.resolved
@@ -54,15 +50,8 @@ def verdict(options: Options, needs: Estimate, machine: Machine) -> Verdict:
 def fitting(
     machine: Machine, root: Path, *, family: str = "", own: Section | None = None
 ) -> list[Fitting]:
-    """Every preset (of a family) on this device, by what it needs; `own` settings over each. A page
-    that cannot be read is left out.
-    """
-    found = list(_judged(machine, root, family, own or {}))
-    return sorted(found, key=lambda one: (one.needs.memory_high, one.preset.name))
-
-
-def _judged(machine: Machine, root: Path, family: str, own: Section) -> Iterator[Fitting]:
-    device = machine.trains_on
+    """Every readable preset (of a family), by what it needs, `own` settings over each."""
+    found = list[Fitting]()
     for name in presets.names(root):
         try:
             page = presets.read(name, root)
@@ -71,20 +60,16 @@ def _judged(machine: Machine, root: Path, family: str, own: Section) -> Iterator
             sections, _ = preset_values(page)
         except RecipeError:
             continue
-        options = Options(_alone(page, sections["train"], own, root))
-        needs = estimate(options, NO_STEPS, machine.accelerator)
-        judged = Verdict.of(needs.memory_low, needs.memory_high, device.memory_bytes, device.name)
-        yield Fitting(page, needs, judged)
-
-
-def _alone(page: presets.Preset, train: Section, own: Section, root: Path) -> Resolved:
-    return Resolved(
-        file=root / f"{page.name}.toml",
-        root=root,
-        name=page.name,
-        trigger="",
-        preset=page.name,
-        family=page.family,
-        trainer=page.trainer,
-        train={**train, **own},
-    )
+        alone = Resolved(
+            file=root / f"{page.name}.toml",
+            root=root,
+            name=page.name,
+            trigger="",
+            preset=page.name,
+            family=page.family,
+            trainer=page.trainer,
+            train={**sections["train"], **(own or {})},
+        )
+        needs = estimate(Options(alone), NO_STEPS, machine.accelerator)
+        found.append(Fitting(page, needs, Verdict.of(needs, machine.trains_on)))
+    return sorted(found, key=lambda one: (one.needs.memory_high, one.preset.name))

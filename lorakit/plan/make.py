@@ -17,10 +17,9 @@ from lorakit.plan.data_checks import data_faults
 from lorakit.plan.estimate import estimate
 from lorakit.plan.fit import verdict
 from lorakit.plan.model import Plan
-from lorakit.plan.model_checks import weight_faults
 from lorakit.plan.run_checks import noted, package_faults, run_faults, tokenizer_faults
 from lorakit.plan.steps import count_steps
-from lorakit.plan.weights import weight_files
+from lorakit.plan.weights import weight_faults, weight_files
 from lorakit.recipe.layers import EITHER_OR
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.recipe.options import Options
@@ -36,26 +35,22 @@ def make_plan(
     *,
     run_dir: Path,
     machine: Machine | None = None,
-    folders: bool = False,
 ) -> Plan:
-    """Everything that would happen in `run_dir`, and every fault at once. Raises only where there
-    is nothing to plan with.
-    """
+    """Everything that would happen in `run_dir`, and every fault at once."""
     machine = machine or this_machine()
     run_dir = run_dir.absolute()
     options = Options(resolved)
-    folders = folders or options.said("dataset", "mode") == "folders"
     weights, faults = weight_files(options)
     launch = argv.launch_of(options, run_dir, machine)
     resolved = _with_counts(resolved, launch)
-    full = completed(Options(resolved), run_dir, weights, folders=folders)
+    full = completed(Options(resolved), run_dir, weights)
     settings = settings_for(full)
     facts = _facts(full)
     steps, more = count_steps(full, facts)
     who = trainer(resolved.trainer)
     rules = who.check(_as_sent(full, resolved), machine)
     faults += _unsaid(more, rules)
-    files, more = who.files(full, settings, facts, folders=folders)
+    files, more = who.files(full, settings, facts)
     files |= _launcher_file(full, launch)
     script = who.find(resolved.family)
     needs = estimate(full, steps, launch.device)
@@ -86,7 +81,7 @@ def make_plan(
         *_checked(plan, full, launch, machine),
         *script.faults,
         *(_missing_packages(full, python, rules) if script.found else ()),
-        *(_folder_faults(full, facts) if folders else ()),
+        *(_folder_faults(full, facts) if full.folders else ()),
     ]
     said = (noted(one) if machine.elsewhere else one for one in found)
     return replace(plan, faults=_with_recipe_faults(said, tuple(recipe_faults), resolved))
@@ -162,9 +157,7 @@ def _with_recipe_faults(
 
 
 def _follows(fault: Fault, known: Iterable[Fault], resolved: Resolved) -> bool:
-    """Whether this only says that a setting is absent which the recipe does hold, but which was
-    refused.
-    """
+    """Whether it only says that a setting is absent which was there, but refused."""
     section = fault.section
     if not fault.key or fault.key in Options(resolved).section(section):
         return False
@@ -213,16 +206,13 @@ def make_plans(
     *,
     run_dir: Path,
     machine: Machine | None = None,
-    folders: bool = False,
 ) -> tuple[Plan, ...]:
-    """One plan, or one for each stage of a recipe with several, each in its own folder; the next
-    stage starts from the LoRA that the last one leaves, unless it has a base of its own.
+    """One plan, or one a stage, each in its own folder. The next stage starts from the LoRA of the
+    last one, unless it has a base of its own.
     """
     machine = machine or this_machine()
     if not resolved.stages:
-        return (
-            make_plan(resolved, recipe_faults, run_dir=run_dir, machine=machine, folders=folders),
-        )
+        return (make_plan(resolved, recipe_faults, run_dir=run_dir, machine=machine),)
     plans: list[Plan] = []
     for number, stage in enumerate(resolved.stages, start=1):
         model = dict(stage.model)
@@ -234,7 +224,6 @@ def make_plans(
             () if plans else recipe_faults,
             run_dir=run_dir / stage_folder(number, stage.name),
             machine=machine,
-            folders=folders,
         )
         if plans:  # the LoRA to start from will be there
             plan = _without(plan, lambda fault: fault.rule == "start-not-there")

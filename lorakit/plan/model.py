@@ -1,6 +1,4 @@
-"""The plan and its parts: everything that would happen, decided and checked, before anything
-happens. Pure data.
-"""
+"""The plan and its parts: everything that would happen, decided and checked. Pure data."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ from pathlib import Path
 
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.errors import Fault
+from lorakit.machine import Gpu
 from lorakit.private import names_only
 from lorakit.recipe.model import Resolved, Section
 from lorakit.trainers.base import Command, Work
@@ -85,14 +84,15 @@ class Verdict:
     better: str = ""  # a preset with which it would fit, or might: "flux-8gb would"
 
     @classmethod
-    def of(cls, low: float, high: float, there: float, device: str = "") -> Verdict:
+    def of(cls, needs: Estimate, device: Gpu) -> Verdict:
+        low, high, there = needs.memory_low, needs.memory_high, device.memory_bytes
         if not high or not there:
             word = "unknown"
         elif low > there:
             word = "does not fit"
         else:
             word = "fits" if high <= there else "may fit"
-        return cls(word, low, high, there, device)
+        return cls(word, low, high, there, device.name)
 
     def __str__(self) -> str:
         there, middle = _gigabytes(self.there), f"about {_gigabytes((self.low + self.high) / 2)}"
@@ -109,34 +109,26 @@ class Verdict:
 
 def _gigabytes(count: float) -> str:
     gigabytes = count / 1e9
-    return (
-        f"{gigabytes:.0f}"
-        if gigabytes >= 9.95 or gigabytes == int(gigabytes)
-        else f"{gigabytes:.1f}"
-    )
+    whole = gigabytes >= 9.95 or gigabytes == int(gigabytes)
+    return f"{gigabytes:.0f}" if whole else f"{gigabytes:.1f}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`files` are texts to be written into the run folder under these names; commands and env
-    already point there.
-    """
+    """`files` are texts for the run folder, by name; commands and env already point there."""
 
     resolved: Resolved
     dataset: DatasetFacts
     steps: Steps
     run_dir: Path
-    script: (
-        Path | None
-    )  # None: no checkout of sd-scripts; plans work, training stops with one message
+    script: Path | None  # None: no checkout; plans work, training stops with one message
     files: Mapping[str, str]  # train.toml, dataset.toml, prompts.toml, accelerate.yaml
     commands: tuple[Command, ...]  # in order; the last one trains
     env: Mapping[str, str]  # only what we set; the rest is inherited
     estimate: Estimate
     faults: tuple[Fault, ...]  # errors, warnings and notes; errors mean that nothing is started
-    settings: Section = field(
-        default_factory=dict
-    )  # what train.toml says, every value with its source ("plan" where we add it)
+    # what train.toml says, every value with its source ("plan" where we add it)
+    settings: Section = field(default_factory=dict)
     weights: tuple[WeightFile, ...] = ()
     commit: str = ""  # of the sd-scripts checkout, where the trainer is kohya
     stage: str = ""  # the stage's name, in a recipe with several

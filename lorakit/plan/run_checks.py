@@ -1,6 +1,4 @@
-"""What only shows when everything is decided: disk, memory, files in the way, what is not
-installed, what would be fetched.
-"""
+"""What only shows at the end: disk, memory, files in the way, what is not installed or fetched."""
 
 from __future__ import annotations
 
@@ -18,7 +16,9 @@ from lorakit.show import size
 from lorakit.trainers.table import HOMES, trainer
 
 RESERVE = 500_000_000  # a disk filled to the last byte breaks more than this run
-
+SAVES_MEMORY = (
+    "gradient_checkpointing, cache_latents, a smaller batch or an 8-bit optimiser save some."
+)
 
 # What only shows by looking around here: for a plan for another machine these are notes.
 HERE = frozenset(
@@ -60,12 +60,7 @@ def run_faults(
     if fit.word == "does not fit":
         needed = f"{size(fit.low)} to {size(fit.high)}"
         what = f"has {size(fit.there)} of memory; the run needs about {needed}."
-        hint = (
-            f"The preset {fit.better} fit."
-            if fit.better
-            else "gradient_checkpointing, cache_latents, a smaller batch or an 8-bit optimiser save"
-            " some."
-        )
+        hint = f"The preset {fit.better} fit." if fit.better else SAVES_MEMORY
         yield Fault(fit.device, what, hint, "memory", "warning")
     card = machine.trains_on
     if card.lacks_bf16 and options.precision == "bf16":
@@ -106,9 +101,7 @@ MODULES = {
 
 
 def package_faults(options: Options, python: Path) -> Iterator[Fault]:
-    """Packages that the settings need and the trainer's Python certainly lacks: the script misses
-    them only after loading the model.
-    """
+    """What the trainer's Python certainly lacks; the script misses it only after loading."""
     for key, module, package in _wanted(options):
         if lacks(python, module):
             what = f"needs the package {package}, which {python} lacks."
@@ -134,9 +127,7 @@ def _wanted(options: Options) -> Iterator[tuple[str, str, str]]:
 
 
 def lacks(python: Path, module: str) -> bool:
-    """True only where it is certain: a virtual environment that is closed to the system's
-    packages, and nothing of that name in it.
-    """
+    """Only where it is certain: in a virtual environment closed to packages of the system."""
     home = python.parent.parent
     try:
         config = (home / "pyvenv.cfg").read_text(encoding="utf-8").lower()

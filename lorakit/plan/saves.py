@@ -16,9 +16,7 @@ MAX_STEPS = 10_000_000  # beyond that nothing is listed, because nothing is star
 def checkpoints(
     options: Options, total: int, epochs: int, per_epoch: int
 ) -> tuple[Checkpoint, ...]:
-    """In the order in which they are written; `kept` says whether the file is still there at the
-    end.
-    """
+    """In the order of writing; `kept`: is it still there at the end?"""
     if not 1 <= total <= MAX_STEPS:
         return ()
     names = trainer(options.resolved.trainer).names(options)
@@ -51,9 +49,7 @@ def every_epochs(options: Options, epochs: int) -> int:
 
 
 def sample_steps(options: Options, total: int, epochs: int, per_epoch: int) -> tuple[int, ...]:
-    """Steps after which sample pictures are made; 0 is before the first. Epochs win over steps, as
-    in the script.
-    """
+    """0 is before the first step. Epochs win over steps, as in the script."""
     if not options.is_set("sample_prompts") or not 1 <= total <= MAX_STEPS:
         return ()
     first = [0] if options.flag("sample_at_first") else []
@@ -119,9 +115,7 @@ def _state_kept(options: Options, saved: Checkpoint, total: int, epochs: int) ->
 
 
 def _step_removed(step: int, every: int, last: int, total: int) -> bool:
-    """At every save s the script drops the multiple of `every` at or below s - last - 1: `last`
-    counts steps, not files.
-    """
+    """A save s drops the multiple of `every` below s - last: `last` counts steps, not files."""
     # Only the first few saves from step + last + 1 on can drop this one.
     first = -(-(step + last + 1) // every) * every
     saves = range(max(every, first), min(total, first + every) + 1, every)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lorakit.dataset.buckets import Chooser, UnfitError, check
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
@@ -139,7 +139,7 @@ def _counted(options: Options, split: Split, buckets: tuple[Bucket, ...]) -> Ste
     total = max(0, total) if per_epoch else 0
     epochs = math.ceil(total / per_epoch) if per_epoch else 0
     datasets = len(options.resolutions)
-    return Steps(
+    steps = Steps(
         buckets=buckets,
         train_images=datasets * sum(draw.repeats for draw in split.train),
         reg_images=datasets * split.reg_images,
@@ -154,27 +154,23 @@ def _counted(options: Options, split: Split, buckets: tuple[Bucket, ...]) -> Ste
         total=total,
         checkpoints=checkpoints(options, total, epochs, per_epoch),
         sample_steps=sample_steps(options, total, epochs, per_epoch),
-        formula=_formula(options, split, buckets, (batches, mine, per_epoch, epochs, total)),
+        formula="",
     )
+    return replace(steps, formula=_formula(options, split, steps))
 
 
-def _formula(
-    options: Options,
-    split: Split,
-    buckets: tuple[Bucket, ...],
-    counts: tuple[int, int, int, int, int],
-) -> str:
-    batches, mine, per_epoch, epochs, total = counts
-    count = sum(bucket.draws for bucket in buckets)
+def _formula(options: Options, split: Split, steps: Steps) -> str:
+    per_epoch, epochs, total = steps.steps_per_epoch, steps.epochs, steps.total
+    count = sum(bucket.draws for bucket in steps.buckets)
     reg = sum(draw.repeats for draw in split.reg)
     datasets = len(options.resolutions)
     samples = samples_sentence(split.terms, reg=reg, total=count // datasets)
     samples += f", x {datasets} resolutions = {count}" if datasets > 1 else ""
-    divisions = [f"/ {options.batch_size} = {batches} batches"]
-    if batches != math.ceil(count / options.batch_size):
-        divisions[0] += f" ({counted(len(buckets), 'bucket')}, each rounded up)"
+    divisions = [f"/ {options.batch_size} = {steps.batches} batches"]
+    if steps.batches != math.ceil(count / options.batch_size):
+        divisions[0] += f" ({counted(len(steps.buckets), 'bucket')}, each rounded up)"
     if options.processes > 1:
-        divisions.append(f"/ {options.processes} processes = {mine}")
+        divisions.append(f"/ {options.processes} processes = {steps.batches_per_process}")
     if options.accumulation > 1:
         divisions.append(f"/ {options.accumulation} accumulated = {counted(per_epoch, 'step')}")
     if options.is_set("max_train_epochs"):

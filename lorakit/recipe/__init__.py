@@ -1,3 +1,1 @@
-"""Read, layer and resolve: preset + recipe + --set become one Resolved in which every value
-remembers its source.
-"""
+"""Preset + recipe + --set become one Resolved in which every value remembers its source."""

@@ -1,11 +1,9 @@
-"""Is there such a key, may it stand here, and does its value fit? Every question about one entry,
-answered with one fault at most.
-"""
+"""Every question about one entry: is there such a key, may it stand here, does its value fit?"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -37,7 +35,7 @@ class Checker:
 
     @cached_property
     def options(self) -> Mapping[str, Option] | None:
-        """None where this trainer has no catalogue (yet): then [train] is taken as it is."""
+        """None where this trainer cannot train the family: then [train] is taken as it is."""
         return catalogue(self.trainer, self.script)
 
     def known(self, section: str) -> Mapping[str, Option] | None:
@@ -72,8 +70,8 @@ class Checker:
     def _option(self, entry: Entry) -> tuple[Option | None, Fault | None]:
         key = entry.key
         if entry.section != "train":
-            known = words_of(entry.section, self.family, self.trainer)
-            return (known[key], None) if key in known else (None, self._unknown_word(entry, known))
+            words = words_of(entry.section, self.family, self.trainer)
+            return (words[key], None) if key in words else (None, self._unknown_word(entry, words))
         if self._changes_nothing(entry):
             return None, entry.fault("changes nothing here, and is left out.", "", "no-op", "note")
         if key in WRITTEN_BY_US:
@@ -86,20 +84,14 @@ class Checker:
         return option, None if option else self._unknown_option(entry, self.options)
 
     def _changes_nothing(self, entry: Entry) -> bool:
-        """A switch that is off, an empty text or another script's default, for an option that
-        this script has not, or that lorakit writes.
-        """
+        """Off, empty or another script's default, for what this script lacks or lorakit writes."""
         off = entry.value is False or entry.value == ""
         if entry.key in WRITTEN_BY_US:
             return off
         if self.options is None or entry.key in self.options:
             return False
-        others = [
-            found[entry.key]
-            for trainer in FAMILIES[self.family].trainers
-            for family in FAMILIES.values()
-            if entry.key in (found := catalogue(trainer, family.by(trainer).script) or {})
-        ]
+        able = FAMILIES[self.family].trainers
+        others = [option for trainer, _, option in _takers(entry.key) if trainer in able]
         return bool(others) and all(off or entry.value == option.default for option in others)
 
     def _unknown_word(self, entry: Entry, known: Mapping[str, Option]) -> Fault:
@@ -122,17 +114,11 @@ class Checker:
         key, what = entry.key, f"{self.script} has no such option."
         if home_of(key):
             return entry.fault(what, f"{key} belongs in [{home_of(key)}].", "unknown-key")
-        family = FAMILIES[self.family]
-        for other in family.trainers:
-            if key in (catalogue(other, family.by(other).script) or {}):
-                hint = f'Write trainer = "{other}", or leave it out.'
-                return entry.fault(f"only the {other} trainer has this option.", hint, "trainer")
-        elsewhere = [
-            name
-            for name, family in FAMILIES.items()
-            if key in (catalogue(self.trainer, family.by(self.trainer).script) or {})
-        ]
-        if elsewhere:
+        takers = _takers(key)
+        if other := next((trainer for trainer, family, _ in takers if family == self.family), ""):
+            hint = f'Write trainer = "{other}", or leave it out.'
+            return entry.fault(f"only the {other} trainer has this option.", hint, "trainer")
+        if elsewhere := [family for trainer, family, _ in takers if trainer == self.trainer]:
             return entry.fault(f"{what[:-1]}; {' and '.join(elsewhere)} only.", "", "family")
         if key in SECTIONS:
             hint = f"Such as --set {key}.KEY=VALUE."
@@ -144,10 +130,21 @@ class Checker:
 
 
 def catalogue(trainer: str, script: str) -> Mapping[str, Option] | None:
+    """None for a script that this trainer has not."""
     try:
         return options(trainer, script)
-    except (FileNotFoundError, KeyError):
+    except KeyError:
         return None
+
+
+def _takers(key: str) -> list[tuple[str, str, Option]]:
+    """Every trainer and family whose script has an option of that name."""
+    return [
+        (trainer, name, found[key])
+        for name, family in FAMILIES.items()
+        for trainer in family.trainers
+        if key in (found := options(trainer, family.by(trainer).script))
+    ]
 
 
 def known(word: str, words: Iterable[str]) -> str:
@@ -160,7 +157,7 @@ def _inside(entry: Entry, value: Any, who: Checker) -> list[Fault]:
     """What is wrong within a table, or within a path to weights."""
     place = (entry.section, entry.key)
     if place == ("launch", "env"):
-        return [*filter(None, (_variable(entry, name, text) for name, text in value.items()))]
+        return [fault for name, text in value.items() for fault in _variable(entry, name, text)]
     if place == ("model", "sha256"):
         return _hashes(entry, value, who)
     # What is not a reference at all is reported where weights are looked for.
@@ -173,9 +170,7 @@ def _inside(entry: Entry, value: Any, who: Checker) -> list[Fault]:
 def _subsets(
     entry: Entry, tables: Mapping[str, Any]
 ) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
-    """[dataset.subset.FOLDER]: the options that one folder may have of its own, each checked like
-    any other.
-    """
+    """[dataset.subset.FOLDER]: what one folder may have of its own, each option checked."""
     fitted: dict[str, dict[str, Any]] = {}
     faults: list[Fault] = []
     for folder, table in tables.items():
@@ -198,20 +193,18 @@ def _subsets(
     return fitted, faults
 
 
-def _variable(entry: Entry, name: str, text: Any) -> Fault | None:
+def _variable(entry: Entry, name: str, text: Any) -> Iterator[Fault]:
     if not name or "=" in name or "\0" in f"{name}{text}":
         what = "no environment can hold this variable."
-        return _bad(entry, name, what, "A name without =, and no NUL.")
-    if isinstance(text, str):
-        return None
-    right = "" if isinstance(text, (dict, list)) else f'Write {name} = "...".'
-    return _bad(entry, name, "takes a text.", right)
+        yield _bad(entry, name, what, "A name without =, and no NUL.")
+    elif not isinstance(text, str):
+        right = "" if isinstance(text, (dict, list)) else f'Write {name} = "...".'
+        yield _bad(entry, name, "takes a text.", right)
 
 
 def _hashes(entry: Entry, value: Any, who: Checker) -> list[Fault]:
-    files = [weight.key for weight in FAMILIES[who.family].by(who.trainer).weights] + [
-        "network_weights"
-    ]
+    weights = FAMILIES[who.family].by(who.trainer).weights
+    files = [*(weight.key for weight in weights), "network_weights"]
     named = value if isinstance(value, dict) else {"base": value}
     faults = [
         _bad(entry, key, "is not a file of this recipe.", did_you_mean(key, files))

@@ -34,9 +34,7 @@ class Document:
     lines: Mapping[KeyPath, int]
 
     def source(self, *path: str) -> str:
-        """'recipes/maya.toml:14' for a key that stands there; the nearest table that holds it
-        otherwise.
-        """
+        """'recipes/maya.toml:14' for a key that stands there, else for the nearest table."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.lines:
                 return f"{self.label}:{self.lines[path[:end]]}"
@@ -60,18 +58,15 @@ def read_document(path: Path, label: str) -> Document:
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:
-    """The line of every key and table header in a text that is valid TOML; arrays of tables count
-    from "0".
-    """
+    """The line of every key and header in valid TOML; arrays of tables count from "0"."""
     lines: dict[KeyPath, int] = {}
     counts: dict[KeyPath, int] = {}
     table: KeyPath = ()
     for line, pieces in _statements(text):
         if pieces[0] == "[":
             table = _table(pieces, counts)
-            for end in range(
-                1, len(table) + 1
-            ):  # the first [dataset.subset.X] stands for [dataset.subset] too
+            # The first [dataset.subset.X] stands for [dataset.subset] too.
+            for end in range(1, len(table) + 1):
                 lines.setdefault(table[:end], line)
         else:
             names = tuple(_unquote(piece) for piece in pieces[: pieces.index("=")] if piece != ".")
@@ -81,9 +76,7 @@ def key_lines(text: str) -> dict[KeyPath, int]:
 
 
 def _table(pieces: Sequence[str], counts: dict[KeyPath, int]) -> KeyPath:
-    """The path that a header opens, with the number of the current element after the name of an
-    array of tables.
-    """
+    """The path that a header opens; after the name of an array of tables comes its number."""
     names = [_unquote(piece) for piece in pieces if piece not in "[].,"]
     path: KeyPath = ()
     for name in names[:-1]:
@@ -98,9 +91,7 @@ def _table(pieces: Sequence[str], counts: dict[KeyPath, int]) -> KeyPath:
 
 
 def _statements(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Headers and `key = value` statements, each with its first line; arrays and long strings may
-    span several.
-    """
+    """Headers and `key = value` statements, each with its first line."""
     line, first, depth, pieces = 1, 1, 0, list[str]()
     for match in _TOKEN.finditer(text + "\n"):
         piece = match.group()

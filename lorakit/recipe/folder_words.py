@@ -15,9 +15,7 @@ TABLE = ("dataset", "subset")
 
 
 def with_folders_renamed(file: Path, renamed: Mapping[str, str]) -> tuple[str, str]:
-    """The recipe's text before and after. Only the names change, wherever and however they stand;
-    what comes out is read again and compared before anybody gets it.
-    """
+    """The recipe's text before and after: only names change, proven by reading it again."""
     document = read_document(file, file.name)
     dataset = document.data.get("dataset")
     said = dataset.get("subset") if isinstance(dataset, dict) else None

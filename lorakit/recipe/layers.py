@@ -1,23 +1,22 @@
-"""Layers of settings, and how a later one covers an earlier one without leaving half of it
-standing.
+"""Layers of settings: a later one covers an earlier one and leaves no half of it standing. In
+prompts and captions, `{trigger}` and `{name}` are filled in; `{a|b}` is the trainer's own.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lorakit.errors import Fault, Severity
+from lorakit.errors import Fault, Severity, nearest
 from lorakit.recipe.model import Section, Setting
 from lorakit.recipe.schema import SECTIONS
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One key of one layer: its value, the source that its Setting will have, and the place that
-    its faults name.
-    """
+    """One key of one layer, the source that its Setting will have, and where its faults are."""
 
     section: str
     key: str
@@ -36,9 +35,10 @@ class Entry:
 class Layer:
     """`unset` names what this layer takes away from those below it, before it adds its own."""
 
-    name: str
     entries: tuple[Entry, ...] = ()
     unset: tuple[tuple[str, str], ...] = ()  # (section, key)
+    faults: tuple[Fault, ...] = ()  # of what it says; what is refused is no entry
+    stage: str = ""  # the name of the stage that it is
 
 
 # Only one of each group can be meant; the scripts silently prefer the first.
@@ -54,13 +54,18 @@ BELONGS_TO: Mapping[str, tuple[str, ...]] = {
     "network_module": ("network_args",),
 }
 
+_BRACES = re.compile(r"\{([^{}|]*)\}")
+# Filled in, as every text of [sample] and [dataset.subset.*] is.
+FILLED = (
+    *("caption_prefix", "caption_suffix", "output_name", "training_comment"),
+    *("log_prefix", "wandb_run_name"),
+)
+
 Merged = dict[str, dict[str, Setting]]
 
 
 def merge(layers: Sequence[Layer]) -> tuple[dict[str, Section], list[Fault]]:
-    """Every section with the last word on every key, and a note where a key had to go because its
-    partner changed.
-    """
+    """The last word on every key, and a note where a key had to go with its partner."""
     merged: Merged = {section: {} for section in SECTIONS}
     notes: list[Fault] = []
     for layer in layers:
@@ -118,3 +123,57 @@ def _deep(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(old, dict) and isinstance(value, dict)
         merged[key] = _deep(old, value) if isinstance(old, dict) and both else value
     return merged
+
+
+def filled(
+    layers: Sequence[Layer], words: Mapping[str, str]
+) -> tuple[dict[str, Section], list[Fault]]:
+    """Merged, with {trigger} and {name} filled in; a word that nobody knows is a fault where the
+    value that won was written.
+    """
+    merged, faults = merge(layers)
+    places = {(one.section, one.key): one for layer in layers for one in layer.entries}
+    for section, settings in merged.items():
+        merged[section] = done = dict(settings)
+        for key, setting in settings.items():
+            if _is_filled(section, key):
+                value, problems = fill(setting.value, words)
+                done[key] = Setting(value, setting.source)
+                place = places[section, key]
+                faults += [place.fault(problem, "", "placeholder") for problem in problems]
+    return merged, faults
+
+
+def fill(value: Any, words: Mapping[str, str]) -> tuple[Any, list[str]]:
+    """The value with every word filled in, and one message for each that nobody knows."""
+    problems: list[str] = []
+
+    def put(match: re.Match[str]) -> str:
+        word = match[1].strip()
+        if words.get(word):
+            return words[word]
+        if word in words:
+            problems.append(f"{match[0]} stands here, and the recipe has no {word}.")
+        else:
+            near = nearest(word, words)
+            known = " and ".join(f"{{{one}}}" for one in words)
+            hint = f"Did you mean {{{near}}}?" if near else f"There are {known}."
+            problems.append(f"{match[0]} is not a word that can be filled in. {hint}")
+        return match[0]
+
+    def walk(item: Any) -> Any:
+        if isinstance(item, str):
+            return _BRACES.sub(put, item)
+        if isinstance(item, list):
+            return [walk(one) for one in item]
+        if isinstance(item, dict):
+            return {key: walk(one) for key, one in item.items()}
+        return item
+
+    return walk(value), problems
+
+
+def _is_filled(section: str, key: str) -> bool:
+    if section == "train":
+        return key in FILLED or key.startswith("metadata_")
+    return section == "sample" or (section, key) == ("dataset", "subset")

@@ -13,9 +13,7 @@ from lorakit.recipe.subject import Subject
 
 @dataclass(frozen=True)
 class Setting:
-    """A value and where it came from, in words: 'preset sdxl',
-    'recipes/maya.toml:14', '--set'.
-    """
+    """A value and where it came from: 'preset sdxl', 'recipes/maya.toml:14', '--set'."""
 
     value: Any
     source: str
@@ -26,9 +24,7 @@ Section = Mapping[str, Setting]
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a recipe with several: what differs from the recipe itself, already layered
-    over it.
-    """
+    """What differs from the recipe itself in one stage, already layered over it."""
 
     name: str
     dataset: Section
@@ -75,8 +71,6 @@ class Resolved:
         return default if setting is None else setting.value
 
     def path_of(self, text: str) -> Path:
-        """A path from the recipe, made absolute: `~` is the home folder, relative starts at
-        `root`.
-        """
+        """Absolute: `~` is the home folder, relative starts at `root`."""
         path = at_home(Path(text))
         return path if path.is_absolute() else self.root / path

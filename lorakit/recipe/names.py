@@ -1,6 +1,4 @@
-"""What a recipe and a trigger may be called: names become file and folder names, triggers become
-the tail of `N_trigger`.
-"""
+"""What a recipe and a trigger may be called: they become names of files and folders."""
 
 from __future__ import annotations
 
@@ -10,9 +8,7 @@ from lorakit.portable import is_device
 
 
 def name_problem(name: str) -> str:
-    """What is wrong with a name, or nothing. It is a file name on every system, a folder, and the
-    stem of the LoRA.
-    """
+    """What is wrong with it, or "": a file name on every system, and the stem of the LoRA."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         allowed = "letters, digits, dot, dash and underscore, beginning with a letter or digit"
         return f"{name!r} cannot be a name: {allowed}."
@@ -22,9 +18,7 @@ def name_problem(name: str) -> str:
 
 
 def trigger_problem(trigger: str) -> str:
-    """What is wrong with a trigger, or nothing. It stands in captions between commas and in a
-    folder's name.
-    """
+    """What is wrong with it, or "". It stands between commas in captions."""
     if not trigger.strip():
         return "the trigger is empty; it is the word that calls the character, such as maya_char."
     if any(letter.isspace() for letter in trigger):

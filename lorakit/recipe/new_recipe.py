@@ -1,6 +1,4 @@
-"""The text of a new recipe: short, with a word on every line one may want to change; or another
-recipe's, for somebody else. Not a command itself.
-"""
+"""The text of a new recipe, with a word on what one may want to change; or another's, adapted."""
 
 from __future__ import annotations
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from lorakit.catalogue.options import DEFAULT_RANK, Option, options
+from lorakit.catalogue.options import DEFAULT_RANK, Option
 from lorakit.dataset.buckets import CROP_LIMIT, BucketRules
 from lorakit.dataset.stated import Stated
 from lorakit.errors import Fault, Severity
 from lorakit.families import FAMILIES
 from lorakit.families.family import Family
+from lorakit.recipe.checks import catalogue
 from lorakit.recipe.model import Resolved, Section, Setting
 
 CAPTION_EXTENSION = ".txt"  # the script's own default is .caption, which nobody writes
@@ -40,10 +41,7 @@ class Options:
     @cached_property
     def known(self) -> Mapping[str, Option]:
         """What the script of this trainer and family knows."""
-        try:
-            return options(self.resolved.trainer, self.about.script)
-        except (FileNotFoundError, KeyError):
-            return {}
+        return catalogue(self.resolved.trainer, self.about.script) or {}
 
     def is_set(self, key: str) -> bool:
         """Whether any layer sets it; an empty text sets nothing."""
@@ -136,9 +134,7 @@ class Options:
         return Fault(self.where(key, section), what, hint, rule, severity, section, key)
 
     def everywhere(self, key: str) -> Iterator[tuple[str, Any]]:
-        """The setting in [train] and in each folder of [dataset.subset], each with where it
-        stands.
-        """
+        """The setting in [train] and in each [dataset.subset.*], each with where it stands."""
         if self.flag(key):
             yield self.where(key), self.value(key)
         subsets = self.resolved.dataset.get("subset")
@@ -186,9 +182,7 @@ class Options:
 
     @property
     def resolutions(self) -> tuple[tuple[int, int], ...]:
-        """Every image is trained at each of them: the squares of [dataset] resolutions, else the
-        one that [train] sets.
-        """
+        """Every image is trained at each: those of [dataset] resolutions, or the one of [train]."""
         sides = self.said("dataset", "resolutions")
         return tuple((side, side) for side in sides) if sides else (self._resolution,)
 
@@ -204,6 +198,11 @@ class Options:
         if len(sides) not in (1, 2):
             sides = [self.about.default_resolution]
         return sides[0], sides[-1]
+
+    @property
+    def folders(self) -> bool:
+        """Folder mode: kohya's script reads the folders itself, without a dataset file."""
+        return bool(self.said("dataset", "mode") == "folders")
 
     @property
     def bucket_rules(self) -> BucketRules:

@@ -20,9 +20,7 @@ HERE = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Preset:
-    """One page. `about` is for readers; the sections are still as written, unchecked, without those
-    of its base.
-    """
+    """One page; its sections as written, unchecked, without those of its base."""
 
     name: str
     document: Document

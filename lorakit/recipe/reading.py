@@ -1,20 +1,20 @@
-"""From a document to entries: sections, unknown words on the top level, one key in two sections,
-stages.
-"""
+"""From documents and --set to checked layers: what a preset, a recipe and its stages say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lorakit.catalogue.options import options
-from lorakit.errors import Fault, did_you_mean
+from lorakit.errors import Fault, did_you_mean, refused
 from lorakit.families import FAMILIES
 from lorakit.recipe.checks import Checker, known
 from lorakit.recipe.document import Document
-from lorakit.recipe.layers import Entry, Layer
+from lorakit.recipe.layers import Entry, Layer, both_of_a_pair, merge
+from lorakit.recipe.model import Section
 from lorakit.recipe.overrides import Override, read_key
+from lorakit.recipe.presets import Preset
 from lorakit.recipe.schema import (
     ABOUT,
     PRESET_TOP,
@@ -34,12 +34,6 @@ FOREIGN = {
     "about": "[about] belongs in a preset.",
     "extends": 'Only a preset extends another; a recipe names one: preset = "...".',
 }
-
-
-@dataclass(frozen=True)
-class StageLayer:
-    name: str
-    layer: Layer
 
 
 def top_faults(document: Document, *, preset: bool) -> list[Fault]:
@@ -63,54 +57,77 @@ def top_faults(document: Document, *, preset: bool) -> list[Fault]:
         elif key in SECTIONS and not is_table:
             what = f"is a section; write [{key}] on a line of its own."
             faults.append(Fault(where, what, rule="value", section=key))
+        elif key == "stage" and not _are_tables(value):
+            where = f"{document.source(key)} stage"
+            faults.append(Fault(where, "is a list of tables; write [[stage]].", rule="value"))
         elif key in TOP_WORDS and (one := fit(TOP_WORDS[key], value)).problem:
             faults.append(Fault(where, one.problem, one.hint, "value"))
     return faults + (_about_faults(document) if preset else [])
 
 
-def layer_of(
-    document: Document, checker: Checker, *, source: str = ""
-) -> tuple[Layer, list[Fault]]:
-    """The document's sections as one checked layer. `source` is what its settings name as theirs
-    (a preset); the line otherwise.
-    """
-    sections = {
-        key: value
-        for key, value in document.data.items()
-        if key in SECTIONS and isinstance(value, dict)
-    }
-    layer, faults = _entries(document, sections, (), checker, source)
-    unset, more = _unset_of(document, checker)
-    return Layer(source or document.label, layer.entries, unset), [*faults, *more]
+def layers_of(preset: Preset | None, checker: Checker) -> list[Layer]:
+    """The layers below a recipe: family, the preset's base, the preset."""
+    source = f"family {checker.family}"
+    entries = [
+        Entry("train", key, value, source, source)
+        for key, value in FAMILIES[checker.family].by(checker.trainer).defaults.items()
+    ]
+    entries.append(Entry("dataset", "caption_extension", ".txt", "lorakit", "lorakit"))
+    layers = [Layer(tuple(entries))]
+    for page in (preset.base, preset) if preset else ():
+        if page:
+            layer = layer_of(page.document, checker, source=f"preset {page.name}")
+            faults = (*top_faults(page.document, preset=True), *layer.faults)
+            layers.append(replace(layer, faults=faults))
+    return layers
 
 
-def stages_of(document: Document, checker: Checker) -> tuple[list[StageLayer], list[Fault]]:
+def preset_values(preset: Preset) -> tuple[Mapping[str, Section], list[Fault]]:
+    """What a preset comes to on its own, checked; placeholders stay as written."""
+    if preset.family not in FAMILIES:
+        where = f"{preset.document.label} [about] family"
+        raise refused(
+            where, f"no family is called {preset.family!r}.", known(preset.family, FAMILIES)
+        )
+    layers = layers_of(preset, Checker(preset.family, preset.trainer))
+    merged, notes = merge(layers)
+    return merged, [*preset.faults, *(one for layer in layers for one in layer.faults), *notes]
+
+
+def layer_of(document: Document, checker: Checker, *, source: str = "") -> Layer:
+    """Its sections, checked. `source` is what its settings name as theirs, if not the line."""
+    names = document.data.get("unset", [])
+    texts = [one for one in names if isinstance(one, str)] if isinstance(names, list) else []
+    unset = _unset(texts, checker, f"{document.source('unset')} unset ")
+    return _checked(_entries(document, document.data, checker, source=source), checker, unset)
+
+
+def stages_of(document: Document, checker: Checker) -> list[Layer]:
     tables = document.data.get("stage", [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        where = f"{document.source('stage')} stage"
-        return [], [Fault(where, "is a list of tables; write [[stage]].", rule="value")]
-    stages: list[StageLayer] = []
-    faults: list[Fault] = []
-    for index, table in enumerate(tables):
-        at = ("stage", str(index))
-        name = table.get("name")
-        if not isinstance(name, str) or not name:
-            where = f"{document.source(*at)} [[stage]]"
-            faults.append(Fault(where, "has no name.", 'Such as name = "faces".', "stage"))
-        if name in [stage.name for stage in stages]:
+    stages = list[Layer]()
+    for index, table in enumerate(tables if _are_tables(tables) else ()):
+        at, name = ("stage", str(index)), table.get("name")
+        faults = [*_stage_faults(document, at, table)]
+        if name in [stage.stage for stage in stages]:
             where = f"{document.source(*at, 'name')} [[stage]] name"
-            faults.append(Fault(where, f"two stages are called {name!r}.", rule="stage"))
-        faults += _stage_faults(document, at, table)
-        sections = {key: table[key] for key in STAGE[1:] if isinstance(table.get(key), dict)}
-        layer, more = _entries(document, sections, at, checker, "")
-        stages.append(StageLayer(str(name or index + 1), layer))
-        faults += more
-    return stages, faults
+            faults.insert(0, Fault(where, f"two stages are called {name!r}.", rule="stage"))
+        said = {key: table[key] for key in STAGE[1:] if key in table}
+        layer = _checked([*faults, *_entries(document, said, checker, at)], checker)
+        stages.append(replace(layer, stage=str(name or index + 1)))
+    return stages
+
+
+def _are_tables(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(table, dict) for table in value)
 
 
 def _stage_faults(
     document: Document, at: tuple[str, ...], table: Mapping[str, Any]
 ) -> Iterator[Fault]:
+    name = table.get("name")
+    if not isinstance(name, str) or not name:
+        where = f"{document.source(*at)} [[stage]]"
+        yield Fault(where, "has no name.", 'Such as name = "faces".', "stage")
     for key, value in table.items():
         where = f"{document.source(*at, key)} [[stage]] {key}"
         if key not in STAGE:
@@ -121,35 +138,44 @@ def _stage_faults(
             yield Fault(where, what, rule="value", section=key)
 
 
-def sets_layer(
-    overrides: list[Override], unsets: Sequence[str], checker: Checker
-) -> tuple[Layer, list[Fault]]:
-    entries: list[Entry] = []
-    faults: list[Fault] = []
-    for override in overrides:
-        place = place_of(override.key, checker)
-        if place is None:
-            faults.append(_no_section(override.where, override.key[0]))
+def sets_layer(overrides: Sequence[Override], unsets: Sequence[str], checker: Checker) -> Layer:
+    said = (_set(override, checker) for override in overrides)
+    return _checked(said, checker, _unset(unsets, checker, "--unset "))
+
+
+def _set(override: Override, checker: Checker) -> Entry | Fault:
+    place = place_of(override.key, checker)
+    if place is None:
+        return _no_section(override.where, override.key[0])
+    section, key, rest = place
+    variable = bool(rest) and section == "launch" and not isinstance(override.value, str)
+    value: Any = override.raw if variable else override.value
+    for name in reversed(rest):
+        value = {name: value}
+    return Entry(section, key, value, "--set", override.where, "" if rest else override.raw)
+
+
+def _checked(
+    said: Iterable[Entry | Fault], checker: Checker, unset: Iterable[tuple[str, str] | Fault] = ()
+) -> Layer:
+    entries, faults, gone = list[Entry](), list[Fault](), list[tuple[str, str]]()
+    for one in said:
+        if isinstance(one, Fault):
+            faults.append(one)
             continue
-        section, key, rest = place
-        text = bool(rest) and section == "launch"  # an environment variable
-        value: Any = override.raw if text else override.value
-        if isinstance(override.value, str):
-            value = override.value
-        for name in reversed(rest):
-            value = {name: value}
-        raw = "" if rest else override.raw
-        checked, more = checker.check(Entry(section, key, value, "--set", override.where, raw))
-        entries += [checked] if checked else []
+        entry, more = checker.check(one)
+        entries += [entry] if entry else []
         faults += more
-    gone, more = _unset(unsets, checker, "--unset ")
-    return Layer("--set", tuple(entries), gone), [*faults, *more]
+    for key in unset:
+        if isinstance(key, Fault):
+            faults.append(key)
+        else:
+            gone.append(key)
+    return Layer(tuple(entries), tuple(gone), (*faults, *both_of_a_pair(entries)))
 
 
 def place_of(parts: tuple[str, ...], checker: Checker) -> tuple[str, str, tuple[str, ...]] | None:
-    """Section, key and what is deeper. A bare key is looked for; one that nobody knows counts as
-    an option, to be refused as such.
-    """
+    """Section, key and what is deeper. A key that nobody knows counts as an option."""
     if len(parts) > 1:
         return (parts[0], parts[1], parts[2:]) if parts[0] in SECTIONS else None
     key = parts[0]
@@ -162,16 +188,16 @@ def place_of(parts: tuple[str, ...], checker: Checker) -> tuple[str, str, tuple[
 
 def _entries(
     document: Document,
-    sections: Mapping[str, Any],
-    at: tuple[str, ...],
+    table: Mapping[str, Any],
     checker: Checker,
-    source: str,
-) -> tuple[Layer, list[Fault]]:
-    entries: list[Entry] = []
-    faults: list[Fault] = []
+    at: tuple[str, ...] = (),
+    *,
+    source: str = "",
+) -> Iterator[Entry | Fault]:
+    sections = {key: one for key, one in table.items() if key in SECTIONS and isinstance(one, dict)}
     stage = "[[stage]] " if at else ""
-    for section, table in sections.items():
-        for key, value in table.items():
+    for section, settings in sections.items():
+        for key, value in settings.items():
             line = document.source(*at, section, key)
             home = "dataset" if (section, key) == ("train", "caption_extension") else section
             entry = Entry(home, key, value, source or line, f"{line} {stage}[{section}] {key}")
@@ -179,12 +205,9 @@ def _entries(
             twice = others and key not in SHARED_WORDS
             if twice and not _right_place(key, section, others, checker):
                 what = f"stands in [{others[0]}] too ({document.source(*at, others[0], key)})."
-                faults.append(entry.fault(what, "Keep one of the two.", "twice"))
-                continue
-            checked, more = checker.check(entry)
-            entries += [checked] if checked else []
-            faults += more
-    return Layer(source or document.label, tuple(entries)), faults
+                yield entry.fault(what, "Keep one of the two.", "twice")
+            else:
+                yield entry
 
 
 def _right_place(key: str, section: str, others: Sequence[str], checker: Checker) -> bool:
@@ -194,36 +217,23 @@ def _right_place(key: str, section: str, others: Sequence[str], checker: Checker
     return section == right or (right not in places and section == min(places, key=SECTIONS.index))
 
 
-def _unset_of(
-    document: Document, checker: Checker
-) -> tuple[tuple[tuple[str, str], ...], list[Fault]]:
-    names = document.data.get("unset", [])
-    texts = [one for one in names if isinstance(one, str)] if isinstance(names, list) else []
-    return _unset(texts, checker, f"{document.source('unset')} unset ")
-
-
-def _unset(
-    names: Sequence[str], checker: Checker, where: str
-) -> tuple[tuple[tuple[str, str], ...], list[Fault]]:
-    gone: list[tuple[str, str]] = []
-    faults: list[Fault] = []
+def _unset(names: Sequence[str], checker: Checker, where: str) -> Iterator[tuple[str, str] | Fault]:
     for name in names:
         parts = read_key(name)
         place = place_of(parts, checker)
         if place is None:
-            faults.append(_no_section(where + name, parts[0]))
+            yield _no_section(where + name, parts[0])
             continue
         section, key, deeper = place
         if deeper:
             what, hint = "only a complete key can be removed.", f"That would be {section}.{key}."
-            faults.append(Fault(where + name, what, hint, "override"))
+            yield Fault(where + name, what, hint, "override")
             continue
         words = checker.known(section)
         if words is not None and key not in words:
             hint = f"--set {key}=... changes it." if key in TOP else did_you_mean(key, words)
-            faults.append(Fault(where + name, "no section has such a key.", hint, "override"))
-        gone.append((section, key))
-    return tuple(gone), faults
+            yield Fault(where + name, "no section has such a key.", hint, "override")
+        yield section, key
 
 
 def _is_option(key: str) -> bool:

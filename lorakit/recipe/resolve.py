@@ -20,13 +20,11 @@ from lorakit.files import at_home
 from lorakit.recipe import presets
 from lorakit.recipe.checks import Checker, known
 from lorakit.recipe.document import Document, read_document
-from lorakit.recipe.layers import Layer, both_of_a_pair, merge
-from lorakit.recipe.model import Resolved, Section, Setting, Stage
+from lorakit.recipe.layers import Layer, filled, merge
+from lorakit.recipe.model import Resolved, Stage
 from lorakit.recipe.names import name_problem, trigger_problem
 from lorakit.recipe.overrides import Override, read_overrides
-from lorakit.recipe.placeholders import fill, is_filled
-from lorakit.recipe.preset_values import layers_of
-from lorakit.recipe.reading import layer_of, sets_layer, stages_of, top_faults
+from lorakit.recipe.reading import layer_of, layers_of, sets_layer, stages_of, top_faults
 from lorakit.recipe.schema import TRAINERS
 from lorakit.recipe.subject import read_subject
 
@@ -48,10 +46,8 @@ class Head:
 def resolve(
     file: Path, *, sets: Sequence[str] = (), unsets: Sequence[str] = ()
 ) -> tuple[Resolved, tuple[Fault, ...]]:
-    """The recipe with every layer applied, and everything that is wrong with it, at once.
-
-    A RecipeError is raised only where nothing can be resolved at all: no file, no TOML, neither a
-    preset nor a family.
+    """With every layer applied, and everything that is wrong, at once. Raises only where nothing
+    can be resolved at all: no file, no TOML, neither a preset nor a family.
     """
     file = at_home(file).absolute()
     root = root_of(file)
@@ -60,27 +56,20 @@ def resolve(
     top, rest = _split_top(overrides)
     faults += top_faults(document, preset=False)
     head, more = _head(document, top, root, before=faults)
-    faults += more
+    faults += [*more, *(head.preset.faults if head.preset else ())]
     checker = Checker(head.family, head.trainer)
-    below, of_preset = layers_of(head.preset, checker)
-    own, of_recipe = layer_of(document, checker)
-    stages, of_stages = stages_of(document, checker)
-    last, of_sets = sets_layer(rest, unsets, checker)
-    faults += [*of_preset, *of_recipe, *of_stages, *of_sets]
-    layers = [*below, own]
-    for layer in (own, *(stage.layer for stage in stages), last):
-        faults += both_of_a_pair(layer.entries)
+    below, own = layers_of(head.preset, checker), layer_of(document, checker)
+    stages, last = stages_of(document, checker), sets_layer(rest, unsets, checker)
+    faults += [fault for layer in (*below, own, *stages, last) for fault in layer.faults]
     words = {"trigger": head.trigger, "name": head.name}
-    sections, notes, unfilled = _filled([*layers, last], words)
-    faults += [*notes, *_together(below, [own, last]), *unfilled]
+    sections, more = filled([*below, own, last], words)
+    faults += [*more, *_together(below, [own, last])]
     done = []
     for stage in stages:
-        filled, notes, unfilled = _filled([*layers, stage.layer, last], words)
-        anew = any(
-            entry.section == "model" and entry.key == "base" for entry in stage.layer.entries
-        )
-        done.append(Stage(stage.name, filled["dataset"], filled["train"], filled["model"], anew))
-        faults += [*notes, *unfilled]
+        said, more = filled([*below, own, stage, last], words)
+        anew = any((entry.section, entry.key) == ("model", "base") for entry in stage.entries)
+        done.append(Stage(stage.stage, said["dataset"], said["train"], said["model"], anew))
+        faults += more
     subject, of_subject = read_subject(document)
     faults += of_subject
     remarks = document.data.get("notes")
@@ -103,9 +92,7 @@ def resolve(
 
 
 def root_of(file: Path) -> Path:
-    """The project: the parent of a `recipes/` folder, or of `sweeps/` for the recipes of a sweep;
-    else the recipe's own folder.
-    """
+    """The project: above `recipes/`, or above a sweep's folder; else the recipe's own folder."""
     place = file.parent
     if place.name == "recipes":
         return place.parent
@@ -125,9 +112,7 @@ def _split_top(overrides: Sequence[Override]) -> tuple[dict[str, Override], list
 def _head(
     document: Document, top: Mapping[str, Override], root: Path, *, before: Sequence[Fault]
 ) -> tuple[Head, list[Fault]]:
-    """Preset, family and trainer decide what everything else is checked against, so they are
-    settled first.
-    """
+    """Settled first: everything else is checked against preset, family and trainer."""
     faults: list[Fault] = []
 
     def said(key: str) -> tuple[str, str]:
@@ -197,9 +182,7 @@ def _family(
 
 
 def _together(below: Sequence[Layer], own: Sequence[Layer]) -> list[Fault]:
-    """Learning rate, rank and alpha act as one number; changing one alone is pointed out, with
-    what it comes to.
-    """
+    """Rate, rank and alpha act as one number: a change of one alone is pointed out."""
     before, after = (merge(layers)[0]["train"] for layers in (below, [*below, *own]))
     changed = [
         key
@@ -224,25 +207,3 @@ def _together(below: Sequence[Layer], own: Sequence[Layer]) -> list[Fault]:
     what = f"{' and '.join(changed)} changed, with {kept}: {product}"
     where = f"{after[changed[0]].source} {changed[0]}"
     return [Fault(where, what, "The three act together.", "together", "note")]
-
-
-def _filled(
-    layers: Sequence[Layer], words: Mapping[str, str]
-) -> tuple[dict[str, Section], list[Fault], list[Fault]]:
-    """Sections merged, with {trigger} and {name} filled in; the notes of the merge; and the words
-    that nobody knows, each where the value that won was written.
-    """
-    merged, notes = merge(layers)
-    places = {(one.section, one.key): one for layer in layers for one in layer.entries}
-    faults: list[Fault] = []
-    sections: dict[str, Section] = {}
-    for section, settings in merged.items():
-        done = dict(settings)
-        for key, setting in settings.items():
-            if is_filled(section, key):
-                value, problems = fill(setting.value, words)
-                done[key] = Setting(value, setting.source)
-                place = places[section, key]
-                faults += [place.fault(problem, "", "placeholder") for problem in problems]
-        sections[section] = done
-    return sections, notes, faults

@@ -1,6 +1,4 @@
-"""The words of a recipe outside [train]: every section's keys and what may stand there, in the
-same shape as the catalogue of options.
-"""
+"""The words of a recipe outside [train], in the same shape as the catalogue of options."""
 
 from __future__ import annotations
 
@@ -158,9 +156,7 @@ WRITTEN_BY_US: Mapping[str, str] = MappingProxyType(
 
 
 def words_of(section: str, family: str = "", trainer: str = "") -> Mapping[str, Option]:
-    """The keys of a section other than [train]; [model] depends on the family, or knows every
-    family's when none is given.
-    """
+    """The keys of a section other than [train]; [model] has the family's, or all without one."""
     if section != "model":
         return {"dataset": DATASET, "sample": SAMPLE, "launch": LAUNCH}[section]
     families = [FAMILIES[family].by(trainer)] if family in FAMILIES else FAMILIES.values()

@@ -1,5 +1,5 @@
-"""[subject] and notes of a recipe: who or what it shows, where the pictures come from and under
-which licence. Training reads none of it; the record, the report and a bundle carry it.
+"""[subject]: whom a recipe shows, where the pictures come from, under which licence. Not read by
+training; kept by the record, the report and a bundle.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Does a value fit an option? Converts what loses nothing (1 to 1.0), refuses the rest and says
-how to write it. Whoever reads options asks here: recipe, dataset file and command line.
+"""Does a value fit an option? Converts what loses nothing (1 to 1.0), refuses the rest, and says
+how to write it.
 """
 
 from __future__ import annotations
@@ -14,23 +14,14 @@ from lorakit.catalogue.options import Option
 from lorakit.errors import did_you_mean
 from lorakit.toml_text import value_text
 
-TAKES = {
-    "str": "a text",
-    "int": "an integer",
-    "float": "a number",
-    "bool": "true or false",
-    "number": "a number",
-    "table": "a table",
-    "text or table": "a text or a table",
-}
-KINDS: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "float": (int, float),
-    "bool": (bool,),
-    "number": (int, float),
-    "table": (dict,),
-    "text or table": (str, dict),
+KINDS: dict[str, tuple[str, tuple[type, ...]]] = {  # what an option of that type takes
+    "str": ("a text", (str,)),
+    "int": ("an integer", (int,)),
+    "float": ("a number", (int, float)),
+    "bool": ("true or false", (bool,)),
+    "number": ("a number", (int, float)),
+    "table": ("a table", (dict,)),
+    "text or table": ("a text or a table", (str, dict)),
 }
 LARGEST = 2**63 - 1  # TOML's own bound
 SIZE = re.compile(r"\s*[1-9]\d{0,4}\s*(,\s*[1-9]\d{0,4}\s*)?")
@@ -65,16 +56,16 @@ def fit(option: Option, value: Any) -> Fit:
 
 
 def _one(option: Option, value: Any) -> Fit:
-    kind = option.type
+    kind, (takes, types) = option.type, KINDS[option.type]
     if kind == "int" and isinstance(value, float) and value.is_integer():
         value = int(value)
     if kind == "bool" and value in option.choices:
         return Fit(value)  # a word beside true and false
-    if not isinstance(value, KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
+    if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
         said = "a table" if isinstance(value, dict) else value_text(value)
         said = f"the text {said}" if isinstance(value, str) else said
         words = "".join(f" or {value_text(one)}" for one in option.choices if kind == "bool")
-        return Fit(value, f"takes {TAKES[kind]}{words}, not {said}.", _written(option, value))
+        return Fit(value, f"takes {takes}{words}, not {said}.", _written(option, value))
     if isinstance(value, int) and abs(value) > LARGEST:
         return Fit(value, "is larger than any number that the scripts can hold.")
     if isinstance(value, float) and not math.isfinite(value):
@@ -135,9 +126,7 @@ def _list(option: Option, value: Any) -> Fit:
 
 
 def _resolution(value: Any) -> Fit:
-    """The scripts want a text in one file and numbers in the other; either may be written, and
-    "512,768" is what we keep.
-    """
+    """Scripts want a text here and numbers there; either is taken, and "512,768" kept."""
     sides = value if isinstance(value, list) else [value]
     if all(isinstance(side, int) and not isinstance(side, bool) for side in sides):
         value = ",".join(map(str, sides))

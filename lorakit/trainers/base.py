@@ -120,12 +120,12 @@ class Trainer(ABC):
         return []
 
     def files(
-        self, options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
+        self, options: Options, settings: Section, facts: DatasetFacts
     ) -> tuple[dict[str, str], list[Fault]]:
         """The texts that the scripts read, by their names in the run's folder; `settings` as in
         train.toml. What cannot be said in their format is a fault.
         """
-        return run_files.files(options, settings, facts, folders=folders)
+        return run_files.files(options, settings, facts)
 
     def names(self, options: Options) -> tuple[CheckpointName, ...]:
         """Of the files of one save, without their step."""

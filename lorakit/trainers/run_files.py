@@ -63,7 +63,7 @@ def settings_for(options: Options) -> Section:
 
 
 def files(
-    options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
+    options: Options, settings: Section, facts: DatasetFacts
 ) -> tuple[dict[str, str], list[Fault]]:
     """The texts; one that kohya's reader cannot take is a fault, not an exception."""
     faults: list[Fault] = []
@@ -75,7 +75,7 @@ def files(
         return text
 
     makers: dict[str, Callable[[], str]] = {"train.toml": lambda: train_toml(options, settings)}
-    if not folders:
+    if not options.folders:
         makers["dataset.toml"] = lambda: dataset_toml(options, facts)
     if options.prompts:
         makers["prompts.toml"] = sample_prompts
@@ -257,8 +257,8 @@ class Grammar:
         str  # what becomes of a picture without a caption file: "would be left out silently"
     )
 
-    def faults(self, options: Options, facts: DatasetFacts, *, folders: bool) -> Iterator[Fault]:
-        if folders:
+    def faults(self, options: Options, facts: DatasetFacts) -> Iterator[Fault]:
+        if options.folders:
             what, hint = (
                 f"{self.title} reads a dataset file of its own, no folders.",
                 'Set mode = "toml".',

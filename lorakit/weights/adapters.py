@@ -1,6 +1,4 @@
-"""What an adapter adds to its layer, as numbers: delta-W of LoRA, LoHa, LoKr and whole differences,
-and the few products that can be had without writing delta-W out. numpy alone.
-"""
+"""Delta-W of LoRA, LoHa, LoKr and whole differences, as numbers (numpy alone)."""
 
 from __future__ import annotations
 
@@ -62,9 +60,8 @@ class Factors:
         return down, self.up.reshape(*self.up.shape, *ones)
 
     def cut(self, rank: int, energy: float = 1.0) -> tuple[Factors, float]:
-        """The best approximation of at most that rank, or of as few ranks as hold that share of
-        the Frobenius norm; and the share that is lost. It is the SVD of delta-W, had from the
-        factors' own small products.
+        """The best approximation of that rank, or of as few as hold that share of the norm, and the
+        share that is lost. It is delta-W's SVD, had from the factors' own small products.
         """
         up, down = self.up.astype(np.float64), self.down.astype(np.float64)
         left, (right, undo) = _root(up.T @ up)[0], _root(down @ down.T)
@@ -111,9 +108,7 @@ class AdapterNumbers:
 
     @cached_property
     def _peft(self) -> Mapping[str, float]:
-        """Diffusers and PEFT keep alpha outside the tensors: in the header, or in a file beside
-        them.
-        """
+        """Of diffusers and PEFT, who keep alpha in the header, or in a file beside the tensors."""
         text = self.lora.header.metadata.get("lora_adapter_metadata", "")
         try:
             told = json_text.loads(text) if text else _beside(self.lora.path)
@@ -129,8 +124,7 @@ class AdapterNumbers:
     def as_stored(self, module: Module, role: str) -> tuple[str, Shape, bytes]:
         header, name = self.lora.header, module.tensors[role]
         tensor = header.tensors[name]
-        self._file.seek(header.begin + tensor.start)
-        return tensor.dtype, tensor.shape, self._file.read(tensor.stop - tensor.start)
+        return tensor.dtype, tensor.shape, b"".join(header.blocks(self._file, name))
 
     def product(self, module: Module) -> Factors:
         """An adapter that is a product of two."""

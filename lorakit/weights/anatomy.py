@@ -1,13 +1,14 @@
-"""Names and shapes of the weights of Stable Diffusion 1.5, SDXL and FLUX, as their checkpoints
-have them, written out by rule: what stand-ins are made of, and what the size of a LoRA is counted
-from.
+"""Names and shapes of the weights of SD1.5, SDXL and FLUX, by rule, as their checkpoints have them:
+stand-ins are made of them, and the size of a LoRA is counted from them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
+LAYERS = 2  # blocks of each level of a U-Net on the way down; one more on the way up
 Shape = tuple[int, ...]
 Named = Iterator[tuple[str, Shape]]
 
@@ -36,7 +37,6 @@ class UNetKind:
     depths: tuple[int, ...]  # transformer blocks in each attention of that level; 0: none
     middle: int
     context: int  # width of the text that cross-attention reads
-    layers: int = 2  # blocks of each level on the way down; one more on the way up
     linear_projection: bool = False
     label: int = 0
 
@@ -60,7 +60,7 @@ def unet(kind: UNetKind) -> Named:
     yield from conv("input_blocks.0.0", first, 4)
     skips, width, number = [first], first, 1
     for level, (out, depth) in enumerate(zip(kind.channels, kind.depths, strict=True)):
-        for _ in range(kind.layers):
+        for _ in range(LAYERS):
             yield from res_block(f"input_blocks.{number}.0", out, width, time)
             yield from transformer(f"input_blocks.{number}.1", out, depth, kind)
             skips.append(out)
@@ -81,10 +81,10 @@ def up_path(kind: UNetKind, skips: list[int], width: int) -> Named:
     number = 0
     for level, out in reversed(list(enumerate(kind.channels))):
         depth = kind.depths[level]
-        for turn in range(kind.layers + 1):
+        for turn in range(LAYERS + 1):
             yield from res_block(f"output_blocks.{number}.0", out, width + skips.pop(), kind.time)
             yield from transformer(f"output_blocks.{number}.1", out, depth, kind)
-            if level and turn == kind.layers:
+            if level and turn == LAYERS:
                 yield from conv(f"output_blocks.{number}.{2 if depth else 1}.conv", out, out)
             width, number = out, number + 1
 
@@ -102,9 +102,7 @@ def res_block(name: str, out: int, given: int, time: int) -> Named:
 def transformer(name: str, width: int, depth: int, kind: UNetKind) -> Named:
     if not depth:
         return
-    project = (
-        linear if kind.linear_projection else lambda where, out, given: conv(where, out, given, 1)
-    )
+    project = linear if kind.linear_projection else partial(conv, size=1)
     yield from norm(f"{name}.norm", width)
     yield from project(f"{name}.proj_in", width, width)
     for block in range(depth):

@@ -1,6 +1,5 @@
 """Tensors as arrays of float32, and back into the number formats of weights, by their bits: numpy
-knows neither bf16 nor fp8, and torch is not asked for. Imports numpy: nobody imports this file, or
-those that work with it, before a command needs numbers.
+knows neither bf16 nor fp8. Imported only where a command needs numbers.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ WRITTEN = ("F32", "F16", "BF16")
 
 def read_array(file: BinaryIO, header: Header, name: str) -> Array:
     """One tensor as float32."""
-    tensor = header.tensors[name]
-    file.seek(header.begin + tensor.start)
-    data = file.read(tensor.stop - tensor.start)
+    tensor, data = header.tensors[name], b"".join(header.blocks(file, name))
     if tensor.dtype in PLAIN:
         array = np.frombuffer(data, dtype=PLAIN[tensor.dtype]).astype(np.float32)
     elif tensor.dtype == "BF16":
@@ -37,9 +34,7 @@ def read_array(file: BinaryIO, header: Header, name: str) -> Array:
 
 
 def stored(array: Array, dtype: str) -> tuple[str, Shape, bytes]:
-    """As a file keeps it: rounded to the nearest number of that format; what is too large for it
-    becomes infinite, as everywhere.
-    """
+    """As a file keeps it: rounded to the nearest; what is too large becomes infinite."""
     shape = tuple(int(side) for side in array.shape)
     if dtype == "BF16":
         bits = np.ascontiguousarray(array, dtype="<f4").view("<u4")

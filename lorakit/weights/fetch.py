@@ -15,7 +15,6 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -33,22 +32,12 @@ from lorakit.weights.reference import WeightFile
 RESERVE = 500_000_000
 
 
-@dataclass(frozen=True)
-class Fetched:
-    path: Path
-    sha256: str
-    size: int
-    commit: str
-
-
 def missing(weights: Sequence[WeightFile]) -> tuple[WeightFile, ...]:
     return tuple(weight for weight in weights if weight.reference and not weight.present)
 
 
 def fetch_missing(weights: Sequence[WeightFile], emit: Emit, *, every_s: float = 0.5) -> None:
-    """All of them, one after another. What is fetched, and how big it is, is reported before the
-    first byte.
-    """
+    """One after another; what and how big is reported before the first byte."""
 
     def note(text: str) -> None:
         emit(Event("note", text=text))
@@ -60,13 +49,13 @@ def fetch_missing(weights: Sequence[WeightFile], emit: Emit, *, every_s: float =
         note(f"fetching {asked.text} ({big}) from {source} to {weight.path}")
         progress = _reporting(emit, weight.path, every_s)
         try:
-            done = fetch(asked, weight.path, remote, sha256=weight.sha256, progress=progress)
+            digest = fetch(asked, weight.path, remote, sha256=weight.sha256, progress=progress)
         except KeyboardInterrupt:
             kept = f"what was fetched of {weight.path.name} is kept"
             note(f"stopped; {kept}, and the same command goes on from there")
             raise
-        commit = f", commit {done.commit}" if done.commit else ""
-        note(f"fetched {done.path}, sha256 {done.sha256}{commit}")
+        commit = f", commit {remote.commit}" if remote.commit else ""
+        note(f"fetched {weight.path}, sha256 {digest}{commit}")
 
 
 def fetch(
@@ -76,8 +65,8 @@ def fetch(
     *,
     sha256: str = "",
     progress: hub.Progress = lambda *_: None,
-) -> Fetched:
-    """One file, complete and right, or an error; never half a file at `target`."""
+) -> str:
+    """One file, complete and right, and its sha256; or an error, and never half a file."""
     stated = sha256.lower()
     if stated and remote.sha256 and stated != remote.sha256:
         raise RecipeError(
@@ -94,7 +83,7 @@ def fetch(
             _take(remote.cached, part)
         else:
             hub.download(asked, remote, part, progress)
-        digest, count = files.sha256(part), part.stat().st_size
+        digest = files.sha256(part)
         for expected, by in ((remote.sha256, "the hub"), (stated, "the recipe")):
             if expected and expected != digest:
                 part.unlink()
@@ -107,7 +96,7 @@ def fetch(
                 )
         os.replace(part, target)
     remember(target, digest)
-    return Fetched(target, digest, count, remote.commit)
+    return digest
 
 
 def check_hashes(weights: Sequence[WeightFile], emit: Emit) -> None:

@@ -1,6 +1,4 @@
-"""A LoRA file judged from its bytes: complete, finite, trained, how many steps. One streaming pass
-also gives both hashes. No torch.
-"""
+"""A LoRA file judged from its bytes, in one pass: intact, finite, trained, its hashes. No torch."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from pathlib import Path
 
 from lorakit.config import cache_dir
 from lorakit.memo import Memo
-from lorakit.weights.safetensors import BLOCK, Header, HeaderError, read_header
+from lorakit.weights.safetensors import Header, HeaderError, read_header
 
 # dtype: (numpy word to look through, bits that are all set in NaN and infinity)
 _NOT_FINITE = {
@@ -52,9 +50,7 @@ def inspect(path: Path) -> Weights:
 
 
 def number_fault(path: Path) -> str:
-    """Why its numbers are nothing to train on from; empty for a sound LoRA. Remembered until the
-    file changes.
-    """
+    """Why nothing can be trained on from it; "" for a sound LoRA. Remembered while it stays."""
     memo = Memo(cache_dir() / "numbers.json")
     try:
         known = memo.get(path)
@@ -77,15 +73,12 @@ def number_fault(path: Path) -> str:
 
 def _scan(path: Path, header: Header) -> Weights:
     whole, data = hashlib.sha256(), hashlib.sha256()
-    bad: list[str] = []
-    ups: list[bool] = []
-    others: list[bool] = []
+    bad, ups, others = list[str](), list[bool](), list[bool]()
     with path.open("rb") as file:
         whole.update(file.read(header.begin))
         for name, tensor in header.in_order():
-            finite, any_set, left = True, False, tensor.stop - tensor.start
-            while left > 0 and (block := file.read(min(left, BLOCK))):
-                left -= len(block)
+            finite, any_set = True, False
+            for block in header.blocks(file, name):
                 whole.update(block)
                 data.update(block)
                 finite = finite and is_finite(block, tensor.dtype)
@@ -111,9 +104,7 @@ def _scan(path: Path, header: Header) -> Weights:
 
 
 def is_finite(block: bytes, dtype: str) -> bool:
-    """No NaN and no infinity in these bytes, judged by the exponent bits, so that bf16 and fp8
-    need no float type of numpy's.
-    """
+    """No NaN or infinity, judged by the exponent bits: numpy has no bf16 and no fp8."""
     if dtype not in _NOT_FINITE:
         return True
     import numpy as np

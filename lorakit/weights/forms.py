@@ -1,5 +1,5 @@
-"""One module's adapter between the forms of key names: read as one product, whether or not
-diffusers has the module in pieces, and written in the words of a form. delta-W stays what it is.
+"""One module's adapter, read as one product, whether or not diffusers has split the module, and
+written in the words of another form. delta-W stays what it is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""sha256 of big files, remembered by path, size, mtime and inode in the user's cache; as many
-files at a time as there are cores.
-"""
+"""sha256 of big files, remembered in the cache until they change; one to each core."""
 
 from __future__ import annotations
 
@@ -18,14 +16,6 @@ from lorakit.memo import Memo
 SMALL = 1 << 20  # hashing less than this is cheaper than remembering it
 
 
-def cached_sha256(path: Path) -> str:
-    """As `files.sha256`, but a file that has not changed since is not read again."""
-    memo = _memo()
-    digest = _digest(path, memo)
-    memo.save()
-    return digest
-
-
 def remember(path: Path, digest: str) -> None:
     """What somebody has just hashed need not be read again."""
     memo = _memo()
@@ -34,11 +24,12 @@ def remember(path: Path, digest: str) -> None:
 
 
 def path_digest(path: Path) -> tuple[str, int]:
-    """One hash and size for what weights come as: a file, or a diffusers folder (over its sorted
-    relative names and their hashes).
-    """
+    """Hash and size of a file, or of a folder (over its relative names and their hashes)."""
     if path.is_file():
-        return cached_sha256(path), path.stat().st_size
+        memo = _memo()
+        digest = _digest(path, memo)
+        memo.save()
+        return digest, path.stat().st_size
     files = files_of(path)
     now = sha256_of_all(files)
     lines = (f"{file.relative_to(path).as_posix()}\t{now[file]}" for file in files)
@@ -57,11 +48,10 @@ def files_of(path: Path) -> list[Path]:
 def sha256_of_all(
     paths: Iterable[Path], *, workers: int | None = None, anew: bool = False
 ) -> dict[Path, str | None]:
-    """Many files, one to each core (hashing lets go of the interpreter), the biggest first; None
-    for one that cannot be read. `anew`: every byte is read, and the memory corrected.
-    """
-    sizes = {path: _size(path) for path in dict.fromkeys(paths)}
-    wanted = sorted(sizes, key=lambda path: -sizes[path])
+    """The biggest first; None for one that cannot be read. `anew`: every byte, not the memory."""
+    asked = list(dict.fromkeys(paths))
+    sizes = {path: os.path.getsize(path) if os.path.exists(path) else 0 for path in asked}
+    wanted = sorted(asked, key=sizes.__getitem__, reverse=True)
     memo = _memo()
 
     def look(path: Path) -> str | None:
@@ -73,7 +63,7 @@ def sha256_of_all(
     with ThreadPoolExecutor(workers or _cores()) as pool:
         found = dict(zip(wanted, pool.map(look, wanted), strict=True))
     memo.save()
-    return {path: found[path] for path in sizes}
+    return {path: found[path] for path in asked}
 
 
 def _digest(path: Path, memo: Memo, *, anew: bool = False) -> str:
@@ -87,13 +77,6 @@ def _digest(path: Path, memo: Memo, *, anew: bool = False) -> str:
     digest = sha256(path)
     memo.put(path, digest)
     return digest
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _cores() -> int:

@@ -1,6 +1,4 @@
-"""What a file of weights is, from its header alone: family, part, number format, and whether it is
-intact.
-"""
+"""What a file of weights is, from its header alone: family, part, number format, sound or not."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.user_files import Unreadable
-from lorakit.weights.safetensors import Header, HeaderError, Tensor, read_header
+from lorakit.weights.safetensors import HeaderError, Tensor, read_header
 
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 SD_UNET = "model.diffusion_model."
@@ -94,10 +92,6 @@ def sniff(path: Path) -> Sniffed:
     except HeaderError as error:
         kind = "pickle" if "pickled" in error.fault else "broken"
         return Sniffed(path, kind, problem=error.fault)
-    return _sniffed(path, header)
-
-
-def _sniffed(path: Path, header: Header) -> Sniffed:
     names, counts = header.tensors, header.dtypes()
     fp8 = next((FP8[name] for name in FP8 if counts.get(name, 0) * 2 > sum(counts.values())), "")
     kind, family, variant = _identity(names, header.metadata)
@@ -111,7 +105,9 @@ def _sniffed(path: Path, header: Header) -> Sniffed:
         or _any(names, "cond_stage_model.", "conditioner.", "text_encoders."),
         dtype=max(counts, key=lambda name: counts[name]) if counts else "",
         fp8=fp8,
-        v_prediction=_v_prediction(names, header.metadata),
+        v_prediction="v_pred" in names  # a bare key, which SDXL models carry
+        or header.metadata.get("modelspec.prediction_type", "").lower()
+        in {"v", "v_prediction", "v-prediction"},
         data_bytes=header.data_bytes,
         parameters=sum(counts.values()),
     )
@@ -148,9 +144,7 @@ def _lora_family(names: Tensors, metadata: Mapping[str, str]) -> str:
 
 
 def _sd_unet(names: Tensors) -> tuple[str, str] | None:
-    """SD1, SD2 and SDXL in their single-file form, distinguished by how wide the text is that
-    cross-attention reads.
-    """
+    """SD1, SD2 and SDXL as one file, told apart by the width of the text that attn2 reads."""
     first = names.get(f"{SD_UNET}input_blocks.0.0.weight")
     if first is None:
         return None
@@ -209,12 +203,6 @@ def _part(names: Tensors) -> tuple[str, str, str]:
     if "conv_in.weight" in names and _any(names, "down_blocks.0."):
         return "unet", "", "diffusers"
     return "unknown", "", ""
-
-
-def _v_prediction(names: Tensors, metadata: Mapping[str, str]) -> bool:
-    """A bare key `v_pred` (SDXL models carry it), or what the metadata says."""
-    stated = metadata.get("modelspec.prediction_type", "").lower()
-    return "v_pred" in names or stated in {"v", "v_prediction", "v-prediction"}
 
 
 def _folder(path: Path) -> Sniffed:

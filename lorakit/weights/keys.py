@@ -164,9 +164,7 @@ def _place(key: str) -> tuple[str, str, str, str] | None:
 
 
 def native_path(path: str, family: str) -> tuple[str, int | None]:
-    """A module of the model under the name that its makers gave it; and, where diffusers has split
-    that module, which piece of it this is.
-    """
+    """Its makers' name; and which piece of that module this is, where diffusers split it."""
     if family in UNETS:
         return rename(path, ldm_names(family)), None
     number = re.search(r"\.(\d+)\.", path)
@@ -200,9 +198,7 @@ def key_head(part: str, path: str, family: str, form: str) -> str:
 
 
 def paths_in(form: str, part: str, native: str, family: str) -> list[str]:
-    """A module as a form calls it. Kohya has diffusers' words for SD1.5 and SD2 and the makers'
-    own for everything else.
-    """
+    """In a form's words: kohya has diffusers' for SD1.5 and SD2, the makers' for the others."""
     own_words = form == "comfy" or (form == KOHYA and family not in {"sd15", "sd2"})
     return [native] if own_words or part != MODEL else diffusers_paths(native, family)
 

@@ -6,13 +6,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
 from lorakit.weights import finite
-from lorakit.weights.keys import LoraFile, Module, blocks, read_lora
+from lorakit.weights.keys import LoraFile, blocks, read_lora
 
 TRAINING = (  # what kohya, musubi and ai-toolkit say of it
     *("ss_sd_model_name", "ss_network_module", "ss_steps", "ss_epoch", "ss_learning_rate"),
@@ -47,22 +47,24 @@ class LoraFacts:
 def lora_facts(path: Path, *, numbers: bool) -> LoraFacts:
     lora = read_lora(path)
     said = lora.header.metadata
-    facts: dict[str, Any] = {
-        "path": path,
-        "form": lora.form,
-        "family": lora.family,
-        "size_bytes": lora.header.begin + lora.header.data_bytes,
-        "kinds": Counter(module.kind for module in lora.modules),
-        "parts": Counter(module.part for module in lora.modules),
-        "ranks": dict(sorted(Counter(map(lora.rank, lora.modules)).items())),
-        "dtypes": lora.header.dtypes(),
-        "training": {key: said[key] for key in TRAINING if _tells(said.get(key))},
-        "trigger": trigger_of(said),
-        "others": lora.others,
-        "incomplete": tuple(one.name for one in lora.modules if one.kind == "incomplete"),
-        "autov3": said.get("sshs_model_hash", "")[:12],
-    }
-    return LoraFacts(**{**facts, **(_measured(lora) if numbers else {})})
+    facts = LoraFacts(
+        path=path,
+        form=lora.form,
+        family=lora.family,
+        size_bytes=lora.header.begin + lora.header.data_bytes,
+        kinds=Counter(module.kind for module in lora.modules),
+        parts=Counter(module.part for module in lora.modules),
+        ranks=dict(sorted(Counter(map(lora.rank, lora.modules)).items())),
+        dtypes=lora.header.dtypes(),
+        training={
+            key: said[key] for key in TRAINING if said.get(key, "") not in {"", "None", "null"}
+        },
+        trigger=trigger_of(said),
+        others=lora.others,
+        incomplete=tuple(one.name for one in lora.modules if one.kind == "incomplete"),
+        autov3=said.get("sshs_model_hash", "")[:12],
+    )
+    return _with_numbers(facts, lora) if numbers else facts
 
 
 def trigger_of(said: Mapping[str, str]) -> str:
@@ -78,38 +80,32 @@ def trigger_of(said: Mapping[str, str]) -> str:
     return ""
 
 
-def _measured(lora: LoraFile) -> dict[str, Any]:
+def _with_numbers(facts: LoraFacts, lora: LoraFile) -> LoraFacts:
     from lorakit.weights.adapters import opened_lora
 
     weights = finite.inspect(lora.path)
     bad = set(weights.not_finite)
     squares: dict[str, float] = dict.fromkeys(blocks(lora.modules), 0.0)
-    zero, alphas = [], list[float]()
+    zero, not_finite, alphas = list[str](), list[str](), list[float]()
     with opened_lora(lora) as numbers:
         for module in lora.modules:
             alpha = numbers.alpha(module)
             alphas.append(float(lora.rank(module)) if alpha is None else alpha)
-            if bad & set(module.tensors.values()) or module.kind == "incomplete":
-                continue
-            norm = numbers.norm(module)
-            squares[module.block] += norm**2
-            zero += [] if norm else [module.name]
-    return {
-        "autov2": weights.sha256[:10],
-        "autov3": weights.tensors_sha256[:12],
-        "alphas": dict(sorted(Counter(alphas).items())),
-        "norms": {block: math.sqrt(square) for block, square in squares.items()},
-        "zero": tuple(zero),
-        "not_finite": tuple(one.name for one in lora.modules if _touches(one, bad)),
-    }
-
-
-def _touches(module: Module, bad: set[str]) -> bool:
-    return bool(bad & set(module.tensors.values()))
-
-
-def _tells(value: str | None) -> bool:
-    return value not in {None, "", "None", "null"}
+            if bad & set(module.tensors.values()):
+                not_finite.append(module.name)
+            elif module.kind != "incomplete":
+                norm = numbers.norm(module)
+                squares[module.block] += norm**2
+                zero += [] if norm else [module.name]
+    return replace(
+        facts,
+        autov2=weights.sha256[:10],
+        autov3=weights.tensors_sha256[:12],
+        alphas=dict(sorted(Counter(alphas).items())),
+        norms={block: math.sqrt(square) for block, square in squares.items()},
+        zero=tuple(zero),
+        not_finite=tuple(not_finite),
+    )
 
 
 def _table(text: str | None) -> dict[str, Any]:

@@ -1,6 +1,4 @@
-"""What the modules of a network are called: by the people who made it, by diffusers, and in
-kohya's keys, where every dot has become an underscore.
-"""
+"""What modules are called: by the network's makers, by diffusers, and flat in kohya's keys."""
 
 from __future__ import annotations
 
@@ -118,9 +116,7 @@ def _resnet(ours: str, theirs: str) -> Pairs:
 
 
 def rename(name: str, pairs: Mapping[str, str]) -> str:
-    """The other name of a module or weight: the longest known prefix decides, what is not known
-    stays.
-    """
+    """By the longest known prefix; what is not known stays."""
     head = name
     while head:
         if head in pairs:

@@ -1,6 +1,4 @@
-"""How a recipe names a file of weights: a path, or a reference to the hub; and where such a file
-is once fetched.
-"""
+"""How a recipe names a file of weights, and where one from the hub is kept."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ REFERENCE = re.compile(
 
 
 def fetched_path(reference: str) -> Path | None:
-    """Where a file (or, without a file, the whole repository) from the hub is kept once fetched;
-    None for a malformed reference.
-    """
+    """Where a file or whole repository is kept once fetched; None if malformed."""
     match = REFERENCE.fullmatch(reference)
     if not match or {"", ".", ".."} & {
         *(match["file"] or "x").split("/"),
@@ -37,9 +33,7 @@ def fetched_path(reference: str) -> Path | None:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file of weights the run will load: kohya's option, what the recipe says, and where it is
-    (or will be once fetched).
-    """
+    """A file of weights that the run loads."""
 
     option: str  # pretrained_model_name_or_path, vae, clip_l, ...
     asked: str  # as the recipe says it

@@ -1,31 +1,42 @@
-"""A LoRA file made from another: in other words (`convert`), smaller (`cut_ranks`), several in one
-(`merge_loras`), without its private metadata (`strip`). The old file stays, nothing is overwritten,
-and what has become of delta-W is measured on the file that was written.
+"""A file made from LoRAs: one in other words (`convert`), smaller (`cut_ranks`), without private
+metadata (`strip`); several in one (`merge_loras`), or in a base (`merge_into_base`). The old files
+stay, nothing is overwritten, and what has become of delta-W is measured on what was written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from lorakit.errors import counted, refused
-from lorakit.files import hidden_file, take_name
-from lorakit.weights.adapters import Factors, opened_lora, summed
-from lorakit.weights.arrays import WRITTEN, stored
-from lorakit.weights.forms import Place, Tensors, groups_of, named, renamed, whole_module
-from lorakit.weights.keys import LoraFile, Module, read_lora
-from lorakit.weights.safetensors import BITS, BLOCK, Shape, read_header, write
+from lorakit.weights.adapters import AdapterNumbers, Factors, opened_lora, summed
+from lorakit.weights.arrays import WRITTEN, Array, read_array, stored
+from lorakit.weights.forms import Group, Place, Tensors, groups_of, named, renamed, whole_module
+from lorakit.weights.keys import MODEL, LoraFile, Module, read_lora
+from lorakit.weights.safetensors import BITS, Header, copy_with_metadata, read_header, write
 
 # Metadata that a program needs to use the file, and that say nothing about whose pictures it saw.
 PUBLIC = ("ss_v2", "ss_base_model_version", "ss_network_", "sshs_", "format", "modelspec.")
 IN_BOTH = ("sd15", "sd2", "sdxl", "flux", "qwen_image", "zimage")  # names in both worlds
 PRIVATE = ("modelspec.thumbnail", "modelspec.author", "modelspec.merged_from", "ss_network_args")
 STALE = ("sshs_", "modelspec.hash_sha256", "lora_adapter_metadata")  # true of the old tensors only
+
+# Where single-file models keep their parts; the first that is there.
+HEADS: Mapping[str, tuple[str, ...]] = {
+    MODEL: ("model.diffusion_model.", "diffusion_model.", ""),
+    "te1": ("conditioner.embedders.0.transformer.", "cond_stage_model.transformer."),
+    "te2": ("conditioner.embedders.1.model.",),
+}
+OPEN_CLIP = {"self_attn.out_proj": "attn.out_proj", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
+FUSED = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,15 @@ class Rewritten:
     error: float = 0.0  # of delta-W, relative
     blocks: Mapping[str, float] = field(default_factory=dict)  # block -> share of its norm lost
     notes: tuple[str, ...] = ()
+
+
+class LayerChange(NamedTuple):
+    """What one LoRA does to one tensor of the base: to a third of it, where it is q, k or v."""
+
+    numbers: AdapterNumbers
+    group: Group
+    weight: float
+    third: int | None
 
 
 def convert(lora: LoraFile, target: Path, form: str, dtype: str = "") -> Rewritten:
@@ -132,23 +152,84 @@ def merge_loras(
     return Rewritten(target, len(parts), worst)
 
 
+def merge_into_base(base: Path, loras: Sequence[tuple[LoraFile, float]], target: Path) -> Rewritten:
+    header = read_header(base)
+    with ExitStack() as stack:
+        changes: dict[str, list[LayerChange]] = {}
+        for lora, weight in loras:
+            numbers = stack.enter_context(opened_lora(lora))
+            homeless, groups = [], groups_of(lora)
+            for (part, path), group in groups.items():
+                name, third = _home(header, part, path)
+                changes.setdefault(name, []).append(LayerChange(numbers, group, weight, third))
+                homeless += [] if name else [path]
+            if homeless:
+                what = f"{base.name} has no layer for {len(homeless)} of its {len(groups)} modules:"
+                hint = "It is for another model, or for parts that are in other files."
+                raise refused(str(lora.path), f"{what} {homeless[0]}.", hint)
+        for name in changes:
+            if (dtype := header.tensors[name].dtype) not in WRITTEN:
+                what = f"its {name} is {dtype}; merged numbers are written as {', '.join(WRITTEN)}."
+                raise refused(str(base), what, "Take the base in bf16 or fp16.")
+        tensors = {name: (one.dtype, one.shape) for name, one in header.in_order()}
+        write(target, tensors, header.metadata, _body(base, header, changes), new=True)
+    return Rewritten(target, sum(map(len, changes.values())))
+
+
+def _home(header: Header, part: str, path: str) -> tuple[str, int | None]:
+    third = None
+    if part == "te2":
+        found = re.fullmatch(r"text_model\.encoder\.layers\.(\d+)\.(.+)", path)
+        layer, inner = found.groups() if found else ("", path)
+        third = FUSED.index(inner) if inner in FUSED else None
+        inner = "attn.in_proj" if third is not None else OPEN_CLIP.get(inner, inner)
+        path = f"transformer.resblocks.{layer}.{inner}"
+    tail = "_weight" if third is not None else ".weight"
+    names = (f"{head}{path}{tail}" for head in HEADS.get(part, ()))
+    return next((name for name in names if name in header.tensors), ""), third
+
+
+def _body(
+    base: Path, header: Header, changes: Mapping[str, Sequence[LayerChange]]
+) -> Iterator[bytes]:
+    with base.open("rb") as file:
+        for name, tensor in header.in_order():
+            if name in changes:
+                whole = read_array(file, header, name).copy()
+                for change in changes[name]:
+                    _add(whole, change)
+                yield stored(whole, tensor.dtype)[2]
+            else:
+                yield from header.blocks(file, name)
+
+
+def _add(whole: Array, change: LayerChange) -> None:
+    (piece, module), *_ = change.group
+    if piece is None:
+        delta = change.numbers.delta(module)
+    else:
+        delta = whole_module(change.numbers, change.group).delta()
+    rows = len(whole) if change.third is None else len(whole) // 3
+    start = rows * (change.third or 0)
+    part = whole[start : start + rows]
+    if delta.size != part.size:
+        what = f"adds {delta.shape} to a layer of {part.shape}: it is for another model."
+        raise refused(str(change.numbers.lora.path), what)
+    part += change.weight * delta.reshape(part.shape)
+
+
 def strip(source: Path, target: Path, *, keep: Sequence[str] = ()) -> tuple[str, ...]:
     """The same tensors, byte for byte, under the metadata that programs need. Returns what went."""
     _refuse_existing(target)
     header = read_header(source)
     public = [key for key in header.metadata if key not in PRIVATE and key.startswith(PUBLIC)]
     stays = {key: one for key, one in header.metadata.items() if key in {*public, *keep}}
-    tensors = {name: (one.dtype, one.shape) for name, one in header.in_order()}
-    with source.open("rb") as file:
-        file.seek(header.begin)
-        write_new_tensors(target, tensors, stays, iter(lambda: file.read(BLOCK), b""))
+    copy_with_metadata(source, target, stays, new=True)
     return tuple(key for key in header.metadata if key not in stays)
 
 
 def delta_error(before: LoraFile, after: LoraFile) -> float:
-    """How far the two files' delta-W are apart, the worst module, relative: measured on four
-    random inputs, the same for both.
-    """
+    """How far their delta-W are apart, the worst module, relative, on four random inputs."""
     worst, others, random = 0.0, groups_of(after), np.random.default_rng(0)
     with opened_lora(before) as old, opened_lora(after) as new:
         for place, group in groups_of(before).items():
@@ -188,22 +269,7 @@ def _save(target: Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
     said = {key: one for key, one in metadata.items() if not key.startswith(STALE)}
     said["sshs_model_hash"] = digest.hexdigest()
     shapes = {name: tensors[name][:2] for name in order}
-    write_new_tensors(target, shapes, said, (tensors[name][2] for name in order))
-
-
-def write_new_tensors(
-    target: Path,
-    tensors: Mapping[str, tuple[str, Shape]],
-    metadata: Mapping[str, str],
-    body: Iterable[bytes],
-) -> None:
-    """Only where nothing is, however close the race."""
-    beside = hidden_file(target)
-    try:
-        write(beside, tensors, metadata, body)
-        take_name(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
+    write(target, shapes, said, (tensors[name][2] for name in order), new=True)
 
 
 def _refuse_existing(target: Path) -> None:

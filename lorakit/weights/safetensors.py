@@ -8,7 +8,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 from lorakit import json_text
 from lorakit.catalogue.file_names import CheckpointName
 from lorakit.errors import SetupError, counted
-from lorakit.files import hidden_file
+from lorakit.files import hidden_file, take_name
 
 MAX_HEADER = 100_000_000  # the library's own limit
 BITS = {
@@ -71,14 +71,9 @@ class Header:
         """How long it was trained, as kohya writes it, or ai-toolkit into its last file."""
         with suppress(ValueError, TypeError, KeyError):
             return int(json_text.loads(self.metadata["training_info"])["step"])
-        return self._count("ss_steps")
+        return self.number("ss_steps")
 
-    @property
-    def planned_steps(self) -> int | None:
-        """How long the script itself meant to train."""
-        return self._count("ss_max_train_steps")
-
-    def _count(self, key: str) -> int | None:
+    def number(self, key: str) -> int | None:
         text = self.metadata.get(key, "")
         return int(text) if text.isdecimal() else None
 
@@ -93,11 +88,22 @@ class Header:
         """In the order of the file."""
         return sorted(self.tensors.items(), key=lambda item: (item[1].start, item[1].stop))
 
+    def blocks(self, file: BinaryIO, name: str) -> Iterator[bytes]:
+        """The bytes of one tensor, piece by piece."""
+        tensor = self.tensors[name]
+        file.seek(self.begin + tensor.start)
+        left = tensor.stop - tensor.start
+        while left > 0 and (block := file.read(min(left, BLOCK))):
+            left -= len(block)
+            yield block
+
 
 def read_header(path: Path) -> Header:
     """Raises HeaderError for whatever is not a sound and complete file."""
     try:
-        with open_regular(path) as file:
+        if not stat.S_ISREG(path.stat().st_mode):  # never wait for a pipe, never touch a device
+            raise _Wrong("is not a regular file")
+        with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             start = file.read(8)
             length = int.from_bytes(start, "little")
@@ -123,18 +129,11 @@ def steps_of(path: Path) -> int | None:
 
 
 def planned_steps_of(path: Path) -> int | None:
-    """ss_max_train_steps, likewise."""
+    """How long the script itself meant to train, likewise."""
     try:
-        return read_header(path).planned_steps
+        return read_header(path).number("ss_max_train_steps")
     except HeaderError:
         return None
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """For reading; never waits for a pipe, never touches a device. Raises HeaderError."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise HeaderError(path, "is not a regular file")
-    return path.open("rb")
 
 
 def write(
@@ -142,9 +141,11 @@ def write(
     tensors: Mapping[str, tuple[str, Shape]],
     metadata: Mapping[str, str],
     body: Iterable[bytes] | None,
+    *,
+    new: bool = False,
 ) -> None:
-    """Streamed beside its place and moved into it. Without a body the tensors are a hole: zeros
-    that take no room on the disk.
+    """Streamed beside its place, then moved; `new`: only to where nothing is, however close the
+    race. Without a body the tensors are a hole: zeros that take no room on the disk.
     """
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
@@ -164,18 +165,20 @@ def write(
             out.flush()
             os.fsync(out.fileno())
         beside.chmod(0o644)
-        os.replace(beside, path)
+        (take_name if new else os.replace)(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def copy_with_metadata(source: Path, target: Path, changes: Mapping[str, str]) -> None:
-    """The same tensors under corrected metadata."""
+def copy_with_metadata(
+    source: Path, target: Path, metadata: Mapping[str, str], *, new: bool = False
+) -> None:
+    """The same tensors, byte for byte."""
     header = read_header(source)
     tensors = {name: (one.dtype, one.shape) for name, one in header.in_order()}
     with source.open("rb") as old:
         old.seek(header.begin)
-        write(target, tensors, {**header.metadata, **changes}, iter(lambda: old.read(BLOCK), b""))
+        write(target, tensors, metadata, iter(lambda: old.read(BLOCK), b""), new=new)
 
 
 class _Wrong(Exception):  # noqa: N818  (never leaves this file)

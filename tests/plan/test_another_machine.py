@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 from plan_cases import CUDA, folder, recipe, sd15_base
 
 from lorakit.cli.main import main
-from lorakit.machine import CARDS, machine_named
+from lorakit.machine import CARDS, GB, Gpu, machine_named
 from lorakit.plan.make import make_plan
-from lorakit.plan.model import Verdict
+from lorakit.plan.model import Estimate, Verdict
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,8 +127,10 @@ def test_a_package_that_this_machine_lacks_stops_no_plan_for_another(tmp_path: P
 
 
 def test_between_the_two_ends_of_the_range_it_may_fit() -> None:
-    assert str(Verdict.of(20e9, 26e9, 24e9)) == "may fit: 20 to 26 of 24 GB"
-    assert str(Verdict.of(0, 0, 24e9)).startswith("unknown")
+    needs, card = partial(Estimate, 0, 0, 0, 0, basis=""), Gpu("a card", 24 * GB)
+    said = str(Verdict.of(needs(memory_low=20 * GB, memory_high=26 * GB), card))
+    assert said == "may fit: 20 to 26 of 24 GB"
+    assert str(Verdict.of(needs(memory_low=0, memory_high=0), card)).startswith("unknown")
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,7 @@ SCRIPT = Path("/sd/train_network.py")
 def command(
     root: Path, machine: Machine = CUDA, train: dict[str, Any] | None = None, **launch: Any
 ) -> list[str]:
-    resolved = completed(
-        Options(recipe(root, train, launch=launch)), root / "run", (), folders=False
-    )
+    resolved = completed(Options(recipe(root, train, launch=launch)), root / "run", ())
     found = argv.launch_of(resolved, root / "run", machine)
     (only,) = argv.commands_for(
         resolved,
@@ -44,9 +42,7 @@ def env(
     present: bool = True,
     **launch: Any,
 ) -> dict[str, str]:
-    resolved = completed(
-        Options(recipe(root, train, launch=launch)), root / "run", (), folders=False
-    )
+    resolved = completed(Options(recipe(root, train, launch=launch)), root / "run", ())
     weights = (WeightFile("pretrained_model_name_or_path", "x", root / "x", present=present),)
     return dict(
         argv.environment(
@@ -207,7 +203,6 @@ def test_deepspeed_is_refused_for_the_trainer_that_has_none(tmp_path: Path) -> N
         Options(recipe(tmp_path, trainer="embedded", launch={"deepspeed": True, "processes": 2})),
         tmp_path / "run",
         (),
-        folders=False,
     )
     found = argv.launch_faults(resolved, argv.launch_of(resolved, tmp_path / "run", CUDA))
     assert [fault.rule for fault in found] == ["deepspeed-embedded"]
@@ -226,9 +221,7 @@ def test_deepspeed_is_refused_for_the_trainer_that_has_none(tmp_path: Path) -> N
 def test_launches_that_cannot_work_are_refused(
     tmp_path: Path, launch: dict[str, Any], rule: str
 ) -> None:
-    resolved = completed(
-        Options(recipe(tmp_path, launch=launch)), tmp_path / "run", (), folders=False
-    )
+    resolved = completed(Options(recipe(tmp_path, launch=launch)), tmp_path / "run", ())
     faults = argv.launch_faults(resolved, argv.launch_of(resolved, tmp_path / "run", CUDA))
     assert [fault.rule for fault in faults] == [rule]
 

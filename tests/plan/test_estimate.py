@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,13 @@ from plan_cases import folder, recipe, weights
 
 from lorakit.dataset.scan import scan
 from lorakit.families import FAMILIES
-from lorakit.plan.estimate import estimate, lora_data_bytes, lora_layers, size_of
+from lorakit.plan.estimate import CLIP_G, CLIP_L, estimate, lora_data_bytes, lora_layers, size_of
 from lorakit.plan.model import Estimate
 from lorakit.plan.steps import count_steps
 from lorakit.recipe.options import Options
+from lorakit.weights import anatomy
+from lorakit.weights.module_names import diffusers_names, rename
+from lorakit.weights.safetensors import write
 from lorakit.weights.sizes import base_of
 
 
@@ -129,56 +131,26 @@ def test_the_range_is_a_range_and_says_what_it_rests_on(tmp_path: Path) -> None:
     assert needs(tmp_path, family="lumina").basis == "not known for lumina"
 
 
-ATTENTION = "CrossAttnDownBlock2D"
-SD15 = {
-    "block_out_channels": [320, 640, 1280, 1280],
-    "down_block_types": [ATTENTION, ATTENTION, ATTENTION, "DownBlock2D"],
-    "layers_per_block": 2,
-    "cross_attention_dim": 768,
-}
-SDXL = {
-    "block_out_channels": [320, 640, 1280],
-    "down_block_types": ["DownBlock2D", ATTENTION, ATTENTION],
-    "layers_per_block": 2,
-    "cross_attention_dim": 2048,
-    "transformer_layers_per_block": [1, 2, 10],
-}
-CLIP_L = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
-CLIP_G = {"hidden_size": 1280, "num_hidden_layers": 32, "intermediate_size": 5120}
-
-
-def diffusers(root: Path, unet: dict[str, Any], *texts: dict[str, Any]) -> dict[str, Any]:
-    """A folder in diffusers form, and the settings that name it."""
-    for part, config in (
-        ("unet", unet),
-        *zip(("text_encoder", "text_encoder_2"), texts, strict=False),
-    ):
-        (root / "base" / part).mkdir(parents=True)
-        (root / "base" / part / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    return {
-        "pretrained_model_name_or_path": str(root / "base"),
-        "network_train_unet_only": False,
-        "network_args": ["conv_dim=4"],
-    }
-
-
-@pytest.mark.parametrize(
-    ("family", "unet", "texts"), [("sd15", SD15, [CLIP_L]), ("sdxl", SDXL, [CLIP_L, CLIP_G])]
-)
-def test_a_folder_of_full_size_comes_to_what_is_known_of_its_family(
-    tmp_path: Path, family: str, unet: dict[str, Any], texts: list[dict[str, Any]]
-) -> None:
-    found = lora_layers(Options(recipe(tmp_path, diffusers(tmp_path, unet, *texts), family=family)))
-    known = lora_layers(
-        Options(
-            recipe(
-                tmp_path,
-                {"network_train_unet_only": False, "network_args": ["conv_dim=4"]},
-                family=family,
+def test_a_folder_of_full_size_comes_to_what_is_known_of_its_family(tmp_path: Path) -> None:
+    train = {"network_train_unet_only": False, "network_args": ["conv_dim=4"]}
+    for family, kind in (("sd15", anatomy.SD15), ("sdxl", anatomy.SDXL)):
+        base, theirs = tmp_path / family, diffusers_names(family)
+        parts = {
+            "unet": {rename(name, theirs): shape for name, shape in anatomy.unet(kind)},
+            "text_encoder": dict(anatomy.clip(*CLIP_L)),
+            **({"text_encoder_2": dict(anatomy.clip(*CLIP_G))} if family == "sdxl" else {}),
+        }
+        for part, tensors in parts.items():
+            typed = {name: ("F16", shape) for name, shape in tensors.items()}
+            write(base / part / "model.safetensors", typed, {}, None)
+        found = lora_layers(
+            Options(
+                recipe(
+                    tmp_path, train | {"pretrained_model_name_or_path": str(base)}, family=family
+                )
             )
         )
-    )
-    assert found == known
+        assert found == lora_layers(Options(recipe(tmp_path, train, family=family)))
 
 
 def test_the_lora_of_the_projects_own_small_base_is_as_small_as_it_is(tmp_path: Path) -> None:
@@ -202,29 +174,25 @@ def test_the_lora_of_the_projects_own_small_base_is_as_small_as_it_is(tmp_path: 
 
 
 def test_of_the_same_weights_in_several_formats_one_is_counted(tmp_path: Path) -> None:
-    train = diffusers(tmp_path, SD15, CLIP_L)
     for name in ("model.safetensors", "model.fp16.safetensors"):
-        weights(tmp_path / "base" / "unet" / name, {"a": ("F16", (10, 10)), "b": ("F16", (5,))})
+        tensors = {"conv_in.weight": ("F16", (10, 10)), "b": ("F16", (5,))}
+        weights(tmp_path / "base" / "unet" / name, tensors)
     (tmp_path / "base" / "unet" / "x.safetensors").write_bytes(b"nothing")
-    base = base_of(Path(train["pretrained_model_name_or_path"]))
+    base = base_of(tmp_path / "base")
     assert base is not None
-    assert (base.unet_count, base.text_count, base.vae_count) == (105, 0, 0)
+    assert (base.unet, base.texts, base.vae) == ({"conv_in.weight": (10, 10), "b": (5,)}, (), {})
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        "",
-        "[]",
-        "{}",
-        '{"block_out_channels": 3}',
-        '{"block_out_channels": [1], "down_block_types": []}',
-    ],
-)
-def test_a_folder_that_tells_nothing_counts_as_full_size(tmp_path: Path, config: str) -> None:
-    train = diffusers(tmp_path, SD15, CLIP_L)
-    (tmp_path / "base" / "unet" / "config.json").write_text(config, encoding="utf-8")
+@pytest.mark.parametrize("unet", [None, b"nothing", {}, {"a": ("F16", (10, 10))}])
+def test_a_folder_that_tells_nothing_counts_as_full_size(tmp_path: Path, unet: Any) -> None:
+    place = tmp_path / "base" / "unet" / "x.safetensors"
+    place.parent.mkdir(parents=True)
+    if isinstance(unet, bytes):
+        place.write_bytes(unet)
+    elif unet is not None:
+        weights(place, unet)
     assert base_of(tmp_path / "base") is None
+    train = {"pretrained_model_name_or_path": str(tmp_path / "base")}
     assert size_of(Options(recipe(tmp_path, train))) == FAMILIES["sd15"].size
 
 

@@ -19,18 +19,11 @@ from lorakit.trainers.base import Command
 
 
 def plan(
-    root: Path,
-    train: dict[str, Any] | None = None,
-    machine: Machine = CUDA,
-    *,
-    folders: bool = False,
-    **sections: Any,
+    root: Path, train: dict[str, Any] | None = None, machine: Machine = CUDA, **sections: Any
 ) -> Plan:
     folder(root / "data" / "10_maya_char", [(512, 512)] * 3)
     sd15_base(root)
-    return make_plan(
-        recipe(root, train, **sections), run_dir=root / "run", machine=machine, folders=folders
-    )
+    return make_plan(recipe(root, train, **sections), run_dir=root / "run", machine=machine)
 
 
 def errors(found: Plan) -> list[str]:
@@ -164,15 +157,14 @@ def test_the_commands_of_a_run_are_shown_in_order_and_the_last_one_trains(tmp_pa
 
 
 def test_folder_mode_has_no_dataset_file(tmp_path: Path) -> None:
-    found = plan(tmp_path, folders=True)
+    found = plan(tmp_path, dataset={"mode": "folders"})
     assert "dataset.toml" not in found.files
     assert toml.loads(found.files["train.toml"])["train_data_dir"] == (tmp_path / "data").as_posix()
-    assert plan(tmp_path, dataset={"mode": "folders"}).files.keys() == found.files.keys()
 
 
 def test_folder_mode_cannot_speak_about_one_folder(tmp_path: Path) -> None:
     assert errors(
-        plan(tmp_path, folders=True, dataset={"subset": {"10_maya_char": {"flip_aug": True}}})
+        plan(tmp_path, dataset={"mode": "folders", "subset": {"10_maya_char": {"flip_aug": True}}})
     ) == ["folders-subset"]
 
 
@@ -180,21 +172,21 @@ def test_folder_mode_warns_of_the_disks_order_where_it_decides_something(tmp_pat
     assert "folders-order" in [
         fault.rule
         for fault in plan(
-            tmp_path, {"validation_split": 0.3, "validation_seed": 1}, folders=True
+            tmp_path, {"validation_split": 0.3, "validation_seed": 1}, dataset={"mode": "folders"}
         ).faults
     ]
 
 
 def test_folder_mode_with_several_reg_folders_warns_that_the_disk_decides(tmp_path: Path) -> None:
-    def told(*names: str, folders: bool = True) -> bool:
+    def told(*names: str, mode: str = "folders") -> bool:
         for name in names:
             folder(tmp_path / "reg" / name, [(512, 512)])
-        found = plan(tmp_path, folders=folders, dataset={"reg_path": "reg"})
+        found = plan(tmp_path, dataset={"mode": mode, "reg_path": "reg"})
         return "folders-reg" in [fault.rule for fault in found.faults]
 
     assert not told("1_woman")
     assert told("2_person")
-    assert not told(folders=False)
+    assert not told(mode="toml")
 
 
 def test_a_warm_up_that_takes_the_whole_run_is_told(tmp_path: Path) -> None:

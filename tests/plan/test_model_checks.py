@@ -9,8 +9,7 @@ from plan_cases import flux, recipe, sd, weights
 
 from lorakit.config import cache_dir
 from lorakit.plan.complete import completed
-from lorakit.plan.model_checks import weight_faults
-from lorakit.plan.weights import weight_files
+from lorakit.plan.weights import weight_faults, weight_files
 from lorakit.recipe.options import Options
 from lorakit.weights.reference import fetched_path
 from lorakit.weights.safetensors import read_header
@@ -29,7 +28,7 @@ T5 = {"encoder.block.0.layer.0.SelfAttention.q.weight": ("F16", (4096, 4096))}
 def rules(root: Path, train: dict[str, Any] | None = None, **sections: Any) -> list[str]:
     options = Options(recipe(root, train, **sections))
     files, faults = weight_files(options)
-    full = completed(options, root / "run", files, folders=False)
+    full = completed(options, root / "run", files)
     return [f"{fault.rule}:{fault.severity}" for fault in (*faults, *weight_faults(full, files))]
 
 
@@ -223,7 +222,7 @@ def test_a_lora_of_nan_or_of_zeros_is_nothing_to_go_on_from(
     start = filled(weights(tmp_path / "start.safetensors", tensors), bytes.fromhex(number))
     options = Options(recipe(tmp_path, model={"network_weights": "start.safetensors"}))
     files, _ = weight_files(options)
-    full = completed(options, tmp_path / "run", files, folders=False)
+    full = completed(options, tmp_path / "run", files)
     for _ in range(2):  # the second time from memory
         (fault,) = weight_faults(full, files)
         assert (fault.rule, fault.where) == ("start-numbers", str(start))
@@ -259,7 +258,7 @@ def test_a_relative_link_as_an_sdxl_model_is_followed_because_the_script_cannot(
     os.symlink("store/real.safetensors", tmp_path / "base.safetensors")
     resolved = recipe(tmp_path, family="sdxl")
     files, _ = weight_files(Options(resolved))
-    full = completed(Options(resolved), tmp_path / "run", files, folders=False)
+    full = completed(Options(resolved), tmp_path / "run", files)
     assert (
         full.value("pretrained_model_name_or_path")
         == (tmp_path / "store/real.safetensors").as_posix()

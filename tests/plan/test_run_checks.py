@@ -25,7 +25,7 @@ def rules(
     needs: Estimate | None = None,
 ) -> list[str]:
     folder(root / "data" / "1_maya", [(512, 512)])
-    resolved = completed(Options(recipe(root, train)), root / "run", (), folders=False)
+    resolved = completed(Options(recipe(root, train)), root / "run", ())
     steps, _ = count_steps(resolved, scan(root / "data"))
     found = needs or estimate(resolved, steps)
     return [
@@ -85,7 +85,7 @@ def test_only_safetensors_are_saved(tmp_path: Path) -> None:
 def test_tokenizers_that_are_not_here_are_a_note_and_offline_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resolved = completed(Options(recipe(tmp_path)), tmp_path / "run", (), folders=False)
+    resolved = completed(Options(recipe(tmp_path)), tmp_path / "run", ())
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     assert [(fault.rule, fault.severity) for fault in tokenizer_faults(resolved, {})] == [
         ("tokenizers-fetched", "note")

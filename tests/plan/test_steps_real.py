@@ -153,9 +153,13 @@ def planned(root: Path, case: Case) -> Plan:
         without=case.without,
         model=model,
         launch={"processes": case.processes},
-        dataset={**case.dataset, **({"reg_path": "reg"} if case.reg else {})},
+        dataset={
+            "mode": "folders" if case.folders else "toml",
+            **case.dataset,
+            **({"reg_path": "reg"} if case.reg else {}),
+        },
     )
-    plan = make_plan(resolved, run_dir=root / "run", machine=CUDA, folders=case.folders)
+    plan = make_plan(resolved, run_dir=root / "run", machine=CUDA)
     assert [str(fault) for fault in plan.faults if fault.severity == "error"] == []
     for name, text in plan.files.items():
         (root / "run").mkdir(exist_ok=True)

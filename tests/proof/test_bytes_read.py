@@ -19,7 +19,7 @@ from lorakit.proof.inputs import require_same_inputs
 from lorakit.proof.verify import verify_run
 from lorakit.run.train import train
 from lorakit.weights.fetch import check_hashes
-from lorakit.weights.hashes import SMALL, cached_sha256
+from lorakit.weights.hashes import SMALL, path_digest
 from lorakit.weights.reference import WeightFile
 
 
@@ -74,14 +74,14 @@ def test_locked_reads_weights_and_images(plan: Plan, project: Path) -> None:
 
 def test_a_new_lock_is_made_of_what_is_read(plan: Plan) -> None:
     base = plan.weights[0].path
-    before = cached_sha256(base)
+    before = path_digest(base)[0]
     flip_unseen(base)
     assert lock.lock_of_all([plan])["weights"]["pretrained_model_name_or_path"]["sha256"] != before
 
 
 def test_a_stated_hash_is_checked_against_the_bytes(plan: Plan) -> None:
     weight = plan.weights[0]
-    stated = replace(weight, sha256=cached_sha256(weight.path))
+    stated = replace(weight, sha256=path_digest(weight.path)[0])
     check_hashes([stated], silent)
     flip_unseen(weight.path)
     with pytest.raises(RecipeError, match="the recipe says"):

@@ -87,8 +87,8 @@ def test_every_preset_passes_the_real_scripts_own_checks(put: Any, tmp_path: Pat
 def test_folder_mode_counts_the_same(put: Any, tmp_path: Path) -> None:
     place = tmp_path / "sd15"
     explicit = preset_plan("sd15", place)
-    resolved, faults = resolve(place / "ball.toml")
-    folders = make_plan(resolved, faults, run_dir=place / "run2", machine=CARD, folders=True)
+    resolved, faults = resolve(place / "ball.toml", sets=['dataset.mode="folders"'])
+    folders = make_plan(resolved, faults, run_dir=place / "run2", machine=CARD)
     for file, text in folders.files.items():
         write_atomic(place / "run2" / file, text)
     answer = put(

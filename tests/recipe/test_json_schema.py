@@ -32,6 +32,9 @@ KINDS: Mapping[str, tuple[type, ...]] = {
 
 def broken(schema: Mapping[str, Any], value: Any, at: str = "") -> Iterator[str]:
     """The little of JSON Schema that ours use, so that the test needs no package."""
+    if "$ref" in schema:  # a stage has the recipe's own sections
+        section = recipe_schema()["properties"][schema["$ref"].rpartition("/")[2]]
+        yield from broken(section, value, at)
     if "anyOf" in schema:
         ways = [[*broken({**one}, value, at)] for one in schema["anyOf"]]
         if all(ways):
@@ -95,6 +98,7 @@ def test_every_preset_of_ours_fits(path: Path) -> None:
         ('preset = "sdxl"\ntrainer = "kohay"', "'kohay' is not a choice"),
         ('name = "maya"', "fits none"),
         ('preset = "sdxl"\n[train]\noutput_dir = "x"', ".train.output_dir: there is no such key"),
+        ('preset = "sdxl"\n[[stage]]\nname = "a"\ntrain.lr = 1', ".stage.train.lr: there is no"),
     ],
 )
 def test_a_mistake_is_marked(text: str, said: str) -> None:

@@ -11,7 +11,7 @@ from lorakit.catalogue.options import options
 from lorakit.families import FAMILIES
 from lorakit.machine import Gpu, Machine
 from lorakit.recipe import presets
-from lorakit.recipe.preset_values import preset_values
+from lorakit.recipe.reading import preset_values
 from lorakit.recipe.resolve import resolve
 from lorakit.recipe.schema import ABOUT, PROPOSED
 from lorakit.trainers.table import trainer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lorakit.dataset.scan import scan
 from lorakit.errors import Fault
 from lorakit.machine import Machine
 from lorakit.plan.make import make_plans
-from lorakit.recipe.model import Resolved
+from lorakit.recipe.model import Resolved, Setting
 from lorakit.recipe.options import Options
 from lorakit.recipe.resolve import resolve
 from lorakit.trainers.base import Command, Start, Work
@@ -124,7 +125,7 @@ def test_buckets_are_musubis_own(
 def written(root: Path, case: Resolved) -> tuple[dict[str, Any], list[Fault]]:
     options = Options(case)
     facts = scan(root / "data", caption_extension=".txt")
-    texts, faults = run_files.files(options, {}, facts, folders=False)
+    texts, faults = run_files.files(options, {}, facts)
     return {name: toml.loads(text) for name, text in texts.items()}, faults
 
 
@@ -184,13 +185,14 @@ def test_brackets_in_the_way_to_its_caches_are_refused(tmp_path: Path) -> None:
     options = Options(resolved(root))
     settings = {"dataset_config": type(next(iter(options.resolved.train.values())))(str(root / "runs/dataset.toml"), "")}  # fmt: skip
     facts = scan(root / "data", caption_extension=".txt")
-    _, faults = run_files.files(options, settings, facts, folders=False)
+    _, faults = run_files.files(options, settings, facts)
     assert [fault.rule for fault in faults] == ["musubi-brackets"]
 
 
 def test_folder_mode_is_refused(tmp_path: Path) -> None:
     facts = DatasetFacts(tmp_path, ())
-    _, faults = run_files.files(Options(resolved(tmp_path)), {}, facts, folders=True)
+    in_folders = replace(resolved(tmp_path), dataset={"mode": Setting("folders", "")})
+    _, faults = run_files.files(Options(in_folders), {}, facts)
     assert [fault.rule for fault in faults] == ["musubi-folders"]
 
 

@@ -15,10 +15,8 @@ from lorakit.recipe.options import Options
 from lorakit.trainers import run_files
 
 
-def full(
-    root: Path, train: dict[str, Any] | None = None, *, folders: bool = False, **sections: Any
-) -> Options:
-    return completed(Options(recipe(root, train, **sections)), root / "run", (), folders=folders)
+def full(root: Path, train: dict[str, Any] | None = None, **sections: Any) -> Options:
+    return completed(Options(recipe(root, train, **sections)), root / "run", ())
 
 
 def train_toml(options: Options) -> dict[str, Any]:
@@ -157,7 +155,7 @@ def test_relative_paths_become_absolute_with_forward_slashes(tmp_path: Path) -> 
 
 
 def test_folder_mode_names_the_folders_instead_of_a_dataset_file(tmp_path: Path) -> None:
-    data = train_toml(full(tmp_path, folders=True, dataset={"reg_path": "reg"}))
+    data = train_toml(full(tmp_path, dataset={"mode": "folders", "reg_path": "reg"}))
     assert data["train_data_dir"] == (tmp_path / "data").as_posix()
     assert data["reg_data_dir"] == (tmp_path / "reg").as_posix()
     assert "dataset_config" not in data

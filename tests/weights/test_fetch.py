@@ -27,7 +27,7 @@ from lorakit.events import Event
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Setting
 from lorakit.weights import fetch
-from lorakit.weights.hashes import cached_sha256
+from lorakit.weights.hashes import path_digest
 from lorakit.weights.hub import look, reference
 from lorakit.weights.reference import WeightFile
 
@@ -54,7 +54,7 @@ def standing_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub
         yield one
 
 
-def get(target: Path, asked: str = ASKED, **options: Any) -> fetch.Fetched:
+def get(target: Path, asked: str = ASKED, **options: Any) -> str:
     found = reference(asked)
     return fetch.fetch(found, target, look(found), **options)
 
@@ -68,11 +68,11 @@ def test_a_file_comes_complete_into_its_place_with_its_hash_and_commit(tmp_path:
     fetched = get(
         target, sha256=DIGEST.upper(), progress=lambda there, total: seen.append((there, total))
     )
-    assert fetched == fetch.Fetched(target, DIGEST, len(DATA), "c0ffee")
+    assert fetched == DIGEST
     assert target.read_bytes() == DATA
     assert seen[-1] == (len(DATA), len(DATA))
     assert parts(target) == []
-    assert cached_sha256(target) == DIGEST
+    assert path_digest(target)[0] == DIGEST
 
 
 def test_a_cut_line_is_taken_up_again_where_it_broke(tmp_path: Path, standing_in: Hub) -> None:
@@ -116,7 +116,7 @@ def test_a_file_of_unknown_size_is_whole_when_its_hash_is_right(
     tmp_path: Path, standing_in: Hub
 ) -> None:
     standing_in.says_size = False
-    assert get(tmp_path / "base.safetensors").size == len(DATA)
+    assert get(tmp_path / "base.safetensors") == DIGEST
     standing_in.cut_at = [1_000_000]
     with pytest.raises(RecipeError, match="the hub says"):
         get(tmp_path / "other.safetensors")
@@ -173,8 +173,9 @@ def test_what_another_program_has_fetched_already_is_taken_from_the_shared_cache
 ) -> None:
     blob, target = in_the_shared_cache(), tmp_path / "base.safetensors"
     monkeypatch.setenv("HF_HUB_OFFLINE", offline)
-    commit = COMMIT if offline else "c0ffee"
-    assert get(target, sha256=DIGEST) == fetch.Fetched(target, DIGEST, len(DATA), commit)
+    found = look(reference(ASKED))
+    assert found.commit == (COMMIT if offline else "c0ffee")
+    assert fetch.fetch(reference(ASKED), target, found, sha256=DIGEST) == DIGEST
     assert target.samefile(blob)
     assert not target.is_symlink()  # kohya would follow it to a name without .safetensors
     assert len(standing_in.seen) == (0 if offline else 1)
@@ -233,7 +234,7 @@ def test_a_saved_login_opens_what_is_gated_too(
     standing_in.gated = "hf_right"
     (tmp_path / "token").write_text("hf_right")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    assert get(tmp_path / "base.safetensors").sha256 == DIGEST
+    assert get(tmp_path / "base.safetensors") == DIGEST
 
 
 def test_huggingface_hub_is_not_imported_before_something_is_fetched() -> None:

@@ -106,7 +106,8 @@ def test_a_missing_file_does_not_exist(tmp_path: Path) -> None:
 
 def test_corrected_metadata_leave_the_tensors_alone(tmp_path: Path) -> None:
     path = write(tmp_path / "a.safetensors", {"x": f32(1, 2)}, ss_steps="5", ss_epoch="1")
-    copy_with_metadata(path, tmp_path / "b.safetensors", {"ss_steps": "15"})
+    said = {**read_header(path).metadata, "ss_steps": "15"}
+    copy_with_metadata(path, tmp_path / "b.safetensors", said)
     assert inspect(tmp_path / "b.safetensors").tensors_sha256 == inspect(path).tensors_sha256
     metadata = read_header(tmp_path / "b.safetensors").metadata
     assert metadata == {"ss_steps": "15", "ss_epoch": "1"}

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from lorakit.config import cache_dir
-from lorakit.weights.hashes import SMALL, cached_sha256, path_digest, sha256_of_all
+from lorakit.weights.hashes import SMALL, path_digest, sha256_of_all
 
 
 def test_many_files_are_hashed_and_the_big_ones_remembered(tmp_path: Path) -> None:
@@ -32,14 +32,14 @@ def test_many_files_are_hashed_and_the_big_ones_remembered(tmp_path: Path) -> No
 def test_a_file_that_stands_still_is_not_read_again_and_a_changed_one_is(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(bytes(SMALL))
-    first, stat = cached_sha256(path), path.stat()
+    first, stat = path_digest(path)[0], path.stat()
     path.write_bytes(b"\1" * SMALL)
     os.utime(
         path, ns=(stat.st_atime_ns, stat.st_mtime_ns)
     )  # nobody can see this one; it proves that the memory is used
-    assert cached_sha256(path) == first
+    assert path_digest(path)[0] == first
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    assert cached_sha256(path) == hashlib.sha256(b"\1" * SMALL).hexdigest()
+    assert path_digest(path)[0] == hashlib.sha256(b"\1" * SMALL).hexdigest()
 
 
 def test_a_folder_has_one_hash_over_its_names_and_contents(tmp_path: Path) -> None:

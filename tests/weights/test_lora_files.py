@@ -13,9 +13,15 @@ from lora_cases import WIDTH, arrays, kohya_flux, kohya_unet, random, save
 from lorakit.errors import LorakitError
 from lorakit.weights.adapters import opened_lora
 from lorakit.weights.arrays import Array, stored
-from lorakit.weights.into_base import merge_into_base
 from lorakit.weights.keys import FORMS, read_lora
-from lorakit.weights.rewrite import convert, cut_ranks, delta_error, merge_loras, strip
+from lorakit.weights.rewrite import (
+    convert,
+    cut_ranks,
+    delta_error,
+    merge_into_base,
+    merge_loras,
+    strip,
+)
 from lorakit.weights.safetensors import read_header, write
 
 

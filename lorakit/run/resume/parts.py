@@ -93,7 +93,7 @@ def _move_file(path: Path, target: Path, record: Record, aside: Path) -> str:
     except HeaderError as error:
         return error.fault
     _step_aside(target, aside)
-    copy_with_metadata(path, target, _true_counts(header.metadata, record))
+    copy_with_metadata(path, target, {**header.metadata, **_true_counts(header.metadata, record)})
     shutil.copystat(path, target)  # when it was saved
     path.unlink()
     return ""
@@ -116,7 +116,7 @@ def _final(saved: Path, target: Path, aside: Path, *, keep: bool) -> None:
     """The file of the last step is the final one, when the script had to be ended there."""
     _step_aside(target, aside)
     if keep:
-        copy_with_metadata(saved, target, {})
+        copy_with_metadata(saved, target, read_header(saved).metadata)
     else:
         os.replace(saved, target)
 

@@ -54,10 +54,8 @@ PROMPT = {
 }
 
 
-def files(
-    options: Options, facts: DatasetFacts, *, folders: bool
-) -> tuple[dict[str, str], list[Fault]]:
-    faults = [*GRAMMAR.faults(options, facts, folders=folders), *_unread(facts)]
+def files(options: Options, facts: DatasetFacts) -> tuple[dict[str, str], list[Fault]]:
+    faults = [*GRAMMAR.faults(options, facts), *_unread(facts)]
     config = configuration(options, facts, faults)
     for place, what in replaced(config):
         name = place.removeprefix("config.process.")

@@ -70,9 +70,9 @@ class AiToolkit(CheckoutTrainer):
         return [name for name in wanted if not is_cached(name)]
 
     def files(
-        self, options: Options, _settings: Section, facts: DatasetFacts, *, folders: bool
+        self, options: Options, _settings: Section, facts: DatasetFacts
     ) -> tuple[dict[str, str], list[Fault]]:
-        return config_file.files(options, facts, folders=folders)
+        return config_file.files(options, facts)
 
     def names(self, options: Options) -> tuple[CheckpointName, ...]:
         switches = {f"train_{part}": options.value(f"train_{part}") for part in EXPERTS}

@@ -29,9 +29,9 @@ RENAMED = {"scale": "cfg_scale", "flow_shift": "discrete_flow_shift"}  # in a pr
 
 
 def files(
-    options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
+    options: Options, settings: Section, facts: DatasetFacts
 ) -> tuple[dict[str, str], list[Fault]]:
-    faults = [*GRAMMAR.faults(options, facts, folders=folders), *_dataset_faults(facts)]
+    faults = [*GRAMMAR.faults(options, facts), *_dataset_faults(facts)]
     texts = {"train.toml": run_files.train_toml(options, settings)}
     run_dir = Path(str(settings["dataset_config"].value)).parent if settings else Path()
     if caches.is_awkward(run_dir):

@@ -63,9 +63,9 @@ class Musubi(CheckoutTrainer):
         return [name for name in wanted if not is_cached(name)]
 
     def files(
-        self, options: Options, settings: Section, facts: DatasetFacts, *, folders: bool
+        self, options: Options, settings: Section, facts: DatasetFacts
     ) -> tuple[dict[str, str], list[Fault]]:
-        return run_files.files(options, settings, facts, folders=folders)
+        return run_files.files(options, settings, facts)
 
     def commands(self, options: Options, start: Start) -> tuple[Command, ...]:
         family = options.about.script.removesuffix("_train_network.py")
