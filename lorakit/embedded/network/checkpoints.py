@@ -75,32 +75,23 @@ def write(
                 hint='Older checkpoints are good. save_precision = "float" or "bf16" holds larger'
                 " numbers.",
             )
-    hashed = _in_order(
-        save(tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")})
-    )
+    data = save(tensors)
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header, body = json.loads(data[8:begin]), memoryview(data)[begin:]
+
+    def file_of(metadata: Mapping[str, str]) -> bytes:
+        """Sorted: the library writes metadata in a new order each time."""
+        whole = {"__metadata__": dict(sorted(metadata.items())), **header}
+        text = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)
+        return b"".join((len(text).to_bytes(8, "little"), text, body))
+
+    hashed = file_of({key: value for key, value in metadata.items() if key.startswith("ss_")})
     marks = {
-        "sshs_model_hash": _body_hash(hashed),
+        "sshs_model_hash": hashlib.sha256(body).hexdigest(),  # as the web UIs index LoRA files
         "sshs_legacy_hash": hashlib.sha256(hashed[0x100000:0x110000]).hexdigest()[:8],
     }
-    write_atomic(path, _in_order(save(tensors, {**metadata, **marks})))
-
-
-def _in_order(data: bytes) -> bytes:
-    """The same file with its metadata sorted: the library writes them in a new order each time."""
-    begin = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:begin])
-    metadata = dict(sorted(header.pop("__metadata__").items()))
-    text = json.dumps(
-        {"__metadata__": metadata, **header}, separators=(",", ":"), ensure_ascii=False
-    ).encode()
-    text += b" " * (-len(text) % 8)
-    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(data)[begin:]))
-
-
-def _body_hash(data: bytes) -> str:
-    """Of everything behind the header, as the web UIs index LoRA files."""
-    header = int.from_bytes(data[:8], "little")
-    return hashlib.sha256(data[8 + header :]).hexdigest()
+    write_atomic(path, file_of({**metadata, **marks}))
 
 
 def remove(path: Path, world: World) -> None:

@@ -132,16 +132,8 @@ class Loop:
             self._sample(epoch=None)
         if args.validate_every_n_steps and at.step % args.validate_every_n_steps == 0:
             self._validate("step")  # before a state is saved, so that the state knows its result
-        every, last = args.save_every_n_steps, args.save_last_n_steps
-        if every and at.step % every == 0:
-            self._save(self.name.at_step(at.step), "step", epoch=at.epoch)
-            old = checkpoints.step_to_remove(at.step, every, last)
-            self._remove_file(self.name.at_step(old) if old else None)
-            if args.save_state:
-                self._save_state(self.name.at_step(at.step))
-                last = args.save_last_n_steps_state or last
-                old = checkpoints.step_to_remove(at.step, every, last)
-                self._remove_state(self.name.at_step(old) if old else None)
+        if args.save_every_n_steps and at.step % args.save_every_n_steps == 0:
+            self._save_and_remove("step", at.step)
         code = self.world.highest(signals.caught())
         if code and at.step < args.max_train_steps:
             self._settle()
@@ -158,16 +150,9 @@ class Loop:
             self._validate("epoch", x=epoch)
         average = {"loss/epoch_average": self.window.mean}
         self.trackers.log(average, x=epoch, step=at.step, epoch=epoch)
-        every, last = args.save_every_n_epochs, args.save_last_n_epochs
+        every = args.save_every_n_epochs
         if every and epoch % every == 0 and epoch < self.s.epochs:
-            self._save(self.name.at_epoch(epoch), "epoch", epoch=epoch)
-            old = checkpoints.epoch_to_remove(epoch, every, last)
-            self._remove_file(self.name.at_epoch(old) if old else None)
-            if args.save_state:
-                self._save_state(self.name.at_epoch(epoch), epoch_done=True)
-                last = args.save_last_n_epochs_state or last
-                old = checkpoints.epoch_to_remove(epoch, every, last)
-                self._remove_state(self.name.at_epoch(old) if old else None)
+            self._save_and_remove("epoch", epoch)
         if samples.due(self.s, step=at.step, epoch=epoch):
             self._sample(epoch=epoch)
 
@@ -222,6 +207,23 @@ class Loop:
             self.world.say(f"\nno gain in {watch.without_gain} validations; {best}")
             raise Stop("early_stop", 0)
 
+    def _save_and_remove(self, kind: str, now: int) -> None:
+        """Every n epochs or steps, with a state where states are asked for; old ones go."""
+        args, of_epoch = vars(self.args), kind == "epoch"
+        name_of = self.name.at_epoch if of_epoch else self.name.at_step
+        too_old = checkpoints.epoch_to_remove if of_epoch else checkpoints.step_to_remove
+        every, last = args[f"save_every_n_{kind}s"], args[f"save_last_n_{kind}s"]
+        self._save(name_of(now), kind, epoch=now if of_epoch else self.at.epoch)
+        old = too_old(now, every, last)
+        if old and self.world.is_main:
+            checkpoints.remove(self.folder / str(name_of(old)), self.world)
+        if not self.args.save_state:
+            return
+        self._save_state(name_of(now), epoch_done=of_epoch)
+        old = too_old(now, every, args[f"save_last_n_{kind}s_state"] or last)
+        if old and self.world.first_here:
+            checkpoints.remove(self.folder / str(name_of(old).as_state()), self.world)
+
     def _save(self, name: CheckpointName, kind: str, *, epoch: int) -> None:
         path, s, at = self.folder / str(name), self.s, self.at
         if not self.world.is_main:
@@ -229,10 +231,8 @@ class Loop:
         self.world.say(f"\nsaving checkpoint: {path}")
         with self._as_saved():
             weights = s.network.state_dict()
-        hashes = s.hashes.result()
-        facts = metadata.of_checkpoint(
-            s.known, self.args, s.base, s.datasets, step=at.step, epoch=epoch, hashes=hashes
-        )
+        known = {**s.known, **s.hashes.result()}
+        facts = metadata.of_checkpoint(s, known, step=at.step, epoch=epoch)
         checkpoints.write(path, weights, facts, self.args.save_precision)
         emit("saved", path=str(path), step=at.step, kind=kind)
 
@@ -246,16 +246,8 @@ class Loop:
         folder, at = self.folder / str(name.as_state()), self.at
         position = replace(at, epoch=at.epoch + 1, batch=0) if epoch_done else at
         self.world.say(f"\nsaving state: {folder}")
-        state.save(folder, position, self.s.parts, self.s.identity)
+        state.save(folder, position, self.s, self.s.identity)
         emit("saved", path=str(folder), step=at.step, kind="state")
-
-    def _remove_file(self, name: CheckpointName | None) -> None:
-        if name and self.world.is_main:
-            checkpoints.remove(self.folder / str(name), self.world)
-
-    def _remove_state(self, name: CheckpointName | None) -> None:
-        if name and self.world.first_here:
-            checkpoints.remove(self.folder / str(name.as_state()), self.world)
 
     def _report_not_finite(self, error: step.NotFiniteError) -> None:
         number, half = error.step, self.world.precision == "fp16"

@@ -4,7 +4,6 @@ how far off it is. `draw` does what needs the host (chance, files, captions), `l
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,51 +14,26 @@ from torch import nn
 from lorakit.embedded.data.batches import Batch
 from lorakit.embedded.data.cache import Latents
 from lorakit.embedded.data.images import size_ids
-from lorakit.embedded.models import Base, Conditioning
+from lorakit.embedded.models import Conditioning
 from lorakit.embedded.training import flow, noise
 from lorakit.embedded.training.inputs import Inputs
 from lorakit.embedded.training.randomness import seed_of
+from lorakit.embedded.training.task import Task
 from lorakit.embedded.training.texts import Texts
-from lorakit.embedded.training.world import World, send
+from lorakit.embedded.training.world import send
 
 
 class Objective:
-    def __init__(
-        self,
-        args: argparse.Namespace,
-        world: World,
-        base: Base,
-        *,
-        denoiser: nn.Module,
-        latents: Latents,
-        texts: Texts,
-        seed: int,
-        total_steps: int,
-    ) -> None:
-        self.args, self.world, self.base, self.denoiser = args, world, base, denoiser
-        self.latents, self.texts, self.seed, self.total_steps = latents, texts, seed, total_steps
+    def __init__(self, task: Task, denoiser: nn.Module, latents: Latents, texts: Texts) -> None:
+        args = task.args
+        self.args, self.world, self.base, self.seed = args, task.world, task.base, task.seed
+        self.denoiser, self.latents, self.texts = denoiser, latents, texts
         self.schedule: noise.Schedule | None = None  # FLUX has none
-        if base.prediction != "flow":
+        if self.base.prediction != "flow":
             terminal = bool(args.zero_terminal_snr)
-            self.schedule = noise.Schedule(zero_terminal_snr=terminal, device=world.device)
+            self.schedule = noise.Schedule(zero_terminal_snr=terminal, device=self.world.device)
         self.low = args.min_timestep or 0
         self.high = noise.STEPS if args.max_timestep is None else args.max_timestep
-
-    def loss(
-        self,
-        batch: Batch,
-        step_seed: int,
-        *,
-        step: int,
-        timestep: int | None = None,
-        pixels: Sequence[torch.Tensor] | None = None,
-        learning: bool = True,
-    ) -> torch.Tensor:
-        """Draws a batch and gives its mean loss."""
-        drawn = self.draw(
-            batch, step_seed, step=step, timestep=timestep, pixels=pixels, learning=learning
-        )
-        return self.loss_of(drawn, learning=learning)
 
     def draw(
         self,
@@ -74,9 +48,8 @@ class Objective:
         """Everything random follows from `step_seed`; a given timestep is used for every sample."""
         torch.manual_seed(step_seed)
         latents = self.latents.of(batch, self.seed, pixels)
-        captions = [
-            one.caption(self.seed, step=step, total_steps=self.total_steps) for one in batch
-        ]
+        total = self.args.max_train_steps
+        captions = [one.caption(self.seed, step=step, total_steps=total) for one in batch]
         tokens: tuple[torch.Tensor, ...] = ()
         if learning and self.texts.trained:
             tokens, texts = self.texts.tokens(captions), self.texts.kept(captions)

@@ -7,36 +7,30 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from lorakit.embedded.data.dataset import Dataset
+from lorakit.embedded.training.task import Task
 from lorakit.embedded.training.world import World
 
 
-def announce(
-    args: argparse.Namespace,
-    world: World,
-    datasets: Sequence[Dataset],
-    *,
-    batches: int,
-    epochs: int,
-) -> None:
+def announce(task: Task) -> None:
+    args, datasets = task.args, task.datasets
     lines = (
         "running training",
         f"  num train images * repeats: {sum(one.train_count for one in datasets)}",
         f"  num validation images * repeats: {sum(len(one.validation) for one in datasets)}",
         f"  num reg images: {sum(one.reg_count for one in datasets)}",
-        f"  num batches per epoch: {batches}",
-        f"  num epochs: {epochs}",
+        f"  num batches per epoch: {task.batches}",
+        f"  num epochs: {task.epochs}",
         f"  batch size per device: {', '.join(str(one.batch_size) for one in datasets)}",
         f"  gradient accumulation steps = {args.gradient_accumulation_steps}",
         f"  total optimization steps: {args.max_train_steps}",
     )
-    world.say("\n".join(lines))
+    task.world.say("\n".join(lines))
 
 
 class Window:

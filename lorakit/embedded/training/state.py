@@ -41,8 +41,8 @@ class Parts:
 
     network: Network
     optimizer: Optimizer
-    average: Average | None = None
-    loss_scale: LossScale | None = None
+    average: Average | None
+    loss_scale: LossScale | None
 
 
 def save(folder: Path, position: Position, parts: Parts, identity: dict[str, Any]) -> None:
