@@ -34,10 +34,7 @@ class Average:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """The network carries the average; afterwards the training weights, byte for byte."""
-        kept = self.network.copies()
-        self.network.overwrite(self.flat)
-        try:
+        """The network carries the average."""
+        with self.network.given_back():
+            self.network.overwrite(self.flat)
             yield
-        finally:
-            self.network.overwrite(kept)

@@ -7,8 +7,9 @@ processes and the optimiser are single calls.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -216,6 +217,15 @@ class Network:
         for group, flat in self.flat.items():
             flat.copy_(values[group])
         self.refresh()
+
+    @contextlib.contextmanager
+    def given_back(self) -> Iterator[None]:
+        """Whatever happens to the weights inside, training goes on with the same bytes."""
+        kept = self.copies()
+        try:
+            yield
+        finally:
+            self.overwrite(kept)
 
     def zero_grad(self) -> None:
         for grad in self.gradients():

@@ -209,18 +209,19 @@ class Loop:
 
     def _save_and_remove(self, kind: str, now: int) -> None:
         """Every n epochs or steps, with a state where states are asked for; old ones go."""
-        args, of_epoch = vars(self.args), kind == "epoch"
+        args, of_epoch = self.args, kind == "epoch"
         name_of = self.name.at_epoch if of_epoch else self.name.at_step
         too_old = checkpoints.epoch_to_remove if of_epoch else checkpoints.step_to_remove
-        every, last = args[f"save_every_n_{kind}s"], args[f"save_last_n_{kind}s"]
+        every = getattr(args, f"save_every_n_{kind}s")
+        last = getattr(args, f"save_last_n_{kind}s")
         self._save(name_of(now), kind, epoch=now if of_epoch else self.at.epoch)
         old = too_old(now, every, last)
         if old and self.world.is_main:
             checkpoints.remove(self.folder / str(name_of(old)), self.world)
-        if not self.args.save_state:
+        if not args.save_state:
             return
         self._save_state(name_of(now), epoch_done=of_epoch)
-        old = too_old(now, every, args[f"save_last_n_{kind}s_state"] or last)
+        old = too_old(now, every, getattr(args, f"save_last_n_{kind}s_state") or last)
         if old and self.world.first_here:
             checkpoints.remove(self.folder / str(name_of(old).as_state()), self.world)
 

@@ -5,7 +5,7 @@ how far off it is. `draw` does what needs the host (chance, files, captions), `l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -16,11 +16,54 @@ from lorakit.embedded.data.cache import Latents
 from lorakit.embedded.data.images import size_ids
 from lorakit.embedded.models import Conditioning
 from lorakit.embedded.training import flow, noise
-from lorakit.embedded.training.inputs import Inputs
 from lorakit.embedded.training.randomness import seed_of
 from lorakit.embedded.training.task import Task
 from lorakit.embedded.training.texts import Texts
 from lorakit.embedded.training.world import send
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One batch as the device sees it: drawn, looked up and sent. What is computed from it asks the
+    host nothing more, so that it can be recorded and replayed.
+    """
+
+    latents: torch.Tensor
+    white: torch.Tensor  # the noise
+    mixed: torch.Tensor  # what is mixed into the latents: the noise, or slightly more of it
+    t: torch.Tensor  # a timestep for every sample
+    weights: torch.Tensor  # of the samples' losses
+    share: torch.Tensor | None = None  # of noise, where matching a flow
+    time_ids: torch.Tensor | None = None  # SDXL
+    masks: torch.Tensor | None = None  # how much each place of the latents counts
+    texts: Conditioning | None = None
+    tokens: tuple[torch.Tensor, ...] = ()  # where a text encoder learns
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        found: dict[str, torch.Tensor] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            parts = vars(value) if isinstance(value, Conditioning) else {"": value}
+            if isinstance(value, tuple):
+                parts = {str(place): part for place, part in enumerate(value)}
+            named = {f"{field.name}.{key}": part for key, part in parts.items()}
+            found |= {key: part for key, part in named.items() if part is not None}
+        return found
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Equal for batches that one recording serves."""
+        return tuple((key, tuple(x.shape), x.dtype) for key, x in self.tensors().items())
+
+    @property
+    def words(self) -> str:
+        high, wide = self.latents.shape[-2:]
+        length = f", {self.texts.hidden.shape[1]} tokens" if self.texts is not None else ""
+        return f"latents of {wide}x{high}, batch {len(self.latents)}{length}"
+
+    def overwrite(self, other: Inputs) -> None:
+        for own, new in zip(self.tensors().values(), other.tensors().values(), strict=True):
+            own.copy_(new)
 
 
 class Objective:

@@ -21,10 +21,8 @@ from lorakit.embedded.network import build, checkpoints, metadata
 from lorakit.embedded.network.ema import Average
 from lorakit.embedded.network.lora import Network
 from lorakit.embedded.training import state
-from lorakit.embedded.training.early_stop import Watch
-from lorakit.embedded.training.loss_scale import LossScale
 from lorakit.embedded.training.objective import Objective
-from lorakit.embedded.training.optimizers import Optimizer
+from lorakit.embedded.training.optimizers import LossScale, Optimizer
 from lorakit.embedded.training.report import announce
 from lorakit.embedded.training.task import Task, open_task
 from lorakit.embedded.training.texts import Texts, open_texts
@@ -111,7 +109,7 @@ def _position(task: Task, parts: state.Parts, identity: dict[str, Any]) -> state
     """The start, or the state's step: the same on every machine, with something left to do."""
     args = task.args
     if not args.resume:
-        watch = Watch(args.early_stop_patience, args.early_stop_min_delta or 0.0)
+        watch = state.Watch(args.early_stop_patience, args.early_stop_min_delta or 0.0)
         return state.Position(watch=watch)
     position = state.load(Path(args.resume), parts, identity)
     this = f"{args.resume}: this state has {position.step} steps"

@@ -5,10 +5,11 @@ pickle; a folder is complete or absent.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,36 @@ import torch
 
 from lorakit.embedded.network.ema import Average
 from lorakit.embedded.network.lora import Network
-from lorakit.embedded.training.early_stop import Watch
-from lorakit.embedded.training.loss_scale import LossScale
-from lorakit.embedded.training.optimizers import Optimizer
+from lorakit.embedded.training.optimizers import LossScale, Optimizer
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import MAX_NAME_CHARS
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Is the validation loss still getting better? The loop acts on it."""
+
+    patience: int | None  # None: never stop, only remember the best
+    min_delta: float = 0.0
+    best: float = math.inf
+    best_step: int = 0
+    without_gain: int = 0
+    last: float = math.inf
+    last_step: int = -1
+
+    def after(self, loss: float, step: int) -> Watch:
+        seen = replace(self, last=loss, last_step=step)
+        if loss < self.best - self.min_delta:
+            return replace(seen, best=loss, best_step=step, without_gain=0)
+        return replace(seen, without_gain=self.without_gain + 1)
+
+    @property
+    def improved(self) -> bool:
+        return self.without_gain == 0 and self.best < math.inf
+
+    @property
+    def should_stop(self) -> bool:
+        return self.patience is not None and self.without_gain >= self.patience
 
 
 @dataclass
