@@ -6,40 +6,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.embedded.training.world import DTYPES, World
 from lorakit.errors import TrainingFailed
-from lorakit.files import MARK, MAX_NAME_CHARS, write_atomic
+from lorakit.files import write_atomic
 
 SAVE_DTYPES = {"float": torch.float32, "fp16": DTYPES["fp16"], "bf16": DTYPES["bf16"]}
-
-
-def tidy(folder: Path, stem: str) -> None:
-    """What a kill left half-written in an output folder goes; a state that had just stepped aside
-    for its successor comes back.
-    """
-    for path in (*folder.glob(".*"), *folder.glob("sample/.*")):
-        found = re.fullmatch(rf"\.(.+?)\.(old\.)?(?:{MARK}\.)?[a-z0-9_]{{8}}(\.tmp)?", path.name)
-        if found is None or not (
-            CheckpointName.parse(found[1], stem)
-            or SampleName.parse(found[1], stem)
-            or (len(found[1]) == MAX_NAME_CHARS and found[1].startswith(stem[:MAX_NAME_CHARS]))
-        ):
-            continue
-        if not path.is_dir():
-            path.unlink()
-            continue
-        for old in path.iterdir() if found[2] else ():
-            if not (folder / old.name).exists():
-                old.replace(folder / old.name)
-        shutil.rmtree(path)
 
 
 def epoch_to_remove(epoch: int, every: int, last: int | None) -> int | None:

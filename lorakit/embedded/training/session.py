@@ -17,7 +17,7 @@ from torch import nn
 from lorakit.embedded.data.cache import Latents
 from lorakit.embedded.data.dataset import Dataset
 from lorakit.embedded.events import emit
-from lorakit.embedded.network import build, checkpoints, metadata
+from lorakit.embedded.network import build, metadata
 from lorakit.embedded.network.ema import Average
 from lorakit.embedded.network.lora import Network
 from lorakit.embedded.training import state
@@ -45,7 +45,7 @@ class Session(Task, state.Parts):
 
 def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     if world.first_here:
-        checkpoints.tidy(Path(args.output_dir), args.output_name)
+        state.tidy(Path(args.output_dir))
     world.wait()
     resumed = state.read_identity(Path(args.resume)) if args.resume else {}
     task = open_task(args, world, family, resumed.get("seed"))

@@ -19,7 +19,7 @@ from lorakit.embedded.network.ema import Average
 from lorakit.embedded.network.lora import Network
 from lorakit.embedded.training.optimizers import LossScale, Optimizer
 from lorakit.errors import Fault, RecipeError
-from lorakit.files import MAX_NAME_CHARS
+from lorakit.files import hidden_prefix, sweep
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def save(folder: Path, position: Position, parts: Parts, identity: dict[str, Any
     from safetensors.torch import save_file
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:MAX_NAME_CHARS]}."))
+    beside = _hidden_folder(folder)
     average, loss_scale = parts.average, parts.loss_scale
     try:
         save_file(parts.network.state_dict(), beside / "model.safetensors")
@@ -107,13 +107,25 @@ def _move_into_place(beside: Path, folder: Path) -> None:
     """A folder cannot replace another in one act, so an old one steps aside first."""
     old = None
     if folder.exists():
-        old = Path(
-            tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:MAX_NAME_CHARS]}.old.")
-        )
+        old = _hidden_folder(folder, "old.")
         os.replace(folder, old / folder.name)
     os.replace(beside, folder)
     if old is not None:
         shutil.rmtree(old)
+
+
+def _hidden_folder(folder: Path, more: str = "") -> Path:
+    return Path(tempfile.mkdtemp(dir=folder.parent, prefix=hidden_prefix(folder) + more))
+
+
+def tidy(folder: Path) -> None:
+    """What a kill left half-written in an output folder goes; a state that had just stepped aside
+    for its successor comes back.
+    """
+    for old in folder.glob(".*.[0-9]*-[0-9]*-????????.old.*/*-state"):
+        if not (folder / old.name).exists():
+            old.replace(folder / old.name)
+    sweep((*folder.glob(".*"), *folder.glob("sample/.*")))
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
