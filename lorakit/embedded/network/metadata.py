@@ -75,31 +75,19 @@ FROM_USER = names("""
 """)
 
 
-class Hashes(threading.Thread):
-    """The base model's hashes, computed beside the training at the lowest priority; whoever saves
-    waits for them.
-    """
-
-    def __init__(self, files: Mapping[str, str | None]) -> None:
-        super().__init__(daemon=True)
-        paths = {kind: Path(name) for kind, name in files.items() if name}
-        self.files = {kind: path for kind, path in paths.items() if path.is_file()}
-        self.found: dict[str, str] = {}
-
-    def run(self) -> None:
-        if sys.platform == "linux":
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-        for kind, path in self.files.items():
-            with path.open("rb") as file:
+def base_hashes(files: Mapping[str, str | None]) -> dict[str, str]:
+    """Of a base model's files; made beside the training, at the lowest priority."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+    found: dict[str, str] = {}
+    for kind, name in files.items():
+        if name and Path(name).is_file():
+            with Path(name).open("rb") as file:
                 file.seek(0x100000)
-                self.found[f"ss_{kind}_hash"] = hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
-            self.found[f"ss_new_{kind}_hash"] = sha256(path)
-
-    def result(self) -> dict[str, str]:
-        if self.ident is not None:
-            self.join()
-        return self.found
+                found[f"ss_{kind}_hash"] = hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
+            found[f"ss_new_{kind}_hash"] = sha256(Path(name))
+    return found
 
 
 def training(task: Task, identity: Mapping[str, Any], *, optimizer: str) -> dict[str, str]:

@@ -116,8 +116,7 @@ class Objective:
 
     def _drawn(self, latents: torch.Tensor, step_seed: int, timestep: int | None) -> Inputs:
         """Noise and timesteps."""
-        args, count, device = self.args, len(latents), latents.device
-        ones = torch.ones(count, device=device)
+        args, count, device, share = self.args, len(latents), latents.device, None
         if self.schedule is None:
             white = noise.gaussian(latents)
             if timestep is None:
@@ -125,12 +124,13 @@ class Objective:
                 share, t = flow.sigmas(count, height, width, args)
             else:
                 share, t = flow.fixed_sigmas(count, timestep)
-            share, t = send(share, device), send(t, device)
-            return Inputs(latents, white, noise.perturbed(white, args), t, ones, share)
-        white = noise.sample_noise(latents, args, step_seed)
-        low, high = (self.low, self.high) if timestep is None else (timestep, timestep)
-        t = send(noise.timesteps(count, low, high), device)
-        return Inputs(latents, white, noise.perturbed(white, args), t, ones)
+            share = send(share, device)
+        else:
+            white = noise.sample_noise(latents, args, step_seed)
+            low, high = (self.low, self.high) if timestep is None else (timestep, timestep)
+            t = noise.timesteps(count, low, high)
+        t, ones = send(t, device), torch.ones(count, device=device)
+        return Inputs(latents, white, noise.perturbed(white, args), t, ones, share)
 
     def loss_of(self, inputs: Inputs, *, learning: bool = True) -> torch.Tensor:
         with torch.set_grad_enabled(learning):
@@ -138,35 +138,29 @@ class Objective:
             if inputs.tokens:
                 texts = self.texts.told(inputs.tokens, texts)
             assert texts is not None
-            losses = self._losses(inputs, texts)
-            return self._weighted(losses, inputs.weights).mean()
+            return self._losses(inputs, texts).mean()
 
-    def _losses(self, inputs: Inputs, texts: Conditioning) -> tuple[torch.Tensor, torch.Tensor]:
-        """Per-sample losses and their timesteps."""
+    def _losses(self, inputs: Inputs, texts: Conditioning) -> torch.Tensor:
+        """Of every sample."""
         args, latents, t, schedule = self.args, inputs.latents, inputs.t, self.schedule
-        if schedule is not None:
+        if schedule is None:
+            assert inputs.share is not None
+            place = inputs.share.view(-1, 1, 1, 1)
+            noisy = (1.0 - place) * latents + place * inputs.mixed
+            answer = self.predict(noisy, t, texts, guidance=float(args.guidance_scale))
+            answer, factor = flow.prediction(answer.float(), noisy, inputs.share, args)
+            target = inputs.white - latents
+        else:
             noisy = schedule.noised(latents, inputs.mixed, t)
-            predicted = self.predict(noisy, t, texts, time_ids=inputs.time_ids)
+            answer, factor = self.predict(noisy, t, texts, time_ids=inputs.time_ids), None
             velocity = args.v_parameterization
             target = schedule.velocity(latents, inputs.white, t) if velocity else inputs.white
-            return self._mean_distance(predicted, target, t, inputs.masks), t
-        share = inputs.share
-        assert share is not None
-        place = share.view(-1, 1, 1, 1)
-        noisy = (1.0 - place) * latents + place * inputs.mixed
-        predicted = self.predict(noisy, t, texts, guidance=float(args.guidance_scale))
-        predicted, factor = flow.prediction(predicted.float(), noisy, share, args)
-        target = inputs.white - latents
-        return self._mean_distance(predicted, target, t, factor, inputs.masks), t
-
-    def _weighted(
-        self, losses: tuple[torch.Tensor, torch.Tensor], weights: torch.Tensor
-    ) -> torch.Tensor:
-        """Times the prior's weight and, for noise prediction, what min-SNR and its kin say."""
-        found, t = losses[0] * weights, losses[1]
-        if self.schedule is None:
-            return found
-        return noise.weighted(found, t, self.schedule, self.args)
+        distance = noise.distance(answer, target, t, args, schedule)
+        for share in (factor, inputs.masks):
+            if share is not None:
+                distance = distance * share
+        losses = distance.mean(dim=list(range(1, distance.dim()))) * inputs.weights
+        return losses if schedule is None else noise.weighted(losses, t, schedule, args)
 
     def predict(
         self, noisy: torch.Tensor, t: torch.Tensor, texts: Conditioning, **more: Any
@@ -180,24 +174,6 @@ class Objective:
         }
         texts = replace(texts, **floats)
         return self.base.predict(self.denoiser, noisy.to(kind), t, texts, **more)
-
-    def _mean_distance(
-        self,
-        predicted: torch.Tensor,
-        target: torch.Tensor,
-        t: torch.Tensor,
-        *shares: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """`shares`: how much each place of it counts."""
-        threshold = None
-        if self.args.loss_type in ("huber", "smooth_l1"):
-            signal = self.schedule.signal if self.schedule is not None else None
-            threshold = noise.huber_threshold(t, self.args, signal)
-        distance = noise.distance(predicted, target, self.args, threshold)
-        for share in shares:
-            if share is not None:
-                distance = distance * share
-        return distance.mean(dim=list(range(1, distance.dim())))
 
     def step_seed(self, micro_step: int) -> int:
         """`micro_step` counts the batches of this process since the start of the training."""

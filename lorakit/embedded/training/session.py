@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class Session(Task, state.Parts):
     position: state.Position
     identity: dict[str, Any]
     known: dict[str, str]  # the metadata that is known at the start
-    hashes: metadata.Hashes
+    hashes: Future[dict[str, str]]  # whoever saves waits for them
 
 
 def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
@@ -49,9 +50,9 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     world.wait()
     resumed = state.read_identity(Path(args.resume)) if args.resume else {}
     task = open_task(args, world, family, resumed.get("seed"))
-    hashes = metadata.Hashes({"sd_model": args.pretrained_model_name_or_path, "vae": args.vae})
-    if world.is_main and not args.no_metadata:
-        hashes.start()
+    named = {"sd_model": args.pretrained_model_name_or_path, "vae": args.vae}
+    known = world.is_main and not args.no_metadata
+    hashes = ThreadPoolExecutor(1).submit(metadata.base_hashes, named if known else {})
 
     latents = _latents(task)
     texts = open_texts(task)
