@@ -13,10 +13,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lorakit.embedded.models.low_bits import shrink  # noqa: E402
-from lorakit.embedded.network.ema import Average  # noqa: E402
 from lorakit.embedded.network.lora import Dropout, Network, Shape  # noqa: E402
 from lorakit.embedded.training import flow, noise  # noqa: E402
-from lorakit.embedded.training.optimizers import LossScale  # noqa: E402
+from lorakit.embedded.training.optimizers import Average, LossScale  # noqa: E402
 from lorakit.errors import RecipeError  # noqa: E402
 from lorakit.trainers.embedded.schedulers import schedule  # noqa: E402
 

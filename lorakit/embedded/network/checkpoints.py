@@ -19,19 +19,14 @@ from lorakit.files import write_atomic
 SAVE_DTYPES = {"float": torch.float32, "fp16": DTYPES["fp16"], "bf16": DTYPES["bf16"]}
 
 
-def epoch_to_remove(epoch: int, every: int, last: int | None) -> int | None:
-    """save_last_n_epochs counts files."""
-    old = epoch - every * last if last is not None else -1
-    return old if old > 0 else None
-
-
-def step_to_remove(step: int, every: int, last: int | None) -> int | None:
-    """save_last_n_steps counts steps, not files."""
+def to_remove(kind: str, now: int, every: int, last: int | None) -> int:
+    """The epoch or step whose file is one too many; 0: none. save_last_n_epochs counts files,
+    save_last_n_steps steps.
+    """
     if last is None:
-        return None
-    old = step - last - 1
-    old -= old % every
-    return old if old > 0 else None
+        return 0
+    old = now - every * last if kind == "epoch" else (now - last - 1) // every * every
+    return max(0, old)
 
 
 def write(

@@ -48,9 +48,7 @@ def rates(args: argparse.Namespace, groups: list[str]) -> dict[str, float]:
 class Optimizer:
     """The optimiser, its schedule and its state as plain tensors and numbers."""
 
-    def __init__(
-        self, args: argparse.Namespace, network: Network, total_steps: int, world_size: int
-    ) -> None:
+    def __init__(self, args: argparse.Namespace, network: Network, world_size: int) -> None:
         self.network, self.world_size = network, world_size
         name = optimizer_type(args)
         keywords = keyword_arguments(args.optimizer_args)
@@ -82,7 +80,7 @@ class Optimizer:
         self.other: Any = _other_scheduler(args, self.inner)
         self.factor: Factor | None = None
         if not own_pace and self.other is None:
-            self.factor = schedule(args, total_steps * world_size)
+            self.factor = schedule(args, args.max_train_steps * world_size)
         self.set_step(0)
 
     @property
@@ -237,3 +235,31 @@ class LossScale:
     def load(self, facts: Mapping[str, Any]) -> None:
         self.scale.fill_(facts["scale"])
         self.finite_steps.fill_(facts["finite_steps"])
+
+
+class Average:
+    """An exponential moving average of the weights, for `ema_decay`. It follows faster at first,
+    min(decay, (1 + n) / (10 + n)), so that a short run is not an average of nothing.
+    """
+
+    def __init__(self, network: Network, decay: float) -> None:
+        self.network, self.decay = network, decay
+        self.flat = network.copies()
+        device = next(iter(self.flat.values())).device
+        self.pace = torch.zeros((), device=device)  # how far it moves, on the device
+
+    def set_step(self, done: int) -> None:
+        keep = min(self.decay, (1 + done) / (10 + done))
+        self.pace.fill_(1 - keep)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        for group, flat in self.network.flat.items():
+            self.flat[group].lerp_(flat, self.pace.to(flat.dtype))
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The network carries the average."""
+        with self.network.given_back():
+            self.network.overwrite(self.flat)
+            yield

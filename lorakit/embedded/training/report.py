@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from lorakit.embedded.training.task import Task
 from lorakit.embedded.training.world import World
 
@@ -31,29 +29,6 @@ def announce(task: Task) -> None:
         f"  total optimization steps: {args.max_train_steps}",
     )
     task.world.say("\n".join(lines))
-
-
-class Window:
-    """avr_loss: the mean over the last epoch-length of batches. The list is the state's own."""
-
-    def __init__(self, losses: list[float]) -> None:
-        self.losses = losses
-
-    def add(self, epoch: int, batch: int, loss: float) -> None:
-        if epoch == 0 or batch >= len(self.losses):
-            self.losses.append(loss)
-        else:
-            self.losses[batch] = loss
-
-    @property
-    def mean(self) -> float:
-        return sum(self.losses) / len(self.losses) if self.losses else 0.0
-
-
-def progress_bar(world: World, total: int, done: int) -> Any:
-    """`steps:  33%|███▎      | 5/15 [01:12<02:25, 14.55s/it, avr_loss=1.09]` on standard error."""
-    silent = not world.is_main
-    return tqdm(total=total, initial=done, smoothing=0, disable=silent, desc="steps")
 
 
 class Trackers:
@@ -79,10 +54,6 @@ class Trackers:
                 os.makedirs(folder, exist_ok=True)
             self._wandb = wandb.init(project=name, name=args.wandb_run_name, dir=folder)
             self._wandb.define_metric("*", step_metric="global_step")  # else it counts the calls
-
-    @property
-    def active(self) -> bool:
-        return self._board is not None or self._wandb is not None
 
     def log(self, values: Mapping[str, float], *, x: int, step: int, epoch: int) -> None:
         if self._board is not None:

@@ -19,11 +19,9 @@ from lorakit.embedded.data.cache import Latents
 from lorakit.embedded.data.dataset import Dataset
 from lorakit.embedded.events import emit
 from lorakit.embedded.network import build, metadata
-from lorakit.embedded.network.ema import Average
-from lorakit.embedded.network.lora import Network
 from lorakit.embedded.training import state
 from lorakit.embedded.training.objective import Objective
-from lorakit.embedded.training.optimizers import LossScale, Optimizer
+from lorakit.embedded.training.optimizers import Average, LossScale, Optimizer
 from lorakit.embedded.training.report import announce
 from lorakit.embedded.training.task import Task, open_task
 from lorakit.embedded.training.texts import Texts, open_texts
@@ -64,7 +62,13 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     if args.gradient_checkpointing:
         for part in (denoiser, *learning):
             part.enable_gradient_checkpointing(draws=network.draws)
-    parts = _parts(task, network)
+    world.say("prepare optimizer, data loader etc.")
+    parts = state.Parts(
+        network,
+        Optimizer(args, network, world.size),
+        Average(network, args.ema_decay) if args.ema_decay else None,
+        LossScale(world.device) if world.precision == "fp16" else None,
+    )
     identity = _identity(task, parts, resumed)
     position = _position(task, parts, identity)
     announce(task)
@@ -79,15 +83,6 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
         known=metadata.training(task, identity, optimizer=parts.optimizer.described),
         hashes=hashes,
     )
-
-
-def _parts(task: Task, network: Network) -> state.Parts:
-    args, world = task.args, task.world
-    world.say("prepare optimizer, data loader etc.")
-    optimizer = Optimizer(args, network, args.max_train_steps, world.size)
-    average = Average(network, args.ema_decay) if args.ema_decay else None
-    scale = LossScale(world.device) if world.precision == "fp16" else None
-    return state.Parts(network, optimizer, average, scale)
 
 
 def _identity(task: Task, parts: state.Parts, resumed: dict[str, Any]) -> dict[str, Any]:

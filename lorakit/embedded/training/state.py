@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 
-from lorakit.embedded.network.ema import Average
 from lorakit.embedded.network.lora import Network
-from lorakit.embedded.training.optimizers import LossScale, Optimizer
+from lorakit.embedded.training.optimizers import Average, LossScale, Optimizer
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import hidden_prefix, sweep
 
@@ -59,6 +58,17 @@ class Position:
     micro_step: int = 0  # batches done since the start
     losses: list[float] = field(default_factory=list)  # per batch of an epoch, for avr_loss
     watch: Watch | None = None
+
+    def note(self, epoch: int, batch: int, loss: float) -> None:
+        if epoch == 0 or batch >= len(self.losses):
+            self.losses.append(loss)
+        else:
+            self.losses[batch] = loss
+
+    @property
+    def average(self) -> float:
+        """avr_loss: the mean over the last epoch-length of batches."""
+        return sum(self.losses) / len(self.losses) if self.losses else 0.0
 
 
 @dataclass(frozen=True)
