@@ -151,15 +151,16 @@ def _stand_in_for_our_flux(args) -> None:
         where = "cuda" if CUDA else "cpu"  # whatever was asked for: 24 GB are quicker on the card
         return random_weights(on_meta(lambda: Flux(self.denoiser.config)), where, dtype)
 
-    def texts(args_, place, base, datasets, **_more):
-        cache = TextCache(base, place, on_disk=False, batch_size=1)
+    def texts(task):
+        base = task.base
+        cache = TextCache(base, task.world, on_disk=False, batch_size=1)
         config = base.denoiser.config
         told = text_of(config["joint_attention_dim"], config["pooled_projection_dim"])
-        for dataset in datasets:
+        for dataset in task.datasets:
             for image in dataset.images:
                 cache._keys[image.caption] = "0"
         cache._store.put("0", {name: part.to(kind) for name, part in told.items()})
-        return Texts(base, place, cache)
+        return Texts(base, task.world, cache)
 
     kind = torch.bfloat16 if args.mixed_precision == "bf16" else torch.float32
     Base.load_denoiser, session.open_texts = load, texts

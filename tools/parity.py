@@ -35,8 +35,8 @@ from lorakit.embedded import arguments
 from lorakit.embedded.models import Conditioning
 from lorakit.embedded.network import lycoris
 from lorakit.embedded.training import signals
-from lorakit.embedded.training.inputs import Inputs
 from lorakit.embedded.training.loop import Loop
+from lorakit.embedded.training.objective import Inputs
 from lorakit.embedded.training.session import Session, prepare
 from lorakit.embedded.training.world import enter
 from lorakit.families import FAMILIES

@@ -6,12 +6,14 @@ refused: a number read on the host, data that comes from the host.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from lorakit.embedded.training.recorded import Recorder
 
 REFUSED = {
     "aten::_local_scalar_dense": "a number is read on the host",
@@ -20,12 +22,13 @@ REFUSED = {
 }
 
 
-class Tape:
+class Tape(Recorder):
     def __init__(self) -> None:
         self.recorded = self.replayed = 0
 
-    def in_order(self) -> contextlib.AbstractContextManager[Any]:
-        return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def in_order(self) -> Iterator[None]:
+        yield
 
     def record(self, act: Callable[[], None]) -> Callable[[], None]:
         chance = torch.get_rng_state()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lorakit.embedded.network.metadata import Hashes
+from lorakit.embedded.network.metadata import base_hashes
 from lorakit.trainers.embedded import SCRIPTS
 
 
@@ -190,10 +190,8 @@ def test_hashes_are_those_that_the_web_uis_compute(
     assert outcome.metadata()["sshs_model_hash"] == hashlib.sha256(weights).hexdigest()
     base = tmp_path / "base.safetensors"
     base.write_bytes(random.Random(1).randbytes(0x120000))
-    found = Hashes({"sd_model": str(base), "vae": None})
-    found.start()
     part = base.read_bytes()[0x100000:0x110000]
-    assert found.result() == {
+    assert base_hashes({"sd_model": str(base), "vae": None}) == {
         "ss_sd_model_hash": hashlib.sha256(part).hexdigest()[:8],
         "ss_new_sd_model_hash": hashlib.sha256(base.read_bytes()).hexdigest(),
     }

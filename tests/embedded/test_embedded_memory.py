@@ -19,7 +19,7 @@ from lorakit.embedded.training.objective import Objective  # noqa: E402
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB"
 
 
-class FullCard:
+class FullCard(memory.Card):
     name = "Toy 1"
 
     def __init__(self, *peaks: int) -> None:

@@ -13,10 +13,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lorakit.embedded.models.low_bits import shrink  # noqa: E402
-from lorakit.embedded.network.ema import Average  # noqa: E402
 from lorakit.embedded.network.lora import Dropout, Network, Shape  # noqa: E402
 from lorakit.embedded.training import flow, noise  # noqa: E402
-from lorakit.embedded.training.loss_scale import LossScale  # noqa: E402
+from lorakit.embedded.training.optimizers import Average, LossScale  # noqa: E402
 from lorakit.errors import RecipeError  # noqa: E402
 from lorakit.trainers.embedded.schedulers import schedule  # noqa: E402
 
@@ -188,7 +187,6 @@ def test_min_snr_weights_by_hand() -> None:
 
 def test_losses_by_hand() -> None:
     a, b = torch.tensor([[[[3.0]]]]), torch.tensor([[[[1.0]]]])
-    c = torch.tensor([0.5])
     root = math.sqrt(4 + 0.25) - 0.5
     for kind, value in {
         "l2": 4.0,
@@ -196,20 +194,19 @@ def test_losses_by_hand() -> None:
         "huber": 2 * 0.5 * root,
         "smooth_l1": 2 * root,
     }.items():
-        assert float(noise.distance(a, b, options(loss_type=kind), c)) == pytest.approx(value)
+        args = options(loss_type=kind, huber_schedule="constant", huber_c=0.5)
+        assert float(noise.distance(a, b, torch.tensor([1]), args, None)) == pytest.approx(value)
 
 
 def test_huber_thresholds_of_the_three_schedules() -> None:
     ours = noise.Schedule(zero_terminal_snr=False, device="cpu")
     t = torch.tensor([0, 999])
     assert noise.huber_threshold(
-        t, options(huber_schedule="constant", huber_scale=2.0), ours.signal
+        t, options(huber_schedule="constant", huber_scale=2.0), ours
     ).tolist() == pytest.approx([0.2, 0.2])
-    first, last = noise.huber_threshold(
-        t, options(huber_schedule="exponential"), ours.signal
-    ).tolist()
+    first, last = noise.huber_threshold(t, options(huber_schedule="exponential"), ours).tolist()
     assert (first, last) == (pytest.approx(1.0), pytest.approx(0.1, rel=0.01))
-    first, last = noise.huber_threshold(t, options(), ours.signal).tolist()
+    first, last = noise.huber_threshold(t, options(), ours).tolist()
     assert first > 0.9
     assert last == pytest.approx(0.1 + 0.9 / (1 + 14.6) ** 2, rel=0.02)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from lorakit.files import owner_mark
 from lorakit.trainers.embedded import EXIT_NAN, SCRIPTS
 
 LONG = {
@@ -216,20 +217,20 @@ def test_what_a_kill_left_half_written_goes_and_a_state_that_stepped_aside_comes
 ) -> None:
     whole = train(save_state=True, save_every_n_steps=4)
     out = whole.folder
+    dead, ours = f"4194305-1-{owner_mark().split('-')[2]}", owner_mark()
     left = [
-        ".fox.safetensors.a1b2c3d4.tmp",
-        ".fox.safetensors.4194305-1-0123abcd.a1b2c3d4.tmp",
-        ".fox-step00000004-state.a1b2c3_4/model.safetensors",
-        "sample/.fox_e000001_00_20260101000000_1.png.abcdefgh.tmp",
+        f".fox.safetensors.{dead}.a1b2c3d4.tmp",
+        f".fox-step00000004-state.{dead}.a1b2c3_4/model.safetensors",
+        f"sample/.fox_e000001_00_20260101000000_1.png.{dead}.abcdefgh.tmp",
     ]
-    foreign = [".fox2.safetensors.a1b2c3d4.tmp", ".gitignore", ".fox.backup", "fox.safetensors.tmp"]
+    under_way = f".fox2.safetensors.{ours}.a1b2c3d4.tmp"
+    foreign = [under_way, ".gitignore", ".fox.backup", "fox.safetensors.tmp"]
     for name in (*left, *foreign):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text("half", encoding="utf-8")
-    (out / ".fox-step00000004-state.old.a1b2c3d4").mkdir()
-    (out / "fox-step00000004-state").rename(
-        out / ".fox-step00000004-state.old.a1b2c3d4" / "fox-step00000004-state"
-    )
+    aside = out / f".fox-step00000004-state.{dead}.old.a1b2c3d4"
+    aside.mkdir()
+    (out / "fox-step00000004-state").rename(aside / "fox-step00000004-state")
     rest = train(
         out=out, save_state=True, save_every_n_steps=4, resume=out / "fox-step00000004-state"
     )
@@ -237,7 +238,7 @@ def test_what_a_kill_left_half_written_goes_and_a_state_that_stepped_aside_comes
     assert rest.digest() == whole.digest()
     assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == [
         ".fox.backup",
-        ".fox2.safetensors.a1b2c3d4.tmp",
+        under_way,
         ".gitignore",
     ]
     assert list((out / "sample").iterdir()) == []

@@ -78,7 +78,7 @@ def test_bf16_trains_close_to_float32_and_twice_alike(
 def test_fp16_trains_close_to_float32_and_resumes_exactly(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lorakit.embedded.training.loss_scale.GROWS_AFTER", 3)
+    monkeypatch.setattr("lorakit.embedded.training.optimizers.GROWS_AFTER", 3)
     options = {"mixed_precision": "fp16", "save_every_n_steps": 4, "save_state": True}
     full, half = train(), train(**options)
     assert half.of("step")[0]["loss"] == pytest.approx(full.of("step")[0]["loss"], rel=0.02)

@@ -22,8 +22,8 @@ from lorakit.embedded.data.cache import Latents  # noqa: E402
 from lorakit.embedded.drawing.generate import Studio  # noqa: E402
 from lorakit.embedded.models import open_base  # noqa: E402
 from lorakit.embedded.models.vae import Gaussian  # noqa: E402
-from lorakit.embedded.training.early_stop import Watch  # noqa: E402
 from lorakit.embedded.training.report import rate_tags  # noqa: E402
+from lorakit.embedded.training.state import Watch  # noqa: E402
 from lorakit.embedded.training.validation import timesteps  # noqa: E402
 from lorakit.embedded.training.world import World  # noqa: E402
 from lorakit.errors import TrainingFailed  # noqa: E402

@@ -17,7 +17,11 @@ from lorakit.embedded.network.lora import Dropout, Network  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 ARGS = Namespace(
-    network_module="networks.lora", network_dim=4, network_alpha=2.0, network_args=None
+    network_module="networks.lora",
+    network_dim=4,
+    network_alpha=2.0,
+    network_args=None,
+    network_train_text_encoder_only=False,
 )
 
 
@@ -37,7 +41,7 @@ def test_a_pipeline_with_our_lora_predicts_what_we_predict(family: str, tmp_path
     with torch.no_grad():
         plain = base.predict(denoiser, noisy, t, told, time_ids=sizes)
         network = Network(
-            targets.unet_shapes(denoiser, ARGS, ldm_names=family == "sdxl"),
+            targets.shapes(ARGS, family, denoiser, ()),
             Dropout(),
             seed=1,
             device="cpu",
@@ -73,7 +77,7 @@ def test_diffusers_splits_our_flux_lora_into_the_same_matrices() -> None:
     with torch.device("meta"):
         flux = Flux(config)
     network = Network(
-        targets.flux_shapes(flux, ARGS), Dropout(), seed=1, device="cpu", dtype=torch.float32
+        targets.shapes(ARGS, "flux", flux, ()), Dropout(), seed=1, device="cpu", dtype=torch.float32
     )
     with torch.no_grad():
         for adapter in network.adapters:

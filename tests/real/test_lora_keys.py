@@ -65,19 +65,20 @@ def encoders(family: str) -> list[Any]:
 
 def ours(family: str, network_args: list[str] | None = None) -> dict[str, list[int]]:
     args = Namespace(
-        network_module="networks.lora", network_dim=4, network_alpha=2.0, network_args=network_args
-    )
-    texts = encoders(family)
-    shapes = targets.text_shapes(
-        texts, args, [f"lora_te{number + 1}" for number in range(len(texts))], ["text"] * len(texts)
+        network_module="networks.lora",
+        network_dim=4,
+        network_alpha=2.0,
+        network_args=network_args,
+        network_train_text_encoder_only=False,
     )
     if family == "flux":
-        shapes += targets.flux_shapes(on_meta(lambda: Flux(DEV)), args)
+        denoiser: Any = on_meta(lambda: Flux(DEV))
     else:
         config = json.loads(
             (Path(opening.__file__).parent / "configs" / "sdxl.json").read_text(encoding="utf-8")
         )["unet"]
-        shapes += targets.unet_shapes(on_meta(lambda: UNet(config)), args, ldm_names=True)
+        denoiser = on_meta(lambda: UNet(config))
+    shapes = targets.shapes(args, family, denoiser, encoders(family))
     network = Network(shapes, Dropout(), seed=1, device="cpu", dtype=torch.float32)
     return {name: list(value.shape) for name, value in network.state_dict().items()}
 

@@ -51,10 +51,14 @@ def lora(tmp_path: Path) -> Path:
         Namespace(pretrained_model_name_or_path=str(make_tiny("sd15", tmp_path / "base"))), "sd15"
     )
     args = Namespace(
-        network_module="networks.lora", network_dim=4, network_alpha=2.0, network_args=None
+        network_module="networks.lora",
+        network_dim=4,
+        network_alpha=2.0,
+        network_args=None,
+        network_train_text_encoder_only=False,
     )
     network = Network(
-        targets.unet_shapes(base.load_denoiser(torch.float32, "cpu"), args, ldm_names=False),
+        targets.shapes(args, "sd15", base.load_denoiser(torch.float32, "cpu"), ()),
         Dropout(),
         seed=1,
         device="cpu",

@@ -24,6 +24,7 @@ from lorakit.embedded.data.dataset import Image  # noqa: E402
 from lorakit.embedded.network.lora import Dropout, Network, Shape  # noqa: E402
 from lorakit.embedded.training import noise  # noqa: E402
 from lorakit.embedded.training.objective import Objective  # noqa: E402
+from lorakit.embedded.training.task import Task  # noqa: E402
 from lorakit.embedded.training.world import World  # noqa: E402
 from lorakit.proc import ask  # noqa: E402
 from lorakit.trainers.embedded.schedulers import schedule  # noqa: E402
@@ -96,14 +97,12 @@ def shown(family: str, more: dict[str, Any], shape: tuple[int, ...]) -> tuple[Pr
     nobody: Any = None
     args = argparse.Namespace(**{**cases.LOSS, **more}, guidance_scale=1.0)
     world = World(torch.device("cpu"), 0, 1, "no", first_here=True)
-    objective = Objective(
-        args, world, base, denoiser=nobody, latents=nobody, texts=nobody, seed=0, total_steps=1
-    )
+    task = Task(args, world, base, (), seed=0, batches=1, epochs=1, prompts=())
+    objective = Objective(task, nobody, nobody, nobody)
     words: Any = None
     objective.predict = lambda noisy, t, told, **_more: base.predict(None, noisy, t, told)  # type: ignore[method-assign]
     torch.manual_seed(2)
-    found = objective._losses(objective._drawn(latents, 1, None), words)
-    return base, objective._weighted(found, torch.ones(shape[0]))
+    return base, objective._losses(objective._drawn(latents, 1, None), words)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ from safetensors.torch import load_file, save
 
 from lorakit import json_text
 from lorakit.dataset.buckets import Placement
+from lorakit.embedded.data.cache import TextCache
 from lorakit.embedded.data.captions import CaptionRules
 from lorakit.embedded.data.dataset import Image, Subset
 from lorakit.embedded.data.images import pixels, size_ids
 from lorakit.embedded.drawing.generate import alike, open_studio
-from lorakit.embedded.models import Conditioning
 from lorakit.embedded.training import flow, noise
 from lorakit.embedded.training.randomness import seed_of
+from lorakit.embedded.training.world import World
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 from lorakit.processes import end_with_parent
@@ -111,20 +113,17 @@ class Bench:
                 target = velocity if prediction == "v_prediction" else white
             yield Shot(kind, number, caption, sides, noisy, float(place), target)
 
-    def _texts(self) -> dict[str, Conditioning]:
+    def _texts(self) -> TextCache:
         """What the encoders make of every caption, as they are now."""
+        studio, here = self.studio, torch.device(self.studio.device)
+        world = World(here, rank=0, size=1, precision="no", first_here=True)
+        texts = TextCache(studio.base, world, on_disk=False, batch_size=16)
         captions = list(dict.fromkeys(shot.caption for shot in self.shots))
-        found: dict[str, Conditioning] = {}
-        with torch.inference_mode():
-            for group in batches(captions, 16):
-                encoded = vars(self.studio.encode(group))
-                for at, caption in enumerate(group):
-                    own = {k: v if v is None else v[at : at + 1] for k, v in encoded.items()}
-                    found[caption] = Conditioning(**own)
-        return found
+        texts.prepare(captions, studio.tokenizers, studio.encoders)
+        return texts
 
     @torch.inference_mode()
-    def answers(self, shots: Sequence[Shot], texts: Mapping[str, Conditioning]) -> Iterator[Any]:
+    def answers(self, shots: Sequence[Shot], texts: TextCache) -> Iterator[torch.Tensor]:
         """The denoiser's answer to each shot, in their order."""
         studio, at_once = self.studio, AT_ONCE_TINY if self.studio.base.is_tiny else AT_ONCE
         more: dict[str, Any] = {}
@@ -135,7 +134,7 @@ class Bench:
                 more = {"time_ids": torch.tensor([one.sides for one in group]).to(studio.device)}
             noisy = torch.stack([one.noisy for one in group]).to(studio.device)
             t = torch.tensor([one.timestep for one in group], device=studio.device)
-            text = joined([texts[one.caption] for one in group])
+            text = texts.of([one.caption for one in group])
             yield from studio.predict(noisy, t, text, **more).float().cpu()
 
     def measure(self, lora: str | None, strength: float, kinds: Sequence[str]) -> dict[str, Any]:
@@ -176,24 +175,12 @@ def image_of(told: Order) -> Image:
     return Image(path, subset, told["caption"], size, placement, 1)
 
 
-def batches(items: Sequence[Any], at_once: int) -> Iterator[list[Any]]:
+def batches(shots: Sequence[Shot], at_once: int) -> Iterator[list[Shot]]:
     """Neighbours of one shape together."""
-    group: list[Any] = []
-    for item in items:
-        alike_ = not group or not isinstance(item, Shot) or item.noisy.shape == group[0].noisy.shape
-        if len(group) == at_once or not alike_:
-            yield group
-            group = []
-        group.append(item)
-    if group:
-        yield group
-
-
-def joined(texts: Sequence[Conditioning]) -> Conditioning:
-    parts = {}
-    for name, first in vars(texts[0]).items():
-        parts[name] = None if first is None else torch.cat([vars(one)[name] for one in texts])
-    return Conditioning(**parts)
+    for _, neighbours in groupby(shots, key=lambda shot: shot.noisy.shape):
+        same = list(neighbours)
+        for first in range(0, len(same), at_once):
+            yield same[first : first + at_once]
 
 
 def fill(order: Order) -> None:

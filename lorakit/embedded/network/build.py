@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from lorakit.embedded.models import Base
 from lorakit.embedded.network import lycoris, targets
-from lorakit.embedded.network.lora import Adapter, Dropout, Network, Shape
-from lorakit.embedded.training.world import World
+from lorakit.embedded.network.lora import Adapter, Dropout, Network
+from lorakit.embedded.training.task import Task
 from lorakit.errors import refused
 from lorakit.trainers.embedded import options
 
 
-def build(
-    args: argparse.Namespace,
-    world: World,
-    base: Base,
-    *,
-    denoiser: nn.Module,
-    encoders: Sequence[nn.Module],
-    seed: int,
-) -> Network:
+def build(task: Task, denoiser: nn.Module, encoders: Sequence[nn.Module]) -> Network:
     """`encoders`: those that learn."""
-    shapes = _shapes(args, base, denoiser, encoders)
+    args, world = task.args, task.world
+    shapes = targets.shapes(args, task.base.family, denoiser, encoders)
     weights: dict[str, torch.Tensor] = {}
     file = Path(args.network_weights or "")
     if args.network_weights:
@@ -45,7 +36,7 @@ def build(
     network = Network(
         shapes,
         dropout,
-        seed=seed,
+        seed=task.seed,
         device=world.device,
         dtype=world.weight_dtype if args.full_bf16 else torch.float32,
         compute=world.weight_dtype,
@@ -73,20 +64,3 @@ def _refuse_other_factors(
         if its is not None and (its.numel() != ours.numel() or (key in alphas and its != ours)):
             said = [tuple(one.shape) or f"{float(one):g}" for one in (its, ours)]
             raise refused(str(file), f"{key} is {said[0]} there, and {said[1]} by the recipe.")
-
-
-def _shapes(
-    args: argparse.Namespace, base: Base, denoiser: nn.Module, encoders: Sequence[nn.Module]
-) -> list[Shape]:
-    flux = base.family == "flux"
-    if flux:
-        encoders = encoders[:1]
-    several = len(base.text) > 1
-    prefixes = [f"lora_te{number + 1}" if several else "lora_te" for number in range(len(encoders))]
-    groups = ["textencoder 1 " if flux else "textencoder"] * len(encoders)
-    shapes = targets.text_shapes(encoders, args, prefixes, groups)
-    if args.network_train_text_encoder_only:
-        return shapes
-    if flux:
-        return shapes + targets.flux_shapes(denoiser, args)
-    return shapes + targets.unet_shapes(denoiser, args, ldm_names=base.family == "sdxl")

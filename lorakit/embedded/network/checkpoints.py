@@ -6,55 +6,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.embedded.training.world import DTYPES, World
 from lorakit.errors import TrainingFailed
-from lorakit.files import MARK, MAX_NAME_CHARS, write_atomic
+from lorakit.files import write_atomic
 
 SAVE_DTYPES = {"float": torch.float32, "fp16": DTYPES["fp16"], "bf16": DTYPES["bf16"]}
 
 
-def tidy(folder: Path, stem: str) -> None:
-    """What a kill left half-written in an output folder goes; a state that had just stepped aside
-    for its successor comes back.
+def to_remove(kind: str, now: int, every: int, last: int | None) -> int:
+    """The epoch or step whose file is one too many; 0: none. save_last_n_epochs counts files,
+    save_last_n_steps steps.
     """
-    for path in (*folder.glob(".*"), *folder.glob("sample/.*")):
-        found = re.fullmatch(rf"\.(.+?)\.(old\.)?(?:{MARK}\.)?[a-z0-9_]{{8}}(\.tmp)?", path.name)
-        if found is None or not (
-            CheckpointName.parse(found[1], stem)
-            or SampleName.parse(found[1], stem)
-            or (len(found[1]) == MAX_NAME_CHARS and found[1].startswith(stem[:MAX_NAME_CHARS]))
-        ):
-            continue
-        if not path.is_dir():
-            path.unlink()
-            continue
-        for old in path.iterdir() if found[2] else ():
-            if not (folder / old.name).exists():
-                old.replace(folder / old.name)
-        shutil.rmtree(path)
-
-
-def epoch_to_remove(epoch: int, every: int, last: int | None) -> int | None:
-    """save_last_n_epochs counts files."""
-    old = epoch - every * last if last is not None else -1
-    return old if old > 0 else None
-
-
-def step_to_remove(step: int, every: int, last: int | None) -> int | None:
-    """save_last_n_steps counts steps, not files."""
     if last is None:
-        return None
-    old = step - last - 1
-    old -= old % every
-    return old if old > 0 else None
+        return 0
+    old = now - every * last if kind == "epoch" else (now - last - 1) // every * every
+    return max(0, old)
 
 
 def write(
@@ -75,32 +47,23 @@ def write(
                 hint='Older checkpoints are good. save_precision = "float" or "bf16" holds larger'
                 " numbers.",
             )
-    hashed = _in_order(
-        save(tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")})
-    )
+    data = save(tensors)
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header, body = json.loads(data[8:begin]), memoryview(data)[begin:]
+
+    def file_of(metadata: Mapping[str, str]) -> bytes:
+        """Sorted: the library writes metadata in a new order each time."""
+        whole = {"__metadata__": dict(sorted(metadata.items())), **header}
+        text = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)
+        return b"".join((len(text).to_bytes(8, "little"), text, body))
+
+    hashed = file_of({key: value for key, value in metadata.items() if key.startswith("ss_")})
     marks = {
-        "sshs_model_hash": _body_hash(hashed),
+        "sshs_model_hash": hashlib.sha256(body).hexdigest(),  # as the web UIs index LoRA files
         "sshs_legacy_hash": hashlib.sha256(hashed[0x100000:0x110000]).hexdigest()[:8],
     }
-    write_atomic(path, _in_order(save(tensors, {**metadata, **marks})))
-
-
-def _in_order(data: bytes) -> bytes:
-    """The same file with its metadata sorted: the library writes them in a new order each time."""
-    begin = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:begin])
-    metadata = dict(sorted(header.pop("__metadata__").items()))
-    text = json.dumps(
-        {"__metadata__": metadata, **header}, separators=(",", ":"), ensure_ascii=False
-    ).encode()
-    text += b" " * (-len(text) % 8)
-    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(data)[begin:]))
-
-
-def _body_hash(data: bytes) -> str:
-    """Of everything behind the header, as the web UIs index LoRA files."""
-    header = int.from_bytes(data[:8], "little")
-    return hashlib.sha256(data[8 + header :]).hexdigest()
+    write_atomic(path, file_of({**metadata, **marks}))
 
 
 def remove(path: Path, world: World) -> None:

@@ -7,8 +7,9 @@ processes and the optimiser are single calls.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -138,27 +139,23 @@ class Network:
         """`dtype` is what is learned in, `compute` what layers in fewer than 16 bits compute in."""
         self.compute = compute or dtype
         self.adapters = [make(shape, dropout) for shape in shapes]
+        self.parts: dict[str, list[tuple[Adapter, str]]] = {}  # in their order in the flat tensor
         self.flat: dict[str, torch.Tensor] = {}
         self.work: dict[str, torch.Tensor] = {}  # the flat tensor itself where the types are equal
         for group in dict.fromkeys(adapter.group for adapter in self.adapters):
             members = [adapter for adapter in self.adapters if adapter.group == group]
             halves = {group: ("down",), f"{group} plus": ("up",)} if group in plus else {group: ()}
             for name, sides in halves.items():
-                parts = [(a, side) for a in members for side in sides or a.shapes]
-                self._allot(name, parts, device, dtype)
+                self.parts[name] = [(a, side) for a in members for side in sides or a.shapes]
+                self._allot(name, device, dtype)
         for adapter in self.adapters:
             generator = torch.Generator().manual_seed(seed_of(seed, "init", adapter.name))
             with torch.no_grad():
                 adapter.start(generator)
         self.refresh()
 
-    def _allot(
-        self,
-        group: str,
-        members: list[tuple[Adapter, str]],
-        device: torch.device | str,
-        dtype: torch.dtype,
-    ) -> None:
+    def _allot(self, group: str, device: torch.device | str, dtype: torch.dtype) -> None:
+        members = self.parts[group]
         shapes = [adapter.shapes[side] for adapter, side in members]
         total = sum(math.prod(shape) for shape in shapes)
         flat = work = _with_gradient(total, device, dtype)
@@ -199,11 +196,7 @@ class Network:
 
     def parameters(self, group: str) -> list[torch.Tensor]:
         """The single matrices of a group, for optimisers that look at shapes."""
-        base = group.removesuffix(" plus")
-        split = f"{base} plus" in self.flat
-        sides = ("up",) if group != base else ("down",) if split else ()
-        members = [adapter for adapter in self.adapters if adapter.group == base]
-        return [getattr(adapter, side) for adapter in members for side in sides or adapter.shapes]
+        return [getattr(adapter, side) for adapter, side in self.parts[group]]
 
     def gradients(self) -> list[torch.Tensor]:
         return [flat.grad for flat in self.flat.values() if flat.grad is not None]
@@ -216,6 +209,15 @@ class Network:
         for group, flat in self.flat.items():
             flat.copy_(values[group])
         self.refresh()
+
+    @contextlib.contextmanager
+    def given_back(self) -> Iterator[None]:
+        """Whatever happens to the weights inside, training goes on with the same bytes."""
+        kept = self.copies()
+        try:
+            yield
+        finally:
+            self.overwrite(kept)
 
     def zero_grad(self) -> None:
         for grad in self.gradients():

@@ -37,32 +37,8 @@ def rebuilt(of: Factors) -> torch.Tensor:
     if "hada_w1_a" in of:
         return _product(of, "hada_w1") * _product(of, "hada_w2")
     first, second = _product(of, "lokr_w1"), _product(of, "lokr_w2")
-    both = first[:, None, :, None] * second[None, :, None, :]
+    both = torch.einsum("ac,bd->abcd", first, second)
     return both.reshape(first.shape[0] * second.shape[0], -1)
-
-
-def factor_gradients(of: Factors, grad: torch.Tensor) -> dict[str, torch.Tensor]:
-    """From the gradient of what `rebuilt` gave."""
-    if UP in of:
-        return {UP: grad @ of[DOWN].flatten(1).t(), DOWN: of[UP].flatten(1).t() @ grad}
-    names = ("hada_w1", "hada_w2") if "hada_w1_a" in of else ("lokr_w1", "lokr_w2")
-    first, second = (_product(of, name) for name in names)
-    if names[0] == "hada_w1":
-        parts = (grad * second, grad * first)
-    else:
-        apart = grad.view(first.shape[0], second.shape[0], first.shape[1], second.shape[1])
-        parts = (
-            torch.einsum("abcd,bd->ac", apart, second),
-            torch.einsum("abcd,ac->bd", apart, first),
-        )
-    found = {}
-    for name, part in zip(names, parts, strict=True):
-        if name in of:
-            found[name] = part
-        else:
-            found[f"{name}_a"] = part @ of[f"{name}_b"].t()
-            found[f"{name}_b"] = of[f"{name}_a"].t() @ part
-    return found
 
 
 def _product(of: Factors, name: str) -> torch.Tensor:
@@ -88,17 +64,16 @@ class Use:
         return (delta if kept is None else delta * kept[:, None]).view(weight.shape)
 
     def pulled(
-        self, grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, mask: tuple[bool, bool]
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """The gradients of x and of the weight, each where the mask asks for it."""
+        self, grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, *, wants_x: bool
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """The gradients of x, where it is asked for, and of the weight."""
         if self.stride is not None:
             convolved = torch.ops.aten.convolution_backward
-            spacing = (self.stride, self.padding, (1, 1))
-            found = convolved(grad, x, weight, None, *spacing, False, (0, 0), 1, (*mask, False))
-            return found[0], found[1]
-        flat = grad.reshape(-1, grad.shape[-1])
-        of_weight = flat.t() @ x.reshape(-1, x.shape[-1]) if mask[1] else None
-        return (grad @ weight if mask[0] else None), of_weight
+            how = (self.stride, self.padding, (1, 1), False, (0, 0), 1, (wants_x, True, False))
+            of_x, of_weight, _ = convolved(grad, x, weight, None, *how)
+            return of_x, of_weight
+        of_weight = grad.reshape(-1, grad.shape[-1]).t() @ x.reshape(-1, x.shape[-1])
+        return (grad @ weight if wants_x else None), of_weight
 
 
 class RebuiltLayer(torch.autograd.Function):
@@ -113,51 +88,44 @@ class RebuiltLayer(torch.autograd.Function):
         kept: torch.Tensor | None,
         *factors: torch.Tensor,
     ) -> torch.Tensor:
-        named, wide = dict(zip(use.names, factors, strict=True)), wide_weight(use.layer, x.dtype)
-        change = use.change(wide, named, kept)
         ctx.save_for_backward(x, kept, *factors)
         ctx.use = use
-        magnitude = named.get(MAGNITUDE)
-        out = use.apply(x, wide, None if magnitude is not None else bias)
+        wide = wide_weight(use.layer, x.dtype)
+        named = dict(zip(use.names, factors, strict=True))
+        change = use.change(wide, named, kept)
+        out = use.apply(x, wide, None if MAGNITUDE in named else bias)
         out += use.apply(x, change, None)
-        if magnitude is None:
+        if MAGNITUDE not in named:
             return out
-        gain = magnitude.flatten() / (_lengths(wide.float() + change.float()) + EPS)
         spread = (-1, 1, 1) if use.stride is not None else (-1,)
-        out *= gain.to(out.dtype).view(spread)
+        out *= _gain(named[MAGNITUDE], wide.float() + change.float()).to(out.dtype).view(spread)
         return out if bias is None else out.add_(bias.view(spread))
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, kept, *factors = ctx.saved_tensors
-        use, wants_x = ctx.use, ctx.needs_input_grad[0]
-        named = dict(zip(use.names, factors, strict=True))
+        use = ctx.use
         wide = wide_weight(use.layer, grad.dtype)
-        change = use.change(wide, named, kept)
-        magnitude = named.get(MAGNITUDE)
-        found: dict[str, torch.Tensor] = {}
-        if magnitude is None:
-            of_x, of_weight = use.pulled(grad, x, wide + change, (wants_x, True))
-            of_weight = of_weight.flatten(1)
-        else:
-            both = wide.float() + change.float()
-            length = _lengths(both)
-            gain = magnitude.flatten() / (length + EPS)
-            scaled = both * gain.view(-1, *[1] * (both.dim() - 1))
-            of_x, _ = use.pulled(grad, x, scaled.to(grad.dtype), (wants_x, False))
-            _, outer = use.pulled(grad, x, wide, (False, True))
-            outer, both = outer.float().flatten(1), both.flatten(1)
-            of_gain = (outer * both).sum(1)
-            found[MAGNITUDE] = of_gain / (length + EPS)
-            shrink = (found[MAGNITUDE] * gain / length.clamp(min=EPS))[:, None]
-            of_weight = gain[:, None] * outer - shrink * both
-        of_change = of_weight.to(grad.dtype) * use.scale
-        if kept is not None:
-            of_change = of_change * kept[:, None]
-        found |= factor_gradients({n: f for n, f in named.items() if n != MAGNITUDE}, of_change)
-        for name, gathered in zip(use.names, use.gradients, strict=True):
-            gathered.add_(found[name].view(gathered.shape))
+        with torch.enable_grad():
+            own = [factor.detach().requires_grad_() for factor in factors]
+            named = dict(zip(use.names, own, strict=True))
+            change = use.change(wide, named, kept)
+            weight = wide + change
+            if MAGNITUDE in named:
+                both = wide.float() + change.float()
+                gain = _gain(named[MAGNITUDE], both)
+                weight = both * gain.view(-1, *[1] * (both.dim() - 1))
+        effective = weight.detach().to(grad.dtype)
+        of_x, of_weight = use.pulled(grad, x, effective, wants_x=ctx.needs_input_grad[0])
+        found = torch.autograd.grad(weight, own, of_weight.to(weight.dtype))
+        for gathered, part in zip(use.gradients, found, strict=True):
+            gathered.add_(part)
         return (of_x, *[None] * (len(factors) + 3))
+
+
+def _gain(magnitude: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """What each output is multiplied by, so that its weights have the length that is learned."""
+    return magnitude.flatten() / (_lengths(weight) + EPS)
 
 
 def _lengths(weight: torch.Tensor) -> torch.Tensor:

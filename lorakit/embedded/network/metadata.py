@@ -7,7 +7,6 @@ everything else. When a run really began and ended is in its record.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import datetime as dt
 import hashlib
@@ -22,8 +21,8 @@ from typing import Any
 
 from lorakit import __version__
 from lorakit.embedded.data.dataset import Dataset, Subset, image_files
-from lorakit.embedded.models import Base
 from lorakit.embedded.network.targets import network_args
+from lorakit.embedded.training.task import Task
 from lorakit.errors import RecipeError
 from lorakit.files import sha256
 
@@ -76,56 +75,36 @@ FROM_USER = names("""
 """)
 
 
-class Hashes(threading.Thread):
-    """The base model's hashes, computed beside the training at the lowest priority; whoever saves
-    waits for them.
-    """
-
-    def __init__(self, files: Mapping[str, str | None]) -> None:
-        super().__init__(daemon=True)
-        paths = {kind: Path(name) for kind, name in files.items() if name}
-        self.files = {kind: path for kind, path in paths.items() if path.is_file()}
-        self.found: dict[str, str] = {}
-
-    def run(self) -> None:
-        if sys.platform == "linux":
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-        for kind, path in self.files.items():
-            with path.open("rb") as file:
+def base_hashes(files: Mapping[str, str | None]) -> dict[str, str]:
+    """Of a base model's files; made beside the training, at the lowest priority."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+    found: dict[str, str] = {}
+    for kind, name in files.items():
+        if name and Path(name).is_file():
+            with Path(name).open("rb") as file:
                 file.seek(0x100000)
-                self.found[f"ss_{kind}_hash"] = hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
-            self.found[f"ss_new_{kind}_hash"] = sha256(path)
-
-    def result(self) -> dict[str, str]:
-        if self.ident is not None:
-            self.join()
-        return self.found
+                found[f"ss_{kind}_hash"] = hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
+            found[f"ss_new_{kind}_hash"] = sha256(Path(name))
+    return found
 
 
-def training(
-    args: argparse.Namespace,
-    base: Base,
-    datasets: Sequence[Dataset],
-    identity: Mapping[str, Any],
-    *,
-    batches: int,
-    epochs: int,
-    optimizer: str,
-) -> dict[str, str]:
+def training(task: Task, identity: Mapping[str, Any], *, optimizer: str) -> dict[str, str]:
     """The part that is known when the training starts."""
+    args, base, datasets = task.args, task.base, task.datasets
     flux, text_lr = base.family == "flux", args.text_encoder_lr
     v_of_sd15 = args.v_parameterization and base.family == "sd15"
     values: dict[str, Any] = {f"ss_{name}": getattr(args, name) for name in FROM_ARGUMENTS}
     values |= {
         "ss_training_started_at": float(epoch_second()),
         "ss_text_encoder_lr": text_lr if flux else text_lr[0] if text_lr else None,
-        "ss_seed": identity["seed"],
+        "ss_seed": task.seed,
         "ss_num_train_images": sum(one.train_count for one in datasets),
         "ss_num_validation_images": sum(len(one.validation) for one in datasets),
         "ss_num_reg_images": sum(one.reg_count for one in datasets),
-        "ss_num_batches_per_epoch": batches,
-        "ss_num_epochs": epochs,
+        "ss_num_batches_per_epoch": task.batches,
+        "ss_num_epochs": task.epochs,
         "ss_v2": False,
         "ss_full_fp16": False,
         "ss_base_model_version": VERSIONS[base.family] + ("_v" if v_of_sd15 else ""),
@@ -148,7 +127,7 @@ def training(
         values["ss_network_args"] = json.dumps(network_args(args))
     if args.vae:
         values["ss_vae_name"] = Path(args.vae).name
-    values |= _of_datasets(datasets) if args.dataset_config else _of_folders(args, datasets[0])
+    values |= _of_datasets(datasets) if args.dataset_config else _of_folders(task)
     said = {key: str(value) for key, value in values.items()}
     facts = json.dumps([said, identity["dataset"]], sort_keys=True).encode()
     return {**said, "ss_session_id": str(int(hashlib.sha256(facts).hexdigest()[:8], 16))}
@@ -165,34 +144,23 @@ def epoch_second() -> int:
     return int(text or EPOCH)
 
 
-def of_checkpoint(
-    known: Mapping[str, str],
-    args: argparse.Namespace,
-    base: Base,
-    datasets: Sequence[Dataset],
-    *,
-    step: int,
-    epoch: int,
-    hashes: Mapping[str, str],
-) -> dict[str, str]:
+def of_checkpoint(task: Task, known: Mapping[str, str], *, step: int, epoch: int) -> dict[str, str]:
     """Everything that one file says."""
     metadata = {
         **known,
-        **hashes,
         "ss_training_finished_at": str(float(epoch_second() + step)),
         "ss_steps": str(step),
         "ss_epoch": str(epoch),
     }
-    if args.no_metadata:
+    if task.args.no_metadata:
         metadata = {key: value for key, value in metadata.items() if key in MINIMUM}
-    return {**metadata, **_model_spec(args, base, datasets, step)}
+    return {**metadata, **_model_spec(task, step)}
 
 
-def _model_spec(
-    args: argparse.Namespace, base: Base, datasets: Sequence[Dataset], step: int
-) -> dict[str, str]:
+def _model_spec(task: Task, step: int) -> dict[str, str]:
+    args, base = task.args, task.base
     made = dt.datetime.fromtimestamp(epoch_second() + step, dt.timezone.utc)
-    width, height = datasets[0].rules.resolution
+    width, height = task.datasets[0].rules.resolution
     kind = "v" if args.v_parameterization else "epsilon"
     spec: dict[str, str | None] = {
         "sai_model_spec": "1.0.1",
@@ -281,8 +249,8 @@ def _of_subset(subset: Subset) -> dict[str, Any]:
     return count | {name: facts[name] for name in OF_SUBSET}
 
 
-def _of_folders(args: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+def _of_folders(task: Task) -> dict[str, Any]:
+    args, dataset, processes = task.args, task.datasets[0], task.world.size
     folders: dict[bool, dict[str, Any]] = {False: {}, True: {}}
     for subset in dataset.subsets:
         count = len(image_files(subset.image_dir))
@@ -291,7 +259,7 @@ def _of_folders(args: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
     return {
         **{f"ss_{name}": getattr(args, name) for name in OF_FOLDERS},
         "ss_batch_size_per_device": args.train_batch_size,
-        "ss_total_batch_size": args.train_batch_size * world * args.gradient_accumulation_steps,
+        "ss_total_batch_size": args.train_batch_size * processes * args.gradient_accumulation_steps,
         "ss_enable_bucket": dataset.rules.enable,
         "ss_bucket_no_upscale": dataset.rules.no_upscale,
         "ss_min_bucket_reso": dataset.rules.low,

@@ -18,6 +18,8 @@ from lorakit.embedded.network.lora import Shape
 from lorakit.errors import refused
 from lorakit.trainers.embedded import options
 
+Layer = tuple[str, nn.Module, int, float | None]  # its path, itself, rank and alpha
+
 UNET = ("Transformer2DModel",)
 UNET_CONV = ("ResnetBlock2D", "Downsample2D", "Upsample2D")  # when conv_dim asks for the 3x3 ones
 UNET_NAMES = ("conv_in", "conv_out", "time_embedding.linear_1", "time_embedding.linear_2")
@@ -55,69 +57,66 @@ def plus_ratio(extra: Mapping[str, str], group: str) -> float | None:
     return float(given) if given else None
 
 
-def unet_shapes(unet: nn.Module, args: argparse.Namespace, *, ldm_names: bool) -> list[Shape]:
-    """`ldm_names`: SDXL's adapters carry the names of the original layout (input_blocks_...),
-    SD1.5's those of diffusers.
+def shapes(
+    args: argparse.Namespace, family: str, denoiser: nn.Module, encoders: Sequence[nn.Module]
+) -> list[Shape]:
+    """Of every adapter of a run; `encoders`: those that learn."""
+    flux = family == "flux"
+    dim, alpha = args.network_dim or DEFAULT_RANK, args.network_alpha
+    found = []
+    for number, encoder in enumerate(encoders[:1] if flux else encoders, 1):
+        prefix = "lora_te" if family == "sd15" else f"lora_te{number}"
+        group = "textencoder 1 " if flux else "textencoder"
+        for path, module in _inside(encoder, TEXT):
+            found.append(_shape(prefix, path, module, dim=dim, alpha=alpha, group=group))
+    if args.network_train_text_encoder_only:
+        return found
+    layers = _flux_layers(denoiser, args) if flux else _unet_layers(denoiser, args, family)
+    for path, module, dim, alpha in layers:
+        if dim:
+            found.append(_shape("lora_unet", path, module, dim=dim, alpha=alpha, group="unet"))
+    return found
+
+
+def _unet_layers(unet: nn.Module, args: argparse.Namespace, family: str) -> Iterator[Layer]:
+    """SDXL's adapters carry the names of the original layout (input_blocks_...), SD1.5's those of
+    diffusers.
     """
-    extra = network_args(args)
-    conv_dim = int(extra["conv_dim"]) if "conv_dim" in extra else None
+    extra, ldm_names = network_args(args), family == "sdxl"
+    dim = args.network_dim or DEFAULT_RANK
+    conv_dim = int(extra.get("conv_dim", 0))
     conv_alpha = float(extra.get("conv_alpha", 1.0))
-    kinds = UNET + (UNET_CONV if conv_dim is not None else ())
+    kinds = UNET + (UNET_CONV if "conv_dim" in extra else ())
     names: tuple[str, ...] = ()
     if args.network_module == options.LYCORIS:
         kinds, names, conv = LYCORIS[extra.get("preset", "full")]
-        conv_dim = int(extra.get("conv_dim", args.network_dim or DEFAULT_RANK)) if conv else 0
+        conv_dim = int(extra.get("conv_dim", dim)) if conv else 0
         conv_alpha = float(extra.get("conv_alpha", args.network_alpha or 0))
-    shapes = []
     # LyCORIS looks for these names, and SDXL has others
     single = [(name, unet.get_submodule(name)) for name in names if not ldm_names]
     for path, module in (*_inside(unet, kinds), *single):
         name = ldm_module(path, unet.config) if ldm_names else path
         wide = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
-        dim, alpha = (
-            (conv_dim, conv_alpha)
-            if wide
-            else (args.network_dim or DEFAULT_RANK, args.network_alpha)
-        )
-        if dim:
-            shapes.append(_shape("lora_unet", name, module, dim=dim, alpha=alpha, group="unet"))
-    return shapes
+        rank = (conv_dim, conv_alpha) if wide else (dim, args.network_alpha)
+        yield name, module, *rank
 
 
-def flux_shapes(flux: nn.Module, args: argparse.Namespace) -> list[Shape]:
+def _flux_layers(flux: nn.Module, args: argparse.Namespace) -> Iterator[Layer]:
     extra = network_args(args)
-    shapes = []
     for path, module in _inside(flux, FLUX[extra.get("train_blocks", "all")]):
         dim = args.network_dim or DEFAULT_RANK
         for key, words in FLUX_RANKS.items():
             if key in extra and all(word in path.replace(".", "_") for word in words):
                 dim = int(extra[key])
                 break
-        if dim:
-            alpha = args.network_alpha
-            shapes.append(_shape("lora_unet", path, module, dim=dim, alpha=alpha, group="unet"))
-    return shapes
-
-
-def text_shapes(
-    encoders: Sequence[nn.Module],
-    args: argparse.Namespace,
-    prefixes: Sequence[str],
-    groups: Sequence[str],
-) -> list[Shape]:
-    dim, alpha = args.network_dim or DEFAULT_RANK, args.network_alpha
-    return [
-        _shape(prefix, path, module, dim=dim, alpha=alpha, group=group)
-        for encoder, prefix, group in zip(encoders, prefixes, groups, strict=True)
-        for path, module in _inside(encoder, TEXT)
-    ]
+        yield path, module, dim, args.network_alpha
 
 
 def from_weights(
-    shapes: Sequence[Shape], state: Mapping[str, torch.Tensor], file: Path
+    every: Sequence[Shape], state: Mapping[str, torch.Tensor], file: Path
 ) -> list[Shape]:
     """`dim_from_weights`: the adapters of a file, with its ranks and alphas."""
-    known = {shape.name: shape for shape in shapes}
+    known = {shape.name: shape for shape in every}
     found = []
     for key, down in state.items():
         name, _, rest = key.partition(".")
@@ -131,12 +130,12 @@ def from_weights(
 
 
 def refuse_other_ranks(
-    shapes: Sequence[Shape], state: Mapping[str, torch.Tensor], file: Path
+    every: Sequence[Shape], state: Mapping[str, torch.Tensor], file: Path
 ) -> None:
     """Weights of another rank do not fit, and those of another alpha would begin weaker or
     stronger than the file is.
     """
-    for shape in shapes:
+    for shape in every:
         down, alpha = state.get(f"{shape.name}.lora_down.weight"), state.get(f"{shape.name}.alpha")
         if down is None:
             continue

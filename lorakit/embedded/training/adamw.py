@@ -76,25 +76,17 @@ class AdamW:
         return [value for group in self.param_groups for value in group["params"]]
 
     def state_dict(self) -> dict[str, Any]:
-        params = self._params()
-        numbers = {id(value): number for number, value in enumerate(params)}
-        groups = [
-            {**group, "params": [numbers[id(value)] for value in group["params"]]}
-            for group in self.param_groups
-        ]
-        return {
-            "state": {numbers[id(value)]: dict(state) for value, state in self.state.items()},
-            "param_groups": groups,
-        }
+        numbered = enumerate(self._params())
+        state = {number: dict(self.state[one]) for number, one in numbered if one in self.state}
+        return {"state": state, "param_groups": self.param_groups}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        params = self._params()
         for group, old in zip(self.param_groups, saved["param_groups"], strict=True):
             group.update({key: value for key, value in old.items() if key != "params"})
+        params = self._params()
         self.state = {
             params[number]: {
-                key: torch.as_tensor(value).to(params[number].device, copy=True)
-                for key, value in state.items()
+                key: value.to(params[number].device, copy=True) for key, value in state.items()
             }
             for number, state in saved["state"].items()
         }

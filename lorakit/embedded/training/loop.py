@@ -11,13 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from lorakit.catalogue.file_names import CheckpointName
 from lorakit.embedded.data.batches import Batch, epoch_batches, share
 from lorakit.embedded.drawing import sampling as samples
 from lorakit.embedded.events import emit
 from lorakit.embedded.network import checkpoints, metadata
 from lorakit.embedded.training import signals, state, step
-from lorakit.embedded.training.report import Trackers, Window, norm_tags, progress_bar, rate_tags
+from lorakit.embedded.training.report import Trackers, norm_tags, rate_tags
 from lorakit.embedded.training.session import Session
 from lorakit.embedded.training.validation import validate
 from lorakit.errors import TrainingFailed
@@ -38,9 +40,15 @@ class Loop:
         self.folder = Path(session.args.output_dir)
         self.steps = step.Stepper(session)
         self.under_way: step.Taken | None = None
-        self.window = Window(self.at.losses)
         self.trackers = Trackers(session.args, session.world)
-        self.bar = progress_bar(session.world, session.args.max_train_steps, self.at.step)
+        # steps:  33%|███▎      | 5/15 [01:12<02:25, 14.55s/it, avr_loss=1.09] on standard error
+        self.bar: Any = tqdm(
+            total=session.args.max_train_steps,
+            initial=self.at.step,
+            smoothing=0,
+            disable=not session.world.is_main,
+            desc="steps",
+        )
         workers = min(self.args.max_data_loader_n_workers or 0, 4)
         self.reader = None if session.latents.cached or workers < 1 else ThreadPoolExecutor(workers)
 
@@ -106,23 +114,22 @@ class Loop:
             return
         losses, norms = taken.read()
         for place, value in enumerate(losses, taken.first):
-            self.window.add(taken.epoch, place, value)
+            self.at.note(taken.epoch, place, value)
         self.bar.update(1)
         self._note(taken, sum(losses) / len(losses), norms)
 
     def _note(self, taken: step.Taken, loss: float, norms: tuple[int, float, float]) -> None:
         """`loss`: the mean of the step's batches."""
-        average, rates, at = self.window.mean, taken.rates, taken.step
+        average, rates, at = self.at.average, taken.rates, taken.step
         notes: dict[str, Any] = {"avr_loss": average}
         limited = bool(self.args.scale_weight_norms)
         if limited:
             notes = {"Keys Scaled": norms[0], "Average key norm": norms[1], **notes}
         self.bar.set_postfix(**notes)
-        if self.trackers.active:
-            values = {"loss/current": loss, "loss/average": average}
-            values |= norm_tags(norms) if limited else {}
-            values |= rate_tags(rates, taken.adapted)
-            self.trackers.log(values, x=at, step=at, epoch=taken.epoch + 1)
+        values = {"loss/current": loss, "loss/average": average}
+        values |= norm_tags(norms) if limited else {}
+        values |= rate_tags(rates, taken.adapted)
+        self.trackers.log(values, x=at, step=at, epoch=taken.epoch + 1)
         rate = rates.get("unet", next(iter(rates.values())))
         emit("step", step=at, epoch=taken.epoch + 1, loss=loss, average=average, lr=rate)
 
@@ -132,16 +139,8 @@ class Loop:
             self._sample(epoch=None)
         if args.validate_every_n_steps and at.step % args.validate_every_n_steps == 0:
             self._validate("step")  # before a state is saved, so that the state knows its result
-        every, last = args.save_every_n_steps, args.save_last_n_steps
-        if every and at.step % every == 0:
-            self._save(self.name.at_step(at.step), "step", epoch=at.epoch)
-            old = checkpoints.step_to_remove(at.step, every, last)
-            self._remove_file(self.name.at_step(old) if old else None)
-            if args.save_state:
-                self._save_state(self.name.at_step(at.step))
-                last = args.save_last_n_steps_state or last
-                old = checkpoints.step_to_remove(at.step, every, last)
-                self._remove_state(self.name.at_step(old) if old else None)
+        if args.save_every_n_steps and at.step % args.save_every_n_steps == 0:
+            self._save_and_remove("step", at.step)
         code = self.world.highest(signals.caught())
         if code and at.step < args.max_train_steps:
             self._settle()
@@ -156,18 +155,11 @@ class Loop:
         at, args = self.at, self.args
         if args.validate_every_n_epochs is None or epoch % args.validate_every_n_epochs == 0:
             self._validate("epoch", x=epoch)
-        average = {"loss/epoch_average": self.window.mean}
+        average = {"loss/epoch_average": self.at.average}
         self.trackers.log(average, x=epoch, step=at.step, epoch=epoch)
-        every, last = args.save_every_n_epochs, args.save_last_n_epochs
+        every = args.save_every_n_epochs
         if every and epoch % every == 0 and epoch < self.s.epochs:
-            self._save(self.name.at_epoch(epoch), "epoch", epoch=epoch)
-            old = checkpoints.epoch_to_remove(epoch, every, last)
-            self._remove_file(self.name.at_epoch(old) if old else None)
-            if args.save_state:
-                self._save_state(self.name.at_epoch(epoch), epoch_done=True)
-                last = args.save_last_n_epochs_state or last
-                old = checkpoints.epoch_to_remove(epoch, every, last)
-                self._remove_state(self.name.at_epoch(old) if old else None)
+            self._save_and_remove("epoch", epoch)
         if samples.due(self.s, step=at.step, epoch=epoch):
             self._sample(epoch=epoch)
 
@@ -206,7 +198,7 @@ class Loop:
                 loss = validate(self.s)
         if loss is None:
             return
-        tag, beyond = f"loss/validation/{kind}", loss - self.window.mean
+        tag, beyond = f"loss/validation/{kind}", loss - self.at.average
         values = {f"{tag}_average": loss, f"{tag}_divergence": beyond}
         self.trackers.log(values, x=at.step if x is None else x, step=at.step, epoch=at.epoch + 1)
         if again:
@@ -222,6 +214,24 @@ class Loop:
             self.world.say(f"\nno gain in {watch.without_gain} validations; {best}")
             raise Stop("early_stop", 0)
 
+    def _save_and_remove(self, kind: str, now: int) -> None:
+        """Every n epochs or steps, with a state where states are asked for; old ones go."""
+        args, of_epoch = self.args, kind == "epoch"
+        name_of = self.name.at_epoch if of_epoch else self.name.at_step
+        every = getattr(args, f"save_every_n_{kind}s")
+        last = getattr(args, f"save_last_n_{kind}s")
+        self._save(name_of(now), kind, epoch=now if of_epoch else self.at.epoch)
+        old = checkpoints.to_remove(kind, now, every, last)
+        if old and self.world.is_main:
+            checkpoints.remove(self.folder / str(name_of(old)), self.world)
+        if not args.save_state:
+            return
+        self._save_state(name_of(now), epoch_done=of_epoch)
+        last = getattr(args, f"save_last_n_{kind}s_state") or last
+        old = checkpoints.to_remove(kind, now, every, last)
+        if old and self.world.first_here:
+            checkpoints.remove(self.folder / str(name_of(old).as_state()), self.world)
+
     def _save(self, name: CheckpointName, kind: str, *, epoch: int) -> None:
         path, s, at = self.folder / str(name), self.s, self.at
         if not self.world.is_main:
@@ -229,10 +239,8 @@ class Loop:
         self.world.say(f"\nsaving checkpoint: {path}")
         with self._as_saved():
             weights = s.network.state_dict()
-        hashes = s.hashes.result()
-        facts = metadata.of_checkpoint(
-            s.known, self.args, s.base, s.datasets, step=at.step, epoch=epoch, hashes=hashes
-        )
+        known = {**s.known, **s.hashes.result()}
+        facts = metadata.of_checkpoint(s, known, step=at.step, epoch=epoch)
         checkpoints.write(path, weights, facts, self.args.save_precision)
         emit("saved", path=str(path), step=at.step, kind=kind)
 
@@ -246,16 +254,8 @@ class Loop:
         folder, at = self.folder / str(name.as_state()), self.at
         position = replace(at, epoch=at.epoch + 1, batch=0) if epoch_done else at
         self.world.say(f"\nsaving state: {folder}")
-        state.save(folder, position, self.s.parts, self.s.identity)
+        state.save(folder, position, self.s, self.s.identity)
         emit("saved", path=str(folder), step=at.step, kind="state")
-
-    def _remove_file(self, name: CheckpointName | None) -> None:
-        if name and self.world.is_main:
-            checkpoints.remove(self.folder / str(name), self.world)
-
-    def _remove_state(self, name: CheckpointName | None) -> None:
-        if name and self.world.first_here:
-            checkpoints.remove(self.folder / str(name.as_state()), self.world)
 
     def _report_not_finite(self, error: step.NotFiniteError) -> None:
         number, half = error.step, self.world.precision == "fp16"

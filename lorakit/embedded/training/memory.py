@@ -5,7 +5,6 @@ allows where gradient_checkpointing is "auto", and more where it runs out in the
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Protocol
 
 import torch
 
@@ -23,20 +22,9 @@ DECIDES = (
 )
 
 
-class Card(Protocol):
+class Card:
     """Bytes, as the driver and the allocator count them."""
 
-    name: str
-
-    def room(self) -> int: ...
-    def peak(self) -> int:
-        """Of tensors since the last time this was asked."""
-        ...
-
-    def give_back(self) -> None: ...
-
-
-class CudaCard:
     def __init__(self, device: torch.device) -> None:
         self.device, self.name = device, torch.cuda.get_device_name(device)
 
@@ -46,6 +34,7 @@ class CudaCard:
         return int(free) + torch.cuda.memory_reserved(self.device)
 
     def peak(self) -> int:
+        """Of tensors since the last time this was asked."""
         found = torch.cuda.max_memory_allocated(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
         return int(found)
@@ -55,7 +44,7 @@ class CudaCard:
 
 
 def card_of(device: torch.device) -> Card | None:
-    return CudaCard(device) if device.type == "cuda" else None
+    return Card(device) if device.type == "cuda" else None
 
 
 class RecomputeLadder:
@@ -70,10 +59,12 @@ class RecomputeLadder:
         swapped = bool(getattr(args, "blocks_to_swap", None))  # weights come with a recomputation
         self.measuring = asked == "auto" and self.card is not None and not swapped
         self.share = 1.0 if asked else 0.0
-        known = self._memo().get(self._file()) if self.measuring else None
-        if isinstance(known, dict) and self._key() in known:
-            self.share, self.measuring = float(known[self._key()]), False
-            self.set(self.share)
+        self.file, self.memo = session.base.files[0], Memo(cache_dir() / "embedded" / "memory.json")
+        known = self.memo.get(self.file)
+        self.known: dict[str, float] = known if isinstance(known, dict) else {}
+        if self.measuring and self._key() in self.known:
+            self.measuring = False
+            self.set(float(self.known[self._key()]))
         if self.measuring and self.card is not None:
             self.card.peak()
 
@@ -119,19 +110,11 @@ class RecomputeLadder:
         count = len(self.denoiser.units())
         return f"{count - len(self.denoiser.kept)} of {count} blocks are recomputed"
 
-    def _memo(self) -> Memo:
-        return Memo(cache_dir() / "embedded" / "memory.json")
-
-    def _file(self) -> Any:
-        return self.s.base.files[0]
-
     def _key(self) -> str:
         facts = [(name, getattr(self.s.args, name, None)) for name in DECIDES]
         text = repr((self.card.name if self.card else "", facts))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _remember(self) -> None:
-        memo, file = self._memo(), self._file()
-        known = memo.get(file)
-        memo.put(file, {**(known if isinstance(known, dict) else {}), self._key(): self.share})
-        memo.save()
+        self.memo.put(self.file, {**self.known, self._key(): self.share})
+        self.memo.save()

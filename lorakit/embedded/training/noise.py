@@ -124,13 +124,13 @@ def weighted(
 
 
 def huber_threshold(
-    t: torch.Tensor, args: argparse.Namespace, signal: torch.Tensor | None
+    t: torch.Tensor, args: argparse.Namespace, schedule: Schedule | None
 ) -> torch.Tensor:
     """The point where the loss turns from square to straight, per sample (arXiv 2403.16728)."""
     if args.huber_schedule == "exponential":
         return torch.exp(t.float() * math.log(args.huber_c) / STEPS) * args.huber_scale
-    if args.huber_schedule == "snr" and signal is not None:
-        share = signal[t.long().clamp(0, STEPS - 1)]
+    if args.huber_schedule == "snr" and schedule is not None:
+        share = schedule.signal[t.long().clamp(0, STEPS - 1)]
         return (1 - args.huber_c) / (1 + ((1.0 - share) / share) ** 0.5) ** 2 + args.huber_c
     return torch.full(t.shape, args.huber_c * args.huber_scale, device=t.device)
 
@@ -138,8 +138,9 @@ def huber_threshold(
 def distance(
     prediction: torch.Tensor,
     target: torch.Tensor,
+    t: torch.Tensor,
     args: argparse.Namespace,
-    threshold: torch.Tensor | None,
+    schedule: Schedule | None,
 ) -> torch.Tensor:
     """The loss of every element."""
     error = prediction.float() - target.float()
@@ -147,7 +148,6 @@ def distance(
         return error**2
     if args.loss_type == "l1":
         return error.abs()
-    assert threshold is not None
-    c = threshold.float().view(-1, *[1] * (error.dim() - 1))
+    c = huber_threshold(t, args, schedule).float().view(-1, *[1] * (error.dim() - 1))
     straight = 2 * (torch.sqrt(error**2 + c**2) - c)
     return c * straight if args.loss_type == "huber" else straight

@@ -4,9 +4,8 @@ how far off it is. `draw` does what needs the host (chance, files, captions), `l
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -15,51 +14,69 @@ from torch import nn
 from lorakit.embedded.data.batches import Batch
 from lorakit.embedded.data.cache import Latents
 from lorakit.embedded.data.images import size_ids
-from lorakit.embedded.models import Base, Conditioning
+from lorakit.embedded.models import Conditioning
 from lorakit.embedded.training import flow, noise
-from lorakit.embedded.training.inputs import Inputs
 from lorakit.embedded.training.randomness import seed_of
+from lorakit.embedded.training.task import Task
 from lorakit.embedded.training.texts import Texts
-from lorakit.embedded.training.world import World, send
+from lorakit.embedded.training.world import send
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One batch as the device sees it: drawn, looked up and sent. What is computed from it asks the
+    host nothing more, so that it can be recorded and replayed.
+    """
+
+    latents: torch.Tensor
+    white: torch.Tensor  # the noise
+    mixed: torch.Tensor  # what is mixed into the latents: the noise, or slightly more of it
+    t: torch.Tensor  # a timestep for every sample
+    weights: torch.Tensor  # of the samples' losses
+    share: torch.Tensor | None = None  # of noise, where matching a flow
+    time_ids: torch.Tensor | None = None  # SDXL
+    masks: torch.Tensor | None = None  # how much each place of the latents counts
+    texts: Conditioning | None = None
+    tokens: tuple[torch.Tensor, ...] = ()  # where a text encoder learns
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        found: dict[str, torch.Tensor] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            parts = vars(value) if isinstance(value, Conditioning) else {"": value}
+            if isinstance(value, tuple):
+                parts = {str(place): part for place, part in enumerate(value)}
+            named = {f"{field.name}.{key}": part for key, part in parts.items()}
+            found |= {key: part for key, part in named.items() if part is not None}
+        return found
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Equal for batches that one recording serves."""
+        return tuple((key, tuple(x.shape), x.dtype) for key, x in self.tensors().items())
+
+    @property
+    def words(self) -> str:
+        high, wide = self.latents.shape[-2:]
+        length = f", {self.texts.hidden.shape[1]} tokens" if self.texts is not None else ""
+        return f"latents of {wide}x{high}, batch {len(self.latents)}{length}"
+
+    def overwrite(self, other: Inputs) -> None:
+        for own, new in zip(self.tensors().values(), other.tensors().values(), strict=True):
+            own.copy_(new)
 
 
 class Objective:
-    def __init__(
-        self,
-        args: argparse.Namespace,
-        world: World,
-        base: Base,
-        *,
-        denoiser: nn.Module,
-        latents: Latents,
-        texts: Texts,
-        seed: int,
-        total_steps: int,
-    ) -> None:
-        self.args, self.world, self.base, self.denoiser = args, world, base, denoiser
-        self.latents, self.texts, self.seed, self.total_steps = latents, texts, seed, total_steps
+    def __init__(self, task: Task, denoiser: nn.Module, latents: Latents, texts: Texts) -> None:
+        args = task.args
+        self.args, self.world, self.base, self.seed = args, task.world, task.base, task.seed
+        self.denoiser, self.latents, self.texts = denoiser, latents, texts
         self.schedule: noise.Schedule | None = None  # FLUX has none
-        if base.prediction != "flow":
+        if self.base.prediction != "flow":
             terminal = bool(args.zero_terminal_snr)
-            self.schedule = noise.Schedule(zero_terminal_snr=terminal, device=world.device)
+            self.schedule = noise.Schedule(zero_terminal_snr=terminal, device=self.world.device)
         self.low = args.min_timestep or 0
         self.high = noise.STEPS if args.max_timestep is None else args.max_timestep
-
-    def loss(
-        self,
-        batch: Batch,
-        step_seed: int,
-        *,
-        step: int,
-        timestep: int | None = None,
-        pixels: Sequence[torch.Tensor] | None = None,
-        learning: bool = True,
-    ) -> torch.Tensor:
-        """Draws a batch and gives its mean loss."""
-        drawn = self.draw(
-            batch, step_seed, step=step, timestep=timestep, pixels=pixels, learning=learning
-        )
-        return self.loss_of(drawn, learning=learning)
 
     def draw(
         self,
@@ -74,9 +91,8 @@ class Objective:
         """Everything random follows from `step_seed`; a given timestep is used for every sample."""
         torch.manual_seed(step_seed)
         latents = self.latents.of(batch, self.seed, pixels)
-        captions = [
-            one.caption(self.seed, step=step, total_steps=self.total_steps) for one in batch
-        ]
+        total = self.args.max_train_steps
+        captions = [one.caption(self.seed, step=step, total_steps=total) for one in batch]
         tokens: tuple[torch.Tensor, ...] = ()
         if learning and self.texts.trained:
             tokens, texts = self.texts.tokens(captions), self.texts.kept(captions)
@@ -100,8 +116,7 @@ class Objective:
 
     def _drawn(self, latents: torch.Tensor, step_seed: int, timestep: int | None) -> Inputs:
         """Noise and timesteps."""
-        args, count, device = self.args, len(latents), latents.device
-        ones = torch.ones(count, device=device)
+        args, count, device, share = self.args, len(latents), latents.device, None
         if self.schedule is None:
             white = noise.gaussian(latents)
             if timestep is None:
@@ -109,12 +124,13 @@ class Objective:
                 share, t = flow.sigmas(count, height, width, args)
             else:
                 share, t = flow.fixed_sigmas(count, timestep)
-            share, t = send(share, device), send(t, device)
-            return Inputs(latents, white, noise.perturbed(white, args), t, ones, share)
-        white = noise.sample_noise(latents, args, step_seed)
-        low, high = (self.low, self.high) if timestep is None else (timestep, timestep)
-        t = send(noise.timesteps(count, low, high), device)
-        return Inputs(latents, white, noise.perturbed(white, args), t, ones)
+            share = send(share, device)
+        else:
+            white = noise.sample_noise(latents, args, step_seed)
+            low, high = (self.low, self.high) if timestep is None else (timestep, timestep)
+            t = noise.timesteps(count, low, high)
+        t, ones = send(t, device), torch.ones(count, device=device)
+        return Inputs(latents, white, noise.perturbed(white, args), t, ones, share)
 
     def loss_of(self, inputs: Inputs, *, learning: bool = True) -> torch.Tensor:
         with torch.set_grad_enabled(learning):
@@ -122,35 +138,29 @@ class Objective:
             if inputs.tokens:
                 texts = self.texts.told(inputs.tokens, texts)
             assert texts is not None
-            losses = self._losses(inputs, texts)
-            return self._weighted(losses, inputs.weights).mean()
+            return self._losses(inputs, texts).mean()
 
-    def _losses(self, inputs: Inputs, texts: Conditioning) -> tuple[torch.Tensor, torch.Tensor]:
-        """Per-sample losses and their timesteps."""
+    def _losses(self, inputs: Inputs, texts: Conditioning) -> torch.Tensor:
+        """Of every sample."""
         args, latents, t, schedule = self.args, inputs.latents, inputs.t, self.schedule
-        if schedule is not None:
+        if schedule is None:
+            assert inputs.share is not None
+            place = inputs.share.view(-1, 1, 1, 1)
+            noisy = (1.0 - place) * latents + place * inputs.mixed
+            answer = self.predict(noisy, t, texts, guidance=float(args.guidance_scale))
+            answer, factor = flow.prediction(answer.float(), noisy, inputs.share, args)
+            target = inputs.white - latents
+        else:
             noisy = schedule.noised(latents, inputs.mixed, t)
-            predicted = self.predict(noisy, t, texts, time_ids=inputs.time_ids)
+            answer, factor = self.predict(noisy, t, texts, time_ids=inputs.time_ids), None
             velocity = args.v_parameterization
             target = schedule.velocity(latents, inputs.white, t) if velocity else inputs.white
-            return self._mean_distance(predicted, target, t, inputs.masks), t
-        share = inputs.share
-        assert share is not None
-        place = share.view(-1, 1, 1, 1)
-        noisy = (1.0 - place) * latents + place * inputs.mixed
-        predicted = self.predict(noisy, t, texts, guidance=float(args.guidance_scale))
-        predicted, factor = flow.prediction(predicted.float(), noisy, share, args)
-        target = inputs.white - latents
-        return self._mean_distance(predicted, target, t, factor, inputs.masks), t
-
-    def _weighted(
-        self, losses: tuple[torch.Tensor, torch.Tensor], weights: torch.Tensor
-    ) -> torch.Tensor:
-        """Times the prior's weight and, for noise prediction, what min-SNR and its kin say."""
-        found, t = losses[0] * weights, losses[1]
-        if self.schedule is None:
-            return found
-        return noise.weighted(found, t, self.schedule, self.args)
+        distance = noise.distance(answer, target, t, args, schedule)
+        for share in (factor, inputs.masks):
+            if share is not None:
+                distance = distance * share
+        losses = distance.mean(dim=list(range(1, distance.dim()))) * inputs.weights
+        return losses if schedule is None else noise.weighted(losses, t, schedule, args)
 
     def predict(
         self, noisy: torch.Tensor, t: torch.Tensor, texts: Conditioning, **more: Any
@@ -164,24 +174,6 @@ class Objective:
         }
         texts = replace(texts, **floats)
         return self.base.predict(self.denoiser, noisy.to(kind), t, texts, **more)
-
-    def _mean_distance(
-        self,
-        predicted: torch.Tensor,
-        target: torch.Tensor,
-        t: torch.Tensor,
-        *shares: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """`shares`: how much each place of it counts."""
-        threshold = None
-        if self.args.loss_type in ("huber", "smooth_l1"):
-            signal = self.schedule.signal if self.schedule is not None else None
-            threshold = noise.huber_threshold(t, self.args, signal)
-        distance = noise.distance(predicted, target, self.args, threshold)
-        for share in shares:
-            if share is not None:
-                distance = distance * share
-        return distance.mean(dim=list(range(1, distance.dim())))
 
     def step_seed(self, micro_step: int) -> int:
         """`micro_step` counts the batches of this process since the start of the training."""

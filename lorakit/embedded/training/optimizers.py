@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -24,6 +24,10 @@ from lorakit.trainers.embedded.schedulers import (
     optimizer_type,
     schedule,
 )
+
+FIRST_SCALE = 65536.0
+GROWS_AFTER = 2000  # steps in a row whose gradients were finite
+LEAST_SCALE = 1.0  # below it the scale is not what makes the gradients overflow
 
 
 def rates(args: argparse.Namespace, groups: list[str]) -> dict[str, float]:
@@ -44,9 +48,7 @@ def rates(args: argparse.Namespace, groups: list[str]) -> dict[str, float]:
 class Optimizer:
     """The optimiser, its schedule and its state as plain tensors and numbers."""
 
-    def __init__(
-        self, args: argparse.Namespace, network: Network, total_steps: int, world_size: int
-    ) -> None:
+    def __init__(self, args: argparse.Namespace, network: Network, world_size: int) -> None:
         self.network, self.world_size = network, world_size
         name = optimizer_type(args)
         keywords = keyword_arguments(args.optimizer_args)
@@ -78,7 +80,7 @@ class Optimizer:
         self.other: Any = _other_scheduler(args, self.inner)
         self.factor: Factor | None = None
         if not own_pace and self.other is None:
-            self.factor = schedule(args, total_steps * world_size)
+            self.factor = schedule(args, args.max_train_steps * world_size)
         self.set_step(0)
 
     @property
@@ -130,20 +132,17 @@ class Optimizer:
 
     @contextlib.contextmanager
     def weights_to_use(self) -> Iterator[None]:
-        """Schedule-free optimisers train at one point and mean another; whatever happens inside,
-        training goes on with the same bytes.
-        """
+        """Schedule-free optimisers train at one point and mean another."""
         if not self.schedule_free:
             yield
             return
-        kept = self.network.copies()
-        self.inner.eval()
-        self.network.refresh()
-        try:
-            yield
-        finally:
-            self.inner.train()
-            self.network.overwrite(kept)
+        with self.network.given_back():
+            self.inner.eval()
+            self.network.refresh()
+            try:
+                yield
+            finally:
+                self.inner.train()
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Tensors, and everything else, which is plain numbers."""
@@ -215,3 +214,52 @@ def _other_scheduler(args: argparse.Namespace, inner: Any) -> Any:
     except (ImportError, AttributeError) as error:
         raise refused(f"lr_scheduler_type {args.lr_scheduler_type!r}", f"{error}.") from error
     return found(inner, **keyword_arguments(args.lr_scheduler_args))
+
+
+class LossScale:
+    """fp16: the loss is scaled up so that small gradients survive, by torch's GradScaler's rule.
+    The scale stays on the device; a state holds it as plain numbers.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.scale = torch.full((), FIRST_SCALE, device=device)
+        self.finite_steps = torch.zeros((), device=device, dtype=torch.int32)
+
+    def after(self, overflowed: torch.Tensor) -> None:
+        """`overflowed`: 1 where a gradient was not finite, else 0."""
+        torch._amp_update_scale_(self.scale, self.finite_steps, overflowed, 2.0, 0.5, GROWS_AFTER)
+
+    def facts(self) -> dict[str, Any]:
+        return {"scale": float(self.scale), "finite_steps": int(self.finite_steps)}
+
+    def load(self, facts: Mapping[str, Any]) -> None:
+        self.scale.fill_(facts["scale"])
+        self.finite_steps.fill_(facts["finite_steps"])
+
+
+class Average:
+    """An exponential moving average of the weights, for `ema_decay`. It follows faster at first,
+    min(decay, (1 + n) / (10 + n)), so that a short run is not an average of nothing.
+    """
+
+    def __init__(self, network: Network, decay: float) -> None:
+        self.network, self.decay = network, decay
+        self.flat = network.copies()
+        device = next(iter(self.flat.values())).device
+        self.pace = torch.zeros((), device=device)  # how far it moves, on the device
+
+    def set_step(self, done: int) -> None:
+        keep = min(self.decay, (1 + done) / (10 + done))
+        self.pace.fill_(1 - keep)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        for group, flat in self.network.flat.items():
+            self.flat[group].lerp_(flat, self.pace.to(flat.dtype))
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The network carries the average."""
+        with self.network.given_back():
+            self.network.overwrite(self.flat)
+            yield

@@ -9,39 +9,30 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any
 
 import torch
 
-from lorakit.embedded.training.inputs import Inputs
+from lorakit.embedded.training.objective import Inputs
 from lorakit.embedded.training.session import Session
 
 WARM = 2  # a shape's first batches, launched by themselves: they make what lasts
 MOST = 12  # recordings kept; the least used one goes
 
-Act = Callable[[Inputs | None], None]
+Recording = tuple[list[Inputs], Callable[[], None]]  # and what replays it
 
 
-class Recorder(Protocol):
-    """Who records; a card's driver, or in tests a tape of operations."""
-
-    def in_order(self) -> contextlib.AbstractContextManager[Any]: ...
-    def record(self, act: Callable[[], None]) -> Callable[[], None]:
-        """What replays it. Nothing of the act has happened yet."""
-        ...
-
-
-class CudaRecorder:
-    """All recordings share one pool of memory: they are replayed one at a time."""
+class Recorder:
+    """A card's driver. All recordings share one pool of memory: they are replayed one at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self.stream = torch.cuda.Stream(device)
         self.pool = torch.cuda.graph_pool_handle()
 
     @contextlib.contextmanager
-    def in_order(self) -> Any:
+    def in_order(self) -> Iterator[None]:
         """Warm-up and recording on one stream, after what others have begun."""
         others = torch.cuda.current_stream()
         self.stream.wait_stream(others)
@@ -50,17 +41,12 @@ class CudaRecorder:
         others.wait_stream(self.stream)
 
     def record(self, act: Callable[[], None]) -> Callable[[], None]:
+        """What replays it. Nothing of the act has happened yet."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
             act()
         replay: Callable[[], None] = graph.replay
         return replay
-
-
-@dataclass
-class Recording:
-    inputs: Inputs | None
-    replay: Callable[[], None]
 
 
 class Acts:
@@ -75,30 +61,31 @@ class Acts:
     def in_order(self) -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext() if self.recorder is None else self.recorder.in_order()
 
-    def do(self, name: str, act: Act, inputs: Inputs | None = None) -> None:
-        key = (name, *(inputs.shape if inputs is not None else ()))
+    def do(self, name: str, act: Callable[..., None], *inputs: Inputs) -> None:
+        key = (name, *(one.shape for one in inputs))
         times = self.seen[key] = self.seen.get(key, 0) + 1
         ready = times > WARM and not self.waiting
         if self.recorder is not None and ready and key not in self.kept:
-            self._record(key, act, inputs)
-        found = self.kept.get(key)
-        if found is None:
-            act(inputs)
+            self._record(self.recorder, key, act, inputs)
+        if key not in self.kept:
+            act(*inputs)
             return
         self.kept.move_to_end(key)
-        if found.inputs is not None and inputs is not None:
-            found.inputs.overwrite(inputs)
-        found.replay()
+        held, replay = self.kept[key]
+        for own, new in zip(held, inputs, strict=True):
+            own.overwrite(new)
+        replay()
 
-    def _record(self, key: tuple[Any, ...], act: Act, inputs: Inputs | None) -> None:
-        assert self.recorder is not None
+    def _record(
+        self, recorder: Recorder, key: tuple[Any, ...], act: Callable[..., None], inputs: Any
+    ) -> None:
         if len(self.kept) >= MOST:
             self.kept.popitem(last=False)
-        held = None if inputs is None else inputs.copied()
-        if inputs is not None:
-            self.say(f"\nrecording the step for {inputs.words}")
+        held = [deepcopy(one) for one in inputs]
+        for one in inputs:
+            self.say(f"\nrecording the step for {one.words}")
         try:
-            self.kept[key] = Recording(held, self.recorder.record(lambda: act(held)))
+            self.kept[key] = held, recorder.record(lambda: act(*held))
         except (RuntimeError, NotImplementedError) as error:
             self.give_up(f"recording failed: {str(error).splitlines()[0]}")
 
@@ -119,7 +106,7 @@ def acts_of(session: Session, recorder: Recorder | None = None) -> Acts:
     say, device = session.world.say, session.world.device
     if recorder is None and device.type != "cuda":
         return Acts(None, say)
-    acts = Acts(recorder or CudaRecorder(device), say)
+    acts = Acts(recorder or Recorder(device), say)
     reason = why_not(session)
     if reason:
         acts.give_up(reason)

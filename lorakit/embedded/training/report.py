@@ -7,59 +7,28 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from lorakit.embedded.data.dataset import Dataset
+from lorakit.embedded.training.task import Task
 from lorakit.embedded.training.world import World
 
 
-def announce(
-    args: argparse.Namespace,
-    world: World,
-    datasets: Sequence[Dataset],
-    *,
-    batches: int,
-    epochs: int,
-) -> None:
+def announce(task: Task) -> None:
+    args, datasets = task.args, task.datasets
     lines = (
         "running training",
         f"  num train images * repeats: {sum(one.train_count for one in datasets)}",
         f"  num validation images * repeats: {sum(len(one.validation) for one in datasets)}",
         f"  num reg images: {sum(one.reg_count for one in datasets)}",
-        f"  num batches per epoch: {batches}",
-        f"  num epochs: {epochs}",
+        f"  num batches per epoch: {task.batches}",
+        f"  num epochs: {task.epochs}",
         f"  batch size per device: {', '.join(str(one.batch_size) for one in datasets)}",
         f"  gradient accumulation steps = {args.gradient_accumulation_steps}",
         f"  total optimization steps: {args.max_train_steps}",
     )
-    world.say("\n".join(lines))
-
-
-class Window:
-    """avr_loss: the mean over the last epoch-length of batches. The list is the state's own."""
-
-    def __init__(self, losses: list[float]) -> None:
-        self.losses = losses
-
-    def add(self, epoch: int, batch: int, loss: float) -> None:
-        if epoch == 0 or batch >= len(self.losses):
-            self.losses.append(loss)
-        else:
-            self.losses[batch] = loss
-
-    @property
-    def mean(self) -> float:
-        return sum(self.losses) / len(self.losses) if self.losses else 0.0
-
-
-def progress_bar(world: World, total: int, done: int) -> Any:
-    """`steps:  33%|███▎      | 5/15 [01:12<02:25, 14.55s/it, avr_loss=1.09]` on standard error."""
-    silent = not world.is_main
-    return tqdm(total=total, initial=done, smoothing=0, disable=silent, desc="steps")
+    task.world.say("\n".join(lines))
 
 
 class Trackers:
@@ -85,10 +54,6 @@ class Trackers:
                 os.makedirs(folder, exist_ok=True)
             self._wandb = wandb.init(project=name, name=args.wandb_run_name, dir=folder)
             self._wandb.define_metric("*", step_metric="global_step")  # else it counts the calls
-
-    @property
-    def active(self) -> bool:
-        return self._board is not None or self._wandb is not None
 
     def log(self, values: Mapping[str, float], *, x: int, step: int, epoch: int) -> None:
         if self._board is not None:

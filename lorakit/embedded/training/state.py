@@ -5,22 +5,47 @@ pickle; a folder is complete or absent.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lorakit.embedded.network.ema import Average
 from lorakit.embedded.network.lora import Network
-from lorakit.embedded.training.early_stop import Watch
-from lorakit.embedded.training.loss_scale import LossScale
-from lorakit.embedded.training.optimizers import Optimizer
+from lorakit.embedded.training.optimizers import Average, LossScale, Optimizer
 from lorakit.errors import Fault, RecipeError
-from lorakit.files import MAX_NAME_CHARS
+from lorakit.files import hidden_prefix, sweep
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Is the validation loss still getting better? The loop acts on it."""
+
+    patience: int | None  # None: never stop, only remember the best
+    min_delta: float = 0.0
+    best: float = math.inf
+    best_step: int = 0
+    without_gain: int = 0
+    last: float = math.inf
+    last_step: int = -1
+
+    def after(self, loss: float, step: int) -> Watch:
+        seen = replace(self, last=loss, last_step=step)
+        if loss < self.best - self.min_delta:
+            return replace(seen, best=loss, best_step=step, without_gain=0)
+        return replace(seen, without_gain=self.without_gain + 1)
+
+    @property
+    def improved(self) -> bool:
+        return self.without_gain == 0 and self.best < math.inf
+
+    @property
+    def should_stop(self) -> bool:
+        return self.patience is not None and self.without_gain >= self.patience
 
 
 @dataclass
@@ -34,6 +59,17 @@ class Position:
     losses: list[float] = field(default_factory=list)  # per batch of an epoch, for avr_loss
     watch: Watch | None = None
 
+    def note(self, epoch: int, batch: int, loss: float) -> None:
+        if epoch == 0 or batch >= len(self.losses):
+            self.losses.append(loss)
+        else:
+            self.losses[batch] = loss
+
+    @property
+    def average(self) -> float:
+        """avr_loss: the mean over the last epoch-length of batches."""
+        return sum(self.losses) / len(self.losses) if self.losses else 0.0
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -41,15 +77,15 @@ class Parts:
 
     network: Network
     optimizer: Optimizer
-    average: Average | None = None
-    loss_scale: LossScale | None = None
+    average: Average | None
+    loss_scale: LossScale | None
 
 
 def save(folder: Path, position: Position, parts: Parts, identity: dict[str, Any]) -> None:
     from safetensors.torch import save_file
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:MAX_NAME_CHARS]}."))
+    beside = _hidden_folder(folder)
     average, loss_scale = parts.average, parts.loss_scale
     try:
         save_file(parts.network.state_dict(), beside / "model.safetensors")
@@ -81,13 +117,25 @@ def _move_into_place(beside: Path, folder: Path) -> None:
     """A folder cannot replace another in one act, so an old one steps aside first."""
     old = None
     if folder.exists():
-        old = Path(
-            tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:MAX_NAME_CHARS]}.old.")
-        )
+        old = _hidden_folder(folder, "old.")
         os.replace(folder, old / folder.name)
     os.replace(beside, folder)
     if old is not None:
         shutil.rmtree(old)
+
+
+def _hidden_folder(folder: Path, more: str = "") -> Path:
+    return Path(tempfile.mkdtemp(dir=folder.parent, prefix=hidden_prefix(folder) + more))
+
+
+def tidy(folder: Path) -> None:
+    """What a kill left half-written in an output folder goes; a state that had just stepped aside
+    for its successor comes back.
+    """
+    for old in folder.glob(".*.[0-9]*-[0-9]*-????????.old.*/*-state"):
+        if not (folder / old.name).exists():
+            old.replace(folder / old.name)
+    sweep((*folder.glob(".*"), *folder.glob("sample/.*")))
 
 
 def read_identity(folder: Path) -> dict[str, Any]:

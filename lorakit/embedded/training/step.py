@@ -14,8 +14,8 @@ import torch
 
 from lorakit.embedded.data.batches import Batch
 from lorakit.embedded.training import memory, recorded
-from lorakit.embedded.training.inputs import Inputs
-from lorakit.embedded.training.loss_scale import LEAST
+from lorakit.embedded.training.objective import Inputs
+from lorakit.embedded.training.optimizers import LEAST_SCALE
 from lorakit.embedded.training.session import Session
 
 Pixels = Iterator[Future[Any] | None]  # read ahead, or None: the objective reads them itself
@@ -54,7 +54,7 @@ class Taken:
                 raise NotFiniteError("the loss", self.step, [batch])
         if loss_wrong:
             raise NotFiniteError("another process's loss", self.step, self.batches)
-        if wrong and scale < LEAST:
+        if wrong and scale < LEAST_SCALE:
             raise NotFiniteError("a gradient", self.step, self.batches)
         return losses, (int(norms[0]), norms[1], norms[2])
 
@@ -114,9 +114,8 @@ class Stepper:
         s.network.drop_gathering()
         return False
 
-    def learn(self, inputs: Inputs | None) -> None:
+    def learn(self, inputs: Inputs) -> None:
         s, scale = self.s, self.s.loss_scale
-        assert inputs is not None
         loss = s.objective.loss_of(inputs)
         self.loss.copy_(loss.detach())
         # an epoch's last step may have fewer batches: the divisor stays, as by accelerate
@@ -125,7 +124,7 @@ class Stepper:
         s.network.gather()
 
     @torch.no_grad()
-    def update(self, _inputs: Inputs | None = None) -> None:
+    def update(self) -> None:
         """A gradient that is not finite never reaches the weights, nor does anything after it."""
         s, limit = self.s, self.s.args.max_grad_norm
         gradients = s.network.gradients()

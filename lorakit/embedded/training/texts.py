@@ -4,7 +4,6 @@ else through the encoders at every step.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,10 +13,9 @@ from torch import nn
 
 from lorakit.embedded.data.batches import epoch_batches, validation_batches
 from lorakit.embedded.data.cache import TextCache
-from lorakit.embedded.data.dataset import Dataset
-from lorakit.embedded.drawing.sample_prompts import Prompt
 from lorakit.embedded.events import emit
 from lorakit.embedded.models import Base, Conditioning
+from lorakit.embedded.training.task import Task
 from lorakit.embedded.training.world import World, send
 
 MOST_CAPTIONS = 4096  # kept in memory when nobody asked for a cache; more are encoded as they come
@@ -53,23 +51,15 @@ class Texts:
         return self.base.encode(self.encoders, tokens)
 
 
-def open_texts(
-    args: argparse.Namespace,
-    world: World,
-    base: Base,
-    datasets: Sequence[Dataset],
-    *,
-    seed: int,
-    epochs: int,
-    prompts: Sequence[Prompt],
-) -> Texts:
+def open_texts(task: Task) -> Texts:
     """Encoders that do not learn are asked once for every caption of the run, then dropped."""
+    args, world, base = task.args, task.world, task.base
     batch_size = getattr(args, "text_encoder_batch_size", None) or 1
     on_disk = bool(args.cache_text_encoder_outputs_to_disk)
     cache = TextCache(base, world, on_disk=on_disk, batch_size=batch_size)
     trained = not args.network_train_unet_only
     asked = args.cache_text_encoder_outputs or on_disk
-    captions = _captions(args, datasets, seed, epochs, most=None if asked else MOST_CAPTIONS)
+    captions = _captions(task, None if asked else MOST_CAPTIONS)
     tokenizers = base.load_tokenizers()
     # On the CPU CLIP stays in float32, as kohya keeps it; T5 would take 19 GB.
     wide = world.device.type == "cpu" and base.family != "flux"
@@ -78,32 +68,26 @@ def open_texts(
     if captions is None or (trained and not (flux_clip and asked)):
         return Texts(base, world, cache, tokenizers, encoders, trained=trained)
     emit("phase", phase="caching")
-    for prompt in prompts:
+    for prompt in task.prompts:
         captions += [prompt.prompt, prompt.negative_prompt]
     cache.prepare(captions, tokenizers, encoders)
     kept = encoders[:1] if flux_clip else ()
     return Texts(base, world, cache, tokenizers, kept, trained=flux_clip)
 
 
-def _captions(
-    args: argparse.Namespace,
-    datasets: Sequence[Dataset],
-    seed: int,
-    epochs: int,
-    *,
-    most: int | None,
-) -> list[str] | None:
+def _captions(task: Task, most: int | None) -> list[str] | None:
     """Every caption of the run, which the seed decides; None where they vary too much."""
+    datasets, seed = task.datasets, task.seed
     rules = [subset.captions for dataset in datasets for subset in dataset.subsets]
     if any(rule.varies for rule in rules):
         return None
     changing = any(rule.varies_by_epoch for rule in rules)
     found: dict[str, None] = {}
-    for epoch in (*range(1, (epochs if changing else 1) + 1), 0):  # 0: what is held out
+    for epoch in (*range(1, (task.epochs if changing else 1) + 1), 0):  # 0: what is held out
         batches = epoch_batches(datasets, seed, epoch) if epoch else validation_batches(datasets)
         for batch in batches:
             for draw in batch:
-                found[draw.caption(seed, step=0, total_steps=args.max_train_steps)] = None
+                found[draw.caption(seed, step=0, total_steps=task.args.max_train_steps)] = None
         if most is not None and len(found) > most:
             return None
     return list(found)

@@ -40,8 +40,8 @@ def validate(session: Session) -> float | None:
         asked, smoothing=0, disable=silent, desc="validation steps", leave=False
     ):
         chance = seed_of(seed, "validation", number, place)
-        loss = objective.loss(batch, chance, step=step, timestep=place, learning=False)
-        total += loss.to(total)
+        drawn = objective.draw(batch, chance, step=step, timestep=place, learning=False)
+        total += objective.loss_of(drawn, learning=False).to(total)
     count = torch.full_like(total, len(asked))
     world.average([total, count])
     return float(total / count)
