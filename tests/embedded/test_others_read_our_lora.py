@@ -53,7 +53,8 @@ def test_a_pipeline_with_our_lora_predicts_what_we_predict(family: str, tmp_path
         ours = base.predict(denoiser, noisy, t, told, time_ids=sizes)
         pipeline = diffusers.DiffusionPipeline.from_pretrained(folder)
         pipeline.load_lora_weights(tmp_path / "lora.safetensors")
-        theirs = base.predict(pipeline.unet, noisy, t, told, time_ids=sizes)
+        added = {"text_embeds": told.pooled, "time_ids": sizes}
+        theirs = pipeline.unet(noisy, t, told.hidden, added_cond_kwargs=added).sample
     assert (ours - plain).abs().max() > 0.05
     assert (ours - theirs).abs().max() < 1e-4
 

@@ -44,21 +44,19 @@ def test_the_unet_and_its_gradient_are_those_of_diffusers(
     ours = opened(bases[family], family).load_denoiser(torch.float32, "cpu")
     assert {n for n, _ in ours.named_parameters()} == {n for n, _ in theirs.named_parameters()}
     torch.manual_seed(1)
-    told = torch.randn(count, 77, ours.config.cross_attention_dim)
-    added = (
-        {
-            "text_embeds": torch.randn(count, 32),
-            "time_ids": torch.tensor([[64.0, 96, 0, 8, 64, 96]] * count),
-        }
-        if family == "sdxl"
-        else None
+    told = torch.randn(count, 77, ours.config["cross_attention_dim"])
+    pooled, ids = torch.randn(count, 32), torch.tensor([[64.0, 96, 0, 8, 64, 96]] * count)
+    added = {"text_embeds": pooled, "time_ids": ids} if family == "sdxl" else None
+    timesteps = torch.tensor([3, 811][:count])
+    answers, gradients = [], []
+    calls: tuple[Any, ...] = (
+        lambda x: ours(x, timesteps, told, pooled, ids),
+        lambda x: theirs(x, timesteps, told, added_cond_kwargs=added).sample,
     )
-    gradients, answers = [], []
-    for network in (ours, theirs):
-        latents = torch.randn(
-            count, 4, 8, width, generator=torch.Generator().manual_seed(2)
-        ).requires_grad_()
-        out = network(latents, torch.tensor([3, 811][:count]), told, added_cond_kwargs=added).sample
+    for call in calls:
+        chance = torch.Generator().manual_seed(2)
+        latents = torch.randn(count, 4, 8, width, generator=chance).requires_grad_()
+        out = call(latents)
         out.square().mean().backward()
         answers.append(out)
         gradients.append(latents.grad)
@@ -75,7 +73,7 @@ def test_gradient_checkpointing_changes_no_number_but_by_rounding(bases: dict[st
         latents = torch.randn(
             1, 4, 8, 8, generator=torch.Generator().manual_seed(2)
         ).requires_grad_()
-        unet(latents, 5, torch.ones(1, 77, 32)).sample.sum().backward()
+        unet(latents, torch.tensor([5]), torch.ones(1, 77, 32)).sum().backward()
         results.append(latents.grad)
     torch.testing.assert_close(*results)  # parts of a gradient are added in another order
 
@@ -89,7 +87,7 @@ def test_any_size_goes_through_the_unet(bases: dict[str, Path], size: tuple[int,
     theirs = UNet2DConditionModel.from_pretrained(bases["sd15"] / "unet").eval()
     ours = opened(bases["sd15"], "sd15").load_denoiser(torch.float32, "cpu")
     latents, told = torch.randn(1, 4, *size), torch.randn(1, 77, 32)
-    close(ours(latents, 7, told).sample, theirs(latents, 7, told).sample)
+    close(ours(latents, torch.tensor([7]), told), theirs(latents, 7, told).sample)
 
 
 @pytest.mark.parametrize("family", ["sd15", "flux"])
@@ -103,7 +101,7 @@ def test_the_vae_encodes_and_decodes_as_diffusers_does(bases: dict[str, Path], f
     encoded, expected = ours.encode(pixels), theirs.encode(pixels).latent_dist
     close(encoded.mean, expected.mean)
     close(encoded.std, expected.std)
-    close(ours.decode(encoded.mean).sample, theirs.decode(expected.mean).sample)
+    close(ours.decode(encoded.mean), theirs.decode(expected.mean).sample)
     assert (base.vae_shift, base.vae_scaling) == (
         theirs.config.shift_factor or 0.0,
         theirs.config.scaling_factor,
@@ -155,19 +153,23 @@ def test_t5_says_what_transformers_t5_says(bases: dict[str, Path], masked: bool)
 def test_the_flux_transformer_is_that_of_diffusers(bases: dict[str, Path]) -> None:
     from diffusers import FluxTransformer2DModel
 
+    from lorakit.embedded.models.flux import pack, place_ids, unpack
+
     theirs = FluxTransformer2DModel.from_pretrained(bases["flux"] / "transformer").eval()
     base = opened(bases["flux"], "flux")
+    latents, hidden, pooled = (torch.randn(2, *size) for size in ((4, 8, 12), (10, 32), (32,)))
+    share = torch.tensor([0.25, 0.9])
+    expected = theirs(
+        hidden_states=pack(latents),
+        encoder_hidden_states=hidden,
+        pooled_projections=pooled,
+        timestep=share,
+        guidance=torch.full((2,), 3.5),
+        txt_ids=torch.zeros(10, 3),
+        img_ids=place_ids(8, 12, "cpu"),
+    ).sample
     ours = base.load_denoiser(torch.float32, "cpu")
-    inputs = {
-        "hidden_states": torch.randn(2, 24, 16),
-        "encoder_hidden_states": torch.randn(2, 10, 32),
-        "pooled_projections": torch.randn(2, 32),
-        "timestep": torch.tensor([0.25, 0.9]),
-        "guidance": torch.tensor([1.0, 3.5]),
-        "txt_ids": torch.zeros(10, 3),
-        "img_ids": torch.rand(24, 3) * 9,
-    }
-    close(ours(**inputs).sample, theirs(**inputs).sample)
+    close(ours(latents, share, hidden, pooled, mask=None, guidance=3.5), unpack(expected, 8, 12))
 
 
 def test_flux_latents_are_packed_as_the_pipeline_packs_them() -> None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
 from lorakit.embedded.models import layouts, prompts
 from lorakit.embedded.models.clip import CLIPText
-from lorakit.embedded.models.flux import Flux, pack, place_ids, unpack
+from lorakit.embedded.models.flux import Flux
 from lorakit.embedded.models.prompts import ClipTokenizer, Conditioning, T5Tokenizer, Tokens
 from lorakit.embedded.models.t5 import T5Encoder
 from lorakit.embedded.models.unet import UNet
@@ -116,7 +116,7 @@ class Base:
 
     @property
     def latent_channels(self) -> int:
-        return int(self.vae.config["latent_channels"])
+        return self.vae.config["latent_channels"]
 
     @property
     def latent_step(self) -> int:
@@ -127,7 +127,7 @@ class Base:
         return self.denoiser.load(dtype, device)
 
     def load_vae(self, dtype: torch.dtype, device: Device) -> VAE:
-        return cast("VAE", self.vae.load(dtype, device))
+        return self.vae.load(dtype, device)
 
     def load_tokenizers(self) -> tuple[ClipTokenizer | T5Tokenizer, ...]:
         made: list[ClipTokenizer | T5Tokenizer] = []
@@ -167,8 +167,7 @@ class Base:
         return prompts.encode_flux(encoders, tokens, use_mask=self.t5_mask)
 
     def to_pixels(self, vae: VAE, latents: torch.Tensor) -> torch.Tensor:
-        raw = latents / self.vae_scaling + self.vae_shift
-        return cast("torch.Tensor", vae.decode(raw, return_dict=False)[0])
+        return vae.decode(latents / self.vae_scaling + self.vae_shift)
 
     def predict(
         self,
@@ -184,28 +183,6 @@ class Base:
         0 to 1000 for every family.
         """
         if self.family != "flux":
-            added = {"text_embeds": text.pooled, "time_ids": time_ids}
-            return cast(
-                "torch.Tensor",
-                denoiser(
-                    noisy,
-                    timesteps,
-                    text.hidden,
-                    added_cond_kwargs=None if self.family == "sd15" else added,
-                    return_dict=False,
-                )[0],
-            )
-        height, width = noisy.shape[-2:]
-        device = noisy.device
-        out = denoiser(
-            pack(noisy),
-            text.hidden,
-            text.pooled,
-            timesteps / 1000,
-            place_ids(height, width, device),
-            torch.zeros(text.hidden.shape[1], 3, device=device),
-            guidance=torch.full((len(noisy),), float(guidance), device=device),
-            txt_mask=text.mask,
-            return_dict=False,
-        )[0]
-        return unpack(out, height, width)
+            return denoiser(noisy, timesteps, text.hidden, text.pooled, time_ids)
+        share, words = timesteps / 1000, (text.hidden, text.pooled)
+        return denoiser(noisy, share, *words, mask=text.mask, guidance=guidance)

@@ -1,11 +1,11 @@
-"""What the networks share: settings that read like attributes, sinusoidal embeddings,
-checkpointing.
+"""What the networks share: refusing other variants, recomputing and swapping of blocks, sinusoids,
+attention, a convolution that is quick on a CPU.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,16 +20,6 @@ from lorakit.errors import SetupError
 Run = Callable[..., Any]
 
 
-class Config(dict[str, Any]):
-    """A model's config.json; the pipelines of diffusers read the same settings as attributes."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-
 def require(config: Mapping[str, Any], expected: Mapping[str, tuple[Any, ...]], what: str) -> None:
     """Refuse a variant of the architecture that is not written here, by its setting."""
     for key, allowed in expected.items():
@@ -41,25 +31,17 @@ def require(config: Mapping[str, Any], expected: Mapping[str, tuple[Any, ...]], 
 
 
 class Network(nn.Module):
-    """A module that knows its settings, its type and its place, and whether it recomputes its
-    blocks in the backward pass.
+    """A module that knows its settings, and which of its blocks it recomputes in the backward pass
+    or fetches from the host.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
-        self.config = Config(config)
+        self.config = config
         self.gradient_checkpointing = False
         self.swap: BlockSwap | None = None
         self.kept: set[nn.Module] = set()  # blocks that are not recomputed all the same
         self.draws = False
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
 
     def enable_gradient_checkpointing(self, share: float = 1.0, *, draws: bool = False) -> None:
         """Recompute so many of the blocks. `draws`: something in them is drawn by chance, which has
@@ -111,11 +93,11 @@ def sinusoid(steps: torch.Tensor, width: int, *, max_period: float = 10000.0) ->
 
 
 def attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, mask: torch.Tensor | None = None
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, **how: Any
 ) -> torch.Tensor:
-    """Attention over (batch, length, heads x width), in and out."""
+    """Attention over (batch, length, heads x width), in and out; `how` is torch's own."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+    return F.scaled_dot_product_attention(q, k, v, **how).transpose(1, 2).flatten(2)
 
 
 class Conv2d(nn.Conv2d):
@@ -139,3 +121,70 @@ def _small(x: torch.Tensor, weight: torch.Tensor) -> bool:
         return False
     places = x.shape[0] * x.shape[2] * x.shape[3]
     return places <= 16 or (places <= 64 and weight.shape[0] * weight.shape[1] >= 1_200_000)
+
+
+class ResnetBlock2D(nn.Module):
+    def __init__(
+        self, width_in: int, width: int, time_width: int | None, groups: int, eps: float
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, width_in, eps=eps)
+        self.conv1 = Conv2d(width_in, width, 3, padding=1)
+        self.time_emb_proj = nn.Linear(time_width, width) if time_width else None
+        self.norm2 = nn.GroupNorm(groups, width, eps=eps)
+        self.conv2 = Conv2d(width, width, 3, padding=1)
+        self.conv_shortcut = Conv2d(width_in, width, 1) if width_in != width else None
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor | None = None) -> torch.Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        if self.time_emb_proj is not None and time is not None:
+            h = h + self.time_emb_proj(time)[:, :, None, None]  # its SiLU is applied already
+        h = self.conv2(F.silu(self.norm2(h)))
+        return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
+
+
+class Downsample2D(nn.Module):
+    """Half the size; the VAE pads right and below only."""
+
+    def __init__(self, width: int, *, padding: int = 1) -> None:
+        super().__init__()
+        self.padding = padding
+        self.conv = Conv2d(width, width, 3, stride=2, padding=padding)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x if self.padding else F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample2D(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
+        size = size or [2 * length for length in x.shape[-2:]]
+        return self.conv(F.interpolate(x, size=list(size), mode="nearest"))
+
+
+class Stage(nn.Module):
+    """Resnets, an attention after each of them or none, and a change of size at the end or none."""
+
+    def __init__(
+        self,
+        resnets: Iterable[nn.Module],
+        attentions: Iterable[nn.Module] = (),
+        *,
+        down: nn.Module | None = None,
+        up: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList(resnets)
+        self.attentions = nn.ModuleList(attentions)
+        self.downsamplers = nn.ModuleList([down] if down else [])
+        self.upsamplers = nn.ModuleList([up] if up else [])
+
+
+class Middle(nn.Module):
+    def __init__(self, attention: nn.Module, resnets: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.attentions = nn.ModuleList([attention])
+        self.resnets = nn.ModuleList(resnets)

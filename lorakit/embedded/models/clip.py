@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lorakit.embedded.models.blocks import Network, require
+from lorakit.embedded.models.blocks import Network, attend, require
 
 
 class TextStates(NamedTuple):
@@ -30,10 +30,8 @@ class CLIPAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        projections = (self.q_proj, self.k_proj, self.v_proj)
-        q, k, v = (p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in projections)
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        return self.out_proj(attend(q, k, v, self.heads, is_causal=True))
 
 
 class CLIPMLP(nn.Module):
@@ -49,11 +47,13 @@ class CLIPMLP(nn.Module):
 
 
 class ClipLayer(nn.Module):
-    def __init__(self, width: int, heads: int, inner: int, eps: float, *, quick: bool) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
-        self.self_attn = CLIPAttention(width, heads)
+        width, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-5)
+        quick = config.get("hidden_act") != "gelu"
+        self.self_attn = CLIPAttention(width, config["num_attention_heads"])
         self.layer_norm1 = nn.LayerNorm(width, eps=eps)
-        self.mlp = CLIPMLP(width, inner, quick=quick)
+        self.mlp = CLIPMLP(width, config["intermediate_size"], quick=quick)
         self.layer_norm2 = nn.LayerNorm(width, eps=eps)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -74,22 +74,19 @@ class Embeddings(nn.Module):
 class TextModel(nn.Module):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
-        width, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-5)
-        require(config, {"hidden_act": ("quick_gelu", "gelu")}, "CLIP")
+        width = config["hidden_size"]
         self.embeddings = Embeddings(config["vocab_size"], config["max_position_embeddings"], width)
         self.encoder = nn.Module()
-        heads, inner = config["num_attention_heads"], config["intermediate_size"]
-        quick = config.get("hidden_act") != "gelu"
         self.encoder.layers = nn.ModuleList(
-            ClipLayer(width, heads, inner, eps, quick=quick)
-            for _ in range(config["num_hidden_layers"])
+            ClipLayer(config) for _ in range(config["num_hidden_layers"])
         )
-        self.final_layer_norm = nn.LayerNorm(width, eps=eps)
+        self.final_layer_norm = nn.LayerNorm(width, eps=config.get("layer_norm_eps", 1e-5))
 
 
 class CLIPText(Network):
     def __init__(self, config: Mapping[str, Any], *, projection: bool) -> None:
         super().__init__(config)
+        require(config, {"hidden_act": ("quick_gelu", "gelu")}, "CLIP")
         self.text_model = TextModel(config)
         self.text_projection = None
         if projection:

@@ -1,7 +1,5 @@
 """The FLUX.1 transformer with the module names of its own files, which are the names kohya's LoRA
 keys are made of.
-
-Called like diffusers' FluxTransformer2DModel, so that its pipeline can sample with it.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ from torch.nn import functional as F
 
 from lorakit.embedded.models.blocks import Network, sinusoid
 from lorakit.embedded.models.swap import spread
-from lorakit.embedded.models.unet import Sample
 from lorakit.errors import refused
 
 Rotation = tuple[torch.Tensor, torch.Tensor]
@@ -42,22 +39,28 @@ class RMSNorm(nn.Module):
 
 
 class QKNorm(nn.Module):
+    """Queries, keys and values of one product, by head; the first two normed."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.width = width
         self.query_norm = RMSNorm(width)
         self.key_norm = RMSNorm(width)
+
+    def forward(self, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        q, k, v = qkv.unflatten(-1, (3, -1, self.width)).permute(2, 0, 3, 1, 4)
+        return self.query_norm(q), self.key_norm(k), v
 
 
 class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
         self.qkv = nn.Linear(width, width * 3)
         self.norm = QKNorm(width // heads)
         self.proj = nn.Linear(width, width)
 
     def split(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return split_heads(self.qkv(x), self.heads, self.norm)
+        return self.norm(self.qkv(x))
 
 
 class Modulation(nn.Module):
@@ -68,13 +71,6 @@ class Modulation(nn.Module):
 
     def forward(self, vec: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return self.lin(F.silu(vec))[:, None].chunk(self.count, dim=-1)
-
-
-def split_heads(
-    qkv: torch.Tensor, heads: int, norm: QKNorm
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-    return norm.query_norm(q), norm.key_norm(k), v
 
 
 def joint_attention(
@@ -91,12 +87,12 @@ def rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
     return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2).to(x.dtype)
 
 
-def rotation_of(ids: torch.Tensor, axes: tuple[int, ...], theta: float) -> Rotation:
+def rotation_of(ids: torch.Tensor, axes: tuple[int, ...]) -> Rotation:
     parts = []
     for axis, width in enumerate(axes):
         powers = torch.arange(0, width, 2, dtype=torch.float64, device=ids.device) / width
-        parts.append(ids[..., axis, None].double() / theta**powers)
-    angles = torch.cat(parts, dim=-1)[:, None]
+        parts.append(ids[:, axis, None].double() / 10000.0**powers)
+    angles = torch.cat(parts, dim=-1)
     return angles.cos().float(), angles.sin().float()
 
 
@@ -146,8 +142,7 @@ class SingleStreamBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, ratio: float) -> None:
         super().__init__()
-        self.width, self.heads = width, heads
-        inner = int(width * ratio)
+        self.width, inner = width, int(width * ratio)
         self.linear1 = nn.Linear(width, width * 3 + inner)
         self.linear2 = nn.Linear(width + inner, width)
         self.norm = QKNorm(width // heads)
@@ -158,7 +153,7 @@ class SingleStreamBlock(nn.Module):
     ) -> torch.Tensor:
         shift, scale, gate = self.modulation(vec)
         h = self.linear1(shifted(x, shift, scale))
-        q, k, v = split_heads(h[..., : 3 * self.width], self.heads, self.norm)
+        q, k, v = self.norm(h[..., : 3 * self.width])
         out = joint_attention(q, k, v, rotation, mask)
         inner = F.gelu(h[..., 3 * self.width :], approximate="tanh")
         return x + gate * self.linear2(torch.cat([out, inner], dim=-1))
@@ -207,46 +202,36 @@ class Flux(Network):
     def units(self) -> list[nn.Module]:
         return [*self.double_blocks, *self.single_blocks]
 
-    def forward(  # noqa: PLR0917 -- diffusers decides the order
+    def forward(
         self,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor,
-        pooled_projections: torch.Tensor,
-        timestep: torch.Tensor,
-        img_ids: torch.Tensor,
-        txt_ids: torch.Tensor,
-        guidance: torch.Tensor | None = None,
-        txt_mask: torch.Tensor | None = None,
-        return_dict: bool = True,
-        **_unused: Any,
-    ) -> Any:
-        """Packed latents in, packed velocity out; timestep from 0 to 1; a mask leaves the padding
-        of the text out.
-        """
-        img, txt = self.img_in(hidden_states), self.txt_in(encoder_hidden_states)
-        vec = self.time_in(sinusoid(timestep * 1000, 256).to(img.dtype))
+        latents: torch.Tensor,
+        share: torch.Tensor,
+        hidden: torch.Tensor,
+        pooled: torch.Tensor,
+        *,
+        mask: torch.Tensor | None,
+        guidance: float,
+    ) -> torch.Tensor:
+        """The velocity. `share` of noise: 0 to 1; the mask leaves the padding of the text out."""
+        height, width = latents.shape[-2:]
+        img, txt = self.img_in(pack(latents)), self.txt_in(hidden)
+        vec = self.time_in(sinusoid(share * 1000, 256).to(img.dtype))
         if self.guidance_in is not None:
-            if guidance is None:
-                raise ValueError("this model was distilled with guidance and needs its value")
-            vec = vec + self.guidance_in(sinusoid(guidance * 1000, 256).to(img.dtype))
-        vec = vec + self.vector_in(pooled_projections)
-        ids = torch.cat([_batched(txt_ids, 1), _batched(img_ids, 1)], dim=1)
-        rotation = rotation_of(ids, self.axes, 10000.0)
-        mask = None
-        if txt_mask is not None:
-            seen = txt_mask.new_ones(img.shape[:2], dtype=torch.bool)
-            mask = torch.cat([txt_mask.bool(), seen], dim=1)[:, None, None, :]
+            asked = torch.full((len(latents),), float(guidance), device=latents.device)
+            vec = vec + self.guidance_in(sinusoid(asked * 1000, 256).to(img.dtype))
+        vec = vec + self.vector_in(pooled)
+        nowhere = torch.zeros(txt.shape[1], 3, device=latents.device)
+        ids = torch.cat([nowhere, place_ids(height, width, latents.device)])
+        rotation = rotation_of(ids, self.axes)
+        if mask is not None:
+            seen = mask.new_ones(img.shape[:2], dtype=torch.bool)
+            mask = torch.cat([mask.bool(), seen], dim=1)[:, None, None, :]
         for block in self.double_blocks:
             img, txt = self.run(block, img, txt, vec, rotation, mask)
         x = torch.cat([txt, img], dim=1)
         for block in self.single_blocks:
             x = self.run(block, x, vec, rotation, mask)
-        out = self.final_layer(x[:, txt.shape[1] :], vec)
-        return Sample(out) if return_dict else (out,)
-
-
-def _batched(ids: torch.Tensor, count: int) -> torch.Tensor:
-    return ids if ids.dim() == 3 else ids[None].expand(count, -1, -1)
+        return unpack(self.final_layer(x[:, txt.shape[1] :], vec), height, width)
 
 
 def pack(latents: torch.Tensor) -> torch.Tensor:

@@ -156,8 +156,9 @@ def flux_config(tensors: Tensors, prefix: str = "") -> dict[str, Any]:
         return tensors.shape(prefix + name)[0]
 
     def count(kind: str) -> int:
-        names = tensors.starting(f"{prefix}{kind}.")
-        return 1 + max((int(name[len(prefix) :].split(".")[1]) for name in names), default=-1)
+        inside = f"{prefix}{kind}."
+        names = [name.removeprefix(inside) for name in tensors.entries if name.startswith(inside)]
+        return 1 + max((int(name.partition(".")[0]) for name in names), default=-1)
 
     width, head = rows("img_in.weight"), rows("double_blocks.0.img_attn.norm.query_norm.scale")
     return {

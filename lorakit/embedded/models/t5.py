@@ -12,14 +12,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lorakit.embedded.models.blocks import Network, require
+from lorakit.embedded.models.blocks import Network, attend, require
 
 
 class T5LayerNorm(nn.Module):
-    def __init__(self, width: int, eps: float) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(config["d_model"]))
+        self.eps = config.get("layer_norm_epsilon", 1e-6)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + self.eps)
@@ -41,10 +41,8 @@ class T5Attention(nn.Module):
             )
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        projections = (self.q, self.k, self.v)
-        q, k, v = (p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in projections)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-        return self.o(out.transpose(1, 2).flatten(2))
+        q, k, v = self.q(x), self.k(x), self.v(x)
+        return self.o(attend(q, k, v, self.heads, attn_mask=bias, scale=1.0))
 
 
 class T5DenseGatedActDense(nn.Module):
@@ -59,22 +57,21 @@ class T5DenseGatedActDense(nn.Module):
 
 
 class T5Layer(nn.Module):
-    """A norm and what follows it; the two kinds of T5's block."""
+    """A norm and what follows it, under its own name."""
 
-    def __init__(self, config: Mapping[str, Any], *, attention: bool, bias: bool = False) -> None:
+    def __init__(self, config: Mapping[str, Any], **inner: nn.Module) -> None:
         super().__init__()
-        self.layer_norm = T5LayerNorm(config["d_model"], config.get("layer_norm_epsilon", 1e-6))
-        if attention:
-            self.SelfAttention = T5Attention(config, bias=bias)
-        else:
-            self.DenseReluDense = T5DenseGatedActDense(config)
+        self.layer_norm = T5LayerNorm(config)
+        for name, module in inner.items():
+            self.add_module(name, module)
 
 
 class T5Block(nn.Module):
     def __init__(self, config: Mapping[str, Any], *, bias: bool) -> None:
         super().__init__()
+        attention, dense = T5Attention(config, bias=bias), T5DenseGatedActDense(config)
         self.layer = nn.ModuleList(
-            [T5Layer(config, attention=True, bias=bias), T5Layer(config, attention=False)]
+            [T5Layer(config, SelfAttention=attention), T5Layer(config, DenseReluDense=dense)]
         )
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -92,9 +89,7 @@ class T5Encoder(Network):
         self.encoder.block = nn.ModuleList(
             T5Block(config, bias=index == 0) for index in range(config["num_layers"])
         )
-        self.encoder.final_layer_norm = T5LayerNorm(
-            config["d_model"], config.get("layer_norm_epsilon", 1e-6)
-        )
+        self.encoder.final_layer_norm = T5LayerNorm(config)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         x = self.shared(ids)

@@ -11,8 +11,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lorakit.embedded.models.blocks import Network, attend, require
-from lorakit.embedded.models.unet import Downsample2D, ResnetBlock2D, Sample, Upsample2D
+from lorakit.embedded.models.blocks import (
+    Downsample2D,
+    Middle,
+    Network,
+    ResnetBlock2D,
+    Stage,
+    Upsample2D,
+    attend,
+    require,
+)
 
 ALLOWED = {"act_fn": ("silu", "swish"), "mid_block_add_attention": (True,)}
 
@@ -39,70 +47,51 @@ class VaeAttention(nn.Module):
         return x + h.transpose(1, 2).reshape(x.shape)
 
 
-class Middle(nn.Module):
-    def __init__(self, width: int, groups: int) -> None:
-        super().__init__()
-        self.attentions = nn.ModuleList([VaeAttention(width, groups)])
-        self.resnets = nn.ModuleList(
-            ResnetBlock2D(width, width, None, groups, 1e-6) for _ in range(2)
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.resnets[1](self.attentions[0](self.resnets[0](x)))
-
-
-class VaeStage(nn.Module):
-    def __init__(self, before: int, width: int, layers: int, groups: int) -> None:
-        super().__init__()
-        self.resnets = nn.ModuleList(
-            ResnetBlock2D(before if layer == 0 else width, width, None, groups, 1e-6)
-            for layer in range(layers)
-        )
-        self.downsamplers: nn.ModuleList | None = None
-        self.upsamplers: nn.ModuleList | None = None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for module in (*self.resnets, *(self.downsamplers or ()), *(self.upsamplers or ())):
-            x = module(x)
-        return x
-
-
 class Half(nn.Module):
     """The encoder or the decoder: the same parts in the opposite order."""
 
     def __init__(self, config: Mapping[str, Any], *, decoder: bool) -> None:
         super().__init__()
         widths, groups = list(config["block_out_channels"]), config.get("norm_num_groups", 32)
-        layers = config.get("layers_per_block", 2)
-        latents = config["latent_channels"]
+        layers, latents = config.get("layers_per_block", 2), config["latent_channels"]
+        given, out = config.get("in_channels", 3), 2 * latents
+        if decoder:
+            widths, layers, given, out = (
+                widths[::-1],
+                layers + 1,
+                latents,
+                config.get("out_channels", 3),
+            )
+        deepest = widths[0] if decoder else widths[-1]
+
+        def resnets(*given: int, width: int) -> list[nn.Module]:
+            return [ResnetBlock2D(one, width, None, groups, 1e-6) for one in given]
+
         stages = nn.ModuleList()
-        order = widths[::-1] if decoder else widths
-        for index, width in enumerate(order):
-            stage = VaeStage(order[max(index - 1, 0)], width, layers + decoder, groups)
-            if index < len(order) - 1:
-                if decoder:
-                    stage.upsamplers = nn.ModuleList([Upsample2D(width)])
-                else:
-                    stage.downsamplers = nn.ModuleList([Downsample2D(width, padding=0)])
-            stages.append(stage)
-        given = latents if decoder else config.get("in_channels", 3)
-        self.conv_in = nn.Conv2d(given, order[0], 3, padding=1)
+        for index, width in enumerate(widths):
+            resize: dict[str, nn.Module] = {}
+            if index < len(widths) - 1:
+                up, down = Upsample2D(width), Downsample2D(width, padding=0)
+                resize = {"up": up} if decoder else {"down": down}
+            before = widths[max(index - 1, 0)]
+            stages.append(Stage(resnets(before, *[width] * (layers - 1), width=width), **resize))
+        self.conv_in = nn.Conv2d(given, widths[0], 3, padding=1)
         setattr(self, "up_blocks" if decoder else "down_blocks", stages)
-        self.mid_block = Middle(widths[-1], groups)
-        self.conv_norm_out = nn.GroupNorm(groups, order[-1], eps=1e-6)
-        out = config.get("out_channels", 3) if decoder else 2 * latents
-        self.conv_out = nn.Conv2d(order[-1], out, 3, padding=1)
+        first, second = resnets(deepest, deepest, width=deepest)
+        self.mid_block = Middle(VaeAttention(deepest, groups), (first, second))
+        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
+        self.conv_out = nn.Conv2d(widths[-1], out, 3, padding=1)
+        middle = [first, *self.mid_block.attentions, second]
+        outer = [
+            block
+            for stage in stages
+            for block in (*stage.resnets, *stage.downsamplers, *stage.upsamplers)
+        ]
+        self.walk = [*middle, *outer] if decoder else [*outer, *middle]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.conv_in(x)
-        if hasattr(self, "up_blocks"):
-            x = self.mid_block(x)
-            for stage in self.up_blocks:
-                x = stage(x)
-        else:
-            for stage in self.down_blocks:
-                x = stage(x)
-            x = self.mid_block(x)
+        for block in (self.conv_in, *self.walk):
+            x = block(x)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
 
 
@@ -127,8 +116,7 @@ class VAE(Network):
         mean, log_variance = moments.chunk(2, dim=1)
         return Gaussian(mean, torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)))
 
-    def decode(self, latents: torch.Tensor, return_dict: bool = True, **_unused: Any) -> Any:
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
         if self.post_quant_conv is not None:
             latents = self.post_quant_conv(latents)
-        pixels = self.decoder(latents)
-        return Sample(pixels) if return_dict else (pixels,)
+        return self.decoder(latents)

@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +32,6 @@ DTYPES = {
     "BOOL": torch.bool,
 }
 READERS = min(4, os.cpu_count() or 1)
-STAGING = 4 << 20
 
 
 class TensorPart(NamedTuple):
@@ -51,20 +48,11 @@ class TensorPart(NamedTuple):
 Layout = Mapping[str, tuple[TensorPart, ...]]  # the module's own name -> where it is in the files
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     path: Path
     dtype: torch.dtype
     shape: tuple[int, ...]
     offset: int  # of the first byte, counted from the start of the file
-
-    @property
-    def rows(self) -> int:
-        return self.shape[0] if self.shape else 1
-
-    @property
-    def row_bytes(self) -> int:
-        return self.dtype.itemsize * math.prod(self.shape[1:])
 
 
 class Tensors:
@@ -80,8 +68,26 @@ class Tensors:
     def shape(self, name: str) -> tuple[int, ...]:
         return self.entries[name].shape
 
-    def starting(self, prefix: str) -> list[str]:
-        return [name for name in self.entries if name.startswith(prefix)]
+    def rows(self, part: TensorPart) -> int:
+        shape = self.shape(part.name)
+        return (
+            (shape[0] if shape else 1) - part.start if part.stop is None else part.stop - part.start
+        )
+
+    def count(self, part: TensorPart) -> int:
+        return self.rows(part) * math.prod(self.shape(part.name)[1:])
+
+    def read(self, part: TensorPart) -> torch.Tensor:
+        """Straight into memory that torch owns: no file is mapped."""
+        entry = self.entries[part.name]
+        row = math.prod(entry.shape[1:]) * entry.dtype.itemsize
+        raw = torch.empty(self.rows(part) * row, dtype=torch.uint8)
+        with entry.path.open("rb") as file:
+            file.seek(entry.offset + part.start * row)
+            if file.readinto(raw.numpy()) < len(raw):
+                raise SetupError(f"{entry.path}: cut short while it was read.")
+        values = raw.view(entry.dtype).view(self.rows(part), *entry.shape[1:])
+        return values.t() if part.transposed else values
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Stored]]:
@@ -96,56 +102,6 @@ def _entries(path: Path) -> Iterator[tuple[str, Stored]]:
         if found.dtype not in DTYPES:
             raise SetupError(f"{path}: {name} has the type {found.dtype}, which torch cannot read.")
         yield name, Stored(path, DTYPES[found.dtype], found.shape, header.begin + found.start)
-
-
-class _Reader:
-    """Positional reads into memory that torch owns; a staging buffer serves every tensor whose
-    type must change.
-    """
-
-    def __init__(self, tensors: Tensors) -> None:
-        self.tensors = tensors
-        self.handles = {path: os.open(path, os.O_RDONLY) for path in tensors.paths}
-        self.own = threading.local()  # a staging buffer for each thread
-
-    def close(self) -> None:
-        for handle in self.handles.values():
-            os.close(handle)
-
-    def copy(self, part: TensorPart, target: torch.Tensor) -> None:
-        """One part into `target`, whose shape has as many elements; straight from the file where
-        type and place allow it.
-        """
-        entry = self.tensors.entries[part.name]
-        start, stop = part.start, entry.rows if part.stop is None else part.stop
-        size = (stop - start) * entry.row_bytes
-        if part.transposed:
-            target.copy_(self._staged(entry, start, size).view(stop - start, *entry.shape[1:]).t())
-        elif target.device.type == "cpu" and target.dtype == entry.dtype:
-            self._fill(target.view(-1).view(torch.uint8), entry, start, size)
-        else:
-            rows = target.view(stop - start, -1)
-            step = max(1, STAGING // entry.row_bytes)
-            for first in range(0, len(rows), step):  # in pieces that stay in the processor's cache
-                chunk = rows[first : first + step]
-                raw = self._staged(entry, start + first, len(chunk) * entry.row_bytes)
-                chunk.copy_(raw.view(chunk.shape))
-
-    def _staged(self, entry: Stored, start: int, size: int) -> torch.Tensor:
-        if not hasattr(self.own, "staging") or self.own.staging.numel() < size:
-            self.own.staging = torch.empty(size, dtype=torch.uint8)
-        raw: torch.Tensor = self.own.staging[:size]
-        self._fill(raw, entry, start, size)
-        return raw.view(entry.dtype)
-
-    def _fill(self, raw: torch.Tensor, entry: Stored, start: int, size: int) -> None:
-        view = memoryview(raw.numpy())
-        offset, done = entry.offset + start * entry.row_bytes, 0
-        while done < size:
-            count = os.preadv(self.handles[entry.path], [view[done:size]], offset + done)
-            if not count:
-                raise SetupError(f"{entry.path}: cut short while it was read.")
-            done += count
 
 
 def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
@@ -186,26 +142,18 @@ def fill(
     ]
     if missing:
         raise SetupError(_missing(missing, tensors, layout, what))
-    reader = _Reader(tensors)
 
     def give(name: str, old: torch.Tensor) -> None:
-        parts = layout[name]
-        _check_shape(name, parts, old, tensors, what)
-        value = torch.empty(old.shape, dtype=dtype, device=device)
-        done = 0
-        for part in parts:
-            rows = old.shape[0] if len(parts) == 1 else _rows(part, tensors)
-            reader.copy(part, value[done : done + rows] if len(parts) > 1 else value)
-            done += rows
+        _check_shape(name, layout[name], old, tensors, what)
+        parts = [tensors.read(part).to(device, dtype) for part in layout[name]]
+        value = torch.cat(parts) if len(parts) > 1 else parts[0]
         owner, _, leaf = name.rpartition(".")
-        setattr(module.get_submodule(owner), leaf, nn.Parameter(value, requires_grad=False))
+        own = nn.Parameter(value.reshape(old.shape).contiguous(), requires_grad=False)
+        setattr(module.get_submodule(owner), leaf, own)
 
-    try:
-        # Reading, converting and fresh memory cost the same again each.
-        with ThreadPoolExecutor(READERS) as readers:
-            list(readers.map(give, wanted, wanted.values()))
-    finally:
-        reader.close()
+    # Reading, converting and fresh memory cost the same again each.
+    with ThreadPoolExecutor(READERS) as readers:
+        list(readers.map(give, wanted, wanted.values()))
     for name, buffer in module.named_buffers():
         if buffer.is_meta:
             raise AssertionError(f"{name}: a buffer without a value")
@@ -217,18 +165,10 @@ def same_names(module: nn.Module, prefix: str = "") -> dict[str, tuple[TensorPar
     return {name: (TensorPart(prefix + name),) for name, _ in module.named_parameters()}
 
 
-def _rows(part: TensorPart, tensors: Tensors) -> int:
-    return (tensors.entries[part.name].rows if part.stop is None else part.stop) - part.start
-
-
 def _check_shape(
     name: str, parts: tuple[TensorPart, ...], old: Any, tensors: Tensors, what: str
 ) -> None:
-    shapes = [tensors.shape(part.name) for part in parts]
-    counts = [
-        _rows(part, tensors) * math.prod(s[1:]) for part, s in zip(parts, shapes, strict=True)
-    ]
-    if sum(counts) != old.numel():
+    if sum(map(tensors.count, parts)) != old.numel():
         found = " + ".join(f"{part.name} {list(tensors.shape(part.name))}" for part in parts)
         raise SetupError(
             f"{tensors.paths[0]}: {name} of the {what} should be {list(old.shape)}, but the file"
