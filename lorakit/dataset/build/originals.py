@@ -18,7 +18,8 @@ from pathlib import Path
 
 from lorakit import json_text
 from lorakit.dataset.build.sources import Candidate, gather
-from lorakit.dataset.check.looks import Look, look
+from lorakit.dataset.check.looks import look
+from lorakit.dataset.check.model import Look
 from lorakit.dataset.folder_names import FORBIDDEN, format_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.scan import FOREIGN
