@@ -15,7 +15,17 @@ from types import MappingProxyType
 
 from lorakit.dataset.caches import cache_faults
 from lorakit.dataset.captions.read import caption_leftovers, find_caption
-from lorakit.dataset.facts import IMAGE_SUFFIXES, DatasetFacts, ImageFacts, SubsetFacts
+from lorakit.dataset.facts import (
+    FOREIGN,
+    IMAGE_SUFFIXES,
+    OTHER_IMAGES,
+    USED,
+    DatasetFacts,
+    ImageFacts,
+    SubsetFacts,
+    is_image_name,
+    looks_like_image,
+)
 from lorakit.dataset.folder_names import FolderName, NotASubset, parse_folder
 from lorakit.dataset.rules import fault, shown, without
 from lorakit.dataset.stated import Stated, read_metadata
@@ -24,12 +34,7 @@ from lorakit.pictures.open import RefusedError
 from lorakit.pictures.size import CutError, PictureHeader, read_header
 from lorakit.user_files import Unreadable
 
-_THEIRS = ("heic", "heif", "jxl", "svg", "dng", "cr2", "cr3", "nef", "arw", "raf", "orf", "rw2")
-_PILLOWS = ("gif", "tif", "tiff", "avif", "jfif", "jpe", "jp2", "psd", "ico", "tga", "apng", "pcx")
-FOREIGN = frozenset(f".{kind}" for kind in _THEIRS)  # not ours either
-OTHER_IMAGES = FOREIGN | {f".{kind}" for kind in (*_PILLOWS, "ppm")}
 OURS = "originals"  # lorakit's own folder beside the subsets; kohya ignores it, and so it should
-USED = frozenset(IMAGE_SUFFIXES) | {suffix.upper() for suffix in IMAGE_SUFFIXES}
 
 Entries = dict[str, "os.DirEntry[str]"]
 
@@ -66,15 +71,15 @@ def scan(
     return DatasetFacts(Path(root), tuple(subsets), without(notes.faults, off))
 
 
-def is_image_name(name: str) -> bool:
-    """Whether kohya's glob takes it: the five extensions, all lower or all upper."""
-    return os.path.splitext(name)[1] in USED and not name.startswith(".")
-
-
-def looks_like_image(name: str) -> bool:
-    """Whether anybody would call it an image, whatever kohya thinks."""
-    extension = os.path.splitext(name)[1].lower()
-    return (extension in IMAGE_SUFFIXES or extension in OTHER_IMAGES) and not name.startswith(".")
+def images_below(folder: Path, *, skip: Path | None = None) -> list[Path]:
+    """Whatever looks like an image, in every visible folder but `skip`."""
+    found = []
+    for name, folders, files in os.walk(folder):
+        place = Path(name)
+        inner = (one for one in sorted(folders) if not one.startswith("."))
+        folders[:] = [one for one in inner if skip is None or (place / one).resolve() != skip]
+        found += [place / file for file in sorted(files) if looks_like_image(file)]
+    return found
 
 
 def _list(folder: Path, notes: _Notes) -> Entries | None:

@@ -1,5 +1,5 @@
-"""Where photos come from: files, folders, zip archives. Reads only; what is in an archive is
-unpacked beside the dataset first.
+"""Where photos come from: files, folders, zip archives, albums as other programs leave them. Reads
+only; what is in an archive is unpacked beside the dataset first.
 """
 
 from __future__ import annotations
@@ -16,19 +16,60 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lorakit import json_text
+from lorakit.dataset.build.arrangement import subset_folders
 from lorakit.dataset.captions.read import CAPTION_SUFFIXES, caption_beside
+from lorakit.dataset.facts import looks_like_image
+from lorakit.dataset.folder_names import FolderName, parse_folder
 from lorakit.dataset.rules import shown
-from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault
 from lorakit.portable import leads_out
 from lorakit.user_files import Unreadable, read_text
 
 ARCHIVES = frozenset({".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"})
+MOST_REPEATS = 999  # 2024_italy is a year
+IMG = "img"  # where kohya's GUI puts the folders, beside log/ and model/
 LISTS = ("metadata.jsonl", "metadata.csv")  # of captions, as the hub's data sets have them
 WORDS = ("text", "caption", "prompt")
 MAX_ENTRY = 1 << 30  # bytes of one unpacked file
 MAX_ARCHIVE = 64 << 30  # bytes of an archive, unpacked
 MAX_RATIO = 200  # photos hardly shrink; a file that grows more than this is a bomb
+
+
+@dataclass(frozen=True)
+class AlbumPart:
+    """What is added as one subset; without tokens, whichever the user names."""
+
+    path: Path
+    repeats: int | None = None
+    tokens: str = ""
+
+
+def parts_of(path: Path, trigger: str) -> list[AlbumPart]:
+    """The N_trigger folders of an album, if it has such of this trigger (empty: of any); else all
+    of it.
+    """
+    own = parse_folder(path.name)
+    if (
+        path.is_dir()
+        and isinstance(own, FolderName)
+        and _means(own.repeats, own.class_tokens, trigger)
+    ):
+        return [AlbumPart(path, own.repeats, own.class_tokens)]
+    for home in (path, path / IMG):
+        found = [
+            AlbumPart(home / name, repeats, tokens)
+            for name, (repeats, tokens) in subset_folders(home).items()
+            if _means(repeats, tokens, trigger)
+            and any(looks_like_image(file) for file in os.listdir(home / name))
+        ]
+        if found:
+            return found
+    return [AlbumPart(path)]
+
+
+def _means(repeats: int, tokens: str, trigger: str) -> bool:
+    ours = tokens == trigger or tokens.startswith((f"{trigger}_", f"{trigger} "))
+    return repeats <= MOST_REPEATS and bool(tokens) and (ours or not trigger)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.captions.read import caption_beside
-from lorakit.dataset.scan import looks_like_image
+from lorakit.dataset.scan import images_below
 from lorakit.files import sha256
 
 
@@ -52,15 +52,11 @@ def _captions(version: Path, sizes: set[int]) -> Iterator[tuple[str, CaptionPlac
         if caption is not None and entry.source_stamp[0] in sizes:
             edited = sha256(caption) != entry.caption_sha
             yield entry.source_sha, CaptionPlace(caption, edited, caption.stat().st_mtime_ns)
-    for path in (version / ORIGINALS).rglob("*"):
-        if not (looks_like_image(path.name) and path.is_file() and path.stat().st_size in sizes):
-            continue
+    for path in images_below(version / ORIGINALS):
         caption = caption_beside(path)
-        if caption is not None:
-            yield (
-                sha256(path),
-                CaptionPlace(caption, edited=False, time_ns=caption.stat().st_mtime_ns),
-            )
+        if caption is not None and path.is_file() and path.stat().st_size in sizes:
+            time_ns = caption.stat().st_mtime_ns
+            yield sha256(path), CaptionPlace(caption, edited=False, time_ns=time_ns)
 
 
 def _worth(one: CaptionPlace) -> tuple[bool, int]:

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
-from lorakit.dataset.build.jobs import assigned_path, read_assigned
+from lorakit.dataset.build.arrangement import Arrangement, arrange, read_arrangement
 from lorakit.dataset.build.new_folder import new_folder
-from lorakit.dataset.build.originals import ORIGINALS, read_subsets, remember_subset
+from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.build.remembered import read_remembered
 from lorakit.dataset.check.looks import look_at
 from lorakit.dataset.choose.carried import captions_for
 from lorakit.dataset.rules import shown
-from lorakit.dataset.scan import looks_like_image
+from lorakit.dataset.scan import images_below
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import write_atomic
 from lorakit.user_files import read_text
@@ -68,8 +68,9 @@ def pictures(root: Path) -> list[Path]:
     folders; none that was dropped.
     """
     dropped = read_remembered(root).dropped
-    found = _images(root / ORIGINALS) or _images(root)
-    return [path for path in found if path.relative_to(root).as_posix() not in dropped]
+    found = images_below(root / ORIGINALS) or images_below(root)
+    names = ((path, path.relative_to(root).as_posix()) for path in found if path.is_file())
+    return [path for path, name in names if name not in dropped]
 
 
 def rank(
@@ -196,11 +197,9 @@ def copy_selection(root: Path, selection: Selection, target: Path) -> dict[str, 
     """
     with new_folder(target) as beside:
         origin = dict(_copies(root, selection, beside, target))
-        remember_subset(beside, *read_subsets(root).values())
-        assigned = read_assigned(root)
-        if assigned:
-            kept = {new: assigned[old] for new, old in origin.items() if old in assigned}
-            write_atomic(assigned_path(beside), json.dumps(kept, indent=1) + "\n")
+        now = read_arrangement(root)
+        kept = {new: now.assigned[old] for new, old in origin.items() if old in now.assigned}
+        arrange(beside, Arrangement(now.subsets, kept))
         data = {
             "version": VERSION,
             "from": root.name,
@@ -272,14 +271,6 @@ def _copies(
             if caption is not None:
                 shutil.copy2(caption, (target / new).with_suffix(caption.suffix.lower()))
             yield new.as_posix(), item.file
-
-
-def _images(folder: Path) -> list[Path]:
-    def hidden(path: Path) -> bool:
-        return any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-    found = (path for path in folder.rglob("*") if looks_like_image(path.name) and path.is_file())
-    return sorted(path for path in found if not hidden(path))
 
 
 def _score(value: Any) -> float:
