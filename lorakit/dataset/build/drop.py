@@ -14,10 +14,10 @@ from lorakit.dataset.build.arrangement import subset_folders
 from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.originals import ORIGINALS, name_of
 from lorakit.dataset.build.remembered import read_remembered, remember
+from lorakit.dataset.build.sources import images_below
 from lorakit.dataset.build.subsets import image_of
 from lorakit.dataset.facts import is_image_name
 from lorakit.dataset.rules import shown
-from lorakit.dataset.scan import images_below
 from lorakit.errors import Fault, RecipeError, did_you_mean
 from lorakit.files import take_name
 

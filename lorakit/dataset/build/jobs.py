@@ -14,9 +14,9 @@ from lorakit.dataset.build.fit import SUFFIXES, Settings
 from lorakit.dataset.build.manifest import Manifest
 from lorakit.dataset.build.originals import ORIGINALS, clean_name, free_stem, name_of
 from lorakit.dataset.build.remembered import read_remembered
+from lorakit.dataset.build.sources import images_below
 from lorakit.dataset.folder_names import NotASubset, parse_folder
 from lorakit.dataset.rules import shown
-from lorakit.dataset.scan import images_below
 from lorakit.errors import RecipeError
 from lorakit.portable import folded
 

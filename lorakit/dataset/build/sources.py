@@ -98,9 +98,7 @@ def gather(
             found += _folder(path, skip, incoming / str(number), faults)
         elif not path.is_file():
             faults.append(_refused(shown(path), "no-file", "there is no such file or folder."))
-        elif path.suffix.lower() in ARCHIVES or (
-            zipfile.is_zipfile(path) and not looks_like_image(path.name)
-        ):
+        elif path.suffix.lower() in ARCHIVES or _is_zip(path):
             found += _archive(path, incoming / str(number), faults)
         else:
             found.append(_candidate(path))
@@ -110,27 +108,31 @@ def gather(
 
 
 def _folder(folder: Path, skip: Path, incoming: Path, faults: list[Fault]) -> Iterator[Candidate]:
-    listed: dict[Path, str] = {}
-    for place, folders, names in os.walk(folder):
-        listed |= _listed(Path(place))
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and (Path(place) / name).resolve() != skip
-        )
-        for path in (Path(place) / name for name in sorted(names)):
-            if looks_like_image(path.name):
-                yield _with_words(_candidate(path), listed.get(path), incoming)
-            elif path.suffix.lower() in ARCHIVES and not path.name.startswith("."):
-                faults.append(
-                    Fault(
-                        shown(path),
-                        "an archive inside a folder is not opened.",
-                        "Name it to add what it holds.",
-                        "archive",
-                        "warning",
-                    )
-                )
+    files = files_below(folder, skip=skip)
+    listed = [_listed(place) for place in {path.parent: None for path in files}]
+    words = {path: text for found in listed for path, text in found.items()}
+    for path in files:
+        if looks_like_image(path.name):
+            yield _with_words(_candidate(path), words.get(path), incoming)
+        elif path.suffix.lower() in ARCHIVES and not path.name.startswith("."):
+            what = "an archive inside a folder is not opened."
+            hint = "Name it to add what it holds."
+            faults.append(Fault(shown(path), what, hint, "archive", "warning"))
+
+
+def files_below(folder: Path, *, skip: Path | None = None) -> list[Path]:
+    """In every visible folder but `skip`, in a stable order."""
+    found = []
+    for name, folders, files in os.walk(folder):
+        place = Path(name)
+        inner = (one for one in sorted(folders) if not one.startswith("."))
+        folders[:] = [one for one in inner if skip is None or (place / one).resolve() != skip]
+        found += [place / file for file in sorted(files)]
+    return found
+
+
+def images_below(folder: Path, *, skip: Path | None = None) -> list[Path]:
+    return [path for path in files_below(folder, skip=skip) if looks_like_image(path.name)]
 
 
 def _candidate(path: Path) -> Candidate:
@@ -169,20 +171,21 @@ def _lines(text: str) -> Iterator[dict[str, Any]]:
                 yield row
 
 
+def _is_zip(path: Path) -> bool:
+    return zipfile.is_zipfile(path) and not looks_like_image(path.name)
+
+
 def _archive(path: Path, incoming: Path, faults: list[Fault]) -> list[Candidate]:
     if path.suffix.lower() in ARCHIVES - {".zip"}:
-        faults.append(
-            _refused(shown(path), "archive", "only zip archives are opened; unpack it yourself.")
-        )
-        return []
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _unpacked(path, archive, incoming, faults)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as error:
-        faults.append(
-            _refused(shown(path), "archive", f"cannot be read as a zip archive: {error}.")
-        )
-        return []
+        what = "only zip archives are opened; unpack it yourself."
+    else:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return _unpacked(path, archive, incoming, faults)
+        except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as error:
+            what = f"cannot be read as a zip archive: {error}."
+    faults.append(_refused(shown(path), "archive", what))
+    return []
 
 
 def _unpacked(
@@ -197,9 +200,8 @@ def _unpacked(
         faults.append(Fault(shown(path), what, "", "archive", "warning"))
     entries = [one for one in named if not one.is_dir() and "__MACOSX" not in one.filename]
     if sum(entry.file_size for entry in entries) > MAX_ARCHIVE:
-        faults.append(
-            _refused(shown(path), "archive", f"would unpack to more than {MAX_ARCHIVE >> 30} GB.")
-        )
+        what = f"would unpack to more than {MAX_ARCHIVE >> 30} GB."
+        faults.append(_refused(shown(path), "archive", what))
         return []
     names = {entry.filename.replace("\\", "/"): entry for entry in entries}
     parted = {os.path.splitext(name): name for name in names}
@@ -211,30 +213,25 @@ def _unpacked(
         if suffix.lower() == wanted
     }
 
-    def taken(name: str, to: Path) -> bool:
+    def taken(name: str, to: Path) -> Path | None:
         problem = _problem(names[name]) or _extract(archive, names[name], to)
         if problem:
-            faults.append(
-                _refused(f"{shown(path)}!{shown(names[name].filename)}", "archive", problem)
-            )
-        return not problem
+            faults.append(_refused(label(name), "archive", problem))
+        return None if problem else to
+
+    def label(name: str) -> str:
+        return f"{shown(path)}!{shown(names[name].filename)}"
 
     found = []
     for number, name in enumerate(sorted(names)):
         place = PurePosixPath(name)
-        if not looks_like_image(place.name) or not taken(
-            name, incoming / f"{number}{place.suffix.lower()}"
-        ):
+        if not looks_like_image(place.name):
             continue
-        caption, text = captions.get(os.path.splitext(name)[0], ""), incoming / f"{number}.txt"
-        found.append(
-            Candidate(
-                f"{shown(path)}!{shown(names[name].filename)}",
-                place.name,
-                incoming / f"{number}{place.suffix.lower()}",
-                text if caption and taken(caption, text) else None,
-            )
-        )
+        image = taken(name, incoming / f"{number}{place.suffix.lower()}")
+        if image is not None:
+            caption = captions.get(os.path.splitext(name)[0])
+            text = taken(caption, incoming / f"{number}.txt") if caption else None
+            found.append(Candidate(label(name), place.name, image, text))
     return found
 
 

@@ -18,10 +18,10 @@ from lorakit.dataset.build.arrangement import Arrangement, arrange, read_arrange
 from lorakit.dataset.build.new_folder import new_folder
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.build.remembered import read_remembered
+from lorakit.dataset.build.sources import images_below
 from lorakit.dataset.check.looks import look_at
 from lorakit.dataset.choose.carried import captions_for
 from lorakit.dataset.rules import shown
-from lorakit.dataset.scan import images_below
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import write_atomic
 from lorakit.user_files import read_text
