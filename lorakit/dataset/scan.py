@@ -242,8 +242,8 @@ def _described(folder: Path, said: Stated, metadata: Path, notes: _Notes) -> tup
             notes.add("metadata", metadata, what, "Names have their extension, such as a.png.")
         elif image := _opened(entry.path, entry.path, notes):
             width, height = entry.size or (image.width, image.height)
-            known = {"caption_path": metadata, "caption": entry.caption}
-            images.append(replace(image, width=width, height=height, **known))
+            image = replace(image, width=width, height=height)
+            images.append(replace(image, caption_path=metadata, caption=entry.caption))
     there = {name for name in _list(folder, notes) or () if is_image_name(name)}
     if left := there - {image.path.name for image in images}:
         some = ", ".join(map(shown, sorted(left)[:3]))

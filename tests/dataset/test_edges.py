@@ -161,9 +161,7 @@ def test_sorting_leaves_the_first_part_where_it_is() -> None:
 def test_a_save_of_what_is_there_already_is_no_conflict(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "1_fox/a.png", (80, 80), caption="fox, new")
     assert (
-        ReviewSession(scan(tmp_path), lint=lambda _: []).save(
-            0, "fox, new", seen="fox, old", done=True
-        )["caption"]
+        ReviewSession(scan(tmp_path)).save(0, "fox, new", seen="fox, old", done=True)["caption"]
         == "fox, new"
     )
 

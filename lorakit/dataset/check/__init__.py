@@ -47,7 +47,7 @@ def check(
 
 def flagged_faults(facts: DatasetFacts) -> Iterator[Fault]:
     """What a person has said in the review counts as much as what a rule finds."""
-    from lorakit.dataset.review.session import read_marks
+    from lorakit.dataset.build.remembered import read_marks
 
     flagged = {
         facts.root / name for name, mark in read_marks(facts.root).items() if mark == "flagged"
