@@ -150,6 +150,13 @@ class Chooser:
             self._known[size] = placement
         return placement
 
+    def place(self, width: int, height: int) -> Placement | None:
+        """None where there is no bucket."""
+        try:
+            return self.choose(width, height)
+        except UnfitError:
+            return None
+
     def _nearest(self, width: int, height: int) -> Placement:
         ratio = width / height
         bucket = (width, height)

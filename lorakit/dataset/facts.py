@@ -4,18 +4,19 @@ Pure data.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.errors import Fault
 
-IMAGE_SUFFIXES = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".webp",
-    ".bmp",
-)  # all-lower or all-upper: kohya globs exactly these
+# all lower or all upper case: kohya globs exactly these
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+USED = frozenset(IMAGE_SUFFIXES) | {suffix.upper() for suffix in IMAGE_SUFFIXES}
+_THEIRS = ("heic", "heif", "jxl", "svg", "dng", "cr2", "cr3", "nef", "arw", "raf", "orf", "rw2")
+_PILLOWS = ("gif", "tif", "tiff", "avif", "jfif", "jpe", "jp2", "psd", "ico", "tga", "apng", "pcx")
+FOREIGN = frozenset(f".{kind}" for kind in _THEIRS)  # not ours either
+OTHER_IMAGES = FOREIGN | {f".{kind}" for kind in (*_PILLOWS, "ppm")}
 
 
 @dataclass(frozen=True)
@@ -62,3 +63,14 @@ class DatasetFacts:
     @property
     def image_count(self) -> int:
         return sum(len(subset.images) for subset in self.subsets if not subset.is_reg)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether kohya's glob takes it: the five extensions, all lower or all upper."""
+    return os.path.splitext(name)[1] in USED and not name.startswith(".")
+
+
+def looks_like_image(name: str) -> bool:
+    """Whether anybody would call it an image, whatever kohya thinks."""
+    extension = os.path.splitext(name)[1].lower()
+    return (extension in IMAGE_SUFFIXES or extension in OTHER_IMAGES) and not name.startswith(".")

@@ -8,28 +8,32 @@ import os
 import stat
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
 from lorakit.dataset.caches import cache_faults
 from lorakit.dataset.captions.read import caption_leftovers, find_caption
-from lorakit.dataset.facts import IMAGE_SUFFIXES, DatasetFacts, ImageFacts, SubsetFacts
+from lorakit.dataset.facts import (
+    FOREIGN,
+    IMAGE_SUFFIXES,
+    OTHER_IMAGES,
+    USED,
+    DatasetFacts,
+    ImageFacts,
+    SubsetFacts,
+    is_image_name,
+    looks_like_image,
+)
 from lorakit.dataset.folder_names import FolderName, NotASubset, parse_folder
 from lorakit.dataset.rules import fault, shown, without
 from lorakit.dataset.stated import Stated, read_metadata
 from lorakit.errors import Fault, counted, did_you_mean
 from lorakit.pictures.open import RefusedError
-from lorakit.pictures.size import CutError, PictureHeader, read_header
+from lorakit.pictures.size import CutError, read_header
 from lorakit.user_files import Unreadable
 
-_THEIRS = ("heic", "heif", "jxl", "svg", "dng", "cr2", "cr3", "nef", "arw", "raf", "orf", "rw2")
-_PILLOWS = ("gif", "tif", "tiff", "avif", "jfif", "jpe", "jp2", "psd", "ico", "tga", "apng", "pcx")
-FOREIGN = frozenset(f".{kind}" for kind in _THEIRS)  # not ours either
-OTHER_IMAGES = FOREIGN | {f".{kind}" for kind in (*_PILLOWS, "ppm")}
 OURS = "originals"  # lorakit's own folder beside the subsets; kohya ignores it, and so it should
-USED = frozenset(IMAGE_SUFFIXES) | {suffix.upper() for suffix in IMAGE_SUFFIXES}
 
 Entries = dict[str, "os.DirEntry[str]"]
 
@@ -66,17 +70,6 @@ def scan(
     return DatasetFacts(Path(root), tuple(subsets), without(notes.faults, off))
 
 
-def is_image_name(name: str) -> bool:
-    """Whether kohya's glob takes it: the five extensions, all lower or all upper."""
-    return os.path.splitext(name)[1] in USED and not name.startswith(".")
-
-
-def looks_like_image(name: str) -> bool:
-    """Whether anybody would call it an image, whatever kohya thinks."""
-    extension = os.path.splitext(name)[1].lower()
-    return (extension in IMAGE_SUFFIXES or extension in OTHER_IMAGES) and not name.startswith(".")
-
-
 def _list(folder: Path, notes: _Notes) -> Entries | None:
     try:
         with os.scandir(folder) as entries:
@@ -97,35 +90,42 @@ def _subsets(root: Path, notes: _Notes, *, is_reg: bool) -> list[SubsetFacts]:
     if entries is None:
         return []
     subsets: list[SubsetFacts] = []
-    named = 0
-    for name in sorted(entries):
-        if name.startswith(".") or name == OURS or not _is_dir(entries[name]):
-            continue
+    named = False
+    for name in _folders(entries):
         folder, parsed, said = root / name, parse_folder(name), notes.stated.get(name)
         if isinstance(parsed, NotASubset) and said and said.repeats:
             parsed = FolderName(said.repeats, said.class_tokens)
         if isinstance(parsed, NotASubset):
             _skipped(folder, parsed, notes)
             continue
-        named += 1
+        named = True
         if parsed.oddity:
             notes.add("folder-odd", folder, f"{parsed.oddity}.", "Rename it, unless that is meant.")
-        metadata = said.metadata if said else None
-        if said and metadata:
+        repeats, tokens, metadata = parsed.repeats, parsed.class_tokens, None
+        if said and said.metadata:
+            repeats, metadata = said.repeats, said.metadata
             images = _described(folder, said, metadata, notes)
         else:
-            images = _images(folder, parsed.class_tokens, notes, is_reg=is_reg)
+            images = _images(folder, tokens, notes, is_reg=is_reg)
         if images:
-            repeats = said.repeats if said and metadata else parsed.repeats
-            tokens = parsed.class_tokens
             subsets.append(SubsetFacts(folder, repeats, tokens, images, is_reg, metadata))
         else:
             rule = "reg-empty" if is_reg else "folder-empty"
             notes.add(rule, folder, "no image that kohya would use.")
-    _root_files(root, entries, named, notes)
+    loose = sorted(n for n, entry in entries.items() if looks_like_image(n) and not _is_dir(entry))
+    if loose and named:
+        some = ", ".join(map(shown, loose[:3]))
+        what = f"{counted(len(loose), 'image')} beside the subset folders: {some}; not trained on."
+        notes.add("image-outside", root, what, "Move them into a folder such as 10_trigger.")
     if not subsets and not is_reg:
-        _nothing(root, entries, named, notes)
+        _nothing(root, entries, 0 if named else len(loose), notes)
     return subsets
+
+
+def _folders(entries: Entries) -> list[str]:
+    """Without lorakit's own."""
+    names = (name for name in sorted(entries) if not name.startswith(".") and name != OURS)
+    return [name for name in names if _is_dir(entries[name])]
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:
@@ -161,38 +161,24 @@ def _count_images(folder: Path) -> int:
         return 0
 
 
-def _root_files(root: Path, entries: Entries, named: int, notes: _Notes) -> None:
-    loose = sorted(n for n, entry in entries.items() if looks_like_image(n) and not _is_dir(entry))
-    if loose and named:
-        some = ", ".join(map(shown, loose[:3]))
-        what = f"{counted(len(loose), 'image')} beside the subset folders: {some}; not trained on."
-        notes.add("image-outside", root, what, "Move them into a folder such as 10_trigger.")
-
-
-def _nothing(root: Path, entries: Entries, named: int, notes: _Notes) -> None:
+def _nothing(root: Path, entries: Entries, loose: int, notes: _Notes) -> None:
     """Nothing to train: find out which folder was meant."""
-    rule = "image-folder-given"
-    loose = sum(looks_like_image(name) for name in entries)
-    if loose and not named:
-        if isinstance(parse_folder(root.name), NotASubset):
-            what = f"holds {counted(loose, 'image')} itself, but no folder named like 10_trigger."
-            hint = f"Put them into {root / '10_trigger'}, or run: lorakit dataset prepare {root}"
-            notes.add(rule, root, what, hint)
-        else:
-            what = "is the folder with the images; the dataset is its parent."
-            notes.add(rule, root, what, f"Write {shown(root.parent)}")
-        return
-    for name in sorted(entries):
-        hidden = name.startswith(".") or name == OURS
-        if not hidden and _is_dir(entries[name]) and _holds_subsets(root / name):
-            notes.add(
-                rule, root, "the subsets are one level deeper.", f"Write {shown(root / name)}"
-            )
-            return
-    hint = "Add images: lorakit dataset add RECIPE PATHS --repeats 10"
-    if (root / OURS).is_dir():
-        hint = "Make them of originals/: lorakit dataset prepare RECIPE"
-    notes.add("nothing-to-train", root, "no subset with images in it.", hint)
+    rule, what, hint = "image-folder-given", "the subsets are one level deeper.", ""
+    deeper = next((name for name in _folders(entries) if _holds_subsets(root / name)), None)
+    if loose and isinstance(parse_folder(root.name), NotASubset):
+        what = f"holds {counted(loose, 'image')} itself, but no folder named like 10_trigger."
+        hint = f"Put them into {root / '10_trigger'}, or run: lorakit dataset prepare {root}"
+    elif loose:
+        what = "is the folder with the images; the dataset is its parent."
+        hint = f"Write {shown(root.parent)}"
+    elif deeper:
+        hint = f"Write {shown(root / deeper)}"
+    else:
+        rule, what = "nothing-to-train", "no subset with images in it."
+        hint = "Add images: lorakit dataset add RECIPE PATHS --repeats 10"
+        if (root / OURS).is_dir():
+            hint = "Make them of originals/: lorakit dataset prepare RECIPE"
+    notes.add(rule, root, what, hint)
 
 
 def _holds_subsets(folder: Path) -> bool:
@@ -205,9 +191,8 @@ def _holds_subsets(folder: Path) -> bool:
 
 
 def _nearest_folder(root: Path) -> str:
-    if not root.parent.is_dir():
-        return ""
-    return did_you_mean(root.name, [e.name for e in os.scandir(root.parent) if _is_dir(e)])
+    beside = os.scandir(root.parent) if root.parent.is_dir() else ()
+    return did_you_mean(root.name, [entry.name for entry in beside if _is_dir(entry)])
 
 
 def _images(
@@ -216,36 +201,26 @@ def _images(
     entries = _list(folder, notes)
     if entries is None:
         return ()
-    used = [name for name in sorted(entries) if is_image_name(name)]
     _unused(folder, entries, notes)
     images: list[ImageFacts] = []
-    caption_times: dict[str, int] = {}
-    unreadable: set[Path] = set()
+    bare: list[Path] = []
     stems: dict[str, list[str]] = defaultdict(list)
-    for name in used:
-        stem, path = os.path.splitext(name)[0], folder / name
+    for name in filter(is_image_name, sorted(entries)):
+        stem = os.path.splitext(name)[0]
         stems[stem].append(name)
-        opened = _open(path, entries[name], notes)
-        if opened is None:
-            continue
-        header, status = opened
-        caption = find_caption(folder, stem, notes.suffix, entries)
-        notes.faults += caption.faults
-        if caption.path is not None:
-            with suppress(OSError):  # gone since it was read
-                caption_times[stem] = caption.path.stat().st_mtime_ns
-        elif caption.faults:
-            unreadable.add(path)
-        text = class_tokens if caption.text is None else caption.text
-        size, stamp = header.as_kohya_reads, (status.st_size, status.st_mtime_ns)
-        images.append(ImageFacts(path, *size, caption.path, *stamp, text))
-    _shared(folder, stems, notes)
+        image = _opened(folder / name, entries[name], notes)
+        if image is not None:
+            caption = find_caption(folder, stem, notes.suffix, entries)
+            notes.faults += caption.faults
+            text = class_tokens if caption.text is None else caption.text
+            images.append(replace(image, caption_path=caption.path, caption=text))
+            if caption.path is None and not caption.faults:
+                bare.append(image.path)
     if not is_reg:  # reg images are described by their class alone, as a rule
-        described = [image for image in images if image.path not in unreadable]
-        _missing(folder, described, class_tokens, notes)
+        captioned = any(image.caption_path for image in images)
+        _missing(folder, bare, class_tokens, notes, captioned=captioned)
     notes.faults += caption_leftovers(folder, notes.suffix, stems, entries)
-    seen = [(image.path.name, image.mtime_ns, (image.width, image.height)) for image in images]
-    notes.faults += cache_faults(folder, seen, entries, caption_times)
+    notes.faults += cache_faults(folder, images, entries)
     return tuple(images)
 
 
@@ -265,10 +240,10 @@ def _described(folder: Path, said: Stated, metadata: Path, notes: _Notes) -> tup
         elif not entry.path.exists():
             what = f"names {shown(entry.path)}, which is not there."
             notes.add("metadata", metadata, what, "Names have their extension, such as a.png.")
-        elif opened := _open(entry.path, entry.path, notes):
-            header, status = opened
-            size, stamp = entry.size or header.as_kohya_reads, (status.st_size, status.st_mtime_ns)
-            images.append(ImageFacts(entry.path, *size, metadata, *stamp, entry.caption))
+        elif image := _opened(entry.path, entry.path, notes):
+            width, height = entry.size or (image.width, image.height)
+            image = replace(image, width=width, height=height)
+            images.append(replace(image, caption_path=metadata, caption=entry.caption))
     there = {name for name in _list(folder, notes) or () if is_image_name(name)}
     if left := there - {image.path.name for image in images}:
         some = ", ".join(map(shown, sorted(left)[:3]))
@@ -301,9 +276,8 @@ def _unused(folder: Path, entries: Entries, notes: _Notes) -> None:
             notes.add("extension-unsupported", path, what, hint)
 
 
-def _open(
-    path: Path, entry: os.DirEntry[str] | Path, notes: _Notes
-) -> tuple[PictureHeader, os.stat_result] | None:
+def _opened(path: Path, entry: os.DirEntry[str] | Path, notes: _Notes) -> ImageFacts | None:
+    """The image, still without its caption."""
     try:
         status = entry.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -323,31 +297,23 @@ def _open(
             what = f"cannot be opened: {error.strerror}."
             notes.add("unreadable", path, what, "Check its permissions.")
     else:
+        width, height = header.as_kohya_reads
         if header.extended:
-            width, height = header.as_kohya_reads
             what = f"is {header.width}x{header.height}, but kohya reads {width}x{height}."
             notes.add("webp-size", path, what, "Convert it: lorakit dataset prepare.")
-        return header, status
+        return ImageFacts(path, width, height, None, status.st_size, status.st_mtime_ns)
     return None
 
 
-def _shared(folder: Path, stems: dict[str, list[str]], notes: _Notes) -> None:
-    for stem, names in stems.items():
-        if len(names) > 1:
-            both, caption = " and ".join(map(shown, names)), f"{shown(stem)}{notes.suffix}"
-            what = f"{both} share one caption ({caption}) and one cache."
-            hint = "Rename all but one, with a caption each."
-            notes.add("caption-shared", folder / names[0], what, hint)
-
-
-def _missing(folder: Path, images: list[ImageFacts], class_tokens: str, notes: _Notes) -> None:
+def _missing(
+    folder: Path, bare: list[Path], class_tokens: str, notes: _Notes, *, captioned: bool
+) -> None:
     instead = f'"{class_tokens}"' if class_tokens else "an empty caption"
-    missing = [image.path for image in images if image.caption_path is None]
-    if missing and len(missing) == len(images):
-        all_of = f"no image has a {notes.suffix} caption; all {len(missing)}"
-        what = f"{all_of} would be trained as {instead}."
+    if bare and not captioned:
+        every = f"no image has a {notes.suffix} caption; all {len(bare)}"
+        what = f"{every} would be trained as {instead}."
         notes.add("caption-none", folder, what, "Write captions: lorakit dataset caption.")
         return
-    for path in missing:
+    for path in bare:
         what = f"has no {notes.suffix} caption; it would be trained as {instead}."
         notes.add("caption-missing", path, what, "Write one: lorakit dataset review RECIPE")

@@ -12,7 +12,7 @@ from typing import Any
 from lorakit import tomllib
 from lorakit.dataset.buckets import BucketRules, Chooser, Size, UnfitError
 from lorakit.dataset.captions.read import caption_beside, kohya_caption
-from lorakit.dataset.scan import is_image_name
+from lorakit.dataset.facts import is_image_name
 from lorakit.dataset.split import hold_out
 from lorakit.errors import LorakitError, RecipeError
 from lorakit.files import sha256

@@ -109,7 +109,7 @@ def cases(folder: Path, count: int) -> Iterator[Case]:
         (subset / f"{number}.txt").write_text("zwx, one", encoding="utf-8")
     (folder / "secret.txt").write_text("not for the page", encoding="utf-8")
     before, complaints = tree(folder), io.StringIO()
-    server = Server(ReviewSession(scan(folder / "data"), lint=lambda _: []))
+    server = Server(ReviewSession(scan(folder / "data")))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     held: list[socket.socket] = []

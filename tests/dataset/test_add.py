@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.dataset.build.originals import SubsetPlan, add, clean_name, read_subsets
+from lorakit.dataset.build.arrangement import SubsetPlan, read_arrangement
+from lorakit.dataset.build.originals import add, clean_name
 from lorakit.files import owner_mark
 from lorakit.portable import leads_out
 
@@ -58,7 +59,7 @@ def test_photos_are_copied_with_their_captions_and_the_source_stays(
     assert (folder / "IMG_1.jpg").read_bytes() == (photos / "day 1/IMG_1.JPG").read_bytes()
     assert len(outcome.added) == 3
     assert not outcome.refused
-    assert read_subsets(tmp_path / "data") == {"qb_fox": FOX}
+    assert read_arrangement(tmp_path / "data").subsets == {"qb_fox": FOX}
     journal = [
         json.loads(line)
         for line in (tmp_path / "data/.lorakit/added.jsonl").read_text().splitlines()
@@ -245,7 +246,7 @@ def test_the_command_makes_a_new_folder_and_remembers_repeats_and_tag(
         == 0
     )
     assert "3 images copied" in capsys.readouterr().err
-    assert read_subsets(tmp_path / "datasets/fox") == {
+    assert read_arrangement(tmp_path / "datasets/fox").subsets == {
         "qb_fox_realistic_body": SubsetPlan(20, "qb_fox", "realistic_body")
     }
     assert (

@@ -13,13 +13,15 @@ from types import ModuleType
 import pytest
 
 from lorakit.dataset.buckets import BucketRules
+from lorakit.dataset.build.arrangement import SubsetPlan
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
-from lorakit.dataset.build.originals import SubsetPlan, add
+from lorakit.dataset.build.originals import add
 from lorakit.dataset.build.prepare import prepare
 from lorakit.dataset.check import CheckSettings, check
+from lorakit.dataset.facts import looks_like_image
 from lorakit.dataset.rules import RULES, shown
-from lorakit.dataset.scan import looks_like_image, scan
+from lorakit.dataset.scan import scan
 from lorakit.errors import Fault
 
 pytestmark = pytest.mark.slow  # half a minute: a hundred and twenty files, five ways

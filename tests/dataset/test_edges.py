@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from lorakit.dataset.build.arrangement import SubsetPlan
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
-from lorakit.dataset.build.originals import SubsetPlan, add
+from lorakit.dataset.build.originals import add
 from lorakit.dataset.captions import edit as captions
-from lorakit.dataset.check import CheckSettings
-from lorakit.dataset.check.balance import balance_faults
+from lorakit.dataset.check import CheckSettings, balance_faults
 from lorakit.dataset.check.captions import caption_faults
-from lorakit.dataset.check.looks import Look
-from lorakit.dataset.check.measures import Measures, scores
+from lorakit.dataset.check.measures import scores
+from lorakit.dataset.check.model import Look
 from lorakit.dataset.check.pictures import picture_faults
 from lorakit.dataset.check.stats import stats_of
 from lorakit.dataset.choose import rank
@@ -29,9 +29,7 @@ from lorakit.dataset.scan import scan
 
 Photo = Callable[..., Path]
 ROOT = Path("data")
-CLEAN = Measures(
-    1024, 1024, sharpness=200, brightness=0.5, clipped=0, contrast=0.6, noise=0, blocks=1, dhash=0
-)
+CLEAN = Look(width=1024, height=1024, sharpness=200, brightness=0.5, contrast=0.6)
 
 
 def dataset(*subsets: tuple[str, int, Sequence[str]]) -> DatasetFacts:
@@ -111,7 +109,8 @@ def test_grey_pictures_are_named_only_where_they_are_not_the_most(grey: int, tol
         for number, image in enumerate(facts.subsets[0].images)
     }
     assert (
-        sum(fault.rule == "grey" for fault in picture_faults(facts, looks, CheckSettings())) == told
+        sum(fault.rule == "grey" for fault in picture_faults(facts, looks, CheckSettings(), {}))
+        == told
     )
 
 
@@ -162,9 +161,7 @@ def test_sorting_leaves_the_first_part_where_it_is() -> None:
 def test_a_save_of_what_is_there_already_is_no_conflict(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "1_fox/a.png", (80, 80), caption="fox, new")
     assert (
-        ReviewSession(scan(tmp_path), lint=lambda _: []).save(
-            0, "fox, new", seen="fox, old", done=True
-        )["caption"]
+        ReviewSession(scan(tmp_path)).save(0, "fox, new", seen="fox, old", done=True)["caption"]
         == "fox, new"
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.dataset.review.session import ReviewSession, caption_lint
+from lorakit.dataset.review.session import ReviewSession
 from lorakit.dataset.scan import scan
 from lorakit.errors import RecipeError
 from lorakit.user_files import Unreadable
@@ -103,7 +103,7 @@ def test_the_scan_holds_one_fault_about_it_and_all_images(odd: str, tmp_path: Pa
 def test_the_review_page_shows_every_image_and_says_why_one_cannot_be_edited(
     odd: str, tmp_path: Path
 ) -> None:
-    session = ReviewSession(scan(tmp_path / "ds"), lint=caption_lint("zwx"))
+    session = ReviewSession(scan(tmp_path / "ds"), trigger="zwx")
     items = session.items()
     assert [item["caption"] for item in items] == ["zwx, number 0", "", "zwx, number 2", ""]
     assert odd in str(items[1]["lint"])

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from lorakit.cli.main import main
+from lorakit.dataset.build.arrangement import Arrangement, SubsetPlan, arrange, read_arrangement
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
-from lorakit.dataset.build.originals import SubsetPlan, read_subsets, remember_subset
 from lorakit.dataset.build.prepare import prepare
 from lorakit.dataset.choose import rank
 from lorakit.dataset.choose.rank import Ranked
@@ -140,11 +140,12 @@ def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
 def test_a_selection_keeps_repeats_tags_and_captions_of_every_extension(
     dataset: Path, tmp_path: Path
 ) -> None:
-    remember_subset(dataset, SubsetPlan(40, "faces"), SubsetPlan(20, "bodies"))
+    own = {"faces": SubsetPlan(40, "faces"), "bodies": SubsetPlan(20, "bodies")}
+    arrange(dataset, Arrangement(own))
     for caption in (dataset / "originals/bodies").glob("*.txt"):
         caption.rename(caption.with_suffix(".caption"))
     rank.copy_selection(dataset, rank.select(rank.rank(dataset), per_category=1), tmp_path / "v2")
-    assert read_subsets(tmp_path / "v2") == {
+    assert read_arrangement(tmp_path / "v2").subsets == {
         "faces": SubsetPlan(40, "faces"),
         "bodies": SubsetPlan(20, "bodies"),
     }

@@ -11,7 +11,8 @@ from PIL import Image
 
 from lorakit import tomllib
 from lorakit.cli.main import main
-from lorakit.dataset.build.originals import SubsetPlan, add
+from lorakit.dataset.build.arrangement import SubsetPlan
+from lorakit.dataset.build.originals import add
 from lorakit.dataset.build.remembered import PLACE
 
 Photo = Callable[..., Path]

@@ -24,9 +24,8 @@ from lorakit.cli.main import main
 from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.dataset.build.remembered import read_remembered
 from lorakit.dataset.captions.history import History
-from lorakit.dataset.check import CheckSettings, check
 from lorakit.dataset.review.server import Server
-from lorakit.dataset.review.session import Conflict, ReviewSession, findings_of
+from lorakit.dataset.review.session import Conflict, ReviewSession
 from lorakit.dataset.scan import scan
 
 
@@ -42,12 +41,8 @@ def make(root: Path, count: int) -> Path:
 
 
 def session_of(root: Path) -> ReviewSession:
-    def lint(caption: str) -> list[str]:
-        return [] if caption.startswith("maya") else ["the trigger maya does not stand first"]
-
-    return ReviewSession(
-        scan(root), lint=lint, chooser=Chooser(BucketRules((256, 256), enable=False))
-    )
+    chooser = Chooser(BucketRules((256, 256), enable=False))
+    return ReviewSession(scan(root), trigger="maya", chooser=chooser)
 
 
 @pytest.fixture
@@ -168,7 +163,7 @@ def test_a_caption_that_is_not_utf8_is_told_on_its_own_picture_and_never_written
 def test_pictures_of_a_regularisation_folder_are_not_reviewed(tmp_path: Path) -> None:
     root = make(tmp_path, 1)
     shutil.copytree(root / "40_maya", tmp_path / "reg/1_woman")
-    review = ReviewSession(scan(root, reg=tmp_path / "reg"), lint=lambda _: [])
+    review = ReviewSession(scan(root, reg=tmp_path / "reg"))
     assert [item["subset"] for item in review.items()] == ["40_maya"]
 
 
@@ -371,11 +366,8 @@ def test_a_picture_dropped_on_the_page_is_dropped_for_every_command_and_comes_ba
 def test_what_a_check_finds_stands_at_its_picture(tmp_path: Path) -> None:
     root = make(tmp_path, 3)
     (root / "40_maya/0002.txt").write_text("somebody, blue eyes, thin lips\n")
-    facts = scan(root)
-    faults = check(facts, CheckSettings("maya"))
-    images = [image.path for image in facts.subsets[0].images]
-    found = findings_of(root, faults, images)
-    rules = {text.partition(":")[0] for text in found["40_maya/0002.png"]}
+    found = ReviewSession(scan(root), trigger="maya").findings()
+    rules = {text.partition(":")[0] for text in found[2]}
     assert {"trigger-missing", "face-described"} <= rules
 
 

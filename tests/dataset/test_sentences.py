@@ -144,7 +144,7 @@ def test_a_model_of_the_real_kind_describes_and_the_pattern_places_it(
     assert texts[0].startswith("kai, portrait")
     assert texts[1].startswith("kai, profile view")
     told = capsys.readouterr().err
-    assert f"describing with {models / kind} (sha256 " in told
+    assert f"describing with {models / kind} (model.safetensors sha256 " in told
     history = (root / ".lorakit/captions.jsonl").read_text()
     assert "sentences by" in json.loads(history.splitlines()[-1])["what"]
     assert caption(root, "--undo") == 0

@@ -7,7 +7,7 @@ from lorakit.errors import RecipeError
 
 
 def repeats(images: tuple[int, ...], draws: float, ratio: tuple[float, ...]) -> tuple[int, ...]:
-    return solve(images, draws=draws, ratio=ratio, epochs=1, per_step=1).repeats
+    return solve(images, draws, ratio)
 
 
 def test_of_all_roundings_the_one_nearest_to_total_and_shares_is_taken() -> None:
@@ -30,11 +30,3 @@ def test_more_than_ten_thousand_repeats_are_taken_for_a_mistake() -> None:
     assert repeats((1,), 10_000, (1,)) == (10_000,)
     with pytest.raises(RecipeError, match="10,001 repeats"):
         repeats((1, 100), 10_001 * 2, (1, 1))
-
-
-@pytest.mark.parametrize(("ratio", "images"), [((1, 0), (7, 3)), ((1, 1), (7, 0)), ((1,), (7, 3))])
-def test_weights_and_subsets_must_fit_and_be_more_than_nothing(
-    ratio: tuple[float, ...], images: tuple[int, ...]
-) -> None:
-    with pytest.raises(RecipeError, match="--ratio"):
-        repeats(images, 100, ratio)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from lorakit.cli.main import main
+from lorakit.dataset.captions.models import TAGGERS, open_tagger, tagger_repository
 from lorakit.dataset.captions.tagger import (
     CHARACTER,
     GENERAL,
@@ -22,7 +23,6 @@ from lorakit.dataset.captions.tagger import (
     read_tags,
     square,
 )
-from lorakit.dataset.captions.tagger_models import KNOWN, open_model, repository
 from lorakit.errors import LorakitError, RecipeError, SetupError
 
 SIDE = 32
@@ -175,8 +175,8 @@ def test_what_was_seen_once_is_not_reckoned_again(
     model: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = sorted(dataset.glob("*.png"))
-    first = list(Tagger(open_model(str(model))).look(paths))
-    again = Tagger(open_model(str(model)))
+    first = list(Tagger(open_tagger(str(model))).look(paths))
+    again = Tagger(open_tagger(str(model)))
     monkeypatch.setattr(again, "_run", lambda path: pytest.fail(f"{path} was reckoned again"))
     assert list(again.look(paths)) == first
     Image.new("RGB", (50, 50), "white").save(paths[0])
@@ -220,28 +220,28 @@ def test_characters_come_first_and_ratings_never() -> None:
 @pytest.mark.parametrize(
     ("asked", "repo", "revision"),
     [
-        ("wd-vit", KNOWN["wd-vit"], None),
-        ("wd-swinv2@abc123", KNOWN["wd-swinv2"], "abc123"),
+        ("wd-vit", TAGGERS["wd-vit"], None),
+        ("wd-swinv2@abc123", TAGGERS["wd-swinv2"], "abc123"),
         ("me/mine@v1.0", "me/mine", "v1.0"),
     ],
 )
 def test_short_names_and_revisions(asked: str, repo: str, revision: str | None) -> None:
-    assert repository(asked) == (repo, revision)
+    assert tagger_repository(asked) == (repo, revision)
 
 
 def test_a_mistyped_model_names_the_nearest_and_a_half_folder_what_is_missing(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(RecipeError, match=r"Did you mean wd-swinv2\?"):
-        open_model("wd-swin2")
+        open_tagger("wd-swin2")
     (tmp_path / "model.onnx").write_bytes(b"")
     with pytest.raises(SetupError, match=r"has no selected_tags\.csv"):
-        open_model(str(tmp_path))
+        open_tagger(str(tmp_path))
 
 
 def test_another_model_than_the_pinned_one_is_refused(model: Path) -> None:
     with pytest.raises(LorakitError, match="nothing was tagged"):
-        open_model(str(model), expected_sha256="00" * 32)
+        open_tagger(str(model), expected_sha256="00" * 32)
 
 
 def test_a_hub_that_cannot_be_reached_is_told_with_the_way_around(
@@ -250,7 +250,7 @@ def test_a_hub_that_cannot_be_reached_is_told_with_the_way_around(
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(SetupError, match=r"wd-vit-tagger-v3 at abc could not be fetched") as told:
-        open_model("wd-vit@abc")
+        open_tagger("wd-vit@abc")
     assert "put model.onnx and selected_tags.csv into a folder" in told.value.hint
 
 

@@ -20,19 +20,12 @@ from pathlib import Path
 from lorakit.cli.terminal.dataset_target import Target, add_no_wait, read_target, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.progress import counting
-from lorakit.dataset.build.albums import AlbumPart, parts_of
-from lorakit.dataset.build.jobs import folder_for, subset_folders
-from lorakit.dataset.build.originals import (
-    MIN_SIDE,
-    ORIGINALS,
-    AddOutcome,
-    SubsetPlan,
-    add,
-    subset_to_fill,
-)
+from lorakit.dataset.build.arrangement import SubsetPlan, folder_for, subset_folders
+from lorakit.dataset.build.originals import MIN_SIDE, ORIGINALS, AddOutcome, add, subset_to_fill
+from lorakit.dataset.build.sources import AlbumPart, parts_of
+from lorakit.dataset.facts import looks_like_image
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
-from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import RecipeError, counted
 from lorakit.show import print_json, say, table
 

@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 
 from lorakit.cli.terminal.dataset_target import read_target
 from lorakit.cli.terminal.next_step import say_next
+from lorakit.dataset.facts import looks_like_image
 from lorakit.dataset.rules import shown
-from lorakit.dataset.scan import looks_like_image
 from lorakit.dataset.share.bundle import BundleManifest, contents, make_bundle, unpack, verify
 from lorakit.errors import counted, raise_on_errors
 from lorakit.files import sha256

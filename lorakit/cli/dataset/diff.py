@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(asdict(difference))
         return 0
     show(difference)
-    counts = f"{counted(len(before.items), 'image')} before, {len(after.items)} after."
+    counts = f"{counted(len(before.images), 'image')} before, {len(after.images)} after."
     say(counts if difference else "No difference.")
     return 0
 

@@ -14,8 +14,7 @@ import argparse
 
 from lorakit.cli.terminal.dataset_target import add_no_wait, add_target, read_target, writing
 from lorakit.dataset.build.drop import drop, take_back
-from lorakit.dataset.build.remembered import PLACE, read_remembered
-from lorakit.dataset.review.session import read_marks
+from lorakit.dataset.build.remembered import PLACE, read_marks, read_remembered
 from lorakit.dataset.rules import shown
 from lorakit.errors import counted
 from lorakit.show import print_json, print_text, say

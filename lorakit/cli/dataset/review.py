@@ -17,9 +17,8 @@ import zlib
 from lorakit.cli.terminal.dataset_target import add_target, read_target
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.build.contact_sheet import redraw_sheets
-from lorakit.dataset.check import CheckSettings, check
 from lorakit.dataset.review.server import Server
-from lorakit.dataset.review.session import ReviewSession, caption_lint, findings_of
+from lorakit.dataset.review.session import ReviewSession
 from lorakit.errors import RecipeError, counted
 from lorakit.show import print_text, say
 
@@ -36,15 +35,9 @@ def run(args: argparse.Namespace) -> int:
     if not any(subset.images for subset in facts.subsets):
         hint = "`lorakit dataset check` says why."
         raise RecipeError(f"{target.root}: no N_trigger folder with images.", hint=hint)
-    lint, suffix = caption_lint(target.trigger), target.caption_extension
-    images = [image.path for subset in facts.subsets for image in subset.images]
-
-    def findings() -> dict[str, list[str]]:
-        faults = check(facts, CheckSettings(target.trigger))
-        return findings_of(target.root, faults, images)
-
+    suffix = target.caption_extension
     review = ReviewSession(
-        facts, lint=lint, chooser=target.chooser(), caption_extension=suffix, findings=findings
+        facts, trigger=target.trigger, chooser=target.chooser(), caption_extension=suffix
     )
     server = _serve(review, args.port)
     try:  # Ctrl-C may come as soon as the address is seen

@@ -29,8 +29,8 @@ from lorakit.dataset.choose.rank import (
     select,
     with_scores,
 )
+from lorakit.dataset.facts import looks_like_image
 from lorakit.dataset.rules import shown
-from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import RecipeError, counted
 from lorakit.show import print_json, print_text, say, say_faults, table
 

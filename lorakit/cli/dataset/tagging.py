@@ -11,16 +11,10 @@ from pathlib import Path
 
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.captions.edit import Drafts, joined
+from lorakit.dataset.captions.models import TAGGERS, open_describer, open_tagger
 from lorakit.dataset.captions.read import caption_text
-from lorakit.dataset.captions.sentences import (
-    LOOP,
-    described,
-    open_describer,
-    tidied,
-    without_identity,
-)
+from lorakit.dataset.captions.sentences import LOOP, described, tidied, without_identity
 from lorakit.dataset.captions.tagger import TagChoice, Tagger, chosen, unknown_drops
-from lorakit.dataset.captions.tagger_models import KNOWN, open_model
 from lorakit.errors import Fault, RecipeError, counted, raise_on_errors
 from lorakit.show import say
 
@@ -33,7 +27,7 @@ def add_tagger_arguments(parser: argparse.ArgumentParser) -> None:
         " folder of such a model: a sentence. Given twice, tags and sentences"
     )
     add("--tagger", action="append", metavar="NAME|FOLDER", help=about)
-    about = f"the tagger's folder or repository, or one of {', '.join(KNOWN)}"
+    about = f"the tagger's folder or repository, or one of {', '.join(TAGGERS)}"
     add("--model", metavar="DIR|REPO[@REVISION]", help=about)
     add("--model-sha256", metavar="HEX", default="", help="refuse any other model.onnx")
     about = "how likely a general tag must be (0.35)"
@@ -55,9 +49,9 @@ def add_tagger_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_tagger_arguments(args: argparse.Namespace) -> None:
-    by_tags = [name for name in args.tagger or () if name in TAGGERS]
+    by_tags = [name for name in args.tagger or () if name in BY_TAGS]
     if by_tags and not args.model:
-        hint = f"--model FOLDER, or from the hub one of {', '.join(KNOWN)}."
+        hint = f"--model FOLDER, or from the hub one of {', '.join(TAGGERS)}."
         raise RecipeError(f"--tagger {by_tags[0]}: which model?", hint=hint)
     words = ("model", "from_tags", "overwrite", "drop", "drop_character_tags", "drop_identity")
     stray = [f"--{word.replace('_', '-')}" for word in words if getattr(args, word)]
@@ -85,8 +79,8 @@ def drafts(args: argparse.Namespace, captions: Sequence[tuple[Path, Path]]) -> t
     sentences: dict[Path, str] = {}
     said_by = []
     for name in args.tagger if wanted else ():
-        if name in TAGGERS:
-            found, by = TAGGERS[name](args, list(wanted), _choice(args))
+        if name in BY_TAGS:
+            found, by = BY_TAGS[name](args, list(wanted), _choice(args))
             tags |= found
             _say_bare(args, wanted, found)
         else:
@@ -150,7 +144,7 @@ def _settled(
 def _by_wd(
     args: argparse.Namespace, images: Sequence[Path], choice: TagChoice
 ) -> tuple[Mapping[Path, list[str]], str]:
-    tagger = Tagger(open_model(args.model, expected_sha256=args.model_sha256))
+    tagger = Tagger(open_tagger(args.model, expected_sha256=args.model_sha256))
     say(*unknown_drops(args.drop, tagger.tags), f"tagging with {tagger.model}")
     with counting("tagging") as progress:
         seen = tagger.look(images, progress)
@@ -168,4 +162,4 @@ def _by_kohya(
     return kohya_tagger.tag(images, args.model, choice), f"tagger of sd-scripts, {args.model}"
 
 
-TAGGERS = {"wd": _by_wd, "kohya": _by_kohya}
+BY_TAGS = {"wd": _by_wd, "kohya": _by_kohya}

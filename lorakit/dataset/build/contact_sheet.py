@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError
+from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.dataset.build.fonts import font_for
 from lorakit.dataset.build.manifest import FOLDER, MadeFile, Manifest
 from lorakit.dataset.captions.read import read_words
@@ -28,26 +27,18 @@ CELL, PAD, TEXT = 288, 16, 96  # picture, gap, room for words; pixels
 INK, FAINT, MARK, PAPER = "#1c1c1c", "#6a6a6a", "#e0452c", "#fafafa"
 
 
-@dataclass(frozen=True)
-class _Sheet:
-    """What every cell needs."""
-
-    root: Path
-    chooser: Chooser | None
-    suffix: str  # of captions
-
-
 def write_sheets(
     root: Path, rules: BucketRules | None, caption_extension: str = ".txt"
 ) -> list[Path]:
     """Pages of twenty-five under .lorakit/; pages of an earlier, longer sheet are removed."""
     entries = [e for _, e in sorted(Manifest(root).entries.items()) if (root / e.file).exists()]
-    sheet = _Sheet(root, Chooser(rules) if rules else None, caption_extension)
-    per_page = COLUMNS * ROWS
+    chooser = Chooser(rules) if rules else None
     pages = []
-    for number in range(0, len(entries), per_page):
-        path = root / FOLDER / f"sheet-{number // per_page + 1:02}.jpg"
-        write_atomic(path, _page(sheet, entries[number : number + per_page]))
+    for number in range(0, len(entries), COLUMNS * ROWS):
+        some = entries[number : number + COLUMNS * ROWS]
+        lines = [_lines(root / entry.file, entry, chooser, caption_extension) for entry in some]
+        path = root / FOLDER / f"sheet-{number // (COLUMNS * ROWS) + 1:02}.jpg"
+        write_atomic(path, _page(root, list(zip(some, lines, strict=True))))
         pages.append(path)
     for old in set((root / FOLDER).glob("sheet-*.jpg")) - set(pages):
         old.unlink()
@@ -60,27 +51,28 @@ def redraw_sheets(root: Path, rules: BucketRules | None, caption_extension: str)
         write_sheets(root, rules, caption_extension)
 
 
-def _page(sheet: _Sheet, entries: Sequence[MadeFile]) -> bytes:
+def _page(root: Path, cells: Sequence[tuple[MadeFile, list[str]]]) -> bytes:
     from PIL import Image, ImageDraw
 
-    rows = -(-len(entries) // COLUMNS)
+    rows = -(-len(cells) // COLUMNS)
     across, down = CELL + PAD, CELL + TEXT + PAD
     page = Image.new("RGB", (PAD + COLUMNS * across, PAD + rows * down), PAPER)
     pen = ImageDraw.Draw(page)
-    for index, entry in enumerate(entries):
+    for index, (entry, lines) in enumerate(cells):
         left, top = PAD + index % COLUMNS * across, PAD + index // COLUMNS * down
-        _picture(sheet, pen, page, entry, (left, top))
-        _words(sheet, pen, entry, (left, top + CELL + 6))
+        thumb = root / FOLDER / "thumbs" / f"{entry.source_sha[:24]}.jpg"
+        _picture(pen, page, entry, thumb, (left, top))
+        _words(pen, lines, (left, top + CELL + 6))
     buffer = BytesIO()
     page.save(buffer, "JPEG", quality=88)
     return buffer.getvalue()
 
 
 def _picture(
-    sheet: _Sheet,
     pen: ImageDraw.ImageDraw,
     page: Image.Image,
     entry: MadeFile,
+    thumb: Path,
     place: tuple[int, int],
 ) -> None:
     """The upright original; what is cut off is dimmed, what is kept is framed."""
@@ -89,7 +81,6 @@ def _picture(
     scale = CELL / max(entry.size)
     size = (max(1, round(entry.size[0] * scale)), max(1, round(entry.size[1] * scale)))
     x, y = (start + (CELL - side) // 2 for start, side in zip(place, size, strict=True))
-    thumb = sheet.root / FOLDER / "thumbs" / f"{entry.source_sha[:24]}.jpg"
     try:
         with Image.open(thumb) as opened:
             picture = opened.convert("RGB").resize(size)
@@ -104,37 +95,25 @@ def _picture(
     pen.rectangle([x + box[0], y + box[1], x + box[2] - 1, y + box[3] - 1], outline=MARK, width=2)
 
 
-def _words(
-    sheet: _Sheet, pen: ImageDraw.ImageDraw, entry: MadeFile, place: tuple[int, int]
-) -> None:
+def _words(pen: ImageDraw.ImageDraw, lines: Sequence[str], place: tuple[int, int]) -> None:
+    """The file's name, its sizes, its caption."""
     left, top = place
-
-    def write(line: str, down: int, colour: str, size: int = WORDS) -> None:
-        font = font_for(line, size)
+    for number, line in enumerate(lines):
+        font = font_for(line, WORDS if number else NAME)
         while line and pen.textlength(line, font=font) > CELL:
-            line = line[:-1]
-        pen.text((left, top + down), line, fill=colour, font=font)
+            line = line[:-1]  # noqa: PLW2901
+        colour = MARK if number == 1 else FAINT if number and line.startswith("(") else INK
+        pen.text((left, top + 18 * number), line, fill=colour, font=font)
 
-    write(shown(Path(entry.file).name), 0, INK, NAME)
+
+def _lines(path: Path, entry: MadeFile, chooser: Chooser | None, suffix: str) -> list[str]:
     sizes = " to ".join(f"{wide}x{high}" for wide, high in (entry.size, entry.canvas))
-    write(sizes + _bucket(entry, sheet.chooser), 18, MARK)
+    place = chooser.place(*entry.canvas) if chooser else None
+    if chooser:
+        sizes += f", bucket {place.bucket[0]}x{place.bucket[1]}" if place else ", no bucket"
     try:
-        words = read_words((sheet.root / entry.file).with_suffix(sheet.suffix))
+        words = read_words(path.with_suffix(suffix))
         caption = words.text.strip() or "(empty caption)" if words else "(no caption)"
     except Unreadable as error:
         caption = f"(the caption {error.why})"
-    lines = textwrap.wrap(caption, 44) or [""]
-    if len(lines) > 3:
-        lines = [*lines[:2], f"{lines[2][:41]}..."]
-    for number, line in enumerate(lines):
-        write(line, 36 + 17 * number, FAINT if line.startswith("(") else INK)
-
-
-def _bucket(entry: MadeFile, chooser: Chooser | None) -> str:
-    if chooser is None:
-        return ""
-    try:
-        wide, high = chooser.choose(*entry.canvas).bucket
-    except UnfitError:
-        return ", no bucket"
-    return f", bucket {wide}x{high}"
+    return [shown(path.name), sizes, *textwrap.wrap(caption, 44, max_lines=3, placeholder="...")]

@@ -5,18 +5,19 @@ was in an N_trigger folder waits, with its caption, under `.lorakit/dropped`.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 
-from lorakit.dataset.build.jobs import subset_folders
+from lorakit.dataset.build.arrangement import subset_folders
 from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.originals import ORIGINALS, name_of
 from lorakit.dataset.build.remembered import read_remembered, remember
+from lorakit.dataset.build.sources import images_below
 from lorakit.dataset.build.subsets import image_of
+from lorakit.dataset.facts import is_image_name
 from lorakit.dataset.rules import shown
-from lorakit.dataset.scan import is_image_name, looks_like_image
 from lorakit.errors import Fault, RecipeError, did_you_mean
 from lorakit.files import take_name
 
@@ -67,9 +68,8 @@ def _pictures(root: Path) -> Iterator[Known]:
     entries = Manifest(root).entries
     for name, entry in entries.items():
         made.setdefault(entry.source, []).append(name)
-    originals = sorted(path for path in (root / ORIGINALS).rglob("*") if path.is_file())
-    keys = [name_of(root, path) for path in originals if looks_like_image(path.name)]
-    for key in dict.fromkeys([*keys, *made]):
+    originals = [name_of(root, path) for path in images_below(root / ORIGINALS)]
+    for key in dict.fromkeys([*originals, *made]):
         yield Known(key, tuple(made.get(key, ())))
     for folder in subset_folders(root):
         for name in sorted(filter(is_image_name, os.listdir(root / folder))):
@@ -79,55 +79,46 @@ def _pictures(root: Path) -> Iterator[Known]:
 
 def _meant(root: Path, words: Sequence[str], known: Sequence[Known]) -> list[Known]:
     """By path, by name inside the dataset, or by a file name that only one picture has."""
+    names = {one: {one.key, *one.places} for one in known}
+    files = {one: {*map(os.path.basename, own)} for one, own in names.items()}
     found, faults = [], []
     for word in words:
-        names = {word, name_of(root, Path(word)), word.removeprefix("./")}
-        exact = [one for one in known if names & {one.key, *one.places}]
-        files = {os.path.basename(name) for one in known for name in (one.key, *one.places)}
-        same = exact or [
-            one for one in known if word in map(os.path.basename, (one.key, *one.places))
-        ]
+        said = {word, name_of(root, Path(word)), word.removeprefix("./")}
+        same = [one for one in known if said & names[one]]
+        same = same or [one for one in known if word in files[one]]
         if len(same) == 1:
             found += same
         elif same:
             what = f"can mean {' and '.join(shown(one.key) for one in same)}."
             faults.append(Fault(shown(word), what, "Write the folder, too."))
         else:
-            near = did_you_mean(os.path.basename(word), files)
+            near = did_you_mean(os.path.basename(word), set().union(*files.values()))
             faults.append(Fault(shown(word), "no such picture in the dataset.", near))
     if faults:
         raise RecipeError("Nothing was changed.", faults=faults)
     return found
 
 
+def _parking(root: Path, key: str) -> Iterator[Path]:
+    """Folders for a picture, one each time that it is dropped."""
+    base = root / FOLDER / "dropped" / key.lstrip("/")
+    return (base.with_name(f"{base.name}.{number}") for number in count(1))
+
+
 def _park(root: Path, key: str, image: Path) -> None:
     """The picture, its caption and its caches."""
     folder = image.parent
-    if not folder.is_dir():
-        return
-    names = os.listdir(folder)
-    images: Collection[str] = {os.path.splitext(name)[0] for name in names if is_image_name(name)}
-    own = [
-        name
-        for name in names
-        if name == image.name
-        or (not is_image_name(name) and image_of(name, {*images, image.stem}) == image.stem)
-    ]
-    base = root / FOLDER / "dropped" / key.lstrip("/")
-    places = (base.with_name(f"{base.name}.{number}") for number in count(1))
-    place = next(one for one in places if not one.exists())
-    for name in own:
-        place.mkdir(parents=True, exist_ok=True)
-        os.rename(folder / name, place / name)
+    names = os.listdir(folder) if folder.is_dir() else []
+    images = {os.path.splitext(name)[0] for name in names if is_image_name(name)} | {image.stem}
+    place = next(one for one in _parking(root, key) if not one.exists())
+    for name in names:
+        beside = not is_image_name(name) and image_of(name, images) == image.stem
+        if name == image.name or beside:
+            place.mkdir(parents=True, exist_ok=True)
+            os.rename(folder / name, place / name)
 
 
 def _parked(root: Path, key: str) -> list[Path]:
     """What was put away last."""
-    base = root / FOLDER / "dropped" / key.lstrip("/")
-    numbered = (base.with_name(f"{base.name}.{number}") for number in count(1))
-    last: list[Path] = []
-    for place in numbered:
-        if not place.exists():
-            return last
-        last = sorted(place.iterdir()) or last
-    return last
+    used = [*takewhile(Path.exists, _parking(root, key))]
+    return next((found for place in reversed(used) if (found := sorted(place.iterdir()))), [])

@@ -68,11 +68,9 @@ def essential(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What of the upright source is kept, how large that becomes, and the canvas around it (larger
-    only in a letterbox).
-    """
+    """Of an upright source: what is kept, how large that becomes, and the canvas around it."""
 
-    source: Size
+    size: Size
     box: Box
     scaled: Size
     canvas: Size
@@ -111,7 +109,7 @@ def _within(source: Size, settings: Settings) -> Geometry:
         edge * source[number % 2] for number, edge in enumerate(settings.crop or ())
     )
     inner = plan_fit(_at_least_1(right - left, bottom - top), replace(settings, crop=None))
-    x, y = (right - left) / inner.source[0], (bottom - top) / inner.source[1]
+    x, y = (right - left) / inner.size[0], (bottom - top) / inner.size[1]
     box = inner.box
     kept = (left + box[0] * x, top + box[1] * y, left + box[2] * x, top + box[3] * y)
     return Geometry(source, kept, inner.scaled, inner.canvas)
@@ -191,9 +189,9 @@ def render(path: Path, settings: Settings) -> Rendered:
 
 def _cut(image: Image.Image, geometry: Geometry) -> Image.Image:
     """The box, scaled; `image` may be smaller than the source the box was measured in."""
-    if geometry.scaled == image.size == geometry.source:  # nothing is cut and nothing shrinks
+    if geometry.scaled == image.size == geometry.size:  # nothing is cut and nothing shrinks
         return image
-    x, y = image.width / geometry.source[0], image.height / geometry.source[1]
+    x, y = image.width / geometry.size[0], image.height / geometry.size[1]
     left, top, right, bottom = geometry.box
     box = (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height))
     return image.resize(geometry.scaled, 1, box=box)  # 1: Lanczos

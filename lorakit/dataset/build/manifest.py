@@ -27,9 +27,7 @@ TUPLES = ("source_stamp", "stamp", "size", "box", "scaled", "canvas")
 
 @dataclass(frozen=True)
 class MadeFile:
-    """One prepared file. Paths are relative to the dataset (a source elsewhere is absolute), with
-    forward slashes.
-    """
+    """Paths are relative to the dataset (a source elsewhere is absolute), with forward slashes."""
 
     file: str
     source: str
@@ -66,9 +64,6 @@ class Manifest:
         self.fresh.add(entry.file)
         self.journal.append(asdict(entry))
 
-    def forget(self, file: str) -> None:
-        self.entries.pop(file, None)
-
     def move(self, moves: Mapping[str, str]) -> None:
         """Entries follow their files; `moves` names files and folders."""
         before, self.entries = self.entries, {}
@@ -99,9 +94,7 @@ class Manifest:
         return (self.root / entry.source).exists() and place.parent.is_dir()
 
     def entry_of(self, file: str, source: str) -> MadeFile | None:
-        """The entry of a prepared file; also when somebody has renamed its folder since and the
-        file is still as lorakit wrote it.
-        """
+        """Also when somebody has renamed its folder since and the file is as lorakit wrote it."""
         if file in self.entries:
             return self.entries[file]
         for name, entry in self.entries.items():
@@ -114,9 +107,7 @@ class Manifest:
         return None
 
     def edited(self, entry: MadeFile) -> bool:
-        """Whether somebody has changed the prepared file since lorakit wrote it; read only when
-        its stamp differs.
-        """
+        """Since lorakit wrote it; the file is read only when its stamp differs."""
         path = self.root / entry.file
         return stamp_of(path) != entry.stamp and sha256(path) not in {entry.sha, entry.replaces}
 

@@ -4,7 +4,6 @@ are never touched.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -12,40 +11,25 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from lorakit import json_text
+from lorakit.dataset.build.arrangement import SubsetPlan, arrange, read_arrangement
 from lorakit.dataset.build.sources import Candidate, gather
-from lorakit.dataset.check.looks import Look, look
+from lorakit.dataset.check.looks import look
+from lorakit.dataset.check.model import Look
+from lorakit.dataset.facts import FOREIGN
 from lorakit.dataset.folder_names import FORBIDDEN, format_folder
 from lorakit.dataset.rules import shown
-from lorakit.dataset.scan import FOREIGN
 from lorakit.errors import Fault, RecipeError
-from lorakit.files import hidden_file, owner_mark, sha256, sweep, take_name, write_atomic
+from lorakit.files import hidden_file, owner_mark, sha256, sweep, take_name
 from lorakit.journal import Journal, now
 from lorakit.pictures.pool import WorkerDied, spread
 from lorakit.portable import folded
-from lorakit.user_files import Missing
 
 ORIGINALS = "originals"
 MIN_SIDE = 64  # kohya's smallest bucket step: less cannot be trained on at all
-
-
-@dataclass(frozen=True)
-class SubsetPlan:
-    """What lorakit knows about one folder of originals. Its folder is named by the class tokens
-    alone: repeats may change.
-    """
-
-    repeats: int
-    trigger: str
-    tag: str = ""
-
-    @property
-    def tokens(self) -> str:
-        return f"{self.trigger}_{self.tag}" if self.tag else self.trigger
 
 
 @dataclass(frozen=True)
@@ -72,9 +56,7 @@ def add(
     dry_run: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> AddOutcome:
-    """Copy every good image that `paths` name into originals/<tokens>/, or with `link` lead there
-    to where it lies; say of every other one why not.
-    """
+    """Every good image that `paths` name into originals/<tokens>/; of every other one why not."""
     folder = root / ORIGINALS / subset.tokens
     sweep(Path(tempfile.gettempdir()).glob("lorakit-add-*"))
     with tempfile.TemporaryDirectory(prefix=f"lorakit-add-{owner_mark()}-") as incoming:
@@ -85,7 +67,8 @@ def add(
             progress(len(looks), len(candidates))
         if not dry_run:
             folder.mkdir(parents=True, exist_ok=True)
-            remember_subset(root, subset)
+            now = read_arrangement(root)
+            arrange(root, replace(now, subsets={**now.subsets, subset.tokens: subset}))
         originals = Originals(root, folder)
         added: list[Added] = []
         present: list[str] = []
@@ -146,7 +129,7 @@ class Originals:
             return None
         digest = sha256(path)
         own = [known for known in same_size if self._hash(known) == digest]
-        return min(own, key=lambda known: known.parent != self.folder) if own else None
+        return min(own, key=lambda known: known.parent != self.folder, default=None)
 
     def place(self, name: str) -> Path:
         """A free name: two images never share a stem, because they would share a caption."""
@@ -170,9 +153,7 @@ def clean_name(name: str) -> str:
     text = unicodedata.normalize("NFC", name.encode("utf-8", "replace").decode("utf-8"))
     text = "".join("_" if c in FORBIDDEN or not c.isprintable() else c for c in text).strip(" .")
     stem, suffix = os.path.splitext(text)
-    while len(stem.encode()) > 180:
-        stem = stem[:-1]
-    return stem + suffix
+    return stem.encode()[:180].decode(errors="ignore") + suffix
 
 
 def free_stem(stem: str, taken: set[str]) -> str:
@@ -199,7 +180,10 @@ def _copied(
         more = {"sha256": sha256(candidate.path), "caption": bool(candidate.caption)}
         Journal(root / ".lorakit" / "added.jsonl").append({"when": now(), **entry, **more})
         try:
-            (_lead if link else copy_file)(candidate.path, path)
+            if link:
+                path.symlink_to(candidate.path.resolve())
+            else:
+                copy_file(candidate.path, path)
         except FileExistsError:  # somebody has put a file there since we looked
             return _copied(root, originals, candidate, dry_run=dry_run, link=link)
     originals.put(path, candidate.path if dry_run else path)
@@ -216,40 +200,20 @@ def _late_caption(candidate: Candidate, twin: Path, *, dry_run: bool) -> None:
             copy_file(candidate.caption, place)
 
 
-def _lead(source: Path, to: Path) -> None:
-    to.symlink_to(source.resolve())
-
-
 def copy_file(source: Path, to: Path) -> None:
     """Beside, flushed, then into place; times kept, because photographers sort by them. Raises
     FileExistsError where something is already.
     """
     beside = hidden_file(to)
     try:
-        with beside.open("wb") as file, source.open("rb") as bytes_in:
-            shutil.copyfileobj(bytes_in, file, 1 << 20)
-            file.flush()
-            os.fsync(file.fileno())
-        status = source.stat()
-        os.utime(beside, ns=(status.st_atime_ns, status.st_mtime_ns))
+        shutil.copy2(source, beside)
         beside.chmod(0o644)
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
         take_name(beside, to)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-
-
-def subsets_path(root: Path) -> Path:
-    return root / ".lorakit" / "subsets.json"
-
-
-def read_subsets(root: Path) -> dict[str, SubsetPlan]:
-    """By class tokens, which are also the names of the folders of originals."""
-    try:
-        data = json_text.read(subsets_path(root))
-        return {name: SubsetPlan(**entry) for name, entry in data.items()}
-    except (Missing, TypeError, AttributeError):
-        return {}
 
 
 def subset_to_fill(
@@ -258,7 +222,7 @@ def subset_to_fill(
     """What is added now goes here: the trigger that is given, else the recipe's, else that of the
     dataset's first subset, else the folder's name; repeats as before, else 10.
     """
-    known = read_subsets(root)
+    known = read_arrangement(root).subsets
     first = next(iter(known.values()), None)
     trigger = trigger or recipe or (first.trigger if first else root.name)
     before = known.get(SubsetPlan(1, trigger, tag).tokens)
@@ -269,11 +233,3 @@ def subset_to_fill(
     if subset.tokens.startswith(".") or not trigger:
         raise RecipeError(f"{trigger!r} cannot name a folder.", hint="Give --trigger.")
     return subset
-
-
-def remember_subset(root: Path, *subsets: SubsetPlan) -> None:
-    known = read_subsets(root)
-    wanted = known | {subset.tokens: subset for subset in subsets}
-    if wanted != known:
-        data = {name: asdict(entry) for name, entry in sorted(wanted.items())}
-        write_atomic(subsets_path(root), json.dumps(data, indent=1) + "\n")

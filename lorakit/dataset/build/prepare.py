@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lorakit.dataset.build.fit import Geometry, essential, render
+from lorakit.dataset.build.fit import essential, render
 from lorakit.dataset.build.jobs import FitJob
 from lorakit.dataset.build.manifest import FOLDER, MadeFile, Manifest
-from lorakit.dataset.build.originals import name_of
 from lorakit.dataset.captions import edit as captions
 from lorakit.dataset.captions.read import Words, caption_beside, read_words
 from lorakit.dataset.lock import temporary_in
@@ -33,10 +32,7 @@ class Made:
     """What a worker has written beside its place."""
 
     temporary: Path
-    sha: str
-    source_sha: str
-    source_stamp: tuple[int, ...]
-    geometry: Geometry
+    entry: MadeFile
     faceless: bool
 
 
@@ -106,17 +102,15 @@ def _state(manifest: Manifest, job: FitJob, *, force: bool) -> bool | Fault:
     """True: nothing to do. A fault: somebody's own file is there. False: to be made."""
     if not job.target.exists():
         return False
-    name = name_of(job.root, job.target)
-    entry = manifest.entry_of(name, name_of(job.root, job.source))
+    entry = manifest.entry_of(job.name, job.original)
     if entry is None:
         return _not_ours(job)
     if not job.source.exists():
         what = f"leads to {shown(os.path.realpath(job.source))}, which cannot be reached."
-        source = name_of(job.root, job.source)
-        return _warning(source, what, "What was made of it before stays.", "broken-link")
+        return _warning(job.original, what, "What was made of it before stays.", "broken-link")
     if manifest.edited(entry):
         what = "was edited since lorakit made it; left as it is."
-        return False if force else _warning(name, what, "--force makes it again.", "edited")
+        return False if force else _warning(job.name, what, "--force makes it again.", "edited")
     return (
         (stamp_of(job.source) == entry.source_stamp or sha256(job.source) == entry.source_sha)
         and (stamp_of(job.target) == entry.stamp or sha256(job.target) == entry.sha)
@@ -129,7 +123,7 @@ def deleted(root: Path, jobs: Iterable[FitJob]) -> list[FitJob]:
     manifest, here, out = Manifest(root), set[str](), set[str]()
     for entry in manifest.entries.values():
         (out if manifest.taken_out(entry) else here).add(entry.source)
-    return [job for job in jobs if name_of(root, job.source) in out - here]
+    return [job for job in jobs if job.original in out - here]
 
 
 def refitted(root: Path, jobs: Iterable[FitJob]) -> list[tuple[FitJob, dict[str, Any]]]:
@@ -142,7 +136,7 @@ def refitted(root: Path, jobs: Iterable[FitJob]) -> list[tuple[FitJob, dict[str,
 
     entries = Manifest(root).entries.values()
     made = {entry.source: entry for entry in entries if (root / entry.file).exists()}
-    pairs = ((job, made.get(name_of(root, job.source))) for job in jobs)
+    pairs = ((job, made.get(job.original)) for job in jobs)
     return [
         (job, before)
         for job, entry in pairs
@@ -151,22 +145,21 @@ def refitted(root: Path, jobs: Iterable[FitJob]) -> list[tuple[FitJob, dict[str,
 
 
 def _deleted(job: FitJob) -> Fault:
-    name = name_of(job.root, job.target)
-    hint = f"lorakit dataset drop {shown(name)} makes that plain; --again brings it back."
-    return _warning(name, "was deleted by hand; left out.", hint, "deleted")
+    hint = f"lorakit dataset drop {shown(job.name)} makes that plain; --again brings it back."
+    return _warning(job.name, "was deleted by hand; left out.", hint, "deleted")
 
 
 def _not_ours(job: FitJob) -> Fault:
     what = "was not made by lorakit; left as it is."
     hint = "Move it out of the dataset to have it made from the original."
-    return _warning(name_of(job.root, job.target), what, hint, "edited")
+    return _warning(job.name, what, hint, "edited")
 
 
 def _is_taken(manifest: Manifest, job: FitJob, *, force: bool) -> bool:
     """Whether what is in the job's place must stay."""
     if not os.path.lexists(job.target):
         return False
-    entry = manifest.entries.get(name_of(job.root, job.target))
+    entry = manifest.entries.get(job.name)
     linked_away = not job.target.exists()
     return entry is None or linked_away or (not force and manifest.edited(entry))
 
@@ -177,7 +170,7 @@ def _warning(where: Path | str, what: str, hint: str, rule: str) -> Fault:
 
 def _orphans(manifest: Manifest, jobs: Iterable[FitJob]) -> Iterator[Fault]:
     """Prepared files whose original is gone: still trained on, so somebody should decide."""
-    current = {name_of(job.root, path) for job in jobs for path in (job.target, job.source)}
+    current = {name for job in jobs for name in (job.name, job.original)}
     for name, entry in manifest.entries.items():
         gone = entry.source not in current and not (manifest.root / entry.source).exists()
         if gone and name not in current and (manifest.root / name).exists():
@@ -190,8 +183,7 @@ def make(job: FitJob) -> Made | str:
     if not job.source.is_file():  # a broken link, a folder, a pipe that would wait for ever
         return "is not a file that can be read"
     try:
-        stamp = stamp_of(job.source)
-        source_sha = sha256(job.source)
+        stamp, source_sha = stamp_of(job.source), sha256(job.source)
         done = render(job.source, job.settings)
         thumbs = job.root / FOLDER / "thumbs"
         thumbs.mkdir(parents=True, exist_ok=True)
@@ -206,14 +198,17 @@ def make(job: FitJob) -> Made | str:
         return str(error)
     except Exception as error:  # noqa: BLE001  (a broken file may raise anything in a decoder)
         return f"cannot be decoded: {why(error)}"
-    return Made(
-        beside,
-        hashlib.sha256(done.data).hexdigest(),
-        source_sha,
-        stamp,
-        done.geometry,
-        done.faceless,
+    entry = MadeFile(
+        file=job.name,
+        source=job.original,
+        source_sha=source_sha,
+        source_stamp=stamp,
+        settings=job.settings.as_data(),
+        sha=hashlib.sha256(done.data).hexdigest(),
+        stamp=stamp_of(beside),
+        **vars(done.geometry),
     )
+    return Made(beside, entry, done.faceless)
 
 
 def _placed(
@@ -222,38 +217,23 @@ def _placed(
     """Journal, move, caption; then remove what the same original was prepared as under another
     name.
     """
-    root, name, source = job.root, name_of(job.root, job.target), name_of(job.root, job.source)
-    geometry = result.geometry
-    old = manifest.entries.get(name)
-    manifest.note(
-        MadeFile(
-            file=name,
-            source=source,
-            source_sha=result.source_sha,
-            source_stamp=result.source_stamp,
-            settings=job.settings.as_data(),
-            sha=result.sha,
-            stamp=stamp_of(result.temporary),
-            size=geometry.source,
-            box=geometry.box,
-            scaled=geometry.scaled,
-            canvas=geometry.canvas,
-            caption_sha=old.caption_sha if old else "",
-            replaces=sha256(job.target) if job.target.exists() else "",
-        )
-    )
-    (os.replace if job.target.exists() else take_name)(result.temporary, job.target)
+    entry, old = result.entry, manifest.entries.get(job.name)
+    before = sha256(job.target) if job.target.exists() else ""
+    caption = old.caption_sha if old else ""
+    manifest.note(replace(entry, caption_sha=caption, replaces=before))
+    (os.replace if before else take_name)(result.temporary, job.target)
     notes = _carry_caption(manifest, job, caption_extension)
     if result.faceless:
         what = "no face was found in it; cut around the centre."
         notes.append(_warning(job.source, what, "Look at it, or crop it by hand.", "faceless"))
-    for other in [e for e in manifest.entries.values() if e.source == source and e.file != name]:
-        path = root / other.file
+    entries = list(manifest.entries.values())
+    for other in (one for one in entries if one.source == entry.source and one.file != entry.file):
+        path = job.root / other.file
         if path.parent != job.target.parent or not path.exists():
             continue
         if force or not manifest.edited(other):
             path.unlink()  # lorakit made it, nobody has touched it, and its successor is there
-            manifest.forget(other.file)
+            manifest.entries.pop(other.file)
         else:
             what = "was edited and stays beside the new file."
             notes.append(_warning(other.file, what, "Remove one of the two.", "edited"))
@@ -270,11 +250,11 @@ def _carry_caption(manifest: Manifest, job: FitJob, suffix: str) -> list[Fault]:
     text, notes = _caption_text(source)
     if not text:
         return notes
-    if job.tag:
-        text = captions.add(job.tag, after_trigger=job.trigger)(text)
+    if job.subset.tag:
+        text = captions.add(job.subset.tag, after_trigger=job.subset.trigger)(text)
     data = (text + "\n").encode()
     digest = hashlib.sha256(data).hexdigest()
-    entry = manifest.entries[name_of(job.root, job.target)]
+    entry = manifest.entries[job.name]
     target = job.target.with_suffix(suffix)
     there = sha256(target) if target.exists() else None
     if there == digest or (there and there != entry.caption_sha):

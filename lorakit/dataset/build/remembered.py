@@ -1,26 +1,30 @@
 """What a dataset remembers about itself, in a small file that belongs in git beside the pictures:
-how they are fitted, where one is cropped by hand, and which are not to be used.
+how they are fitted, where one is cropped by hand, and which are not to be used. And beside it what
+the review says of each.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from lorakit import tomllib
+from lorakit import json_text, tomllib
 from lorakit.dataset.buckets import BucketRules
 from lorakit.dataset.build.fit import Box, Fit, Focus, Settings, essential
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import write_atomic
 from lorakit.toml_text import document_text
-from lorakit.user_files import Missing
+from lorakit.user_files import Missing, Unreadable
 
 PLACE = "prepare.toml"
 HEAD = "# How `lorakit dataset prepare` makes this dataset's pictures. Commit it beside them.\n"
 WISHES = ("fit", "size", "background", "focus", "format", "quality")
+MARKS_PLACE = Path(".lorakit") / "review.json"
+MARKS = ("", "accepted", "flagged")
 MUST = {"fit": ", ".join(get_args(Fit)), "focus": ", ".join(get_args(Focus))}
 
 
@@ -102,3 +106,22 @@ def _words(value: Any) -> bool:
 def _is_box(value: Any) -> bool:
     """Inside the picture, and with something in it."""
     return _numbers(value, 4) and 0 <= value[0] < value[2] <= 1 and 0 <= value[1] < value[3] <= 1
+
+
+def read_marks(root: Path) -> dict[str, str]:
+    """Pictures that were accepted or flagged in the review, by their place in the dataset."""
+    place = root / MARKS_PLACE
+    try:
+        data = json_text.read(place)
+    except Missing:
+        return {}
+    if not isinstance(data, dict) or not {str(mark) for mark in data.values()} <= {*MARKS}:
+        raise Unreadable(
+            place, "is not a page's marks.", "Correct it, or move it away and begin anew."
+        )
+    return {str(name): str(mark) for name, mark in data.items()}
+
+
+def write_marks(root: Path, marks: Mapping[str, str]) -> None:
+    kept = {name: mark for name, mark in sorted(marks.items()) if mark}
+    write_atomic(root / MARKS_PLACE, json.dumps(kept, indent=0, ensure_ascii=False) + "\n")

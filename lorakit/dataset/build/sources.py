@@ -1,5 +1,5 @@
-"""Where photos come from: files, folders, zip archives. Reads only; what is in an archive is
-unpacked beside the dataset first.
+"""Where photos come from: files, folders, zip archives, albums as other programs leave them. Reads
+only; what is in an archive is unpacked beside the dataset first.
 """
 
 from __future__ import annotations
@@ -16,19 +16,60 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lorakit import json_text
+from lorakit.dataset.build.arrangement import subset_folders
 from lorakit.dataset.captions.read import CAPTION_SUFFIXES, caption_beside
+from lorakit.dataset.facts import looks_like_image
+from lorakit.dataset.folder_names import FolderName, parse_folder
 from lorakit.dataset.rules import shown
-from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault
 from lorakit.portable import leads_out
 from lorakit.user_files import Unreadable, read_text
 
 ARCHIVES = frozenset({".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"})
+MOST_REPEATS = 999  # 2024_italy is a year
+IMG = "img"  # where kohya's GUI puts the folders, beside log/ and model/
 LISTS = ("metadata.jsonl", "metadata.csv")  # of captions, as the hub's data sets have them
 WORDS = ("text", "caption", "prompt")
 MAX_ENTRY = 1 << 30  # bytes of one unpacked file
 MAX_ARCHIVE = 64 << 30  # bytes of an archive, unpacked
 MAX_RATIO = 200  # photos hardly shrink; a file that grows more than this is a bomb
+
+
+@dataclass(frozen=True)
+class AlbumPart:
+    """What is added as one subset; without tokens, whichever the user names."""
+
+    path: Path
+    repeats: int | None = None
+    tokens: str = ""
+
+
+def parts_of(path: Path, trigger: str) -> list[AlbumPart]:
+    """The N_trigger folders of an album, if it has such of this trigger (empty: of any); else all
+    of it.
+    """
+    own = parse_folder(path.name)
+    if (
+        path.is_dir()
+        and isinstance(own, FolderName)
+        and _means(own.repeats, own.class_tokens, trigger)
+    ):
+        return [AlbumPart(path, own.repeats, own.class_tokens)]
+    for home in (path, path / IMG):
+        found = [
+            AlbumPart(home / name, repeats, tokens)
+            for name, (repeats, tokens) in subset_folders(home).items()
+            if _means(repeats, tokens, trigger)
+            and any(looks_like_image(file) for file in os.listdir(home / name))
+        ]
+        if found:
+            return found
+    return [AlbumPart(path)]
+
+
+def _means(repeats: int, tokens: str, trigger: str) -> bool:
+    ours = tokens == trigger or tokens.startswith((f"{trigger}_", f"{trigger} "))
+    return repeats <= MOST_REPEATS and bool(tokens) and (ours or not trigger)
 
 
 @dataclass(frozen=True)
@@ -57,9 +98,7 @@ def gather(
             found += _folder(path, skip, incoming / str(number), faults)
         elif not path.is_file():
             faults.append(_refused(shown(path), "no-file", "there is no such file or folder."))
-        elif path.suffix.lower() in ARCHIVES or (
-            zipfile.is_zipfile(path) and not looks_like_image(path.name)
-        ):
+        elif path.suffix.lower() in ARCHIVES or _is_zip(path):
             found += _archive(path, incoming / str(number), faults)
         else:
             found.append(_candidate(path))
@@ -69,27 +108,31 @@ def gather(
 
 
 def _folder(folder: Path, skip: Path, incoming: Path, faults: list[Fault]) -> Iterator[Candidate]:
-    listed: dict[Path, str] = {}
-    for place, folders, names in os.walk(folder):
-        listed |= _listed(Path(place))
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and (Path(place) / name).resolve() != skip
-        )
-        for path in (Path(place) / name for name in sorted(names)):
-            if looks_like_image(path.name):
-                yield _with_words(_candidate(path), listed.get(path), incoming)
-            elif path.suffix.lower() in ARCHIVES and not path.name.startswith("."):
-                faults.append(
-                    Fault(
-                        shown(path),
-                        "an archive inside a folder is not opened.",
-                        "Name it to add what it holds.",
-                        "archive",
-                        "warning",
-                    )
-                )
+    files = files_below(folder, skip=skip)
+    listed = [_listed(place) for place in {path.parent: None for path in files}]
+    words = {path: text for found in listed for path, text in found.items()}
+    for path in files:
+        if looks_like_image(path.name):
+            yield _with_words(_candidate(path), words.get(path), incoming)
+        elif path.suffix.lower() in ARCHIVES and not path.name.startswith("."):
+            what = "an archive inside a folder is not opened."
+            hint = "Name it to add what it holds."
+            faults.append(Fault(shown(path), what, hint, "archive", "warning"))
+
+
+def files_below(folder: Path, *, skip: Path | None = None) -> list[Path]:
+    """In every visible folder but `skip`, in a stable order."""
+    found = []
+    for name, folders, files in os.walk(folder):
+        place = Path(name)
+        inner = (one for one in sorted(folders) if not one.startswith("."))
+        folders[:] = [one for one in inner if skip is None or (place / one).resolve() != skip]
+        found += [place / file for file in sorted(files)]
+    return found
+
+
+def images_below(folder: Path, *, skip: Path | None = None) -> list[Path]:
+    return [path for path in files_below(folder, skip=skip) if looks_like_image(path.name)]
 
 
 def _candidate(path: Path) -> Candidate:
@@ -128,20 +171,21 @@ def _lines(text: str) -> Iterator[dict[str, Any]]:
                 yield row
 
 
+def _is_zip(path: Path) -> bool:
+    return zipfile.is_zipfile(path) and not looks_like_image(path.name)
+
+
 def _archive(path: Path, incoming: Path, faults: list[Fault]) -> list[Candidate]:
     if path.suffix.lower() in ARCHIVES - {".zip"}:
-        faults.append(
-            _refused(shown(path), "archive", "only zip archives are opened; unpack it yourself.")
-        )
-        return []
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _unpacked(path, archive, incoming, faults)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as error:
-        faults.append(
-            _refused(shown(path), "archive", f"cannot be read as a zip archive: {error}.")
-        )
-        return []
+        what = "only zip archives are opened; unpack it yourself."
+    else:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return _unpacked(path, archive, incoming, faults)
+        except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as error:
+            what = f"cannot be read as a zip archive: {error}."
+    faults.append(_refused(shown(path), "archive", what))
+    return []
 
 
 def _unpacked(
@@ -156,9 +200,8 @@ def _unpacked(
         faults.append(Fault(shown(path), what, "", "archive", "warning"))
     entries = [one for one in named if not one.is_dir() and "__MACOSX" not in one.filename]
     if sum(entry.file_size for entry in entries) > MAX_ARCHIVE:
-        faults.append(
-            _refused(shown(path), "archive", f"would unpack to more than {MAX_ARCHIVE >> 30} GB.")
-        )
+        what = f"would unpack to more than {MAX_ARCHIVE >> 30} GB."
+        faults.append(_refused(shown(path), "archive", what))
         return []
     names = {entry.filename.replace("\\", "/"): entry for entry in entries}
     parted = {os.path.splitext(name): name for name in names}
@@ -170,30 +213,25 @@ def _unpacked(
         if suffix.lower() == wanted
     }
 
-    def taken(name: str, to: Path) -> bool:
+    def taken(name: str, to: Path) -> Path | None:
         problem = _problem(names[name]) or _extract(archive, names[name], to)
         if problem:
-            faults.append(
-                _refused(f"{shown(path)}!{shown(names[name].filename)}", "archive", problem)
-            )
-        return not problem
+            faults.append(_refused(label(name), "archive", problem))
+        return None if problem else to
+
+    def label(name: str) -> str:
+        return f"{shown(path)}!{shown(names[name].filename)}"
 
     found = []
     for number, name in enumerate(sorted(names)):
         place = PurePosixPath(name)
-        if not looks_like_image(place.name) or not taken(
-            name, incoming / f"{number}{place.suffix.lower()}"
-        ):
+        if not looks_like_image(place.name):
             continue
-        caption, text = captions.get(os.path.splitext(name)[0], ""), incoming / f"{number}.txt"
-        found.append(
-            Candidate(
-                f"{shown(path)}!{shown(names[name].filename)}",
-                place.name,
-                incoming / f"{number}{place.suffix.lower()}",
-                text if caption and taken(caption, text) else None,
-            )
-        )
+        image = taken(name, incoming / f"{number}{place.suffix.lower()}")
+        if image is not None:
+            caption = captions.get(os.path.splitext(name)[0])
+            text = taken(caption, incoming / f"{number}.txt") if caption else None
+            found.append(Candidate(label(name), place.name, image, text))
     return found
 
 

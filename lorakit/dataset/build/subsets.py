@@ -4,24 +4,29 @@ is journaled and can be undone.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from lorakit.dataset.build.jobs import assigned_path, read_assigned, subset_folders
+from lorakit.dataset.build.arrangement import (
+    Arrangement,
+    SubsetPlan,
+    arrange,
+    arrangement_of,
+    read_arrangement,
+    subset_folders,
+)
 from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.new_folder import TAKEN
-from lorakit.dataset.build.originals import ORIGINALS, SubsetPlan, read_subsets, subsets_path
+from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.build.repeats import balanced, solve
-from lorakit.dataset.facts import SubsetFacts
+from lorakit.dataset.facts import SubsetFacts, is_image_name
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
-from lorakit.dataset.scan import is_image_name
 from lorakit.errors import Fault, RecipeError, counted, did_you_mean
 from lorakit.files import take_name, write_atomic
 from lorakit.journal import Journal, now
@@ -41,9 +46,8 @@ class Step:
     """What is to be done, decided before anything moves. Paths are relative to the dataset."""
 
     what: str
-    moves: tuple[tuple[str, str], ...] = ()
-    subsets: Mapping[str, SubsetPlan] = field(default_factory=dict)  # the complete table afterwards
-    assigned: Mapping[str, str] = field(default_factory=dict)
+    moves: tuple[tuple[str, str], ...]
+    after: Arrangement
     edits: tuple[Edited, ...] = ()  # of files that speak of the folders
 
     @property
@@ -70,7 +74,8 @@ def find(root: Path, word: str) -> str:
 def set_repeats(root: Path, wanted: Mapping[str, int]) -> Step:
     """`wanted`: folder name to repeats."""
     known = subset_folders(root)
-    subsets = dict(read_subsets(root))
+    before = read_arrangement(root)
+    subsets = dict(before.subsets)
     moves = []
     for name, repeats in wanted.items():
         tokens = known[name][1]
@@ -78,10 +83,10 @@ def set_repeats(root: Path, wanted: Mapping[str, int]) -> Step:
         if to != name:
             moves.append((name, to))
         if tokens in subsets:
-            subsets[tokens] = SubsetPlan(repeats, subsets[tokens].trigger, subsets[tokens].tag)
+            subsets[tokens] = replace(subsets[tokens], repeats=repeats)
     _refuse_taken(root, moves)
     what = "repeats " + ", ".join(f"{name} -> {n}" for name, n in wanted.items())
-    return Step(what, tuple(moves), subsets, read_assigned(root))
+    return Step(what, tuple(moves), replace(before, subsets=subsets))
 
 
 def solved(
@@ -103,13 +108,11 @@ def solved(
     shares = [float(n * count) for n, count in zip(repeats, images, strict=True)]
     weights = [ratio[subset.path.name] for subset in subsets] if ratio else shares
     if steps:
-        draws = steps * per_step / epochs
-        solution = solve(images, draws=draws, ratio=weights, epochs=epochs, per_step=per_step)
-        repeats = list(solution.repeats)
+        found = solve(images, steps * per_step / epochs, weights)
     else:
-        repeats = balanced(images, repeats, weights)
-    wanted = {subset.path.name: n for subset, n in zip(subsets, repeats, strict=True)}
-    return set_repeats(root, wanted)
+        found = balanced(images, repeats, weights)
+    names = (subset.path.name for subset in subsets)
+    return set_repeats(root, dict(zip(names, found, strict=True)))
 
 
 def read_ratio(
@@ -163,14 +166,16 @@ def _moved(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
     else:
         moves = [(f"{name}/{f}", f"{to}/{f}") for f in files if image_of(f, every) in stems]
     _refuse_taken(root, moves)
-    subsets = dict(read_subsets(root))
-    subsets.setdefault(tokens, SubsetPlan(known[to][0] if there else repeats, tokens))
-    assigned = dict(read_assigned(root))
+    before = read_arrangement(root)
+    target = SubsetPlan(known[to][0] if there else repeats, tokens)
     moving = {f"{name}/{stem}" for stem in stems}
-    for entry in Manifest(root).entries.values():
-        if os.path.splitext(entry.file)[0] in moving and entry.source.startswith(f"{ORIGINALS}/"):
-            assigned[entry.source] = tokens
-    return Step(f"{name} ({counted(len(stems), 'image')}) -> {to}", tuple(moves), subsets, assigned)
+    moved = {
+        entry.source: tokens
+        for entry in Manifest(root).entries.values()
+        if os.path.splitext(entry.file)[0] in moving and entry.source.startswith(f"{ORIGINALS}/")
+    }
+    after = Arrangement({tokens: target, **before.subsets}, {**before.assigned, **moved})
+    return Step(f"{name} ({counted(len(stems), 'image')}) -> {to}", tuple(moves), after)
 
 
 def image_of(file: str, images: Collection[str]) -> str:
@@ -217,8 +222,7 @@ def apply(root: Path, step: Step) -> None:
     """Journal first, then move. Nothing is overwritten, and nothing moved where a name that was
     free when the step was decided has been taken since.
     """
-    before = {"subsets": _subsets_data(read_subsets(root)), "assigned": dict(read_assigned(root))}
-    log = _journal(root)
+    log, before = _journal(root), read_arrangement(root).as_data()
     edits = [[str(one.path), one.before, one.after] for one in step.edits]
     entry = {"when": now(), "what": step.what, "moves": list(step.moves), "edits": edits}
     steps = log.read()
@@ -230,7 +234,7 @@ def apply(root: Path, step: Step) -> None:
         raise
     for edited in step.edits:
         write_atomic(edited.path, edited.after)
-    _write_state(root, _subsets_data(step.subsets), step.assigned)
+    arrange(root, step.after)
 
 
 def undo(root: Path) -> str:
@@ -247,7 +251,7 @@ def undo(root: Path) -> str:
     for name, before, after in last.get("edits", ()):
         if Path(name).is_file() and read_text(Path(name)) == after:
             write_atomic(Path(name), before)
-    _write_state(root, last["subsets"], last["assigned"])
+    arrange(root, arrangement_of(last))
     _journal(root).rewrite(steps[:-1])
     return str(last["what"])
 
@@ -283,16 +287,6 @@ def _rename(source: Path, to: Path) -> None:
     """Over nothing: a folder's rename refuses one that holds anything by itself."""
     to.parent.mkdir(parents=True, exist_ok=True)
     (os.rename if source.is_dir() and not source.is_symlink() else take_name)(source, to)
-
-
-def _write_state(root: Path, subsets: Mapping[str, object], assigned: Mapping[str, str]) -> None:
-    for path, data in ((subsets_path(root), subsets), (assigned_path(root), assigned)):
-        if data or path.exists():
-            write_atomic(path, json.dumps(dict(sorted(data.items())), indent=1) + "\n")
-
-
-def _subsets_data(subsets: Mapping[str, SubsetPlan]) -> dict[str, object]:
-    return {name: asdict(subset) for name, subset in subsets.items()}
 
 
 def _journal(root: Path) -> Journal:

@@ -152,7 +152,13 @@ def kohya_caption(path: Path) -> Caption:
 def caption_leftovers(
     folder: Path, suffix: str, stems: Mapping[str, list[str]], names: Mapping[str, os.DirEntry[str]]
 ) -> Iterator[Fault]:
-    """Captions that nobody reads: with another extension, or without an image."""
+    """Captions that two images share, and that nobody reads: of another extension, of no image."""
+    for stem, images in stems.items():
+        if len(images) > 1:
+            both, caption = " and ".join(map(shown, images)), f"{shown(stem)}{suffix}"
+            what = f"{both} share one caption ({caption}) and one cache."
+            hint = "Rename all but one, with a caption each."
+            yield fault("caption-shared", folder / images[0], what, hint)
     for name in sorted(names):
         stem, extension = os.path.splitext(name)
         if extension.lower() not in CAPTION_SUFFIXES or name.startswith("."):

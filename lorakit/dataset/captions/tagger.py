@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.config import cache_dir
-from lorakit.dataset.captions.tagger_models import Model
+from lorakit.dataset.captions.models import INSTALL_TAGGER, TAGS, CaptionModel
 from lorakit.errors import RecipeError, SetupError, did_you_mean
 from lorakit.memo import Memo
 from lorakit.pictures.open import opened, why
@@ -26,8 +26,8 @@ from lorakit.user_files import Unreadable, read_text
 
 GENERAL, CHARACTER = 0, 4  # categories of selected_tags.csv; 9 are ratings, which no caption needs
 MOST_TAGS = 1 << 26  # bytes of their list; that of ten thousand tags is 300 kB
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 FLOOR = 0.05  # what is less likely than this is not even remembered
-INSTALL = 'pip install "lorakit[tag]"'
 _WORD = re.compile(r"[a-z]{2}")
 
 
@@ -64,10 +64,8 @@ def read_tags(path: Path) -> list[Tag]:
         rows = csv.DictReader(io.StringIO(read_text(path, most=MOST_TAGS), newline=""))
         return [Tag(row["name"], int(row["category"])) for row in rows]
     except (Unreadable, csv.Error, ValueError, KeyError, TypeError) as error:
-        raise SetupError(
-            f"{path} is not the tag list of a WD tagger ({error}).",
-            hint="It is the model's selected_tags.csv.",
-        ) from error
+        what = f"{path} is not the tag list of a WD tagger ({error})."
+        raise SetupError(what, hint=f"It is the model's {TAGS}.") from error
 
 
 def chosen(likely: Likely, tags: Sequence[Tag], choice: TagChoice) -> list[str]:
@@ -100,9 +98,9 @@ def unknown_drops(drop: Sequence[str], tags: Sequence[Tag]) -> list[str]:
 class Tagger:
     """One model, opened when the first picture needs it."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: CaptionModel) -> None:
         self.model = model
-        self.tags = read_tags(model.tags)
+        self.tags = read_tags(model.weights.with_name(TAGS))
         self._session: Any = None
         self._side = 0
         self._known = Memo(cache_dir() / "tags" / f"{model.sha256[:16]}.json")
@@ -131,37 +129,29 @@ class Tagger:
         (probabilities,) = session.run(None, {session.get_inputs()[0].name: pixels[None]})[:1]
         row = probabilities[0].tolist()
         if len(row) != len(self.tags):
-            names = f"{self.model.tags.name} names {len(self.tags)} tags."
+            what = f"gives {len(row)} numbers, {TAGS} names {len(self.tags)} tags."
             hint = "Both files must come from the same model."
-            raise SetupError(f"{self.model.model} gives {len(row)} numbers, {names}", hint=hint)
+            raise SetupError(f"{self.model.weights} {what}", hint=hint)
         return [(number, round(value, 5)) for number, value in enumerate(row) if value >= FLOOR]
 
     def _open(self) -> Any:
         try:
             import onnxruntime
         except ImportError as error:
-            raise SetupError("The tagger needs the package onnxruntime.", hint=INSTALL) from error
+            what = "The tagger needs the package onnxruntime."
+            raise SetupError(what, hint=INSTALL_TAGGER) from error
         there = onnxruntime.get_available_providers()
-        providers = [
-            name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there
-        ]
-        model = self.model.model
+        providers = [name for name in PROVIDERS if name in there]
+        model = self.model.weights
         try:
             session = onnxruntime.InferenceSession(str(model), providers=providers)
         except Exception as error:  # onnxruntime's own exceptions share no base but Exception
-            raise SetupError(
-                f"{model} is not an ONNX model that onnxruntime can open.",
-                hint=str(error).strip()[:300],
-            ) from error
+            what = f"{model} is not an ONNX model that onnxruntime can open."
+            raise SetupError(what, hint=str(error).strip()[:300]) from error
         shape = session.get_inputs()[0].shape
-        match shape:
-            case [_, int(high), wide, 3] if high == wide:
-                pass
-            case _:
-                raise SetupError(
-                    f"{model} takes pictures of shape {shape}; a WD v3 tagger takes [batch, side,"
-                    " side, 3]."
-                )
+        if len(shape) != 4 or not isinstance(shape[1], int) or shape[1:] != [shape[1], shape[1], 3]:
+            takes = "a WD v3 tagger takes [batch, side, side, 3]"
+            raise SetupError(f"{model} takes pictures of shape {shape}; {takes}.")
         self._session, self._side = session, shape[1]
         return session
 
@@ -179,10 +169,8 @@ def square(path: Path, side: int) -> Any:
             clear = image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info
             seen = image.convert("RGBA" if clear else "RGB")
     except Exception as error:  # a broken file makes decoders raise anything
-        raise RecipeError(
-            f"{path}: cannot be decoded ({why(error)}).",
-            hint="`lorakit dataset check` names every such file.",
-        ) from error
+        hint = "`lorakit dataset check` names every such file."
+        raise RecipeError(f"{path}: cannot be decoded ({why(error)}).", hint=hint) from error
     scale = side / max(seen.size)
     size = (max(1, round(seen.width * scale)), max(1, round(seen.height * scale)))
     small = seen.resize(size, Image.Resampling.BICUBIC)

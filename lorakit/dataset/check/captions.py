@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from lorakit.dataset.captions.edit import GROUPS, parts
-from lorakit.dataset.check.settings import CheckSettings
+from lorakit.dataset.check.model import CheckSettings
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.dataset.rules import fault, shown
 from lorakit.errors import Fault

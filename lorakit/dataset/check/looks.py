@@ -7,12 +7,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorakit.config import cache_dir
+from lorakit.dataset.check.model import Look
 from lorakit.memo import Memo
 from lorakit.pictures.open import TooLargeError, opened, orientation, turned, why
 from lorakit.pictures.pool import WorkerDied, spread
@@ -24,40 +25,8 @@ if TYPE_CHECKING:
 
 VERSION = 3  # of what a look holds; a change forgets all earlier ones
 JPEG_50 = 3688  # the sum of the luminance table that everybody scales
+USUAL = vars(Look())  # what an unremarkable picture shows is not stored
 EDGES = ("top", "bottom", "left", "right")
-
-
-@dataclass(frozen=True)
-class Look:
-    """What decoding an image shows. Where that fails, `problem` is set and the rest is not."""
-
-    problem: str = ""
-    bomb: bool = False
-    kind: str = ""  # true kind, whatever the name says
-    mode: str = ""  # Pillow's: RGB, CMYK, I;16, ...
-    width: int = 0
-    height: int = 0
-    bits: int = 8
-    orientation: int = 1  # EXIF; 1 is upright
-    animated: bool = False
-    transparent: bool = False  # some pixel lets the background through
-    grey: bool = False
-    profile: str = ""  # the ICC profile's name unless sRGB; "corrupt" where it cannot be read
-    odd_exif: bool = False  # EXIF that cannot be read
-    border: str = ""  # edges with a plain band: "top, bottom"
-    sharpness: float = 0
-    brightness: float = 0
-    clipped: float = 0
-    contrast: float = 0
-    noise: float = 0
-    blocks: float = 1
-    bars: float = 0
-    jpeg: int = 100
-    dhash: int = 0  # of the upright picture: a copy that was turned is still found
-
-    @property
-    def sideways(self) -> bool:
-        return self.orientation != 1
 
 
 def look(path: Path) -> Look:
@@ -82,10 +51,10 @@ def _decoded(path: Path, header: PictureHeader) -> Look:
         image.load()
         small = _small(image)
         turn, odd_exif = orientation(image)
-        measures = measure(turned(small, turn))
         # phones hide a second picture in their JPEGs
         several = header.kind != "jpeg" and bool(getattr(image, "is_animated", False))
-        return Look(
+        return replace(
+            measure(turned(small, turn)),
             kind=header.kind,
             mode=image.mode,
             width=header.width,
@@ -98,15 +67,7 @@ def _decoded(path: Path, header: PictureHeader) -> Look:
             grey=_is_grey(small),
             profile=_profile(image),
             border=_border(small),
-            sharpness=round(measures.sharpness, 2),
-            brightness=round(measures.brightness, 4),
-            clipped=round(measures.clipped, 4),
-            contrast=round(measures.contrast, 4),
-            noise=round(measures.noise, 3),
-            blocks=round(measures.blocks, 3),
-            bars=round(measures.bars, 3),
             jpeg=_jpeg_quality(image),
-            dhash=measures.dhash,
         )
 
 
@@ -192,10 +153,10 @@ def _plain_band(lines: np.ndarray[Any, np.dtype[np.int16]]) -> bool:
     later line does not.
     """
     band = lines[: max(2, -(-len(lines) // 40))]
-    off = abs(band - band[0].mean(axis=0))
-    if off.mean() >= 1.5 or off.max() >= 40:
-        return False
-    return bool(abs(lines[::8] - band[0].mean(axis=0)).max() >= 40)
+    colour = band[0].mean(axis=0)
+    off = abs(band - colour)
+    plain = off.mean() < 1.5 and off.max() < 40
+    return bool(plain and abs(lines[::8] - colour).max() >= 40)
 
 
 def look_at(
@@ -220,16 +181,7 @@ def look_at(
     for path, result in spread(look, fresh, workers=workers):
         found[path] = Look(problem=str(result)) if isinstance(result, WorkerDied) else result
         if path.exists():
-            memo.put(path, _unusual(found[path]))
+            memo.put(path, {k: v for k, v in vars(found[path]).items() if v != USUAL[k]})
         progress(len(found), len(wanted))
     memo.save(forget_others=True)
     return found
-
-
-def _unusual(item: Look) -> dict[str, Any]:
-    """What differs from an unremarkable picture's look: shorter to store."""
-    return {
-        field.name: value
-        for field in fields(Look)
-        if (value := getattr(item, field.name)) != field.default
-    }

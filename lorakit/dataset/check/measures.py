@@ -9,17 +9,19 @@ much a trainer can learn, not how much anybody likes it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from lorakit.dataset.check.model import Look
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Floats = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
+TARGET_SIDE = 1024  # of a picture that lacks nothing in resolution
 WORKING_SIDE = 768  # large enough to see motion blur, small enough for a hundred pictures a second
 NEAR, STEP, PLAIN = 2.5, 10.0, 0.6  # levels of 255: one colour, an edge; share of a line
 WEIGHTS = {
@@ -32,43 +34,26 @@ WEIGHTS = {
 }
 
 
-@dataclass(frozen=True)
-class Measures:
-    width: int
-    height: int
-    sharpness: float  # variance of the Laplacian; below about 30 a photo looks blurred
-    brightness: float  # mean luminance, 0..1
-    clipped: float  # share of pixels that are pure black or white
-    contrast: float  # luminance between the 5th and the 95th percentile, 0..1
-    noise: float  # standard deviation of grain in the flattest parts, 0..255
-    blocks: float  # step across 8-pixel borders over the step elsewhere; 1 is none
-    dhash: int  # 64 bits; near-duplicates differ in few
-    bars: float = 0.0  # share of the picture that plain bands along its edges take
-    jpeg: int = 100  # quality that its quantisation tables stand for; 100 where there are none
-
-
-def measure(image: Image.Image) -> Measures:
+def measure(image: Image.Image) -> Look:
     """Measure an open image, EXIF orientation as the caller left it."""
-    width, height = image.size
     grey = image.convert("L")
     grey.thumbnail((WORKING_SIDE, WORKING_SIDE), reducing_gap=2.0)
     light: Floats = np.asarray(grey, dtype=np.float32)
     counts = np.array(grey.histogram())  # one pass in C for four measures
     below, total_pixels = counts.cumsum(), max(1, light.size)
     low, high = np.searchsorted(below, (0.05 * (light.size - 1), 0.95 * (light.size - 1)), "right")
-    return Measures(
-        width,
-        height,
-        sharpness=float(_laplacian(light).var()) if min(light.shape) > 2 else 0.0,
-        brightness=float(counts @ np.arange(256) / total_pixels / 255),
-        clipped=float((counts[:3].sum() + counts[253:].sum()) / total_pixels),
-        contrast=float((high - low) / 255),
-        noise=_noise(light),
-        blocks=(
-            _blocks(light) if image.size == grey.size else 1.0
-        ),  # shrinking has already smoothed them away
+    shrunk = image.size != grey.size  # which has smoothed blocks away
+    return Look(
+        width=image.width,
+        height=image.height,
+        sharpness=round(float(_laplacian(light).var()), 2) if min(light.shape) > 2 else 0.0,
+        brightness=round(float(counts @ np.arange(256) / total_pixels / 255), 4),
+        clipped=round(float((counts[:3].sum() + counts[253:].sum()) / total_pixels), 4),
+        contrast=round(float((high - low) / 255), 4),
+        noise=round(_noise(light), 3),
+        blocks=1.0 if shrunk else round(_blocks(light), 3),
         dhash=dhash(image),
-        bars=_bars(light),
+        bars=round(_bars(light), 3),
     )
 
 
@@ -81,8 +66,7 @@ def dhash(image: Image.Image) -> int:
 
 
 def near_pairs(hashes: Sequence[int], *, within: int = 5) -> list[tuple[int, int, int]]:
-    """Pairs (i, j, distance) whose hashes differ in at most `within` bits; ten thousand hashes
-    take about a second.
+    """Pairs (i, j, distance) whose hashes differ in at most `within` bits.
 
     Two hashes within d bits agree exactly in at least one of d+1 slices, so only pairs that share a
     slice are compared. Of equal hashes each is paired with the first alone: a thousand blank
@@ -121,28 +105,23 @@ def _compare(
             found[int(first), int(other)] = int(distance)
 
 
-def scores(measures: Measures, *, nearest: int = 64, target_side: int = 1024) -> dict[str, float]:
+def scores(look: Look, *, nearest: int = 64) -> dict[str, float]:
     """The parts of the technical score, 0..100 each; `nearest` is the distance in bits to the most
     alike picture that is better.
     """
-    dirt = max(
-        _ramp(measures.noise, 2.5, 14),
-        _ramp(measures.blocks, 1.15, 2.2),
-        _ramp(100 - measures.jpeg, 4, 75),
-    )
-    return {
-        "resolution": 100 * min(1.0, min(measures.width, measures.height) / target_side),
-        "sharpness": _ramp(np.log10(measures.sharpness + 1), 0.4, 2.4),
-        "exposure": (
-            100
-            * (1 - min(1.0, 4 * measures.clipped))
-            * (1 - min(1.0, max(0.0, abs(measures.brightness - 0.5) - 0.15) / 0.35))
-        ),
-        "contrast": _ramp(measures.contrast, 0.1, 0.55),
+    grain, blocks = _ramp(look.noise, 2.5, 14), _ramp(look.blocks, 1.15, 2.2)
+    dirt = max(grain, blocks, _ramp(100 - look.jpeg, 4, 75))
+    extreme = _ramp(abs(look.brightness - 0.5), 0.15, 0.5)
+    parts = {
+        "resolution": 100 * min(1.0, min(look.width, look.height) / TARGET_SIDE),
+        "sharpness": _ramp(np.log10(look.sharpness + 1), 0.4, 2.4),
+        "exposure": (100 - extreme) * (1 - min(1.0, 4 * look.clipped)),
+        "contrast": _ramp(look.contrast, 0.1, 0.55),
         "cleanness": 100 - dirt,
         "uniqueness": _ramp(nearest, 3, 14),
-        "frame": (100 - 0.6 * _ramp(measures.bars, 0.005, 0.05)) * (1 - measures.bars),
+        "frame": (100 - 0.6 * _ramp(look.bars, 0.005, 0.05)) * (1 - look.bars),
     }
+    return {name: round(value, 1) for name, value in parts.items()}
 
 
 def total(parts: dict[str, float]) -> float:
@@ -160,13 +139,9 @@ def _ramp(value: float, low: float, high: float) -> float:
 
 
 def _laplacian(light: Floats) -> Floats:
-    return (
-        light[1:-1, :-2]
-        + light[1:-1, 2:]
-        + light[:-2, 1:-1]
-        + light[2:, 1:-1]
-        - 4 * light[1:-1, 1:-1]
-    )
+    across = light[1:-1, :-2] + light[1:-1, 2:]
+    down = light[:-2, 1:-1] + light[2:, 1:-1]
+    return across + down - 4 * light[1:-1, 1:-1]
 
 
 def _noise(light: Floats) -> float:

@@ -7,30 +7,57 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from lorakit.dataset.buckets import BucketRules, Chooser, Placement, UnfitError, check
-from lorakit.dataset.check.looks import Look
-from lorakit.dataset.check.settings import CheckSettings
-from lorakit.dataset.check.sources import SourcePicture
+from lorakit.dataset.build.manifest import MadeFile, Manifest
+from lorakit.dataset.check.looks import look_at
+from lorakit.dataset.check.model import CheckSettings, Look
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.dataset.rules import fault, shown
-from lorakit.errors import Fault
+from lorakit.errors import Fault, counted
 from lorakit.files import sha256
 
 EXTENSIONS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".bmp": "bmp"}
 BLURRED = 25.0  # variance of the Laplacian at the working size
 FLAT = 0.12  # luminance between the 5th and the 95th percentile
+ROOM = 0.97  # of the canvas: less, and there are bars to see
 PREPARE = "it: lorakit dataset prepare does that."
+
+
+@dataclass(frozen=True)
+class SourcePicture:
+    made: MadeFile
+    look: Look
+
+    @property
+    def filled(self) -> float:
+        """The share of the canvas that shows the photo."""
+        (wide, high), canvas = self.made.scaled, self.made.canvas
+        return wide * high / (canvas[0] * canvas[1])
+
+
+def sources_of(root: Path, images: Iterable[Path]) -> dict[Path, SourcePicture]:
+    """Of every picture that is as prepare made it and whose photo is still there."""
+    manifest = Manifest(root)
+    made = {root / entry.file: entry for entry in manifest.entries.values()}
+    ours = {path: made[path] for path in images if path in made and not manifest.edited(made[path])}
+    photos = {path: root / entry.source for path, entry in ours.items()}
+    there = {photo for photo in photos.values() if photo.is_file()}
+    looks = look_at(root / "originals", sorted(there))
+    found = ((path, looks.get(photos[path])) for path in ours)
+    return {
+        path: SourcePicture(ours[path], look) for path, look in found if look and not look.problem
+    }
 
 
 def picture_faults(
     facts: DatasetFacts,
     looks: Mapping[Path, Look],
     settings: CheckSettings,
-    sources: Mapping[Path, SourcePicture] = MappingProxyType({}),
+    sources: Mapping[Path, SourcePicture],
 ) -> Iterator[Fault]:
     """`sources`: the photos behind the pictures, which say more about what is in them."""
     images = [image for subset in facts.subsets for image in subset.images]
@@ -43,6 +70,7 @@ def picture_faults(
     yield from _greys(images, looks)
     yield from _sizes(images, settings)
     yield from _duplicates(images, shown_in, settings.near_bits)
+    yield from _bars(facts.root, sources)
 
 
 def _one(path: Path, look: Look) -> Iterator[Fault]:
@@ -55,7 +83,7 @@ def _one(path: Path, look: Look) -> Iterator[Fault]:
         rename = f"Rename it to {shown(path.stem)}.{kind}, or convert"
         rename = rename if kind in EXTENSIONS.values() else "Convert"
         yield fault("extension-content", path, f"is {kind.upper()} inside.", f"{rename} {PREPARE}")
-    if look.sideways:
+    if look.orientation != 1:
         what = f"has EXIF orientation {look.orientation}, which kohya ignores."
         yield fault("rotated", path, what, f"Turn {PREPARE}")
     if look.transparent:
@@ -185,3 +213,19 @@ def _duplicates(
 def _beside(path: Path, other: Path) -> str:
     near = other.parent == path.parent
     return shown(other.name if near else Path(other.parent.name) / other.name)
+
+
+def _bars(root: Path, sources: Mapping[Path, SourcePicture]) -> Iterator[Fault]:
+    """Bars, and photos too small for their canvas."""
+    barred = [source.filled for source in sources.values() if source.filled < ROOM]
+    if barred:
+        share = 1 - sum(barred) / len(barred)
+        some = f"{len(barred)} of {counted(len(sources), 'picture')}"
+        what = f"{some} have bars, {share:.0%} of their area on average, which are learned, too."
+        yield fault("bars", root, what, "lorakit dataset prepare RECIPE --fit bucket makes none.")
+    for path, source in sources.items():
+        sides = zip(source.made.scaled, source.made.canvas, strict=True)
+        size, canvas = ("{}x{}".format(*pair) for pair in (source.made.size, source.made.canvas))
+        if all(side < 0.95 * room for side, room in sides):
+            what = f"its original has {size}, and fills {source.filled:.0%} of {canvas}."
+            yield fault("small-original", path, what, "Use a larger one.")

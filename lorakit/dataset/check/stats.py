@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from lorakit.dataset.buckets import Chooser, UnfitError
+from lorakit.dataset.buckets import Chooser
 from lorakit.dataset.captions.edit import parts
 from lorakit.dataset.captions.tokens import count_tokens
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
@@ -79,13 +79,9 @@ def _subset(subset: SubsetFacts, lengths: Sequence[int], draws: int) -> SubsetSt
 
 
 def _buckets(facts: DatasetFacts, chooser: Chooser) -> tuple[tuple[tuple[int, int], int], ...]:
-    found: Counter[tuple[int, int]] = Counter()
-    for subset in facts.subsets:
-        for image in subset.images:
-            try:
-                found[chooser.choose(image.width, image.height).bucket] += 1
-            except UnfitError:
-                continue  # `check` names it
+    images = [image for subset in facts.subsets for image in subset.images]
+    places = (chooser.place(image.width, image.height) for image in images)
+    found = Counter(place.bucket for place in places if place)  # `check` names the others
     return tuple(sorted(found.items()))
 
 

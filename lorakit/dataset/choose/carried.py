@@ -5,40 +5,36 @@ in every version of it that lies beside it. Reads only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.originals import ORIGINALS
+from lorakit.dataset.build.sources import images_below
 from lorakit.dataset.captions.read import caption_beside
-from lorakit.dataset.scan import looks_like_image
 from lorakit.files import sha256
 
-
-@dataclass(frozen=True)
-class CaptionPlace:
-    caption: Path
-    edited: bool  # since lorakit put it there
-    time_ns: int
+# whether it was edited since lorakit put it there, when it was changed, and where it is
+Place = tuple[bool, int, Path]
 
 
 def captions_for(root: Path, pictures: Iterable[Path], beside: Path) -> dict[Path, Path]:
     """The caption that somebody has worked on last, of each picture that has one anywhere."""
     wanted = list(pictures)
     sizes = {path.stat().st_size for path in wanted}
-    found: dict[str, CaptionPlace] = {}
-    for version in versions(root, beside):
-        for digest, candidate in _captions(version, sizes):
-            found[digest] = max(found.get(digest, candidate), candidate, key=_worth)
-    own = {path: (found.get(sha256(path)), caption_beside(path)) for path in wanted}
-    return {
-        path: caption
-        for path, (known, near) in own.items()
-        if (caption := known.caption if known else near) is not None
-    }
+    found: dict[str, Place] = {}
+    for version in _versions(root, beside):
+        for digest, place in _captions(version, sizes):
+            found[digest] = max(found.get(digest, place), place)
+    captions = {}
+    for path in wanted:
+        known = found.get(sha256(path))
+        caption = known[2] if known else caption_beside(path)
+        if caption is not None:
+            captions[path] = caption
+    return captions
 
 
-def versions(root: Path, beside: Path) -> list[Path]:
+def _versions(root: Path, beside: Path) -> list[Path]:
     """Datasets that lie beside this one, or where the next one is to lie; this one first."""
     places = dict.fromkeys([root.parent, beside.parent])
     folders = (one for place in places if place.is_dir() for one in sorted(place.iterdir()))
@@ -46,22 +42,13 @@ def versions(root: Path, beside: Path) -> list[Path]:
     return [root, *(one for one in others if one.resolve() != root.resolve())]
 
 
-def _captions(version: Path, sizes: set[int]) -> Iterator[tuple[str, CaptionPlace]]:
+def _captions(version: Path, sizes: set[int]) -> Iterator[tuple[str, Place]]:
     for entry in Manifest(version).entries.values():
         caption = caption_beside(version / entry.file)
         if caption is not None and entry.source_stamp[0] in sizes:
             edited = sha256(caption) != entry.caption_sha
-            yield entry.source_sha, CaptionPlace(caption, edited, caption.stat().st_mtime_ns)
-    for path in (version / ORIGINALS).rglob("*"):
-        if not (looks_like_image(path.name) and path.is_file() and path.stat().st_size in sizes):
-            continue
+            yield entry.source_sha, (edited, caption.stat().st_mtime_ns, caption)
+    for path in images_below(version / ORIGINALS):
         caption = caption_beside(path)
-        if caption is not None:
-            yield (
-                sha256(path),
-                CaptionPlace(caption, edited=False, time_ns=caption.stat().st_mtime_ns),
-            )
-
-
-def _worth(one: CaptionPlace) -> tuple[bool, int]:
-    return one.edited, one.time_ns
+        if caption is not None and path.is_file() and path.stat().st_size in sizes:
+            yield sha256(path), (False, caption.stat().st_mtime_ns, caption)

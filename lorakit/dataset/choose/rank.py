@@ -9,19 +9,19 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
-from lorakit.dataset.build.jobs import assigned_path, read_assigned
+from lorakit.dataset.build.arrangement import Arrangement, arrange, read_arrangement
 from lorakit.dataset.build.new_folder import new_folder
-from lorakit.dataset.build.originals import ORIGINALS, read_subsets, remember_subset
+from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.build.remembered import read_remembered
-from lorakit.dataset.check.looks import Look, look_at
+from lorakit.dataset.build.sources import images_below
+from lorakit.dataset.check.looks import look_at
 from lorakit.dataset.choose.carried import captions_for
 from lorakit.dataset.rules import shown
-from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import write_atomic
 from lorakit.user_files import read_text
@@ -68,8 +68,9 @@ def pictures(root: Path) -> list[Path]:
     folders; none that was dropped.
     """
     dropped = read_remembered(root).dropped
-    found = _images(root / ORIGINALS) or _images(root)
-    return [path for path in found if path.relative_to(root).as_posix() not in dropped]
+    found = images_below(root / ORIGINALS) or images_below(root)
+    names = ((path, path.relative_to(root).as_posix()) for path in found if path.is_file())
+    return [path for path, name in names if name not in dropped]
 
 
 def rank(
@@ -81,7 +82,7 @@ def rank(
     """Score every picture; what cannot be read gets 0 and its reason. Best first within each
     category.
     """
-    from lorakit.dataset.check.measures import near_pairs, total
+    from lorakit.dataset.check.measures import near_pairs, scores, total
 
     paths = pictures(root)
     if not paths:
@@ -90,7 +91,7 @@ def rank(
     home = root / ORIGINALS if root / ORIGINALS in paths[0].parents else root
     looks = look_at(home, paths, progress=progress, workers=workers)
     fine = [path for path in paths if not looks[path].problem]
-    alone = {path: total(_parts(looks[path], 64)) for path in fine}
+    alone = {path: total(scores(looks[path])) for path in fine}
     nearest = dict.fromkeys(fine, 64)
     for i, j, distance in near_pairs([looks[path].dhash for path in fine], within=14):
         # of two alike the worse one loses, and of two equal ones the second
@@ -102,7 +103,7 @@ def rank(
         if seen.problem:
             ranked.append(Ranked(name, 0.0, faults=(f"cannot be decoded: {seen.problem}",)))
             continue
-        parts = _parts(seen, nearest[path])
+        parts = scores(seen, nearest=nearest[path])
         size, dhash = (seen.width, seen.height), f"{seen.dhash:016x}"
         ranked.append(Ranked(name, total(parts), parts, *size, dhash))
     return sorted(ranked, key=_order)
@@ -196,11 +197,9 @@ def copy_selection(root: Path, selection: Selection, target: Path) -> dict[str, 
     """
     with new_folder(target) as beside:
         origin = dict(_copies(root, selection, beside, target))
-        remember_subset(beside, *read_subsets(root).values())
-        assigned = read_assigned(root)
-        if assigned:
-            kept = {new: assigned[old] for new, old in origin.items() if old in assigned}
-            write_atomic(assigned_path(beside), json.dumps(kept, indent=1) + "\n")
+        now = read_arrangement(root)
+        kept = {new: now.assigned[old] for new, old in origin.items() if old in now.assigned}
+        arrange(beside, Arrangement(now.subsets, kept))
         data = {
             "version": VERSION,
             "from": root.name,
@@ -272,21 +271,6 @@ def _copies(
             if caption is not None:
                 shutil.copy2(caption, (target / new).with_suffix(caption.suffix.lower()))
             yield new.as_posix(), item.file
-
-
-def _images(folder: Path) -> list[Path]:
-    def hidden(path: Path) -> bool:
-        return any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-    found = (path for path in folder.rglob("*") if looks_like_image(path.name) and path.is_file())
-    return sorted(path for path in found if not hidden(path))
-
-
-def _parts(seen: Look, nearest: int) -> dict[str, float]:
-    from lorakit.dataset.check.measures import Measures, scores
-
-    measures = Measures(**{field.name: getattr(seen, field.name) for field in fields(Measures)})
-    return {key: round(value, 1) for key, value in scores(measures, nearest=nearest).items()}
 
 
 def _score(value: Any) -> float:

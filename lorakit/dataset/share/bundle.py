@@ -25,8 +25,8 @@ from typing import Any
 from lorakit import json_text
 from lorakit.dataset.build.new_folder import new_folder
 from lorakit.dataset.build.originals import ORIGINALS
+from lorakit.dataset.facts import looks_like_image
 from lorakit.dataset.rules import os_text
-from lorakit.dataset.scan import looks_like_image
 from lorakit.errors import Fault, RecipeError, raise_on_errors
 from lorakit.files import hidden_file, sha256
 from lorakit.portable import folded, leads_out, path_problem

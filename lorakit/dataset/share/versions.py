@@ -4,6 +4,7 @@ recaptioned or changed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,18 +14,14 @@ from lorakit.files import sha256
 
 
 @dataclass(frozen=True)
-class Item:
-    """One trained image: where it is, what it shows, what is said about it."""
-
-    name: str  # subset/file, forward slashes
-    image: str  # sha256
-    caption: str  # "" where there is none
-
-
-@dataclass(frozen=True)
 class Version:
-    items: Mapping[str, Item]
-    repeats: Mapping[str, int]  # per subset folder
+    """Names are `class tokens/file`, so that a change of repeats alone is not forty removals and
+    forty additions.
+    """
+
+    images: Mapping[str, str]  # sha256
+    captions: Mapping[str, str]  # "" where there is none
+    repeats: Mapping[str, int]  # by class tokens
 
 
 @dataclass(frozen=True)
@@ -43,49 +40,42 @@ class VersionDifference:
 
 def version_of(facts: DatasetFacts) -> Version:
     """Hash every image and read every caption: as slow as the disk."""
-    items = {}
-    repeats: dict[str, int] = {}
+    images, captions = {}, {}
+    repeats: Counter[str] = Counter()
     for subset in facts.subsets:
         key = ("reg " if subset.is_reg else "") + (subset.class_tokens or subset.path.name)
-        repeats[key] = repeats.get(key, 0) + subset.repeats
+        repeats[key] += subset.repeats
         for image in subset.images:
             own = image.caption_path if not subset.metadata else None
             words = own and read_words(own)
-            caption = words.text.strip() if words else image.caption if subset.metadata else ""
             name = f"{key}/{image.path.name}"
-            items[name] = Item(name, sha256(image.path), caption)
-    return Version(items, repeats)
+            captions[name] = (
+                words.text.strip() if words else image.caption if subset.metadata else ""
+            )
+            images[name] = sha256(image.path)
+    return Version(images, captions, repeats)
 
 
 def compare(before: Version, after: Version) -> VersionDifference:
-    """Names are `class tokens/file`, so that a change of repeats alone is not forty removals and
-    forty additions.
-    """
-    gone = {name: item for name, item in before.items.items() if name not in after.items}
-    come = {name: item for name, item in after.items.items() if name not in before.items}
+    gone = [name for name in before.images if name not in after.images]
+    come = [name for name in after.images if name not in before.images]
     waiting: dict[str, list[str]] = {}
-    for name, item in come.items():
-        waiting.setdefault(item.image, []).append(name)
-    renamed = [
-        (name, waiting[item.image].pop(0)) for name, item in gone.items() if waiting.get(item.image)
+    for name in come:
+        waiting.setdefault(after.images[name], []).append(name)
+    same = ((name, waiting.get(before.images[name])) for name in gone)
+    renamed = [(name, names.pop(0)) for name, names in same if names]
+    pairs = [(name, name) for name in before.images if name in after.images] + renamed
+    moved = {name for pair in renamed for name in pair}
+    now, was = after.captions, before.captions
+    counts = [
+        (key, before.repeats.get(key, 0), after.repeats.get(key, 0))
+        for key in sorted({*before.repeats, *after.repeats})
     ]
-    pairs = [(name, name) for name in before.items if name in after.items] + renamed
-    moved_from, moved_to = {old for old, _ in renamed}, {new for _, new in renamed}
     return VersionDifference(
-        added=tuple(name for name in come if name not in moved_to),
-        removed=tuple(name for name in gone if name not in moved_from),
+        added=tuple(name for name in come if name not in moved),
+        removed=tuple(name for name in gone if name not in moved),
         renamed=tuple(renamed),
-        changed=tuple(
-            old for old, new in pairs if before.items[old].image != after.items[new].image
-        ),
-        recaptioned=tuple(
-            (new, before.items[old].caption, after.items[new].caption)
-            for old, new in pairs
-            if before.items[old].caption != after.items[new].caption
-        ),
-        repeats=tuple(
-            (key, before.repeats.get(key, 0), after.repeats.get(key, 0))
-            for key in sorted({*before.repeats, *after.repeats})
-            if before.repeats.get(key, 0) != after.repeats.get(key, 0)
-        ),
+        changed=tuple(old for old, new in pairs if before.images[old] != after.images[new]),
+        recaptioned=tuple((new, was[old], now[new]) for old, new in pairs if was[old] != now[new]),
+        repeats=tuple(count for count in counts if count[1] != count[2]),
     )

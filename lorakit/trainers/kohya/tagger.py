@@ -12,9 +12,9 @@ from pathlib import Path
 
 from lorakit.config import cache_dir
 from lorakit.dataset.captions.edit import parts
+from lorakit.dataset.captions.models import tagger_repository
 from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.captions.tagger import TagChoice
-from lorakit.dataset.captions.tagger_models import repository
 from lorakit.errors import SetupError
 from lorakit.proc import ask
 from lorakit.trainers.kohya.locate import require
@@ -46,7 +46,7 @@ def command(python: Path, scripts: Path, folder: Path, asked: str, choice: TagCh
     place = (
         [f"--repo_id={local.name}", f"--model_dir={local.resolve().parent}"]
         if local.is_dir()
-        else [f"--repo_id={repository(asked)[0]}", f"--model_dir={cache_dir() / 'wd14'}"]
+        else [f"--repo_id={tagger_repository(asked)[0]}", f"--model_dir={cache_dir() / 'wd14'}"]
     )
     character = 2.0 if choice.drop_characters else choice.character
     return [
