@@ -90,7 +90,7 @@ def _warning(text: str | None, rule: str | None) -> str:
 
 
 def _validation(record: Record, numbers: Numbers) -> Iterator[Advice]:
-    points = numbers.validation.points
+    points = numbers.validation
     if len(points) < 3 or any(one.rule == "overfit" for one in record.warnings):
         return
     (best_step, best), (last_step, last) = min(points, key=lambda point: point[1]), points[-1]

@@ -28,9 +28,6 @@ def page(
 ) -> str:
     """A page of parts: ident -> title and HTML; everything else is text and is escaped here. Facts
     without a text are left out.
-
-    The policy lets the page use what is inside it and nothing else: no address, no other script, no
-    inline style.
     """
     return filled(
         "page",
@@ -53,25 +50,21 @@ def page(
             for ident, (head, body) in parts.items()
         ),
         footer=escape(f"{footer} Everything is in this file; it asks the network for nothing."),
-        policy=inside_only("page"),
     )
 
 
 def filled(template: str, **slots: str) -> str:
-    """The template with style and script of its name; slots are HTML already. Filled once: braces
-    in what is filled in stay as they are.
+    """The template with style and script of its name, and a policy that lets the page use what is
+    inside it and nothing else; slots are HTML already. Filled once: braces in what is filled in
+    stay as they are.
     """
-    known = {**slots, "style": _asset(f"{template}.css"), "script": _asset(f"{template}.js")}
-    return _SLOT.sub(lambda slot: known[slot[1]], _asset(f"{template}.html"))
-
-
-def inside_only(template: str) -> str:
-    """A policy that lets a page use what is inside it and nothing else."""
-    style, script = _hash(_asset(f"{template}.css")), _hash(_asset(f"{template}.js"))
-    return escape(
-        f"default-src 'none'; img-src data:; style-src '{style}'; script-src '{script}';"
-        " base-uri 'none'; form-action 'none'"
+    style, script = _asset(f"{template}.css"), _asset(f"{template}.js")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}';"
+        f" script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
     )
+    known = {**slots, "style": style, "script": script, "policy": escape(policy)}
+    return _SLOT.sub(lambda slot: known[slot[1]], _asset(f"{template}.html"))
 
 
 def table(

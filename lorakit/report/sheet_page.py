@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
-from lorakit.report.page import element, filled, inside_only
+from lorakit.report.page import element, filled
 from lorakit.report.pictures import Budget, Picture, shrink
 from lorakit.runs.find import whole_of
 from lorakit.runs.record import JudgedCell, Record, read_record
@@ -35,7 +35,6 @@ def write_sheet_page(sheet: Sheet, run_dir: Path, out: Path) -> None:
         footer=escape(f"{sheet.footer}."),
         # </script> and <!-- must not end the block
         cells=json.dumps(cells, ensure_ascii=False).replace("<", "\\u003c"),
-        policy=inside_only("sheet"),
     )
     write_atomic(out, text)
 
