@@ -37,12 +37,12 @@ Settings = Mapping[str, Any]  # train.toml
 
 
 def read_source(run_dir: Path) -> Source:
-    """Everything from train.toml and prompts.toml, as the training script read them; record.json
-    only for the family's name.
+    """Everything from train.toml and prompts.toml, as the training script read them; the family's
+    name from the record.
     """
     settings = _toml(run_dir / "train.toml")
     name = str(settings.get("output_name") or run_dir.parent.name)
-    family = _family(run_dir, settings)
+    family = read_record(run_dir).family
     rows, seed = _prompts(run_dir / "prompts.toml", settings, family)
     return Source(
         run_dir=run_dir,
@@ -124,19 +124,6 @@ def row_of(entry: Mapping[str, Any], settings: Settings, family: str) -> SheetRo
         height=int(entry.get("height", sides[-1])),
         scale=float(scale),
     )
-
-
-def _family(run_dir: Path, settings: Settings) -> str:
-    try:
-        family = read_record(run_dir).family
-    except LorakitError:
-        family = ""  # an unfinished or older run: the files it was started from say enough
-    if family in FAMILIES:
-        return family
-    if str(settings.get("network_module", "")).endswith("_flux"):
-        return "flux"
-    sdxl = {"network_train_text_encoder_2_only", "no_half_vae"} & settings.keys()
-    return "sdxl" if sdxl else "sd15"
 
 
 def _toml(path: Path) -> dict[str, Any]:
