@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lorakit import __version__
 from lorakit.engines.halving import rungs_made
-from lorakit.engines.points import recipe_with, varied_keys
+from lorakit.engines.points import recipe_with
 from lorakit.engines.sweep import PointResult, Sweep, best, results_of
 from lorakit.errors import counted
 from lorakit.private import without_user
@@ -24,16 +24,14 @@ KINDS = ("smooth", "validation", "rate1", "rate2")  # as many curves as an eye t
 
 
 def heads(sweep: Sweep) -> tuple[str, ...]:
-    keys = varied_keys([one.settings for one in sweep.points])
-    names = (name.rpartition(".")[2] for name in keys)
+    names = (name.rpartition(".")[2] for name in sweep.keys)
     return ("point", *names, "state", "step", "loss", "held-out", "judge", "run")
 
 
 def row_of_point(sweep: Sweep, one: PointResult) -> tuple[str, ...]:
-    keys = varied_keys([point.settings for point in sweep.points])
     return (
         one.point.name,
-        *(_setting(one.point.settings.get(name)) for name in keys),
+        *(_setting(one.point.settings.get(name)) for name in sweep.keys),
         one.state,
         f"{one.step}/{one.total}" if one.total else "-",
         *(map(_measured, (one.loss, one.held_out, one.judged))),
