@@ -1,6 +1,4 @@
-"""What can go wrong, and whose fault it is. Knows nothing about screens or exit paths beyond the
-code each kind ends with.
-"""
+"""What can go wrong, and whose fault it is. Knows nothing about screens."""
 
 from __future__ import annotations
 

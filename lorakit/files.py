@@ -148,9 +148,7 @@ def _machine() -> str:
 
 
 def at_home(path: Path) -> Path:
-    """`~` expanded. Without a home folder or such a user the path stays as written, and is
-    reported as missing.
-    """
+    """`~` expanded; where there is no home, the path as written, to be reported as missing."""
     try:
         return path.expanduser()
     except RuntimeError:

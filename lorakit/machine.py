@@ -1,6 +1,4 @@
-"""What this machine is, found without importing torch: cores, memory, accelerators, free disk. And
-what another machine is that somebody names.
-"""
+"""What this machine is, without importing torch, and what another is that somebody names."""
 
 from __future__ import annotations
 

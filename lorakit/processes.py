@@ -67,9 +67,7 @@ class Member:
 
 
 def start_time(pid: int) -> str | None:
-    """When the process started, as a text to compare; None when there is no such living process
-    (zombies have ended).
-    """
+    """A text to compare; None where no such process lives (zombies have ended)."""
     import psutil
 
     with suppress(psutil.Error):
@@ -87,9 +85,7 @@ def boot_id() -> str:
 
 
 def members(leader: Identity) -> list[Member]:
-    """Every living process of the run: those that carry its mark and, where another's environment
-    cannot be read, those of its group.
-    """
+    """What carries the run's mark; of processes that cannot be asked, those of its group."""
     import psutil
 
     found: list[Member] = []
@@ -119,9 +115,7 @@ def gpu_memory(pids: set[int]) -> int:
 
 
 def oom_kills() -> int:
-    """How often the kernel has killed something of our control group for memory; 0 where that
-    cannot be read.
-    """
+    """How often the kernel has killed in our control group for memory; 0 where it does not say."""
     for path in (
         Path("/sys/fs/cgroup/memory.events"),
         Path("/sys/fs/cgroup/memory/memory.oom_control"),

@@ -1,9 +1,5 @@
 """Copy a LoRA into a program's folder with its sidecar and preview. What you wrote there is kept;
-a different LoRA is put
-aside only when that is asked for, never lost.
-
-Folders and sidecar keys are those programs' own: models/Lora and <stem>.json for A1111 and Forge,
-models/loras for ComfyUI.
+another LoRA is put aside only when that is asked for, never lost.
 """
 
 from __future__ import annotations
@@ -14,6 +10,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +131,7 @@ def deliver(
 
 
 def lora_folder(program: str, home: Path) -> Path:
-    """The folder a LoRA goes to; where `home` is not the program's, the error says what was
-    expected.
-    """
+    """Where a LoRA goes; of a `home` that is not the program's, what was expected."""
     if not home.is_dir():
         raise RecipeError(
             f"{home}: no such folder.",
@@ -211,12 +206,12 @@ def _another(target: Path) -> RecipeError:
 
 def _put_aside(target: Path) -> Path:
     """To the first free name of maya.safetensors.1.bak, .2.bak ...: no program lists those."""
-    for number in range(1, 10_000):
+    for number in count(1):
         backup = target.with_name(f"{target.name}.{number}.bak")
         with suppress(FileExistsError):
             take_name(target, backup)
-            return backup
-    raise _another(target)
+            break
+    return backup
 
 
 def _said(parcel: Parcel) -> dict[str, Any]:

@@ -90,9 +90,7 @@ def plan_of_point(recipe: Path) -> Plan:
 
 
 def train_to(recipe: Path, result: PointResult, share: float, emit: Emit) -> Outcome | None:
-    """Begin or go on, until that share of the steps; None where it is there already, or has
-    failed.
-    """
+    """Until that share of the steps; None where it is there already, or has failed."""
     if result.run_dir is None:
         plan = plan_of_point(recipe)
         raise_on_errors(plan.faults)

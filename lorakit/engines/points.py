@@ -1,6 +1,4 @@
-"""From `--vary` to points, and from a point to a recipe: the same text with a few values changed.
-Pure; writes nothing.
-"""
+"""From `--vary` to points, and from a point to its recipe's text. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A sweep as rows and as one page in the style of the reports: table, curves, what rungs
-decided, the best point's recipe.
-"""
+"""A sweep as rows, and as one page in the style of the reports."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""From a run to its judgement: what is measured, what that costs, a child process that measures,
-and the record that keeps the answer.
-"""
+"""From a run to its judgement: what is measured, what that costs, what the record keeps."""
 
 from __future__ import annotations
 

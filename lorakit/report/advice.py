@@ -1,6 +1,4 @@
-"""What to make of a run and what to do next: from its end, its warnings and its curves. Says only
-what the numbers can bear.
-"""
+"""What to make of a run and do next; says only what its end, warnings and curves can bear."""
 
 from __future__ import annotations
 

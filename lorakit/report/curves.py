@@ -1,8 +1,4 @@
-"""Charts as inline SVG: axes with round ticks, a raw line behind a smooth one, marks at
-checkpoints.
-
-Colours come from the page's classes, so a chart follows light and dark; nothing in it is scripted.
-"""
+"""Charts as inline SVG, coloured by the page's classes: they follow light and dark."""
 
 from __future__ import annotations
 
@@ -105,9 +101,7 @@ def ticks(low: float, high: float, about: int) -> list[float]:
 
 
 def _span(lines: Sequence[Line]) -> tuple[float, float]:
-    """All of the smooth lines, and all but the wildest hundredth of the raw one: a single spike
-    must not flatten the rest.
-    """
+    """Without the wildest hundredth of the raw line: a single spike must not flatten the rest."""
     seen: list[float] = []
     for line in lines:
         values = sorted(value for _, value in line.points)

@@ -1,6 +1,4 @@
-"""The pictures of a run: what it was trained on, by subset and bucket, and the samples it drew, by
-step and prompt.
-"""
+"""The pictures of a run: what it was trained on by bucket, the samples it drew by step."""
 
 from __future__ import annotations
 
@@ -109,9 +107,7 @@ def samples(run_dir: Path, record: Record) -> str:
 
 
 def samples_of(run_dir: Path, record: Record, budget: Budget = SAMPLES) -> Samples:
-    """Every prompt at every step; where there are too many pictures, complete steps are left out,
-    evenly.
-    """
+    """Where there are too many pictures, complete steps are left out, evenly."""
     paths = {(one.step or 0, one.prompt or 0): one.path for one in record.samples if one.path}
     steps = sorted({step for step, _ in paths})
     widest = max((sum(step == one for step, _ in paths) for one in steps), default=1)

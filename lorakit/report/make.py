@@ -22,9 +22,7 @@ GOING_ON = {"running", "unattended"}
 
 
 def make_report(run_dir: Path, out: Path | None = None) -> Path:
-    """Write the page of a finished, running or dead run, and return its path. Each stage that has
-    begun gets a page of its own.
-    """
+    """Write the page, also of a running or dead run; each stage begun gets one of its own."""
     for stage in read_record(run_dir).begun_stages:
         make_report(run_dir / stage.folder)
     path = out or run_dir / NAME

@@ -1,6 +1,4 @@
-"""The page's text: template, style and script from this package, filled once. Everything that
-comes from files is escaped.
-"""
+"""The page's text: template, style and script, filled once. What comes from files is escaped."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ def page(
     facts: Iterable[tuple[str, str]],
     footer: str,
 ) -> str:
-    """A page of parts: ident -> title and HTML; everything else is text and is escaped here. Facts
-    without a text are left out.
-    """
+    """Parts are HTML by ident, under a title; all else is escaped here, empty facts left out."""
     return filled(
         "page",
         title=escape(title),
@@ -75,9 +71,7 @@ def table(
     own: Sequence[bool] = (),
     kind: str = "",
 ) -> str:
-    """Cells are HTML already. On a phone each row becomes a card, with the columns' names before
-    the cells but the first.
-    """
+    """Cells are HTML. On a phone a row becomes a card, the column's name before each cell."""
     classes = ["number" if name in numbers else None for name in columns]
     head = "".join(
         element("th", escape(name), scope="col", class_=class_)
@@ -109,9 +103,7 @@ def soft(text: str) -> str:
 
 
 def element(name: str, body: str, **attributes: str | None) -> str:
-    """`body` is HTML already, attributes are texts and are escaped; one that is None is left out.
-    class_ is class, data_x is data-x.
-    """
+    """`body` is HTML, attributes are texts; None leaves one out. class_ is class, data_x data-x."""
     words = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(text)}"'
         for key, text in attributes.items()

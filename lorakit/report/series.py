@@ -1,6 +1,4 @@
-"""The numbers of a run over its steps: loss, learning rates, validation. From what the run wrote;
-no drawing here.
-"""
+"""The numbers of a run over its steps, from what the run wrote; no drawing here."""
 
 from __future__ import annotations
 
@@ -59,9 +57,7 @@ def read_numbers(run_dir: Path, record: Record) -> Numbers:
 
 
 def smoothed(points: Points, share: float = 0.05) -> tuple[Point, ...]:
-    """A centred mean over a window of about a twentieth of the run: no lag, and no curve from a
-    few points.
-    """
+    """A centred mean over a twentieth of the run: no lag, and no curve from a few points."""
     reach = max(1, round(len(points) * share / 2))
     sums = [0.0]
     for _, value in points:
@@ -74,9 +70,7 @@ def smoothed(points: Points, share: float = 0.05) -> tuple[Point, ...]:
 
 
 def thinned(points: Points, most: int) -> tuple[Point, ...]:
-    """At most about `most` points, the lowest and the highest of each stretch, so that no spike is
-    lost.
-    """
+    """The lowest and the highest point of each stretch, so that no spike is lost."""
     if len(points) <= most:
         return tuple(points)
     size = math.ceil(2 * len(points) / most)
@@ -123,9 +117,7 @@ def _launches(run_dir: Path, record: Record) -> dict[str, list[Point]]:
 
 
 def _offset(folder: Path, parts: Sequence[ResumedPart]) -> int:
-    """Of the part that this log folder, named by its time, belongs to: the last that had been
-    started by then. A part that failed at once left no folder.
-    """
+    """Of the last part that had been started by then; one that failed at once left no folder."""
     begun = [part for part in parts if _stamp(part.started) <= folder.name[-14:]]
     return begun[-1].offset if begun else 0
 
@@ -138,9 +130,7 @@ def _stamp(started: str) -> str:
 
 
 def _exact(points: Points, printed: tuple[Point, ...]) -> tuple[Point, ...]:
-    """Each step's own loss, the mean of its batches: what sd-scripts prints is a mean over an
-    epoch, with three digits.
-    """
+    """The mean of each step's batches: sd-scripts prints that of an epoch, with three digits."""
     batches: dict[int, list[float]] = {}
     for step, value in points:
         if math.isfinite(value):
@@ -153,9 +143,7 @@ def _exact(points: Points, printed: tuple[Point, ...]) -> tuple[Point, ...]:
 def _rates(
     rows: Sequence[Mapping[str, Any]], scalars: Mapping[str, Points]
 ) -> Mapping[str, Points]:
-    """Of every part that is trained, from tensorboard's log; else the one rate that the trainer's
-    events carry.
-    """
+    """Of every trained part, from tensorboard's log; else the one that the events carry."""
     named = {
         tag.removeprefix("lr/").strip(): _clean(points)
         for tag, points in sorted(scalars.items())

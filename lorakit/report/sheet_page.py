@@ -1,6 +1,4 @@
-"""A sheet as one page that needs nothing else: enlarge, compare, flicker, mark a winner by key or
-touch, the judge's numbers beside the cells.
-"""
+"""A sheet as one page that needs nothing else: enlarge, compare, flicker, mark a winner."""
 
 from __future__ import annotations
 

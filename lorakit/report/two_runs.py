@@ -1,6 +1,4 @@
-"""Two runs on one page: their curves laid over each other, what differs between them, their
-samples side by side.
-"""
+"""Two runs on one page: curves over each other, what differs, samples side by side."""
 
 from __future__ import annotations
 

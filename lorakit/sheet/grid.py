@@ -1,6 +1,4 @@
-"""Drawing a sheet: prompts down the side, checkpoints and strengths along the top, the same seeds
-in every column.
-"""
+"""Drawing a sheet: prompts down the side, checkpoints and strengths along the top."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ MARGIN, GAP, LABEL = 24, 4, 220
 
 
 def draw_grid(sheet: Sheet, *, side: int = 0) -> Image:
-    """`side` is the longer side of a picture on the sheet; 0 chooses: its own size, but at least
-    96 and at most 320.
-    """
+    """`side` is the longer one of a picture; 0 is its own, but at least 96 and at most 320."""
     from PIL import Image, ImageDraw, ImageFont
 
     title, plain, small = (ImageFont.load_default(points) for points in (24, 16, 14))

@@ -72,9 +72,7 @@ def make_sheet(
 
 
 def sheet_from_samples(run_dir: Path, *, out: Path) -> Sheet:
-    """A grid of the pictures that the training itself drew; needs neither torch nor the base
-    model.
-    """
+    """Of what the training itself drew; needs neither torch nor the base model."""
     source, folder = read_source(run_dir), run_dir / "output" / "sample"
     found = samples(folder, source.name)
     if not found:
@@ -112,9 +110,7 @@ def columns_of(source: Source, choice: Choice) -> tuple[Column, ...]:
 
 
 def choose(points: Sequence[DrawnCheckpoint], wish: str, run_dir: Path) -> list[DrawnCheckpoint]:
-    """`all`, `last`, `last:3`, or numbers of epochs or steps, labels and file names, with commas
-    between.
-    """
+    """`all`, `last`, `last:3`, or epochs, steps, labels and file names with commas between."""
     if not points:
         raise LorakitError(
             f"{run_dir / 'output'} has no LoRA yet.",
@@ -166,9 +162,7 @@ def rows_of(source: Source, choice: Choice) -> tuple[SheetRow, ...]:
 def lay_out(
     source: Source, columns: Sequence[Column], rows: Sequence[SheetRow], seeds: int, folder: Path
 ) -> tuple[Sheet, Order]:
-    """The sheet, and the order for the child: every picture has one name, made of what it depends
-    on.
-    """
+    """The sheet, and the order for the child: a picture is named by what it depends on."""
     pictures: dict[tuple[int, int], tuple[Path, ...]] = {}
     wanted: list[Order] = []
     for at_column, column in enumerate(columns):
@@ -222,9 +216,7 @@ def bases_of(source: Source) -> list[str]:
 
 
 def stamp(path: Path) -> str:
-    """Enough to notice that a file, or a folder of weights, is no longer the same; reads no
-    weights.
-    """
+    """Enough to notice that a file or folder of weights has changed; reads no weights."""
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
     stats = [(file.name, file.stat()) for file in files if file.is_file()]
     return " ".join(f"{name} {one.st_size} {one.st_mtime_ns}" for name, one in stats)
