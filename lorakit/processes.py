@@ -9,7 +9,6 @@ and nobody else's process ever is.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -96,22 +95,6 @@ def members(leader: Identity) -> list[Member]:
                 group = os.getpgid(process.pid)
                 found.append(Member(process.pid, group, process.memory_info().rss))
     return found
-
-
-def gpu_memory(pids: set[int]) -> int:
-    """What these processes hold of the GPUs, in bytes; 0 where there is no nvidia-smi to ask."""
-    if not shutil.which("nvidia-smi"):
-        return 0
-    answer = ask(
-        ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"],
-        timeout_s=5,
-    )
-    rows = (line.partition(",") for line in answer.out.splitlines())
-    return sum(
-        int(mib) << 20
-        for pid, _, mib in rows
-        if pid.strip().isdigit() and int(pid) in pids and mib.strip().isdigit()
-    )
 
 
 def oom_kills() -> int:

@@ -52,17 +52,6 @@ PLAIN = (  # where neither the recipe nor regularisation pictures say what must 
 
 
 @dataclass(frozen=True)
-class JudgeChoice:
-    """What was asked for."""
-
-    checkpoints: str = "all"
-    strengths: tuple[float, ...] = STRENGTHS
-    held: Path | None = None  # a folder of pictures that were not trained on
-    controls: tuple[str, ...] = ()
-    budget_s: float | None = None
-
-
-@dataclass(frozen=True)
 class Cell:
     """A checkpoint at a strength, under the key that its line of results has."""
 
@@ -93,30 +82,40 @@ class Inquiry:
         return Path(self.order["results"])
 
 
-def inquire(run_dir: Path, choice: JudgeChoice) -> Inquiry:
-    """Everything decided, nothing measured."""
+def inquire(
+    run_dir: Path,
+    *,
+    checkpoints: str = "all",
+    strengths: Sequence[float] = STRENGTHS,
+    held: Path | None = None,
+    controls: Sequence[str] = (),
+    budget_s: float | None = None,
+) -> Inquiry:
+    """Everything decided, nothing measured. `held` is a folder of pictures that were not trained
+    on.
+    """
     record, source = read_record(whole_of(run_dir)), read_source(run_dir)
     if live_state(record) in {"running", "unattended"}:
         raise LorakitError(
             f"{record.run} is still being trained.", hint=f"lorakit watch {record.run}"
         )
     _require_openable(source.family)
-    points = distinct(choose(source.checkpoints, choice.checkpoints, run_dir))
+    points = distinct(choose(source.checkpoints, checkpoints, run_dir))
     for point in points:
         require_intact(run_dir, point.path)
-    pictures = pictures_of(run_dir, choice.held)
-    held, train = (some(of, MOST_PICTURES) for of in (pictures.held, pictures.train))
-    cells = _cells(points, choice.strengths, ranks=len(held) >= FEWEST, held=bool(held))
-    jobs = _controls(source, choice.controls, pictures, record.trigger)
-    order = _order(run_dir, source, {"held": held, "train": train}, jobs)
+    pictures = pictures_of(run_dir, held)
+    unseen, train = (some(of, MOST_PICTURES) for of in (pictures.held, pictures.train))
+    cells = _cells(points, strengths, ranks=len(unseen) >= FEWEST, held=bool(unseen))
+    jobs = _controls(source, controls, pictures, record.trigger)
+    order = _order(run_dir, source, {"held": unseen, "train": train}, jobs)
     there = _there(Path(order["results"]))
     order |= {"cells": [_told(cell) for cell in cells if cell.key not in there]}
-    order |= {"budget_s": choice.budget_s}
+    order |= {"budget_s": budget_s}
     passes = _passes(order)
     pace = pass_seconds(record)
     seconds = None if pace is None else passes * pace
     regularised = bool(pictures.others)
-    return Inquiry(run_dir, tuple(cells), order, len(held), passes, seconds, regularised)
+    return Inquiry(run_dir, tuple(cells), order, len(unseen), passes, seconds, regularised)
 
 
 def _require_openable(family: str) -> None:

@@ -60,7 +60,8 @@ def filled(template: str, **slots: str) -> str:
         f" script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
     )
     known = {**slots, "style": style, "script": script, "policy": escape(policy)}
-    return _SLOT.sub(lambda slot: known[slot[1]], _asset(f"{template}.html"))
+    text = _asset("frame.html").replace("{{body}}", _asset(f"{template}.html"))
+    return _SLOT.sub(lambda slot: known[slot[1]], text)
 
 
 def table(

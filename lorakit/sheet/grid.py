@@ -23,7 +23,7 @@ MARGIN, GAP, LABEL = 24, 4, 220
 
 def draw_grid(sheet: Sheet, *, side: int = 0) -> Image:
     """`side` is the longer one of a picture; 0 is its own, but at least 96 and at most 320."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw, ImageFont, ImageOps
 
     title, plain, small = (ImageFont.load_default(points) for points in (24, 16, 14))
     width, height = _picture_size(sheet, side)
@@ -48,7 +48,10 @@ def draw_grid(sheet: Sheet, *, side: int = 0) -> Image:
             for place in range(seeds):
                 x = left + column * cell + place * (width + GAP)
                 if place < len(files) and files[place].is_file():
-                    page.paste(_fitted(_picture(files[place]), width, height), (x, y))
+                    # complete, never cropped: edges are where overfitting shows
+                    picture, size = _picture(files[place]), (width, height)
+                    fitted = ImageOps.pad(picture, size, Image.Resampling.LANCZOS, MISSING)
+                    page.paste(fitted, (x, y))
                 else:
                     pen.rectangle((x, y, x + width - 1, y + height - 1), fill=MISSING)
     pen.text((MARGIN, page.height - MARGIN - 14), sheet.footer, fill=FAINT, font=small)
@@ -91,16 +94,6 @@ def _picture(file: Path) -> Image:
     except Exception as error:  # a broken file makes decoders raise anything
         hint = "Remove it; the next sheet draws it again."
         raise RecipeError(f"{file}: cannot be decoded ({why(error)}).", hint=hint) from error
-
-
-def _fitted(picture: Image, width: int, height: int) -> Image:
-    """The complete picture inside the frame, never cropped: edges are where overfitting shows."""
-    from PIL import Image, ImageOps
-
-    inside = ImageOps.contain(picture, (width, height), Image.Resampling.LANCZOS)
-    frame = Image.new("RGB", (width, height), MISSING)
-    frame.paste(inside, ((width - inside.width) // 2, (height - inside.height) // 2))
-    return frame
 
 
 def wrapped(text: str, width: float, font: Font) -> list[str]:
