@@ -79,8 +79,8 @@ def refused(where: str, what: str, hint: str = "") -> RecipeError:
     return RecipeError("1 problem; nothing was started.", faults=[Fault(where, what, hint)])
 
 
-def raise_on_errors(faults: Sequence[Fault], *, kind: type[LorakitError] = RecipeError) -> None:
+def raise_on_errors(faults: Sequence[Fault]) -> None:
     """Raise one error that carries every fault; return when there are only warnings and notes."""
     count = sum(fault.severity == "error" for fault in faults)
     if count:
-        raise kind(f"{counted(count, 'problem')}; nothing was started.", faults=faults)
+        raise RecipeError(f"{counted(count, 'problem')}; nothing was started.", faults=faults)

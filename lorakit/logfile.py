@@ -82,17 +82,17 @@ def text_of(line: bytes) -> str:
     return GAP.sub("  ", CONTROL.sub("", ANSI.sub("", line.decode("utf-8", "replace"))).rstrip())
 
 
-def last_lines(path: Path, count: int, *, window: int = 1 << 18) -> list[str]:
+def last_lines(path: Path, count: int) -> list[str]:
     """Of a log of any size; of a bar redrawn a hundred times, the last frame."""
     try:
         with path.open("rb") as file:
             file.seek(0, 2)
             size = file.tell()
-            file.seek(max(0, size - window))
+            file.seek(max(0, size - BLOCK))
             data = file.read()
     except OSError:
         return []
-    raw = _BREAK.split(data if size <= window else data.partition(b"\n")[2] or data)
+    raw = _BREAK.split(data if size <= BLOCK else data.partition(b"\n")[2] or data)
     lines: list[str] = []
     for text in filter(None, (text_of(piece[:MAX_LINE_BYTES]) for piece in raw)):
         if lines and _same_bar(lines[-1], text):

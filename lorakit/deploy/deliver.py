@@ -94,7 +94,6 @@ def _stage_that_holds(run_dir: Path, wanted: str | None) -> tuple[Path, tuple[st
 class Delivered:
     path: Path
     written: tuple[Path, ...]  # empty: everything was there already
-    usage: str
     backup: Path | None = None  # where another LoRA of that name went
     sidecar: Mapping[str, Any] = field(default_factory=dict)  # what we said in it
 
@@ -113,11 +112,10 @@ def deliver(
     way.
     """
     target = lora_folder(program, home) / f"{parcel.name}.safetensors"
-    written, backup = [target], None
+    written, backup = list[Path](), None
     if not _is_there(parcel.file, target):
         backup = _place(parcel.file, target, link=link, replace=replace)
-    else:
-        written = []
+        written.append(target)
     said = _said(parcel) if program == "a1111" else {}
     if said and _sidecar(said, before or {}, target.with_suffix(".json")):
         written.append(target.with_suffix(".json"))
@@ -126,8 +124,7 @@ def deliver(
         with suppress(FileExistsError):  # somebody's own, come just now
             write_new(preview, parcel.preview.read_bytes())
             written.append(preview)
-    how = usage(parcel, program, target)
-    return Delivered(target, tuple(written), how, backup, said)
+    return Delivered(target, tuple(written), backup, said)
 
 
 def lora_folder(program: str, home: Path) -> Path:

@@ -56,9 +56,9 @@ def read_numbers(run_dir: Path, record: Record) -> Numbers:
     return Numbers(loss, _rates(rows, scalars), validation, lost)
 
 
-def smoothed(points: Points, share: float = 0.05) -> tuple[Point, ...]:
+def smoothed(points: Points) -> tuple[Point, ...]:
     """A centred mean over a twentieth of the run: no lag, and no curve from a few points."""
-    reach = max(1, round(len(points) * share / 2))
+    reach = max(1, round(len(points) / 40))
     sums = [0.0]
     for _, value in points:
         sums.append(sums[-1] + value)

@@ -21,12 +21,11 @@ PAPER, INK, FAINT, RULE, MISSING = "#ffffff", "#1b1b1f", "#6a6a73", "#dcdce2", "
 MARGIN, GAP, LABEL = 24, 4, 220
 
 
-def draw_grid(sheet: Sheet, *, side: int = 0) -> Image:
-    """`side` is the longer one of a picture; 0 is its own, but at least 96 and at most 320."""
+def draw_grid(sheet: Sheet) -> Image:
     from PIL import Image, ImageDraw, ImageFont, ImageOps
 
     title, plain, small = (ImageFont.load_default(points) for points in (24, 16, 14))
-    width, height = _picture_size(sheet, side)
+    width, height = _picture_size(sheet)
     seeds = max((len(files) for files in sheet.pictures.values()), default=1)
     cell, line = seeds * (width + GAP) + 3 * GAP, height + 3 * GAP
     left, top = MARGIN + LABEL, MARGIN + 92
@@ -75,15 +74,15 @@ def _column_heads(
             x += cell
 
 
-def _picture_size(sheet: Sheet, side: int) -> tuple[int, int]:
-    """The size all pictures get: the first one's shape, its longer side as asked."""
+def _picture_size(sheet: Sheet) -> tuple[int, int]:
+    """The size all pictures get: the first one's, its longer side at least 96 and at most 320."""
     there = (file for files in sheet.pictures.values() for file in files if file.is_file())
     for file in there:
         picture = _picture(file)
         longest = max(picture.size)
-        scale = (side or min(320, max(96, longest))) / longest
+        scale = min(320, max(96, longest)) / longest
         return max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    return (side or 96,) * 2
+    return 96, 96
 
 
 def _picture(file: Path) -> Image:

@@ -284,7 +284,7 @@ def test_pictures_stand_where_row_and_column_say(tmp_path: Path) -> None:
         ("one", "two"),
         {(0, 0): (red,), (1, 1): (blue,)},
     )
-    page = draw_grid(sheet, side=100)
+    page = draw_grid(sheet)
     counts = {
         colour: [
             (x, y)
@@ -303,7 +303,7 @@ def test_a_picture_of_another_shape_is_shown_complete(tmp_path: Path) -> None:
         picture(tmp_path / "w.png", "red", (120, 60)),
         picture(tmp_path / "t.png", "blue", (60, 120)),
     )
-    page = draw_grid(Sheet("t", (Column("base"),), ("one",), {(0, 0): (wide, tall)}), side=120)
+    page = draw_grid(Sheet("t", (Column("base"),), ("one",), {(0, 0): (wide, tall)}))
     blue = [
         (x, y)
         for x in range(page.width)
