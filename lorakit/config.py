@@ -1,6 +1,4 @@
-"""The user's own settings: $XDG_CONFIG_HOME/lorakit/config.toml, and the environment variables
-that override it.
-"""
+"""The user's own settings: config.toml, and the environment variables that override it."""
 
 from __future__ import annotations
 

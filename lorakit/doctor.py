@@ -72,9 +72,7 @@ class Checked:
 
 
 def examine(interfaces: Mapping[str, tuple[str, ...]]) -> list[Checked]:
-    """Everything, in the order in which one thing needs another; `interfaces` are folders by the
-    name of the program.
-    """
+    """In the order in which one thing needs another; `interfaces` are folders by program."""
     checks: tuple[Callable[[], Iterator[Checked]], ...] = (
         _python,
         _device,

@@ -1,6 +1,4 @@
-"""What can go wrong, and whose fault it is. Knows nothing about screens or exit paths beyond the
-code each kind ends with.
-"""
+"""What can go wrong, and whose fault it is. Knows nothing about screens."""
 
 from __future__ import annotations
 
@@ -81,8 +79,8 @@ def refused(where: str, what: str, hint: str = "") -> RecipeError:
     return RecipeError("1 problem; nothing was started.", faults=[Fault(where, what, hint)])
 
 
-def raise_on_errors(faults: Sequence[Fault], *, kind: type[LorakitError] = RecipeError) -> None:
+def raise_on_errors(faults: Sequence[Fault]) -> None:
     """Raise one error that carries every fault; return when there are only warnings and notes."""
     count = sum(fault.severity == "error" for fault in faults)
     if count:
-        raise kind(f"{counted(count, 'problem')}; nothing was started.", faults=faults)
+        raise RecipeError(f"{counted(count, 'problem')}; nothing was started.", faults=faults)

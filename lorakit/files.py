@@ -13,8 +13,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -31,26 +31,16 @@ def write_atomic(path: Path, data: str | bytes, *, private: bool = False) -> Non
     """The file is the old one or the new one, whatever happens in between; the old one's
     permissions stay. `private`: readable by its owner alone.
     """
-    beside = hidden_file(path)
-    try:
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        _fill(beside, data, 0o600 if private else mode)
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+    with _filled(path, data, 0o600 if private else mode) as beside:
         os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 @naming_it
 def write_new(path: Path, data: str | bytes) -> None:
     """As write_atomic, but only where nothing is: else FileExistsError, however close the race."""
-    beside = hidden_file(path)
-    try:
-        _fill(beside, data, 0o666 & ~_umask())
+    with _filled(path, data, 0o666 & ~_umask()) as beside:
         take_name(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def take_name(beside: Path, path: Path) -> None:
@@ -129,12 +119,20 @@ def _started(pid: int) -> str | None:
     return "ended" if words[0] in "ZX" else words[19]
 
 
-def _fill(beside: Path, data: str | bytes, mode: int) -> None:
-    with beside.open("wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.chmod(mode)
+@contextmanager
+def _filled(path: Path, data: str | bytes, mode: int) -> Iterator[Path]:
+    """On the disk beside `path`; gone again where it cannot take its name."""
+    beside = hidden_file(path)
+    try:
+        with beside.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.chmod(mode)
+        yield beside
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 @cache
@@ -148,9 +146,7 @@ def _machine() -> str:
 
 
 def at_home(path: Path) -> Path:
-    """`~` expanded. Without a home folder or such a user the path stays as written, and is
-    reported as missing.
-    """
+    """`~` expanded; where there is no home, the path as written, to be reported as missing."""
     try:
         return path.expanduser()
     except RuntimeError:

@@ -1,11 +1,8 @@
-"""JSON that a person may have edited: not too large, not too deep, and whatever is wrong with it is
-told by the file's name.
-"""
+"""JSON that a person may have edited: not too large, not too deep, its faults named."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +39,8 @@ def read(path: Path) -> Any:
 
 
 def deeper(data: Any, limit: int = DEEPEST) -> bool:
-    """Whether it has more storeys of lists and tables than that; without descending."""
-    storey = [data] if isinstance(data, (dict, list)) else []
-    for _ in range(limit + 1):
-        storey = [one for holder in storey for one in _inside(holder)]
-        if not storey:
-            return False
-    return True
-
-
-def _inside(holder: Any) -> Iterable[Any]:
-    inner = holder.values() if isinstance(holder, dict) else holder
-    return [one for one in inner if isinstance(one, (dict, list))]
+    """Whether it has more storeys of lists and tables than that."""
+    if not isinstance(data, (dict, list)):
+        return False
+    inner = data.values() if isinstance(data, dict) else data
+    return limit < 0 or any(deeper(one, limit - 1) for one in inner)

@@ -1,6 +1,4 @@
-"""A growing file, read as lines: split at newlines and carriage returns, broken bytes replaced,
-lines of any length survived.
-"""
+"""A growing file, read as lines: broken bytes replaced, lines of any length survived."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ _BREAK = re.compile(rb"[\r\n]")
 
 
 class Tail:
-    """Follows one file from `offset` on. It may not exist yet, and may be deleted while we read:
-    we keep our handle.
-    """
+    """Follows a file that may not exist yet, and may be deleted: we keep our handle."""
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self._path = path
@@ -82,25 +78,21 @@ class Tail:
 
 
 def text_of(line: bytes) -> str:
-    """A line fit for a terminal: without colours, control characters and the gap before a
-    right-hand column; bad bytes replaced.
-    """
+    """Fit for a terminal: no colours, no control characters, no gap before a right-hand column."""
     return GAP.sub("  ", CONTROL.sub("", ANSI.sub("", line.decode("utf-8", "replace"))).rstrip())
 
 
-def last_lines(path: Path, count: int, *, window: int = 1 << 18) -> list[str]:
-    """The last lines of a log of any size; of a progress bar redrawn a hundred times, only the last
-    frame.
-    """
+def last_lines(path: Path, count: int) -> list[str]:
+    """Of a log of any size; of a bar redrawn a hundred times, the last frame."""
     try:
         with path.open("rb") as file:
             file.seek(0, 2)
             size = file.tell()
-            file.seek(max(0, size - window))
+            file.seek(max(0, size - BLOCK))
             data = file.read()
     except OSError:
         return []
-    raw = _BREAK.split(data if size <= window else data.partition(b"\n")[2] or data)
+    raw = _BREAK.split(data if size <= BLOCK else data.partition(b"\n")[2] or data)
     lines: list[str] = []
     for text in filter(None, (text_of(piece[:MAX_LINE_BYTES]) for piece in raw)):
         if lines and _same_bar(lines[-1], text):
@@ -116,9 +108,7 @@ def _same_bar(before: str, after: str) -> bool:
 
 
 def without_launcher(lines: Sequence[str]) -> list[str]:
-    """A log's end without accelerate's traceback, which only says that the script it started has
-    failed.
-    """
+    """Without accelerate's traceback, which only says that the script it started has failed."""
     head, last = "Traceback (most recent call last)", "subprocess.CalledProcessError: Command "
     ends = [number for number, line in enumerate(lines) if line.startswith(last)]
     if not ends:

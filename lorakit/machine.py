@@ -1,6 +1,4 @@
-"""What this machine is, found without importing torch: cores, memory, accelerators, free disk. And
-what another machine is that somebody names.
-"""
+"""What this machine is, without importing torch, and what another is that somebody names."""
 
 from __future__ import annotations
 
@@ -131,16 +129,23 @@ def _memory() -> int:
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    if not shutil.which("nvidia-smi"):
-        return ()
-    answer = ask(
-        ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"],
-        timeout_s=10,
-    )
-    rows = (line.rsplit(",", 1) for line in answer.out.splitlines() if "," in line)
+    # As it is sold: 24,564 MiB are "24 GB", and the rest is what driver and desktop take of it.
     return tuple(
-        # As it is sold: 24,564 MiB are "24 GB", and the rest is what driver and desktop take of it.
-        Gpu(name.strip(), round(int(mib) / 1024) * GB)
-        for name, mib in rows
-        if mib.strip().isdigit()
+        Gpu(name, round(mib / 1024) * GB) for name, mib in _nvidia("gpu=name,memory.total")
     )
+
+
+def gpu_memory(pids: set[int]) -> int:
+    """What these processes hold of the GPUs, in bytes; 0 where there is nobody to ask."""
+    held = _nvidia("compute-apps=pid,used_memory")
+    return sum(mib << 20 for pid, mib in held if pid.isdigit() and int(pid) in pids)
+
+
+def _nvidia(query: str) -> list[tuple[str, int]]:
+    """What nvidia-smi says: a name and how many MiB, a line each."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    words = [f"--query-{query}", "--format=csv,noheader,nounits"]
+    lines = ask(["nvidia-smi", *words], timeout_s=10).out.splitlines()
+    rows = (line.rpartition(",") for line in lines)
+    return [(name.strip(), int(mib)) for name, _, mib in rows if mib.strip().isdigit()]

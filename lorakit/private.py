@@ -58,9 +58,7 @@ def is_private_set(text: str) -> bool:
 
 
 def words_shown(argv: Sequence[str]) -> list[str]:
-    """A command line of ours without the values given to --set, and without the command of
-    --notify.
-    """
+    """A command line of ours without the values of --set and the command of --notify."""
     said, before = [], ""
     for word in argv:
         option, equals, rest = word.partition("=")

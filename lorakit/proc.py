@@ -25,9 +25,7 @@ def start(
     log: Path,
     keep_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a long-running program in its own session and group; its output is appended to `log`.
-    Raises OSError.
-    """
+    """In its own session and group, its output appended to `log`. Raises OSError."""
     with log.open("ab") as out:
         return subprocess.Popen(
             list(argv),
@@ -42,9 +40,7 @@ def start(
 
 
 def start_inside(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a program inside our own session and group, with our output, environment and the locks
-    that we were given. Raises OSError.
-    """
+    """In our own session and group, with our output, environment and locks. Raises OSError."""
     return subprocess.Popen(list(argv), stdin=subprocess.DEVNULL, close_fds=False)
 
 

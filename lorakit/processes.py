@@ -9,7 +9,6 @@ and nobody else's process ever is.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -67,9 +66,7 @@ class Member:
 
 
 def start_time(pid: int) -> str | None:
-    """When the process started, as a text to compare; None when there is no such living process
-    (zombies have ended).
-    """
+    """A text to compare; None where no such process lives (zombies have ended)."""
     import psutil
 
     with suppress(psutil.Error):
@@ -87,9 +84,7 @@ def boot_id() -> str:
 
 
 def members(leader: Identity) -> list[Member]:
-    """Every living process of the run: those that carry its mark and, where another's environment
-    cannot be read, those of its group.
-    """
+    """What carries the run's mark; of processes that cannot be asked, those of its group."""
     import psutil
 
     found: list[Member] = []
@@ -102,26 +97,8 @@ def members(leader: Identity) -> list[Member]:
     return found
 
 
-def gpu_memory(pids: set[int]) -> int:
-    """What these processes hold of the GPUs, in bytes; 0 where there is no nvidia-smi to ask."""
-    if not shutil.which("nvidia-smi"):
-        return 0
-    answer = ask(
-        ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"],
-        timeout_s=5,
-    )
-    rows = (line.partition(",") for line in answer.out.splitlines())
-    return sum(
-        int(mib) << 20
-        for pid, _, mib in rows
-        if pid.strip().isdigit() and int(pid) in pids and mib.strip().isdigit()
-    )
-
-
 def oom_kills() -> int:
-    """How often the kernel has killed something of our control group for memory; 0 where that
-    cannot be read.
-    """
+    """How often the kernel has killed in our control group for memory; 0 where it does not say."""
     for path in (
         Path("/sys/fs/cgroup/memory.events"),
         Path("/sys/fs/cgroup/memory/memory.oom_control"),

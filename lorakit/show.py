@@ -22,9 +22,7 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u206
 
 
 def say(*lines: str) -> None:
-    """A message for the user, not data: stderr. A closed terminal hears nothing, and the work goes
-    on.
-    """
+    """For the user, not data: stderr. A closed terminal hears nothing, and the work goes on."""
     with contextlib.suppress(OSError):
         for line in lines:
             print(harmless(without_user(line)), file=sys.stderr, flush=True)

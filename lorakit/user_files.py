@@ -81,9 +81,7 @@ def _size(count: int) -> str:
 
 
 def naming_it(write: Callable[P, None]) -> Callable[P, None]:
-    """The system's errors while writing name the file that was meant, its first argument, not one
-    beside it or none.
-    """
+    """The system's errors name the file that was meant, the first argument, not one beside it."""
 
     @wraps(write)
     def named(*args: P.args, **kwargs: P.kwargs) -> None:

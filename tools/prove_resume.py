@@ -128,8 +128,8 @@ def show(proof: Proof) -> None:
     rate, loss = [], []
     for run_dir in (proof.peace, proof.resumed):
         numbers = read_numbers(run_dir, read_record(run_dir))
-        rate.append(dict(numbers.rates[0].points))
-        loss.append(dict(numbers.loss.points))
+        rate.append(dict(next(iter(numbers.rates.values()))))
+        loss.append(dict(numbers.loss))
     rows = []
     for step in sorted(loss[0].keys() | loss[1].keys()):
         lr, losses = [one.get(step) for one in rate], [one.get(step) for one in loss]

@@ -60,18 +60,18 @@ def run(args: argparse.Namespace) -> int:
     from lorakit.cli.sheet import strengths_of
     from lorakit.cli.terminal.progress import counting
     from lorakit.cli.terminal.trained import trained_run
-    from lorakit.judge.make import Inquiry, JudgeChoice, inquire, measure
+    from lorakit.judge.make import inquire, measure
     from lorakit.runs.find import stage_of, whole_of
 
     run_dir = stage_of(trained_run(args.run))
-    choice = JudgeChoice(
-        args.checkpoints,
-        strengths_of(args.strengths),
-        at_home(args.held) if args.held else None,
-        tuple(args.controls),
-        seconds_of(args.budget),
+    inquiry = inquire(
+        run_dir,
+        checkpoints=args.checkpoints,
+        strengths=strengths_of(args.strengths),
+        held=at_home(args.held) if args.held else None,
+        controls=args.controls,
+        budget_s=seconds_of(args.budget),
     )
-    inquiry: Inquiry = inquire(run_dir, choice)
     shots = f"{counted(inquiry.held, 'held-out picture')}, {len(inquiry.order['drawn'])} drawn"
     pace = f", about {duration(inquiry.seconds)} by this run's pace" if inquiry.seconds else ""
     cost = f"{inquiry.passes:,} forward passes{pace}" if inquiry.passes else "measured before"

@@ -24,7 +24,8 @@ from textwrap import wrap
 
 from lorakit.cli.terminal.curve import curve
 from lorakit.errors import LorakitError
-from lorakit.processes import gpu_memory, members
+from lorakit.machine import gpu_memory
+from lorakit.processes import members
 from lorakit.run.commands import at_work
 from lorakit.run.resume.next_command import next_command
 from lorakit.runs.find import LATEST, find_run, last_progress, live_state, progress_rows

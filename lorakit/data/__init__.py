@@ -1,6 +1,4 @@
-"""Data that travels with the package: the byte-pair table of CLIP, with which SD1.5, SDXL and FLUX
-cut captions into tokens.
-"""
+"""CLIP's byte-pair table, by which SD1.5, SDXL and FLUX cut captions into tokens."""
 
 from __future__ import annotations
 

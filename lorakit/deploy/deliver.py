@@ -1,9 +1,5 @@
 """Copy a LoRA into a program's folder with its sidecar and preview. What you wrote there is kept;
-a different LoRA is put
-aside only when that is asked for, never lost.
-
-Folders and sidecar keys are those programs' own: models/Lora and <stem>.json for A1111 and Forge,
-models/loras for ComfyUI.
+another LoRA is put aside only when that is asked for, never lost.
 """
 
 from __future__ import annotations
@@ -14,6 +10,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +94,6 @@ def _stage_that_holds(run_dir: Path, wanted: str | None) -> tuple[Path, tuple[st
 class Delivered:
     path: Path
     written: tuple[Path, ...]  # empty: everything was there already
-    usage: str
     backup: Path | None = None  # where another LoRA of that name went
     sidecar: Mapping[str, Any] = field(default_factory=dict)  # what we said in it
 
@@ -116,11 +112,10 @@ def deliver(
     way.
     """
     target = lora_folder(program, home) / f"{parcel.name}.safetensors"
-    written, backup = [target], None
+    written, backup = list[Path](), None
     if not _is_there(parcel.file, target):
         backup = _place(parcel.file, target, link=link, replace=replace)
-    else:
-        written = []
+        written.append(target)
     said = _said(parcel) if program == "a1111" else {}
     if said and _sidecar(said, before or {}, target.with_suffix(".json")):
         written.append(target.with_suffix(".json"))
@@ -129,14 +124,11 @@ def deliver(
         with suppress(FileExistsError):  # somebody's own, come just now
             write_new(preview, parcel.preview.read_bytes())
             written.append(preview)
-    how = usage(parcel, program, target)
-    return Delivered(target, tuple(written), how, backup, said)
+    return Delivered(target, tuple(written), backup, said)
 
 
 def lora_folder(program: str, home: Path) -> Path:
-    """The folder a LoRA goes to; where `home` is not the program's, the error says what was
-    expected.
-    """
+    """Where a LoRA goes; of a `home` that is not the program's, what was expected."""
     if not home.is_dir():
         raise RecipeError(
             f"{home}: no such folder.",
@@ -211,12 +203,12 @@ def _another(target: Path) -> RecipeError:
 
 def _put_aside(target: Path) -> Path:
     """To the first free name of maya.safetensors.1.bak, .2.bak ...: no program lists those."""
-    for number in range(1, 10_000):
+    for number in count(1):
         backup = target.with_name(f"{target.name}.{number}.bak")
         with suppress(FileExistsError):
             take_name(target, backup)
-            return backup
-    raise _another(target)
+            break
+    return backup
 
 
 def _said(parcel: Parcel) -> dict[str, Any]:

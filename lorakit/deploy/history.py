@@ -32,9 +32,7 @@ def said_before(root: Path, target: Path) -> dict[str, Any]:
 
 
 def take_back(root: Path, run: str, program: str | None) -> Iterator[str]:
-    """Remove what a run's deliveries wrote, and put back what they had put aside. A file that was
-    changed since is left, aloud. Yields what was done.
-    """
+    """What the deliveries wrote goes, what they put aside comes back; changed files stay, aloud."""
     mine = [
         one for one in _standing(root) if one["run"] == run and program in {None, one["program"]}
     ]

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorakit import json_text
-from lorakit.engines.sweep import PointResult, Sweep
+from lorakit.engines.sweep import PointResult, Sweep, plans_of
 from lorakit.errors import Fault, LorakitError, raise_on_errors
 from lorakit.events import Emit, Event
 from lorakit.files import write_atomic, write_new
-from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
 from lorakit.proof.inputs import require_same_inputs
-from lorakit.recipe.resolve import resolve
+from lorakit.recipe.resolve import root_of
 from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import train
 from lorakit.run.watch.supervise import STOP_REQUEST
@@ -87,14 +86,11 @@ def cannot_halve(plans: Sequence[Plan], name: str) -> list[Fault]:
 
 
 def plan_of_point(recipe: Path) -> Plan:
-    resolved, faults = resolve(recipe)
-    return make_plans(resolved, faults, run_dir=new_run_dir(resolved.root, resolved.name))[0]
+    return plans_of(recipe, new_run_dir(root_of(recipe.absolute()), recipe.stem))[0]
 
 
 def train_to(recipe: Path, result: PointResult, share: float, emit: Emit) -> Outcome | None:
-    """Begin or go on, until that share of the steps; None where it is there already, or has
-    failed.
-    """
+    """Until that share of the steps; None where it is there already, or has failed."""
     if result.run_dir is None:
         plan = plan_of_point(recipe)
         raise_on_errors(plan.faults)

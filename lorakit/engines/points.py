@@ -1,11 +1,9 @@
-"""From `--vary` to points, and from a point to a recipe: the same text with a few values changed.
-Pure; writes nothing.
-"""
+"""From `--vary` to points, and from a point to its recipe's text. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -79,23 +77,13 @@ def combinations(
         hint = f"--random N draws some of them; {MOST} is the most."
         raise_on_errors([Fault("--vary", f"makes {counted(count, 'point')}.", hint, "vary")])
     if zipped:
-        every = list(zip(*values, strict=True))
-    elif random and random < count:
-        every = [
-            _numbered(values, one) for one in sorted(Random(seed).sample(range(count), random))
-        ]
-    else:
-        every = list(product(*values))
-    return [tuple(one) for one in every]
-
-
-def _numbered(values: Sequence[Sequence[str]], number: int) -> Said:
-    """The combination of that number, without making those before it."""
-    said = []
-    for one in reversed(values):
-        number, at = divmod(number, len(one))
-        said.append(one[at])
-    return tuple(reversed(said))
+        return list(zip(*values, strict=True))
+    if not 0 < random < count:
+        return list(product(*values))
+    chance, drawn = Random(seed), dict[Said, None]()
+    while len(drawn) < random:
+        drawn[tuple(map(chance.choice, values))] = None
+    return list(drawn)
 
 
 def recipe_with(document: Document, values: Mapping[KeyPath, Any], head: str) -> str:
@@ -145,8 +133,3 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
     return same(a, b)
-
-
-def varied_keys(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The keys of all points' settings, in the order of the sweep."""
-    yield from dict.fromkeys(key for point in points for key in point)

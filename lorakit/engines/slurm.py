@@ -21,9 +21,7 @@ BEFORE_END_S = 180  # of a time limit: what a stop in good order may take
 
 
 def submit(root: Path, folder: Path, sweep: Sweep, points: Sequence[SweepPoint], more: str) -> str:
-    """The number of the job array that trains these points. Refused while an earlier one is
-    there.
-    """
+    """The job array's number. Refused while an earlier one is there."""
     if old := submitted_job(folder):
         raise LorakitError(
             f"{sweep.name} is submitted already: job {old} waits or runs.",

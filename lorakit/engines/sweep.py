@@ -28,7 +28,7 @@ from lorakit.recipe.overrides import read_key, read_value
 from lorakit.recipe.reading import place_of
 from lorakit.recipe.resolve import TOP_KEYS, resolve
 from lorakit.runs.find import info, run_dirs_of
-from lorakit.runs.record import Record, now, read_record
+from lorakit.runs.record import now, read_record
 from lorakit.runs.typed_json import Part, WrongValue, rare
 from lorakit.user_files import Missing
 
@@ -57,6 +57,11 @@ class Sweep(Part):
     seed: int | None = rare(None)  # of --random
     points: tuple[SweepPoint, ...] = ()
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What is varied, as section.key."""
+        return tuple(dict.fromkeys(key for point in self.points for key in point.settings))
+
 
 @dataclass(frozen=True)
 class PlannedPoint:
@@ -75,7 +80,7 @@ class PointResult:
     total: int = 0
     loss: float | None = None
     held_out: float | None = None
-    judged: float | None = None
+    judged: float | None = None  # the lowest held-out loss against the base's
     run_dir: Path | None = None
     reason: str = ""
 
@@ -156,8 +161,7 @@ def write_sweep(
         path = folder / one.point.file
         write_new(path, one.text)
         if locked:
-            resolved, faults = resolve(path)
-            plans = make_plans(resolved, faults, run_dir=one.plans[0].run_dir)
+            plans = plans_of(path, one.plans[0].run_dir)
             write_new(lock_path(path), text_of(lock_of_all(plans, quick=True)))
     text = json.dumps(sweep.to_json(), indent=1, ensure_ascii=False) + "\n"
     write_new(folder / MANIFEST, text)
@@ -165,12 +169,18 @@ def write_sweep(
 
 
 def sweep_of(
-    root: Path, recipe: Path, name: str, vary: Sequence[str], planned: Sequence[PlannedPoint]
+    root: Path,
+    recipe: Path,
+    name: str,
+    vary: Sequence[str],
+    planned: Sequence[PlannedPoint],
+    *,
+    seed: int | None = None,
 ) -> Sweep:
     place = recipe.absolute()
     origin = place.relative_to(root).as_posix() if place.is_relative_to(root) else str(place)
     points = tuple(one.point for one in planned)
-    return Sweep(name=name, recipe=origin, made=now(), vary=tuple(vary), points=points)
+    return Sweep(name=name, recipe=origin, made=now(), vary=tuple(vary), seed=seed, points=points)
 
 
 def find_sweep(word: str, root: Path) -> Path:
@@ -220,11 +230,14 @@ def require_plannable(folder: Path, points: Sequence[SweepPoint], machine: Machi
     """Every fault of every point, before any of them is queued or submitted."""
     faults: list[Fault] = []
     for point in points:
-        resolved, found = resolve(folder / point.file)
-        run_dir = resolved.root / "runs" / point.name / "plan"
-        plans = make_plans(resolved, found, run_dir=run_dir, machine=machine)
-        faults += [fault for plan in plans for fault in plan.faults]
+        for plan in plans_of(folder / point.file, folder.parents[1] / "runs" / point.name, machine):
+            faults += plan.faults
     raise_on_errors(list(dict.fromkeys(faults)))
+
+
+def plans_of(recipe: Path, run_dir: Path, machine: Machine | None = None) -> tuple[Plan, ...]:
+    resolved, faults = resolve(recipe)
+    return make_plans(resolved, faults, run_dir=run_dir, machine=machine)
 
 
 def results_of(root: Path, sweep: Sweep) -> list[PointResult]:
@@ -244,6 +257,7 @@ def _result(root: Path, point: SweepPoint) -> PointResult:
     if state == "running":
         live = info(runs[-1])
         state, step, loss = live.state, live.step, live.loss
+    held = [cell.held for cell in record.judged.cells if cell.held is not None]
     return PointResult(
         point,
         state,
@@ -251,19 +265,10 @@ def _result(root: Path, point: SweepPoint) -> PointResult:
         record.steps.total,
         loss,
         ended.validation_loss,
-        judged_number(record),
+        min(held, default=None),
         runs[-1],
         ended.reason,
     )
-
-
-def judged_number(record: Record) -> float | None:
-    """The lowest held-out loss against the base's that `lorakit judge` has measured for the run."""
-    judged: Any = getattr(record, "judged", None) or record.unknown.get("judged")
-    data = judged.to_json() if isinstance(judged, Part) else judged
-    cells = data.get("cells", ()) if isinstance(data, Mapping) else ()
-    held = [cell.get("held") for cell in cells if isinstance(cell, Mapping)]
-    return min((float(one) for one in held if isinstance(one, (int, float))), default=None)
 
 
 def best(results: Sequence[PointResult]) -> tuple[PointResult | None, str]:

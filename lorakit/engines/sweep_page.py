@@ -1,6 +1,4 @@
-"""A sweep as rows and as one page in the style of the reports: table, curves, what rungs
-decided, the best point's recipe.
-"""
+"""A sweep as rows, and as one page in the style of the reports."""
 
 from __future__ import annotations
 
@@ -10,32 +8,28 @@ from pathlib import Path
 
 from lorakit import __version__
 from lorakit.engines.halving import rungs_made
-from lorakit.engines.points import recipe_with, varied_keys
+from lorakit.engines.points import recipe_with
 from lorakit.engines.sweep import PointResult, Sweep, best, results_of
 from lorakit.errors import counted
 from lorakit.private import without_user
 from lorakit.recipe.document import read_document
 from lorakit.report.curves import Line, charts
 from lorakit.report.page import element, page, soft, table
-from lorakit.report.sections import key
-from lorakit.report.series import smoothed
-from lorakit.runs.find import progress_rows
-from lorakit.runs.record import now
+from lorakit.report.series import read_numbers, smoothed
+from lorakit.runs.record import now, read_record
 
 KINDS = ("smooth", "validation", "rate1", "rate2")  # as many curves as an eye tells apart
 
 
 def heads(sweep: Sweep) -> tuple[str, ...]:
-    keys = varied_keys([one.settings for one in sweep.points])
-    names = (name.rpartition(".")[2] for name in keys)
+    names = (name.rpartition(".")[2] for name in sweep.keys)
     return ("point", *names, "state", "step", "loss", "held-out", "judge", "run")
 
 
 def row_of_point(sweep: Sweep, one: PointResult) -> tuple[str, ...]:
-    keys = varied_keys([point.settings for point in sweep.points])
     return (
         one.point.name,
-        *(_setting(one.point.settings.get(name)) for name in keys),
+        *(_setting(one.point.settings.get(name)) for name in sweep.keys),
         one.state,
         f"{one.step}/{one.total}" if one.total else "-",
         *(map(_measured, (one.loss, one.held_out, one.judged))),
@@ -84,16 +78,12 @@ def sweep_page(folder: Path, sweep: Sweep) -> str:
 def _curves(results: Sequence[PointResult]) -> str:
     known = [one for one in results if one.run_dir is not None and one.loss is not None]
     lines = []
-    ranked = sorted(known, key=lambda one: one.loss or 0.0)
-    for kind, one in zip(KINDS, ranked, strict=False):
-        points = [
-            (row["step"], float(row["loss"]))
-            for row in progress_rows(one.run_dir or Path())
-            if isinstance(row.get("loss"), (int, float))
-        ]
-        lines.append(Line(one.point.name, smoothed(points), kind))
+    for kind, one in zip(KINDS, sorted(known, key=lambda one: one.loss or 0.0), strict=False):
+        run_dir = one.run_dir or Path()
+        numbers = read_numbers(run_dir, read_record(run_dir))
+        lines.append(Line(one.point.name, smoothed(numbers.loss), kind))
     told = soft(f"The lowest training losses of {counted(len(known), 'point')}, smoothed.")
-    return key(lines) + charts(lines, "loss", "training loss of points") + told if lines else ""
+    return charts(lines, "loss", "training loss of points") + told if lines else ""
 
 
 def _rungs_told(folder: Path, sweep: Sweep) -> str:

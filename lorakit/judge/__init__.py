@@ -1,3 +1,1 @@
-"""Which checkpoint at which strength, how surely, from losses alone. Imports no torch: a child
-process measures.
-"""
+"""Which checkpoint at which strength, from losses alone; a child with torch measures."""

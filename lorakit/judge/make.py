@@ -1,21 +1,17 @@
-"""From a run to its judgement: what is measured, what that costs, a child process that measures,
-and the record that keeps the answer.
-"""
+"""From a run to its judgement: what is measured, what that costs, what the record keeps."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from lorakit import json_text, tomllib
+from lorakit import tomllib
 from lorakit.errors import LorakitError
 from lorakit.families import run_by
-from lorakit.files import write_atomic
+from lorakit.journal import Journal
 from lorakit.judge.pictures import JudgingPicture, JudgingPictures, pictures_of
 from lorakit.judge.score import FEWEST, MeasuredCell, judge
 from lorakit.runs.find import live_state, whole_of
@@ -23,13 +19,13 @@ from lorakit.runs.intact import require_intact
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.rate import pass_seconds
 from lorakit.runs.record import Judged, now, read_record
-from lorakit.sheet.make import choose, distinct, stamp
-from lorakit.sheet.model import DrawnCheckpoint, SheetRow, Source
-from lorakit.sheet.source import read_source, row_of
-from lorakit.sheet.torch_job import TorchJob
-from lorakit.user_files import Unreadable
+from lorakit.sheet.make import bases_of, choose, digest, distinct, passes_of, stamp
+from lorakit.sheet.model import DrawnCheckpoint, Source
+from lorakit.sheet.source import read_source
+from lorakit.sheet.torch_job import run_torch
 
 Progress = Callable[[int, int], object]
+Thing = TypeVar("Thing")
 STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.2)
 MOST_PICTURES, MOST_CONTROLS, MOST_STEPS = 16, 12, 20
 # Timesteps of 1000. Under little noise a loss is about fine texture: at 200 it misled.
@@ -53,17 +49,6 @@ PLAIN = (  # where neither the recipe nor regularisation pictures say what must 
     "a blue flower, close up",
     "a sailing boat on the sea",
 )
-
-
-@dataclass(frozen=True)
-class JudgeChoice:
-    """What was asked for."""
-
-    checkpoints: str = "all"
-    strengths: tuple[float, ...] = STRENGTHS
-    held: Path | None = None  # a folder of pictures that were not trained on
-    controls: tuple[str, ...] = ()
-    budget_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,30 +82,40 @@ class Inquiry:
         return Path(self.order["results"])
 
 
-def inquire(run_dir: Path, choice: JudgeChoice) -> Inquiry:
-    """Everything decided, nothing measured."""
+def inquire(
+    run_dir: Path,
+    *,
+    checkpoints: str = "all",
+    strengths: Sequence[float] = STRENGTHS,
+    held: Path | None = None,
+    controls: Sequence[str] = (),
+    budget_s: float | None = None,
+) -> Inquiry:
+    """Everything decided, nothing measured. `held` is a folder of pictures that were not trained
+    on.
+    """
     record, source = read_record(whole_of(run_dir)), read_source(run_dir)
     if live_state(record) in {"running", "unattended"}:
         raise LorakitError(
             f"{record.run} is still being trained.", hint=f"lorakit watch {record.run}"
         )
     _require_openable(source.family)
-    points = distinct(choose(source.checkpoints, choice.checkpoints, run_dir))
+    points = distinct(choose(source.checkpoints, checkpoints, run_dir))
     for point in points:
         require_intact(run_dir, point.path)
-    pictures = pictures_of(run_dir, choice.held)
-    held, train = some(pictures.held), some(pictures.train)
-    cells = _cells(points, choice.strengths, ranks=len(held) >= FEWEST, held=bool(held))
-    jobs = _controls(source, run_dir, choice.controls, pictures, record.trigger)
-    order = _order(run_dir, source, {"held": held, "train": train}, jobs)
+    pictures = pictures_of(run_dir, held)
+    unseen, train = (some(of, MOST_PICTURES) for of in (pictures.held, pictures.train))
+    cells = _cells(points, strengths, ranks=len(unseen) >= FEWEST, held=bool(unseen))
+    jobs = _controls(source, controls, pictures, record.trigger)
+    order = _order(run_dir, source, {"held": unseen, "train": train}, jobs)
     there = _there(Path(order["results"]))
     order |= {"cells": [_told(cell) for cell in cells if cell.key not in there]}
-    order |= {"budget_s": choice.budget_s}
+    order |= {"budget_s": budget_s}
     passes = _passes(order)
     pace = pass_seconds(record)
     seconds = None if pace is None else passes * pace
     regularised = bool(pictures.others)
-    return Inquiry(run_dir, tuple(cells), order, len(held), passes, seconds, regularised)
+    return Inquiry(run_dir, tuple(cells), order, len(unseen), passes, seconds, regularised)
 
 
 def _require_openable(family: str) -> None:
@@ -136,17 +131,22 @@ def _require_openable(family: str) -> None:
 def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _all: None) -> Judged:
     """Measure what is missing, judge what is there, write it to the record."""
     total, results = len(inquiry.order["cells"]), inquiry.results
-    if total:
-        before = len(_there(results))
-        if not results.exists():
-            write_atomic(results, "")
-        work = TorchJob("lorakit.embedded.judging.measure", "judge", "measurements")
-
-        def counted_lines() -> None:
-            progress(min(total, results.read_bytes().count(b"\n") - before), total)
-
-        work.run(inquiry.order, results.parent, python, counted_lines)
     there = _there(results)
+    if total:
+        before = len(there)
+        entries = [{"cell": cell, **losses} for cell, losses in there.items()]
+        Journal(results).rewrite(entries)  # a kill may have cut the last line
+        run_torch(
+            "lorakit.embedded.judging.measure",
+            inquiry.order,
+            results.with_name("judge.log"),
+            python,
+            what="measurements",
+            progress=lambda: progress(
+                min(total, results.read_bytes().count(b"\n") - before), total
+            ),
+        )
+        there = _there(results)
     measured = [
         MeasuredCell(
             cell.checkpoint.path.name,
@@ -174,10 +174,10 @@ def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _a
     return found
 
 
-def some(pictures: Sequence[JudgingPicture]) -> list[JudgingPicture]:
+def some(things: Sequence[Thing], most: int) -> list[Thing]:
     """At most so many, spread evenly over all of them."""
-    count = min(MOST_PICTURES, len(pictures))
-    return [pictures[place * len(pictures) // count] for place in range(count)]
+    count = min(most, len(things))
+    return [things[place * len(things) // count] for place in range(count)]
 
 
 def _cells(
@@ -201,36 +201,27 @@ def _told(cell: Cell) -> dict[str, Any]:
 
 
 def _controls(
-    source: Source, run_dir: Path, given: Sequence[str], pictures: JudgingPictures, trigger: str
+    source: Source, given: Sequence[str], pictures: JudgingPictures, trigger: str
 ) -> list[dict[str, Any]]:
     """What the base draws: prompts that have nothing to do with what was trained."""
-    settings = tomllib.read(run_dir / "train.toml")
-    row = source.rows[0] if source.rows else row_of({}, settings, source.family)
-    prompts = list(given) or _without(trigger, [one.prompt for one in source.rows])
+    row = source.rows[0] if source.rows else source.plain
+    row = replace(row, steps=min(row.steps, MOST_STEPS))
+    prompts = list(given)
     if not given:
+        prompts = _without(trigger, [one.prompt for one in source.rows])
         others = _without(trigger, pictures.others)
-        count = min(len(others), max(0, MOST_CONTROLS - len(prompts)))
-        prompts += [others[place * len(others) // count] for place in range(count)]
+        prompts += some(others, max(0, MOST_CONTROLS - len(prompts)))
         prompts += PLAIN
     unlike = list(dict.fromkeys(prompts))[: len(given) or MOST_CONTROLS]
-    return [_job(row, prompt, SEED + place) for place, prompt in enumerate(unlike)]
+    return [
+        asdict(replace(row, prompt=prompt)) | {"seed": SEED + place}
+        for place, prompt in enumerate(unlike)
+    ]
 
 
 def _without(trigger: str, prompts: Sequence[str]) -> list[str]:
     word = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE) if trigger else None
     return [one for one in prompts if one and not (word and word.search(one))]
-
-
-def _job(row: SheetRow, prompt: str, seed: int) -> dict[str, Any]:
-    return {
-        "prompt": prompt,
-        "negative": row.negative,
-        "width": row.width,
-        "height": row.height,
-        "steps": min(row.steps, MOST_STEPS),
-        "scale": row.scale,
-        "seed": seed,
-    }
 
 
 def _order(
@@ -244,7 +235,6 @@ def _order(
     told = {
         kind: [vars(one) | {"file": str(one.file)} for one in of] for kind, of in pictures.items()
     }
-    bases = [stamp(Path(value)) for value in source.options.values() if isinstance(value, str)]
     shown = [stamp(one.file) for of in pictures.values() for one in of]
     order: dict[str, Any] = {
         "family": source.family,
@@ -255,40 +245,29 @@ def _order(
         **told,
         "drawn": jobs,
     }
-    words = json.dumps([order, bases, shown], sort_keys=True, default=str)
-    key, folder = hashlib.sha256(words.encode()).hexdigest()[:16], run_dir / "judge"
-    alone = json.dumps([source.family, order["options"], bases, jobs], sort_keys=True, default=str)
-    drawn = f"drawn-{hashlib.sha256(alone.encode()).hexdigest()[:16]}.safetensors"
-    return {**order, "results": str(folder / f"{key}.jsonl"), "drawn_file": str(folder / drawn)}
+    bases, folder = bases_of(source), run_dir / "judge"
+    key = digest(order, bases, shown)[:16]
+    drawn = digest(source.family, order["options"], bases, jobs)[:16]
+    return {
+        **order,
+        "results": str(folder / f"{key}.jsonl"),
+        "drawn_file": str(folder / f"drawn-{drawn}.safetensors"),
+    }
 
 
 def _there(results: Path) -> dict[str, Any]:
-    """What was measured before, by the key of its cell; a line that a kill has cut is dropped."""
-    try:
-        lines = results.read_bytes().splitlines(keepends=True)
-    except FileNotFoundError:
-        return {}
-    found, whole = {}, []
-    for line in lines:
-        try:
-            entry = json_text.loads(line)
-            found[entry["cell"]] = {key: entry[key] for key in entry.keys() - {"cell"}}
-            whole.append(line)
-        except (ValueError, KeyError, TypeError, Unreadable):
-            continue
-    if len(whole) < len(lines):
-        write_atomic(results, b"".join(whole))
-    return found
+    """What was measured before, by the key of its cell."""
+    entries = [one for one in Journal(results).read() if "cell" in one]
+    return {one["cell"]: {key: one[key] for key in one if key != "cell"} for one in entries}
 
 
 def _passes(order: dict[str, Any]) -> int:
-    """Each of one picture through the denoiser; two a step where the negative prompt is drawn."""
-    shots = {kind: len(order[kind]) * len(places) for kind, places in PLACES.items()}
+    """Each of one picture through the denoiser."""
     if not order["cells"]:
         return 0
+    shots = {kind: len(order[kind]) * len(places) for kind, places in PLACES.items()}
     cells = [cell["kinds"] for cell in order["cells"]]
     count = sum(shots[kind] for kinds in [*cells, tuple(shots)] for kind in kinds)
     if not Path(order["drawn_file"]).exists():
-        guided = 1 if order["family"] == "flux" else 2
-        count += sum(guided * job["steps"] for job in order["drawn"])
+        count += passes_of(order["family"], order["drawn"])
     return count

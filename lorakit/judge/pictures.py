@@ -1,6 +1,4 @@
-"""Which pictures a run was trained on and which it never saw, from its dataset.toml, or from a
-folder of others. Reads headers and captions, no pixels.
-"""
+"""Which pictures a run was trained on and which it never saw; reads headers and captions."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ class JudgingPictures:
 
 
 def pictures_of(run_dir: Path, held: Path | None) -> JudgingPictures:
-    """`held` is a folder of pictures that were not trained on; without one, those that the run
-    itself held out.
-    """
+    """`held` is a folder of unseen pictures; without one, those that the run held out."""
     path = run_dir / "dataset.toml"
     overlaps = trainer(read_record(run_dir).trainer.name).SPLIT_OVERLAPS
     kept: list[JudgingPicture] = []

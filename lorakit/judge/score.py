@@ -37,30 +37,28 @@ class MeasuredCell:
 
 def judge(base: Losses, measured: Sequence[MeasuredCell]) -> Judged:
     """Everything but the time and what was not measured."""
-    held = {one: ratios(one.losses.get("held", ()), base.get("held", ())) for one in measured}
-    count = len(base.get("held", ()))
-    by, where = (
-        (held, "held-out pictures")
-        if count >= FEWEST
-        else (_trained(base, measured), "training pictures")
+    held, trained = (
+        {one: ratios(one.losses.get(kind, ()), base.get(kind, ())) for one in measured}
+        for kind in ("held", "train")
     )
+    count = len(base.get("held", ()))
+    ranks = count >= FEWEST
+    by, where = (held, "held-out pictures") if ranks else (trained, "training pictures")
     known = {one: values for one, values in by.items() if len(values) >= FEWEST}
     broken = {one for one, values in known.items() if _above_zero(values)}
     sound = {one: values for one, values in known.items() if one not in broken}
-    best = min(sound, key=lambda one: fmean(sound[one]), default=None)
-    ranks = count >= FEWEST and best is not None
+    best = min(sound, key=lambda one: fmean(sound[one]), default=None) if ranks else None
     cells = []
     for one in measured:
         cell = JudgedCell(one.checkpoint, one.label, one.strength, UNRANKED, drift=drift(one))
         if held[one]:
-            low, high = interval(held[one]) if count >= FEWEST else (None, None)
+            low, high = interval(held[one]) if ranks else (None, None)
             cell = replace(cell, held=_shown(fmean(held[one])), held_low=low, held_high=high)
-        trained = ratios(one.losses.get("train", ()), base.get("train", ()))
-        if count >= FEWEST and trained:
-            cell = replace(cell, gap=_shown(fmean(held[one]) - fmean(trained)))
+        if ranks and trained[one]:
+            cell = replace(cell, gap=_shown(fmean(held[one]) - fmean(trained[one])))
         if one in broken:
             cell = replace(cell, verdict=BROKEN)
-        elif ranks and best is not None:
+        elif best is not None:
             apart = [a - b for a, b in zip(sound[one], sound[best], strict=True)]
             low, high = interval(apart)
             verdict = BEHIND if low > 0 else LISTED
@@ -71,11 +69,9 @@ def judge(base: Losses, measured: Sequence[MeasuredCell]) -> Judged:
     cells.sort(
         key=lambda cell: (order[cell.verdict], math.inf if cell.drift is None else cell.drift)
     )
-    notes = [
-        *_broken_note(broken, where, of=len(measured)),
-        *(_unfinished(sound, measured) if ranks else ()),
-    ]
-    notes += _memorised(cells) if ranks else ()
+    notes = _broken_note(broken, where, of=len(measured))
+    if best is not None:
+        notes += [*_unfinished(sound, measured), *_memorised(cells)]
     return Judged(held_out=count, cells=tuple(cells), notes=tuple(notes), reason=_reason(cells))
 
 
@@ -133,10 +129,6 @@ def student(freedom: int) -> float:
     first = (z**3 + z) / (4 * freedom)
     second = (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
     return z + first + second + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
-
-
-def _trained(base: Losses, measured: Sequence[MeasuredCell]) -> dict[MeasuredCell, list[float]]:
-    return {one: ratios(one.losses.get("train", ()), base.get("train", ())) for one in measured}
 
 
 def _above_zero(values: Sequence[float]) -> bool:

@@ -1,3 +1,1 @@
-"""One self-contained page about a run: what went in, how it went, what came out. Reads the run's
-folder, writes report.html.
-"""
+"""One self-contained page about a run: what went in, how it went, what came out."""

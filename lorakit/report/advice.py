@@ -1,6 +1,4 @@
-"""What to make of a run and what to do next: from its end, its warnings and its curves. Says only
-what the numbers can bear.
-"""
+"""What to make of a run and do next; says only what its end, warnings and curves can bear."""
 
 from __future__ import annotations
 
@@ -90,7 +88,7 @@ def _warning(text: str | None, rule: str | None) -> str:
 
 
 def _validation(record: Record, numbers: Numbers) -> Iterator[Advice]:
-    points = numbers.validation.points
+    points = numbers.validation
     if len(points) < 3 or any(one.rule == "overfit" for one in record.warnings):
         return
     (best_step, best), (last_step, last) = min(points, key=lambda point: point[1]), points[-1]

@@ -1,8 +1,4 @@
-"""Charts as inline SVG: axes with round ticks, a raw line behind a smooth one, marks at
-checkpoints.
-
-Colours come from the page's classes, so a chart follows light and dark; nothing in it is scripted.
-"""
+"""Charts as inline SVG, coloured by the page's classes: they follow light and dark."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ LEFT, RIGHT, TOP, BOTTOM = 78, 12, 12, 40  # margins of the plot
 
 @dataclass(frozen=True)
 class Line:
-    name: str
+    name: str  # in the key; "" where no key is needed
     points: Sequence[Point]
     kind: str  # the class: raw, smooth, validation, rate0 ...
     dots: bool = False
@@ -59,31 +55,40 @@ def charts(
     unit: str,
     label: str,
     *,
-    ident: str = "",
     last_step: int = 0,
     marks: Sequence[int] = (),
     cuts: Sequence[int] = (),
 ) -> str:
-    """Twice, for a wide screen and for a phone: letters in a picture that is only scaled cannot be
-    read there. Empty where there is nothing to draw. `ident` makes the names of the clip paths
-    unique on the page; `cuts` are the steps from which the run was resumed.
+    """A key, and the chart twice, for a wide screen and for a phone: letters in a picture that is
+    only scaled cannot be read there. Empty where there is nothing to draw. `cuts` are the steps
+    from which the run was resumed.
     """
     steps = [step for line in lines for step, _ in line.points]
     if not steps:
         return ""
-    values, name = _span(lines), (ident or unit).replace(" ", "-")
-    drawn = ""
+    drawn, values = _key(lines), _span(lines)
     for shape, (width, height) in SHAPES.items():
         frame = Frame(width, height, max(last_step, *steps, 1), values)
-        clip = f"{name}-{shape}"
+        size = f'width="{frame.right - LEFT}" height="{frame.floor - TOP}"'
+        inside = f"{LEFT} {TOP} {frame.right - LEFT} {frame.floor - TOP}"
         drawn += (
             f'<svg class="chart {shape}" viewBox="0 0 {width} {height}" role="img"'
-            f' aria-label="{escape(label)}"><clipPath id="{clip}"><rect x="{LEFT}" y="{TOP}"'
-            f' width="{frame.right - LEFT}" height="{frame.floor - TOP}"/></clipPath>'
+            f' aria-label="{escape(label)}">'
             f"{_axes(frame, unit)}{_marks(frame, marks)}{_cuts(frame, cuts)}"
-            f'<g clip-path="url(#{clip})">{"".join(_path(frame, one) for one in lines)}</g></svg>'
+            f'<svg x="{LEFT}" y="{TOP}" {size} viewBox="{inside}">'  # nothing leaves this one
+            f"{''.join(_path(frame, one) for one in lines)}</svg></svg>"
         )
     return drawn
+
+
+def _key(lines: Sequence[Line]) -> str:
+    items = "".join(
+        '<li><svg viewBox="0 0 26 10" aria-hidden="true">'
+        f'<path class="line {line.kind}" d="M1 5H25"/></svg>{escape(line.name)}</li>'
+        for line in lines
+        if line.name
+    )
+    return f'<ul class="key">{items}</ul>' if items else ""
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
@@ -96,9 +101,7 @@ def ticks(low: float, high: float, about: int) -> list[float]:
 
 
 def _span(lines: Sequence[Line]) -> tuple[float, float]:
-    """All of the smooth lines, and all but the wildest hundredth of the raw one: a single spike
-    must not flatten the rest.
-    """
+    """Without the wildest hundredth of the raw line: a single spike must not flatten the rest."""
     seen: list[float] = []
     for line in lines:
         values = sorted(value for _, value in line.points)

@@ -1,20 +1,20 @@
-"""The pictures of a run: what it was trained on, by subset and bucket, and the samples it drew, by
-step and prompt.
-"""
+"""The pictures of a run: what it was trained on by bucket, the samples it drew by step."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 from lorakit import tomllib
 from lorakit.dataset.buckets import Chooser, UnfitError
-from lorakit.errors import LorakitError
+from lorakit.errors import LorakitError, counted
 from lorakit.proof.images import ImageRow, read_images
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.recipe.options import Options
+from lorakit.report.page import details, element, soft
 from lorakit.report.pictures import Budget, Picture, shrink, spread
 from lorakit.runs.record import Record
 from lorakit.user_files import Unreadable
@@ -25,98 +25,128 @@ SAMPLES = Budget(side=448, count=180, size_bytes=8_000_000, quality=80)
 
 
 @dataclass(frozen=True)
-class Thumbnail:
-    name: str  # the file's, without its folder
-    bucket: tuple[int, ...]  # width and height; () where there is none
-    caption: str | None
-    size: str
-    picture: Picture
-
-
-@dataclass(frozen=True)
-class ShownSubset:
-    name: str
-    repeats: int
-    images: int  # all of them, shown or not
-    shown: tuple[Thumbnail, ...]  # by bucket, then by name
-
-
-@dataclass(frozen=True)
-class ShownSample:
-    step: int
-    prompt: int
-    name: str
-    picture: Picture
-
-
-@dataclass(frozen=True)
 class Samples:
-    steps: tuple[int, ...]  # those that are shown
+    shown: Mapping[tuple[int, int], tuple[str, Picture]]  # (step, prompt): the file's name
     prompts: tuple[str, ...]  # the words, by number
-    shown: tuple[ShownSample, ...]
     left_out: int  # pictures
 
     def words(self, prompt: int) -> str:
         return self.prompts[prompt] if prompt < len(self.prompts) else f"prompt {prompt}"
 
 
-def dataset_of(run_dir: Path, record: Record, budget: Budget = THUMBNAILS) -> list[ShownSubset]:
-    """From the run's own list of images; empty where it is not written yet. Files that have gone
-    since are named.
-    """
+def dataset(run_dir: Path, record: Record) -> str:
+    """From the run's own list of images; of files that have gone since the name is shown."""
+    digest = record.dataset.digest
+    body = f"<p>{counted(record.dataset.images, 'image')}; {escape(record.steps.formula)}.</p>"
+    body += (
+        element("p", f"digest {escape(digest)}", class_="hash")
+        if digest
+        else soft("The digest is not computed yet.")
+    )
     subsets: dict[str, list[ImageRow]] = {}
     for row in _images(run_dir, record):
         subsets.setdefault(Path(row.image).parent.name, []).append(row)
-    shares = _shares(subsets, budget.count)
-    chosen = [
-        (name, rows[at]) for name, rows in subsets.items() for at in spread(len(rows), shares[name])
-    ]
+    shares = _shares(subsets, THUMBNAILS.count)
+    chosen = [rows[at] for name, rows in subsets.items() for at in spread(len(rows), shares[name])]
     root = Path(record.dataset.root or ".")
-    pictures = shrink([root / row.image for _, row in chosen], budget)
+    made = zip(chosen, shrink([root / row.image for row in chosen], THUMBNAILS), strict=True)
+    pictures = {row.image: picture for row, picture in made if picture.url or picture.fault}
+    total = sum(map(len, subsets.values()))
+    if len(pictures) < total:
+        body += soft(
+            f"Shown: {len(pictures)} of {counted(total, 'image')}, an even choice that keeps this"
+            " page small."
+        )
     chooser = _chooser(record)
-    shown: dict[str, list[Thumbnail]] = {name: [] for name in subsets}
-    for (name, row), picture in zip(chosen, pictures, strict=True):
-        if picture.url or picture.fault:
-            shown[name].append(_thumbnail(row, picture, chooser))
-    return [
-        ShownSubset(name, rows[0].repeats, len(rows), _in_order(shown[name]))
-        for name, rows in subsets.items()
-    ]
+    return body + "".join(_subset(*subset, pictures, chooser) for subset in subsets.items())
 
 
-def _in_order(shown: Sequence[Thumbnail]) -> tuple[Thumbnail, ...]:
-    return tuple(sorted(shown, key=lambda one: (one.bucket, one.name)))
+def _subset(
+    name: str, rows: Sequence[ImageRow], pictures: Mapping[str, Picture], chooser: Chooser | None
+) -> str:
+    buckets: dict[tuple[int, ...], list[str]] = {}  # () where there is none
+    for row in sorted(rows, key=lambda row: row.image):
+        if row.image in pictures:
+            figures = buckets.setdefault(_bucket(row, chooser), [])
+            figures.append(_thumbnail(row, pictures[row.image]))
+    body = ""
+    for bucket, figures in sorted(buckets.items()):
+        head = f"bucket {' × '.join(map(str, bucket))}" if bucket else "no bucket"
+        body += f"<h4>{head}, {counted(len(figures), 'image')}</h4>"
+        body += element("div", "".join(figures), class_="grid small")
+    repeats = counted(rows[0].repeats, "repeat")
+    title = f"{name}: {counted(len(rows), 'image')}, {repeats}"
+    return details(title, body, is_open=True, kind="subset")
+
+
+def _thumbnail(row: ImageRow, picture: Picture) -> str:
+    name, said = Path(row.image).name, row.caption
+    caption = element("span", escape(said or "no caption"), class_="caption", title=said or "")
+    under = f"<b>{escape(name)}</b>{row.width} × {row.height}{caption}"
+    return figure(picture, name, said or name, under)
+
+
+def _bucket(row: ImageRow, chooser: Chooser | None) -> tuple[int, ...]:
+    if chooser is not None:
+        with contextlib.suppress(UnfitError):
+            return chooser.choose(row.width, row.height).bucket
+    return ()
+
+
+def samples(run_dir: Path, record: Record) -> str:
+    found = samples_of(run_dir, record)
+    figures: dict[int, str] = {}
+    for (step, prompt), (name, picture) in found.shown.items():
+        words = found.words(prompt)
+        shown = figure(picture, name, words, escape(words))
+        figures[step] = figures.get(step, "") + shown
+    if not figures:
+        return "<p>None were drawn. [sample] prompts in the recipe asks for some.</p>"
+    more = f"{counted(found.left_out, 'picture')} more in the run's sample folder."
+    return by_step(figures) + (soft(f"These are an even choice; {more}") if found.left_out else "")
 
 
 def samples_of(run_dir: Path, record: Record, budget: Budget = SAMPLES) -> Samples:
-    """Every prompt at every step; where there are too many pictures, complete steps are left out,
-    evenly.
-    """
+    """Where there are too many pictures, complete steps are left out, evenly."""
     paths = {(one.step or 0, one.prompt or 0): one.path for one in record.samples if one.path}
     steps = sorted({step for step, _ in paths})
     widest = max((sum(step == one for step, _ in paths) for one in steps), default=1)
     kept = {steps[at] for at in spread(len(steps), max(1, budget.count // widest))}
     still = [key for key in sorted(paths) if Path(paths[key]).suffix != ".mp4"]
     wanted = [key for key in still if key[0] in kept]
-    pictures = shrink([run_dir / paths[key] for key in wanted], budget)
-    shown = tuple(
-        ShownSample(*key, Path(paths[key]).name, picture)
-        for key, picture in zip(wanted, pictures, strict=True)
+    made = zip(wanted, shrink([run_dir / paths[key] for key in wanted], budget), strict=True)
+    shown = {
+        key: (Path(paths[key]).name, picture)
+        for key, picture in made
         if picture.url or picture.fault
-    )
-    drawn = tuple(sorted({one.step for one in shown}))
+    }
     # A stage has its own list of prompts.
     folder = run_dir if (run_dir / PROMPTS).is_file() else record.output_dir(run_dir).parent
-    return Samples(drawn, _prompts(folder / PROMPTS), shown, len(paths) - len(shown))
+    return Samples(shown, _prompts(folder / PROMPTS), len(paths) - len(shown))
 
 
-def _thumbnail(row: ImageRow, picture: Picture, chooser: Chooser | None) -> Thumbnail:
-    bucket: tuple[int, ...] = ()
-    if chooser is not None:
-        with contextlib.suppress(UnfitError):
-            bucket = chooser.choose(row.width, row.height).bucket
-    size = f"{row.width} × {row.height}"
-    return Thumbnail(Path(row.image).name, bucket, row.caption, size, picture)
+def by_step(figures: Mapping[int, str], kind: str = "grid") -> str:
+    """One step's figures below the other's; page.js shows the slider and one step at a time."""
+    last = len(figures) - 1
+    return (
+        '<div class="controls" hidden><label for="step">Step</label><input type="range" id="step"'
+        f' min="0" max="{last}" value="{last}"><output id="shown" for="step"></output>'
+        '<label><input type="checkbox" id="all"> all steps</label></div>'
+    ) + "".join(
+        f'<div class="step" data-name="step {step}"><h3>step {step}</h3>'
+        f'<div class="{kind}">{inside}</div></div>'
+        for step, inside in figures.items()
+    )
+
+
+def figure(picture: Picture, name: str, words: str, under: str) -> str:
+    """`words` describe the picture; `under` is HTML."""
+    if picture.fault:
+        shown = f'<div class="none">{escape(name)}: {escape(picture.fault)}</div>'
+    else:
+        size = f'width="{picture.width}" height="{picture.height}"'
+        shown = f'<img src="{picture.url}" alt="{escape(words)}" {size} decoding="async">'
+    return f"<figure>{shown}<figcaption>{under}</figcaption></figure>"
 
 
 def _chooser(record: Record) -> Chooser | None:

@@ -9,7 +9,7 @@ from lorakit import __version__
 from lorakit.files import write_atomic
 from lorakit.report import sections
 from lorakit.report.advice import advise, sentence
-from lorakit.report.gallery import dataset_of, samples_of
+from lorakit.report.gallery import dataset, samples
 from lorakit.report.page import page
 from lorakit.report.series import Numbers, read_numbers
 from lorakit.run.diagnose import run_name
@@ -22,9 +22,7 @@ GOING_ON = {"running", "unattended"}
 
 
 def make_report(run_dir: Path, out: Path | None = None) -> Path:
-    """Write the page of a finished, running or dead run, and return its path. Each stage that has
-    begun gets a page of its own.
-    """
+    """Write the page, also of a running or dead run; each stage begun gets one of its own."""
     for stage in read_record(run_dir).begun_stages:
         make_report(run_dir / stage.folder)
     path = out or run_dir / NAME
@@ -42,10 +40,10 @@ def report_text(run_dir: Path) -> str:
             "outcome": ("Outcome", sections.outcome(advise(record, state, run, numbers))),
             **({"stages": ("Stages", stages)} if record.begun_stages else {}),
             "curves": ("Curves", sections.curves(numbers, record)),
-            "samples": ("Samples", sections.samples(samples_of(run_dir, record))),
+            "samples": ("Samples", samples(run_dir, record)),
             "checkpoints": ("Checkpoints", sections.checkpoints(record, run_dir)),
             **({"judged": ("Judged", sections.judged(judged))} if judged.cells else {}),
-            "dataset": ("Dataset", sections.dataset(dataset_of(run_dir, record), record)),
+            "dataset": ("Dataset", dataset(run_dir, record)),
             "settings": ("Settings", sections.settings(record)),
             "origins": ("From what", sections.origins(record)),
         },
@@ -61,7 +59,7 @@ def report_text(run_dir: Path) -> str:
 
 def _facts(run_dir: Path, record: Record, numbers: Numbers, state: str) -> list[tuple[str, str]]:
     seen, rate = info(run_dir), record.outcome.seconds_a_step
-    validation = numbers.validation.points
+    validation = numbers.validation
     bases = [Path(one.path).name for one in record.weights if one.key == "base"]
     left = seen.eta_s if state in GOING_ON else None
     return [

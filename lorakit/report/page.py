@@ -1,6 +1,4 @@
-"""The page's text: template, style and script from this package, filled once. Everything that
-comes from files is escaped.
-"""
+"""The page's text: template, style and script, filled once. What comes from files is escaped."""
 
 from __future__ import annotations
 
@@ -26,12 +24,7 @@ def page(
     facts: Iterable[tuple[str, str]],
     footer: str,
 ) -> str:
-    """A page of parts: ident -> title and HTML; everything else is text and is escaped here. Facts
-    without a text are left out.
-
-    The policy lets the page use what is inside it and nothing else: no address, no other script, no
-    inline style.
-    """
+    """Parts are HTML by ident, under a title; all else is escaped here, empty facts left out."""
     return filled(
         "page",
         title=escape(title),
@@ -53,25 +46,22 @@ def page(
             for ident, (head, body) in parts.items()
         ),
         footer=escape(f"{footer} Everything is in this file; it asks the network for nothing."),
-        policy=inside_only("page"),
     )
 
 
 def filled(template: str, **slots: str) -> str:
-    """The template with style and script of its name; slots are HTML already. Filled once: braces
-    in what is filled in stay as they are.
+    """The template with style and script of its name, and a policy that lets the page use what is
+    inside it and nothing else; slots are HTML already. Filled once: braces in what is filled in
+    stay as they are.
     """
-    known = {**slots, "style": _asset(f"{template}.css"), "script": _asset(f"{template}.js")}
-    return _SLOT.sub(lambda slot: known[slot[1]], _asset(f"{template}.html"))
-
-
-def inside_only(template: str) -> str:
-    """A policy that lets a page use what is inside it and nothing else."""
-    style, script = _hash(_asset(f"{template}.css")), _hash(_asset(f"{template}.js"))
-    return escape(
-        f"default-src 'none'; img-src data:; style-src '{style}'; script-src '{script}';"
-        " base-uri 'none'; form-action 'none'"
+    style, script = _asset(f"{template}.css"), _asset(f"{template}.js")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}';"
+        f" script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
     )
+    known = {**slots, "style": style, "script": script, "policy": escape(policy)}
+    text = _asset("frame.html").replace("{{body}}", _asset(f"{template}.html"))
+    return _SLOT.sub(lambda slot: known[slot[1]], text)
 
 
 def table(
@@ -82,9 +72,7 @@ def table(
     own: Sequence[bool] = (),
     kind: str = "",
 ) -> str:
-    """Cells are HTML already. On a phone each row becomes a card, with the columns' names before
-    the cells but the first.
-    """
+    """Cells are HTML. On a phone a row becomes a card, the column's name before each cell."""
     classes = ["number" if name in numbers else None for name in columns]
     head = "".join(
         element("th", escape(name), scope="col", class_=class_)
@@ -116,9 +104,7 @@ def soft(text: str) -> str:
 
 
 def element(name: str, body: str, **attributes: str | None) -> str:
-    """`body` is HTML already, attributes are texts and are escaped; one that is None is left out.
-    class_ is class, data_x is data-x.
-    """
+    """`body` is HTML, attributes are texts; None leaves one out. class_ is class, data_x data-x."""
     words = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(text)}"'
         for key, text in attributes.items()

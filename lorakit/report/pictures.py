@@ -1,6 +1,4 @@
-"""Small JPEGs as data URLs, made in a few threads, within a budget of count and bytes that is
-never exceeded.
-"""
+"""Small JPEGs as data URLs, within a budget of count and bytes that is never exceeded."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ class Picture:
 
 
 def spread(count: int, most: int) -> list[int]:
-    """Which of `count` things to take when at most `most` fit: evenly, the first and the last
-    always.
-    """
+    """Which of `count` things to take, `most` of them: evenly, the first and last always."""
     if count <= most:
         return list(range(count))
     if most < 2:
@@ -45,9 +41,7 @@ def spread(count: int, most: int) -> list[int]:
 
 
 def shrink(paths: Sequence[Path], budget: Budget) -> list[Picture]:
-    """One picture per path, in order, until the bytes are spent; the rest come back empty, without
-    a fault.
-    """
+    """One a path, in order, until the bytes are spent; the rest come back empty, not faulty."""
     found: list[Picture] = []
     left = budget.size_bytes
     workers = min(4, os.cpu_count() or 1)

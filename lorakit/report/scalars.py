@@ -1,9 +1,4 @@
-"""Scalars out of tensorboard's event files, without tensorboard: length-framed protobuf messages,
-of which four fields matter.
-
-Only what `add_scalar` writes is understood (a tag with a simple_value); everything else is passed
-over.
-"""
+"""Scalars out of tensorboard's event files without tensorboard: what `add_scalar` writes."""
 
 from __future__ import annotations
 
@@ -16,9 +11,7 @@ Scalar = tuple[str, int, float]  # tag, x, value
 
 
 def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Tag -> points in file order, over every event file below `folder`; half a message at a
-    file's end is still being written.
-    """
+    """Tag -> points in file order; half a message at a file's end is still being written."""
     found: dict[str, list[tuple[int, float]]] = {}
     for path in sorted(folder.rglob("events.out.tfevents.*")):
         try:

@@ -1,13 +1,11 @@
-"""The numbers of a run over its steps: loss, learning rates, validation. From what the run wrote;
-no drawing here.
-"""
+"""The numbers of a run over its steps, from what the run wrote; no drawing here."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,22 +19,15 @@ from lorakit.trainers.base import Reader
 from lorakit.trainers.table import TRAINERS
 
 Point = tuple[int, float]
+Points = Sequence[Point]  # sorted by step, finite numbers only
 _VALIDATION = "loss/validation/step_average"
 
 
 @dataclass(frozen=True)
-class Series:
-    """One line of a chart: points sorted by step, finite numbers only."""
-
-    name: str
-    points: tuple[Point, ...]
-
-
-@dataclass(frozen=True)
 class Numbers:
-    loss: Series
-    rates: tuple[Series, ...]
-    validation: Series
+    loss: Points = ()
+    rates: Mapping[str, Points] = field(default_factory=dict)  # by name
+    validation: Points = ()
     lost: int = 0  # steps whose loss was NaN
 
 
@@ -62,16 +53,12 @@ def read_numbers(run_dir: Path, record: Record) -> Numbers:
             one.startswith("validat") for one in record.settings.get("train", ())
         ):
             validation = _validation(run_dir / LOG, trainer.log_reader(), b"steps:")
-    return Numbers(
-        Series("loss", loss), _rates(rows, scalars), Series("validation", validation), lost
-    )
+    return Numbers(loss, _rates(rows, scalars), validation, lost)
 
 
-def smoothed(points: Sequence[Point], share: float = 0.05) -> tuple[Point, ...]:
-    """A centred mean over a window of about a twentieth of the run: no lag, and no curve from a
-    few points.
-    """
-    reach = max(1, round(len(points) * share / 2))
+def smoothed(points: Points) -> tuple[Point, ...]:
+    """A centred mean over a twentieth of the run: no lag, and no curve from a few points."""
+    reach = max(1, round(len(points) / 40))
     sums = [0.0]
     for _, value in points:
         sums.append(sums[-1] + value)
@@ -82,10 +69,8 @@ def smoothed(points: Sequence[Point], share: float = 0.05) -> tuple[Point, ...]:
     return tuple(found)
 
 
-def thinned(points: Sequence[Point], most: int) -> tuple[Point, ...]:
-    """At most about `most` points, the lowest and the highest of each stretch, so that no spike is
-    lost.
-    """
+def thinned(points: Points, most: int) -> tuple[Point, ...]:
+    """The lowest and the highest point of each stretch, so that no spike is lost."""
     if len(points) <= most:
         return tuple(points)
     size = math.ceil(2 * len(points) / most)
@@ -99,21 +84,19 @@ def thinned(points: Sequence[Point], most: int) -> tuple[Point, ...]:
 
 def _joined(parts: Sequence[tuple[int, Numbers]]) -> Numbers:
     """Steps counted through; learning rates go on under their names."""
-
-    def moved(name: str, found: Iterable[tuple[int, Series]]) -> Series:
-        points = [(step + before, value) for before, one in found for step, value in one.points]
-        return Series(name, tuple(points))
-
-    rates: dict[str, list[tuple[int, Series]]] = {}
+    loss: list[Point] = []
+    rates: dict[str, list[Point]] = {}
+    validation: list[Point] = []
     for before, part in parts:
-        for one in part.rates:
-            rates.setdefault(one.name, []).append((before, one))
-    return Numbers(
-        moved("loss", ((before, part.loss) for before, part in parts)),
-        tuple(moved(name, found) for name, found in rates.items()),
-        moved("validation", ((before, part.validation) for before, part in parts)),
-        sum(part.lost for _, part in parts),
-    )
+        loss += _later(part.loss, before)
+        validation += _later(part.validation, before)
+        for name, points in part.rates.items():
+            rates.setdefault(name, []).extend(_later(points, before))
+    return Numbers(loss, rates, validation, sum(part.lost for _, part in parts))
+
+
+def _later(points: Points, by: int) -> Points:
+    return [(step + by, value) for step, value in points]
 
 
 def _launches(run_dir: Path, record: Record) -> dict[str, list[Point]]:
@@ -134,9 +117,7 @@ def _launches(run_dir: Path, record: Record) -> dict[str, list[Point]]:
 
 
 def _offset(folder: Path, parts: Sequence[ResumedPart]) -> int:
-    """Of the part that this log folder, named by its time, belongs to: the last that had been
-    started by then. A part that failed at once left no folder.
-    """
+    """Of the last part that had been started by then; one that failed at once left no folder."""
     begun = [part for part in parts if _stamp(part.started) <= folder.name[-14:]]
     return begun[-1].offset if begun else 0
 
@@ -148,10 +129,8 @@ def _stamp(started: str) -> str:
         return ""
 
 
-def _exact(points: Sequence[Point], printed: tuple[Point, ...]) -> tuple[Point, ...]:
-    """Each step's own loss, the mean of its batches: what sd-scripts prints is a mean over an
-    epoch, with three digits.
-    """
+def _exact(points: Points, printed: tuple[Point, ...]) -> tuple[Point, ...]:
+    """The mean of each step's batches: sd-scripts prints that of an epoch, with three digits."""
     batches: dict[int, list[float]] = {}
     for step, value in points:
         if math.isfinite(value):
@@ -162,20 +141,16 @@ def _exact(points: Sequence[Point], printed: tuple[Point, ...]) -> tuple[Point, 
 
 
 def _rates(
-    rows: Sequence[Mapping[str, Any]], scalars: Mapping[str, Sequence[Point]]
-) -> tuple[Series, ...]:
-    """Of every part that is trained, from tensorboard's log; else the one rate that the trainer's
-    events carry.
-    """
+    rows: Sequence[Mapping[str, Any]], scalars: Mapping[str, Points]
+) -> Mapping[str, Points]:
+    """Of every trained part, from tensorboard's log; else the one that the events carry."""
     named = {
-        tag.removeprefix("lr/").strip(): points
-        for tag, points in scalars.items()
+        tag.removeprefix("lr/").strip(): _clean(points)
+        for tag, points in sorted(scalars.items())
         if tag.startswith("lr/") and not tag.startswith(("lr/group", "lr/d*lr"))
     }
-    if named:
-        return tuple(Series(name, _clean(points)) for name, points in sorted(named.items()))
     own = _clean((row["step"], row.get("lr")) for row in rows)
-    return (Series("learning rate", own),) if own else ()
+    return named or ({"learning rate": own} if own else {})
 
 
 def _validation(path: Path, reader: Reader | None, mark: bytes) -> tuple[Point, ...]:

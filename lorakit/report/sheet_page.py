@@ -1,6 +1,4 @@
-"""A sheet as one page that needs nothing else: enlarge, compare, flicker, mark a winner by key or
-touch, the judge's numbers beside the cells.
-"""
+"""A sheet as one page that needs nothing else: enlarge, compare, flicker, mark a winner."""
 
 from __future__ import annotations
 
@@ -9,12 +7,11 @@ import shlex
 from html import escape
 from pathlib import Path
 
-from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
-from lorakit.report.page import element, filled, inside_only
+from lorakit.report.page import element, filled
 from lorakit.report.pictures import Budget, Picture, shrink
 from lorakit.runs.find import whole_of
-from lorakit.runs.record import JudgedCell, Record, read_record
+from lorakit.runs.record import JudgedCell, read_record
 from lorakit.sheet.model import Column, Sheet
 
 PICTURES = Budget(side=1024, count=2000, size_bytes=120_000_000, quality=88)
@@ -22,7 +19,7 @@ SMALL = 160  # pixels: up to here they are shown with hard edges
 
 
 def write_sheet_page(sheet: Sheet, run_dir: Path, out: Path) -> None:
-    record = _record(run_dir)
+    record = read_record(whole_of(run_dir))
     run = "/".join(whole_of(run_dir).parts[-2:])
     judged = {(cell.checkpoint, cell.strength): cell for cell in record.judged.cells}
     of = [judged.get((c.lora.name, c.strength)) if c.lora else None for c in sheet.columns]
@@ -35,16 +32,8 @@ def write_sheet_page(sheet: Sheet, run_dir: Path, out: Path) -> None:
         footer=escape(f"{sheet.footer}."),
         # </script> and <!-- must not end the block
         cells=json.dumps(cells, ensure_ascii=False).replace("<", "\\u003c"),
-        policy=inside_only("sheet"),
     )
     write_atomic(out, text)
-
-
-def _record(run_dir: Path) -> Record:
-    try:
-        return read_record(whole_of(run_dir))
-    except LorakitError:
-        return Record()  # a folder from before records
 
 
 def _told(run: str, column: Column, cell: JudgedCell | None) -> dict[str, str]:

@@ -1,11 +1,9 @@
-"""Two runs on one page: their curves laid over each other, what differs between them, their
-samples side by side.
-"""
+"""Two runs on one page: curves over each other, what differs, samples side by side."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -16,11 +14,11 @@ from lorakit.proof.compare import Difference, shown
 from lorakit.proof.pair import compare_runs
 from lorakit.report.advice import sentence
 from lorakit.report.curves import Line, charts
-from lorakit.report.gallery import SAMPLES, samples_of
+from lorakit.report.gallery import SAMPLES, by_step, figure, samples_of
 from lorakit.report.page import code, page, soft, table
 from lorakit.report.pictures import Budget
-from lorakit.report.sections import by_step, figure, key, resumed_from
-from lorakit.report.series import Numbers, Point, Series, read_numbers, smoothed
+from lorakit.report.sections import resumed_from
+from lorakit.report.series import Numbers, Point, Points, read_numbers, smoothed
 from lorakit.run.diagnose import run_name
 from lorakit.runs.find import live_state
 from lorakit.runs.record import Record, read_record
@@ -69,7 +67,7 @@ class Side:
 
 
 def agreement(a: Numbers, b: Numbers) -> Agreement:
-    pairs = [(dict(one.points), dict(other.points)) for one, other in _paired(a.rates, b.rates)]
+    pairs = [(dict(one), dict(other)) for _, one, other in _paired(a.rates, b.rates)]
     common = [one.keys() & other.keys() for one, other in pairs]
     steps = sorted(set.intersection(*common)) if common else []
     unequal = [step for step in steps if any(one[step] != other[step] for one, other in pairs)]
@@ -87,10 +85,10 @@ def agreement(a: Numbers, b: Numbers) -> Agreement:
     )
 
 
-def difference(a: Series, b: Series) -> tuple[Point, ...]:
+def difference(a: Points, b: Points) -> list[Point]:
     """B less a, at their common steps."""
-    before = dict(a.points)
-    return tuple((step, value - before[step]) for step, value in b.points if step in before)
+    before = dict(a)
+    return [(step, value - before[step]) for step, value in b if step in before]
 
 
 def agreement_of(a: Path, b: Path) -> Agreement:
@@ -137,11 +135,11 @@ def _equal(equal: int, steps: int, apart: str) -> str:
     return f"equal at {equal} of {steps} common steps{apart}"
 
 
-def _paired(a: Sequence[Series], b: Sequence[Series]) -> list[tuple[Series, Series]]:
+def _paired(a: Mapping[str, Points], b: Mapping[str, Points]) -> list[tuple[str, Points, Points]]:
     """By name; where the two trainers name theirs differently, the first of each."""
-    names = {one.name: one for one in b}
-    pairs = [(one, names[one.name]) for one in a if one.name in names]
-    return pairs or list(zip(a[:1], b[:1], strict=False))
+    pairs = [(name, a[name], b[name]) for name in a if name in b]
+    firsts = zip(list(a.items())[:1], list(b.values())[:1], strict=False)
+    return pairs or [(name, one, other) for (name, one), other in firsts]
 
 
 def _facts(*both: Side) -> list[tuple[str, str]]:
@@ -164,33 +162,33 @@ def _facts(*both: Side) -> list[tuple[str, str]]:
 
 
 def _curves(a: Side, b: Side) -> str:
-    if not (a.numbers.loss.points and b.numbers.loss.points):
+    if not (a.numbers.loss and b.numbers.loss):
         return "<p>One of the two has not made a step yet.</p>"
     total = max(a.record.steps.total, b.record.steps.total)
     cuts = sorted({*resumed_from(a.record), *resumed_from(b.record)})
 
-    def laid_over(title: str, one: Sequence[Point], other: Sequence[Point], unit: str) -> str:
+    def laid_over(title: str, one: Points, other: Points, unit: str) -> str:
         lines = [Line(a.name, one, "before"), Line(b.name, other, "after")]
         label = f"{title} of both runs"
-        drawn = charts(lines, unit, label, ident=title.lower(), last_step=total, cuts=cuts)
-        return f"<h3>{escape(title)}</h3>{key(lines)}{drawn}"
+        drawn = charts(lines, unit, label, last_step=total, cuts=cuts)
+        return f"<h3>{escape(title)}</h3>{drawn}"
 
     body = "".join(
         f"<p>{escape(sentence(line))}</p>" for line in agreement(a.numbers, b.numbers).lines()
     )
     body += soft("Dotted lines mark where a run was resumed.") if cuts else ""
-    one, other, title = a.numbers.loss.points, b.numbers.loss.points, "Loss"
+    one, other, title = a.numbers.loss, b.numbers.loss, "Loss"
     if max(len(one), len(other)) > LONG:
         one, other, title = smoothed(one), smoothed(other), "Loss, mean over a twentieth of the run"
     body += laid_over(title, one, other, "loss")
     apart = difference(a.numbers.loss, b.numbers.loss)
     if any(value for _, value in apart):
-        lines, label = [Line("difference", apart, "after")], "difference of the losses"
+        lines, label = [Line("", apart, "after")], "difference of the losses"
         body += f"<h3>Loss of {escape(b.name)} less that of {escape(a.name)}</h3>"
         body += charts(lines, "difference", label, last_step=total, cuts=cuts)
-    for rate, same in _paired(a.numbers.rates, b.numbers.rates):
-        named = "" if rate.name == "learning rate" else f": {rate.name}"
-        body += laid_over(f"Learning rate{named}", rate.points, same.points, "learning rate")
+    for name, one, other in _paired(a.numbers.rates, b.numbers.rates):
+        named = "" if name == "learning rate" else f": {name}"
+        body += laid_over(f"Learning rate{named}", one, other, "learning rate")
     return body
 
 
@@ -224,15 +222,13 @@ def marked(before: str, after: str) -> tuple[str, str]:
 def _samples(*both: Side) -> str:
     """At the steps and prompts that both have drawn."""
     found = [samples_of(side.run_dir, side.record, HALF) for side in both]
-    before, after = ({(one.step, one.prompt): one for one in samples.shown} for samples in found)
     figures: dict[int, str] = {}
-    for place in sorted(before.keys() & after.keys()):
-        words = found[0].words(place[1])
-        for side, one in zip(both, (before[place], after[place]), strict=True):
+    for step, prompt in sorted(found[0].shown.keys() & found[1].shown.keys()):
+        words = found[0].words(prompt)
+        for side, samples in zip(both, found, strict=True):
+            name, picture = samples.shown[step, prompt]
             under = f"<b>{escape(side.name)}</b>{escape(words)}"
-            figures[place[0]] = figures.get(place[0], "") + figure(
-                one.picture, one.name, words, under
-            )
+            figures[step] = figures.get(step, "") + figure(picture, name, words, under)
     if not figures:
         return "<p>There is no step at which both drew samples.</p>"
     return by_step(figures, kind="grid pair")

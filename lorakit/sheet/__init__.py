@@ -1,3 +1,1 @@
-"""A sheet: one picture of many, checkpoint x strength x prompt, to choose from. Imports no torch: a
-child process draws.
-"""
+"""Pictures by checkpoint, strength and prompt, to choose from; a child with torch draws."""

@@ -1,6 +1,4 @@
-"""Drawing a sheet: prompts down the side, checkpoints and strengths along the top, the same seeds
-in every column.
-"""
+"""Drawing a sheet: prompts down the side, checkpoints and strengths along the top."""
 
 from __future__ import annotations
 
@@ -23,14 +21,11 @@ PAPER, INK, FAINT, RULE, MISSING = "#ffffff", "#1b1b1f", "#6a6a73", "#dcdce2", "
 MARGIN, GAP, LABEL = 24, 4, 220
 
 
-def draw_grid(sheet: Sheet, *, side: int = 0) -> Image:
-    """`side` is the longer side of a picture on the sheet; 0 chooses: its own size, but at least
-    96 and at most 320.
-    """
-    from PIL import Image, ImageDraw, ImageFont
+def draw_grid(sheet: Sheet) -> Image:
+    from PIL import Image, ImageDraw, ImageFont, ImageOps
 
     title, plain, small = (ImageFont.load_default(points) for points in (24, 16, 14))
-    width, height = _picture_size(sheet, side)
+    width, height = _picture_size(sheet)
     seeds = max((len(files) for files in sheet.pictures.values()), default=1)
     cell, line = seeds * (width + GAP) + 3 * GAP, height + 3 * GAP
     left, top = MARGIN + LABEL, MARGIN + 92
@@ -52,7 +47,10 @@ def draw_grid(sheet: Sheet, *, side: int = 0) -> Image:
             for place in range(seeds):
                 x = left + column * cell + place * (width + GAP)
                 if place < len(files) and files[place].is_file():
-                    page.paste(_fitted(_picture(files[place]), width, height), (x, y))
+                    # complete, never cropped: edges are where overfitting shows
+                    picture, size = _picture(files[place]), (width, height)
+                    fitted = ImageOps.pad(picture, size, Image.Resampling.LANCZOS, MISSING)
+                    page.paste(fitted, (x, y))
                 else:
                     pen.rectangle((x, y, x + width - 1, y + height - 1), fill=MISSING)
     pen.text((MARGIN, page.height - MARGIN - 14), sheet.footer, fill=FAINT, font=small)
@@ -76,15 +74,15 @@ def _column_heads(
             x += cell
 
 
-def _picture_size(sheet: Sheet, side: int) -> tuple[int, int]:
-    """The size all pictures get: the first one's shape, its longer side as asked."""
+def _picture_size(sheet: Sheet) -> tuple[int, int]:
+    """The size all pictures get: the first one's, its longer side at least 96 and at most 320."""
     there = (file for files in sheet.pictures.values() for file in files if file.is_file())
     for file in there:
         picture = _picture(file)
         longest = max(picture.size)
-        scale = (side or min(320, max(96, longest))) / longest
+        scale = min(320, max(96, longest)) / longest
         return max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    return (side or 96,) * 2
+    return 96, 96
 
 
 def _picture(file: Path) -> Image:
@@ -95,16 +93,6 @@ def _picture(file: Path) -> Image:
     except Exception as error:  # a broken file makes decoders raise anything
         hint = "Remove it; the next sheet draws it again."
         raise RecipeError(f"{file}: cannot be decoded ({why(error)}).", hint=hint) from error
-
-
-def _fitted(picture: Image, width: int, height: int) -> Image:
-    """The complete picture inside the frame, never cropped: edges are where overfitting shows."""
-    from PIL import Image, ImageOps
-
-    inside = ImageOps.contain(picture, (width, height), Image.Resampling.LANCZOS)
-    frame = Image.new("RGB", (width, height), MISSING)
-    frame.paste(inside, ((width - inside.width) // 2, (height - inside.height) // 2))
-    return frame
 
 
 def wrapped(text: str, width: float, font: Font) -> list[str]:

@@ -11,9 +11,8 @@ import hashlib
 import io
 import json
 import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,13 @@ from lorakit.runs.record import read_record
 from lorakit.sheet.grid import draw_grid
 from lorakit.sheet.model import Choice, Column, DrawnCheckpoint, Sheet, SheetRow, Source
 from lorakit.sheet.source import fits, read_source, samples
-from lorakit.sheet.torch_job import TorchJob
+from lorakit.sheet.torch_job import run_torch
 from lorakit.show import duration
 from lorakit.weights.finite import inspect
 
 Say = Callable[[str], object]
 Progress = Callable[[int, int], object]
 Order = dict[str, Any]  # for the child, as JSON
-SAY_EVERY_S = 10
-OTHERWISE = "lorakit sheet RUN --from-samples shows what the training drew."
 
 
 def make_sheet(
@@ -51,23 +48,31 @@ def make_sheet(
     columns, rows = columns_of(source, choice), rows_of(source, choice)
     for file in {column.lora for column in columns if column.lora}:
         require_intact(run_dir, file)
-    sheet, order = lay_out(source, columns, rows, choice.seeds, run_dir / "sheet")
-    missing = len(missing_pictures(order))
-    if missing:
+    folder = run_dir / "sheet"
+    sheet, order = lay_out(source, columns, rows, choice.seeds, folder)
+    if total := len(missing := _missing(order)):
+        pace = pass_seconds(read_record(whole_of(run_dir)))
+        seconds = passes_of(source.family, missing) * pace if pace else 0.0
         say(
-            f"Drawing {counted(missing, 'picture')}: {counted(len(columns), 'column')},"
+            f"Drawing {counted(total, 'picture')}: {counted(len(columns), 'column')},"
             f" {counted(len(rows), 'prompt')}, {counted(choice.seeds, 'seed')}"
-            f"{_about(run_dir, order)}."
+            + (f", about {duration(seconds)} by this run's pace." if seconds else ".")
         )
-        draw_missing(order, run_dir / "sheet", python, say, progress)
+        run_torch(
+            "lorakit.embedded.drawing.generate",
+            order,
+            folder / "draw.log",
+            python,
+            what="pictures",
+            otherwise="lorakit sheet RUN --from-samples shows what the training drew.",
+            progress=lambda: progress(total - len(_missing(order)), total),
+        )
     write_sheet(sheet, out)
     return sheet
 
 
 def sheet_from_samples(run_dir: Path, *, out: Path) -> Sheet:
-    """A grid of the pictures that the training itself drew; needs neither torch nor the base
-    model.
-    """
+    """Of what the training itself drew; needs neither torch nor the base model."""
     source, folder = read_source(run_dir), run_dir / "output" / "sample"
     found = samples(folder, source.name)
     if not found:
@@ -105,9 +110,7 @@ def columns_of(source: Source, choice: Choice) -> tuple[Column, ...]:
 
 
 def choose(points: Sequence[DrawnCheckpoint], wish: str, run_dir: Path) -> list[DrawnCheckpoint]:
-    """`all`, `last`, `last:3`, or numbers of epochs or steps, labels and file names, with commas
-    between.
-    """
+    """`all`, `last`, `last:3`, or epochs, steps, labels and file names with commas between."""
     if not points:
         raise LorakitError(
             f"{run_dir / 'output'} has no LoRA yet.",
@@ -159,9 +162,7 @@ def rows_of(source: Source, choice: Choice) -> tuple[SheetRow, ...]:
 def lay_out(
     source: Source, columns: Sequence[Column], rows: Sequence[SheetRow], seeds: int, folder: Path
 ) -> tuple[Sheet, Order]:
-    """The sheet, and the order for the child: every picture has one name, made of what it depends
-    on.
-    """
+    """The sheet, and the order for the child: a picture is named by what it depends on."""
     pictures: dict[tuple[int, int], tuple[Path, ...]] = {}
     wanted: list[Order] = []
     for at_column, column in enumerate(columns):
@@ -182,42 +183,14 @@ def lay_out(
     return sheet, {"family": source.family, "options": dict(source.options), "columns": wanted}
 
 
-def missing_pictures(order: Order) -> list[Path]:
-    files = [Path(job["file"]) for column in order["columns"] for job in column["pictures"]]
-    return [path for path in files if not path.exists()]
+def _missing(order: Order) -> list[Order]:
+    jobs = (job for column in order["columns"] for job in column["pictures"])
+    return [job for job in jobs if not Path(job["file"]).exists()]
 
 
-def _about(run_dir: Path, order: Order) -> str:
-    """How long, by the run's own steps; nothing where they were not timed."""
-    try:
-        each = pass_seconds(read_record(whole_of(run_dir)))
-    except LorakitError:
-        each = None
-    guided = 1 if order["family"] == "flux" else 2
-    jobs = [job for column in order["columns"] for job in column["pictures"]]
-    passes = sum(guided * job["steps"] for job in jobs if not Path(job["file"]).exists())
-    return f", about {duration(passes * each)} by this run's pace" if each else ""
-
-
-def draw_missing(
-    order: Order, folder: Path, python: str, say: Say, progress: Progress = lambda _done, _all: None
-) -> None:
-    """Every picture that is not there yet."""
-    total, began = len(missing_pictures(order)), time.monotonic()
-    said, first = began, 0.0
-
-    def look() -> None:
-        nonlocal said, first
-        done, now = total - len(missing_pictures(order)), time.monotonic()
-        first = first or (now if done else 0.0)  # loading the model says nothing of the pace
-        progress(done, total)
-        if now - said > SAY_EVERY_S:
-            said = now
-            left = (total - done) * (now - first) / (done - 1) if first and done > 1 else 0.0
-            say(f"{done} of {total} pictures" + (f", {duration(left)} left" if left else ""))
-
-    job = TorchJob("lorakit.embedded.drawing.generate", "draw", "pictures", OTHERWISE)
-    job.run(order, folder, python, look)
+def passes_of(family: str, jobs: Sequence[Order]) -> int:
+    """Of the denoiser; two a step where the negative prompt is drawn, too."""
+    return sum((1 if family == "flux" else 2) * job["steps"] for job in jobs)
 
 
 def write_sheet(sheet: Sheet, out: Path) -> None:
@@ -227,26 +200,23 @@ def write_sheet(sheet: Sheet, out: Path) -> None:
 
 
 def _job(source: Source, column: Column, row: SheetRow, seed: int, folder: Path) -> Order:
-    job = {
-        "prompt": row.prompt,
-        "negative": row.negative,
-        "width": row.width,
-        "height": row.height,
-        "steps": row.steps,
-        "scale": row.scale,
-        "seed": seed,
-    }
+    job = asdict(row) | {"seed": seed}
     worn = "" if column.lora is None else f"{stamp(column.lora)} {column.strength!r}"
-    bases = [stamp(Path(value)) for value in source.options.values() if isinstance(value, str)]
-    depends = [source.family, dict(source.options), bases, job, worn]
-    key = json.dumps(depends, sort_keys=True, default=str)
-    return {**job, "file": str(folder / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.png")}
+    key = digest(source.family, dict(source.options), bases_of(source), job, worn)
+    return {**job, "file": str(folder / f"{key[:20]}.png")}
+
+
+def digest(*parts: object) -> str:
+    """Of whatever JSON holds: what a kept file depends on is its name."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def bases_of(source: Source) -> list[str]:
+    return [stamp(Path(value)) for value in source.options.values() if isinstance(value, str)]
 
 
 def stamp(path: Path) -> str:
-    """Enough to notice that a file, or a folder of weights, is no longer the same; reads no
-    weights.
-    """
+    """Enough to notice that a file or folder of weights has changed; reads no weights."""
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
     stats = [(file.name, file.stat()) for file in files if file.is_file()]
     return " ".join(f"{name} {one.st_size} {one.st_mtime_ns}" for name, one in stats)

@@ -1,6 +1,4 @@
-"""What a run folder offers a sheet: its base, its checkpoints, its prompts, the samples it drew
-while training. Reads only.
-"""
+"""What a run's folder offers a sheet: base, checkpoints, prompts, samples. Reads only."""
 
 from __future__ import annotations
 
@@ -37,12 +35,10 @@ Settings = Mapping[str, Any]  # train.toml
 
 
 def read_source(run_dir: Path) -> Source:
-    """Everything from train.toml and prompts.toml, as the training script read them; record.json
-    only for the family's name.
-    """
+    """From what the training script read; the family's name from the record."""
     settings = _toml(run_dir / "train.toml")
     name = str(settings.get("output_name") or run_dir.parent.name)
-    family = _family(run_dir, settings)
+    family = read_record(run_dir).family
     rows, seed = _prompts(run_dir / "prompts.toml", settings, family)
     return Source(
         run_dir=run_dir,
@@ -110,9 +106,7 @@ def _prompts(path: Path, settings: Settings, family: str) -> tuple[tuple[SheetRo
 
 
 def row_of(entry: Mapping[str, Any], settings: Settings, family: str) -> SheetRow:
-    """One sample prompt in kohya's words; what it leaves out is as kohya has it, its size the
-    training's own.
-    """
+    """What a sample prompt leaves out is as kohya has it, its size the training's own."""
     sides = [int(part) for part in re.findall(r"\d+", str(settings.get("resolution", "512")))]
     facts = FAMILIES[family]
     scale = entry.get("guidance_scale" if facts.flow else "scale", facts.sample_scale)
@@ -124,19 +118,6 @@ def row_of(entry: Mapping[str, Any], settings: Settings, family: str) -> SheetRo
         height=int(entry.get("height", sides[-1])),
         scale=float(scale),
     )
-
-
-def _family(run_dir: Path, settings: Settings) -> str:
-    try:
-        family = read_record(run_dir).family
-    except LorakitError:
-        family = ""  # an unfinished or older run: the files it was started from say enough
-    if family in FAMILIES:
-        return family
-    if str(settings.get("network_module", "")).endswith("_flux"):
-        return "flux"
-    sdxl = {"network_train_text_encoder_2_only", "no_half_vae"} & settings.keys()
-    return "sdxl" if sdxl else "sd15"
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def test_a1111_gets_lora_sidecar_and_preview_and_a_second_time_nothing(
         "maya_char",
         0.8,
     )
-    assert done.usage == "<lora:maya:0.8>, maya_char, ..."
+    assert usage(parcel, "a1111", done.path) == "<lora:maya:0.8>, maya_char, ..."
     assert deliver(parcel, "a1111", webui).written == ()
 
 
@@ -88,7 +88,7 @@ def test_a_link_takes_no_room(parcel: Parcel, tmp_path: Path) -> None:
 
 
 def test_diffusers_gets_lines_that_compile(parcel: Parcel, tmp_path: Path) -> None:
-    compile(deliver(parcel, "diffusers", tmp_path).usage, "usage", "exec")
+    compile(usage(parcel, "diffusers", tmp_path / "maya.safetensors"), "usage", "exec")
 
 
 @pytest.mark.parametrize(

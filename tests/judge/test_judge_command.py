@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.judge.make import JudgeChoice, inquire
+from lorakit.judge.make import inquire
 from lorakit.runs.record import read_record
 
 
@@ -23,7 +23,7 @@ def asked(tmp_path: Path) -> list[list[str]]:
 
 
 def test_the_pictures_that_the_run_held_out_are_measured_and_no_others(judged_run: Path) -> None:
-    order = inquire(judged_run, JudgeChoice()).order
+    order = inquire(judged_run).order
     held, train = ({Path(one["file"]).name for one in order[kind]} for kind in ("held", "train"))
     assert (len(held), len(train), held & train) == (3, 9, set())
     assert order["held"][0]["caption"].startswith("maya, number ")
@@ -42,16 +42,16 @@ def test_a_picture_that_kohyas_rounding_puts_into_both_parts_is_not_held_out(
         record = json.loads((judged_run / "record.json").read_text())
         record["trainer"]["name"] = trainer
         (judged_run / "record.json").write_text(json.dumps(record))
-        counts.append(inquire(judged_run, JudgeChoice()).held)
+        counts.append(inquire(judged_run).held)
     assert counts == [2, 2]  # kohya validates on three, one of which it trains on
 
 
 def test_the_base_draws_prompts_without_the_trigger(judged_run: Path) -> None:
-    prompts = [job["prompt"] for job in inquire(judged_run, JudgeChoice()).order["drawn"]]
+    prompts = [job["prompt"] for job in inquire(judged_run).order["drawn"]]
     assert prompts[0] == "a red car"
     assert len(prompts) == 12
     assert not any("maya" in prompt for prompt in prompts)
-    own = inquire(judged_run, JudgeChoice(controls=("a boat",))).order["drawn"]
+    own = inquire(judged_run, controls=("a boat",)).order["drawn"]
     assert [job["prompt"] for job in own] == ["a boat"]
 
 
@@ -155,11 +155,11 @@ def test_a_folder_of_other_pictures_may_be_held_against_it_but_none_that_was_tra
     other = tmp_path / "other"
     other.mkdir()
     data = tmp_path / "datasets" / "8_maya"
-    inquiry = inquire(judged_run, JudgeChoice())
+    inquiry = inquire(judged_run)
     held = [Path(one["file"]) for one in inquiry.order["held"]]
     for number, file in enumerate(held):
         shutil.copy(file, other / f"x{number}.png")
-    order = inquire(judged_run, JudgeChoice(held=Path("other"))).order
+    order = inquire(judged_run, held=Path("other")).order
     assert [one["file"] for one in order["held"]] == [str(other / f"x{n}.png") for n in range(3)]
     trained = next(one for one in sorted(data.glob("*.png")) if one not in held)
     shutil.copy(trained, other / "y.png")

@@ -218,7 +218,7 @@ def numbers(place: Path, record: Record) -> tuple[dict[int, float], dict[int, An
         scalars = read_scalars(part)
         (name,) = [key for key in scalars if key.startswith("lr/") and "d*lr" not in key][:1]
         rates |= {step + offset: rate for step, rate in scalars[name] if step}
-    return dict(read_numbers(place, record).loss.points), rates
+    return dict(read_numbers(place, record).loss), rates
 
 
 def rate_at(step: int, total: int = 8, warmup: int = 2) -> float:

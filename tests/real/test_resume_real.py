@@ -27,7 +27,7 @@ def test_the_learning_rate_is_the_same_at_every_step_and_so_are_the_files(tmp_pa
         12,
     ]  # between two epochs, and inside one
     expected, losses = (
-        dict(read_numbers(run_dir, read_record(run_dir)).loss.points) for run_dir in (peace, other)
+        dict(read_numbers(run_dir, read_record(run_dir)).loss) for run_dir in (peace, other)
     )
     assert all(losses[step] == expected[step] for step in range(1, 9))
     assert losses[10] == pytest.approx(

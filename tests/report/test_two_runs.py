@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.report.series import Numbers, Series
+from lorakit.report.series import Numbers
 from lorakit.report.two_runs import agreement, marked, page_text
 
 NASTY = '</title><script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -18,9 +18,7 @@ NASTY = '</title><script>alert("x")</script><img src=x onerror=alert(1)>'
 
 def numbers(loss: dict[int, float], **rates: dict[int, float]) -> Numbers:
     return Numbers(
-        Series("loss", tuple(loss.items())),
-        tuple(Series(name, tuple(points.items())) for name, points in rates.items()),
-        Series("validation", ()),
+        tuple(loss.items()), {name: tuple(points.items()) for name, points in rates.items()}
     )
 
 

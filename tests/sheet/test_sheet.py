@@ -30,8 +30,9 @@ def run_dir(tmp_path: Path) -> Path:
     (folder / "prompts.toml").write_text(
         '[prompt]\n[[prompt.subset]]\nprompt = "maya, portrait"\nsample_steps = 20\nscale = 5.0\nseed = 7\n[[prompt.subset]]\nprompt = "a red car"\n'
     )
-    for name in NAMES:
-        (folder / "output" / f"{name}.safetensors").write_bytes(b"x")
+    (folder / "record.json").write_text('{"schema": 1, "family": "sd15"}')
+    for byte, name in enumerate(NAMES):
+        lora(folder / "output" / f"{name}.safetensors", byte)
     return folder
 
 
@@ -147,11 +148,10 @@ def test_exactly_the_judged_cells_are_columns(run_dir: Path) -> None:
 
 def test_the_time_is_said_before_drawing(run_dir: Path, tmp_path: Path) -> None:
     (run_dir / "record.json").write_text(
-        '{"schema": 1, "outcome": {"seconds_a_step": 3.0}, "steps": {"batch_size": 2}}'
+        '{"schema": 1, "family": "sd15", "outcome": {"seconds_a_step": 3.0}, "steps": {"batch_size": 2}}'
     )
     said: list[str] = []
     choice = Choice("last", (1.0,), seeds=1)
-    lora(run_dir / "output" / "maya.safetensors", 1)
     make_sheet(run_dir, choice, out=tmp_path / "a.png", python=painter(tmp_path), say=said.append)
     # two columns x (20 + 30) steps x 2 passes, half a second each
     assert said[0].endswith("1 seed, about 2 min by this run's pace.")
@@ -284,7 +284,7 @@ def test_pictures_stand_where_row_and_column_say(tmp_path: Path) -> None:
         ("one", "two"),
         {(0, 0): (red,), (1, 1): (blue,)},
     )
-    page = draw_grid(sheet, side=100)
+    page = draw_grid(sheet)
     counts = {
         colour: [
             (x, y)
@@ -303,7 +303,7 @@ def test_a_picture_of_another_shape_is_shown_complete(tmp_path: Path) -> None:
         picture(tmp_path / "w.png", "red", (120, 60)),
         picture(tmp_path / "t.png", "blue", (60, 120)),
     )
-    page = draw_grid(Sheet("t", (Column("base"),), ("one",), {(0, 0): (wide, tall)}), side=120)
+    page = draw_grid(Sheet("t", (Column("base"),), ("one",), {(0, 0): (wide, tall)}))
     blue = [
         (x, y)
         for x in range(page.width)
@@ -319,8 +319,7 @@ def test_a_picture_of_another_shape_is_shown_complete(tmp_path: Path) -> None:
 def test_the_command_prints_where_the_sheet_is(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (run_dir / "record.json").write_text('{"schema": 1}')
-    (run_dir / "output" / "maya.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    (run_dir / "record.json").write_text('{"schema": 1, "family": "sd15"}')
     code = main(
         [
             "sheet",
@@ -347,8 +346,7 @@ def test_samples_of_a_run_without_a_lora_yet_are_shown_and_a_drawn_sheet_takes_a
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (run_dir / "record.json").write_text('{"schema": 1}')
-    lora(run_dir / "output" / "maya.safetensors", 1)
+    (run_dir / "record.json").write_text('{"schema": 1, "family": "sd15"}')
     newer = run_dir.with_name("20260102-120000")
     (newer / "output" / "sample").mkdir(parents=True)
     for name in ("train.toml", "prompts.toml", "record.json"):
@@ -364,7 +362,7 @@ def test_samples_of_a_run_without_a_lora_yet_are_shown_and_a_drawn_sheet_takes_a
 
 
 def test_strengths_must_be_numbers(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (run_dir / "record.json").write_text('{"schema": 1}')
+    (run_dir / "record.json").write_text('{"schema": 1, "family": "sd15"}')
     assert main(["sheet", str(run_dir), "--strengths", "strong"]) == 1
     assert "0.6,0.8,1.0" in capsys.readouterr().err
 

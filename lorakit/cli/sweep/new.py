@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from dataclasses import replace
 
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.recipe_arguments import recipe_path
@@ -68,9 +67,8 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         say(f"{counted(len(planned), 'point')}; nothing was written.")
         return 0
-    sweep = sweep_of(root, recipe, name, args.vary, planned)
-    if args.random:
-        sweep = replace(sweep, seed=args.seed)
+    seed = args.seed if args.random else None
+    sweep = sweep_of(root, recipe, name, args.vary, planned, seed=seed)
     folder = write_sweep(root, sweep, planned, locked=args.lock)
     say(f"wrote {counted(len(planned), 'recipe')} into {folder}")
     say_next(f"lorakit sweep run {shlex.quote(name)}")

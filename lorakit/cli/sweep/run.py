@@ -154,13 +154,12 @@ def _halved(folder: Path, args: argparse.Namespace) -> int:
         plan_of_point,
         train_to,
     )
-    from lorakit.engines.points import varied_keys
     from lorakit.engines.sweep import read_sweep, results_of
 
     sweep, root = read_sweep(folder), folder.parents[1]
     first = plan_of_point(folder / sweep.points[0].file)
     raise_on_errors([*first.faults, *cannot_halve([first], sweep.points[0].file)])
-    keys = {key.rpartition(".")[2] for key in varied_keys([one.settings for one in sweep.points])}
+    keys = {key.rpartition(".")[2] for key in sweep.keys}
     if unlike := sorted(keys & OTHER_LOSS):
         what = "changes what a training loss measures; compare with care."
         say(f"warning: {', '.join(unlike)} {what}")
