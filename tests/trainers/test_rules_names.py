@@ -8,7 +8,7 @@ import pytest
 
 from lorakit.catalogue.options import networks
 from lorakit.trainers.kohya.rules.network import MADE_FOR
-from lorakit.trainers.kohya.rules.schedule import CYCLIC, SCHEDULERS
+from lorakit.trainers.kohya.rules.learning import CYCLIC, SCHEDULERS
 from lorakit.trainers.optimisers import BUILT_IN, TORCH
 
 

@@ -9,23 +9,17 @@ They read and start nothing, except in environment.py, which asks the trainer's 
 from __future__ import annotations
 
 from lorakit.trainers.kohya.rules import (
-    augment,
-    caching,
+    captions,
     environment,
     launch,
     learning,
     memory,
     model,
     network,
-    precision,
-    sampling,
-    schedule,
-    steps,
 )
 from lorakit.trainers.rule import Finder
 
-TABLES = (
-    *(augment, caching, environment, launch, learning, memory, model),
-    *(network, precision, sampling, schedule, steps),
+RULES: tuple[Finder, ...] = (
+    *(*captions.RULES, *environment.RULES, *launch.RULES, *learning.RULES),
+    *(*memory.RULES, *model.RULES, *network.RULES),
 )
-RULES: tuple[Finder, ...] = tuple(rule for table in TABLES for rule in table.RULES)

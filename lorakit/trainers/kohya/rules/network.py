@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from lorakit.catalogue.networks import OPEN
 from lorakit.catalogue.options import networks
 from lorakit.errors import Fault, did_you_mean
-from lorakit.trainers.rule import UNET, Case, Rule, warning
+from lorakit.trainers.rule import UNET, Case, Finder, Rule, warning
 
 # What each module of sd-scripts is made for; one that is not named here may fit any family.
 MADE_FOR: Mapping[str, tuple[str, ...]] = {
@@ -113,7 +113,7 @@ def said(case: Case, key: str) -> bool:
     return key in case.arguments("network_args")
 
 
-RULES = (
+RULES: tuple[Finder, ...] = (
     warning(
         "rank-unset",
         "network_dim",
