@@ -3,23 +3,15 @@ alone decide it.
 
 Each rule has a name, the setting it speaks about, and the remedy. Names, types and choices of
 options are checked before (catalogue); rules about images and captions live with the dataset.
-They read and start nothing, except in environment.py, which asks the trainer's Python.
+They read and start nothing, except that network.py asks the trainer's Python.
 """
 
 from __future__ import annotations
 
-from lorakit.trainers.kohya.rules import (
-    captions,
-    environment,
-    launch,
-    learning,
-    memory,
-    model,
-    network,
-)
+from lorakit.trainers.kohya.rules import captions, launch, learning, memory, model, network
 from lorakit.trainers.rule import Finder
 
 RULES: tuple[Finder, ...] = (
-    *(*captions.RULES, *environment.RULES, *launch.RULES, *learning.RULES),
+    *(*captions.RULES, *launch.RULES, *learning.RULES),
     *(*memory.RULES, *model.RULES, *network.RULES),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lorakit.errors import Fault, did_you_mean
-from lorakit.recipe.options import Options
+from lorakit.trainers.optimisers import optimizer_of
 from lorakit.trainers.rule import Case, Finder, Rule, apart, warning
 from lorakit.trainers.signatures import read
 
@@ -18,16 +18,8 @@ CYCLIC = ("cosine_with_restarts", "cosine_with_min_lr", "warmup_stable_decay")
 NAMING = ("use_8bit_adam", "use_lion_optimizer", "optimizer_type")
 
 
-def optimizer(case: Options) -> str:
-    if case.flag("use_8bit_adam"):
-        return "adamw8bit"
-    if case.flag("use_lion_optimizer"):
-        return "lion"
-    return (case.text("optimizer_type") or "AdamW").lower()
-
-
 def finds_rate(case: Case) -> bool:
-    name = optimizer(case).rpartition(".")[2]
+    name = optimizer_of(case).rpartition(".")[2]
     return name.startswith(("dadapt", "prodigy"))
 
 
@@ -84,7 +76,7 @@ def share_of_run(case: Case) -> Iterator[Fault]:
 
 
 def free(case: Case) -> bool:
-    return optimizer(case).endswith("schedulefree")
+    return optimizer_of(case).endswith("schedulefree")
 
 
 def warms_up(case: Case) -> bool:
@@ -117,14 +109,14 @@ RULES: tuple[Finder, ...] = (
     Rule(
         "optimizer-8bit-device",
         "optimizer_type",
-        lambda c: not c.cuda and ("8bit" in optimizer(c) or optimizer(c).startswith("paged")),
+        lambda c: not c.cuda and ("8bit" in optimizer_of(c) or optimizer_of(c).startswith("paged")),
         "{value} needs bitsandbytes and a CUDA card; this machine has none.",
         'Set optimizer_type = "AdamW".',
     ),
     warning(
         "optimizer-dadapt",
         "optimizer_type",
-        lambda c: optimizer(c).startswith("dadapt"),
+        lambda c: optimizer_of(c).startswith("dadapt"),
         "{value} needs the package dadaptation, which is not among sd-scripts' requirements.",
         "Prodigy is, and does the same.",
     ),
@@ -138,7 +130,7 @@ RULES: tuple[Finder, ...] = (
     Rule(
         "fused-adafactor",
         "fused_backward_pass",
-        lambda c: c.flag("fused_backward_pass") and optimizer(c) != "adafactor",
+        lambda c: c.flag("fused_backward_pass") and optimizer_of(c) != "adafactor",
         "works with Adafactor only.",
         'Set optimizer_type = "Adafactor", or remove it.',
     ),
@@ -153,7 +145,7 @@ RULES: tuple[Finder, ...] = (
         "adafactor-warmup",
         "lr_warmup_steps",
         lambda c: (
-            optimizer(c) == "adafactor"
+            optimizer_of(c) == "adafactor"
             and bool(dict(map(read, c.words("optimizer_args"))).get("relative_step", True))
             and c.flag("lr_warmup_steps")
         ),
@@ -215,7 +207,7 @@ RULES: tuple[Finder, ...] = (
             warms_up(c)
             and scheduler(c) == "constant"
             and not c.flag("lr_scheduler_type")
-            and optimizer(c) != "adafactor"
+            and optimizer_of(c) != "adafactor"
         ),
         "the constant schedule (the script's default) refuses a warm-up, after loading the model.",
         'Set lr_scheduler = "constant_with_warmup".',
@@ -239,7 +231,7 @@ RULES: tuple[Finder, ...] = (
     Rule(
         "adafactor-schedule",
         "lr_scheduler",
-        lambda c: scheduler(c).startswith("adafactor") and optimizer(c) != "adafactor",
+        lambda c: scheduler(c).startswith("adafactor") and optimizer_of(c) != "adafactor",
         "the adafactor schedule belongs to the Adafactor optimiser.",
         'Set lr_scheduler = "cosine".',
     ),
