@@ -15,7 +15,7 @@ from lorakit.catalogue.ai_toolkit import PLACES
 from lorakit.catalogue.options import sections
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault
-from lorakit.families.ai_toolkit import ARCH, NAME
+from lorakit.families.by_ai_toolkit import ARCH, NAME
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
 from lorakit.trainers import run_files
