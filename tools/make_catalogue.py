@@ -44,8 +44,13 @@ def text(catalogue: dict[str, Any]) -> str:
         if found := catalogue.get(part):
             rows = [f"    {json.dumps(name)}: {json.dumps(one)}" for name, one in found.items()]
             blocks.append((part, rows))
+    head = "".join(
+        f'  "{key}": {json.dumps(catalogue[key])},\n'
+        for key in ("commit", "from")
+        if key in catalogue
+    )
     return (
-        f'{{\n  "commit": {json.dumps(catalogue["commit"])},\n'
+        f"{{\n{head}"
         + ",\n".join(f'  "{name}": {{\n' + ",\n".join(rows) + "\n  }" for name, rows in blocks)
         + "\n}\n"
     )

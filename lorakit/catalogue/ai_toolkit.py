@@ -7,7 +7,6 @@ Its own loader ignores what it does not look up, so a misspelt key would pass in
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -93,13 +92,13 @@ _TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str"}
 
 def read_ai_toolkit(checkout: Path, commit: str = "") -> dict[str, Any]:
     """`sections` says under which key of the configuration each name of its own belongs."""
-    kohya = json.loads(Path(__file__).with_name("kohya.json").read_bytes())["options"]
-    options = {name: kohya[name] for name in (*PLACES, *OF_LORAKIT)}
+    kohyas = {*PLACES, *OF_LORAKIT}
+    options: dict[str, dict[str, Any]] = {}
     sections: dict[str, list[str]] = {}
-    taken = {*PLACES.values()}
     places = [*CLASSES.values()]
     for place, name, entry in sorted(lookups(checkout), key=lambda one: places.index(one[0])):
-        if (place, name) in taken or name in NOT_OFFERED or name in options or not entry:
+        taken = (place, name) in PLACES.values() or name in NOT_OFFERED
+        if taken or name in kohyas or name in options or not entry:
             continue
         options[name] = {"type": "float"} if name in NUMBERS else dict(entry)
         if place == "ema_config":  # unset means none at all
@@ -110,8 +109,9 @@ def read_ai_toolkit(checkout: Path, commit: str = "") -> dict[str, Any]:
         sections.setdefault("model_kwargs", []).append(name)
     return {
         "commit": commit,
+        "from": "kohya",
         "options": {name: options[name] for name in sorted(options)},
-        "scripts": {SCRIPT: sorted(options)},
+        "scripts": {SCRIPT: sorted({*kohyas, *options})},
         "overrides": {},
         "sections": sections,
     }

@@ -1,11 +1,10 @@
 """Every option of every training script, as committed data: what the plan checks names, types and
 choices against.
 
-A trainer has TRAINER.json, read out of its scripts, {"commit": ..., "options": {name: {...}},
-"scripts": {script: [name]}, "overrides": {script: {name: {...}}}}, where it takes some options in
-its dataset file alone also "dataset": {name: {...}}, and sd-scripts' network modules "networks":
-{module: {argument: kind}}; or TRAINER.toml, which says what it takes from
-another trainer's.
+A trainer has TRAINER.json, read out of its scripts: {"commit": ..., "options": {name: {...}},
+"scripts": {script: [name]}, "overrides": {script: {name: {...}}}}; "from": a trainer whose options
+it has, too; "dataset": {name: {...}}, what it takes in its dataset file alone; "networks": {module:
+{argument: kind}}. Or TRAINER.toml, which says what it takes from another trainer's.
 """
 
 from __future__ import annotations
@@ -43,32 +42,23 @@ class Option:
 @cache
 def options(trainer: str, script: str) -> Mapping[str, Option]:
     """The options of one script (sdxl_train_network.py, ...) as this trainer understands it."""
-    data = _in_use(trainer)
-    overrides = data["overrides"].get(script, {})
-    entries = {
-        name: {**data["options"][name], **overrides.get(name, {})}
-        for name in data["scripts"][script]
-    }
-    for name, entry in data.get("dataset", {}).items():
-        entries[name] = {**entry, "of_dataset": True}
-    return {name: _option(name, entry) for name, entry in entries.items()}
+    return _options_in(_in_use(trainer), script)
 
 
 def committed_options(trainer: str) -> list[Option]:
-    """Of all its scripts as they are committed, whatever checkout is configured here; one that a
-    script takes otherwise than the others comes twice.
-    """
+    """Of all its scripts as they are committed, whatever checkout is configured here."""
     data = _load(trainer)
-    entries = [
-        *data["options"].items(),
-        *((name, {**entry, "of_dataset": True}) for name, entry in data.get("dataset", {}).items()),
-        *(
-            (name, {**data["options"].get(name, {}), **entry})
-            for own in data["overrides"].values()
-            for name, entry in own.items()
-        ),
-    ]
-    return [_option(name, entry) for name, entry in entries]
+    return [one for script in data["scripts"] for one in _options_in(data, script).values()]
+
+
+def _options_in(data: Mapping[str, Any], script: str) -> dict[str, Option]:
+    overrides = data["overrides"].get(script, {})
+    of_others = _load(data["from"])["options"] if "from" in data else {}
+    known = {**of_others, **data["options"]}
+    entries = {name: {**known[name], **overrides.get(name, {})} for name in data["scripts"][script]}
+    for name, entry in data.get("dataset", {}).items():
+        entries[name] = {**entry, "of_dataset": True}
+    return {name: _option(name, entry) for name, entry in entries.items()}
 
 
 def _option(name: str, entry: Mapping[str, Any]) -> Option:
@@ -115,6 +105,7 @@ def _derived(own: Mapping[str, Any]) -> dict[str, Any]:
     common = {*own["common"], *own["own"]}
     return {
         **data,
-        "options": {**data["options"], **own["own"], **choices},
+        "from": own["from"],
+        "options": {**own["own"], **choices},
         "scripts": {script: sorted({*common, *more}) for script, more in own["scripts"].items()},
     }

@@ -17,17 +17,12 @@ from typing import Any
 
 from lorakit.catalogue.ai_toolkit import read_ai_toolkit
 from lorakit.catalogue.networks import read_networks
+from lorakit.families import run_by
 
-SCRIPTS = (
-    "train_network.py",
-    "sdxl_train_network.py",
-    "flux_train_network.py",
-    "sd3_train_network.py",
-    "lumina_train_network.py",
-    "hunyuan_image_train_network.py",
-    "anima_train_network.py",
+SCRIPTS = tuple(family.script for family in run_by("kohya").values())
+MUSUBI = dict.fromkeys(
+    family.script.removesuffix("_train_network.py") for family in run_by("musubi").values()
 )
-MUSUBI = ("wan", "qwen_image", "zimage", "flux_2", "flux_kontext", "krea2")
 MUSUBI_SCRIPTS = tuple(
     f"{family}_{part}.py"
     for part in ("train_network", "cache_latents", "cache_text_encoder_outputs")

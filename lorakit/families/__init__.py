@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from lorakit.families.ai_toolkit import also_by_ai_toolkit
+from lorakit.families.by_ai_toolkit import also_by_ai_toolkit
+from lorakit.families.by_kohya import ANIMA, FLUX, HUNYUAN_IMAGE, LUMINA, SD3, SD15, SDXL
+from lorakit.families.by_musubi import FLUX2, KONTEXT, KREA2, QWEN_IMAGE, WAN21, WAN22, ZIMAGE
 from lorakit.families.family import Family
-from lorakit.families.flux import FAMILY as FLUX
-from lorakit.families.kohya_only import ANIMA, HUNYUAN_IMAGE, LUMINA, SD3
-from lorakit.families.musubi_only import FLUX2, KONTEXT, KREA2, QWEN_IMAGE, WAN21, WAN22, ZIMAGE
-from lorakit.families.sd15 import FAMILY as SD15
-from lorakit.families.sdxl import FAMILY as SDXL
 
 _KOHYA = (SD15, SDXL, FLUX, SD3, LUMINA, HUNYUAN_IMAGE, ANIMA)
 _MUSUBI = (WAN22, WAN21, QWEN_IMAGE, ZIMAGE, FLUX2, KONTEXT, KREA2)

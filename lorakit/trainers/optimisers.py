@@ -1,22 +1,36 @@
-"""Names of optimisers that every trainer with kohya's options knows."""
+"""The optimisers of trainers with kohya's options, and what becomes of their names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from lorakit.errors import Fault, did_you_mean
 from lorakit.recipe.options import Options
+from lorakit.trainers.signatures import Environment, Wanted, asks_something, class_faults
 
-# Names the scripts compare without regard to case, and torch.optim's own, which must be spelt
-# exactly.
-BUILT_IN = (
-    *("AdamW", "Lion", "SGDNesterov", "Prodigy", "Adafactor"),
-    *("AdamW8bit", "Lion8bit", "SGDNesterov8bit"),
-    *("PagedAdamW", "PagedAdamW8bit", "PagedAdamW32bit", "PagedLion8bit"),
-    *("DAdaptation", "DAdaptAdamPreprint", "DAdaptAdaGrad", "DAdaptAdam"),
-    *("DAdaptAdan", "DAdaptAdanIP", "DAdaptLion", "DAdaptSGD"),
-    *("RAdamScheduleFree", "AdamWScheduleFree", "SGDScheduleFree"),
-)
+# What the scripts make of a name, which they compare without regard to case.
+CLASSES = {
+    "AdamW": "torch.optim.AdamW",
+    "Lion": "lion_pytorch.Lion",
+    "SGDNesterov": "torch.optim.SGD",
+    "SGDNesterov8bit": "bitsandbytes.optim.SGD8bit",
+    "Prodigy": "prodigyopt.Prodigy",
+    "Adafactor": "transformers.optimization.Adafactor",
+    "DAdaptation": "dadaptation.experimental.DAdaptAdamPreprint",
+    "DAdaptAdamPreprint": "dadaptation.experimental.DAdaptAdamPreprint",
+    "DAdaptAdanIP": "dadaptation.experimental.DAdaptAdanIP",
+    **{
+        name: f"{module}.{name}"
+        for module, names in (
+            ("dadaptation", "DAdaptAdaGrad DAdaptAdam DAdaptAdan DAdaptLion DAdaptSGD"),
+            ("schedulefree", "RAdamScheduleFree AdamWScheduleFree SGDScheduleFree"),
+            ("bitsandbytes.optim", "AdamW8bit Lion8bit PagedAdamW8bit PagedLion8bit"),
+            ("bitsandbytes.optim", "PagedAdamW PagedAdamW32bit"),
+        )
+        for name in names.split()
+    },
+}
+# torch.optim's own, which must be spelt exactly.
 TORCH = (
     *("Adam", "Adamax", "NAdam", "RAdam", "Adagrad", "Adadelta"),
     *("SGD", "ASGD", "RMSprop", "Rprop", "Muon"),
@@ -26,23 +40,52 @@ CANNOT = {
     "SparseAdam": "it takes sparse gradients only, and a LoRA's are dense",
     "LBFGS": "its step needs closure, which the script never passes",
 }
-LOWER = {name.lower() for name in BUILT_IN}
+BY_LOWER_NAME = {name.lower(): dotted for name, dotted in CLASSES.items()}
 
 
-def cannot(name: str) -> str | None:
-    """Why this one cannot train a LoRA."""
-    return CANNOT.get(name.removeprefix("torch.optim."))
+def optimizer_of(case: Options) -> str:
+    """In lower case."""
+    if case.flag("use_8bit_adam"):
+        return "adamw8bit"
+    if case.flag("use_lion_optimizer"):
+        return "lion"
+    return (case.text("optimizer_type") or "AdamW").lower()
+
+
+def pace_faults(
+    case: Options, where: Environment | None, classes: Mapping[str, str] = BY_LOWER_NAME
+) -> Iterator[Fault]:
+    """Whether the optimiser and the schedule are there, and take their arguments: asked of the
+    environment where it matters, told without asking where that is enough.
+    """
+    name, low = case.text("optimizer_type"), optimizer_of(case)
+    dotted = classes.get(low) or (name if "." in name else f"torch.optim.{name}")
+    cannot = any(fault.rule == "optimizer-cannot" for fault in optimizer_name(case))
+    asks = where is not None and not cannot and asks_something(case, known=low in classes)
+    if where is None or not asks or where.ask(dotted.rpartition(".")[0]) is None:
+        yield from optimizer_name(case)
+    if where is None:
+        return
+    if asks:
+        given = ("lr", "nesterov") if low.startswith("sgdnesterov") else ("lr",)
+        wanted = Wanted(dotted, "optimizer_type", "optimizer_args", given, "optimiser")
+        yield from class_faults(case, where, wanted)
+    schedule = case.text("lr_scheduler_type")
+    if schedule and not low.endswith("schedulefree"):  # else the script never looks at it
+        dotted = schedule if "." in schedule else f"torch.optim.lr_scheduler.{schedule}"
+        wanted = Wanted(dotted, "lr_scheduler_type", "lr_scheduler_args", (), "schedule")
+        yield from class_faults(case, where, wanted)
 
 
 def optimizer_name(case: Options) -> Iterator[Fault]:
     name = case.text("optimizer_type")
-    if why := cannot(name):
+    if why := CANNOT.get(name.removeprefix("torch.optim.")):
         what = f"{name} cannot train here: {why}."
         hint = 'Set optimizer_type = "AdamW".'
         yield case.fault("optimizer_type", what, hint, "optimizer-cannot")
-    elif name and name.lower() not in LOWER and name not in TORCH and "." not in name:
+    elif name and name.lower() not in BY_LOWER_NAME and name not in TORCH and "." not in name:
         what = (
             f"no optimiser is called {name!r}; the script would find out after loading the model."
         )
-        hint = did_you_mean(name, [*BUILT_IN, *TORCH])
+        hint = did_you_mean(name, [*CLASSES, *TORCH])
         yield case.fault("optimizer_type", what, hint, "optimizer-unknown")

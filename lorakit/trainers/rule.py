@@ -1,12 +1,16 @@
-"""The shape of a rule, and what it judges: the options of a recipe on one machine."""
+"""The shape of a rule, what it judges (the options of a recipe on one machine), and what several
+rules say alike.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from lorakit.errors import Fault, Severity
-from lorakit.families import run_by
+from lorakit.families import FAMILIES, run_by
 from lorakit.machine import Machine
 from lorakit.recipe.options import Options
 
@@ -22,6 +26,10 @@ class Case(Options):
     @property
     def cuda(self) -> bool:
         return self.machine.accelerator == "cuda"
+
+    def asks(self, key: str) -> bool:
+        """Some layer sets it, and not to false or 0."""
+        return self.is_set(key) and self.flag(key)
 
 
 @dataclass(frozen=True)
@@ -45,17 +53,74 @@ class Rule:
             yield case.fault(self.key, what, hint, self.name, self.severity)
 
 
-def warning(
-    name: str,
-    key: str,
-    wrong: Callable[[Case], bool],
-    what: str,
-    hint: str = "",
-    *,
-    families: tuple[str, ...] = (),
-) -> Rule:
-    return Rule(name, key, wrong, what, hint, families, "warning")
-
-
 # A rule, or what one table line cannot say: many settings, or a message that depends.
 Finder = Callable[[Case], Iterable[Fault]]
+warning = partial(Rule, severity="warning")
+
+# What many rules say, of other settings each. `limits` are `families` and `severity`.
+
+
+def unwanted(name: str, key: str, what: str, hint: str = "", **limits: Any) -> Rule:
+    """It should not be on at all."""
+    return Rule(name, key, lambda c: c.asks(key), what, hint, **limits)
+
+
+def needs(name: str, key: str, *others: str, **limits: Any) -> Rule:
+    """It means nothing without one of the others."""
+    verb = "has no effect without" if "severity" in limits else "needs"
+    *most, last = others
+    words = f"{', '.join(most)} or {last}" if most else last
+    return Rule(
+        name,
+        key,
+        lambda c: c.anywhere(key) and not any(map(c.anywhere, others)),
+        f"{verb} {words}.",
+        f"Set {others[0]}, or remove {key}.",
+        **limits,
+    )
+
+
+def apart(name: str, key: str, other: str, what: str = "", **limits: Any) -> Rule:
+    """The two do not go together."""
+    what = what or f"cannot be combined with {other}."
+    return Rule(name, key, lambda c: c.asks(key) and c.asks(other), what, "Keep one.", **limits)
+
+
+def on_cuda(name: str, key: str, **limits: Any) -> Rule:
+    what, hint = "needs a CUDA card; this machine has none.", f"Remove {key} here."
+    return Rule(name, key, lambda c: c.asks(key) and not c.cuda, what, hint, **limits)
+
+
+def swaps_at_most(rule: str, most: dict[str, int]) -> Rule:
+    """`most`: family -> blocks that it can spare."""
+    known = " and ".join(f"{count} for {FAMILIES[name].title}" for name, count in most.items())
+    return Rule(
+        rule,
+        "blocks_to_swap",
+        lambda c: c.number("blocks_to_swap") > most[c.family],
+        "{value} is more than the model can spare.",
+        f"The most is {known}.",
+        tuple(most),
+    )
+
+
+def in_precision(name: str, key: str, *formats: str) -> Rule:
+    """It trains in these alone."""
+    what = f'needs mixed_precision = "{formats[0]}"'
+    what += "".join(f' (or "{one}")' for one in formats[1:])
+    hint = f'Set mixed_precision = "{formats[0]}".'
+    return Rule(name, key, lambda c: c.asks(key) and c.precision not in formats, f"{what}.", hint)
+
+
+def not_on(
+    name: str, accelerator: str, precision: str, what: str, other: str = '"no"', **limits: Any
+) -> Rule:
+    """A number format that a kind of device cannot do, and which to take there instead."""
+    return Rule(
+        name,
+        "mixed_precision",
+        lambda c: (c.machine.accelerator, c.precision) == (accelerator, precision),
+        what,
+        f"Set mixed_precision = {other}.",
+        **limits,
+    )

@@ -36,6 +36,12 @@ PIP = {  # where a package's name is not its module's
 }
 
 
+def package_of(module: str) -> str:
+    """What pip calls the package that holds it."""
+    root = module.partition(".")[0]
+    return PIP.get(root, root)
+
+
 @dataclass(frozen=True)
 class Environment:
     """A trainer's Python, and the folder in which it runs."""
@@ -119,7 +125,7 @@ def import_fault(
     if missing == module.partition(".")[0] and str(answer["missing"]) != missing:
         what = f"the package {missing} in {environment.python} has no {answer['missing']}."
         return case.fault(key, what, "", "package-missing")
-    package = PIP.get(missing, missing)
+    package = package_of(missing)
     what = f"needs the package {package}, which {environment.python} lacks."
     hint = f"{environment.python} -m pip install {package}"
     return case.fault(key, what, hint, "package-missing")

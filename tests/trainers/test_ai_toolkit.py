@@ -229,6 +229,7 @@ def test_every_text_comes_back_from_a_yaml_reader_as_it_was_meant() -> None:
     meant |= {"two": [{"a": [1, 2], "b": {"c": "d"}}, {"a": []}]}
     text = yaml_text(meant)
     assert yaml.safe_load(text) == meant
+    assert "- '1e-4'" in text, "ai-toolkit's own loader would take it for a number"
     assert list(replaced({"a": ["b", {"c": "x ${HOME} y"}], "d": "[name]"})) == [
         ("a.c", "${HOME}"),
         ("d", "[name]"),

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from lorakit.catalogue.options import networks
+from lorakit.trainers.kohya.rules.learning import CYCLIC, SCHEDULERS
 from lorakit.trainers.kohya.rules.network import MADE_FOR
-from lorakit.trainers.kohya.rules.schedule import CYCLIC, SCHEDULERS
-from lorakit.trainers.optimisers import BUILT_IN, TORCH
+from lorakit.trainers.optimisers import CLASSES, TORCH
 
 
 @pytest.mark.slow
@@ -30,7 +30,7 @@ def test_every_torch_optimiser_exists() -> None:
 @pytest.mark.real
 def test_every_built_in_optimiser_is_in_the_checkout(sd_scripts: Path) -> None:
     source = (sd_scripts / "library" / "train_util.py").read_text(encoding="utf-8").lower()
-    assert [name for name in BUILT_IN if f'"{name.lower()}"' not in source] == []
+    assert [name for name in CLASSES if f'"{name.lower()}"' not in source] == []
 
 
 def test_every_network_of_the_scripts_is_made_for_some_family() -> None:

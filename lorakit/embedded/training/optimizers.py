@@ -24,6 +24,7 @@ from lorakit.trainers.embedded.schedulers import (
     optimizer_type,
     schedule,
 )
+from lorakit.trainers.signatures import package_of
 
 FIRST_SCALE = 65536.0
 GROWS_AFTER = 2000  # steps in a row whose gradients were finite
@@ -190,14 +191,16 @@ def _as(old: Any, saved: Any) -> Any:
 
 
 def _find(name: str) -> tuple[Any, bool]:
-    if name.lower() in OPTIMISERS:
-        module, cls, package, flat = OPTIMISERS[name.lower()]
-    else:  # any class by its path, or of torch.optim, as with kohya
-        module, _, cls = name.rpartition(".")
-        module, package, flat = module or "torch.optim", module or "torch", False
+    """The class, and whether it may see flat tensors: it looks at single numbers only."""
+    dotted = OPTIMISERS.get(name.lower(), "")
+    flat = bool(dotted) and not dotted.startswith(("bitsandbytes.", "lorakit."))
+    # else any class by its path, or of torch.optim, as with kohya
+    module, _, cls = (dotted or name).rpartition(".")
+    module = module or "torch.optim"
     try:
         return getattr(importlib.import_module(module), cls), flat
     except ImportError as error:
+        package = package_of(module)
         needs = f"optimizer_type {name!r} needs the package {package}: {error}"
         raise SetupError(needs, hint=f"pip install {package}") from error
     except AttributeError as error:

@@ -4,6 +4,7 @@ proposes differ, and neither tells.
 
 from __future__ import annotations
 
+import math
 import re
 from ast import literal_eval
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from lorakit.catalogue.ai_toolkit import PLACES
 from lorakit.catalogue.options import sections
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault
-from lorakit.families.ai_toolkit import ARCH, NAME
+from lorakit.families.by_ai_toolkit import ARCH, NAME
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
 from lorakit.trainers import run_files
@@ -250,13 +251,15 @@ def changed(config: Path, changes: Mapping[str, Any]) -> str:
 
 
 def yaml_text(value: Mapping[str, Any]) -> str:
-    """Texts in quotes: ai-toolkit's loader takes more words for numbers than YAML does."""
+    """Without anchors, and with quotes also around what ai-toolkit's loader alone takes for a
+    number: 1e-4.
+    """
     import yaml
 
     dumper: Any = type("Dumper", (yaml.SafeDumper,), {"ignore_aliases": lambda *_: True})
-    quoted = {"tag": "tag:yaml.org,2002:str", "style": '"'}
-    dumper.add_representer(str, lambda own, word: own.represent_scalar(value=word, **quoted))
-    text: str = yaml.dump(value, Dumper=dumper, sort_keys=False, allow_unicode=True)
+    like_a_number = re.compile(r"[-+.\d][-+.\deE_:]*$")
+    dumper.add_implicit_resolver("tag:yaml.org,2002:float", like_a_number, [*"-+.0123456789"])
+    text: str = yaml.dump(value, Dumper=dumper, sort_keys=False, allow_unicode=True, width=math.inf)
     return text
 
 

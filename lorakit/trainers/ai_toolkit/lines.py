@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from lorakit.events import Event
-from lorakit.families.ai_toolkit import EXPERTS
+from lorakit.families.by_ai_toolkit import EXPERTS
 from lorakit.logfile import text_of
 
 # maya:  33%|###3      | 2/6 [00:04<00:05, 1.42s/it, lr: 1.0e-03 loss: 1.026e-01]

@@ -11,7 +11,7 @@ from typing import Any
 from lorakit.catalogue.file_names import CheckpointName
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.errors import Fault
-from lorakit.families.ai_toolkit import EXPERTS
+from lorakit.families.by_ai_toolkit import EXPERTS
 from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options
 from lorakit.trainers.ai_toolkit import config_file, folders, rules

@@ -4,6 +4,8 @@ nothing, which are refused, and what network_args and the dataset's file may hol
 
 from __future__ import annotations
 
+from lorakit.trainers.optimisers import BY_LOWER_NAME
+
 # Accepted because recipes for kohya's scripts have them; what they ask for always holds here, or
 # means nothing here.
 ALWAYS_SO = (
@@ -129,22 +131,8 @@ NEEDS_CARD = {
     "int8": (8.0, "RTX 30, A100 and newer cards"),
 }
 
-_SCHEDULE_FREE = ("AdamWScheduleFree", "RAdamScheduleFree", "SGDScheduleFree")
-_OF_BITSANDBYTES = (
-    *("AdamW8bit", "Lion8bit", "PagedAdamW8bit", "PagedLion8bit", "PagedAdamW"),
-    *("PagedAdamW32bit", "AdEMAMix8bit", "PagedAdEMAMix8bit"),
-)
-# lower-case name -> module, class, package to install, may it see flat tensors
-OPTIMISERS: dict[str, tuple[str, str, str, bool]] = {
-    "adamw": ("torch.optim", "AdamW", "torch", True),
-    "sgdnesterov": ("torch.optim", "SGD", "torch", True),
-    "lion": ("lion_pytorch", "Lion", "lion-pytorch", True),
-    "prodigy": ("prodigyopt", "Prodigy", "prodigyopt", True),
-    **{name.lower(): ("schedulefree", name, "schedulefree", True) for name in _SCHEDULE_FREE},
-    "adafactor": ("lorakit.embedded.training.adafactor", "Adafactor", "torch", False),
-    **{
-        name.lower(): ("bitsandbytes.optim", name, "bitsandbytes", False)
-        for name in _OF_BITSANDBYTES
-    },
-    "sgdnesterov8bit": ("bitsandbytes.optim", "SGD8bit", "bitsandbytes", False),
+# lower-case name -> class
+OPTIMISERS = {
+    **{name: one for name, one in BY_LOWER_NAME.items() if not one.startswith("dadaptation.")},
+    "adafactor": "lorakit.embedded.training.adafactor.Adafactor",
 }

@@ -23,8 +23,8 @@ from lorakit.trainers.embedded.schedulers import (
     optimizer_type,
     schedule,
 )
-from lorakit.trainers.optimisers import optimizer_name
-from lorakit.trainers.signatures import Environment, Wanted, asks_something, class_faults
+from lorakit.trainers.optimisers import pace_faults
+from lorakit.trainers.signatures import Environment, package_of
 from lorakit.trainers.t5 import HINT, has_tokenizer, t5_places
 
 FAMILY_OF = {
@@ -72,8 +72,8 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
     values = {name: settings.value(name) for name in {**settings.known, **resolved.train}}
     values["network_module"] = settings.network_module
     faults = faults_of(family.script, values, planned=True)
-    static = list(optimizer_name(settings))
-    faults += static or _classes(settings, values)
+    here = Environment(Path(sys.executable), Path(sys.executable).parent)
+    faults += pace_faults(settings, here, options.OPTIMISERS)
     faults += [*_t5_tokenizer(settings), *_subset_options(settings)]
     faults += _masks(settings)
     faults += _few_bits(settings, machine)
@@ -168,32 +168,17 @@ def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) 
 
 def _packages(values: Mapping[str, Any]) -> Iterator[Fault]:
     """What must be installed, known before gigabytes are read."""
-    name = optimizer_type(argparse.Namespace(**values)).lower()
-    module, _, package, _ = options.OPTIMISERS.get(name, ("", "", "", True))
-    needed = [("optimizer_type", module, package)] if module else []
+    dotted = options.OPTIMISERS.get(optimizer_type(argparse.Namespace(**values)).lower(), "")
+    needed = [("optimizer_type", dotted)] if dotted else []
     log_with = values.get("log_with")
     if log_with or values.get("logging_dir"):
         loggers = ("tensorboard", "wandb") if log_with == "all" else (log_with or "tensorboard",)
-        needed += [("log_with", one, one) for one in loggers]
-    for option, module, package in needed:
+        needed += [("log_with", one) for one in loggers]
+    for option, module in needed:
         if find_spec(module.partition(".")[0]) is None:
+            package = package_of(module)
             what = f"needs the package {package}, which is not installed."
             yield Fault(option, what, f"pip install {package}")
-
-
-def _classes(settings: Options, values: Mapping[str, Any]) -> Iterator[Fault]:
-    """What this Python's own optimiser and schedule take."""
-    here = Environment(Path(sys.executable), Path(sys.executable).parent)
-    name = optimizer_type(argparse.Namespace(**values))
-    module, cls, *_ = options.OPTIMISERS.get(name.lower(), ("", "", "", True))
-    dotted = f"{module}.{cls}" if module else name if "." in name else f"torch.optim.{name}"
-    if asks_something(settings, known=bool(module)):
-        wanted = Wanted(dotted, "optimizer_type", "optimizer_args", ("lr",), "optimiser")
-        yield from class_faults(settings, here, wanted)
-    if other := settings.text("lr_scheduler_type"):
-        dotted = other if "." in other else f"torch.optim.lr_scheduler.{other}"
-        wanted = Wanted(dotted, "lr_scheduler_type", "lr_scheduler_args", (), "schedule")
-        yield from class_faults(settings, here, wanted)
 
 
 def _ranges(values: Mapping[str, Any]) -> Iterator[Fault]:

@@ -4,11 +4,20 @@ alone decide it.
 
 from __future__ import annotations
 
-from lorakit.trainers.rule import Case, Rule, warning
+from lorakit.trainers.rule import (
+    Case,
+    Finder,
+    Rule,
+    apart,
+    needs,
+    not_on,
+    on_cuda,
+    swaps_at_most,
+    unwanted,
+    warning,
+)
 
 ATTENTION = ("sdpa", "flash_attn", "xformers", "flash3", "sage_attn")
-# One block less than there are, or what the model's own rule leaves.
-MOST_SWAPPED = {"qwen_image": 59, "flux_kontext": 35}
 WAN = ("wan21", "wan22")
 
 
@@ -31,7 +40,35 @@ def _other_module(case: Case) -> bool:
     return module not in {case.about.network_module, "networks.loha", "networks.lokr"}
 
 
-RULES = (
+RULES: tuple[Finder, ...] = (
+    unwanted(
+        "musubi-sage",
+        "sage_attn",
+        "cannot train: SageAttention has no backward pass.",
+        "Write sdpa = true instead.",
+    ),
+    needs("musubi-fp8", "fp8_scaled", "fp8_base"),
+    needs("musubi-fp8-krea", "fp8_base", "fp8_scaled", families=("krea2",)),
+    apart("musubi-turbo-swap", "turbo_dit", "blocks_to_swap", families=("krea2",)),
+    unwanted(
+        "musubi-vae-type",
+        "vae_dtype",
+        "Qwen-Image's latent cacher stops at it.",
+        "Take it out.",
+        families=("qwen_image",),
+    ),
+    # One block less than there are, or what the model's own rule leaves.
+    swaps_at_most("musubi-swap-too-many", {"qwen_image": 59, "flux_kontext": 35}),
+    on_cuda("musubi-swap-device", "blocks_to_swap"),
+    apart("musubi-offload", "offload_inactive_dit", "blocks_to_swap", families=WAN),
+    not_on(
+        "musubi-cpu-wan",
+        "cpu",
+        "bf16",
+        "bf16 fails on a CPU in Wan's model.",
+        families=WAN,
+        severity="warning",
+    ),
     Rule(
         "musubi-optimizer",
         "optimizer_type",
@@ -54,36 +91,6 @@ RULES = (
         "Write sdpa = true.",
     ),
     Rule(
-        "musubi-sage",
-        "sage_attn",
-        lambda c: c.flag("sage_attn"),
-        "cannot train: SageAttention has no backward pass.",
-        "Write sdpa = true instead.",
-    ),
-    Rule(
-        "musubi-fp8",
-        "fp8_scaled",
-        lambda c: c.flag("fp8_scaled") and not c.flag("fp8_base"),
-        "needs fp8_base.",
-        "Write fp8_base = true, too.",
-    ),
-    Rule(
-        "musubi-fp8-krea",
-        "fp8_base",
-        lambda c: c.flag("fp8_base") and not c.flag("fp8_scaled"),
-        "Krea 2 takes fp8_base with fp8_scaled only.",
-        "Write fp8_scaled = true, too.",
-        families=("krea2",),
-    ),
-    Rule(
-        "musubi-turbo-swap",
-        "turbo_dit",
-        lambda c: c.is_set("turbo_dit") and c.integer("blocks_to_swap") > 0,
-        "excludes blocks_to_swap.",
-        "Sample on the RAW model, or swap nothing.",
-        families=("krea2",),
-    ),
-    Rule(
         "musubi-fp8-text",
         "fp8_text_encoder",
         lambda c: c.flag("fp8_text_encoder") and c.text("model_version") == "dev",
@@ -92,42 +99,11 @@ RULES = (
         families=("flux2",),
     ),
     Rule(
-        "musubi-vae-type",
-        "vae_dtype",
-        lambda c: c.is_set("vae_dtype"),
-        "Qwen-Image's latent cacher stops at it.",
-        "Take it out.",
-        families=("qwen_image",),
-    ),
-    Rule(
         "musubi-module",
         "network_module",
         _other_module,
         "{value} is not made for this family.",
         "Leave network_module out, or write networks.loha or networks.lokr.",
-    ),
-    Rule(
-        "musubi-swap-too-many",
-        "blocks_to_swap",
-        lambda c: c.number("blocks_to_swap") > MOST_SWAPPED.get(c.family, 1000),
-        "{value} is more than the model can spare.",
-        "The most is 59 for Qwen-Image and 35 for FLUX Kontext.",
-        families=tuple(MOST_SWAPPED),
-    ),
-    Rule(
-        "musubi-swap-device",
-        "blocks_to_swap",
-        lambda c: c.number("blocks_to_swap") > 0 and not c.cuda,
-        "needs a CUDA card; this machine has none.",
-        "Remove blocks_to_swap here.",
-    ),
-    Rule(
-        "musubi-offload",
-        "offload_inactive_dit",
-        lambda c: c.flag("offload_inactive_dit") and c.integer("blocks_to_swap") > 0,
-        "excludes blocks_to_swap.",
-        "Keep one.",
-        families=WAN,
     ),
     Rule(
         "musubi-expert-range",
@@ -166,13 +142,5 @@ RULES = (
         lambda c: c.text("save_precision") in {"fp32", "float"},
         "writes files twice as large as bf16, and no program uses the difference.",
         'Write save_precision = "bf16".',
-    ),
-    warning(
-        "musubi-cpu-wan",
-        "mixed_precision",
-        lambda c: c.machine.accelerator == "cpu" and c.precision == "bf16",
-        "bf16 fails on a CPU in Wan's model.",
-        'Write mixed_precision = "no" here.',
-        families=WAN,
     ),
 )

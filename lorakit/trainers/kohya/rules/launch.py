@@ -1,19 +1,28 @@
-"""Several processes, trackers, the network, and options that cannot work or must not stand in a
-recipe.
+"""How long and how often; several processes, trackers, the network, sample pictures; and options
+that cannot work or must not stand in a recipe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeGuard
 
+from lorakit.catalogue.bounds import BOUNDS
 from lorakit.errors import Fault
-from lorakit.trainers.rule import Case, Rule, warning
+from lorakit.trainers.rule import Case, Finder, Rule, apart, unwanted, warning
 
 SECRETS = {"wandb_api_key": "WANDB_API_KEY", "huggingface_token": "HF_TOKEN"}
 UPLOADS = (
     *("huggingface_repo_id", "huggingface_path_in_repo", "huggingface_repo_type"),
     *("save_state_to_huggingface", "async_upload"),
 )
+# What the scripts read in some runs only; elsewhere any number may stand.
+READ_WHERE: Mapping[str, Callable[[Case], bool]] = {
+    "vae_batch_size": lambda c: c.caches_latents,
+    "clip_skip": lambda c: c.family == "sd15",
+    "max_train_steps": lambda c: not c.is_set("max_train_epochs"),
+}
+WHEN = ("every_n_epochs", "every_n_steps", "at_first")
 
 
 def here(case: Case) -> int:
@@ -25,23 +34,95 @@ def deepspeed(case: Case) -> bool:
     return bool(case.said("launch", "deepspeed")) or case.flag("deepspeed")
 
 
-def secrets(case: Case) -> Iterator[Fault]:
-    for key, variable in SECRETS.items():
-        if case.is_set(key):
-            what = "is a secret; it would end up in files and records."
-            hint = f"Remove it and set {variable} in the environment."
-            yield case.fault(key, what, hint, "secret-in-recipe")
+def bounds(case: Case) -> Iterator[Fault]:
+    for bound in BOUNDS:
+        for key in bound.options:
+            said = case.value(key) if case.is_set(key) else None
+            numbers = said if isinstance(said, list) else [said]
+            wrong = [one for one in numbers if is_number(one) and not bound.holds(one)]
+            if wrong and (key not in READ_WHERE or READ_WHERE[key](case)):
+                what, hint = f"{wrong[0]}: {bound.why}.", f"Write {bound.range}, or remove {key}."
+                yield case.fault(key, what, hint, bound.rule)
 
 
-def uploads(case: Case) -> Iterator[Fault]:
-    for key in UPLOADS:
-        if case.is_set(key) and case.flag(key):
-            what = "uploads while training; lorakit sends nothing anywhere unless asked afterwards."
-            hint = "Remove it; `lorakit deploy` writes the files to publish."
-            yield case.fault(key, what, hint, "upload-off")
+def is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-RULES = (
+def files_not_steps(case: Case) -> bool:
+    every, last = case.number("save_every_n_steps"), case.number("save_last_n_steps")
+    return every > 0 and case.is_set("save_last_n_steps") and last < every
+
+
+def asked(case: Case, when: str) -> bool:
+    return bool(case.said("sample", when) or case.flag(f"sample_{when}"))
+
+
+def prompts(case: Case) -> bool:
+    return bool(case.said("sample", "prompts") or case.flag("sample_prompts"))
+
+
+RULES: tuple[Finder, ...] = (
+    *(
+        unwanted(
+            "secret-in-recipe",
+            key,
+            "is a secret; it would end up in files and records.",
+            f"Remove it and set {variable} in the environment.",
+        )
+        for key, variable in SECRETS.items()
+    ),
+    *(
+        unwanted(
+            "upload-off",
+            key,
+            "uploads while training; lorakit sends nothing anywhere unless asked afterwards.",
+            "Remove it; `lorakit deploy` writes the files to publish.",
+        )
+        for key in UPLOADS
+    ),
+    unwanted(
+        "debug-dataset",
+        "debug_dataset",
+        "never ends where there is no window to press a key in.",
+        "Remove it; `lorakit plan` shows the buckets.",
+    ),
+    *(
+        unwanted(
+            "config-in-config",
+            key,
+            "cannot work from a config file; lorakit writes that file itself.",
+            "Remove it.",
+        )
+        for key in ("config_file", "output_config")
+    ),
+    unwanted(
+        "own-dataset-class",
+        "dataset_class",
+        "runs code of its own in place of the dataset, so nothing about it can be checked or"
+        " predicted.",
+        "Remove it.",
+    ),
+    unwanted(
+        "log-to-file",
+        "console_log_file",
+        "takes the messages away from the terminal, where lorakit reads them.",
+        "Remove it; every run has its log.txt.",
+    ),
+    apart(
+        "steps-and-epochs",
+        "max_train_steps",
+        "max_train_epochs",
+        "is overridden by max_train_epochs.",
+        severity="warning",
+    ),
+    apart(
+        "ratio-and-epochs",
+        "save_every_n_epochs",
+        "save_n_epoch_ratio",
+        "is overridden by save_n_epoch_ratio.",
+        severity="warning",
+    ),
     Rule(
         "seed-per-process",
         "seed",
@@ -93,35 +174,52 @@ RULES = (
         "{value} sends the run's settings and losses to a server.",
         'log_with = "tensorboard" stays on this machine.',
     ),
-    Rule(
-        "debug-dataset",
-        "debug_dataset",
-        lambda c: c.flag("debug_dataset"),
-        "never ends where there is no window to press a key in.",
-        "Remove it; `lorakit plan` shows the buckets.",
+    warning(
+        "last-n-steps",
+        "save_last_n_steps",
+        files_not_steps,
+        "{value} is a number of steps, not of files: only the newest checkpoint would stay.",
+        "Write a multiple of save_every_n_steps.",
     ),
     Rule(
-        "config-in-config",
-        "config_file",
-        lambda c: c.is_set("config_file") or c.is_set("output_config"),
-        "cannot work from a config file; lorakit writes that file itself.",
-        "Remove it.",
+        "resume-accumulation",
+        "skip_until_initial_step",
+        lambda c: c.flag("skip_until_initial_step") and c.number("gradient_accumulation_steps") > 1,
+        "overshoots with gradient accumulation and may train nothing.",
+        "Use `lorakit resume`.",
     ),
+    bounds,
     Rule(
-        "own-dataset-class",
-        "dataset_class",
-        lambda c: c.is_set("dataset_class"),
-        "runs code of its own in place of the dataset, so nothing about it can be checked or"
-        " predicted.",
-        "Remove it.",
+        "sample-without-prompts",
+        "sample_prompts",
+        lambda c: any(asked(c, when) for when in WHEN) and not prompts(c),
+        "samples are asked for, but there is no prompt: the script fails at the first sampling"
+        " point.",
+        "Write prompts in [sample].",
     ),
-    Rule(
-        "log-to-file",
-        "console_log_file",
-        lambda c: c.is_set("console_log_file"),
-        "takes the messages away from the terminal, where lorakit reads them.",
-        "Remove it; every run has its log.txt.",
+    warning(
+        "sample-never",
+        "sample_prompts",
+        lambda c: prompts(c) and not any(asked(c, when) for when in WHEN),
+        "there are prompts, but nothing says when to sample.",
+        "Set every_n_epochs = 1 in [sample].",
     ),
-    secrets,
-    uploads,
+    warning(
+        "sample-both",
+        "sample_every_n_steps",
+        lambda c: asked(c, "every_n_steps") and asked(c, "every_n_epochs"),
+        "is ignored beside sample_every_n_epochs.",
+        "Keep one.",
+    ),
+    warning(
+        "sample-interval",
+        "sample_every_n_epochs",
+        lambda c: any(
+            isinstance(value, int) and value <= 0
+            for when in WHEN[:2]
+            for value in (c.said("sample", when), c.value(f"sample_{when}"))
+        ),
+        "an interval of 0 or less switches the samples off.",
+        "Write 1 or more, or remove it.",
+    ),
 )

@@ -1,27 +1,25 @@
-"""Optimisers and learning rates."""
+"""Optimisers, learning rates and their schedules."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lorakit.errors import Fault
-from lorakit.recipe.options import Options
-from lorakit.trainers.rule import Case, Rule, warning
+from lorakit.errors import Fault, did_you_mean
+from lorakit.trainers.optimisers import optimizer_of
+from lorakit.trainers.rule import Case, Finder, Rule, apart, warning
 from lorakit.trainers.signatures import read
 
+SCHEDULERS = (
+    *("linear", "cosine", "cosine_with_restarts", "cosine_with_min_lr", "polynomial"),
+    *("constant", "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau"),
+    *("warmup_stable_decay", "piecewise_constant"),
+)
+CYCLIC = ("cosine_with_restarts", "cosine_with_min_lr", "warmup_stable_decay")
 NAMING = ("use_8bit_adam", "use_lion_optimizer", "optimizer_type")
 
 
-def optimizer(case: Options) -> str:
-    if case.flag("use_8bit_adam"):
-        return "adamw8bit"
-    if case.flag("use_lion_optimizer"):
-        return "lion"
-    return (case.text("optimizer_type") or "AdamW").lower()
-
-
 def finds_rate(case: Case) -> bool:
-    name = optimizer(case).rpartition(".")[2]
+    name = optimizer_of(case).rpartition(".")[2]
     return name.startswith(("dadapt", "prodigy"))
 
 
@@ -53,7 +51,54 @@ def nothing_learns(case: Case) -> bool:
     return unet and text
 
 
-RULES = (
+def scheduler(case: Case) -> str:
+    return case.text("lr_scheduler") or "constant"
+
+
+def scheduler_name(case: Case) -> Iterator[Fault]:
+    name = scheduler(case)
+    if name not in SCHEDULERS and not name.startswith("adafactor"):
+        what = f"no schedule is called {name!r}; the script would find out after loading the model."
+        hint = did_you_mean(name, SCHEDULERS) or f"Known: {', '.join(SCHEDULERS)}."
+        yield case.fault("lr_scheduler", what, hint, "scheduler-unknown")
+
+
+def share_of_run(case: Case) -> Iterator[Fault]:
+    for key in ("lr_warmup_steps", "lr_decay_steps"):
+        value = case.value(key)
+        if isinstance(value, float) and value >= 1:
+            what = (
+                f"{value} with a decimal point is a share of the run: the rate would stay near 0."
+            )
+            yield case.fault(key, what, f"Write {key} = {value:.0f} for steps.", "warmup-share")
+        elif case.number(key) < 0:
+            yield case.fault(key, f"{value} is negative.", "Write 0 or more.", "warmup-share")
+
+
+def free(case: Case) -> bool:
+    return optimizer_of(case).endswith("schedulefree")
+
+
+def warms_up(case: Case) -> bool:
+    return case.flag("lr_warmup_steps") and not free(case)
+
+
+def read_by(name: str, key: str, *schedules: str) -> Rule:
+    return warning(
+        name,
+        key,
+        lambda c: c.asks(key) and scheduler(c) not in schedules,
+        f"is read by {', '.join(schedules)} only.",
+    )
+
+
+RULES: tuple[Finder, ...] = (
+    apart("train-only-both", "network_train_unet_only", "network_train_text_encoder_only"),
+    read_by(
+        "min-lr-idle", "lr_scheduler_min_lr_ratio", "cosine_with_min_lr", "warmup_stable_decay"
+    ),
+    read_by("restarts-idle", "lr_scheduler_num_cycles", *CYCLIC),
+    read_by("decay-idle", "lr_decay_steps", "warmup_stable_decay"),
     Rule(
         "optimizer-twice",
         "optimizer_type",
@@ -64,14 +109,14 @@ RULES = (
     Rule(
         "optimizer-8bit-device",
         "optimizer_type",
-        lambda c: not c.cuda and ("8bit" in optimizer(c) or optimizer(c).startswith("paged")),
+        lambda c: not c.cuda and ("8bit" in optimizer_of(c) or optimizer_of(c).startswith("paged")),
         "{value} needs bitsandbytes and a CUDA card; this machine has none.",
         'Set optimizer_type = "AdamW".',
     ),
     warning(
         "optimizer-dadapt",
         "optimizer_type",
-        lambda c: optimizer(c).startswith("dadapt"),
+        lambda c: optimizer_of(c).startswith("dadapt"),
         "{value} needs the package dadaptation, which is not among sd-scripts' requirements.",
         "Prodigy is, and does the same.",
     ),
@@ -85,7 +130,7 @@ RULES = (
     Rule(
         "fused-adafactor",
         "fused_backward_pass",
-        lambda c: c.flag("fused_backward_pass") and optimizer(c) != "adafactor",
+        lambda c: c.flag("fused_backward_pass") and optimizer_of(c) != "adafactor",
         "works with Adafactor only.",
         'Set optimizer_type = "Adafactor", or remove it.',
     ),
@@ -100,7 +145,7 @@ RULES = (
         "adafactor-warmup",
         "lr_warmup_steps",
         lambda c: (
-            optimizer(c) == "adafactor"
+            optimizer_of(c) == "adafactor"
             and bool(dict(map(read, c.words("optimizer_args"))).get("relative_step", True))
             and c.flag("lr_warmup_steps")
         ),
@@ -122,13 +167,6 @@ RULES = (
         nothing_learns,
         "nothing would learn: every rate is 0 or its part is not trained.",
         "Set a rate for the part that trains.",
-    ),
-    Rule(
-        "train-only-both",
-        "network_train_unet_only",
-        lambda c: c.flag("network_train_unet_only") and c.flag("network_train_text_encoder_only"),
-        "contradicts network_train_text_encoder_only.",
-        "Keep one.",
     ),
     warning(
         "text-rate-unused",
@@ -162,4 +200,65 @@ RULES = (
         families=("flux",),
     ),
     arguments,
+    Rule(
+        "warmup-constant",
+        "lr_warmup_steps",
+        lambda c: (
+            warms_up(c)
+            and scheduler(c) == "constant"
+            and not c.flag("lr_scheduler_type")
+            and optimizer_of(c) != "adafactor"
+        ),
+        "the constant schedule (the script's default) refuses a warm-up, after loading the model.",
+        'Set lr_scheduler = "constant_with_warmup".',
+    ),
+    Rule(
+        "warmup-foreign",
+        "lr_warmup_steps",
+        lambda c: warms_up(c) and c.flag("lr_scheduler_type"),
+        "lr_scheduler_type refuses a warm-up.",
+        "Remove lr_warmup_steps.",
+    ),
+    Rule(
+        "min-lr-ratio",
+        "lr_scheduler_min_lr_ratio",
+        lambda c: (
+            scheduler(c) == "cosine_with_min_lr" and c.value("lr_scheduler_min_lr_ratio") is None
+        ),
+        "cosine_with_min_lr needs it.",
+        "Set lr_scheduler_min_lr_ratio = 0.1.",
+    ),
+    Rule(
+        "adafactor-schedule",
+        "lr_scheduler",
+        lambda c: scheduler(c).startswith("adafactor") and optimizer_of(c) != "adafactor",
+        "the adafactor schedule belongs to the Adafactor optimiser.",
+        'Set lr_scheduler = "cosine".',
+    ),
+    Rule(
+        "piecewise-steps",
+        "lr_scheduler_args",
+        lambda c: (
+            scheduler(c) == "piecewise_constant"
+            and not any(w.startswith("step_rules=") for w in c.words("lr_scheduler_args"))
+        ),
+        "piecewise_constant needs step_rules.",
+        """Set lr_scheduler_args = ["step_rules='1:500,0.1'"].""",
+    ),
+    Rule(
+        "plateau",
+        "lr_scheduler",
+        lambda c: scheduler(c) == "reduce_lr_on_plateau",
+        "cannot work here: the script never passes it the loss.",
+        'Set lr_scheduler = "cosine".',
+    ),
+    warning(
+        "schedule-free",
+        "lr_scheduler",
+        lambda c: free(c) and (c.is_set("lr_scheduler") and scheduler(c) != "constant"),
+        "{value} is ignored: a schedule-free optimiser needs none.",
+        "Remove it.",
+    ),
+    scheduler_name,
+    share_of_run,
 )

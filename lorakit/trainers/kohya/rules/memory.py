@@ -1,91 +1,122 @@
-"""Attention, block swap, checkpointing and data-loader workers."""
+"""Number formats, attention, block swap, checkpointing and data-loader workers."""
 
 from __future__ import annotations
 
-from lorakit.trainers.rule import FLOW, UNET, Case, Rule, warning
+from lorakit.trainers.rule import (
+    FLOW,
+    UNET,
+    Case,
+    Finder,
+    Rule,
+    apart,
+    in_precision,
+    needs,
+    not_on,
+    on_cuda,
+    swaps_at_most,
+    unwanted,
+    warning,
+)
 
 ATTENTION = ("mem_eff_attn", "xformers", "sdpa")  # the scripts' order of preference
-MOST_SWAPPED = {
-    "flux": 35,
-    "hunyuan_image": 37,
-}  # both keep two double and two single blocks in place
-
-
-def swaps(case: Case) -> bool:
-    return case.number("blocks_to_swap") > 0
 
 
 def attentions(case: Case) -> int:
     return sum(case.flag(key) for key in ATTENTION)
 
 
-RULES = (
-    Rule(
-        "swap-offload",
-        "blocks_to_swap",
-        lambda c: swaps(c) and c.flag("cpu_offload_checkpointing"),
-        "cannot be combined with cpu_offload_checkpointing.",
-        "Keep one.",
-        families=FLOW,
-    ),
-    Rule(
-        "swap-too-many",
-        "blocks_to_swap",
-        lambda c: c.number("blocks_to_swap") > MOST_SWAPPED.get(c.family, 1000),
-        "{value} is more than the model can spare.",
-        "The most is 35 for FLUX (dev, schnell) and 37 for HunyuanImage.",
-        families=tuple(MOST_SWAPPED),
-    ),
-    Rule(
-        "swap-device",
-        "blocks_to_swap",
-        lambda c: swaps(c) and not c.cuda,
-        "needs a CUDA card; this machine has none.",
-        "Remove blocks_to_swap here.",
-        families=FLOW,
-    ),
-    Rule(
-        "swap-unsloth",
-        "unsloth_offload_checkpointing",
-        lambda c: (
-            c.flag("unsloth_offload_checkpointing")
-            and (swaps(c) or c.flag("cpu_offload_checkpointing"))
-        ),
-        "cannot be combined with blocks_to_swap or cpu_offload_checkpointing.",
-        "Keep one.",
+def own_vae(case: Case) -> bool:
+    return "vae" in case.resolved.model or case.is_set("vae")
+
+
+RULES: tuple[Finder, ...] = (
+    in_precision("full-fp16", "full_fp16", "fp16"),
+    in_precision("full-bf16", "full_bf16", "bf16"),
+    apart("full-both", "full_bf16", "full_fp16"),
+    in_precision("fp8-precision", "fp8_base", "bf16", "fp16"),
+    in_precision("fp8-unet-precision", "fp8_base_unet", "bf16", "fp16"),
+    on_cuda("fp8-device", "fp8_base"),
+    on_cuda("fp8-device", "fp8_base_unet"),
+    warning(
+        "fp8-unsupported",
+        "fp8_base",
+        lambda c: c.fp8,
+        "this family's script does not support it.",
+        "Remove it.",
         families=("anima",),
     ),
     warning(
+        "fp8-scaled",
+        "fp8_base",
+        lambda c: c.fp8 and not c.flag("fp8_scaled"),
+        "this family's script wants fp8_scaled instead.",
+        "Set fp8_scaled = true.",
+        families=("hunyuan_image",),
+    ),
+    not_on("fp16-device", "mps", "fp16", "accelerate refuses fp16 on a Mac's GPU."),
+    not_on("bf16-on-mps", "mps", "bf16", "accelerate refuses bf16 on a Mac's GPU."),
+    not_on(
+        "fp16-on-cpu", "cpu", "fp16", "fp16 fails at the first step on a CPU.", '"bf16" or "no"'
+    ),
+    Rule(
+        "fp8-mode",
+        "mixed_precision",
+        lambda c: c.precision == "fp8",
+        "the training scripts know no, fp16 and bf16 only.",
+        'Set mixed_precision = "bf16"; fp8_base = true stores the base in fp8.',
+    ),
+    not_on(
+        "fp32-on-cuda",
+        "cuda",
+        "no",
+        "trains in 32 bits: twice the memory, a fraction of the speed.",
+        '"bf16" (or "fp16" on older cards)',
+        severity="warning",
+    ),
+    Rule(
+        "sdxl-vae-nan",
+        "no_half_vae",
+        lambda c: c.precision == "fp16" and not c.flag("no_half_vae") and not own_vae(c),
+        "SDXL's own VAE gives NaN in fp16, and the script trains on it silently.",
+        "Set no_half_vae = true, or name the fp16-safe VAE as vae in [model].",
+        families=("sdxl",),
+    ),
+    warning(
+        "fp16-flow",
+        "mixed_precision",
+        lambda c: c.precision == "fp16",
+        "this family is made for bf16; fp16 overflows easily.",
+        'Set mixed_precision = "bf16".',
+        families=FLOW,
+    ),
+    apart("swap-offload", "blocks_to_swap", "cpu_offload_checkpointing", families=FLOW),
+    # Both keep two double and two single blocks in place.
+    swaps_at_most("swap-too-many", {"flux": 35, "hunyuan_image": 37}),
+    on_cuda("swap-device", "blocks_to_swap", families=FLOW),
+    *(
+        apart("swap-unsloth", "unsloth_offload_checkpointing", other, families=("anima",))
+        for other in ("blocks_to_swap", "cpu_offload_checkpointing")
+    ),
+    unwanted(
         "split-mode",
         "split_mode",
-        lambda c: c.flag("split_mode"),
         "is deprecated.",
         "Write blocks_to_swap = 18 instead.",
         families=("flux",),
+        severity="warning",
     ),
-    Rule(
+    apart(
         "offload-unet",
         "cpu_offload_checkpointing",
-        lambda c: c.flag("cpu_offload_checkpointing") and c.flag("gradient_checkpointing"),
-        "the U-Net of this family cannot do it: the script ends with a TypeError after loading the"
-        " model.",
-        "Remove cpu_offload_checkpointing.",
+        "gradient_checkpointing",
+        "the U-Net of this family cannot do it beside gradient_checkpointing: the script ends with"
+        " a TypeError after loading the model.",
         families=(*UNET, "sd3"),
     ),
-    warning(
-        "offload-idle",
-        "cpu_offload_checkpointing",
-        lambda c: c.flag("cpu_offload_checkpointing") and not c.flag("gradient_checkpointing"),
-        "has no effect without gradient_checkpointing.",
-        "Set gradient_checkpointing = true.",
+    needs(
+        "offload-idle", "cpu_offload_checkpointing", "gradient_checkpointing", severity="warning"
     ),
-    Rule(
-        "xformers-device",
-        "xformers",
-        lambda c: c.flag("xformers") and not c.cuda,
-        "needs a CUDA card; this machine has none.",
-        "Use sdpa = true instead.",
-    ),
+    on_cuda("xformers-device", "xformers"),
     warning(
         "attention-plain",
         "sdpa",
@@ -102,13 +133,16 @@ RULES = (
         "Keep one.",
         families=UNET,
     ),
-    warning(
-        "attention-ignored",
-        "xformers",
-        lambda c: c.flag("xformers") or c.flag("mem_eff_attn"),
-        "this family's script always uses torch's own attention.",
-        "Remove it.",
-        families=("flux",),
+    *(
+        unwanted(
+            "attention-ignored",
+            key,
+            "this family's script always uses torch's own attention.",
+            "Remove it.",
+            families=("flux",),
+            severity="warning",
+        )
+        for key in ("xformers", "mem_eff_attn")
     ),
     Rule(
         "workers-persistent",
@@ -130,11 +164,5 @@ RULES = (
         "{value} workers are started anew at every epoch here, each for some 6 s and 0.9 GB.",
         "Set max_data_loader_n_workers = 2 or less, or persistent_data_loader_workers = true.",
     ),
-    warning(
-        "lowram-highvram",
-        "lowram",
-        lambda c: c.flag("lowram") and c.flag("highvram"),
-        "contradicts highvram.",
-        "Keep one.",
-    ),
+    apart("lowram-highvram", "lowram", "highvram", severity="warning"),
 )

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from lorakit.errors import Fault
-from lorakit.trainers.rule import FLOW, UNET, Case, Rule, warning
+from lorakit.trainers.rule import FLOW, UNET, Case, Finder, Rule, apart, needs, unwanted, warning
 
 IGNORED_BY_FLOW = (
     *("min_snr_gamma", "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss"),
@@ -14,13 +11,6 @@ IGNORED_BY_FLOW = (
     *("clip_skip", "max_token_length"),
 )
 SHIFTED = ("sigma", "shift")  # timestep_sampling that reads discrete_flow_shift
-
-
-def without_effect(case: Case) -> Iterator[Fault]:
-    what = "has no effect in this family: its script never reads it."
-    for key in IGNORED_BY_FLOW if case.family in FLOW else ():
-        if case.is_set(key) and case.flag(key):
-            yield case.fault(key, what, f"Remove {key}.", "flow-no-effect", "warning")
 
 
 def timesteps_crossed(case: Case) -> bool:
@@ -39,65 +29,43 @@ def chroma(case: Case) -> bool:
     return bool(case.value("model_type") == "chroma")
 
 
-RULES = (
-    Rule(
-        "v2-in-sdxl",
-        "v2",
-        lambda c: c.flag("v2"),
-        "is for Stable Diffusion 2, not for SDXL.",
-        "Remove v2.",
-        families=("sdxl",),
+RULES: tuple[Finder, ...] = (
+    *(
+        unwanted(
+            "flow-no-effect",
+            key,
+            "has no effect in this family: its script never reads it.",
+            f"Remove {key}.",
+            families=FLOW,
+            severity="warning",
+        )
+        for key in IGNORED_BY_FLOW
     ),
-    warning(
-        "clip-skip-v2",
-        "clip_skip",
-        lambda c: c.flag("v2") and c.value("clip_skip") is not None,
-        "is not meant for Stable Diffusion 2.",
-        "Remove clip_skip.",
-        families=("sd15",),
-    ),
-    warning(
+    unwanted("v2-in-sdxl", "v2", "is for Stable Diffusion 2, not for SDXL.", families=("sdxl",)),
+    apart("clip-skip-v2", "clip_skip", "v2", families=("sd15",), severity="warning"),
+    unwanted(
         "clip-skip-sdxl",
         "clip_skip",
-        lambda c: c.value("clip_skip") is not None,
         "does nothing useful in SDXL, which already uses the layer before the last.",
         "Remove clip_skip.",
         families=("sdxl",),
+        severity="warning",
     ),
-    Rule(
-        "adaptive-noise",
-        "adaptive_noise_scale",
-        lambda c: c.value("adaptive_noise_scale") is not None and c.value("noise_offset") is None,
-        "needs noise_offset.",
-        "Set noise_offset, e.g. 0.05, or remove adaptive_noise_scale.",
-    ),
-    warning(
-        "noise-random-alone",
-        "noise_offset_random_strength",
-        lambda c: c.flag("noise_offset_random_strength") and not c.flag("noise_offset"),
-        "has no effect without noise_offset.",
-    ),
-    warning(
+    needs("adaptive-noise", "adaptive_noise_scale", "noise_offset"),
+    needs("noise-random-alone", "noise_offset_random_strength", "noise_offset", severity="warning"),
+    needs(
         "ip-noise-random-alone",
         "ip_noise_gamma_random_strength",
-        lambda c: c.flag("ip_noise_gamma_random_strength") and not c.flag("ip_noise_gamma"),
-        "has no effect without ip_noise_gamma.",
+        "ip_noise_gamma",
+        severity="warning",
     ),
-    Rule(
-        "v-pred-scale",
-        "scale_v_pred_loss_like_noise_pred",
-        lambda c: c.flag("scale_v_pred_loss_like_noise_pred") and not c.flag("v_parameterization"),
-        "needs v_parameterization.",
-        "It is for v-prediction models only.",
-        families=UNET,
-    ),
-    Rule(
-        "v-pred-like",
-        "v_pred_like_loss",
-        lambda c: c.flag("v_pred_like_loss") and c.flag("v_parameterization"),
-        "cannot be used with v_parameterization.",
-        "Remove one of the two.",
-        families=UNET,
+    needs("v-pred-scale", "scale_v_pred_loss_like_noise_pred", "v_parameterization", families=UNET),
+    apart("v-pred-like", "v_pred_like_loss", "v_parameterization", families=UNET),
+    unwanted(
+        "no-metadata",
+        "no_metadata",
+        "leaves out what the LoRA was trained from; only the record will know.",
+        severity="warning",
     ),
     warning(
         "zero-snr",
@@ -176,11 +144,4 @@ RULES = (
         "{value} is a pickle and carries no metadata; nothing could be checked afterwards.",
         'Set save_model_as = "safetensors".',
     ),
-    warning(
-        "no-metadata",
-        "no_metadata",
-        lambda c: c.flag("no_metadata"),
-        "leaves out what the LoRA was trained from; only the record will know.",
-    ),
-    without_effect,
 )

@@ -1,4 +1,7 @@
-"""The network: its module, rank, alpha and arguments."""
+"""The network: its module, rank, alpha and arguments. And what only the trainer's own environment
+can say: its optimisers, schedules and networks of others. That is asked where a recipe names one or
+hands it arguments; never for a plain recipe.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,11 @@ from collections.abc import Iterator, Mapping
 from lorakit.catalogue.networks import OPEN
 from lorakit.catalogue.options import networks
 from lorakit.errors import Fault, did_you_mean
-from lorakit.trainers.rule import UNET, Case, Rule, warning
+from lorakit.recipe.options import Options
+from lorakit.trainers.kohya.locate import HOME
+from lorakit.trainers.optimisers import pace_faults
+from lorakit.trainers.rule import UNET, Case, Finder, Rule, warning
+from lorakit.trainers.signatures import Environment, import_fault, unasked
 
 # What each module of sd-scripts is made for; one that is not named here may fit any family.
 MADE_FOR: Mapping[str, tuple[str, ...]] = {
@@ -113,7 +120,40 @@ def said(case: Case, key: str) -> bool:
     return key in case.arguments("network_args")
 
 
-RULES = (
+def environment(case: Options) -> Environment | None:
+    located = HOME.known()
+    if located is None:
+        return None
+    own = case.said("launch", "python")
+    python = case.resolved.path_of(own) if isinstance(own, str) and own else located.python
+    return Environment(python, located.directory)
+
+
+def paced(case: Case) -> Iterator[Fault]:
+    yield from pace_faults(case, environment(case))
+
+
+def foreign_network(case: Case) -> Iterator[Fault]:
+    """A network module that is no part of sd-scripts."""
+    name, where = case.network_module, environment(case)
+    if name.startswith("networks."):
+        return
+    if where is None:
+        what = f"{name} is not part of sd-scripts; its package must be installed in the trainer's"
+        what += " environment."
+        yield case.fault("network_module", what, "", "network-foreign", "warning")
+        return
+    answer = where.ask(name)
+    if answer is None:
+        yield unasked(case, "network_module", where, name)
+    elif "error" in answer:
+        yield import_fault(case, "network_module", where, name, answer)
+    elif "create_network" not in answer["functions"]:
+        what = f"{name} has no create_network, which the script calls."
+        yield case.fault("network_module", what, "", "network-module")
+
+
+RULES: tuple[Finder, ...] = (
     warning(
         "rank-unset",
         "network_dim",
@@ -158,4 +198,6 @@ RULES = (
     ),
     fitting_module,
     network_words,
+    foreign_network,
+    paced,
 )

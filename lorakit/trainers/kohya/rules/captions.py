@@ -1,13 +1,25 @@
-"""Caption words and image changes that need each other, and the buckets' bounds."""
+"""Caption words and image changes that need each other, what caches forbid and silently lose, and
+the buckets' bounds.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from lorakit.errors import Fault
-from lorakit.trainers.rule import Case, Rule, warning
+from lorakit.trainers.rule import FLOW, Case, Finder, Rule, needs, unwanted, warning
 
 SPLITTERS = ("shuffle_caption", "token_warmup_step", "caption_tag_dropout_rate")
+FORBIDDEN = (
+    "shuffle_caption",
+    "caption_dropout_rate",
+    "caption_tag_dropout_rate",
+    "token_warmup_step",
+)
+LOST = (
+    *("caption_prefix", "caption_suffix", "enable_wildcard", "secondary_separator"),
+    "caption_dropout_every_n_epochs",
+)
 
 
 def splits_captions(case: Case) -> bool:
@@ -44,12 +56,53 @@ def buckets(case: Case) -> Iterator[Fault]:
         yield case.fault("max_bucket_reso", what, wider, "bucket-narrow", "warning")
 
 
-RULES = (
-    warning(
-        "keep-tokens-alone",
-        "keep_tokens",
-        lambda c: c.anywhere("keep_tokens") and not splits_captions(c),
-        "has no effect without shuffle_caption, token_warmup_step or caption_tag_dropout_rate.",
+def what_caches_spoil(case: Case) -> Iterator[Fault]:
+    """A cached text is one fixed text: whatever varies it is asserted against, or lost silently."""
+    spoiled: list[tuple[str, str, str, str]] = []
+    if case.caches_text:
+        cache, kept = "cache_text_encoder_outputs", "with cached text-encoder outputs"
+        what = f"cannot be used {kept}: each caption is encoded just once."
+        harmless = {"caption_dropout_rate"} if case.family == "anima" else set()
+        spoiled += [
+            ("text-cache-captions", cache, key, what) for key in FORBIDDEN if key not in harmless
+        ]
+        what = f"is silently ignored {kept}: only the file is encoded."
+        spoiled += [("text-cache-lost", cache, key, what) for key in LOST]
+    if case.caches_latents:
+        what = "cannot be used with cached latents."
+        augments = ("color_aug", "random_crop")
+        spoiled += [("latent-cache-augment", "cache_latents", key, what) for key in augments]
+    for rule, cache, key, what in spoiled:
+        hint = f"Remove {key}, or set {cache} = false."
+        if key in {"caption_prefix", "caption_suffix"}:
+            hint = "Write the words into the caption files: `lorakit dataset caption`."
+        yield from (Fault(where, what, hint, rule) for where, _ in case.everywhere(key))
+
+
+def two_numbers(value: object) -> bool:
+    parts = str(value).split(",")
+    try:
+        return len([float(part) for part in parts]) == 2
+    except ValueError:
+        return False
+
+
+RULES: tuple[Finder, ...] = (
+    needs("keep-tokens-alone", "keep_tokens", *SPLITTERS, severity="warning"),
+    unwanted(
+        "repeats-unused",
+        "dataset_repeats",
+        "is never reached: the dataset file that lorakit writes says num_repeats for each folder.",
+        "Put the repeats into the folder's name, e.g. 20_trigger.",
+        severity="warning",
+    ),
+    unwanted(
+        "weighted-captions-ignored",
+        "weighted_captions",
+        "this family's script does not read it.",
+        "Remove it.",
+        families=FLOW,
+        severity="warning",
     ),
     Rule(
         "separator-in-caption",
@@ -85,13 +138,6 @@ RULES = (
         "takes two numbers in one text.",
         'Write face_crop_aug_range = "1.0,2.0".',
     ),
-    warning(
-        "repeats-unused",
-        "dataset_repeats",
-        lambda c: c.is_set("dataset_repeats"),
-        "is never reached: the dataset file that lorakit writes says num_repeats for each folder.",
-        "Put the repeats into the folder's name, e.g. 20_trigger.",
-    ),
     Rule(
         "buckets-off-crops",
         "random_crop",
@@ -117,12 +163,32 @@ RULES = (
         "Set validation_split = 0.1.",
     ),
     buckets,
+    Rule(
+        "text-cache-training",
+        "cache_text_encoder_outputs",
+        lambda c: c.caches_text and not c.flag("network_train_unet_only"),
+        "the text encoder cannot be trained while its outputs are cached.",
+        "Set network_train_unet_only = true.",
+        families=("sdxl", "anima"),
+    ),
+    Rule(
+        "t5-training-cache",
+        "network_args",
+        lambda c: (
+            c.caches_text and c.arguments("network_args").get("train_t5xxl", "").strip() == "True"
+        ),
+        "train_t5xxl=True cannot be used with cached text-encoder outputs.",
+        "Remove it, or set cache_text_encoder_outputs = false.",
+        families=("flux", "sd3"),
+    ),
+    warning(
+        "text-cache-missing",
+        "cache_text_encoder_outputs",
+        lambda c: not c.caches_text and c.flag("network_train_unet_only"),
+        "off: the text encoders stay on the device and run at every step although they are not"
+        " trained.",
+        "Set cache_text_encoder_outputs = true.",
+        families=("flux",),
+    ),
+    what_caches_spoil,
 )
-
-
-def two_numbers(value: object) -> bool:
-    parts = str(value).split(",")
-    try:
-        return len([float(part) for part in parts]) == 2
-    except ValueError:
-        return False
