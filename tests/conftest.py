@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import signal
 from pathlib import Path
 
@@ -19,11 +21,24 @@ __all__ = ["make_plan", "photo", "project"]  # fixtures for every room
 REAL_CONFIG = {
     key: config.user_setting(key) for key in config.KEYS
 }  # read once, before the home is taken away
+NUMBERS = itertools.count()
+
+
+def new_folder(factory: pytest.TempPathFactory, name: str) -> Path:
+    """Without reading the list of all folders for each new one, as pytest's own numbering does."""
+    folder = factory.getbasetemp() / f"{name}-{next(NUMBERS)}"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    return new_folder(tmp_path_factory, re.sub(r"\W", "_", request.node.name)[:30])
 
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    home = tmp_path_factory.mktemp("home")
+    home = new_folder(tmp_path_factory, "home")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))

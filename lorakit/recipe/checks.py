@@ -130,10 +130,10 @@ class Checker:
 
 
 def catalogue(trainer: str, script: str) -> Mapping[str, Option] | None:
-    """None for a script that this trainer has not."""
+    """None for a script that this trainer has not, and for a trainer that there is not."""
     try:
         return options(trainer, script)
-    except KeyError:
+    except (KeyError, FileNotFoundError):
         return None
 
 
