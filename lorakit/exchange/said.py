@@ -34,8 +34,6 @@ class Said:
 
 @dataclass(frozen=True)
 class Theirs:
-    """A whole file, read."""
-
     kind: str  # in a sentence: "a kohya config"
     said: tuple[Said, ...]
     folder: Path  # that its relative paths may start from

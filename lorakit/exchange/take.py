@@ -41,8 +41,6 @@ class Fate:
 
 @dataclass
 class TakenOver:
-    """The recipe so far."""
-
     theirs: Theirs
     root: Path  # the project's folder, where relative paths of a recipe start
     family: str

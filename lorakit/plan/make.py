@@ -105,7 +105,6 @@ def _checked(
 
 
 def _unsaid(more: Iterable[Fault], rules: Iterable[Fault]) -> Iterator[Fault]:
-    """What no rule has said already."""
     named = {fault.rule for fault in rules} | {fault.where for fault in rules}
     return (fault for fault in more if fault.rule not in named and fault.where not in named)
 

@@ -28,10 +28,8 @@ from lorakit.trainers.table import trainer
 
 @dataclass(frozen=True)
 class Draw:
-    """One image and how often it comes up in an epoch."""
-
     image: ImageFacts
-    repeats: int
+    repeats: int  # in an epoch
 
 
 @dataclass(frozen=True)

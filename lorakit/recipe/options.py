@@ -40,7 +40,6 @@ class Options:
 
     @cached_property
     def known(self) -> Mapping[str, Option]:
-        """What the script of this trainer and family knows."""
         return catalogue(self.resolved.trainer, self.about.script) or {}
 
     def is_set(self, key: str) -> bool:
