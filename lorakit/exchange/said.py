@@ -36,9 +36,9 @@ class Said:
 class Theirs:
     kind: str  # in a sentence: "a kohya config"
     said: tuple[Said, ...]
-    folder: Path  # that its relative paths may start from
-    stem: str = "imported"
     family: str = ""
+    folder: Path = Path()  # that its relative paths may start from
+    stem: str = "imported"
 
 
 def leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:

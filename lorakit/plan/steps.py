@@ -1,7 +1,6 @@
-"""The arithmetic of a run, as the training script will do it: batches, steps, epochs, what is
-saved and sampled when.
+"""The arithmetic of a run, as the training script will do it.
 
-The script's algorithm, in our words. Every image is put into its bucket as many times as it
+Every image is put into its bucket as many times as it
 repeats; a bucket makes ceil(samples / batch size) batches, so the last batch of each may be short.
 Regularisation images join in folder order until they are as many as the training samples; if there
 are too few, each gets one repeat more in turn. Batches are dealt to the processes evenly (the last

@@ -2,9 +2,8 @@
 the files are read.
 
 Layers, the last wins: family, the preset's base, the preset, the recipe, (a stage,) `--set`. A key
-that nobody sets is absent; the script's default is not copied in. One exception: [dataset]
-caption_extension is ".txt" where nobody says otherwise, since the script's default (.caption) loses
-every caption silently. It is always found in [dataset], also when it was written in [train].
+that nobody sets is absent, but for [dataset] caption_extension, which is ".txt" then: the script's
+own default (.caption) loses every caption silently.
 """
 
 from __future__ import annotations
