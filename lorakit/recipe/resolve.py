@@ -52,12 +52,13 @@ def resolve(
     root = root_of(file)
     document = read_document(file, file.relative_to(root).as_posix())
     overrides, faults = read_overrides(sets)
-    top, rest = _split_top(overrides)
+    top = {one.key[0]: one for one in overrides if _of_the_head(one)}
     faults += top_faults(document, preset=False)
     head = _head(document, top, root, faults)
     checker = Checker(head.family, head.trainer)
     below, own = layers_of(head.preset, checker), layer_of(document, checker)
-    stages, last = stages_of(document, checker), sets_layer(rest, unsets, checker)
+    stages = stages_of(document, checker)
+    last = sets_layer([one for one in overrides if not _of_the_head(one)], unsets, checker)
     faults += [fault for layer in (*below, own, *stages, last) for fault in layer.faults]
     words = {"trigger": head.trigger, "name": head.name}
     sections, more = filled([*below, own, last], words)
@@ -97,14 +98,8 @@ def root_of(file: Path) -> Path:
     return place.parent.parent if place.parent.name == "sweeps" else place
 
 
-def _split_top(overrides: Sequence[Override]) -> tuple[dict[str, Override], list[Override]]:
-    top, rest = dict[str, Override](), list[Override]()
-    for override in overrides:
-        if len(override.key) == 1 and override.key[0] in TOP_KEYS:
-            top[override.key[0]] = override
-        else:
-            rest.append(override)
-    return top, rest
+def _of_the_head(override: Override) -> bool:
+    return len(override.key) == 1 and override.key[0] in TOP_KEYS
 
 
 def _head(document: Document, top: Mapping[str, Override], root: Path, faults: list[Fault]) -> Head:
