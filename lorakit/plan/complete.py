@@ -17,18 +17,8 @@ from lorakit.recipe.options import Options
 from lorakit.trainers.table import trainer
 from lorakit.weights.reference import WeightFile
 
-# Options that hold a path; the script reads relative ones from wherever it was started.
-PATHS = (
-    "vae",
-    "network_weights",
-    "resume",
-    "tokenizer_cache_dir",
-    "log_tracker_config",
-    "metadata_thumbnail",
-    "base_weights",
-    "output_dir",
-    "logging_dir",
-)
+# Options of [train] that hold a path; the script reads relative ones from where it was started.
+PATHS = ("log_tracker_config", "metadata_thumbnail", "base_weights")
 SAMPLE = {
     "every_n_epochs": "sample_every_n_epochs",
     "every_n_steps": "sample_every_n_steps",
