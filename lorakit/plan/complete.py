@@ -77,7 +77,7 @@ def _additions(options: Options, run_dir: Path) -> Iterator[tuple[str, Any, str]
     if options.folders:
         for key, option in (("path", "train_data_dir"), ("reg_path", "reg_data_dir")):
             if said := options.said("dataset", key):
-                yield option, posix(resolved.path_of(str(said))), "folder mode"
+                yield option, posix(resolved.path_of(said)), "folder mode"
     else:
         yield "dataset_config", posix(run_dir / "dataset.toml"), "every subset spelt out"
     why = "the script's own default is .caption"

@@ -141,7 +141,7 @@ class Plan:
     def env_shown(self) -> Mapping[str, str]:
         """What may be said of `env`: of [launch] env the names alone."""
         own = self.resolved.launch.get("env")
-        return names_only(self.env, own.value if own and isinstance(own.value, Mapping) else ())
+        return names_only(self.env, own.value if own else ())
 
     @property
     def output_name(self) -> str:

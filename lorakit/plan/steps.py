@@ -85,8 +85,8 @@ def split_images(options: Options, facts: DatasetFacts) -> Split:
 
 
 def repeats_of(options: Options, subset: SubsetFacts) -> int:
-    own = options.subset(subset.path.name).get("num_repeats")
-    return own if isinstance(own, int) and not isinstance(own, bool) else subset.repeats
+    repeats: int = options.subset(subset.path.name).get("num_repeats", subset.repeats)
+    return repeats
 
 
 def fill_buckets(draws: Iterable[Draw], options: Options) -> tuple[tuple[Bucket, ...], list[Fault]]:
