@@ -25,7 +25,7 @@ from lorakit import tomllib  # noqa: E402  (the tool runs from a plain checkout 
 from lorakit.errors import LorakitError  # noqa: E402
 from lorakit.exchange.read import read_thing  # noqa: E402
 from lorakit.exchange.said import leaves  # noqa: E402
-from lorakit.exchange.take import counts, take_over  # noqa: E402
+from lorakit.exchange.take import take_over  # noqa: E402
 from lorakit.families import FAMILIES  # noqa: E402
 from lorakit.recipe.resolve import resolve  # noqa: E402
 
@@ -52,7 +52,7 @@ def judge(file: Path) -> tuple[str, str]:
             forgotten = values_of(file) - {fate.source for fate in taken.fates}
             if forgotten:
                 return "broken", f"no answer for {', '.join(sorted(forgotten))}"
-            found = ", ".join(f"{count} {word}" for word, count in counts(taken.fates).items())
+            found = ", ".join(f"{count} {word}" for word, count in taken.counts.items())
             told = f"{taken.theirs.kind}, {taken.family}: {len(taken.fates)} values, {found}"
             if taken.family not in FAMILIES:
                 return "reported", told

@@ -21,7 +21,7 @@ from pathlib import Path
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.errors import LorakitError, did_you_mean, refused
 from lorakit.exchange.read import read_thing
-from lorakit.exchange.take import TakenOver, counts, take_over
+from lorakit.exchange.take import TakenOver, take_over
 from lorakit.families import FAMILIES
 from lorakit.files import write_new
 from lorakit.show import print_json, print_text, say, table
@@ -82,8 +82,7 @@ def _show(taken: TakenOver, *, verbose: bool) -> None:
             names = ", ".join(one.source for one in fates if one.text == text)
             print_text(f"  {text} {names}")
     family = f"{taken.family}{' (a guess; --family says another)' if taken.guessed else ''}"
-    found = counts(taken.fates)
-    numbers = ", ".join(f"{count} {word}" for word, count in found.items())
+    numbers = ", ".join(f"{count} {word}" for word, count in taken.counts.items())
     print_text(f"{taken.theirs.kind}, {family}: {len(taken.fates)} values, {numbers}.")
 
 

@@ -23,7 +23,7 @@ from lorakit.files import write_atomic, write_new
 from lorakit.recipe import presets
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.names import name_problem, trigger_problem
-from lorakit.recipe.new_recipe import BESIDE, Likeness, recipe_like, recipe_text, schema_file
+from lorakit.recipe.new_recipe import BESIDE, recipe_like, recipe_text, schema_file
 from lorakit.recipe.resolve import resolve
 from lorakit.show import say, table
 from lorakit.user_files import read_bytes
@@ -53,10 +53,9 @@ def run(args: argparse.Namespace) -> int:
     root: Path = args.dir or (_from_here(like.root) if like else Path())
     recipe, dataset = root / "recipes" / f"{args.name}.toml", root / "datasets" / args.name
     raise_on_errors(_faults(args, root, recipe, like))
-    mentions: tuple[str, ...] = ()
+    mentions = list[str]()
     if like:
-        made = recipe_like(like.file, Likeness(like.name, like.trigger), args.name, args.trigger)
-        text, mentions = made.text, made.mentions
+        text, mentions = recipe_like(like, args.name, args.trigger)
     else:
         text = recipe_text(args.name, presets.read(args.preset, root), args.trigger)
     try:

@@ -37,7 +37,7 @@ def family_word(text: str) -> str:
     return next((ours for word, ours in word_table()["family"].items() if word in text), text)
 
 
-def from_gui(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
+def from_gui(data: Mapping[str, Any]) -> Theirs:
     kind = str(data.get("LoRA_type") or "Standard")
     network = re.split("[/ ]", kind)[0]
     arguments = word_table()["network"].get(network if network != "LoCon" else "LyCORIS", [])
@@ -86,10 +86,10 @@ def from_gui(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
             said.append(_by_table("gui", key, value) or Said(key, value, key))
     if str(data.get("text_encoder_lr")) in {"0", "0.0"} and "text_encoder_lr" in data:
         said.append(Said("text_encoder_lr", 0, "network_train_unet_only", meant=True))
-    return Theirs("kohya_ss's window", _joined(said), folder, stem, family)
+    return Theirs("kohya_ss's window", _joined(said), family)
 
 
-def from_toolkit(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
+def from_toolkit(data: Mapping[str, Any]) -> Theirs:
     flat, at = dict(leaves(data)), "config.process.0."
     flags = {"is_flux": "flux", "is_xl": "sdxl", "is_v3": "sd3", "is_lumina2": "lumina"}
     marked = (one for flag, one in flags.items() if flat.get(f"{at}model.{flag}"))
@@ -113,19 +113,17 @@ def from_toolkit(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
                 if one
                 else _unknown(path, value, "ai-toolkit")
             )
-    family = family_word(arch) if arch else ""
-    return Theirs("ai-toolkit", _joined(said), folder, stem, family)
+    return Theirs("ai-toolkit", _joined(said), family_word(arch) if arch else "")
 
 
-def from_onetrainer(data: Mapping[str, Any], folder: Path, stem: str) -> Theirs:
+def from_onetrainer(data: Mapping[str, Any]) -> Theirs:
     said = []
     for path, value in leaves(data):
         if path == "model_type":
             said.append(Said(path, value, why="the recipe's family says it."))
         else:
             said.append(_by_table("onetrainer", path, value) or _unknown(path, value, "OneTrainer"))
-    family = family_word(str(data.get("model_type", "")))
-    return Theirs("OneTrainer", _joined(said), folder, stem, family)
+    return Theirs("OneTrainer", _joined(said), family_word(str(data.get("model_type", ""))))
 
 
 def from_lora(path: Path) -> Theirs:
@@ -156,7 +154,7 @@ def from_lora(path: Path) -> Theirs:
         )
     if trigger := trigger_of(metadata):
         said.append(Said("the trigger, a guess", trigger, "trigger"))
-    return Theirs("a LoRA's metadata", tuple(said), path.parent, path.stem, lora.family)
+    return Theirs("a LoRA's metadata", tuple(said), lora.family)
 
 
 def _arguments(key: str, value: str) -> Said:

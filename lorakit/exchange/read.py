@@ -28,7 +28,7 @@ OF_SDXL = ("sdxl", "sd_xl", "pony", "illustrious", "noobai", "animagine")  # in 
 def read_thing(thing: str, folder: Path) -> Theirs:
     """`thing`: a path, or a pasted command. Raises with a sentence for what is none of it."""
     if command.pasted(thing):
-        return _from_command(thing, folder, "the command", "imported")
+        return replace(_from_command(thing, folder, "the command"), folder=folder)
     path = folder / Path(thing).expanduser()
     if path.is_dir():
         inside = [path / "train.sh", *sorted(path.glob("*.toml"))]
@@ -37,19 +37,22 @@ def read_thing(thing: str, folder: Path) -> Theirs:
             hint = "Pictures come in by `lorakit new` and `lorakit dataset add`."
             raise refused(str(path), "holds neither train.sh nor a TOML.", hint)
         path = found
-    suffix = path.suffix.lower()
-    if suffix in {".safetensors", ".ckpt", ".pt", ".pth"}:
+    return replace(_read_file(path), folder=path.parent, stem=path.stem)
+
+
+def _read_file(path: Path) -> Theirs:
+    if path.suffix.lower() in {".safetensors", ".ckpt", ".pt", ".pth"}:
         return from_lora(path)
     text = read_text(path)
     try:
-        return _read_text(text, suffix, path)
+        return _read_text(text, path.suffix.lower(), path)
     except (tomllib.TOMLDecodeError, ValueError) as error:
         raise Unreadable(path, f"cannot be read: {str(error).splitlines()[0]}.") from error
 
 
 def _read_text(text: str, suffix: str, path: Path) -> Theirs:
     if suffix in SHELL or text.startswith("#!"):
-        return _from_command(text, path.parent, str(path), path.stem)
+        return _from_command(text, path.parent, str(path))
     if suffix in {".yaml", ".yml"}:
         data = _yaml(text, path)
     else:
@@ -57,11 +60,11 @@ def _read_text(text: str, suffix: str, path: Path) -> Theirs:
     if not isinstance(data, Mapping) or not data:
         raise refused(str(path), "says nothing that could be a config.")
     if "config" in data and "job" in data:
-        return from_toolkit(data, path.parent, path.stem)
+        return from_toolkit(data)
     if "training_method" in data or ("model_type" in data and "base_model_name" in data):
-        return from_onetrainer(data, path.parent, path.stem)
+        return from_onetrainer(data)
     if {"LoRA_type", "max_resolution"} & set(data):
-        return from_gui(data, path.parent, path.stem)
+        return from_gui(data)
     return _from_kohya(data, path)
 
 
@@ -84,11 +87,10 @@ def _yaml(text: str, path: Path) -> Any:
     return data
 
 
-def _from_command(text: str, folder: Path, where: str, stem: str) -> Theirs:
+def _from_command(text: str, folder: Path, where: str) -> Theirs:
     said, family = command.read_command(text, where)
-    files = {one.key: str(one.value) for one in said}
-    inner = _included(files.get("config_file"), folder) if "config_file" in files else []
-    theirs = _finished("a training command", [*inner, *said], folder, stem)
+    config = {one.key: str(one.value) for one in said}.get("config_file", "")
+    theirs = _finished("a training command", [*_included(config, folder), *said], folder)
     if family and family not in FAMILIES:
         family = family_word(family)
     if family in {"", "sd15", "wan22"}:  # a script that several families share
@@ -99,11 +101,11 @@ def _from_command(text: str, folder: Path, where: str, stem: str) -> Theirs:
 def _from_kohya(data: Mapping[str, Any], path: Path) -> Theirs:
     known = set(options_of(""))
     if _tables(data.get("datasets")):
-        return _finished("a dataset config", list(_dataset(data)), path.parent, path.stem)
+        return _finished("a dataset config", list(_dataset(data)), path.parent)
     said = list(_flat(data))
     if not known & {one.key for one in said} and not MUSUBI & {one.key for one in said}:
         raise refused(str(path), "holds no setting that lorakit knows.", "Is it a training config?")
-    return _finished("a kohya config", said, path.parent, path.stem)
+    return _finished("a kohya config", said, path.parent)
 
 
 def _tables(value: Any) -> bool:
@@ -118,15 +120,15 @@ def _flat(data: Mapping[str, Any]) -> Iterator[Said]:
             yield Said(path, one, inner)
 
 
-def _included(name: str | None, folder: Path) -> list[Said]:
+def _included(name: str, folder: Path) -> list[Said]:
     """A config that another one names, where it is there."""
-    for path in (folder / (name or ""), folder / Path(name or "").name):
-        if name and path.is_file():
+    for path in (folder / name, folder / Path(name).name):
+        if path.is_file():
             return list(_flat(tomllib.read(path)))
     return []
 
 
-def _finished(kind: str, said: list[Said], folder: Path, stem: str) -> Theirs:
+def _finished(kind: str, said: list[Said], folder: Path) -> Theirs:
     """With the dataset and the prompts that it names, and the family that its words give away."""
     done = list[Said]()
     for one in said:
@@ -136,7 +138,7 @@ def _finished(kind: str, said: list[Said], folder: Path, stem: str) -> Theirs:
     keys = {one.key: one.value for one in done}
     if MUSUBI & set(keys):
         kind = kind.replace("kohya", "musubi").replace("a training", "a musubi")
-    return Theirs(kind, tuple(done), folder, stem, family_of(keys))
+    return Theirs(kind, tuple(done), family_of(keys))
 
 
 def _beside(key: str, value: str, folder: Path) -> list[Said]:

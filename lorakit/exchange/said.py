@@ -34,13 +34,11 @@ class Said:
 
 @dataclass(frozen=True)
 class Theirs:
-    """A whole file, read."""
-
     kind: str  # in a sentence: "a kohya config"
     said: tuple[Said, ...]
-    folder: Path  # that its relative paths may start from
-    stem: str = "imported"
     family: str = ""
+    folder: Path = Path()  # that its relative paths may start from
+    stem: str = "imported"
 
 
 def leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:

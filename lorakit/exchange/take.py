@@ -41,8 +41,6 @@ class Fate:
 
 @dataclass
 class TakenOver:
-    """The recipe so far."""
-
     theirs: Theirs
     root: Path  # the project's folder, where relative paths of a recipe start
     family: str
@@ -53,6 +51,11 @@ class TakenOver:
     @property
     def name(self) -> str:
         return str(self.values.get(("name",), ""))
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        done = [fate.done for fate in self.fates]
+        return {word: done.count(word) for word in ("kept", "translated", "dropped")}
 
     def text(self) -> str:
         data: dict[str, Any] = {"family": self.family}
@@ -211,9 +214,3 @@ def _path(text: str, taken: TakenOver, *, weights: bool) -> str:
         return there.relative_to(root).as_posix() if there.is_relative_to(root) else str(there)
     hub = weights and HUB.fullmatch(text) and not text.lower().endswith(FILES)
     return f"hf:{text}" if hub else text
-
-
-def counts(fates: Sequence[Fate]) -> Mapping[str, int]:
-    return {
-        word: sum(fate.done == word for fate in fates) for word in ("kept", "translated", "dropped")
-    }

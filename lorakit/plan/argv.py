@@ -106,10 +106,8 @@ def environment(
         env["ACCELERATE_USE_CPU"] = "true"
     if works_offline(options, weights):
         env["HF_HUB_OFFLINE"] = "1"
-    own = options.said("launch", "env")
-    if isinstance(own, Mapping):
-        env.update({str(name): str(value) for name, value in own.items()})
-    return env
+    own = options.said("launch", "env") or {}
+    return {**env, **{name: str(value) for name, value in own.items()}}
 
 
 def threads(options: Options, launch: Launch, machine: Machine) -> int:
@@ -166,14 +164,11 @@ def launch_faults(options: Options, launch: Launch) -> Iterator[Fault]:
 
 def _gpu_flags(options: Options) -> list[str]:
     ids = options.said("launch", "gpu_ids")
-    if ids is None:
-        return []
-    return ["--gpu_ids", ",".join(map(str, ids if isinstance(ids, (list, tuple)) else [ids]))]
+    return [] if ids is None else ["--gpu_ids", ",".join(map(str, ids))]
 
 
 def _text(options: Options, key: str) -> str:
-    value = options.said("launch", key)
-    return value if isinstance(value, str) else ""
+    return options.said("launch", key) or ""
 
 
 def _yaml_numbers(path: Path) -> dict[str, int]:

@@ -17,18 +17,8 @@ from lorakit.recipe.options import Options
 from lorakit.trainers.table import trainer
 from lorakit.weights.reference import WeightFile
 
-# Options that hold a path; the script reads relative ones from wherever it was started.
-PATHS = (
-    "vae",
-    "network_weights",
-    "resume",
-    "tokenizer_cache_dir",
-    "log_tracker_config",
-    "metadata_thumbnail",
-    "base_weights",
-    "output_dir",
-    "logging_dir",
-)
+# Options of [train] that hold a path; the script reads relative ones from where it was started.
+PATHS = ("log_tracker_config", "metadata_thumbnail", "base_weights")
 SAMPLE = {
     "every_n_epochs": "sample_every_n_epochs",
     "every_n_steps": "sample_every_n_steps",
@@ -87,7 +77,7 @@ def _additions(options: Options, run_dir: Path) -> Iterator[tuple[str, Any, str]
     if options.folders:
         for key, option in (("path", "train_data_dir"), ("reg_path", "reg_data_dir")):
             if said := options.said("dataset", key):
-                yield option, posix(resolved.path_of(str(said))), "folder mode"
+                yield option, posix(resolved.path_of(said)), "folder mode"
     else:
         yield "dataset_config", posix(run_dir / "dataset.toml"), "every subset spelt out"
     why = "the script's own default is .caption"

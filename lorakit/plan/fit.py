@@ -21,8 +21,6 @@ BELOW_A_RECIPE = ("preset ", "family ")  # how the sources of such settings begi
 
 
 class Fitting(NamedTuple):
-    """A preset on a device."""
-
     preset: presets.Preset
     needs: Estimate
     verdict: Verdict

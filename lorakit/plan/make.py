@@ -105,7 +105,6 @@ def _checked(
 
 
 def _unsaid(more: Iterable[Fault], rules: Iterable[Fault]) -> Iterator[Fault]:
-    """What no rule has said already."""
     named = {fault.rule for fault in rules} | {fault.where for fault in rules}
     return (fault for fault in more if fault.rule not in named and fault.where not in named)
 
@@ -167,17 +166,17 @@ def _follows(fault: Fault, known: Iterable[Fault], resolved: Resolved) -> bool:
 
 
 def _facts(options: Options) -> DatasetFacts:
-    path, reg = (options.said("dataset", key) for key in ("path", "reg_path"))
-    resolved, off = options.resolved, options.said("dataset", "rules_off")
-    if not isinstance(path, str):
+    path, reg, off = (options.said("dataset", key) for key in ("path", "reg_path", "rules_off"))
+    resolved = options.resolved
+    if path is None:
         hint = 'Write path = "datasets/NAME", the parent of the N_trigger folders.'
         unset = options.fault("path", "is not set.", hint, "dataset-path", section="dataset")
         return DatasetFacts(resolved.root, (), (unset,))
     return scan(
         resolved.path_of(path),
-        reg=resolved.path_of(reg) if isinstance(reg, str) else None,
+        reg=None if reg is None else resolved.path_of(reg),
         caption_extension=options.caption_extension,
-        off=tuple(off) if isinstance(off, (list, tuple)) else (),
+        off=tuple(off or ()),
         stated=options.stated,
     )
 

@@ -74,8 +74,6 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the run's memory fits the device that is planned for."""
-
     word: str  # fits, may fit, does not fit, unknown
     low: float
     high: float
@@ -143,7 +141,7 @@ class Plan:
     def env_shown(self) -> Mapping[str, str]:
         """What may be said of `env`: of [launch] env the names alone."""
         own = self.resolved.launch.get("env")
-        return names_only(self.env, own.value if own and isinstance(own.value, Mapping) else ())
+        return names_only(self.env, own.value if own else ())
 
     @property
     def output_name(self) -> str:
@@ -162,6 +160,5 @@ class Plan:
 
     @property
     def work(self) -> Work:
-        """The run as its trainer is asked about it."""
         settings = {key: one.value for key, one in self.settings.items()}
         return Work(self.run_dir, self.resolved.family, settings, self.output_dir, self.output_name)

@@ -13,6 +13,7 @@ from lorakit.plan.model import Estimate, Steps, Verdict
 from lorakit.portable import stem_problem
 from lorakit.recipe.options import Options
 from lorakit.show import size
+from lorakit.trainers.signatures import PIP
 from lorakit.trainers.table import HOMES, trainer
 
 RESERVE = 500_000_000  # a disk filled to the last byte breaks more than this run
@@ -85,13 +86,12 @@ def tokenizer_faults(options: Options, env: Mapping[str, str]) -> Iterator[Fault
         yield Fault(options.recipe, what, hint, "tokenizers-fetched", "note")
 
 
-# What an optimiser's name begins with (or "8bit" within it), in lower case: the module it needs and
-# the package that brings it.
+# What an optimiser's name begins with (or "8bit" within it), in lower case: the module it needs.
 OPTIMIZERS = {
-    "paged": ("bitsandbytes", "bitsandbytes"),
-    "lion": ("lion_pytorch", "lion-pytorch"),
-    "prodigy": ("prodigyopt", "prodigyopt"),
-    "dadapt": ("dadaptation", "dadaptation"),
+    "paged": "bitsandbytes",
+    "lion": "lion_pytorch",
+    "prodigy": "prodigyopt",
+    "dadapt": "dadaptation",
 }
 MODULES = {
     "use_8bit_adam": "bitsandbytes",
@@ -102,28 +102,26 @@ MODULES = {
 
 def package_faults(options: Options, python: Path) -> Iterator[Fault]:
     """What the trainer's Python certainly lacks; the script misses it only after loading."""
-    for key, module, package in _wanted(options):
+    for key, module in _wanted(options):
         if lacks(python, module):
+            package = PIP.get(module, module)
             what = f"needs the package {package}, which {python} lacks."
             hint = f"{python} -m pip install {package}"
             yield options.fault(key, what, hint, "package-missing")
 
 
-def _wanted(options: Options) -> Iterator[tuple[str, str, str]]:
+def _wanted(options: Options) -> Iterator[tuple[str, str]]:
     optimizer = options.text("optimizer_type").lower()
     if "8bit" in optimizer:
-        yield "optimizer_type", "bitsandbytes", "bitsandbytes"
+        yield "optimizer_type", "bitsandbytes"
     elif optimizer.endswith("schedulefree"):
-        yield "optimizer_type", "schedulefree", "schedulefree"
+        yield "optimizer_type", "schedulefree"
     elif "." not in optimizer:
-        for start, names in OPTIMIZERS.items():
-            if optimizer.startswith(start):
-                yield "optimizer_type", *names
-    for key, module in MODULES.items():
-        if options.flag(key):
-            yield key, module, module.replace("_", "-")
+        starts = (start for start in OPTIMIZERS if optimizer.startswith(start))
+        yield from (("optimizer_type", OPTIMIZERS[start]) for start in starts)
+    yield from ((key, module) for key, module in MODULES.items() if options.flag(key))
     if options.text("log_with") in {"wandb", "all"}:
-        yield "log_with", "wandb", "wandb"
+        yield "log_with", "wandb"
 
 
 def lacks(python: Path, module: str) -> bool:

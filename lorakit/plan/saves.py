@@ -21,20 +21,15 @@ def checkpoints(
         return ()
     names = trainer(options.resolved.trainer).names(options)
     name, state = names[0], options.flag("save_state")
-    made = sorted(
-        [
-            *_by_step(options, names, total, per_epoch),
-            *_by_epoch(options, total, epochs, per_epoch),
-        ],
-        key=lambda found: found.step,  # stable: a step's file comes before its epoch's
-    )
+    made = _by_step(options, names, total, per_epoch)
+    made += _by_epoch(options, total, epochs, per_epoch)
     saved: list[Checkpoint] = []
-    for found in made:
+    for found in sorted(made, key=lambda one: one.step):  # a step's file before its epoch's
         saved.append(found)
         if state:
-            kept = _state_kept(options, found, total, epochs)
             due = name.at_step(found.step) if found.kind == "step" else name.at_epoch(found.epoch)
-            saved.append(Checkpoint(str(due.as_state()), found.step, found.epoch, "state", kept))
+            kept = _kept(options, found, total, epochs, state=True)
+            saved.append(replace(found, name=str(due.as_state()), kind="state", kept=kept))
     if state or options.flag("save_state_on_train_end"):
         saved.append(Checkpoint(str(name.as_state()), total, epochs, "state"))
     return (*saved, *(Checkpoint(str(one), total, epochs, "final") for one in names))
@@ -78,10 +73,7 @@ def _by_step(
         kept = len(names) * options.integer("max_step_saves_to_keep")
         first = len(found) + (len(names) if names[0].part else 0) - kept
         return [replace(one, kept=number >= first) for number, one in enumerate(found)]
-    last = options.maybe_integer("save_last_n_steps")
-    if last is None:
-        return found
-    return [replace(one, kept=not _step_removed(one.step, every, last, total)) for one in found]
+    return [replace(one, kept=_kept(options, one, total, 0)) for one in found]
 
 
 def _by_epoch(options: Options, total: int, epochs: int, per_epoch: int) -> list[Checkpoint]:
@@ -94,33 +86,24 @@ def _by_epoch(options: Options, total: int, epochs: int, per_epoch: int) -> list
         Checkpoint(str(name.at_epoch(epoch)), min(epoch * per_epoch, total), epoch, "epoch")
         for epoch in range(every, epochs, every)
     ]
-    last = options.maybe_integer("save_last_n_epochs")
-    if last is None:
-        return found
-    return [replace(one, kept=not _epoch_removed(one.epoch, every, last, epochs)) for one in found]
+    return [replace(one, kept=_kept(options, one, total, epochs)) for one in found]
 
 
-def _state_kept(options: Options, saved: Checkpoint, total: int, epochs: int) -> bool:
-    """States follow save_last_n_*_state, or the models' own rule where that is unset or 0."""
+def _kept(
+    options: Options, saved: Checkpoint, total: int, epochs: int, *, state: bool = False
+) -> bool:
+    """At the end. A state follows save_last_n_*_state, or the models' own where that is 0."""
     unit = "steps" if saved.kind == "step" else "epochs"
-    last = options.integer(f"save_last_n_{unit}_state") or options.maybe_integer(
-        f"save_last_n_{unit}"
-    )
+    last = options.maybe_integer(f"save_last_n_{unit}")
+    if state:
+        last = options.integer(f"save_last_n_{unit}_state") or last
     if last is None:
         return True
-    if unit == "steps":
-        every = options.integer("save_every_n_steps")
-        return not _step_removed(saved.step, every, last, total)
-    return not _epoch_removed(saved.epoch, every_epochs(options, epochs), last, epochs)
-
-
-def _step_removed(step: int, every: int, last: int, total: int) -> bool:
-    """A save s drops the multiple of `every` below s - last: `last` counts steps, not files."""
-    # Only the first few saves from step + last + 1 on can drop this one.
-    first = -(-(step + last + 1) // every) * every
+    if unit == "epochs":
+        return last < 0 or saved.epoch + every_epochs(options, epochs) * last >= epochs
+    # At every save s the script drops the multiple of `every` at or below s - last - 1: `last`
+    # counts steps, not files. Only the first few saves from step + last + 1 on can drop this one.
+    every = options.integer("save_every_n_steps")
+    first = -(-(saved.step + last + 1) // every) * every
     saves = range(max(every, first), min(total, first + every) + 1, every)
-    return any((gone := now - last - 1) - gone % every == step for now in saves)
-
-
-def _epoch_removed(epoch: int, every: int, last: int, epochs: int) -> bool:
-    return last >= 0 and epoch + every * last < epochs
+    return not any((gone := now - last - 1) - gone % every == saved.step for now in saves)

@@ -1,7 +1,6 @@
-"""The arithmetic of a run, as the training script will do it: batches, steps, epochs, what is
-saved and sampled when.
+"""The arithmetic of a run, as the training script will do it.
 
-The script's algorithm, in our words. Every image is put into its bucket as many times as it
+Every image is put into its bucket as many times as it
 repeats; a bucket makes ceil(samples / batch size) batches, so the last batch of each may be short.
 Regularisation images join in folder order until they are as many as the training samples; if there
 are too few, each gets one repeat more in turn. Batches are dealt to the processes evenly (the last
@@ -28,10 +27,8 @@ from lorakit.trainers.table import trainer
 
 @dataclass(frozen=True)
 class Draw:
-    """One image and how often it comes up in an epoch."""
-
     image: ImageFacts
-    repeats: int
+    repeats: int  # in an epoch
 
 
 @dataclass(frozen=True)
@@ -88,8 +85,8 @@ def split_images(options: Options, facts: DatasetFacts) -> Split:
 
 
 def repeats_of(options: Options, subset: SubsetFacts) -> int:
-    own = options.subset(subset.path.name).get("num_repeats")
-    return own if isinstance(own, int) and not isinstance(own, bool) else subset.repeats
+    repeats: int = options.subset(subset.path.name).get("num_repeats", subset.repeats)
+    return repeats
 
 
 def fill_buckets(draws: Iterable[Draw], options: Options) -> tuple[tuple[Bucket, ...], list[Fault]]:

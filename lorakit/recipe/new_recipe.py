@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lorakit.families import FAMILIES
 from lorakit.recipe.document import read_document
+from lorakit.recipe.model import Resolved
 from lorakit.recipe.presets import Preset
 from lorakit.toml_text import value_text
 
@@ -23,25 +23,12 @@ def schema_file(name: str) -> Path:
     return Path(__file__).with_name(f"{name}.schema.json")
 
 
-@dataclass(frozen=True)
-class Likeness:
-    """Whom a recipe is about."""
-
-    name: str
-    trigger: str
-
-
-@dataclass(frozen=True)
-class LikeAnother:
-    text: str
-    mentions: tuple[str, ...]  # lines that still speak of the other one, for the user to judge
-
-
-def recipe_like(file: Path, other: Likeness, name: str, trigger: str) -> LikeAnother:
-    """The recipe in `file` with another name, trigger and dataset. Whatever else it says stays,
-    without the remarks above its first line; prompts that spell the old trigger out get the new.
+def recipe_like(other: Resolved, name: str, trigger: str) -> tuple[str, list[str]]:
+    """The recipe with another name, trigger and dataset, and the lines that still speak of the
+    other one. Whatever else it says stays, without the remarks above its first line; prompts that
+    spell the old trigger out get the new.
     """
-    document = read_document(file, file.name)
+    document = read_document(other.file, other.file.name)
     lines = document.text.splitlines()
     wanted = {("name",): name, ("trigger",): trigger, ("dataset", "path"): f"datasets/{name}"}
     for path, value in wanted.items():
@@ -49,7 +36,7 @@ def recipe_like(file: Path, other: Likeness, name: str, trigger: str) -> LikeAno
             at = document.lines[path] - 1
             lines[at] = _assigned(lines[at], value)
     first = next((at for at, line in enumerate(lines) if line and line[0] != "#"), 0)
-    lines = [DIRECTIVE, f"# As recipes/{file.name}, for {name}.", *lines[first:]]
+    lines = [DIRECTIVE, f"# As recipes/{other.file.name}, for {name}.", *lines[first:]]
     lines[2:2] = [
         f"{path[0]} = {value_text(value)}"
         for path, value in wanted.items()
@@ -58,7 +45,7 @@ def recipe_like(file: Path, other: Likeness, name: str, trigger: str) -> LikeAno
     if ("dataset",) not in document.lines:
         lines += ["", "[dataset]", f"path = {value_text(wanted['dataset', 'path'])}"]
     lines = _in_prompts(lines, other.trigger, trigger)
-    return LikeAnother("\n".join(lines) + "\n", _mentions(lines, other, document.data))
+    return "\n".join(lines) + "\n", _mentions(lines, other, document.data)
 
 
 def _assigned(line: str, value: str) -> str:
@@ -77,16 +64,16 @@ def _in_prompts(lines: list[str], old: str, new: str) -> list[str]:
     return found
 
 
-def _mentions(lines: list[str], other: Likeness, said: Mapping[str, Any]) -> tuple[str, ...]:
+def _mentions(lines: list[str], other: Resolved, said: Mapping[str, Any]) -> list[str]:
     words = "|".join(re.escape(word) for word in (other.name, other.trigger) if word)
     about_them = "|".join(rf"^\[?{key}\b" for key in ("subject", "notes") if key in said)
     whole = rf"(?<![A-Za-z])(?:{words})(?![A-Za-z])"
     found = re.compile(f"{whole}|{about_them}" if about_them else whole)
-    return tuple(
+    return [
         f"  {number}: {line.strip()}"
         for number, line in enumerate(lines, 1)
         if number > 2 and found.search(line)
-    )
+    ]
 
 
 def recipe_text(name: str, preset: Preset, trigger: str) -> str:
@@ -97,7 +84,7 @@ def recipe_text(name: str, preset: Preset, trigger: str) -> str:
         ("name", name, ""),
         ("trigger", trigger, "first in every caption and prompt"),
     ]
-    train = preset.sections.get("train", {})
+    train = preset.said("train")
     weights = [
         (("" if needed else "# ") + weight.key, weight.path, weight.what)
         for weight in family.weights
@@ -138,9 +125,7 @@ def _aligned(rows: list[tuple[str, str, str]]) -> list[str]:
 
 def _length(preset: Preset) -> list[str]:
     """What most people change first, as comments; the length with the preset's own value."""
-    said: dict[str, Any] = {}
-    for page in _pages(preset):
-        said |= page.sections.get("train", {})
+    said = preset.said("train")
     lines = [
         f"# {key} = {said[key]}    # more when underfit, fewer when overfit"
         for key in ("max_train_epochs", "max_train_steps")
@@ -151,10 +136,5 @@ def _length(preset: Preset) -> list[str]:
 
 def _prompts(preset: Preset) -> list[str]:
     """The preset's own prompts, which know what kind of picture it is for."""
-    said = [page.sections.get("sample", {}).get("prompts") for page in reversed(_pages(preset))]
-    prompts = next(filter(None, said), ["{trigger}, portrait, soft light"])
+    prompts = preset.said("sample").get("prompts") or ["{trigger}, portrait, soft light"]
     return ["prompts = [", *(f"  {value_text(prompt)}," for prompt in prompts), "]"]
-
-
-def _pages(preset: Preset) -> list[Preset]:
-    return [page for page in (preset.base, preset) if page]

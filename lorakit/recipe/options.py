@@ -40,7 +40,6 @@ class Options:
 
     @cached_property
     def known(self) -> Mapping[str, Option]:
-        """What the script of this trainer and family knows."""
         return catalogue(self.resolved.trainer, self.about.script) or {}
 
     def is_set(self, key: str) -> bool:
@@ -98,8 +97,8 @@ class Options:
 
     def launch(self, key: str, default: int = 0) -> int:
         """An integer from [launch]."""
-        value = self.said("launch", key)
-        return value if isinstance(value, int) and not isinstance(value, bool) else default
+        value: int | None = self.said("launch", key)
+        return default if value is None else value
 
     def _typed(self, key: str, *kinds: type) -> Any:
         setting = self._set(key)
@@ -149,14 +148,12 @@ class Options:
     # What follows from several options.
 
     @property
-    def subsets(self) -> Mapping[str, Any]:
-        table = self.said("dataset", "subset")
-        return table if isinstance(table, Mapping) else {}
+    def subsets(self) -> Mapping[str, Mapping[str, Any]]:
+        return self.said("dataset", "subset") or {}
 
     def subset(self, folder: str) -> Mapping[str, Any]:
         """What [dataset.subset.FOLDER] says about one folder."""
-        own = self.subsets.get(folder)
-        return own if isinstance(own, Mapping) else {}
+        return self.subsets.get(folder, {})
 
     @property
     def stated(self) -> Mapping[str, Stated]:
@@ -229,24 +226,21 @@ class Options:
     @property
     def crop_limit(self) -> float:
         """The share of a picture that its bucket may cut off: [dataset] rules."""
-        rules = self.said("dataset", "rules")
-        limit = rules.get("crop_limit") if isinstance(rules, Mapping) else None
+        limit = (self.said("dataset", "rules") or {}).get("crop_limit")
         return limit if isinstance(limit, (int, float)) else CROP_LIMIT
 
     @property
     def caption_extension(self) -> str:
         """With its dot, which kohya adds where it is left out."""
-        said = self.said("dataset", "caption_extension") or self.resolved.get("caption_extension")
-        extension = said if isinstance(said, str) and said else CAPTION_EXTENSION
+        extension: str = self.said("dataset", "caption_extension") or CAPTION_EXTENSION
         return extension if extension.startswith(".") else f".{extension}"
 
     @property
     def prompts(self) -> tuple[str, ...]:
         """The sample prompts, {trigger} and {name} filled in."""
-        value, run = self.said("sample", "prompts") or (), self.resolved
         return tuple(
-            str(one).replace("{trigger}", run.trigger).replace("{name}", run.name)
-            for one in (value if isinstance(value, (list, tuple)) else (value,))
+            one.replace("{trigger}", self.resolved.trigger).replace("{name}", self.resolved.name)
+            for one in self.said("sample", "prompts") or ()
             if one
         )
 

@@ -58,11 +58,15 @@ class Preset:
 
     @property
     def fit(self) -> str:
-        """What `dataset prepare --fit` is given."""
         return self._proposed("fit") or FIT
 
     def _proposed(self, key: str) -> str:
         return self.about.get(key, "") or (self.base.about.get(key, "") if self.base else "")
+
+    def said(self, section: str) -> Mapping[str, Any]:
+        """What the page and its base say in a section."""
+        pages = (page.sections.get(section, {}) for page in (self.base, self) if page)
+        return {key: value for page in pages for key, value in page.items()}
 
     @property
     def text(self) -> str:
@@ -102,7 +106,6 @@ def names(root: Path | None = None) -> tuple[str, ...]:
 
 
 def unknown(where: str, name: str, root: Path | None = None) -> Fault:
-    """The fault of naming a preset that does not exist."""
     hint = did_you_mean(name, names(root)) or "`lorakit presets` lists them."
     return Fault(where, f"no preset is called {name!r}.", hint, "preset")
 

@@ -177,13 +177,19 @@ def _checked(
 def place_of(parts: tuple[str, ...], checker: Checker) -> tuple[str, str, tuple[str, ...]] | None:
     """Section, key and what is deeper. A key that nobody knows counts as an option."""
     if len(parts) > 1:
-        return (parts[0], parts[1], parts[2:]) if parts[0] in SECTIONS else None
+        section = _home_section(*parts[:2])
+        return (section, parts[1], parts[2:]) if section in SECTIONS else None
     key = parts[0]
     home = home_of(key)
     ours = key in WRITTEN_BY_US or key not in (checker.options or {})
     if key == "caption_extension" or (home and ours):
         return home, key, ()
     return "train", key, ()
+
+
+def _home_section(section: str, key: str) -> str:
+    """It is always found in [dataset], also where somebody writes it in [train], as kohya does."""
+    return "dataset" if (section, key) == ("train", "caption_extension") else section
 
 
 def _entries(
@@ -199,8 +205,13 @@ def _entries(
     for section, settings in sections.items():
         for key, value in settings.items():
             line = document.source(*at, section, key)
-            home = "dataset" if (section, key) == ("train", "caption_extension") else section
-            entry = Entry(home, key, value, source or line, f"{line} {stage}[{section}] {key}")
+            entry = Entry(
+                _home_section(section, key),
+                key,
+                value,
+                source or line,
+                f"{line} {stage}[{section}] {key}",
+            )
             others = [other for other in sections if other != section and key in sections[other]]
             twice = others and key not in SHARED_WORDS
             if twice and not _right_place(key, section, others, checker):

@@ -2,9 +2,8 @@
 the files are read.
 
 Layers, the last wins: family, the preset's base, the preset, the recipe, (a stage,) `--set`. A key
-that nobody sets is absent; the script's default is not copied in. One exception: [dataset]
-caption_extension is ".txt" where nobody says otherwise, since the script's default (.caption) loses
-every caption silently. It is always found in [dataset], also when it was written in [train].
+that nobody sets is absent, but for [dataset] caption_extension, which is ".txt" then: the script's
+own default (.caption) loses every caption silently.
 """
 
 from __future__ import annotations
@@ -53,13 +52,13 @@ def resolve(
     root = root_of(file)
     document = read_document(file, file.relative_to(root).as_posix())
     overrides, faults = read_overrides(sets)
-    top, rest = _split_top(overrides)
+    top = {one.key[0]: one for one in overrides if _of_the_head(one)}
     faults += top_faults(document, preset=False)
-    head, more = _head(document, top, root, before=faults)
-    faults += [*more, *(head.preset.faults if head.preset else ())]
+    head = _head(document, top, root, faults)
     checker = Checker(head.family, head.trainer)
     below, own = layers_of(head.preset, checker), layer_of(document, checker)
-    stages, last = stages_of(document, checker), sets_layer(rest, unsets, checker)
+    stages = stages_of(document, checker)
+    last = sets_layer([one for one in overrides if not _of_the_head(one)], unsets, checker)
     faults += [fault for layer in (*below, own, *stages, last) for fault in layer.faults]
     words = {"trigger": head.trigger, "name": head.name}
     sections, more = filled([*below, own, last], words)
@@ -70,8 +69,8 @@ def resolve(
         anew = any((entry.section, entry.key) == ("model", "base") for entry in stage.entries)
         done.append(Stage(stage.stage, said["dataset"], said["train"], said["model"], anew))
         faults += more
-    subject, of_subject = read_subject(document)
-    faults += of_subject
+    subject, more = read_subject(document)
+    faults += more
     remarks = document.data.get("notes")
     resolved = Resolved(
         file=file,
@@ -99,21 +98,14 @@ def root_of(file: Path) -> Path:
     return place.parent.parent if place.parent.name == "sweeps" else place
 
 
-def _split_top(overrides: Sequence[Override]) -> tuple[dict[str, Override], list[Override]]:
-    top, rest = dict[str, Override](), list[Override]()
-    for override in overrides:
-        if len(override.key) == 1 and override.key[0] in TOP_KEYS:
-            top[override.key[0]] = override
-        else:
-            rest.append(override)
-    return top, rest
+def _of_the_head(override: Override) -> bool:
+    return len(override.key) == 1 and override.key[0] in TOP_KEYS
 
 
-def _head(
-    document: Document, top: Mapping[str, Override], root: Path, *, before: Sequence[Fault]
-) -> tuple[Head, list[Fault]]:
-    """Settled first: everything else is checked against preset, family and trainer."""
-    faults: list[Fault] = []
+def _head(document: Document, top: Mapping[str, Override], root: Path, faults: list[Fault]) -> Head:
+    """Settled first: everything else is checked against preset, family and trainer. Adds to the
+    faults.
+    """
 
     def said(key: str) -> tuple[str, str]:
         value: Any = top[key].raw if key in top else document.data.get(key, "")
@@ -124,11 +116,10 @@ def _head(
     preset: presets.Preset | None = None
     if preset_name and presets.find(preset_name, root):
         preset = presets.read(preset_name, root)
+        faults += preset.faults
     elif preset_name:
         faults.append(presets.unknown(where, preset_name, root))
-    earlier = [*before, *faults, *(preset.faults if preset else ())]
-    family, more = _family(said("family"), preset, document, earlier)
-    faults += more
+    family = _family(said("family"), preset, document, faults)
     trainer, where = said("trainer")
     default = FAMILIES[family].trainers[0]
     trainer = trainer or (preset.trainer if preset and preset.family == family else default)
@@ -148,33 +139,29 @@ def _head(
     trigger, where = said("trigger")
     if ("trigger" in top or "trigger" in document.data) and (problem := trigger_problem(trigger)):
         faults.append(Fault(where, problem, rule="trigger"))
-    return Head(preset, family, trainer, name, trigger), faults
+    return Head(preset, family, trainer, name, trigger)
 
 
 def _family(
-    said: tuple[str, str],
-    preset: presets.Preset | None,
-    document: Document,
-    before: Sequence[Fault],
-) -> tuple[str, list[Fault]]:
+    said: tuple[str, str], preset: presets.Preset | None, document: Document, faults: list[Fault]
+) -> str:
     """The recipe's word, the preset's where it has none; nothing can be checked without one."""
     own, where = said
     of_preset = preset.family if preset else ""
-    faults: list[Fault] = []
     if own and own not in FAMILIES:
         what = f"no family is called {own!r}."
         faults.append(Fault(where, what, known(own, FAMILIES), "family"))
     elif preset and own and of_preset in FAMILIES and own != of_preset:
         what = f"preset {preset.name} is for {of_preset}, not {own}."
-        return of_preset, [Fault(where, what, "Leave the family to the preset.", "family")]
+        faults.append(Fault(where, what, "Leave the family to the preset.", "family"))
+        return of_preset
     if preset and of_preset not in FAMILIES:
         where = f"{preset.document.label} [about] family"
         what = f"no family is called {of_preset!r}." if of_preset else "the preset says no family."
         faults.append(Fault(where, what, known(of_preset, FAMILIES), "family"))
     for family in (own, of_preset):
         if family in FAMILIES:
-            return family, faults
-    faults = [*before, *faults]
+            return family
     explained = {"preset", "family"} & {fault.rule for fault in faults}
     hint = "" if explained else 'Write preset = "sdxl", or another that `lorakit presets` lists.'
     message = "neither a preset nor a family, so nothing says what is to be trained."

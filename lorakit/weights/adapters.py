@@ -127,7 +127,6 @@ class AdapterNumbers:
         return tensor.dtype, tensor.shape, b"".join(header.blocks(self._file, name))
 
     def product(self, module: Module) -> Factors:
-        """An adapter that is a product of two."""
         if module.kind != "LoRA":
             what = f"{module.name} is {module.kind}, which is no product of two."
             raise refused(str(self.lora.path), what, "Only LoRA modules can be taken for this.")

@@ -31,8 +31,6 @@ def norm(name: str, width: int) -> Named:
 
 @dataclass(frozen=True)
 class UNetKind:
-    """What differs between the U-Nets."""
-
     channels: tuple[int, ...]
     depths: tuple[int, ...]  # transformer blocks in each attention of that level; 0: none
     middle: int

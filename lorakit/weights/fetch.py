@@ -27,7 +27,7 @@ from lorakit.private import without_user
 from lorakit.show import size
 from lorakit.weights import hub
 from lorakit.weights.hashes import files_of, path_digest, remember, sha256_of_all
-from lorakit.weights.reference import WeightFile
+from lorakit.weights.reference import Reference, WeightFile
 
 RESERVE = 500_000_000
 
@@ -59,7 +59,7 @@ def fetch_missing(weights: Sequence[WeightFile], emit: Emit, *, every_s: float =
 
 
 def fetch(
-    asked: hub.Reference,
+    asked: Reference,
     target: Path,
     remote: hub.Remote,
     *,
@@ -131,7 +131,7 @@ def _take(cached: Path, part: Path) -> None:
         shutil.copyfile(cached, part)
 
 
-def _make_room(asked: hub.Reference, target: Path, part: Path, remote: hub.Remote) -> None:
+def _make_room(asked: Reference, target: Path, part: Path, remote: hub.Remote) -> None:
     """No parts of an older content, and a disk that has the room."""
     for old in target.parent.glob(f".{target.name}.*.part"):
         if old != part:

@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -20,22 +19,12 @@ from lorakit import __version__
 from lorakit.errors import LorakitError, RecipeError, SetupError
 from lorakit.private import without_user
 from lorakit.show import size
-from lorakit.weights.reference import REFERENCE
+from lorakit.weights.reference import Reference, read_reference
 
 HUB = "https://huggingface.co"
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 Progress = Callable[[int, int], None]  # bytes there, bytes in all (0: unknown)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """hf:owner/repo/file@revision, taken apart."""
-
-    text: str
-    repo: str
-    file: str
-    revision: str
 
 
 class Remote(NamedTuple):
@@ -50,12 +39,12 @@ class Remote(NamedTuple):
 
 
 def reference(text: str) -> Reference:
-    match = REFERENCE.fullmatch(text)
-    if not match or not match["file"]:
+    found = read_reference(text)
+    if not found or not found.file:
         raise RecipeError(
             f"{text} names no file on the hub.", hint="Write hf:owner/repo/file@revision."
         )
-    return Reference(text, match["repo"], match["file"], match["revision"] or "main")
+    return found
 
 
 def endpoint() -> str:

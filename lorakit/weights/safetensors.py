@@ -85,11 +85,9 @@ class Header:
         return found
 
     def in_order(self) -> list[tuple[str, Tensor]]:
-        """In the order of the file."""
         return sorted(self.tensors.items(), key=lambda item: (item[1].start, item[1].stop))
 
     def blocks(self, file: BinaryIO, name: str) -> Iterator[bytes]:
-        """The bytes of one tensor, piece by piece."""
         tensor = self.tensors[name]
         file.seek(self.begin + tensor.start)
         left = tensor.stop - tensor.start
@@ -173,7 +171,6 @@ def write(
 def copy_with_metadata(
     source: Path, target: Path, metadata: Mapping[str, str], *, new: bool = False
 ) -> None:
-    """The same tensors, byte for byte."""
     header = read_header(source)
     tensors = {name: (one.dtype, one.shape) for name, one in header.in_order()}
     with source.open("rb") as old:

@@ -76,6 +76,7 @@ def test_what_is_not_key_equals_value_is_refused(text: str) -> None:
         ("seed=5", "train", "seed", 5),
         ("sample.seed=5", "sample", "seed", 5),
         ("caption_extension=.cap", "dataset", "caption_extension", ".cap"),
+        ("train.caption_extension=.cap", "dataset", "caption_extension", ".cap"),
         ("processes=2", "launch", "processes", 2),
         ("resolution=768", "train", "resolution", "768"),
         ("output_name=123", "train", "output_name", "123"),

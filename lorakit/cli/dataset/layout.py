@@ -193,7 +193,7 @@ def _with_recipe(target: Target, step: arranging.Step) -> arranging.Step:
     """The step, and what the recipe says about the folders under their new names."""
     if target.resolved is None:
         return step
-    from lorakit.recipe.folder_words import with_folders_renamed
+    from lorakit.recipe.document import with_folders_renamed
     from lorakit.recipe.options import Options
 
     for old, new in step.renamed.items():
