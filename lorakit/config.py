@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from lorakit import tomllib
 from lorakit.errors import SetupError, did_you_mean
@@ -37,17 +36,12 @@ def user_setting(key: str) -> tuple[str, str] | None:
     if os.environ.get(variable):
         return os.environ[variable], variable
     path = config_path()
-    data = _read(path)
-    return (str(data[key]), str(path)) if key in data else None
-
-
-def _read(path: Path) -> dict[str, Any]:
     try:
         data = tomllib.read(path)
     except Missing:
-        return {}
-    for key in data:
-        if key not in KEYS:
-            near = did_you_mean(key, KEYS)
-            raise SetupError(f"{path}: there is no setting {key!r}. {near}".rstrip())
-    return data
+        return None
+    for one in data:
+        if one not in KEYS:
+            near = did_you_mean(one, KEYS)
+            raise SetupError(f"{path}: there is no setting {one!r}. {near}".rstrip())
+    return (str(data[key]), str(path)) if key in data else None

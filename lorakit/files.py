@@ -1,8 +1,5 @@
-"""Writing that never leaves half a file: beside it first, then moved into place.
-
-What lies beside carries its owner's mark in its name, so that what a killed process has left can
-be told from what somebody is writing just now. The next process that writes into the same folder
-removes it, whatever it writes there.
+"""Writing that never leaves half a file: beside it first, under its owner's mark, then moved into
+place. What a killed process has left goes when the next one writes into the same folder.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """A journal: one JSON object a line, written before the deed, so that a kill leaves no deed
-unrecorded.
-
-A last line that a kill has cut was never acted on, and is passed over.
+unrecorded; a last line that a kill has cut was never acted on.
 """
 
 from __future__ import annotations

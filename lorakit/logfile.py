@@ -27,10 +27,8 @@ class Tail:
         self.behind = False
 
     def read(self) -> list[bytes]:
-        """The lines completed since the last call, as raw bytes without their ends; no empty ones.
-
-        At most 4 MB of them: a late reader of a 200 MB log must not hold all of it in memory.
-        `behind` says that there is more.
+        """The lines completed since the last call, without their ends; no empty ones. At most 4 MB:
+        a late reader must not hold all of a large log. `behind` says that there is more.
         """
         if self._file is None:
             try:

@@ -1,7 +1,5 @@
-"""What was once found out about a file, kept in a JSON file until the file changes.
-
-A file is the same while its path, size, time of change and inode are. A memory that cannot be read
-or written costs time, nothing else.
+"""What was once found out about a file, while path, size, time of change and inode are the same. A
+memory that cannot be read or written costs time, nothing else.
 """
 
 from __future__ import annotations

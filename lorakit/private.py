@@ -1,7 +1,5 @@
-"""What may be said of private values: the one door before anything is shown or stored.
-
-The values of `[launch] env` are never written, whatever they are called: they go to the training
-and nowhere else. A URL loses its user and password.
+"""What may be said of private values: the one door before anything is shown or stored. The values
+of `[launch] env` go to the training and nowhere else; a URL loses its user and password.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""Who is who among processes: identities that survive pid reuse, the members of a run, what they
-weigh. Reads, never signals.
+"""Who is who among processes: identities that survive pid reuse, the members of a run. No signals.
 
-Every process of a run inherits LORAKIT_RUN, a mark made for that one launch. We look for the mark
-itself, so that workers which left the process group (torch's elastic launcher does that) are found,
-and nobody else's process ever is.
+Every process of a run inherits LORAKIT_RUN, a mark made for that one launch, by which workers that
+left the process group (as torch's launcher makes them) are found, and nobody else's process ever.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """The one writer of TOML: text that sd-scripts' own reader, toml 0.10.2, reads back as exactly
 what was meant.
 
-That reader has holes: it wants homogeneous arrays, loses quotes that stand alone, trips over
-backslashes before u, over commas at the start of a text in an array, and takes a byte-order mark
-for part of the first key. So unusual texts are spelt in whichever way it reads right, and every
-file for it is read back in full with that very library before anything uses it.
+It wants homogeneous arrays, loses quotes that stand alone, trips over backslashes before u and over
+commas at the start of a text in an array. So unusual texts are spelt in whichever way it reads
+right, and every file for it is read back in full with that library before anything uses it.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Side by side: the real sd-scripts and the embedded trainer, same recipe, same random SD1.5
 weights, runs in turn, medians and ratios.
 
-    python tools/bench_trainers.py [--row unet-64 ...] [--runs 3] [--steps 4] [--cuda]
+    python tools/bench_trainers.py [--row unet-64 ...] [--runs 3] [--steps 4]
 
 For every row: the whole run from start to exit, start to the end of the first step, a later step
-(median of all but the first two), and the peak of resident memory (with --cuda: of the device).
-Take the ratios; the seconds belong to the machine and to what else runs on it. The last lines say
-what the imports alone cost.
+(median of all but the first two), and the peak of resident memory. Take the ratios; the seconds
+belong to the machine and to what else runs on it. The last lines say what the imports alone cost.
+On a card: tools/bench_gpu.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,62 +49,29 @@ COMMON: dict[str, Any] = {
     "max_data_loader_n_workers": 0,
     "mixed_precision": "no",
 }
-BF16 = {
-    "mixed_precision": "bf16",
-    "sdpa": True,
-    "gradient_checkpointing": False,
-    "network_dim": 16,
-    "network_train_unet_only": True,
-}
+SCRIPT = "train_network.py"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a family, a size, and how the two recipes differ, if they do."""
+    """One line of the table: a size, and how the two recipes differ, if they do."""
 
     what: str
     pixels: int
     both: Mapping[str, Any]
-    theirs: Mapping[str, Any] = field(default_factory=dict)
     ours: Mapping[str, Any] = field(default_factory=dict)
-    family: str = "sd15"
 
 
+UNET = {"network_train_unet_only": True}
+LIKE = "U-Net only, sdpa, {} px (like for like)"
+DEFAULT = "sd-scripts' default against U-Net only with cached text, {} px"
 ROWS = {
     "text-64": Row("U-Net and text encoder, 64 px", 64, {"sdpa": True}),
-    "unet-64": Row(
-        "U-Net only, sdpa, 64 px (like for like)",
-        64,
-        {"sdpa": True, "network_train_unet_only": True},
-    ),
-    "unet-256": Row(
-        "U-Net only, sdpa, 256 px (like for like)",
-        256,
-        {"sdpa": True, "network_train_unet_only": True},
-    ),
-    "default-64": Row(
-        "sd-scripts' default against U-Net only with cached text, 64 px",
-        64,
-        {},
-        ours={"network_train_unet_only": True},
-    ),
-    "default-256": Row(
-        "sd-scripts' default against U-Net only with cached text, 256 px",
-        256,
-        {},
-        ours={"network_train_unet_only": True},
-    ),
+    "unet-64": Row(LIKE.format(64), 64, {**UNET, "sdpa": True}),
+    "unet-256": Row(LIKE.format(256), 256, {**UNET, "sdpa": True}),
+    "default-64": Row(DEFAULT.format(64), 64, {}, ours=UNET),
+    "default-256": Row(DEFAULT.format(256), 256, {}, ours=UNET),
 }
-CUDA_ROWS = {
-    "cuda-sd15": Row("SD1.5, 512 px, bf16, batch 1", 512, BF16),
-    "cuda-sdxl": Row(
-        "SDXL, 1024 px, bf16, batch 1",
-        1024,
-        {**BF16, "no_half_vae": True, "cache_text_encoder_outputs": True},
-        family="sdxl",
-    ),
-}
-SCRIPTS = {"sd15": "train_network.py", "sdxl": "sdxl_train_network.py"}
 
 
 @dataclass(frozen=True)
@@ -118,14 +84,14 @@ class Run:
     peak_gb: float
 
 
-def argv_of(who: str, family: str) -> list[str]:
+def argv_of(who: str) -> list[str]:
     if who == "theirs":
         place = require()
-        return [str(place.python), str(place.directory / SCRIPTS[family])]
-    return [sys.executable, str(ROOT / "lorakit" / "embedded" / SCRIPTS[family])]
+        return [str(place.python), str(place.directory / SCRIPT)]
+    return [sys.executable, str(ROOT / "lorakit" / "embedded" / SCRIPT)]
 
 
-def measure(argv: list[str], cwd: Path, *, cuda: bool, threads: int) -> Run:
+def measure(argv: list[str], cwd: Path, *, threads: int) -> Run:
     """One run, watched: the progress bar is the clock, the kernel counts the memory."""
     environment = {
         **os.environ,
@@ -144,7 +110,6 @@ def measure(argv: list[str], cwd: Path, *, cuda: bool, threads: int) -> Run:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    device = _DeviceMemory(child.pid) if cuda else None
     times: dict[int, float] = {}
     log = b""
     assert child.stdout is not None
@@ -169,48 +134,21 @@ def measure(argv: list[str], cwd: Path, *, cuda: bool, threads: int) -> Run:
     later = [number for number in sorted(times) if number > 2 and number - 1 in times]
     steps = [times[number] - times[number - 1] for number in later]
     step = statistics.median(steps) if steps else float("nan")
-    peak = device.peak_gb() if device else usage.ru_maxrss / 1e6
-    return Run(whole, times[1], step, usage.ru_utime + usage.ru_stime, peak)
-
-
-class _DeviceMemory:
-    """The most that nvidia-smi says a process holds, asked twice a second."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid, self.most, self.ended = pid, 0.0, False
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def _watch(self) -> None:
-        query = [
-            "nvidia-smi",
-            "--query-compute-apps=pid,used_memory",
-            "--format=csv,noheader,nounits",
-        ]
-        while not self.ended:
-            for line in subprocess.run(
-                query, capture_output=True, text=True, check=False
-            ).stdout.splitlines():
-                pid, used = line.split(",")
-                if int(pid) == self.pid:
-                    self.most = max(self.most, float(used) / 1024)
-            time.sleep(0.5)
-
-    def peak_gb(self) -> float:
-        self.ended = True
-        return self.most
+    cpu = usage.ru_utime + usage.ru_stime
+    return Run(whole, times[1], step, cpu, usage.ru_maxrss / 1e6)
 
 
 def prepare(folder: Path, row: Row, who: str, steps: int, weights: Mapping[str, Path]) -> list[str]:
     options = {
         **COMMON,
         **row.both,
-        **(row.theirs if who == "theirs" else row.ours),
+        **(row.ours if who == "ours" else {}),
         "max_train_steps": steps,
         "output_dir": str(folder / "out"),
         "pretrained_model_name_or_path": str(weights["base"]),
     }
     if who == "theirs":
-        options["tokenizer_cache_dir"] = str(tokenizers.ensure(FAMILIES[row.family].tokenizers))
+        options["tokenizer_cache_dir"] = str(tokenizers.ensure(FAMILIES["sd15"].tokenizers))
     folder.mkdir(parents=True)
     (folder / "train.toml").write_text(toml.dumps(options), encoding="utf-8")
     images = str(folder.parent / f"images-{row.pixels}")
@@ -218,7 +156,7 @@ def prepare(folder: Path, row: Row, who: str, steps: int, weights: Mapping[str, 
     dataset = {"datasets": [{"resolution": row.pixels, "batch_size": 1, "subsets": [subset]}]}
     (folder / "dataset.toml").write_text(toml.dumps(dataset), encoding="utf-8")
     config = ["--config_file", str(folder / "train.toml")]
-    return [*argv_of(who, row.family), *config, "--dataset_config", str(folder / "dataset.toml")]
+    return [*argv_of(who), *config, "--dataset_config", str(folder / "dataset.toml")]
 
 
 def draw_images(folder: Path, pixels: int) -> None:
@@ -284,7 +222,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--row", action="append", choices=[*ROWS, *CUDA_ROWS])
+    parser.add_argument("--row", action="append", choices=[*ROWS])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument(
@@ -293,28 +231,20 @@ def main() -> int:
         default=0,
         help="for both; on a busy machine take 1 and read the processor time",
     )
-    parser.add_argument(
-        "--cuda",
-        action="store_true",
-        help="the rows for an NVIDIA GPU, device memory instead of resident memory",
-    )
     parser.add_argument("--no-imports", action="store_true")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    rows = {**ROWS, **CUDA_ROWS}
     with tempfile.TemporaryDirectory(prefix="bench-") as spare:
-        for name in options.row or (CUDA_ROWS if options.cuda else ROWS):
-            row = rows[name]
-            weights = standin.weights(row.family, lambda text: print(text, flush=True))
+        weights = standin.weights("sd15", lambda text: print(text, flush=True))
+        for name in options.row or ROWS:
+            row = ROWS[name]
             draw_images(Path(spare) / name / f"images-{row.pixels}", row.pixels)
             runs: dict[str, list[Run]] = {"theirs": [], "ours": []}
             for number in range(options.runs):
                 for who in ("theirs", "ours"):
                     folder = Path(spare) / name / f"{who}-{number}"
                     argv = prepare(folder, row, who, options.steps, weights)
-                    runs[who].append(
-                        measure(argv, folder, cuda=options.cuda, threads=options.threads)
-                    )
+                    runs[who].append(measure(argv, folder, threads=options.threads))
                     print(f"  {who} {number}: {runs[who][-1]}", file=sys.stderr, flush=True)
             table(name, row, runs)
     if not options.no_imports:

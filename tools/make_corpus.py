@@ -12,7 +12,7 @@ import random
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -36,6 +36,9 @@ CAPTIONS = [
 ]
 
 
+Making = bytes | Callable[[Path], object]
+
+
 @dataclass(frozen=True)
 class Case:
     """`name` is relative to the dataset; `rules`: which of them must be told about it (any one of
@@ -44,8 +47,14 @@ class Case:
 
     name: str
     rules: tuple[str, ...]
-    make: Callable[[Path], object]
+    make: Making  # what is in the file, or what makes it
     caption: bool = True  # with a good caption of its own
+
+
+def told(rules: str, files: Mapping[str, Making], *, caption: bool = True) -> Iterator[Case]:
+    """Each of these files must be told about by one of these rules."""
+    for name, make in files.items():
+        yield Case(name if "/" in name else f"{SUBSET}/{name}", tuple(rules.split()), make, caption)
 
 
 def drawing(seed: int, size: tuple[int, int] = (240, 180)) -> Image.Image:
@@ -100,39 +109,20 @@ def locked(path: Path) -> None:
     path.chmod(0)
 
 
+def as_png(image: Image.Image, **options: object) -> bytes:
+    return encoded("PNG", 0, image, **options)
+
+
 def cases() -> list[Case]:
-    found = [
-        *_truncated(),
-        *_mislabelled(),
-        *_sizes(),
-        *_colours(),
-        *_metadata(),
-        *_looks(),
-        *_no_files(),
-        *_names(),
-        *_captions(),
-        *_alike(),
-        *_caches(),
-        *_folders(),
-    ]
-    return [
-        (
-            case
-            if case.name.count("/")
-            else Case(f"{SUBSET}/{case.name}", case.rules, case.make, case.caption)
-        )
-        for case in found
-    ]
-
-
-def _bytes(data: bytes) -> Callable[[Path], object]:
-    return lambda path: path.write_bytes(data)
+    kinds = (_truncated, _mislabelled, _sizes, _colours, _metadata, _looks, _no_files, _names)
+    more = (_captions, _beside_captions, _alike, _caches, _folders)
+    return [case for kind in (*kinds, *more) for case in kind()]
 
 
 def _truncated() -> Iterator[Case]:
-    photo = encoded("JPEG", 100, quality=90)
-    broken = ("undecodable", "header")
-    for name, length in {
+    photo, picture = encoded("JPEG", 100, quality=90), encoded("PNG", 102)
+    web, bitmap = encoded("WEBP", 103), encoded("BMP", 104)
+    ends = {
         "start": 2,
         "jfif": 12,
         "tables": jpeg_marker(photo, 0xDB) + 20,
@@ -141,60 +131,55 @@ def _truncated() -> Iterator[Case]:
         "scan": jpeg_marker(photo, 0xDA) + 4,
         "third": len(photo) // 3,
         "nearly": len(photo) - 200,
-    }.items():
-        yield Case(f"cut_jpeg_{name}.jpg", broken, _bytes(photo[:length]))
-    yield Case("cut_progressive.jpg", broken, _bytes(encoded("JPEG", 101, progressive=True)[:4000]))
-    picture = encoded("PNG", 102)
-    for name, length in {
-        "signature": 8,
-        "header": 20,
-        "no_data": 33,
-        "half": len(picture) // 2,
-        "nearly": len(picture) - 400,
-    }.items():
-        yield Case(f"cut_png_{name}.png", broken, _bytes(picture[:length]))
-    yield Case("crc_header.png", broken, _bytes(picture[:29] + b"\0\0\0\0" + picture[33:]))
-    yield Case("crc_data.png", broken, _bytes(picture[:200] + bytes(40) + picture[240:]))
-    web = encoded("WEBP", 103)
-    yield Case("cut_webp_riff.webp", broken, _bytes(web[:16]))
-    yield Case("cut_webp_half.webp", broken, _bytes(web[: len(web) // 2]))
-    bitmap = encoded("BMP", 104)
-    yield Case("cut_bmp_header.bmp", broken, _bytes(bitmap[:20]))
-    yield Case("cut_bmp_half.bmp", broken, _bytes(bitmap[: len(bitmap) // 2]))
-    for suffix in ("png", "jpg", "webp", "bmp"):
-        yield Case(f"zero_{suffix}.{suffix}", ("header",), _bytes(b""))
+    }
+    parts = {"signature": 8, "header": 20, "no_data": 33, "half": len(picture) // 2}
+    parts["nearly"] = len(picture) - 400
+    broken: dict[str, Making] = {
+        **{f"cut_jpeg_{name}.jpg": photo[:length] for name, length in ends.items()},
+        "cut_progressive.jpg": encoded("JPEG", 101, progressive=True)[:4000],
+        **{f"cut_png_{name}.png": picture[:length] for name, length in parts.items()},
+        "crc_header.png": picture[:29] + b"\0\0\0\0" + picture[33:],
+        "crc_data.png": picture[:200] + bytes(40) + picture[240:],
+        "cut_webp_riff.webp": web[:16],
+        "cut_webp_half.webp": web[: len(web) // 2],
+        "cut_bmp_header.bmp": bitmap[:20],
+        "cut_bmp_half.bmp": bitmap[: len(bitmap) // 2],
+    }
+    yield from told("undecodable header", broken)
+    yield from told("header", {f"zero_{one}.{one}": b"" for one in ("png", "jpg", "webp", "bmp")})
 
 
 def _mislabelled() -> Iterator[Case]:
-    wrong = ("extension-content",)
-    yield Case("jpeg_inside.png", wrong, _bytes(encoded("JPEG", 110)))
-    yield Case("png_inside.jpg", wrong, _bytes(encoded("PNG", 111)))
-    yield Case("gif_inside.jpg", wrong, _bytes(encoded("GIF", 112)))
-    yield Case("webp_inside.jpeg", wrong, _bytes(encoded("WEBP", 113)))
-    yield Case("tiff_inside.png", wrong, _bytes(encoded("TIFF", 114)))
-    nothing = ("header",)
-    yield Case("text.jpg", nothing, _bytes(b"this is no picture\n" * 40))
-    yield Case("page.png", nothing, _bytes(b"<!doctype html><title>404</title>"))
-    yield Case("archive.png", nothing, _bytes(b"PK\x03\x04" + bytes(300)))
-    yield Case("film.jpg", nothing, _bytes(b"\0\0\0\x18ftypmp42" + bytes(300)))
-    yield Case("noise.webp", nothing, _bytes(random.Random(5).randbytes(3000)))
+    wrong: dict[str, Making] = {
+        "jpeg_inside.png": encoded("JPEG", 110),
+        "png_inside.jpg": encoded("PNG", 111),
+        "gif_inside.jpg": encoded("GIF", 112),
+        "webp_inside.jpeg": encoded("WEBP", 113),
+        "tiff_inside.png": encoded("TIFF", 114),
+    }
+    nothing: dict[str, Making] = {
+        "text.jpg": b"this is no picture\n" * 40,
+        "page.png": b"<!doctype html><title>404</title>",
+        "archive.png": b"PK\x03\x04" + bytes(300),
+        "film.jpg": b"\0\0\0\x18ftypmp42" + bytes(300),
+        "noise.webp": random.Random(5).randbytes(3000),
+    }
+    yield from told("extension-content", wrong)
+    yield from told("header", nothing)
 
 
 def _sizes() -> Iterator[Case]:
-    yield Case("one_pixel.png", ("too-small",), _bytes(encoded("PNG", 0, Image.new("RGB", (1, 1)))))
-    yield Case(
-        "line_wide.png", ("too-small",), _bytes(encoded("PNG", 0, Image.new("RGB", (20_000, 1))))
-    )
-    yield Case(
-        "line_high.png", ("too-small",), _bytes(encoded("PNG", 0, Image.new("RGB", (1, 20_000))))
-    )
-    yield Case(
-        "just_too_small.png", ("too-small",), _bytes(encoded("PNG", 0, drawing(120, (63, 200))))
-    )
-    yield Case("strip.png", ("aspect",), _bytes(encoded("PNG", 0, drawing(121, (900, 80)))))
-    yield Case("bomb.png", ("bomb",), _bytes(png(60_000, 60_000, 1, 0, bytes(1000))))
-    yield Case("bomb_jpeg.jpg", ("bomb",), lambda path: path.write_bytes(_huge_jpeg()))
-    yield Case("no_width.png", ("header",), _bytes(png(0, 100, 8, 2, b"")))
+    small: dict[str, Making] = {
+        "one_pixel.png": as_png(Image.new("RGB", (1, 1))),
+        "line_wide.png": as_png(Image.new("RGB", (20_000, 1))),
+        "line_high.png": as_png(Image.new("RGB", (1, 20_000))),
+        "just_too_small.png": as_png(drawing(120, (63, 200))),
+    }
+    yield from told("too-small", small)
+    yield from told("aspect", {"strip.png": as_png(drawing(121, (900, 80)))})
+    huge = png(60_000, 60_000, 1, 0, bytes(1000))
+    yield from told("bomb", {"bomb.png": huge, "bomb_jpeg.jpg": _huge_jpeg()})
+    yield from told("header", {"no_width.png": png(0, 100, 8, 2, b"")})
 
 
 def _huge_jpeg() -> bytes:
@@ -205,199 +190,134 @@ def _huge_jpeg() -> bytes:
 
 
 def _colours() -> Iterator[Case]:
-    yield Case("cmyk.jpg", ("colours",), _bytes(encoded("JPEG", 0, drawing(130).convert("CMYK"))))
-    deep = b"".join(b"\0" + bytes(random.Random(row).randbytes(200)) for row in range(100))
-    yield Case("grey16.png", ("colours",), _bytes(png(100, 100, 16, 0, deep)))
-    yield Case(
-        "rgb16.png",
-        ("colours",),
-        _bytes(
-            png(
-                100,
-                100,
-                16,
-                2,
-                b"".join(b"\0" + random.Random(row).randbytes(600) for row in range(100)),
-            )
-        ),
+    def deep(colour: int, width: int) -> bytes:
+        lines = (b"\0" + random.Random(row).randbytes(width) for row in range(100))
+        return png(100, 100, 16, colour, b"".join(lines))
+
+    cmyk = encoded("JPEG", 0, drawing(130).convert("CMYK"))
+    yield from told(
+        "colours", {"cmyk.jpg": cmyk, "grey16.png": deep(0, 200), "rgb16.png": deep(2, 600)}
     )
-    yield Case("grey.png", ("grey",), _bytes(encoded("PNG", 0, drawing(131).convert("L"))))
-    yield Case(
-        "alpha.png",
-        ("transparent",),
-        _bytes(encoded("PNG", 0, drawing(132).convert("RGBA").rotate(30))),
-    )
-    yield Case(
-        "palette.png",
-        ("transparent",),
-        _bytes(encoded("PNG", 0, drawing(133).quantize(16), transparency=3)),
-    )
-    frames = [drawing(134), drawing(135), drawing(136)]
-    yield Case(
-        "animated.webp",
-        ("animated",),
-        _bytes(encoded("WEBP", 0, frames[0], save_all=True, append_images=frames[1:])),
-    )
-    yield Case(
-        "animation.png",
-        ("animated",),
-        _bytes(encoded("PNG", 0, frames[2], save_all=True, append_images=frames[:1])),
-    )
+    yield from told("grey", {"grey.png": as_png(drawing(131).convert("L"))})
+    through: dict[str, Making] = {
+        "alpha.png": as_png(drawing(132).convert("RGBA").rotate(30)),
+        "palette.png": as_png(drawing(133).quantize(16), transparency=3),
+    }
+    yield from told("transparent", through)
+    first, *rest = frames = [drawing(134), drawing(135), drawing(136)]
+    moving: dict[str, Making] = {
+        "animated.webp": encoded("WEBP", 0, first, save_all=True, append_images=rest),
+        "animation.png": as_png(frames[2], save_all=True, append_images=[first]),
+    }
+    yield from told("animated", moving)
 
 
 def _metadata() -> Iterator[Case]:
-    for turn in range(2, 9):
-        yield Case(
-            f"turned_{turn}.jpg", ("rotated",), _bytes(encoded("JPEG", 140 + turn, exif=exif(turn)))
-        )
-    yield Case(
-        "exif_broken.jpg",
-        ("exif",),
-        _bytes(
-            encoded(
-                "JPEG",
-                150,
-                exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0\0\0\0\0",
-            )
-        ),
-    )
-    yield Case(
-        "icc_broken.jpg", ("icc",), _bytes(encoded("JPEG", 151, icc_profile=b"no profile" * 40))
-    )
+    turned = {f"turned_{n}.jpg": encoded("JPEG", 140 + n, exif=exif(n)) for n in range(2, 9)}
+    yield from told("rotated", turned)
+    tags = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0\0\0\0\0"
+    yield from told("exif", {"exif_broken.jpg": encoded("JPEG", 150, exif=tags)})
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    yield Case("icc_other.jpg", ("icc",), _bytes(encoded("JPEG", 152, icc_profile=lab)))
+    profiles: dict[str, Making] = {
+        "icc_broken.jpg": encoded("JPEG", 151, icc_profile=b"no profile" * 40),
+        "icc_other.jpg": encoded("JPEG", 152, icc_profile=lab),
+    }
+    yield from told("icc", profiles)
 
 
 def _looks() -> Iterator[Case]:
-    yield Case(
-        "flat.png",
-        ("flat",),
-        _bytes(encoded("PNG", 0, Image.new("RGB", (200, 150), (90, 120, 110)))),
-    )
-    yield Case(
-        "blurred.png",
-        ("blurry",),
-        _bytes(encoded("PNG", 0, drawing(153).resize((16, 12)).resize((240, 180)))),
-    )
-    yield Case(
-        "dark.png",
-        ("exposure",),
-        _bytes(encoded("PNG", 0, drawing(154).point(lambda value: value // 12))),
-    )
+    yield from told("flat", {"flat.png": as_png(Image.new("RGB", (200, 150), (90, 120, 110)))})
+    blurred = drawing(153).resize((16, 12)).resize((240, 180))
+    yield from told("blurry", {"blurred.png": as_png(blurred)})
+    dark = drawing(154).point(lambda value: value // 12)
+    yield from told("exposure", {"dark.png": as_png(dark)})
     bright = Image.new("RGB", (240, 180), "white")
     bright.paste(drawing(156, (40, 30)), (90, 70))
-    yield Case("bright.png", ("exposure", "border"), _bytes(encoded("PNG", 0, bright)))
+    yield from told("exposure border", {"bright.png": as_png(bright)})
     framed = drawing(157)
     ImageDraw.Draw(framed).rectangle([0, 0, 240, 30], fill="white")
-    yield Case("framed.png", ("border",), _bytes(encoded("PNG", 0, framed)))
+    yield from told("border", {"framed.png": as_png(framed)})
 
 
 def _no_files() -> Iterator[Case]:
-    yield Case("folder.png", ("not-a-file",), lambda path: path.mkdir(), caption=False)
-    yield Case("circle.png", ("broken-link",), lambda path: path.symlink_to(path), caption=False)
-    yield Case(
-        "nowhere.png",
-        ("broken-link",),
-        lambda path: path.symlink_to("gone/away.png"),
-        caption=False,
-    )
-    yield Case(
-        "link_to_folder.png",
-        ("not-a-file",),
-        lambda path: path.symlink_to(path.parent),
-        caption=False,
-    )
-    if hasattr(os, "mkfifo"):
-        yield Case("pipe.png", ("not-a-file",), os.mkfifo, caption=False)
-    if hasattr(os, "geteuid") and os.geteuid() != 0:
-        yield Case("locked.png", ("unreadable",), locked)
+    links: dict[str, Making] = {
+        "circle.png": lambda path: path.symlink_to(path),
+        "nowhere.png": lambda path: path.symlink_to("gone/away.png"),
+    }
+    yield from told("broken-link", links, caption=False)
+    others: dict[str, Making] = {
+        "folder.png": lambda path: path.mkdir(),
+        "link_to_folder.png": lambda path: path.symlink_to(path.parent),
+        "pipe.png": os.mkfifo,
+    }
+    yield from told("not-a-file", others, caption=False)
+    if os.geteuid():
+        yield from told("unreadable", {"locked.png": locked})
 
 
 def _names() -> Iterator[Case]:
-    picture = _bytes(encoded("PNG", 170))
-    yield Case("Mixed.Png", ("extension-case",), _bytes(encoded("PNG", 169)), caption=False)
-    yield Case("mixed.jPG", ("extension-case",), _bytes(encoded("JPEG", 171)), caption=False)
-    for seed, suffix in enumerate(("gif", "tif", "heic", "avif", "jfif", "psd")):
-        yield Case(
-            f"unread.{suffix}",
-            ("extension-unsupported",),
-            _bytes(encoded("GIF", 172 + seed)),
-            caption=False,
-        )
-    yield Case(".hidden.png", ("dot-file",), picture, caption=False)
-    yield Case(f"{SUBSET}/deeper/inside.png", ("nested",), picture, caption=False)
-    yield Case("new\nline.png", ("header",), _bytes(b"x"), caption=False)
-    yield Case("füchsin 狐 🦊.png", ("header",), _bytes(b"x"), caption=False)
-    yield Case("./outside.png", ("image-outside",), picture, caption=False)
+    picture = encoded("PNG", 170)
+    mixed: dict[str, Making] = {"Mixed.Png": encoded("PNG", 169), "mixed.jPG": encoded("JPEG", 171)}
+    yield from told("extension-case", mixed, caption=False)
+    suffixes = enumerate(("gif", "tif", "heic", "avif", "jfif", "psd"), 172)
+    unread = {f"unread.{suffix}": encoded("GIF", seed) for seed, suffix in suffixes}
+    yield from told("extension-unsupported", unread, caption=False)
+    yield from told("dot-file", {".hidden.png": picture}, caption=False)
+    yield from told("nested", {f"{SUBSET}/deeper/inside.png": picture}, caption=False)
+    yield from told("header", {"new\nline.png": b"x", "füchsin 狐 🦊.png": b"x"}, caption=False)
+    yield from told("image-outside", {"./outside.png": picture}, caption=False)
+
+
+def _text(seed: int, data: bytes) -> Callable[[Path], object]:
+    def make(path: Path) -> None:
+        path.write_bytes(data)
+        path.with_suffix(".png").write_bytes(encoded("PNG", seed))
+
+    return make
 
 
 def _captions() -> Iterator[Case]:
-    def text(seed: int, data: bytes) -> Callable[[Path], object]:
-        def make(path: Path) -> None:
-            path.write_bytes(data)
-            path.with_suffix(".png").write_bytes(encoded("PNG", seed))
+    tokens = ", ".join(f"x{n}" for n in range(40))
+    texts = (
+        ("windows", "caption-encoding", "qb_fox, café".encode("cp1252")),
+        ("utf16", "caption-encoding", "qb_fox, a hill".encode("utf-16")),
+        ("bom", "caption-bom", "qb_fox, a bridge".encode("utf-8-sig")),
+        ("nul", "caption-nul", b"qb_fox\0, a tower"),
+        ("long", "caption-huge", b"qb_fox, " + b"very " * 200_000),
+        ("empty", "caption-empty", b""),
+        ("blanks", "caption-blank", b" \t \n"),
+        ("first_line", "caption-blank", b"\nqb_fox, below"),
+        ("lines", "caption-lines", b"qb_fox, a pier\nqb_fox, a boat"),
+        ("no_trigger", "trigger-missing", b"someone on a pier, fishing"),
+        ("late", "trigger-late", b"on a pier, fishing, qb_fox"),
+        ("tokens", "caption-tokens", f"qb_fox, {tokens}".encode()),
+        ("face", "face-described", b"qb_fox, green eyes, thin lips, on a roof"),
+        ("same", "caption-same", f"qb_fox, {CAPTIONS[0]}".encode()),
+    )
+    for seed, (name, rule, data) in enumerate(texts, 200):
+        yield from told(rule, {f"caption_{name}.txt": _text(seed, data)}, caption=False)
 
-        return make
 
-    for seed, (name, rule, data) in enumerate(
-        [
-            ("windows", "caption-encoding", "qb_fox, café".encode("cp1252")),
-            ("utf16", "caption-encoding", "qb_fox, a hill".encode("utf-16")),
-            ("bom", "caption-bom", "qb_fox, a bridge".encode("utf-8-sig")),
-            ("nul", "caption-nul", b"qb_fox\0, a tower"),
-            ("long", "caption-huge", b"qb_fox, " + b"very " * 200_000),
-            ("empty", "caption-empty", b""),
-            ("blanks", "caption-blank", b" \t \n"),
-            ("first_line", "caption-blank", b"\nqb_fox, below"),
-            ("lines", "caption-lines", b"qb_fox, a pier\nqb_fox, a boat"),
-            ("no_trigger", "trigger-missing", b"someone on a pier, fishing"),
-            ("late", "trigger-late", b"on a pier, fishing, qb_fox"),
-            (
-                "tokens",
-                "caption-tokens",
-                ("qb_fox, " + ", ".join(f"x{n}" for n in range(40))).encode(),
-            ),
-            ("face", "face-described", b"qb_fox, green eyes, thin lips, on a roof"),
-        ]
-    ):
-        yield Case(f"caption_{name}.txt", (rule,), text(200 + seed, data), caption=False)
-    yield Case(
-        "caption_missing.png", ("caption-missing",), _bytes(encoded("PNG", 220)), caption=False
-    )
-    yield Case(
-        "caption_other.caption",
-        ("caption-extension",),
-        text(221, b"qb_fox, in a wrong place"),
-        caption=False,
-    )
-    yield Case("caption_lost.txt", ("caption-orphan",), _bytes(b"qb_fox, nobody"), caption=False)
-    yield Case(
-        "caption_same.txt",
-        ("caption-same",),
-        text(222, f"qb_fox, {CAPTIONS[0]}".encode()),
-        caption=False,
-    )
-    yield Case(
-        "shared.png",
-        ("caption-shared",),
-        lambda path: (
-            path.write_bytes(encoded("PNG", 223)),
-            path.with_suffix(".jpg").write_bytes(encoded("JPEG", 224)),
-        ),
-    )
+def _beside_captions() -> Iterator[Case]:
+    """Images and captions that do not belong together."""
+
+    def shared(path: Path) -> None:
+        path.write_bytes(encoded("PNG", 223))
+        path.with_suffix(".jpg").write_bytes(encoded("JPEG", 224))
+
+    yield from told("caption-missing", {"caption_missing.png": encoded("PNG", 220)}, caption=False)
+    other = _text(221, b"qb_fox, in a wrong place")
+    yield from told("caption-extension", {"caption_other.caption": other}, caption=False)
+    yield from told("caption-orphan", {"caption_lost.txt": b"qb_fox, nobody"}, caption=False)
+    yield from told("caption-shared", {"shared.png": shared})
 
 
 def _alike() -> Iterator[Case]:
-    yield Case(
-        "twin.jpg",
-        ("duplicate",),
-        lambda path: path.write_bytes((path.parent / "good_00.jpg").read_bytes()),
-    )
-    yield Case(
-        "nearly_twin.jpg",
-        ("near-duplicate",),
-        lambda path: path.write_bytes(encoded("JPEG", 1, quality=50)),
-    )
+    def twin(path: Path) -> None:
+        path.write_bytes((path.parent / "good_00.jpg").read_bytes())
+
+    yield from told("duplicate", {"twin.jpg": twin})
+    yield from told("near-duplicate", {"nearly_twin.jpg": encoded("JPEG", 1, quality=50)})
 
 
 def _caches() -> Iterator[Case]:
@@ -405,17 +325,14 @@ def _caches() -> Iterator[Case]:
         path.write_bytes(b"old")
         os.utime(path, (1, 1))
 
-    yield Case("good_02_0240x0180_sd.npz", ("cache-stale",), old, caption=False)
-    yield Case("good_03_te_outputs.npz", ("cache-stale",), old, caption=False)
-    yield Case("good_04.npz", ("cache-old-style",), old, caption=False)
-    yield Case(
-        "prefix.png",
-        ("cache-size",),
-        lambda path: (
-            path.write_bytes(encoded("PNG", 230)),
-            path.with_name("prefix_more_0192x0064_sd.npz").write_bytes(b"new"),
-        ),
-    )
+    def prefix(path: Path) -> None:
+        path.write_bytes(encoded("PNG", 230))
+        path.with_name("prefix_more_0192x0064_sd.npz").write_bytes(b"new")
+
+    stale = ("good_02_0240x0180_sd.npz", "good_03_te_outputs.npz")
+    yield from told("cache-stale", dict.fromkeys(stale, old), caption=False)
+    yield from told("cache-old-style", {"good_04.npz": old}, caption=False)
+    yield from told("cache-size", {"prefix.png": prefix})
 
 
 def _folders() -> Iterator[Case]:
@@ -423,22 +340,17 @@ def _folders() -> Iterator[Case]:
         path.mkdir()
         seed = 1000 + zlib.crc32(path.name.encode()) % 1000
         (path / "a.png").write_bytes(encoded("PNG", seed))
-        (path / "a.txt").write_text(
-            f"qb_fox, folder {seed}, picture {seed * 3}, of its own", encoding="utf-8"
-        )
+        words = f"qb_fox, folder {seed}, picture {seed * 3}, of its own"
+        (path / "a.txt").write_text(words, encoding="utf-8")
 
-    for name, rule in {
-        "10-minus": "folder-name",
-        "words": "folder-name",
-        "2.0_point": "folder-name",
-        "0_zero": "folder-zero",
-        "-3_negative": "folder-negative",
-        "1_0_odd": "folder-odd",
-        "007_odd": "folder-odd",
-        "7": "folder-odd",
+    for rule, names in {
+        "folder-name": ("10-minus", "words", "2.0_point"),
+        "folder-zero": ("0_zero",),
+        "folder-negative": ("-3_negative",),
+        "folder-odd": ("1_0_odd", "007_odd", "7"),
     }.items():
-        yield Case(f"./{name}", (rule,), folder, caption=False)
-    yield Case("./4_empty", ("folder-empty",), lambda path: path.mkdir(), caption=False)
+        yield from told(rule, {f"./{name}": folder for name in names}, caption=False)
+    yield from told("folder-empty", {"./4_empty": lambda path: path.mkdir()}, caption=False)
 
 
 def make_corpus(root: Path) -> list[Case]:
@@ -452,7 +364,10 @@ def make_corpus(root: Path) -> list[Case]:
     for number, case in enumerate(made):
         path = root / case.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        case.make(path)
+        if isinstance(case.make, bytes):
+            path.write_bytes(case.make)
+        else:
+            case.make(path)
         if case.caption:
             path.with_suffix(".txt").write_text(
                 f"qb_fox, case {number} of many, {path.stem} here, thing {number * 7}",

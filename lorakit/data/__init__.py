@@ -7,9 +7,8 @@ from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
-MERGE_COUNT = (
-    49152 - 256 - 2
-)  # the file holds more; CLIP's vocabulary is 49,408 with 512 byte symbols and two marks
+# The file holds more; CLIP has 49,408 tokens, 512 of them byte symbols, two of them marks.
+MERGE_COUNT = 49408 - 512 - 2
 
 
 @cache
@@ -23,27 +22,18 @@ def clip_merges() -> tuple[tuple[str, str], ...]:
 
 def byte_symbols() -> dict[int, str]:
     """The printable sign that stands for each byte, in the order in which CLIP numbers them."""
-    own = [
-        *range(ord("!"), ord("~") + 1),
-        *range(ord("¡"), ord("¬") + 1),
-        *range(ord("®"), ord("ÿ") + 1),
-    ]
+    own = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1)]
+    own += range(ord("®"), ord("ÿ") + 1)
     others = [byte for byte in range(256) if byte not in own]
-    return {
-        **{byte: chr(byte) for byte in own},
-        **{byte: chr(256 + i) for i, byte in enumerate(others)},
-    }
+    signs = [*own, *range(256, 256 + len(others))]
+    return {byte: chr(sign) for byte, sign in zip([*own, *others], signs, strict=True)}
 
 
 @cache
 def clip_vocabulary() -> dict[str, int]:
     """Token to number, 49,408 of them: bytes, bytes that end a word, merges, start, end."""
     signs = list(byte_symbols().values())
-    tokens = [
-        *signs,
-        *(sign + "</w>" for sign in signs),
-        *(left + right for left, right in clip_merges()),
-    ]
-    return {
-        token: number for number, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])
-    }
+    merged = (left + right for left, right in clip_merges())
+    ends = (f"{sign}</w>" for sign in signs)
+    tokens = [*signs, *ends, *merged, "<|startoftext|>", "<|endoftext|>"]
+    return {token: number for number, token in enumerate(tokens)}

@@ -1,5 +1,5 @@
-"""Ask a running user interface to draw one small step with a LoRA that was delivered, and hear
-whether it loaded. Talks to the address that the user names and to no other.
+"""Ask a running user interface, at the address that the user names and no other, to draw one small
+step with a LoRA that was delivered, and hear whether it loaded.
 
 A1111 and Forge name every LoRA that they loaded, with its hash, in what they say of a picture.
 ComfyUI refuses a name it does not know; keys that it skipped it tells its own terminal only.

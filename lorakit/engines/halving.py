@@ -1,6 +1,5 @@
-"""Successive halving as a rule over records: at a rung the worst third of the points is stopped,
-the rest goes on. Each decision is a file of the sweep, made once: whoever comes later, after a kill
-or on another machine, follows it.
+"""Successive halving as a rule over records: at a rung the worst third of the points is stopped.
+Each decision is a file of the sweep, made once: whoever comes later follows it.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from typing import Any
 from lorakit import tomllib
 from lorakit.errors import Fault, counted, raise_on_errors
 from lorakit.private import is_private_set
-from lorakit.proof.compare import same
 from lorakit.recipe.document import Document, KeyPath, key_lines
 from lorakit.toml_text import document_text, value_text
 
@@ -73,7 +73,7 @@ def combinations(
         what = f"takes as many values of each key; there are {said}."
         raise_on_errors([Fault("--zip", what, "Leave --zip out for every combination.", "vary")])
     count = min(lengths) if zipped else prod(map(len, values))
-    if (random or count) > MOST:
+    if (random if 0 < random < count else count) > MOST:
         hint = f"--random N draws some of them; {MOST} is the most."
         raise_on_errors([Fault("--vary", f"makes {counted(count, 'point')}.", hint, "vary")])
     if zipped:
@@ -97,7 +97,7 @@ def recipe_with(document: Document, values: Mapping[KeyPath, Any], head: str) ->
         lines = _assigned(lines, path, value_text(value))
     text = "\n".join(lines) + "\n"
     try:
-        right = _equal(tomllib.loads(text), wanted)
+        right = _spelt(tomllib.loads(text)) == _spelt(wanted)
     except tomllib.TOMLDecodeError:
         right = False
     return text if right else f"# {head}\n{document_text(wanted)}"
@@ -129,7 +129,6 @@ def _changed(data: Mapping[str, Any], values: Mapping[KeyPath, Any]) -> dict[str
     return found
 
 
-def _equal(a: Any, b: Any) -> bool:
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
-    return same(a, b)
+def _spelt(data: Mapping[str, Any]) -> str:
+    """Equal for equal values of equal types: True is not 1 here."""
+    return json.dumps(data, sort_keys=True, default=str)

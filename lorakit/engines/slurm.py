@@ -1,6 +1,5 @@
-"""A sweep as one Slurm job array: each task trains one point. A task that is requeued goes on from
-the point's newest whole state; `scancel` ends it in good order. What ran is in the same records as
-everywhere.
+"""A sweep as one Slurm job array, a task for each point. A task that is requeued goes on from the
+point's newest whole state; `scancel` ends it in good order.
 """
 
 from __future__ import annotations

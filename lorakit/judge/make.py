@@ -13,7 +13,7 @@ from lorakit.errors import LorakitError
 from lorakit.families import run_by
 from lorakit.journal import Journal
 from lorakit.judge.pictures import JudgingPicture, JudgingPictures, pictures_of
-from lorakit.judge.score import FEWEST, MeasuredCell, judge
+from lorakit.judge.score import FEWEST, Losses, MeasuredCell, judge
 from lorakit.runs.find import live_state, whole_of
 from lorakit.runs.intact import require_intact
 from lorakit.runs.ledger import Ledger
@@ -64,6 +64,14 @@ class Cell:
     def key(self) -> str:
         return f"{stamp(self.checkpoint.path)} {self.strength!r} {' '.join(self.kinds)}"
 
+    def ordered(self) -> dict[str, Any]:
+        lora = str(self.checkpoint.path)
+        return {"cell": self.key, "lora": lora, "strength": self.strength, "kinds": self.kinds}
+
+    def measured(self, losses: Losses) -> MeasuredCell:
+        name, label = self.checkpoint.path.name, self.checkpoint.label
+        return MeasuredCell(name, label, self.place, self.strength, losses)
+
 
 @dataclass(frozen=True)
 class Inquiry:
@@ -91,9 +99,7 @@ def inquire(
     controls: Sequence[str] = (),
     budget_s: float | None = None,
 ) -> Inquiry:
-    """Everything decided, nothing measured. `held` is a folder of pictures that were not trained
-    on.
-    """
+    """Everything decided, nothing measured; `held` is a folder of pictures not trained on."""
     record, source = read_record(whole_of(run_dir)), read_source(run_dir)
     if live_state(record) in {"running", "unattended"}:
         raise LorakitError(
@@ -109,7 +115,7 @@ def inquire(
     jobs = _controls(source, controls, pictures, record.trigger)
     order = _order(run_dir, source, {"held": unseen, "train": train}, jobs)
     there = _there(Path(order["results"]))
-    order |= {"cells": [_told(cell) for cell in cells if cell.key not in there]}
+    order |= {"cells": [cell.ordered() for cell in cells if cell.key not in there]}
     order |= {"budget_s": budget_s}
     passes = _passes(order)
     pace = pass_seconds(record)
@@ -147,17 +153,7 @@ def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _a
             ),
         )
         there = _there(results)
-    measured = [
-        MeasuredCell(
-            cell.checkpoint.path.name,
-            cell.checkpoint.label,
-            cell.place,
-            cell.strength,
-            there[cell.key],
-        )
-        for cell in inquiry.cells
-        if cell.key in there
-    ]
+    measured = [one.measured(there[one.key]) for one in inquiry.cells if one.key in there]
     if not measured:
         raise LorakitError(
             "The time was used up before the first cell was measured.",
@@ -183,9 +179,8 @@ def some(things: Sequence[Thing], most: int) -> list[Thing]:
 def _cells(
     points: Sequence[DrawnCheckpoint], strengths: Sequence[float], *, ranks: bool, held: bool
 ) -> list[Cell]:
-    """Training pictures tell what was learned by heart, which one strength shows; where there is
-    no ranking, they are what a broken run is seen by.
-    """
+    # Training pictures tell what was learned by heart, which one strength shows; where there is
+    # no ranking, they are what a broken run is seen by.
     usual = min(strengths, key=lambda one: abs(one - 1.0))
     cells = []
     for place, point in reversed(list(enumerate(points))):
@@ -193,11 +188,6 @@ def _cells(
             kinds = ("held",) * held + ("train",) * (strength == usual or not ranks) + ("drawn",)
             cells.append(Cell(point, place, strength, kinds))
     return cells
-
-
-def _told(cell: Cell) -> dict[str, Any]:
-    lora = str(cell.checkpoint.path)
-    return {"cell": cell.key, "lora": lora, "strength": cell.strength, "kinds": cell.kinds}
 
 
 def _controls(

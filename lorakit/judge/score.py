@@ -1,10 +1,9 @@
 """From losses at fixed noise to a judgement. Pure.
 
-A cell is a checkpoint at a strength. Its `held` is the mean, over held-out pictures and timesteps,
-of the logarithm of its loss against the base's. A cell is behind where a paired interval (95 %,
-over pictures) says that its losses are above those of the cell with the lowest; the others are not
-told apart from it, and make the shortlist, the one with the least drift first. It is broken where
-the interval of `held` itself lies above 0. docs/judge.md has what was proven of this, and what not.
+A cell's `held` is the mean logarithm of its losses on held-out pictures against the base's. It is
+behind where a paired interval (95 %, over pictures) puts it above the cell with the lowest, broken
+where the interval of `held` itself lies above 0; the others make the shortlist, the least drift
+first. docs/judge.md has what was proven of this, and what not.
 """
 
 from __future__ import annotations
@@ -78,9 +77,8 @@ def judge(base: Losses, measured: Sequence[MeasuredCell]) -> Judged:
 def ratios(
     ours: Sequence[Sequence[float | None]], bases: Sequence[Sequence[float | None]]
 ) -> list[float]:
-    """Of every picture: the logarithm of its loss against the base's, on average over timesteps,
-    so that a timestep of large losses does not speak for all. A loss that is not finite is an
-    infinite one.
+    """Of every picture, on average over timesteps, so that one of large losses does not speak for
+    all. A loss that is not finite is an infinite one.
     """
     return [
         fmean(_ratio(*pair) for pair in zip(mine, base, strict=True))

@@ -59,9 +59,8 @@ def charts(
     marks: Sequence[int] = (),
     cuts: Sequence[int] = (),
 ) -> str:
-    """A key, and the chart twice, for a wide screen and for a phone: letters in a picture that is
-    only scaled cannot be read there. Empty where there is nothing to draw. `cuts` are the steps
-    from which the run was resumed.
+    """A key, and the chart twice: on a phone the letters of one that is only scaled cannot be read.
+    Empty where there is nothing to draw. `cuts` are the steps from which the run was resumed.
     """
     steps = [step for line in lines for step, _ in line.points]
     if not steps:

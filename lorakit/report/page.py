@@ -50,9 +50,8 @@ def page(
 
 
 def filled(template: str, **slots: str) -> str:
-    """The template with style and script of its name, and a policy that lets the page use what is
-    inside it and nothing else; slots are HTML already. Filled once: braces in what is filled in
-    stay as they are.
+    """The template with style and script of its name, and a policy that lets it use nothing else.
+    Slots are HTML already, and filled once: braces in them stay as they are.
     """
     style, script = _asset(f"{template}.css"), _asset(f"{template}.js")
     policy = (

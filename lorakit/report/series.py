@@ -100,9 +100,8 @@ def _later(points: Points, by: int) -> Points:
 
 
 def _launches(run_dir: Path, record: Record) -> dict[str, list[Point]]:
-    """Tensorboard's scalars with true steps: every launch has a folder of its own, and a resumed
-    sd-scripts counts from 0 again in its own. What a later launch repeated replaces what an earlier
-    one had logged.
+    """Tensorboard's scalars with true steps: a resumed sd-scripts counts from 0 in a folder of its
+    own. What a later launch repeated replaces what an earlier one had logged.
     """
     logs = run_dir / (record.logs or "logs")
     folders = sorted(path for path in logs.iterdir() if path.is_dir()) if logs.is_dir() else []

@@ -38,24 +38,17 @@ def write_sheet_page(sheet: Sheet, run_dir: Path, out: Path) -> None:
 
 def _told(run: str, column: Column, cell: JudgedCell | None) -> dict[str, str]:
     """What the script needs of a column; the base cannot be chosen."""
-    name = f"{column.label}, {column.under}"
-    if column.lora is None:
-        return {"name": name, "numbers": "", "command": ""}
-    words = ["note", run, "--chosen", column.lora.name, "--strength", f"{column.strength:g}"]
-    command = f"lorakit {shlex.join(words)}" if column.strength else ""
-    return {"name": name, "numbers": _numbers(cell), "command": command}
+    command = ""
+    if column.lora is not None and column.strength:
+        words = ["note", run, "--chosen", column.lora.name, "--strength", f"{column.strength:g}"]
+        command = f"lorakit {shlex.join(words)}"
+    numbers = " · ".join([cell.verdict, *_measured(cell)]) if cell else ""
+    return {"name": f"{column.label}, {column.under}", "numbers": numbers, "command": command}
 
 
-def _numbers(cell: JudgedCell | None) -> str:
-    if cell is None:
-        return ""
-    said = [f"{word} {value:+.3f}" for word, value in _known(cell)]
-    return " · ".join([cell.verdict, *said])
-
-
-def _known(cell: JudgedCell) -> list[tuple[str, float]]:
+def _measured(cell: JudgedCell) -> list[str]:
     found = (("held-out", cell.held), ("behind", cell.behind), ("drift", cell.drift))
-    return [(word, value) for word, value in found if value is not None]
+    return [f"{word} {value:+.3f}" for word, value in found if value is not None]
 
 
 def _grid(sheet: Sheet, of: list[JudgedCell | None]) -> str:
@@ -84,8 +77,7 @@ def _head(place: int, column: Column, cell: JudgedCell | None) -> str:
     inside += element("span", escape(column.under), class_="under")
     if cell is not None:
         inside += " " + element("span", escape(cell.verdict), class_=f"verdict {cell.verdict}")
-        numbers = "<br>".join(f"{word} {value:+.3f}" for word, value in _known(cell))
-        inside += element("span", numbers, class_="numbers")
+        inside += element("span", "<br>".join(_measured(cell)), class_="numbers")
     return element("th", inside, scope="col", data_column=str(place))
 
 

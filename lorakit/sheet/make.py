@@ -1,8 +1,5 @@
-"""From a run and a choice to a sheet: what to draw, a child process that draws it, and the grid
-around it.
-
-Pictures are kept beside the run, named by everything they depend on: a second sheet draws only what
-is new.
+"""From a run and a choice to a sheet. Pictures are kept beside the run, named by everything they
+depend on: a second sheet draws only what is new.
 """
 
 from __future__ import annotations
