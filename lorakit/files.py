@@ -18,6 +18,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from lorakit.errors import RecipeError
 from lorakit.user_files import naming_it
 
 MAX_NAME_CHARS = 40  # of a file's name in that of its hidden neighbour
@@ -51,6 +52,15 @@ def write_new(path: Path, data: str | bytes) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def write_or_refuse(path: Path, data: str | bytes, hint: str) -> None:
+    """As write_new; what is there already is the user's mistake, and `hint` the way out."""
+    try:
+        write_new(path, data)
+    except FileExistsError:
+        what = f"{path} is there already, and is left as it is."
+        raise RecipeError(what, hint=hint) from None
 
 
 def take_name(beside: Path, path: Path) -> None:

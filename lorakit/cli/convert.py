@@ -10,9 +10,9 @@ Says how far delta-W of the new file is from the old one's: zero, or the roundin
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.files import at_home
 from lorakit.show import print_text, say
@@ -21,29 +21,28 @@ from lorakit.weights.keys import FORMS, read_lora
 DTYPES = ("F32", "F16", "BF16")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE")
+def add_arguments(parser: Parser) -> None:
+    parser.value("file", "FILE", type=Path)
     add_target(parser)
-    parser.add_argument("--to", required=True, choices=FORMS)
+    parser.choice("--to", FORMS, required=True)
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
+def add_target(parser: Parser) -> None:
     parser.add_argument("target", type=Path, nargs="?", metavar="OUT", help="default: beside it")
     parser.add_argument("--dtype", choices=DTYPES, default="", help="default: as it is")
 
 
-def target_of(args: argparse.Namespace, word: str) -> Path:
+def target_of(args: Arguments, word: str) -> Path:
     file = at_home(args.file)
     return (
         at_home(args.target) if args.target else file.with_name(f"{file.stem}-{word}{file.suffix}")
     )
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> None:
     from lorakit.weights.rewrite import convert
 
     done = convert(read_lora(at_home(args.file)), target_of(args, args.to), args.to, args.dtype)
     say(*done.notes)
     print_text(f"wrote {done.path}: {done.modules} modules, delta-W equal to {done.error:.1e}")
     say_next(f"lorakit inspect {done.path}")
-    return 0

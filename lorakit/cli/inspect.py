@@ -11,10 +11,10 @@ The numbers are read without being asked for in files under 100 MB.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.files import at_home
 from lorakit.show import print_json, print_text, size
@@ -23,13 +23,13 @@ from lorakit.weights.lora_facts import LoraFacts, lora_facts
 SMALL = 100_000_000  # bytes that are read in a blink
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument("--numbers", action="store_true", help="read them also where it takes time")
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+def add_arguments(parser: Parser) -> None:
+    parser.value("file", "FILE", type=Path)
+    parser.flag("--numbers", "read them also where it takes time")
+    parser.json("one JSON document on stdout")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     file = at_home(args.file)
     small = file.is_file() and file.stat().st_size < SMALL
     facts = lora_facts(file, numbers=args.numbers or small)

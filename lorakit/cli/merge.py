@@ -10,10 +10,10 @@ A sum of LoRAs is exact: its rank is the sum of theirs, unless --rank cuts it.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from lorakit.cli.convert import DTYPES
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.errors import refused
 from lorakit.files import at_home
@@ -21,17 +21,16 @@ from lorakit.show import print_text
 from lorakit.weights.keys import FORMS, LoraFile, read_lora
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("files", nargs="+", metavar="FILE[=WEIGHT]")
-    add("-o", "--out", type=Path, required=True, metavar="OUT")
-    add("--into", type=Path, metavar="BASE", help="a checkpoint of one file; a copy is written")
-    add("--rank", type=int, default=0, metavar="R", help="cut the sum to this rank")
-    add("--to", choices=FORMS, default="kohya", help="names of keys (default: kohya)")
-    add("--dtype", choices=DTYPES, default="", help="default: as the first has it")
+def add_arguments(parser: Parser) -> None:
+    parser.value("files", "FILE[=WEIGHT]", nargs="+")
+    parser.value("-o --out", "OUT", type=Path, required=True)
+    parser.value("--into", "BASE", "a checkpoint of one file; a copy is written", type=Path)
+    parser.value("--rank", "R", "cut the sum to this rank", type=int, default=0)
+    parser.choice("--to", FORMS, "names of keys (default: kohya)", default="kohya")
+    parser.choice("--dtype", DTYPES, "default: as the first has it", default="")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> None:
     from lorakit.weights.into_base import merge_into_base
     from lorakit.weights.rewrite import merge_loras
 
@@ -39,12 +38,11 @@ def run(args: argparse.Namespace) -> int:
     if args.into:
         done = merge_into_base(at_home(args.into), loras, out)
         print_text(f"wrote {done.path}: {done.modules} layers changed")
-        return 0
+        return
     done = merge_loras(loras, out, form=args.to, rank=args.rank, dtype=args.dtype)
     lost = f", at most {done.error:.2%} of a module lost" if args.rank else ""
     print_text(f"wrote {done.path}: {done.modules} modules{lost}")
     say_next(f"lorakit inspect {done.path}")
-    return 0
 
 
 def _weighted(text: str) -> tuple[LoraFile, float]:

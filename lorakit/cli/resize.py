@@ -7,10 +7,10 @@ examples:
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from lorakit.cli.convert import add_target, target_of
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.errors import refused
 from lorakit.files import at_home
@@ -18,18 +18,14 @@ from lorakit.show import print_text, say, table
 from lorakit.weights.keys import read_lora
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE")
+def add_arguments(parser: Parser) -> None:
+    parser.value("file", "FILE", type=Path)
     add_target(parser)
-    parser.add_argument(
-        "--rank", type=int, required=True, metavar="R", help="the most a module has"
-    )
-    parser.add_argument(
-        "--keep", type=float, default=1.0, metavar="SHARE", help="of the Frobenius norm, 0 to 1"
-    )
+    parser.value("--rank", "R", "the most a module has", type=int, required=True)
+    parser.value("--keep", "SHARE", "of the Frobenius norm, 0 to 1", type=float, default=1.0)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> None:
     from lorakit.weights.rewrite import cut_ranks
 
     if args.rank < 1 or not 0 < args.keep <= 1:
@@ -41,4 +37,3 @@ def run(args: argparse.Namespace) -> int:
     table(("block", "lost"), [(block, f"{one:.2%}") for block, one in done.blocks.items()])
     print_text(f"wrote {done.path}: {done.error:.2%} of delta-W lost")
     say_next(f"lorakit inspect {done.path}")
-    return 0

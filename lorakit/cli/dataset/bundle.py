@@ -9,11 +9,11 @@ examples:
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import read_target
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.dataset.rules import shown
@@ -26,25 +26,23 @@ from lorakit.recipe.model import Resolved
 from lorakit.show import print_json, print_text, say, size, table
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_arguments(parser: Parser) -> None:
     names = "RECIPE|FOLDER or verify FILE.zip"
-    add("words", nargs="+", metavar=names, help="what to bundle, or `verify` and a bundle")
-    add("--out", type=Path, metavar="FILE", help="where the zip goes (default: NAME.zip here)")
+    parser.value("words", names, "what to bundle, or `verify` and a bundle", nargs="+")
+    parser.value("--out", "FILE", "where the zip goes (default: NAME.zip here)", type=Path)
     about = "with verify: unpack into this new folder once all is proven"
-    add("--unpack", type=Path, metavar="DIR", help=about)
-    add("--dry-run", action="store_true", help="list what would be bundled")
-    add("--json", action="store_true", help="one JSON document")
+    parser.value("--unpack", "DIR", about, type=Path)
+    parser.flag("--dry-run", "list what would be bundled")
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     if args.words[0] == "verify" and len(args.words) == 2:
         return _verify(Path(args.words[1]), args)
     if len(args.words) != 1:
         say("lorakit dataset bundle takes one recipe or folder, or `verify` and one zip.")
         return 2
-    args.target = args.words[0]
-    target = read_target(args)
+    target = read_target(args.words[0])
     root = target.root
     carried = project_files(target.resolved, root.name) if target.resolved else {}
     if args.dry_run:
@@ -77,7 +75,7 @@ def _say_carried(resolved: Resolved, carried: Mapping[str, bytes]) -> None:
         say("The recipe stays here, for [launch] env may hold private values.")
 
 
-def _verify(path: Path, args: argparse.Namespace) -> int:
+def _verify(path: Path, args: Arguments) -> int:
     if args.unpack:
         manifest = unpack(path, args.unpack)
     else:
@@ -101,7 +99,7 @@ def _say_unpack(bundle: str, dataset: str, about: str = "") -> None:
     say_next(shlex.join(words), about)
 
 
-def _report(manifest: BundleManifest, path: Path, args: argparse.Namespace) -> None:
+def _report(manifest: BundleManifest, path: Path, args: Arguments) -> None:
     data = {"bundle": path, "sha256": sha256(path), "files": len(manifest.entries)}
     if args.json:
         print_json({**data, "counts": manifest.counts})

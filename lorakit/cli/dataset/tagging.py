@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.captions.edit import Drafts, joined
 from lorakit.dataset.captions.read import caption_text
@@ -25,7 +25,7 @@ from lorakit.errors import Fault, RecipeError, counted, raise_on_errors
 from lorakit.show import say
 
 
-def add_tagger_arguments(parser: argparse.ArgumentParser) -> None:
+def add_tagger_arguments(parser: Parser) -> None:
     about = "tags by a model, for images that have no caption yet"
     add = parser.add_argument_group("tagging", about).add_argument
     about = (
@@ -54,7 +54,7 @@ def add_tagger_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help=about)
 
 
-def check_tagger_arguments(args: argparse.Namespace) -> None:
+def check_tagger_arguments(args: Arguments) -> None:
     by_tags = [name for name in args.tagger or () if name in TAGGERS]
     if by_tags and not args.model:
         hint = f"--model FOLDER, or from the hub one of {', '.join(KNOWN)}."
@@ -65,7 +65,7 @@ def check_tagger_arguments(args: argparse.Namespace) -> None:
         raise RecipeError(f"{', '.join(stray)}: only with --tagger wd, kohya, florence2 or blip.")
 
 
-def drafts(args: argparse.Namespace, captions: Sequence[tuple[Path, Path]]) -> tuple[Drafts, str]:
+def drafts(args: Arguments, captions: Sequence[tuple[Path, Path]]) -> tuple[Drafts, str]:
     """What taggers say about the images that are to be tagged; and which they were, for the
     history.
     """
@@ -102,14 +102,14 @@ def drafts(args: argparse.Namespace, captions: Sequence[tuple[Path, Path]]) -> t
     return Drafts(by_caption, args.from_tags or "", told), ", ".join(said_by)
 
 
-def _choice(args: argparse.Namespace) -> TagChoice:
+def _choice(args: Arguments) -> TagChoice:
     keep = args.underscores == "keep"
     drop = frozenset(args.drop)
     return TagChoice(args.general, args.character, args.drop_character_tags, drop, keep)
 
 
 def _say_bare(
-    args: argparse.Namespace, wanted: Mapping[Path, Path], found: Mapping[Path, list[str]]
+    args: Arguments, wanted: Mapping[Path, Path], found: Mapping[Path, list[str]]
 ) -> None:
     bare = [image.name for image in wanted if not found.get(image)]
     if bare:
@@ -119,7 +119,7 @@ def _say_bare(
 
 
 def _settled(
-    args: argparse.Namespace, tags: Mapping[Path, list[str]], sentences: Mapping[Path, str]
+    args: Arguments, tags: Mapping[Path, list[str]], sentences: Mapping[Path, str]
 ) -> tuple[dict[Path, str], dict[Path, str]]:
     """As captions take them; says what was dropped, and where a model said nothing or too much."""
     dropped: Counter[str] = Counter()
@@ -148,7 +148,7 @@ def _settled(
 
 
 def _by_wd(
-    args: argparse.Namespace, images: Sequence[Path], choice: TagChoice
+    args: Arguments, images: Sequence[Path], choice: TagChoice
 ) -> tuple[Mapping[Path, list[str]], str]:
     tagger = Tagger(open_model(args.model, expected_sha256=args.model_sha256))
     say(*unknown_drops(args.drop, tagger.tags), f"tagging with {tagger.model}")
@@ -160,7 +160,7 @@ def _by_wd(
 
 
 def _by_kohya(
-    args: argparse.Namespace, images: Sequence[Path], choice: TagChoice
+    args: Arguments, images: Sequence[Path], choice: TagChoice
 ) -> tuple[Mapping[Path, list[str]], str]:
     from lorakit.trainers.kohya import tagger as kohya_tagger
 

@@ -1,58 +1,59 @@
-"""RECIPE, --set and --unset for every command that takes a recipe. Not a command itself."""
+"""Which recipe and which run somebody means. Not a command itself."""
 
 from __future__ import annotations
 
-import argparse
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from lorakit.cli.terminal.arguments import Arguments
 from lorakit.errors import Fault, RecipeError, nearest
 from lorakit.files import at_home
-from lorakit.machine import Machine, machine_named
+from lorakit.plan.model import Plan
 from lorakit.private import words_shown
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.resolve import resolve
+from lorakit.show import say
+
+if TYPE_CHECKING:
+    from lorakit.engines.sweep import PointResult, Sweep
 
 
-def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "recipe", metavar="RECIPE", help="a recipe file, or the bare name of one in recipes/"
-    )
-    add_override_arguments(parser)
+def trained_run(word: str) -> Path:
+    """Said aloud where it is not the newest one."""
+    from lorakit.runs.find import find_run, find_trained
+
+    newest, found = find_run(word), find_trained(word)
+    if newest != found:
+        short = "/".join(found.parts[-2:])
+        say(f"{short}: the newest run with a LoRA; {newest.name} has none yet.")
+    return found
 
 
-def add_override_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set",
-        dest="sets",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="last word on one key, such as network_dim=16 or model.base=models/x; repeatable",
-    )
-    parser.add_argument(
-        "--unset",
-        dest="unsets",
-        metavar="KEY",
-        action="append",
-        default=[],
-        help="remove a key that the preset or the recipe sets; repeatable",
-    )
+def sweep_named(word: str) -> tuple[Path, Sweep, list[PointResult]]:
+    """Its folder, what it says, and how far each of its points is."""
+    from lorakit.engines.sweep import find_sweep, read_sweep, results_of
+
+    folder = find_sweep(word, Path.cwd()).absolute()
+    sweep = read_sweep(folder)
+    return folder, sweep, results_of(folder.parents[1], sweep)
 
 
-def read(args: argparse.Namespace) -> tuple[Resolved, tuple[Fault, ...]]:
+def read(args: Arguments) -> tuple[Resolved, tuple[Fault, ...]]:
     return resolve(recipe_path(args.recipe), sets=args.sets, unsets=args.unsets)
 
 
-def another_machine(text: str) -> Machine:
-    """The type of --for and --fits."""
-    try:
-        return machine_named(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def plans_of(recipe: str, sets: Sequence[str] = (), unsets: Sequence[str] = ()) -> tuple[Plan, ...]:
+    """As they would be run now: one plan, or one for each stage."""
+    from lorakit.plan.make import make_plans
+    from lorakit.runs.folder import new_run_dir
+
+    resolved, faults = resolve(recipe_path(recipe), sets=sets, unsets=unsets)
+    return make_plans(resolved, faults, run_dir=new_run_dir(resolved.root, resolved.name))
 
 
-def as_typed(args: argparse.Namespace) -> str:
+def as_typed(args: Arguments) -> str:
     """The recipe and what was said over it, for the next command; private values only by name."""
     said = [args.recipe, *(f"--set={one}" for one in args.sets)]
     return shlex.join(words_shown([*said, *(f"--unset={one}" for one in args.unsets)]))
