@@ -13,7 +13,6 @@ from pathlib import Path
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.proof.compare import Difference, shown
 from lorakit.proof.pair import compare_runs
-from lorakit.report.two_runs import agreement_of, write_page
 from lorakit.run.diagnose import run_name
 from lorakit.runs.find import find_run
 from lorakit.show import print_json, print_text, say
@@ -28,6 +27,8 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> None:
+    from lorakit.report.two_runs import agreement_of, write_page
+
     a, b = find_run(args.before), find_run(args.after)
     found, curves = compare_runs(a, b), agreement_of(a, b)
     page = write_page(a, b, args.page) if args.page else None

@@ -25,8 +25,6 @@ from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.errors import LorakitError, counted
 from lorakit.files import at_home
-from lorakit.judge.make import JudgeChoice, inquire, measure
-from lorakit.judge.score import FEWEST, UNRANKED
 from lorakit.runs.find import stage_of, whole_of
 from lorakit.runs.record import Judged, JudgedCell
 from lorakit.show import duration, print_json, print_text, say, table
@@ -50,6 +48,8 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> None:
+    from lorakit.judge.make import JudgeChoice, inquire, measure
+
     run_dir = stage_of(trained_run(args.run))
     choice = JudgeChoice(
         args.checkpoints,
@@ -79,6 +79,8 @@ def run(args: Arguments) -> None:
 
 
 def _show(judged: Judged) -> None:
+    from lorakit.judge.score import FEWEST, UNRANKED
+
     heads = ("checkpoint", "strength", "verdict", "held-out loss", "behind the lowest", "drift")
     table(heads, [_row(cell) for cell in judged.cells], right=("strength", "drift"))
     if any(cell.verdict == UNRANKED for cell in judged.cells):

@@ -29,7 +29,6 @@ from lorakit.machine import Machine, this_machine
 from lorakit.plan.document import as_document, files_of
 from lorakit.plan.make import faults_of, make_plans
 from lorakit.plan.model import Plan
-from lorakit.proof.plan_diff import changes_since, stale_lock
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.resolve import resolve
 from lorakit.runs.folder import new_run_dir
@@ -109,6 +108,8 @@ def _refuse(faults: Iterable[Fault]) -> None:
 
 
 def _diff(recipe: tuple[Resolved, tuple[Fault, ...]], args: Arguments) -> None:
+    from lorakit.proof.plan_diff import changes_since
+
     resolved, faults = recipe
     machine = args.machine or this_machine()
     run_dir = new_run_dir(resolved.root, resolved.name)
@@ -141,6 +142,8 @@ def _diff(recipe: tuple[Resolved, tuple[Fault, ...]], args: Arguments) -> None:
 
 def _review(recipes: list[str]) -> None:
     """Recipes and locks as a commit holds them; a lock stands for its recipe."""
+    from lorakit.proof.plan_diff import stale_lock
+
     faults: list[Fault] = []
     machine = replace(this_machine(), elsewhere=True)
     for name in dict.fromkeys(one.replace(".lock.toml", ".toml") for one in recipes):

@@ -23,7 +23,6 @@ from lorakit.config import cache_dir
 from lorakit.errors import RecipeError
 from lorakit.machine import this_machine
 from lorakit.recipe.model import Resolved
-from lorakit.rehearse.rehearse import prepare, rehearse, tells_the_time
 from lorakit.runs.pace import remember
 from lorakit.runs.record import read_record
 from lorakit.show import print_json, print_text, say
@@ -39,6 +38,8 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> None:
+    from lorakit.rehearse.rehearse import prepare, rehearse, tells_the_time
+
     if args.steps < 1 or args.resolution < 64:
         raise RecipeError("--steps must be at least 1 and --resolution at least 64.")
     if args.keep and args.keep.exists():

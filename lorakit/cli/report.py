@@ -16,7 +16,6 @@ from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.errors import SetupError
-from lorakit.report.make import make_report
 from lorakit.runs.find import find_run
 from lorakit.show import print_text
 
@@ -29,6 +28,8 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> None:
+    from lorakit.report.make import make_report
+
     run_dir = find_run(args.run)
     try:
         path = make_report(run_dir, args.out)

@@ -20,10 +20,8 @@ from lorakit.cli.terminal.meant import trained_run
 from lorakit.cli.terminal.next_step import next_for_run, say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.errors import LorakitError
-from lorakit.report.sheet_page import write_sheet_page
 from lorakit.runs.find import find_run, stage_of, whole_of
 from lorakit.runs.record import read_record
-from lorakit.sheet.make import make_sheet, sheet_from_samples
 from lorakit.sheet.model import Choice
 from lorakit.show import print_json, print_text, say
 
@@ -46,6 +44,9 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> None:
+    from lorakit.report.sheet_page import write_sheet_page
+    from lorakit.sheet.make import make_sheet, sheet_from_samples
+
     # samples are there before the first LoRA is
     run_dir = stage_of((find_run if args.from_samples else trained_run)(args.run))
     out = args.out or run_dir / "sheet.png"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.errors import counted
-from lorakit.proof.verify import verify_lock, verify_run
 from lorakit.run.diagnose import run_name
 from lorakit.runs.find import find_run
 from lorakit.show import print_json, print_text, say
@@ -24,6 +23,8 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> int:
+    from lorakit.proof.verify import verify_lock, verify_run
+
     if args.what.endswith(".lock.toml"):
         found, around = verify_lock(Path(args.what), quick=args.quick)
         good = "The recipe would train from exactly what was locked."

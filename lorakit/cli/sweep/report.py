@@ -14,8 +14,6 @@ from pathlib import Path
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.meant import sweep_named
 from lorakit.cli.terminal.next_step import say_next
-from lorakit.engines.sweep import best
-from lorakit.engines.sweep_page import sweep_page
 from lorakit.files import write_atomic
 from lorakit.show import print_text
 
@@ -27,6 +25,9 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> None:
+    from lorakit.engines.sweep import best
+    from lorakit.engines.sweep_page import sweep_page
+
     folder, sweep, results = sweep_named(args.sweep)
     path = args.out or folder / "report.html"
     write_atomic(path, sweep_page(folder, sweep))

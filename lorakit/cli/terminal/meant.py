@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 from lorakit.cli.terminal.arguments import Arguments
 from lorakit.errors import Fault, RecipeError, nearest
 from lorakit.files import at_home
-from lorakit.plan.model import Plan
 from lorakit.private import words_shown
-from lorakit.recipe.model import Resolved
-from lorakit.recipe.resolve import resolve
 from lorakit.show import say
 
 if TYPE_CHECKING:
     from lorakit.engines.sweep import PointResult, Sweep
+    from lorakit.plan.model import Plan
+    from lorakit.recipe.model import Resolved
 
 
 def trained_run(word: str) -> Path:
@@ -41,12 +40,15 @@ def sweep_named(word: str) -> tuple[Path, Sweep, list[PointResult]]:
 
 
 def read(args: Arguments) -> tuple[Resolved, tuple[Fault, ...]]:
+    from lorakit.recipe.resolve import resolve
+
     return resolve(recipe_path(args.recipe), sets=args.sets, unsets=args.unsets)
 
 
 def plans_of(recipe: str, sets: Sequence[str] = (), unsets: Sequence[str] = ()) -> tuple[Plan, ...]:
     """As they would be run now: one plan, or one for each stage."""
     from lorakit.plan.make import make_plans
+    from lorakit.recipe.resolve import resolve
     from lorakit.runs.folder import new_run_dir
 
     resolved, faults = resolve(recipe_path(recipe), sets=sets, unsets=unsets)
