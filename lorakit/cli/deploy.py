@@ -21,7 +21,6 @@ from lorakit.deploy.deliver import FOLDERS, Delivered, Parcel, deliver, lora_fol
 from lorakit.deploy.history import note_delivery, said_before
 from lorakit.deploy.workflow import Swap, write_swapped
 from lorakit.errors import RecipeError
-from lorakit.files import at_home
 from lorakit.runs.record import read_record
 from lorakit.show import print_json, print_text, say
 from lorakit.weights.finite import inspect
@@ -30,8 +29,7 @@ from lorakit.weights.finite import inspect
 def add_arguments(parser: Parser) -> None:
     parser.value("run", "RUN", A_RUN)
     parser.choice("--to", FOLDERS, "Forge takes a1111's layout", required=True)
-    about = "where the program is installed, or its folder of LoRAs"
-    parser.value("--dir", "DIR", about, type=Path)
+    parser.path("--dir", "DIR", "where the program is installed, or its folder of LoRAs")
     about = "a file, or 40, step 40, final (default: the one noted, else the final one)"
     parser.value("--checkpoint", "WHICH", about)
     parser.value("--strength", "S", "default: the one noted, else 0.8", type=float)
@@ -39,11 +37,10 @@ def add_arguments(parser: Parser) -> None:
     parser.flag("--replace", "put another LoRA of that name aside, as .1.bak")
     parser.flag("--link", "link instead of copying")
     about = "a ComfyUI workflow (API format); a copy with this LoRA is made"
-    parser.value("--workflow", "FILE", about, type=Path)
-    about = "with --workflow: the word to replace by the trigger"
-    parser.value("--old-trigger", "T", about, default="")
+    parser.path("--workflow", "FILE", about)
+    parser.value("--old-trigger", "T", "with --workflow: the word to replace by the trigger")
     about = "with --workflow: which LoRA to replace, where it loads several"
-    parser.value("--old-lora", "FILE", about, default="")
+    parser.value("--old-lora", "FILE", about)
     parser.value("--check", "URL", "where it is running: draw one step with the LoRA")
     parser.json()
 
@@ -85,7 +82,7 @@ def run(args: Arguments) -> None:
 
 
 def _delivered(run_dir: Path, parcel: Parcel, args: Arguments) -> Delivered:
-    root, home = run_dir.parents[2], at_home(args.dir)
+    root, home = run_dir.parents[2], args.dir
     before = said_before(root, lora_folder(args.to, home) / f"{parcel.name}.safetensors")
     done = deliver(parcel, args.to, home, link=args.link, replace=args.replace, before=before)
     note_delivery(root, "/".join(run_dir.parts[-2:]), args.to, done)

@@ -1,14 +1,11 @@
 """Two runs side by side: settings, data, weights, versions, results, curves; only what differs.
 
-examples:
-  lorakit diff maya latest
-  lorakit diff maya/20260801-201500 maya/20260802-093000 --json
-  lorakit diff maya finn --page both.html    # one page, with the curves laid over each other
+lorakit diff maya latest
+lorakit diff maya/20260801-201500 maya/20260802-093000 --json
+lorakit diff maya finn --page both.html    # one page, with the curves laid over each other
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.proof.compare import Difference, shown
@@ -22,7 +19,7 @@ def add_arguments(parser: Parser) -> None:
     parser.value("before", "RUN", "name, date, path or latest")
     parser.value("after", "RUN", "another")
     about = "write one self-contained page, with both runs' curves and samples"
-    parser.value("--page", "FILE.html", about, type=Path)
+    parser.path("--page", "FILE.html", about)
     parser.json()
 
 

@@ -1,6 +1,5 @@
 """What this machine has and lacks: Python, torch, device, trainers, packages, disk, hub login.
 
-examples:
   lorakit doctor
   lorakit doctor --json
 

@@ -1,8 +1,7 @@
 """Why a run failed: the cause, the line that says so, a command that helps.
 
-examples:
-  lorakit explain
-  lorakit explain maya/20261121-080000 --json
+lorakit explain
+lorakit explain maya/20261121-080000 --json
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from lorakit.show import print_json, print_text
 
 def add_arguments(parser: Parser) -> None:
     parser.run()
-    parser.value("-n --lines", "N", "last lines of the log to show", type=int, default=10)
+    parser.number("-n --lines", "N", "last lines of the log to show", default=10)
     parser.json()
 
 

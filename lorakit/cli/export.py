@@ -1,6 +1,5 @@
 """A folder that trains a recipe without lorakit: config, dataset config, shell script.
 
-examples:
   lorakit export recipes/maya.toml --to kohya              writes exports/maya/
   lorakit export maya --to kohya -o ~/handover --set max_train_epochs=4
 
@@ -11,7 +10,6 @@ is listed. `lorakit import exports/maya` makes the same plan of it again.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from lorakit.catalogue.checkout import CHECKOUTS
 from lorakit.cli.terminal.arguments import Arguments, Parser
@@ -19,7 +17,7 @@ from lorakit.cli.terminal.meant import read
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.errors import did_you_mean, raise_on_errors, refused
 from lorakit.exchange.export import export, variable_of
-from lorakit.files import at_home, write_new
+from lorakit.files import write_new
 from lorakit.machine import this_machine
 from lorakit.plan.make import faults_of, make_plans
 from lorakit.show import print_text, say
@@ -29,9 +27,8 @@ from lorakit.trainers.table import TRAINERS
 def add_arguments(parser: Parser) -> None:
     parser.recipe()
     parser.value("--to", "TRAINER", "whose files: kohya", required=True)
-    parser.value("-o --out", "DIR", "default: exports/NAME", type=Path)
-    about = "plan for another machine, as `lorakit plan --for`"
-    parser.machine("--for", "DEVICE", about)
+    parser.path("-o --out", "DIR", "default: exports/NAME")
+    parser.machine("--for", "DEVICE", "plan for another machine, as `lorakit plan --for`")
 
 
 def run(args: Arguments) -> None:
@@ -41,7 +38,7 @@ def run(args: Arguments) -> None:
         raise refused("--to", what, did_you_mean(args.to, able))
     args.sets.append(f"trainer={args.to}")
     resolved, faults = read(args)
-    out = at_home(args.out) if args.out else resolved.root / "exports" / resolved.name
+    out = args.out or resolved.root / "exports" / resolved.name
     machine = args.machine or replace(this_machine(), elsewhere=True)
     plans = make_plans(resolved, faults, run_dir=out, machine=machine)
     raise_on_errors(faults_of(plans))

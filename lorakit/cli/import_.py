@@ -1,6 +1,5 @@
 """A recipe of what somebody else's config, command or LoRA says; and what became of every value.
 
-examples:
   lorakit import her-config.toml                    kohya's TOML; a dataset TOML that it names too
   lorakit import train.sh                           a script (fluxgym's), or a folder that holds one
   lorakit import "accelerate launch train_network.py --network_dim 16 ..."     or - for stdin
@@ -31,9 +30,9 @@ MANY = 4  # values with one and the same answer are listed together
 
 def add_arguments(parser: Parser) -> None:
     parser.value("thing", "THING", "a file, a folder, a pasted command in quotes, or -")
-    parser.value("--name", "N", "of the recipe (default: what the config says)", default="")
-    parser.value("--family", "F", "where nothing in it says what is trained", default="")
-    parser.value("--dir", "DIR", "the project (default: here)", type=Path, default=Path())
+    parser.value("--name", "N", "of the recipe (default: what the config says)")
+    parser.value("--family", "F", "where nothing in it says what is trained")
+    parser.path("--dir", "DIR", "the project (default: here)", default=Path())
     parser.flag("-v --verbose", "also what was kept as it is")
     parser.flag("--dry-run", "the report alone; no recipe is written")
     parser.json("the report and the recipe as one JSON document")

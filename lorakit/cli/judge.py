@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from pathlib import Path
 
 from lorakit.cli.sheet import strengths_of
 from lorakit.cli.terminal.arguments import Arguments, Parser
@@ -24,7 +23,6 @@ from lorakit.cli.terminal.meant import trained_run
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.errors import LorakitError, counted
-from lorakit.files import at_home
 from lorakit.runs.find import stage_of, whole_of
 from lorakit.runs.record import Judged, JudgedCell
 from lorakit.show import duration, print_json, print_text, say, table
@@ -38,7 +36,7 @@ def add_arguments(parser: Parser) -> None:
     parser.value("--checkpoints", "WHICH", about, default="all")
     parser.value("--strengths", "N,N", "of the LoRA", default="0.4,0.6,0.8,1.0,1.2")
     about = "pictures that were not trained on (default: those the run held out)"
-    parser.value("--held", "FOLDER", about, type=Path)
+    parser.path("--held", "FOLDER", about)
     about = "prompts of what must stay as it is (default: the recipe's without the trigger)"
     parser.value("--controls", "TEXT", about, nargs="+", default=[])
     parser.value("--budget", "TIME", "stop measuring after so long: 90s, 10m, 1h")
@@ -54,7 +52,7 @@ def run(args: Arguments) -> None:
     choice = JudgeChoice(
         args.checkpoints,
         strengths_of(args.strengths),
-        at_home(args.held) if args.held else None,
+        args.held,
         tuple(args.controls),
         seconds_of(args.budget),
     )
@@ -116,8 +114,8 @@ def _with_interval(value: float | None, low: float | None, high: float | None) -
     return f"{value:+.3f}{ends}"
 
 
-def seconds_of(text: str | None) -> float | None:
-    if text is None:
+def seconds_of(text: str) -> float | None:
+    if not text:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
     if match is None or not float(match[1]):

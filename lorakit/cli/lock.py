@@ -1,9 +1,8 @@
 """Pin everything a recipe's result depends on, in recipes/NAME.lock.toml, for git.
 
-examples:
-  lorakit lock recipes/maya.toml            # write or renew the lock; says what changed
-  lorakit train recipes/maya.toml --locked  # refuses if anything differs
-  lorakit verify recipes/maya.lock.toml     # hashes again and names every difference
+lorakit lock recipes/maya.toml            # write or renew the lock; says what changed
+lorakit train recipes/maya.toml --locked  # refuses if anything differs
+lorakit verify recipes/maya.lock.toml     # hashes again and names every difference
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """What a run printed.
 
-examples:
-  lorakit log                       # the latest run, its last 40 lines
-  lorakit log maya -n 200
-  lorakit log maya -f               # go on until the run ends
-  lorakit log maya --raw > log.txt  # every byte as it came
+lorakit log                       # the latest run, its last 40 lines
+lorakit log maya -n 200
+lorakit log maya -f               # go on until the run ends
+lorakit log maya --raw > log.txt  # every byte as it came
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ POLL_S = 0.3
 
 def add_arguments(parser: Parser) -> None:
     parser.run()
-    parser.value("-n --lines", "N", type=int, default=40)
+    parser.number("-n --lines", "N", default=40)
     parser.flag("-f --follow", "go on until the run ends")
     parser.flag("--raw", "the file as it is, every byte")
 

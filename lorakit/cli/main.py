@@ -138,8 +138,5 @@ def overview(prog: str, commands: Mapping[str, str]) -> str:
     width = max(map(len, commands))
     lines = [f"  {name.ljust(width)}  {what}" for name, what in commands.items()]
     first = "lorakit turns a short recipe into a trained LoRA.\n\n" if prog == "lorakit" else ""
-    return (
-        f"{first}usage: {prog} COMMAND [ARGUMENTS]\n\n"
-        + "\n".join(lines)
-        + f"\n\n{prog} COMMAND --help says more."
-    )
+    usage = f"{first}usage: {prog} COMMAND [ARGUMENTS]\n"
+    return "\n".join([usage, *lines, f"\n{prog} COMMAND --help says more."])

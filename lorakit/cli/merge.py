@@ -1,6 +1,5 @@
 """Several LoRAs in one, each with a weight; or LoRAs into a base model.
 
-examples:
   lorakit merge maya.safetensors=0.8 style.safetensors=0.5 -o both.safetensors
   lorakit merge maya.safetensors style.safetensors --rank 32 -o both.safetensors
   lorakit merge maya.safetensors=0.8 --into models/sdxl-base.safetensors -o merged.safetensors
@@ -23,9 +22,9 @@ from lorakit.weights.keys import FORMS, LoraFile, read_lora
 
 def add_arguments(parser: Parser) -> None:
     parser.value("files", "FILE[=WEIGHT]", nargs="+")
-    parser.value("-o --out", "OUT", type=Path, required=True)
-    parser.value("--into", "BASE", "a checkpoint of one file; a copy is written", type=Path)
-    parser.value("--rank", "R", "cut the sum to this rank", type=int, default=0)
+    parser.path("-o --out", "OUT", required=True)
+    parser.path("--into", "BASE", "a checkpoint of one file; a copy is written")
+    parser.number("--rank", "R", "cut the sum to this rank", default=0)
     parser.choice("--to", FORMS, "names of keys (default: kohya)", default="kohya")
     parser.choice("--dtype", DTYPES, "default: as the first has it", default="")
 
@@ -34,9 +33,9 @@ def run(args: Arguments) -> None:
     from lorakit.weights.into_base import merge_into_base
     from lorakit.weights.rewrite import merge_loras
 
-    loras, out = [_weighted(text) for text in args.files], at_home(args.out)
+    loras, out = [_weighted(text) for text in args.files], args.out
     if args.into:
-        done = merge_into_base(at_home(args.into), loras, out)
+        done = merge_into_base(args.into, loras, out)
         print_text(f"wrote {done.path}: {done.modules} layers changed")
         return
     done = merge_loras(loras, out, form=args.to, rank=args.rank, dtype=args.dtype)

@@ -38,11 +38,11 @@ def add_arguments(parser: Parser) -> None:
     parser.value("--like", "RECIPE", about)
     about = "the word that calls the character: rare, one word, such as maya_char"
     parser.value("--trigger", "T", about)
-    parser.value("--dir", "DIR", "the project folder (default: here)", type=Path)
+    parser.path("--dir", "DIR", "the project folder (default: here)")
 
 
 def run(args: Arguments) -> int:
-    if args.trigger is None or (args.preset is None) == (args.like is None):
+    if not args.trigger or bool(args.preset) == bool(args.like):
         return _ask(args)
     like = resolve(recipe_path(args.like))[0] if args.like else None
     root: Path = args.dir or (_from_here(like.root) if like else Path())
@@ -84,7 +84,7 @@ def _ask(args: Arguments) -> int:
             [(page.name, page.about.get("machine", ""), page.title) for page in pages],
         )
         say("", "Which preset? --like RECIPE takes another recipe's settings instead.")
-    if args.trigger is None:
+    if not args.trigger:
         say("Which trigger? The word that calls the character: rare, one word.")
     say_next(f"lorakit new {name} {source} --trigger {trigger}")
     return 2

@@ -1,8 +1,7 @@
 """Note a remark, a rating, the chosen checkpoint or its strength; the registry shows them.
 
-examples:
-  lorakit note latest "hands better than v1" --rating 4
-  lorakit note maya --chosen "epoch 6" --strength 0.8
+lorakit note latest "hands better than v1" --rating 4
+lorakit note maya --chosen "epoch 6" --strength 0.8
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ CHOSEN = "the checkpoint to use: a file, or as a sheet shows it: 40, step 40, fi
 def add_arguments(parser: Parser) -> None:
     parser.value("run", "RUN", A_RUN)
     parser.value("text", "TEXT", "the remark", nargs="?", default="")
-    parser.value("--rating", "0-5", "how good it is", type=int)
-    parser.value("--chosen", "WHICH", CHOSEN, default="")
+    parser.number("--rating", "0-5", "how good it is")
+    parser.value("--chosen", "WHICH", CHOSEN)
     parser.value("--strength", "S", "at which strength", type=float)
 
 

@@ -1,7 +1,6 @@
 """Show everything that would happen: settings, images, steps, files, disk, memory, the command.
 Nothing is started.
 
-examples:
   lorakit plan recipes/maya.toml
   lorakit plan maya --set network_dim=16 --set max_train_epochs=4
   lorakit plan maya --json | jq .steps.total
@@ -42,7 +41,7 @@ def add_arguments(parser: Parser) -> None:
     parser.recipe()
     parser.flag("-v --verbose", "every setting, and the command itself")
     parser.json("one JSON document on stdout")
-    parser.value("--write", "DIR", "write the run's files into this folder", type=Path)
+    parser.path("--write", "DIR", "write the run's files into this folder")
     about = "plan for another machine: rtx4090, a100-80, t4 ..., cuda:24 (GB), cuda:24x2 (cards),"
     about += " mps:64, cpu; what is missing here is then only noted"
     parser.machine("--for", "DEVICE", about)

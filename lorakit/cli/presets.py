@@ -1,11 +1,10 @@
 """What exists, for which machine, where the numbers come from.
 
-examples:
-  lorakit presets                              every preset: family, machine, title
-  lorakit presets --fits 12GB                  what that memory holds; also rtx3060, mps:32
-  lorakit presets show sdxl                    the page itself, with its comments
-  lorakit presets show sdxl-12gb --resolved    every value, and the page that set it
-  lorakit presets copy sdxl                    into this project's presets/, where it wins
+lorakit presets                              every preset: family, machine, title
+lorakit presets --fits 12GB                  what that memory holds; also rtx3060, mps:32
+lorakit presets show sdxl                    the page itself, with its comments
+lorakit presets show sdxl-12gb --resolved    every value, and the page that set it
+lorakit presets copy sdxl                    into this project's presets/, where it wins
 """
 
 from __future__ import annotations
@@ -41,8 +40,7 @@ def add_arguments(parser: Parser) -> None:
     show.flag("--json", "one JSON document", default=argparse.SUPPRESS)
     copy = verbs.add_parser("copy", help="a copy of a page in this project's presets/")
     copy.value("name", "NAME")
-    about = "another folder than presets/"
-    copy.value("--to", "DIR", about, type=Path, default=Path("presets"))
+    copy.path("--to", "DIR", "another folder than presets/", default=Path("presets"))
 
 
 def run(args: Arguments) -> int:

@@ -1,8 +1,7 @@
 """The table of every LoRA trained here, kept up to date in REGISTRY.md.
 
-examples:
-  lorakit registry            # bring REGISTRY.md up to date and show it
-  lorakit registry --json
+lorakit registry            # bring REGISTRY.md up to date and show it
+lorakit registry --json
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """The same plan, a few steps, on stand-in weights: proves machine, trainer and dataset first.
 
-examples:
   lorakit rehearse recipes/maya.toml
   lorakit rehearse maya --set trainer=embedded
   lorakit rehearse maya --steps 4 --resolution 128 --keep out/
@@ -30,10 +29,9 @@ from lorakit.show import print_json, print_text, say
 
 def add_arguments(parser: Parser) -> None:
     parser.recipe()
-    parser.value("--steps", "STEPS", "training steps (2)", type=int, default=2)
-    about = "side of the training pictures (64)"
-    parser.value("--resolution", "RESOLUTION", about, type=int, default=64)
-    parser.value("--keep", "DIR", "keep the rehearsal's run in this new folder", type=Path)
+    parser.number("--steps", "STEPS", "training steps (2)", default=2)
+    parser.number("--resolution", "RESOLUTION", "side of the training pictures (64)", default=64)
+    parser.path("--keep", "DIR", "keep the rehearsal's run in this new folder")
     parser.json("one JSON document on stdout")
 
 

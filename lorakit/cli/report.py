@@ -1,6 +1,5 @@
 """One self-contained page about a run: curves, samples, checkpoints, dataset, what to do next.
 
-examples:
   lorakit report                        # the latest run; writes report.html into its folder
   lorakit report maya --open
   lorakit report maya/20260101-120000 --out maya.html
@@ -12,7 +11,6 @@ The page needs no network and contains everything it shows.
 from __future__ import annotations
 
 import webbrowser
-from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.errors import SetupError
@@ -22,8 +20,7 @@ from lorakit.show import print_text
 
 def add_arguments(parser: Parser) -> None:
     parser.run()
-    about = "write the page there instead of into the run's folder"
-    parser.value("--out", "FILE", about, type=Path)
+    parser.path("--out", "FILE", "write the page there instead of into the run's folder")
     parser.flag("--open", "show it in the browser")
 
 

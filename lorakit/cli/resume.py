@@ -1,6 +1,5 @@
 """Go on where a run ended, from its newest intact state.
 
-examples:
   lorakit resume                    # the latest run
   lorakit resume maya
   lorakit resume maya --json

@@ -1,6 +1,5 @@
 """Every run and its state.
 
-examples:
   lorakit runs
   lorakit runs maya --json
   lorakit runs --last 5
@@ -25,7 +24,7 @@ from lorakit.show import duration, print_json, say, table
 
 def add_arguments(parser: Parser) -> None:
     parser.value("name", "NAME", "only runs of this recipe", nargs="?")
-    parser.value("--last", "N", "only the newest N", type=int)
+    parser.number("--last", "N", "only the newest N")
     parser.json()
 
 

@@ -32,14 +32,13 @@ def add_arguments(parser: Parser) -> None:
     parser.value("--checkpoints", "WHICH", about, default="all")
     parser.value("--strengths", "N,N", "of the LoRA (default 0.6,0.8,1.0)", default="0.6,0.8,1.0")
     parser.value("--prompts", "TEXT", "instead of the run's sample prompts", nargs="+", default=[])
-    parser.value("--seeds", "N", "pictures per cell (default 2)", type=int, default=2)
+    parser.number("--seeds", "N", "pictures per cell (default 2)", default=2)
     parser.flag("--judged", "the cells that lorakit judge listed, and the usual choice")
     parser.flag("--no-base", "without the first column, the base alone")
     parser.flag("--from-samples", "use the pictures the training drew, draw nothing")
     about = "a Python with torch (default: this one)"
     parser.value("--python", "FILE", about, default=sys.executable)
-    about = "where the PNG goes (default: sheet.png in the run's folder)"
-    parser.value("--out", "FILE", about, type=Path)
+    parser.path("--out", "FILE", "where the PNG goes (default: sheet.png in the run's folder)")
     parser.json("one JSON document: the file, its columns, rows and pictures")
 
 

@@ -1,9 +1,8 @@
 """End a run in good order, from any terminal.
 
-examples:
-  lorakit stop                      # the latest run
-  lorakit stop maya                 # embedded: saves and ends; kohya: after the next checkpoint
-  lorakit stop maya --now           # at once; what is lost is said
+lorakit stop                      # the latest run
+lorakit stop maya                 # embedded: saves and ends; kohya: after the next checkpoint
+lorakit stop maya --now           # at once; what is lost is said
 """
 
 from __future__ import annotations

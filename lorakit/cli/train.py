@@ -1,6 +1,5 @@
 """Run one recipe, or several one after another.
 
-examples:
   lorakit train recipes/maya.toml
   lorakit train recipes/maya.toml --set learning_rate=5e-5 --dry-run
   lorakit train recipes/maya.toml recipes/finn.toml --notify "mail -s done me@example.org"

@@ -1,8 +1,7 @@
 """Read every file again, hash it and name every difference; exit 1 where there is one.
 
-examples:
-  lorakit verify latest                  # a run: its files, weights, dataset and checkpoints
-  lorakit verify recipes/maya.lock.toml  # a lock: would the recipe train from the same inputs?
+lorakit verify latest                  # a run: its files, weights, dataset and checkpoints
+lorakit verify recipes/maya.lock.toml  # a lock: would the recipe train from the same inputs?
 """
 
 from __future__ import annotations

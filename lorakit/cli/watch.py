@@ -1,6 +1,5 @@
 """Follow a run live from another terminal: bar, loss curve, samples, speed, memory.
 
-examples:
   lorakit watch                     # the latest run
   lorakit watch maya
   lorakit watch maya --json         # the same as JSON lines

@@ -38,18 +38,14 @@ from lorakit.show import print_json, say, table
 
 
 def add_arguments(parser: Parser) -> None:
-    about = "a recipe, or the dataset folder (made when it is not there)"
-    parser.dataset(about)
-    about = "images, folders (with everything below), zip archives"
-    parser.value("paths", "PATH", about, nargs="+", type=Path)
+    parser.dataset("a recipe, or the dataset folder (made when it is not there)")
+    parser.path("paths", "PATH", "images, folders (with everything below), zip archives", nargs="+")
     about = "how often an epoch shows each image (default: as before, else 10)"
-    parser.value("--repeats", "N", about, type=int)
-    about = "default: the recipe's trigger, or the folder's name"
-    parser.value("--trigger", "TRIGGER", about, default="")
-    about = "a second set under the same trigger, e.g. realistic_body"
-    parser.value("--tag", "TAG", about, default="")
+    parser.number("--repeats", "N", about)
+    parser.value("--trigger", "TRIGGER", "default: the recipe's trigger, or the folder's name")
+    parser.value("--tag", "TAG", "a second set under the same trigger, e.g. realistic_body")
     about = f"refuse smaller images (default {MIN_SIDE})"
-    parser.value("--min-side", "PIXELS", about, type=int, default=MIN_SIDE)
+    parser.number("--min-side", "PIXELS", about, default=MIN_SIDE)
     about = "lead to the images instead of copying them: they must stay where they lie"
     parser.flag("--link", about)
     parser.flag("--move-nothing", "always so; the flag is for scripts that want to say it")
@@ -126,7 +122,7 @@ def _right_way_round(args: Arguments) -> None:
 def _report(target: Target, subset: SubsetPlan, outcome: AddOutcome, args: Arguments) -> None:
     root = target.root
     if outcome.refused:
-        rows = [(r.where, r.rule, f"{r.what} {r.hint}".rstrip()) for r in outcome.refused]
+        rows = [(r.where, r.rule, r.advice) for r in outcome.refused]
         table(["refused", "rule", "why"], rows)
     rules = Counter(item.rule for item in outcome.refused).most_common()
     reasons = f" ({', '.join(f'{count} {rule}' for rule, count in rules)})" if rules else ""

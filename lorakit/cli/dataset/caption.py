@@ -36,8 +36,7 @@ def add_arguments(parser: Parser) -> None:
     parser.many("--subset", "FOLDER", "only this N_trigger folder; repeatable")
     parser.value("--trigger", "T", "default: the recipe's, else the folder's")
     names = " ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-    about = f"put the parts in this order; placeholders: {names}"
-    parser.value("--pattern", "TEXT", about, default="")
+    parser.value("--pattern", "TEXT", f"put the parts in this order; placeholders: {names}")
     parser.flag("--trigger-first", "put the trigger first in every caption")
     parser.many("--add", "TAG", "after the trigger, where it is missing")
     parser.many("--remove", "TAG", "the part between commas that is exactly this")

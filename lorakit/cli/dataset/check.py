@@ -35,9 +35,9 @@ def add_arguments(parser: Parser) -> None:
     parser.dataset(nargs="?")
     parser.many("--off", "RULE", "leave this rule out; repeatable")
     parser.flag("--rules", "list every rule and why it matters, and stop")
-    parser.value("--trigger", "TRIGGER", "the trigger, where a bare folder is given", default="")
+    parser.value("--trigger", "TRIGGER", "the trigger, where a bare folder is given")
     about = "judge sizes against this resolution, where a bare folder is given"
-    parser.value("--resolution", "WxH", about, default="")
+    parser.value("--resolution", "WxH", about)
     parser.flag("--all", "show every fault, also the many of one kind")
     parser.json()
 
@@ -46,7 +46,7 @@ def run(args: Arguments) -> int:
     if args.rules or not args.target:
         rows = [(rule.name, rule.severity, rule.why) for rule in RULES.values()]
         if args.json:
-            print_json([dict(zip(("rule", "severity", "why"), row, strict=True)) for row in rows])
+            print_json([{"rule": name, "severity": how, "why": why} for name, how, why in rows])
         else:
             table(["rule", "severity", "why it matters"], rows)
         return 0 if args.rules else 2
@@ -130,9 +130,10 @@ def _report(facts: DatasetFacts, faults: tuple[Fault, ...], *, everything: bool)
     root = f"{shown(facts.root)}/"
     rows = []
     for rule, group in by_rule.items():
-        for item in group if everything else group[:FOLDED]:
-            what = f"{item.what} {item.hint}".rstrip()
-            rows.append((item.severity, rule, item.where.removeprefix(root), what))
+        rows += [
+            (one.severity, rule, one.where.removeprefix(root), one.advice)
+            for one in (group if everything else group[:FOLDED])
+        ]
         if len(group) > FOLDED and not everything:
             more = f"... and {len(group) - FOLDED} more"
             rows.append((group[0].severity, rule, more, "--all shows them"))

@@ -1,8 +1,7 @@
 """What differs between two versions of a dataset: images by content, captions, repeats.
 
-examples:
-  lorakit dataset diff datasets/maya datasets/maya-v2
-  lorakit dataset diff recipes/maya.toml recipes/maya-v2.toml --json
+lorakit dataset diff datasets/maya datasets/maya-v2
+lorakit dataset diff recipes/maya.toml recipes/maya-v2.toml --json
 """
 
 from __future__ import annotations

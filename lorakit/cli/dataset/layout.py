@@ -47,10 +47,10 @@ ACTS = ("undo", "from_toml", "reg", "repeats", "rename", "merge", "split", "step
 def add_arguments(parser: Parser) -> None:
     parser.dataset()
     parser.many("--repeats", "SUBSET=N", "set the repeats of a subset; repeatable")
-    parser.value("--steps", "N", "solve the repeats for so many steps in all", type=int)
-    parser.value("--epochs", "N", "of the run (default: the recipe's, else 10)", type=int)
+    parser.number("--steps", "N", "solve the repeats for so many steps in all")
+    parser.number("--epochs", "N", "of the run (default: the recipe's, else 10)")
     about = "images a step, accumulation included (default: the recipe's, else 1)"
-    parser.value("--batch", "N", about, type=int)
+    parser.number("--batch", "N", about)
     about = "the subsets' shares of an epoch (default: as they are)"
     parser.value("--ratio", "SUBSET=WEIGHT", about, nargs="+", default=[])
     parser.value("--rename", "SUBSET=TOKENS", "other class tokens")
@@ -60,7 +60,7 @@ def add_arguments(parser: Parser) -> None:
     parser.value("--reg", "CLASS=N", "make a regularisation folder beside the dataset")
     parser.flag("--undo", "take the last step back")
     parser.value("--to-toml", "FILE", "write kohya's dataset TOML (- for the screen)")
-    parser.value("--from-toml", "FILE", "make folders of a dataset TOML", type=Path)
+    parser.path("--from-toml", "FILE", "make folders of a dataset TOML")
     parser.flag("--force", "also rename folders of images that lorakit did not make")
     parser.flag("--write", "do what is shown")
     parser.flag("--dry-run", "show what would be (the default)")

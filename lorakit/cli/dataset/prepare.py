@@ -31,7 +31,7 @@ from lorakit.dataset.build.originals import name_of
 from lorakit.dataset.build.prepare import PrepareOutcome, deleted, prepare, refitted
 from lorakit.dataset.build.remembered import WISHES, read_remembered, remember
 from lorakit.dataset.rules import shown
-from lorakit.errors import RecipeError, counted
+from lorakit.errors import RecipeError, counted, few
 from lorakit.show import print_json, say, table
 
 
@@ -40,18 +40,18 @@ def add_arguments(parser: Parser) -> None:
     fits = ("bucket", "letterbox", "crop", "none")
     parser.choice("--fit", fits, "default: as the last time, else bucket")
     about = "of letterbox and crop, e.g. 512 or 512x768 (default: the recipe's resolution)"
-    parser.value("--size", "WxH", about, default="")
+    parser.value("--size", "WxH", about)
     parser.value("--background", "COLOUR", "behind transparency and in a letterbox (default white)")
     about = "what --fit crop keeps (face needs a detector)"
     parser.choice("--focus", ("centre", "top", "face"), about)
     parser.choice("--format", ("jpeg", "png", "webp"), "default: jpeg")
-    parser.value("--quality", "1..100", "of jpeg and webp (default 95)", type=int)
+    parser.number("--quality", "1..100", "of jpeg and webp (default 95)")
     about = "a folder of images to use where there are no originals"
-    parser.value("--from", "DIR", about, dest="source", type=Path)
+    parser.path("--from", "DIR", about, dest="source")
     about = "of folders that are made now (default: as given to add, else 10)"
-    parser.value("--repeats", "N", about, type=int)
+    parser.number("--repeats", "N", about)
     about = "with --from: the class tokens (default: the recipe's trigger)"
-    parser.value("--trigger", "TRIGGER", about, default="")
+    parser.value("--trigger", "TRIGGER", about)
     parser.flag("--force", "also make again what you have edited")
     parser.flag("--again", "also make again what you have deleted")
     parser.flag("--yes", "make every picture anew where the options are others than the last time")
@@ -131,7 +131,7 @@ def _again(args: Arguments, jobs: Sequence[FitJob]) -> bool:
     gone = [] if args.again or args.dry_run else deleted(jobs[0].root, jobs)
     if not gone:
         return bool(args.again)
-    names = ", ".join(shown(job.target.name) for job in gone[:5]) + ", ..." * (len(gone) > 5)
+    names = few([shown(job.target.name) for job in gone], 5)
     are = "is" if len(gone) == 1 else "are"
     what = f"{counted(len(gone), 'picture')} that prepare made {are} gone: {names}."
     return bool(agrees(f"{what} Make them again?"))
@@ -165,11 +165,7 @@ def _report(
     outcome: PrepareOutcome, folders: Sequence[str], sheets: Sequence[Path], *, dry_run: bool
 ) -> None:
     kinds = {"refused": outcome.refused, "kept": outcome.kept, "note": outcome.notes}
-    rows = [
-        (kind, item.where, f"{item.what} {item.hint}".rstrip())
-        for kind, items in kinds.items()
-        for item in items
-    ]
+    rows = [(kind, item.where, item.advice) for kind, items in kinds.items() for item in items]
     if rows:
         table(["", "file", "what"], rows)
     say(

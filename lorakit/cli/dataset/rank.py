@@ -27,7 +27,7 @@ from lorakit.show import print_json, say, table
 def add_arguments(parser: Parser) -> None:
     parser.dataset()
     about = "show this many of each category (default 10; 0 for all)"
-    parser.value("--top", "N", about, type=int, default=10)
+    parser.number("--top", "N", about, default=10)
     parser.flag("--dry-run", "show the scores, write nothing")
     parser.no_wait()
     parser.json("one JSON document with every picture")

@@ -26,7 +26,7 @@ from lorakit.show import print_text, say
 
 def add_arguments(parser: Parser) -> None:
     parser.dataset()
-    parser.value("--port", "PORT", "default: one of the dataset's own", type=int, default=0)
+    parser.number("--port", "PORT", "default: one of the dataset's own", default=0)
     parser.flag("--no-browser", "print the address only")
 
 

@@ -37,13 +37,12 @@ from lorakit.show import print_json, print_text, say, say_faults, table
 
 def add_arguments(parser: Parser) -> None:
     parser.dataset()
-    parser.value("--per-category", "N", "how many of each folder", type=int, required=True)
+    parser.number("--per-category", "N", "how many of each folder", required=True)
     about = "leave out what scores less; 30%%: the worst three tenths of each folder"
     parser.value("--min-score", "S|P%%", about, default="0")
     parser.flag("--diverse", "prefer unlike pictures to slightly better like ones")
     parser.many("--scores", "FILE", "your scores, or another model's; repeatable", type=Path)
-    about = "the new dataset (default: NAME-selected beside the old one)"
-    parser.value("--to", "DIR", about, type=Path)
+    parser.path("--to", "DIR", "the new dataset (default: NAME-selected beside the old one)")
     parser.flag("--dry-run", "choose and report, copy nothing")
     parser.flag("--all", "name every picture that is left out")
     parser.no_wait()
@@ -68,9 +67,14 @@ def run(args: Arguments) -> None:
     if not args.json:
         _report(selection, target, args)
         return
-    left_out = [{"file": item.file, "why": why} for item, why in selection.left_out]
-    data = {"to": None if args.dry_run else target, "averages": selection.averages()}
-    print_json({**data, "chosen": selection.chosen, "left_out": left_out})
+    print_json(
+        {
+            "to": target if copies else None,
+            "averages": selection.averages(),
+            "chosen": selection.chosen,
+            "left_out": [{"file": item.file, "why": why} for item, why in selection.left_out],
+        }
+    )
 
 
 def _least(text: str) -> dict[str, float]:

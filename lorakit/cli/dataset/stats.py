@@ -1,8 +1,7 @@
 """A dataset in numbers: sizes, tags, token lengths, shares of the subsets; with a recipe, buckets.
 
-examples:
-  lorakit dataset stats recipes/maya.toml
-  lorakit dataset stats datasets/maya --tags 0 --json      # every tag
+lorakit dataset stats recipes/maya.toml
+lorakit dataset stats datasets/maya --tags 0 --json      # every tag
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from lorakit.show import print_json, print_text, say, size, table
 def add_arguments(parser: Parser) -> None:
     parser.dataset()
     about = "the N most common parts of captions (default 30; 0 for all)"
-    parser.value("--tags", "N", about, type=int, default=30)
+    parser.number("--tags", "N", about, default=30)
     parser.json()
 
 

@@ -1,7 +1,6 @@
 """Put recipes at the end of the queue. Each is planned first: what cannot start is refused now,
 not in the night.
 
-examples:
   lorakit queue add recipes/maya.toml recipes/finn.toml
   lorakit queue add recipes/maya.toml --set learning_rate=5e-5
 """

@@ -1,8 +1,7 @@
 """What waits, runs and has ended.
 
-examples:
-  lorakit queue list
-  lorakit queue list --json
+lorakit queue list
+lorakit queue list --json
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Give a waiting recipe an earlier or later turn; its number stays.
 
-examples:
-  lorakit queue move 5                # next
-  lorakit queue move 5 --before 3
+lorakit queue move 5                # next
+lorakit queue move 5 --before 3
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from lorakit.show import say
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.value("number", "NUMBER", type=int)
-    parser.value("--before", "NUMBER", "default: before all that wait", type=int, default=0)
+    parser.number("number", "NUMBER")
+    parser.number("--before", "NUMBER", "default: before all that wait", default=0)
 
 
 def run(args: Arguments) -> None:

@@ -1,8 +1,7 @@
 """Take recipes out of the queue; their runs stay.
 
-examples:
-  lorakit queue remove 3 4
-  lorakit queue remove --ended
+lorakit queue remove 3 4
+lorakit queue remove --ended
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from lorakit.show import say
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.value("numbers", "NUMBER", nargs="*", type=int)
+    parser.number("numbers", "NUMBER", nargs="*")
     parser.flag("--ended", "everything that has ended")
 
 

@@ -1,6 +1,5 @@
 """Train what waits, one after another, past failed ones; what a kill or a restart cut off goes on.
 
-examples:
   lorakit queue run
   lorakit queue run --notify "notify-send trained"
   lorakit queue run --share-device          # do not wait for another training on the same device

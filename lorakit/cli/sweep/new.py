@@ -1,6 +1,5 @@
 """A folder of plain recipes that differ in a few values: sweeps/NAME/, with a manifest.
 
-examples:
   lorakit sweep recipes/maya.toml --vary network_dim=8,16,32 --vary learning_rate=1e-4,2e-4
   lorakit sweep maya --vary network_dim=8,16 --vary network_alpha=4,8 --zip   # 8 with 4, 16 with 8
   lorakit sweep maya --vary learning_rate=5e-5,1e-4,2e-4 --vary seed=1,2,3 --random 4
@@ -34,9 +33,9 @@ def add_arguments(parser: Parser) -> None:
     about = "last word on one key for every point; repeatable"
     parser.many("--set", "KEY=VALUE", about, dest="sets")
     parser.flag("--zip", "values side by side, not all with all", dest="zipped")
-    parser.value("--random", "N", "N of the combinations, drawn by --seed", type=int, default=0)
-    parser.value("--seed", "N", "of --random (default: 0)", type=int, default=0)
-    parser.value("--name", "NAME", "of the folder (default: RECIPE-sweep)", default="")
+    parser.number("--random", "N", "N of the combinations, drawn by --seed", default=0)
+    parser.number("--seed", "N", "of --random (default: 0)", default=0)
+    parser.value("--name", "NAME", "of the folder (default: RECIPE-sweep)")
     parser.flag("--lock", "a lock beside every recipe; hashes what it reads")
     parser.flag("--dry-run", "plan and show the points, write nothing")
 

@@ -1,15 +1,13 @@
 """A sweep as one self-contained page: the table, curves, the best point's recipe.
 
-examples:
-  lorakit sweep report                       # the newest; writes sweeps/NAME/report.html
-  lorakit sweep report maya-sweep --out maya-sweep.html --open
+lorakit sweep report                       # the newest; writes sweeps/NAME/report.html
+lorakit sweep report maya-sweep --out maya-sweep.html --open
 """
 
 from __future__ import annotations
 
 import shlex
 import webbrowser
-from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.meant import sweep_named
@@ -20,7 +18,7 @@ from lorakit.show import print_text
 
 def add_arguments(parser: Parser) -> None:
     parser.sweep()
-    parser.value("--out", "FILE", "write the page there", type=Path)
+    parser.path("--out", "FILE", "write the page there")
     parser.flag("--open", "show it in the browser")
 
 

@@ -1,6 +1,5 @@
 """Train the points of a sweep: one after another through the queue, or as a job array on a cluster.
 
-examples:
   lorakit sweep run maya-sweep
   lorakit sweep run maya-sweep --halving         # at 25 and 50 % the worst third is stopped
   lorakit sweep run maya-sweep --halving --rungs 20,40,60
@@ -44,8 +43,8 @@ def add_arguments(parser: Parser) -> None:
     about = "where to compare, in percent of the steps (default: 25,50)"
     parser.value("--rungs", "P,...", about, type=_rungs, default=())
     parser.choice("--on", ("local", "slurm"), "where (default: local)", default="local")
-    parser.value("--sbatch", "WORDS", "sbatch's options, with --on slurm", default="")
-    parser.value("--only", "POINT", "one point: begin it, or go on with it", default="")
+    parser.value("--sbatch", "WORDS", "sbatch's options, with --on slurm")
+    parser.value("--only", "POINT", "one point: begin it, or go on with it")
     queue_run.add_arguments(parser)
 
 

@@ -1,8 +1,7 @@
 """How far a sweep is: points by their state, what runs just now, what rungs have decided.
 
-examples:
-  lorakit sweep status
-  lorakit sweep status maya-sweep
+lorakit sweep status
+lorakit sweep status maya-sweep
 """
 
 from __future__ import annotations

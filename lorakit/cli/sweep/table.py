@@ -1,6 +1,5 @@
 """Every point of a sweep in one table: settings that differ, losses, and the best one as a recipe.
 
-examples:
   lorakit sweep table                        # the newest sweep
   lorakit sweep table maya-sweep --json
   lorakit sweep table maya-sweep --winner recipes/maya-best.toml    # the best point's recipe
@@ -12,7 +11,6 @@ else held-out loss, else training loss, which says little about pictures.
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.meant import sweep_named
@@ -24,7 +22,7 @@ from lorakit.show import print_json, say, table
 def add_arguments(parser: Parser) -> None:
     parser.sweep()
     parser.json()
-    parser.value("--winner", "FILE", "write the best point's recipe there", type=Path)
+    parser.path("--winner", "FILE", "write the best point's recipe there")
 
 
 def run(args: Arguments) -> None:

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
+
+from lorakit.files import at_home
 
 Arguments = argparse.Namespace
 A_RECIPE = "a recipe file, or the bare name of one in recipes/"
@@ -22,8 +25,17 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=form, **how)
 
     def value(self, names: str, metavar: str, about: str = "", **how: Any) -> None:
-        """Something that is given: by its name, or at its place where the name has no dashes."""
+        """Something that is given: by its name, or at its place where the name has no dashes. Text
+        that is not given is empty.
+        """
+        how = how if "type" in how or names[0] != "-" else {"default": "", **how}
         self.add_argument(*names.split(), metavar=metavar, help=about, **how)
+
+    def path(self, names: str, metavar: str, about: str = "", **how: Any) -> None:
+        self.value(names, metavar, about, type=_path, **how)
+
+    def number(self, names: str, metavar: str, about: str = "", **how: Any) -> None:
+        self.value(names, metavar, about, type=int, **how)
 
     def choice(self, name: str, known: Iterable[str], about: str = "", **how: Any) -> None:
         self.add_argument(name, choices=list(known), help=about, **how)
@@ -85,6 +97,10 @@ class Parser(argparse.ArgumentParser):
         if unknown and "--set" in self._option_string_actions:
             message += "\nA setting of the recipe is written --set KEY=VALUE."
         super().error(harmless(message))
+
+
+def _path(text: str) -> Path:
+    return at_home(Path(text))
 
 
 def _machine(text: str) -> Any:
