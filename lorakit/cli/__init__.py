@@ -1,7 +1,5 @@
 """The command line: one small module for each command, of its name."""
 
-from __future__ import annotations
-
 # What each does, in the order in which a newcomer meets them.
 COMMANDS = {
     "doctor": "what this machine has and lacks, and the remedy",

@@ -49,9 +49,8 @@ def run(args: Arguments) -> None:
     run_dir = trained_run(args.run)
     parcel = pack(run_dir, args.checkpoint, args.strength, args.name)
     if not args.dir and FOLDERS[args.to]:
-        raise RecipeError(
-            f"--to {args.to} needs --dir.", hint=f"--dir FOLDER, where {args.to} is installed."
-        )
+        hint = f"--dir FOLDER, where {args.to} is installed."
+        raise RecipeError(f"--to {args.to} needs --dir.", hint=hint)
     done = _delivered(run_dir, parcel, args) if args.dir else None
     target, written = (done.path, done.written) if done else (parcel.file, ())
     changes = []

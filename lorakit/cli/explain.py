@@ -39,9 +39,8 @@ def run(args: Arguments) -> None:
 
 def lines_about(run_dir: Path, record: Record, count: int) -> list[str]:
     state, found = live_state(record), record.outcome.diagnosis
-    done = "the LoRA is intact"
-    if record.machine.rank:
-        done = "this machine did its part; the LoRA is on the machine of rank 0"
+    part = "this machine did its part; the LoRA is on the machine of rank 0"
+    done = part if record.machine.rank else "the LoRA is intact"
     known = {"done": done, "running": "it is still running"}
     reason = record.outcome.reason or known.get(state, "")
     lines = [f"{run_name(run_dir)}: {state}" + (f", {reason}" if reason else "")]

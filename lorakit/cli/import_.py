@@ -67,10 +67,8 @@ def _show(taken: TakenOver, *, verbose: bool) -> None:
         rows = [one for one in fates if verbose or alike[one.text] <= MANY]
         if fates:
             print_text(f"{done}:")
-            table(
-                ("", "value", ""),
-                [(f"  {one.source}", _short(one.value), one.text) for one in rows],
-            )
+            cells = [(f"  {one.source}", _short(one.value), one.text) for one in rows]
+            table(("", "value", ""), cells)
         for text in (text for text, count in alike.items() if count > MANY and not verbose):
             names = ", ".join(one.source for one in fates if one.text == text)
             print_text(f"  {text} {names}")

@@ -78,12 +78,9 @@ def _fitting(machine: Machine, *, as_json: bool) -> None:
     every = fitting(machine, Path.cwd())
     found = [one for one in every if one.verdict.word in {"fits", "may fit"}]
     if not found:
-        raise RecipeError(
-            f"No preset fits {size(machine.trains_on.memory_bytes)}.",
-            hint=f"The smallest is {every[0].preset.name}, with {size(every[0].needs.memory_low)}."
-            if every
-            else "",
-        )
+        what = f"No preset fits {size(machine.trains_on.memory_bytes)}."
+        least = f"{every[0].preset.name}, with {size(every[0].needs.memory_low)}"
+        raise RecipeError(what, hint=f"The smallest is {least}.")
     if as_json:
         more = [{"verdict": one.verdict, "basis": one.needs.basis} for one in found]
         pages = [{**_about(one.preset), **one.preset.about} for one in found]

@@ -38,11 +38,8 @@ def run(args: Arguments) -> None:
         of = f" of {args.name}" if args.name else ""
         say(f"No runs{of} under {Path.cwd() / 'runs'}. lorakit train RECIPE makes one.")
         return
-    table(
-        ("run", "state", "step", "loss", "left", "trainer", "age"),
-        map(_cells, rows),
-        right=("step", "loss", "left", "age"),
-    )
+    columns = ("run", "state", "step", "loss", "left", "trainer", "age")
+    table(columns, map(_cells, rows), right=("step", "loss", "left", "age"))
     newest = {row.name: row for row in rows}
     for row in rows:
         shown = row is newest[row.name] and row.state != "broken"

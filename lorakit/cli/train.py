@@ -148,18 +148,17 @@ def provide_weights(plan: Plan, *, as_json: bool) -> bool:
 
 
 def summary(results: list[Result]) -> None:
-    table(
-        ("recipe", "state", "steps", "loss", "time", "run"),
-        [(result.recipe, result.state, *_columns(result.outcome)) for result in results],
-        right=("steps", "loss", "time"),
-    )
+    columns = ("recipe", "state", "steps", "loss", "time", "run")
+    table(columns, map(_cells, results), right=("steps", "loss", "time"))
 
 
-def _columns(outcome: Outcome | None) -> tuple[str, str, str, str]:
+def _cells(result: Result) -> tuple[object, ...]:
+    outcome = result.outcome
     if outcome is None:
-        return "-", "-", "-", "-"
+        return result.recipe, result.state, "-", "-", "-", "-"
     loss = "-" if outcome.loss is None else f"{outcome.loss:.4g}"
-    return str(outcome.step), loss, duration(outcome.duration_s), str(outcome.run_dir)
+    took = duration(outcome.duration_s)
+    return result.recipe, result.state, outcome.step, loss, took, outcome.run_dir
 
 
 def code_of(results: list[Result], command: str | None) -> int:

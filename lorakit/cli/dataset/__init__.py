@@ -1,7 +1,5 @@
 """From a folder of photos to subsets that train."""
 
-from __future__ import annotations
-
 COMMANDS = {
     "add": "copy photos into originals/; says what it refused and why",
     "check": "every fault at once, each with its file and remedy",

@@ -55,11 +55,19 @@ def run(args: Arguments) -> int:
     facts = target.scan()
     with counting("looking") as progress:
         faults = check(facts, settings, progress=progress)
-    wrong = any(item.severity == "error" for item in faults)
+    counts = Counter(item.severity for item in faults)
+    wrong = bool(counts["error"])
     if args.json:
-        print_json(as_json(facts, faults))
+        found = {"errors": counts["error"], "warnings": counts["warning"], "faults": faults}
+        print_json({"root": facts.root, "images": facts.image_count, **found})
         return int(wrong)
     _report(facts, faults, everything=args.all)
+    dropped = len(read_remembered(facts.root).dropped)
+    say(
+        f"{counted(facts.image_count, 'image')} in {counted(len(facts.subsets), 'subset')}:"
+        f" {counted(counts['error'], 'error')}, {counted(counts['warning'], 'warning')}."
+        + (f" {dropped} dropped." if dropped else "")
+    )
     if wrong and facts.image_count:
         say_next(f"lorakit dataset review {shlex.quote(args.target)}", "mend them, and check again")
     else:
@@ -91,11 +99,8 @@ def _limits(target: Target) -> dict[str, Any]:
     found = dict(setting.value) if setting else {}
     for name, value in found.items():
         if name not in LIMITS:
-            near = did_you_mean(name, LIMITS)
-            raise RecipeError(
-                f"[dataset] rules: no limit is called {name!r}. {near}".rstrip(),
-                hint=f"There are {' and '.join(LIMITS)}.",
-            )
+            what = f"[dataset] rules: no limit is called {name!r}. {did_you_mean(name, LIMITS)}"
+            raise RecipeError(what.rstrip(), hint=f"There are {' and '.join(LIMITS)}.")
         if isinstance(value, bool) or not (isinstance(value, LIMITS[name]) and value >= 0):
             raise RecipeError(f"[dataset] rules: {name} = {value!r} is not a number from 0 on.")
     return found
@@ -107,20 +112,6 @@ def read_size(text: str) -> tuple[int, int]:
     if not all(side.strip().isdecimal() and int(side) > 0 for side in sides) or len(sides) > 2:
         raise RecipeError(f"{text!r} is not a size.", hint="Write 512 or 768x512.")
     return int(sides[0]), int(sides[-1])
-
-
-def as_json(facts: DatasetFacts, faults: tuple[Fault, ...]) -> dict[str, object]:
-    counts = Counter(item.severity for item in faults)
-    return {
-        "root": facts.root,
-        "images": facts.image_count,
-        "errors": counts["error"],
-        "warnings": counts["warning"],
-        "faults": [
-            {key: getattr(item, key) for key in ("rule", "severity", "where", "what", "hint")}
-            for item in faults
-        ],
-    }
 
 
 def _report(facts: DatasetFacts, faults: tuple[Fault, ...], *, everything: bool) -> None:
@@ -139,10 +130,3 @@ def _report(facts: DatasetFacts, faults: tuple[Fault, ...], *, everything: bool)
             rows.append((group[0].severity, rule, more, "--all shows them"))
     if rows:
         table(["", "rule", "where", "what"], rows)
-    counts = Counter(item.severity for item in faults)
-    dropped = len(read_remembered(facts.root).dropped)
-    say(
-        f"{counted(facts.image_count, 'image')} in {counted(len(facts.subsets), 'subset')}:"
-        f" {counted(counts['error'], 'error')}, {counted(counts['warning'], 'warning')}."
-        + (f" {dropped} dropped." if dropped else "")
-    )

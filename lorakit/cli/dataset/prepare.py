@@ -81,9 +81,8 @@ def run(args: Arguments) -> int:
             outcome = prepare(root, jobs, caption_extension=suffix, progress=progress, **how)
         sheets = [] if args.dry_run or args.no_sheet else write_sheets(root, rules, suffix)
     if args.json:
-        made, same = (
-            [name_of(root, path) for path in paths] for paths in (outcome.made, outcome.unchanged)
-        )
+        made = [name_of(root, path) for path in outcome.made]
+        same = [name_of(root, path) for path in outcome.unchanged]
         print_json({**vars(outcome), "made": made, "unchanged": same, "sheets": sheets})
     else:
         folders = sorted({shown(name_of(root, job.target.parent)) for job in jobs})

@@ -35,16 +35,8 @@ def run(args: Arguments) -> None:
 
 def show(stats: Stats) -> None:
     rows = [
-        [
-            s.name,
-            s.images,
-            s.repeats,
-            f"{s.share:.0%}",
-            s.captions,
-            size(s.bytes),
-            "-".join(map(str, s.short_side)),
-            "-".join(map(str, s.tokens)),
-        ]
+        [s.name, s.images, s.repeats, f"{s.share:.0%}", s.captions, size(s.bytes)]
+        + ["-".join(map(str, spread)) for spread in (s.short_side, s.tokens)]
         for s in stats.subsets
     ]
     numbers = ["images", "repeats", "share", "captions", "size"]

@@ -1,7 +1,5 @@
 """The queue: recipes that are trained one after another, across restarts of the machine."""
 
-from __future__ import annotations
-
 COMMANDS = {
     "add": "put recipes at the end",
     "list": "what waits, runs and has ended",

@@ -1,7 +1,5 @@
 """Sweeps: one recipe with several values of a few settings, each a recipe of its own."""
 
-from __future__ import annotations
-
 DEFAULT = "new"  # `lorakit sweep RECIPE --vary ...`
 COMMANDS = {
     "new": "write sweeps/NAME/; what `lorakit sweep RECIPE` means",
