@@ -33,7 +33,8 @@ def add_arguments(parser: Parser) -> None:
     about = "a file, or 40, step 40, final (default: the one noted, else the final one)"
     parser.value("--checkpoint", "WHICH", about)
     parser.value("--strength", "S", "default: the one noted, else 0.8", type=float)
-    parser.value("--as", "NAME", "another file name at the destination", dest="name")
+    about = "another file name at the destination"
+    parser.value("--as", "NAME", about, dest="name", default=None)
     parser.flag("--replace", "put another LoRA of that name aside, as .1.bak")
     parser.flag("--link", "link instead of copying")
     about = "a ComfyUI workflow (API format); a copy with this LoRA is made"

@@ -37,12 +37,12 @@ def add_arguments(parser: Parser) -> None:
     about = "a recipe whose settings to take: the next friend, the next character"
     parser.value("--like", "RECIPE", about)
     about = "the word that calls the character: rare, one word, such as maya_char"
-    parser.value("--trigger", "T", about)
+    parser.value("--trigger", "T", about, default=None)
     parser.path("--dir", "DIR", "the project folder (default: here)")
 
 
 def run(args: Arguments) -> int:
-    if not args.trigger or bool(args.preset) == bool(args.like):
+    if args.trigger is None or bool(args.preset) == bool(args.like):
         return _ask(args)
     like = resolve(recipe_path(args.like))[0] if args.like else None
     root: Path = args.dir or (_from_here(like.root) if like else Path())
@@ -84,7 +84,7 @@ def _ask(args: Arguments) -> int:
             [(page.name, page.about.get("machine", ""), page.title) for page in pages],
         )
         say("", "Which preset? --like RECIPE takes another recipe's settings instead.")
-    if not args.trigger:
+    if args.trigger is None:
         say("Which trigger? The word that calls the character: rare, one word.")
     say_next(f"lorakit new {name} {source} --trigger {trigger}")
     return 2

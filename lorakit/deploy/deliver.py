@@ -51,7 +51,7 @@ class Parcel:
 
 def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: str | None) -> Parcel:
     """What a run made: the checkpoint and strength that were asked for, else those noted."""
-    if name and (problem := stem_problem(name)):
+    if name is not None and (problem := stem_problem(name)):
         raise RecipeError(f"--as {problem}", hint="A name without folder and ending: --as maya-v2.")
     notes, asked = read_notes(run_dir), checkpoint
     run_dir, others = _stage_that_holds(run_dir, asked or notes.chosen)
