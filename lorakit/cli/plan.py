@@ -60,14 +60,8 @@ def run(args: Arguments) -> None:
     elif args.diff:
         _diff(read(args), args)
     else:
-        plans = show_plans(
-            read(args),
-            as_json=args.json,
-            machine=args.machine,
-            folders=args.folders,
-            write=args.write,
-            verbose=args.verbose,
-        )
+        how = {"machine": args.machine, "folders": args.folders, "run_dir": args.write}
+        plans = show_plans(read(args), as_json=args.json, verbose=args.verbose, **how)
         if not args.machine and not args.json:
             say_next(*next_for_plan(plans[0], as_typed(args)))
         if args.write:
@@ -80,7 +74,7 @@ def show_plans(
     as_json: bool,
     machine: Machine | None = None,
     folders: bool = False,
-    write: Path | None = None,
+    run_dir: Path | None = None,
     verbose: bool = False,
 ) -> tuple[Plan, ...]:
     """Also what `lorakit train --dry-run` shows. Raises where there are errors, having shown all
@@ -88,7 +82,7 @@ def show_plans(
     """
     resolved, faults = recipe
     machine = machine or this_machine()
-    run_dir = write or new_run_dir(resolved.root, resolved.name)
+    run_dir = run_dir or new_run_dir(resolved.root, resolved.name)
     plans = make_plans(resolved, faults, run_dir=run_dir, machine=machine, folders=folders)
     if as_json:
         documents = [{**as_document(one), "time": expected(one, machine)} for one in plans]

@@ -34,7 +34,7 @@ from lorakit.dataset.rules import shown
 from lorakit.dataset.share import kohya_toml as exchange
 from lorakit.dataset.split import steps_sentence
 from lorakit.errors import RecipeError, raise_on_errors
-from lorakit.files import write_atomic, write_new
+from lorakit.files import write_atomic, write_or_refuse
 from lorakit.plan.steps import count_steps
 from lorakit.recipe.folder_words import with_folders_renamed
 from lorakit.show import print_json, print_text, say, say_faults, table
@@ -227,11 +227,10 @@ def _to_toml(target: Target, args: Arguments) -> None:
         print_text(text, end="")
         return
     path = Path(args.to_toml)
-    try:
-        (write_atomic if args.force else write_new)(path, text)
-    except FileExistsError:
-        hint = "--force replaces it."
-        raise RecipeError(f"{shown(path)} is there already.", hint=hint) from None
+    if args.force:
+        write_atomic(path, text)
+    else:
+        write_or_refuse(path, text, "--force replaces it.")
     say(f"wrote {shown(path)}")
 
 
