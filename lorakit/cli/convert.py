@@ -1,8 +1,8 @@
 """The same LoRA under other names of keys: kohya's, diffusers' (PEFT, ai-toolkit), ComfyUI's.
 
-  lorakit convert maya.safetensors --to diffusers
-  lorakit convert zimage-by-musubi.safetensors --to comfy
-  lorakit convert flux-by-ai-toolkit.safetensors out.safetensors --to kohya --dtype F32
+lorakit convert maya.safetensors --to diffusers
+lorakit convert zimage-by-musubi.safetensors --to comfy
+lorakit convert flux-by-ai-toolkit.safetensors out.safetensors --to kohya --dtype F32
 
 Says how far delta-W of the new file is from the old one's: zero, or the rounding of the format.
 """

@@ -1,10 +1,10 @@
 """Put a LoRA where A1111, ComfyUI or diffusers looks, with its trigger and a preview beside it.
 
-  lorakit deploy latest --to a1111 --dir ~/stable-diffusion-webui
-  lorakit deploy maya --to comfyui --dir ~/ComfyUI --checkpoint maya-000006.safetensors --link
-  lorakit deploy maya --to comfyui --dir ~/ComfyUI --workflow old.json --old-trigger sage_character
-  lorakit deploy maya --to comfyui --dir ~/ComfyUI --check http://127.0.0.1:8188
-  lorakit deploy latest --to diffusers
+lorakit deploy latest --to a1111 --dir ~/stable-diffusion-webui
+lorakit deploy maya --to comfyui --dir ~/ComfyUI --checkpoint maya-000006.safetensors --link
+lorakit deploy maya --to comfyui --dir ~/ComfyUI --workflow old.json --old-trigger sage_character
+lorakit deploy maya --to comfyui --dir ~/ComfyUI --check http://127.0.0.1:8188
+lorakit deploy latest --to diffusers
 
 The checkpoint and strength that `lorakit note` chose are taken by default. Nothing that is there
 already is overwritten; `lorakit undeploy` takes it back.

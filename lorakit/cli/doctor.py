@@ -1,7 +1,7 @@
 """What this machine has and lacks: Python, torch, device, trainers, packages, disk, hub login.
 
-  lorakit doctor
-  lorakit doctor --json
+lorakit doctor
+lorakit doctor --json
 
 Every line that is red has its remedy. The report names no folder of yours and no token: paste it
 as it is. Nothing is changed. exit codes: 0 nothing is red, 1 something is.

@@ -1,7 +1,7 @@
 """A folder that trains a recipe without lorakit: config, dataset config, shell script.
 
-  lorakit export recipes/maya.toml --to kohya              writes exports/maya/
-  lorakit export maya --to kohya -o ~/handover --set max_train_epochs=4
+lorakit export recipes/maya.toml --to kohya              writes exports/maya/
+lorakit export maya --to kohya -o ~/handover --set max_train_epochs=4
 
 Paths below the project are relative, so the project moves as a whole. What could not be expressed
 is listed. `lorakit import exports/maya` makes the same plan of it again.

@@ -1,10 +1,10 @@
 """A recipe of what somebody else's config, command or LoRA says; and what became of every value.
 
-  lorakit import her-config.toml                    kohya's TOML; a dataset TOML that it names too
-  lorakit import train.sh                           a script (fluxgym's), or a folder that holds one
-  lorakit import "accelerate launch train_network.py --network_dim 16 ..."     or - for stdin
-  lorakit import kohya_ss.json --family sdxl        the window's JSON; ai-toolkit's YAML; OneTrainer
-  lorakit import downloads/style.safetensors        what a LoRA says of its own training
+lorakit import her-config.toml                    kohya's TOML; a dataset TOML that it names too
+lorakit import train.sh                           a script (fluxgym's), or a folder that holds one
+lorakit import "accelerate launch train_network.py --network_dim 16 ..."     or - for stdin
+lorakit import kohya_ss.json --family sdxl        the window's JSON; ai-toolkit's YAML; OneTrainer
+lorakit import downloads/style.safetensors        what a LoRA says of its own training
 
 Nothing is executed, moved or fetched. The recipe is new; one that is there stays as it is.
 """

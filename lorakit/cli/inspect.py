@@ -1,8 +1,8 @@
 """What a LoRA file is: family, rank, alpha, training, trigger, hashes; and what its numbers say.
 
-  lorakit inspect maya.safetensors
-  lorakit inspect downloads/style.safetensors --numbers     norms per block, zero or NaN modules
-  lorakit inspect maya.safetensors --json
+lorakit inspect maya.safetensors
+lorakit inspect downloads/style.safetensors --numbers     norms per block, zero or NaN modules
+lorakit inspect maya.safetensors --json
 
 Reads the forms of kohya, musubi, diffusers, PEFT, ai-toolkit, ComfyUI and LyCORIS. Never unpickles.
 The numbers are read without being asked for in files under 100 MB.

@@ -1,9 +1,9 @@
 """Which checkpoint at which strength, how surely, from losses at fixed noise.
 
-  lorakit judge maya                      every checkpoint at 0.4, 0.6, 0.8, 1.0 and 1.2
-  lorakit judge maya --checkpoints last:3 --strengths 0.6,0.8,1.0 --budget 10m
-  lorakit judge maya --held ~/photos/not-trained-on
-  lorakit judge maya --plan               what it would cost; nothing is measured
+lorakit judge maya                      every checkpoint at 0.4, 0.6, 0.8, 1.0 and 1.2
+lorakit judge maya --checkpoints last:3 --strengths 0.6,0.8,1.0 --budget 10m
+lorakit judge maya --held ~/photos/not-trained-on
+lorakit judge maya --plan               what it would cost; nothing is measured
 
 It compares losses on pictures that were not trained on with the base's, names the cells that are
 worse than the base, and lists those that cannot be told apart from the best, the one that changes

@@ -1,8 +1,8 @@
 """Several LoRAs in one, each with a weight; or LoRAs into a base model.
 
-  lorakit merge maya.safetensors=0.8 style.safetensors=0.5 -o both.safetensors
-  lorakit merge maya.safetensors style.safetensors --rank 32 -o both.safetensors
-  lorakit merge maya.safetensors=0.8 --into models/sdxl-base.safetensors -o merged.safetensors
+lorakit merge maya.safetensors=0.8 style.safetensors=0.5 -o both.safetensors
+lorakit merge maya.safetensors style.safetensors --rank 32 -o both.safetensors
+lorakit merge maya.safetensors=0.8 --into models/sdxl-base.safetensors -o merged.safetensors
 
 A sum of LoRAs is exact: its rank is the sum of theirs, unless --rank cuts it.
 """

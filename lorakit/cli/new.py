@@ -1,7 +1,7 @@
 """A recipe and an empty dataset folder.
 
-  lorakit new maya --preset sdxl --trigger maya_char
-  lorakit new finn --like recipes/maya.toml --trigger finn_char    # the same for someone else
+lorakit new maya --preset sdxl --trigger maya_char
+lorakit new finn --like recipes/maya.toml --trigger finn_char    # the same for someone else
 
 writes recipes/maya.toml and datasets/maya/, and says what to do next. Nothing that is there is
 overwritten.

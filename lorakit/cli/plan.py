@@ -1,14 +1,14 @@
 """Show everything that would happen: settings, images, steps, files, disk, memory, the command.
 Nothing is started.
 
-  lorakit plan recipes/maya.toml
-  lorakit plan maya --set network_dim=16 --set max_train_epochs=4
-  lorakit plan maya --json | jq .steps.total
-  lorakit plan maya --write out/        train.toml, dataset.toml, prompts.toml ... and command.txt
-  lorakit plan maya --folders           the command with train_data_dir instead of a dataset file
-  lorakit plan maya --for rtx4090       does it fit that card? also cuda:24 (GB), mps:64, cpu
-  lorakit plan maya --diff origin/main  what it says that it did not say in that commit
-  lorakit plan recipes/maya.toml recipes/finn.toml --review       only faults, for a commit hook
+lorakit plan recipes/maya.toml
+lorakit plan maya --set network_dim=16 --set max_train_epochs=4
+lorakit plan maya --json | jq .steps.total
+lorakit plan maya --write out/        train.toml, dataset.toml, prompts.toml ... and command.txt
+lorakit plan maya --folders           the command with train_data_dir instead of a dataset file
+lorakit plan maya --for rtx4090       does it fit that card? also cuda:24 (GB), mps:64, cpu
+lorakit plan maya --diff origin/main  what it says that it did not say in that commit
+lorakit plan recipes/maya.toml recipes/finn.toml --review       only faults, for a commit hook
 """
 
 from __future__ import annotations

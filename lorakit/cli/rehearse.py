@@ -1,8 +1,8 @@
 """The same plan, a few steps, on stand-in weights: proves machine, trainer and dataset first.
 
-  lorakit rehearse recipes/maya.toml
-  lorakit rehearse maya --set trainer=embedded
-  lorakit rehearse maya --steps 4 --resolution 128 --keep out/
+lorakit rehearse recipes/maya.toml
+lorakit rehearse maya --set trainer=embedded
+lorakit rehearse maya --steps 4 --resolution 128 --keep out/
 
 Weights and pictures need not be there yet. Images are only linked to; the result is thrown away
 unless --keep names a folder for it.

@@ -1,8 +1,8 @@
 """One self-contained page about a run: curves, samples, checkpoints, dataset, what to do next.
 
-  lorakit report                        # the latest run; writes report.html into its folder
-  lorakit report maya --open
-  lorakit report maya/20260101-120000 --out maya.html
+lorakit report                        # the latest run; writes report.html into its folder
+lorakit report maya --open
+lorakit report maya/20260101-120000 --out maya.html
 
 Every run makes its page at its end. This makes it again, also while a run goes on or after it died.
 The page needs no network and contains everything it shows.

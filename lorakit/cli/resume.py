@@ -1,9 +1,9 @@
 """Go on where a run ended, from its newest intact state.
 
-  lorakit resume                    # the latest run
-  lorakit resume maya
-  lorakit resume maya --json
-  lorakit resume maya --anyway      # although data, weights, settings or trainer have changed
+lorakit resume                    # the latest run
+lorakit resume maya
+lorakit resume maya --json
+lorakit resume maya --anyway      # although data, weights, settings or trainer have changed
 
 The embedded trainer goes on byte for byte. sd-scripts restores weights, optimiser and learning
 rate; what it cannot restore is said on the screen and in the record. exit codes: as for lorakit

@@ -1,8 +1,8 @@
 """Every run and its state.
 
-  lorakit runs
-  lorakit runs maya --json
-  lorakit runs --last 5
+lorakit runs
+lorakit runs maya --json
+lorakit runs --last 5
 
 states: running; unattended (it trains on, but the lorakit process that started it has exited:
 `lorakit watch` takes it over); done; failed; interrupted; stopped; dead (ended while nobody

@@ -1,10 +1,10 @@
 """A grid of pictures: checkpoint x strength x prompt, the same seeds everywhere, to choose from.
 
-  lorakit sheet maya         every checkpoint at 0.6, 0.8 and 1.0, the run's own sample prompts
-  lorakit sheet maya --checkpoints last:3 --strengths 0.8,1.0 --seeds 4
-  lorakit sheet maya --checkpoints 6,8 --prompts "maya_char, portrait" "a red car"
-  lorakit sheet maya --judged             what lorakit judge listed, and the last at 1.0 beside it
-  lorakit sheet maya --from-samples       what the training drew; needs no torch and no base model
+lorakit sheet maya         every checkpoint at 0.6, 0.8 and 1.0, the run's own sample prompts
+lorakit sheet maya --checkpoints last:3 --strengths 0.8,1.0 --seeds 4
+lorakit sheet maya --checkpoints 6,8 --prompts "maya_char, portrait" "a red car"
+lorakit sheet maya --judged             what lorakit judge listed, and the last at 1.0 beside it
+lorakit sheet maya --from-samples       what the training drew; needs no torch and no base model
 
 Beside the PNG stands a page to compare in: enlarge, side by side, flicker, mark the winner.
 Pictures are kept in the run's folder: a second sheet draws only what is new.

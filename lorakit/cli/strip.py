@@ -1,7 +1,7 @@
 """A copy of a LoRA without private metadata: captions, folders, names, times. Tensors stay.
 
-  lorakit strip maya.safetensors
-  lorakit strip maya.safetensors public.safetensors --keep modelspec.author
+lorakit strip maya.safetensors
+lorakit strip maya.safetensors public.safetensors --keep modelspec.author
 
 What programs need stays: base version, rank, alpha, network module, title, licence, trigger phrase.
 """

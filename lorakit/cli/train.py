@@ -1,10 +1,10 @@
 """Run one recipe, or several one after another.
 
-  lorakit train recipes/maya.toml
-  lorakit train recipes/maya.toml --set learning_rate=5e-5 --dry-run
-  lorakit train recipes/maya.toml recipes/finn.toml --notify "mail -s done me@example.org"
-  lorakit train recipes/maya.toml --json | tee events.ndjson
-  lorakit train recipes/maya.toml --queue        # wait for the device; see lorakit queue
+lorakit train recipes/maya.toml
+lorakit train recipes/maya.toml --set learning_rate=5e-5 --dry-run
+lorakit train recipes/maya.toml recipes/finn.toml --notify "mail -s done me@example.org"
+lorakit train recipes/maya.toml --json | tee events.ndjson
+lorakit train recipes/maya.toml --queue        # wait for the device; see lorakit queue
 
 Ctrl-C ends the run in good order, a second Ctrl-C at once. Several recipes go on past a failed one.
 exit codes: 0 every LoRA is intact, 1 a recipe or the machine is wrong, 4 a training failed, 130
@@ -79,9 +79,7 @@ def run(args: Arguments) -> int:
         results.append(train_one(recipe, sets=args.sets, unsets=args.unsets, **how))
         if results[-1].code == STOPPED:
             break
-    if len(args.recipes) > 1 and not args.json:
-        summary(results)
-    return code_of(results, args.notify)
+    return say_end(results, args, several=len(args.recipes) > 1)
 
 
 def train_one(
@@ -147,9 +145,17 @@ def provide_weights(plan: Plan, *, as_json: bool) -> bool:
     return bool(wanted)
 
 
-def summary(results: list[Result]) -> None:
-    columns = ("recipe", "state", "steps", "loss", "time", "run")
-    table(columns, map(_cells, results), right=("steps", "loss", "time"))
+def say_end(results: list[Result], args: Arguments, *, several: bool = True) -> int:
+    """A table, the user's own command, and the exit code: stopped wins, then a failed training,
+    then a recipe that could not start.
+    """
+    if several and not args.json:
+        columns = ("recipe", "state", "steps", "loss", "time", "run")
+        table(columns, map(_cells, results), right=("steps", "loss", "time"))
+    if args.notify:
+        _notify(args.notify, results)
+    codes = {result.code for result in results}
+    return next((code for code in (STOPPED, 4, 3, 1) if code in codes), 0)
 
 
 def _cells(result: Result) -> tuple[object, ...]:
@@ -159,16 +165,6 @@ def _cells(result: Result) -> tuple[object, ...]:
     loss = "-" if outcome.loss is None else f"{outcome.loss:.4g}"
     took = duration(outcome.duration_s)
     return result.recipe, result.state, outcome.step, loss, took, outcome.run_dir
-
-
-def code_of(results: list[Result], command: str | None) -> int:
-    """Stopped wins, then a failed training, then a recipe that could not start. Whoever wants it is
-    told first, by a command of their own.
-    """
-    if command:
-        _notify(command, results)
-    codes = {result.code for result in results}
-    return next((code for code in (STOPPED, 4, 3, 1) if code in codes), 0)
 
 
 def _notify(command: str, results: list[Result]) -> None:

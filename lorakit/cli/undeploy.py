@@ -1,7 +1,7 @@
 """Take back what `lorakit deploy` put into a program's folder.
 
-  lorakit undeploy maya
-  lorakit undeploy maya --to comfyui
+lorakit undeploy maya
+lorakit undeploy maya --to comfyui
 
 Removed is what lorakit wrote there, unless somebody has changed it since; a LoRA that --replace had
 put aside gets its name back. The run keeps its LoRA.

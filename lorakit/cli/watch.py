@@ -1,9 +1,9 @@
 """Follow a run live from another terminal: bar, loss curve, samples, speed, memory.
 
-  lorakit watch                     # the latest run
-  lorakit watch maya
-  lorakit watch maya --json         # the same as JSON lines
-  lorakit watch maya --once         # one picture, then back
+lorakit watch                     # the latest run
+lorakit watch maya
+lorakit watch maya --json         # the same as JSON lines
+lorakit watch maya --once         # one picture, then back
 
 A run whose lorakit process has exited is taken over: watched to its end, its record closed.
 """

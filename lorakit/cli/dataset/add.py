@@ -1,9 +1,9 @@
 """Copy photos, folders and zip archives into originals/; the sources are never touched.
 
-  lorakit dataset add recipes/maya.toml ~/photos --repeats 40
-  lorakit dataset add recipes/maya.toml bodies.zip --repeats 20 --tag realistic_body
-  lorakit dataset add recipes/maya.toml ~/album --link      # copies nothing: it stays as it lies
-  lorakit dataset add datasets/maya a.jpg b.jpg --repeats 10 --trigger maya_char --dry-run
+lorakit dataset add recipes/maya.toml ~/photos --repeats 40
+lorakit dataset add recipes/maya.toml bodies.zip --repeats 20 --tag realistic_body
+lorakit dataset add recipes/maya.toml ~/album --link      # copies nothing: it stays as it lies
+lorakit dataset add datasets/maya a.jpg b.jpg --repeats 10 --trigger maya_char --dry-run
 
 Captions beside the images come along, or out of a metadata.jsonl; folders such as 30_maya_char
 become subsets of their own. What is there already is left alone; what cannot be

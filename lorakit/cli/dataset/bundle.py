@@ -1,9 +1,9 @@
 """One deterministic zip of a dataset, and its verification on another machine. Of a recipe, the
 recipe itself, its lock, its presets and a script that puts them in place go along.
 
-  lorakit dataset bundle recipes/maya.toml                 # maya.zip: same content, same bytes
-  lorakit dataset bundle verify maya.zip                   # every byte read and compared
-  lorakit dataset bundle verify maya.zip --unpack datasets/maya
+lorakit dataset bundle recipes/maya.toml                 # maya.zip: same content, same bytes
+lorakit dataset bundle verify maya.zip                   # every byte read and compared
+lorakit dataset bundle verify maya.zip --unpack datasets/maya
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Write and correct captions: shown as a diff first, written with --write, taken back with --undo.
 
-  lorakit dataset caption recipes/maya.toml --trigger-first --remove blurry
-  lorakit dataset caption recipes/maya.toml --pattern "{trigger}, {shot}, {rest}, {light}" --write
-  lorakit dataset caption recipes/maya.toml --subset 20_maya_realbody --add realistic_body --write
-  lorakit dataset caption recipes/maya.toml --tagger wd --model wd-swinv2 --drop-character-tags
-  lorakit dataset caption datasets/maya --tagger wd --model wd-vit --from-tags "{trigger}, {rest}"
-  lorakit dataset caption recipes/maya.toml --tagger florence2 --drop-identity
-  lorakit dataset caption maya.toml --tagger blip --from-tags "{trigger}, {view}, {sentence}"
-  lorakit dataset caption datasets/maya --undo
+lorakit dataset caption recipes/maya.toml --trigger-first --remove blurry
+lorakit dataset caption recipes/maya.toml --pattern "{trigger}, {shot}, {rest}, {light}" --write
+lorakit dataset caption recipes/maya.toml --subset 20_maya_realbody --add realistic_body --write
+lorakit dataset caption recipes/maya.toml --tagger wd --model wd-swinv2 --drop-character-tags
+lorakit dataset caption datasets/maya --tagger wd --model wd-vit --from-tags "{trigger}, {rest}"
+lorakit dataset caption recipes/maya.toml --tagger florence2 --drop-identity
+lorakit dataset caption maya.toml --tagger blip --from-tags "{trigger}, {view}, {sentence}"
+lorakit dataset caption datasets/maya --undo
 
 Edits are done in the order of this list: the tagger's tags, --from-tags, --replace, --remove,
 --add, --pattern, --trigger-first, --dedupe, --sort. A tagger touches only images without a

@@ -1,8 +1,8 @@
 """Every fault of a dataset at once, each with its file and what to do about it.
 
-  lorakit dataset check recipes/maya.toml
-  lorakit dataset check datasets/maya --off border --off near-duplicate
-  lorakit dataset check --rules            what each rule is for
+lorakit dataset check recipes/maya.toml
+lorakit dataset check datasets/maya --off border --off near-duplicate
+lorakit dataset check --rules            what each rule is for
 
 Every image is decoded fully; a second run remembers what has not changed. Exit code 1 where there
 are errors, 0 for warnings. In a recipe, [dataset] rules_off = ["border"] switches a rule off for

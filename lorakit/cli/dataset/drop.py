@@ -1,8 +1,8 @@
 """Leave pictures out of training, and take them back: nothing is deleted, and no command forgets.
 
-  lorakit dataset drop recipes/maya.toml 40_maya_char/blurred.jpg other.jpg
-  lorakit dataset drop recipes/maya.toml                          # the list of what is dropped
-  lorakit dataset drop recipes/maya.toml --back blurred.jpg
+lorakit dataset drop recipes/maya.toml 40_maya_char/blurred.jpg other.jpg
+lorakit dataset drop recipes/maya.toml                          # the list of what is dropped
+lorakit dataset drop recipes/maya.toml --back blurred.jpg
 
 The list is in prepare.toml, beside the N_trigger folders; it belongs in git. An original stays in
 originals/; the picture in the N_trigger folder and its caption wait in .lorakit/dropped.

@@ -1,17 +1,17 @@
 """Subsets and their repeats: show, set, solve, rename, split, merge; kohya's dataset TOML.
 
-  lorakit dataset layout datasets/maya                            # the table and the arithmetic
-  lorakit dataset layout recipes/maya.toml --repeats maya_char=40            # shown only
-  lorakit dataset layout recipes/maya.toml --repeats maya_char=40 --write    # done
-  lorakit dataset layout recipes/maya.toml --ratio maya_char=4 maya_char_realbody=1
-  lorakit dataset layout recipes/maya.toml --steps 2000
-  lorakit dataset layout datasets/maya --rename maya_char=maya_v2
-  lorakit dataset layout datasets/maya --split maya_char=maya_face:close_*
-  lorakit dataset layout datasets/maya --merge maya_face=maya_char
-  lorakit dataset layout datasets/maya --undo
-  lorakit dataset layout datasets/maya --to-toml dataset.toml
-  lorakit dataset layout datasets/maya --from-toml their.toml     # copies, moves nothing
-  lorakit dataset layout datasets/maya --reg woman=1              # a folder for class images
+lorakit dataset layout datasets/maya                            # the table and the arithmetic
+lorakit dataset layout recipes/maya.toml --repeats maya_char=40            # shown only
+lorakit dataset layout recipes/maya.toml --repeats maya_char=40 --write    # done
+lorakit dataset layout recipes/maya.toml --ratio maya_char=4 maya_char_realbody=1
+lorakit dataset layout recipes/maya.toml --steps 2000
+lorakit dataset layout datasets/maya --rename maya_char=maya_v2
+lorakit dataset layout datasets/maya --split maya_char=maya_face:close_*
+lorakit dataset layout datasets/maya --merge maya_face=maya_char
+lorakit dataset layout datasets/maya --undo
+lorakit dataset layout datasets/maya --to-toml dataset.toml
+lorakit dataset layout datasets/maya --from-toml their.toml     # copies, moves nothing
+lorakit dataset layout datasets/maya --reg woman=1              # a folder for class images
 
 Every step is shown first and done with --write. What the recipe says in [dataset.subset.FOLDER]
 follows its folder. Only folders that prepare has made are renamed; --force also renames folders of

@@ -1,9 +1,9 @@
 """Make the N_trigger folders from the originals: upright, sRGB, without metadata, fitted.
 
-  lorakit dataset prepare recipes/maya.toml                     # as the last time
-  lorakit dataset prepare recipes/maya.toml --fit letterbox --size 512 --background white
-  lorakit dataset prepare datasets/maya --fit crop --focus top --size 1024 --format png
-  lorakit dataset prepare datasets/maya --from ~/photos --repeats 10      # without originals/
+lorakit dataset prepare recipes/maya.toml                     # as the last time
+lorakit dataset prepare recipes/maya.toml --fit letterbox --size 512 --background white
+lorakit dataset prepare datasets/maya --fit crop --focus top --size 1024 --format png
+lorakit dataset prepare datasets/maya --from ~/photos --repeats 10      # without originals/
 
 The dataset remembers the options in prepare.toml: `prepare` alone repeats them and makes what is
 new. Other options make every picture anew, which is asked first (--yes: done). What you have edited

@@ -1,7 +1,7 @@
 """A technical score from 0 to 100 for every picture; writes one CATEGORY_ranking.json a folder.
 
-  lorakit dataset rank datasets/maya
-  lorakit dataset rank datasets/maya --json | jq '.[0]'
+lorakit dataset rank datasets/maya
+lorakit dataset rank datasets/maya --json | jq '.[0]'
 
 The score says what a trainer can learn from a picture (resolution, sharpness, exposure, contrast,
 cleanness, uniqueness), not whether it is a good one: correct it with your own numbers through

@@ -1,7 +1,7 @@
 """A local page to look at every image, its crop and its caption; keyboard first, saved as you type.
 
-  lorakit dataset review recipes/maya.toml
-  lorakit dataset review datasets/maya --port 8123 --no-browser
+lorakit dataset review recipes/maya.toml
+lorakit dataset review datasets/maya --port 8123 --no-browser
 
 The page is served on 127.0.0.1 alone and needs the token in the printed address. Ctrl-C ends it.
 What was changed can be taken back with `lorakit dataset caption ... --undo`; accepted and flagged

@@ -1,7 +1,7 @@
 """The best balanced set of pictures, copied as a new version of the dataset; the old one stays.
 
-  lorakit dataset select datasets/maya --per-category 18 --min-score 30% --diverse --to maya-v2
-  lorakit dataset select datasets/maya --per-category 18 --scores mine.csv --dry-run
+lorakit dataset select datasets/maya --per-category 18 --min-score 30% --diverse --to maya-v2
+lorakit dataset select datasets/maya --per-category 18 --scores mine.csv --dry-run
 
 Uses the CATEGORY_ranking.json files in the dataset where there are any, else measures first.
 --scores FILE (.csv with the columns file,score, or a ranking) wins over what was measured. Scores

@@ -1,8 +1,8 @@
 """Put recipes at the end of the queue. Each is planned first: what cannot start is refused now,
 not in the night.
 
-  lorakit queue add recipes/maya.toml recipes/finn.toml
-  lorakit queue add recipes/maya.toml --set learning_rate=5e-5
+lorakit queue add recipes/maya.toml recipes/finn.toml
+lorakit queue add recipes/maya.toml --set learning_rate=5e-5
 """
 
 from __future__ import annotations

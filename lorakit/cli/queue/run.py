@@ -1,8 +1,8 @@
 """Train what waits, one after another, past failed ones; what a kill or a restart cut off goes on.
 
-  lorakit queue run
-  lorakit queue run --notify "notify-send trained"
-  lorakit queue run --share-device          # do not wait for another training on the same device
+lorakit queue run
+lorakit queue run --notify "notify-send trained"
+lorakit queue run --share-device          # do not wait for another training on the same device
 
 Ends with a table and an exit code: 0 all intact, 4 a training failed, 1 a recipe could not start,
 130 stopped.
@@ -16,7 +16,7 @@ from pathlib import Path
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.ending import STOPPED, say_outcome
 from lorakit.cli.terminal.screen import screen
-from lorakit.cli.train import Result, code_of, summary, train_one
+from lorakit.cli.train import Result, say_end, train_one
 from lorakit.errors import LorakitError
 from lorakit.proof.inputs import require_same_inputs
 from lorakit.run import queue
@@ -68,9 +68,7 @@ def run(args: Arguments) -> int:
     if not results:
         say("Nothing waits. lorakit queue add RECIPE fills the queue.")
         return 0
-    if not args.json:
-        summary(results)
-    return code_of(results, args.notify)
+    return say_end(results, args)
 
 
 def go_on(run_dir: Path, *, as_json: bool) -> Outcome | None:

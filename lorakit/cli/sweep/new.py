@@ -1,10 +1,10 @@
 """A folder of plain recipes that differ in a few values: sweeps/NAME/, with a manifest.
 
-  lorakit sweep recipes/maya.toml --vary network_dim=8,16,32 --vary learning_rate=1e-4,2e-4
-  lorakit sweep maya --vary network_dim=8,16 --vary network_alpha=4,8 --zip   # 8 with 4, 16 with 8
-  lorakit sweep maya --vary learning_rate=5e-5,1e-4,2e-4 --vary seed=1,2,3 --random 4
-  lorakit sweep maya --vary train.optimizer_type=AdamW,Lion --name optimisers --lock
-  lorakit sweep maya --vary network_dim=8,16 --dry-run
+lorakit sweep recipes/maya.toml --vary network_dim=8,16,32 --vary learning_rate=1e-4,2e-4
+lorakit sweep maya --vary network_dim=8,16 --vary network_alpha=4,8 --zip   # 8 with 4, 16 with 8
+lorakit sweep maya --vary learning_rate=5e-5,1e-4,2e-4 --vary seed=1,2,3 --random 4
+lorakit sweep maya --vary train.optimizer_type=AdamW,Lion --name optimisers --lock
+lorakit sweep maya --vary network_dim=8,16 --dry-run
 
 Every point is planned first; where one has a fault, nothing is written. A value with commas of its
 own stands in quotes or brackets: --vary 'resolution="512,768","768,768"'. The points are recipes

@@ -1,10 +1,10 @@
 """Train the points of a sweep: one after another through the queue, or as a job array on a cluster.
 
-  lorakit sweep run maya-sweep
-  lorakit sweep run maya-sweep --halving         # at 25 and 50 % the worst third is stopped
-  lorakit sweep run maya-sweep --halving --rungs 20,40,60
-  lorakit sweep run maya-sweep --on slurm --sbatch "--partition=gpu --gres=gpu:1 --time=4:00:00"
-  lorakit sweep run maya-sweep --only maya-sweep-03       # what a task of the array does
+lorakit sweep run maya-sweep
+lorakit sweep run maya-sweep --halving         # at 25 and 50 % the worst third is stopped
+lorakit sweep run maya-sweep --halving --rungs 20,40,60
+lorakit sweep run maya-sweep --on slurm --sbatch "--partition=gpu --gres=gpu:1 --time=4:00:00"
+lorakit sweep run maya-sweep --only maya-sweep-03       # what a task of the array does
 
 What is done is not trained again, what was cut off goes on, and a point that somebody else has
 queued already is left to them. --halving compares held-out losses where every point has one, and

@@ -1,8 +1,8 @@
 """Every point of a sweep in one table: settings that differ, losses, and the best one as a recipe.
 
-  lorakit sweep table                        # the newest sweep
-  lorakit sweep table maya-sweep --json
-  lorakit sweep table maya-sweep --winner recipes/maya-best.toml    # the best point's recipe
+lorakit sweep table                        # the newest sweep
+lorakit sweep table maya-sweep --json
+lorakit sweep table maya-sweep --winner recipes/maya-best.toml    # the best point's recipe
 
 The best finished point is the one with the best measure that all of them have: the judge's number,
 else held-out loss, else training loss, which says little about pictures.
