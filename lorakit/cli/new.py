@@ -79,10 +79,8 @@ def _ask(args: Arguments) -> int:
         say("--preset and --like at once: a recipe that is like another has its preset.")
     elif not args.preset and not args.like:
         pages = [presets.read(one, Path.cwd()) for one in presets.names(Path.cwd())]
-        table(
-            ("preset", "machine", "title"),
-            [(page.name, page.about.get("machine", ""), page.title) for page in pages],
-        )
+        rows = [(page.name, page.about.get("machine", ""), page.title) for page in pages]
+        table(("preset", "machine", "title"), rows)
         say("", "Which preset? --like RECIPE takes another recipe's settings instead.")
     if args.trigger is None:
         say("Which trigger? The word that calls the character: rare, one word.")

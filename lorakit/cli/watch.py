@@ -96,7 +96,8 @@ class PlainSteps:
             print_text(f"{seen.step}/{seen.total}{loss}", flush=True)
         if seen.state != "running":
             say(f"{seen.state} {seen.reason}".strip())
-            say(*([f"next: {seen.next}"] if seen.next else []))
+            if seen.next:
+                say(f"next: {seen.next}")
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,8 @@ def picture(run_dir: Path, seen: Glance, width: int = 80) -> list[str]:
     parts += [f"{duration(seen.eta_s)} left"] if seen.eta_s and moving else []
     lines = [f"{seen.run}  {seen.state}" + (f": {seen.reason}" if seen.reason else "")]
     lines += bar(seen.step, seen.total, "  ".join(parts), width)
-    losses = [
-        (row["step"], row["loss"]) for row in progress_rows(run_dir) if row.get("loss") is not None
-    ]
+    rows = progress_rows(run_dir)
+    losses = [(row["step"], row["loss"]) for row in rows if row.get("loss") is not None]
     lines += curve(smoothed(losses), width=width - MARGIN) if len(losses) >= ENOUGH else []
     if seen.processes:
         gpu = f", GPU {size(seen.gpu_bytes)}" if seen.gpu_bytes else ""

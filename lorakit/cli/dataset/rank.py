@@ -53,15 +53,11 @@ def run(args: Arguments) -> None:
 def _show(categories: Mapping[str, Sequence[Ranked]], top: int | None) -> None:
     every = [item for items in categories.values() for item in items]
     names = list(next((item.parts for item in every if item.parts), {}))
-    rows = [
-        [
-            f"{item.score:.1f}",
-            *(f"{item.parts.get(name, 0):.0f}" for name in names),
-            "  ".join([shown(item.file), *item.faults]),
-        ]
-        for items in categories.values()
-        for item in items[:top]
-    ]
+    rows = []
+    for items in categories.values():
+        for item in items[:top]:
+            parts = [f"{item.parts.get(name, 0):.0f}" for name in names]
+            rows.append([f"{item.score:.1f}", *parts, "  ".join([shown(item.file), *item.faults])])
     table(["score", *names, "picture"], rows, right=["score", *names])
     for category, items in categories.items():
         mean = sum(item.score for item in items) / len(items)

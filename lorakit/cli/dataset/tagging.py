@@ -32,9 +32,8 @@ def add_tagger_arguments(parser: Parser) -> None:
     about = f"the tagger's folder or repository, or one of {', '.join(KNOWN)}"
     parser.value("--model", "DIR|REPO[@REVISION]", about)
     parser.value("--model-sha256", "HEX", "refuse any other model.onnx")
-    parser.value(
-        "--general", "P", "how likely a general tag must be (0.35)", type=float, default=0.35
-    )
+    about = "how likely a general tag must be (0.35)"
+    parser.value("--general", "P", about, type=float, default=0.35)
     about = "how likely a character's name must be (0.85)"
     parser.value("--character", "P", about, type=float, default=0.85)
     about = "no names of known characters: the trigger stands for yours"
@@ -50,7 +49,7 @@ def add_tagger_arguments(parser: Parser) -> None:
 
 
 def check_tagger_arguments(args: Arguments) -> None:
-    by_tags = [name for name in args.tagger or () if name in TAGGERS]
+    by_tags = [name for name in args.tagger if name in TAGGERS]
     if by_tags and not args.model:
         hint = f"--model FOLDER, or from the hub one of {', '.join(KNOWN)}."
         raise RecipeError(f"--tagger {by_tags[0]}: which model?", hint=hint)
@@ -116,9 +115,8 @@ def _settled(
 
     words = {image: joined(filter(None, map(settled, own))) for image, own in tags.items()}
     tidy = {image: tidied(text) for image, text in sentences.items()}
-    _say_which(
-        [one for one, text in tidy.items() if not text], "got no sentence", 5, "look at them."
-    )
+    silent = [one for one, text in tidy.items() if not text]
+    _say_which(silent, "got no sentence", 5, "look at them.")
     looped = [one for one, text in sentences.items() if LOOP.search(text)]
     _say_which(looped, "got the same words again and again", 5, "look at them.")
     spoken = {image: settled(text) for image, text in tidy.items() if text}
