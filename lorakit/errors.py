@@ -25,8 +25,12 @@ class Fault:
     section: str = ""
     key: str = ""
 
+    @property
+    def advice(self) -> str:
+        return f"{self.what} {self.hint}".rstrip()
+
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}" + (f" {self.hint}" if self.hint else "")
+        return f"{self.where}: {self.advice}"
 
 
 class LorakitError(Exception):
@@ -72,6 +76,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def counted(count: int, word: str) -> str:
     """'1 image', '2 images'."""
     return f"{count} {word}{'s' * (count != 1)}"
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """The first of many names: 'a, b, c, ...'."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def refused(where: str, what: str, hint: str = "") -> RecipeError:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+from lorakit.errors import RecipeError
 from lorakit.user_files import naming_it
 
 MAX_NAME_CHARS = 40  # of a file's name in that of its hidden neighbour
@@ -38,6 +39,15 @@ def write_new(path: Path, data: str | bytes) -> None:
     """As write_atomic, but only where nothing is: else FileExistsError, however close the race."""
     with _filled(path, data, 0o666 & ~_umask()) as beside:
         take_name(beside, path)
+
+
+def write_or_refuse(path: Path, data: str | bytes, hint: str) -> None:
+    """As write_new; what is there already is the user's mistake, and `hint` the way out."""
+    try:
+        write_new(path, data)
+    except FileExistsError:
+        what = f"{path} is there already, and is left as it is."
+        raise RecipeError(what, hint=hint) from None
 
 
 def take_name(beside: Path, path: Path) -> None:

@@ -4,12 +4,13 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from importlib import import_module
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from lorakit import cli
 from lorakit.cli import main as door
 from lorakit.families import FAMILIES
 from lorakit.recipe import presets
@@ -51,10 +52,10 @@ def commands_of_the_documents() -> Iterator[str]:
             yield from re.findall(r"^(?:\w*\$ +)?(lorakit .*)$", block, flags=re.MULTILINE)
 
 
-def examples_of_the_commands(table: Mapping[str, tuple[str, str]] = door.COMMANDS) -> Iterator[str]:
-    for module in (import_module(name) for name, _ in table.values()):
+def examples_of_the_commands(group: ModuleType = cli) -> Iterator[str]:
+    for module in (door.module_of(group, name) for name in group.COMMANDS):
         if hasattr(module, "COMMANDS"):
-            yield from examples_of_the_commands(module.COMMANDS)
+            yield from examples_of_the_commands(module)
         else:
             yield from re.findall(
                 r"^ *(lorakit [^|>\n]*?)(?:   .*|[|>].*)?$",
@@ -80,11 +81,11 @@ def test_the_page_about_recipes_names_every_key_there_is() -> None:
 )
 def test_every_command_of_the_documents_is_understood(line: str) -> None:
     _, name, *rest = shlex.split(line, comments=True)
-    module = import_module(door.COMMANDS[name][0])
+    module = door.module_of(cli, name)
     while hasattr(module, "COMMANDS"):
         name, *rest = [*door.implied(module, rest), *rest]
-        module = import_module(module.COMMANDS[name][0])
-    door.parsed(door.parser_for("lorakit", module), rest)
+        module = door.module_of(module, name)
+    door.parser_for("lorakit", module).parsed(rest)
 
 
 def test_every_proof_that_a_document_names_is_a_test() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import re
 import subprocess
 import sys
@@ -11,9 +10,11 @@ from collections.abc import Container
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from lorakit import cli
 from lorakit.cli import main as front
 from lorakit.proc import ask
 
@@ -157,22 +158,17 @@ def test_the_command_line_prints_through_the_one_door_that_escapes() -> None:
             assert "print" not in [call.id for call in calls if isinstance(call, ast.Name)], path
 
 
-def commands(
-    table: dict[str, tuple[str, str]], prefix: tuple[str, ...] = ()
-) -> list[tuple[str, ...]]:
+def commands(group: ModuleType = cli, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
-    for name, (module_name, _) in table.items():
-        module = importlib.import_module(module_name)
-        found += (
-            commands(module.COMMANDS, (*prefix, name))
-            if hasattr(module, "COMMANDS")
-            else [(*prefix, name)]
-        )
+    for name in group.COMMANDS:
+        module = front.module_of(group, name)
+        is_group = hasattr(module, "COMMANDS")
+        found += commands(module, (*prefix, name)) if is_group else [(*prefix, name)]
     return found
 
 
 def test_every_command_has_help_with_a_description(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in commands(dict(front.COMMANDS)):
+    for words in commands():
         with pytest.raises(SystemExit) as stopped:
             front.main([*words, "--help"])
         assert stopped.value.code == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.cli.terminal.screen import JsonLines, PlainLines, sentence
+from lorakit.cli.terminal.screen import PlainLines, json_line, sentence
 from lorakit.events import Event
 from lorakit.show import harmless, print_json, print_text, say
 
@@ -40,7 +40,7 @@ def test_every_door_escapes(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_json_stays_json_and_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"a": EVIL})
-    JsonLines()(Event("note", text=EVIL))
+    json_line(Event("note", text=EVIL))
     text = capsys.readouterr().out
     assert not raw(text)
     first, end = json.JSONDecoder().raw_decode(text)

@@ -1,49 +1,44 @@
 """The same LoRA under other names of keys: kohya's, diffusers' (PEFT, ai-toolkit), ComfyUI's.
 
-examples:
-  lorakit convert maya.safetensors --to diffusers
-  lorakit convert zimage-by-musubi.safetensors --to comfy
-  lorakit convert flux-by-ai-toolkit.safetensors out.safetensors --to kohya --dtype F32
+lorakit convert maya.safetensors --to diffusers
+lorakit convert zimage-by-musubi.safetensors --to comfy
+lorakit convert flux-by-ai-toolkit.safetensors out.safetensors --to kohya --dtype F32
 
 Says how far delta-W of the new file is from the old one's: zero, or the rounding of the format.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.next_step import say_next
-from lorakit.files import at_home
 from lorakit.show import print_text, say
 from lorakit.weights.keys import FORMS, read_lora
 
 DTYPES = ("F32", "F16", "BF16")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE")
+def add_arguments(parser: Parser) -> None:
+    parser.path("file", "FILE")
     add_target(parser)
-    parser.add_argument("--to", required=True, choices=FORMS)
+    parser.choice("--to", FORMS, required=True)
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", type=Path, nargs="?", metavar="OUT", help="default: beside it")
-    parser.add_argument("--dtype", choices=DTYPES, default="", help="default: as it is")
+def add_target(parser: Parser) -> None:
+    parser.path("target", "OUT", "default: beside it", nargs="?")
+    parser.choice("--dtype", DTYPES, "default: as it is", default="")
 
 
-def target_of(args: argparse.Namespace, word: str) -> Path:
-    file = at_home(args.file)
-    return (
-        at_home(args.target) if args.target else file.with_name(f"{file.stem}-{word}{file.suffix}")
-    )
+def target_of(args: Arguments, word: str) -> Path:
+    file: Path = args.file
+    return args.target or file.with_name(f"{file.stem}-{word}{file.suffix}")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> None:
     from lorakit.weights.rewrite import convert
 
-    done = convert(read_lora(at_home(args.file)), target_of(args, args.to), args.to, args.dtype)
+    done = convert(read_lora(args.file), target_of(args, args.to), args.to, args.dtype)
     say(*done.notes)
     print_text(f"wrote {done.path}: {done.modules} modules, delta-W equal to {done.error:.1e}")
     say_next(f"lorakit inspect {done.path}")
-    return 0

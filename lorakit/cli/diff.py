@@ -1,16 +1,13 @@
 """Two runs side by side: settings, data, weights, versions, results, curves; only what differs.
 
-examples:
-  lorakit diff maya latest
-  lorakit diff maya/20260801-201500 maya/20260802-093000 --json
-  lorakit diff maya finn --page both.html    # one page, with the curves laid over each other
+lorakit diff maya latest
+lorakit diff maya/20260801-201500 maya/20260802-093000 --json
+lorakit diff maya finn --page both.html    # one page, with the curves laid over each other
 """
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.proof.compare import Difference, shown
 from lorakit.proof.pair import compare_runs
 from lorakit.run.diagnose import run_name
@@ -18,19 +15,15 @@ from lorakit.runs.find import find_run
 from lorakit.show import print_json, print_text, say
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("before", metavar="RUN", help="name, date, path or latest")
-    parser.add_argument("after", metavar="RUN", help="another")
-    parser.add_argument(
-        "--page",
-        type=Path,
-        metavar="FILE.html",
-        help="write one self-contained page, with both runs' curves and samples",
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+def add_arguments(parser: Parser) -> None:
+    parser.value("before", "RUN", "name, date, path or latest")
+    parser.value("after", "RUN", "another")
+    about = "write one self-contained page, with both runs' curves and samples"
+    parser.path("--page", "FILE.html", about)
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> None:
     from lorakit.report.two_runs import agreement_of, write_page
 
     a, b = find_run(args.before), find_run(args.after)
@@ -38,20 +31,19 @@ def run(args: argparse.Namespace) -> int:
     page = write_page(a, b, args.page) if args.page else None
     if args.json:
         print_json({**found, "curves": curves, **({"page": page} if page else {})})
-        return 0
+        return
     say(f"- {run_name(a)}", f"+ {run_name(b)}")
     for section, rows in found.items():
         if rows:
             print_text(section)
         for row in rows:
             show(row)
-    if curves.lines():
-        print_text("curves", *(f"  {line}" for line in curves.lines()), sep="\n")
+    if lines := curves.lines():
+        print_text("curves", *lines, sep="\n  ")
     if not any(found.values()):
         say("The two runs are equal in everything that is recorded.")
     if page:
         say(f"Both on one page: {page}")
-    return 0
 
 
 def show(one: Difference) -> None:

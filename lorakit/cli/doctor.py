@@ -1,8 +1,7 @@
 """What this machine has and lacks: Python, torch, device, trainers, packages, disk, hub login.
 
-examples:
-  lorakit doctor
-  lorakit doctor --json
+lorakit doctor
+lorakit doctor --json
 
 Every line that is red has its remedy. The report names no folder of yours and no token: paste it
 as it is. Nothing is changed. exit codes: 0 nothing is red, 1 something is.
@@ -10,17 +9,16 @@ as it is. Nothing is changed. exit codes: 0 nothing is red, 1 something is.
 
 from __future__ import annotations
 
-import argparse
-
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.next_step import PROGRAMS, say_next
 from lorakit.show import print_json, print_text
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+def add_arguments(parser: Parser) -> None:
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     from lorakit.doctor import examine
 
     checks = examine(PROGRAMS)

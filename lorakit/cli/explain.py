@@ -1,34 +1,30 @@
 """Why a run failed: the cause, the line that says so, a command that helps.
 
-examples:
-  lorakit explain
-  lorakit explain maya/20261121-080000 --json
-
-RUN is a name, NAME/DATE, the beginning of a date, a path, or `latest`.
+lorakit explain
+lorakit explain maya/20261121-080000 --json
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.logfile import last_lines, without_launcher
+from lorakit.run.diagnose import run_name
 from lorakit.run.resume.adopt import close_dead_run
-from lorakit.runs.find import LATEST, find_run, live_state, stage_of
+from lorakit.runs.find import find_run, live_state, stage_of
 from lorakit.runs.folder import LOG
 from lorakit.runs.record import Record, read_record
 from lorakit.show import print_json, print_text
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", default=LATEST, metavar="RUN")
-    parser.add_argument(
-        "-n", "--lines", type=int, default=10, metavar="N", help="last lines of the log to show"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+def add_arguments(parser: Parser) -> None:
+    parser.run()
+    parser.number("-n --lines", "N", "last lines of the log to show", default=10)
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> None:
     run_dir = find_run(args.run)
     close_dead_run(run_dir)
     record = read_record(run_dir)
@@ -36,20 +32,18 @@ def run(args: argparse.Namespace) -> int:
         warnings = [one.to_json() for one in record.warnings]
         story = {"run": record.run, "state": live_state(record), "warnings": warnings}
         print_json(story | record.outcome.to_json())
-        return 0
+        return
     for line in lines_about(run_dir, record, args.lines):
         print_text(line)
-    return 0
 
 
 def lines_about(run_dir: Path, record: Record, count: int) -> list[str]:
     state, found = live_state(record), record.outcome.diagnosis
-    done = "the LoRA is intact"
-    if record.machine.rank:
-        done = "this machine did its part; the LoRA is on the machine of rank 0"
+    part = "this machine did its part; the LoRA is on the machine of rank 0"
+    done = part if record.machine.rank else "the LoRA is intact"
     known = {"done": done, "running": "it is still running"}
     reason = record.outcome.reason or known.get(state, "")
-    lines = [f"{run_dir.parent.name}/{run_dir.name}: {state}" + (f", {reason}" if reason else "")]
+    lines = [f"{run_name(run_dir)}: {state}" + (f", {reason}" if reason else "")]
     lines += [f"Warned at step {one.step}: {one.text}" for one in record.warnings]
     if found:
         lines += [f"Cause: {found.cause}", f"Evidence: {found.evidence}", f"Remedy: {found.remedy}"]

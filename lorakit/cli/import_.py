@@ -1,46 +1,44 @@
 """A recipe of what somebody else's config, command or LoRA says; and what became of every value.
 
-examples:
-  lorakit import her-config.toml                    kohya's TOML; a dataset TOML that it names too
-  lorakit import train.sh                           a script (fluxgym's), or a folder that holds one
-  lorakit import "accelerate launch train_network.py --network_dim 16 ..."     or - for stdin
-  lorakit import kohya_ss.json --family sdxl        the window's JSON; ai-toolkit's YAML; OneTrainer
-  lorakit import downloads/style.safetensors        what a LoRA says of its own training
+lorakit import her-config.toml                    kohya's TOML; a dataset TOML that it names too
+lorakit import train.sh                           a script (fluxgym's), or a folder that holds one
+lorakit import "accelerate launch train_network.py --network_dim 16 ..."     or - for stdin
+lorakit import kohya_ss.json --family sdxl        the window's JSON; ai-toolkit's YAML; OneTrainer
+lorakit import downloads/style.safetensors        what a LoRA says of its own training
 
 Nothing is executed, moved or fetched. The recipe is new; one that is there stays as it is.
 """
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections import Counter
 from pathlib import Path
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.errors import LorakitError, did_you_mean, refused
 from lorakit.exchange.read import read_thing
 from lorakit.exchange.take import TakenOver, take_over
 from lorakit.families import FAMILIES
-from lorakit.files import write_new
+from lorakit.files import write_or_refuse
 from lorakit.show import print_json, print_text, say, table
 
 MANY = 4  # values with one and the same answer are listed together
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("thing", metavar="THING", help="a file, a folder, a pasted command in quotes, or -")
-    add("--name", default="", metavar="N", help="of the recipe (default: what the config says)")
-    add("--family", default="", metavar="F", help="where nothing in it says what is trained")
-    add("--dir", type=Path, default=Path(), metavar="DIR", help="the project (default: here)")
-    add("-v", "--verbose", action="store_true", help="also what was kept as it is")
-    add("--dry-run", action="store_true", help="the report alone; no recipe is written")
-    add("--json", action="store_true", help="the report and the recipe as one JSON document")
+def add_arguments(parser: Parser) -> None:
+    parser.value("thing", "THING", "a file, a folder, a pasted command in quotes, or -")
+    parser.value("--name", "N", "of the recipe (default: what the config says)")
+    parser.value("--family", "F", "where nothing in it says what is trained")
+    parser.path("--dir", "DIR", "the project (default: here)", default=Path())
+    parser.flag("-v --verbose", "also what was kept as it is")
+    parser.flag("--dry-run", "the report alone; no recipe is written")
+    parser.json("the report and the recipe as one JSON document")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> None:
     if args.family and args.family not in FAMILIES:
         hint = did_you_mean(args.family, FAMILIES)
         raise refused("--family", f"no family is called {args.family!r}.", hint)
@@ -55,15 +53,10 @@ def run(args: argparse.Namespace) -> int:
         raise LorakitError(what, hint=f"It has {', '.join(FAMILIES)}; --family takes one of them.")
     recipe = args.dir / "recipes" / f"{taken.name}.toml"
     if args.dry_run or args.json:
-        return 0
-    try:
-        write_new(recipe, taken.text())
-    except FileExistsError:
-        what = "is there already, and is left as it is."
-        raise refused(str(recipe), what, "Choose another name: --name.") from None
+        return
+    write_or_refuse(recipe, taken.text(), "Choose another name: --name.")
     say(f"Wrote {recipe}.")
     say_next(f"lorakit plan {shlex.quote(recipe.as_posix())}")
-    return 0
 
 
 def _show(taken: TakenOver, *, verbose: bool) -> None:
@@ -74,10 +67,8 @@ def _show(taken: TakenOver, *, verbose: bool) -> None:
         rows = [one for one in fates if verbose or alike[one.text] <= MANY]
         if fates:
             print_text(f"{done}:")
-            table(
-                ("", "value", ""),
-                [(f"  {one.source}", _short(one.value), one.text) for one in rows],
-            )
+            cells = [(f"  {one.source}", _short(one.value), one.text) for one in rows]
+            table(("", "value", ""), cells)
         for text in (text for text, count in alike.items() if count > MANY and not verbose):
             names = ", ".join(one.source for one in fates if one.text == text)
             print_text(f"  {text} {names}")

@@ -1,9 +1,8 @@
 """What a LoRA file is: family, rank, alpha, training, trigger, hashes; and what its numbers say.
 
-examples:
-  lorakit inspect maya.safetensors
-  lorakit inspect downloads/style.safetensors --numbers     norms per block, zero or NaN modules
-  lorakit inspect maya.safetensors --json
+lorakit inspect maya.safetensors
+lorakit inspect downloads/style.safetensors --numbers     norms per block, zero or NaN modules
+lorakit inspect maya.safetensors --json
 
 Reads the forms of kohya, musubi, diffusers, PEFT, ai-toolkit, ComfyUI and LyCORIS. Never unpickles.
 The numbers are read without being asked for in files under 100 MB.
@@ -11,33 +10,30 @@ The numbers are read without being asked for in files under 100 MB.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
-from pathlib import Path
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.next_step import say_next
-from lorakit.files import at_home
 from lorakit.show import print_json, print_text, size
 from lorakit.weights.lora_facts import LoraFacts, lora_facts
 
 SMALL = 100_000_000  # bytes that are read in a blink
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument("--numbers", action="store_true", help="read them also where it takes time")
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+def add_arguments(parser: Parser) -> None:
+    parser.path("file", "FILE")
+    parser.flag("--numbers", "read them also where it takes time")
+    parser.json("one JSON document on stdout")
 
 
-def run(args: argparse.Namespace) -> int:
-    file = at_home(args.file)
-    small = file.is_file() and file.stat().st_size < SMALL
-    facts = lora_facts(file, numbers=args.numbers or small)
+def run(args: Arguments) -> int:
+    small = args.file.is_file() and args.file.stat().st_size < SMALL
+    facts = lora_facts(args.file, numbers=args.numbers or small)
     if args.json:
         print_json(facts)
     else:
         _show(facts)
-        say_next(f"lorakit import {file}", "a recipe of what it says of its training")
+        say_next(f"lorakit import {args.file}", "a recipe of what it says of its training")
     return 1 if facts.not_finite else 0
 
 

@@ -1,9 +1,9 @@
 """Which checkpoint at which strength, how surely, from losses at fixed noise.
 
-  lorakit judge maya                      every checkpoint at 0.4, 0.6, 0.8, 1.0 and 1.2
-  lorakit judge maya --checkpoints last:3 --strengths 0.6,0.8,1.0 --budget 10m
-  lorakit judge maya --held ~/photos/not-trained-on
-  lorakit judge maya --plan               what it would cost; nothing is measured
+lorakit judge maya                      every checkpoint at 0.4, 0.6, 0.8, 1.0 and 1.2
+lorakit judge maya --checkpoints last:3 --strengths 0.6,0.8,1.0 --budget 10m
+lorakit judge maya --held ~/photos/not-trained-on
+lorakit judge maya --plan               what it would cost; nothing is measured
 
 It compares losses on pictures that were not trained on with the base's, names the cells that are
 worse than the base, and lists those that cannot be told apart from the best, the one that changes
@@ -13,62 +13,47 @@ proven. What was measured is kept: run it again to go on. What it cannot say: do
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 import sys
-from pathlib import Path
 
+from lorakit.cli.sheet import strengths_of
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.meant import trained_run
+from lorakit.cli.terminal.next_step import say_next
+from lorakit.cli.terminal.progress import counting
 from lorakit.errors import LorakitError, counted
-from lorakit.files import at_home
+from lorakit.runs.find import stage_of, whole_of
 from lorakit.runs.record import Judged, JudgedCell
 from lorakit.show import duration, print_json, print_text, say, table
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("run", metavar="RUN", nargs="?", default="latest", help="name, date, path or latest")
-    add(
-        "--checkpoints",
-        default="all",
-        metavar="WHICH",
-        help="all, last, last:3, or epochs, steps and names: 4,final",
-    )
-    add("--strengths", default="0.4,0.6,0.8,1.0,1.2", metavar="N,N", help="of the LoRA")
-    add(
-        "--held",
-        type=Path,
-        metavar="FOLDER",
-        help="pictures that were not trained on (default: those the run held out)",
-    )
-    add(
-        "--controls",
-        nargs="+",
-        default=[],
-        metavar="TEXT",
-        help="prompts of what must stay as it is (default: the recipe's without the trigger)",
-    )
-    add("--budget", metavar="TIME", help="stop measuring after so long: 90s, 10m, 1h")
-    add("--plan", action="store_true", help="say what it would cost, measure nothing")
-    add("--python", default=sys.executable, metavar="FILE", help="a Python with torch")
-    add("--json", action="store_true", help="one JSON document")
+def add_arguments(parser: Parser) -> None:
+    parser.run()
+    about = "all, last, last:3, or epochs, steps and names: 4,final"
+    parser.value("--checkpoints", "WHICH", about, default="all")
+    parser.value("--strengths", "N,N", "of the LoRA", default="0.4,0.6,0.8,1.0,1.2")
+    about = "pictures that were not trained on (default: those the run held out)"
+    parser.path("--held", "FOLDER", about)
+    about = "prompts of what must stay as it is (default: the recipe's without the trigger)"
+    parser.value("--controls", "TEXT", about, nargs="+", default=[])
+    parser.value("--budget", "TIME", "stop measuring after so long: 90s, 10m, 1h")
+    parser.flag("--plan", "say what it would cost, measure nothing")
+    parser.value("--python", "FILE", "a Python with torch", default=sys.executable)
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
-    from lorakit.cli.sheet import strengths_of
-    from lorakit.cli.terminal.progress import counting
-    from lorakit.cli.terminal.trained import trained_run
+def run(args: Arguments) -> None:
     from lorakit.judge.make import inquire, measure
-    from lorakit.runs.find import stage_of, whole_of
 
     run_dir = stage_of(trained_run(args.run))
     inquiry = inquire(
         run_dir,
         checkpoints=args.checkpoints,
         strengths=strengths_of(args.strengths),
-        held=at_home(args.held) if args.held else None,
+        held=args.held,
         controls=args.controls,
         budget_s=seconds_of(args.budget),
     )
@@ -78,22 +63,20 @@ def run(args: argparse.Namespace) -> int:
     cells = counted(len(inquiry.cells), "cell")
     say(f"{cells} of checkpoint x strength, {shots} by the base: {cost}.")
     if args.plan:
-        return 0
+        return
     with counting("measuring") as progress:
         judged = measure(inquiry, args.python, progress)
-    name = shlex.quote("/".join(whole_of(run_dir).parts[-2:]))
     if args.json:
         print_json(judged.to_json())
-        return 0
-    shown(judged)
+        return
+    _show(judged)
     if judged.listed:
-        say(
-            f"Next: lorakit sheet {name} --judged    # the {len(judged.listed)} listed, in pictures"
-        )
-    return 0
+        name = shlex.quote("/".join(whole_of(run_dir).parts[-2:]))
+        about = f"the {len(judged.listed)} listed, in pictures"
+        say_next(f"lorakit sheet {name} --judged", about)
 
 
-def shown(judged: Judged) -> None:
+def _show(judged: Judged) -> None:
     from lorakit.judge.score import FEWEST, UNRANKED
 
     heads = ("checkpoint", "strength", "verdict", "held-out loss", "behind the lowest", "drift")
@@ -117,13 +100,11 @@ def shown(judged: Judged) -> None:
         say(f"{counted(judged.unmeasured, 'cell')} not measured yet; run it again to go on.")
 
 
-def _row(cell: JudgedCell) -> list[str]:
+def _row(cell: JudgedCell) -> tuple[str, ...]:
     drift = "" if cell.drift is None else f"{cell.drift:.4f}"
-    held, behind = (
-        _with_interval(cell.held, cell.held_low, cell.held_high),
-        _with_interval(cell.behind, cell.behind_low, cell.behind_high),
-    )
-    return [cell.label, f"{cell.strength:g}", cell.verdict, held, behind, drift]
+    held = _with_interval(cell.held, cell.held_low, cell.held_high)
+    behind = _with_interval(cell.behind, cell.behind_low, cell.behind_high)
+    return cell.label, f"{cell.strength:g}", cell.verdict, held, behind, drift
 
 
 def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
@@ -133,8 +114,8 @@ def _with_interval(value: float | None, low: float | None, high: float | None) -
     return f"{value:+.3f}{ends}"
 
 
-def seconds_of(text: str | None) -> float | None:
-    if text is None:
+def seconds_of(text: str) -> float | None:
+    if not text:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
     if match is None or not float(match[1]):

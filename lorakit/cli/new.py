@@ -1,7 +1,7 @@
 """A recipe and an empty dataset folder.
 
-  lorakit new maya --preset sdxl --trigger maya_char
-  lorakit new finn --like recipes/maya.toml --trigger finn_char    # the same for someone else
+lorakit new maya --preset sdxl --trigger maya_char
+lorakit new finn --like recipes/maya.toml --trigger finn_char    # the same for someone else
 
 writes recipes/maya.toml and datasets/maya/, and says what to do next. Nothing that is there is
 overwritten.
@@ -9,17 +9,17 @@ overwritten.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 from pathlib import Path
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import Target
+from lorakit.cli.terminal.meant import recipe_path
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
-from lorakit.cli.terminal.recipe_arguments import recipe_path
 from lorakit.dataset.captions.tokens import common_word
 from lorakit.errors import Fault, raise_on_errors
-from lorakit.files import write_atomic, write_new
+from lorakit.files import write_atomic, write_or_refuse
 from lorakit.recipe import presets
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.names import name_problem, trigger_problem
@@ -28,26 +28,21 @@ from lorakit.recipe.resolve import resolve
 from lorakit.show import say, table
 from lorakit.user_files import read_bytes
 
+ANOTHER = "Choose another name."
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "name", metavar="NAME", help="of the recipe, the dataset folder and the LoRA"
-    )
-    parser.add_argument("--preset", metavar="P", help="one that `lorakit presets` lists")
+
+def add_arguments(parser: Parser) -> None:
+    parser.value("name", "NAME", "of the recipe, the dataset folder and the LoRA")
+    parser.value("--preset", "P", "one that `lorakit presets` lists")
     about = "a recipe whose settings to take: the next friend, the next character"
-    parser.add_argument("--like", metavar="RECIPE", help=about)
-    parser.add_argument(
-        "--trigger",
-        metavar="T",
-        help="the word that calls the character: rare, one word, such as maya_char",
-    )
-    parser.add_argument(
-        "--dir", type=Path, metavar="DIR", help="the project folder (default: here)"
-    )
+    parser.value("--like", "RECIPE", about)
+    about = "the word that calls the character: rare, one word, such as maya_char"
+    parser.value("--trigger", "T", about, default=None)
+    parser.path("--dir", "DIR", "the project folder (default: here)")
 
 
-def run(args: argparse.Namespace) -> int:
-    if args.trigger is None or (args.preset is None) == (args.like is None):
+def run(args: Arguments) -> int:
+    if args.trigger is None or bool(args.preset) == bool(args.like):
         return _ask(args)
     like = resolve(recipe_path(args.like))[0] if args.like else None
     root: Path = args.dir or (_from_here(like.root) if like else Path())
@@ -58,16 +53,13 @@ def run(args: argparse.Namespace) -> int:
         text, mentions = recipe_like(like, args.name, args.trigger)
     else:
         text = recipe_text(args.name, presets.read(args.preset, root), args.trigger)
-    try:
-        write_new(recipe, text)
-    except FileExistsError:  # since we looked
-        raise_on_errors([_there(recipe)])
+    write_or_refuse(recipe, text, ANOTHER)
     write_atomic(recipe.with_name(BESIDE), read_bytes(schema_file("recipe")))  # for editors
     kept = dataset.exists()
     dataset.mkdir(parents=True, exist_ok=True)
     say(f"Wrote {recipe} and {'found' if kept else 'made'} {dataset}/.")
-    if mentions:
-        say(f"These lines still speak of {like.name if like else ''}; look at them:", *mentions)
+    if like and mentions:
+        say(f"These lines still speak of {like.name}; look at them:", *mentions)
     if common_word(args.trigger):
         say(
             f'warning: the trigger "{args.trigger}" is a word that CLIP knows, and brings what it'
@@ -77,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _ask(args: argparse.Namespace) -> int:
+def _ask(args: Arguments) -> int:
     """Usage, with what there is to choose from and the whole command to type."""
     name = shlex.quote(args.name)
     trigger = args.trigger or f"{args.name}_char"
@@ -86,10 +78,8 @@ def _ask(args: argparse.Namespace) -> int:
         say("--preset and --like at once: a recipe that is like another has its preset.")
     elif not args.preset and not args.like:
         pages = [presets.read(one, Path.cwd()) for one in presets.names(Path.cwd())]
-        table(
-            ("preset", "machine", "title"),
-            [(page.name, page.about.get("machine", ""), page.title) for page in pages],
-        )
+        rows = [(page.name, page.about.get("machine", ""), page.title) for page in pages]
+        table(("preset", "machine", "title"), rows)
         say("", "Which preset? --like RECIPE takes another recipe's settings instead.")
     if args.trigger is None:
         say("Which trigger? The word that calls the character: rare, one word.")
@@ -109,8 +99,7 @@ def _say_what_is_next(recipe: Path, dataset: Path) -> None:
     ]
     if lacking:
         say(f"Not here yet: {', '.join(lacking)}; [model] in {recipe.as_posix()} says where.")
-    target = Target(dataset.absolute(), resolved)
-    say_next(*next_for_dataset(target, recipe.as_posix(), after="new"))
+    say_next(*next_for_dataset(Target(dataset.absolute(), recipe.as_posix(), resolved)))
 
 
 def _from_here(root: Path) -> Path:
@@ -118,9 +107,7 @@ def _from_here(root: Path) -> Path:
     return root.relative_to(here) if root.is_relative_to(here) else root
 
 
-def _faults(
-    args: argparse.Namespace, root: Path, recipe: Path, like: Resolved | None
-) -> list[Fault]:
+def _faults(args: Arguments, root: Path, recipe: Path, like: Resolved | None) -> list[Fault]:
     problems = {"NAME": name_problem(args.name), "--trigger": trigger_problem(args.trigger)}
     faults = [Fault(where, problem, rule="new") for where, problem in problems.items() if problem]
     if like is None and not presets.find(args.preset, root):
@@ -129,10 +116,6 @@ def _faults(
         what = f"{args.like} belongs to another project, and its paths start there."
         faults.append(Fault("--like", what, f"Leave --dir out, or say {like.root}.", "new"))
     if not problems["NAME"] and os.path.lexists(recipe):
-        faults.append(_there(recipe))
+        what = "is there already, and is left as it is."
+        faults.append(Fault(str(recipe), what, ANOTHER, "new"))
     return faults
-
-
-def _there(recipe: Path) -> Fault:
-    what = "is there already, and is left as it is."
-    return Fault(str(recipe), what, "Choose another name.", "new")

@@ -1,9 +1,8 @@
 """The same plan, a few steps, on stand-in weights: proves machine, trainer and dataset first.
 
-examples:
-  lorakit rehearse recipes/maya.toml
-  lorakit rehearse maya --set trainer=embedded
-  lorakit rehearse maya --steps 4 --resolution 128 --keep out/
+lorakit rehearse recipes/maya.toml
+lorakit rehearse maya --set trainer=embedded
+lorakit rehearse maya --steps 4 --resolution 128 --keep out/
 
 Weights and pictures need not be there yet. Images are only linked to; the result is thrown away
 unless --keep names a folder for it.
@@ -11,69 +10,58 @@ unless --keep names a folder for it.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import tempfile
 from pathlib import Path
 
-from lorakit import show
-from lorakit.cli.terminal import recipe_arguments as recipe_args
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.meant import as_typed, read
 from lorakit.cli.terminal.next_step import say_next
+from lorakit.cli.terminal.screen import screen
 from lorakit.config import cache_dir
-from lorakit.errors import Fault, RecipeError
+from lorakit.errors import RecipeError
 from lorakit.machine import this_machine
 from lorakit.recipe.model import Resolved
 from lorakit.runs.pace import remember
 from lorakit.runs.record import read_record
-from lorakit.show import print_text
+from lorakit.show import print_json, print_text, say
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    recipe_args.add_recipe_arguments(parser)
-    parser.add_argument("--steps", type=int, default=2, help="training steps (2)")
-    parser.add_argument(
-        "--resolution", type=int, default=64, help="side of the training pictures (64)"
-    )
-    parser.add_argument(
-        "--keep", metavar="DIR", type=Path, help="keep the rehearsal's run in this new folder"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+def add_arguments(parser: Parser) -> None:
+    parser.recipe()
+    parser.number("--steps", "STEPS", "training steps (2)", default=2)
+    parser.number("--resolution", "RESOLUTION", "side of the training pictures (64)", default=64)
+    parser.path("--keep", "DIR", "keep the rehearsal's run in this new folder")
+    parser.json("one JSON document on stdout")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> None:
+    from lorakit.rehearse.rehearse import prepare, rehearse, tells_the_time
+
     if args.steps < 1 or args.resolution < 64:
         raise RecipeError("--steps must be at least 1 and --resolution at least 64.")
     if args.keep and args.keep.exists():
         raise RecipeError(f"{args.keep} exists already.", hint="Name a new folder.")
-    resolved, faults = recipe_args.read(args)
+    resolved, faults = read(args)
     home = args.keep or _fresh(resolved)
     try:
-        return _rehearse(args, resolved, faults, home)
+        plan = prepare(
+            resolved, faults, home, steps=args.steps, resolution=args.resolution, say=say
+        )
+        say(plan.steps.formula)
+        with screen() as emit:
+            done = rehearse(plan, emit=emit)
+        seconds = read_record(plan.run_dir).outcome.seconds_a_step
     finally:
         if not args.keep:
             shutil.rmtree(home, ignore_errors=True)
-
-
-def _rehearse(
-    args: argparse.Namespace, resolved: Resolved, faults: tuple[Fault, ...], home: Path
-) -> int:
-    from lorakit.cli.terminal.screen import screen
-    from lorakit.rehearse.rehearse import prepare, rehearse, tells_the_time
-
-    plan = prepare(
-        resolved, faults, home, steps=args.steps, resolution=args.resolution, say=show.say
-    )
-    show.say(plan.steps.formula)
-    with screen() as emit:
-        done = rehearse(plan, emit=emit)
-    seconds = read_record(plan.run_dir).outcome.seconds_a_step
     if seconds and tells_the_time(plan, resolved):
         remember(plan, this_machine(), seconds)
     if not args.json:
         print_text("Rehearsed; this machine can run the recipe:", *done.proofs, sep="\n  ")
-        say_next(f"lorakit train {recipe_args.as_typed(args)}")
-        return 0
-    show.print_json(
+        say_next(f"lorakit train {as_typed(args)}")
+        return
+    print_json(
         {
             "schema": "lorakit.rehearsal/1",
             "name": resolved.name,
@@ -86,7 +74,6 @@ def _rehearse(
             "kept": args.keep,
         }
     )
-    return 0
 
 
 def _fresh(resolved: Resolved) -> Path:

@@ -1,44 +1,35 @@
 """A LoRA at a lower rank, by singular values, with the share of every block that is lost.
 
-examples:
-  lorakit resize maya.safetensors --rank 16
-  lorakit resize maya.safetensors --rank 64 --keep 0.95    as few ranks as hold 95 % of each module
+lorakit resize maya.safetensors --rank 16
+lorakit resize maya.safetensors --rank 64 --keep 0.95    as few ranks as hold 95 % of each module
 """
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from lorakit.cli.convert import add_target, target_of
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.errors import refused
-from lorakit.files import at_home
 from lorakit.show import print_text, say, table
 from lorakit.weights.keys import read_lora
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE")
+def add_arguments(parser: Parser) -> None:
+    parser.path("file", "FILE")
     add_target(parser)
-    parser.add_argument(
-        "--rank", type=int, required=True, metavar="R", help="the most a module has"
-    )
-    parser.add_argument(
-        "--keep", type=float, default=1.0, metavar="SHARE", help="of the Frobenius norm, 0 to 1"
-    )
+    parser.number("--rank", "R", "the most a module has", required=True)
+    parser.value("--keep", "SHARE", "of the Frobenius norm, 0 to 1", type=float, default=1.0)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> None:
     from lorakit.weights.rewrite import cut_ranks
 
     if args.rank < 1 or not 0 < args.keep <= 1:
         raise refused("--rank, --keep", "a rank is 1 or more, a share above 0 and at most 1.")
-    lora = read_lora(at_home(args.file))
+    lora = read_lora(args.file)
     target = target_of(args, f"r{args.rank}")
     done = cut_ranks(lora, target, args.rank, energy=args.keep, dtype=args.dtype)
     say(*done.notes)
     table(("block", "lost"), [(block, f"{one:.2%}") for block, one in done.blocks.items()])
     print_text(f"wrote {done.path}: {done.error:.2%} of delta-W lost")
     say_next(f"lorakit inspect {done.path}")
-    return 0

@@ -1,9 +1,8 @@
 """Every run and its state.
 
-examples:
-  lorakit runs
-  lorakit runs maya --json
-  lorakit runs --last 5
+lorakit runs
+lorakit runs maya --json
+lorakit runs --last 5
 
 states: running; unattended (it trains on, but the lorakit process that started it has exited:
 `lorakit watch` takes it over); done; failed; interrupted; stopped; dead (ended while nobody
@@ -13,9 +12,9 @@ is unfinished, the next command is shown.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.errors import LorakitError
 from lorakit.run.resume.next_command import next_command
 from lorakit.runs.find import RunInfo, info, run_dirs, stage_of
@@ -23,27 +22,24 @@ from lorakit.runs.record import read_record
 from lorakit.show import duration, print_json, say, table
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="only runs of this recipe")
-    parser.add_argument("--last", type=int, metavar="N", help="only the newest N")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+def add_arguments(parser: Parser) -> None:
+    parser.value("name", "NAME", "only runs of this recipe", nargs="?")
+    parser.number("--last", "N", "only the newest N")
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> None:
     folders = [path for path in run_dirs(Path.cwd()) if args.name in {None, path.parent.name}]
     rows = [info(path) for path in (folders[-args.last :] if args.last else folders)]
     if args.json:
         print_json([vars(row) | {"run": row.short} for row in rows])
-        return 0
+        return
     if not rows:
         of = f" of {args.name}" if args.name else ""
         say(f"No runs{of} under {Path.cwd() / 'runs'}. lorakit train RECIPE makes one.")
-        return 0
-    table(
-        ("run", "state", "step", "loss", "left", "trainer", "age"),
-        map(_cells, rows),
-        right=("step", "loss", "left", "age"),
-    )
+        return
+    columns = ("run", "state", "step", "loss", "left", "trainer", "age")
+    table(columns, map(_cells, rows), right=("step", "loss", "left", "age"))
     newest = {row.name: row for row in rows}
     for row in rows:
         shown = row is newest[row.name] and row.state != "broken"
@@ -51,7 +47,6 @@ def run(args: argparse.Namespace) -> int:
         if following or row.state in {"broken", "dead"}:
             why = row.reason or (cause(row) if row.state == "dead" else row.state)
             say(": ".join(text for text in (row.short, why, following) if text))
-    return 0
 
 
 def cause(row: RunInfo) -> str:

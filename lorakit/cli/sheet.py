@@ -1,10 +1,10 @@
 """A grid of pictures: checkpoint x strength x prompt, the same seeds everywhere, to choose from.
 
-  lorakit sheet maya         every checkpoint at 0.6, 0.8 and 1.0, the run's own sample prompts
-  lorakit sheet maya --checkpoints last:3 --strengths 0.8,1.0 --seeds 4
-  lorakit sheet maya --checkpoints 6,8 --prompts "maya_char, portrait" "a red car"
-  lorakit sheet maya --judged             what lorakit judge listed, and the last at 1.0 beside it
-  lorakit sheet maya --from-samples       what the training drew; needs no torch and no base model
+lorakit sheet maya         every checkpoint at 0.6, 0.8 and 1.0, the run's own sample prompts
+lorakit sheet maya --checkpoints last:3 --strengths 0.8,1.0 --seeds 4
+lorakit sheet maya --checkpoints 6,8 --prompts "maya_char, portrait" "a red car"
+lorakit sheet maya --judged             what lorakit judge listed, and the last at 1.0 beside it
+lorakit sheet maya --from-samples       what the training drew; needs no torch and no base model
 
 Beside the PNG stands a page to compare in: enlarge, side by side, flicker, mark the winner.
 Pictures are kept in the run's folder: a second sheet draws only what is new.
@@ -12,81 +12,39 @@ Pictures are kept in the run's folder: a second sheet draws only what is new.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.meant import trained_run
 from lorakit.cli.terminal.next_step import next_for_run, say_next
+from lorakit.cli.terminal.progress import counting
 from lorakit.errors import LorakitError
+from lorakit.runs.find import find_run, stage_of, whole_of
+from lorakit.runs.record import read_record
+from lorakit.sheet.model import Choice
 from lorakit.show import print_json, print_text, say
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "run",
-        metavar="RUN",
-        nargs="?",
-        default="latest",
-        help="name, date, path or latest (the default)",
-    )
-    add(
-        "--checkpoints",
-        default="all",
-        metavar="WHICH",
-        help="all, last, last:3, or epochs, steps and names: 4,final",
-    )
-    add(
-        "--strengths",
-        default="0.6,0.8,1.0",
-        metavar="N,N",
-        help="of the LoRA (default 0.6,0.8,1.0)",
-    )
-    add(
-        "--prompts",
-        nargs="+",
-        default=[],
-        metavar="TEXT",
-        help="instead of the run's sample prompts",
-    )
-    add("--seeds", type=int, default=2, metavar="N", help="pictures per cell (default 2)")
-    add(
-        "--judged",
-        action="store_true",
-        help="the cells that lorakit judge listed, and the usual choice",
-    )
-    add("--no-base", action="store_true", help="without the first column, the base alone")
-    add(
-        "--from-samples",
-        action="store_true",
-        help="use the pictures the training drew, draw nothing",
-    )
-    add(
-        "--python",
-        default=sys.executable,
-        metavar="FILE",
-        help="a Python with torch (default: this one)",
-    )
-    add(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="where the PNG goes (default: sheet.png in the run's folder)",
-    )
-    add(
-        "--json",
-        action="store_true",
-        help="one JSON document: the file, its columns, rows and pictures",
-    )
+def add_arguments(parser: Parser) -> None:
+    parser.run()
+    about = "all, last, last:3, or epochs, steps and names: 4,final"
+    parser.value("--checkpoints", "WHICH", about, default="all")
+    parser.value("--strengths", "N,N", "of the LoRA (default 0.6,0.8,1.0)", default="0.6,0.8,1.0")
+    parser.value("--prompts", "TEXT", "instead of the run's sample prompts", nargs="+", default=[])
+    parser.number("--seeds", "N", "pictures per cell (default 2)", default=2)
+    parser.flag("--judged", "the cells that lorakit judge listed, and the usual choice")
+    parser.flag("--no-base", "without the first column, the base alone")
+    parser.flag("--from-samples", "use the pictures the training drew, draw nothing")
+    about = "a Python with torch (default: this one)"
+    parser.value("--python", "FILE", about, default=sys.executable)
+    parser.path("--out", "FILE", "where the PNG goes (default: sheet.png in the run's folder)")
+    parser.json("one JSON document: the file, its columns, rows and pictures")
 
 
-def run(args: argparse.Namespace) -> int:
-    from lorakit.cli.terminal.progress import counting
-    from lorakit.cli.terminal.trained import trained_run
+def run(args: Arguments) -> None:
     from lorakit.report.sheet_page import write_sheet_page
-    from lorakit.runs.find import find_run, stage_of
     from lorakit.sheet.make import make_sheet, sheet_from_samples
-    from lorakit.sheet.model import Choice
 
     # samples are there before the first LoRA is
     run_dir = stage_of((find_run if args.from_samples else trained_run)(args.run))
@@ -94,51 +52,44 @@ def run(args: argparse.Namespace) -> int:
     if args.from_samples:
         sheet = sheet_from_samples(run_dir, out=out)
     else:
-        strengths, seeds = strengths_of(args.strengths), seeds_of(args.seeds)
         choice = Choice(
             args.checkpoints,
-            strengths,
+            strengths_of(args.strengths),
             tuple(args.prompts),
-            seeds,
+            seeds_of(args.seeds),
             base=not args.no_base,
             cells=_listed(run_dir) if args.judged else (),
         )
+        told = (lambda _line: None) if args.json else say
         with counting("drawing") as progress:
-            told = (lambda _line: None) if args.json else say
             sheet = make_sheet(
                 run_dir, choice, out=out, python=args.python, say=told, progress=progress
             )
     page = out.with_suffix(".html")
     write_sheet_page(sheet, run_dir, page)
-    if args.json:
-        cells = [
-            {
-                "prompt": prompt,
-                "checkpoint": column.label,
-                "lora": column.lora,
-                "strength": column.strength,
-                "pictures": list(sheet.pictures.get((at_row, at_column), ())),
-            }
-            for at_row, prompt in enumerate(sheet.rows)
-            for at_column, column in enumerate(sheet.columns)
-        ]
-        print_json({"sheet": out, "page": page, "cells": cells})
-    else:
-        print_text(out)
-        print_text(page)
+    if not args.json:
+        print_text(out, page, sep="\n")
         say_next(*next_for_run(run_dir, after="sheet"))
-    return 0
+        return
+    cells = [
+        {
+            "prompt": prompt,
+            "checkpoint": column.label,
+            "lora": column.lora,
+            "strength": column.strength,
+            "pictures": sheet.pictures.get((at_row, at_column), ()),
+        }
+        for at_row, prompt in enumerate(sheet.rows)
+        for at_column, column in enumerate(sheet.columns)
+    ]
+    print_json({"sheet": out, "page": page, "cells": cells})
 
 
 def _listed(run_dir: Path) -> tuple[tuple[str, float], ...]:
-    from lorakit.runs.find import whole_of
-    from lorakit.runs.record import read_record
-
     record = read_record(whole_of(run_dir))
     if not record.judged.listed:
-        raise LorakitError(
-            f"{record.run} has no shortlist.", hint=f"lorakit judge {record.run} makes one."
-        )
+        hint = f"lorakit judge {record.run} makes one."
+        raise LorakitError(f"{record.run} has no shortlist.", hint=hint)
     cells = [(cell.checkpoint, cell.strength) for cell in record.judged.listed]
     usual = (f"{record.output_name}.safetensors", 1.0)  # what one would have taken unasked
     known = {(cell.checkpoint, cell.strength) for cell in record.judged.cells}
@@ -149,9 +100,8 @@ def strengths_of(text: str) -> tuple[float, ...]:
     try:
         strengths = tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
-        raise LorakitError(
-            f"--strengths {text}: numbers with commas between, such as 0.6,0.8,1.0."
-        ) from None
+        what = "numbers with commas between, such as 0.6,0.8,1.0."
+        raise LorakitError(f"--strengths {text}: {what}") from None
     if not strengths:
         raise LorakitError("--strengths: at least one number.")
     return strengths

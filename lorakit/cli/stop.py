@@ -1,27 +1,25 @@
 """End a run in good order, from any terminal.
 
-examples:
-  lorakit stop                      # the latest run
-  lorakit stop maya                 # embedded: saves and ends; kohya: after the next checkpoint
-  lorakit stop maya --now           # at once; what is lost is said
-
-RUN is a name, NAME/DATE, the beginning of a date, a path, or `latest`.
+lorakit stop                      # the latest run
+lorakit stop maya                 # embedded: saves and ends; kohya: after the next checkpoint
+lorakit stop maya --now           # at once; what is lost is said
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from pathlib import Path
 
-from lorakit.errors import LorakitError
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.errors import LorakitError, counted
 from lorakit.files import write_atomic
 from lorakit.owner import Owned
 from lorakit.run.commands import at_work
 from lorakit.run.diagnose import run_name
+from lorakit.run.resume.adopt import adopt
 from lorakit.run.watch.supervise import STOP_REQUEST
-from lorakit.runs.find import LATEST, find_run, last_progress, live_state, stage_of
+from lorakit.runs.find import find_run, last_progress, live_state, stage_of
 from lorakit.runs.record import Record, read_record
 from lorakit.show import duration, say
 from lorakit.trainers.table import trainer
@@ -29,12 +27,12 @@ from lorakit.trainers.table import trainer
 POLL_S = 0.2
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", default=LATEST, metavar="RUN")
-    parser.add_argument("--now", action="store_true", help="do not wait for a checkpoint")
+def add_arguments(parser: Parser) -> None:
+    parser.run()
+    parser.flag("--now", "do not wait for a checkpoint")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     found = find_run(args.run)
     run_dir = stage_of(found)
     record = read_record(run_dir)
@@ -58,7 +56,8 @@ def prospect(run_dir: Path, record: Record, *, now: bool) -> str:
     at = f"{run_name(run_dir)} is at step {last.step} of {record.steps.total}."
     if place := at_work(record.commands):
         return f"{run_name(run_dir)} is in {place}, before the training. It ends at once."
-    lost = _lost(last.step, last_saved(record))
+    saved = max((one.step or 0 for one in record.checkpoints if not one.removed), default=0)
+    lost = _lost(last.step, saved)
     if by.SAVES_WHEN_INTERRUPTED:
         if now:
             return f"{at} The trainer ends at once and saves nothing; {lost}."
@@ -67,30 +66,21 @@ def prospect(run_dir: Path, record: Record, *, now: bool) -> str:
         return f"{at} {by.TITLE} saves nothing when it is stopped; {lost}."
     coming = next((one for one in record.steps.checkpoints if one.step > last.step), None)
     if coming is None:
-        return (
-            f"{at} No further checkpoint is planned before the end; --now ends it at once, and"
-            f" then {lost}."
-        )
+        none = "No further checkpoint is planned before the end"
+        return f"{at} {none}; --now ends it at once, and then {lost}."
     wait_s = (coming.step - last.step) * (last.rate_s or 0)
     wait = f", in about {duration(wait_s)}" if wait_s else ""
     return f"{at} It ends after the next checkpoint, {coming.name} at step {coming.step}{wait}."
 
 
-def last_saved(record: Record) -> int:
-    return max((one.step or 0 for one in record.checkpoints if not one.removed), default=0)
-
-
 def _lost(step: int, last: int) -> str:
     lost = max(0, step - last)
-    count = "1 step is" if lost == 1 else f"{lost} steps are"
     since = f", since step {last}" if last else ": nothing has been saved yet"
-    return f"{count} lost{since}"
+    return f"{counted(lost, 'step')} {'is' if lost == 1 else 'are'} lost{since}"
 
 
 def _wait(found: Path) -> int:
     """Its owner obeys the request; without one we take over."""
-    from lorakit.run.resume.adopt import adopt
-
     run_dir, told = stage_of(found), False
     while (state := live_state(read_record(run_dir))) in {"running", "unattended"}:
         try:

@@ -1,7 +1,7 @@
 """Take back what `lorakit deploy` put into a program's folder.
 
-  lorakit undeploy maya
-  lorakit undeploy maya --to comfyui
+lorakit undeploy maya
+lorakit undeploy maya --to comfyui
 
 Removed is what lorakit wrote there, unless somebody has changed it since; a LoRA that --replace had
 put aside gets its name back. The run keeps its LoRA.
@@ -9,20 +9,18 @@ put aside gets its name back. The run keeps its LoRA.
 
 from __future__ import annotations
 
-import argparse
-
+from lorakit.cli.terminal.arguments import A_RUN, Arguments, Parser
 from lorakit.deploy.deliver import FOLDERS
 from lorakit.deploy.history import take_back
 from lorakit.runs.find import find_run
 from lorakit.show import say
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="name, date, path or latest")
-    parser.add_argument("--to", choices=list(FOLDERS), help="only from there")
+def add_arguments(parser: Parser) -> None:
+    parser.value("run", "RUN", A_RUN)
+    parser.choice("--to", FOLDERS, "only from there")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> None:
     run_dir = find_run(args.run)
     say(*take_back(run_dir.parents[2], "/".join(run_dir.parts[-2:]), args.to))
-    return 0

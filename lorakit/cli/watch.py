@@ -1,34 +1,36 @@
 """Follow a run live from another terminal: bar, loss curve, samples, speed, memory.
 
-examples:
-  lorakit watch                     # the latest run
-  lorakit watch maya
-  lorakit watch maya --json         # the same as JSON lines
-  lorakit watch maya --once         # one picture, then back
+lorakit watch                     # the latest run
+lorakit watch maya
+lorakit watch maya --json         # the same as JSON lines
+lorakit watch maya --once         # one picture, then back
 
 A run whose lorakit process has exited is taken over: watched to its end, its record closed.
-RUN is a name, NAME/DATE, the beginning of a date, a path, or `latest`.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from textwrap import wrap
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.curve import curve
+from lorakit.cli.terminal.ending import say_outcome
+from lorakit.cli.terminal.screen import screen
 from lorakit.errors import LorakitError
 from lorakit.machine import gpu_memory
 from lorakit.processes import members
 from lorakit.run.commands import at_work
+from lorakit.run.diagnose import run_name
+from lorakit.run.resume.adopt import adopt
 from lorakit.run.resume.next_command import next_command
-from lorakit.runs.find import LATEST, find_run, last_progress, live_state, progress_rows
+from lorakit.runs.find import find_run, last_progress, live_state, progress_rows
 from lorakit.runs.record import NAME, read_record
 from lorakit.show import duration, harmless, json_shown, print_text, say, size
 
@@ -39,32 +41,64 @@ SHORTEST = 10  # columns of a bar that still says something
 OVER = {"done": 0, "interrupted": 130, "stopped": 130, "running": 0, "unattended": 0}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", default=LATEST, metavar="RUN")
-    parser.add_argument("--once", action="store_true", help="one picture, then back")
-    parser.add_argument("--json", action="store_true", help="one JSON object a second")
+def add_arguments(parser: Parser) -> None:
+    parser.run()
+    parser.flag("--once", "one picture, then back")
+    parser.json("one JSON object a second")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     run_dir = find_run(args.run)
-    state = live_state(read_record(run_dir))
-    if state == "unattended" and not args.once:
+    if live_state(read_record(run_dir)) == "unattended" and not args.once:
         return _take_over(run_dir, as_json=args.json)
     try:
-        return _watch(run_dir, state, as_json=args.json, once=args.once)
+        return _watch(run_dir, as_json=args.json, once=args.once)
     except LorakitError:
         if (run_dir / NAME).is_file():
             raise
-        return _gone(run_dir)  # deleted between two looks
+    say(f"{run_dir} is gone: the run was deleted while it was watched.")
+    return 1
 
 
-def _watch(run_dir: Path, state: str, *, as_json: bool, once: bool) -> int:
+def _watch(run_dir: Path, *, as_json: bool, once: bool) -> int:
     if as_json:
-        return _lines(run_dir, once=once)
-    if once or not sys.stderr.isatty():
-        print_text("\n".join(picture(run_dir)))
-        return OVER.get(state, 4) if once else _plain(run_dir)
-    return _live(run_dir)
+        return follow(run_dir, lambda seen: print_text(json_shown(asdict(seen)), flush=True), once)
+    if sys.stderr.isatty() and not once:
+        return _live(run_dir)
+    print_text("\n".join(picture(run_dir, look(run_dir))))
+    return follow(run_dir, (lambda _: None) if once else PlainSteps(), once)
+
+
+def follow(
+    run_dir: Path,
+    tell: Callable[[Glance], None],
+    once: bool = False,
+    moving: Collection[str] = ("running",),
+) -> int:
+    """One look after another, until the run has ended. A folder that is gone raises."""
+    while True:
+        seen = look(run_dir)
+        tell(seen)
+        if once or seen.state not in moving:
+            return OVER.get(seen.state, 4)
+        time.sleep(EVERY_S)
+
+
+class PlainSteps:
+    """A line for each step that is seen, and how it ended."""
+
+    def __init__(self) -> None:
+        self._last = -1
+
+    def __call__(self, seen: Glance) -> None:
+        if seen.step != self._last:
+            self._last = seen.step
+            loss = "" if seen.loss is None else f"  loss {seen.loss:.4g}"
+            print_text(f"{seen.step}/{seen.total}{loss}", flush=True)
+        if seen.state != "running":
+            say(f"{seen.state} {seen.reason}".strip())
+            if seen.next:
+                say(f"next: {seen.next}")
 
 
 @dataclass(frozen=True)
@@ -95,7 +129,7 @@ def look(run_dir: Path) -> Glance:
     leader, total = record.process.identity, record.steps.total
     people = members(leader) if leader is not None else []
     return Glance(
-        run=f"{run_dir.parent.name}/{run_dir.name}",
+        run=run_name(run_dir),
         state=live_state(record),
         command=at_work(record.commands),
         step=last.step,
@@ -115,9 +149,8 @@ def look(run_dir: Path) -> Glance:
     )
 
 
-def picture(run_dir: Path, width: int = 80) -> list[str]:
+def picture(run_dir: Path, seen: Glance, width: int = 80) -> list[str]:
     """The same as lines of text; bar and curve fit into `width` columns."""
-    seen = look(run_dir)
     moving = seen.state in {"running", "unattended"}
     parts = [*([seen.command] if seen.command else []), f"{seen.step}/{seen.total}"]
     parts += [f"epoch {seen.epoch}/{seen.epochs}"] if seen.epoch else []
@@ -126,9 +159,8 @@ def picture(run_dir: Path, width: int = 80) -> list[str]:
     parts += [f"{duration(seen.eta_s)} left"] if seen.eta_s and moving else []
     lines = [f"{seen.run}  {seen.state}" + (f": {seen.reason}" if seen.reason else "")]
     lines += bar(seen.step, seen.total, "  ".join(parts), width)
-    losses = [
-        (row["step"], row["loss"]) for row in progress_rows(run_dir) if row.get("loss") is not None
-    ]
+    rows = progress_rows(run_dir)
+    losses = [(row["step"], row["loss"]) for row in rows if row.get("loss") is not None]
     lines += curve(smoothed(losses), width=width - MARGIN) if len(losses) >= ENOUGH else []
     if seen.processes:
         gpu = f", GPU {size(seen.gpu_bytes)}" if seen.gpu_bytes else ""
@@ -164,53 +196,15 @@ def _live(run_dir: Path) -> int:
     from rich.text import Text
 
     with Live(refresh_per_second=4) as live:
-        while run_dir.is_dir():
-            state = live_state(read_record(run_dir))
-            lines = picture(run_dir, width=max(40, live.console.width))
+
+        def draw(seen: Glance) -> None:
+            lines = picture(run_dir, seen, width=max(40, live.console.width))
             live.update(Text(harmless("\n".join(lines))))
-            if state not in {"running", "unattended"}:
-                return OVER.get(state, 4)
-            time.sleep(EVERY_S)
-    return _gone(run_dir)
 
-
-def _plain(run_dir: Path) -> int:
-    last = -1
-    while run_dir.is_dir():
-        seen = look(run_dir)
-        if seen.step != last:
-            last = seen.step
-            loss = "" if seen.loss is None else f"  loss {seen.loss:.4g}"
-            print_text(f"{last}/{seen.total}{loss}", flush=True)
-        if seen.state != "running":
-            say(f"{seen.state} {seen.reason}".strip())
-            if seen.next:
-                say(f"next: {seen.next}")
-            return OVER.get(seen.state, 4)
-        time.sleep(EVERY_S)
-    return _gone(run_dir)
-
-
-def _lines(run_dir: Path, *, once: bool) -> int:
-    while run_dir.is_dir():
-        seen = look(run_dir)
-        print_text(json_shown(asdict(seen)), flush=True)
-        if once or seen.state != "running":
-            return OVER.get(seen.state, 4)
-        time.sleep(EVERY_S)
-    return _gone(run_dir)
-
-
-def _gone(run_dir: Path) -> int:
-    say(f"{run_dir} is gone: the run was deleted while it was watched.")
-    return 1
+        return follow(run_dir, draw, moving=("running", "unattended"))
 
 
 def _take_over(run_dir: Path, *, as_json: bool) -> int:
-    from lorakit.cli.terminal.ending import say_outcome
-    from lorakit.cli.terminal.screen import screen
-    from lorakit.run.resume.adopt import adopt
-
     say(
         "The lorakit process that started it has exited, but it trains on; this one takes over."
         " Ctrl-C here ends the run."

@@ -128,6 +128,11 @@ def _missing_packages(options: Options, python: Path, rules: Iterable[Fault]) ->
     return (one for one in package_faults(options, python) if one.where not in refused)
 
 
+def faults_of(plans: Iterable[Plan]) -> list[Fault]:
+    """Of all stages, each once."""
+    return list(dict.fromkeys(fault for plan in plans for fault in plan.faults))
+
+
 def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     """Errors first; what two rooms say about the same rule and the same setting is said once."""
     once: dict[tuple[str, str], Fault] = {}

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,5 @@ def test_every_dataset_command_reads_the_captions_that_the_recipe_names(
         f'family = "sd15"\ntrigger = "maya_char"\n[dataset]\npath = "data"\n{text}',
         encoding="utf-8",
     )
-    assert read_target(argparse.Namespace(target=str(recipe))).caption_extension == extension
-    assert (
-        read_target(argparse.Namespace(target=str(tmp_path / "data"))).caption_extension == ".txt"
-    )
+    assert read_target(str(recipe)).caption_extension == extension
+    assert read_target(str(tmp_path / "data")).caption_extension == ".txt"

@@ -85,10 +85,10 @@ def test_a_terminal_is_asked_before_everything_is_made_anew(
 ) -> None:
     prepare(root, *LETTERBOX)
     before = stamps(root)
-    monkeypatch.setattr("lorakit.cli.terminal.asking.answer", lambda _question: "n")
+    monkeypatch.setattr("lorakit.cli.dataset.prepare.agrees", lambda _question: False)
     assert prepare(root, "--fit", "bucket") == 1
     assert stamps(root) == before
-    monkeypatch.setattr("lorakit.cli.terminal.asking.answer", lambda _question: "y")
+    monkeypatch.setattr("lorakit.cli.dataset.prepare.agrees", lambda _question: True)
     assert prepare(root, "--fit", "bucket") == 0
     assert stamps(root) != before
 
@@ -194,10 +194,10 @@ def test_a_terminal_is_asked_about_a_picture_deleted_by_hand(
 ) -> None:
     prepare(root, *LETTERBOX)
     (root / "7_qb_fox/1.jpg").unlink()
-    monkeypatch.setattr("lorakit.cli.terminal.asking.answer", lambda _question: "n")
+    monkeypatch.setattr("lorakit.cli.dataset.prepare.agrees", lambda _question: False)
     assert prepare(root) == 0
     assert "7_qb_fox/1.jpg" not in trained(root)
-    monkeypatch.setattr("lorakit.cli.terminal.asking.answer", lambda _question: "y")
+    monkeypatch.setattr("lorakit.cli.dataset.prepare.agrees", lambda _question: True)
     assert prepare(root) == 0
     assert "7_qb_fox/1.jpg" in trained(root)
 

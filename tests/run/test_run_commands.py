@@ -53,12 +53,11 @@ def beside(plan: Any, *argv: str, at: int = 2) -> tuple[Any, list[int]]:
 
 
 def _typed(*argv: str) -> int:
-    from importlib import import_module
+    from lorakit import cli
+    from lorakit.cli.main import module_of, parser_for
 
-    from lorakit.cli.main import COMMANDS, parser_for
-
-    module = import_module(COMMANDS[argv[0]][0])
-    code: int = module.run(parser_for("lorakit", module).parse_args(argv[1:]))
+    module = module_of(cli, argv[0])
+    code: int = module.run(parser_for("lorakit", module).parse_args(argv[1:])) or 0
     return code
 
 
@@ -275,11 +274,11 @@ def test_nonsense_anywhere_in_a_record_is_never_a_traceback(
 
 @pytest.mark.parametrize("width", [40, 46, 80, 150])
 def test_the_picture_fits_the_terminal(make_plan: Any, width: int) -> None:
-    from lorakit.cli.watch import picture
+    from lorakit.cli.watch import look, picture
 
     plan = make_plan(steps=60)
     train(plan)
-    lines = picture(plan.run_dir, width)
+    lines = picture(plan.run_dir, look(plan.run_dir), width)
     assert max(map(len, lines)) <= width
     assert any("60/60" in line for line in lines)
     assert any("█" in line for line in lines)

@@ -1,9 +1,9 @@
 """Copy photos, folders and zip archives into originals/; the sources are never touched.
 
-  lorakit dataset add recipes/maya.toml ~/photos --repeats 40
-  lorakit dataset add recipes/maya.toml bodies.zip --repeats 20 --tag realistic_body
-  lorakit dataset add recipes/maya.toml ~/album --link      # copies nothing: it stays as it lies
-  lorakit dataset add datasets/maya a.jpg b.jpg --repeats 10 --trigger maya_char --dry-run
+lorakit dataset add recipes/maya.toml ~/photos --repeats 40
+lorakit dataset add recipes/maya.toml bodies.zip --repeats 20 --tag realistic_body
+lorakit dataset add recipes/maya.toml ~/album --link      # copies nothing: it stays as it lies
+lorakit dataset add datasets/maya a.jpg b.jpg --repeats 10 --trigger maya_char --dry-run
 
 Captions beside the images come along, or out of a metadata.jsonl; folders such as 30_maya_char
 become subsets of their own. What is there already is left alone; what cannot be
@@ -13,11 +13,11 @@ N_trigger folders.
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from pathlib import Path
 
-from lorakit.cli.terminal.dataset_target import Target, add_no_wait, read_target, writing
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.dataset_target import Target, read_target, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.build.arrangement import SubsetPlan, folder_for, subset_folders
@@ -30,66 +30,60 @@ from lorakit.errors import RecipeError, counted
 from lorakit.show import print_json, say, table
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    about = "a recipe, or the dataset folder (made when it is not there)"
-    add("target", metavar="RECIPE|FOLDER", help=about)
-    about = "images, folders (with everything below), zip archives"
-    add("paths", metavar="PATH", nargs="+", type=Path, help=about)
+def add_arguments(parser: Parser) -> None:
+    parser.dataset("a recipe, or the dataset folder (made when it is not there)")
+    parser.path("paths", "PATH", "images, folders (with everything below), zip archives", nargs="+")
     about = "how often an epoch shows each image (default: as before, else 10)"
-    add("--repeats", type=int, metavar="N", help=about)
-    add("--trigger", default="", help="default: the recipe's trigger, or the folder's name")
-    add("--tag", default="", help="a second set under the same trigger, e.g. realistic_body")
+    parser.number("--repeats", "N", about)
+    parser.value("--trigger", "TRIGGER", "default: the recipe's trigger, or the folder's name")
+    parser.value("--tag", "TAG", "a second set under the same trigger, e.g. realistic_body")
     about = f"refuse smaller images (default {MIN_SIDE})"
-    add("--min-side", type=int, default=MIN_SIDE, metavar="PIXELS", help=about)
+    parser.number("--min-side", "PIXELS", about, default=MIN_SIDE)
     about = "lead to the images instead of copying them: they must stay where they lie"
-    add("--link", action="store_true", help=about)
-    about = "always so; the flag is for scripts that want to say it"
-    add("--move-nothing", action="store_true", help=about)
-    add("--dry-run", action="store_true", help="say what would be done, copy nothing")
-    add_no_wait(parser)
-    add("--json", action="store_true", help="one JSON document")
+    parser.flag("--link", about)
+    parser.flag("--move-nothing", "always so; the flag is for scripts that want to say it")
+    parser.flag("--dry-run", "say what would be done, copy nothing")
+    parser.no_wait()
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
-    target = dataset_target(args)
+def run(args: Arguments) -> int:
+    target = read_target(args.target, new=True)
     if _lies_there(args, target):
         return 0
     _right_way_round(args)
-    given = args.trigger or target.trigger
-    parts = [part for path in args.paths for part in parts_of(path, given)]
-    subsets = [_subset(args, target, part) for part in parts]  # says what is wrong before it waits
+    parts = [part for path in args.paths for part in parts_of(path, args.trigger or target.trigger)]
+    wanted: dict[SubsetPlan, list[Path]] = {}
+    for part in parts:  # says what is wrong before it waits
+        wanted.setdefault(_subset(args, target, part), []).append(part.path)
     how = {"min_side": args.min_side, "dry_run": args.dry_run, "link": args.link}
     outcomes: dict[SubsetPlan, AddOutcome] = {}
     with writing(args, target.root, "add", when=not args.dry_run):
-        for subset in dict.fromkeys(subsets):
-            pairs = zip(subsets, parts, strict=True)
-            paths = [part.path for own, part in pairs if own == subset]
+        for subset, paths in wanted.items():
             with counting("reading") as progress:
                 outcomes[subset] = add(target.root, subset, paths, progress=progress, **how)
-    names = [format_folder(subset.repeats, subset.tokens) for subset in outcomes]
     keys = ("added", "present", "refused")
     whole = {key: [x for one in outcomes.values() for x in getattr(one, key)] for key in keys}
+    came = bool(whole["added"] or whole["present"])
     if args.json:
+        names = [format_folder(subset.repeats, subset.tokens) for subset in outcomes]
         print_json({"subset": ", ".join(names), **whole})
     else:
         for subset, outcome in outcomes.items():
-            _report(args.target, target.root, subset, outcome, args)
-        if (whole["added"] or whole["present"]) and not args.dry_run:
-            after = "add" if whole["added"] else ""
-            say_next(*next_for_dataset(target, args.target, after=after))
-    errors = any(item.severity == "error" for item in whole["refused"])
-    return int(errors and not whole["added"] and not whole["present"])
+            _report(target, subset, outcome, args)
+        if came and not args.dry_run:
+            say_next(*next_for_dataset(target, after="add" if whole["added"] else ""))
+    return int(not came and any(item.severity == "error" for item in whole["refused"]))
 
 
-def _subset(args: argparse.Namespace, target: Target, part: AlbumPart) -> SubsetPlan:
+def _subset(args: Arguments, target: Target, part: AlbumPart) -> SubsetPlan:
     words = {"trigger": args.trigger, "recipe": target.trigger, "tag": args.tag}
     if part.tokens and not args.tag:
         words = {"trigger": part.tokens, "recipe": "", "tag": ""}
     return subset_to_fill(target.root, args.repeats or part.repeats, **words)
 
 
-def _lies_there(args: argparse.Namespace, target: Target) -> bool:
+def _lies_there(args: Arguments, target: Target) -> bool:
     """The dataset's own N_trigger folders need no adding."""
     folders = {target.root / name for name in subset_folders(target.root)}
     own = folders | ({target.root} if folders else set())
@@ -100,11 +94,11 @@ def _lies_there(args: argparse.Namespace, target: Target) -> bool:
         f"{counted(images, 'picture')} in {', '.join(sorted(shown(one.name) for one in folders))}"
         " are trained on as they lie; nothing was copied and nothing needs to be."
     )
-    say_next(*next_for_dataset(target, args.target))
+    say_next(*next_for_dataset(target))
     return True
 
 
-def _right_way_round(args: argparse.Namespace) -> None:
+def _right_way_round(args: Arguments) -> None:
     """Photos given first would make a dataset of somebody's photo folder."""
     first, last = Path(args.target), args.paths[-1]
     if last.suffix == ".toml" and last.is_file():
@@ -118,19 +112,10 @@ def _right_way_round(args: argparse.Namespace) -> None:
         )
 
 
-def dataset_target(args: argparse.Namespace) -> Target:
-    """As every command, but a folder that is not there yet is taken for a new dataset."""
-    path = Path(args.target)
-    if not path.exists() and path.suffix != ".toml" and len(path.parts) > 1:
-        return Target(path.absolute(), None)
-    return read_target(args, must_exist=False)
-
-
-def _report(
-    where: str, root: Path, subset: SubsetPlan, outcome: AddOutcome, args: argparse.Namespace
-) -> None:
+def _report(target: Target, subset: SubsetPlan, outcome: AddOutcome, args: Arguments) -> None:
+    root = target.root
     if outcome.refused:
-        rows = [(r.where, r.rule, f"{r.what} {r.hint}".rstrip()) for r in outcome.refused]
+        rows = [(r.where, r.rule, r.advice) for r in outcome.refused]
         table(["refused", "rule", "why"], rows)
     rules = Counter(item.rule for item in outcome.refused).most_common()
     reasons = f" ({', '.join(f'{count} {rule}' for rule, count in rules)})" if rules else ""
@@ -145,6 +130,6 @@ def _report(
     named = format_folder(subset.repeats, subset.tokens)
     if (outcome.added or outcome.present) and folder != named:
         say(
-            f"{shown(folder)} exists already and keeps its repeats: lorakit dataset layout {where}"
-            f" --repeats {subset.tokens}={subset.repeats} --write changes them."
+            f"{shown(folder)} exists already and keeps its repeats: lorakit dataset layout"
+            f" {target.typed} --repeats {subset.tokens}={subset.repeats} --write changes them."
         )

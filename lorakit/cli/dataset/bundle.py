@@ -1,20 +1,18 @@
 """One deterministic zip of a dataset, and its verification on another machine. Of a recipe, the
 recipe itself, its lock, its presets and a script that puts them in place go along.
 
-examples:
-  lorakit dataset bundle recipes/maya.toml                 # maya.zip: same content, same bytes
-  lorakit dataset bundle verify maya.zip                   # every byte read and compared
-  lorakit dataset bundle verify maya.zip --unpack datasets/maya
+lorakit dataset bundle recipes/maya.toml                 # maya.zip: same content, same bytes
+lorakit dataset bundle verify maya.zip                   # every byte read and compared
+lorakit dataset bundle verify maya.zip --unpack datasets/maya
 """
 
 from __future__ import annotations
 
-import argparse
 import shlex
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from lorakit.cli.terminal.dataset_target import read_target
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.dataset_target import Target, read_target
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.dataset.facts import looks_like_image
 from lorakit.dataset.rules import shown
@@ -22,62 +20,58 @@ from lorakit.dataset.share.bundle import BundleManifest, contents, make_bundle, 
 from lorakit.errors import counted, raise_on_errors
 from lorakit.files import sha256
 from lorakit.proof.project import FOLDER, START, project_files
-from lorakit.recipe.model import Resolved
 from lorakit.show import print_json, print_text, say, size, table
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_arguments(parser: Parser) -> None:
     names = "RECIPE|FOLDER or verify FILE.zip"
-    add("words", nargs="+", metavar=names, help="what to bundle, or `verify` and a bundle")
-    add("--out", type=Path, metavar="FILE", help="where the zip goes (default: NAME.zip here)")
-    about = "with verify: unpack into this new folder once all is proven"
-    add("--unpack", type=Path, metavar="DIR", help=about)
-    add("--dry-run", action="store_true", help="list what would be bundled")
-    add("--json", action="store_true", help="one JSON document")
+    parser.value("words", names, "what to bundle, or `verify` and a bundle", nargs="+")
+    parser.path("--out", "FILE", "where the zip goes (default: NAME.zip here)")
+    parser.path("--unpack", "DIR", "with verify: unpack into this new folder once all is proven")
+    parser.flag("--dry-run", "list what would be bundled")
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     if args.words[0] == "verify" and len(args.words) == 2:
-        return _verify(Path(args.words[1]), args)
-    if len(args.words) != 1:
+        _verify(Path(args.words[1]), args)
+    elif len(args.words) == 1:
+        _bundle(read_target(args.words[0]), args)
+    else:
         say("lorakit dataset bundle takes one recipe or folder, or `verify` and one zip.")
         return 2
-    args.target = args.words[0]
-    target = read_target(args)
-    root = target.root
-    carried = project_files(target.resolved, root.name) if target.resolved else {}
-    if args.dry_run:
-        found = [(name, path.stat().st_size) for name, path in contents(root)]
-        found = [one for one in found if one[0] not in carried]
-        found += [(name, len(data)) for name, data in sorted(carried.items())]
-        if args.json:
-            print_json({"bundle": None, "files": dict(found)})
-        for name, count in found if not args.json else ():
-            print_text(f"{size(count):>8}  {shown(name)}")
-        return 0
-    out = args.out or Path(f"{root.name}.zip")
-    manifest = make_bundle(root, out, carried)
-    _report(manifest, out, args)
-    if not args.json:
-        if target.resolved:
-            _say_carried(target.resolved, carried)
-        _say_unpack(out.name, root.name, "there")
     return 0
 
 
-def _say_carried(resolved: Resolved, carried: Mapping[str, bytes]) -> None:
-    about = resolved.subject
-    person = " They show a real person." if about.real_person else ""
-    from_where = about.sentence or "not said; [subject] source and licence in the recipe say it"
-    say(f"Where the pictures come from: {from_where}.{person}")
-    if carried:
-        say(f"Along with them: {', '.join(sorted(carried))}.")
-    else:
-        say("The recipe stays here, for [launch] env may hold private values.")
+def _bundle(target: Target, args: Arguments) -> None:
+    root, resolved = target.root, target.resolved
+    carried = project_files(resolved, root.name) if resolved else {}
+    if args.dry_run:
+        sizes = {name: path.stat().st_size for name, path in contents(root)}
+        sizes |= {name: len(data) for name, data in sorted(carried.items())}
+        if args.json:
+            print_json({"bundle": None, "files": sizes})
+            return
+        for name, count in sizes.items():
+            print_text(f"{size(count):>8}  {shown(name)}")
+        return
+    out = args.out or Path(f"{root.name}.zip")
+    _report(make_bundle(root, out, carried), out, args)
+    if args.json:
+        return
+    if resolved:
+        about = resolved.subject
+        person = " They show a real person." if about.real_person else ""
+        from_where = about.sentence or "not said; [subject] source and licence in the recipe say it"
+        say(f"Where the pictures come from: {from_where}.{person}")
+        if carried:
+            say(f"Along with them: {', '.join(sorted(carried))}.")
+        else:
+            say("The recipe stays here, for [launch] env may hold private values.")
+    _say_unpack(out.name, root.name, "there")
 
 
-def _verify(path: Path, args: argparse.Namespace) -> int:
+def _verify(path: Path, args: Arguments) -> None:
     if args.unpack:
         manifest = unpack(path, args.unpack)
     else:
@@ -93,7 +87,6 @@ def _verify(path: Path, args: argparse.Namespace) -> int:
         say_next(f"lorakit dataset check {shlex.quote(str(args.unpack))}")
     elif not args.json:
         _say_unpack(str(path), manifest.dataset)
-    return 0
 
 
 def _say_unpack(bundle: str, dataset: str, about: str = "") -> None:
@@ -101,9 +94,10 @@ def _say_unpack(bundle: str, dataset: str, about: str = "") -> None:
     say_next(shlex.join(words), about)
 
 
-def _report(manifest: BundleManifest, path: Path, args: argparse.Namespace) -> None:
-    data = {"bundle": path, "sha256": sha256(path), "files": len(manifest.entries)}
+def _report(manifest: BundleManifest, path: Path, args: Arguments) -> None:
+    digest = sha256(path)
     if args.json:
+        data = {"bundle": path, "sha256": digest, "files": len(manifest.entries)}
         print_json({**data, "counts": manifest.counts})
         return
     rows = [
@@ -112,8 +106,8 @@ def _report(manifest: BundleManifest, path: Path, args: argparse.Namespace) -> N
     ]
     width = max(map(len, rows), default=0)
     table(["folder", *["files"] * (width - 1)], [row + [""] * (width - len(row)) for row in rows])
-    pictures = [entry.name for entry in manifest.entries if looks_like_image(entry.name)]
     names = {entry.name for entry in manifest.entries}
+    pictures = [name for name in names if looks_like_image(name)]
     captioned = sum(str(PurePosixPath(one).with_suffix(".txt")) in names for one in pictures)
     say(f"{counted(len(pictures), 'picture')}, {counted(captioned, 'caption')}.")
-    print_text(f"{path}  {size(path.stat().st_size)}  sha256 {data['sha256']}")
+    print_text(f"{path}  {size(path.stat().st_size)}  sha256 {digest}")

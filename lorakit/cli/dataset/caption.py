@@ -1,13 +1,13 @@
 """Write and correct captions: shown as a diff first, written with --write, taken back with --undo.
 
-  lorakit dataset caption recipes/maya.toml --trigger-first --remove blurry
-  lorakit dataset caption recipes/maya.toml --pattern "{trigger}, {shot}, {rest}, {light}" --write
-  lorakit dataset caption recipes/maya.toml --subset 20_maya_realbody --add realistic_body --write
-  lorakit dataset caption recipes/maya.toml --tagger wd --model wd-swinv2 --drop-character-tags
-  lorakit dataset caption datasets/maya --tagger wd --model wd-vit --from-tags "{trigger}, {rest}"
-  lorakit dataset caption recipes/maya.toml --tagger florence2 --drop-identity
-  lorakit dataset caption maya.toml --tagger blip --from-tags "{trigger}, {view}, {sentence}"
-  lorakit dataset caption datasets/maya --undo
+lorakit dataset caption recipes/maya.toml --trigger-first --remove blurry
+lorakit dataset caption recipes/maya.toml --pattern "{trigger}, {shot}, {rest}, {light}" --write
+lorakit dataset caption recipes/maya.toml --subset 20_maya_realbody --add realistic_body --write
+lorakit dataset caption recipes/maya.toml --tagger wd --model wd-swinv2 --drop-character-tags
+lorakit dataset caption datasets/maya --tagger wd --model wd-vit --from-tags "{trigger}, {rest}"
+lorakit dataset caption recipes/maya.toml --tagger florence2 --drop-identity
+lorakit dataset caption maya.toml --tagger blip --from-tags "{trigger}, {view}, {sentence}"
+lorakit dataset caption datasets/maya --undo
 
 Edits are done in the order of this list: the tagger's tags, --from-tags, --replace, --remove,
 --add, --pattern, --trigger-first, --dedupe, --sort. A tagger touches only images without a
@@ -16,18 +16,12 @@ caption, unless --overwrite is given; always look at what it wrote.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from lorakit.cli.dataset.tagging import add_tagger_arguments, check_tagger_arguments, drafts
-from lorakit.cli.terminal.dataset_target import (
-    Target,
-    add_no_wait,
-    add_target,
-    read_target,
-    writing,
-)
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.dataset_target import Target, read_target, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.build.contact_sheet import redraw_sheets
 from lorakit.dataset.captions.edit import PLACEHOLDERS, Change, Request, requested, subsets_named
@@ -37,48 +31,42 @@ from lorakit.errors import RecipeError, counted
 from lorakit.show import print_json, print_text, say, say_faults
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    def many(name: str, metavar: str, about: str) -> None:
-        parser.add_argument(name, action="append", default=[], metavar=metavar, help=about)
-
-    def flag(name: str, about: str) -> None:
-        parser.add_argument(name, action="store_true", help=about)
-
-    add_target(parser)
-    many("--subset", "FOLDER", "only this N_trigger folder; repeatable")
-    parser.add_argument("--trigger", metavar="T", help="default: the recipe's, else the folder's")
+def add_arguments(parser: Parser) -> None:
+    parser.dataset()
+    parser.many("--subset", "FOLDER", "only this N_trigger folder; repeatable")
+    parser.value("--trigger", "T", "default: the recipe's, else the folder's")
     names = " ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-    about = f"put the parts in this order; placeholders: {names}"
-    parser.add_argument("--pattern", metavar="TEXT", default="", help=about)
-    flag("--trigger-first", "put the trigger first in every caption")
-    many("--add", "TAG", "after the trigger, where it is missing")
-    many("--remove", "TAG", "the part between commas that is exactly this")
-    many("--replace", "OLD=NEW", "whole words, wherever they are")
-    flag("--dedupe", "each part once")
-    flag("--sort", "alphabetical after the first part")
+    parser.value("--pattern", "TEXT", f"put the parts in this order; placeholders: {names}")
+    parser.flag("--trigger-first", "put the trigger first in every caption")
+    parser.many("--add", "TAG", "after the trigger, where it is missing")
+    parser.many("--remove", "TAG", "the part between commas that is exactly this")
+    parser.many("--replace", "OLD=NEW", "whole words, wherever they are")
+    parser.flag("--dedupe", "each part once")
+    parser.flag("--sort", "alphabetical after the first part")
     add_tagger_arguments(parser)
-    flag("--write", "write what the diff shows")
-    flag("--dry-run", "show the diff only (the default)")
-    flag("--undo", "take the last step back")
-    flag("--history", "list the steps taken so far")
-    add_no_wait(parser)
-    flag("--json", "one JSON document with every change")
+    parser.flag("--write", "write what the diff shows")
+    parser.flag("--dry-run", "show the diff only (the default)")
+    parser.flag("--undo", "take the last step back")
+    parser.flag("--history", "list the steps taken so far")
+    parser.no_wait()
+    parser.json("one JSON document with every change")
 
 
-def run(args: argparse.Namespace) -> int:
-    target = read_target(args)
+def run(args: Arguments) -> None:
+    target = read_target(args.target)
     history = History(target.root)
     if args.undo:
-        with writing(args, target.root, "caption --undo", when=True):
-            code = _undo(history, as_json=args.json)
+        with writing(args, target.root, "caption --undo"):
+            _undo(history, as_json=args.json)
             redraw_sheets(target.root, target.bucket_rules, target.caption_extension)
-            return code
+        return
+    if args.history and args.json:
+        print_json(history.steps())
+        return
     if args.history:
-        if args.json:
-            print_json(history.steps())
-        for step in history.steps() if not args.json else ():
+        for step in history.steps():
             print_text(step["when"], step["what"])
-        return 0
+        return
     check_tagger_arguments(args)
     write = args.write and not args.dry_run
     with writing(args, target.root, "caption", when=write):
@@ -98,11 +86,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         say(f"{counted(len(found), 'caption')} would change; --write does it.")
     if not args.json and (write or not found):
-        say_next(*next_for_dataset(target, args.target))
-    return 0
+        say_next(*next_for_dataset(target))
 
 
-def _changes(target: Target, args: argparse.Namespace) -> tuple[list[Change], str]:
+def _changes(target: Target, args: Arguments) -> tuple[list[Change], str]:
     """What would change, and which tagger had its say."""
     subsets = subsets_named(target.scan(), args.subset)
     suffix, trigger = target.caption_extension, args.trigger or target.trigger
@@ -114,16 +101,15 @@ def _changes(target: Target, args: argparse.Namespace) -> tuple[list[Change], st
     return found, tagged_by
 
 
-def _undo(history: History, *, as_json: bool) -> int:
+def _undo(history: History, *, as_json: bool) -> None:
     what, count, faults = history.undo()
     say_faults(faults)
     if as_json:
         print_json({"undone": what, "captions": count, "left": faults})
     say(f"taken back: {what} ({counted(count, 'caption')})")
-    return 0
 
 
-def _request(args: argparse.Namespace) -> Request:
+def _request(args: Arguments) -> Request:
     pairs = [pair.partition("=") for pair in args.replace]
     for old, equals, new in pairs:
         if not equals or not old:

@@ -1,8 +1,8 @@
 """Every fault of a dataset at once, each with its file and what to do about it.
 
-  lorakit dataset check recipes/maya.toml
-  lorakit dataset check datasets/maya --off border --off near-duplicate
-  lorakit dataset check --rules            what each rule is for
+lorakit dataset check recipes/maya.toml
+lorakit dataset check datasets/maya --off border --off near-duplicate
+lorakit dataset check --rules            what each rule is for
 
 Every image is decoded fully; a second run remembers what has not changed. Exit code 1 where there
 are errors, 0 for warnings. In a recipe, [dataset] rules_off = ["border"] switches a rule off for
@@ -11,14 +11,16 @@ good; rules = { crop_limit = 0.3, near_bits = 3 } moves limits.
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from collections import Counter, defaultdict
 from typing import Any
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import Target, read_target
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.progress import counting
+from lorakit.dataset.buckets import BucketRules
+from lorakit.dataset.build.remembered import read_remembered
 from lorakit.dataset.check import CheckSettings, check
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.rules import RULES, known_rules, shown
@@ -29,61 +31,60 @@ LIMITS: dict[str, Any] = {"crop_limit": (int, float), "near_bits": int}
 FOLDED = 5  # faults of one rule that are shown before the rest is counted
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    about = "a recipe, or the folder that holds the N_trigger folders"
-    add("target", metavar="RECIPE|FOLDER", nargs="?", help=about)
-    about = "leave this rule out; repeatable"
-    add("--off", metavar="RULE", action="append", default=[], help=about)
-    add("--rules", action="store_true", help="list every rule and why it matters, and stop")
-    add("--trigger", default="", help="the trigger, where a bare folder is given")
+def add_arguments(parser: Parser) -> None:
+    parser.dataset(nargs="?")
+    parser.many("--off", "RULE", "leave this rule out; repeatable")
+    parser.flag("--rules", "list every rule and why it matters, and stop")
+    parser.value("--trigger", "TRIGGER", "the trigger, where a bare folder is given")
     about = "judge sizes against this resolution, where a bare folder is given"
-    add("--resolution", metavar="WxH", default="", help=about)
-    add("--all", action="store_true", help="show every fault, also the many of one kind")
-    add("--json", action="store_true", help="one JSON document")
+    parser.value("--resolution", "WxH", about)
+    parser.flag("--all", "show every fault, also the many of one kind")
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     if args.rules or not args.target:
         rows = [(rule.name, rule.severity, rule.why) for rule in RULES.values()]
         if args.json:
-            print_json([dict(zip(("rule", "severity", "why"), row, strict=True)) for row in rows])
+            print_json([{"rule": name, "severity": how, "why": why} for name, how, why in rows])
         else:
             table(["rule", "severity", "why it matters"], rows)
         return 0 if args.rules else 2
-    target = read_target(args)
+    target = read_target(args.target)
     settings = settings_of(target, args)
     facts = target.scan()
     with counting("looking") as progress:
         faults = check(facts, settings, progress=progress)
+    counts = Counter(item.severity for item in faults)
+    wrong = bool(counts["error"])
     if args.json:
-        print_json(as_json(facts, faults))
-    else:
-        _report(facts, faults, everything=args.all)
-    wrong = any(item.severity == "error" for item in faults)
-    if args.json:
+        found = {"errors": counts["error"], "warnings": counts["warning"], "faults": faults}
+        print_json({"root": facts.root, "images": facts.image_count, **found})
         return int(wrong)
+    _report(facts, faults, everything=args.all)
+    dropped = len(read_remembered(facts.root).dropped)
+    say(
+        f"{counted(facts.image_count, 'image')} in {counted(len(facts.subsets), 'subset')}:"
+        f" {counted(counts['error'], 'error')}, {counted(counts['warning'], 'warning')}."
+        + (f" {dropped} dropped." if dropped else "")
+    )
     if wrong and facts.image_count:
         say_next(f"lorakit dataset review {shlex.quote(args.target)}", "mend them, and check again")
     else:
-        say_next(*next_for_dataset(target, args.target, after="check"))
+        say_next(*next_for_dataset(target, after="check"))
     return int(wrong)
 
 
-def settings_of(target: Target, args: argparse.Namespace) -> CheckSettings:
+def settings_of(target: Target, args: Arguments) -> CheckSettings:
     """What the recipe says about sizes, trigger and length; what the options say without one."""
-    from lorakit.dataset.buckets import BucketRules
-
     off = known_rules([*target.rules_off, *args.off], "rules_off")
-    if target.resolved is None:
+    options = target.options
+    if options is None:
         rules = BucketRules(read_size(args.resolution), max=2048) if args.resolution else None
         return CheckSettings(args.trigger, rules, off=off)
-    from lorakit.recipe.options import Options
-
-    options = Options(target.resolved)
     exact = not any(map(options.flag, ("enable_bucket", "cache_latents", "random_crop")))
     return CheckSettings(
-        target.resolved.trigger,
+        target.trigger,
         options.bucket_rules,
         exact_size=exact,
         token_limit=options.token_limit,
@@ -98,11 +99,8 @@ def _limits(target: Target) -> dict[str, Any]:
     found = dict(setting.value) if setting else {}
     for name, value in found.items():
         if name not in LIMITS:
-            near = did_you_mean(name, LIMITS)
-            raise RecipeError(
-                f"[dataset] rules: no limit is called {name!r}. {near}".rstrip(),
-                hint=f"There are {' and '.join(LIMITS)}.",
-            )
+            what = f"[dataset] rules: no limit is called {name!r}. {did_you_mean(name, LIMITS)}"
+            raise RecipeError(what.rstrip(), hint=f"There are {' and '.join(LIMITS)}.")
         if isinstance(value, bool) or not (isinstance(value, LIMITS[name]) and value >= 0):
             raise RecipeError(f"[dataset] rules: {name} = {value!r} is not a number from 0 on.")
     return found
@@ -116,41 +114,19 @@ def read_size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-def as_json(facts: DatasetFacts, faults: tuple[Fault, ...]) -> dict[str, object]:
-    counts = Counter(item.severity for item in faults)
-    return {
-        "root": facts.root,
-        "images": facts.image_count,
-        "errors": counts["error"],
-        "warnings": counts["warning"],
-        "faults": [
-            {key: getattr(item, key) for key in ("rule", "severity", "where", "what", "hint")}
-            for item in faults
-        ],
-    }
-
-
 def _report(facts: DatasetFacts, faults: tuple[Fault, ...], *, everything: bool) -> None:
-    from lorakit.dataset.build.remembered import read_remembered
-
     by_rule: dict[str, list[Fault]] = defaultdict(list)
     for item in faults:
         by_rule[item.rule].append(item)
     root = f"{shown(facts.root)}/"
     rows = []
     for rule, group in by_rule.items():
-        for item in group if everything else group[:FOLDED]:
-            what = f"{item.what} {item.hint}".rstrip()
-            rows.append((item.severity, rule, item.where.removeprefix(root), what))
+        rows += [
+            (one.severity, rule, one.where.removeprefix(root), one.advice)
+            for one in (group if everything else group[:FOLDED])
+        ]
         if len(group) > FOLDED and not everything:
             more = f"... and {len(group) - FOLDED} more"
             rows.append((group[0].severity, rule, more, "--all shows them"))
     if rows:
         table(["", "rule", "where", "what"], rows)
-    counts = Counter(item.severity for item in faults)
-    dropped = len(read_remembered(facts.root).dropped)
-    say(
-        f"{counted(facts.image_count, 'image')} in {counted(len(facts.subsets), 'subset')}:"
-        f" {counted(counts['error'], 'error')}, {counted(counts['warning'], 'warning')}."
-        + (f" {dropped} dropped." if dropped else "")
-    )

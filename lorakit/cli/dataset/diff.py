@@ -1,15 +1,14 @@
 """What differs between two versions of a dataset: images by content, captions, repeats.
 
-examples:
-  lorakit dataset diff datasets/maya datasets/maya-v2
-  lorakit dataset diff recipes/maya.toml recipes/maya-v2.toml --json
+lorakit dataset diff datasets/maya datasets/maya-v2
+lorakit dataset diff recipes/maya.toml recipes/maya-v2.toml --json
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import read_target
 from lorakit.dataset.rules import shown
 from lorakit.dataset.share.versions import VersionDifference, compare, version_of
@@ -17,25 +16,21 @@ from lorakit.errors import counted
 from lorakit.show import print_json, print_text, say
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("before", metavar="BEFORE", help="a recipe or a dataset folder")
-    parser.add_argument("after", metavar="AFTER", help="another")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+def add_arguments(parser: Parser) -> None:
+    parser.value("before", "BEFORE", "a recipe or a dataset folder")
+    parser.value("after", "AFTER", "another")
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
-    before, after = (
-        version_of(read_target(argparse.Namespace(target=target)).scan())
-        for target in (args.before, args.after)
-    )
+def run(args: Arguments) -> None:
+    before, after = (version_of(read_target(text).scan()) for text in (args.before, args.after))
     difference = compare(before, after)
     if args.json:
         print_json(asdict(difference))
-        return 0
+        return
     show(difference)
     counts = f"{counted(len(before.images), 'image')} before, {len(after.images)} after."
     say(counts if difference else "No difference.")
-    return 0
 
 
 def show(difference: VersionDifference) -> None:

@@ -1,8 +1,8 @@
 """Leave pictures out of training, and take them back: nothing is deleted, and no command forgets.
 
-  lorakit dataset drop recipes/maya.toml 40_maya_char/blurred.jpg other.jpg
-  lorakit dataset drop recipes/maya.toml                          # the list of what is dropped
-  lorakit dataset drop recipes/maya.toml --back blurred.jpg
+lorakit dataset drop recipes/maya.toml 40_maya_char/blurred.jpg other.jpg
+lorakit dataset drop recipes/maya.toml                          # the list of what is dropped
+lorakit dataset drop recipes/maya.toml --back blurred.jpg
 
 The list is in prepare.toml, beside the N_trigger folders; it belongs in git. An original stays in
 originals/; the picture in the N_trigger folder and its caption wait in .lorakit/dropped.
@@ -10,9 +10,8 @@ originals/; the picture in the N_trigger folder and its caption wait in .lorakit
 
 from __future__ import annotations
 
-import argparse
-
-from lorakit.cli.terminal.dataset_target import add_no_wait, add_target, read_target, writing
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.dataset_target import read_target, writing
 from lorakit.dataset.build.drop import drop, take_back
 from lorakit.dataset.build.remembered import PLACE, read_marks, read_remembered
 from lorakit.dataset.rules import shown
@@ -20,19 +19,18 @@ from lorakit.errors import counted
 from lorakit.show import print_json, print_text, say
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add_target(parser)
+def add_arguments(parser: Parser) -> None:
+    parser.dataset()
     about = "a path, a name inside the dataset, or a file name that only one picture has"
-    add("images", nargs="*", metavar="IMAGE", help=about)
-    add("--flagged", action="store_true", help="also all that are flagged in the review")
-    add("--back", action="store_true", help="use these again; their captions come back, too")
-    add_no_wait(parser)
-    add("--json", action="store_true", help="one JSON document")
+    parser.value("images", "IMAGE", about, nargs="*")
+    parser.flag("--flagged", "also all that are flagged in the review")
+    parser.flag("--back", "use these again; their captions come back, too")
+    parser.no_wait()
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
-    root = read_target(args).root
+def run(args: Arguments) -> None:
+    root = read_target(args.target).root
     if args.flagged:
         marks = read_marks(root).items()
         flagged = [name for name, mark in marks if mark == "flagged" and (root / name).exists()]
@@ -42,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     left_out = sorted(read_remembered(root).dropped)
     if args.json:
         print_json({"changed": done, "dropped": left_out})
-        return 0
+        return
     for name in done or left_out:
         print_text(shown(name))
     if done:
@@ -52,4 +50,3 @@ def run(args: argparse.Namespace) -> int:
             say(f"Back: lorakit dataset drop {args.target} --back {' '.join(args.images[:3])}")
     else:
         say(f"{counted(len(left_out), 'picture')} dropped.")
-    return 0

@@ -1,17 +1,17 @@
 """Subsets and their repeats: show, set, solve, rename, split, merge; kohya's dataset TOML.
 
-  lorakit dataset layout datasets/maya                            # the table and the arithmetic
-  lorakit dataset layout recipes/maya.toml --repeats maya_char=40            # shown only
-  lorakit dataset layout recipes/maya.toml --repeats maya_char=40 --write    # done
-  lorakit dataset layout recipes/maya.toml --ratio maya_char=4 maya_char_realbody=1
-  lorakit dataset layout recipes/maya.toml --steps 2000
-  lorakit dataset layout datasets/maya --rename maya_char=maya_v2
-  lorakit dataset layout datasets/maya --split maya_char=maya_face:close_*
-  lorakit dataset layout datasets/maya --merge maya_face=maya_char
-  lorakit dataset layout datasets/maya --undo
-  lorakit dataset layout datasets/maya --to-toml dataset.toml
-  lorakit dataset layout datasets/maya --from-toml their.toml     # copies, moves nothing
-  lorakit dataset layout datasets/maya --reg woman=1              # a folder for class images
+lorakit dataset layout datasets/maya                            # the table and the arithmetic
+lorakit dataset layout recipes/maya.toml --repeats maya_char=40            # shown only
+lorakit dataset layout recipes/maya.toml --repeats maya_char=40 --write    # done
+lorakit dataset layout recipes/maya.toml --ratio maya_char=4 maya_char_realbody=1
+lorakit dataset layout recipes/maya.toml --steps 2000
+lorakit dataset layout datasets/maya --rename maya_char=maya_v2
+lorakit dataset layout datasets/maya --split maya_char=maya_face:close_*
+lorakit dataset layout datasets/maya --merge maya_face=maya_char
+lorakit dataset layout datasets/maya --undo
+lorakit dataset layout datasets/maya --to-toml dataset.toml
+lorakit dataset layout datasets/maya --from-toml their.toml     # copies, moves nothing
+lorakit dataset layout datasets/maya --reg woman=1              # a folder for class images
 
 Every step is shown first and done with --write. What the recipe says in [dataset.subset.FOLDER]
 follows its folder. Only folders that prepare has made are renamed; --force also renames folders of
@@ -20,13 +20,12 @@ your own images. Originals never move.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lorakit.cli.dataset.add import dataset_target
-from lorakit.cli.terminal.dataset_target import Target, add_no_wait, writing
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.dataset_target import Target, read_target, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.build import subsets as arranging
 from lorakit.dataset.facts import DatasetFacts
@@ -35,72 +34,66 @@ from lorakit.dataset.rules import shown
 from lorakit.dataset.share import kohya_toml as exchange
 from lorakit.dataset.split import steps_sentence
 from lorakit.errors import RecipeError, raise_on_errors
+from lorakit.files import write_atomic, write_or_refuse
+from lorakit.plan.steps import count_steps
+from lorakit.recipe.document import with_folders_renamed
 from lorakit.show import print_json, print_text, say, say_faults, table
+from lorakit.trainers.run_files import dataset_table
 
 # what changes something; everything else shows
 ACTS = ("undo", "from_toml", "reg", "repeats", "rename", "merge", "split", "steps", "ratio")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("target", metavar="RECIPE|FOLDER", help="a recipe, or the dataset folder")
-    about = "set the repeats of a subset; repeatable"
-    add("--repeats", metavar="SUBSET=N", action="append", default=[], help=about)
-    add("--steps", type=int, metavar="N", help="solve the repeats for so many steps in all")
-    add("--epochs", type=int, metavar="N", help="of the run (default: the recipe's, else 10)")
+def add_arguments(parser: Parser) -> None:
+    parser.dataset()
+    parser.many("--repeats", "SUBSET=N", "set the repeats of a subset; repeatable")
+    parser.number("--steps", "N", "solve the repeats for so many steps in all")
+    parser.number("--epochs", "N", "of the run (default: the recipe's, else 10)")
     about = "images a step, accumulation included (default: the recipe's, else 1)"
-    add("--batch", type=int, metavar="N", help=about)
+    parser.number("--batch", "N", about)
     about = "the subsets' shares of an epoch (default: as they are)"
-    add("--ratio", nargs="+", default=[], metavar="SUBSET=WEIGHT", help=about)
-    add("--rename", metavar="SUBSET=TOKENS", help="other class tokens")
-    add("--merge", metavar="SUBSET=OTHER", help="all images of one subset into another")
+    parser.value("--ratio", "SUBSET=WEIGHT", about, nargs="+", default=[])
+    parser.value("--rename", "SUBSET=TOKENS", "other class tokens")
+    parser.value("--merge", "SUBSET=OTHER", "all images of one subset into another")
     about = "the images whose names match into a subset of their own"
-    add("--split", metavar="SUBSET=TOKENS:PATTERN", help=about)
-    add("--reg", metavar="CLASS=N", help="make a regularisation folder beside the dataset")
-    add("--undo", action="store_true", help="take the last step back")
-    add("--to-toml", metavar="FILE", help="write kohya's dataset TOML (- for the screen)")
-    add("--from-toml", metavar="FILE", type=Path, help="make folders of a dataset TOML")
-    about = "also rename folders of images that lorakit did not make"
-    add("--force", action="store_true", help=about)
-    add("--write", action="store_true", help="do what is shown")
-    add("--dry-run", action="store_true", help="show what would be (the default)")
-    add_no_wait(parser)
-    add("--json", action="store_true", help="one JSON document")
+    parser.value("--split", "SUBSET=TOKENS:PATTERN", about)
+    parser.value("--reg", "CLASS=N", "make a regularisation folder beside the dataset")
+    parser.flag("--undo", "take the last step back")
+    parser.value("--to-toml", "FILE", "write kohya's dataset TOML (- for the screen)")
+    parser.path("--from-toml", "FILE", "make folders of a dataset TOML")
+    parser.flag("--force", "also rename folders of images that lorakit did not make")
+    parser.flag("--write", "do what is shown")
+    parser.flag("--dry-run", "show what would be (the default)")
+    parser.no_wait()
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
-    target = dataset_target(args)
+def run(args: Arguments) -> None:
+    target = read_target(args.target, new=True)
     if args.to_toml:
-        return _to_toml(target, args)
+        _to_toml(target, args)
+        return
     asked = any(getattr(args, word) for word in ACTS)
     args.write = args.write and not args.dry_run
     writes = (args.undo or args.write) and asked
     with writing(args, target.root, "layout", when=writes and target.root.is_dir()):
-        _act(target, args)
-    if writes or not asked:
-        _show(target, args)
-    else:
-        say("Nothing was changed; --write does it.")
-        return 0
-    if not args.json:
-        say_next(*next_for_dataset(target, args.target))
-    return 0
-
-
-def _act(target: Target, args: argparse.Namespace) -> None:
-    if args.undo:
-        say(f"Undone: {arranging.undo(target.root)}")
-    elif args.from_toml:
-        _from_toml(target, args)
-    elif args.reg:
-        _reg(target, args)
-    else:
-        step = _step(target, args)
-        if step is not None:
+        if args.undo:
+            say(f"Undone: {arranging.undo(target.root)}")
+        elif args.from_toml:
+            _from_toml(target, args)
+        elif args.reg:
+            _reg(target, args)
+        elif step := _step(target, args):
             _do(target, step, args)
+    if asked and not writes:
+        say("Nothing was changed; --write does it.")
+        return
+    _show(target, args)
+    if not args.json:
+        say_next(*next_for_dataset(target))
 
 
-def _step(target: Target, args: argparse.Namespace) -> arranging.Step | None:
+def _step(target: Target, args: Arguments) -> arranging.Step | None:
     """The one thing that was asked for."""
     root = target.root
     asked = [word for word in ("repeats", "rename", "merge", "split") if getattr(args, word)]
@@ -151,21 +144,19 @@ def _number(word: str, option: str) -> int:
     return int(word)
 
 
-def _epochs(target: Target, args: argparse.Namespace) -> int:
+def _epochs(target: Target, args: Arguments) -> int:
     known = target.resolved.get("max_train_epochs") if target.resolved else None
     return max(1, args.epochs or (known if isinstance(known, int) else 10))
 
 
-def _per_step(target: Target, args: argparse.Namespace) -> int:
-    if args.batch or target.resolved is None:
+def _per_step(target: Target, args: Arguments) -> int:
+    options = target.options
+    if args.batch or options is None:
         return max(1, args.batch or 1)
-    from lorakit.recipe.options import Options
-
-    options = Options(target.resolved)
     return options.batch_size * options.accumulation * options.processes
 
 
-def _do(target: Target, step: arranging.Step, args: argparse.Namespace) -> None:
+def _do(target: Target, step: arranging.Step, args: Arguments) -> None:
     root = target.root
     unmanaged = arranging.unmanaged_folders(root, step)
     if unmanaged and not args.force and args.write:
@@ -191,25 +182,19 @@ def _do(target: Target, step: arranging.Step, args: argparse.Namespace) -> None:
 
 def _with_recipe(target: Target, step: arranging.Step) -> arranging.Step:
     """The step, and what the recipe says about the folders under their new names."""
-    if target.resolved is None:
+    options = target.options
+    if options is None:
         return step
-    from lorakit.recipe.document import with_folders_renamed
-    from lorakit.recipe.options import Options
-
+    file = options.resolved.file
     for old, new in step.renamed.items():
-        said = Options(target.resolved).subset(old).get("num_repeats")
-        if said is not None and _only_repeats(old, new):
-            where = f"{target.resolved.file.name} [dataset.subset.{old}]"
+        said = options.subset(old).get("num_repeats")
+        if said is not None and old.partition("_")[2] == new.partition("_")[2]:
+            where = f"{file.name} [dataset.subset.{old}]"
             hint = "Change the number there: it decides, whatever the folder's name says."
             raise RecipeError(f"{where} num_repeats = {said} stands in the recipe.", hint=hint)
-    file = target.resolved.file
     before, after = with_folders_renamed(file, step.renamed)
     edits = (arranging.Edited(file, before, after),) if before != after else ()
     return replace(step, edits=edits)
-
-
-def _only_repeats(old: str, new: str) -> bool:
-    return old.partition("_")[2] == new.partition("_")[2]
 
 
 def _as_renamed(facts: DatasetFacts, renamed: Mapping[str, str]) -> DatasetFacts:
@@ -222,7 +207,7 @@ def _as_renamed(facts: DatasetFacts, renamed: Mapping[str, str]) -> DatasetFacts
     return replace(facts, subsets=tuple(subsets))
 
 
-def _from_toml(target: Target, args: argparse.Namespace) -> None:
+def _from_toml(target: Target, args: Arguments) -> None:
     reg, suffix = _reg_root(target), target.caption_extension
     copies, notes = exchange.read_toml(
         args.from_toml, root=target.root, reg=reg, caption_extension=suffix
@@ -235,34 +220,25 @@ def _from_toml(target: Target, args: argparse.Namespace) -> None:
         say(f"{exchange.do_copies(copies)} files copied, {len(copies)} in all.")
 
 
-def _to_toml(target: Target, args: argparse.Namespace) -> int:
-    options: dict[str, object] = {}
-    if target.resolved is not None:
-        from lorakit.recipe.options import Options
-        from lorakit.trainers.run_files import dataset_table
-
-        options = dataset_table(Options(target.resolved))
+def _to_toml(target: Target, args: Arguments) -> None:
+    options = dataset_table(target.options) if target.options else {}
     text = exchange.to_toml(target.scan(), target.caption_extension, options)
     if args.to_toml == "-" or args.dry_run:
         print_text(text, end="")
-        return 0
-    from lorakit.files import write_atomic, write_new
-
+        return
     path = Path(args.to_toml)
-    try:
-        (write_atomic if args.force else write_new)(path, text)
-    except FileExistsError:
-        hint = "--force replaces it."
-        raise RecipeError(f"{shown(path)} is there already.", hint=hint) from None
+    if args.force:
+        write_atomic(path, text)
+    else:
+        write_or_refuse(path, text, "--force replaces it.")
     say(f"wrote {shown(path)}")
-    return 0
 
 
 def _reg_root(target: Target) -> Path:
     return target.reg or target.root.with_name(f"{target.root.name}_reg")
 
 
-def _reg(target: Target, args: argparse.Namespace) -> None:
+def _reg(target: Target, args: Arguments) -> None:
     name, number = _pair(args.reg, "--reg")
     folder = _reg_root(target) / format_folder(_number(number, "--reg"), name)
     if args.write:
@@ -271,7 +247,7 @@ def _reg(target: Target, args: argparse.Namespace) -> None:
     say(f"{shown(folder)}: put images of the class there{more}")
 
 
-def _show(target: Target, args: argparse.Namespace) -> None:
+def _show(target: Target, args: Arguments) -> None:
     """The table of subsets and one line of arithmetic: the plan's own where there is a recipe."""
     facts = target.scan()
     draws = [(subset, subset.repeats * len(subset.images)) for subset in facts.subsets]
@@ -308,12 +284,9 @@ def _show(target: Target, args: argparse.Namespace) -> None:
         say(_formula(target, args, facts))
 
 
-def _formula(target: Target, args: argparse.Namespace, facts: DatasetFacts) -> str:
-    if target.resolved is not None and not args.epochs and not args.batch:
-        from lorakit.plan.steps import count_steps
-        from lorakit.recipe.options import Options
-
-        return count_steps(Options(target.resolved), facts)[0].formula
+def _formula(target: Target, args: Arguments, facts: DatasetFacts) -> str:
+    if target.options and not args.epochs and not args.batch:
+        return count_steps(target.options, facts)[0].formula
     epochs, per_step = _epochs(target, args), _per_step(target, args)
     trained = [subset for subset in facts.subsets if not subset.is_reg]
     terms = [(subset.repeats, len(subset.images)) for subset in trained]

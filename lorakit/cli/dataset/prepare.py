@@ -1,9 +1,9 @@
 """Make the N_trigger folders from the originals: upright, sRGB, without metadata, fitted.
 
-  lorakit dataset prepare recipes/maya.toml                     # as the last time
-  lorakit dataset prepare recipes/maya.toml --fit letterbox --size 512 --background white
-  lorakit dataset prepare datasets/maya --fit crop --focus top --size 1024 --format png
-  lorakit dataset prepare datasets/maya --from ~/photos --repeats 10      # without originals/
+lorakit dataset prepare recipes/maya.toml                     # as the last time
+lorakit dataset prepare recipes/maya.toml --fit letterbox --size 512 --background white
+lorakit dataset prepare datasets/maya --fit crop --focus top --size 1024 --format png
+lorakit dataset prepare datasets/maya --from ~/photos --repeats 10      # without originals/
 
 The dataset remembers the options in prepare.toml: `prepare` alone repeats them and makes what is
 new. Other options make every picture anew, which is asked first (--yes: done). What you have edited
@@ -14,14 +14,13 @@ enlarged. A contact sheet with every crop, bucket and caption is written to
 
 from __future__ import annotations
 
-import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lorakit.cli.dataset.add import dataset_target
 from lorakit.cli.dataset.check import read_size
-from lorakit.cli.terminal.asking import agrees
-from lorakit.cli.terminal.dataset_target import Target, add_no_wait, writing
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.dataset_target import Target, read_target, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.buckets import BucketRules
@@ -32,42 +31,38 @@ from lorakit.dataset.build.originals import name_of
 from lorakit.dataset.build.prepare import PrepareOutcome, deleted, prepare, refitted
 from lorakit.dataset.build.remembered import WISHES, read_remembered, remember
 from lorakit.dataset.rules import shown
-from lorakit.errors import RecipeError, counted
+from lorakit.errors import RecipeError, counted, few
 from lorakit.show import print_json, say, table
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("target", metavar="RECIPE|FOLDER", help="a recipe, or the dataset folder")
+def add_arguments(parser: Parser) -> None:
+    parser.dataset()
     fits = ("bucket", "letterbox", "crop", "none")
-    add("--fit", choices=fits, help="default: as the last time, else bucket")
+    parser.choice("--fit", fits, "default: as the last time, else bucket")
     about = "of letterbox and crop, e.g. 512 or 512x768 (default: the recipe's resolution)"
-    add("--size", default="", metavar="WxH", help=about)
-    about = "behind transparency and in a letterbox (default white)"
-    add("--background", metavar="COLOUR", help=about)
+    parser.value("--size", "WxH", about)
+    parser.value("--background", "COLOUR", "behind transparency and in a letterbox (default white)")
     about = "what --fit crop keeps (face needs a detector)"
-    add("--focus", choices=("centre", "top", "face"), help=about)
-    add("--format", choices=("jpeg", "png", "webp"), help="default: jpeg")
-    about = "of jpeg and webp (default 95)"
-    add("--quality", type=int, metavar="1..100", help=about)
+    parser.choice("--focus", ("centre", "top", "face"), about)
+    parser.choice("--format", ("jpeg", "png", "webp"), "default: jpeg")
+    parser.number("--quality", "1..100", "of jpeg and webp (default 95)")
     about = "a folder of images to use where there are no originals"
-    add("--from", dest="source", type=Path, metavar="DIR", help=about)
+    parser.path("--from", "DIR", about, dest="source")
     about = "of folders that are made now (default: as given to add, else 10)"
-    add("--repeats", type=int, metavar="N", help=about)
+    parser.number("--repeats", "N", about)
     about = "with --from: the class tokens (default: the recipe's trigger)"
-    add("--trigger", default="", help=about)
-    add("--force", action="store_true", help="also make again what you have edited")
-    add("--again", action="store_true", help="also make again what you have deleted")
-    about = "make every picture anew where the options are others than the last time"
-    add("--yes", action="store_true", help=about)
-    add("--no-sheet", action="store_true", help="no contact sheet")
-    add("--dry-run", action="store_true", help="say what would be made, make nothing")
-    add_no_wait(parser)
-    add("--json", action="store_true", help="one JSON document")
+    parser.value("--trigger", "TRIGGER", about)
+    parser.flag("--force", "also make again what you have edited")
+    parser.flag("--again", "also make again what you have deleted")
+    parser.flag("--yes", "make every picture anew where the options are others than the last time")
+    parser.flag("--no-sheet", "no contact sheet")
+    parser.flag("--dry-run", "say what would be made, make nothing")
+    parser.no_wait()
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
-    target = dataset_target(args)
+def run(args: Arguments) -> int:
+    target = read_target(args.target, new=True)
     root, suffix = target.root, target.caption_extension
     trigger = args.trigger or target.trigger
     words = {"repeats": args.repeats, "trigger": trigger, "source": args.source}
@@ -86,19 +81,26 @@ def run(args: argparse.Namespace) -> int:
             outcome = prepare(root, jobs, caption_extension=suffix, progress=progress, **how)
         sheets = [] if args.dry_run or args.no_sheet else write_sheets(root, rules, suffix)
     if args.json:
-        made, same = (
-            [name_of(root, path) for path in paths] for paths in (outcome.made, outcome.unchanged)
-        )
+        made = [name_of(root, path) for path in outcome.made]
+        same = [name_of(root, path) for path in outcome.unchanged]
         print_json({**vars(outcome), "made": made, "unchanged": same, "sheets": sheets})
     else:
         folders = sorted({shown(name_of(root, job.target.parent)) for job in jobs})
         _report(outcome, folders, sheets, dry_run=args.dry_run)
         if not args.dry_run:
-            say_next(*next_for_dataset(target, args.target))
+            say_next(*next_for_dataset(target))
     return int(bool(outcome.refused))
 
 
-def _may_refit(args: argparse.Namespace, jobs: Sequence[FitJob]) -> bool:
+def agrees(question: str) -> bool | None:
+    """Yes or no of whoever sits at the terminal; None where nobody does."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    say(f"{question} [y/N]")
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _may_refit(args: Arguments, jobs: Sequence[FitJob]) -> bool:
     """Pictures that are there are made anew only when somebody agrees."""
     found = refitted(jobs[0].root, jobs)
     if not found:
@@ -112,10 +114,8 @@ def _may_refit(args: argparse.Namespace, jobs: Sequence[FitJob]) -> bool:
     what = f"{counted(len(found), 'picture')} would be made anew ({others or 'other settings'})."
     agreed = agrees(f"{what} Go on?")
     if agreed is None:
-        hint = "--yes does it. `lorakit dataset prepare TARGET` alone keeps them as they are."
-        hint = hint.replace("TARGET", args.target)
-        if not any(getattr(args, key) for key in WISHES):
-            hint = "--yes does it."
+        alone = f" `lorakit dataset prepare {args.target}` alone keeps them as they are."
+        hint = f"--yes does it.{alone * any(getattr(args, key) for key in WISHES)}"
         raise RecipeError(f"{what} Nothing was made.", hint=hint)
     return agreed
 
@@ -126,26 +126,24 @@ def _said(value: object) -> str:
     return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _again(args: argparse.Namespace, jobs: Sequence[FitJob]) -> bool:
+def _again(args: Arguments, jobs: Sequence[FitJob]) -> bool:
     gone = [] if args.again or args.dry_run else deleted(jobs[0].root, jobs)
     if not gone:
         return bool(args.again)
-    names = ", ".join(shown(job.target.name) for job in gone[:5]) + ", ..." * (len(gone) > 5)
+    names = few([shown(job.target.name) for job in gone], 5)
     are = "is" if len(gone) == 1 else "are"
     what = f"{counted(len(gone), 'picture')} that prepare made {are} gone: {names}."
     return bool(agrees(f"{what} Make them again?"))
 
 
-def _settings(target: Target, args: argparse.Namespace) -> Settings:
+def _settings(target: Target, args: Arguments) -> Settings:
     """What is typed now, else what the dataset remembers; buckets are the recipe's business."""
     kept = read_remembered(target.root)
     typed = {key: getattr(args, key) for key in WISHES if getattr(args, key) not in {None, ""}}
     if args.size:
         typed["size"] = read_size(args.size)
-    if target.resolved is not None:
-        from lorakit.recipe.options import Options
-
-        rules = Options(target.resolved).bucket_rules
+    if target.options:
+        rules = target.options.bucket_rules
     elif kept.rules and not args.size:
         rules = kept.rules
     else:
@@ -153,8 +151,7 @@ def _settings(target: Target, args: argparse.Namespace) -> Settings:
         rules = BucketRules(size, min=min(256, *size), max=2 * max(size))
     usual = {"background": "white", "size": rules.resolution, "rules": rules}
     settings = Settings(**{**usual, **kept.wishes, **typed})
-    problems = settings_problems(settings)
-    if problems:
+    if problems := settings_problems(settings):
         raise RecipeError(f"{'; '.join(problems)}.")
     if settings.focus == "face":
         from lorakit.dataset.build.faces import need_detector
@@ -167,11 +164,7 @@ def _report(
     outcome: PrepareOutcome, folders: Sequence[str], sheets: Sequence[Path], *, dry_run: bool
 ) -> None:
     kinds = {"refused": outcome.refused, "kept": outcome.kept, "note": outcome.notes}
-    rows = [
-        (kind, item.where, f"{item.what} {item.hint}".rstrip())
-        for kind, items in kinds.items()
-        for item in items
-    ]
+    rows = [(kind, item.where, item.advice) for kind, items in kinds.items() for item in items]
     if rows:
         table(["", "file", "what"], rows)
     say(

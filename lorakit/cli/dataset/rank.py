@@ -1,7 +1,7 @@
 """A technical score from 0 to 100 for every picture; writes one CATEGORY_ranking.json a folder.
 
-  lorakit dataset rank datasets/maya
-  lorakit dataset rank datasets/maya --json | jq '.[0]'
+lorakit dataset rank datasets/maya
+lorakit dataset rank datasets/maya --json | jq '.[0]'
 
 The score says what a trainer can learn from a picture (resolution, sharpness, exposure, contrast,
 cleanness, uniqueness), not whether it is a good one: correct it with your own numbers through
@@ -10,12 +10,12 @@ cleanness, uniqueness), not whether it is a good one: correct it with your own n
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from lorakit.cli.terminal.dataset_target import add_no_wait, add_target, read_target, writing
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.dataset_target import read_target, writing
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.choose.rank import Ranked, by_category, rank, write_rankings
@@ -24,18 +24,17 @@ from lorakit.errors import counted
 from lorakit.show import print_json, say, table
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add_target(parser)
+def add_arguments(parser: Parser) -> None:
+    parser.dataset()
     about = "show this many of each category (default 10; 0 for all)"
-    add("--top", type=int, default=10, metavar="N", help=about)
-    add("--dry-run", action="store_true", help="show the scores, write nothing")
-    add_no_wait(parser)
-    add("--json", action="store_true", help="one JSON document with every picture")
+    parser.number("--top", "N", about, default=10)
+    parser.flag("--dry-run", "show the scores, write nothing")
+    parser.no_wait()
+    parser.json("one JSON document with every picture")
 
 
-def run(args: argparse.Namespace) -> int:
-    root = read_target(args).root
+def run(args: Arguments) -> None:
+    root = read_target(args.target).root
     with writing(args, root, "rank", when=not args.dry_run):
         with counting("measuring") as progress:
             ranked = rank(root, progress=progress)
@@ -49,21 +48,16 @@ def run(args: argparse.Namespace) -> int:
         even = min(len(items) for items in by_category(ranked).values())
         select = f"lorakit dataset select {shlex.quote(args.target)} --per-category {even}"
         say_next(select, "copies the best of each folder")
-    return 0
 
 
 def _show(categories: Mapping[str, Sequence[Ranked]], top: int | None) -> None:
     every = [item for items in categories.values() for item in items]
     names = list(next((item.parts for item in every if item.parts), {}))
-    rows = [
-        [
-            f"{item.score:.1f}",
-            *(f"{item.parts.get(name, 0):.0f}" for name in names),
-            "  ".join([shown(item.file), *item.faults]),
-        ]
-        for items in categories.values()
-        for item in items[:top]
-    ]
+    rows = []
+    for items in categories.values():
+        for item in items[:top]:
+            parts = [f"{item.parts.get(name, 0):.0f}" for name in names]
+            rows.append([f"{item.score:.1f}", *parts, "  ".join([shown(item.file), *item.faults])])
     table(["score", *names, "picture"], rows, right=["score", *names])
     for category, items in categories.items():
         mean = sum(item.score for item in items) / len(items)

@@ -1,7 +1,7 @@
 """A local page to look at every image, its crop and its caption; keyboard first, saved as you type.
 
-  lorakit dataset review recipes/maya.toml
-  lorakit dataset review datasets/maya --port 8123 --no-browser
+lorakit dataset review recipes/maya.toml
+lorakit dataset review datasets/maya --port 8123 --no-browser
 
 The page is served on 127.0.0.1 alone and needs the token in the printed address. Ctrl-C ends it.
 What was changed can be taken back with `lorakit dataset caption ... --undo`; accepted and flagged
@@ -10,11 +10,11 @@ images are remembered in the dataset's .lorakit folder.
 
 from __future__ import annotations
 
-import argparse
 import webbrowser
 import zlib
 
-from lorakit.cli.terminal.dataset_target import add_target, read_target
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.dataset_target import read_target
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.build.contact_sheet import redraw_sheets
 from lorakit.dataset.review.server import Server
@@ -23,14 +23,14 @@ from lorakit.errors import RecipeError, counted
 from lorakit.show import print_text, say
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_target(parser)
-    parser.add_argument("--port", type=int, default=0, help="default: one of the dataset's own")
-    parser.add_argument("--no-browser", action="store_true", help="print the address only")
+def add_arguments(parser: Parser) -> None:
+    parser.dataset()
+    parser.number("--port", "PORT", "default: one of the dataset's own", default=0)
+    parser.flag("--no-browser", "print the address only")
 
 
-def run(args: argparse.Namespace) -> int:
-    target = read_target(args)
+def run(args: Arguments) -> None:
+    target = read_target(args.target)
     facts = target.scan()
     if not any(subset.images for subset in facts.subsets):
         hint = "`lorakit dataset check` says why."
@@ -52,8 +52,7 @@ def run(args: argparse.Namespace) -> int:
         review.leave()
         server.server_close()
     redraw_sheets(target.root, target.bucket_rules, suffix)
-    say_next(*next_for_dataset(target, args.target))
-    return 0
+    say_next(*next_for_dataset(target))
 
 
 def _serve(review: ReviewSession, port: int) -> Server:

@@ -1,7 +1,7 @@
 """The best balanced set of pictures, copied as a new version of the dataset; the old one stays.
 
-  lorakit dataset select datasets/maya --per-category 18 --min-score 30% --diverse --to maya-v2
-  lorakit dataset select datasets/maya --per-category 18 --scores mine.csv --dry-run
+lorakit dataset select datasets/maya --per-category 18 --min-score 30% --diverse --to maya-v2
+lorakit dataset select datasets/maya --per-category 18 --scores mine.csv --dry-run
 
 Uses the CATEGORY_ranking.json files in the dataset where there are any, else measures first.
 --scores FILE (.csv with the columns file,score, or a ranking) wins over what was measured. Scores
@@ -10,13 +10,13 @@ compare pictures of one album; where to draw the line is best said as a share of
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 from collections import Counter
 from pathlib import Path
 
-from lorakit.cli.terminal.dataset_target import add_no_wait, add_target, read_target, writing
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.dataset_target import read_target, writing
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.build.originals import ORIGINALS
@@ -35,27 +35,22 @@ from lorakit.errors import RecipeError, counted
 from lorakit.show import print_json, print_text, say, say_faults, table
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add_target(parser)
-    about = "how many of each folder"
-    add("--per-category", type=int, required=True, metavar="N", help=about)
+def add_arguments(parser: Parser) -> None:
+    parser.dataset()
+    parser.number("--per-category", "N", "how many of each folder", required=True)
     about = "leave out what scores less; 30%%: the worst three tenths of each folder"
-    add("--min-score", default="0", metavar="S|P%%", help=about)
-    about = "prefer unlike pictures to slightly better like ones"
-    add("--diverse", action="store_true", help=about)
-    about = "your scores, or another model's; repeatable"
-    add("--scores", type=Path, action="append", default=[], metavar="FILE", help=about)
-    about = "the new dataset (default: NAME-selected beside the old one)"
-    add("--to", type=Path, metavar="DIR", help=about)
-    add("--dry-run", action="store_true", help="choose and report, copy nothing")
-    add("--all", action="store_true", help="name every picture that is left out")
-    add_no_wait(parser)
-    add("--json", action="store_true", help="one JSON document")
+    parser.value("--min-score", "S|P%%", about, default="0")
+    parser.flag("--diverse", "prefer unlike pictures to slightly better like ones")
+    parser.many("--scores", "FILE", "your scores, or another model's; repeatable", type=Path)
+    parser.path("--to", "DIR", "the new dataset (default: NAME-selected beside the old one)")
+    parser.flag("--dry-run", "choose and report, copy nothing")
+    parser.flag("--all", "name every picture that is left out")
+    parser.no_wait()
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
-    root = read_target(args).root
+def run(args: Arguments) -> None:
+    root = read_target(args.target).root
     target = args.to or root.with_name(f"{root.name}-selected")
     limits = {"per_category": args.per_category, **_least(args.min_score)}
     copies = not args.dry_run
@@ -71,11 +66,15 @@ def run(args: argparse.Namespace) -> int:
             copy_selection(root, selection, target)
     if not args.json:
         _report(selection, target, args)
-        return 0
-    left_out = [{"file": item.file, "why": why} for item, why in selection.left_out]
-    data = {"to": None if args.dry_run else target, "averages": selection.averages()}
-    print_json({**data, "chosen": selection.chosen, "left_out": left_out})
-    return 0
+        return
+    print_json(
+        {
+            "to": target if copies else None,
+            "averages": selection.averages(),
+            "chosen": selection.chosen,
+            "left_out": [{"file": item.file, "why": why} for item, why in selection.left_out],
+        }
+    )
 
 
 def _least(text: str) -> dict[str, float]:
@@ -90,7 +89,7 @@ def _least(text: str) -> dict[str, float]:
     return {"worst": number / 100} if text.endswith("%") else {"min_score": number}
 
 
-def _report(selection: Selection, target: Path, args: argparse.Namespace) -> None:
+def _report(selection: Selection, target: Path, args: Arguments) -> None:
     averages = selection.averages()
     rows = [[name, count, mean] for name, (count, mean) in averages.items()]
     table(["category", "chosen", "mean score"], rows, right=["chosen", "mean score"])

@@ -1,52 +1,42 @@
 """A dataset in numbers: sizes, tags, token lengths, shares of the subsets; with a recipe, buckets.
 
-examples:
-  lorakit dataset stats recipes/maya.toml
-  lorakit dataset stats datasets/maya --tags 0 --json      # every tag
+lorakit dataset stats recipes/maya.toml
+lorakit dataset stats datasets/maya --tags 0 --json      # every tag
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
 
-from lorakit.cli.terminal.dataset_target import add_target, read_target
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.dataset_target import read_target
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.check.stats import LIMIT, Stats, stats_of
 from lorakit.errors import counted
 from lorakit.show import print_json, print_text, say, size, table
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_target(parser)
+def add_arguments(parser: Parser) -> None:
+    parser.dataset()
     about = "the N most common parts of captions (default 30; 0 for all)"
-    parser.add_argument("--tags", type=int, default=30, metavar="N", help=about)
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.number("--tags", "N", about, default=30)
+    parser.json()
 
 
-def run(args: argparse.Namespace) -> int:
-    target = read_target(args)
+def run(args: Arguments) -> None:
+    target = read_target(args.target)
     stats = stats_of(target.scan(), target.chooser(), tags=args.tags)
     if args.json:
         print_json(asdict(stats))
     else:
         show(stats)
-        say_next(*next_for_dataset(target, args.target))
-    return 0
+        say_next(*next_for_dataset(target))
 
 
 def show(stats: Stats) -> None:
     rows = [
-        [
-            s.name,
-            s.images,
-            s.repeats,
-            f"{s.share:.0%}",
-            s.captions,
-            size(s.bytes),
-            "-".join(map(str, s.short_side)),
-            "-".join(map(str, s.tokens)),
-        ]
+        [s.name, s.images, s.repeats, f"{s.share:.0%}", s.captions, size(s.bytes)]
+        + ["-".join(map(str, spread)) for spread in (s.short_side, s.tokens)]
         for s in stats.subsets
     ]
     numbers = ["images", "repeats", "share", "captions", "size"]

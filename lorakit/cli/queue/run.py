@@ -1,9 +1,8 @@
 """Train what waits, one after another, past failed ones; what a kill or a restart cut off goes on.
 
-examples:
-  lorakit queue run
-  lorakit queue run --notify "notify-send trained"
-  lorakit queue run --share-device          # do not wait for another training on the same device
+lorakit queue run
+lorakit queue run --notify "notify-send trained"
+lorakit queue run --share-device          # do not wait for another training on the same device
 
 Ends with a table and an exit code: 0 all intact, 4 a training failed, 1 a recipe could not start,
 130 stopped.
@@ -11,16 +10,22 @@ Ends with a table and an exit code: 0 all intact, 4 a training failed, 1 a recip
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.ending import STOPPED, say_outcome
 from lorakit.cli.terminal.screen import screen
-from lorakit.cli.train import Result, code_of, notify, summary, train_one
+from lorakit.cli.train import Result, say_end, train_one
 from lorakit.errors import LorakitError
+from lorakit.proof.inputs import require_same_inputs
 from lorakit.run import queue
 from lorakit.run.device import device_is_free, holder
+from lorakit.run.diagnose import run_name
+from lorakit.run.owner import own_run
+from lorakit.run.resume.adopt import adopt, close_dead_run
+from lorakit.run.resume.stage_records import outcome_as_recorded
+from lorakit.run.resume.stages import resume_run
 from lorakit.runs.find import live_state
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
@@ -29,32 +34,29 @@ from lorakit.show import say
 WAIT_S = 2.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
-    parser.add_argument("--notify", metavar="CMD", help="a command to run at the end")
-    parser.add_argument(
-        "--share-device",
-        action="store_true",
-        help="do not wait for another training on the same device",
-    )
+def add_arguments(parser: Parser) -> None:
+    parser.json("events as JSON lines on stdout")
+    parser.value("--notify", "CMD", "a command to run at the end")
+    parser.flag("--share-device", "do not wait for another training on the same device")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> int:
     root, results = Path.cwd(), list[Result]()
 
     def train(item: queue.Waiting) -> tuple[str, str]:
         say(f"queue {item.number}: {item.recipe}")
+        recipe = Path(item.recipe)
         outcome = go_on(Path(item.run), as_json=args.json) if item.run else None
-        if outcome is not None:
-            results.append(Result(Path(item.recipe), say_outcome(outcome), outcome))
+        if outcome:
+            results.append(Result(recipe, say_outcome(outcome), outcome))
         else:
             if not args.share_device:
                 wait_for_device()
             results.append(
                 train_one(
-                    Path(item.recipe),
-                    sets=list(item.sets),
-                    unsets=list(item.unsets),
+                    recipe,
+                    sets=item.sets,
+                    unsets=item.unsets,
                     as_json=args.json,
                     begun=lambda run_dir: queue.begun(root, item.number, str(run_dir)),
                 )
@@ -66,11 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if not results:
         say("Nothing waits. lorakit queue add RECIPE fills the queue.")
         return 0
-    if not args.json:
-        summary(results)
-    if args.notify:
-        notify(args.notify, results)
-    return code_of(results)
+    return say_end(results, args)
 
 
 def go_on(run_dir: Path, *, as_json: bool) -> Outcome | None:
@@ -78,9 +76,7 @@ def go_on(run_dir: Path, *, as_json: bool) -> Outcome | None:
     dead one is resumed, and one that somebody else has in hand is waited for: its recipe must not
     train beside it, nor again. None: begin anew.
     """
-    from lorakit.run.owner import own_run
-
-    name = f"{run_dir.parent.name}/{run_dir.name}"
+    name = run_name(run_dir)
 
     def wait_for(owner: object) -> None:
         say(f"{name}: waiting for {owner}...")
@@ -98,11 +94,6 @@ def go_on(run_dir: Path, *, as_json: bool) -> Outcome | None:
 
 def _gone_on(run_dir: Path, name: str, *, as_json: bool) -> Outcome:
     """The run is ours."""
-    from lorakit.proof.inputs import require_same_inputs
-    from lorakit.run.resume.adopt import adopt, close_dead_run
-    from lorakit.run.resume.stage_records import outcome_as_recorded
-    from lorakit.run.resume.stages import resume_run
-
     state = live_state(read_record(run_dir))
     with screen(as_json=as_json) as emit:
         if state == "unattended":
@@ -117,9 +108,8 @@ def _gone_on(run_dir: Path, name: str, *, as_json: bool) -> Outcome:
 
 
 def wait_for_device() -> None:
-    said = False
+    if device_is_free():
+        return
+    say(f"waiting for the device; {holder()} is training on it")
     while not device_is_free():
-        if not said:
-            say(f"waiting for the device; {holder()} is training on it")
-            said = True
         time.sleep(WAIT_S)

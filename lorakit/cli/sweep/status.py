@@ -1,34 +1,31 @@
 """How far a sweep is: points by their state, what runs just now, what rungs have decided.
 
-examples:
-  lorakit sweep status
-  lorakit sweep status maya-sweep
+lorakit sweep status
+lorakit sweep status maya-sweep
 """
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from collections import Counter
-from pathlib import Path
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.meant import sweep_named
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.errors import counted
 from lorakit.show import print_text, say_faults
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sweep", nargs="?", default="", metavar="NAME", help="default: the newest")
+def add_arguments(parser: Parser) -> None:
+    parser.sweep()
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Arguments) -> None:
     from lorakit.engines.halving import rungs_made
     from lorakit.engines.slurm import submitted_job, tasks_of
-    from lorakit.engines.sweep import edited, find_sweep, read_sweep, results_of
+    from lorakit.engines.sweep import edited
 
-    folder = find_sweep(args.sweep, Path.cwd()).absolute()
-    sweep = read_sweep(folder)
-    results = results_of(folder.parents[1], sweep)
+    folder, sweep, results = sweep_named(args.sweep)
     states = Counter(one.state for one in results)
     said = ", ".join(f"{count} {state}" for state, count in states.most_common())
     print_text(f"{sweep.name}, of {sweep.recipe}: {counted(len(results), 'point')}: {said}")
@@ -46,4 +43,3 @@ def run(args: argparse.Namespace) -> int:
     say_faults(edited(folder, sweep))
     over = {*states} <= {"done", "failed", "broken"}
     say_next(f"lorakit sweep {'table' if over else 'run'} {shlex.quote(sweep.name)}")
-    return 0

@@ -1,9 +1,8 @@
 """Every point of a sweep in one table: settings that differ, losses, and the best one as a recipe.
 
-examples:
-  lorakit sweep table                        # the newest sweep
-  lorakit sweep table maya-sweep --json
-  lorakit sweep table maya-sweep --winner recipes/maya-best.toml    # the best point's recipe
+lorakit sweep table                        # the newest sweep
+lorakit sweep table maya-sweep --json
+lorakit sweep table maya-sweep --winner recipes/maya-best.toml    # the best point's recipe
 
 The best finished point is the one with the best measure that all of them have: the judge's number,
 else held-out loss, else training loss, which says little about pictures.
@@ -11,31 +10,26 @@ else held-out loss, else training loss, which says little about pictures.
 
 from __future__ import annotations
 
-import argparse
 import shlex
-from pathlib import Path
 
+from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.meant import sweep_named
 from lorakit.cli.terminal.next_step import say_next
-from lorakit.errors import LorakitError
+from lorakit.files import write_or_refuse
 from lorakit.show import print_json, say, table
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sweep", nargs="?", default="", metavar="NAME", help="default: the newest")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
-    parser.add_argument(
-        "--winner", type=Path, metavar="FILE", help="write the best point's recipe there"
-    )
+def add_arguments(parser: Parser) -> None:
+    parser.sweep()
+    parser.json()
+    parser.path("--winner", "FILE", "write the best point's recipe there")
 
 
-def run(args: argparse.Namespace) -> int:
-    from lorakit.engines.sweep import best, find_sweep, read_sweep, results_of
+def run(args: Arguments) -> None:
+    from lorakit.engines.sweep import best
     from lorakit.engines.sweep_page import heads, row_of_point, winner_text
-    from lorakit.files import write_new
 
-    folder = find_sweep(args.sweep, Path.cwd()).absolute()
-    sweep = read_sweep(folder)
-    results = results_of(folder.parents[1], sweep)
+    folder, sweep, results = sweep_named(args.sweep)
     first, how = best(results)
     if args.json:
         rows = [{**vars(one), "point": one.point.to_json()} for one in results]
@@ -47,17 +41,12 @@ def run(args: argparse.Namespace) -> int:
     name = shlex.quote(sweep.name)
     if first is None:
         say_next(f"lorakit sweep run {name}")
-        return 0
-    recipe = folder / first.point.file
+        return
     say(f"Best: {first.point.name}, {how}.")
     if args.winner is None:
         say_next(f"lorakit sweep report {name}")
-        return 0
-    try:
-        write_new(args.winner, winner_text(recipe, args.winner.stem))
-    except FileExistsError:
-        what = f"{args.winner} is there already, and is left as it is."
-        raise LorakitError(what, hint="Name a new file.") from None
+        return
+    text = winner_text(folder / first.point.file, args.winner.stem)
+    write_or_refuse(args.winner, text, "Name a new file.")
     say(f"wrote {args.winner}")
     say_next(f"lorakit plan {shlex.quote(str(args.winner))}")
-    return 0

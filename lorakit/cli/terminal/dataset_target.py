@@ -4,26 +4,34 @@ known from it.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from lorakit.cli.terminal.arguments import Arguments
+from lorakit.cli.terminal.meant import recipe_path
 from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.lock import hold_dataset
-from lorakit.dataset.stated import Stated
+from lorakit.dataset.scan import scan
 from lorakit.errors import RecipeError
 from lorakit.recipe.model import Resolved
+from lorakit.recipe.options import CAPTION_EXTENSION, Options
+from lorakit.recipe.resolve import resolve
 from lorakit.show import say
 
 
 @dataclass(frozen=True)
 class Target:
     root: Path  # the dataset folder, absolute
-    resolved: Resolved | None  # None: a folder was given, so nothing is known beyond what it holds
+    typed: str  # the recipe or the folder, as whoever asks calls it
+    resolved: Resolved | None = None  # None: a folder, so nothing is known beyond what it holds
     reg: Path | None = None
+
+    @cached_property
+    def options(self) -> Options | None:
+        return Options(self.resolved) if self.resolved else None
 
     @property
     def trigger(self) -> str:
@@ -32,15 +40,7 @@ class Target:
     @property
     def caption_extension(self) -> str:
         """With its dot, which kohya adds where it is left out."""
-        from lorakit.recipe.options import CAPTION_EXTENSION, Options
-
-        return Options(self.resolved).caption_extension if self.resolved else CAPTION_EXTENSION
-
-    @property
-    def stated(self) -> Mapping[str, Stated]:
-        from lorakit.recipe.options import Options
-
-        return Options(self.resolved).stated if self.resolved else {}
+        return self.options.caption_extension if self.options else CAPTION_EXTENSION
 
     @property
     def rules_off(self) -> tuple[str, ...]:
@@ -49,9 +49,7 @@ class Target:
 
     @property
     def bucket_rules(self) -> BucketRules | None:
-        from lorakit.recipe.options import Options
-
-        return Options(self.resolved).bucket_rules if self.resolved else None
+        return self.options.bucket_rules if self.options else None
 
     def chooser(self) -> Chooser | None:
         """The buckets that the recipe's settings give; None for a bare folder, or where they give
@@ -63,62 +61,49 @@ class Target:
             return None
 
     def scan(self) -> DatasetFacts:
-        from lorakit.dataset.scan import scan
-
         return scan(
             self.root,
             reg=self.reg,
             caption_extension=self.caption_extension,
             off=self.rules_off,
-            stated=self.stated,
+            stated=self.options.stated if self.options else {},
         )
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "target",
-        metavar="RECIPE|FOLDER",
-        help="a recipe, or the folder that holds the N_trigger folders",
-    )
-
-
-def add_no_wait(parser: argparse.ArgumentParser) -> None:
-    about = "end with exit code 1 instead of waiting while another command writes in the dataset"
-    parser.add_argument("--no-wait", action="store_true", help=about)
-
-
-@contextmanager
-def writing(args: argparse.Namespace, root: Path, command: str, *, when: bool) -> Iterator[None]:
+def writing(
+    args: Arguments, root: Path, command: str, *, when: bool = True
+) -> AbstractContextManager[object]:
     """Our turn to write in the dataset; `when` not, nothing is held."""
-    turn = hold_dataset(
+    if not when:
+        return nullcontext()
+    return hold_dataset(
         root,
         command,
         wait_s=0 if args.no_wait else -1,
         waiting=lambda owner: say(f"waiting for {owner}..."),
     )
-    with turn if when else nullcontext():
-        yield
 
 
-def read_target(args: argparse.Namespace, *, must_exist: bool = True) -> Target:
-    """A folder is taken as it is; anything else is read as a recipe."""
-    path = Path(args.target)
+def read_target(text: str, *, new: bool = False) -> Target:
+    """A folder is taken as it is; anything else is read as a recipe. Where a `new` dataset is
+    welcome, its folder need not be there yet.
+    """
+    path = Path(text)
     if path.is_dir():
-        return Target(path.resolve(), None)
-    from lorakit.cli.terminal.recipe_arguments import recipe_path
-    from lorakit.recipe.resolve import resolve
-
-    resolved, _faults = resolve(recipe_path(args.target))
+        return Target(path.resolve(), text)
+    if new and not path.exists() and path.suffix != ".toml" and len(path.parts) > 1:
+        return Target(path.absolute(), text)
+    resolved, _faults = resolve(recipe_path(text))
     if "path" not in resolved.dataset:
         raise RecipeError(
-            f"{args.target}: no [dataset] path.",
+            f"{text}: no [dataset] path.",
             hint='Say path = "datasets/NAME" there, or give the folder itself.',
         )
     root = resolved.path_of(str(resolved.dataset["path"].value))
-    if must_exist and not root.is_dir():
+    if not new and not root.is_dir():
         raise RecipeError(
             f"{root}: no such folder (from {resolved.dataset['path'].source}).",
-            hint=f"`lorakit dataset add {args.target} PHOTOS --repeats 10` makes it.",
+            hint=f"`lorakit dataset add {text} PHOTOS --repeats 10` makes it.",
         )
     reg = resolved.dataset.get("reg_path")
-    return Target(root, resolved, resolved.path_of(str(reg.value)) if reg else None)
+    return Target(root, text, resolved, resolved.path_of(str(reg.value)) if reg else None)

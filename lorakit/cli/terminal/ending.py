@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from lorakit.cli.terminal.next_step import next_for_run, say_next
+from lorakit.cli.terminal.screen import screen
 from lorakit.errors import counted
 from lorakit.logfile import last_lines, without_launcher
+from lorakit.proof.inputs import require_same_inputs
+from lorakit.run.diagnose import run_name
 from lorakit.run.resume.next_command import next_command
+from lorakit.run.resume.stages import resume_run
 from lorakit.runs.outcome import Outcome, failure
 from lorakit.runs.record import read_record
 from lorakit.show import duration, say, say_error
@@ -25,11 +29,18 @@ def say_outcome(outcome: Outcome) -> int:
     return code
 
 
+def resumed(run_dir: Path, *, as_json: bool, anyway: bool = False) -> int:
+    """Go on with a run, and say how it ended."""
+    with screen(as_json=as_json) as emit:
+        outcome = resume_run(run_dir, check=require_same_inputs, anyway=anyway, emit=emit)
+    return say_outcome(outcome)
+
+
 def page(run_dir: Path) -> None:
     """report.html. Whatever goes wrong with it is a remark: the run's outcome stands."""
     from lorakit.report.make import make_report
 
-    command = f"lorakit report {run_dir.parent.name}/{run_dir.name}"
+    command = f"lorakit report {run_name(run_dir)}"
     try:
         say(f"All of it on one page: {make_report(run_dir)}")
     except KeyboardInterrupt:
@@ -51,10 +62,8 @@ def _say(outcome: Outcome) -> int:
         return 0
     if outcome.state in {"interrupted", "stopped"}:
         saved = ", ".join(path.name for path in (*outcome.saved, *outcome.states))
-        say(
-            f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. "
-            + (f"Saved: {saved}." if saved else "Nothing had been saved.")
-        )
+        kept = f"Saved: {saved}." if saved else "Nothing had been saved."
+        say(f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. {kept}")
         if command := next_command(outcome.run_dir, read_record(outcome.run_dir)):
             say(f"{command} goes on.")
         return STOPPED

@@ -32,14 +32,14 @@ def say_next(command: str, about: str = "") -> None:
         say(f"Next: {command}" + (f"    # {about}" if about else ""))
 
 
-def next_for_dataset(target: Target, typed: str, *, after: str = "") -> tuple[str, str]:
+def next_for_dataset(target: Target, *, after: str = "") -> tuple[str, str]:
     """The next command for a dataset, and a word about it. `after` is the step that has just been
     done where that leaves no trace, or is to be followed whatever was there before.
     """
     from lorakit.dataset.build.originals import ORIGINALS
     from lorakit.dataset.build.remembered import PLACE
 
-    name, root = shlex.quote(typed), target.root
+    name, root = shlex.quote(target.typed), target.root
     trained = [one for one in target.scan().subsets if not one.is_reg] if root.is_dir() else []
     images = sum(len(subset.images) for subset in trained)
     captioned = sum(subset.captioned for subset in trained)
@@ -57,7 +57,7 @@ def next_for_dataset(target: Target, typed: str, *, after: str = "") -> tuple[st
         return f"lorakit dataset review {name}", ""
     if after != "check":
         return f"lorakit dataset check {name}", ""
-    recipe = typed if target.resolved else _recipe_of(root)
+    recipe = target.typed if target.resolved else _recipe_of(root)
     return (f"lorakit plan {shlex.quote(recipe)}" if recipe else ""), ""
 
 

@@ -8,10 +8,12 @@ import shlex
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lorakit import show
+from lorakit.errors import few
 from lorakit.plan.document import command_text, subset_rows
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Setting
@@ -49,9 +51,8 @@ def show_plan(plan: Plan, time: Expected | None = None, *, verbose: bool = False
     )
     if left := len(settings) - len(shown):
         recipe = _short(resolved.file.as_posix(), resolved.root, len(str(resolved.file)))
-        print_text(
-            f"{left} more come with the preset or follow: lorakit plan {shlex.quote(recipe)} -v"
-        )
+        command = f"lorakit plan {shlex.quote(recipe)} -v"
+        print_text(f"{left} more come with the preset or follow: {command}")
     print_text()
     numbers = ("images", "repeats", "samples", "captions")
     show.table(("subset", *numbers, ""), subset_rows(plan), right=numbers)
@@ -65,9 +66,8 @@ def show_plan(plan: Plan, time: Expected | None = None, *, verbose: bool = False
     formula = steps.formula if steps.total else "No steps can be counted yet."
     print_text(f"\n{_wrapped(formula, indent=0)}\n")
     _saves(plan)
-    _needs(plan)
-    _verdict(plan)
-    _time(plan, time)
+    for line in _needs(plan, time):
+        print_text(_wrapped(line))
     print_text(f"run        {plan.run_dir}")
     if verbose:
         print_text(f"\n{command_text(plan)}")
@@ -82,35 +82,24 @@ def _saves(plan: Plan) -> None:
         lines[5:-5] = [f"... {len(saved) - 10} more"]
     for place, line in enumerate(lines):
         print_text(f"{'' if place else 'saves':9}  {line}")
-    if plan.steps.sample_steps:
-        more = ", ..." if len(plan.steps.sample_steps) > 8 else ""
-        print_text(
-            f"samples    after steps {', '.join(map(str, plan.steps.sample_steps[:8]))}{more}"
-        )
+    if samples := [str(step) for step in plan.steps.sample_steps]:
+        print_text(f"samples    after steps {few(samples, 8)}")
 
 
-def _needs(plan: Plan) -> None:
-    needs = plan.estimate
+def _needs(plan: Plan, time: Expected | None) -> Iterator[str]:
+    needs, size = plan.estimate, show.size
     if needs.lora_bytes:
-        disk = (
-            f"disk       LoRA {show.size(needs.lora_bytes)}, state {show.size(needs.state_bytes)}, "
-            f"caches {show.size(needs.cache_bytes)}; {show.size(needs.disk_bytes)} at the fullest"
+        yield (
+            f"disk       LoRA {size(needs.lora_bytes)}, state {size(needs.state_bytes)}, "
+            f"caches {size(needs.cache_bytes)}; {size(needs.disk_bytes)} at the fullest"
         )
-        print_text(_wrapped(disk))
     if needs.memory_high:
-        memory = f"{show.size(needs.memory_low)} to {show.size(needs.memory_high)}"
-        print_text(_wrapped(f"memory     {memory} ({needs.basis})"))
-
-
-def _verdict(plan: Plan) -> None:
+        yield f"memory     {size(needs.memory_low)} to {size(needs.memory_high)} ({needs.basis})"
     device = f"{plan.verdict.device}: " if plan.verdict.device else ""
-    print_text(_wrapped(f"verdict    {device}{plan.verdict}"))
-
-
-def _time(plan: Plan, time: Expected | None) -> None:
+    yield f"verdict    {device}{plan.verdict}"
     if time is not None:
         more = "; samples come on top" if time.seconds and plan.steps.sample_steps else ""
-        print_text(_wrapped(f"time       {time}{more}"))
+        yield f"time       {time}{more}"
 
 
 def _told(key: str, setting: Setting) -> bool:

@@ -8,34 +8,24 @@ import math
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from lorakit.events import Event
+from lorakit.events import Emit, Event
 from lorakit.show import duration, harmless, json_shown, print_text, say
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 PLAIN_EVERY_S = 30.0  # a plain line at least this far from the last, after the first steps
 FIRST_LINES = 3
 
 
-class JsonLines:
-    """Every event as one JSON object a line, on stdout."""
-
-    def __call__(self, event: Event) -> None:
-        data = {
-            key: None if isinstance(value, float) and math.isnan(value) else value
-            for key, value in event.as_dict().items()
-        }
-        print_text(json_shown(data), flush=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
+def json_line(event: Event) -> None:
+    """One JSON object a line, on stdout."""
+    data = {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in event.as_dict().items()
+    }
+    print_text(json_shown(data), flush=True)
 
 
 class PlainLines:
@@ -64,12 +54,6 @@ class PlainLines:
             self._next_at = time.monotonic() + PLAIN_EVERY_S
             say(step_line(event))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
 
 class Bar:
     """A live bar with phase, step, epoch, loss, s/step and time left; everything else is printed
@@ -90,16 +74,11 @@ class Bar:
             transient=True,
         )
         self._task = self._progress.add_task("starting", total=None, numbers="")
-
-    def __enter__(self) -> Self:
         self._progress.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        try:
+    def stop(self) -> None:
+        with suppress(OSError):  # the terminal is gone
             self._progress.stop()
-        except OSError:
-            return  # the terminal is gone
 
     def __call__(self, event: Event) -> None:
         if event.kind == "step":
@@ -117,16 +96,19 @@ class Bar:
             self._progress.console.print(line, style=style, markup=False)
 
 
-Screen = JsonLines | PlainLines | Bar
-
-
-def screen(*, as_json: bool = False) -> Screen:
+@contextmanager
+def screen(*, as_json: bool = False) -> Iterator[Emit]:
     """What fits: NDJSON when asked for, a bar on a terminal that can draw one, plain lines
     anywhere else.
     """
-    if as_json:
-        return JsonLines()
-    return Bar() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else PlainLines()
+    if as_json or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield json_line if as_json else PlainLines()
+        return
+    bar = Bar()
+    try:
+        yield bar
+    finally:
+        bar.stop()
 
 
 def numbers(event: Event) -> str:
@@ -144,30 +126,23 @@ def step_line(event: Event) -> str:
 
 def sentence(event: Event) -> str:
     """One line about anything but a step; nothing for what needs no words."""
-    name = Path(event.path).name if event.path else ""
-    words: dict[str, Any] = {
+    name = event.text or (Path(event.path).name if event.path else "")
+    at = f" at step {event.step}" if event.step is not None else ""
+    words = {
         "started": f"run {event.path}",
-        "command": event.text or "",
+        "command": event.text,
         "phase": f"{event.text} ...",
-        "saved": (
-            f"saved {event.text or name}"
-            + (f" at step {event.step}" if event.step is not None else "")
-        ),
+        "saved": f"saved {name}{at}",
         "sample": f"sample {event.path}",
-        "validation": (
-            f"validation loss {event.loss:.4g} at step {event.step}"
-            if event.loss is not None
-            else ""
-        ),
+        "validation": f"validation loss {event.loss:.4g}{at}" if event.loss is not None else "",
         "warning": f"warning: {event.text}",
-        "note": event.text or "",
+        "note": event.text,
         "ended": _ending(event),
     }
-    return harmless(str(words.get(event.kind, "")))
+    return harmless(words.get(event.kind) or "")
 
 
 def _ending(event: Event) -> str:
     took = f" after {duration(event.seconds)}" if event.seconds is not None else ""
-    return f"{event.text}{took}, step {event.step} of {event.total}" + (
-        f": {event.path}" if event.path else ""
-    )
+    path = f": {event.path}" if event.path else ""
+    return f"{event.text}{took}, step {event.step} of {event.total}{path}"

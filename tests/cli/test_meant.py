@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.cli.terminal.recipe_arguments import add_recipe_arguments, read, recipe_path
+from lorakit.cli.terminal.arguments import Parser
+from lorakit.cli.terminal.meant import read, recipe_path
 from lorakit.errors import RecipeError
 
 
@@ -42,9 +42,9 @@ def test_where_there_is_no_recipe_at_all_it_says_how_to_make_one(
 
 
 def test_set_and_unset_reach_the_recipe(project: Path) -> None:
-    parser = argparse.ArgumentParser()
-    add_recipe_arguments(parser)
-    args = parser.parse_args(
+    parser = Parser()
+    parser.recipe()
+    args = parser.parsed(
         ["maya", "--set", "network_dim=8", "--set", "seed=1", "--unset", "min_snr_gamma"]
     )
     resolved, _ = read(args)

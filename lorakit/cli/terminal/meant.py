@@ -1,0 +1,81 @@
+"""Which recipe and which run somebody means. Not a command itself."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorakit.cli.terminal.arguments import Arguments
+from lorakit.errors import Fault, RecipeError, nearest
+from lorakit.files import at_home
+from lorakit.private import words_shown
+from lorakit.show import say
+
+if TYPE_CHECKING:
+    from lorakit.engines.sweep import PointResult, Sweep
+    from lorakit.plan.model import Plan
+    from lorakit.recipe.model import Resolved
+
+
+def trained_run(word: str) -> Path:
+    """Said aloud where it is not the newest one."""
+    from lorakit.runs.find import find_run, find_trained
+
+    newest, found = find_run(word), find_trained(word)
+    if newest != found:
+        short = "/".join(found.parts[-2:])
+        say(f"{short}: the newest run with a LoRA; {newest.name} has none yet.")
+    return found
+
+
+def sweep_named(word: str) -> tuple[Path, Sweep, list[PointResult]]:
+    """Its folder, what it says, and how far each of its points is."""
+    from lorakit.engines.sweep import find_sweep, read_sweep, results_of
+
+    folder = find_sweep(word, Path.cwd()).absolute()
+    sweep = read_sweep(folder)
+    return folder, sweep, results_of(folder.parents[1], sweep)
+
+
+def read(args: Arguments) -> tuple[Resolved, tuple[Fault, ...]]:
+    from lorakit.recipe.resolve import resolve
+
+    return resolve(recipe_path(args.recipe), sets=args.sets, unsets=args.unsets)
+
+
+def plans_of(recipe: str, sets: Sequence[str] = (), unsets: Sequence[str] = ()) -> tuple[Plan, ...]:
+    """As they would be run now: one plan, or one for each stage."""
+    from lorakit.plan.make import make_plans
+    from lorakit.recipe.resolve import resolve
+    from lorakit.runs.folder import new_run_dir
+
+    resolved, faults = resolve(recipe_path(recipe), sets=sets, unsets=unsets)
+    return make_plans(resolved, faults, run_dir=new_run_dir(resolved.root, resolved.name))
+
+
+def as_typed(args: Arguments) -> str:
+    """The recipe and what was said over it, for the next command; private values only by name."""
+    said = [args.recipe, *(f"--set={one}" for one in args.sets)]
+    return shlex.join(words_shown([*said, *(f"--unset={one}" for one in args.unsets)]))
+
+
+def recipe_path(text: str) -> Path:
+    """The file that a path or a bare name means; a missing one names the nearest."""
+    path = at_home(Path(text))
+    places = [path] if path.suffix == ".toml" else [path, Path(f"{path}.toml")]
+    for place in [*places, *(Path("recipes") / one for one in places if one.parent == Path())]:
+        if place.is_file():
+            return place
+    folder = Path("recipes")
+    if path.suffix == ".toml" and path.parent.is_dir() and path.parent != Path():
+        folder = path.parent
+    files = folder.glob("*.toml") if folder.is_dir() else ()
+    known = {file.stem: file for file in files if not file.name.endswith(".lock.toml")}
+    if near := nearest(path.stem, known):
+        raise RecipeError(f"No recipe at {text}. Did you mean {known[near]}?")
+    few = "lorakit new NAME --preset P --trigger T makes one."
+    if 0 < len(known) <= 12:
+        few = f"There are {', '.join(sorted(known))}."
+    raise RecipeError(f"No recipe at {text}. {few}")
