@@ -48,8 +48,7 @@ class Parser(argparse.ArgumentParser):
 
     def sets(self, name: str, setting: str, about: str) -> None:
         """A flag that stands for `--set SETTING`."""
-        how = {"dest": "sets", "action": "append_const", "const": setting}
-        self.add_argument(name, help=about, **how)
+        self.add_argument(name, help=about, dest="sets", action="append_const", const=setting)
 
     def json(self, about: str = "one JSON document") -> None:
         self.flag("--json", about)
