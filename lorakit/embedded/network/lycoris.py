@@ -8,7 +8,6 @@ weight and the change are multiplied apart, so that a small change is not lost i
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from torch.nn import functional as F
 
 from lorakit.embedded.models.low_bits import wide_size, wide_weight
 from lorakit.embedded.network.lora import Adapter, Dropout, Shape, kaiming
-from lorakit.embedded.network.targets import network_args
 
 Factors = Mapping[str, torch.Tensor]  # by their names in a file
 Dims = dict[str, tuple[int, ...]]
@@ -218,9 +216,8 @@ def factors_of(dimension: int, factor: int) -> tuple[int, int]:
     return small[-1]
 
 
-def maker(args: argparse.Namespace) -> Callable[[Shape, Dropout], Adapter]:
-    """LyCORIS' plain LoRA is everybody's."""
-    extra = network_args(args)
+def maker(extra: Mapping[str, str]) -> Callable[[Shape, Dropout], Adapter]:
+    """For the network_args of a run. LyCORIS' plain LoRA is everybody's."""
     if extra.get("algo", "lora") in ("lora", "locon") and not NOT_PLAIN & extra.keys():
         return Adapter
     return partial(Rebuilt, extra=extra)
