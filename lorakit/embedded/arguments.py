@@ -1,6 +1,4 @@
-"""What the user asked for: command line over TOML over default, as kohya's scripts read it, but
-strict, and all faults at once.
-"""
+"""What the user asked for: command line over TOML over default, strict, and all faults at once."""
 
 from __future__ import annotations
 

@@ -25,9 +25,7 @@ WIDE = (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Shape:
-    """What one adapter is: its name in the file, the module it sits on, rank and alpha, and the
-    group its learning rate belongs to.
-    """
+    """What an adapter is: its name in the file, its module, rank and alpha."""
 
     name: str
     module: nn.Module
@@ -169,9 +167,7 @@ class Network:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """What the layers compute with follows what was learned: one cast a group. Due whenever the
-        flat tensors have changed.
-        """
+        """Due whenever the flat tensors have changed: the layers compute with a cast of them."""
         for group, flat in self.flat.items():
             if self.work[group] is not flat:
                 self.work[group].copy_(flat)

@@ -120,9 +120,7 @@ def shapes(
 
 
 def _unet_layers(unet: nn.Module, args: argparse.Namespace, family: str) -> Iterator[Layer]:
-    """SDXL's adapters carry the names of the original layout (input_blocks_...), SD1.5's those of
-    diffusers.
-    """
+    """SDXL's carry the names of the original layout (input_blocks_...), SD1.5's diffusers'."""
     extra, ldm_names = network_args(args), family == "sdxl"
     dim = args.network_dim or DEFAULT_RANK
     conv_dim = int(extra.get("conv_dim", 0))
@@ -185,9 +183,7 @@ def _refuse_other_factors(
 def _refuse_other_ranks(
     every: Sequence[Shape], state: Mapping[str, torch.Tensor], file: Path
 ) -> None:
-    """Weights of another rank do not fit, and those of another alpha would begin weaker or
-    stronger than the file is.
-    """
+    """Weights of another alpha would begin weaker or stronger than the file is."""
     for shape in every:
         down, alpha = state.get(f"{shape.name}.lora_down.weight"), state.get(f"{shape.name}.alpha")
         if down is None:
@@ -207,9 +203,7 @@ def _shape(
 
 
 def _inside(root: nn.Module, kinds: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
-    """Every Linear and Conv2d inside a module of these kinds, none of which is in another, by
-    its path.
-    """
+    """Every Linear and Conv2d inside a module of these kinds, by its path."""
     for outer, module in root.named_modules():
         if type(module).__name__ in kinds:
             for inner, child in module.named_modules():
