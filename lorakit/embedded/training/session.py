@@ -80,7 +80,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
         objective=Objective(task, denoiser, latents, texts),
         position=position,
         identity=identity,
-        known=metadata.training(task, identity, optimizer=parts.optimizer.described),
+        known=metadata.training(task, identity["dataset"], parts.optimizer.described),
         hashes=hashes,
     )
 
