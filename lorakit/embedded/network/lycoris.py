@@ -33,7 +33,7 @@ def rebuilt(of: Factors) -> torch.Tensor:
     if "hada_w1_a" in of:
         return _product(of, "hada_w1") * _product(of, "hada_w2")
     first, second = _product(of, "lokr_w1"), _product(of, "lokr_w2")
-    both = torch.einsum("ac,bd->abcd", first, second)
+    both = first[:, None, :, None] * second[None, :, None, :]
     return both.reshape(first.shape[0] * second.shape[0], -1)
 
 
@@ -75,11 +75,11 @@ class RebuiltLayer(torch.autograd.Function):
             own = [factor.detach().requires_grad_() for factor in factors]
             named = dict(zip(layer.shapes, own, strict=True))
             change = layer.change(wide, named, kept)
-            weight = wide + change
             if MAGNITUDE in named:
-                both = wide.float() + change.float()
-                gain = _gain(named[MAGNITUDE], both)
-                weight = both * gain.view(-1, *[1] * (both.dim() - 1))
+                both = (wide.float() + change.float()).flatten(1)
+                weight = (both * _gain(named[MAGNITUDE], both)[:, None]).view(wide.shape)
+            else:
+                weight = wide + change
         effective = weight.detach().to(grad.dtype)
         of_x, of_weight = layer.pulled(grad, x, effective, wants_x=ctx.needs_input_grad[0])
         found = torch.autograd.grad(weight, own, of_weight.to(weight.dtype))
