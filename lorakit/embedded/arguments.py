@@ -1,6 +1,4 @@
-"""What the user asked for: command line over TOML over default, as kohya's scripts read it, but
-strict, and all faults at once.
-"""
+"""What the user asked for: command line over TOML over default, strict, and all faults at once."""
 
 from __future__ import annotations
 
@@ -20,15 +18,20 @@ from lorakit.trainers.embedded.rules import faults_of
 
 def read(script: str, argv: Sequence[str]) -> argparse.Namespace:
     """Every option of the script as an attribute; raises one error with every fault."""
-    options = catalogue.options("embedded", script)
-    faults: list[Fault] = []
-    given = _command_line(script, options, argv, faults)
-    table: dict[str, Any] = {}
-    if given.get("config_file"):
-        table, source = _config_file(Path(given["config_file"]))
-        faults += _checked(script, options, table, source)
+    options, kohyas = (catalogue.options(who, script) for who in ("embedded", "kohya"))
+    given, faults = _command_line(script, options, argv)
+    file = given.get("config_file")
+    table, source = _config_file(Path(file)) if file else ({}, "")
     values = {name: option.default for name, option in options.items()}
-    values |= {key: value for key, value in {**table, **given}.items() if key in options}
+    for where, said in ((f"{source} ", table), ("--", given)):
+        for key, value in said.items():
+            if key in options:
+                found = fit(options[key], value)
+                values[key] = found.value
+                if found.problem:
+                    faults.append(Fault(where + key, found.problem, found.hint, key=key))
+            elif key not in kohyas or value != kohyas[key].default:  # at its default it is idle
+                faults.append(_unknown(script, key, where + key))
     if not any(fault.severity == "error" for fault in faults):
         faults += faults_of(script, values)
     raise_on_errors(faults)
@@ -36,8 +39,9 @@ def read(script: str, argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _command_line(
-    script: str, options: Mapping[str, Option], argv: Sequence[str], faults: list[Fault]
-) -> dict[str, Any]:
+    script: str, options: Mapping[str, Option], argv: Sequence[str]
+) -> tuple[dict[str, Any], list[Fault]]:
+    """What is given there, and what belongs to no option."""
     parser = argparse.ArgumentParser(
         prog=script, allow_abbrev=False, argument_default=argparse.SUPPRESS
     )
@@ -50,24 +54,17 @@ def _command_line(
         else:
             parser.add_argument(f"--{option.name}", nargs=many, metavar="VALUE", help=text)
     known, unknown = parser.parse_known_args(list(argv))
-    given: dict[str, Any] = {}
-    for name, value in vars(known).items():
-        option = options[name]
-        parts = [_from_text(option, part) for part in (value if option.many else [value])]
-        read = parts if option.many else parts[0]
-        given[name] = _fitted(option, read, f"--{name}", faults)
-    where = "command line"
-    options_first = sorted(unknown, key=lambda word: not word.startswith("--"))
-    faults += [
-        _unknown(script, options, word.split("=")[0].lstrip("-"), where)
-        if word.startswith("--")
-        else Fault(where, f"{word!r} belongs to no option.")
-        for word in options_first
-    ]
-    return given
+    given = {name: _from_text(options[name], value) for name, value in vars(known).items()}
+    names = [word.split("=")[0].lstrip("-") for word in unknown if word.startswith("--")]
+    faults = [_unknown(script, name, f"command line {name}") for name in names]
+    strays = [word for word in unknown if not word.startswith("--")]
+    faults += [Fault("command line", f"{word!r} belongs to no option.") for word in strays]
+    return given, faults
 
 
 def _from_text(option: Option, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_from_text(option, part) for part in value]
     if option.type not in {"int", "float", "number"}:
         return value
     try:
@@ -76,13 +73,6 @@ def _from_text(option: Option, value: Any) -> Any:
         return int(value) if re.fullmatch(r"[+-]?\d+", value) else float(value)
     except ValueError:
         return value
-
-
-def _fitted(option: Option, value: Any, where: str, faults: list[Fault]) -> Any:
-    found = fit(option, value)
-    if found.problem:
-        faults.append(Fault(where, found.problem, found.hint, key=option.name))
-    return found.value
 
 
 def _config_file(path: Path) -> tuple[dict[str, Any], str]:
@@ -94,24 +84,9 @@ def _config_file(path: Path) -> tuple[dict[str, Any], str]:
     return flat, str(path)
 
 
-def _checked(
-    script: str, options: Mapping[str, Option], table: dict[str, Any], source: str
-) -> list[Fault]:
-    faults: list[Fault] = []
-    for key, value in table.items():
-        if key in options:
-            table[key] = _fitted(options[key], value, f"{source} {key}", faults)
-            continue
-        kohyas = catalogue.options("kohya", script).get(key)
-        if kohyas is None or value != kohyas.default:  # at its default it does nothing
-            faults.append(_unknown(script, options, key, source))
-    return faults
-
-
-def _unknown(script: str, options: Mapping[str, Option], key: str, source: str) -> Fault:
-    where = f"{source} {key}"
+def _unknown(script: str, key: str, where: str) -> Fault:
     if key in catalogue.options("kohya", script):
         what = "the embedded trainer does not implement this option; leave it out or use"
         return Fault(where, f'{what} trainer = "kohya".', rule="not-implemented")
-    hint = did_you_mean(key, options)
+    hint = did_you_mean(key, catalogue.options("embedded", script))
     return Fault(where, "there is no such option.", hint, rule="unknown-option")

@@ -1,6 +1,4 @@
-"""Events as JSON lines for whoever follows the run, appended to the file that LORAKIT_EVENTS
-names.
-"""
+"""Events as JSON lines for whoever follows the run, in the file that LORAKIT_EVENTS names."""
 
 from __future__ import annotations
 

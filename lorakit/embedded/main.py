@@ -14,9 +14,7 @@ from lorakit.trainers.embedded import SCRIPTS
 
 
 def main(family: str, argv: Sequence[str] | None = None) -> int:
-    """0 done, 1 refused before the start, 4 failed, 5 not finite, 130 and 143 stopped by a
-    signal.
-    """
+    """0 done, 1 refused before the start, 4 failed, 5 not finite, 130 and 143 stopped."""
     if "OMP_WAIT_POLICY" not in os.environ:
         # Threads that wait for each other spin; where other programs want the cores too, that made
         # a run of 7 s take 34 to 94.
@@ -34,9 +32,7 @@ def main(family: str, argv: Sequence[str] | None = None) -> int:
 
 
 def words(error: LorakitError) -> str:
-    """Every fault on a line of its own that begins with "error: ": by that lorakit finds it in the
-    log.
-    """
+    """Every fault on a line that begins with "error: ": by that lorakit finds it in the log."""
     wrong = [f"error: {fault}" for fault in error.faults if fault.severity == "error"]
     lines = [*wrong, error.message] if wrong else [f"error: {error.message}"]
     return "\n".join([*lines, *([error.hint] if error.hint else [])])
@@ -57,9 +53,7 @@ def train(family: str, args: argparse.Namespace) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """The process ends here: all is written and closed, and to take gigabytes of modules apart
-    first would cost most of a second.
-    """
+    """All is written and closed; to take gigabytes of modules apart would cost most of a second."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 if __name__ == "__main__":
     here = Path(__file__).resolve().parent
-    # Python puts this folder first; its modules are lorakit's, not top-level ones, and lorakit may
-    # not be installed.
+    # not this folder, which Python puts first; lorakit may not be installed
     others = (entry for entry in sys.path if not entry or Path(entry).resolve() != here)
     sys.path[:] = [str(here.parents[1]), *others]
 

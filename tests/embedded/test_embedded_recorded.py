@@ -36,7 +36,7 @@ def on_tape(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Tape]:
 
     def switch() -> Tape:
         tape = Tape()
-        monkeypatch.setattr(recorded, "acts_of", lambda session, _none: own(session, tape))
+        monkeypatch.setattr(recorded, "acts_of", lambda session: own(session, tape))
         return tape
 
     return switch

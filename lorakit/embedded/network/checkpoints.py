@@ -1,6 +1,4 @@
-"""LoRA files and states under kohya's names, and when old ones go; every file is complete or
-absent.
-"""
+"""LoRA files under kohya's names, complete or absent, and which is one too many."""
 
 from __future__ import annotations
 

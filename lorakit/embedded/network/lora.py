@@ -25,9 +25,7 @@ WIDE = (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Shape:
-    """What one adapter is: its name in the file, the module it sits on, rank and alpha, and the
-    group its learning rate belongs to.
-    """
+    """What an adapter is: its name in the file, its module, rank and alpha."""
 
     name: str
     module: nn.Module
@@ -62,6 +60,8 @@ class Adapter:
         self.up: torch.Tensor
         # the same numbers in the type that the layer computes in; gradients gather in their .grad
         self.work: dict[str, torch.Tensor] = {}
+        once = (1, 1)  # a pixel at a time
+        self._wide = self.conv and (self.module.kernel_size, self.module.stride) != (once, once)
         self._plain = shape.module.forward
         shape.module.forward = self.forward
         self._product = LowRankPixels if self.conv else LowRankLinear
@@ -75,40 +75,34 @@ class Adapter:
         self.down.copy_(kaiming(self.shapes["down"], chance))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        module, once = self.module, (1, 1)
-        spelt_out = self.conv and (module.kernel_size != once or module.stride != once)
-        return self.forward_spelt_out(x) if spelt_out else self.forward_fused(x)
-
-    def forward_fused(self, x: torch.Tensor) -> torch.Tensor:
         down, up = self.work["down"], self.work["up"]
-        x = x.to(down.dtype)
-        if self.training and self.dropout.any:
-            return self.forward_spelt_out(x)
+        x, drop = x.to(down.dtype), self.dropout if self.training else Dropout()
+        if self._wide or drop.any:
+            return self._spelt_out(x, down, up, drop)
         weight, bias = getattr(self.module, "frozen", self.module.weight), self.module.bias
         bias = None if bias is None else bias.to(x.dtype)
         gradients = (down.grad, up.grad)
         return self._product.apply(x, weight, bias, down, up, self.scale, gradients)
 
-    def forward_spelt_out(self, x: torch.Tensor) -> torch.Tensor:
+    def _spelt_out(
+        self, x: torch.Tensor, down: torch.Tensor, up: torch.Tensor, drop: Dropout
+    ) -> torch.Tensor:
         """The same sum, for convolutions and for what dropout does to it. Chance is drawn where the
         numbers are: nothing waits for it.
         """
-        down, up, scale = self.work["down"], self.work["up"], self.scale
-        x = x.to(down.dtype)
-        out, apply = self._plain(x), F.conv2d if self.conv else F.linear
-        dropping = self.training and self.dropout.any
+        out, scale = self._plain(x), self.scale
         if self.conv:
             low = F.conv2d(x, down, None, self.module.stride, self.module.padding)
         else:
             low = F.linear(x, down)
-        if dropping and self.dropout.neuron:
-            low = F.dropout(low, self.dropout.neuron)
-        if dropping and self.dropout.rank:
+        if drop.neuron:
+            low = F.dropout(low, drop.neuron)
+        if drop.rank:
             low = low * self._kept(low)
-            scale /= 1.0 - self.dropout.rank
-        high = apply(low, up)
-        if dropping and self.dropout.module:
-            high = high * (torch.rand(1, device=x.device) >= self.dropout.module)
+            scale /= 1.0 - drop.rank
+        high = (F.conv2d if self.conv else F.linear)(low, up)
+        if drop.module:
+            high = high * (torch.rand(1, device=x.device) >= drop.module)
         return torch.add(out, high, alpha=scale)
 
     def _kept(self, low: torch.Tensor) -> torch.Tensor:
@@ -173,9 +167,7 @@ class Network:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """What the layers compute with follows what was learned: one cast a group. Due whenever the
-        flat tensors have changed.
-        """
+        """Due whenever the flat tensors have changed: the layers compute with a cast of them."""
         for group, flat in self.flat.items():
             if self.work[group] is not flat:
                 self.work[group].copy_(flat)

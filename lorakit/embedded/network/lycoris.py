@@ -8,20 +8,16 @@ weight and the change are multiplied apart, so that a small change is not lost i
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from lorakit.embedded.models.low_bits import wide_size, wide_weight
 from lorakit.embedded.network.lora import Adapter, Dropout, Shape, kaiming
-from lorakit.embedded.network.targets import network_args
 
 Factors = Mapping[str, torch.Tensor]  # by their names in a file
 Dims = dict[str, tuple[int, ...]]
@@ -37,43 +33,12 @@ def rebuilt(of: Factors) -> torch.Tensor:
     if "hada_w1_a" in of:
         return _product(of, "hada_w1") * _product(of, "hada_w2")
     first, second = _product(of, "lokr_w1"), _product(of, "lokr_w2")
-    both = torch.einsum("ac,bd->abcd", first, second)
+    both = first[:, None, :, None] * second[None, :, None, :]
     return both.reshape(first.shape[0] * second.shape[0], -1)
 
 
 def _product(of: Factors, name: str) -> torch.Tensor:
     return of[name].flatten(1) if name in of else of[f"{name}_a"] @ of[f"{name}_b"]
-
-
-@dataclass(frozen=True)
-class Use:
-    """How a layer uses its change."""
-
-    names: tuple[str, ...]  # of the factors, in the order in which they are handed over
-    scale: float
-    apply: Callable[..., torch.Tensor]  # x, weight, bias
-    stride: tuple[int, ...] | None  # None: a linear layer
-    padding: tuple[int, ...]
-    gradients: tuple[torch.Tensor, ...]  # where the factors' gradients are added
-    layer: nn.Module  # whose frozen weight is not kept, but asked for: it may be in few bits
-
-    def change(
-        self, weight: torch.Tensor, factors: Factors, kept: torch.Tensor | None
-    ) -> torch.Tensor:
-        delta = rebuilt(factors) * self.scale
-        return (delta if kept is None else delta * kept[:, None]).view(weight.shape)
-
-    def pulled(
-        self, grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, *, wants_x: bool
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """The gradients of x, where it is asked for, and of the weight."""
-        if self.stride is not None:
-            convolved = torch.ops.aten.convolution_backward
-            how = (self.stride, self.padding, (1, 1), False, (0, 0), 1, (wants_x, True, False))
-            of_x, of_weight, _ = convolved(grad, x, weight, None, *how)
-            return of_x, of_weight
-        of_weight = grad.reshape(-1, grad.shape[-1]).t() @ x.reshape(-1, x.shape[-1])
-        return (grad @ weight if wants_x else None), of_weight
 
 
 class RebuiltLayer(torch.autograd.Function):
@@ -84,42 +49,42 @@ class RebuiltLayer(torch.autograd.Function):
         ctx: Any,
         x: torch.Tensor,
         bias: torch.Tensor | None,
-        use: Use,
+        layer: Rebuilt,
         kept: torch.Tensor | None,
         *factors: torch.Tensor,
     ) -> torch.Tensor:
         ctx.save_for_backward(x, kept, *factors)
-        ctx.use = use
-        wide = wide_weight(use.layer, x.dtype)
-        named = dict(zip(use.names, factors, strict=True))
-        change = use.change(wide, named, kept)
-        out = use.apply(x, wide, None if MAGNITUDE in named else bias)
-        out += use.apply(x, change, None)
+        ctx.layer = layer
+        wide = wide_weight(layer.module, x.dtype)
+        named = dict(zip(layer.shapes, factors, strict=True))
+        change = layer.change(wide, named, kept)
+        out = layer.answer(x, wide, None if MAGNITUDE in named else bias)
+        out += layer.answer(x, change, None)
         if MAGNITUDE not in named:
             return out
-        spread = (-1, 1, 1) if use.stride is not None else (-1,)
+        spread = (-1, 1, 1) if layer.conv else (-1,)
         out *= _gain(named[MAGNITUDE], wide.float() + change.float()).to(out.dtype).view(spread)
         return out if bias is None else out.add_(bias.view(spread))
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, kept, *factors = ctx.saved_tensors
-        use = ctx.use
-        wide = wide_weight(use.layer, grad.dtype)
+        layer = ctx.layer
+        wide = wide_weight(layer.module, grad.dtype)
         with torch.enable_grad():
             own = [factor.detach().requires_grad_() for factor in factors]
-            named = dict(zip(use.names, own, strict=True))
-            change = use.change(wide, named, kept)
-            weight = wide + change
+            named = dict(zip(layer.shapes, own, strict=True))
+            change = layer.change(wide, named, kept)
             if MAGNITUDE in named:
-                both = wide.float() + change.float()
-                gain = _gain(named[MAGNITUDE], both)
-                weight = both * gain.view(-1, *[1] * (both.dim() - 1))
+                both = (wide.float() + change.float()).flatten(1)
+                weight = (both * _gain(named[MAGNITUDE], both)[:, None]).view(wide.shape)
+            else:
+                weight = wide + change
         effective = weight.detach().to(grad.dtype)
-        of_x, of_weight = use.pulled(grad, x, effective, wants_x=ctx.needs_input_grad[0])
+        of_x, of_weight = layer.pulled(grad, x, effective, wants_x=ctx.needs_input_grad[0])
         found = torch.autograd.grad(weight, own, of_weight.to(weight.dtype))
-        for gathered, part in zip(use.gradients, found, strict=True):
-            gathered.add_(part)
+        for learned, part in zip(layer.learned().values(), found, strict=True):
+            learned.grad.add_(part)
         return (of_x, *[None] * (len(factors) + 3))
 
 
@@ -183,19 +148,43 @@ class Rebuilt(Adapter):
             if name in (UP, "hada_w2_a", "lokr_w2", "lokr_w2_b"):
                 part.zero_()
 
+    def learned(self) -> dict[str, Any]:
+        """A magnitude needs more digits than bf16 has: it is used as it is learned."""
+        names = self.shapes
+        return {
+            name: getattr(self, name) if name == MAGNITUDE else self.work[name] for name in names
+        }
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        module, names = self.module, tuple(self.shapes)
-        # a magnitude needs more digits than bf16 has: the learned one is used
-        parts = [getattr(self, n) if n == MAGNITUDE else self.work[n] for n in names]
-        kind = next(p.dtype for n, p in zip(names, parts, strict=True) if n != MAGNITUDE)
-        x, apply, geometry = x.to(kind), F.linear, (None, ())
+        parts, bias = self.learned(), self.module.bias
+        x = x.to(next(part.dtype for name, part in parts.items() if name != MAGNITUDE))
+        bias = None if bias is None else bias.to(x.dtype)
+        return RebuiltLayer.apply(x, bias, self, self._kept_rows(x), *parts.values())
+
+    def answer(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
         if self.conv:
-            apply = partial(F.conv2d, stride=module.stride, padding=module.padding)
-            geometry = module.stride, module.padding
-        gradients = tuple(part.grad for part in parts)
-        use = Use(names, self.scale, apply, *geometry, gradients, module)
-        bias = None if module.bias is None else module.bias.to(kind)
-        return RebuiltLayer.apply(x, bias, use, self._kept_rows(x), *parts)
+            return F.conv2d(x, weight, bias, self.module.stride, self.module.padding)
+        return F.linear(x, weight, bias)
+
+    def change(
+        self, weight: torch.Tensor, factors: Factors, kept: torch.Tensor | None
+    ) -> torch.Tensor:
+        delta = rebuilt(factors) * self.scale
+        return (delta if kept is None else delta * kept[:, None]).view(weight.shape)
+
+    def pulled(
+        self, grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, *, wants_x: bool
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """The gradients of x, where it is asked for, and of the weight."""
+        if self.conv:
+            spacing = (self.module.stride, self.module.padding, (1, 1), False, (0, 0), 1)
+            convolved = torch.ops.aten.convolution_backward
+            of_x, of_weight, _ = convolved(grad, x, weight, None, *spacing, (wants_x, True, False))
+            return of_x, of_weight
+        of_weight = grad.reshape(-1, grad.shape[-1]).t() @ x.reshape(-1, x.shape[-1])
+        return (grad @ weight if wants_x else None), of_weight
 
     def _kept_rows(self, x: torch.Tensor) -> torch.Tensor | None:
         """Which outputs are changed: LyCORIS' rank_dropout; its module_dropout is all or none."""
@@ -218,9 +207,8 @@ def factors_of(dimension: int, factor: int) -> tuple[int, int]:
     return small[-1]
 
 
-def maker(args: argparse.Namespace) -> Callable[[Shape, Dropout], Adapter]:
-    """LyCORIS' plain LoRA is everybody's."""
-    extra = network_args(args)
+def maker(extra: Mapping[str, str]) -> Callable[[Shape, Dropout], Adapter]:
+    """For the network_args of a run. LyCORIS' plain LoRA is everybody's."""
     if extra.get("algo", "lora") in ("lora", "locon") and not NOT_PLAIN & extra.keys():
         return Adapter
     return partial(Rebuilt, extra=extra)

@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,14 @@ from lorakit.errors import RecipeError
 from lorakit.files import sha256
 
 EPOCH = 315532800  # 1980-01-01
-VERSIONS = {"sd15": "sd_v1", "sdxl": "sdxl_base_v1-0", "flux": "flux1"}
-ARCHITECTURES = {
-    "sd15": "stable-diffusion-v1",
-    "sdxl": "stable-diffusion-xl-v1-base",
-    "flux": "flux-1-dev",
-}
-IMPLEMENTATIONS = {
-    "sd15": "diffusers",
-    "sdxl": "https://github.com/Stability-AI/generative-models",
-    "flux": "https://github.com/black-forest-labs/flux",
+FAMILIES = {  # kohya's name of the base, the architecture's, and where that comes from
+    "sd15": ("sd_v1", "stable-diffusion-v1", "diffusers"),
+    "sdxl": (
+        "sdxl_base_v1-0",
+        "stable-diffusion-xl-v1-base",
+        "https://github.com/Stability-AI/generative-models",
+    ),
+    "flux": ("flux1", "flux-1-dev", "https://github.com/black-forest-labs/flux"),
 }
 
 
@@ -90,8 +89,8 @@ def base_hashes(files: Mapping[str, str | None]) -> dict[str, str]:
     return found
 
 
-def training(task: Task, identity: Mapping[str, Any], *, optimizer: str) -> dict[str, str]:
-    """The part that is known when the training starts."""
+def training(task: Task, dataset: str, optimizer: str) -> dict[str, str]:
+    """What is known when the training starts; `dataset`: a digest of it."""
     args, base, datasets = task.args, task.base, task.datasets
     flux, text_lr = base.family == "flux", args.text_encoder_lr
     v_of_sd15 = args.v_parameterization and base.family == "sd15"
@@ -107,7 +106,7 @@ def training(task: Task, identity: Mapping[str, Any], *, optimizer: str) -> dict
         "ss_num_epochs": task.epochs,
         "ss_v2": False,
         "ss_full_fp16": False,
-        "ss_base_model_version": VERSIONS[base.family] + ("_v" if v_of_sd15 else ""),
+        "ss_base_model_version": FAMILIES[base.family][0] + ("_v" if v_of_sd15 else ""),
         "ss_cache_latents": bool(args.cache_latents or args.cache_latents_to_disk),
         "ss_sd_scripts_commit_hash": f"(none: lorakit {__version__} embedded)",
         "ss_optimizer": optimizer,
@@ -129,7 +128,7 @@ def training(task: Task, identity: Mapping[str, Any], *, optimizer: str) -> dict
         values["ss_vae_name"] = Path(args.vae).name
     values |= _of_datasets(datasets) if args.dataset_config else _of_folders(task)
     said = {key: str(value) for key, value in values.items()}
-    facts = json.dumps([said, identity["dataset"]], sort_keys=True).encode()
+    facts = json.dumps([said, dataset], sort_keys=True).encode()
     return {**said, "ss_session_id": str(int(hashlib.sha256(facts).hexdigest()[:8], 16))}
 
 
@@ -158,19 +157,19 @@ def of_checkpoint(task: Task, known: Mapping[str, str], *, step: int, epoch: int
 
 
 def _model_spec(task: Task, step: int) -> dict[str, str]:
-    args, base = task.args, task.base
+    args, (_, architecture, implementation) = task.args, FAMILIES[task.base.family]
     made = dt.datetime.fromtimestamp(epoch_second() + step, dt.timezone.utc)
     width, height = task.datasets[0].rules.resolution
     kind = "v" if args.v_parameterization else "epsilon"
     spec: dict[str, str | None] = {
         "sai_model_spec": "1.0.1",
-        "architecture": f"{ARCHITECTURES[base.family]}/lora",
-        "implementation": IMPLEMENTATIONS[base.family],
+        "architecture": f"{architecture}/lora",
+        "implementation": implementation,
         "implementation_version": f"lorakit/{__version__}",
         "title": args.metadata_title or args.output_name,
         "resolution": f"{width}x{height}",
         "date": made.replace(tzinfo=None).isoformat(timespec="seconds"),
-        "prediction_type": None if base.family == "flux" else kind,
+        "prediction_type": None if task.base.family == "flux" else kind,
         "encoder_layer": str(args.clip_skip) if args.clip_skip else None,
     }
     if args.min_timestep is not None or args.max_timestep is not None:
@@ -180,16 +179,12 @@ def _model_spec(task: Task, step: int) -> dict[str, str]:
     return {f"modelspec.{name}": value for name, value in spec.items() if value is not None}
 
 
-def tag_frequency(dataset: Dataset) -> dict[str, dict[str, int]]:
+def tag_frequency(dataset: Dataset) -> dict[str, Counter[str]]:
     """Folder -> tag -> how many captions hold it."""
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, Counter[str]] = {}
     for image in dataset.images:
-        tags = found.setdefault(image.subset.image_dir.name, {})
-        for line in image.caption.split("\n"):
-            for part in line.split(","):
-                tag = part.strip().lower()
-                if tag:
-                    tags[tag] = tags.get(tag, 0) + 1
+        tags = (tag.strip().lower() for tag in re.split("[,\n]", image.caption))
+        found.setdefault(image.subset.image_dir.name, Counter()).update(filter(None, tags))
     return found
 
 

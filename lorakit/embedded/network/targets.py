@@ -1,5 +1,5 @@
-"""Which modules get an adapter, and under which name: as networks.lora and networks.lora_flux
-choose and name them.
+"""The LoRA of a run: which modules get an adapter, and under which name, as networks.lora and
+networks.lora_flux choose and name them; what it starts from, and what drops out of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from torch import nn
 
 from lorakit.catalogue.options import DEFAULT_RANK
 from lorakit.embedded.models.layouts import ldm_module
-from lorakit.embedded.network.lora import Shape
+from lorakit.embedded.network import lycoris
+from lorakit.embedded.network.lora import Adapter, Dropout, Network, Shape
+from lorakit.embedded.training.task import Task
 from lorakit.errors import refused
 from lorakit.trainers.embedded import options
 
@@ -57,6 +59,45 @@ def plus_ratio(extra: Mapping[str, str], group: str) -> float | None:
     return float(given) if given else None
 
 
+def build(task: Task, denoiser: nn.Module, encoders: Sequence[nn.Module]) -> Network:
+    """`encoders`: those that learn."""
+    args, world = task.args, task.world
+    wanted = shapes(args, task.base.family, denoiser, encoders)
+    weights: dict[str, torch.Tensor] = {}
+    file = Path(args.network_weights or "")
+    if args.network_weights:
+        from safetensors.torch import load_file
+
+        weights = load_file(file)
+        if args.dim_from_weights:
+            wanted = _from_weights(wanted, weights, file)
+    extra, foreign = network_args(args), args.network_module == options.LYCORIS
+    dropout = Dropout(
+        float(args.network_dropout or 0),
+        float(extra.get("rank_dropout", 0)),
+        float(extra.get("module_dropout", 0)),
+    )
+    groups = {shape.group for shape in wanted}
+    network = Network(
+        wanted,
+        dropout,
+        seed=task.seed,
+        device=world.device,
+        dtype=world.weight_dtype if args.full_bf16 else torch.float32,
+        compute=world.weight_dtype,
+        make=lycoris.maker(extra) if foreign else Adapter,
+        plus=frozenset(group for group in groups if plus_ratio(extra, group)),
+    )
+    if weights:
+        if foreign:
+            _refuse_other_factors(network, weights, file)
+        else:
+            _refuse_other_ranks(wanted, weights, file)
+        missing, unknown = (len(keys) for keys in network.load(weights))
+        world.say(f"load network weights from {file}: {missing} missing, {unknown} unknown")
+    return network
+
+
 def shapes(
     args: argparse.Namespace, family: str, denoiser: nn.Module, encoders: Sequence[nn.Module]
 ) -> list[Shape]:
@@ -79,9 +120,7 @@ def shapes(
 
 
 def _unet_layers(unet: nn.Module, args: argparse.Namespace, family: str) -> Iterator[Layer]:
-    """SDXL's adapters carry the names of the original layout (input_blocks_...), SD1.5's those of
-    diffusers.
-    """
+    """SDXL's carry the names of the original layout (input_blocks_...), SD1.5's diffusers'."""
     extra, ldm_names = network_args(args), family == "sdxl"
     dim = args.network_dim or DEFAULT_RANK
     conv_dim = int(extra.get("conv_dim", 0))
@@ -112,7 +151,7 @@ def _flux_layers(flux: nn.Module, args: argparse.Namespace) -> Iterator[Layer]:
         yield path, module, dim, args.network_alpha
 
 
-def from_weights(
+def _from_weights(
     every: Sequence[Shape], state: Mapping[str, torch.Tensor], file: Path
 ) -> list[Shape]:
     """`dim_from_weights`: the adapters of a file, with its ranks and alphas."""
@@ -129,12 +168,22 @@ def from_weights(
     return found
 
 
-def refuse_other_ranks(
+def _refuse_other_factors(
+    network: Network, weights: Mapping[str, torch.Tensor], file: Path
+) -> None:
+    for key, ours in network.state_dict().items():
+        its = weights.get(key)
+        if its is None:
+            continue
+        if its.numel() != ours.numel() or (key.endswith(".alpha") and its != ours):
+            said = [tuple(one.shape) or f"{float(one):g}" for one in (its, ours)]
+            raise refused(str(file), f"{key} is {said[0]} there, and {said[1]} by the recipe.")
+
+
+def _refuse_other_ranks(
     every: Sequence[Shape], state: Mapping[str, torch.Tensor], file: Path
 ) -> None:
-    """Weights of another rank do not fit, and those of another alpha would begin weaker or
-    stronger than the file is.
-    """
+    """Weights of another alpha would begin weaker or stronger than the file is."""
     for shape in every:
         down, alpha = state.get(f"{shape.name}.lora_down.weight"), state.get(f"{shape.name}.alpha")
         if down is None:
@@ -154,9 +203,7 @@ def _shape(
 
 
 def _inside(root: nn.Module, kinds: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
-    """Every Linear and Conv2d inside a module of these kinds, none of which is in another, by
-    its path.
-    """
+    """Every Linear and Conv2d inside a module of these kinds, by its path."""
     for outer, module in root.named_modules():
         if type(module).__name__ in kinds:
             for inner, child in module.named_modules():

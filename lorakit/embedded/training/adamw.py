@@ -14,9 +14,7 @@ DEFAULTS: dict[str, Any] = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 
 
 
 class AdamW:
-    """What torch.optim.AdamW(fused=True) computes, bit for bit, and the part of its shape that the
-    trainer uses.
-    """
+    """Bit for bit torch.optim.AdamW(fused=True), as far as the trainer uses it."""
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], lr: float, **keywords: Any) -> None:
         self.param_groups: list[dict[str, Any]] = [

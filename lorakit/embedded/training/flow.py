@@ -1,6 +1,4 @@
-"""Flow matching (FLUX): how noisy a step is, what is predicted, how its loss is weighed. Random
-numbers come from the step's seeded generator.
-"""
+"""Flow matching (FLUX): how noisy a step is, what is predicted, how its loss is weighed."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ STEPS = 1000
 def sigmas(
     count: int, height: int, width: int, args: argparse.Namespace
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The share of noise of every sample, and its timestep (0 to 1000). Height and width are the
-    latents'.
-    """
+    """Every sample's share of noise, and its timestep (0 to 1000); the sides are the latents'."""
     sampling = args.timestep_sampling
     if sampling == "sigma":
         return _from_table(_density(count, args), args.discrete_flow_shift)
@@ -66,9 +62,7 @@ def _from_table(place: torch.Tensor, shift: float) -> tuple[torch.Tensor, torch.
 def prediction(
     output: torch.Tensor, noisy: torch.Tensor, share: torch.Tensor, args: argparse.Namespace
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """What `model_prediction_type` makes of the model's output, and the weight of the loss where
-    it has one.
-    """
+    """What `model_prediction_type` makes of the output, and the loss' weight where it has one."""
     share = share.view(-1, *[1] * (output.dim() - 1))
     if args.model_prediction_type == "raw":
         return output, None
@@ -86,8 +80,6 @@ def _weight(share: torch.Tensor, scheme: str) -> torch.Tensor:
 
 
 def flux_schedule(count: int, height: int, width: int) -> list[float]:
-    """The shares of noise that a picture is drawn along: from 1 to 0, shifted by its size. Height
-    and width are the latents'.
-    """
+    """The shares of noise, 1 to 0, that a picture is drawn along; the sides are its latents'."""
     even = torch.linspace(1.0, 1.0 / count, count)
     return [*map(float, _shifted(even, math.exp(_mu((height // 2) * (width // 2))))), 0.0]

@@ -1,6 +1,4 @@
-"""The training itself: epochs and steps, and what they bring: saves, samples, validations, and a
-clean end.
-"""
+"""The training itself: epochs, steps, saves, samples, validations, and a clean end."""
 
 from __future__ import annotations
 
@@ -245,9 +243,7 @@ class Loop:
         emit("saved", path=str(path), step=at.step, kind=kind)
 
     def _save_state(self, name: CheckpointName, *, epoch_done: bool = False) -> None:
-        """On every machine: all hold the same weights and optimiser, and each goes on from its own
-        disk.
-        """
+        """On every machine: all hold the same, and each goes on from its own disk."""
         if not self.world.first_here:
             return
         self._settle()

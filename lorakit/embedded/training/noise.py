@@ -20,9 +20,7 @@ STEPS = 1000
 
 
 class Schedule:
-    """The forward process of Stable Diffusion: betas linear in their square roots; optionally with
-    a last step of pure noise.
-    """
+    """Stable Diffusion's forward process: betas linear in their square roots."""
 
     def __init__(self, *, zero_terminal_snr: bool, device: torch.device | str) -> None:
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, STEPS, dtype=torch.float32) ** 2
@@ -47,9 +45,7 @@ class Schedule:
 
 
 def _to_zero(signal: torch.Tensor) -> torch.Tensor:
-    """Shift and scale the square roots so that the last is 0 and the first stays (arXiv
-    2305.08891).
-    """
+    """The last of the square roots becomes 0, the first stays (arXiv 2305.08891)."""
     root = signal.sqrt()
     first, last = root[0].clone(), root[-1].clone()
     return ((root - last) * (first / (first - last))) ** 2

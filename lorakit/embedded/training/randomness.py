@@ -1,6 +1,4 @@
-"""Every random number of a run follows from its seed and a purpose: nothing to save, nothing that
-a sample could disturb.
-"""
+"""Every random number follows from the run's seed and a purpose: nothing to save or disturb."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What a run prints and logs: kohya's lines and progress bar, tensorboard and wandb under kohya's
-tags.
-"""
+"""What a run prints and logs: kohya's lines; tensorboard and wandb under kohya's tags."""
 
 from __future__ import annotations
 
@@ -77,9 +75,7 @@ class Trackers:
 
 
 def rate_tags(rates: Mapping[str, float], adapted: Mapping[str, float]) -> dict[str, float]:
-    """lr/unet, lr/textencoder, ..., and the second set under group numbers that kohya's readers
-    know.
-    """
+    """lr/unet, lr/textencoder, ..., and again under the group numbers that kohya's readers know."""
     tags = {f"lr/{name}": rate for name, rate in rates.items()}
     tags |= {f"lr/d*lr/{name}": rate for name, rate in adapted.items()}
     names = list(rates)

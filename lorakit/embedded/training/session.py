@@ -18,7 +18,7 @@ from torch import nn
 from lorakit.embedded.data.cache import Latents
 from lorakit.embedded.data.dataset import Dataset
 from lorakit.embedded.events import emit
-from lorakit.embedded.network import build, metadata
+from lorakit.embedded.network import metadata, targets
 from lorakit.embedded.training import state
 from lorakit.embedded.training.objective import Objective
 from lorakit.embedded.training.optimizers import Average, LossScale, Optimizer
@@ -58,7 +58,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     denoiser = _denoiser(task)
     learning = texts.encoders if texts.trained else ()
     world.say(f"import network module: {args.network_module}")
-    network = build.build(task, denoiser, learning)
+    network = targets.build(task, denoiser, learning)
     if args.gradient_checkpointing:
         for part in (denoiser, *learning):
             part.enable_gradient_checkpointing(draws=network.draws)
@@ -80,7 +80,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
         objective=Objective(task, denoiser, latents, texts),
         position=position,
         identity=identity,
-        known=metadata.training(task, identity, optimizer=parts.optimizer.described),
+        known=metadata.training(task, identity["dataset"], parts.optimizer.described),
         hashes=hashes,
     )
 

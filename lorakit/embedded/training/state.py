@@ -143,9 +143,7 @@ def read_identity(folder: Path) -> dict[str, Any]:
 
 
 def load(folder: Path, parts: Parts, identity: dict[str, Any]) -> Position:
-    """Refuses a state of another run: with another seed, other data or another network the bytes
-    would not be the same.
-    """
+    """Refuses a state of another run: the bytes would not be the same."""
     from safetensors.torch import load_file
 
     facts = _facts(folder)

@@ -62,7 +62,7 @@ class Taken:
 class Stepper:
     """`take` is called once a step; `learn` and `update` are all that the device does in it."""
 
-    def __init__(self, session: Session, recorder: recorded.Recorder | None = None) -> None:
+    def __init__(self, session: Session) -> None:
         self.s = session
         self.device = session.world.device
         count = session.args.gradient_accumulation_steps
@@ -71,7 +71,7 @@ class Stepper:
         self.numbers = torch.zeros(count + 6, device=self.device)
         self.stopped = torch.zeros((), device=self.device)  # 1 once a number was not finite
         self.unscaled = torch.zeros((), device=self.device)
-        self.acts = recorded.acts_of(session, recorder)
+        self.acts = recorded.acts_of(session)
         self.ladder = memory.RecomputeLadder(session)
 
     def take(self, batches: Sequence[Batch], pixels: Pixels) -> Taken:

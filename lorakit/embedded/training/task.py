@@ -30,9 +30,7 @@ class Task:
 
 
 def open_task(args: argparse.Namespace, world: World, family: str, seed: int | None) -> Task:
-    """`seed`: that of the run that is resumed. Where none is given one is drawn, the same for all
-    processes.
-    """
+    """`seed`: of a run that is resumed. Where there is none one is drawn, for all processes."""
     if args.seed is not None:
         seed = args.seed
     elif seed is None:

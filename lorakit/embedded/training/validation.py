@@ -1,6 +1,4 @@
-"""The loss on held-out images: the same noise at the same four timesteps every time, so that two
-validations compare.
-"""
+"""The loss on held-out images: the same noise at the same timesteps, so that two compare."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Where this process runs: device, precision, and its place among the processes that the launcher
-started.
-"""
+"""Where this process runs: device, precision, and its place among those of the launcher."""
 
 from __future__ import annotations
 
@@ -78,9 +76,7 @@ def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def enter(args: argparse.Namespace) -> World:
-    """Reads what `accelerate launch` (or torchrun) put into the environment; the library itself is
-    not needed here.
-    """
+    """From what `accelerate launch` (or torchrun) put into the environment."""
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
