@@ -31,11 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lorakit.proof.inputs import require_same_inputs
     from lorakit.run.resume.stages import resume_run
 
     with screen(as_json=args.json) as emit:
-        outcome = resume_run(
-            find_run(args.run), check=require_same_inputs, anyway=args.anyway, emit=emit
-        )
+        outcome = resume_run(find_run(args.run), anyway=args.anyway, emit=emit)
     return say_outcome(outcome)

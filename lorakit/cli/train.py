@@ -195,8 +195,8 @@ def summary(results: list[Result]) -> None:
 def _columns(outcome: Outcome | None) -> tuple[str, str, str, str]:
     if outcome is None:
         return "-", "-", "-", "-"
-    loss = "-" if outcome.loss is None else f"{outcome.loss:.4g}"
-    return str(outcome.step), loss, duration(outcome.duration_s), str(outcome.run_dir)
+    loss = "-" if outcome.ending.loss is None else f"{outcome.ending.loss:.4g}"
+    return str(outcome.ending.step), loss, duration(outcome.ending.duration_s), str(outcome.run_dir)
 
 
 def code_of(results: list[Result]) -> int:

@@ -19,10 +19,8 @@ from lorakit import __version__, tomllib
 from lorakit.errors import Fault, LorakitError, RecipeError, counted
 from lorakit.plan.model import Plan
 from lorakit.proof.compare import LOCAL, Difference, differences
-from lorakit.run.diagnose import run_name
-from lorakit.run.resume.stage_records import digest_of_stages
-from lorakit.run.watch.hashing import dataset_rows, digest_of
-from lorakit.runs.find import run_dirs
+from lorakit.runs.find import run_dirs, run_name
+from lorakit.runs.images import digest_of, digest_of_stages, images_of
 from lorakit.runs.opening import sets_of, trainer_of
 from lorakit.runs.record import Record, read_record
 from lorakit.toml_text import document_text
@@ -60,7 +58,7 @@ def lock_of(plan: Plan) -> Lock:
     """Hash everything the plan would read; files hashed before and unchanged since are not read
     again.
     """
-    resolved, trainer, rows = plan.resolved, trainer_of(plan), dataset_rows(plan)
+    resolved, trainer, rows = plan.resolved, trainer_of(plan), images_of(plan)
     return {
         "version": VERSION,
         "lorakit": __version__,
@@ -84,9 +82,7 @@ def lock_of(plan: Plan) -> Lock:
             "digest": digest_of(rows),
             "images": len(rows),
             "files": {
-                str(
-                    row["image"]
-                ): f"{row['sha256']} {row['caption_sha256'] or '-'} x{row['repeats']}"
+                row.image: f"{row.sha256} {row.caption_sha256 or '-'} x{row.repeats}"
                 for row in rows
             },
         },

@@ -55,15 +55,18 @@ def train(
     end is an Outcome.
     """
     require_folder(plan.run_dir)
-    try:
-        for name, text in plan.files.items():
-            write_atomic(plan.run_dir / name, text)
-    except OSError as error:
-        raise SetupError(f"{plan.run_dir}: {error.strerror}; nothing was started.") from error
-    ledger, hasher = Ledger(plan.run_dir, opening_record(plan)), BackgroundHasher()
-    hasher.weights(ledger.record.weights)
-    hasher.dataset(plan, plan.run_dir)
-    return execute(job_of(plan), ledger, hasher, emit=emit, patience=patience, past_nan=past_nan)
+    with own_run(plan.run_dir, "lorakit train"):
+        try:
+            for name, text in plan.files.items():
+                write_atomic(plan.run_dir / name, text)
+        except OSError as error:
+            raise SetupError(f"{plan.run_dir}: {error.strerror}; nothing was started.") from error
+        ledger, hasher = Ledger(plan.run_dir, opening_record(plan)), BackgroundHasher()
+        hasher.weights(ledger.record.weights)
+        hasher.dataset(plan, plan.run_dir)
+        return execute(
+            job_of(plan), ledger, hasher, emit=emit, patience=patience, past_nan=past_nan
+        )
 
 
 def job_of(plan: Plan) -> Job:
@@ -81,20 +84,7 @@ def execute(
     patience: Patience | None = None,
     past_nan: bool = False,
 ) -> Outcome:
-    """Launch one job, follow it, and close the record over it."""
-    with own_run(job.run_dir, "lorakit resume" if job.part else "lorakit train"):
-        return _execute(job, ledger, hasher, emit=emit, patience=patience, past_nan=past_nan)
-
-
-def _execute(
-    job: Job,
-    ledger: Ledger,
-    hasher: BackgroundHasher,
-    *,
-    emit: Emit,
-    patience: Patience | None,
-    past_nan: bool,
-) -> Outcome:
+    """Launch one job, follow it, and close the record over it. The run is the caller's own."""
     record, part = ledger.record, job.part or ResumedPart()
     before, tell = seen_in(record.output_dir(job.run_dir)), ClosedTerminalSafe(emit)
     trainer(record.trainer.name).prepare(work_of(job.run_dir, record))

@@ -135,6 +135,12 @@ def whole_of(run_dir: Path) -> Path:
     return run_dir.parent if (run_dir.parent / NAME).is_file() else run_dir
 
 
+def run_name(run_dir: Path) -> str:
+    """NAME/DATE; a stage of a run is NAME/DATE/STAGE."""
+    above = f"{run_dir.parent.parent.name}/" if (run_dir.parent / NAME).is_file() else ""
+    return f"{above}{run_dir.parent.name}/{run_dir.name}"
+
+
 # Most of a record, and nothing of it stands in the table of runs.
 NOT_SHOWN = ("settings", "dataset", "weights", "states", "samples", "files")
 

@@ -24,7 +24,6 @@ from typing import Any
 from lorakit import json_text
 from lorakit.errors import LorakitError
 from lorakit.processes import Identity
-from lorakit.runs.outcome import Diagnosis
 from lorakit.runs.ran_from import (
     DatasetUsed,
     Estimated,
@@ -142,6 +141,14 @@ class ResumedPart(Part):
     epoch_offset: int = rare(0)
     exact: tuple[str, ...] = ()
     inexact: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Diagnosis(Part):
+    cause: str = ""
+    evidence: str = ""  # the line of the log that says so
+    remedy: str = ""  # a command
+    rule: str = "unknown"
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def test_what_somebody_else_has_brought_to_its_end_is_not_trained_again(
 ) -> None:
     outcome = go_on(left_by_a_killed_queue(tmp_path, state), as_json=False)
     assert outcome is not None
-    assert (outcome.state, outcome.step) == (state, 9)
+    assert (outcome.state, outcome.ending.step) == (state, 9)
 
 
 def test_a_run_that_somebody_else_has_in_hand_is_waited_for(
@@ -187,4 +187,7 @@ def test_a_run_that_is_gone_begins_anew_and_leaves_no_folder(tmp_path: Path) -> 
 
 
 def test_a_run_whose_death_is_written_down_already_is_not_closed_again(tmp_path: Path) -> None:
-    assert close_dead_run(left_by_a_killed_queue(tmp_path, "dead")) is None
+    run_dir = left_by_a_killed_queue(tmp_path, "dead")
+    before = (run_dir / "record.json").read_bytes()
+    close_dead_run(run_dir)
+    assert (run_dir / "record.json").read_bytes() == before

@@ -98,9 +98,7 @@ def go_on(run_dir: Path, *, as_json: bool) -> Outcome | None:
 
 def _gone_on(run_dir: Path, name: str, *, as_json: bool) -> Outcome:
     """The run is ours."""
-    from lorakit.proof.inputs import require_same_inputs
     from lorakit.run.resume.adopt import adopt, close_dead_run
-    from lorakit.run.resume.stage_records import outcome_as_recorded
     from lorakit.run.resume.stages import resume_run
 
     state = live_state(read_record(run_dir))
@@ -108,12 +106,13 @@ def _gone_on(run_dir: Path, name: str, *, as_json: bool) -> Outcome:
         if state == "unattended":
             say(f"{name} trains on; its queue was killed. Following it.")
             return adopt(run_dir, emit=emit)
-        outcome = close_dead_run(run_dir) if state == "dead" else outcome_as_recorded(run_dir)
-        if outcome is not None and (outcome.ok or state != "dead"):
+        close_dead_run(run_dir)
+        outcome = Outcome(run_dir, read_record(run_dir))
+        if outcome.ok or state != "dead":
             say(f"{name} has come to its end meanwhile: {outcome.state}.")
             return outcome
         say(f"{name} was cut off; it goes on from its newest intact state.")
-        return resume_run(run_dir, check=require_same_inputs, emit=emit)
+        return resume_run(run_dir, emit=emit)
 
 
 def wait_for_device() -> None:

@@ -9,7 +9,6 @@ from lorakit.errors import counted
 from lorakit.logfile import last_lines, without_launcher
 from lorakit.run.resume.next_command import next_command
 from lorakit.runs.outcome import Outcome, failure
-from lorakit.runs.record import read_record
 from lorakit.show import duration, say, say_error
 
 TAIL = 40
@@ -20,7 +19,7 @@ def say_outcome(outcome: Outcome) -> int:
     """Say how it ended, make the run's page, and return the exit code that says how it ended."""
     code = _say(outcome)
     page(outcome.run_dir)
-    if outcome.ok and not outcome.rank:
+    if outcome.ok and not outcome.record.machine.rank:
         say_next(*next_for_run(outcome.run_dir))
     return code
 
@@ -39,10 +38,11 @@ def page(run_dir: Path) -> None:
 
 
 def _say(outcome: Outcome) -> int:
-    took = f"{counted(outcome.step or 0, 'step')} in {duration(outcome.duration_s)}"
-    if outcome.ok and outcome.rank:
+    reason, rank = outcome.ending.reason, outcome.record.machine.rank
+    took = f"{counted(outcome.ending.step or 0, 'step')} in {duration(outcome.ending.duration_s)}"
+    if outcome.ok and rank:
         say(
-            f"This machine (rank {outcome.rank}) did its part: {took}, judged by the exit code."
+            f"This machine (rank {rank}) did its part: {took}, judged by the exit code."
             " The LoRA is on the machine of rank 0."
         )
         return 0
@@ -52,10 +52,10 @@ def _say(outcome: Outcome) -> int:
     if outcome.state in {"interrupted", "stopped"}:
         saved = ", ".join(path.name for path in (*outcome.saved, *outcome.states))
         say(
-            f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. "
+            f"{reason[:1].upper()}{reason[1:]}. "
             + (f"Saved: {saved}." if saved else "Nothing had been saved.")
         )
-        if command := next_command(outcome.run_dir, read_record(outcome.run_dir)):
+        if command := next_command(outcome.run_dir, outcome.record):
             say(f"{command} goes on.")
         return STOPPED
     error = failure(outcome, without_launcher(last_lines(outcome.log, 2 * TAIL))[-TAIL:])

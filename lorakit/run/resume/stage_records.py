@@ -4,17 +4,15 @@ through, paths from the run's folder.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
 from lorakit.processes import Identity
-from lorakit.runs.find import stage_of
+from lorakit.runs.images import digest_of_stages
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.outcome import Outcome, State
 from lorakit.runs.record import (
     WAITING,
     Ending,
@@ -84,45 +82,6 @@ def record_stages(ledger: Ledger, *, running: bool = False) -> None:
         ledger.update(state="running", outcome=Ending())
     else:
         _conclude(ledger, stages)
-
-
-def close_over(run_dir: Path, outcome: Outcome) -> Outcome:
-    """After the current stage of a run was adopted or closed: bring the run's own record to its
-    end too.
-    """
-    ledger = Ledger(run_dir)
-    record_stages(ledger)
-    return outcome_of_run(ledger, outcome)
-
-
-def outcome_of_run(ledger: Ledger, last: Outcome) -> Outcome:
-    """The last stage's outcome with the run's numbers and name."""
-    record, run_dir, ending = ledger.record, ledger.run_dir, ledger.record.outcome
-    return replace(
-        last,
-        run_dir=run_dir,
-        stage_dir=stage_of(run_dir),
-        state=cast(State, record.state),
-        step=ending.step or 0,
-        total=ending.total or 0,
-        duration_s=ending.duration_s,
-        reason=ending.reason,
-        lora=run_dir / ending.lora if ending.lora else None,
-        saved=tuple(run_dir / path for path in ending.saved),
-    )
-
-
-def outcome_as_recorded(run_dir: Path) -> Outcome:
-    """Of a run that has ended, whoever followed it."""
-    ledger = Ledger(run_dir)
-    last = Outcome(cast(State, ledger.record.state), run_dir, recipe=ledger.record.recipe)
-    return outcome_of_run(ledger, last)
-
-
-def digest_of_stages(digests: Sequence[str | None]) -> str | None:
-    """One hash over the stages' datasets; none until each has its own."""
-    text = "\n".join(map(str, digests))
-    return hashlib.sha256(text.encode()).hexdigest() if all(digests) else None
 
 
 def _conclude(ledger: Ledger, stages: Sequence[StageRecord]) -> None:
