@@ -15,7 +15,7 @@ says that nothing is known yet. A number that may be missing is None. Nothing he
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -279,9 +279,9 @@ class Record(Part):
         return tuple(one for one in self.stages if one.state not in {"", WAITING})
 
 
-def read_record(run_dir: Path, *, without: tuple[str, ...] = ()) -> Record:
-    """A record from disk. Hand-edited nonsense is a clear error, never a traceback. `without` are
-    parts that a reader of many records does not need: they stay empty.
+def read_record(run_dir: Path, *, only: Collection[str] = ()) -> Record:
+    """A record from disk. Hand-edited nonsense is a clear error, never a traceback. `only`: the
+    keys that a reader of many records needs; the rest stays empty.
     """
     path = run_dir / NAME
     try:
@@ -296,7 +296,7 @@ def read_record(run_dir: Path, *, without: tuple[str, ...] = ()) -> Record:
             f"{path} was written by a newer lorakit (schema {schema}, this one reads {SCHEMA})."
         )
     try:
-        return Record.from_json({key: data[key] for key in data if key not in without})
+        return Record.from_json({key: data[key] for key in only if key in data} if only else data)
     except WrongValue as error:
         raise LorakitError(
             f"{path}: {error}, which no record holds. Was it edited by hand?"
