@@ -200,7 +200,7 @@ def _verdict(ending: Ending, supervision: Supervision, fault: str) -> tuple[str,
     if ending.nan:
         if ending.lora and "NaN" in fault:
             return "failed", fault
-        return "failed", f"the loss became NaN at step {follower.nan_at or ending.step}"
+        return "failed", f"the loss became NaN at step {follower.alarms.nan_at or ending.step}"
     if stopped == "signal":
         return "interrupted", f"interrupted {at}"
     if stopped == "request":

@@ -140,8 +140,10 @@ def run_name(run_dir: Path) -> str:
 
 
 # What of a record stands in the table of runs; reading the rest would take most of the time.
-SHOWN = ("schema", "state", "name", "started", "trainer", "steps", "outcome")
-SHOWN += ("supervisor", "process")  # whether it lives
+SHOWN = (
+    *("state", "name", "started", "trainer", "steps", "outcome"),
+    *("supervisor", "process"),  # whether it lives
+)
 
 
 def info(run_dir: Path) -> RunInfo:

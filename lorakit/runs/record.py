@@ -91,7 +91,7 @@ class RunProcess(Part):
     mark: str = ""
     pgid: int = rare(0)
     oom_kills: int = rare(0)
-    log_at: tuple[int, int] = rare((0, 0))
+    log_at: tuple[int, ...] = rare((0, 0))
 
     @classmethod
     def of(cls, identity: Identity) -> RunProcess:

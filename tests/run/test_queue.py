@@ -45,15 +45,15 @@ def test_what_was_added_is_there_with_its_settings(tmp_path: Path) -> None:
 def test_work_goes_past_a_failed_one_and_keeps_the_order(tmp_path: Path) -> None:
     for name in "abc":
         queue.add(tmp_path, recipe(tmp_path, name))
-    ended = queue.work(
+    queue.work(
         tmp_path,
         lambda item: ("failed" if item.recipe.endswith("b.toml") else "done", "runs/x"),
         go_on=lambda: True,
     )
-    assert [(item.recipe, item.state) for item in ended] == [
-        ("recipes/a.toml", "done"),
-        ("recipes/b.toml", "failed"),
-        ("recipes/c.toml", "done"),
+    assert states(tmp_path) == [
+        (1, "recipes/a.toml", "done"),
+        (2, "recipes/b.toml", "failed"),
+        (3, "recipes/c.toml", "done"),
     ]
     assert queue.take(tmp_path) is None
 

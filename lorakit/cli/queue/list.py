@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     items = queue.listed(Path.cwd())
     if args.json:
-        print_json([vars(item) for item in items])
+        print_json([item.to_json() for item in items])
         return 0
     if not items:
         say("The queue is empty. lorakit queue add RECIPE fills it.")

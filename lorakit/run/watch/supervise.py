@@ -55,17 +55,7 @@ class Supervision:
         self.asked_by: int | None = None
         self.gave_up = False
         self._trainer = trainer(record.trainer.name)
-        self.follower = Follower(
-            run_dir,
-            self._trainer,
-            total=record.steps.total,
-            epochs=record.steps.epochs,
-            offset=part.bar_offset,
-            epoch_offset=part.epoch_offset,
-            at=record.process.log_at,
-            write_after=write_after,
-            commands=record.commands,
-        )
+        self.follower = Follower(run_dir, record, write_after=write_after)
         self._ladder = Ladder(child, patience or Patience(*self._trainer.PATIENCE))
         self._stop_after = part.stop_after
         self._past_nan = past_nan
@@ -124,7 +114,7 @@ class Supervision:
                 self.ledger.update(warnings=(*self.ledger.record.warnings, warned))
             if event.kind not in {"saved", "best"}:  # emitted once the file is complete
                 emit(event)
-        if self.follower.nan_steps >= 2 and not self._past_nan and not self._ladder.started:
+        if self.follower.alarms.nan_steps >= 2 and not self._past_nan and not self._ladder.started:
             self._note(emit, "the loss is NaN: the run ends here (--past-nan goes on)")
             self.stop("nan")
 
@@ -157,7 +147,7 @@ class Supervision:
             needed = estimate.lora_bytes + (estimate.state_bytes if self._saves_states() else 0)
             with contextlib.suppress(OSError):
                 free = free_disk(self.ledger.run_dir)
-                self._handle(self.follower.disk(free, int(1.2 * needed)), emit)
+                self._handle(self.follower.alarms.disk(free, int(1.2 * needed)), emit)
 
     def _look_at_files(self, emit: Emit) -> None:
         changed = False
