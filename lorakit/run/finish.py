@@ -7,12 +7,11 @@ from __future__ import annotations
 import math
 import re
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from lorakit.catalogue.file_names import SampleName, samples_in
-from lorakit.events import Emit, Event
+from lorakit.events import Event
 from lorakit.logfile import last_lines
 from lorakit.machine import free_disk
 from lorakit.processes import oom_kills
@@ -23,7 +22,7 @@ from lorakit.run.watch.supervise import Supervision, kind_of
 from lorakit.runs.find import run_name
 from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.outcome import Before, Outcome, judge, made_since
+from lorakit.runs.outcome import Outcome, judge, made_since
 from lorakit.runs.record import (
     Diagnosis,
     Ending,
@@ -44,18 +43,12 @@ _INNER_SIGNAL = re.compile(r"died with <Signals\.(SIG\w+): (\d+)>")
 _INNER_CODE = re.compile(r"returned non-zero exit status (\d+)")
 
 
-def close(  # noqa: PLR0917  (whose record, what was watched, against what, reported to whom)
-    ledger: Ledger,
-    supervision: Supervision,
-    before: Before,
-    emit: Emit,
-    duration_s: float,
-    cannot_wait: Callable[[], bool],
-) -> Outcome:
+def close(supervision: Supervision, duration_s: float) -> Outcome:
     """Collect a resumed part's files, judge, explain, write down, report."""
+    ledger, emit = supervision.ledger, supervision.emit
     for text in _collected(ledger):
         emit(Event("warning", text=text, rule="gather"))
-    state, ending = _judged(ledger, supervision, before, duration_s)
+    state, ending = _judged(supervision, duration_s)
     _add_missing_files(ledger, supervision, ending)
     ended, parts = now(), ledger.record.parts
     if parts:
@@ -67,7 +60,7 @@ def close(  # noqa: PLR0917  (whose record, what was watched, against what, repo
     )
     # First without waiting for hashes: the outcome must not be lost to impatience.
     ledger.update(state=state, ended=ended, outcome=ending, parts=parts, commands=tuple(commands))
-    supervision.hasher.finish(cannot_wait)
+    supervision.hasher.finish(lambda: supervision.signals.hurried)
     supervision.hasher.enter(ledger)
     ledger.save()
     ledger.give_room()
@@ -99,11 +92,10 @@ def _collected(ledger: Ledger) -> list[str]:
     return collect_part_files(ledger.run_dir, record)
 
 
-def _judged(
-    ledger: Ledger, supervision: Supervision, before: Before, duration_s: float
-) -> tuple[str, Ending]:
+def _judged(supervision: Supervision, duration_s: float) -> tuple[str, Ending]:
     """The state it ended in, and the rest of the story."""
-    follower, record, run_dir = supervision.follower, ledger.record, ledger.run_dir
+    follower, before = supervision.follower, supervision.before
+    record, run_dir = supervision.ledger.record, supervision.ledger.run_dir
     total, output = record.steps.total, record.output_dir(run_dir)
     lora, *others = trainer(record.trainer.name).artefacts(work_of(run_dir, record))
     if record.value("reg_data_dir"):  # how often each folder comes up is the disk's to say

@@ -129,7 +129,7 @@ def take(root: Path) -> Waiting | None:
     with _changing(root) as items:
         for index, item in enumerate(items):
             if item.state == "waiting" or (item.state == "running" and not item.is_running):
-                worker = RunProcess.of(Identity.of(os.getpid()))
+                worker = RunProcess.like(Identity.of(os.getpid()))
                 items[index] = replace(item, state="running", worker=worker)
                 return items[index]
     return None

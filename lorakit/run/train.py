@@ -5,7 +5,6 @@ a small function.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,26 +89,32 @@ def execute(
     trainer(record.trainer.name).prepare(work_of(job.run_dir, record))
     ledger.update(
         state="running",
-        supervisor=RunProcess.of(Identity.of(os.getpid())),
+        supervisor=RunProcess.like(Identity.of(os.getpid())),
         cwd=str(job.cwd),
         commands=commands_of(job.commands),
     )
     ledger.keep_room()
     with Signals() as signals, hold_device(job.run_dir, tell) as keep_fds:
-        started = time.monotonic()
-        first_step = part.from_step or 0
         child = _launch(job, ledger, keep_fds)
-        tell(Event("started", first_step, record.steps.total, path=str(job.run_dir)))
+        first_step = part.from_step or 0
         supervision = Supervision(
-            child, ledger, hasher, patience=patience, past_nan=past_nan, write_after=first_step
+            child,
+            ledger,
+            hasher,
+            signals,
+            tell,
+            before=before,
+            write_after=first_step,
+            patience=patience,
+            past_nan=past_nan,
         )
+        tell(Event("started", first_step, record.steps.total, path=str(job.run_dir)))
         try:
-            supervision.watch(signals, tell, started)
+            supervision.watch()
         except BaseException:
-            child.send(int(SIGKILL))  # a bug here must not leave a training that nobody follows
+            child.send(SIGKILL)  # a bug here must not leave a training that nobody follows
             raise
-        duration_s = time.monotonic() - started
-        return close(ledger, supervision, before, tell, duration_s, lambda: signals.hurried)
+        return close(supervision, supervision.duration_s)
 
 
 def _launch(job: Job, ledger: Ledger, keep_fds: tuple[int, ...]) -> Child:
@@ -123,18 +128,10 @@ def _launch(job: Job, ledger: Ledger, keep_fds: tuple[int, ...]) -> Child:
         raise
     if job.part:
         ledger.note(parts=(*ledger.record.parts, job.part))
-    identity = child.identity
-    ledger.update(
-        process=RunProcess(
-            identity.pid,
-            identity.started,
-            identity.boot_id,
-            identity.mark,
-            pgid=identity.pid,
-            oom_kills=oom_kills(),
-            log_at=at,
-        )
+    process = RunProcess.like(
+        child.identity, pgid=child.identity.pid, oom_kills=oom_kills(), log_at=at
     )
+    ledger.update(process=process)
     return child
 
 

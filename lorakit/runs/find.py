@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from lorakit.files import at_home
 from lorakit.processes import members
 from lorakit.runs.folder import PROGRESS, runs_dir
 from lorakit.runs.rate import seconds_a_step
-from lorakit.runs.record import NAME, Record, read_record
+from lorakit.runs.record import NAME, Record, read_record, seconds_between
 
 LATEST = "latest"
 _FOLDER = re.compile(r"^\d{8}-\d{6}(?:-\d+)?$")
@@ -260,8 +259,7 @@ def _natural(name: str) -> tuple[str, int]:
 
 
 def _age(run_dir: Path, started: str) -> float:
-    with suppress(ValueError):
-        return max(0.0, time.time() - datetime.fromisoformat(started).timestamp())
-    with suppress(OSError):
-        return max(0.0, time.time() - run_dir.stat().st_mtime)
-    return 0.0
+    age = seconds_between(started, time.time())
+    if age is None and run_dir.exists():
+        age = max(0.0, time.time() - run_dir.stat().st_mtime)
+    return age or 0.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lorakit.errors import TrainingFailed, counted
 from lorakit.runs.folder import LOG
-from lorakit.runs.record import Ending, Record
+from lorakit.runs.record import Ending, Record, seconds_between
 from lorakit.weights.finite import Weights, inspect
 
 
@@ -59,19 +59,19 @@ class Outcome:
 Before = Mapping[str, tuple[int, int, int]]
 
 
-def seen_in(folder: Path) -> Before:
+def seen_in(folder: Path, *, made_before: str = "") -> Before:
     """What was there before the launch. Newness is judged against this, not against a clock that
-    may be set back.
+    may be set back; the clock's word is taken where nobody looked then.
     """
-    if not folder.is_dir():
-        return {}
-    return {path.name: _stamp(path) for path in folder.glob("*.safetensors")}
+    return {
+        path.name: _stamp(path)
+        for path in folder.glob("*.safetensors")
+        if not made_before or not seconds_between(made_before, path.stat().st_mtime)
+    }
 
 
 def made_since(folder: Path, before: Before) -> list[Path]:
     """Files written since `before`, oldest first."""
-    if not folder.is_dir():
-        return []
     new = [path for path in folder.glob("*.safetensors") if before.get(path.name) != _stamp(path)]
     return sorted(new, key=lambda path: (path.stat().st_mtime_ns, path.name))
 

@@ -93,10 +93,6 @@ class RunProcess(Part):
     oom_kills: int = rare(0)
     log_at: tuple[int, ...] = rare((0, 0))
 
-    @classmethod
-    def of(cls, identity: Identity) -> RunProcess:
-        return cls(**identity.as_dict())
-
     @property
     def identity(self) -> Identity | None:
         return Identity.read(self.to_json())
@@ -301,6 +297,14 @@ def read_record(run_dir: Path, *, only: Collection[str] = ()) -> Record:
         raise LorakitError(
             f"{path}: {error}, which no record holds. Was it edited by hand?"
         ) from None
+
+
+def seconds_between(started: str, end: float) -> float | None:
+    """None where the record's time makes no sense."""
+    try:
+        return max(0.0, end - datetime.fromisoformat(started).timestamp())
+    except ValueError:
+        return None
 
 
 def now() -> str:

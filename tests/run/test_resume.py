@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +22,13 @@ from lorakit.cli.main import main
 from lorakit.errors import LorakitError
 from lorakit.events import Event
 from lorakit.run.child import Patience
+from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.resume import changed_toml
 from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.record import read_record
+from lorakit.runs.record import Ending, read_record
 from lorakit.runs.states import states_in
 from lorakit.trainers.continuation import AT_MOST, Continuation, Paused
 from lorakit.trainers.kohya import tokenizers
@@ -370,3 +372,15 @@ def test_the_record_keeps_the_secrets_out_and_the_rest_of_the_environment_in(
         "WANDB_API_KEY": "(not recorded)",
     }
     assert resume_run(plan.run_dir, patience=QUICK).state == "done"
+
+
+def test_a_resumed_run_that_ended_unseen_has_its_new_lora(make_plan: Any) -> None:
+    made = make_plan("saves_when_asked.py", steps=20, pause=0.02, trainer="embedded")
+    plan = replace(made, weights=())
+    interrupted_at(plan, 5)
+    time.sleep(1.1)  # a record's times are whole seconds
+    assert resume_run(plan.run_dir).ok
+    ledger = Ledger(plan.run_dir)
+    ledger.update(state="running", outcome=Ending(), supervisor=ledger.record.process)
+    close_dead_run(plan.run_dir)
+    assert read_record(plan.run_dir).state == "done"

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import datetime
 from pathlib import Path
 
 from lorakit.errors import LorakitError
@@ -23,7 +22,7 @@ from lorakit.runs.find import last_progress, live_state, stage_of
 from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Outcome, seen_in
-from lorakit.runs.record import RunProcess, read_record
+from lorakit.runs.record import RunProcess, read_record, seconds_between
 
 CLOSING_S = 10.0  # what somebody else gets to close the same dead run
 
@@ -51,28 +50,26 @@ def _adopt(run_dir: Path, *, emit: Emit, patience: Patience | None, stop: bool) 
     if record.state != "running" or state == "running":
         raise LorakitError(f"{run_dir}: the lorakit process that started it has not exited.")
     if state == "unattended":
-        ledger.update(supervisor=RunProcess.of(Identity.of(os.getpid())))
-    began = record.part.started or record.started
-    report = ClosedTerminalSafe(emit)
+        ledger.update(supervisor=RunProcess.like(Identity.of(os.getpid())))
+    output, began = record.output_dir(run_dir), record.part.started or record.started
     with Signals() as signals:
         supervision = Supervision(
             Child(record.process.identity or Identity(0, "", "")),
             ledger,
             BackgroundHasher(),
-            patience=patience,
-            past_nan=False,
+            signals,
+            ClosedTerminalSafe(emit),
+            before=seen_in(output, made_before=began) if record.parts else {},
+            began_s=seconds_between(began, time.time()) or 0.0,
             write_after=last_progress(run_dir).step,
+            patience=patience,
         )
         if stop:
             supervision.stop("request")
-        supervision.watch(signals, report, time.monotonic() - _between(began, time.time()))
-        before = seen_in(record.output_dir(run_dir)) if record.parts else {}
-        try:
-            last_word = (run_dir / LOG).stat().st_mtime
-        except OSError:
-            last_word = time.time()
-        duration_s = _between(began, last_word)
-        return close(ledger, supervision, before, report, duration_s, lambda: signals.hurried)
+        supervision.watch()
+        log = run_dir / LOG
+        last_word = log.stat().st_mtime if log.exists() else time.time()
+        return close(supervision, seconds_between(began, last_word) or 0.0)
 
 
 def close_dead_run(run_dir: Path) -> None:
@@ -86,10 +83,3 @@ def close_dead_run(run_dir: Path) -> None:
 def _is_open(run_dir: Path) -> bool:
     record = read_record(run_dir)
     return record.state == "running" and live_state(record) == "dead"
-
-
-def _between(started: str, end: float) -> float:
-    try:
-        return max(0.0, end - datetime.fromisoformat(started).timestamp())
-    except ValueError:
-        return 0.0

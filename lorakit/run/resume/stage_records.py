@@ -76,7 +76,7 @@ def record_stages(ledger: Ledger, *, running: bool = False) -> None:
         dataset=replace(last.dataset, files=f"{folder}/dataset.json", digest=digest),
         weights=stages[0].record.weights,
         process=last.process,
-        supervisor=RunProcess.of(Identity.of(os.getpid())) if running else supervisor,
+        supervisor=RunProcess.like(Identity.of(os.getpid())) if running else supervisor,
     )
     if running:
         ledger.update(state="running", outcome=Ending())
