@@ -5,6 +5,7 @@ a small function.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.processes import Identity, oom_kills
-from lorakit.run.child import SIGKILL, Child, Patience, Signals, launch
+from lorakit.run.child import Child, Patience, Signals, launch
 from lorakit.run.commands import leader, work_of
 from lorakit.run.device import hold_device
 from lorakit.run.finish import close
@@ -112,7 +113,7 @@ def execute(
         try:
             supervision.watch()
         except BaseException:
-            child.send(SIGKILL)  # a bug here must not leave a training that nobody follows
+            child.send(signal.SIGKILL)  # a bug here must not leave a training that nobody follows
             raise
         return close(supervision, supervision.duration_s)
 

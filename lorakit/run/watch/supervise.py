@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from lorakit import json_text
 from lorakit.catalogue.file_names import CheckpointName, SampleName, samples_in
 from lorakit.events import Emit, Event
 from lorakit.machine import free_disk
-from lorakit.run.child import SIGKILL, Child, Ladder, Patience, Signals
+from lorakit.run.child import Child, Ladder, Patience, Signals
 from lorakit.run.commands import at_work
 from lorakit.run.resume.parts import is_extra, true_name
 from lorakit.run.watch.follow import Follower
@@ -142,7 +143,7 @@ class Supervision:
                     f"stopping: the trainer is asked to end{what}. Once more ends it at once."
                 )
             self.stop("signal")
-        if self.signals.hurried and SIGKILL not in self._ladder.sent:
+        if self.signals.hurried and signal.SIGKILL not in self._ladder.sent:
             self._ladder.kill()
 
     def _now_and_then(self) -> None:
@@ -254,7 +255,9 @@ class Supervision:
         if not self._ladder.started and now - self._leader_gone_at > ORPHAN_S:
             self._note("the launcher has exited but its trainer still runs: ending it")
             self.stop("orphan")
-        self.gave_up = SIGKILL in self._ladder.sent and now - self._leader_gone_at > GIVE_UP_S
+        self.gave_up = (
+            signal.SIGKILL in self._ladder.sent and now - self._leader_gone_at > GIVE_UP_S
+        )
         return self.gave_up
 
     def _absolute(self, path: str) -> Path:
