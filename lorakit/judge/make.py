@@ -21,7 +21,6 @@ from lorakit.judge.score import FEWEST, MeasuredCell, judge
 from lorakit.runs.find import live_state, whole_of
 from lorakit.runs.intact import require_intact
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.rate import pass_seconds
 from lorakit.runs.record import Judged, now, read_record
 from lorakit.sheet.make import choose, distinct, stamp
 from lorakit.sheet.model import DrawnCheckpoint, SheetRow, Source
@@ -117,7 +116,7 @@ def inquire(run_dir: Path, choice: JudgeChoice) -> Inquiry:
     order |= {"cells": [_told(cell) for cell in cells if cell.key not in there]}
     order |= {"budget_s": choice.budget_s}
     passes = _passes(order)
-    pace = pass_seconds(record)
+    pace = record.pass_seconds
     seconds = None if pace is None else passes * pace
     regularised = bool(pictures.others)
     return Inquiry(run_dir, tuple(cells), order, len(held), passes, seconds, regularised)

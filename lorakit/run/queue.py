@@ -5,7 +5,6 @@ under a lock.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +15,6 @@ from lorakit import json_text
 from lorakit.errors import LorakitError, RecipeError
 from lorakit.files import write_atomic
 from lorakit.private import is_private_set
-from lorakit.processes import Identity
 from lorakit.runs.record import RunProcess, now
 from lorakit.runs.typed_json import Part
 from lorakit.user_files import Missing
@@ -129,7 +127,7 @@ def take(root: Path) -> Waiting | None:
     with _changing(root) as items:
         for index, item in enumerate(items):
             if item.state == "waiting" or (item.state == "running" and not item.is_running):
-                worker = RunProcess.like(Identity.of(os.getpid()))
+                worker = RunProcess.ours()
                 items[index] = replace(item, state="running", worker=worker)
                 return items[index]
     return None

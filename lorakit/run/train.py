@@ -4,7 +4,6 @@ a small function.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from lorakit.errors import SetupError
 from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
-from lorakit.processes import Identity, oom_kills
+from lorakit.processes import oom_kills
 from lorakit.run.child import Child, Patience, Signals, launch
 from lorakit.run.commands import leader, work_of
 from lorakit.run.device import hold_device
@@ -90,7 +89,7 @@ def execute(
     trainer(record.trainer.name).prepare(work_of(job.run_dir, record))
     ledger.update(
         state="running",
-        supervisor=RunProcess.like(Identity.of(os.getpid())),
+        supervisor=RunProcess.ours(),
         cwd=str(job.cwd),
         commands=commands_of(job.commands),
     )

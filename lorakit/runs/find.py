@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from glob import escape
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from lorakit import json_text
@@ -19,11 +21,11 @@ from lorakit.errors import LorakitError, did_you_mean
 from lorakit.files import at_home
 from lorakit.processes import members
 from lorakit.runs.folder import PROGRESS, runs_dir
-from lorakit.runs.rate import seconds_a_step
 from lorakit.runs.record import NAME, Record, read_record, seconds_between
 
 LATEST = "latest"
 _FOLDER = re.compile(r"^\d{8}-\d{6}(?:-\d+)?$")
+PAUSE = 3.0  # times the usual step: then something else was done, such as drawing a sample
 _STAGE = re.compile(r"^\d+-")
 
 
@@ -206,6 +208,19 @@ def last_progress(run_dir: Path) -> Progress:
     last = rows[-1]
     rate = seconds_a_step((row["seconds"], row["step"]) for row in rows if "seconds" in row)
     return Progress(before + last["step"], last.get("epoch"), last.get("loss"), rate or None)
+
+
+def seconds_a_step(seen: Iterable[tuple[float, int]]) -> float:
+    """The mean over (time, step) pairs, pauses between steps left out; 0 where nothing is known."""
+    pace = [
+        (after - before) / (step - last)
+        for (before, last), (after, step) in pairwise(seen)
+        if step > last
+    ]
+    if not pace:
+        return 0.0
+    usual = median(pace)
+    return max(0.0, fmean(one for one in pace if one <= PAUSE * usual or not usual))
 
 
 def _progress_files(run_dir: Path) -> list[tuple[Path, int]]:

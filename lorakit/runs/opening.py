@@ -18,6 +18,7 @@ from lorakit.plan.model import Plan
 from lorakit.private import is_private_set, shown
 from lorakit.recipe.model import Resolved, Section
 from lorakit.runs.ran_from import (
+    CommandRun,
     DatasetUsed,
     Estimated,
     MachineRank,
@@ -30,7 +31,7 @@ from lorakit.runs.ran_from import (
     TrainerUsed,
     WeightUsed,
 )
-from lorakit.runs.record import CommandRun, Record, now
+from lorakit.runs.record import Record, now
 from lorakit.trainers.base import Command
 
 

@@ -14,6 +14,7 @@ says that nothing is known yet. A number that may be missing is None. Nothing he
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from lorakit import json_text
 from lorakit.errors import LorakitError
 from lorakit.processes import Identity
 from lorakit.runs.ran_from import (
+    CommandRun,
     DatasetUsed,
     Estimated,
     MachineRank,
@@ -40,6 +42,7 @@ from lorakit.user_files import Missing
 
 SCHEMA = 1
 NAME = "record.json"
+STEP_PASSES = 3  # a training step costs about three forward passes of each of its pictures
 WAITING = "waiting"  # the state of a stage that is written down and not begun
 
 
@@ -93,17 +96,13 @@ class RunProcess(Part):
     oom_kills: int = rare(0)
     log_at: tuple[int, ...] = rare((0, 0))
 
+    @classmethod
+    def ours(cls) -> RunProcess:
+        return cls.like(Identity.of(os.getpid()))
+
     @property
     def identity(self) -> Identity | None:
         return Identity.read(self.to_json())
-
-
-@dataclass(frozen=True)
-class CommandRun(Part):
-    name: str = ""
-    argv: tuple[str, ...] = ()
-    state: str = rare("")
-    text: str = rare("")
 
 
 @dataclass(frozen=True)
@@ -264,6 +263,13 @@ class Record(Part):
 
     def output_dir(self, run_dir: Path) -> Path:
         return run_dir / (self.output or "output")
+
+    @property
+    def pass_seconds(self) -> float | None:
+        """Of one picture through the denoiser once, as far as the run's own steps tell."""
+        step_s = self.outcome.seconds_a_step
+        pictures = max(1, self.steps.batch_size) * max(1, self.steps.accumulation)
+        return step_s / (STEP_PASSES * pictures) if step_s else None
 
     @property
     def part(self) -> ResumedPart:

@@ -21,7 +21,6 @@ from lorakit.errors import LorakitError, counted, did_you_mean
 from lorakit.files import write_atomic
 from lorakit.runs.find import whole_of
 from lorakit.runs.intact import require_intact
-from lorakit.runs.rate import pass_seconds
 from lorakit.runs.record import read_record
 from lorakit.sheet.grid import draw_grid
 from lorakit.sheet.model import Choice, Column, DrawnCheckpoint, Sheet, SheetRow, Source
@@ -190,7 +189,7 @@ def missing_pictures(order: Order) -> list[Path]:
 def _about(run_dir: Path, order: Order) -> str:
     """How long, by the run's own steps; nothing where they were not timed."""
     try:
-        each = pass_seconds(read_record(whole_of(run_dir)))
+        each = read_record(whole_of(run_dir)).pass_seconds
     except LorakitError:
         each = None
     guided = 1 if order["family"] == "flux" else 2

@@ -18,11 +18,10 @@ from lorakit.plan.make import make_plan
 from lorakit.plan.model import Plan
 from lorakit.recipe.resolve import resolve
 from lorakit.run.watch.follow import Follower
-from lorakit.runs.find import last_progress
+from lorakit.runs.find import last_progress, seconds_a_step
 from lorakit.runs.opening import opening_record
 from lorakit.runs.pace import expected, remember
 from lorakit.runs.ran_from import RanOn, StepCounts, TrainerUsed
-from lorakit.runs.rate import seconds_a_step
 from lorakit.runs.record import Record
 
 H100 = Machine("Linux", "x86_64", 16, 0, (Gpu("NVIDIA H100 80GB HBM3", 80_000_000_000),))

@@ -4,7 +4,6 @@ can be known about its death.
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def _adopt(run_dir: Path, *, emit: Emit, patience: Patience | None, stop: bool) 
     if record.state != "running" or state == "running":
         raise LorakitError(f"{run_dir}: the lorakit process that started it has not exited.")
     if state == "unattended":
-        ledger.update(supervisor=RunProcess.like(Identity.of(os.getpid())))
+        ledger.update(supervisor=RunProcess.ours())
     output, began = record.output_dir(run_dir), record.part.started or record.started
     with Signals() as signals:
         supervision = Supervision(

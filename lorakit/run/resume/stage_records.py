@@ -4,13 +4,10 @@ through, paths from the run's folder.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from lorakit.processes import Identity
 from lorakit.runs.images import digest_of_stages
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import (
@@ -33,10 +30,6 @@ Entry = TypeVar("Entry", SavedCheckpoint, SavedState, SampleDrawn, Warned)
 class StageRecord(NamedTuple):
     summary: StageSummary
     record: Record
-
-    def moved(self, entries: Sequence[Entry]) -> list[Entry]:
-        """A stage's entries as the run's: paths from the run's folder, steps from its start."""
-        return [_moved(one, self.summary) for one in entries]
 
 
 def record_stages(ledger: Ledger, *, running: bool = False) -> None:
@@ -63,10 +56,14 @@ def record_stages(ledger: Ledger, *, running: bool = False) -> None:
     supervisor = last.supervisor if last.supervisor.pid else ledger.record.supervisor
     ledger.note(
         stages=tuple(one.summary for one in stages),
-        checkpoints=tuple(two for one in stages for two in one.moved(one.record.checkpoints)),
-        states=tuple(two for one in stages for two in one.moved(one.record.states)),
-        samples=tuple(two for one in stages for two in one.moved(one.record.samples)),
-        warnings=tuple(two for one in stages for two in one.moved(one.record.warnings)),
+        **{
+            key: tuple(
+                _moved(entry, stage.summary)
+                for stage in stages
+                for entry in getattr(stage.record, key)
+            )
+            for key in ("checkpoints", "states", "samples", "warnings")
+        },
         settings=last.settings,
         trainer=last.trainer,
         command=last.command,
@@ -76,7 +73,7 @@ def record_stages(ledger: Ledger, *, running: bool = False) -> None:
         dataset=replace(last.dataset, files=f"{folder}/dataset.json", digest=digest),
         weights=stages[0].record.weights,
         process=last.process,
-        supervisor=RunProcess.like(Identity.of(os.getpid())) if running else supervisor,
+        supervisor=RunProcess.ours() if running else supervisor,
     )
     if running:
         ledger.update(state="running", outcome=Ending())
@@ -111,7 +108,8 @@ def _conclude(ledger: Ledger, stages: Sequence[StageRecord]) -> None:
 
 
 def _moved(one: Entry, stage: StageSummary) -> Entry:
+    """A stage's entry as the run's: its path from the run's folder, its step from the start."""
     step = None if one.step is None else one.step + stage.first_step
     if isinstance(one, Warned):
         return replace(one, stage=stage.name, step=step)
-    return replace(one, stage=stage.name, step=step, path=str(Path(stage.folder) / one.path))
+    return replace(one, stage=stage.name, step=step, path=f"{stage.folder}/{one.path}")

@@ -14,8 +14,8 @@ from lorakit.events import Event
 from lorakit.logfile import Tail, text_of
 from lorakit.run.commands import RUNNING, SAID, numbered, read_line
 from lorakit.run.watch.alarms import Alarms
+from lorakit.runs.find import seconds_a_step
 from lorakit.runs.folder import EVENTS, LOG, PROGRESS
-from lorakit.runs.rate import seconds_a_step
 from lorakit.runs.record import Record
 from lorakit.trainers.table import trainer
 
