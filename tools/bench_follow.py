@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 from lorakit.run.watch.follow import Follower
-from lorakit.trainers.table import trainer
+from lorakit.runs.ran_from import StepCounts, TrainerUsed
+from lorakit.runs.record import Record
 
 LINES_A_SECOND, SECONDS, FOLDERS = 5000, 6, 1000
 SHARE_BUDGET, RUNS_BUDGET_S = 0.05, 0.5
@@ -46,9 +47,8 @@ def write_lines(path: Path) -> None:
 
 def follow(folder: Path) -> float:
     """CPU seconds of this process (the writer is another one) while it follows."""
-    follower = Follower(
-        folder, trainer("kohya"), total=LINES_A_SECOND * SECONDS // 2, write_after=0
-    )
+    steps = StepCounts(total=LINES_A_SECOND * SECONDS // 2)
+    follower = Follower(folder, Record(trainer=TrainerUsed("kohya"), steps=steps))
     writer = subprocess.Popen([sys.executable, __file__, "--write", str(folder / "log.txt")])
     while not (folder / "log.txt").exists():
         time.sleep(0.01)

@@ -10,8 +10,7 @@ from __future__ import annotations
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.proof.compare import Difference, shown
 from lorakit.proof.pair import compare_runs
-from lorakit.run.diagnose import run_name
-from lorakit.runs.find import find_run
+from lorakit.runs.find import find_run, run_name
 from lorakit.show import print_json, print_text, say
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.logfile import last_lines, without_launcher
-from lorakit.run.diagnose import run_name
 from lorakit.run.resume.adopt import close_dead_run
-from lorakit.runs.find import find_run, live_state, stage_of
+from lorakit.runs.find import find_run, live_state, run_name, stage_of
 from lorakit.runs.folder import LOG
 from lorakit.runs.record import Record, read_record
 from lorakit.show import print_json, print_text

@@ -10,8 +10,7 @@ from lorakit.cli.terminal.arguments import A_RUN, Arguments, Parser
 from lorakit.cli.terminal.meant import trained_run
 from lorakit.cli.terminal.next_step import next_for_run, say_next
 from lorakit.errors import LorakitError
-from lorakit.run.diagnose import run_name
-from lorakit.runs.find import find_run, whole_of
+from lorakit.runs.find import find_run, run_name, whole_of
 from lorakit.runs.record import read_record
 from lorakit.runs.registry import add_note, update
 from lorakit.sheet.source import checkpoint_file

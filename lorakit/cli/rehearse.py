@@ -68,8 +68,8 @@ def run(args: Arguments) -> None:
             "trainer": resolved.trainer,
             "family": resolved.family,
             "seconds": round(done.seconds, 1),
-            "loss": done.outcome.loss,
-            "steps": done.outcome.step,
+            "loss": done.outcome.ending.loss,
+            "steps": done.outcome.ending.step,
             "proofs": done.proofs,
             "kept": args.keep,
         }

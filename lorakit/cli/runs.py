@@ -16,7 +16,6 @@ from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.errors import LorakitError
-from lorakit.run.resume.next_command import next_command
 from lorakit.runs.find import RunInfo, info, run_dirs, stage_of
 from lorakit.runs.record import read_record
 from lorakit.show import duration, print_json, say, table
@@ -42,11 +41,18 @@ def run(args: Arguments) -> None:
     table(columns, map(_cells, rows), right=("step", "loss", "left", "age"))
     newest = {row.name: row for row in rows}
     for row in rows:
-        shown = row is newest[row.name] and row.state != "broken"
-        following = next_command(row.run_dir, read_record(row.run_dir)) if shown else ""
+        following = _following(row) if row is newest[row.name] else ""
         if following or row.state in {"broken", "dead"}:
             why = row.reason or (cause(row) if row.state == "dead" else row.state)
             say(": ".join(text for text in (row.short, why, following) if text))
+
+
+def _following(row: RunInfo) -> str:
+    if row.state in {"broken", "done"}:
+        return ""
+    from lorakit.run.resume.next_command import next_command
+
+    return next_command(row.run_dir, read_record(row.run_dir))
 
 
 def cause(row: RunInfo) -> str:

@@ -16,10 +16,9 @@ from lorakit.errors import LorakitError, counted
 from lorakit.files import write_atomic
 from lorakit.owner import Owned
 from lorakit.run.commands import at_work
-from lorakit.run.diagnose import run_name
 from lorakit.run.resume.adopt import adopt
 from lorakit.run.watch.supervise import STOP_REQUEST
-from lorakit.runs.find import find_run, last_progress, live_state, stage_of
+from lorakit.runs.find import find_run, last_progress, live_state, run_name, stage_of
 from lorakit.runs.record import Record, read_record
 from lorakit.show import duration, say
 from lorakit.trainers.table import trainer

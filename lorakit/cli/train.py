@@ -162,9 +162,9 @@ def _cells(result: Result) -> tuple[object, ...]:
     outcome = result.outcome
     if outcome is None:
         return result.recipe, result.state, "-", "-", "-", "-"
-    loss = "-" if outcome.loss is None else f"{outcome.loss:.4g}"
-    took = duration(outcome.duration_s)
-    return result.recipe, result.state, outcome.step, loss, took, outcome.run_dir
+    loss = "-" if outcome.ending.loss is None else f"{outcome.ending.loss:.4g}"
+    took = duration(outcome.ending.duration_s)
+    return result.recipe, result.state, outcome.ending.step, loss, took, outcome.run_dir
 
 
 def _notify(command: str, results: list[Result]) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.errors import counted
-from lorakit.run.diagnose import run_name
-from lorakit.runs.find import find_run
+from lorakit.runs.find import find_run, run_name
 from lorakit.show import print_json, print_text, say
 
 

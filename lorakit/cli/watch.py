@@ -27,10 +27,9 @@ from lorakit.errors import LorakitError
 from lorakit.machine import gpu_memory
 from lorakit.processes import members
 from lorakit.run.commands import at_work
-from lorakit.run.diagnose import run_name
 from lorakit.run.resume.adopt import adopt
 from lorakit.run.resume.next_command import next_command
-from lorakit.runs.find import find_run, last_progress, live_state, progress_rows
+from lorakit.runs.find import find_run, last_progress, live_state, progress_rows, run_name
 from lorakit.runs.record import NAME, read_record
 from lorakit.show import duration, harmless, json_shown, print_text, say, size
 

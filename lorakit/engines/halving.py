@@ -17,7 +17,6 @@ from lorakit.errors import Fault, LorakitError, raise_on_errors
 from lorakit.events import Emit, Event
 from lorakit.files import write_atomic, write_new
 from lorakit.plan.model import Plan
-from lorakit.proof.inputs import require_same_inputs
 from lorakit.recipe.resolve import root_of
 from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import train
@@ -97,7 +96,7 @@ def train_to(recipe: Path, result: PointResult, share: float, emit: Emit) -> Out
     goal = math.ceil(share * result.total)
     if result.state not in GOES_ON or result.step >= goal:
         return None
-    return resume_run(result.run_dir, check=require_same_inputs, emit=StopAt(emit, goal))
+    return resume_run(result.run_dir, emit=StopAt(emit, goal))
 
 
 def decide(folder: Path, number: int, share: float, results: Sequence[PointResult]) -> Rung:

@@ -27,13 +27,13 @@ from lorakit.recipe.names import name_problem
 from lorakit.recipe.overrides import read_key, read_value
 from lorakit.recipe.reading import place_of
 from lorakit.recipe.resolve import TOP_KEYS, resolve
-from lorakit.runs.find import info, run_dirs_of
+from lorakit.runs.find import info, run_dirs
 from lorakit.runs.record import now, read_record
 from lorakit.runs.typed_json import Part, WrongValue, rare
 from lorakit.user_files import Missing
 
 FOLDER, MANIFEST, SCHEMA = "sweeps", "sweep.json", 1
-BULKY = ("settings", "dataset", "weights", "trainer", "env", "files", "platform", "samples")
+TOLD = ("state", "steps", "outcome", "judged")
 AGAIN = "Make the sweep again under another --name, or take the file from git."
 
 
@@ -245,11 +245,11 @@ def results_of(root: Path, sweep: Sweep) -> list[PointResult]:
 
 
 def _result(root: Path, point: SweepPoint) -> PointResult:
-    runs = run_dirs_of(root, point.name)
+    runs = run_dirs(root, point.name)
     if not runs:
         return PointResult(point)
     try:
-        record = read_record(runs[-1], without=BULKY)
+        record = read_record(runs[-1], only=TOLD)
     except LorakitError as error:
         return PointResult(point, "broken", run_dir=runs[-1], reason=error.message)
     ended, state, loss = record.outcome, record.state, record.outcome.loss

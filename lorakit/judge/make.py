@@ -17,7 +17,6 @@ from lorakit.judge.score import FEWEST, Losses, MeasuredCell, judge
 from lorakit.runs.find import live_state, whole_of
 from lorakit.runs.intact import require_intact
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.rate import pass_seconds
 from lorakit.runs.record import Judged, now, read_record
 from lorakit.sheet.make import bases_of, choose, digest, distinct, passes_of, stamp
 from lorakit.sheet.model import DrawnCheckpoint, Source
@@ -118,7 +117,7 @@ def inquire(
     order |= {"cells": [cell.ordered() for cell in cells if cell.key not in there]}
     order |= {"budget_s": budget_s}
     passes = _passes(order)
-    pace = pass_seconds(record)
+    pace = record.pass_seconds
     seconds = None if pace is None else passes * pace
     regularised = bool(pictures.others)
     return Inquiry(run_dir, tuple(cells), order, len(unseen), passes, seconds, regularised)

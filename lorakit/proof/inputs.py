@@ -12,10 +12,10 @@ from lorakit.dataset.scan import scan
 from lorakit.dataset.stated import Stated
 from lorakit.errors import Fault, RecipeError, counted
 from lorakit.proof.compare import Difference, differences
-from lorakit.proof.images import LIST, read_images
 from lorakit.proof.lock import DECISIVE
 from lorakit.proof.verify import verify_inputs
-from lorakit.run.diagnose import run_name
+from lorakit.runs.find import run_name
+from lorakit.runs.images import LIST, read_images
 from lorakit.runs.opening import packages_of
 from lorakit.runs.record import NAME, WAITING, Record, read_record
 from lorakit.trainers.table import trainer

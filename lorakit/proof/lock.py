@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,8 @@ from lorakit import __version__, tomllib
 from lorakit.errors import Fault, LorakitError, RecipeError, counted
 from lorakit.plan.model import Plan
 from lorakit.proof.compare import LOCAL, Difference, differences
-from lorakit.run.diagnose import run_name
-from lorakit.run.resume.stage_records import digest_of_stages
-from lorakit.run.watch.hashing import dataset_rows, digest_of
-from lorakit.runs.find import run_dirs
+from lorakit.runs.find import run_dirs, run_name
+from lorakit.runs.images import digest_of, digest_of_stages, images_of
 from lorakit.runs.opening import sets_of, trainer_of
 from lorakit.runs.record import Record, read_record
 from lorakit.toml_text import document_text
@@ -52,7 +52,11 @@ DECISIVE = frozenset(
 )
 # A difference in one of these is another training,
 INPUTS = ("trainer", "options", "prompts", "weights", "dataset")
-# and in one of these it may change bytes, and is reported.
+# but weights may be in another folder,
+INCIDENTAL = re.compile(r"^weights\..*\.(?:path|short|bytes)$")
+# and where single images differ, that is said, not what sums them up.
+FILES, SUMS = "dataset.files.", {"dataset.digest", "dataset.images"}
+# In one of these it may change bytes, and is reported.
 CIRCUMSTANCES = ("packages", "platform")
 
 
@@ -60,7 +64,7 @@ def lock_of(plan: Plan) -> Lock:
     """Hash everything the plan would read; files hashed before and unchanged since are not read
     again.
     """
-    resolved, trainer, rows = plan.resolved, trainer_of(plan), dataset_rows(plan)
+    resolved, trainer, rows = plan.resolved, trainer_of(plan), images_of(plan)
     return {
         "version": VERSION,
         "lorakit": __version__,
@@ -84,9 +88,7 @@ def lock_of(plan: Plan) -> Lock:
             "digest": digest_of(rows),
             "images": len(rows),
             "files": {
-                str(
-                    row["image"]
-                ): f"{row['sha256']} {row['caption_sha256'] or '-'} x{row['repeats']}"
+                row.image: f"{row.sha256} {row.caption_sha256 or '-'} x{row.repeats}"
                 for row in rows
             },
         },
@@ -133,12 +135,9 @@ def made_from(plan: Plan, digest: str) -> Lock:
     """What the newest finished run of this recipe on this very dataset made, for its lock; empty
     where there is none.
     """
-    for run_dir in reversed(run_dirs(plan.resolved.root)):
-        if run_dir.parent.name == plan.resolved.name:
-            try:
-                record = read_record(run_dir)
-            except LorakitError:
-                continue
+    for run_dir in reversed(run_dirs(plan.resolved.root, plan.resolved.name)):
+        with suppress(LorakitError):
+            record = read_record(run_dir)
             if record.state == "done" and record.dataset.digest == digest:
                 return {"run": run_name(run_dir), "outputs": outputs_of(record)}
     return {}
@@ -230,33 +229,15 @@ def compare_locks(
     locked: Mapping[str, Any], now: Mapping[str, Any]
 ) -> tuple[list[Difference], list[Difference]]:
     """Differences in the inputs, and differences in the circumstances."""
-
-    def both(account: Callable[[Mapping[str, Any]], Lock]) -> list[Difference]:
-        return differences(account(locked), account(now))
-
-    images = [_explained(one) for one in both(_images)]
-    return [*both(_inputs), *(images or both(_dataset))], both(_circumstances)
-
-
-def _inputs(lock: Mapping[str, Any]) -> Lock:
-    """All but the dataset. Of the weights the hash alone: they may be in another folder."""
-    weights = {
-        option: {"sha256": one.get("sha256") if isinstance(one, Mapping) else one}
-        for option, one in lock.get("weights", {}).items()
-    }
-    return {key: lock.get(key, {}) for key in INPUTS if key != "dataset"} | {"weights": weights}
-
-
-def _images(lock: Mapping[str, Any]) -> Lock:
-    return {"dataset": {"files": lock.get("dataset", {}).get("files", {})}}
-
-
-def _dataset(lock: Mapping[str, Any]) -> Lock:
-    return {"dataset": lock.get("dataset", {})}
-
-
-def _circumstances(lock: Mapping[str, Any]) -> Lock:
-    return {key: lock.get(key, {}) for key in CIRCUMSTANCES}
+    inputs, around = (
+        differences(*({key: lock.get(key, {}) for key in keys} for lock in (locked, now)))
+        for keys in (INPUTS, CIRCUMSTANCES)
+    )
+    by_image = any(one.key.startswith(FILES) for one in inputs)
+    told = (
+        one for one in inputs if not (INCIDENTAL.search(one.key) or (by_image and one.key in SUMS))
+    )
+    return [_explained(one) if one.key.startswith(FILES) else one for one in told], around
 
 
 def _explained(one: Difference) -> Difference:

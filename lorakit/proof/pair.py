@@ -10,7 +10,7 @@ from typing import Any
 
 from lorakit.errors import LorakitError
 from lorakit.proof.compare import LOCAL, Difference, differences
-from lorakit.proof.images import read_images
+from lorakit.runs.images import read_images
 from lorakit.runs.record import Record, read_record
 
 Account = dict[str, Any]  # nested names and values, to be compared key by key

@@ -53,21 +53,24 @@ def changes_since(
     return {section: rows for section, rows in found.items() if rows}
 
 
+def _git(root: Path, *words: str) -> str | None:
+    answer = ask(["git", "-C", str(root), *words])
+    return answer.out if answer.code == 0 else None
+
+
 def _commit(rev: str, root: Path) -> str:
-    words = ["git", "-C", str(root), "rev-parse", "--verify", "--quiet", "--end-of-options"]
-    answer = ask([*words, f"{rev}^{{commit}}"])
-    if answer.code == 0:
-        return answer.out.strip()
-    if ask(["git", "-C", str(root), "rev-parse", "--git-dir"]).code:
+    words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}")
+    if found := _git(root, *words):
+        return found.strip()
+    names = _git(root, "for-each-ref", "--format=%(refname:short)")
+    if names is None:
         raise LorakitError(f"{root} is in no git repository, so there is no {rev}.")
-    names = ask(["git", "-C", str(root), "for-each-ref", "--format=%(refname:short)"]).out.split()
-    what = f"git knows no commit {rev!r} here. {did_you_mean(rev, names)}".rstrip()
+    what = f"git knows no commit {rev!r} here. {did_you_mean(rev, names.split())}".rstrip()
     raise LorakitError(what, hint="Such as --diff HEAD or --diff origin/main.")
 
 
 def _at(commit: str, name: str, root: Path) -> str | None:
-    answer = ask(["git", "-C", str(root), "show", f"{commit}:./{name}"])
-    return answer.out if answer.code == 0 else None
+    return _git(root, "show", f"{commit}:./{name}")
 
 
 def _plans_at(
@@ -77,8 +80,8 @@ def _plans_at(
     with tempfile.TemporaryDirectory() as place:
         there = Path(place)
         write_new(there / name, text)
-        listing = ["git", "-C", str(now.root), "ls-tree", "--name-only", commit, "presets/"]
-        for page in ask(listing).out.splitlines():
+        pages = _git(now.root, "ls-tree", "--name-only", commit, "presets/") or ""
+        for page in pages.splitlines():
             if page.endswith(".toml"):
                 write_new(there / page, _at(commit, page, now.root) or "")
         try:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from lorakit.plan.make import make_plans
 from lorakit.proof.compare import Difference
-from lorakit.proof.images import ImageRow, read_images
 from lorakit.proof.lock import compare_locks, lock_of_all, read_lock
 from lorakit.recipe.resolve import resolve
+from lorakit.runs.images import ImageRow, read_images
 from lorakit.runs.record import WAITING, Record, SavedCheckpoint, read_record
 from lorakit.weights.finite import inspect
 from lorakit.weights.hashes import files_of, path_digest, sha256_of_all

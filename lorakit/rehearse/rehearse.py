@@ -175,10 +175,11 @@ def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator
     )
     yield f"dataset      {images} of its images were read, captioned and cached"
     rank = f" rank {', '.join(map(str, sorted(ranks)))}," if ranks else ""
-    yield (f"LoRA         {modules} modules,{rank} finite, {outcome.step} of {outcome.total} steps")
+    ending = outcome.ending
+    yield f"LoRA         {modules} modules,{rank} finite, {ending.step} of {ending.total} steps"
     if plan.steps.sample_steps:
         yield "samples      a picture was drawn at the last step"
-    loss = f"; loss {outcome.loss:.3g}" if outcome.loss is not None else ""
+    loss = f"; loss {ending.loss:.3g}" if ending.loss is not None else ""
     yield f"time         {seconds:.0f} s in all{loss}"
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from lorakit import tomllib
 from lorakit.dataset.buckets import Chooser, UnfitError
 from lorakit.errors import LorakitError, counted
-from lorakit.proof.images import ImageRow, read_images
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.recipe.options import Options
 from lorakit.report.page import details, element, soft
 from lorakit.report.pictures import Budget, Picture, shrink, spread
+from lorakit.runs.images import ImageRow, read_images
 from lorakit.runs.record import Record
 from lorakit.user_files import Unreadable
 

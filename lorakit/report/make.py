@@ -12,8 +12,7 @@ from lorakit.report.advice import advise, sentence
 from lorakit.report.gallery import dataset, samples
 from lorakit.report.page import page
 from lorakit.report.series import Numbers, read_numbers
-from lorakit.run.diagnose import run_name
-from lorakit.runs.find import info, live_state
+from lorakit.runs.find import info, live_state, run_name
 from lorakit.runs.record import Record, read_record
 from lorakit.show import duration
 

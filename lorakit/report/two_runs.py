@@ -19,8 +19,7 @@ from lorakit.report.page import code, page, soft, table
 from lorakit.report.pictures import Budget
 from lorakit.report.sections import resumed_from
 from lorakit.report.series import Numbers, Point, Points, read_numbers, smoothed
-from lorakit.run.diagnose import run_name
-from lorakit.runs.find import live_state
+from lorakit.runs.find import live_state, run_name
 from lorakit.runs.record import Record, read_record
 from lorakit.show import duration
 

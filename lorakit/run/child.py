@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 # of a log line; sd-scripts would break its messages, and the paths in them, into columns of 80
 WIDTH = "240"
-SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Child:
                 os.killpg(self.identity.pid, number)
                 os.killpg(self.identity.pid, signal.SIGCONT)  # a sleeping one must wake to hear it
         for member in living:
-            if member.group != self.identity.pid and (number == SIGKILL or not inside):
+            if member.group != self.identity.pid and (number == signal.SIGKILL or not inside):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(member.pid, number)
 
@@ -103,7 +102,7 @@ class Ladder:
         self._rungs = [
             (int(signal.SIGINT), patience.interrupt_s),
             (int(signal.SIGTERM), patience.terminate_s),
-            (int(SIGKILL), 5.0),
+            (int(signal.SIGKILL), 5.0),
         ]
         self._next_at: float | None = None
         self.sent: list[int] = []
@@ -143,11 +142,9 @@ class Signals:
         self._old: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):
-                self._set(getattr(signal, name), lambda number, _frame: self.seen.append(number))
-        if hasattr(signal, "SIGPIPE"):
-            self._set(signal.SIGPIPE, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._set(number, lambda number, _frame: self.seen.append(number))
+        self._set(signal.SIGPIPE, signal.SIG_IGN)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from lorakit.errors import LorakitError
 from lorakit.proc import start_inside
-from lorakit.runs.record import CommandRun, Record, read_record
+from lorakit.runs.ran_from import CommandRun
+from lorakit.runs.record import Record, read_record
 from lorakit.trainers.base import Command, Work
 from lorakit.trainers.table import trainer
 

@@ -10,8 +10,9 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lorakit.runs.outcome import Diagnosis, Outcome
-from lorakit.runs.record import NAME
+from lorakit.runs.find import run_name
+from lorakit.runs.outcome import Outcome
+from lorakit.runs.record import Diagnosis, Record
 from lorakit.trainers.symptoms import Symptom, symptoms
 
 _TRACE_END = re.compile(
@@ -39,7 +40,9 @@ _JAPANESE = re.compile(r"\s/\s*\S*\s?[^\x00-\x7f](?:(?!: ).)*")
 
 def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = False) -> Diagnosis:
     """`memory_killed`: the kernel has killed something of ours for memory during the run."""
-    words = _words(outcome)
+    recipe = recipe_word(outcome.record)
+    python = shlex.quote(outcome.record.trainer.python or "python")
+    words = {"recipe": recipe, "again": f"lorakit train {recipe}", "python": python}
     lines = unwrapped(lines)
     # What is near the end is the cause; the rest may be an old warning.
     for near in (lines[-NEAR:], lines):
@@ -47,8 +50,8 @@ def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = Fa
             for line in reversed(near):
                 if match := symptom.pattern.search(line):
                     return _found(symptom, match, line, words)
-    if outcome.nan:
-        return _nan(lines, outcome, words)
+    if outcome.ending.nan:
+        return _nan(lines, outcome.record, words)
     if memory_killed:
         return Diagnosis(
             "the kernel killed the training because the machine's memory was full",
@@ -56,8 +59,8 @@ def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = Fa
             SMALLER.format(**words),
             "host-memory",
         )
-    if outcome.signal is not None:
-        return _signalled(lines, outcome, words)
+    if outcome.ending.signal is not None:
+        return _signalled(lines, outcome.ending.signal, words)
     evidence = _evidence(lines)
     if outcome.state == "dead" and not _TRACE_END.match(evidence):
         saved = any((outcome.run_dir / "output").glob("*-state"))
@@ -86,46 +89,26 @@ def unwrapped(lines: Sequence[str]) -> list[str]:
     return [_JAPANESE.sub("", line) for line in joined]
 
 
-def run_name(run_dir: Path) -> str:
-    """NAME/DATE; a stage of a run is NAME/DATE/STAGE."""
-    above = f"{run_dir.parent.parent.name}/" if (run_dir.parent / NAME).is_file() else ""
-    return f"{above}{run_dir.parent.name}/{run_dir.name}"
-
-
-def _words(outcome: Outcome) -> dict[str, str]:
-    recipe = recipe_word(outcome)
-    return {
-        "recipe": recipe,
-        "again": f"lorakit train {recipe}",
-        "python": shlex.quote(outcome.python or "python"),
-    }
-
-
-def recipe_word(outcome: Outcome) -> str:
+def recipe_word(record: Record) -> str:
     """The run's recipe as a shell takes it."""
-    return shlex.quote(_shortest(outcome.recipe))
+    path = Path(record.recipe)
+    inside = record.recipe and path.is_relative_to(Path.cwd())
+    return shlex.quote(str(path.relative_to(Path.cwd())) if inside else record.recipe)
 
 
-def with_own_sets(remedy: str, outcome: Outcome) -> str:
+def with_own_sets(remedy: str, record: Record) -> str:
     """The remedy for the run as it was: its own --set and --unset stay, but for the keys that the
     remedy changes.
     """
     changed = set(re.findall(r"--(?:un)?set (?:train\.)?([\w.]+)", remedy))
     own = [
         f"--{word} {shlex.quote(said)}"
-        for word, every in (("set", outcome.sets), ("unset", outcome.unsets))
+        for word, every in (("set", record.sets), ("unset", record.unsets))
         for said in every
         if said.partition("=")[0].strip().removeprefix("train.") not in changed
     ]
-    command = rf"lorakit (?:train|plan) {re.escape(recipe_word(outcome))}(?!\S)"
+    command = rf"lorakit (?:train|plan) {re.escape(recipe_word(record))}(?!\S)"
     return re.sub(command, lambda found: " ".join([found[0], *own]), remedy)
-
-
-def _shortest(recipe: str) -> str:
-    path = Path(recipe)
-    return (
-        str(path.relative_to(Path.cwd())) if recipe and path.is_relative_to(Path.cwd()) else recipe
-    )
 
 
 def _found(
@@ -141,20 +124,19 @@ def _found(
     return Diagnosis(cause, line.strip(), remedy, symptom.rule)
 
 
-def _nan(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str]) -> Diagnosis:
+def _nan(lines: Sequence[str], record: Record, words: Mapping[str, str]) -> Diagnosis:
     """The commonest reasons first: half precision in the VAE or at all, then a high rate."""
     line = next((line for line in lines if NAN.search(line)), "")
     again = words["again"]
-    settings = outcome.settings
-    rate = settings.get("learning_rate")
-    if settings.get("mixed_precision") == "fp16":
-        if settings.get("no_half_vae"):
+    rate = record.value("learning_rate")
+    if record.value("mixed_precision") == "fp16":
+        if record.value("no_half_vae"):
             cause, change = "the loss became NaN in fp16", "mixed_precision=bf16"
         else:
             cause = "the loss became NaN; in fp16 the VAE overflows first"
             change = "no_half_vae=true"
         return Diagnosis(cause, line, f"{again} --set {change}", "nan")
-    optimizer = str(settings.get("optimizer_type", "")).lower()
+    optimizer = str(record.value("optimizer_type")).lower()
     own_rate = optimizer.startswith(("prodigy", "dadapt"))  # they want about 1
     lower = (
         f"{min(float(rate) / 4, 1.0 if own_rate else LIKELY_RATE):g}"
@@ -165,8 +147,7 @@ def _nan(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str]) -> Di
     return Diagnosis(cause, line, f"{again} --set learning_rate={lower}", "nan")
 
 
-def _signalled(lines: Sequence[str], outcome: Outcome, words: Mapping[str, str]) -> Diagnosis:
-    number = outcome.signal or 0
+def _signalled(lines: Sequence[str], number: int, words: Mapping[str, str]) -> Diagnosis:
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     evidence = next(
         (line.strip() for line in reversed(lines) if name in line), f"the process ended by {name}"

@@ -7,26 +7,25 @@ from __future__ import annotations
 import math
 import re
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lorakit.catalogue.file_names import SampleName, samples_in
-from lorakit.events import Emit, Event
+from lorakit.events import Event
 from lorakit.logfile import last_lines
 from lorakit.machine import free_disk
 from lorakit.processes import oom_kills
 from lorakit.run.commands import RUNNING, at_work, numbered, work_of
-from lorakit.run.diagnose import diagnose, recipe_word, run_name, with_own_sets
+from lorakit.run.diagnose import diagnose, recipe_word, with_own_sets
 from lorakit.run.resume.parts import collect_part_files
 from lorakit.run.watch.supervise import Supervision, kind_of
+from lorakit.runs.find import run_name
 from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.outcome import Before, Diagnosis, Outcome, State, judge, made_since
+from lorakit.runs.outcome import Outcome, judge, made_since
 from lorakit.runs.record import (
+    Diagnosis,
     Ending,
-    Record,
     SampleDrawn,
     SavedCheckpoint,
     SavedState,
@@ -44,35 +43,36 @@ _INNER_SIGNAL = re.compile(r"died with <Signals\.(SIG\w+): (\d+)>")
 _INNER_CODE = re.compile(r"returned non-zero exit status (\d+)")
 
 
-def close(  # noqa: PLR0917  (whose record, what was watched, against what, reported to whom)
-    ledger: Ledger,
-    supervision: Supervision,
-    before: Before,
-    emit: Emit,
-    duration_s: float,
-    cannot_wait: Callable[[], bool],
-) -> Outcome:
+def close(supervision: Supervision, duration_s: float) -> Outcome:
     """Collect a resumed part's files, judge, explain, write down, report."""
+    ledger, emit = supervision.ledger, supervision.emit
     for text in _collected(ledger):
         emit(Event("warning", text=text, rule="gather"))
-    outcome = _judged(ledger, supervision, before, duration_s)
-    _add_missing_files(ledger, supervision, outcome)
-    intact = (ledger.run_dir / one.path for one in ledger.record.states if not one.fault)
-    outcome = replace(outcome, states=tuple(path for path in intact if path.is_dir()))
+    state, ending = _judged(supervision, duration_s)
+    _add_missing_files(ledger, supervision, ending)
+    ended, parts = now(), ledger.record.parts
+    if parts:
+        last = replace(parts[-1], ended=ended, state=state, last_step=ending.step)
+        parts = (*parts[:-1], last)
+    commands = (  # one that was killed could not say so itself
+        replace(one, state=state) if one.state == RUNNING else one
+        for one in supervision.follower.commands
+    )
     # First without waiting for hashes: the outcome must not be lost to impatience.
-    _write(ledger, outcome, supervision)
-    supervision.hasher.finish(cannot_wait)
+    ledger.update(state=state, ended=ended, outcome=ending, parts=parts, commands=tuple(commands))
+    supervision.hasher.finish(lambda: supervision.signals.hurried)
     supervision.hasher.enter(ledger)
-    _write(ledger, outcome, supervision)
+    ledger.save()
     ledger.give_room()
+    outcome = Outcome(ledger.run_dir, ledger.record)
     emit(
         Event(
             "ended",
-            outcome.step,
-            outcome.total,
-            loss=outcome.loss,
+            ending.step,
+            ending.total,
+            loss=ending.loss,
             seconds=round(duration_s, 1),
-            text=outcome.state,
+            text=state,
             path=None if outcome.lora is None else str(outcome.lora),
         )
     )
@@ -92,13 +92,13 @@ def _collected(ledger: Ledger) -> list[str]:
     return collect_part_files(ledger.run_dir, record)
 
 
-def _judged(ledger: Ledger, supervision: Supervision, before: Before, duration_s: float) -> Outcome:
-    follower, record, run_dir = supervision.follower, ledger.record, ledger.run_dir
+def _judged(supervision: Supervision, duration_s: float) -> tuple[str, Ending]:
+    """The state it ended in, and the rest of the story."""
+    follower, before = supervision.follower, supervision.before
+    record, run_dir = supervision.ledger.record, supervision.ledger.run_dir
     total, output = record.steps.total, record.output_dir(run_dir)
     lora, *others = trainer(record.trainer.name).artefacts(work_of(run_dir, record))
-    if "reg_data_dir" in record.settings.get(
-        "train", {}
-    ):  # how often each folder comes up is the disk's to say
+    if record.value("reg_data_dir"):  # how often each folder comes up is the disk's to say
         total = planned_steps_of(lora) or total
     code, number = _how_it_ended(supervision.child.return_code, run_dir / LOG)
     early = follower.end_reason == "early_stop"
@@ -110,29 +110,30 @@ def _judged(ledger: Ledger, supervision: Supervision, before: Before, duration_s
         )
         for other in () if fault else others:
             fault = fault or judge(other, before, steps=total, reached=total)[1]
-    nan = "nan" in {supervision.stopped, follower.end_reason} or bool(weights.not_finite)
-    outcome = Outcome(
-        "failed",
-        run_dir,
-        code,
-        number,
-        follower.step,
-        total,
-        follower.loss,
-        duration_s,
-        lora=None if weights.fault else lora,
-        saved=tuple(made_since(output, before)),
-        nan=nan,
-        **_told(record),
+    finite = follower.loss is not None and math.isfinite(follower.loss)
+    ending = Ending(
+        exit_code=code,
+        signal=number,
         asked_by=supervision.asked_by,
-        rank=record.machine.rank,
+        step=follower.step,
+        total=total,
+        loss=follower.loss if finite else None,  # JSON has no NaN
+        validation_loss=follower.validation_loss,
+        duration_s=round(record.part.before_s + duration_s, 2),
+        nan="nan" in {supervision.stopped, follower.end_reason} or bool(weights.not_finite),
+        gave_up=supervision.gave_up,
+        seconds_a_step=round(follower.seconds_a_step, 4) or None,
+        lora=None if weights.fault else supervision.name(lora),
+        saved=tuple(map(supervision.name, made_since(output, before))),
+        judged_by="exit code" if record.machine.rank else "files",
     )
-    state, reason = _verdict(outcome, supervision, fault)
+    state, reason = _verdict(ending, supervision, fault)
     least = total if state == "done" and not early else 0
-    outcome = replace(outcome, state=state, reason=reason, step=max(outcome.step, least))
+    ending = replace(ending, reason=reason, step=max(follower.step, least))
     if state in {"failed", "dead"}:
-        return replace(outcome, diagnosis=_diagnosis(run_dir, record, outcome))
-    return outcome
+        outcome = Outcome(run_dir, replace(record, state=state, outcome=ending))
+        ending = replace(ending, diagnosis=_diagnosis(outcome))
+    return state, ending
 
 
 def _part_of_several(
@@ -150,17 +151,16 @@ def why_dead(run_dir: Path) -> Diagnosis:
     """What can be known about a run that ended while nobody watched, before its record is closed.
     Changes nothing.
     """
-    record = read_record(run_dir)
-    outcome = Outcome("dead", run_dir, **_told(record))
-    return _diagnosis(run_dir, record, outcome)
+    return _diagnosis(Outcome(run_dir, replace(read_record(run_dir), state="dead")))
 
 
-def _diagnosis(run_dir: Path, record: Record, outcome: Outcome) -> Diagnosis:
-    found = _cause(run_dir, record, outcome)
-    return replace(found, remedy=with_own_sets(found.remedy, outcome))
+def _diagnosis(outcome: Outcome) -> Diagnosis:
+    found = _cause(outcome)
+    return replace(found, remedy=with_own_sets(found.remedy, outcome.record))
 
 
-def _cause(run_dir: Path, record: Record, outcome: Outcome) -> Diagnosis:
+def _cause(outcome: Outcome) -> Diagnosis:
+    run_dir, record = outcome.run_dir, outcome.record
     leader = record.process.identity
     if leader is not None and not leader.same_boot:
         return Diagnosis(
@@ -174,25 +174,25 @@ def _cause(run_dir: Path, record: Record, outcome: Outcome) -> Diagnosis:
         return Diagnosis(
             "the disk is full; not even the log could be written to its end",
             f"{free >> 20} MB are free",
-            f"df -h . && lorakit plan {recipe_word(outcome)}",
+            f"df -h . && lorakit plan {recipe_word(record)}",
             "disk-full",
         )
     killed = leader is not None and oom_kills() > record.process.oom_kills
     return diagnose(last_lines(run_dir / LOG, WINDOW), outcome, memory_killed=killed)
 
 
-def _verdict(outcome: Outcome, supervision: Supervision, fault: str) -> tuple[State, str]:
+def _verdict(ending: Ending, supervision: Supervision, fault: str) -> tuple[str, str]:
     stopped, follower = supervision.stopped, supervision.follower
     place = at_work(follower.commands)
-    at = f"in {place}" if place else f"at step {outcome.step} of {outcome.total}"
-    unseen = outcome.exit_code is None and outcome.signal is None  # nobody waited for it
-    clean = outcome.exit_code == 0 or unseen
-    if not fault and not outcome.nan and (clean or stopped in {"signal", "request", "complete"}):
+    at = f"in {place}" if place else f"at step {ending.step} of {ending.total}"
+    unseen = ending.exit_code is None and ending.signal is None  # nobody waited for it
+    clean = ending.exit_code == 0 or unseen
+    if not fault and not ending.nan and (clean or stopped in {"signal", "request", "complete"}):
         return "done", ""
-    if outcome.nan:
-        if outcome.lora and "NaN" in fault:
+    if ending.nan:
+        if ending.lora and "NaN" in fault:
             return "failed", fault
-        return "failed", f"the loss became NaN at step {follower.nan_at or outcome.step}"
+        return "failed", f"the loss became NaN at step {follower.alarms.nan_at or ending.step}"
     if stopped == "signal":
         return "interrupted", f"interrupted {at}"
     if stopped == "request":
@@ -201,9 +201,9 @@ def _verdict(outcome: Outcome, supervision: Supervision, fault: str) -> tuple[St
     if (number := next(failed, None)) is not None:
         what = follower.commands[number].text
         return "failed", f"{numbered(follower.commands, number)} failed: {what}"
-    ending = _ending(outcome)
+    how = _how(ending)
     if stopped == "orphan":
-        text = f"the launcher ended ({ending}) and left the trainer running; the trainer was ended"
+        text = f"the launcher ended ({how}) and left the trainer running; the trainer was ended"
         return "failed", text
     if follower.end_reason in {"interrupted", "terminated"}:  # a signal that was not ours
         several = supervision.ledger.record.machine.of > 1
@@ -213,13 +213,13 @@ def _verdict(outcome: Outcome, supervision: Supervision, fault: str) -> tuple[St
         return "dead", f"it ended {at} while no lorakit watched; {fault}"
     if clean:
         return "failed", f"the script ended with exit code 0, but {fault}"
-    return "failed", f"the script ended with {ending}" + (f"; {fault}" if outcome.lora else "")
+    return "failed", f"the script ended with {how}" + (f"; {fault}" if ending.lora else "")
 
 
-def _ending(outcome: Outcome) -> str:
-    if outcome.signal is not None:
-        return f"signal {outcome.signal} ({signal.Signals(outcome.signal).name})"
-    return f"exit code {outcome.exit_code}"
+def _how(ending: Ending) -> str:
+    if ending.signal is not None:
+        return f"signal {ending.signal} ({signal.Signals(ending.signal).name})"
+    return f"exit code {ending.exit_code}"
 
 
 def _how_it_ended(code: int | None, log: Path) -> tuple[int | None, int | None]:
@@ -238,7 +238,7 @@ def _how_it_ended(code: int | None, log: Path) -> tuple[int | None, int | None]:
     return code, None
 
 
-def _add_missing_files(ledger: Ledger, supervision: Supervision, outcome: Outcome) -> None:
+def _add_missing_files(ledger: Ledger, supervision: Supervision, ending: Ending) -> None:
     """Files that no line of the log named, every state, and the samples of a resumed part, which
     have their true names now.
     """
@@ -246,9 +246,9 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, outcome: Outcom
     known = {one.path for one in record.checkpoints}
     steps, counted = record.steps, trainer(record.trainer.name).STATES_COUNT
     new = [
-        SavedCheckpoint(supervision.name(path), steps_of(path), kind=kind_of(path.name))
-        for path in outcome.saved
-        if supervision.name(path) not in known
+        SavedCheckpoint(path, steps_of(ledger.run_dir / path), kind=kind_of(Path(path).name))
+        for path in ending.saved
+        if path not in known
     ]
     states = [
         SavedState(supervision.name(path), at or steps.total, fault or None)
@@ -272,49 +272,3 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, outcome: Outcom
     )
     for one in new:
         supervision.hasher.checkpoint(ledger.run_dir, one)
-
-
-def _write(ledger: Ledger, outcome: Outcome, supervision: Supervision) -> None:
-    record, follower, name = ledger.record, supervision.follower, supervision.name
-    finite = outcome.loss is not None and math.isfinite(outcome.loss)
-    ending = Ending(
-        exit_code=outcome.exit_code,
-        signal=outcome.signal,
-        asked_by=outcome.asked_by,
-        step=outcome.step,
-        total=outcome.total,
-        loss=outcome.loss if finite else None,  # JSON has no NaN
-        validation_loss=follower.validation_loss,
-        duration_s=round(record.part.before_s + outcome.duration_s, 2),
-        reason=outcome.reason,
-        nan=outcome.nan,
-        gave_up=supervision.gave_up,
-        seconds_a_step=round(follower.seconds_a_step, 4) or None,
-        lora=None if outcome.lora is None else name(outcome.lora),
-        saved=tuple(map(name, outcome.saved)),
-        diagnosis=outcome.diagnosis,
-        judged_by="exit code" if outcome.rank else "files",
-    )
-    ended, parts = now(), record.parts
-    if parts:
-        last = replace(parts[-1], ended=ended, state=outcome.state, last_step=outcome.step)
-        parts = (*parts[:-1], last)
-    commands = (  # one that was killed could not say so itself
-        replace(one, state=outcome.state) if one.state == RUNNING else one
-        for one in follower.commands
-    )
-    ledger.update(
-        state=outcome.state, ended=ended, outcome=ending, parts=parts, commands=tuple(commands)
-    )
-
-
-def _told(record: Record) -> dict[str, Any]:
-    """What the run was given, for a diagnosis."""
-    values = {key: one.value for key, one in record.settings.get("train", {}).items()}
-    return {
-        "recipe": record.recipe,
-        "settings": values,
-        "sets": record.sets,
-        "unsets": record.unsets,
-        "python": record.trainer.python,
-    }

@@ -5,10 +5,9 @@ under a lock.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,15 @@ from lorakit import json_text
 from lorakit.errors import LorakitError, RecipeError
 from lorakit.files import write_atomic
 from lorakit.private import is_private_set
-from lorakit.processes import Identity
-from lorakit.runs.record import now
+from lorakit.runs.record import RunProcess, now
+from lorakit.runs.typed_json import Part
 from lorakit.user_files import Missing
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Waiting:
+class Waiting(Part):
     """One place in the queue. `state`: waiting, running, done, failed, not started, interrupted,
     stopped.
     """
@@ -36,11 +35,12 @@ class Waiting:
     state: str = "waiting"
     added: str = ""
     run: str = ""  # the run folder, once there is one
-    worker: dict[str, Any] | None = None
+    worker: RunProcess | None = None
 
-
-def listed(root: Path) -> list[Waiting]:
-    return _read(root)
+    @property
+    def is_running(self) -> bool:
+        worker = self.worker.identity if self.worker else None
+        return self.state == "running" and worker is not None and worker.alive
 
 
 def add(
@@ -55,19 +55,13 @@ def add(
     that waits or runs already is not added again, whoever put it there; its place is given back.
     """
     _require_no_secrets(sets)
-    place = recipe.absolute()
+    place, home = recipe.absolute(), root.absolute()
+    name = str(place.relative_to(home) if place.is_relative_to(home) else place)
     with _changing(root) as items:
+        for item in items if once else ():
+            if item.recipe == name and item.state in {"waiting", "running"}:
+                return item
         number = max((item.number for item in items), default=0) + 1
-        name = (
-            str(place.relative_to(root.absolute()))
-            if place.is_relative_to(root.absolute())
-            else str(place)
-        )
-        there = [
-            item for item in items if item.recipe == name and item.state in {"waiting", "running"}
-        ]
-        if once and there:
-            return there[0]
         items.append(Waiting(number, name, tuple(sets), tuple(unsets), added=now()))
         return items[-1]
 
@@ -93,7 +87,7 @@ def remove(root: Path, numbers: Sequence[int]) -> list[Waiting]:
                     f"The queue has no number {number}.",
                     hint="lorakit queue list shows the numbers.",
                 )
-            if _is_running(known[number]):
+            if known[number].is_running:
                 raise LorakitError(f"Number {number} is running.", hint="lorakit stop ends it.")
         gone = [known[number] for number in numbers]
         items[:] = [item for item in items if item not in gone]
@@ -122,7 +116,7 @@ def clear_ended(root: Path) -> int:
     """Forget what has ended; the runs themselves stay."""
     with _changing(root) as items:
         count = len(items)
-        items[:] = [item for item in items if item.state == "waiting" or _is_running(item)]
+        items[:] = [item for item in items if item.state == "waiting" or item.is_running]
         return count - len(items)
 
 
@@ -132,62 +126,50 @@ def take(root: Path) -> Waiting | None:
     """
     with _changing(root) as items:
         for index, item in enumerate(items):
-            if item.state == "waiting" or (item.state == "running" and not _is_running(item)):
-                items[index] = replace(
-                    item, state="running", worker=Identity.of(os.getpid()).as_dict()
-                )
+            if item.state == "waiting" or (item.state == "running" and not item.is_running):
+                worker = RunProcess.ours()
+                items[index] = replace(item, state="running", worker=worker)
                 return items[index]
     return None
 
 
 def begun(root: Path, number: int, run: str) -> None:
     """Note the run folder at once: if the queue is killed, the next one goes on with this run."""
-    with _changing(root) as items:
-        items[:] = [replace(item, run=run) if item.number == number else item for item in items]
+    _change(root, number, run=run)
 
 
 def close(root: Path, number: int, *, state: str, run: str = "") -> None:
+    _change(root, number, state=state, run=run, worker=None)
+
+
+def _change(root: Path, number: int, **changes: Any) -> None:
     with _changing(root) as items:
-        items[:] = [
-            replace(item, state=state, run=run, worker=None) if item.number == number else item
-            for item in items
-        ]
+        items[:] = [replace(item, **changes) if item.number == number else item for item in items]
 
 
 def work(
     root: Path, do: Callable[[Waiting], tuple[str, str]], *, go_on: Callable[[], bool]
-) -> list[Waiting]:
+) -> None:
     """Take one after another until the queue is empty; `do` gives back state and run folder."""
-    mine: list[int] = []
     while go_on() and (item := take(root)) is not None:
         state, run = "failed", ""
         try:
             state, run = do(item)
         finally:
             close(root, item.number, state=state, run=run)
-        mine.append(item.number)
-    return [item for item in _read(root) if item.number in mine]
 
 
 def path_of(root: Path) -> Path:
     return root / ".lorakit" / "queue.json"
 
 
-def _is_running(item: Waiting) -> bool:
-    worker = Identity.read(item.worker)
-    return item.state == "running" and worker is not None and worker.alive
-
-
-def _read(root: Path) -> list[Waiting]:
+def listed(root: Path) -> list[Waiting]:
     path = path_of(root)
     try:
         data = json_text.read(path)
         if data["schema"] > SCHEMA:
             raise LorakitError(f"{path} was written by a newer lorakit.")
-        return [
-            Waiting(**{**item, "sets": tuple(item["sets"]), "unsets": tuple(item["unsets"])})
-            for item in data["queue"]
-        ]
+        return [Waiting.from_json(item) for item in data["queue"]]
     except Missing:
         return []
     except (ValueError, KeyError, TypeError):
@@ -209,7 +191,7 @@ def _changing(root: Path) -> Iterator[list[Waiting]]:
             stack.enter_context(FileLock(path.with_suffix(".lock")))
         except OSError as error:
             raise LorakitError(f"{path.parent}: {error.strerror}") from error
-        items = _read(root)
+        items = listed(root)
         yield items
-        data = {"schema": SCHEMA, "queue": [asdict(item) for item in items]}
+        data = {"schema": SCHEMA, "queue": [item.to_json() for item in items]}
         write_atomic(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n", private=True)

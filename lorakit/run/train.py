@@ -4,8 +4,7 @@ a small function.
 
 from __future__ import annotations
 
-import os
-import time
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +13,8 @@ from lorakit.errors import SetupError
 from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
-from lorakit.processes import Identity, oom_kills
-from lorakit.run.child import SIGKILL, Child, Patience, Signals, launch
+from lorakit.processes import oom_kills
+from lorakit.run.child import Child, Patience, Signals, launch
 from lorakit.run.commands import leader, work_of
 from lorakit.run.device import hold_device
 from lorakit.run.finish import close
@@ -55,15 +54,18 @@ def train(
     end is an Outcome.
     """
     require_folder(plan.run_dir)
-    try:
-        for name, text in plan.files.items():
-            write_atomic(plan.run_dir / name, text)
-    except OSError as error:
-        raise SetupError(f"{plan.run_dir}: {error.strerror}; nothing was started.") from error
-    ledger, hasher = Ledger(plan.run_dir, opening_record(plan)), BackgroundHasher()
-    hasher.weights(ledger.record.weights)
-    hasher.dataset(plan, plan.run_dir)
-    return execute(job_of(plan), ledger, hasher, emit=emit, patience=patience, past_nan=past_nan)
+    with own_run(plan.run_dir, "lorakit train"):
+        try:
+            for name, text in plan.files.items():
+                write_atomic(plan.run_dir / name, text)
+        except OSError as error:
+            raise SetupError(f"{plan.run_dir}: {error.strerror}; nothing was started.") from error
+        ledger, hasher = Ledger(plan.run_dir, opening_record(plan)), BackgroundHasher()
+        hasher.weights(ledger.record.weights)
+        hasher.dataset(plan, plan.run_dir)
+        return execute(
+            job_of(plan), ledger, hasher, emit=emit, patience=patience, past_nan=past_nan
+        )
 
 
 def job_of(plan: Plan) -> Job:
@@ -81,20 +83,7 @@ def execute(
     patience: Patience | None = None,
     past_nan: bool = False,
 ) -> Outcome:
-    """Launch one job, follow it, and close the record over it."""
-    with own_run(job.run_dir, "lorakit resume" if job.part else "lorakit train"):
-        return _execute(job, ledger, hasher, emit=emit, patience=patience, past_nan=past_nan)
-
-
-def _execute(
-    job: Job,
-    ledger: Ledger,
-    hasher: BackgroundHasher,
-    *,
-    emit: Emit,
-    patience: Patience | None,
-    past_nan: bool,
-) -> Outcome:
+    """Launch one job, follow it, and close the record over it. The run is the caller's own."""
     record, part = ledger.record, job.part or ResumedPart()
     before, tell = seen_in(record.output_dir(job.run_dir)), ClosedTerminalSafe(emit)
     work = work_of(job.run_dir, record)
@@ -102,26 +91,32 @@ def _execute(
     trainer(record.trainer.name).prepare(replace(work, output_dir=output_dir))
     ledger.update(
         state="running",
-        supervisor=RunProcess.of(Identity.of(os.getpid())),
+        supervisor=RunProcess.ours(),
         cwd=str(job.cwd),
         commands=commands_of(job.commands),
     )
     ledger.keep_room()
     with Signals() as signals, hold_device(job.run_dir, tell) as keep_fds:
-        started = time.monotonic()
-        first_step = part.from_step or 0
         child = _launch(job, ledger, keep_fds)
-        tell(Event("started", first_step, record.steps.total, path=str(job.run_dir)))
+        first_step = part.from_step or 0
         supervision = Supervision(
-            child, ledger, hasher, patience=patience, past_nan=past_nan, write_after=first_step
+            child,
+            ledger,
+            hasher,
+            signals,
+            tell,
+            before=before,
+            write_after=first_step,
+            patience=patience,
+            past_nan=past_nan,
         )
+        tell(Event("started", first_step, record.steps.total, path=str(job.run_dir)))
         try:
-            supervision.watch(signals, tell, started)
+            supervision.watch()
         except BaseException:
-            child.send(int(SIGKILL))  # a bug here must not leave a training that nobody follows
+            child.send(signal.SIGKILL)  # a bug here must not leave a training that nobody follows
             raise
-        duration_s = time.monotonic() - started
-        return close(ledger, supervision, before, tell, duration_s, lambda: signals.hurried)
+        return close(supervision, supervision.duration_s)
 
 
 def _launch(job: Job, ledger: Ledger, keep_fds: tuple[int, ...]) -> Child:
@@ -135,18 +130,10 @@ def _launch(job: Job, ledger: Ledger, keep_fds: tuple[int, ...]) -> Child:
         raise
     if job.part:
         ledger.note(parts=(*ledger.record.parts, job.part))
-    identity = child.identity
-    ledger.update(
-        process=RunProcess(
-            identity.pid,
-            identity.started,
-            identity.boot_id,
-            identity.mark,
-            pgid=identity.pid,
-            oom_kills=oom_kills(),
-            log_at=at,
-        )
+    process = RunProcess.like(
+        child.identity, pgid=child.identity.pid, oom_kills=oom_kills(), log_at=at
     )
+    ledger.update(process=process)
     return child
 
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from glob import escape
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from lorakit import json_text
@@ -18,11 +21,11 @@ from lorakit.errors import LorakitError, did_you_mean
 from lorakit.files import at_home
 from lorakit.processes import members
 from lorakit.runs.folder import PROGRESS, runs_dir
-from lorakit.runs.rate import seconds_a_step
-from lorakit.runs.record import NAME, Record, read_record
+from lorakit.runs.record import NAME, Record, read_record, seconds_between
 
 LATEST = "latest"
 _FOLDER = re.compile(r"^\d{8}-\d{6}(?:-\d+)?$")
+PAUSE = 3.0  # times the usual step: then something else was done, such as drawing a sample
 _STAGE = re.compile(r"^\d+-")
 
 
@@ -44,23 +47,15 @@ class RunInfo:
 
     @property
     def short(self) -> str:
-        return f"{self.run_dir.parent.name}/{self.run_dir.name}"
+        return _name_and_date(self.run_dir)
 
 
-def run_dirs(root: Path | None = None) -> list[Path]:
-    """Every run folder, oldest first."""
-    found: list[Path] = []
-    for name in _folders(runs_dir(root)):
-        found += [
-            Path(entry.path) for entry in _folders(Path(name.path)) if _FOLDER.match(entry.name)
-        ]
-    return sorted(found, key=lambda path: (_natural(path.name), path.parent.name))
-
-
-def run_dirs_of(root: Path | None, name: str) -> list[Path]:
-    """The run folders of one recipe, oldest first."""
-    found = [Path(one.path) for one in _folders(runs_dir(root) / name) if _FOLDER.match(one.name)]
-    return sorted(found, key=lambda path: _natural(path.name))
+def run_dirs(root: Path | None = None, name: str = "") -> list[Path]:
+    """Every run folder, or those of one recipe, oldest first."""
+    found = (
+        path for path in runs_dir(root).glob(f"{escape(name) or '*'}/*") if _FOLDER.match(path.name)
+    )
+    return sorted(filter(Path.is_dir, found), key=lambda path: (*_natural(path.name), path))
 
 
 def find_run(word: str = LATEST, root: Path | None = None) -> Path:
@@ -68,10 +63,11 @@ def find_run(word: str = LATEST, root: Path | None = None) -> Path:
     date.
     """
     path = at_home(Path(word))
-    for folder in (path, path.parent, runs_dir(root) / word.removeprefix("runs/")):
-        if (folder / NAME).is_file() and (folder != path.parent or word.endswith(NAME)):
+    path = path.parent if word.endswith(NAME) else path
+    for folder in (path, runs_dir(root) / word.removeprefix("runs/")):
+        if (folder / NAME).is_file():
             return folder.resolve()
-    every = run_dirs(root)
+    every = run_dirs(root)[::-1]
     if not every:
         raise LorakitError(
             f"There are no runs under {runs_dir(root)}.",
@@ -80,22 +76,19 @@ def find_run(word: str = LATEST, root: Path | None = None) -> Path:
                 " the first run."
             ),
         )
-    if word == LATEST:
-        return every[-1]
-    stem = Path(word).stem if word.endswith(".toml") else word.strip("/").removeprefix("runs/")
-    digits = re.sub(r"\D", "", stem)
-    for run_dir in reversed(every):
-        if stem in {run_dir.parent.name, run_dir.name, f"{run_dir.parent.name}/{run_dir.name}"}:
-            return run_dir
-    for run_dir in reversed(every):
-        if (
-            len(digits) >= 4
-            and not re.search(r"[A-Za-z]", stem)
-            and re.sub(r"\D", "", run_dir.name).startswith(digits)
-        ):
-            return run_dir
-        if "/" in stem and f"{run_dir.parent.name}/{run_dir.name}".startswith(stem):
-            return run_dir
+    stem = _stem(word)
+    digits = "" if re.search(r"[A-Za-z]", stem) else re.sub(r"\D", "", stem)
+    exactly = (
+        one for one in every if stem in {LATEST, one.parent.name, one.name, _name_and_date(one)}
+    )
+    by_beginning = (
+        one
+        for one in every
+        if (len(digits) >= 4 and one.name.replace("-", "").startswith(digits))
+        or ("/" in stem and _name_and_date(one).startswith(stem))
+    )
+    if found := next(exactly, None) or next(by_beginning, None):
+        return found
     near = did_you_mean(stem, {path.parent.name for path in every})
     raise LorakitError(
         f"No run is called {word!r}. {near}".rstrip(), hint="lorakit runs lists them."
@@ -106,13 +99,19 @@ def find_trained(word: str = LATEST, root: Path | None = None) -> Path:
     """As find_run, but of runs that `latest` or a bare name fits the newest one with a LoRA; the
     newest of all where none has one.
     """
-    found = find_run(word, root)
-    every = run_dirs(root)
-    stem = Path(word).stem if word.endswith(".toml") else word.strip("/").removeprefix("runs/")
-    if stem not in {LATEST, found.parent.name} or has_lora(found):
+    found, stem = find_run(word, root), _stem(word)
+    if stem not in {LATEST, found.parent.name}:
         return found
-    same = [one for one in every if word == LATEST or one.parent.name == found.parent.name]
+    same = run_dirs(root, "" if stem == LATEST else stem)
     return next((one for one in reversed(same) if has_lora(one)), found)
+
+
+def _stem(word: str) -> str:
+    return Path(word).stem if word.endswith(".toml") else word.strip("/").removeprefix("runs/")
+
+
+def _name_and_date(run_dir: Path) -> str:
+    return f"{run_dir.parent.name}/{run_dir.name}"
 
 
 def has_lora(run_dir: Path) -> bool:
@@ -135,20 +134,27 @@ def whole_of(run_dir: Path) -> Path:
     return run_dir.parent if (run_dir.parent / NAME).is_file() else run_dir
 
 
-# Most of a record, and nothing of it stands in the table of runs.
-NOT_SHOWN = ("settings", "dataset", "weights", "states", "samples", "files")
+def run_name(run_dir: Path) -> str:
+    """NAME/DATE; a stage of a run is NAME/DATE/STAGE."""
+    above = f"{run_dir.parent.parent.name}/" if (run_dir.parent / NAME).is_file() else ""
+    return above + _name_and_date(run_dir)
+
+
+# What of a record stands in the table of runs; reading the rest would take most of the time.
+SHOWN = (
+    *("state", "name", "started", "trainer", "steps", "outcome"),
+    *("supervisor", "process"),  # whether it lives
+)
 
 
 def info(run_dir: Path) -> RunInfo:
     """One run as it is now. A record that makes no sense is shown as broken, with the reason."""
+    name = run_dir.parent.name
     try:
-        return _info(run_dir, read_record(run_dir, without=NOT_SHOWN))
+        record = read_record(run_dir, only=SHOWN)
     except LorakitError as error:
-        name, age = run_dir.parent.name, _age(run_dir)
+        age = _age(run_dir, "")
         return RunInfo(run_dir, name, "broken", 0, 0, None, None, "", "", age, error.message)
-
-
-def _info(run_dir: Path, record: Record) -> RunInfo:
     state, total = live_state(record), record.steps.total
     step, loss, eta = record.outcome.step or 0, record.outcome.loss, None
     if state in {"running", "unattended", "dead"}:
@@ -157,7 +163,7 @@ def _info(run_dir: Path, record: Record) -> RunInfo:
         eta = last.left_s(total) if state != "dead" else None
     return RunInfo(
         run_dir,
-        record.name or run_dir.parent.name,
+        record.name or name,
         state,
         step,
         total,
@@ -200,34 +206,37 @@ def last_progress(run_dir: Path) -> Progress:
     if not rows:
         return Progress(before)
     last = rows[-1]
-    timed = [(row["seconds"], row["step"]) for row in rows if {"step", "seconds"} <= row.keys()]
-    rate = seconds_a_step(timed) or None
-    step, epoch = last.get("step"), last.get("epoch")
-    return Progress(
-        before + (step if isinstance(step, int) else 0),
-        epoch if isinstance(epoch, int) else None,
-        _number(last.get("loss")),
-        rate,
-    )
+    rate = seconds_a_step((row["seconds"], row["step"]) for row in rows if "seconds" in row)
+    return Progress(before + last["step"], last.get("epoch"), last.get("loss"), rate or None)
+
+
+def seconds_a_step(seen: Iterable[tuple[float, int]]) -> float:
+    """The mean over (time, step) pairs, pauses between steps left out; 0 where nothing is known."""
+    pace = [
+        (after - before) / (step - last)
+        for (before, last), (after, step) in pairwise(seen)
+        if step > last
+    ]
+    if not pace:
+        return 0.0
+    usual = median(pace)
+    return max(0.0, fmean(one for one in pace if one <= PAUSE * usual or not usual))
 
 
 def _progress_files(run_dir: Path) -> list[tuple[Path, int]]:
     """progress.jsonl with the steps made before it: of the run, or of each of its stages that has
     begun.
     """
-    own = run_dir / PROGRESS
-    if own.is_file():
-        return [(own, 0)]
     found: list[tuple[Path, int]] = []
     before = 0
-    folders = [Path(entry.path) for entry in _folders(run_dir) if _STAGE.match(entry.name)]
-    for folder in sorted(folders, key=lambda path: int(path.name.partition("-")[0])):
+    stages = [path for path in run_dir.glob("[0-9]*-*") if _STAGE.match(path.name)]
+    for folder in sorted(stages, key=lambda path: int(path.name.partition("-")[0])):
         rows = tail_rows(folder / PROGRESS, 1)
         found.append((folder / PROGRESS, before))
         if not rows:
             break
-        before += int(rows[-1].get("step") or 0)
-    return found or [(own, 0)]
+        before += rows[-1]["step"]
+    return found or [(run_dir / PROGRESS, 0)]
 
 
 def tail_rows(path: Path, count: int) -> list[dict[str, Any]]:
@@ -235,42 +244,28 @@ def tail_rows(path: Path, count: int) -> list[dict[str, Any]]:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - 120 * count))
-            lines = file.read().splitlines()
+            return list(_rows(file.read().splitlines()[-count:]))
     except OSError:
         return []
-    return [row for row in map(_row, lines[-count:]) if row is not None]
 
 
 def progress_rows(run_dir: Path) -> Iterator[dict[str, Any]]:
     """Every step of the run once, with its last loss: a resumed run may have made a step twice."""
     found: dict[int, dict[str, Any]] = {}
     for path, before in _progress_files(run_dir):
-        try:
-            with path.open("rb") as file:
-                for line in file:
-                    row = _row(line)
-                    if row is not None and isinstance(row.get("step"), int):
-                        step = row["step"] + before
-                        found[step] = {**row, "step": step}
-        except OSError:
-            continue
+        with suppress(OSError), path.open("rb") as file:
+            for row in _rows(file):
+                step = row["step"] + before
+                found[step] = {**row, "step": step}
     yield from (found[step] for step in sorted(found))
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
-    try:
-        data = json_text.loads(line)
-    except ValueError:
-        return None  # half a line: it is being written
-    return data if isinstance(data, dict) else None
-
-
-def _folders(path: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(path) as entries:
-            return [entry for entry in entries if entry.is_dir()]
-    except OSError:
-        return []
+def _rows(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        with suppress(ValueError):  # half a line: it is being written
+            row = json_text.loads(line)
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                yield row
 
 
 def _natural(name: str) -> tuple[str, int]:
@@ -278,16 +273,8 @@ def _natural(name: str) -> tuple[str, int]:
     return name[:15], int(name[16:] or 1)
 
 
-def _age(run_dir: Path, started: str = "") -> float:
-    try:
-        return max(0.0, time.time() - datetime.fromisoformat(started).timestamp())
-    except ValueError:
-        pass
-    try:
-        return max(0.0, time.time() - run_dir.stat().st_mtime)
-    except OSError:
-        return 0.0
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+def _age(run_dir: Path, started: str) -> float:
+    age = seconds_between(started, time.time())
+    if age is None and run_dir.exists():
+        age = max(0.0, time.time() - run_dir.stat().st_mtime)
+    return age or 0.0

@@ -18,6 +18,7 @@ from lorakit.plan.model import Plan
 from lorakit.private import is_private_set, shown
 from lorakit.recipe.model import Resolved, Section
 from lorakit.runs.ran_from import (
+    CommandRun,
     DatasetUsed,
     Estimated,
     MachineRank,
@@ -30,7 +31,7 @@ from lorakit.runs.ran_from import (
     TrainerUsed,
     WeightUsed,
 )
-from lorakit.runs.record import CommandRun, Record, now
+from lorakit.runs.record import Record, now
 from lorakit.trainers.base import Command
 
 
@@ -78,8 +79,12 @@ def opening_record(plan: Plan) -> Record:
             name: hashlib.sha256(text.encode()).hexdigest() for name, text in plan.files.items()
         },
         settings=_settings(plan),
-        steps=_steps(plan),
-        estimate=Estimated(**asdict(plan.estimate)),
+        steps=StepCounts.like(
+            plan.steps,
+            per_epoch=plan.steps.steps_per_epoch,
+            checkpoints=tuple(map(PlannedFile.like, plan.steps.checkpoints)),
+        ),
+        estimate=Estimated.like(plan.estimate),
         dataset=_dataset(plan),
         notes=resolved.notes,
         subject=SubjectShown.from_json(asdict(resolved.subject)),
@@ -141,29 +146,11 @@ def _settings(plan: Plan) -> dict[str, dict[str, SettingUsed]]:
     }
 
 
-def _steps(plan: Plan) -> StepCounts:
-    steps = plan.steps
-    return StepCounts(
-        total=steps.total,
-        epochs=steps.epochs,
-        per_epoch=steps.steps_per_epoch,
-        accumulation=steps.accumulation,
-        batches_per_process=steps.batches_per_process,
-        processes=steps.processes,
-        batch_size=steps.batch_size,
-        formula=steps.formula,
-        checkpoints=tuple(PlannedFile(**asdict(one)) for one in steps.checkpoints),
-    )
-
-
 def _dataset(plan: Plan) -> DatasetUsed:
     """Without the digest of dataset.json, which is computed beside the training."""
     facts = plan.dataset
     subsets = (
-        SubsetUsed(
-            str(one.path), one.repeats, one.class_tokens, one.is_reg, len(one.images), one.captioned
-        )
-        for one in facts.subsets
+        SubsetUsed.like(one, path=str(one.path), images=len(one.images)) for one in facts.subsets
     )
     return DatasetUsed(str(facts.root), facts.image_count, tuple(subsets))
 
@@ -173,12 +160,8 @@ def _weights(plan: Plan) -> tuple[WeightUsed, ...]:
     about = FAMILIES[plan.resolved.family].by(plan.resolved.trainer)
     keys = {weight.option: weight.key for weight in about.weights}
     return tuple(
-        WeightUsed(
-            keys.get(file.option, file.option),
-            file.option,
-            file.asked,
-            str(file.path),
-            file.reference,
+        WeightUsed.like(
+            file, key=keys.get(file.option, file.option), path=str(file.path), sha256=None
         )
         for file in plan.weights
     )
@@ -191,14 +174,12 @@ def _launched(plan: Plan, key: str, default: int) -> int:
 
 def _platform() -> RanOn:
     machine = this_machine()
-    return RanOn(
-        machine.system,
-        machine.arch,
-        machine.cpu_count,
-        machine.memory_bytes,
-        tuple(gpu.name for gpu in machine.gpus),
-        platform.node(),
-        sys.version.split()[0],
+    return RanOn.like(
+        machine,
+        cpus=machine.cpu_count,
+        gpus=tuple(gpu.name for gpu in machine.gpus),
+        node=platform.node(),
+        python=sys.version.split()[0],
     )
 
 

@@ -3,79 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from lorakit.errors import TrainingFailed, counted
-from lorakit.runs.typed_json import Part
+from lorakit.runs.folder import LOG
+from lorakit.runs.record import Ending, Record, seconds_between
 from lorakit.weights.finite import Weights, inspect
-
-State = Literal["done", "failed", "interrupted", "stopped", "dead"]
-
-
-@dataclass(frozen=True)
-class Diagnosis(Part):
-    cause: str = ""
-    evidence: str = ""  # the line of the log that says so
-    remedy: str = ""  # a command
-    rule: str = "unknown"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`done` is the only good one: an intact, finite LoRA of this run with the expected number of
-    steps (or this machine's part of it).
+    """A run that has come to its end, and its record as it was closed. `done` is the only good
+    state: an intact, finite LoRA of this run with the expected number of steps (or this machine's
+    part of it).
     """
 
-    state: State
     run_dir: Path
-    exit_code: int | None = None  # of the process we launched; None when it ended by a signal
-    signal: int | None = None
-    step: int = 0
-    total: int = 0
-    loss: float | None = None
-    duration_s: float = 0.0
-    lora: Path | None = None
-    saved: tuple[Path, ...] = ()  # LoRA files
-    states: tuple[Path, ...] = ()  # intact ones, to go on from
-    reason: str = ""  # why it is not done, in one sentence
-    nan: bool = False
-    recipe: str = ""
-    sets: tuple[str, ...] = ()  # what was said after --set and --unset
-    unsets: tuple[str, ...] = ()
-    python: str = ""  # the trainer's
-    settings: Mapping[str, object] = field(default_factory=dict)
-    diagnosis: Diagnosis | None = None
-    stage_dir: Path | None = None  # the stage it ended in, of a run with several
-    asked_by: int | None = None  # the signal that asked lorakit to stop
-    rank: int = 0  # of this machine; only the first writes the LoRA, others are judged by exit code
+    record: Record
+
+    @property
+    def state(self) -> str:
+        return self.record.state
 
     @property
     def ok(self) -> bool:
-        return self.state == "done"
+        return self.record.state == "done"
+
+    @property
+    def ending(self) -> Ending:
+        return self.record.outcome
+
+    @property
+    def lora(self) -> Path | None:
+        return self.run_dir / self.ending.lora if self.ending.lora else None
+
+    @property
+    def saved(self) -> tuple[Path, ...]:
+        """LoRA files."""
+        return tuple(self.run_dir / path for path in self.ending.saved)
+
+    @property
+    def states(self) -> tuple[Path, ...]:
+        """Intact ones, to go on from."""
+        paths = (self.run_dir / one.path for one in self.record.states if not one.fault)
+        return tuple(path for path in paths if path.is_dir())
 
     @property
     def log(self) -> Path:
-        return (self.stage_dir or self.run_dir) / "log.txt"
+        """Of the stage it ended in, where it has several."""
+        begun = self.record.begun_stages
+        return (self.run_dir / begun[-1].folder if begun else self.run_dir) / LOG
 
 
 Before = Mapping[str, tuple[int, int, int]]
 
 
-def seen_in(folder: Path) -> Before:
+def seen_in(folder: Path, *, made_before: str = "") -> Before:
     """What was there before the launch. Newness is judged against this, not against a clock that
-    may be set back.
+    may be set back; the clock's word is taken where nobody looked then.
     """
-    if not folder.is_dir():
-        return {}
-    return {path.name: _stamp(path) for path in folder.glob("*.safetensors")}
+    return {
+        path.name: _stamp(path)
+        for path in folder.glob("*.safetensors")
+        if not made_before or not seconds_between(made_before, path.stat().st_mtime)
+    }
 
 
 def made_since(folder: Path, before: Before) -> list[Path]:
     """Files written since `before`, oldest first."""
-    if not folder.is_dir():
-        return []
     new = [path for path in folder.glob("*.safetensors") if before.get(path.name) != _stamp(path)]
     return sorted(new, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
@@ -111,8 +107,8 @@ def judge(
 def failure(outcome: Outcome, last_lines: list[str]) -> TrainingFailed:
     """The error as it is shown: the last lines, the log's path, cause, evidence and remedy."""
     lines = [f"  {line}" for line in last_lines]
-    lines += [f"Training failed: {outcome.reason}.", f"The complete log: {outcome.log}"]
-    found = outcome.diagnosis
+    lines += [f"Training failed: {outcome.ending.reason}.", f"The complete log: {outcome.log}"]
+    found = outcome.ending.diagnosis
     if found:
         lines.append(f"Cause: {found.cause}")
         lines += [f"Evidence: {found.evidence}"] if found.evidence else []

@@ -5,8 +5,10 @@ a rehearsal, else from what was measured on such a card. Unknown is an answer.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +25,8 @@ from lorakit.show import duration
 from lorakit.user_files import Unreadable
 
 if TYPE_CHECKING:
+    from lorakit.recipe.model import Setting
+    from lorakit.runs.ran_from import SettingUsed
     from lorakit.runs.record import Record
 
 READ = 100  # the newest records are looked at,
@@ -105,51 +109,45 @@ def expected(plan: Plan, machine: Machine) -> Expected:
 
 def remember(plan: Plan, machine: Machine, seconds: float) -> None:
     """What a rehearsal of full size measured, for the plans to come."""
-    entries = {**_rehearsed(), _key(_kind_of_plan(plan), machine): seconds}
-    write_atomic(_place(), json.dumps(entries, indent=1))
+    write_atomic(_place(), json.dumps({**_rehearsed(), _key(plan, machine): seconds}, indent=1))
 
 
 def _sources(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
     """Seconds a batch and where they come from, the surest first."""
-    kind = _kind_of_plan(plan)
     if not machine.elsewhere:
-        if runs := list(_runs_here(plan, kind, machine)):
+        if runs := list(islice(_runs_here(plan, machine), ENOUGH)):
             yield median(runs), f"from {counted(len(runs), 'run')} here"
-        seconds = _rehearsed().get(_key(kind, machine))
+        seconds = _rehearsed().get(_key(plan, machine))
         if isinstance(seconds, (int, float)):
             yield seconds, "from a rehearsal here"
     yield from _measured(plan, machine)
 
 
-def _runs_here(plan: Plan, kind: tuple[str, ...], machine: Machine) -> Iterator[float]:
+def _runs_here(plan: Plan, machine: Machine) -> Iterator[float]:
     if not runs_dir(plan.resolved.root).is_dir():  # and a plan need not import the record
         return
     from lorakit.runs.find import run_dirs
     from lorakit.runs.record import read_record
 
-    found = 0
     for run_dir in reversed(run_dirs(plan.resolved.root)[-READ:]):
-        try:
+        with suppress(LorakitError):
             record = read_record(run_dir)
-        except LorakitError:
-            continue
-        seconds, same = record.outcome.seconds_a_step, _same_machine(record, machine)
-        if seconds and same and _kind_of_record(record) == kind and _same_size(record, plan):
-            yield seconds / max(1, record.steps.accumulation)
-            found += 1
-        if found == ENOUGH:
-            return
+            seconds = record.outcome.seconds_a_step
+            if seconds and _is_alike(record, plan, machine):
+                yield seconds / max(1, record.steps.accumulation)
 
 
-def _same_machine(record: Record, machine: Machine) -> bool:
+def _is_alike(record: Record, plan: Plan, machine: Machine) -> bool:
+    """On the same machine, of the same kind and about the same size."""
     ran = record.platform
     here = (machine.system, machine.arch, machine.cpu_count, *(one.name for one in machine.gpus))
-    return (ran.system, ran.arch, ran.cpus, *ran.gpus) == here
-
-
-def _same_size(record: Record, plan: Plan) -> bool:
     then, now = record.estimate.lora_bytes, plan.estimate.lora_bytes
-    return not then or not now or 1 / SAME_SIZE < then / now < SAME_SIZE
+    settings = record.settings.get("train", {})
+    return (
+        (ran.system, ran.arch, ran.cpus, *ran.gpus) == here
+        and _kind(record.trainer.name, record.family, settings) == _kind_of(plan)
+        and (not then or not now or 1 / SAME_SIZE < then / now < SAME_SIZE)
+    )
 
 
 def _measured(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
@@ -175,21 +173,11 @@ def _measured(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
         yield nearest.seconds * times, exact if alike else scaled
 
 
-def _kind_of_plan(plan: Plan) -> tuple[str, ...]:
-    def value(key: str) -> Any:
-        setting = plan.settings.get(key)
-        return setting.value if setting else None
-
-    return _kind(plan.resolved.trainer, plan.resolved.family, value)
-
-
-def _kind_of_record(record: Record) -> tuple[str, ...]:
-    return _kind(record.trainer.name, record.family, record.value)
-
-
-def _kind(trainer: str, family: str, value: Callable[[str], Any]) -> tuple[str, ...]:
+def _kind(
+    trainer: str, family: str, settings: Mapping[str, Setting | SettingUsed]
+) -> tuple[str, ...]:
     """Words that are equal where the settings are; what is unset, false or 1 is the same."""
-    said = {key: value(key) for key in KIND}
+    said = {key: settings[key].value if key in settings else None for key in KIND}
     if (side := str(said["resolution"] or "").split(",")) and len(set(side)) == 1:
         said["resolution"] = side[0]
     return (trainer, family, *map(_word, said.values()))
@@ -200,8 +188,12 @@ def _word(value: Any) -> str:
     return "" if unsaid else str(value)
 
 
-def _key(kind: tuple[str, ...], machine: Machine) -> str:
-    return " ".join((*kind, machine.accelerator, *(one.name for one in machine.gpus)))
+def _kind_of(plan: Plan) -> tuple[str, ...]:
+    return _kind(plan.resolved.trainer, plan.resolved.family, plan.settings)
+
+
+def _key(plan: Plan, machine: Machine) -> str:
+    return " ".join((*_kind_of(plan), machine.accelerator, *(one.name for one in machine.gpus)))
 
 
 def _rehearsed() -> dict[str, Any]:

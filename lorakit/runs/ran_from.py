@@ -43,6 +43,14 @@ class SettingUsed(Part):
 
 
 @dataclass(frozen=True)
+class CommandRun(Part):
+    name: str = ""
+    argv: tuple[str, ...] = ()
+    state: str = rare("")
+    text: str = rare("")
+
+
+@dataclass(frozen=True)
 class PlannedFile(Part):
     name: str = ""
     step: int = 0

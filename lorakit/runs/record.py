@@ -14,8 +14,9 @@ says that nothing is known yet. A number that may be missing is None. Nothing he
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,8 +25,8 @@ from typing import Any
 from lorakit import json_text
 from lorakit.errors import LorakitError
 from lorakit.processes import Identity
-from lorakit.runs.outcome import Diagnosis
 from lorakit.runs.ran_from import (
+    CommandRun,
     DatasetUsed,
     Estimated,
     MachineRank,
@@ -41,6 +42,7 @@ from lorakit.user_files import Missing
 
 SCHEMA = 1
 NAME = "record.json"
+STEP_PASSES = 3  # a training step costs about three forward passes of each of its pictures
 WAITING = "waiting"  # the state of a stage that is written down and not begun
 
 
@@ -92,23 +94,15 @@ class RunProcess(Part):
     mark: str = ""
     pgid: int = rare(0)
     oom_kills: int = rare(0)
-    log_at: tuple[int, int] = rare((0, 0))
+    log_at: tuple[int, ...] = rare((0, 0))
 
     @classmethod
-    def of(cls, identity: Identity) -> RunProcess:
-        return cls(**identity.as_dict())
+    def ours(cls) -> RunProcess:
+        return cls.like(Identity.of(os.getpid()))
 
     @property
     def identity(self) -> Identity | None:
         return Identity.read(self.to_json())
-
-
-@dataclass(frozen=True)
-class CommandRun(Part):
-    name: str = ""
-    argv: tuple[str, ...] = ()
-    state: str = rare("")
-    text: str = rare("")
 
 
 @dataclass(frozen=True)
@@ -142,6 +136,14 @@ class ResumedPart(Part):
     epoch_offset: int = rare(0)
     exact: tuple[str, ...] = ()
     inexact: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Diagnosis(Part):
+    cause: str = ""
+    evidence: str = ""  # the line of the log that says so
+    remedy: str = ""  # a command
+    rule: str = "unknown"
 
 
 @dataclass(frozen=True)
@@ -263,6 +265,13 @@ class Record(Part):
         return run_dir / (self.output or "output")
 
     @property
+    def pass_seconds(self) -> float | None:
+        """Of one picture through the denoiser once, as far as the run's own steps tell."""
+        step_s = self.outcome.seconds_a_step
+        pictures = max(1, self.steps.batch_size) * max(1, self.steps.accumulation)
+        return step_s / (STEP_PASSES * pictures) if step_s else None
+
+    @property
     def part(self) -> ResumedPart:
         """The last resumed part; an empty one before the first resume."""
         return self.parts[-1] if self.parts else ResumedPart()
@@ -272,9 +281,9 @@ class Record(Part):
         return tuple(one for one in self.stages if one.state not in {"", WAITING})
 
 
-def read_record(run_dir: Path, *, without: tuple[str, ...] = ()) -> Record:
-    """A record from disk. Hand-edited nonsense is a clear error, never a traceback. `without` are
-    parts that a reader of many records does not need: they stay empty.
+def read_record(run_dir: Path, *, only: Collection[str] = ()) -> Record:
+    """A record from disk. Hand-edited nonsense is a clear error, never a traceback. `only`: the
+    keys that a reader of many records needs; the rest stays empty.
     """
     path = run_dir / NAME
     try:
@@ -289,11 +298,19 @@ def read_record(run_dir: Path, *, without: tuple[str, ...] = ()) -> Record:
             f"{path} was written by a newer lorakit (schema {schema}, this one reads {SCHEMA})."
         )
     try:
-        return Record.from_json({key: data[key] for key in data if key not in without})
+        return Record.from_json({key: data[key] for key in only if key in data} if only else data)
     except WrongValue as error:
         raise LorakitError(
             f"{path}: {error}, which no record holds. Was it edited by hand?"
         ) from None
+
+
+def seconds_between(started: str, end: float) -> float | None:
+    """None where the record's time makes no sense."""
+    try:
+        return max(0.0, end - datetime.fromisoformat(started).timestamp())
+    except ValueError:
+        return None
 
 
 def now() -> str:

@@ -32,7 +32,7 @@ and notes are yours to edit.
 {BEGIN}
 {END}
 """
-BY_HAND = ("chosen", "strength", "rating", "notes")
+NOTED = ("chosen", "strength", "rating")
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def update(root: Path) -> tuple[list[Row], bool]:
 
 
 def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
-    """Rows of lost runs stay where they were; in the others, what was written by hand wins."""
+    """Rows of lost runs stay where they were; the others keep what was written by hand."""
     known = {row.run: row for row in new}
     kept = [_with_hand(known.pop(row.run), row) if row.run in known else row for row in old]
     return [*kept, *known.values()]
@@ -220,20 +220,11 @@ def _row(run_dir: Path, record: Record, before: str) -> Row:
 
 
 def _with_hand(ours: Row, theirs: Row) -> Row:
-    """The cells that are edited by hand: theirs, with ours added where it says more."""
-    hand = {
-        name: getattr(theirs, name) or getattr(ours, name) for name in BY_HAND if name != "notes"
-    }
-    said = ours.notes
-    if theirs.notes and theirs.notes not in said:
-        missing = [part for part in said.split("; ") if part and part not in theirs.notes]
-        said = "; ".join([theirs.notes, *missing])
-    newer = {
-        name: getattr(ours, name)
-        for name in hand
-        if getattr(ours, name) and getattr(ours, name) != getattr(theirs, name)
-    }
-    return replace(ours, **{**hand, **newer}, notes=said)
+    """With the cells that people edit: what `lorakit note` keeps, else what the table says."""
+    cells = {name: getattr(ours, name) or getattr(theirs, name) for name in NOTED}
+    said = [theirs.notes] if theirs.notes else []
+    said += [part for part in ours.notes.split("; ") if part and part not in theirs.notes]
+    return replace(ours, **cells, notes="; ".join(said))
 
 
 def _cells(line: str) -> list[str]:

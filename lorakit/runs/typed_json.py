@@ -5,9 +5,9 @@ check in one.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
@@ -24,16 +24,18 @@ class WrongValue(ValueError):  # noqa: N818  (reads as what was found)
         super().__init__(f"{where} is {value!r}")
         self.where, self.value = where, value
 
-    def inside(self, name: str) -> WrongValue:
-        """The same, seen from one storey higher."""
-        return WrongValue(f"{name}.{self.where}".rstrip("."), self.value)
-
 
 @dataclass(frozen=True)
 class Part:
     """One JSON object. Keys without a field are kept in `unknown` and written back."""
 
     unknown: Mapping[str, object] = field(default_factory=dict, kw_only=True, repr=False)
+
+    @classmethod
+    def like(cls, noun: object, **more: Any) -> Self:
+        """With what another noun calls by the same names."""
+        names = (one.name for one in _known(cls) if hasattr(noun, one.name))
+        return cls(**{name: getattr(noun, name) for name in names} | more)
 
     @classmethod
     def from_json(cls, data: object) -> Self:
@@ -53,19 +55,21 @@ class Part:
 
     def to_json(self) -> dict[str, Any]:
         """As it is written; a part in which nothing is known yet is {}."""
-        written = {} if self.blank else {key: _write(value) for key, value in self._values()}
-        return written | dict(self.unknown)
+        values = {} if self.blank else self._values()
+        return {key: _write(value) for key, value in values.items()} | dict(self.unknown)
 
     @property
     def blank(self) -> bool:
         """Nothing is known yet: every field is empty, zero or None."""
-        return not any(value for _, value in self._values())
+        return not any(self._values().values())
 
-    def _values(self) -> Iterator[tuple[str, Any]]:
-        for one in _known(type(self)):
-            value = getattr(self, one.name)
-            if value != one.default or not one.metadata.get("rare"):
-                yield one.name, value
+    def _values(self) -> dict[str, Any]:
+        values = {one: getattr(self, one.name) for one in _known(type(self))}
+        return {
+            one.name: value
+            for one, value in values.items()
+            if value != one.default or not one.metadata.get("rare")
+        }
 
 
 def rare(default: T) -> T:
@@ -104,55 +108,35 @@ def _reader(kind: Any) -> Reader:
     if isinstance(kind, type) and issubclass(kind, Part):
         return kind.from_json
     if origin is tuple:
-        return _list_reader(_reader(inner[0])) if inner[-1] is Ellipsis else _row_reader(inner)
-    if origin is not None and issubclass(origin, Mapping):
-        return _table_reader(_reader(inner[1]))
-    return _plain_reader(kind)
+        return partial(_read_list, _reader(inner[0]))
+    if origin is not None:
+        return partial(_read_table, _reader(inner[1]))
+    return partial(_read_plain, kind)
 
 
-def _plain_reader(kind: Any) -> Reader:
-    def read(value: object) -> Any:
-        if kind is object or type(value) is kind or (kind is float and type(value) is int):
-            return value
+def _read_plain(kind: type, value: object) -> Any:
+    if kind is object or type(value) is kind or (kind is float and type(value) is int):
+        return value
+    raise WrongValue("", value)
+
+
+def _read_list(read: Reader, value: object) -> tuple[Any, ...]:
+    if not isinstance(value, list):
         raise WrongValue("", value)
-
-    return read
-
-
-def _list_reader(one: Reader) -> Reader:
-    def read(value: object) -> tuple[Any, ...]:
-        if not isinstance(value, list):
-            raise WrongValue("", value)
-        return tuple(map(one, value))
-
-    return read
+    return tuple(map(read, value))
 
 
-def _row_reader(kinds: tuple[Any, ...]) -> Reader:
-    readers = tuple(map(_reader, kinds))
-
-    def read(value: object) -> tuple[Any, ...]:
-        if not isinstance(value, list) or len(value) != len(readers):
-            raise WrongValue("", value)
-        return tuple(one(part) for one, part in zip(readers, value, strict=True))
-
-    return read
-
-
-def _table_reader(one: Reader) -> Reader:
-    def read(value: object) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise WrongValue("", value)
-        return {key: _inside(key, one, part) for key, part in value.items()}
-
-    return read
+def _read_table(read: Reader, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise WrongValue("", value)
+    return {key: _inside(key, read, part) for key, part in value.items()}
 
 
 def _inside(name: str, read: Reader, value: object) -> Any:
     try:
         return read(value)
-    except WrongValue as error:
-        raise error.inside(name) from None
+    except WrongValue as error:  # seen from one storey higher
+        raise WrongValue(f"{name}.{error.where}".rstrip("."), error.value) from None
 
 
 def _write(value: object) -> Any:

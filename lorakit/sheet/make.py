@@ -17,7 +17,6 @@ from lorakit.errors import LorakitError, counted, did_you_mean
 from lorakit.files import write_atomic
 from lorakit.runs.find import whole_of
 from lorakit.runs.intact import require_intact
-from lorakit.runs.rate import pass_seconds
 from lorakit.runs.record import read_record
 from lorakit.sheet.grid import draw_grid
 from lorakit.sheet.model import Choice, Column, DrawnCheckpoint, Sheet, SheetRow, Source
@@ -48,7 +47,7 @@ def make_sheet(
     folder = run_dir / "sheet"
     sheet, order = lay_out(source, columns, rows, choice.seeds, folder)
     if total := len(missing := _missing(order)):
-        pace = pass_seconds(read_record(whole_of(run_dir)))
+        pace = read_record(whole_of(run_dir)).pass_seconds
         seconds = passes_of(source.family, missing) * pace if pace else 0.0
         say(
             f"Drawing {counted(total, 'picture')}: {counted(len(columns), 'column')},"

@@ -29,10 +29,10 @@ def provoke(case: Case, place: Path, base: Path, trainer: str) -> None:
         assert case.before in {fault.rule for fault in again.faults if fault.severity == "error"}
     outcome = train(spoilt(plan, case))
     assert outcome.state == "failed"
-    assert outcome.diagnosis is not None
-    assert outcome.diagnosis.rule == case.rule, outcome.diagnosis
-    assert outcome.diagnosis.evidence
-    assert outcome.diagnosis.remedy
+    assert outcome.ending.diagnosis is not None
+    assert outcome.ending.diagnosis.rule == case.rule, outcome.ending.diagnosis
+    assert outcome.ending.diagnosis.evidence
+    assert outcome.ending.diagnosis.remedy
 
 
 @pytest.mark.real

@@ -263,12 +263,7 @@ def test_a_page_that_cannot_be_written_is_a_plain_error(
 
 def test_a_run_ends_with_its_page(make_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = make_run()
-    assert (
-        say_outcome(
-            Outcome("done", run_dir, step=100, total=100, lora=run_dir / "output/fox.safetensors")
-        )
-        == 0
-    )
+    assert say_outcome(Outcome(run_dir, read_record(run_dir))) == 0
     assert (run_dir / "report.html").exists()
     assert f"All of it on one page: {run_dir / 'report.html'}" in capsys.readouterr().err
 
@@ -277,13 +272,9 @@ def test_a_page_that_fails_changes_nothing_about_the_end(
     make_run: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = make_run()
+    outcome = Outcome(run_dir, read_record(run_dir))
     (run_dir / "record.json").write_text('{"schema": 1, "settings": 3}')
-    assert (
-        say_outcome(
-            Outcome("done", run_dir, step=100, total=100, lora=run_dir / "output/fox.safetensors")
-        )
-        == 0
-    )
+    assert say_outcome(outcome) == 0
     assert "The run's page could not be made" in capsys.readouterr().err
 
 

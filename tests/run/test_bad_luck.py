@@ -27,6 +27,7 @@ from lorakit.run.child import Patience
 from lorakit.run.resume.adopt import adopt, close_dead_run
 from lorakit.run.train import train
 from lorakit.runs.find import info, last_progress, live_state
+from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
 
 pytestmark = pytest.mark.slow
@@ -94,8 +95,8 @@ def test_lorakit_killed_and_the_run_ended_unseen_but_well(make_plan: Any, start:
     lorakit.kill()
     lorakit.communicate()
     until(lambda: info(plan.run_dir).state == "dead")
-    outcome = close_dead_run(plan.run_dir)
-    assert outcome is not None
+    close_dead_run(plan.run_dir)
+    outcome = Outcome(plan.run_dir, read_record(plan.run_dir))
     assert outcome.state == "done"
 
 
@@ -106,10 +107,10 @@ def test_everything_killed_is_dead_and_says_when(make_plan: Any, start: Any) -> 
     lorakit.communicate()
     os.kill(leader(plan).pid, signal.SIGKILL)
     until(lambda: info(plan.run_dir).state == "dead")
-    outcome = close_dead_run(plan.run_dir)
-    assert outcome is not None
+    close_dead_run(plan.run_dir)
+    outcome = Outcome(plan.run_dir, read_record(plan.run_dir))
     assert outcome.state == "dead"
-    assert "while no lorakit watched" in outcome.reason
+    assert "while no lorakit watched" in outcome.ending.reason
     assert info(plan.run_dir).state == "dead"
 
 
@@ -120,10 +121,10 @@ def test_a_restart_of_the_machine_is_recognised(make_plan: Any) -> None:
     data = json.loads(path.read_text()) | {"state": "running"}
     data["process"]["boot_id"] = data["supervisor"]["boot_id"] = "the boot before"
     path.write_text(json.dumps(data))
-    outcome = close_dead_run(plan.run_dir)
-    assert outcome is not None
-    assert outcome.diagnosis is not None
-    assert outcome.diagnosis.rule == "reboot"
+    close_dead_run(plan.run_dir)
+    outcome = Outcome(plan.run_dir, read_record(plan.run_dir))
+    assert outcome.ending.diagnosis is not None
+    assert outcome.ending.diagnosis.rule == "reboot"
 
 
 def test_the_trainer_killed_under_a_launcher(make_plan: Any, start: Any) -> None:
@@ -157,8 +158,8 @@ def test_a_data_worker_killed_is_named(make_plan: Any) -> None:
     threading.Timer(0.5, kill, (Event("note"),)).start()
     outcome = train(plan, emit=kill)
     assert outcome.state == "failed"
-    assert outcome.diagnosis is not None
-    assert outcome.diagnosis.rule == "worker-died"
+    assert outcome.ending.diagnosis is not None
+    assert outcome.ending.diagnosis.rule == "worker-died"
     assert members(leader(plan)) == []
 
 
@@ -173,9 +174,9 @@ def test_a_real_data_worker_of_torch_killed_is_named(make_plan: Any) -> None:
             os.kill(killed[0], signal.SIGKILL)
 
     outcome = train(plan, emit=kill)
-    assert outcome.diagnosis is not None
-    assert (outcome.state, outcome.diagnosis.rule) == ("failed", "worker-died")
-    assert str(killed[0]) in outcome.diagnosis.cause
+    assert outcome.ending.diagnosis is not None
+    assert (outcome.state, outcome.ending.diagnosis.rule) == ("failed", "worker-died")
+    assert str(killed[0]) in outcome.ending.diagnosis.cause
     assert members(leader(plan)) == []
 
 

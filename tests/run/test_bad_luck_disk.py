@@ -68,8 +68,8 @@ def test_a_disk_that_fills_while_saving(
     plan = on(small_disk, make_plan(steps=400, env={"SAVE_EVERY": "1"}))
     outcome = train(plan)
     assert outcome.state == "failed"
-    assert outcome.diagnosis is not None
-    assert outcome.diagnosis.rule == "disk-full"
+    assert outcome.ending.diagnosis is not None
+    assert outcome.ending.diagnosis.rule == "disk-full"
     assert outcome.saved
     assert read_record(plan.run_dir).state == "failed"  # room was kept for that
     monkeypatch.chdir(small_disk)
@@ -169,7 +169,7 @@ def test_a_clock_set_back_by_a_day_in_the_middle_of_a_run(
     plan = make_plan(steps=4, pause=0.05)
     outcome = train(plan, emit=set_back)
     assert outcome.state == "done"
-    assert 0 <= outcome.duration_s < 60
+    assert 0 <= outcome.ending.duration_s < 60
     row = info(plan.run_dir)
     assert (row.state, row.step) == ("done", 4)
     assert row.age_s == 0

@@ -11,16 +11,22 @@ import pytest
 import lorakit
 from lorakit import tomllib
 from lorakit.run.diagnose import diagnose, unwrapped
-from lorakit.runs.outcome import Diagnosis, Outcome
+from lorakit.runs.outcome import Outcome
+from lorakit.runs.ran_from import SettingUsed
+from lorakit.runs.record import Diagnosis, Ending, Record
 from lorakit.trainers.symptoms import symptoms
 
-FAILED = Outcome(
-    "failed",
-    Path("runs/fox/20260101-120000"),
-    1,
+RUN_DIR = Path("runs/fox/20260101-120000")
+FAILED = Record(
+    state="failed",
     recipe="recipes/fox.toml",
-    settings={"learning_rate": 1e-4},
+    settings={"train": {"learning_rate": SettingUsed(1e-4)}},
 )
+
+
+def failed(record: Record = FAILED, **ending: Any) -> Outcome:
+    return Outcome(RUN_DIR, replace(record, outcome=Ending(**ending)))
+
 
 FAILURES = tomllib.loads((Path(__file__).parent / "failures.toml").read_text(encoding="utf-8"))[
     "failure"
@@ -29,7 +35,7 @@ FAILURES = tomllib.loads((Path(__file__).parent / "failures.toml").read_text(enc
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda one: f"{one['rule']}-{one['who']}")
 def test_a_true_text_gives_its_cause_its_proof_and_a_command(failure: dict[str, Any]) -> None:
-    outcome = replace(FAILED, nan=failure.get("nan", False), signal=failure.get("signal"))
+    outcome = failed(nan=failure.get("nan", False), signal=failure.get("signal"))
     found = diagnose(
         ["something before", *failure["text"].splitlines()],
         outcome,
@@ -87,7 +93,7 @@ def test_the_end_of_the_log_wins_over_an_old_warning() -> None:
         *["steps"] * 100,
         "ZeroDivisionError: division by zero",
     ]
-    assert diagnose(lines, FAILED).rule == "tiny-image"
+    assert diagnose(lines, failed()).rule == "tiny-image"
 
 
 @pytest.mark.parametrize(
@@ -101,17 +107,17 @@ def test_the_end_of_the_log_wins_over_an_old_warning() -> None:
     ],
 )
 def test_nan_has_the_likeliest_remedy_first(settings: dict[str, object], remedy: str) -> None:
-    assert diagnose(
-        ["steps: 1/2 avr_loss=nan"], replace(FAILED, nan=True, settings=settings)
-    ).remedy.endswith(remedy)
+    train = {key: SettingUsed(value) for key, value in settings.items()}
+    outcome = failed(replace(FAILED, settings={"train": train}), nan=True)
+    assert diagnose(["steps: 1/2 avr_loss=nan"], outcome).remedy.endswith(remedy)
 
 
 def test_a_kill_that_the_kernel_counted_is_memory() -> None:
-    assert diagnose([], replace(FAILED, signal=9), memory_killed=True).rule == "host-memory"
+    assert diagnose([], failed(signal=9), memory_killed=True).rule == "host-memory"
 
 
 def test_a_kill_without_a_word_is_said_with_care() -> None:
-    found = diagnose(["steps: 3/4"], replace(FAILED, signal=9, exit_code=None))
+    found = diagnose(["steps: 3/4"], failed(signal=9))
     assert found.rule == "killed"
     assert "if nobody did it by hand" in found.cause
 
@@ -123,7 +129,7 @@ def test_an_unknown_failure_is_called_unknown_and_shows_the_error_line() -> None
             "KeyError: 'tea'",
             "subprocess.CalledProcessError: returned 1",
         ],
-        FAILED,
+        failed(),
     )
     assert (found.rule, found.evidence, found.remedy) == (
         "unknown",
@@ -133,6 +139,7 @@ def test_an_unknown_failure_is_called_unknown_and_shows_the_error_line() -> None
 
 
 def test_a_recipe_with_a_space_is_quoted() -> None:
-    assert diagnose(
-        ["MemoryError"], replace(FAILED, recipe="my recipes/a fox.toml")
-    ).remedy.startswith("lorakit train 'my recipes/a fox.toml'")
+    outcome = failed(replace(FAILED, recipe="my recipes/a fox.toml"))
+    assert diagnose(["MemoryError"], outcome).remedy.startswith(
+        "lorakit train 'my recipes/a fox.toml'"
+    )

@@ -16,11 +16,11 @@ from lorakit.plan.model import Plan
 from lorakit.run.diagnose import PACKAGES, with_own_sets
 from lorakit.run.train import train
 from lorakit.runs.outcome import Outcome
-from lorakit.runs.record import read_record
+from lorakit.runs.ran_from import TrainerUsed
+from lorakit.runs.record import Record, read_record
 
-FAILED = Outcome(
-    "failed",
-    Path("runs/fox/1"),
+FAILED = Record(
+    state="failed",
     recipe="recipes/fox.toml",
     sets=("network_dim=16", "train.learning_rate=1e-4", "sample.prompts=[]"),
     unsets=("xformers",),
@@ -65,8 +65,8 @@ def test_a_failed_run_has_its_own_sets_in_record_and_remedy(make_plan: Any) -> N
     plan = replace(plan, resolved=replace(plan.resolved, sets=said))
     outcome = train(plan, emit=silent)
     assert read_record(plan.run_dir).sets == ("network_dim=16",)
-    assert outcome.diagnosis is not None
-    assert "--set network_dim=16 --set train_batch_size=1" in outcome.diagnosis.remedy
+    assert outcome.ending.diagnosis is not None
+    assert "--set network_dim=16 --set train_batch_size=1" in outcome.ending.diagnosis.remedy
     text = (plan.run_dir / "record.json").read_text(encoding="utf-8")
     assert "hush" not in text
     assert "secret" not in text
@@ -74,7 +74,8 @@ def test_a_failed_run_has_its_own_sets_in_record_and_remedy(make_plan: Any) -> N
 
 def test_a_package_is_installed_under_its_own_name_with_the_trainers_python(make_plan: Any) -> None:
     assert PACKAGES["lycoris"] == "lycoris-lora"
-    outcome = replace(FAILED, python="/opt/my env/bin/python")
+    record = replace(FAILED, trainer=TrainerUsed(python="/opt/my env/bin/python"))
+    outcome = Outcome(Path("runs/fox/1"), record)
     from lorakit.run.diagnose import diagnose
 
     found = diagnose(["ModuleNotFoundError: No module named 'lycoris.kohya'"], outcome)

@@ -45,15 +45,15 @@ def test_what_was_added_is_there_with_its_settings(tmp_path: Path) -> None:
 def test_work_goes_past_a_failed_one_and_keeps_the_order(tmp_path: Path) -> None:
     for name in "abc":
         queue.add(tmp_path, recipe(tmp_path, name))
-    ended = queue.work(
+    queue.work(
         tmp_path,
         lambda item: ("failed" if item.recipe.endswith("b.toml") else "done", "runs/x"),
         go_on=lambda: True,
     )
-    assert [(item.recipe, item.state) for item in ended] == [
-        ("recipes/a.toml", "done"),
-        ("recipes/b.toml", "failed"),
-        ("recipes/c.toml", "done"),
+    assert states(tmp_path) == [
+        (1, "recipes/a.toml", "done"),
+        (2, "recipes/b.toml", "failed"),
+        (3, "recipes/c.toml", "done"),
     ]
     assert queue.take(tmp_path) is None
 
@@ -156,7 +156,7 @@ def test_what_somebody_else_has_brought_to_its_end_is_not_trained_again(
 ) -> None:
     outcome = go_on(left_by_a_killed_queue(tmp_path, state), as_json=False)
     assert outcome is not None
-    assert (outcome.state, outcome.step) == (state, 9)
+    assert (outcome.state, outcome.ending.step) == (state, 9)
 
 
 def test_a_run_that_somebody_else_has_in_hand_is_waited_for(
@@ -187,4 +187,7 @@ def test_a_run_that_is_gone_begins_anew_and_leaves_no_folder(tmp_path: Path) -> 
 
 
 def test_a_run_whose_death_is_written_down_already_is_not_closed_again(tmp_path: Path) -> None:
-    assert close_dead_run(left_by_a_killed_queue(tmp_path, "dead")) is None
+    run_dir = left_by_a_killed_queue(tmp_path, "dead")
+    before = (run_dir / "record.json").read_bytes()
+    close_dead_run(run_dir)
+    assert (run_dir / "record.json").read_bytes() == before

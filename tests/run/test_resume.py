@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,11 +22,12 @@ from lorakit.cli.main import main
 from lorakit.errors import LorakitError
 from lorakit.events import Event
 from lorakit.run.child import Patience
-from lorakit.run.resume.resume import resume
+from lorakit.run.resume.adopt import close_dead_run
+from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.record import read_record
+from lorakit.runs.record import Ending, read_record
 from lorakit.runs.states import states_in
 from lorakit.trainers.continuation import AT_MOST, Continuation, Paused
 from lorakit.trainers.kohya import tokenizers
@@ -221,12 +224,12 @@ def test_a_resumed_run_ends_with_the_planned_step_and_continuous_names(
     )
     interrupted_at(plan, 14)
     notes: list[str] = []
-    outcome = resume(
+    outcome = resume_run(
         plan.run_dir,
         emit=lambda event: notes.append(event.text or "") if event.kind == "note" else None,
         patience=QUICK,
     )
-    assert (outcome.state, outcome.step, outcome.reason) == ("done", steps, "")
+    assert (outcome.state, outcome.ending.step, outcome.ending.reason) == ("done", steps, "")
     output = plan.run_dir / "output"
     for path in output.glob("*.safetensors"):
         counted = inspect(path).steps
@@ -254,9 +257,9 @@ def test_it_can_be_interrupted_and_resumed_again(kohya_like: Any) -> None:
     plan = kohya_like(steps=32, per_epoch=8, every=4, hold_at="11,23")
     interrupted_at(plan, 10)
 
-    assert resume(plan.run_dir, emit=ctrl_c_at(22), patience=QUICK).state == "interrupted"
-    outcome = resume(plan.run_dir, patience=QUICK)
-    assert (outcome.state, outcome.step) == ("done", 32)
+    assert resume_run(plan.run_dir, emit=ctrl_c_at(22), patience=QUICK).state == "interrupted"
+    outcome = resume_run(plan.run_dir, patience=QUICK)
+    assert (outcome.state, outcome.ending.step) == ("done", 32)
     record = read_record(plan.run_dir)
     first, second = (part.from_step for part in record.parts)
     assert (first, second) == (8, 20)
@@ -276,10 +279,10 @@ def test_a_part_inside_the_first_epoch_is_gathered_like_any_other(kohya_like: An
     """Its file names need no correction, so nothing but the place differs."""
     plan = kohya_like(steps=32, per_epoch=32, every=4, hold_at="6,14")
     interrupted_at(plan, 5)
-    outcome = resume(plan.run_dir, emit=ctrl_c_at(13), patience=QUICK)
+    outcome = resume_run(plan.run_dir, emit=ctrl_c_at(13), patience=QUICK)
     assert outcome.state == "interrupted"
     assert "fox-step00000012.safetensors" in {path.name for path in outcome.saved}
-    assert resume(plan.run_dir, patience=QUICK).state == "done"
+    assert resume_run(plan.run_dir, patience=QUICK).state == "done"
     assert [part.from_step for part in read_record(plan.run_dir).parts] == [4, 12]
 
 
@@ -289,12 +292,14 @@ def test_a_resumed_part_asked_to_stop_ends_at_a_planned_checkpoint(kohya_like: A
     interrupted_at(plan, 10)
     slower = (plan.run_dir / "train.toml").read_text().replace("pause = 0.0", "pause = 0.15")
     (plan.run_dir / "train.toml").write_text(slower)
+    ledger = Ledger(plan.run_dir)
+    ledger.update(files={"train.toml": hashlib.sha256(slower.encode()).hexdigest()})
 
     def stop(event: Event) -> None:
         if event.kind == "started":
             (plan.run_dir / "stop.json").write_text('{"mode": "save"}')
 
-    outcome = resume(plan.run_dir, emit=stop, patience=QUICK)
+    outcome = resume_run(plan.run_dir, emit=stop, patience=QUICK)
     assert outcome.state == "stopped"
     assert [path.name for path in outcome.saved] == ["fox-step00000012.safetensors"]
     assert states_in(plan.run_dir / "output", "fox", per_epoch=8)[-1].step == 12
@@ -306,7 +311,7 @@ def test_a_half_written_state_is_passed_over(kohya_like: Any) -> None:
     *_, before, newest = states_in(plan.run_dir / "output", "fox", per_epoch=8)
     (newest.path / "optimizer.bin").write_bytes(b"")
     notes: list[str] = []
-    outcome = resume(
+    outcome = resume_run(
         plan.run_dir, emit=lambda event: notes.append(event.text or ""), patience=QUICK
     )
     assert outcome.state == "done"
@@ -314,17 +319,17 @@ def test_a_half_written_state_is_passed_over(kohya_like: Any) -> None:
 
 
 def test_the_embedded_trainer_goes_on_by_itself(make_plan: Any) -> None:
-    plan = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded")
+    made = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded")
+    plan = replace(made, weights=())  # there is no such file to be hashed
     interrupted_at(plan, 5)
     ledger = Ledger(plan.run_dir)
     ledger.update(outcome=replace(ledger.record.outcome, duration_s=3600.0))
-    outcome = resume(plan.run_dir)
-    assert (outcome.state, outcome.step) == ("done", 100)
+    outcome = resume_run(plan.run_dir)
+    assert (outcome.state, outcome.ending.step) == ("done", 100)
     assert 3600 < read_record(plan.run_dir).outcome.duration_s < 3700, "of all parts"
     assert [row["step"] for row in progress_rows(plan.run_dir)] == list(range(1, 101))
     record = read_record(plan.run_dir)
     assert record.parts[0].exact == ("every byte, on the same kind of device",)
-    assert record.parts[0].inexact == ()
 
 
 def test_a_launch_finds_its_tokenizers_although_the_cache_was_emptied(make_plan: Any) -> None:
@@ -345,7 +350,7 @@ def test_what_cannot_be_resumed_says_why(
     plan = make_plan(steps=2)
     train(plan)
     with pytest.raises(LorakitError, match="is done: 2 of 2 steps"):
-        resume(plan.run_dir)
+        resume_run(plan.run_dir)
     shutil.rmtree(plan.run_dir)
     train(make_plan("out_of_memory.py", steps=2))
     before = signal.getsignal(signal.SIGPIPE)
@@ -366,4 +371,16 @@ def test_the_record_keeps_the_secrets_out_and_the_rest_of_the_environment_in(
         "TOKENIZERS_PARALLELISM": "false",
         "WANDB_API_KEY": "(not recorded)",
     }
-    assert resume(plan.run_dir, patience=QUICK).state == "done"
+    assert resume_run(plan.run_dir, patience=QUICK).state == "done"
+
+
+def test_a_resumed_run_that_ended_unseen_has_its_new_lora(make_plan: Any) -> None:
+    made = make_plan("saves_when_asked.py", steps=20, pause=0.02, trainer="embedded")
+    plan = replace(made, weights=())
+    interrupted_at(plan, 5)
+    time.sleep(1.1)  # a record's times are whole seconds
+    assert resume_run(plan.run_dir).ok
+    ledger = Ledger(plan.run_dir)
+    ledger.update(state="running", outcome=Ending(), supervisor=ledger.record.process)
+    close_dead_run(plan.run_dir)
+    assert read_record(plan.run_dir).state == "done"

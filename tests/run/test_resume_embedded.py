@@ -14,9 +14,8 @@ from lorakit.events import Event
 from lorakit.files import sha256
 from lorakit.plan.make import make_plan
 from lorakit.plan.model import Plan
-from lorakit.proof.inputs import require_same_inputs
 from lorakit.recipe.resolve import resolve
-from lorakit.run.resume.resume import resume
+from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
 from lorakit.runs.record import read_record
@@ -76,7 +75,7 @@ def plan_of(tmp_path: Path) -> Any:
 def test_stopped_and_resumed_it_has_the_same_tensors(plan_of: Any, number: int) -> None:
     peace, other = plan_of("20260101-120000"), plan_of("20260101-120001")
     outcome = train(peace)
-    assert (outcome.state, outcome.step, outcome.total) == ("done", 12, 12), outcome
+    assert (outcome.state, outcome.ending.step, outcome.ending.total) == ("done", 12, 12), outcome
 
     asked: list[int] = []
 
@@ -87,10 +86,10 @@ def test_stopped_and_resumed_it_has_the_same_tensors(plan_of: Any, number: int) 
 
     stopped = train(other, emit=stop)
     assert stopped.state == "interrupted"
-    assert stopped.exit_code in {130, 143, None}
+    assert stopped.ending.exit_code in {130, 143, None}
     assert len(stopped.saved) == 1
-    resumed = resume(other.run_dir)
-    assert (resumed.state, resumed.step) == ("done", 12)
+    resumed = resume_run(other.run_dir)
+    assert (resumed.state, resumed.ending.step) == ("done", 12)
     lora = Path("output") / "ball.safetensors"
     assert (
         inspect(other.run_dir / lora).tensors_sha256 == inspect(peace.run_dir / lora).tensors_sha256
@@ -100,7 +99,7 @@ def test_stopped_and_resumed_it_has_the_same_tensors(plan_of: Any, number: int) 
         row["loss"] for row in progress_rows(peace.run_dir)
     ]
     record = read_record(other.run_dir)
-    assert record.parts[0].from_step == stopped.step
+    assert record.parts[0].from_step == stopped.ending.step
     assert record.parts[0].inexact == ()
 
 
@@ -119,7 +118,7 @@ def test_after_a_changed_caption_it_goes_on_only_when_told_to(plan_of: Any, tmp_
     )
     (tmp_path / "datasets" / "ball" / "1_ball" / "0.txt").write_text("ball, at night")
     with pytest.raises(RecipeError, match="1 difference from what ball/20260101-120000 began with"):
-        resume(plan.run_dir, check=require_same_inputs)
-    assert resume(plan.run_dir, check=require_same_inputs, anyway=True).state == "done"
+        resume_run(plan.run_dir)
+    assert resume_run(plan.run_dir, anyway=True).state == "done"
     (text,) = read_record(plan.run_dir).parts[0].inexact
     assert text.startswith("not as when the run began: dataset 1_ball/0.png (caption): ")

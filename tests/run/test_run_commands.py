@@ -139,7 +139,7 @@ def test_stop_of_kohya_waits_for_the_next_checkpoint_and_its_state(make_plan: An
     outcome, codes = beside(plan, "stop")
     assert (outcome.state, codes) == ("stopped", [0])
     assert [path.name for path in outcome.saved] == ["fox-step00000020.safetensors"]
-    assert 20 <= outcome.step < 40
+    assert 20 <= outcome.ending.step < 40
     assert read_record(plan.run_dir).states == (SavedState("output/fox-step00000020-state", 20),)
 
 

@@ -68,7 +68,7 @@ def test_three_good_commands_are_one_run_with_one_record(several: MakePlan) -> N
     plan, events = several(), list[Event]()
     outcome = train(plan, emit=events.append)
     record = read_record(plan.run_dir)
-    assert (outcome.state, outcome.step, outcome.exit_code) == ("done", 4, 0)
+    assert (outcome.state, outcome.ending.step, outcome.ending.exit_code) == ("done", 4, 0)
     assert states(record) == [("latents", "done"), ("texts", "done"), ("training", "done")]
     assert record.command == plan.argv
     assert [one.argv for one in record.commands] == [one.argv for one in plan.commands]
@@ -90,7 +90,10 @@ def test_three_good_commands_are_one_run_with_one_record(several: MakePlan) -> N
 def test_a_command_that_fails_is_named_and_nothing_after_it_starts(several: MakePlan) -> None:
     plan = several(texts=("2", "0", "3"))
     outcome = train(plan)
-    assert (outcome.state, outcome.reason) == ("failed", "texts (2 of 3) failed: exit code 3")
+    assert (outcome.state, outcome.ending.reason) == (
+        "failed",
+        "texts (2 of 3) failed: exit code 3",
+    )
     record = read_record(plan.run_dir)
     assert states(record) == [("latents", "done"), ("texts", "failed"), ("training", "")]
     assert record.outcome.exit_code == 3
@@ -99,15 +102,15 @@ def test_a_command_that_fails_is_named_and_nothing_after_it_starts(several: Make
 
 def test_a_command_that_ends_well_and_left_nothing_has_failed(several: MakePlan) -> None:
     outcome = train(several(texts=("0",)))
-    assert outcome.reason == "texts (2 of 3) failed: it left no texts"
+    assert outcome.ending.reason == "texts (2 of 3) failed: it left no texts"
 
 
 def test_a_command_that_is_not_there_is_a_sentence_in_the_log(several: MakePlan) -> None:
     plan = several()
     first = plan.commands[0]._replace(argv=("/nowhere/python",))
     outcome = train(replace(plan, commands=(first, *plan.commands[1:])))
-    assert outcome.reason.startswith("latents (1 of 3) failed: ")
-    assert "/nowhere/python" in outcome.reason
+    assert outcome.ending.reason.startswith("latents (1 of 3) failed: ")
+    assert "/nowhere/python" in outcome.ending.reason
     assert b"Traceback" not in (plan.run_dir / "log.txt").read_bytes()
 
 
@@ -137,7 +140,10 @@ def test_ctrl_c_in_the_first_command_ends_all_and_resume_goes_on_in_the_same_run
 ) -> None:
     plan = several(latents=("40", "0.1"))
     outcome = train(plan, emit=interrupt_in("latents (1 of 3)"), patience=QUICK)
-    assert (outcome.state, outcome.reason) == ("interrupted", "interrupted in latents (1 of 3)")
+    assert (outcome.state, outcome.ending.reason) == (
+        "interrupted",
+        "interrupted in latents (1 of 3)",
+    )
     record = read_record(plan.run_dir)
     assert states(record) == [("latents", "stopped"), ("texts", ""), ("training", "")]
     assert next_command(plan.run_dir, record) == "lorakit resume fox/20260101-120000"
@@ -159,7 +165,10 @@ def test_stop_in_the_first_command_ends_it_at_once(
             threading.Thread(target=main, args=(["stop", "fox"],)).start()
 
     outcome = train(plan, emit=ask, patience=QUICK)
-    assert (outcome.state, outcome.reason) == ("stopped", "stopped on request in latents (1 of 3)")
+    assert (outcome.state, outcome.ending.reason) == (
+        "stopped",
+        "stopped on request in latents (1 of 3)",
+    )
     said = capsys.readouterr().err
     assert "is in latents (1 of 3), before the training. It ends at once." in said
 
@@ -172,7 +181,7 @@ def test_a_killed_command_does_not_leave_one_running_in_the_record(several: Make
             os.killpg(read_record(plan.run_dir).process.pid, signal.SIGKILL)
 
     outcome = train(plan, emit=kill)
-    assert (outcome.state, outcome.signal) == ("failed", signal.SIGKILL)
+    assert (outcome.state, outcome.ending.signal) == ("failed", signal.SIGKILL)
     assert states(read_record(plan.run_dir))[0] == ("latents", "failed")
 
 
@@ -189,7 +198,7 @@ def test_a_resumed_training_makes_its_caches_again_only_where_they_changed(
     assert train(plan, emit=stop, patience=QUICK).state == "interrupted"
     outcome = resume_run(plan.run_dir)
     record = read_record(plan.run_dir)
-    assert outcome.state == "done", outcome.reason
+    assert outcome.state == "done", outcome.ending.reason
     assert [one for _, one in states(record)] == ["skipped", "skipped", "done"]
     assert record.commands[-1].argv == record.part.command
     assert record.command == plan.argv
@@ -228,7 +237,7 @@ def test_every_file_that_is_the_lora_must_be_good(several: MakePlan) -> None:
     plan = several(train={"loras": ["fox", "fox_low"]})
     outcome = train(plan)
     assert outcome.state == "failed"
-    assert "fox_low.safetensors does not exist" in outcome.reason
+    assert "fox_low.safetensors does not exist" in outcome.ending.reason
     second = several(run="20260101-120001", train={"loras": ["fox"]})
     assert train(second).ok
 

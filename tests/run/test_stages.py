@@ -26,6 +26,7 @@ from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.next_command import next_command
 from lorakit.run.resume.stages import resume_run, train_stages
 from lorakit.runs.find import find_run, info, last_progress, progress_rows, run_dirs, stage_of
+from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
 from lorakit.runs.registry import rows_of_runs
 
@@ -74,7 +75,7 @@ def test_stages_run_in_order_as_one_run_whose_steps_count_through(
     events: list[Event] = []
     outcome = train_stages(plans(), emit=events.append)
     run_dir = project / "runs/fox/20260101-120000"
-    assert (outcome.state, outcome.step, outcome.total, outcome.run_dir) == (
+    assert (outcome.state, outcome.ending.step, outcome.ending.total, outcome.run_dir) == (
         "done",
         10,
         10,
@@ -186,7 +187,9 @@ def test_a_stage_that_fails_ends_the_run_and_says_which(plans: Any, project: Pat
     )
     run_dir = project / "runs/fox/20260101-120000"
     assert (outcome.state, outcome.lora) == ("failed", None)
-    assert outcome.reason.startswith("stage faces (1 of 2): the script ended with exit code 1")
+    assert outcome.ending.reason.startswith(
+        "stage faces (1 of 2): the script ended with exit code 1"
+    )
     assert outcome.log == run_dir / "1-faces/log.txt"
     record = read_record(run_dir)
     assert record.outcome.diagnosis and record.outcome.diagnosis.rule == "gpu-memory"
@@ -202,13 +205,13 @@ def test_a_run_stopped_in_its_first_stage_goes_on_there_and_then_with_the_next(
 ) -> None:
     run_dir = project / "runs/fox/20260101-120000"
     outcome = train_stages(plans(faces=SLOW), emit=interrupt_at(5), patience=Patience(5, 5))
-    assert (outcome.state, outcome.total) == ("interrupted", 66)
-    assert outcome.reason.startswith("stage faces (1 of 2): interrupted at step ")
+    assert (outcome.state, outcome.ending.total) == ("interrupted", 66)
+    assert outcome.ending.reason.startswith("stage faces (1 of 2): interrupted at step ")
     assert info(run_dir).state == "interrupted"
     events: list[Event] = []
     (project / "recipes/fox.toml").unlink()  # a run goes on as it was planned
     again = resume_run(run_dir, emit=events.append)
-    assert (again.state, again.step, again.lora) == (
+    assert (again.state, again.ending.step, again.lora) == (
         "done",
         66,
         run_dir / "2-all/output/fox.safetensors",
@@ -226,8 +229,8 @@ def test_a_run_stopped_in_its_second_stage_leaves_the_first_alone(
 ) -> None:
     run_dir = project / "runs/fox/20260101-120000"
     outcome = train_stages(plans(all=SLOW), emit=interrupt_at(9), patience=Patience(5, 5))
-    assert outcome.reason.startswith("stage all (2 of 2): interrupted")
-    assert outcome.step >= 9 and outcome.log.parent.name == "2-all"
+    assert outcome.ending.reason.startswith("stage all (2 of 2): interrupted")
+    assert (outcome.ending.step or 0) >= 9 and outcome.log.parent.name == "2-all"
     stamp = (run_dir / "1-faces/output/fox.safetensors").stat().st_mtime_ns
     assert stage_of(run_dir).name == "2-all"
     assert resume_run(run_dir / "2-all").state == "done"
@@ -267,9 +270,10 @@ def test_a_run_whose_lorakit_died_is_dead_as_a_whole_and_can_go_on(
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert info(run_dir).state == "dead"
-    outcome = close_dead_run(run_dir)
-    assert outcome is not None and outcome.state == "dead"
-    assert outcome.reason.startswith("stage faces (1 of 2): it ended at step ")
+    close_dead_run(run_dir)
+    outcome = Outcome(run_dir, read_record(run_dir))
+    assert outcome.state == "dead"
+    assert outcome.ending.reason.startswith("stage faces (1 of 2): it ended at step ")
     assert read_record(run_dir).state == read_record(run_dir / "1-faces").state == "dead"
 
 

@@ -20,7 +20,7 @@ from lorakit.events import Event
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Setting
 from lorakit.run.child import Patience
-from lorakit.run.resume.resume import resume
+from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
 from lorakit.runs.opening import FolderTaken
@@ -54,7 +54,7 @@ def interrupt_at(step: int, number: int = signal.SIGINT, again: int | None = Non
 def test_a_good_run_is_done_and_its_record_says_from_what(make_plan: Any) -> None:
     plan = make_plan(steps=4, env={"SAVE_EVERY": "2", "HF_TOKEN": "hf_secret"})
     outcome, record = outcome_and_record(plan)
-    assert (outcome.state, outcome.step, outcome.exit_code) == ("done", 4, 0)
+    assert (outcome.state, outcome.ending.step, outcome.ending.exit_code) == ("done", 4, 0)
     assert outcome.lora == plan.run_dir / "output" / "fox.safetensors"
     assert record.state == "done"
     assert record.command == plan.argv
@@ -135,7 +135,7 @@ def test_a_bad_end_is_failed_with_reason_and_cause(
     make_plan: Any, fake: str, reason: str, rule: str
 ) -> None:
     outcome, record = outcome_and_record(make_plan(fake))
-    assert (outcome.state, outcome.reason.partition(";")[0]) == ("failed", reason)
+    assert (outcome.state, outcome.ending.reason.partition(";")[0]) == ("failed", reason)
     assert record.outcome.diagnosis and record.outcome.diagnosis.rule == rule
     text = str(failure(outcome, ["last line"]))
     assert f"The complete log: {outcome.log}" in text
@@ -145,7 +145,7 @@ def test_a_bad_end_is_failed_with_reason_and_cause(
 def test_a_nan_lora_is_never_done(make_plan: Any) -> None:
     outcome, record = outcome_and_record(make_plan("nan_lora.py", env={"QUIET": "1"}))
     assert outcome.state == "failed"
-    assert "NaN or infinity in 2 of 2 tensors" in outcome.reason
+    assert "NaN or infinity in 2 of 2 tensors" in outcome.ending.reason
     assert record.outcome.nan is True
 
 
@@ -155,16 +155,16 @@ def test_a_nan_loss_ends_the_run_early_and_says_so(make_plan: Any) -> None:
         make_plan("nan_lora.py", steps=400, pause=0.02), emit=events.append
     )
     assert outcome.state == "failed"
-    assert 3 < outcome.step < 100
-    assert outcome.reason.startswith("the loss became NaN at step")
+    assert 3 < (outcome.ending.step or 0) < 100
+    assert outcome.ending.reason.startswith("the loss became NaN at step")
     assert [event.rule for event in events if event.kind == "warning"] == ["nan"]
-    assert outcome.diagnosis is not None
-    assert outcome.diagnosis.remedy.endswith("--set learning_rate=2.5e-05")
+    assert outcome.ending.diagnosis is not None
+    assert outcome.ending.diagnosis.remedy.endswith("--set learning_rate=2.5e-05")
 
 
 def test_past_nan_lets_it_go_on_but_not_become_good(make_plan: Any) -> None:
     outcome, _ = outcome_and_record(make_plan("nan_lora.py", steps=12), past_nan=True)
-    assert (outcome.state, outcome.exit_code) == ("failed", 0)
+    assert (outcome.state, outcome.ending.exit_code) == ("failed", 0)
 
 
 def test_too_few_steps_are_not_done(make_plan: Any) -> None:
@@ -172,7 +172,7 @@ def test_too_few_steps_are_not_done(make_plan: Any) -> None:
     outcome = train(
         Plan(**{**vars(plan), "steps": type(plan.steps)(**{**vars(plan.steps), "total": 8})})
     )
-    assert outcome.reason.endswith("fox.safetensors was trained for 4 steps; planned: 8")
+    assert outcome.ending.reason.endswith("fox.safetensors was trained for 4 steps; planned: 8")
 
 
 def test_where_the_disk_orders_the_reg_folders_the_scripts_own_count_is_believed(
@@ -182,7 +182,7 @@ def test_where_the_disk_orders_the_reg_folders_the_scripts_own_count_is_believed
     steps = type(plan.steps)(**{**vars(plan.steps), "total": 8})
     settings = {**plan.settings, "reg_data_dir": Setting("reg", "plan")}
     outcome = train(Plan(**{**vars(plan), "steps": steps, "settings": settings}))
-    assert (outcome.state, outcome.step, outcome.total) == ("done", 9, 9)
+    assert (outcome.state, outcome.ending.step, outcome.ending.total) == ("done", 9, 9)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_run_over_several_machines_by_sd_scripts_is_not_resumed_and_the_way_ou
         LorakitError,
         match="ran on 2 machines, and sd-scripts saves its state on the first one only",
     ) as refused:
-        resume(plan.run_dir)
+        resume_run(plan.run_dir)
     assert "--set model.network_weights=LORA" in refused.value.hint
 
 
@@ -232,7 +232,7 @@ def test_a_signal_to_lorakit_ends_the_run_and_says_what_was_saved(
 ) -> None:
     plan = make_plan(steps=500, pause=0.02, env={"SAVE_EVERY": "2"})
     outcome, record = outcome_and_record(plan, emit=interrupt_at(3, number), patience=QUICK)
-    assert (outcome.state, outcome.asked_by) == ("interrupted", number)
+    assert (outcome.state, outcome.ending.asked_by) == ("interrupted", number)
     assert outcome.saved[0].name == "fox-step00000002.safetensors"
     assert record.state == "interrupted"
 
@@ -261,9 +261,9 @@ def test_a_second_ctrl_c_goes_straight_to_kill(make_plan: Any) -> None:
 def test_the_embedded_trainer_saves_before_it_ends(make_plan: Any, number: int, code: int) -> None:
     plan = make_plan("saves_when_asked.py", steps=500, pause=0.02, trainer="embedded")
     outcome, record = outcome_and_record(plan, emit=interrupt_at(3, number))
-    assert (outcome.state, outcome.exit_code) == ("interrupted", code)
+    assert (outcome.state, outcome.ending.exit_code) == ("interrupted", code)
     assert [path.name for path in outcome.saved] == ["fox.safetensors"]
-    assert record.states[0].step == outcome.step
+    assert record.states[0].step == outcome.ending.step
     assert record.states[0].fault is None
 
 
@@ -278,7 +278,7 @@ def test_an_interrupt_that_somebody_else_sent_is_an_interrupt_and_no_failure(
     plan = make_plan("saves_when_asked.py", steps=500, pause=0.02, trainer="embedded")
     outcome = train(plan, emit=from_outside)
     assert outcome.state == "interrupted"
-    assert "from outside" in outcome.reason
+    assert "from outside" in outcome.ending.reason
 
 
 def test_a_launcher_that_dies_leaves_no_trainer_behind(
@@ -292,7 +292,7 @@ def test_a_launcher_that_dies_leaves_no_trainer_behind(
             make_plan(argv=argv, run=plan.run_dir.name, env={"DIE": "1"}, steps=1000),
             patience=QUICK,
         )
-        assert outcome.reason.startswith(
+        assert outcome.ending.reason.startswith(
             "the launcher ended (signal 9 (SIGKILL)) and left the trainer running"
         )
 
@@ -300,7 +300,7 @@ def test_a_launcher_that_dies_leaves_no_trainer_behind(
 def test_the_trainers_own_end_is_read_through_the_launcher(make_plan: Any) -> None:
     plan = make_plan("orphan_maker.py")
     outcome = train(make_plan(argv=[*plan.argv[:2], "dies_silently.py", *plan.argv[2:]]))
-    assert (outcome.signal, outcome.exit_code) == (signal.SIGKILL, None)
+    assert (outcome.ending.signal, outcome.ending.exit_code) == (signal.SIGKILL, None)
 
 
 def test_a_run_folder_is_never_reused(make_plan: Any) -> None:

@@ -116,7 +116,7 @@ def test_runs_come_oldest_first_and_two_comes_before_ten(root: Path) -> None:
         ('{"schema": "one"}', "is not a record"),
         ('{"schema": 99}', "was written by a newer lorakit"),
         ('{"schema": 1, "steps": "many"}', "steps is 'many', which no record holds"),
-        ('{"schema": 1, "checkpoints": {}}', "checkpoints is"),
+        ('{"schema": 1, "outcome": []}', "outcome is"),
         ("\x00\x01", "is not JSON any more"),
     ],
 )

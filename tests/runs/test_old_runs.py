@@ -14,8 +14,9 @@ import pytest
 
 from lorakit.cli.main import main
 from lorakit.proof.verify import verify_run
-from lorakit.run.resume.next_command import next_command
-from lorakit.run.resume.resume import job_of_record, newest_state, resume
+from lorakit.run.resume.next_command import newest_state, next_command
+from lorakit.run.resume.resume import job_of_record
+from lorakit.run.resume.stages import resume_run
 from lorakit.runs.find import info
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import read_record
@@ -103,6 +104,6 @@ def test_an_old_run_can_go_on_although_the_script_has_moved(runs: Path) -> None:
 
 @pytest.mark.slow
 def test_an_old_run_is_resumed_to_its_end(runs: Path) -> None:
-    outcome = resume(runs / STOPPED)
-    assert (outcome.state, outcome.step) == ("done", 36), outcome
+    outcome = resume_run(runs / STOPPED)
+    assert (outcome.state, outcome.ending.step) == ("done", 36), outcome
     assert read_record(runs / STOPPED).parts[0].from_step == 11

@@ -18,12 +18,11 @@ from lorakit.plan.make import make_plan
 from lorakit.plan.model import Plan
 from lorakit.recipe.resolve import resolve
 from lorakit.run.watch.follow import Follower
-from lorakit.runs.find import last_progress
+from lorakit.runs.find import last_progress, seconds_a_step
 from lorakit.runs.opening import opening_record
 from lorakit.runs.pace import expected, remember
-from lorakit.runs.ran_from import RanOn
-from lorakit.runs.rate import seconds_a_step
-from lorakit.trainers.table import trainer
+from lorakit.runs.ran_from import RanOn, StepCounts, TrainerUsed
+from lorakit.runs.record import Record
 
 H100 = Machine("Linux", "x86_64", 16, 0, (Gpu("NVIDIA H100 80GB HBM3", 80_000_000_000),))
 HERE = Machine("Linux", "x86_64", 16, 0, (Gpu("NVIDIA Odd 3000", 24_000_000_000),))
@@ -141,7 +140,8 @@ def test_a_pause_for_sampling_is_not_counted_as_a_step() -> None:
 
 
 def test_the_time_left_counts_steps_and_not_the_sampling_between(tmp_path: Path) -> None:
-    follower = Follower(tmp_path, trainer("kohya"), total=20, write_after=0)
+    record = Record(trainer=TrainerUsed("kohya"), steps=StepCounts(total=20))
+    follower = Follower(tmp_path, record)
     log = tmp_path / "log.txt"
     events = []
     for step in range(1, 11):

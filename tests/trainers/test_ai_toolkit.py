@@ -280,7 +280,9 @@ def test_a_run_is_done_with_its_files_under_their_true_steps(
     plan = small(tmp_path)
     before = sorted((tmp_path / "datasets").rglob("*"))
     outcome = ran(plan, monkeypatch)
-    assert (outcome.state, outcome.step, outcome.exit_code) == ("done", 6, 0), outcome.reason
+    assert (outcome.state, outcome.ending.step, outcome.ending.exit_code) == ("done", 6, 0), (
+        outcome.ending.reason
+    )
     record = read_record(plan.run_dir)
     assert sorted((one.path, one.step, one.kind) for one in record.checkpoints) == [
         ("output/maya.safetensors", 6, "final"),
@@ -326,15 +328,15 @@ def test_a_hidden_nan_is_told_as_failed(
     tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcome = ran(small(tmp_path), monkeypatch, LOSSES="0.5 0 0 0 0 0", PAUSE="0.05")
-    assert (outcome.state, outcome.nan) == ("failed", True)
-    assert "NaN" in outcome.reason
+    assert (outcome.state, outcome.ending.nan) == ("failed", True)
+    assert "NaN" in outcome.ending.reason
 
 
 def test_an_error_is_told_as_failed(
     tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcome = ran(small(tmp_path), monkeypatch, FAIL_AT="3")
-    assert (outcome.state, outcome.exit_code) == ("failed", 1)
+    assert (outcome.state, outcome.ending.exit_code) == ("failed", 1)
 
 
 def test_a_stop_is_told_as_stopped_although_it_exits_with_0(

@@ -18,15 +18,12 @@ from lorakit.cli.terminal.ending import STOPPED, say_outcome
 from lorakit.cli.terminal.screen import screen
 from lorakit.cli.train import Result, say_end, train_one
 from lorakit.errors import LorakitError
-from lorakit.proof.inputs import require_same_inputs
 from lorakit.run import queue
 from lorakit.run.device import device_is_free, holder
-from lorakit.run.diagnose import run_name
 from lorakit.run.owner import own_run
 from lorakit.run.resume.adopt import adopt, close_dead_run
-from lorakit.run.resume.stage_records import outcome_as_recorded
 from lorakit.run.resume.stages import resume_run
-from lorakit.runs.find import live_state
+from lorakit.runs.find import live_state, run_name
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
 from lorakit.show import say
@@ -99,12 +96,13 @@ def _gone_on(run_dir: Path, name: str, *, as_json: bool) -> Outcome:
         if state == "unattended":
             say(f"{name} trains on; its queue was killed. Following it.")
             return adopt(run_dir, emit=emit)
-        outcome = close_dead_run(run_dir) if state == "dead" else outcome_as_recorded(run_dir)
-        if outcome is not None and (outcome.ok or state != "dead"):
+        close_dead_run(run_dir)
+        outcome = Outcome(run_dir, read_record(run_dir))
+        if outcome.ok or state != "dead":
             say(f"{name} has come to its end meanwhile: {outcome.state}.")
             return outcome
         say(f"{name} was cut off; it goes on from its newest intact state.")
-        return resume_run(run_dir, check=require_same_inputs, emit=emit)
+        return resume_run(run_dir, emit=emit)
 
 
 def wait_for_device() -> None:

@@ -8,12 +8,10 @@ from lorakit.cli.terminal.next_step import next_for_run, say_next
 from lorakit.cli.terminal.screen import screen
 from lorakit.errors import counted
 from lorakit.logfile import last_lines, without_launcher
-from lorakit.proof.inputs import require_same_inputs
-from lorakit.run.diagnose import run_name
 from lorakit.run.resume.next_command import next_command
 from lorakit.run.resume.stages import resume_run
+from lorakit.runs.find import run_name
 from lorakit.runs.outcome import Outcome, failure
-from lorakit.runs.record import read_record
 from lorakit.show import duration, say, say_error
 
 TAIL = 40
@@ -24,7 +22,7 @@ def say_outcome(outcome: Outcome) -> int:
     """Say how it ended, make the run's page, and return the exit code that says how it ended."""
     code = _say(outcome)
     page(outcome.run_dir)
-    if outcome.ok and not outcome.rank:
+    if outcome.ok and not outcome.record.machine.rank:
         say_next(*next_for_run(outcome.run_dir))
     return code
 
@@ -32,7 +30,7 @@ def say_outcome(outcome: Outcome) -> int:
 def resumed(run_dir: Path, *, as_json: bool, anyway: bool = False) -> int:
     """Go on with a run, and say how it ended."""
     with screen(as_json=as_json) as emit:
-        outcome = resume_run(run_dir, check=require_same_inputs, anyway=anyway, emit=emit)
+        outcome = resume_run(run_dir, anyway=anyway, emit=emit)
     return say_outcome(outcome)
 
 
@@ -50,10 +48,11 @@ def page(run_dir: Path) -> None:
 
 
 def _say(outcome: Outcome) -> int:
-    took = f"{counted(outcome.step or 0, 'step')} in {duration(outcome.duration_s)}"
-    if outcome.ok and outcome.rank:
+    reason, rank = outcome.ending.reason, outcome.record.machine.rank
+    took = f"{counted(outcome.ending.step or 0, 'step')} in {duration(outcome.ending.duration_s)}"
+    if outcome.ok and rank:
         say(
-            f"This machine (rank {outcome.rank}) did its part: {took}, judged by the exit code."
+            f"This machine (rank {rank}) did its part: {took}, judged by the exit code."
             " The LoRA is on the machine of rank 0."
         )
         return 0
@@ -63,8 +62,8 @@ def _say(outcome: Outcome) -> int:
     if outcome.state in {"interrupted", "stopped"}:
         saved = ", ".join(path.name for path in (*outcome.saved, *outcome.states))
         kept = f"Saved: {saved}." if saved else "Nothing had been saved."
-        say(f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. {kept}")
-        if command := next_command(outcome.run_dir, read_record(outcome.run_dir)):
+        say(f"{reason[:1].upper()}{reason[1:]}. {kept}")
+        if command := next_command(outcome.run_dir, outcome.record):
             say(f"{command} goes on.")
         return STOPPED
     error = failure(outcome, without_launcher(last_lines(outcome.log, 2 * TAIL))[-TAIL:])

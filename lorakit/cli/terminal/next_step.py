@@ -74,8 +74,7 @@ def next_for_plan(plan: Plan, words: str) -> tuple[str, str]:
 
 def next_for_run(run_dir: Path, *, after: str = "") -> tuple[str, str]:
     """The next command for a run that is done, and a word about it."""
-    from lorakit.run.diagnose import run_name
-    from lorakit.runs.find import stage_of, whole_of
+    from lorakit.runs.find import run_name, stage_of, whole_of
     from lorakit.runs.record import read_record
     from lorakit.runs.registry import read_notes
     from lorakit.sheet.source import find_checkpoints

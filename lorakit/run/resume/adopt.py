@@ -4,9 +4,7 @@ can be known about its death.
 
 from __future__ import annotations
 
-import os
 import time
-from datetime import datetime
 from pathlib import Path
 
 from lorakit.errors import LorakitError
@@ -15,15 +13,15 @@ from lorakit.processes import Identity
 from lorakit.run.child import Child, Patience, Signals
 from lorakit.run.finish import close
 from lorakit.run.owner import own_run
-from lorakit.run.resume.stage_records import close_over
+from lorakit.run.resume.stage_records import record_stages
 from lorakit.run.train import ClosedTerminalSafe
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.run.watch.supervise import Supervision
 from lorakit.runs.find import last_progress, live_state, stage_of
 from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.outcome import Outcome, State, seen_in
-from lorakit.runs.record import RunProcess, read_record
+from lorakit.runs.outcome import Outcome, seen_in
+from lorakit.runs.record import RunProcess, read_record, seconds_between
 
 CLOSING_S = 10.0  # what somebody else gets to close the same dead run
 
@@ -31,70 +29,56 @@ CLOSING_S = 10.0  # what somebody else gets to close the same dead run
 def adopt(
     run_dir: Path, *, emit: Emit = silent, patience: Patience | None = None, stop: bool = False
 ) -> Outcome:
-    """Take over a run, living or dead, whose lorakit has exited; bring its record to a true end."""
+    """Take over a run, living or dead, whose lorakit has exited; bring its record to a true end,
+    and that of the stage it is in.
+    """
     with own_run(run_dir, "lorakit watch"):
-        return _adopt(run_dir, emit=emit, patience=patience, stop=stop)
+        folder = stage_of(run_dir)
+        if folder == run_dir:
+            return _adopt(run_dir, emit=emit, patience=patience, stop=stop)
+        if read_record(folder).state == "running":
+            _adopt(folder, emit=emit, patience=patience, stop=stop)
+        ledger = Ledger(run_dir)
+        record_stages(ledger)
+        return Outcome(run_dir, ledger.record)
 
 
 def _adopt(run_dir: Path, *, emit: Emit, patience: Patience | None, stop: bool) -> Outcome:
     ledger = Ledger(run_dir)
     record, state = ledger.record, live_state(ledger.record)
-    if record.stages and stage_of(run_dir) != run_dir:
-        return _adopt_stage(run_dir, emit=emit, patience=patience, stop=stop)
     if record.state != "running" or state == "running":
         raise LorakitError(f"{run_dir}: the lorakit process that started it has not exited.")
     if state == "unattended":
-        ledger.update(supervisor=RunProcess.of(Identity.of(os.getpid())))
-    part = record.part
-    began = part.started or record.started
-    report = ClosedTerminalSafe(emit)
+        ledger.update(supervisor=RunProcess.ours())
+    output, began = record.output_dir(run_dir), record.part.started or record.started
     with Signals() as signals:
         supervision = Supervision(
             Child(record.process.identity or Identity(0, "", "")),
             ledger,
             BackgroundHasher(),
-            patience=patience,
-            past_nan=False,
+            signals,
+            ClosedTerminalSafe(emit),
+            before=seen_in(output, made_before=began) if record.parts else {},
+            began_s=seconds_between(began, time.time()) or 0.0,
             write_after=last_progress(run_dir).step,
+            patience=patience,
         )
         if stop:
             supervision.stop("request")
-        supervision.watch(signals, report, time.monotonic() - _between(began, time.time()))
-        before = seen_in(record.output_dir(run_dir)) if record.parts else {}
-        try:
-            last_word = (run_dir / LOG).stat().st_mtime
-        except OSError:
-            last_word = time.time()
-        duration_s = _between(began, last_word)
-        return close(ledger, supervision, before, report, duration_s, lambda: signals.hurried)
+        supervision.watch()
+        log = run_dir / LOG
+        last_word = log.stat().st_mtime if log.exists() else time.time()
+        return close(supervision, seconds_between(began, last_word) or 0.0)
 
 
-def _adopt_stage(run_dir: Path, *, emit: Emit, patience: Patience | None, stop: bool) -> Outcome:
-    folder = stage_of(run_dir)
-    record = read_record(folder)
-    if record.state == "running":
-        last = _adopt(folder, emit=emit, patience=patience, stop=stop)
-    else:
-        ended: State = "done" if record.state == "done" else "dead"
-        last = Outcome(ended, folder, recipe=record.recipe)
-    return close_over(run_dir, last)
-
-
-def close_dead_run(run_dir: Path, *, emit: Emit = silent) -> Outcome | None:
-    """Close the record of a run that died silently; None when it lives or is closed already."""
-    if not _is_open(run_dir):
-        return None
-    with own_run(run_dir, "lorakit explain", wait_s=CLOSING_S):
-        return adopt(run_dir, emit=emit) if _is_open(run_dir) else None
+def close_dead_run(run_dir: Path) -> None:
+    """Close the record of a run that died silently; nothing where it lives or is closed already."""
+    if _is_open(run_dir):
+        with own_run(run_dir, "lorakit explain", wait_s=CLOSING_S):
+            if _is_open(run_dir):
+                adopt(run_dir)
 
 
 def _is_open(run_dir: Path) -> bool:
     record = read_record(run_dir)
     return record.state == "running" and live_state(record) == "dead"
-
-
-def _between(started: str, end: float) -> float:
-    try:
-        return max(0.0, end - datetime.fromisoformat(started).timestamp())
-    except ValueError:
-        return 0.0

@@ -1,14 +1,15 @@
-"""What to type next about a run that has not come to its end."""
+"""Whether a run may go on, from which state, and what to type next about it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from lorakit.errors import LorakitError
-from lorakit.run.diagnose import run_name
-from lorakit.run.resume.resume import newest_state
-from lorakit.runs.find import live_state
+from lorakit.run.commands import work_of
+from lorakit.runs.find import live_state, run_name
 from lorakit.runs.record import WAITING, Record, read_record
+from lorakit.runs.states import State, fault_of, states_in
+from lorakit.trainers.table import trainer
 
 MAY_GO_ON = frozenset({"dead", "interrupted", "stopped", "failed"})
 
@@ -26,22 +27,55 @@ def next_command(run_dir: Path, record: Record) -> str:
 
 
 def _can_go_on(run_dir: Path, record: Record) -> bool:
-    """From an intact state; a run with stages also with a stage that has saved nothing yet."""
+    """Of a run with stages the first unfinished one is asked."""
     for one in record.stages:
-        folder = run_dir / one.folder
-        stage = read_record(folder)
+        stage = read_record(run_dir / one.folder)
         if stage.state != "done":
-            return is_untouched(folder, live_state(stage)) or _has_state(folder, stage)
-    if record.commands and is_untouched(run_dir, live_state(record)):
-        return True
-    return not record.stages and _has_state(run_dir, record)
+            return _can_go_on(run_dir / one.folder, stage)
+    return not record.stages and (is_untouched(run_dir, record) or _has_state(run_dir, record))
 
 
-def is_untouched(folder: Path, state: str) -> bool:
-    """Of a stage: nothing is lost by starting it from its first step. It waits, or it ended before
-    it saved anything.
+def is_untouched(run_dir: Path, record: Record) -> bool:
+    """Of a stage and of a run with several commands: nothing is lost by starting it from its first
+    step. It waits, or it ended before it saved anything.
     """
-    return state == WAITING or (state in MAY_GO_ON and not any((folder / "output").glob("*")))
+    if not (record.stage or record.commands):
+        return False
+    state, saved = live_state(record), any((run_dir / "output").glob("*"))
+    return state == WAITING or (state in MAY_GO_ON and not saved)
+
+
+def newest_state(run_dir: Path, record: Record) -> State:
+    """The newest intact one, or an error that says why there is none."""
+    name, alive = run_name(run_dir), live_state(record)
+    steps, output = record.steps, record.output_dir(run_dir)
+    who = trainer(record.trainer.name)
+    if alive in {"running", "unattended"}:
+        raise LorakitError(f"{name} is still running.", hint=f"lorakit watch {name}")
+    if alive == "done":
+        raise LorakitError(f"{name} is done: {steps.total} of {steps.total} steps.")
+    if record.machine.of > 1 and not who.RESUMES_EXACTLY:
+        raise LorakitError(
+            f"{name} ran on {record.machine.of} machines, and {who.TITLE} saves its state on the"
+            " first one only.",
+            hint=f"Copy a saved LoRA to every machine; lorakit train {record.recipe} --set"
+            " model.network_weights=LORA begins with it.",
+        )
+    states = states_in(
+        output, record.output_name, per_epoch=steps.per_epoch, counted=who.STATES_COUNT
+    )
+    if save := who.newest_save(work_of(run_dir, record)):
+        states.append(State(save[1], save[0], None))
+    intact = [state for state in states if state.step < steps.total]
+    if intact:
+        return intact[-1]
+    faults = {path: fault_of(path, counted=who.STATES_COUNT) for path in output.glob("*-state")}
+    broken = [f"{path.name} {fault}" for path, fault in sorted(faults.items()) if fault]
+    raise LorakitError(
+        f"{name} has no intact state to go on from"
+        + (f" ({'; '.join(broken)})." if broken else "."),
+        hint=f"lorakit train {record.recipe} --set save_state=true starts anew and can be resumed.",
+    )
 
 
 def _has_state(run_dir: Path, record: Record) -> bool:

@@ -8,27 +8,28 @@ continuous names. How such a trainer is made to go on is its own to say.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lorakit.errors import LorakitError
-from lorakit.events import Emit, Event, silent
+from lorakit.events import Emit, Event
 from lorakit.files import write_atomic
 from lorakit.private import HIDDEN
+from lorakit.proof.inputs import require_same_inputs
 from lorakit.recipe.resolve import resolve
 from lorakit.run.child import Patience
 from lorakit.run.commands import work_of
-from lorakit.run.owner import own_run
 from lorakit.run.resume.adopt import close_dead_run
+from lorakit.run.resume.next_command import is_untouched, newest_state
 from lorakit.run.train import Job, execute
 from lorakit.run.watch.hashing import BackgroundHasher
-from lorakit.runs.find import live_state
+from lorakit.runs.images import LIST, digest_of, read_images
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Outcome
-from lorakit.runs.record import Ending, Record, ResumedPart, now
-from lorakit.runs.states import State, fault_of, states_in
+from lorakit.runs.record import Ending, Record, ResumedPart, Warned, now, read_record
+from lorakit.runs.states import State
 from lorakit.trainers.base import Command
 from lorakit.trainers.continuation import ANEW, Continuation, Paused
 from lorakit.trainers.table import trainer
@@ -38,36 +39,48 @@ OTHERS = (
     "the second and every further process draws noise and timesteps anew: sd-scripts saves the"
     " random states of the first alone"
 )
-# Raises where the run may not go on, unless anyway; else says what is not as it was.
-Check = Callable[[Path, bool], Sequence[str]]
 
 
-def unchecked(_run_dir: Path, _anyway: bool, /) -> Sequence[str]:
-    return ()
-
-
-def resume(
-    run_dir: Path,
-    *,
-    check: Check = unchecked,
-    anyway: bool = False,
-    emit: Emit = silent,
-    patience: Patience | None = None,
-) -> Outcome:
-    """Continue from the newest intact state; `anyway` also where the check finds other inputs."""
-    with own_run(run_dir, "lorakit resume"):
-        return _resume(run_dir, check=check, anyway=anyway, emit=emit, patience=patience)
-
-
-def _resume(
-    run_dir: Path, *, check: Check, anyway: bool, emit: Emit, patience: Patience | None
-) -> Outcome:
+def resume(run_dir: Path, *, anyway: bool, emit: Emit, patience: Patience | None) -> Outcome:
+    """A run without stages, or one stage: from the newest intact state, or from its first step
+    where nothing is lost by that. Raises where its inputs are not as they were, unless `anyway`.
+    """
     close_dead_run(run_dir)
-    ledger = Ledger(run_dir)
-    record, state = ledger.record, newest_state(run_dir, ledger.record)
+    record = read_record(run_dir)
+    go_on = _from_record if is_untouched(run_dir, record) else _from_state
+    return go_on(run_dir, record, anyway=anyway, emit=emit, patience=patience)
+
+
+def _from_record(
+    run_dir: Path, record: Record, *, anyway: bool, emit: Emit, patience: Patience | None
+) -> Outcome:
+    """As it was planned, whatever has become of the recipe."""
+    ledger, hasher = Ledger(run_dir, record), BackgroundHasher()
+    texts = [f"not as it was planned: {text}" for text in require_same_inputs(run_dir, anyway)]
+    for text in texts:
+        emit(Event("note", text=text))
+    dataset = record.dataset
+    if not dataset.digest and (rows := read_images(run_dir)):
+        # its list was made too late to be entered
+        dataset = replace(dataset, digest=digest_of(rows), files=LIST)
+    ledger.note(
+        warnings=(*record.warnings, *(Warned(0, "inputs", text) for text in texts)),
+        dataset=dataset,
+        outcome=Ending(),
+    )
+    hasher.weights(record.weights)
+    job = job_of_record(run_dir, record)
+    return execute(job, ledger, hasher, emit=emit, patience=patience)
+
+
+def _from_state(
+    run_dir: Path, record: Record, *, anyway: bool, emit: Emit, patience: Patience | None
+) -> Outcome:
+    ledger, state = Ledger(run_dir, record), newest_state(run_dir, record)
     env, unknown = _env(record)
     remarks = tuple(
-        f"not as when the run began: {text}" for text in [*check(run_dir, anyway), *unknown]
+        f"not as when the run began: {text}"
+        for text in [*require_same_inputs(run_dir, anyway), *unknown]
     )
     steps, settings = record.steps, work_of(run_dir, record).settings
     at = Paused(state.step, steps.total, steps.per_epoch, steps.accumulation or 1)
@@ -89,50 +102,18 @@ def _resume(
     ledger.note(outcome=Ending())
     # LORAKIT_ANYWAY: the embedded trainer knows its dataset too
     env |= {"LORAKIT_ANYWAY": "1"} if anyway else {}
-    cwd = Path(record.cwd or run_dir)
-    cwd = cwd if cwd.is_dir() else run_dir
-    job = Job(run_dir, _commands(record, part.command), env, cwd, part)
+    job = Job(run_dir, _commands(record, part.command), env, _folder_or(run_dir, record.cwd), part)
     return execute(job, ledger, BackgroundHasher(), emit=emit, patience=patience)
 
 
 def job_of_record(run_dir: Path, record: Record) -> Job:
     """A run from its first step that was written down but never begun."""
-    root = Path(record.root or run_dir)
-    cwd = root if root.is_dir() else run_dir
-    return Job(run_dir, _commands(record, _command(record)), _env(record)[0], cwd)
+    commands, cwd = _commands(record, _command(record)), _folder_or(run_dir, record.root)
+    return Job(run_dir, commands, _env(record)[0], cwd)
 
 
-def newest_state(run_dir: Path, record: Record) -> State:
-    """The newest intact one, or an error that says why there is none."""
-    name, alive = f"{run_dir.parent.name}/{run_dir.name}", live_state(record)
-    steps, output = record.steps, record.output_dir(run_dir)
-    who = trainer(record.trainer.name)
-    if alive in {"running", "unattended"}:
-        raise LorakitError(f"{name} is still running.", hint=f"lorakit watch {name}")
-    if alive == "done":
-        raise LorakitError(f"{name} is done: {steps.total} of {steps.total} steps.")
-    if record.machine.of > 1 and not who.RESUMES_EXACTLY:
-        raise LorakitError(
-            f"{name} ran on {record.machine.of} machines, and {who.TITLE} saves its state on the"
-            " first one only.",
-            hint=f"Copy a saved LoRA to every machine; lorakit train {record.recipe} --set"
-            " model.network_weights=LORA begins with it.",
-        )
-    states = states_in(
-        output, record.output_name, per_epoch=steps.per_epoch, counted=who.STATES_COUNT
-    )
-    if save := who.newest_save(work_of(run_dir, record)):
-        states.append(State(save[1], save[0], None))
-    intact = [state for state in states if state.step < steps.total]
-    if intact:
-        return intact[-1]
-    faults = {path: fault_of(path, counted=who.STATES_COUNT) for path in output.glob("*-state")}
-    broken = [f"{path.name} {fault}" for path, fault in sorted(faults.items()) if fault]
-    raise LorakitError(
-        f"{name} has no intact state to go on from"
-        + (f" ({'; '.join(broken)})." if broken else "."),
-        hint=f"lorakit train {record.recipe} --set save_state=true starts anew and can be resumed.",
-    )
+def _folder_or(run_dir: Path, path: str) -> Path:
+    return Path(path) if path and Path(path).is_dir() else run_dir
 
 
 def _exact_part(record: Record, state: State, remarks: tuple[str, ...]) -> ResumedPart:

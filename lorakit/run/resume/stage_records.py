@@ -4,17 +4,12 @@ through, paths from the run's folder.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
-from lorakit.processes import Identity
-from lorakit.runs.find import stage_of
+from lorakit.runs.images import digest_of_stages
 from lorakit.runs.ledger import Ledger
-from lorakit.runs.outcome import Outcome, State
 from lorakit.runs.record import (
     WAITING,
     Ending,
@@ -35,10 +30,6 @@ Entry = TypeVar("Entry", SavedCheckpoint, SavedState, SampleDrawn, Warned)
 class StageRecord(NamedTuple):
     summary: StageSummary
     record: Record
-
-    def moved(self, entries: Sequence[Entry]) -> list[Entry]:
-        """A stage's entries as the run's: paths from the run's folder, steps from its start."""
-        return [_moved(one, self.summary) for one in entries]
 
 
 def record_stages(ledger: Ledger, *, running: bool = False) -> None:
@@ -65,10 +56,14 @@ def record_stages(ledger: Ledger, *, running: bool = False) -> None:
     supervisor = last.supervisor if last.supervisor.pid else ledger.record.supervisor
     ledger.note(
         stages=tuple(one.summary for one in stages),
-        checkpoints=tuple(two for one in stages for two in one.moved(one.record.checkpoints)),
-        states=tuple(two for one in stages for two in one.moved(one.record.states)),
-        samples=tuple(two for one in stages for two in one.moved(one.record.samples)),
-        warnings=tuple(two for one in stages for two in one.moved(one.record.warnings)),
+        **{
+            key: tuple(
+                _moved(entry, stage.summary)
+                for stage in stages
+                for entry in getattr(stage.record, key)
+            )
+            for key in ("checkpoints", "states", "samples", "warnings")
+        },
         settings=last.settings,
         trainer=last.trainer,
         command=last.command,
@@ -78,51 +73,12 @@ def record_stages(ledger: Ledger, *, running: bool = False) -> None:
         dataset=replace(last.dataset, files=f"{folder}/dataset.json", digest=digest),
         weights=stages[0].record.weights,
         process=last.process,
-        supervisor=RunProcess.of(Identity.of(os.getpid())) if running else supervisor,
+        supervisor=RunProcess.ours() if running else supervisor,
     )
     if running:
         ledger.update(state="running", outcome=Ending())
     else:
         _conclude(ledger, stages)
-
-
-def close_over(run_dir: Path, outcome: Outcome) -> Outcome:
-    """After the current stage of a run was adopted or closed: bring the run's own record to its
-    end too.
-    """
-    ledger = Ledger(run_dir)
-    record_stages(ledger)
-    return outcome_of_run(ledger, outcome)
-
-
-def outcome_of_run(ledger: Ledger, last: Outcome) -> Outcome:
-    """The last stage's outcome with the run's numbers and name."""
-    record, run_dir, ending = ledger.record, ledger.run_dir, ledger.record.outcome
-    return replace(
-        last,
-        run_dir=run_dir,
-        stage_dir=stage_of(run_dir),
-        state=cast(State, record.state),
-        step=ending.step or 0,
-        total=ending.total or 0,
-        duration_s=ending.duration_s,
-        reason=ending.reason,
-        lora=run_dir / ending.lora if ending.lora else None,
-        saved=tuple(run_dir / path for path in ending.saved),
-    )
-
-
-def outcome_as_recorded(run_dir: Path) -> Outcome:
-    """Of a run that has ended, whoever followed it."""
-    ledger = Ledger(run_dir)
-    last = Outcome(cast(State, ledger.record.state), run_dir, recipe=ledger.record.recipe)
-    return outcome_of_run(ledger, last)
-
-
-def digest_of_stages(digests: Sequence[str | None]) -> str | None:
-    """One hash over the stages' datasets; none until each has its own."""
-    text = "\n".join(map(str, digests))
-    return hashlib.sha256(text.encode()).hexdigest() if all(digests) else None
 
 
 def _conclude(ledger: Ledger, stages: Sequence[StageRecord]) -> None:
@@ -152,7 +108,8 @@ def _conclude(ledger: Ledger, stages: Sequence[StageRecord]) -> None:
 
 
 def _moved(one: Entry, stage: StageSummary) -> Entry:
+    """A stage's entry as the run's: its path from the run's folder, its step from the start."""
     step = None if one.step is None else one.step + stage.first_step
     if isinstance(one, Warned):
         return replace(one, stage=stage.name, step=step)
-    return replace(one, stage=stage.name, step=step, path=str(Path(stage.folder) / one.path))
+    return replace(one, stage=stage.name, step=step, path=f"{stage.folder}/{one.path}")

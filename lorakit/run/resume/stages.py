@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lorakit import json_text
 from lorakit.errors import LorakitError
 from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
@@ -21,26 +20,15 @@ from lorakit.plan.model import Plan
 from lorakit.run.child import Patience
 from lorakit.run.owner import own_run
 from lorakit.run.resume.adopt import close_dead_run
-from lorakit.run.resume.next_command import is_untouched
-from lorakit.run.resume.resume import Check, job_of_record, resume, unchecked
-from lorakit.run.resume.stage_records import outcome_of_run, record_stages
+from lorakit.run.resume.resume import resume
+from lorakit.run.resume.stage_records import record_stages
 from lorakit.run.train import execute, job_of
-from lorakit.run.watch.hashing import LIST, BackgroundHasher, digest_of
-from lorakit.runs.find import live_state, whole_of
+from lorakit.run.watch.hashing import BackgroundHasher
+from lorakit.runs.find import run_name, whole_of
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.opening import opening_record, require_folder
 from lorakit.runs.outcome import Outcome
-from lorakit.runs.ran_from import DatasetUsed
-from lorakit.runs.record import (
-    WAITING,
-    Ending,
-    Record,
-    RunProcess,
-    StageSummary,
-    Warned,
-    read_record,
-)
-from lorakit.user_files import Unreadable
+from lorakit.runs.record import WAITING, Record, RunProcess, StageSummary, read_record
 
 _PATIENCE_S = 5.0  # for a dataset list that is still being made when the run ends
 
@@ -56,79 +44,60 @@ def train_stages(
     run_dir = plans[0].run_dir.parent
     require_folder(run_dir)
     with own_run(run_dir, "lorakit train"):
-        return _train_stages(plans, emit=emit, patience=patience, past_nan=past_nan)
-
-
-def _train_stages(
-    plans: Sequence[Plan], *, emit: Emit, patience: Patience | None, past_nan: bool
-) -> Outcome:
-    run_dir = plans[0].run_dir.parent
-    hashers = [_written_down(plan) for plan in plans]
-    ledger = Ledger(run_dir, _opened(plans))
-    record_stages(ledger, running=True)
-    outcomes: list[Outcome] = []
-    for number, (plan, hasher) in enumerate(zip(plans, hashers, strict=True)):
-        stage = Ledger(plan.run_dir)
-        hasher.weights(stage.record.weights)
-        report = StageEvents(ledger, number, emit)
-        report.begin()
-        outcomes.append(
-            execute(job_of(plan), stage, hasher, emit=report, patience=patience, past_nan=past_nan)
-        )
-        record_stages(ledger, running=outcomes[-1].ok and number + 1 < len(plans))
-        if not outcomes[-1].ok:
-            break
-    for plan, hasher in list(zip(plans, hashers, strict=True))[len(outcomes) :]:
-        _settle(plan.run_dir, hasher)
-    return outcome_of_run(ledger, outcomes[-1])
-
-
-def resume_stages(
-    run_dir: Path,
-    *,
-    check: Check = unchecked,
-    anyway: bool = False,
-    emit: Emit = silent,
-    patience: Patience | None = None,
-) -> Outcome:
-    """Go on in the stage where the run ended, then with those that wait."""
-    ledger = Ledger(run_dir)
-    outcome: Outcome | None = None
-    for number, folder in enumerate(_folders(ledger)):
-        close_dead_run(folder)
-        state = read_record(folder).state
-        if state == "done":
-            continue
-        report = StageEvents(ledger, number, emit)
-        report.begin()
-        go_on = _from_record if is_untouched(folder, state) else resume
-        outcome = go_on(folder, check=check, anyway=anyway, emit=report, patience=patience)
-        record_stages(ledger, running=outcome.ok and number + 1 < len(ledger.record.stages))
-        if not outcome.ok:
-            break
-    if outcome is None:
-        record_stages(ledger)
-        raise LorakitError(f"{run_dir.parent.name}/{run_dir.name} is done: every stage.")
-    return outcome_of_run(ledger, outcome)
+        hashers = [_written_down(plan) for plan in plans]
+        ledger = Ledger(run_dir, _opened(plans))
+        record_stages(ledger, running=True)
+        reached = 0
+        for plan, hasher in zip(plans, hashers, strict=True):
+            stage = Ledger(plan.run_dir)
+            hasher.weights(stage.record.weights)
+            report = StageEvents(ledger, reached, emit)
+            report.begin()
+            outcome = execute(
+                job_of(plan), stage, hasher, emit=report, patience=patience, past_nan=past_nan
+            )
+            reached += 1
+            record_stages(ledger, running=outcome.ok and reached < len(plans))
+            if not outcome.ok:
+                break
+        for plan, hasher in list(zip(plans, hashers, strict=True))[reached:]:
+            _settle(plan.run_dir, hasher)
+        return Outcome(run_dir, ledger.record)
 
 
 def resume_run(
-    run_dir: Path,
-    *,
-    check: Check = unchecked,
-    anyway: bool = False,
-    emit: Emit = silent,
-    patience: Patience | None = None,
+    run_dir: Path, *, anyway: bool = False, emit: Emit = silent, patience: Patience | None = None
 ) -> Outcome:
-    """`resume`, for a run with or without stages; a stage of a run goes on as the run does."""
+    """Go on where the run ended, with or without stages; a stage of a run goes on as the run does.
+    `anyway`: also where its inputs are not as they were.
+    """
     run_dir = whole_of(run_dir)
     with own_run(run_dir, "lorakit resume"):
-        record = read_record(run_dir)
-        if record.commands and is_untouched(run_dir, live_state(record)):
-            close_dead_run(run_dir)  # it ended before the training began
-            return _from_record(run_dir, check=check, anyway=anyway, emit=emit, patience=patience)
-        go_on = resume_stages if record.stages else resume
-        return go_on(run_dir, check=check, anyway=anyway, emit=emit, patience=patience)
+        go_on = _resume_stages if read_record(run_dir).stages else resume
+        return go_on(run_dir, anyway=anyway, emit=emit, patience=patience)
+
+
+def _resume_stages(
+    run_dir: Path, *, anyway: bool, emit: Emit, patience: Patience | None
+) -> Outcome:
+    """In the stage where the run ended, then with those that wait."""
+    ledger = Ledger(run_dir)
+    unfinished = False
+    for number, folder in enumerate(_folders(ledger)):
+        close_dead_run(folder)
+        if read_record(folder).state == "done":
+            continue
+        unfinished = True
+        report = StageEvents(ledger, number, emit)
+        report.begin()
+        outcome = resume(folder, anyway=anyway, emit=report, patience=patience)
+        record_stages(ledger, running=outcome.ok and number + 1 < len(ledger.record.stages))
+        if not outcome.ok:
+            break
+    if not unfinished:
+        record_stages(ledger)
+        raise LorakitError(f"{run_name(run_dir)} is done: every stage.")
+    return Outcome(run_dir, ledger.record)
 
 
 class StageEvents:
@@ -191,31 +160,12 @@ def _opened(plans: Sequence[Plan]) -> Record:
     run_dir = plans[0].run_dir.parent
     return replace(
         opening_record(plans[0]),
-        run=f"{run_dir.parent.name}/{run_dir.name}",
+        run=run_name(run_dir),
         files={},
         process=RunProcess(),
         supervisor=RunProcess(),
         stages=tuple(StageSummary(plan.stage, folder=plan.run_dir.name) for plan in plans),
     )
-
-
-def _from_record(
-    folder: Path, *, check: Check, anyway: bool, emit: Emit, patience: Patience | None
-) -> Outcome:
-    """A stage that has never begun, as it was planned."""
-    ledger, hasher = Ledger(folder), BackgroundHasher()
-    texts = [f"not as it was planned: {text}" for text in check(folder, anyway)]
-    for text in texts:
-        emit(Event("note", text=text))
-    record = ledger.record
-    ledger.note(
-        warnings=(*record.warnings, *(Warned(0, "inputs", text) for text in texts)),
-        dataset=record.dataset if record.dataset.digest else _listed(folder, record.dataset),
-        outcome=Ending(),
-    )
-    hasher.weights(record.weights)
-    job = job_of_record(folder, record)
-    return execute(job, ledger, hasher, emit=emit, patience=patience)
 
 
 def _settle(folder: Path, hasher: BackgroundHasher) -> None:
@@ -225,15 +175,6 @@ def _settle(folder: Path, hasher: BackgroundHasher) -> None:
     ledger = Ledger(folder)
     hasher.enter(ledger)
     ledger.save()
-
-
-def _listed(folder: Path, dataset: DatasetUsed) -> DatasetUsed:
-    """With the digest of a list that an earlier lorakit made and could no longer enter."""
-    try:
-        digest = digest_of(json_text.read(folder / LIST))
-    except (Unreadable, KeyError, TypeError):
-        return dataset
-    return replace(dataset, digest=digest, files=LIST)
 
 
 def _folders(ledger: Ledger) -> Iterator[Path]:

@@ -7,66 +7,46 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from lorakit.events import Event
 from lorakit.logfile import Tail, text_of
 from lorakit.run.commands import RUNNING, SAID, numbered, read_line
 from lorakit.run.watch.alarms import Alarms
+from lorakit.runs.find import seconds_a_step
 from lorakit.runs.folder import EVENTS, LOG, PROGRESS
-from lorakit.runs.rate import seconds_a_step
-from lorakit.runs.record import CommandRun
-from lorakit.trainers.base import Trainer
+from lorakit.runs.record import Record
+from lorakit.trainers.table import trainer
 
-Positions = tuple[int, int]  # bytes of log and events that belong to earlier parts of the run
 CROWD = 20  # more steps than this in one glance: the screen gets the last of them
 
 
 class Follower:
     """`poll` is called ten times a second, or ten thousand lines late; both are fine."""
 
-    def __init__(
-        self,
-        run_dir: Path,
-        who: Trainer,
-        *,
-        total: int,
-        epochs: int | None = None,
-        offset: int = 0,
-        epoch_offset: int = 0,
-        at: Positions = (0, 0),
-        write_after: int | None = None,
-        commands: tuple[CommandRun, ...] = (),
-    ) -> None:
-        """`commands`: of a run that has several. `write_after`: steps up to this one stand in
-        progress.jsonl already; None: a mere onlooker, who writes nothing.
-        """
-        self._log = Tail(run_dir / LOG, at[0])
-        self._events = Tail(run_dir / EVENTS, at[1])
-        self._progress = None if write_after is None else run_dir / PROGRESS
-        self._written = write_after or 0
-        self._who, self._offset, self._epoch_offset = who, offset, epoch_offset
-        self._text = who.log_reader(offset, total)
-        self._own = who.event_reader()
-        self.commands = commands
+    def __init__(self, run_dir: Path, record: Record, *, write_after: int = 0) -> None:
+        """Steps up to `write_after` stand in progress.jsonl already."""
+        log_at, events_at = record.process.log_at
+        part, self.total = record.part, record.steps.total
+        self._log = Tail(run_dir / LOG, log_at)
+        self._events = Tail(run_dir / EVENTS, events_at)
+        self._progress: Path | None = run_dir / PROGRESS
+        self._written = write_after
+        self._who = trainer(record.trainer.name)
+        self._epochs, self._epochs_before = record.steps.epochs, part.epoch_offset
+        self._reader = partial(self._who.log_reader, part.bar_offset, self.total)
+        self._text = self._reader()
+        self._own = self._who.event_reader()
         self._has_own = False
-        self._alarms = Alarms(total)
         self._window: deque[tuple[float, int]] = deque(maxlen=50)
-        self.total = total
-        self.epochs = epochs
-        self.step = offset
+        self.alarms = Alarms(self.total)
+        self.commands = record.commands
+        self.step = part.bar_offset
         self.loss: float | None = None
         self.validation_loss: float | None = None
         self.phase = ""
         self.end_reason = ""  # what the embedded trainer says about its own end
-
-    @property
-    def nan_steps(self) -> int:
-        return self._alarms.nan_steps
-
-    @property
-    def nan_at(self) -> int | None:
-        return self._alarms.nan_at
 
     @property
     def seconds_a_step(self) -> float:
@@ -83,9 +63,6 @@ class Follower:
             events += self._digest(part, own, seconds)
             own = []
         return events + self._enrich(self._text.finish() if not self._has_own else [], seconds)
-
-    def disk(self, free: int, needed: int) -> list[Event]:
-        return self._alarms.disk(free, needed)
 
     def _digest(self, lines: list[bytes], own: list[bytes], seconds: float) -> list[Event]:
         events = [event for line in own for event in self._own.feed(line)] if self._own else []
@@ -111,35 +88,15 @@ class Follower:
         self.commands = tuple(known)
         events = [] if self._has_own else self._text.finish()
         if state == RUNNING:
-            self._text = self._who.log_reader(self._offset, self.total, known[place].name)
+            self._text = self._reader(known[place].name)
         words = ", ".join(filter(None, (f"{numbered(known, place)}: {state}", text)))
         return [*events, Event("command", text=words)]
 
     def _enrich(self, raw: list[Event], seconds: float) -> list[Event]:
-        if before := self._epoch_offset:
+        if before := self._epochs_before:
             raw = [replace(one, epoch=one.epoch and one.epoch + before, epochs=None) for one in raw]
-        steps = [
-            event
-            for event in raw
-            if event.kind == "step"
-            and event.step is not None
-            and (not self.total or event.step <= self.total)
-        ]
-        first, since = self.step, self._window[-1][0] if self._window else seconds
-        warnings: list[Event] = []
-        rows: list[str] = []
-        for number, event in enumerate(steps, 1):
-            assert event.step is not None
-            at = since + (seconds - since) * number / len(
-                steps
-            )  # steps seen in one glance are spread over it
-            took = at - self._window[-1][0] if self._window else None
-            self._window.append((at, event.step))
-            warnings += self._alarms.step(event, took)
-            if event.step > self._written:
-                rows.append(_row(event, at))
-            self.step, self.loss = event.step, event.loss if event.loss is not None else self.loss
-        self._write(rows)
+        first = self.step
+        steps, warnings = self._steps(raw, seconds)
         shown = {id(event) for event in (steps if len(steps) <= CROWD else steps[-1:])}
         out: list[Event] = []
         for event in raw:
@@ -152,31 +109,50 @@ class Follower:
                     continue
                 self.phase = event.text
             elif event.kind == "validation":
-                warnings += self._alarms.validation(event)
-                self.validation_loss = (
-                    event.loss if event.loss is not None and math.isfinite(event.loss) else None
-                )
+                warnings += self.alarms.validation(event)
+                finite = event.loss is not None and math.isfinite(event.loss)
+                self.validation_loss = event.loss if finite else None
             elif event.kind == "nan":
-                warnings += self._alarms.step(replace(event, loss=math.nan), None)
+                warnings += self.alarms.step(replace(event, loss=math.nan), None)
             elif event.kind == "end":
                 self.end_reason = event.text or ""
             step = self.step if event.step is None and first < self.step else event.step
             out.append(replace(event, seconds=round(seconds, 3), step=step))
         return out + warnings
 
+    def _steps(self, raw: list[Event], seconds: float) -> tuple[list[Event], list[Event]]:
+        """Those of this run, written down; and what is alarming about them. Steps seen in one
+        glance are spread over the time since the last one.
+        """
+        last = self.total or math.inf
+        steps = [
+            one for one in raw if one.kind == "step" and one.step is not None and one.step <= last
+        ]
+        since = self._window[-1][0] if self._window else seconds
+        warnings: list[Event] = []
+        rows: list[str] = []
+        for number, event in enumerate(steps, 1):
+            step = event.step or 0
+            at = since + (seconds - since) * number / len(steps)
+            took = at - self._window[-1][0] if self._window else None
+            self._window.append((at, step))
+            warnings += self.alarms.step(event, took)
+            if step > self._written:
+                rows.append(_row(event, at))
+            self.step, self.loss = step, self.loss if event.loss is None else event.loss
+        self._write(rows)
+        return steps, warnings
+
     def _dated(self, event: Event, seconds: float) -> Event:
-        rate = self.seconds_a_step
-        total = event.total or self.total
-        left = max(0, total - (event.step or 0)) * rate if rate else None
-        eta = None if left is None else round(left, 1)
-        epochs = event.epochs or self.epochs
+        rate, total = self.seconds_a_step, event.total or self.total
+        left = max(0, total - (event.step or 0)) * rate
         return replace(
             event,
             seconds=round(seconds, 3),
             total=total,
-            epochs=epochs,
+            epochs=event.epochs or self._epochs,
             rate_s=round(rate, 4) or None,
-            eta_s=eta,
+            eta_s=round(left, 1) if rate else None,
         )
 
     def _write(self, rows: list[str]) -> None:
@@ -200,12 +176,7 @@ def _row(event: Event, seconds: float) -> str:
     )
 
 
-def positions(run_dir: Path) -> Positions:
-    return _size(run_dir / LOG), _size(run_dir / EVENTS)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+def positions(run_dir: Path) -> tuple[int, ...]:
+    """Bytes of log and events that belong to earlier parts of the run."""
+    paths = (run_dir / LOG, run_dir / EVENTS)
+    return tuple(path.stat().st_size if path.exists() else 0 for path in paths)

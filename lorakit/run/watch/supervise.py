@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from lorakit.run.resume.parts import is_extra, true_name
 from lorakit.run.watch.follow import Follower
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.runs.ledger import Ledger
+from lorakit.runs.outcome import Before
 from lorakit.runs.record import SampleDrawn, SavedCheckpoint, Warned
 from lorakit.runs.states import fault_of
 from lorakit.trainers.table import trainer
@@ -33,8 +35,8 @@ STOP_REQUEST = "stop.json"
 
 
 class Supervision:
-    """State of one watch. `stopped` says why the ladder was started: signal, request, nan,
-    complete, orphan.
+    """One watch. `stopped` says why the ladder was started: signal, request, nan, complete,
+    orphan.
     """
 
     def __init__(
@@ -42,33 +44,31 @@ class Supervision:
         child: Child,
         ledger: Ledger,
         hasher: BackgroundHasher,
+        signals: Signals,
+        emit: Emit,
         *,
-        patience: Patience | None,
-        past_nan: bool,
+        before: Before,
+        began_s: float = 0.0,
         write_after: int = 0,
+        patience: Patience | None = None,
+        past_nan: bool = False,
     ) -> None:
+        """`before`: what the output held before the launch, which was `began_s` ago."""
         record, part, run_dir = ledger.record, ledger.record.part, ledger.run_dir
         self.child, self.ledger, self.hasher = child, ledger, hasher
+        self.signals, self.emit, self.before = signals, emit, before
         self.output_dir = run_dir / part.output if part.output else record.output_dir(run_dir)
         self.offset = part.offset
         self.stopped = ""
         self.asked_by: int | None = None
         self.gave_up = False
+        self.follower = Follower(run_dir, record, write_after=write_after)
+        self._began = time.monotonic() - began_s
         self._trainer = trainer(record.trainer.name)
-        self.follower = Follower(
-            run_dir,
-            self._trainer,
-            total=record.steps.total,
-            epochs=record.steps.epochs,
-            offset=part.bar_offset,
-            epoch_offset=part.epoch_offset,
-            at=record.process.log_at,
-            write_after=write_after,
-            commands=record.commands,
-        )
         self._ladder = Ladder(child, patience or Patience(*self._trainer.PATIENCE))
         self._stop_after = part.stop_after
         self._past_nan = past_nan
+        self._saves_states = bool(record.value("save_state"))
         self._pending: list[tuple[Path, Event]] = []
         self._known = {one.path for one in record.samples}
         self._after_checkpoint = False
@@ -76,18 +76,23 @@ class Supervision:
         self._slow_at = self._disk_at = 0.0
         self._trouble = ""
 
-    def watch(self, signals: Signals, emit: Emit, started: float) -> None:
+    @property
+    def duration_s(self) -> float:
+        """Since the launch."""
+        return time.monotonic() - self._began
+
+    def watch(self) -> None:
         while True:
             ended = self.child.leader_ended  # asked before reading, so that no last word is missed
-            self._handle(self.follower.poll(time.monotonic() - started), emit)
-            self._obey(signals, emit)
+            self._handle(self.follower.poll(self.duration_s))
+            self._obey()
             self._ladder.poll()
-            self._now_and_then(emit)
-            if ended and self._all_ended(emit):
+            self._now_and_then()
+            if ended and self._all_ended():
                 break
             time.sleep(GLANCE_S if not ended else GLANCE_S / 2)
-        self._handle(self.follower.finish(time.monotonic() - started), emit)
-        self._look_at_files(emit)
+        self._handle(self.follower.finish(self.duration_s))
+        self._look_at_files()
 
     def stop(self, why: str) -> None:
         if not self._ladder.started:
@@ -98,14 +103,14 @@ class Supervision:
         run_dir = self.ledger.run_dir
         return path.relative_to(run_dir).as_posix() if path.is_relative_to(run_dir) else str(path)
 
-    def _note(self, emit: Emit, text: str) -> None:
-        emit(Event("note", self.follower.step, text=text))
+    def _note(self, text: str) -> None:
+        self.emit(Event("note", self.follower.step, text=text))
 
-    def _handle(self, events: list[Event], emit: Emit) -> None:
+    def _handle(self, events: list[Event]) -> None:
         for event in events:
             path = self._absolute(event.path) if event.path else None
             if event.kind == "sample" and path:
-                self._sample(path, event.step, emit)
+                self._sample(path, event.step)
                 continue
             if event.kind in {"saving", "saved", "best"} and path:
                 # `saving` is printed; a trainer with events of its own reports the file there, too.
@@ -123,86 +128,79 @@ class Supervision:
                 warned = Warned(event.step, event.rule, event.text)
                 self.ledger.update(warnings=(*self.ledger.record.warnings, warned))
             if event.kind not in {"saved", "best"}:  # emitted once the file is complete
-                emit(event)
-        if self.follower.nan_steps >= 2 and not self._past_nan and not self._ladder.started:
-            self._note(emit, "the loss is NaN: the run ends here (--past-nan goes on)")
+                self.emit(event)
+        if self.follower.alarms.nan_steps >= 2 and not self._past_nan and not self._ladder.started:
+            self._note("the loss is NaN: the run ends here (--past-nan goes on)")
             self.stop("nan")
 
-    def _obey(self, signals: Signals, emit: Emit) -> None:
-        if signals.seen and self.asked_by is None:
-            self.asked_by = signals.seen[0]
+    def _obey(self) -> None:
+        if self.signals.seen and self.asked_by is None:
+            self.asked_by = self.signals.seen[0]
             if not self._ladder.started:
                 saves = self._trainer.SAVES_WHEN_INTERRUPTED
                 what = " and to save" if saves else f"; {self._trainer.TITLE} saves nothing now"
                 self._note(
-                    emit, f"stopping: the trainer is asked to end{what}. Once more ends it at once."
+                    f"stopping: the trainer is asked to end{what}. Once more ends it at once."
                 )
             self.stop("signal")
-        if signals.hurried and self._ladder.sent.count(9) == 0:
+        if self.signals.hurried and signal.SIGKILL not in self._ladder.sent:
             self._ladder.kill()
 
-    def _now_and_then(self, emit: Emit) -> None:
+    def _now_and_then(self) -> None:
         now = time.monotonic()
         if now < self._slow_at and not self._pending:
             return
         self._slow_at = now + 0.5
-        self._look_at_files(emit)
-        self._stop_request(emit)
+        self._look_at_files()
+        self._stop_request()
         if self.ledger.trouble and self.ledger.trouble != self._trouble:
             self._trouble = self.ledger.trouble
-            emit(Event("warning", text=self._trouble, rule="record"))
+            self.emit(Event("warning", text=self._trouble, rule="record"))
         if now >= self._disk_at:
             self._disk_at = now + 10
             estimate = self.ledger.record.estimate
-            needed = estimate.lora_bytes + (estimate.state_bytes if self._saves_states() else 0)
+            needed = estimate.lora_bytes + (estimate.state_bytes if self._saves_states else 0)
             with contextlib.suppress(OSError):
                 free = free_disk(self.ledger.run_dir)
-                self._handle(self.follower.disk(free, int(1.2 * needed)), emit)
+                self._handle(self.follower.alarms.disk(free, int(1.2 * needed)))
 
-    def _look_at_files(self, emit: Emit) -> None:
-        changed = False
-        for path, event in list(self._pending):
-            if self._is_complete(path):
-                self._pending.remove((path, event))
-                self._checkpoint(path, event, emit)
-                changed = True
+    def _look_at_files(self) -> None:
+        complete = [(path, event) for path, event in self._pending if self._is_complete(path)]
+        for path, event in complete:
+            self._pending.remove((path, event))
+            self._checkpoint(path, event)
         for path in samples_in(self.output_dir):
-            self._sample(path, None, emit)
-        if self.hasher.enter(self.ledger) or changed:
+            self._sample(path, None)
+        if self.hasher.enter(self.ledger) or complete:
             self.ledger.save()
-
-    def _checkpoint(self, path: Path, event: Event, emit: Emit) -> None:
-        counted = steps_of(path)
-        step = event.step if counted is None else counted + self.offset
-        kind = "best" if event.kind == "best" else kind_of(path.name)
-        saved = SavedCheckpoint(self.name(path), step, event.epoch, kind)
-        others = (old for old in self.ledger.record.checkpoints if old.path != saved.path)
-        self.ledger.note(checkpoints=(*others, saved))
-        self.hasher.checkpoint(self.ledger.run_dir, saved)
-        text = true_name(path.name, self.ledger.record.part) if self.offset else None
-        emit(Event("saved", step, epoch=event.epoch, path=str(path), text=text))
-        if self._after_checkpoint and not self._will_be_dropped(path):
-            self.stop("request")
-        if self._stop_after and step is not None and step >= self._stop_after:
-            self.stop("complete")
-
-    def _will_be_dropped(self, path: Path) -> bool:
-        """A resumed script saves more often than planned; what was planned is kept in the end."""
-        record = self.ledger.record
-        return bool(record.parts) and is_extra(path.name, record)
 
     def _is_complete(self, path: Path) -> bool:
         try:
             read_header(path)
         except HeaderError:
             return False
+        if not (self._after_checkpoint and self._saves_states):
+            return True
         state = path.with_name(f"{path.stem}-state")
-        return not (self._after_checkpoint and self._saves_states() and self._state_fault(state))
+        return not fault_of(state, counted=self._trainer.STATES_COUNT)
 
-    def _state_fault(self, state: Path) -> str:
-        return fault_of(state, counted=self._trainer.STATES_COUNT)
+    def _checkpoint(self, path: Path, event: Event) -> None:
+        record, counted = self.ledger.record, steps_of(path)
+        step = event.step if counted is None else counted + self.offset
+        kind = "best" if event.kind == "best" else kind_of(path.name)
+        saved = SavedCheckpoint(self.name(path), step, event.epoch, kind)
+        others = (old for old in record.checkpoints if old.path != saved.path)
+        self.ledger.note(checkpoints=(*others, saved))
+        self.hasher.checkpoint(self.ledger.run_dir, saved)
+        text = true_name(path.name, record.part) if self.offset else None
+        self.emit(Event("saved", step, epoch=event.epoch, path=str(path), text=text))
+        # A resumed script saves more often than planned; what was planned is kept in the end.
+        if self._after_checkpoint and not (record.parts and is_extra(path.name, record)):
+            self.stop("request")
+        if self._stop_after and step is not None and step >= self._stop_after:
+            self.stop("complete")
 
-    def _sample(self, path: Path, step: int | None, emit: Emit) -> None:
+    def _sample(self, path: Path, step: int | None) -> None:
         name = self.name(path)
         if name in self._known:
             return
@@ -216,7 +214,7 @@ class Supervision:
                 step = parsed.step + self.offset
             drawn = SampleDrawn(name, step, parsed.epoch, parsed.prompt)
         self.ledger.update(samples=(*record.samples, drawn))
-        emit(Event("sample", drawn.step, path=str(path)))
+        self.emit(Event("sample", drawn.step, path=str(path)))
 
     def _removed(self, path: Path) -> None:
         checkpoints = (
@@ -226,7 +224,7 @@ class Supervision:
         self.ledger.note(checkpoints=tuple(checkpoints))
         self._pending = [(pending, event) for pending, event in self._pending if pending != path]
 
-    def _stop_request(self, emit: Emit) -> None:
+    def _stop_request(self) -> None:
         path = self.ledger.run_dir / STOP_REQUEST
         try:
             mode = json_text.read(path).get("mode")
@@ -235,33 +233,32 @@ class Supervision:
             return
         saves = self._trainer.SAVES_WHEN_INTERRUPTED
         if mode == "now" or at_work(self.follower.commands):  # before the training: nothing is lost
-            self._note(emit, "asked to stop at once")
+            self._note("asked to stop at once")
             self.stopped = self.stopped or "request"
             if saves:
                 self._ladder.kill()
             else:
                 self._ladder.start()
         elif saves:
-            self._note(emit, "asked to stop: the trainer saves and ends")
+            self._note("asked to stop: the trainer saves and ends")
             self.stop("request")
         else:
-            self._note(emit, "asked to stop: the run ends after the next saved checkpoint")
+            self._note("asked to stop: the run ends after the next saved checkpoint")
             self._after_checkpoint = True
 
-    def _all_ended(self, emit: Emit) -> bool:
+    def _all_ended(self) -> bool:
         """The leader has exited; have its children? A killed launcher leaves a trainer behind."""
         now = time.monotonic()
         self._leader_gone_at = self._leader_gone_at or now
         if not self.child.anyone_left():
             return True
         if not self._ladder.started and now - self._leader_gone_at > ORPHAN_S:
-            self._note(emit, "the launcher has exited but its trainer still runs: ending it")
+            self._note("the launcher has exited but its trainer still runs: ending it")
             self.stop("orphan")
-        self.gave_up = 9 in self._ladder.sent and now - self._leader_gone_at > GIVE_UP_S
+        self.gave_up = (
+            signal.SIGKILL in self._ladder.sent and now - self._leader_gone_at > GIVE_UP_S
+        )
         return self.gave_up
-
-    def _saves_states(self) -> bool:
-        return bool(self.ledger.record.value("save_state"))
 
     def _absolute(self, path: str) -> Path:
         return Path(os.path.normpath(Path(self.ledger.record.cwd or ".") / path))
