@@ -39,7 +39,7 @@ import torch
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 from lorakit.machine import free_disk
-from lorakit.trainers.kohya import tokenizers
+from lorakit.trainers import tokenizers
 from lorakit.trainers.kohya.locate import locate
 from lorakit.weights import anatomy
 from lorakit.weights.safetensors import write as write_safetensors

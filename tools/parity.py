@@ -41,7 +41,7 @@ from lorakit.embedded.training.session import Session, prepare
 from lorakit.embedded.training.world import enter
 from lorakit.families import FAMILIES
 from lorakit.rehearse import standin
-from lorakit.trainers.kohya import tokenizers
+from lorakit.trainers import tokenizers
 from lorakit.trainers.kohya.locate import require
 
 SCRIPTS = {"sd15": "train_network", "sdxl": "sdxl_train_network", "flux": "flux_train_network"}

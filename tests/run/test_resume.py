@@ -26,8 +26,8 @@ from lorakit.runs.find import progress_rows
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import read_record
 from lorakit.runs.states import states_in
+from lorakit.trainers import tokenizers
 from lorakit.trainers.continuation import AT_MOST, Continuation, Paused
-from lorakit.trainers.kohya import tokenizers
 from lorakit.trainers.kohya.going_on import go_on_in_kohya
 from lorakit.weights.finite import inspect
 

@@ -20,7 +20,7 @@ from lorakit.trainers.ai_toolkit import config_file, folders, rules
 from lorakit.trainers.ai_toolkit.lines import AiToolkitText
 from lorakit.trainers.base import Command, Reader, Start, Work
 from lorakit.trainers.checkout import CheckoutTrainer, Home
-from lorakit.trainers.hub import is_cached
+from lorakit.trainers.tokenizers import is_cached
 
 # Whatever folder is named, these parts come from here.
 _FETCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(

@@ -25,7 +25,7 @@ from lorakit.trainers.embedded.schedulers import (
 )
 from lorakit.trainers.optimisers import pace_faults
 from lorakit.trainers.signatures import Environment, package_of
-from lorakit.trainers.t5 import HINT, has_tokenizer, t5_places
+from lorakit.trainers.tokenizers import T5_HINT, has_tokenizer, t5_places
 
 FAMILY_OF = {
     "train_network.py": "sd15",
@@ -128,7 +128,7 @@ def _t5_tokenizer(settings: Options) -> Iterator[Fault]:
     beside = t5.parent if t5.suffix else t5
     if not any(map(has_tokenizer, t5_places(settings.text("tokenizer_cache_dir"), beside, folder))):
         what = "T5's tokenizer is not on this machine; the trainer would look for it in vain."
-        yield Fault(settings.recipe, what, HINT, "t5-tokenizer")
+        yield Fault(settings.recipe, what, T5_HINT, "t5-tokenizer")
 
 
 def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) -> list[Fault]:

@@ -18,9 +18,9 @@ from lorakit.recipe.options import Options
 from lorakit.trainers.base import Command, Reader, Script, Start, Work
 from lorakit.trainers.checkout import CheckoutTrainer, Home
 from lorakit.trainers.continuation import Continuation, Paused
-from lorakit.trainers.hub import is_cached
 from lorakit.trainers.musubi import caches, rules, run_files
 from lorakit.trainers.musubi.going_on import go_on_in_musubi
+from lorakit.trainers.tokenizers import is_cached
 
 # Not the recipe's to say, or not the same thing in a cacher.
 _NOT_PASSED = frozenset(("dataset_config", "batch_size", "num_workers", "device", "dit"))
