@@ -149,7 +149,7 @@ optimizer_args = "weight_decay=0.1"
             "Write lr_warmup_steps = 100 for steps",
         ),
         (["--optimizer_args", "weight_decay=high"], "the value as Python writes it"),
-        (["--network_args", "conv_dim=big"], "network_args conv_dim: 'big' is not an integer"),
+        (["--network_args", "conv_dim=big"], "network_args conv_dim: takes an integer, not 'big'."),
         (["--network_args", "rank_dropout=1.0"], "must be at least 0 and below 1"),
         (["--network_args", "conv_alpha=1"], "has no effect without conv_dim"),
         (["--network_args", "dropout=0.1"], "Write network_dropout"),
