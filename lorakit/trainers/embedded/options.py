@@ -1,27 +1,11 @@
-"""What this trainer makes of its options (catalogue/embedded.toml lists them): which change
-nothing, which are refused, and what network_args and the dataset's file may hold.
+"""What this trainer makes of its options (catalogue/embedded.toml lists them): which are
+refused, and what network_args and the dataset's file may hold.
 """
 
 from __future__ import annotations
 
 from lorakit.catalogue.networks import Words
 from lorakit.trainers.optimisers import BY_LOWER_NAME
-
-# Accepted because recipes for kohya's scripts have them; what they ask for always holds here, or
-# means nothing here.
-ALWAYS_SO = (
-    "console_log_level",
-    "console_log_simple",
-    "disable_mmap_load_safetensors",
-    "highvram",
-    "lowram",
-    "persistent_data_loader_workers",
-    "save_model_as",
-    "sdpa",
-    "skip_cache_check",
-    "skip_until_initial_step",
-    "model_type",
-)
 
 # Options that kohya's script of a family takes and never reads: here they are refused.
 WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
