@@ -10,16 +10,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from lorakit import tomllib
 from lorakit.catalogue.file_names import CheckpointName
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.errors import Fault
 from lorakit.families.by_ai_toolkit import EXPERTS
 from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options
-from lorakit.trainers.ai_toolkit import config_file, folders, rules
+from lorakit.trainers.ai_toolkit import config_file, rules
 from lorakit.trainers.ai_toolkit.lines import AiToolkitText
-from lorakit.trainers.base import Command, Reader, Start, Work
+from lorakit.trainers.base import Command, Start, Work
 from lorakit.trainers.checkout import CheckoutTrainer, Home
+from lorakit.trainers.progress import Reader
 from lorakit.trainers.tokenizers import is_cached
 
 # Whatever folder is named, these parts come from here.
@@ -84,7 +86,21 @@ class AiToolkit(CheckoutTrainer):
         return (Command(("env", seed, start.python, start.script, config)),)
 
     def prepare(self, work: Work) -> None:
-        folders.prepare(work)
+        """It writes caches beside the images, and goes on from whatever file of the run's name is
+        newest: so each run has folders of links and a fresh folder of its own.
+        """
+        captions = str(work.settings.get("caption_extension") or ".txt")
+        for name, source in tomllib.read(work.run_dir / config_file.LINKS).items():
+            place = work.run_dir / "data" / name
+            place.mkdir(parents=True, exist_ok=True)
+            for file in sorted(Path(source).iterdir()):
+                if file.suffix.lower() in config_file.SUFFIXES or file.suffix == captions:
+                    _link(place / file.name, file)
+        # It writes into training/NAME; what it calls samples is sample/ in every run of lorakit.
+        (work.output_dir / "sample").mkdir(parents=True, exist_ok=True)
+        _link(work.output_dir / "samples", Path("sample"))
+        (work.run_dir / "training").mkdir(exist_ok=True)
+        _link(work.run_dir / "training" / work.output_name, work.output_dir.absolute())
 
     def log_reader(self, _offset: int = 0, total: int = 0, _command: str = "") -> Reader:
         return AiToolkitText(total)
@@ -100,3 +116,8 @@ def _names(stem: str, family: str, settings: Mapping[str, Any]) -> tuple[Checkpo
     said = (part for part in EXPERTS if settings.get(f"train_{part}", True) is not False)
     parts = said if family == "wan22" else ()
     return tuple(replace(name, part=part) for part in parts) or (name,)
+
+
+def _link(place: Path, target: Path) -> None:
+    if not place.is_symlink():
+        place.symlink_to(target)

@@ -18,14 +18,9 @@ from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers.embedded import SCRIPTS, options
 from lorakit.trainers.embedded.network_rules import argument_faults, lycoris_faults
-from lorakit.trainers.embedded.schedulers import (
-    keeps_its_own_pace,
-    keyword_arguments,
-    optimizer_type,
-    schedule,
-)
+from lorakit.trainers.embedded.schedulers import keeps_its_own_pace, optimizer_type, schedule
 from lorakit.trainers.optimisers import pace_faults
-from lorakit.trainers.signatures import Environment, package_of
+from lorakit.trainers.signatures import Environment, package_of, read
 from lorakit.trainers.tokenizers import T5_HINT, has_tokenizer, t5_places
 
 FAMILY_OF = {path.name: family for family, path in SCRIPTS.items()}
@@ -189,9 +184,7 @@ def _pace(values: Mapping[str, Any]) -> list[Fault]:
     faults = []
     for option in ("optimizer_args", "lr_scheduler_args"):
         for pair in values.get(option) or []:
-            try:
-                keyword_arguments([pair])
-            except (ValueError, SyntaxError):
+            if not read(pair)[0]:
                 what = "must read name=value, the value as Python writes it."
                 faults.append(Fault(f"{option} {pair!r}", what, 'Example: "weight_decay=0.01".'))
     if faults:

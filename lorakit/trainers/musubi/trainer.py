@@ -16,10 +16,11 @@ from lorakit.events import Event
 from lorakit.families import FAMILIES
 from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options
-from lorakit.trainers.base import Command, Reader, Script, Start, Work
+from lorakit.trainers.base import Command, Script, Start, Work
 from lorakit.trainers.checkout import CheckoutTrainer, Home
 from lorakit.trainers.continuation import Continuation, Paused, saves_after
 from lorakit.trainers.musubi import caches, rules, run_files
+from lorakit.trainers.progress import Reader
 from lorakit.trainers.tokenizers import is_cached
 
 # Not the recipe's to say, or not the same thing in a cacher.
@@ -144,7 +145,7 @@ def _cacher(options: Options, start: Start, script: str) -> Iterator[str]:
         yield "--i2v"
 
 
-class CacherText:
+class CacherText(Reader):
     """`4it [00:09, 2.45s/it]`: a bar without a total."""
 
     def __init__(self, what: str) -> None:
@@ -157,6 +158,3 @@ class CacherText:
             return []
         self._said = count
         return [Event("phase", text=f"caching {self._what}, {count} done")]
-
-    def finish(self) -> list[Event]:
-        return []
