@@ -15,6 +15,8 @@ from lorakit.plan.model import Estimate, Steps, Verdict
 from lorakit.portable import stem_problem
 from lorakit.recipe.options import Options
 from lorakit.show import size
+from lorakit.trainers.optimisers import BY_LOWER_NAME
+from lorakit.trainers.signatures import package_of
 from lorakit.trainers.table import HOMES, trainer
 
 RESERVE = 500_000_000  # a disk filled to the last byte breaks more than this run
@@ -90,14 +92,7 @@ def tokenizer_faults(options: Options, env: Mapping[str, str]) -> Iterator[Fault
         yield Fault(options.recipe, what, hint, "tokenizers-fetched", "note")
 
 
-# What an optimiser's name begins with (or "8bit" within it), in lower case: the module it needs and
-# the package that brings it.
-OPTIMIZERS = {
-    "paged": ("bitsandbytes", "bitsandbytes"),
-    "lion": ("lion_pytorch", "lion-pytorch"),
-    "prodigy": ("prodigyopt", "prodigyopt"),
-    "dadapt": ("dadaptation", "dadaptation"),
-}
+# Settings that need a package wherever they are on.
 MODULES = {
     "use_8bit_adam": "bitsandbytes",
     "use_lion_optimizer": "lion_pytorch",
@@ -109,28 +104,21 @@ def package_faults(options: Options, python: Path) -> Iterator[Fault]:
     """Packages that the settings need and the trainer's Python certainly lacks: the script misses
     them only after loading the model.
     """
-    for key, module, package in _wanted(options):
+    for key, module in _wanted(options):
         if lacks(python, module):
+            package = package_of(module)
             what = f"needs the package {package}, which {python} lacks."
             hint = f"{python} -m pip install {package}"
             yield options.fault(key, what, hint, "package-missing")
 
 
-def _wanted(options: Options) -> Iterator[tuple[str, str, str]]:
-    optimizer = options.text("optimizer_type").lower()
-    if "8bit" in optimizer:
-        yield "optimizer_type", "bitsandbytes", "bitsandbytes"
-    elif optimizer.endswith("schedulefree"):
-        yield "optimizer_type", "schedulefree", "schedulefree"
-    elif "." not in optimizer:
-        for start, names in OPTIMIZERS.items():
-            if optimizer.startswith(start):
-                yield "optimizer_type", *names
-    for key, module in MODULES.items():
-        if options.flag(key):
-            yield key, module, module.replace("_", "-")
+def _wanted(options: Options) -> Iterator[tuple[str, str]]:
+    dotted = BY_LOWER_NAME.get(options.text("optimizer_type").lower(), "torch")
+    if not dotted.startswith(("torch", "transformers.")):  # those are always there
+        yield "optimizer_type", dotted.partition(".")[0]
+    yield from ((key, module) for key, module in MODULES.items() if options.flag(key))
     if options.text("log_with") in {"wandb", "all"}:
-        yield "log_with", "wandb", "wandb"
+        yield "log_with", "wandb"
 
 
 def lacks(python: Path, module: str) -> bool:
