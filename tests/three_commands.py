@@ -10,8 +10,8 @@ from types import MappingProxyType
 from lorakit.events import Event
 from lorakit.recipe.options import Options
 from lorakit.trainers import table
-from lorakit.trainers.base import CodeChange, Command, Reader, Script, Start, Trainer, Work
-from lorakit.trainers.progress import EmbeddedEvents
+from lorakit.trainers.base import CodeChange, Command, Script, Start, Trainer, Work
+from lorakit.trainers.progress import EmbeddedEvents, Reader
 
 FAKES = Path(__file__).parent / "fakes"
 
@@ -76,15 +76,12 @@ def _inputs(work: Work) -> object:
     return work.settings.get("learning_rate")
 
 
-class Counted:
+class Counted(Reader):
     """`4it [00:09, 2.45s/it]`: a bar without a total."""
 
     def feed(self, line: bytes) -> list[Event]:
         count, _, rest = line.partition(b"it [")
         return [Event("phase", text=f"caching, {int(count)} done")] if rest else []
-
-    def finish(self) -> list[Event]:
-        return []
 
 
 def register() -> None:

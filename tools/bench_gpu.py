@@ -37,7 +37,7 @@ from bench_gpu_ground import card, pictures, weights
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 from lorakit.machine import free_disk
-from lorakit.trainers.kohya import tokenizers
+from lorakit.trainers import tokenizers
 from lorakit.trainers.kohya.locate import locate
 
 WORKER = Path(__file__).with_name("bench_gpu_run.py")

@@ -32,7 +32,7 @@ import toml  # noqa: E402
 
 from lorakit.families import FAMILIES  # noqa: E402 -- from a plain checkout, too
 from lorakit.rehearse import standin  # noqa: E402 -- from a plain checkout, too
-from lorakit.trainers.kohya import tokenizers  # noqa: E402 -- from a plain checkout, too
+from lorakit.trainers import tokenizers  # noqa: E402 -- from a plain checkout, too
 from lorakit.trainers.kohya.locate import require  # noqa: E402 -- from a plain checkout, too
 
 STEP = re.compile(rb"steps:\s+\d+%.*?\| (\d+)/(\d+) \[")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Values that an option's choices lack, and that the scripts take for what they do anyway: the
 # choices are those of the command line, which a config file passes by.
@@ -17,12 +17,20 @@ class Bound(NamedTuple):
     most: float | None = None
     below: float | None = None
 
-    def holds(self, number: float) -> bool:
-        return (
-            number >= self.least
-            and (self.most is None or number <= self.most)
-            and (self.below is None or number < self.below)
-        )
+    def outside(self, said: Any) -> list[float]:
+        """Which numbers of a value, or of a list, are none."""
+        numbers = said if isinstance(said, (list, tuple)) else [said]
+        return [
+            one
+            for one in numbers
+            if isinstance(one, (int, float))
+            and not isinstance(one, bool)
+            and not (
+                one >= self.least
+                and (self.most is None or one <= self.most)
+                and (self.below is None or one < self.below)
+            )
+        ]
 
     @property
     def range(self) -> str:

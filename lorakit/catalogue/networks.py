@@ -13,6 +13,26 @@ from pathlib import Path
 Words = Mapping[str, str]
 OPEN = "**"  # among the words: handed on to where we cannot follow, so there may be more
 CREATE = "create_network"
+TURNED: Mapping[str, tuple[type, str]] = {"int": (int, "an integer"), "float": (float, "a number")}
+
+
+def turns(text: str, made: type) -> bool:
+    try:
+        made(text)
+    except ValueError:
+        return False
+    return True
+
+
+def misread(kind: str, text: str) -> str:
+    """What is wanted instead of this text; nothing where it can be used."""
+    if kind in TURNED:
+        made, wanted = TURNED[kind]
+        return "" if turns(text, made) else wanted
+    if kind == "given":
+        return "" if text == "True" else "True, or is left out, because any text counts as True"
+    one_of = kind.removeprefix("one of ").split(", ")
+    return kind if kind.startswith("one of ") and text not in one_of else ""
 
 
 def read_networks(folder: Path) -> dict[str, Words]:

@@ -56,9 +56,6 @@ class Stub:
     def __call__(self, *_: Any, **__: Any) -> Stub:
         return Stub()
 
-    def __mro_entries__(self, _: Any) -> tuple[()]:
-        return ()
-
 
 class ParserSource:
     """The modules of a checkout, cut down to their functions, imports and literal constants."""

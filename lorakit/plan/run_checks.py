@@ -13,7 +13,8 @@ from lorakit.plan.model import Estimate, Steps, Verdict
 from lorakit.portable import stem_problem
 from lorakit.recipe.options import Options
 from lorakit.show import size
-from lorakit.trainers.signatures import PIP
+from lorakit.trainers.optimisers import BY_LOWER_NAME
+from lorakit.trainers.signatures import package_of
 from lorakit.trainers.table import HOMES, trainer
 
 RESERVE = 500_000_000  # a disk filled to the last byte breaks more than this run
@@ -86,13 +87,7 @@ def tokenizer_faults(options: Options, env: Mapping[str, str]) -> Iterator[Fault
         yield Fault(options.recipe, what, hint, "tokenizers-fetched", "note")
 
 
-# What an optimiser's name begins with (or "8bit" within it), in lower case: the module it needs.
-OPTIMIZERS = {
-    "paged": "bitsandbytes",
-    "lion": "lion_pytorch",
-    "prodigy": "prodigyopt",
-    "dadapt": "dadaptation",
-}
+# Settings that need a package wherever they are on.
 MODULES = {
     "use_8bit_adam": "bitsandbytes",
     "use_lion_optimizer": "lion_pytorch",
@@ -104,21 +99,16 @@ def package_faults(options: Options, python: Path) -> Iterator[Fault]:
     """What the trainer's Python certainly lacks; the script misses it only after loading."""
     for key, module in _wanted(options):
         if lacks(python, module):
-            package = PIP.get(module, module)
+            package = package_of(module)
             what = f"needs the package {package}, which {python} lacks."
             hint = f"{python} -m pip install {package}"
             yield options.fault(key, what, hint, "package-missing")
 
 
 def _wanted(options: Options) -> Iterator[tuple[str, str]]:
-    optimizer = options.text("optimizer_type").lower()
-    if "8bit" in optimizer:
-        yield "optimizer_type", "bitsandbytes"
-    elif optimizer.endswith("schedulefree"):
-        yield "optimizer_type", "schedulefree"
-    elif "." not in optimizer:
-        starts = (start for start in OPTIMIZERS if optimizer.startswith(start))
-        yield from (("optimizer_type", OPTIMIZERS[start]) for start in starts)
+    dotted = BY_LOWER_NAME.get(options.text("optimizer_type").lower(), "torch")
+    if not dotted.startswith(("torch", "transformers.")):  # those are always there
+        yield "optimizer_type", dotted.partition(".")[0]
     yield from ((key, module) for key, module in MODULES.items() if options.flag(key))
     if options.text("log_with") in {"wandb", "all"}:
         yield "log_with", "wandb"

@@ -19,7 +19,7 @@ from lorakit.config import cache_dir
 from lorakit.errors import SetupError
 from lorakit.files import write_atomic
 from lorakit.machine import free_disk
-from lorakit.trainers import t5
+from lorakit.trainers.tokenizers import T5_FOLDER
 from lorakit.weights import anatomy
 from lorakit.weights.safetensors import write as write_safetensors
 
@@ -82,7 +82,7 @@ def stand_in(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
 def t5_tokenizer() -> Path:
     """For tokenizer_cache_dir: T5's, of single characters with T5's marks. It teaches nothing."""
     place = folder() / "tokenizers"
-    file = place / t5.NAME / "tokenizer.json"
+    file = place / T5_FOLDER / "tokenizer.json"
     marks = ["<pad>", "</s>", "<unk>"]
     pieces = [*marks, "▁", *map(chr, range(33, 127))]
     added = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}

@@ -15,7 +15,7 @@ from lorakit.report.scalars import read_scalars
 from lorakit.runs.find import progress_rows
 from lorakit.runs.folder import EVENTS, LOG
 from lorakit.runs.record import Record, ResumedPart, read_record
-from lorakit.trainers.base import Reader
+from lorakit.trainers.progress import Reader
 from lorakit.trainers.table import TRAINERS
 
 Point = tuple[int, float]

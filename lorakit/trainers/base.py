@@ -12,18 +12,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from lorakit.catalogue.file_names import CheckpointName
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.errors import Fault
-from lorakit.events import Event
 from lorakit.machine import Machine
 from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options
 from lorakit.trainers import run_files
 from lorakit.trainers.continuation import Continuation, Paused
-from lorakit.trainers.progress import KohyaText
+from lorakit.trainers.progress import KohyaText, Reader
 from lorakit.trainers.rule import Case, Finder
 
 
@@ -72,15 +71,6 @@ class CodeChange(NamedTuple):
     what: str
     before: str | None
     now: str | None
-
-
-class Reader(Protocol):
-    """Lines in, events out. What it does not understand it skips."""
-
-    def feed(self, line: bytes) -> list[Event]: ...
-
-    def finish(self) -> list[Event]:
-        """What was still held back when the output ended."""
 
 
 class Trainer(ABC):

@@ -18,18 +18,32 @@ _TOTAL = re.compile(r"^\s*total optimization steps\b.*?:\s*(\d+)\s*$")
 _SAVING = re.compile(r"^saving checkpoint: (.+)$")
 _REMOVING = re.compile(r"^removing old checkpoint: (.+)$")
 _STATE = re.compile(r"saving (?:last state|state at (?:epoch|step) \d+)")
-# Only the English half, and only words that no wrapped line cuts in two.
-_PHASES = (
-    ("caching latents", "caching"),
-    ("caching text encoder outputs", "caching"),
-    ("caching Text Encoder outputs", "caching"),
-    ("cache latents", "caching"),
-    ("running training", "preparing"),
-    ("generating sample images", "sampling"),
-)
 
 
-class KohyaText:
+class Reader:
+    """Of one command's lines. What it does not understand it skips."""
+
+    PHASES: tuple[tuple[str, str], ...] = ()  # words in a line -> the phase that begins
+    _phase = ""
+
+    def feed(self, line: bytes) -> list[Event]:
+        raise NotImplementedError
+
+    def finish(self) -> list[Event]:
+        """What was still held back when the output ended."""
+        return []
+
+    def phase_in(self, text: str) -> list[Event]:
+        return self.new_phase(next((phase for word, phase in self.PHASES if word in text), ""))
+
+    def new_phase(self, phase: str) -> list[Event]:
+        if phase in {"", self._phase}:
+            return []
+        self._phase = phase
+        return [Event("phase", text=phase)]
+
+
+class KohyaText(Reader):
     """Reads sd-scripts' progress bar and markers. `offset` is added to its step numbers: a resumed
     script counts from 0.
 
@@ -37,12 +51,21 @@ class KohyaText:
     begins, or at `finish`.
     """
 
+    # Only the English half, and only words that no wrapped line cuts in two.
+    PHASES = (
+        ("caching latents", "caching"),
+        ("caching text encoder outputs", "caching"),
+        ("caching Text Encoder outputs", "caching"),
+        ("cache latents", "caching"),
+        ("running training", "preparing"),
+        ("generating sample images", "sampling"),
+    )
+
     def __init__(self, offset: int = 0, total: int = 0) -> None:
         self._offset = offset
         self._total = total
         self._epoch: int | None = None
         self._epochs: int | None = None
-        self._phase = ""
         self._frame: tuple[int, bytes] | None = None
         self._reported = 0
         self._validation: Event | None = None
@@ -65,7 +88,7 @@ class KohyaText:
             return []
         done, loss = int(match[1]), match[3] or b""
         before, self._frame = self._frame, (done, loss)
-        events = self._new_phase("training")
+        events = self.new_phase("training")
         if before is not None and before[0] != done:
             self._frame = before
             events += self._step_event()
@@ -100,7 +123,7 @@ class KohyaText:
             return []
         if match := _SAVING.match(text):
             saving = Event("saving", self._step(), epoch=self._epoch, path=match[1])
-            return [*self._step_event(), *self._new_phase("saving"), saving]
+            return [*self._step_event(), *self.new_phase("saving"), saving]
         if match := _REMOVING.match(text):
             return [Event("removed", path=match[1])]
         if match := _TOTAL.match(text):
@@ -108,17 +131,10 @@ class KohyaText:
             return []
         if _STATE.search(text):
             return [Event("state", self._step(), epoch=self._epoch, text=text)]
-        phase = next((phase for word, phase in _PHASES if word in text), "")
-        return self._new_phase(phase) if phase else []
+        return self.phase_in(text)
 
     def _step(self) -> int:
         return (self._frame[0] if self._frame else 0) + self._offset
-
-    def _new_phase(self, phase: str) -> list[Event]:
-        if phase == self._phase:
-            return []
-        self._phase = phase
-        return [Event("phase", text=phase)]
 
 
 _KINDS = frozenset(
@@ -126,7 +142,7 @@ _KINDS = frozenset(
 )
 
 
-class EmbeddedEvents:
+class EmbeddedEvents(Reader):
     """Reads the JSON lines that our own trainer writes to LORAKIT_EVENTS. Its step numbers go on
     through a resumed run.
     """
@@ -148,9 +164,6 @@ class EmbeddedEvents:
             data.get("reason") or data.get("phase") or data.get("text") or data.get("message")
         )
         return [Event(kind, step, total, epoch, epochs, loss, lr=lr, path=path, text=text)]
-
-    def finish(self) -> list[Event]:
-        return []
 
 
 def _number(value: Any) -> float | None:

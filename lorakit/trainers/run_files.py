@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lorakit import tomllib
@@ -65,20 +66,22 @@ def settings_for(options: Options) -> Section:
 def files(
     options: Options, settings: Section, facts: DatasetFacts
 ) -> tuple[dict[str, str], list[Fault]]:
-    """The texts; one that kohya's reader cannot take is a fault, not an exception."""
+    """Of a trainer that reads what sd-scripts reads."""
     faults: list[Fault] = []
-    texts: dict[str, str] = {}
-
-    def sample_prompts() -> str:
-        text, problems = prompts_toml(options)
-        faults.extend(problems)
-        return text
-
-    makers: dict[str, Callable[[], str]] = {"train.toml": lambda: train_toml(options, settings)}
+    makers: Makers = {"train.toml": lambda: train_toml(options, settings)}
     if not options.folders:
         makers["dataset.toml"] = lambda: dataset_toml(options, facts)
     if options.prompts:
-        makers["prompts.toml"] = sample_prompts
+        makers["prompts.toml"] = lambda: prompts_toml(options, faults)
+    return composed(makers, faults)
+
+
+Makers = dict[str, Callable[[], str]]
+
+
+def composed(makers: Makers, faults: list[Fault]) -> tuple[dict[str, str], list[Fault]]:
+    """The texts; one that its reader cannot take is a fault, not an exception."""
+    texts: dict[str, str] = {}
     for name, maker in makers.items():
         try:
             texts[name] = maker()
@@ -128,11 +131,15 @@ def dataset_toml(options: Options, facts: DatasetFacts) -> str:
     return proven("dataset.toml", text, {"datasets": meant})
 
 
-def prompts_toml(options: Options) -> tuple[str, list[Fault]]:
-    subsets, faults = prompt_tables(options)
-    tables = "".join(f"\n[[prompt.subset]]\n{table_text(subset)}" for subset in subsets)
-    text = proven("prompts.toml", f"[prompt]\n{tables}", {"prompt": {"subset": subsets}})
-    return text, faults
+def prompts_toml(
+    options: Options, faults: list[Fault], renamed: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """`renamed`: keys for which its reader has other words."""
+    prompts, problems = prompt_tables(options)
+    faults += problems
+    tables = [{renamed.get(key, key): value for key, value in one.items()} for one in prompts]
+    text = "".join(f"\n[[prompt.subset]]\n{table_text(table)}" for table in tables)
+    return proven("prompts.toml", f"[prompt]\n{text}", {"prompt": {"subset": tables}})
 
 
 def prompt_tables(options: Options) -> tuple[list[dict[str, Any]], list[Fault]]:

@@ -134,7 +134,7 @@ def import_fault(
 def _fit(case: Options, wanted: Wanted, name: str, about: Mapping[str, Any]) -> Iterator[Fault]:
     takes = about["takes"]
     if not about["steps"] or ("lr" in wanted.given and not {"lr", "**"} & set(takes)):
-        what = f"{wanted.dotted} is not {_a(wanted.kind)}."
+        what = f"{wanted.dotted} is no {wanted.kind}."
         yield case.fault(wanted.key, what, "", f"{wanted.kind}-class")
         return
     if about["needs"]:
@@ -144,7 +144,9 @@ def _fit(case: Options, wanted: Wanted, name: str, about: Mapping[str, Any]) -> 
     pairs = dict(map(read, case.words(wanted.arguments)))
     for key, value in pairs.items():
         if key and (problem := _problem(key, value, takes, wanted, name)):
-            yield problem_fault(case, wanted, *problem)
+            rule, what, hint = problem
+            severity: Severity = "warning" if rule == "args-swallowed" else "error"
+            yield case.fault(wanted.arguments, what, hint, rule, severity)
     first = next(iter(takes), "")
     for key, default in takes.items():
         if default == "required" and key not in {first, *wanted.given, *pairs}:
@@ -173,21 +175,12 @@ def _problem(
             return "args-type", what, 'Such as "betas=(0.9, 0.99)".' if key == "betas" else ""
     elif kind in {"number", "bool"} and isinstance(value, (str, tuple, list, dict, set, bytes)):
         takes_what = "a number" if kind == "number" else "True or False"
-        return "args-type", f"{key} takes {takes_what}, not {value!r}.", _bare(key, value)
+        bare = isinstance(value, str) and not isinstance(read(f"k={value}")[1], (str, type(None)))
+        hint = f'Write "{key}={value!s}".' if bare else ""
+        return "args-type", f"{key} takes {takes_what}, not {value!r}.", hint
     elif kind == "text" and isinstance(value, (int, float)) and not isinstance(value, bool):
         return "args-type", f"{key} takes a text, not {value!r}.", f"Write \"{key}='{value}'\"."
     return None
-
-
-def _bare(key: str, value: object) -> str:
-    if not isinstance(value, str) or isinstance(read(f"{key}={value}")[1], (str, type(None))):
-        return ""
-    return f'Write "{key}={value}".'
-
-
-def problem_fault(case: Options, wanted: Wanted, rule: str, what: str, hint: str) -> Fault:
-    severity: Severity = "warning" if rule == "args-swallowed" else "error"
-    return case.fault(wanted.arguments, what, hint, rule, severity)
 
 
 def asks_something(case: Options, known: bool) -> bool:
@@ -207,7 +200,3 @@ def read(word: str) -> tuple[str, object]:
         return key, ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return "", None
-
-
-def _a(kind: str) -> str:
-    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

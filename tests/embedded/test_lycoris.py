@@ -212,13 +212,13 @@ def test_each_form_trains_and_goes_on_from_its_file(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"network_args": ["algo=oft"]}, "must be one of lora, locon, loha, lokr"),
-        ({"network_args": ["dora_wd=False"]}, "is not True: leave it out instead"),
+        ({"network_args": ["algo=oft"]}, "takes one of lora, locon, loha, lokr"),
+        ({"network_args": ["dora_wd=False"]}, "takes True, or is left out"),
         ({"network_args": ["factor=8"]}, "has no effect without algo=lokr"),
         ({"network_args": ["use_tucker=True"]}, "the embedded trainer does not know it"),
         ({"network_args": ["algo=loha"], "network_dropout": 0.1}, "network_dropout: is not impl"),
         ({"network_args": ["algo=lokr", "rs_lora=True"]}, "at another strength"),
-        ({"network_args": ["preset=ia3"]}, "must be one of full, full-lin, attn-mlp"),
+        ({"network_args": ["preset=ia3"]}, "takes one of full, full-lin, attn-mlp"),
         ({"network_args": ["module_dropout=0.1", "dora_wd=True"]}, "beside dora_wd"),
     ],
 )

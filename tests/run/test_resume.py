@@ -29,9 +29,9 @@ from lorakit.runs.find import progress_rows
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import Ending, read_record
 from lorakit.runs.states import states_in
+from lorakit.trainers import tokenizers
 from lorakit.trainers.continuation import AT_MOST, Continuation, Paused
-from lorakit.trainers.kohya import tokenizers
-from lorakit.trainers.kohya.going_on import go_on_in_kohya
+from lorakit.trainers.kohya.trainer import Kohya
 from lorakit.trainers.run_files import changed_toml
 from lorakit.weights.finite import inspect
 
@@ -49,7 +49,7 @@ class Shape(NamedTuple):
     def continued(self, step: int) -> Continuation:
         total, per_epoch, accumulation, save_every = self
         at = Paused(step, total, per_epoch, accumulation)
-        return go_on_in_kohya(at, {"save_every_n_steps": save_every})
+        return Kohya().continuation(at, {"save_every_n_steps": save_every})
 
 
 def script(shape: Shape, step: int, changes: dict[str, Any]) -> tuple[int, list[int]]:

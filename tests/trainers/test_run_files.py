@@ -9,6 +9,7 @@ from plan_cases import folder, recipe
 
 from lorakit.catalogue.options import options
 from lorakit.dataset.scan import scan
+from lorakit.errors import Fault
 from lorakit.families import FAMILIES
 from lorakit.plan.complete import PATHS, completed
 from lorakit.recipe.options import Options
@@ -242,9 +243,9 @@ def test_odd_folder_names_survive(tmp_path: Path, name: str) -> None:
 
 
 def prompts(root: Path, lines: list[str], **sample: Any) -> tuple[list[dict[str, Any]], list[str]]:
-    text, faults = run_files.prompts_toml(
-        full(root, {"resolution": "768,1024", "seed": 5}, sample={"prompts": lines, **sample})
-    )
+    faults: list[Fault] = []
+    options = full(root, {"resolution": "768,1024", "seed": 5}, sample={"prompts": lines, **sample})
+    text = run_files.prompts_toml(options, faults)
     data = toml.loads(text)
     merged = [
         {**{key: value for key, value in data["prompt"].items() if key != "subset"}, **subset}

@@ -9,7 +9,7 @@ import pytest
 
 from lorakit.families import FAMILIES
 from lorakit.proc import ask
-from lorakit.trainers.kohya import tokenizers
+from lorakit.trainers import tokenizers
 from lorakit.trainers.kohya.locate import require
 
 CLIP_L, CLIP_G = tokenizers.PADS

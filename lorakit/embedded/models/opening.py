@@ -16,7 +16,7 @@ from lorakit.embedded.models.layouts import flux_config
 from lorakit.embedded.models.weights import Tensors
 from lorakit.errors import SetupError
 from lorakit.families import FAMILIES
-from lorakit.trainers.t5 import HINT, has_tokenizer, t5_places
+from lorakit.trainers.tokenizers import T5_HINT, has_tokenizer, t5_places
 
 HERE = Path(__file__).parent
 SCHEDULE = Path("scheduler") / "scheduler_config.json"
@@ -229,7 +229,7 @@ def _t5_folder(args: Any, t5: Piece, folder: Path | None) -> Path:
     raise SetupError(
         "T5's tokenizer is not on this machine: no tokenizer.json in"
         f" {', '.join(map(str, places))}.",
-        hint=HINT,
+        hint=T5_HINT,
     )
 
 

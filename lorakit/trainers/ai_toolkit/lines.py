@@ -10,38 +10,40 @@ from pathlib import Path
 from lorakit.events import Event
 from lorakit.families.by_ai_toolkit import EXPERTS
 from lorakit.logfile import text_of
+from lorakit.trainers.progress import Reader
 
 # maya:  33%|###3      | 2/6 [00:04<00:05, 1.42s/it, lr: 1.0e-03 loss: 1.026e-01]
 _BAR = re.compile(rb"\| (\d+)/(\d+) \[[^\]]*?, lr: (\S+) loss: ([^\s\]]+)")
 _SAVED = re.compile(r"Saved checkpoint to (.+)$")
 _OPTIMIZER = re.compile(r"^(?:Saved optimizer to |Could not save optimizer)")
 _OOM = re.compile(r"# OOM during training step, skipping batch (\d)/3 #")
-_PHASES = (
-    ("Caching latents", "caching"),
-    ("Caching text embeddings", "caching"),
-    ("Generating Images", "sampling"),
-    ("Generating baseline samples", "sampling"),
-)
 
 
-class AiToolkitText:
+class AiToolkitText(Reader):
     """Before the bar moves on, its frame has the old count and the new loss; so a step is told when
     the count rises. A loss that was NaN is printed as 0.
     """
 
+    PHASES = (
+        ("Caching latents", "caching"),
+        ("Caching text embeddings", "caching"),
+        ("Generating Images", "sampling"),
+        ("Generating baseline samples", "sampling"),
+    )
+
     def __init__(self, total: int = 0) -> None:
-        self._total, self._phase = total, ""
+        self._total = total
         self._frame: tuple[int, float, float] | None = None  # count, rate, loss
         self._saved: list[Event] = []  # until its optimiser is saved, too
 
     def feed(self, line: bytes) -> list[Event]:
         if frame := _BAR.search(line):
-            return [*self._new_phase("training"), *self._bar(*frame.groups())]
+            return [*self.new_phase("training"), *self._bar(*frame.groups())]
         text = text_of(line)
         if match := _SAVED.search(text):
             step = self._frame[0] + 1 if self._frame else None
             self._saved = [Event("saving", step, path=str(path)) for path in written(match[1])]
-            return self._new_phase("saving")
+            return self.new_phase("saving")
         if _OPTIMIZER.search(text):
             return self.finish()
         if match := _OOM.search(text):
@@ -49,8 +51,7 @@ class AiToolkitText:
             return [Event("warning", text=what, rule="oom-skipped")]
         if text.strip() == "loss is nan":
             return [Event("nan", self._frame[0] + 1 if self._frame else None)]
-        phase = next((phase for word, phase in _PHASES if word in text), "")
-        return self._new_phase(phase) if phase else []
+        return self.phase_in(text)
 
     def finish(self) -> list[Event]:
         saved, self._saved = self._saved, []
@@ -63,12 +64,6 @@ class AiToolkitText:
             return []
         step, of = before[0] + 1, self._total or int(total)
         return [Event("step", step, of, loss=before[2], lr=before[1])]
-
-    def _new_phase(self, phase: str) -> list[Event]:
-        if phase == self._phase:
-            return []
-        self._phase = phase
-        return [Event("phase", text=phase)]
 
 
 def written(path: str) -> list[Path]:

@@ -7,19 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from zipfile import is_zipfile
 
+from lorakit import tomllib
 from lorakit.catalogue.file_names import CheckpointName
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.errors import Fault
 from lorakit.families.by_ai_toolkit import EXPERTS
 from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options
-from lorakit.trainers.ai_toolkit import config_file, folders, rules
+from lorakit.trainers.ai_toolkit import config_file, rules
 from lorakit.trainers.ai_toolkit.lines import AiToolkitText
-from lorakit.trainers.base import Command, Reader, Start, Work
+from lorakit.trainers.base import Command, Start, Work
 from lorakit.trainers.checkout import CheckoutTrainer, Home
 from lorakit.trainers.continuation import ANEW, Continuation, Paused
-from lorakit.trainers.hub import is_cached
+from lorakit.trainers.progress import Reader
+from lorakit.trainers.tokenizers import is_cached
+from lorakit.weights.safetensors import steps_of
 
 # Whatever folder is named, these parts come from here.
 _FETCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -29,6 +33,7 @@ _FETCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "flux2": ("mistralai/Mistral-Small-3.1-24B-Instruct-2503",),
     }
 )
+OPTIMIZER = "optimizer.pt"
 AVERAGED = "the average begins anew with the averaged weights, which are all that it saves"
 
 
@@ -85,7 +90,25 @@ class AiToolkit(CheckoutTrainer):
         return (Command(("env", seed, start.python, start.script, config)),)
 
     def prepare(self, work: Work) -> None:
-        folders.prepare(work)
+        """It writes caches beside the images, and begins with whatever file of the run's name is
+        newest: so each run has folders of links, and each part of it a fresh folder. The parts
+        share one optimizer.pt: each save replaces it.
+        """
+        captions = str(work.settings.get("caption_extension") or ".txt")
+        for name, source in tomllib.read(work.run_dir / config_file.LINKS).items():
+            place = work.run_dir / "data" / name
+            place.mkdir(parents=True, exist_ok=True)
+            for file in sorted(Path(source).iterdir()):
+                if file.suffix.lower() in config_file.SUFFIXES or file.suffix == captions:
+                    _link(place / file.name, file)
+        # It writes into training/NAME; what it calls samples is sample/ in every run of lorakit.
+        (work.output_dir / "sample").mkdir(parents=True, exist_ok=True)
+        _link(work.output_dir / "samples", Path("sample"))
+        training = work.output_dir.parent / config_file.TRAINING
+        training.mkdir(exist_ok=True)
+        _link(training / work.output_name, work.output_dir.absolute())
+        if work.output_dir.parent != work.run_dir:
+            _link(work.output_dir / OPTIMIZER, (work.run_dir / "output" / OPTIMIZER).absolute())
 
     def log_reader(self, _offset: int = 0, total: int = 0, _command: str = "") -> Reader:
         return AiToolkitText(total)
@@ -94,7 +117,22 @@ class AiToolkit(CheckoutTrainer):
         return config_file.changed(config, changes)
 
     def newest_save(self, work: Work) -> tuple[int, Path] | None:
-        return folders.newest_save(work, _names(work.output_name, work.family, work.settings))
+        """The LoRA whose optimiser is on the disk: the last one saved before it."""
+        names, optimizer = (
+            _names(work.output_name, work.family, work.settings),
+            work.output_dir / OPTIMIZER,
+        )
+        if not optimizer.is_file() or not is_zipfile(optimizer):
+            return None
+        saved_at = optimizer.stat().st_mtime_ns
+        for path in sorted(work.output_dir.glob(f"{work.output_name}_*.safetensors"), reverse=True):
+            name = CheckpointName.parse(path.name, work.output_name)
+            if name is None or name.step is None or name.part != names[0].part:
+                continue
+            together = [path.with_name(str(one.at_step(name.step))) for one in names]
+            if all(steps_of(one) and one.stat().st_mtime_ns <= saved_at for one in together):
+                return name.step, path
+        return None
 
     def continuation(self, at: Paused, settings: Mapping[str, Any]) -> Continuation:
         """Its numbers go on, and so does its schedule."""
@@ -112,3 +150,8 @@ def _names(stem: str, family: str, settings: Mapping[str, Any]) -> tuple[Checkpo
     said = (part for part in EXPERTS if settings.get(f"train_{part}", True) is not False)
     parts = said if family == "wan22" else ()
     return tuple(replace(name, part=part) for part in parts) or (name,)
+
+
+def _link(place: Path, target: Path) -> None:
+    if not place.is_symlink():
+        place.symlink_to(target)

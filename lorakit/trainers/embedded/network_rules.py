@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lorakit.catalogue.networks import Words, misread
 from lorakit.errors import Fault, did_you_mean
 from lorakit.trainers.embedded import options
 
@@ -24,7 +25,7 @@ def lycoris_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("network_args module_dropout", "is not implemented beside dora_wd.")
 
 
-def argument_faults(known: Mapping[str, type], arguments: list[str]) -> Iterator[Fault]:
+def argument_faults(known: Words, arguments: list[str]) -> Iterator[Fault]:
     for argument in arguments:
         name, equals, text = str(argument).partition("=")
         where = f"network_args {name}"
@@ -33,24 +34,10 @@ def argument_faults(known: Mapping[str, type], arguments: list[str]) -> Iterator
         elif name not in known:
             hint = "Write network_dropout." if name == "dropout" else did_you_mean(name, known)
             yield Fault(where, "the embedded trainer does not know it.", hint, "not-implemented")
-        elif not _readable(known[name], text):
-            kinds = {int: "an integer", bool: "True: leave it out instead"}
-            yield Fault(where, f"{text!r} is not {kinds.get(known[name], 'a number')}.")
-        elif text not in options.ARGUMENT_CHOICES.get(name, (text,)):
-            one_of = ", ".join(options.ARGUMENT_CHOICES[name])
-            yield Fault(where, f"{text!r} must be one of {one_of}.")
+        elif wanted := misread(known[name], text):
+            yield Fault(where, f"takes {wanted}, not {text!r}.")
         elif name in ("rank_dropout", "module_dropout") and not 0 <= float(text) < 1:
             yield Fault(where, f"{text} must be at least 0 and below 1.")
     names = [str(argument).partition("=")[0] for argument in arguments]
     if "conv_alpha" in names and "conv_dim" not in names and "algo" not in known:
         yield Fault("network_args conv_alpha", "has no effect without conv_dim.")
-
-
-def _readable(kind: type, text: str) -> bool:
-    if kind is bool:
-        return text == "True"
-    try:
-        kind(text)
-    except ValueError:
-        return False
-    return True

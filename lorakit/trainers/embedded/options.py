@@ -1,26 +1,11 @@
-"""What this trainer makes of its options (catalogue/embedded.toml lists them): which change
-nothing, which are refused, and what network_args and the dataset's file may hold.
+"""What this trainer makes of its options (catalogue/embedded.toml lists them): which are
+refused, and what network_args and the dataset's file may hold.
 """
 
 from __future__ import annotations
 
+from lorakit.catalogue.networks import Words
 from lorakit.trainers.optimisers import BY_LOWER_NAME
-
-# Accepted because recipes for kohya's scripts have them; what they ask for always holds here, or
-# means nothing here.
-ALWAYS_SO = (
-    "console_log_level",
-    "console_log_simple",
-    "disable_mmap_load_safetensors",
-    "highvram",
-    "lowram",
-    "persistent_data_loader_workers",
-    "save_model_as",
-    "sdpa",
-    "skip_cache_check",
-    "skip_until_initial_step",
-    "model_type",
-)
 
 # Options that kohya's script of a family takes and never reads: here they are refused.
 WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
@@ -55,38 +40,36 @@ _EVERY_NETWORK = dict.fromkeys(
         "loraplus_unet_lr_ratio",
         "loraplus_text_encoder_lr_ratio",
     ),
-    float,
+    "float",
 )
-_UNET_ARGS: dict[str, type] = {**_EVERY_NETWORK, "conv_dim": int, "conv_alpha": float}
+_UNET_ARGS = {**_EVERY_NETWORK, "conv_dim": "int", "conv_alpha": "float"}
 _FLUX_DIMS = (
     f"{stream}_{part}_dim" for part in ("attn", "mlp", "mod") for stream in ("img", "txt")
 )
-NETWORK_ARGS: dict[str, dict[str, type]] = {
+NETWORK_ARGS: dict[str, Words] = {
     "sd15": _UNET_ARGS,
     "sdxl": _UNET_ARGS,
     "flux": {
         **_EVERY_NETWORK,
-        "train_blocks": str,
-        **dict.fromkeys((*_FLUX_DIMS, "single_dim", "single_mod_dim"), int),
+        "train_blocks": "one of all, double, single",
+        **dict.fromkeys((*_FLUX_DIMS, "single_dim", "single_mod_dim"), "int"),
     },
 }
 LYCORIS = "lycoris.kohya"
-_LYCORIS_ARGS: dict[str, type] = {
-    **dict.fromkeys(("algo", "preset"), str),
-    **dict.fromkeys(("rank_dropout", "module_dropout"), float),
-    **dict.fromkeys(("dora_wd", "rs_lora", "decompose_both", "full_matrix"), bool),
-    "factor": int,
+_LYCORIS_ARGS = {
+    "algo": "one of lora, locon, loha, lokr",
+    "preset": "one of full, full-lin, attn-mlp",
+    **dict.fromkeys(("rank_dropout", "module_dropout"), "float"),
+    **dict.fromkeys(("dora_wd", "rs_lora", "decompose_both", "full_matrix"), "given"),
+    "factor": "int",
 }
-LYCORIS_ARGS: dict[str, dict[str, type]] = {
-    **{key: {**_LYCORIS_ARGS, "conv_dim": int, "conv_alpha": float} for key in ("sd15", "sdxl")},
+_LYCORIS_CONV = {**_LYCORIS_ARGS, "conv_dim": "int", "conv_alpha": "float"}
+LYCORIS_ARGS: dict[str, Words] = {
+    "sd15": _LYCORIS_CONV,
+    "sdxl": _LYCORIS_CONV,
     "flux": _LYCORIS_ARGS,
 }
 OF_LOKR = ("factor", "decompose_both", "full_matrix")
-ARGUMENT_CHOICES = {
-    "train_blocks": ("all", "double", "single"),
-    "algo": ("lora", "locon", "loha", "lokr"),
-    "preset": ("full", "full-lin", "attn-mlp"),
-}
 # What LyCORIS does not read, or does in a way of its own.
 NOT_LYCORIS = ("network_dropout", "scale_weight_norms", "dim_from_weights")
 

@@ -10,45 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.catalogue import options as catalogue
+from lorakit.catalogue.bounds import BOUNDS, Bound
 from lorakit.errors import Fault, RecipeError
 from lorakit.families import FAMILIES
 from lorakit.machine import Machine
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
-from lorakit.trainers.embedded import options
+from lorakit.trainers.embedded import SCRIPTS, options
 from lorakit.trainers.embedded.network_rules import argument_faults, lycoris_faults
-from lorakit.trainers.embedded.schedulers import (
-    keeps_its_own_pace,
-    keyword_arguments,
-    optimizer_type,
-    schedule,
-)
+from lorakit.trainers.embedded.schedulers import keeps_its_own_pace, optimizer_type, schedule
 from lorakit.trainers.optimisers import pace_faults
-from lorakit.trainers.signatures import Environment, package_of
-from lorakit.trainers.t5 import HINT, has_tokenizer, t5_places
+from lorakit.trainers.signatures import Environment, package_of, read
+from lorakit.trainers.tokenizers import T5_HINT, has_tokenizer, t5_places
 
-FAMILY_OF = {
-    "train_network.py": "sd15",
-    "sdxl_train_network.py": "sdxl",
-    "flux_train_network.py": "flux",
-}
+FAMILY_OF = {path.name: family for family, path in SCRIPTS.items()}
 REQUIRED = ("pretrained_model_name_or_path", "network_module", "output_dir", "output_name")
-MODULES = {"sd15": "networks.lora", "sdxl": "networks.lora", "flux": "networks.lora_flux"}
+# What is bounded beside catalogue/bounds.py: at least 1, at least 0.
 ONE_OR_MORE = (
-    *("train_batch_size", "vae_batch_size", "text_encoder_batch_size"),
-    *("gradient_accumulation_steps", "max_train_steps", "max_train_epochs"),
-    *("save_every_n_steps", "save_every_n_epochs", "save_n_epoch_ratio"),
-    *("validate_every_n_steps", "validate_every_n_epochs", "max_validation_steps"),
-    *("early_stop_patience", "network_dim", "clip_skip", "dataset_repeats"),
-    "t5xxl_max_token_length",
+    *("text_encoder_batch_size", "save_n_epoch_ratio", "max_validation_steps"),
+    *("early_stop_patience", "dataset_repeats", "t5xxl_max_token_length"),
 )
-ZERO_OR_MORE = (
-    *("lr_warmup_steps", "lr_decay_steps", "learning_rate", "unet_lr"),
-    *("max_grad_norm", "min_timestep", "blocks_to_swap"),
-)
-AT_LEAST = {**dict.fromkeys(ONE_OR_MORE, 1), **dict.fromkeys(ZERO_OR_MORE, 0)}
-# From 0 to less than 1; the first would leave nothing to learn from.
-SHARES = ("validation_split", "network_dropout")
+ZERO_OR_MORE = ("lr_warmup_steps", "lr_decay_steps")
 # What means nothing alone: option -> the other that it needs.
 NEEDS = {
     "adaptive_noise_scale": "noise_offset",
@@ -64,7 +46,7 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
     """Faults of a resolved recipe that says trainer = "embedded"."""
     settings = Options(resolved)
     family = settings.about
-    if family.name not in MODULES:
+    if family.name not in SCRIPTS:
         what = f"the embedded trainer does not train {family.title}."
         return [Fault(str(resolved.file), what, 'Use trainer = "kohya".')]
     # Names are checked with the recipe, against the catalogue; here are the values and what they
@@ -128,7 +110,7 @@ def _t5_tokenizer(settings: Options) -> Iterator[Fault]:
     beside = t5.parent if t5.suffix else t5
     if not any(map(has_tokenizer, t5_places(settings.text("tokenizer_cache_dir"), beside, folder))):
         what = "T5's tokenizer is not on this machine; the trainer would look for it in vain."
-        yield Fault(settings.recipe, what, HINT, "t5-tokenizer")
+        yield Fault(settings.recipe, what, T5_HINT, "t5-tokenizer")
 
 
 def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) -> list[Fault]:
@@ -142,8 +124,9 @@ def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) 
         faults += [Fault(name, "must be set.") for name in REQUIRED if not values.get(name)]
         faults += _packages(values)
     module = values.get("network_module")
-    if module and module not in (MODULES[family], options.LYCORIS):
-        either = f"{MODULES[family]} or {options.LYCORIS}"
+    kohyas = FAMILIES[family].network_module
+    if module and module not in (kohyas, options.LYCORIS):
+        either = f"{kohyas} or {options.LYCORIS}"
         faults.append(Fault("network_module", f"must be {either} for this script."))
     for name in options.WITHOUT_EFFECT[family]:
         if values.get(name) not in (None, False, known[name].default):
@@ -182,12 +165,11 @@ def _packages(values: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _ranges(values: Mapping[str, Any]) -> Iterator[Fault]:
-    for name, least in AT_LEAST.items():
-        if values.get(name) is not None and values[name] < least:
-            yield Fault(name, f"must be at least {least}.")
-    for name in SHARES:
-        if not 0 <= (values.get(name) or 0) < 1:
-            yield Fault(name, f"{values[name]} must be at least 0 and below 1.")
+    own = (Bound("", ONE_OR_MORE, 1, ""), Bound("", ZERO_OR_MORE, 0, ""))
+    for bound in (*BOUNDS, *own):
+        for name in bound.options:
+            if wrong := bound.outside(values.get(name)):
+                yield Fault(name, f"{wrong[0]} must be {bound.range}.")
     low, high = values.get("min_timestep") or 0, values.get("max_timestep")
     high = 1000 if high is None else high
     if not low <= high <= 1000 or low == 1000:
@@ -202,9 +184,7 @@ def _pace(values: Mapping[str, Any]) -> list[Fault]:
     faults = []
     for option in ("optimizer_args", "lr_scheduler_args"):
         for pair in values.get(option) or []:
-            try:
-                keyword_arguments([pair])
-            except (ValueError, SyntaxError):
+            if not read(pair)[0]:
                 what = "must read name=value, the value as Python writes it."
                 faults.append(Fault(f"{option} {pair!r}", what, 'Example: "weight_decay=0.01".'))
     if faults:

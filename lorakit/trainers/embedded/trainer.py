@@ -9,9 +9,9 @@ from lorakit.errors import Fault
 from lorakit.families import FAMILIES
 from lorakit.machine import Machine
 from lorakit.recipe.model import Resolved
-from lorakit.trainers.base import CodeChange, Reader, Script, Trainer
+from lorakit.trainers.base import CodeChange, Script, Trainer
 from lorakit.trainers.embedded import SCRIPTS, rules
-from lorakit.trainers.progress import EmbeddedEvents
+from lorakit.trainers.progress import EmbeddedEvents, Reader
 
 
 class Embedded(Trainer):

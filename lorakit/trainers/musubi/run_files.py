@@ -5,12 +5,12 @@ dataset and a cache for each folder.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
-from lorakit.errors import Fault, RecipeError
+from lorakit.errors import Fault
 from lorakit.recipe.model import Section
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
@@ -32,23 +32,18 @@ def files(
     options: Options, settings: Section, facts: DatasetFacts
 ) -> tuple[dict[str, str], list[Fault]]:
     faults = [*GRAMMAR.faults(options, facts), *_dataset_faults(facts)]
-    texts = {"train.toml": run_files.train_toml(options, settings)}
     run_dir = Path(str(settings["dataset_config"].value)).parent if settings else Path()
     if caches.is_awkward(run_dir):
         what = f"{run_dir} has brackets in it; musubi-tuner takes them for a pattern."
         hint = "Rename the folder: its training would find no caches."
         faults.append(Fault(options.recipe, what, hint, "musubi-brackets"))
-    makers: dict[str, Callable[[], str]] = {
-        "dataset.toml": lambda: dataset_toml(options, facts, caches.folder(run_dir))
+    makers: run_files.Makers = {
+        "train.toml": lambda: run_files.train_toml(options, settings),
+        "dataset.toml": lambda: dataset_toml(options, facts, caches.folder(run_dir)),
     }
     if options.prompts:
-        makers["prompts.toml"] = lambda: _prompts_toml(options, faults)
-    for name, maker in makers.items():
-        try:
-            texts[name] = maker()
-        except RecipeError as error:
-            faults += error.faults
-    return texts, faults
+        makers["prompts.toml"] = lambda: run_files.prompts_toml(options, faults, RENAMED)
+    return run_files.composed(makers, faults)
 
 
 def dataset_toml(options: Options, facts: DatasetFacts, cache: Path) -> str:
@@ -87,14 +82,6 @@ def _table(
         "num_repeats": repeats,
         **{key: value for key, value in own.items() if key in GRAMMAR.of_a_folder},
     }
-
-
-def _prompts_toml(options: Options, faults: list[Fault]) -> str:
-    prompts, problems = run_files.prompt_tables(options)
-    faults += problems
-    tables = [{RENAMED.get(key, key): value for key, value in one.items()} for one in prompts]
-    text = "".join(f"\n[[prompt.subset]]\n{table_text(table)}" for table in tables)
-    return proven("prompts.toml", f"[prompt]\n{text}", {"prompt": {"subset": tables}})
 
 
 def _dataset_faults(facts: DatasetFacts) -> Iterator[Fault]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -15,17 +16,20 @@ from lorakit.events import Event
 from lorakit.families import FAMILIES
 from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options
-from lorakit.trainers.base import Command, Reader, Script, Start, Work
+from lorakit.trainers.base import Command, Script, Start, Work
 from lorakit.trainers.checkout import CheckoutTrainer, Home
-from lorakit.trainers.continuation import Continuation, Paused
-from lorakit.trainers.hub import is_cached
+from lorakit.trainers.continuation import Continuation, Paused, saves_after
 from lorakit.trainers.musubi import caches, rules, run_files
-from lorakit.trainers.musubi.going_on import go_on_in_musubi
+from lorakit.trainers.progress import Reader
+from lorakit.trainers.tokenizers import is_cached
 
 # Not the recipe's to say, or not the same thing in a cacher.
 _NOT_PASSED = frozenset(("dataset_config", "batch_size", "num_workers", "device", "dit"))
 _KLEIN = {"klein-4b": "Qwen/Qwen3-4B", "klein-9b": "Qwen/Qwen3-8B"}
 _COUNT = re.compile(rb"(\d+)it \[")
+
+SCHEDULE = "lorakit_schedule"  # its name in the part's folder
+ORDER = "the images come in the order of the run's first epochs again; noise goes on as it was"
 
 
 class Musubi(CheckoutTrainer):
@@ -90,7 +94,40 @@ class Musubi(CheckoutTrainer):
         return super().log_reader(offset, total)
 
     def continuation(self, at: Paused, settings: Mapping[str, Any]) -> Continuation:
-        return go_on_in_musubi(at, settings)
+        """It restores weights, optimiser, schedule and random states, and counts from 0: told
+        max_train_steps = T - S it makes the right number of steps, with a schedule that is built
+        for the whole run (whole_schedule.py). Inside an epoch, that begins again.
+        """
+        step, total, per_epoch, _ = at
+        epochs_done, inside = divmod(step, per_epoch)
+        by_step, by_epoch = settings.get("save_every_n_steps"), settings.get("save_every_n_epochs")
+        saves = saves_after(by_step, step, 0)
+        changes: dict[str, Any] = {
+            "max_train_steps": total - step,
+            "max_train_epochs": None,
+            "lr_scheduler_type": f"{SCHEDULE}.whole_run",
+            "lr_scheduler_args": [f"total={total}"],
+            "sample_at_first": None,
+            **saves.changes(by_step),
+        }
+        if by_epoch and epochs_done % by_epoch:
+            changes["save_every_n_epochs"] = math.gcd(by_epoch, epochs_done)
+        inexact = [ORDER]
+        if inside:
+            inexact.append(
+                f"epoch {epochs_done + 1} begins again with its first image, so epochs end"
+                f" {inside} steps later than planned"
+            )
+        source = Path(__file__).with_name("whole_schedule.py")
+        return Continuation(
+            changes,
+            offset=step,
+            bar_offset=step,
+            save_phase=saves.phase,
+            inexact=(*inexact, *saves.remarks),
+            epoch_offset=epochs_done,
+            files={f"{SCHEDULE}.py": source.read_text(encoding="utf-8")},
+        )
 
 
 def _cacher(options: Options, start: Start, script: str) -> Iterator[str]:
@@ -108,7 +145,7 @@ def _cacher(options: Options, start: Start, script: str) -> Iterator[str]:
         yield "--i2v"
 
 
-class CacherText:
+class CacherText(Reader):
     """`4it [00:09, 2.45s/it]`: a bar without a total."""
 
     def __init__(self, what: str) -> None:
@@ -121,6 +158,3 @@ class CacherText:
             return []
         self._said = count
         return [Event("phase", text=f"caching {self._what}, {count} done")]
-
-    def finish(self) -> list[Event]:
-        return []

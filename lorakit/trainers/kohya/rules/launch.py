@@ -5,7 +5,6 @@ that cannot work or must not stand in a recipe.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeGuard
 
 from lorakit.catalogue.bounds import BOUNDS
 from lorakit.errors import Fault
@@ -37,16 +36,10 @@ def deepspeed(case: Case) -> bool:
 def bounds(case: Case) -> Iterator[Fault]:
     for bound in BOUNDS:
         for key in bound.options:
-            said = case.value(key) if case.is_set(key) else None
-            numbers = said if isinstance(said, list) else [said]
-            wrong = [one for one in numbers if is_number(one) and not bound.holds(one)]
+            wrong = bound.outside(case.value(key)) if case.is_set(key) else []
             if wrong and (key not in READ_WHERE or READ_WHERE[key](case)):
                 what, hint = f"{wrong[0]}: {bound.why}.", f"Write {bound.range}, or remove {key}."
                 yield case.fault(key, what, hint, bound.rule)
-
-
-def is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def files_not_steps(case: Case) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from lorakit.catalogue.networks import OPEN
+from lorakit.catalogue.networks import OPEN, misread, turns
 from lorakit.catalogue.options import networks
 from lorakit.errors import Fault, did_you_mean
 from lorakit.recipe.options import Options
@@ -28,7 +28,6 @@ MADE_FOR: Mapping[str, tuple[str, ...]] = {
 }
 BLOCKS = {"sd15": 25, "sdxl": 23}
 SHAPED = ("cosine", "sine", "linear", "reverse_linear", "zeros")  # for down and up
-TURNED: Mapping[str, tuple[type, str]] = {"int": (int, "an integer"), "float": (float, "a number")}
 
 
 def fitting_module(case: Case) -> Iterator[Fault]:
@@ -58,7 +57,7 @@ def network_words(case: Case) -> Iterator[Fault]:
             yield case.fault(option, what, did_you_mean(key, known), "network-args-unknown")
         elif known and known.get(key, "").endswith("switch"):
             yield from switch(case, key, text, any_case=known[key].startswith("any"))
-        elif known and (wanted := misread(case, key, text, known.get(key, "text"))):
+        elif known and (wanted := misread(known.get(key, "text"), text) or misfit(case, key, text)):
             what = f"{key} takes {wanted}, not {text!r}."
             yield case.fault(option, what, "", "network-args-type")
 
@@ -71,15 +70,8 @@ def switch(case: Case, key: str, text: str, *, any_case: bool) -> Iterator[Fault
         yield case.fault("network_args", what, hint, "network-args-switch")
 
 
-def misread(case: Case, key: str, text: str, kind: str) -> str:
-    """What the module wants instead of this text; nothing where it can use it."""
-    if kind in TURNED:
-        made, wanted = TURNED[kind]
-        return "" if turns(text, made) else wanted
-    if kind == "given":
-        return "" if text == "True" else "True, or is left out, because any text counts as True"
-    if kind.startswith("one of "):
-        return "" if text in kind.removeprefix("one of ").split(", ") else kind
+def misfit(case: Case, key: str, text: str) -> str:
+    """What a module wants in place of a text that it takes apart itself."""
     lists = {"in_dims": 5, "emb_dims": 6, "embedder_dims": 3}
     if key in lists:
         return numbers(re.sub(r"^\s*\[|\]\s*$", "", text), int, lists[key])
@@ -106,14 +98,6 @@ def numbers(text: str, made: type, count: int) -> str:
     parts = text.split(",")
     right = len(parts) == count and all(turns(one, made) for one in parts)
     return "" if right else f"{count} {'integers' if made is int else 'numbers'}"
-
-
-def turns(text: str, made: type) -> bool:
-    try:
-        made(text)
-    except ValueError:
-        return False
-    return True
 
 
 def said(case: Case, key: str) -> bool:

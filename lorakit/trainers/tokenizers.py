@@ -1,5 +1,5 @@
-"""The tokenizers that the scripts load when they start, as a folder for tokenizer_cache_dir, so
-that nothing is downloaded.
+"""The tokenizers that scripts load when they start: where they are on this machine, and, for
+sd-scripts, as a folder for tokenizer_cache_dir, so that nothing is downloaded.
 
 CLIP's two are made from the byte-pair table that lorakit ships; T5's is copied from the checkout.
 """
@@ -7,17 +7,17 @@ CLIP's two are made from the byte-pair table that lorakit ships; T5's is copied 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from lorakit.config import cache_dir
+from lorakit.config import cache_dir, home
 from lorakit.data import clip_merges, clip_vocabulary
 from lorakit.families import FAMILIES
 from lorakit.files import write_atomic
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
-from lorakit.trainers.hub import is_cached
 from lorakit.trainers.kohya.locate import HOME
 
 PADS = {
@@ -25,6 +25,11 @@ PADS = {
     "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k": "!",
 }
 T5 = "google/t5-v1_1-xxl"
+T5_FOLDER = T5.replace("/", "_")  # inside tokenizer_cache_dir
+T5_HINT = (
+    f"Put the tokenizer.json of {T5} beside the t5xxl file, or into"
+    f" TOKENIZER_CACHE_DIR/{T5_FOLDER}."
+)
 CONFIG = {
     "add_prefix_space": False,
     "bos_token": "<|startoftext|>",
@@ -33,6 +38,15 @@ CONFIG = {
     "model_max_length": 77,
     "tokenizer_class": "CLIPTokenizer",
 }
+
+
+def is_cached(name: str) -> bool:
+    """Whether some snapshot of this repository is in the hub's cache."""
+    hub = Path(
+        os.environ.get("HF_HUB_CACHE")
+        or Path(os.environ.get("HF_HOME") or home() / ".cache/huggingface") / "hub"
+    )
+    return (hub / f"models--{name.replace('/', '--')}" / "snapshots").is_dir()
 
 
 def folder() -> Path:
@@ -77,6 +91,25 @@ def ensure(names: Iterable[str]) -> Path:
 
 
 def _t5() -> Path | None:
+    """The checkout's own."""
     located = HOME.known()
     place = located.directory / "configs" / "t5_old" if located else None
     return place if place and (place / "spiece.model").is_file() else None
+
+
+def t5_places(tokenizer_cache_dir: str, t5_folder: Path, base: Path | None) -> list[Path]:
+    """Where the embedded trainer looks for T5's tokenizer.json, in order; `t5_folder` holds T5's
+    weights, `base` is a model in diffusers form.
+    """
+    vendored = _t5()
+    return [
+        *([Path(tokenizer_cache_dir).expanduser() / T5_FOLDER] if tokenizer_cache_dir else ()),
+        *([base / "tokenizer_2"] if base else ()),
+        t5_folder,
+        t5_folder.parent / "tokenizer_2",
+        *([vendored] if vendored else ()),
+    ]
+
+
+def has_tokenizer(place: Path) -> bool:
+    return (place / "tokenizer.json").is_file()
