@@ -17,9 +17,7 @@ class UnfitError(ValueError):
 
 @dataclass(frozen=True)
 class BucketRules:
-    """The options that decide. Names as kohya's, without their `bucket` affixes; defaults are the
-    script's.
-    """
+    """Named as kohya's options, without their `bucket` affixes; defaults are the script's."""
 
     resolution: Size
     enable: bool = True
@@ -44,9 +42,7 @@ class BucketRules:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image lands: its bucket, the size it is scaled to before the centre crop, and the
-    difference of the two w/h ratios.
-    """
+    """Where an image lands: its bucket, and the size it is scaled to before the centre crop."""
 
     bucket: Size
     scaled: Size
@@ -63,9 +59,7 @@ class Placement:
 
 
 def check(rules: BucketRules) -> list[str]:
-    """What kohya would assert, or divide by zero over, whatever the images are. Empty: these rules
-    can be used.
-    """
+    """What kohya would assert or divide by zero over, whatever the images are; empty: nothing."""
     width, height = rules.resolution
     if min(width, height) < 1:
         return [f"resolution {width}x{height}: both sides must be positive"]
@@ -102,9 +96,7 @@ def check(rules: BucketRules) -> list[str]:
 
 
 def bucket_sizes(rules: BucketRules) -> tuple[Size, ...]:
-    """The fixed buckets, sorted as kohya sorts them (ties of the choice go to the first). One
-    bucket when buckets are off.
-    """
+    """The fixed buckets, as kohya sorts them: ties go to the first. One when buckets are off."""
     if not rules.enable:
         return (rules.resolution,)
     area, step = rules.resolution[0] * rules.resolution[1], rules.step

@@ -50,9 +50,7 @@ def _changed(caption: Path | None) -> int:
 
 
 def _size_traps(images: Sequence[ImageFacts], caches: list[str], suffix: str) -> Iterator[Fault]:
-    """Walk both sorted lists as kohya does: a cache whose name merely begins with the image's is
-    taken for its own.
-    """
+    """As kohya walks both lists: a name that merely begins with the image's is its own."""
     caches = sorted(caches, key=lambda name: name.rsplit("_", 2)[0])
     at = 0
     for image in images:

@@ -1,6 +1,4 @@
-"""Every rule by name: how severe it is and why it matters. A rule is switched off by its name, in
-a recipe or with --off.
-"""
+"""Every rule by name, which also switches it off: how severe it is and why it matters."""
 
 from __future__ import annotations
 

@@ -17,9 +17,7 @@ class EndlessError(ValueError):
 
 
 def jpeg_size(handle: int, head: bytes) -> tuple[int, int] | None:
-    """Width and height; only what is beyond the first page is read again. ValueError says what is
-    wrong; None where only a more forgiving reader can tell.
-    """
+    """ValueError says what is wrong; None where only a more forgiving reader can tell."""
     at = 2
     for _ in range(MOST_MARKERS):
         chunk = head[at : at + 10] if at + 10 <= len(head) else _read_at(handle, at)

@@ -1,6 +1,4 @@
-"""The one door to Pillow for other people's pictures: which kinds are opened, how large they
-may be, and what a broken one says.
-"""
+"""The one door to Pillow: which kinds are opened, how large, and what a broken one says."""
 
 from __future__ import annotations
 
@@ -84,9 +82,7 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
 
 @contextmanager
 def decoded(image: Image.Image) -> Iterator[None]:
-    """Of the size that draft() has left it: a JPEG that is not made smaller needs more than its
-    header alone says.
-    """
+    """At the size that draft() has left: a JPEG in full needs more than its header says."""
     with _room(image, image.width * image.height * 4):
         image.load()
         yield
@@ -170,9 +166,7 @@ def _alone() -> Iterator[None]:
 
 
 def orientation(image: Image.Image) -> tuple[int, bool]:
-    """What EXIF says, 1 being upright; and whether it cannot be read, when every viewer takes the
-    picture as upright.
-    """
+    """What EXIF says, 1 being upright; and whether it cannot be read, which is upright, too."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
     except Exception:  # noqa: BLE001  (broken EXIF raises struct errors, SyntaxError, ...)

@@ -1,6 +1,4 @@
-"""The same work over many files on all cores; a worker that dies takes one file's result with it,
-not the others'.
-"""
+"""The same work over many files on all cores; a worker that dies takes one file along."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ def worker_count() -> int:
 def spread(
     work: Callable[[Item], Result], items: Sequence[Item], *, workers: int | None = None
 ) -> Generator[tuple[Item, Result | WorkerDied], None, None]:
-    """Each item with its result, in the order in which they are done. `work` must not raise; it
-    runs in fresh processes.
-    """
+    """In the order in which they are done. `work` must not raise; it runs in fresh processes."""
     count = worker_count() if workers is None else workers
     if len(items) < IN_THIS_PROCESS or count < 1:
         for item in items:
@@ -95,9 +91,7 @@ def _alone(
 
 @contextmanager
 def _no_sigpipe() -> Iterator[None]:
-    """The command line ends silently on a closed pipe; here a closed pipe is a dead worker, and
-    must be an error to be dealt with.
-    """
+    """Here a closed pipe is a dead worker, not the end of a reader, and must be an error."""
     if not hasattr(signal, "SIGPIPE") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -110,9 +104,7 @@ def _no_sigpipe() -> Iterator[None]:
 
 @contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
-    """A worker is started with what is held back here; else Ctrl-C in its first half second would
-    end in its traceback on the screen.
-    """
+    """For workers that start: Ctrl-C in their first half second would show a traceback."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -125,9 +117,7 @@ def _ctrl_c_held_back() -> Iterator[None]:
 
 
 def _begin() -> None:
-    """In a worker. Ctrl-C is for the parent, which then ends its workers; when the parent itself
-    is gone, however it went, nobody would.
-    """
+    """Ctrl-C is for the parent, which ends its workers; when it is gone, nobody would."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

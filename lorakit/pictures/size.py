@@ -1,6 +1,4 @@
-"""The size and the true kind of an image from its first bytes, without decoding and, for the four
-usual kinds, without Pillow.
-"""
+"""The size and the true kind of an image from its first bytes, without decoding it."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ FIRST_READ = 4096  # one page: enough for all but JPEGs with a large EXIF block
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """`kind` is Pillow's name in lower case: png, jpeg, webp, bmp, gif, tiff, ... ; `extended` is
-    a WebP with a VP8X chunk.
-    """
+    """`kind` is Pillow's name in lower case; `extended` is a WebP with a VP8X chunk."""
 
     kind: str
     width: int
@@ -63,9 +59,7 @@ def read_header(path: Path | str) -> PictureHeader:
 
 
 def _looks_cut(handle: int, kind: str, head: bytes) -> bool:
-    """A download or a copy that stopped half-way has a sound beginning and no end. Cheap, so it
-    only raises a suspicion.
-    """
+    """A copy that stopped half-way has no end. Cheap, so it only raises a suspicion."""
     size = os.fstat(handle).st_size
     if kind == "webp":
         return size < 8 + int.from_bytes(head[4:8], "little")
@@ -77,9 +71,7 @@ def _looks_cut(handle: int, kind: str, head: bytes) -> bool:
 
 
 def _decode(path: Path | str) -> None:
-    """To be certain: data may follow a complete picture, and Pillow forgives a JPEG that lacks only
-    its end mark.
-    """
+    """To be certain: data may follow a picture, and Pillow forgives a missing end mark."""
     try:
         with opened(path) as picture:
             picture.load()

@@ -1,6 +1,4 @@
-"""The contact sheet: every prepared image as its original was, with the part that is kept, its
-size, and its caption.
-"""
+"""The contact sheet: every original, what is kept of it, its sizes and its caption."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""One picture made ready: upright, sRGB, eight bits, without metadata or transparency, fitted,
-encoded. Never enlarged.
-"""
+"""One picture made ready: upright, sRGB, eight bits, bare, fitted, encoded. Never enlarged."""
 
 from __future__ import annotations
 
@@ -120,9 +118,7 @@ def _at_least_1(width: float, height: float) -> Size:
 
 
 def _bucketed(source: Size, rules: BucketRules) -> Geometry:
-    """The scale and centre crop that kohya would do, done once with a better filter; what kohya
-    would enlarge stays as it is.
-    """
+    """The scale and centre crop that kohya would do, once and better; nothing is enlarged."""
     width, height = source
     try:
         placement = Chooser(rules).choose(width, height)
@@ -138,9 +134,7 @@ def _bucketed(source: Size, rules: BucketRules) -> Geometry:
 
 
 def _window(source: Size, settings: Settings, face: Box | None) -> Box:
-    """The largest window of the wanted shape; around a face, one of which the face fills about 60
-    per cent of the height.
-    """
+    """The largest window of the wanted shape; a face fills about 60 per cent of its height."""
     width, height = source
     ratio = settings.size[0] / settings.size[1]
     wide = min(width, height * ratio)
@@ -155,9 +149,7 @@ def _window(source: Size, settings: Settings, face: Box | None) -> Box:
 
 
 def render(path: Path, settings: Settings) -> Rendered:
-    """Decode, fit, encode. Raises RefusedError with a reason, or whatever a broken file makes the
-    decoder raise.
-    """
+    """Raises RefusedError with a reason, or whatever a broken file makes the decoder raise."""
     from PIL import Image
 
     with opened(path) as image:
@@ -214,9 +206,7 @@ def _face(path: Path, source: Size) -> Box | None:
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """RGB, RGBA or CMYK with eight bits a channel, whatever the file held; 16-bit values are
-    scaled, not clipped.
-    """
+    """RGB, RGBA or CMYK, whatever the file held; 16-bit values are scaled, not clipped."""
     if image.mode in {"RGB", "RGBA", "CMYK"} and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":

@@ -1,6 +1,4 @@
-"""Photos into originals/: copied completely or not at all, each once, with a journal. The sources
-are never touched.
-"""
+"""Photos into originals/: copied completely or not at all, each once, with a journal."""
 
 from __future__ import annotations
 
@@ -201,9 +199,7 @@ def _late_caption(candidate: Candidate, twin: Path, *, dry_run: bool) -> None:
 
 
 def copy_file(source: Path, to: Path) -> None:
-    """Beside, flushed, then into place; times kept, because photographers sort by them. Raises
-    FileExistsError where something is already.
-    """
+    """Complete or not at all, never over anything; times kept: photographers sort by them."""
     beside = hidden_file(to)
     try:
         shutil.copy2(source, beside)
@@ -219,9 +215,7 @@ def copy_file(source: Path, to: Path) -> None:
 def subset_to_fill(
     root: Path, repeats: int | None, *, trigger: str = "", recipe: str = "", tag: str = ""
 ) -> SubsetPlan:
-    """What is added now goes here: the trigger that is given, else the recipe's, else that of the
-    dataset's first subset, else the folder's name; repeats as before, else 10.
-    """
+    """What is given, else the recipe's trigger, the first subset's, the folder's name."""
     known = read_arrangement(root).subsets
     first = next(iter(known.values()), None)
     trigger = trigger or recipe or (first.trigger if first else root.name)

@@ -1,6 +1,4 @@
-"""Originals into N_trigger folders: only what changed, never over an edit of yours, and complete
-files or none, whatever happens.
-"""
+"""Originals into N_trigger folders: only what changed, never over an edit of yours."""
 
 from __future__ import annotations
 
@@ -127,9 +125,7 @@ def deleted(root: Path, jobs: Iterable[FitJob]) -> list[FitJob]:
 
 
 def refitted(root: Path, jobs: Iterable[FitJob]) -> list[tuple[FitJob, dict[str, Any]]]:
-    """Pictures that are there and would be made anew because of other settings for all, with
-    the settings that they have. A box of one picture does not count.
-    """
+    """Pictures that other settings for all would make anew, with the settings they have."""
 
     def of_all(settings: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in essential(settings).items() if key != "crop"}
@@ -214,9 +210,7 @@ def make(job: FitJob) -> Made | str:
 def _placed(
     manifest: Manifest, job: FitJob, result: Made, caption_extension: str, *, force: bool
 ) -> list[Fault]:
-    """Journal, move, caption; then remove what the same original was prepared as under another
-    name.
-    """
+    """Journal, move, caption; then away with what it was made as under another name."""
     entry, old = result.entry, manifest.entries.get(job.name)
     before = sha256(job.target) if job.target.exists() else ""
     caption = old.caption_sha if old else ""
@@ -241,9 +235,7 @@ def _placed(
 
 
 def _carry_caption(manifest: Manifest, job: FitJob, suffix: str) -> list[Fault]:
-    """The original's caption in UTF-8, with the subset's tag; a caption that somebody wrote or
-    changed stays.
-    """
+    """In UTF-8, with the subset's tag; a caption that somebody wrote or changed stays."""
     source = caption_beside(job.source)
     if source is None:
         return []

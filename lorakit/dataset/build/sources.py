@@ -45,9 +45,7 @@ class AlbumPart:
 
 
 def parts_of(path: Path, trigger: str) -> list[AlbumPart]:
-    """The N_trigger folders of an album, if it has such of this trigger (empty: of any); else all
-    of it.
-    """
+    """The folders of an album that name this trigger (empty: any); else all of it."""
     own = parse_folder(path.name)
     if (
         path.is_dir()
@@ -74,9 +72,7 @@ def _means(repeats: int, tokens: str, trigger: str) -> bool:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One file that someone wants in the dataset; `label` is how they know it, `path` where its
-    bytes can be read.
-    """
+    """Wanted in the dataset; `label` is how its owner knows it, `path` where its bytes are."""
 
     label: str
     name: str
@@ -87,9 +83,7 @@ class Candidate:
 def gather(
     paths: Iterable[Path], incoming: Path, *, skip: Path
 ) -> tuple[list[Candidate], list[Fault]]:
-    """Every image that the paths name or hold, in a stable order. `skip`: the dataset's own
-    originals.
-    """
+    """Every image that the paths name or hold; `skip`: the dataset's own originals."""
     found: list[Candidate] = []
     faults: list[Fault] = []
     for number, path in enumerate(paths):
@@ -191,9 +185,7 @@ def _archive(path: Path, incoming: Path, faults: list[Fault]) -> list[Candidate]
 def _unpacked(
     path: Path, archive: zipfile.ZipFile, incoming: Path, faults: list[Fault]
 ) -> list[Candidate]:
-    """Each wanted entry under a name of our own making, so that no name in the archive can lead
-    anywhere.
-    """
+    """Each wanted entry under a name of our own: none in the archive leads anywhere."""
     named = [entry for entry in archive.infolist() if entry.filename]
     if len(named) < len(archive.infolist()):
         what = "holds an entry without a name, which is left out."

@@ -98,9 +98,7 @@ def solved(
     epochs: int,
     per_step: int,
 ) -> Step:
-    """The repeats that come nearest to so many steps, shared out by `ratio`, a weight for each
-    folder (empty: as they are shared now).
-    """
+    """The nearest to so many steps; `ratio` weighs each folder (empty: as they are now)."""
     images = [len(subset.images) for subset in subsets]
     if not images:
         raise RecipeError(f"{root}: no subset with images; there is nothing to solve.")
@@ -179,9 +177,7 @@ def _moved(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
 
 
 def image_of(file: str, images: Collection[str]) -> str:
-    """The image (without extension) that a file belongs to: itself, or for a cache the longest
-    name that it begins with.
-    """
+    """The image that a file belongs to: of a cache the longest name that it begins with."""
     stem, extension = os.path.splitext(file)
     if stem in images or extension != ".npz":
         return stem
@@ -219,9 +215,7 @@ def unmanaged_folders(root: Path, step: Step) -> list[str]:
 
 
 def apply(root: Path, step: Step) -> None:
-    """Journal first, then move. Nothing is overwritten, and nothing moved where a name that was
-    free when the step was decided has been taken since.
-    """
+    """Journal first, then move; nothing moves where a free name has been taken since."""
     log, before = _journal(root), read_arrangement(root).as_data()
     edits = [[str(one.path), one.before, one.after] for one in step.edits]
     entry = {"when": now(), "what": step.what, "moves": list(step.moves), "edits": edits}
@@ -238,9 +232,7 @@ def apply(root: Path, step: Step) -> None:
 
 
 def undo(root: Path) -> str:
-    """Take the last step back; refuses where something else has taken a place since. A file that
-    was edited since stays as it is.
-    """
+    """Takes the last step back; a file that was edited since stays as it is."""
     steps = _journal(root).read()
     if not steps:
         raise RecipeError(f"{root}: no layout step is left to undo.")

@@ -70,9 +70,7 @@ def trigger_first(trigger: str) -> Edit:
 
 
 def add(tag: str, *, after_trigger: str = "") -> Edit:
-    """The tag once: where it is already, else after the trigger, or first where that is still
-    to come; without a trigger last.
-    """
+    """Once: where it is already, else after the trigger; without a trigger last."""
 
     def edit(caption: str) -> str:
         items = parts(caption)
@@ -120,9 +118,7 @@ def view_of(stem: str) -> str:
 
 
 def pattern(text: str, values: Mapping[str, str]) -> Edit:
-    """`{trigger}, {shot}, {rest}`: parts are sorted into their places, what no place asks for is
-    `{rest}`, empty places vanish.
-    """
+    """Parts are sorted into their places, the others are `{rest}`, empty places vanish."""
     names = re.findall(r"\{(\w+)\}", text)
     for name in names:
         if name not in PLACEHOLDERS:
@@ -175,9 +171,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Drafts:
-    """A tagger's words and a describer's sentences by caption file, and the pattern that they are
-    put into: without one, the trigger goes first.
-    """
+    """Tags and sentences by caption file; without a pattern the trigger goes first."""
 
     words: Mapping[Path, str]
     pattern: str = ""
@@ -240,9 +234,7 @@ def subsets_named(facts: DatasetFacts, names: Sequence[str]) -> list[SubsetFacts
 
 
 def changes(captions: Iterable[tuple[Path, Sequence[Edit]]]) -> list[Change]:
-    """What the edits would change, and only that. Further lines (wildcard captions) stay as
-    they are.
-    """
+    """What the edits would change. Further lines (wildcard captions) stay as they are."""
     found = []
     faults: list[Fault] = []
     for path, edits in captions:

@@ -1,6 +1,4 @@
-"""Every change of captions, one step a line in the dataset's own `.lorakit` folder, and the way
-back.
-"""
+"""Every change of captions, one step a line in `.lorakit`, and the way back."""
 
 from __future__ import annotations
 

@@ -57,9 +57,7 @@ Likely = Sequence[tuple[int, float]]  # number of a tag, its probability
 
 
 def read_tags(path: Path) -> list[Tag]:
-    """selected_tags.csv: tag_id, name, category, count; the line's place is the number of the
-    model's output.
-    """
+    """The line's place in selected_tags.csv is the number of the model's output."""
     try:
         rows = csv.DictReader(io.StringIO(read_text(path, most=MOST_TAGS), newline=""))
         return [Tag(row["name"], int(row["category"])) for row in rows]
@@ -108,9 +106,7 @@ class Tagger:
     def look(
         self, paths: Sequence[Path], progress: Callable[[int, int], None] | None = None
     ) -> Iterator[tuple[Path, Likely]]:
-        """What the model sees in each picture. What was said is kept even when this is
-        interrupted.
-        """
+        """What the model sees in each; kept even when this is interrupted."""
         try:
             for done, path in enumerate(paths, 1):
                 found = self._known.get(path)
@@ -157,9 +153,7 @@ class Tagger:
 
 
 def square(path: Path, side: int) -> Any:
-    """The picture as the trainer sees it (EXIF orientation ignored), transparency on white,
-    centred on a white square: float32, BGR.
-    """
+    """As the trainer sees it, on a white square: float32, BGR."""
     import numpy as np
     from PIL import Image
 

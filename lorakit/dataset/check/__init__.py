@@ -1,6 +1,4 @@
-"""Every fault of a dataset at once: names and headers (scan), pixels, captions, balance. Changes
-nothing.
-"""
+"""Every fault of a dataset at once: names and headers, pixels, captions, balance."""
 
 from __future__ import annotations
 

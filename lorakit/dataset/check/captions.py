@@ -1,6 +1,4 @@
-"""Rules about what captions say: the trigger, sameness, structure, length, and words that steal
-from the trigger.
-"""
+"""Rules about what captions say: trigger, sameness, structure, length, stolen words."""
 
 from __future__ import annotations
 
@@ -74,9 +72,7 @@ def _trigger(images: Sequence[ImageFacts], trigger: str) -> Iterator[Fault]:
 
 
 def _same(images: Sequence[ImageFacts]) -> Iterator[Fault]:
-    """Identical captions, and captions of the same words but one; linear in the number of
-    captions.
-    """
+    """Identical, or of the same words but one; linear in the number of captions."""
     hint = "Say what differs."
     groups: dict[str, list[ImageFacts]] = defaultdict(list)
     for image in images:

@@ -58,9 +58,7 @@ def measure(image: Image.Image) -> Look:
 
 
 def dhash(image: Image.Image) -> int:
-    """64 bits, one per horizontal neighbour in a 9x8 thumbnail: survives scaling and
-    recompression, not cropping.
-    """
+    """64 bits, one per neighbour in a 9x8 thumbnail: survives scaling, not cropping."""
     small = np.asarray(image.convert("L").resize((9, 8), resample=3), dtype=np.int16)  # 3: bicubic
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
 
@@ -106,9 +104,7 @@ def _compare(
 
 
 def scores(look: Look, *, nearest: int = 64) -> dict[str, float]:
-    """The parts of the technical score, 0..100 each; `nearest` is the distance in bits to the most
-    alike picture that is better.
-    """
+    """0..100 each; `nearest` is the distance in bits to the most alike better picture."""
     grain, blocks = _ramp(look.noise, 2.5, 14), _ramp(look.blocks, 1.15, 2.2)
     dirt = max(grain, blocks, _ramp(100 - look.jpeg, 4, 75))
     extreme = _ramp(abs(look.brightness - 0.5), 0.15, 0.5)
@@ -125,9 +121,7 @@ def scores(look: Look, *, nearest: int = 64) -> dict[str, float]:
 
 
 def total(parts: dict[str, float]) -> float:
-    """One number: the weighted mean, less where something cannot be repaired: the worst of blur,
-    exposure and dirt, a size below half of what is wanted, and bars or a screen around the picture.
-    """
+    """The weighted mean, less where blur, exposure, dirt, size or bars spoil a picture."""
     mean = sum(WEIGHTS[name] * parts[name] for name in WEIGHTS)
     worst = min(parts[name] for name in ("sharpness", "exposure", "cleanness"))
     size = min(1.0, 0.5 + parts["resolution"] / 100)
@@ -145,9 +139,7 @@ def _laplacian(light: Floats) -> Floats:
 
 
 def _noise(light: Floats) -> float:
-    """Grain: the second difference in both directions, which blanks edges and slopes, over the
-    flattest quarter of 16-pixel tiles.
-    """
+    """Grain: second differences, which blank edges and slopes, in the flattest tiles."""
     if min(light.shape) < 34:
         return 0.0
     rough = light[:-2] - 2 * light[1:-1] + light[2:]

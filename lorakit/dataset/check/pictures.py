@@ -1,6 +1,4 @@
-"""Rules about pixels: what decoding found, what the buckets will do, and which pictures are the
-same.
-"""
+"""Rules about pixels: what decoding found, what buckets will do, which are the same."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A dataset in numbers: counts, sizes, tags, token lengths, the weight of each subset, buckets.
-Pure.
-"""
+"""A dataset in numbers: counts, sizes, tags, token lengths, shares, buckets. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Captions found by what the picture holds, whatever it is called now: in the dataset itself and
-in every version of it that lies beside it. Reads only.
-"""
+"""Captions found by what the picture holds, in every version of the dataset nearby."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Scoring pictures and choosing the best balanced set of them. Reads images; writes only rankings
-and a new version of a dataset.
-"""
+"""Scoring pictures, and choosing the best balanced set of them as a new dataset."""
 
 from __future__ import annotations
 
@@ -64,9 +62,7 @@ class Selection:
 
 
 def pictures(root: Path) -> list[Path]:
-    """The pictures to judge: those of `originals/` where there are any, else those of the subset
-    folders; none that was dropped.
-    """
+    """Those of `originals/`, else of the subset folders; none that was dropped."""
     dropped = read_remembered(root).dropped
     found = images_below(root / ORIGINALS) or images_below(root)
     names = ((path, path.relative_to(root).as_posix()) for path in found if path.is_file())
@@ -79,9 +75,7 @@ def rank(
     progress: Callable[[int, int], None] = lambda _done, _all: None,
     workers: int | None = None,
 ) -> list[Ranked]:
-    """Score every picture; what cannot be read gets 0 and its reason. Best first within each
-    category.
-    """
+    """Best first within each category; what cannot be read gets 0 and its reason."""
     from lorakit.dataset.check.measures import near_pairs, scores, total
 
     paths = pictures(root)
@@ -122,9 +116,7 @@ def write_rankings(root: Path, ranked: Sequence[Ranked]) -> list[Path]:
 
 
 def read_scores(path: Path) -> dict[str, float]:
-    """Scores by file name from a ranking or a CSV with the columns file and score: yours, or
-    another model's.
-    """
+    """By file name, from a ranking or a CSV: yours, or another model's."""
     try:
         text = read_text(path, most=json_text.MOST)
         if path.suffix.lower() == ".csv":
@@ -142,9 +134,7 @@ def read_scores(path: Path) -> dict[str, float]:
 def with_scores(
     ranked: Iterable[Ranked], given: Mapping[str, float]
 ) -> tuple[list[Ranked], list[Fault]]:
-    """Given scores win over measured ones, matched by relative path, else by a file name that only
-    one picture has.
-    """
+    """Given scores win, matched by path, else by a file name that one picture has."""
     items = list(ranked)
     places = {item.file: [place] for place, item in enumerate(items)}
     for place, item in enumerate(items):
@@ -192,9 +182,7 @@ def select(
 
 
 def copy_selection(root: Path, selection: Selection, target: Path) -> dict[str, str]:
-    """Copy the chosen pictures and their captions into a new dataset, which appears complete or
-    not at all; returns new name -> old.
-    """
+    """A new dataset, complete or not at all; returns new name -> old."""
     with new_folder(target) as beside:
         origin = dict(_copies(root, selection, beside, target))
         now = read_arrangement(root)

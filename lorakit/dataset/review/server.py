@@ -1,6 +1,4 @@
-"""The page over HTTP: 127.0.0.1 only, every request carries the token, every answer forbids
-caching by others.
-"""
+"""The page over HTTP: 127.0.0.1 only, a token in every request, nothing cached by others."""
 
 from __future__ import annotations
 
@@ -152,9 +150,7 @@ class Handler(BaseHTTPRequestHandler):
             raise KeyError(words[0])
 
     def _allowed(self, token: str) -> bool:
-        """The right token, and a Host of ours: a page elsewhere that rebinds its name to this
-        address gets nothing.
-        """
+        """A page elsewhere that rebinds its name to this address gets nothing."""
         host = self.headers.get("Host", "").rsplit(":", 1)[0]
         known = hmac.compare_digest(token.encode(), self.server.token.encode())
         if known and host in {"127.0.0.1", "localhost"}:

@@ -115,9 +115,7 @@ class ReviewSession:
         return found
 
     def save(self, number: int, text: str, *, seen: str, done: bool) -> dict[str, Any]:
-        """Write the caption unless somebody else changed it since `seen`; with `done`, the edit
-        becomes one step of the history.
-        """
+        """Unless somebody else changed it since `seen`; with `done`, one step of the history."""
         text = text.strip()
         if number in self.dropped:
             raise ValueError("dropped")

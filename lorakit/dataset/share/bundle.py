@@ -54,9 +54,7 @@ class BundleManifest:
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Files per folder and kind, which is what people compare by eye: {'40_maya': {'.png': 70,
-        '.txt': 70}}.
-        """
+        """Per folder and kind, as people compare: {'40_maya': {'.png': 70, '.txt': 70}}."""
         found: dict[str, Counter[str]] = {}
         for entry in self.entries:
             path = PurePosixPath(entry.name)
@@ -138,9 +136,7 @@ def make_bundle(
 
 
 def verify(bundle_path: Path) -> tuple[BundleManifest, list[Fault]]:
-    """Read every byte and compare it with the manifest. Nothing is written, nothing larger than
-    declared is read.
-    """
+    """Every byte against the manifest; nothing larger than declared is read."""
     with _open(bundle_path) as bundle:
         manifest = _manifest(bundle, bundle_path)
         where = f"{bundle_path}: "
@@ -153,9 +149,7 @@ def _fault(where: str, name: str, rule: str, what: str, hint: str = "") -> Fault
 
 
 def _bad_names(names: Iterable[str], where: str = "") -> Iterator[Fault]:
-    """Names that would leave the folder they are unpacked into, that a zip cannot hold, or that
-    two things would share somewhere.
-    """
+    """That would leave the folder, that a zip cannot hold, or that two would share."""
     seen: set[str] = set()
     folders: set[str] = set()
     for name in names:
@@ -249,9 +243,7 @@ def _entry(name: str, count: Any, digest: Any) -> PackedFile:
 
 
 def _unsafe(bundle: zipfile.ZipFile, where: str) -> Iterator[Fault]:
-    """Bad names, links, and entries that unpack to more than they declare. What only the manifest
-    names is reported as missing.
-    """
+    """Bad names, links, and entries that unpack to more than they declare."""
     names = [info.filename for info in bundle.infolist()]
     yield from _bad_names(
         (name for name in names if not name.endswith("/")), where

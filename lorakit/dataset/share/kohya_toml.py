@@ -1,6 +1,4 @@
-"""Between the two ways to describe a dataset: folders named N_tokens, and kohya's dataset TOML.
-Images are copied, never moved.
-"""
+"""Between folders named N_tokens and kohya's dataset TOML. Images are only copied."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ class Copy:
 
 
 def to_toml(facts: DatasetFacts, caption_extension: str, options: Mapping[str, Any]) -> str:
-    """`options`: what one [[datasets]] is to say beside its subsets (resolution, batch_size,
-    enable_bucket ...).
-    """
+    """`options`: what [[datasets]] says beside its subsets (resolution, batch_size)."""
     subsets = [
         {
             "image_dir": subset.path.absolute().as_posix(),
