@@ -59,9 +59,7 @@ def prepare(
     if not dry_run and manifest.journal.path.exists():
         manifest.close()  # what a killed run has left
     gone = set() if again else {*deleted(root, jobs)}
-    states = {
-        job: _deleted(job) if job in gone else _state(manifest, job, force=force) for job in jobs
-    }
+    states = {job: _state(manifest, job, gone=job in gone, force=force) for job in jobs}
     todo = [job for job, state in states.items() if state is False]
     unchanged = [job for job, state in states.items() if state is True]
     kept = [state for state in states.values() if isinstance(state, Fault)]
@@ -96,8 +94,11 @@ def prepare(
     return PrepareOutcome(tuple(made), same, tuple(kept), tuple(refused), tuple(notes))
 
 
-def _state(manifest: Manifest, job: FitJob, *, force: bool) -> bool | Fault:
-    """True: nothing to do. A fault: somebody's own file is there. False: to be made."""
+def _state(manifest: Manifest, job: FitJob, *, gone: bool, force: bool) -> bool | Fault:
+    """True: nothing to do. A fault: somebody's own doing stays. False: to be made."""
+    if gone:
+        hint = f"lorakit dataset drop {shown(job.name)} makes that plain; --again brings it back."
+        return _warning(job.name, "was deleted by hand; left out.", hint, "deleted")
     if not job.target.exists():
         return False
     entry = manifest.entry_of(job.name, job.original)
@@ -138,11 +139,6 @@ def refitted(root: Path, jobs: Iterable[FitJob]) -> list[tuple[FitJob, dict[str,
         for job, entry in pairs
         if entry and (before := of_all(entry.settings)) != of_all(job.settings.as_data())
     ]
-
-
-def _deleted(job: FitJob) -> Fault:
-    hint = f"lorakit dataset drop {shown(job.name)} makes that plain; --again brings it back."
-    return _warning(job.name, "was deleted by hand; left out.", hint, "deleted")
 
 
 def _not_ours(job: FitJob) -> Fault:

@@ -54,11 +54,9 @@ class Selection:
 
     def averages(self) -> dict[str, tuple[int, float]]:
         """How many of each category, and their mean score."""
-        groups = by_category(self.chosen)
-        return {
-            name: (len(items), round(sum(item.score for item in items) / len(items), 1))
-            for name, items in groups.items()
-        }
+        groups = by_category(self.chosen).items()
+        means = {name: sum(item.score for item in items) / len(items) for name, items in groups}
+        return {name: (len(items), round(means[name], 1)) for name, items in groups}
 
 
 def pictures(root: Path) -> list[Path]:

@@ -140,14 +140,14 @@ class Handler(BaseHTTPRequestHandler):
         if words[0] == "caption":
             text, seen = str(data["text"]), str(data["seen"])
             self._json(review.save(number, text, seen=seen, done=bool(data.get("done"))))
-        elif words[0] == "mark":
+            return
+        if words[0] == "mark":
             review.mark(number, str(data["mark"]))
-            self._json({})
         elif words[0] == "drop":
             review.drop(number, back=bool(data["back"]))
-            self._json({})
         else:
             raise KeyError(words[0])
+        self._json({})
 
     def _allowed(self, token: str) -> bool:
         """A page elsewhere that rebinds its name to this address gets nothing."""

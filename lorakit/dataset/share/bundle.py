@@ -62,14 +62,8 @@ class BundleManifest:
         return {folder: dict(sorted(kinds.items())) for folder, kinds in sorted(found.items())}
 
     def text(self) -> str:
-        data = {
-            "version": VERSION,
-            "dataset": self.dataset,
-            "counts": self.counts,
-            "files": {
-                entry.name: {"size": entry.size, "sha256": entry.sha256} for entry in self.entries
-            },
-        }
+        files = {one.name: {"size": one.size, "sha256": one.sha256} for one in self.entries}
+        data = {"version": VERSION, "dataset": self.dataset, "counts": self.counts, "files": files}
         return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -108,8 +102,8 @@ def make_bundle(
     if not any(looks_like_image(name) for name, _ in files):
         hint = "Give the folder that holds the N_trigger folders."
         if (root / ORIGINALS).is_dir():
-            folders = "make the N_trigger folders of them"
-            hint = f"originals/ stays here; {folders}: lorakit dataset prepare"
+            make = "make the N_trigger folders of them: lorakit dataset prepare"
+            hint = f"originals/ stays here; {make}"
         raise RecipeError(f"{root}: nothing to bundle.", hint=hint)
     raise_on_errors([*_bad_names([MANIFEST, *(name for name, _ in files), *beside_it])])
     entries = tuple(PackedFile(name, path.stat().st_size, sha256(path)) for name, path in files)
@@ -244,10 +238,7 @@ def _entry(name: str, count: Any, digest: Any) -> PackedFile:
 
 def _unsafe(bundle: zipfile.ZipFile, where: str) -> Iterator[Fault]:
     """Bad names, links, and entries that unpack to more than they declare."""
-    names = [info.filename for info in bundle.infolist()]
-    yield from _bad_names(
-        (name for name in names if not name.endswith("/")), where
-    )  # "/": a folder
+    yield from _bad_names((one.filename for one in bundle.infolist() if not one.is_dir()), where)
     for info in bundle.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:

@@ -87,8 +87,7 @@ def _subset(
         notes.append(_fault(folder, f"num_repeats = {repeats!r} is not an integer."))
         return []
     to = home / format_folder(repeats, str(merged.get("class_tokens") or folder.name))
-    before = str(merged.get("caption_extension", ".caption"))
-    before = before if before.startswith(".") else f".{before}"
+    before = "." + str(merged.get("caption_extension", ".caption")).removeprefix(".")
     copies = []
     for name in sorted(os.listdir(folder)):
         if is_image_name(name) and (folder / name).is_file():
