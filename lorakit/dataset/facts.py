@@ -55,8 +55,17 @@ class DatasetFacts:
     faults: tuple[Fault, ...] = ()
 
     @property
+    def images(self) -> list[ImageFacts]:
+        return [image for subset in self.subsets for image in subset.images]
+
+    @property
+    def trained(self) -> list[SubsetFacts]:
+        """Without regularisation images."""
+        return [subset for subset in self.subsets if not subset.is_reg]
+
+    @property
     def image_count(self) -> int:
-        return sum(len(subset.images) for subset in self.subsets if not subset.is_reg)
+        return sum(len(subset.images) for subset in self.trained)
 
 
 def is_image_name(name: str) -> bool:

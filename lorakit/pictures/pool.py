@@ -44,20 +44,20 @@ def spread(
         return
     done: set[int] = set()
     try:
-        for index, result in _pooled(work, items, range(len(items)), count):
+        for index, result in _pooled(work, items, count):
             done.add(index)
             yield items[index], result
     except BrokenProcessPool:
         # one by one, so that the guilty file is known and the others are done
-        for index in range(len(items)):
+        for index, item in enumerate(items):
             if index not in done:
-                yield items[index], _alone(work, items, index)
+                yield item, _alone(work, item)
 
 
 def _pooled(
-    work: Callable[[Item], Result], items: Sequence[Item], indexes: Sequence[int], workers: int
+    work: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[int, Result]]:
-    waiting = iter(indexes)
+    waiting = enumerate(items)
     with (
         _no_sigpipe(),
         ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin) as pool,
@@ -65,14 +65,14 @@ def _pooled(
         try:
             with _ctrl_c_held_back():
                 running: dict[Future[Result], int] = {
-                    pool.submit(work, items[i]): i for i in islice(waiting, workers * AHEAD)
+                    pool.submit(work, item): i for i, item in islice(waiting, workers * AHEAD)
                 }
             while running:
                 ready, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in ready:
                     index = running.pop(future)
-                    for following in islice(waiting, 1):
-                        running[pool.submit(work, items[following])] = following
+                    for following, item in islice(waiting, 1):
+                        running[pool.submit(work, item)] = following
                     yield index, future.result()
         except BaseException:
             # waits for what is being worked on: its caller sweeps up afterwards
@@ -80,11 +80,9 @@ def _pooled(
             raise
 
 
-def _alone(
-    work: Callable[[Item], Result], items: Sequence[Item], index: int
-) -> Result | WorkerDied:
+def _alone(work: Callable[[Item], Result], item: Item) -> Result | WorkerDied:
     try:
-        return next(_pooled(work, items, [index], 1))[1]
+        return next(_pooled(work, [item], 1))[1]
     except BrokenProcessPool:
         return WorkerDied("the process that opened it was killed (out of memory?)")
 
@@ -92,7 +90,7 @@ def _alone(
 @contextmanager
 def _no_sigpipe() -> Iterator[None]:
     """Here a closed pipe is a dead worker, not the end of a reader, and must be an error."""
-    if not hasattr(signal, "SIGPIPE") or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -105,9 +103,6 @@ def _no_sigpipe() -> Iterator[None]:
 @contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
     """For workers that start: Ctrl-C in their first half second would show a traceback."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
     resource_tracker.ensure_running()  # it sets the mask back when it is started
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

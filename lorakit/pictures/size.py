@@ -41,8 +41,7 @@ class CutError(PictureHeaderError):
 def read_header(path: Path | str) -> PictureHeader:
     """Raw size as stored: EXIF orientation is not applied, as kohya does not apply it."""
     # a pipe would wait for ever
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-    handle = os.open(path, flags)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise PictureHeaderError("not a file")
@@ -63,11 +62,8 @@ def _looks_cut(handle: int, kind: str, head: bytes) -> bool:
     size = os.fstat(handle).st_size
     if kind == "webp":
         return size < 8 + int.from_bytes(head[4:8], "little")
-    end = {"png": b"IEND", "jpeg": b"\xff\xd9"}.get(kind)
-    if end is None:
-        return False
-    os.lseek(handle, max(0, size - 16), os.SEEK_SET)
-    return end not in os.read(handle, 16)
+    end = {"png": b"IEND", "jpeg": b"\xff\xd9"}.get(kind, b"")
+    return end not in os.pread(handle, 16, max(0, size - 16))
 
 
 def _decode(path: Path | str) -> None:
@@ -85,11 +81,14 @@ def _known(handle: int, head: bytes) -> PictureHeader | None:
     if not head:
         raise PictureHeaderError("the file is empty")
     if head.startswith(b"\xff\xd8"):
-        return _jpeg(handle, head)
+        try:
+            found = jpeg_size(handle, head)
+        except ValueError as error:
+            raise PictureHeaderError(str(error)) from None
+        return found and PictureHeader("jpeg", *found)
     if head.startswith(b"\x89PNG\r\n\x1a\n") and head[12:16] == b"IHDR" and len(head) >= 24:
-        return PictureHeader(
-            "png", int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
-        )
+        wide, high = (int.from_bytes(head[i : i + 4], "big") for i in (16, 20))
+        return PictureHeader("png", wide, high)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return _webp(head)
     if head[:2] == b"BM" and len(head) >= 26 and int.from_bytes(head[14:18], "little") >= 40:
@@ -99,14 +98,6 @@ def _known(handle: int, head: bytes) -> PictureHeader | None:
         wide, high = (int.from_bytes(head[i : i + 2], "little") for i in (6, 8))
         return PictureHeader("gif", wide, high)
     return None
-
-
-def _jpeg(handle: int, head: bytes) -> PictureHeader | None:
-    try:
-        found = jpeg_size(handle, head)
-    except ValueError as error:
-        raise PictureHeaderError(str(error)) from None
-    return found and PictureHeader("jpeg", *found)
 
 
 def _webp(head: bytes) -> PictureHeader | None:

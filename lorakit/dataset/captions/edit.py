@@ -225,8 +225,7 @@ def subsets_named(facts: DatasetFacts, names: Sequence[str]) -> list[SubsetFacts
                 f"{facts.root}: no subset {name!r}. {did_you_mean(name, known)}",
                 hint=f"There are {', '.join(known)}.",
             )
-    picked = [known[name] for name in names]
-    picked = picked or [subset for subset in facts.subsets if not subset.is_reg]
+    picked = [known[name] for name in names] or facts.trained
     if not picked:
         hint = "`lorakit dataset prepare` makes them from originals/."
         raise RecipeError(f"{facts.root}: no N_trigger folder with images.", hint=hint)

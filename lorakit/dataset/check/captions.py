@@ -29,7 +29,7 @@ TRIGGER_FIRST = "lorakit dataset caption RECIPE --trigger-first --write"
 
 
 def caption_faults(facts: DatasetFacts, settings: CheckSettings) -> Iterator[Fault]:
-    trained = (image for subset in facts.subsets if not subset.is_reg for image in subset.images)
+    trained = (image for subset in facts.trained for image in subset.images)
     images = [image for image in trained if image.caption_path and image.caption]
     trigger = settings.trigger or common_first(images)
     if trigger:

@@ -40,9 +40,7 @@ def stats_of(facts: DatasetFacts, chooser: Chooser | None = None, *, tags: int =
         subset.path: [image.caption for image in subset.images if image.caption_path]
         for subset in facts.subsets
     }
-    draws = sum(
-        len(subset.images) * subset.repeats for subset in facts.subsets if not subset.is_reg
-    )
+    draws = sum(len(subset.images) * subset.repeats for subset in facts.trained)
     lengths = {
         path: [count_tokens(text) for text in texts if text] for path, texts in captions.items()
     }
@@ -77,8 +75,7 @@ def _subset(subset: SubsetFacts, lengths: Sequence[int], draws: int) -> SubsetSt
 
 
 def _buckets(facts: DatasetFacts, chooser: Chooser) -> tuple[tuple[tuple[int, int], int], ...]:
-    images = [image for subset in facts.subsets for image in subset.images]
-    places = (chooser.place(image.width, image.height) for image in images)
+    places = (chooser.place(image.width, image.height) for image in facts.images)
     found = Counter(place.bucket for place in places if place)  # `check` names the others
     return tuple(sorted(found.items()))
 

@@ -63,8 +63,8 @@ class ReviewSession:
     ) -> None:
         self.facts = facts
         self.root = facts.root
-        trained = [subset for subset in facts.subsets if not subset.is_reg]
-        self.images = [(subset.path.name, image) for subset in trained for image in subset.images]
+        pairs = ((subset, image) for subset in facts.trained for image in subset.images)
+        self.images = [(subset.path.name, image) for subset, image in pairs]
         self.trigger = trigger
         self.chooser = chooser
         self.extension = caption_extension
