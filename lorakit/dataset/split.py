@@ -15,10 +15,7 @@ T = TypeVar("T")
 def hold_out(
     images: Sequence[T], share: float, seed: int, *, as_kohya: bool = False
 ) -> tuple[list[T], list[T]]:
-    """Training and validation part of one folder, whose images come in the order of their paths.
-
-    Kohya rounds the two parts each on its own, so an image may stand in both.
-    """
+    """Training and validation part of one folder. Kohya rounds both: an image may be in both."""
     if share <= 0 or not images:
         return list(images), []
     shuffled = list(images)

@@ -1,6 +1,4 @@
-"""What a recipe says of one folder of a dataset, whatever its name: how often its images come up,
-and the metadata file of kohya's fine-tuning method, which names images and captions itself.
-"""
+"""What a recipe says of one folder: repeats, or the metadata file of kohya's fine-tuning."""
 
 from __future__ import annotations
 

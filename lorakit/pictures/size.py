@@ -30,11 +30,7 @@ class PictureHeader:
         return self.width, self.height
 
 
-class PictureHeaderError(RefusedError):
-    """Why the header cannot be read."""
-
-
-class CutError(PictureHeaderError):
+class CutError(RefusedError):
     """The header is sound, but the picture behind it is not."""
 
 
@@ -44,7 +40,7 @@ def read_header(path: Path | str) -> PictureHeader:
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise PictureHeaderError("not a file")
+            raise RefusedError("not a file")
         head = os.read(handle, FIRST_READ)
         header = _known(handle, head)
         if header is not None and _looks_cut(handle, header.kind, head):
@@ -53,7 +49,7 @@ def read_header(path: Path | str) -> PictureHeader:
         os.close(handle)
     header = header or _by_pillow(path)
     if header.width < 1 or header.height < 1:
-        raise PictureHeaderError(f"its header says {header.width}x{header.height}")
+        raise RefusedError(f"its header says {header.width}x{header.height}")
     return header
 
 
@@ -79,12 +75,12 @@ def _decode(path: Path | str) -> None:
 
 def _known(handle: int, head: bytes) -> PictureHeader | None:
     if not head:
-        raise PictureHeaderError("the file is empty")
+        raise RefusedError("the file is empty")
     if head.startswith(b"\xff\xd8"):
         try:
             found = jpeg_size(handle, head)
         except ValueError as error:
-            raise PictureHeaderError(str(error)) from None
+            raise RefusedError(str(error)) from None
         return found and PictureHeader("jpeg", *found)
     if head.startswith(b"\x89PNG\r\n\x1a\n") and head[12:16] == b"IHDR" and len(head) >= 24:
         wide, high = (int.from_bytes(head[i : i + 4], "big") for i in (16, 20))
@@ -94,16 +90,13 @@ def _known(handle: int, head: bytes) -> PictureHeader | None:
     if head[:2] == b"BM" and len(head) >= 26 and int.from_bytes(head[14:18], "little") >= 40:
         height = int.from_bytes(head[22:26], "little", signed=True)  # negative: stored from the top
         return PictureHeader("bmp", int.from_bytes(head[18:22], "little", signed=True), abs(height))
-    if head[:6] in {b"GIF87a", b"GIF89a"} and len(head) >= 10:
-        wide, high = (int.from_bytes(head[i : i + 2], "little") for i in (6, 8))
-        return PictureHeader("gif", wide, high)
     return None
 
 
 def _webp(head: bytes) -> PictureHeader | None:
     kind, body = head[12:16], head[20:30]
     if len(body) < 10:
-        raise PictureHeaderError("a WebP that ends before its size")
+        raise RefusedError("a WebP that ends before its size")
     if kind == b"VP8X":
         wide, high = (1 + int.from_bytes(body[i : i + 3], "little") for i in (4, 7))
         return PictureHeader("webp", wide, high, extended=True)
@@ -122,4 +115,4 @@ def _by_pillow(path: Path | str) -> PictureHeader:
         with opened(path) as image:
             return PictureHeader((image.format or "unknown").lower(), *image.size)
     except Exception as error:  # noqa: BLE001  (Pillow raises whatever a broken header makes its plugins raise)
-        raise PictureHeaderError(why(error)) from None
+        raise RefusedError(why(error)) from None

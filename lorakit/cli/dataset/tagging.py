@@ -93,7 +93,8 @@ def drafts(args: argparse.Namespace, captions: Sequence[tuple[Path, Path]]) -> t
     words, spoken = _settled(args, tags, sentences)
     by_caption = {wanted[image]: text for image, text in words.items()}
     told = {wanted[image]: text for image, text in spoken.items()}
-    return Drafts(by_caption, args.from_tags or "", told), ", ".join(said_by)
+    pattern = args.from_tags or "{trigger}, {sentence}, {rest}"
+    return Drafts(by_caption, told, pattern), ", ".join(said_by)
 
 
 def _choice(args: argparse.Namespace) -> TagChoice:

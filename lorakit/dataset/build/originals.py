@@ -141,9 +141,7 @@ class Originals:
         self._hashes[path] = sha256(bytes_at)
 
     def _hash(self, path: Path) -> str:
-        if path not in self._hashes:
-            self._hashes[path] = sha256(path)
-        return self._hashes[path]
+        return self._hashes.get(path) or self._hashes.setdefault(path, sha256(path))
 
 
 def clean_name(name: str) -> str:

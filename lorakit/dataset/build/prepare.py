@@ -235,7 +235,16 @@ def _carry_caption(manifest: Manifest, job: FitJob, suffix: str) -> list[Fault]:
     source = caption_beside(job.source)
     if source is None:
         return []
-    text, notes = _caption_text(source)
+    try:
+        words = read_words(source) or Words("")
+    except Unreadable as error:
+        return [_warning(source, error.why, "Write it again.", "caption-unreadable")]
+    notes = []
+    if words.encoding == "cp1252":
+        what, hint = "is not UTF-8; read as Windows text.", "Look at the prepared caption."
+        notes = [_warning(source, what, hint, "caption-encoding")]
+    tidy = (" ".join(line.split()) for line in words.text.replace("\0", "").split("\n"))
+    text = "\n".join(filter(None, tidy))
     if not text:
         return notes
     if job.subset.tag:
@@ -251,17 +260,3 @@ def _carry_caption(manifest: Manifest, job: FitJob, suffix: str) -> list[Fault]:
     with suppress(FileExistsError):  # somebody's own words, come just now
         (write_atomic if there else write_new)(target, data)
     return notes
-
-
-def _caption_text(source: Path) -> tuple[str, list[Fault]]:
-    """The words of a caption in whatever encoding; a guess is reported."""
-    try:
-        words = read_words(source) or Words("")
-    except Unreadable as error:
-        return "", [_warning(source, error.why, "Write it again.", "caption-unreadable")]
-    tidy = (" ".join(line.split()) for line in words.text.replace("\0", "").split("\n"))
-    notes = []
-    if words.encoding == "cp1252":
-        what, hint = "is not UTF-8; read as Windows text.", "Look at the prepared caption."
-        notes = [_warning(source, what, hint, "caption-encoding")]
-    return "\n".join(filter(None, tidy)), notes

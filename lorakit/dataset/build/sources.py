@@ -1,6 +1,4 @@
-"""Where photos come from: files, folders, zip archives, albums as other programs leave them. Reads
-only; what is in an archive is unpacked beside the dataset first.
-"""
+"""Where photos come from: files, folders, zip archives, albums of other programs. Reads only."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Renaming, splitting and merging subsets. Only prepared folders move, never originals; every step
-is journaled and can be undone.
-"""
+"""Renaming, splitting, merging subsets: prepared folders only, journaled, to be undone."""
 
 from __future__ import annotations
 
@@ -205,13 +203,13 @@ def _refuse_taken(root: Path, moves: Sequence[tuple[str, str]]) -> None:
 def unmanaged_folders(root: Path, step: Step) -> list[str]:
     """Folders among the moves with images that lorakit did not make: they do not move unasked."""
     ours = {entry.file for entry in Manifest(root).entries.values()}
-    moving = {source for source, _ in step.moves}
-
-    def moves_unmade(folder: str) -> bool:
-        files = (f"{folder}/{file}" for file in os.listdir(root / folder) if is_image_name(file))
-        return any(file not in ours and (folder in moving or file in moving) for file in files)
-
-    return [folder for folder in sorted({s.split("/")[0] for s in moving}) if moves_unmade(folder)]
+    found = set()
+    for source, _ in step.moves:
+        folder, _, file = source.partition("/")
+        names = filter(is_image_name, [file] if file else os.listdir(root / folder))
+        if not ours.issuperset(f"{folder}/{name}" for name in names):
+            found.add(folder)
+    return sorted(found)
 
 
 def apply(root: Path, step: Step) -> None:

@@ -1,14 +1,10 @@
-"""Editing captions: pure text operations on comma-separated parts.
-
-A caption is its first line, as kohya reads it. Parts are what is between commas; the order is
-the author's until asked otherwise.
-"""
+"""Editing captions: pure text operations on what is between the commas of their first line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.dataset.captions.read import caption_text
@@ -122,11 +118,9 @@ def pattern(text: str, values: Mapping[str, str]) -> Edit:
     names = re.findall(r"\{(\w+)\}", text)
     for name in names:
         if name not in PLACEHOLDERS:
-            near = did_you_mean(name, PLACEHOLDERS)
-            raise RecipeError(
-                f"--pattern: no placeholder is called {{{name}}}. {near}",
-                hint="There are " + ", ".join(f"{{{name}}}" for name in PLACEHOLDERS) + ".",
-            )
+            what = f"--pattern: no placeholder is called {{{name}}}."
+            hint = "There are " + ", ".join(f"{{{name}}}" for name in PLACEHOLDERS) + "."
+            raise RecipeError(f"{what} {did_you_mean(name, PLACEHOLDERS)}", hint=hint)
     spoken = {part.casefold() for part in parts(text) if "{" not in part}
     spoken.add(values.get("trigger", "").casefold())
 
@@ -171,23 +165,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Drafts:
-    """Tags and sentences by caption file; without a pattern the trigger goes first."""
+    """Tags and sentences by caption file."""
 
     words: Mapping[Path, str]
-    pattern: str = ""
-    sentences: Mapping[Path, str] = field(default_factory=dict)
+    sentences: Mapping[Path, str]
+    pattern: str
 
     def __contains__(self, path: Path) -> bool:
         return path in self.words or path in self.sentences
 
     def edits(self, path: Path, values: Mapping[str, str]) -> list[Edit]:
         words, sentence = self.words.get(path, ""), self.sentences.get(path, "")
-        usual = "{trigger}, {sentence}, {rest}" if sentence else ""
-        order = pattern(self.pattern or usual, {**values, "sentence": sentence})
-        return [
-            lambda _: words,
-            order if self.pattern or usual else trigger_first(values["trigger"]),
-        ]
+        order = pattern(self.pattern, {**values, "sentence": sentence})
+        return [lambda _: words, order]
 
 
 def requested(
@@ -221,10 +211,8 @@ def subsets_named(facts: DatasetFacts, names: Sequence[str]) -> list[SubsetFacts
     known = {subset.path.name: subset for subset in facts.subsets}
     for name in names:
         if name not in known:
-            raise RecipeError(
-                f"{facts.root}: no subset {name!r}. {did_you_mean(name, known)}",
-                hint=f"There are {', '.join(known)}.",
-            )
+            what = f"{facts.root}: no subset {name!r}. {did_you_mean(name, known)}"
+            raise RecipeError(what, hint=f"There are {', '.join(known)}.")
     picked = [known[name] for name in names] or facts.trained
     if not picked:
         hint = "`lorakit dataset prepare` makes them from originals/."

@@ -1,6 +1,4 @@
-"""Models that look at pictures, taggers and describers: where their files are, in a folder or on
-the hub at a revision, and exactly which they are.
-"""
+"""Taggers and describers: where their files are, in a folder or on the hub, and which they are."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.config import cache_dir
+from lorakit.dataset.build.fit import on_ground
 from lorakit.dataset.captions.models import INSTALL_TAGGER, TAGS, CaptionModel
 from lorakit.errors import RecipeError, SetupError, did_you_mean
 from lorakit.memo import Memo
@@ -167,10 +168,7 @@ def square(path: Path, side: int) -> Any:
         raise RecipeError(f"{path}: cannot be decoded ({why(error)}).", hint=hint) from error
     scale = side / max(seen.size)
     size = (max(1, round(seen.width * scale)), max(1, round(seen.height * scale)))
-    small = seen.resize(size, Image.Resampling.BICUBIC)
-    ground = Image.new("RGB", (side, side), "white")
-    corner = ((side - size[0]) // 2, (side - size[1]) // 2)
-    ground.paste(small, corner, small if small.mode == "RGBA" else None)
+    ground = on_ground(seen.resize(size, Image.Resampling.BICUBIC), (side, side), "white")
     return np.asarray(ground, dtype=np.float32)[:, :, ::-1]
 
 

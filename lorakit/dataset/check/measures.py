@@ -162,9 +162,7 @@ def _blocks(light: Floats) -> float:
 
 
 def _bars(light: Floats) -> float:
-    """Bands of one colour with a straight end, as letterboxes, caption strips and the screens of
-    telephones have them: words and signs may stand in them. A plain background has no such end.
-    """
+    """Bands of one colour with a straight end (a plain background has none); words may be in them."""
     down, across = light, light.T
     ends = (_band(down), _band(down[::-1])), (_band(across), _band(across[::-1]))
     return float(max(min(0.95, sum(pair)) for pair in ends))

@@ -175,7 +175,17 @@ def select(
                 left.append((item, f"score {item.score:g} is below {min_score:g}"))
             else:
                 waiting.append(item)
-        _choose(waiting, per_category, chosen, left, diverse=diverse)
+        full = len(chosen) + per_category
+        while waiting:  # greedy: the most valuable; what resembles it is worth less from now on
+            best = max(waiting, key=lambda item: _worth(item, chosen if diverse else ()))
+            waiting.remove(best)
+            twin = next((other for other in chosen if _distance(best, other) <= NEAR_BITS), None)
+            if twin is not None:
+                left.append((best, f"near-duplicate of {twin.file}"))
+            elif len(chosen) == full:
+                left.append((best, f"{per_category} better ones were chosen"))
+            else:
+                chosen.append(best)
     return Selection(tuple(chosen), tuple(left))
 
 
@@ -208,33 +218,8 @@ def _order(item: Ranked) -> tuple[str, float, str]:
     return item.category, -item.score, item.file
 
 
-def _choose(
-    waiting: list[Ranked],
-    count: int,
-    chosen: list[Ranked],
-    left: list[tuple[Ranked, str]],
-    *,
-    diverse: bool,
-) -> None:
-    """Greedy: take the most valuable, drop its twins, lower what resembles it, again."""
-    taken = 0
-    while waiting:
-        best = max(waiting, key=lambda item: _worth(item, chosen, diverse=diverse))
-        waiting.remove(best)
-        twin = next((other for other in chosen if _distance(best, other) <= NEAR_BITS), None)
-        if twin is not None:
-            left.append((best, f"near-duplicate of {twin.file}"))
-        elif taken == count:
-            left.append((best, f"{count} better ones were chosen"))
-        else:
-            chosen.append(best)
-            taken += 1
-
-
-def _worth(item: Ranked, chosen: Sequence[Ranked], *, diverse: bool) -> float:
-    if not diverse or not chosen:
-        return item.score
-    nearest = min(_distance(item, other) for other in chosen)
+def _worth(item: Ranked, chosen: Sequence[Ranked]) -> float:
+    nearest = min((_distance(item, other) for other in chosen), default=FAR_BITS)
     return item.score - LIKENESS_COST * max(0.0, 1 - nearest / FAR_BITS)
 
 

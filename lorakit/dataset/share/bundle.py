@@ -68,9 +68,7 @@ class BundleManifest:
 
 
 def contents(root: Path) -> Iterator[tuple[str, Path]]:
-    """What belongs in a bundle: every visible file of every `N_trigger` folder and beside them,
-    and what links lead to, as kohya follows them; no caches, dot-files, originals.
-    """
+    """Every visible file of the folder and what links lead to; no caches, dot-files, originals."""
     for path in sorted(_visible(root, ()), key=lambda path: path.relative_to(root).as_posix()):
         if path.suffix.lower() not in DERIVED:
             yield path.relative_to(root).as_posix(), path
@@ -238,7 +236,8 @@ def _entry(name: str, count: Any, digest: Any) -> PackedFile:
 
 def _unsafe(bundle: zipfile.ZipFile, where: str) -> Iterator[Fault]:
     """Bad names, links, and entries that unpack to more than they declare."""
-    yield from _bad_names((one.filename for one in bundle.infolist() if not one.is_dir()), where)
+    files = (name for name in bundle.namelist() if not name.endswith("/"))
+    yield from _bad_names(files, where)
     for info in bundle.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
@@ -257,21 +256,18 @@ def _differences(bundle: zipfile.ZipFile, where: str, manifest: BundleManifest) 
         info = inside.get(name)
         if info is None:
             yield _fault(where, name, "missing", "in the manifest but not in the zip.")
-        elif info.compress_type == zipfile.ZIP_STORED and _hash(bundle, entry) != entry.sha256:
+        elif info.file_size != entry.size or _hash(bundle, info) != entry.sha256:
             what = "its bytes are not those that were bundled."
             yield _fault(where, name, "changed", what, "Copy the bundle again.")
 
 
-def _hash(bundle: zipfile.ZipFile, entry: PackedFile) -> str:
-    """The sha256 inside the zip; empty for what is broken or not as long as declared."""
-    digest, seen = hashlib.sha256(), 0
+def _hash(bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
+    """Of what is inside the zip, which is never more than it declares; empty where it is broken."""
+    digest = hashlib.sha256()
     try:
-        with bundle.open(entry.name) as file:
+        with bundle.open(info) as file:
             while chunk := file.read(CHUNK):
-                seen += len(chunk)
-                if seen > entry.size:
-                    return ""
                 digest.update(chunk)
     except (*BROKEN, OSError):
         return ""
-    return digest.hexdigest() if seen == entry.size else ""
+    return digest.hexdigest()
