@@ -13,8 +13,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -26,31 +26,35 @@ ABANDONED_S = 86_400.0  # untouched so long, what another machine has left is no
 _MARKED = re.compile(rf"(?<![^.-]){MARK}(?![^.-])")
 
 
+@contextmanager
+def into_place(path: Path, *, new: bool = False) -> Iterator[Path]:
+    """A hidden neighbour to be filled, which then takes the name, or goes on any error. `new`:
+    only where nothing is, else FileExistsError, however close the race.
+    """
+    beside = hidden_file(path)
+    try:
+        yield beside
+        (take_name if new else os.replace)(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
 @naming_it
 def write_atomic(path: Path, data: str | bytes, *, private: bool = False) -> None:
     """The file is the old one or the new one, whatever happens in between; the old one's
     permissions stay. `private`: readable by its owner alone.
     """
-    beside = hidden_file(path)
-    try:
+    with into_place(path) as beside:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
         _fill(beside, data, 0o600 if private else mode)
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 @naming_it
 def write_new(path: Path, data: str | bytes) -> None:
-    """As write_atomic, but only where nothing is: else FileExistsError, however close the race."""
-    beside = hidden_file(path)
-    try:
+    """As write_atomic, but only where nothing is."""
+    with into_place(path, new=True) as beside:
         _fill(beside, data, 0o666 & ~_umask())
-        take_name(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def take_name(beside: Path, path: Path) -> None:

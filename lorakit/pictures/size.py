@@ -87,9 +87,6 @@ def _known(handle: int, head: bytes) -> PictureHeader | None:
         return PictureHeader("png", wide, high)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return _webp(head)
-    if head[:2] == b"BM" and len(head) >= 26 and int.from_bytes(head[14:18], "little") >= 40:
-        height = int.from_bytes(head[22:26], "little", signed=True)  # negative: stored from the top
-        return PictureHeader("bmp", int.from_bytes(head[18:22], "little", signed=True), abs(height))
     return None
 
 
@@ -110,7 +107,7 @@ def _webp(head: bytes) -> PictureHeader | None:
 
 
 def _by_pillow(path: Path | str) -> PictureHeader:
-    """Everything else: TIFF, AVIF, old BMPs."""
+    """Everything else: TIFF, AVIF, BMP."""
     try:
         with opened(path) as image:
             return PictureHeader((image.format or "unknown").lower(), *image.size)

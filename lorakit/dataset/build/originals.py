@@ -21,7 +21,7 @@ from lorakit.dataset.facts import FOREIGN
 from lorakit.dataset.folder_names import FORBIDDEN, format_folder
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault, RecipeError
-from lorakit.files import hidden_file, owner_mark, sha256, sweep, take_name
+from lorakit.files import into_place, owner_mark, sha256, sweep
 from lorakit.journal import Journal, now
 from lorakit.pictures.pool import WorkerDied, spread
 from lorakit.portable import folded
@@ -198,16 +198,11 @@ def _late_caption(candidate: Candidate, twin: Path, *, dry_run: bool) -> None:
 
 def copy_file(source: Path, to: Path) -> None:
     """Complete or not at all, never over anything; times kept: photographers sort by them."""
-    beside = hidden_file(to)
-    try:
+    with into_place(to, new=True) as beside:
         shutil.copy2(source, beside)
         beside.chmod(0o644)
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
-        take_name(beside, to)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def subset_to_fill(

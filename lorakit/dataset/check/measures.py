@@ -162,7 +162,7 @@ def _blocks(light: Floats) -> float:
 
 
 def _bars(light: Floats) -> float:
-    """Bands of one colour with a straight end (a plain background has none); words may be in them."""
+    """Bands of one colour with a straight end, words in them or not; no plain background."""
     down, across = light, light.T
     ends = (_band(down), _band(down[::-1])), (_band(across), _band(across[::-1]))
     return float(max(min(0.95, sum(pair)) for pair in ends))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import stat
@@ -28,7 +27,7 @@ from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.facts import looks_like_image
 from lorakit.dataset.rules import os_text
 from lorakit.errors import Fault, RecipeError, raise_on_errors
-from lorakit.files import hidden_file, sha256
+from lorakit.files import into_place, sha256
 from lorakit.portable import folded, leads_out, path_problem
 
 MANIFEST = "manifest.json"
@@ -110,20 +109,14 @@ def make_bundle(
         for name, data in sorted(beside_it.items())
     )
     manifest = BundleManifest(root.name, (*entries, *more))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = hidden_file(out)
-    try:
+    with into_place(out) as beside:
         with zipfile.ZipFile(beside, "w") as bundle:
             bundle.writestr(_info(MANIFEST), manifest.text())
             for entry, (_, path) in zip(entries, files, strict=True):
                 _store(bundle, entry, path)
             for entry in more:
                 bundle.writestr(_info(entry.name, entry.size), beside_it[entry.name])
-        os.chmod(beside, 0o644)
-        os.replace(beside, out)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+        beside.chmod(0o644)
     return manifest
 
 
