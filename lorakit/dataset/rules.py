@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.errors import Fault, RecipeError, Severity, did_you_mean
+from lorakit.show import plain
 
 
 @dataclass(frozen=True)
@@ -144,15 +145,8 @@ def fault(rule: str, where: Path | str, what: str, hint: str = "") -> Fault:
 
 
 def shown(name: Path | str) -> str:
-    """A path as one printable line: control characters and bytes that are not UTF-8 are escaped."""
-    text = os_text(str(name))
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def os_text(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A path as one printable line."""
+    return plain(str(name))
 
 
 def without(faults: Iterable[Fault], off: Collection[str]) -> tuple[Fault, ...]:

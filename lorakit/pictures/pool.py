@@ -34,17 +34,16 @@ def worker_count() -> int:
 
 
 def spread(
-    work: Callable[[Item], Result], items: Sequence[Item], *, workers: int | None = None
+    work: Callable[[Item], Result], items: Sequence[Item]
 ) -> Generator[tuple[Item, Result | WorkerDied], None, None]:
     """In the order in which they are done. `work` must not raise; it runs in fresh processes."""
-    count = worker_count() if workers is None else workers
-    if len(items) < IN_THIS_PROCESS or count < 1:
+    if len(items) < IN_THIS_PROCESS:
         for item in items:
             yield item, work(item)
         return
     done: set[int] = set()
     try:
-        for index, result in _pooled(work, items, count):
+        for index, result in _pooled(work, items, worker_count()):
             done.add(index)
             yield items[index], result
     except BrokenProcessPool:

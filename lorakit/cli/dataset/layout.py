@@ -29,6 +29,7 @@ from lorakit.cli.dataset.add import dataset_target
 from lorakit.cli.terminal.dataset_target import Target, add_no_wait, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.build import subsets as arranging
+from lorakit.dataset.captions.edit import Change
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.folder_names import FolderName, format_folder, parse_folder
 from lorakit.dataset.rules import shown
@@ -179,7 +180,7 @@ def _do(target: Target, step: arranging.Step, args: argparse.Namespace) -> None:
     for source, to in step.moves[:20]:
         say(f"{shown(source)} -> {shown(to)}")
     for edited in step.edits:
-        pairs = zip(edited.before.split("\n"), edited.after.split("\n"), strict=True)
+        pairs = zip((edited.before or "").split("\n"), edited.after.split("\n"), strict=True)
         say(*(f"{shown(edited.path)}: {old} -> {new}" for old, new in pairs if old != new))
     if not step.moves:
         say("The folders are as they should be.")
@@ -204,7 +205,7 @@ def _with_recipe(target: Target, step: arranging.Step) -> arranging.Step:
             raise RecipeError(f"{where} num_repeats = {said} stands in the recipe.", hint=hint)
     file = target.resolved.file
     before, after = with_folders_renamed(file, step.renamed)
-    edits = (arranging.Edited(file, before, after),) if before != after else ()
+    edits = (Change(file, before, after),) if before != after else ()
     return replace(step, edits=edits)
 
 

@@ -50,7 +50,6 @@ def prepare(
     force: bool = False,
     again: bool = False,
     dry_run: bool = False,
-    workers: int | None = None,
     caption_extension: str = ".txt",
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> PrepareOutcome:
@@ -77,7 +76,7 @@ def prepare(
     refused: list[Fault] = []
     try:
         # no worker writes any more when the place is swept
-        with closing(spread(make, todo, workers=workers)) as results:
+        with closing(spread(make, todo)) as results:
             for job, result in results:
                 if not isinstance(result, Made):
                     what = f"{result}.".replace("..", ".")

@@ -20,6 +20,7 @@ from lorakit.dataset.facts import looks_like_image
 from lorakit.dataset.folder_names import FolderName, parse_folder
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault
+from lorakit.journal import Journal
 from lorakit.portable import leads_out
 from lorakit.user_files import Unreadable, read_text
 
@@ -146,8 +147,8 @@ def _listed(folder: Path) -> dict[Path, str]:
     found = {}
     for name in LISTS:
         with suppress(Unreadable, csv.Error):
-            text = read_text(folder / name, most=json_text.MOST)
-            rows = csv.DictReader(text.splitlines()) if name.endswith("csv") else _lines(text)
+            place = folder / name
+            rows = _table(place) if name.endswith("csv") else Journal(place).read()
             for row in rows:
                 file, words = row.get("file_name"), next((row[w] for w in WORDS if row.get(w)), "")
                 if isinstance(file, str) and isinstance(words, str) and words.strip():
@@ -155,12 +156,8 @@ def _listed(folder: Path) -> dict[Path, str]:
     return found
 
 
-def _lines(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
-        with suppress(ValueError):
-            row = json_text.loads(line)
-            if isinstance(row, dict):
-                yield row
+def _table(path: Path) -> list[dict[str, Any]]:
+    return [*csv.DictReader(read_text(path, most=json_text.MOST).splitlines())]
 
 
 def _is_zip(path: Path) -> bool:

@@ -22,6 +22,7 @@ from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.new_folder import TAKEN
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.build.repeats import balanced, solve
+from lorakit.dataset.captions.edit import Change
 from lorakit.dataset.facts import SubsetFacts, is_image_name
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
@@ -33,20 +34,13 @@ from lorakit.user_files import read_text
 
 
 @dataclass(frozen=True)
-class Edited:
-    path: Path
-    before: str
-    after: str
-
-
-@dataclass(frozen=True)
 class Step:
     """What is to be done, decided before anything moves. Paths are relative to the dataset."""
 
     what: str
     moves: tuple[tuple[str, str], ...]
     after: Arrangement
-    edits: tuple[Edited, ...] = ()  # of files that speak of the folders
+    edits: tuple[Change, ...] = ()  # of files that speak of the folders
 
     @property
     def renamed(self) -> dict[str, str]:
@@ -103,6 +97,8 @@ def solved(
     repeats = [subset.repeats for subset in subsets]
     shares = [float(n * count) for n, count in zip(repeats, images, strict=True)]
     weights = [ratio[subset.path.name] for subset in subsets] if ratio else shares
+    if steps and steps < 0:
+        raise RecipeError(f"--steps {steps}: write a number from 1 on.")
     if steps:
         found = solve(images, steps * per_step / epochs, weights)
     else:

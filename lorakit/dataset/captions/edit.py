@@ -101,10 +101,10 @@ def dedupe(caption: str) -> str:
     return joined(seen.values())
 
 
-def sort(caption: str, *, keep: int = 1) -> str:
-    """Alphabetical after the first `keep` parts: the trigger stays where it is."""
+def sort(caption: str) -> str:
+    """Alphabetical after the first part: the trigger stays where it is."""
     items = parts(caption)
-    return joined([*items[:keep], *sorted(items[keep:], key=str.casefold)])
+    return joined([*items[:1], *sorted(items[1:], key=str.casefold)])
 
 
 def view_of(stem: str) -> str:

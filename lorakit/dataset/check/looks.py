@@ -156,7 +156,6 @@ def look_at(
     paths: Iterable[Path],
     *,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
-    workers: int | None = None,
 ) -> dict[Path, Look]:
     """Every image looked at, unchanged ones from memory."""
     name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
@@ -170,7 +169,7 @@ def look_at(
             fresh.append(path)
         else:
             found[path] = Look(**known)
-    for path, result in spread(look, fresh, workers=workers):
+    for path, result in spread(look, fresh):
         found[path] = Look(problem=str(result)) if isinstance(result, WorkerDied) else result
         if path.exists():
             memo.put(path, {k: v for k, v in vars(found[path]).items() if v != USUAL[k]})

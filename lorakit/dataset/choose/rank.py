@@ -13,21 +13,24 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.dataset.build.arrangement import Arrangement, arrange, read_arrangement
+from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.new_folder import new_folder
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.build.remembered import read_remembered
 from lorakit.dataset.build.sources import images_below
+from lorakit.dataset.captions.read import caption_beside
 from lorakit.dataset.check.looks import look_at
-from lorakit.dataset.choose.carried import captions_for
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault, RecipeError
-from lorakit.files import write_atomic
+from lorakit.files import sha256, write_atomic
 from lorakit.user_files import read_text
 
 VERSION = 1
 NEAR_BITS = 6  # dHashes of two pictures that differ in fewer bits show the same thing
 FAR_BITS = 24  # beyond this two pictures have nothing in common as far as a dHash can tell
 LIKENESS_COST = 25.0  # points that a perfect twin of a chosen picture would lose under --diverse
+# whether it was edited since lorakit put it there, when it was changed, and where it is
+Place = tuple[bool, int, Path]
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,7 @@ def pictures(root: Path) -> list[Path]:
 
 
 def rank(
-    root: Path,
-    *,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
-    workers: int | None = None,
+    root: Path, *, progress: Callable[[int, int], None] = lambda _done, _all: None
 ) -> list[Ranked]:
     """Best first within each category; what cannot be read gets 0 and its reason."""
     from lorakit.dataset.check.measures import near_pairs, scores, total
@@ -81,7 +81,7 @@ def rank(
         hint = "Give the dataset folder; `lorakit dataset add` fills it."
         raise RecipeError(f"{root}: no pictures here or below.", hint=hint)
     home = root / ORIGINALS if root / ORIGINALS in paths[0].parents else root
-    looks = look_at(home, paths, progress=progress, workers=workers)
+    looks = look_at(home, paths, progress=progress)
     fine = [path for path in paths if not looks[path].problem]
     alone = {path: total(scores(looks[path])) for path in fine}
     nearest = dict.fromkeys(fine, 64)
@@ -230,7 +230,7 @@ def _distance(a: Ranked, b: Ranked) -> int:
 def _copies(
     root: Path, selection: Selection, target: Path, named: Path
 ) -> Iterator[tuple[str, str]]:
-    captions = captions_for(root, [root / item.file for item in selection.chosen], named)
+    captions = _carried(root, [root / item.file for item in selection.chosen], named)
     for category, items in by_category(selection.chosen).items():
         for number, item in enumerate(items, 1):
             source = root / item.file
@@ -242,6 +242,43 @@ def _copies(
             if caption is not None:
                 shutil.copy2(caption, (target / new).with_suffix(caption.suffix.lower()))
             yield new.as_posix(), item.file
+
+
+def _carried(root: Path, pictures: Iterable[Path], beside: Path) -> dict[Path, Path]:
+    """Each picture's caption that somebody has worked on last, in any version of the dataset."""
+    wanted = list(pictures)
+    sizes = {path.stat().st_size for path in wanted}
+    found: dict[str, Place] = {}
+    for version in _versions(root, beside):
+        for digest, place in _captions(version, sizes):
+            found[digest] = max(found.get(digest, place), place)
+    captions = {}
+    for path in wanted:
+        known = found.get(sha256(path))
+        caption = known[2] if known else caption_beside(path)
+        if caption is not None:
+            captions[path] = caption
+    return captions
+
+
+def _versions(root: Path, beside: Path) -> list[Path]:
+    """Datasets that lie beside this one, or where the next one is to lie; this one first."""
+    places = dict.fromkeys([root.parent, beside.parent])
+    folders = (one for place in places if place.is_dir() for one in sorted(place.iterdir()))
+    others = [one for one in folders if any((one / name).is_dir() for name in (FOLDER, ORIGINALS))]
+    return [root, *(one for one in others if one.resolve() != root.resolve())]
+
+
+def _captions(version: Path, sizes: set[int]) -> Iterator[tuple[str, Place]]:
+    for entry in Manifest(version).entries.values():
+        caption = caption_beside(version / entry.file)
+        if caption is not None and entry.source_stamp[0] in sizes:
+            edited = sha256(caption) != entry.caption_sha
+            yield entry.source_sha, (edited, caption.stat().st_mtime_ns, caption)
+    for path in images_below(version / ORIGINALS):
+        caption = caption_beside(path)
+        if caption is not None and path.is_file() and path.stat().st_size in sizes:
+            yield sha256(path), (False, caption.stat().st_mtime_ns, caption)
 
 
 def _score(value: Any) -> float:

@@ -8,6 +8,7 @@ versions of zlib.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -25,7 +26,6 @@ from lorakit import json_text
 from lorakit.dataset.build.new_folder import new_folder
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.facts import looks_like_image
-from lorakit.dataset.rules import os_text
 from lorakit.errors import Fault, RecipeError, raise_on_errors
 from lorakit.files import into_place, sha256
 from lorakit.portable import folded, leads_out, path_problem
@@ -91,7 +91,7 @@ def make_bundle(
     """Write `out` beside and move it into place. A file that changes while it is read is a fault,
     not a wrong hash. `beside_it`: more files by name, which take the place of the folder's own.
     """
-    files = [
+    files: list[tuple[str, Path | bytes]] = [
         (name, path)
         for name, path in contents(root)
         if path.resolve() != out.resolve() and name not in beside_it
@@ -103,19 +103,13 @@ def make_bundle(
             hint = f"originals/ stays here; {make}"
         raise RecipeError(f"{root}: nothing to bundle.", hint=hint)
     raise_on_errors([*_bad_names([MANIFEST, *(name for name, _ in files), *beside_it])])
-    entries = tuple(PackedFile(name, path.stat().st_size, sha256(path)) for name, path in files)
-    more = tuple(
-        PackedFile(name, len(data), hashlib.sha256(data).hexdigest())
-        for name, data in sorted(beside_it.items())
-    )
-    manifest = BundleManifest(root.name, (*entries, *more))
+    sources = dict(files) | dict(sorted(beside_it.items()))
+    manifest = BundleManifest(root.name, tuple(_packed(*source) for source in sources.items()))
     with into_place(out) as beside:
         with zipfile.ZipFile(beside, "w") as bundle:
             bundle.writestr(_info(MANIFEST), manifest.text())
-            for entry, (_, path) in zip(entries, files, strict=True):
-                _store(bundle, entry, path)
-            for entry in more:
-                bundle.writestr(_info(entry.name, entry.size), beside_it[entry.name])
+            for entry in manifest.entries:
+                _store(bundle, entry, sources[entry.name])
         beside.chmod(0o644)
     return manifest
 
@@ -144,7 +138,7 @@ def _bad_names(names: Iterable[str], where: str = "") -> Iterator[Fault]:
             what = "this name would leave the folder it is unpacked into."
             yield _fault(where, name, "escape", what)
             continue
-        if os_text(name) != name:
+        if name.encode(errors="replace").decode() != name:
             what = "a zip cannot hold this name: it is not UTF-8."
             yield _fault(where, name, "name", what, "Rename it.")
         elif problem := path_problem(name):
@@ -171,14 +165,21 @@ def unpack(bundle_path: Path, target: Path) -> BundleManifest:
     return manifest
 
 
-def _store(bundle: zipfile.ZipFile, entry: PackedFile, path: Path) -> None:
-    digest = hashlib.sha256()
-    with path.open("rb") as source, bundle.open(_info(entry.name, entry.size), "w") as file:
-        while chunk := source.read(CHUNK):
+def _packed(name: str, source: Path | bytes) -> PackedFile:
+    if isinstance(source, bytes):
+        return PackedFile(name, len(source), hashlib.sha256(source).hexdigest())
+    return PackedFile(name, source.stat().st_size, sha256(source))
+
+
+def _store(bundle: zipfile.ZipFile, entry: PackedFile, source: Path | bytes) -> None:
+    info, digest = _info(entry.name, entry.size), hashlib.sha256()
+    opened = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    with opened as file, bundle.open(info, "w") as packed:
+        while chunk := file.read(CHUNK):
             digest.update(chunk)
-            file.write(chunk)
+            packed.write(chunk)
     if digest.hexdigest() != entry.sha256:
-        what = f"{path} changed while it was being bundled; nothing was written."
+        what = f"{entry.name} changed while it was being bundled; nothing was written."
         raise RecipeError(what, hint="Run the same command again.")
 
 
