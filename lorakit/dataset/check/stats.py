@@ -9,10 +9,8 @@ from statistics import median
 
 from lorakit.dataset.buckets import Chooser
 from lorakit.dataset.captions.edit import parts
-from lorakit.dataset.captions.tokens import count_tokens
+from lorakit.dataset.captions.tokens import LIMIT, count_tokens
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
-
-LIMIT = 75  # tokens that one CLIP chunk holds
 
 
 @dataclass(frozen=True)
