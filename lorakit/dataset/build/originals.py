@@ -123,9 +123,7 @@ class Originals:
     def twin(self, path: Path) -> Path | None:
         """A file of the same bytes; only files of the same size are read."""
         same_size = self._by_size.get(path.stat().st_size, [])
-        if not same_size:
-            return None
-        digest = sha256(path)
+        digest = sha256(path) if same_size else ""
         own = [known for known in same_size if self._hash(known) == digest]
         return min(own, key=lambda known: known.parent != self.folder, default=None)
 

@@ -42,31 +42,26 @@ class AlbumPart:
     repeats: int | None = None
     tokens: str = ""
 
+    def means(self, trigger: str) -> bool:
+        """Whether its name speaks of this trigger (empty: of any)."""
+        ours = self.tokens == trigger or self.tokens.startswith((f"{trigger}_", f"{trigger} "))
+        return (self.repeats or 1) <= MOST_REPEATS and bool(self.tokens) and (ours or not trigger)
+
 
 def parts_of(path: Path, trigger: str) -> list[AlbumPart]:
     """The folders of an album that name this trigger (empty: any); else all of it."""
     own = parse_folder(path.name)
-    if (
-        path.is_dir()
-        and isinstance(own, FolderName)
-        and _means(own.repeats, own.class_tokens, trigger)
-    ):
-        return [AlbumPart(path, own.repeats, own.class_tokens)]
+    if path.is_dir() and isinstance(own, FolderName):
+        whole = AlbumPart(path, own.repeats, own.class_tokens)
+        if whole.means(trigger):
+            return [whole]
     for home in (path, path / IMG):
-        found = [
-            AlbumPart(home / name, repeats, tokens)
-            for name, (repeats, tokens) in subset_folders(home).items()
-            if _means(repeats, tokens, trigger)
-            and any(looks_like_image(file) for file in os.listdir(home / name))
-        ]
-        if found:
+        named = subset_folders(home).items()
+        parts = (AlbumPart(home / name, repeats, tokens) for name, (repeats, tokens) in named)
+        found = [part for part in parts if part.means(trigger)]
+        if found := [one for one in found if any(map(looks_like_image, os.listdir(one.path)))]:
             return found
     return [AlbumPart(path)]
-
-
-def _means(repeats: int, tokens: str, trigger: str) -> bool:
-    ours = tokens == trigger or tokens.startswith((f"{trigger}_", f"{trigger} "))
-    return repeats <= MOST_REPEATS and bool(tokens) and (ours or not trigger)
 
 
 @dataclass(frozen=True)
@@ -90,13 +85,13 @@ def gather(
         if path.is_dir():
             found += _folder(path, skip, incoming / str(number), faults)
         elif not path.is_file():
-            faults.append(_refused(shown(path), "no-file", "there is no such file or folder."))
+            faults.append(Fault(shown(path), "there is no such file or folder.", rule="no-file"))
         elif path.suffix.lower() in ARCHIVES or _is_zip(path):
             found += _archive(path, incoming / str(number), faults)
         else:
             found.append(_candidate(path))
         if len(found) + len(faults) == before:
-            faults.append(_refused(shown(path), "no-file", "holds no image."))
+            faults.append(Fault(shown(path), "holds no image.", rule="no-file"))
     return found, faults
 
 
@@ -173,7 +168,7 @@ def _archive(path: Path, incoming: Path, faults: list[Fault]) -> list[Candidate]
                 return _unpacked(path, archive, incoming, faults)
         except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as error:
             what = f"cannot be read as a zip archive: {error}."
-    faults.append(_refused(shown(path), "archive", what))
+    faults.append(Fault(shown(path), what, rule="archive"))
     return []
 
 
@@ -188,7 +183,7 @@ def _unpacked(
     entries = [one for one in named if not one.is_dir() and "__MACOSX" not in one.filename]
     if sum(entry.file_size for entry in entries) > MAX_ARCHIVE:
         what = f"would unpack to more than {MAX_ARCHIVE >> 30} GB."
-        faults.append(_refused(shown(path), "archive", what))
+        faults.append(Fault(shown(path), what, rule="archive"))
         return []
     names = {entry.filename.replace("\\", "/"): entry for entry in entries}
     parted = {os.path.splitext(name): name for name in names}
@@ -203,7 +198,7 @@ def _unpacked(
     def taken(name: str, to: Path) -> Path | None:
         problem = _problem(names[name]) or _extract(archive, names[name], to)
         if problem:
-            faults.append(_refused(label(name), "archive", problem))
+            faults.append(Fault(label(name), problem, rule="archive"))
         return None if problem else to
 
     def label(name: str) -> str:
@@ -244,7 +239,3 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, to: Path) -> str:
         to.unlink(missing_ok=True)
         return f"cannot be unpacked: {error}."
     return ""
-
-
-def _refused(label: str, rule: str, what: str) -> Fault:
-    return Fault(label, what, rule=rule)

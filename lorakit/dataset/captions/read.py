@@ -58,10 +58,8 @@ def words_in(data: bytes) -> Words:
     except UnicodeDecodeError as error:
         encoding, text = "cp1252", data.decode("cp1252", "replace")
         near = text[max(0, error.start - 12) : error.start + 13].strip()
-        problem = (
-            problem
-            or f"is not UTF-8: see byte {error.start} (near {near!r} if it is Windows text)."
-        )
+        byte = f"see byte {error.start} (near {near!r} if it is Windows text)."
+        problem = problem or f"is not UTF-8: {byte}"
     return Words(re.sub(r"\r\n?", "\n", text), encoding, problem)
 
 

@@ -8,7 +8,7 @@ much a trainer can learn, not how much anybody likes it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Floats = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
+Places = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 TARGET_SIDE = 1024  # of a picture that lacks nothing in resolution
 WORKING_SIDE = 768  # large enough to see motion blur, small enough for a hundred pictures a second
@@ -70,9 +72,8 @@ def near_pairs(hashes: Sequence[int], *, within: int = 5) -> list[tuple[int, int
     slice are compared. Of equal hashes each is paired with the first alone: a thousand blank
     pictures are a thousand pairs, not half a million.
     """
-    values, firsts, back = np.unique(
-        np.asarray(hashes, dtype=np.uint64), return_index=True, return_inverse=True
-    )
+    numbers = np.asarray(hashes, dtype=np.uint64)
+    values, firsts, back = np.unique(numbers, return_index=True, return_inverse=True)
     equal = [(int(firsts[group]), i, 0) for i, group in enumerate(back) if firsts[group] != i]
     found: dict[tuple[int, int], int] = {}
     edges = np.linspace(0, 64, within + 2).astype(int)
@@ -81,26 +82,18 @@ def near_pairs(hashes: Sequence[int], *, within: int = 5) -> list[tuple[int, int
         order = np.argsort(slices, kind="stable")
         borders = np.flatnonzero(np.diff(slices[order])) + 1
         for group in np.split(order, borders):
-            if len(group) > 1:
-                _compare(values, np.sort(group), within, found)
+            found.update(_near(values, np.sort(group), within))
     near = [(int(firsts[i]), int(firsts[j]), distance) for (i, j), distance in found.items()]
     return sorted((min(i, j), max(i, j), distance) for i, j, distance in [*equal, *near])
 
 
-def _compare(
-    values: np.ndarray[tuple[int], np.dtype[np.uint64]],
-    group: np.ndarray[tuple[int], np.dtype[np.int64]],
-    within: int,
-    found: dict[tuple[int, int], int],
-) -> None:
+def _near(values: Hashes, group: Places, within: int) -> Iterator[tuple[tuple[int, int], int]]:
     for place, first in enumerate(group[:-1]):
         others = group[place + 1 :]
         differing = (values[others] ^ values[first]).view(np.uint8).reshape(-1, 8)
         distances = np.unpackbits(differing, axis=1).sum(axis=1)
-        for other, distance in zip(
-            others[distances <= within], distances[distances <= within], strict=True
-        ):
-            found[int(first), int(other)] = int(distance)
+        for at in np.flatnonzero(distances <= within):
+            yield (int(first), int(others[at])), int(distances[at])
 
 
 def scores(look: Look, *, nearest: int = 64) -> dict[str, float]:

@@ -77,11 +77,8 @@ class ReviewSession:
     def items(self) -> list[dict[str, Any]]:
         """All there is to show besides pixels."""
         marks = read_marks(self.root)
-        return [self._item(number, marks.get(self._name(number), "")) for number in self.numbers]
-
-    @property
-    def numbers(self) -> range:
-        return range(len(self.images))
+        numbers = range(len(self.images))
+        return [self._item(number, marks.get(self._name(number), "")) for number in numbers]
 
     def _item(self, number: int, mark: str) -> dict[str, Any]:
         subset, image = self.images[number]
