@@ -178,7 +178,7 @@ def render(path: Path, settings: Settings) -> Rendered:
             small = upright.copy() if fitted is upright else upright
             small.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=2)
             thumb = on_ground(to_srgb(small, profile), small.size, settings.background)
-    data = _encoded(done, settings.format, settings.quality)
+            data = _encoded(done, settings.format, settings.quality)
     faceless = wanted and face is None
     return Rendered(data, _encoded(thumb, "jpeg", 80), geometry, faceless)
 

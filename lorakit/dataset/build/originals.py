@@ -197,7 +197,9 @@ def _late_caption(candidate: Candidate, twin: Path, *, dry_run: bool) -> None:
 def copy_file(source: Path, to: Path) -> None:
     """Complete or not at all, never over anything; times kept: photographers sort by them."""
     with into_place(to, new=True) as beside:
-        shutil.copy2(source, beside)
+        shutil.copyfile(source, beside)
+        status = source.stat()
+        os.utime(beside, ns=(status.st_atime_ns, status.st_mtime_ns))
         beside.chmod(0o644)
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
