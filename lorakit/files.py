@@ -24,21 +24,35 @@ ABANDONED_S = 86_400.0  # untouched so long, what another machine has left is no
 _MARKED = re.compile(rf"(?<![^.-]){MARK}(?![^.-])")
 
 
+@contextmanager
+def into_place(path: Path, *, new: bool = False) -> Iterator[Path]:
+    """A hidden neighbour to be filled, which then takes the name, or goes on any error. `new`:
+    only where nothing is, else FileExistsError, however close the race.
+    """
+    beside = hidden_file(path)
+    try:
+        yield beside
+        (take_name if new else os.replace)(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
 @naming_it
 def write_atomic(path: Path, data: str | bytes, *, private: bool = False) -> None:
     """The file is the old one or the new one, whatever happens in between; the old one's
     permissions stay. `private`: readable by its owner alone.
     """
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-    with _filled(path, data, 0o600 if private else mode) as beside:
-        os.replace(beside, path)
+    with into_place(path) as beside:
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+        _fill(beside, data, 0o600 if private else mode)
 
 
 @naming_it
 def write_new(path: Path, data: str | bytes) -> None:
-    """As write_atomic, but only where nothing is: else FileExistsError, however close the race."""
-    with _filled(path, data, 0o666 & ~_umask()) as beside:
-        take_name(beside, path)
+    """As write_atomic, but only where nothing is."""
+    with into_place(path, new=True) as beside:
+        _fill(beside, data, 0o666 & ~_umask())
 
 
 def write_or_refuse(path: Path, data: str | bytes, hint: str) -> None:

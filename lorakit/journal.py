@@ -30,7 +30,7 @@ class Journal:
 
     def read(self) -> list[Entry]:
         try:
-            text = read_bytes(self.path, most=MOST).decode("utf-8", "replace")
+            text = read_bytes(self.path, most=MOST).decode("utf-8-sig", "replace")
         except Missing:
             return []
         found = []

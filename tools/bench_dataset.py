@@ -118,11 +118,7 @@ def ours(paths: Sequence[Path], root: Path, settings: Settings) -> float:
     disk.
     """
     return seconds(
-        lambda: prepare(
-            root,
-            jobs_of(root, settings, source=paths[0].parent, trigger="qb_fox"),
-            workers=worker_count(),
-        )
+        lambda: prepare(root, jobs_of(root, settings, source=paths[0].parent, trigger="qb_fox"))
     )
 
 

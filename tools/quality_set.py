@@ -139,7 +139,7 @@ def write_ladders(root: Path, seed: int, names: Iterator[str] | None = None) -> 
 
 def scores_of(root: Path) -> dict[str, float]:
     """Each alone: what stands beside it does not count here."""
-    return {folder.name: rank(folder, workers=1)[0].score for folder in sorted(root.iterdir())}
+    return {folder.name: rank(folder)[0].score for folder in sorted(root.iterdir())}
 
 
 def spearman(scores: list[float]) -> float:

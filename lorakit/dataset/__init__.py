@@ -1,3 +1,1 @@
-"""The folder of photos: what is in it, what kohya will make of it, and the commands that get it
-right.
-"""
+"""The folder of photos: what is in it, what kohya makes of it, the commands that get it right."""

@@ -17,9 +17,7 @@ class UnfitError(ValueError):
 
 @dataclass(frozen=True)
 class BucketRules:
-    """The options that decide. Names as kohya's, without their `bucket` affixes; defaults are the
-    script's.
-    """
+    """Named as kohya's options, without their `bucket` affixes; defaults are the script's."""
 
     resolution: Size
     enable: bool = True
@@ -44,9 +42,7 @@ class BucketRules:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image lands: its bucket, the size it is scaled to before the centre crop, and the
-    difference of the two w/h ratios.
-    """
+    """Where an image lands: its bucket, and the size it is scaled to before the centre crop."""
 
     bucket: Size
     scaled: Size
@@ -63,48 +59,36 @@ class Placement:
 
 
 def check(rules: BucketRules) -> list[str]:
-    """What kohya would assert, or divide by zero over, whatever the images are. Empty: these rules
-    can be used.
-    """
-    width, height = rules.resolution
+    """What kohya would assert or divide by zero over, whatever the images are; empty: nothing."""
+    (width, height), step = rules.resolution, rules.step
+    size = f"{width}x{height}"
     if min(width, height) < 1:
-        return [f"resolution {width}x{height}: both sides must be positive"]
+        return [f"resolution {size}: both sides must be positive"]
     if not rules.enable:
         return []
     if rules.by_area:
-        small = math.sqrt(width * height) // 2 < rules.step
-        return [f"resolution {width}x{height} has no buckets of {rules.step}"] if small else []
-    if rules.step < 1:
-        return [f"bucket_reso_steps = {rules.step}: must be positive"]
+        small = math.sqrt(width * height) // 2 < step
+        return [f"resolution {size} has no buckets of {step}"] if small else []
+    if step < 1:
+        return [f"bucket_reso_steps = {step}: must be positive"]
     problems = []
     if min(width, height) < rules.low:
-        problems.append(
-            f"min_bucket_reso = {rules.min} is larger than the short side of resolution"
-            f" {width}x{height}"
-        )
+        what = f"min_bucket_reso = {rules.min} is larger than the short side of resolution"
+        problems.append(f"{what} {size}")
     if max(width, height) > rules.high:
-        problems.append(
-            f"max_bucket_reso = {rules.max} is smaller than the long side of resolution"
-            f" {width}x{height}"
-        )
-    if not rules.no_upscale:
-        if rules.low < 1:
-            problems.append(
-                f"min_bucket_reso = {rules.min} is below bucket_reso_steps = {rules.step}: it is"
-                " rounded down to 0"
-            )
-        if math.sqrt(width * height) < rules.step:
-            problems.append(
-                f"resolution {width}x{height} is below bucket_reso_steps = {rules.step}: the square"
-                " bucket would be empty"
-            )
+        what = f"max_bucket_reso = {rules.max} is smaller than the long side of resolution"
+        problems.append(f"{what} {size}")
+    if not rules.no_upscale and rules.low < 1:
+        what = f"min_bucket_reso = {rules.min} is below bucket_reso_steps = {step}"
+        problems.append(f"{what}: it is rounded down to 0")
+    if not rules.no_upscale and math.sqrt(width * height) < step:
+        what = f"resolution {size} is below bucket_reso_steps = {step}"
+        problems.append(f"{what}: the square bucket would be empty")
     return problems
 
 
 def bucket_sizes(rules: BucketRules) -> tuple[Size, ...]:
-    """The fixed buckets, sorted as kohya sorts them (ties of the choice go to the first). One
-    bucket when buckets are off.
-    """
+    """The fixed buckets, as kohya sorts them: ties go to the first. One when buckets are off."""
     if not rules.enable:
         return (rules.resolution,)
     area, step = rules.resolution[0] * rules.resolution[1], rules.step
@@ -139,16 +123,15 @@ class Chooser:
     def choose(self, width: int, height: int) -> Placement:
         """Raises UnfitError where kohya would divide by zero."""
         size = (width, height)
-        placement = self._known.get(size)
-        if placement is None:
+        if size not in self._known:
             if min(size) < 1:
                 raise UnfitError(f"{width}x{height} has no bucket")
             place = self._shrunk if self.free else self._nearest
-            if self.rules.by_area and self.rules.no_upscale and self._small(width, height):
+            small = width * height <= self.rules.resolution[0] * self.rules.resolution[1]
+            if self.rules.by_area and self.rules.no_upscale and small:
                 place = self._as_it_is
-            placement = place(width, height)
-            self._known[size] = placement
-        return placement
+            self._known[size] = place(width, height)
+        return self._known[size]
 
     def place(self, width: int, height: int) -> Placement | None:
         """None where there is no bucket."""
@@ -169,15 +152,16 @@ class Chooser:
             bucket, (int(width * scale + 0.5), int(height * scale + 0.5)), bucket_ratio - ratio
         )
 
-    def _small(self, width: int, height: int) -> bool:
-        return width * height <= self.rules.resolution[0] * self.rules.resolution[1]
-
     def _as_it_is(self, width: int, height: int) -> Placement:
+        return self._within(width, height, (width, height))
+
+    def _within(self, width: int, height: int, scaled: Size) -> Placement:
+        """Both sides floored to the step."""
         step = self.rules.step
-        bucket = (width - width % step, height - height % step)
+        bucket = (scaled[0] - scaled[0] % step, scaled[1] - scaled[1] % step)
         if not all(bucket):
             raise UnfitError(f"{width}x{height} has a side below {step} pixels")
-        return Placement(bucket, (width, height), bucket[0] / bucket[1] - width / height)
+        return Placement(bucket, scaled, bucket[0] / bucket[1] - width / height)
 
     def _shrunk(self, width: int, height: int) -> Placement:
         """no_upscale: down to about the area if larger, then both sides floored to the step."""
@@ -187,20 +171,15 @@ class Chooser:
         if width * height > area:
             wide = math.sqrt(area * ratio)
             by_width, by_height = self._floored(wide), self._floored(area / wide)
-            other_height, other_width = (
-                self._floored(by_width / ratio),
-                self._floored(by_height * ratio),
-            )
+            other_height = self._floored(by_width / ratio)
+            other_width = self._floored(by_height * ratio)
             if not other_height or not by_height:
                 raise UnfitError(f"{width}x{height} shrinks to less than {step} pixels on one side")
             if abs(by_width / other_height - ratio) < abs(other_width / by_height - ratio):
                 scaled = (by_width, int(by_width / ratio + 0.5))
             else:
                 scaled = (int(by_height * ratio + 0.5), by_height)
-        bucket = (scaled[0] - scaled[0] % step, scaled[1] - scaled[1] % step)
-        if not all(bucket):
-            raise UnfitError(f"{width}x{height} has a side below {step} pixels")
-        return Placement(bucket, scaled, bucket[0] / bucket[1] - ratio)
+        return self._within(width, height, scaled)
 
     def _floored(self, length: float) -> int:
         rounded = int(length + 0.5)

@@ -21,9 +21,7 @@ REMOVE = "Remove it: it will be made again."
 def cache_faults(
     folder: Path, images: Sequence[ImageFacts], names: Mapping[str, os.DirEntry[str]]
 ) -> Iterator[Fault]:
-    """Caches that are older than what they were made from, and names that kohya would take another
-    image's size from. `images` are sorted by name.
-    """
+    """Older than what they were made from, or taken for another image's. `images` are sorted."""
     by_stem = {image.path.stem: image for image in images}
     sized: dict[str, list[str]] = defaultdict(list)
     for name in sorted(name for name in names if name.endswith(".npz")):
@@ -50,9 +48,7 @@ def _changed(caption: Path | None) -> int:
 
 
 def _size_traps(images: Sequence[ImageFacts], caches: list[str], suffix: str) -> Iterator[Fault]:
-    """Walk both sorted lists as kohya does: a cache whose name merely begins with the image's is
-    taken for its own.
-    """
+    """As kohya walks both lists: a name that merely begins with the image's is its own."""
     caches = sorted(caches, key=lambda name: name.rsplit("_", 2)[0])
     at = 0
     for image in images:

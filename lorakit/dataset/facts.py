@@ -1,6 +1,4 @@
-"""What a dataset is, as far as planning must know: names, sizes from headers, captions, repeats.
-Pure data.
-"""
+"""What a dataset is, as far as planning must know: names, sizes, captions, repeats."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ OTHER_IMAGES = FOREIGN | {f".{kind}" for kind in (*_PILLOWS, "ppm")}
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """One image that will be trained on. Size is the raw header's, as kohya reads it: EXIF
-    orientation is not applied.
-    """
+    """Size is the raw header's, as kohya reads it: EXIF orientation is not applied."""
 
     path: Path
     width: int
@@ -52,17 +48,24 @@ class SubsetFacts:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """Everything the plan needs, and a word about every folder or file that kohya would have
-    dropped silently.
-    """
+    """With a fault for every folder or file that kohya would drop silently."""
 
     root: Path
     subsets: tuple[SubsetFacts, ...]  # sorted by folder name; reg subsets after the others
     faults: tuple[Fault, ...] = ()
 
     @property
+    def images(self) -> list[ImageFacts]:
+        return [image for subset in self.subsets for image in subset.images]
+
+    @property
+    def trained(self) -> list[SubsetFacts]:
+        """Without regularisation images."""
+        return [subset for subset in self.subsets if not subset.is_reg]
+
+    @property
     def image_count(self) -> int:
-        return sum(len(subset.images) for subset in self.subsets if not subset.is_reg)
+        return sum(len(subset.images) for subset in self.trained)
 
 
 def is_image_name(name: str) -> bool:

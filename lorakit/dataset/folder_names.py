@@ -13,9 +13,7 @@ FORBIDDEN = frozenset(
 
 @dataclass(frozen=True)
 class FolderName:
-    """What kohya makes of a folder's name. `oddity` is set where it reads something that may
-    not be meant.
-    """
+    """`oddity` is set where kohya reads something that may not be meant."""
 
     repeats: int
     class_tokens: str
@@ -31,9 +29,7 @@ class NotASubset:
 
 
 def parse_folder(name: str) -> FolderName | NotASubset:
-    """Exactly kohya's rule: the part before the first underscore goes through int(), the rest is
-    the class tokens.
-    """
+    """Exactly kohya's rule: int() of what is before the first underscore."""
     head, _, rest = name.partition("_")
     try:
         repeats = int(head)

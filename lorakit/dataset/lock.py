@@ -17,9 +17,7 @@ from lorakit.owner import Owner, own
 def hold_dataset(
     root: Path, command: str, *, wait_s: float, waiting: Callable[[Owner], None] = lambda _: None
 ) -> Iterator[None]:
-    """Raises Owned when somebody else writes in the dataset for longer than `wait_s` (negative:
-    we wait to the end). What a killed command has left half written goes first.
-    """
+    """Raises Owned after `wait_s` (negative: never). What a killed command has left goes first."""
     place = root / ".lorakit"
     what = f"lorakit dataset {command}"
     with own(place, what, named=shown(root), wait_s=wait_s, waiting=waiting):

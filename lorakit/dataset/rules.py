@@ -1,6 +1,4 @@
-"""Every rule by name: how severe it is and why it matters. A rule is switched off by its name, in
-a recipe or with --off.
-"""
+"""Every rule by name, which also switches it off: how severe it is and why it matters."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.errors import Fault, RecipeError, Severity, did_you_mean
+from lorakit.show import plain
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,10 @@ def _table(severity: Severity, **rows: str) -> dict[str, DatasetRule]:
     return {names[name]: DatasetRule(names[name], severity, why) for name, why in rows.items()}
 
 
-FILES = {  # folders and files, from names alone
+RULES = {
     **_table(
         "error",
+        # folders and files, from names alone
         no_folder="a dataset that is not there trains nothing, and the script exits with 0",
         image_folder_given="kohya looks only at folders inside the given one; given the images' own"
         " folder it finds nothing and exits with 0",
@@ -45,28 +45,7 @@ FILES = {  # folders and files, from names alone
         " stops at what is not there",
         cache_size="kohya finds the size of an image in the name of a cache, by prefix; a wrong one"
         " puts the image into the wrong bucket",
-    ),
-    **_table(
-        "warning",
-        folder_zero="a folder with 0 repeats is silently left out; fine if that is meant",
-        folder_odd="the name can be read in more than one way, and kohya's may not be yours",
-        folder_empty="a subset without images is left out",
-        metadata_others="images that the metadata file does not name are silently left out",
-        image_outside="images beside the N_ folders are not trained on",
-        nested="kohya does not look into folders inside a subset",
-        dot_file="files whose names begin with a dot are silently left out",
-        webp_size="kohya reads the size of this kind of WebP one pixel too small each way, which"
-        " can select a smaller bucket",
-        cache_stale="kohya never checks whether a cache is older than its image or caption: it"
-        " would train on the old one",
-        cache_old_style="a <name>.npz without a size in its name takes precedence over the newer"
-        " caches of SD and SDXL",
-        reg_empty="a regularisation folder without images does nothing",
-    ),
-}
-CAPTION_FILES = {
-    **_table(
-        "error",
+        # caption files
         caption_missing="an image without a caption among captioned ones is trained on the folder's"
         " class tokens alone",
         caption_extension="kohya looks for one extension only; a caption with another is silently"
@@ -81,22 +60,7 @@ CAPTION_FILES = {
         " their sizes match",
         caption_unreadable="kohya stops when it cannot open a caption, and passes over one that is"
         " no file",
-    ),
-    **_table(
-        "warning",
-        caption_none="without captions every image is trained on the class tokens alone; fine for"
-        " an object, poor for a character",
-        caption_lines="only the first line of a caption is used (unless enable_wildcard is on)",
-        caption_orphan="a caption without an image is not used; often the image was renamed",
-        caption_fallback="kohya also looks for a caption with the last four parts of the path cut"
-        " off (names from its face detector)",
-        caption_huge="a caption of many kilobytes is a mistake; all but the first 75 (or 225)"
-        " tokens are cut off",
-    ),
-}
-PIXELS = {  # these need a full decode
-    **_table(
-        "error",
+        # pixels: these need a full decode
         undecodable="a truncated or broken image stops the script when it first comes up, perhaps"
         " hours later",
         bomb="an image too large to decode in reasonable memory; kohya would try",
@@ -108,6 +72,31 @@ PIXELS = {  # these need a full decode
     ),
     **_table(
         "warning",
+        # folders and files, from names alone
+        folder_zero="a folder with 0 repeats is silently left out; fine if that is meant",
+        folder_odd="the name can be read in more than one way, and kohya's may not be yours",
+        folder_empty="a subset without images is left out",
+        metadata_others="images that the metadata file does not name are silently left out",
+        image_outside="images beside the N_ folders are not trained on",
+        nested="kohya does not look into folders inside a subset",
+        dot_file="files whose names begin with a dot are silently left out",
+        webp_size="kohya reads the size of this kind of WebP one pixel too small each way, which"
+        " can select a smaller bucket",
+        cache_stale="kohya never checks whether a cache is older than its image or caption: it"
+        " would train on the old one",
+        cache_old_style="a <name>.npz without a size in its name takes precedence over the newer"
+        " caches of SD and SDXL",
+        reg_empty="a regularisation folder without images does nothing",
+        # caption files
+        caption_none="without captions every image is trained on the class tokens alone; fine for"
+        " an object, poor for a character",
+        caption_lines="only the first line of a caption is used (unless enable_wildcard is on)",
+        caption_orphan="a caption without an image is not used; often the image was renamed",
+        caption_fallback="kohya also looks for a caption with the last four parts of the path cut"
+        " off (names from its face detector)",
+        caption_huge="a caption of many kilobytes is a mistake; all but the first 75 (or 225)"
+        " tokens are cut off",
+        # pixels: these need a full decode
         rotated="kohya ignores the camera's orientation mark: the photo would be trained sideways",
         transparent="kohya drops transparency, and whatever colour is hidden behind it shows",
         animated="only the first picture of an animation is trained on",
@@ -128,28 +117,26 @@ PIXELS = {  # these need a full decode
         enlarged="an enlarged picture teaches softness",
         cropped="kohya crops the centre: what is at the edges, often the head or the feet, is lost",
         aspect="a picture of an unusual shape is alone in its bucket",
+        # what the captions say
+        trigger_missing="what is trained without the trigger cannot be called by it",
+        trigger_late="the trigger belongs first: later words weigh less, and shuffling keeps only"
+        " the first ones in place",
+        trigger_common="a word that CLIP knows already brings its old meaning along",
+        caption_same="identical captions make different pictures one and the same to the model",
+        caption_alike="captions that differ in one word do not tell the model what differs in the"
+        " pictures",
+        caption_structure="captions of one set should be built alike: all tags or all sentences, of"
+        " similar length",
+        caption_tokens="what is beyond the limit is silently cut off",
+        face_described="features that the captions describe are tied to those words instead of"
+        " to the trigger",
+        bleed="an outfit or background that always comes with the trigger becomes part of it",
+        share="a subset with nearly all, or nearly none, of the steps defeats the purpose of"
+        " subsets",
+        shots="only close-ups, or only full bodies, teach one distance",
+        few_images="with fewer than ten pictures a character is overfitted rather than understood",
     ),
 }
-WORDS = _table(  # what the captions say
-    "warning",
-    trigger_missing="what is trained without the trigger cannot be called by it",
-    trigger_late="the trigger belongs first: later words weigh less, and shuffling keeps only the"
-    " first ones in place",
-    trigger_common="a word that CLIP knows already brings its old meaning along",
-    caption_same="identical captions make different pictures one and the same to the model",
-    caption_alike="captions that differ in one word do not tell the model what differs in the"
-    " pictures",
-    caption_structure="captions of one set should be built alike: all tags or all sentences, of"
-    " similar length",
-    caption_tokens="what is beyond the limit is silently cut off",
-    face_described="features that the captions describe are tied to those words instead of to the"
-    " trigger",
-    bleed="an outfit or background that always comes with the trigger becomes part of it",
-    share="a subset with nearly all, or nearly none, of the steps defeats the purpose of subsets",
-    shots="only close-ups, or only full bodies, teach one distance",
-    few_images="with fewer than ten pictures a character is overfitted rather than understood",
-)
-RULES: dict[str, DatasetRule] = {**FILES, **CAPTION_FILES, **PIXELS, **WORDS}
 
 
 def fault(rule: str, where: Path | str, what: str, hint: str = "") -> Fault:
@@ -158,15 +145,8 @@ def fault(rule: str, where: Path | str, what: str, hint: str = "") -> Fault:
 
 
 def shown(name: Path | str) -> str:
-    """A path as one printable line: control characters and bytes that are not UTF-8 are escaped."""
-    text = os_text(str(name))
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def os_text(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A path as one printable line."""
+    return plain(str(name))
 
 
 def without(faults: Iterable[Fault], off: Collection[str]) -> tuple[Fault, ...]:

@@ -59,9 +59,7 @@ def scan(
     off: Collection[str] = (),
     stated: Mapping[str, Stated] = MappingProxyType({}),
 ) -> DatasetFacts:
-    """Never raises for what is in the folder: that is in the faults. `off` names rules whose
-    faults are left out; `stated` is what the recipe says of folders, by name.
-    """
+    """What is wrong is in the faults; `stated` is what the recipe says of folders, by name."""
     dot = "" if caption_extension.startswith(".") else "."
     notes = _Notes(dot + caption_extension, stated)
     subsets = _subsets(Path(root), notes, is_reg=False)

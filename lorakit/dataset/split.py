@@ -1,6 +1,4 @@
-"""Which images are held back for validation, how many times a regularisation image is drawn, and
-the one sentence that adds it all up. Pure; plan and trainer both call it.
-"""
+"""What is held back for validation, how often reg images are drawn, and the sum of it. Pure."""
 
 from __future__ import annotations
 
@@ -17,10 +15,7 @@ T = TypeVar("T")
 def hold_out(
     images: Sequence[T], share: float, seed: int, *, as_kohya: bool = False
 ) -> tuple[list[T], list[T]]:
-    """Training and validation part of one folder, whose images come in the order of their paths.
-
-    Kohya rounds the two parts each on its own, so an image may stand in both.
-    """
+    """Training and validation part of one folder. Kohya rounds both: an image may be in both."""
     if share <= 0 or not images:
         return list(images), []
     shuffled = list(images)
@@ -31,9 +26,7 @@ def hold_out(
 
 
 def match_reg(repeats: Sequence[int], wanted: int) -> list[int]:
-    """New repeats for the regularisation images, so that an epoch has `wanted` samples of them:
-    images in order until there are enough, then one repeat more for each in turn.
-    """
+    """Repeats for `wanted` samples an epoch: in order until enough, then one more in turn."""
     used: list[int] = []
     for one in repeats:
         if sum(used) >= wanted:

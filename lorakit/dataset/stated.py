@@ -1,10 +1,7 @@
-"""What a recipe says of one folder of a dataset, whatever its name: how often its images come up,
-and the metadata file of kohya's fine-tuning method, which names images and captions itself.
-"""
+"""What a recipe says of one folder: repeats, or the metadata file of kohya's fine-tuning."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +31,11 @@ class Described:
 def read_metadata(file: Path, folder: Path, separator: str) -> list[Described]:
     """JSON, a table by image, or JSONL, a line for each. Raises Unreadable where it is neither."""
     try:
-        entries = _lines(file) if file.suffix == ".jsonl" else json_text.read(file).items()
+        if file.suffix == ".jsonl":
+            lines = read_text(file, most=json_text.MOST).splitlines()
+            entries = [(entry["image_path"], entry) for entry in map(json_text.loads, lines)]
+        else:
+            entries = list(json_text.read(file).items())
         return [_described(name, folder / name, entry, separator) for name, entry in entries]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"is no metadata of images ({type(error).__name__}: {error})."
@@ -42,17 +43,11 @@ def read_metadata(file: Path, folder: Path, separator: str) -> list[Described]:
         raise Unreadable(file, what, hint) from error
 
 
-def _lines(file: Path) -> Iterator[tuple[str, Any]]:
-    for line in read_text(file, most=json_text.MOST).splitlines():
-        entry = json_text.loads(line)
-        yield entry["image_path"], entry
-
-
 def _described(name: str, path: Path, entry: Any, separator: str) -> Described:
     caption, tags = entry.get("caption") or "", entry.get("tags") or ""
-    size = entry.get("image_size")
     if not isinstance(caption, str) or not isinstance(tags, str):
         raise TypeError(f"{path.name}: caption and tags are texts")
+    size = entry.get("image_size")
     if size is not None:
         width, height = map(int, size)
         size = (width, height)

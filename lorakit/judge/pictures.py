@@ -14,7 +14,8 @@ from lorakit.dataset.facts import is_image_name
 from lorakit.dataset.split import hold_out
 from lorakit.errors import LorakitError, RecipeError
 from lorakit.files import sha256
-from lorakit.pictures.size import PictureHeaderError, read_header
+from lorakit.pictures.open import RefusedError
+from lorakit.pictures.size import read_header
 from lorakit.runs.record import read_record
 from lorakit.trainers.table import trainer
 
@@ -99,7 +100,7 @@ def _pictures(
         try:
             size = read_header(file).as_kohya_reads
             place = chooser.choose(*size)
-        except (OSError, PictureHeaderError, UnfitError) as error:
+        except (OSError, RefusedError, UnfitError) as error:
             raise RecipeError(
                 f"{file}: {error}.", hint="Take it out of the folder, or mend it."
             ) from error

@@ -17,12 +17,10 @@ class EndlessError(ValueError):
 
 
 def jpeg_size(handle: int, head: bytes) -> tuple[int, int] | None:
-    """Width and height; only what is beyond the first page is read again. ValueError says what is
-    wrong; None where only a more forgiving reader can tell.
-    """
+    """ValueError says what is wrong; None where only a more forgiving reader can tell."""
     at = 2
     for _ in range(MOST_MARKERS):
-        chunk = head[at : at + 10] if at + 10 <= len(head) else _read_at(handle, at)
+        chunk = head[at : at + 10] if at + 10 <= len(head) else os.pread(handle, 10, at)
         if len(chunk) < 4:
             raise ValueError(SHORT_JPEG)
         if chunk[0] != 0xFF:  # stray bytes between markers: Pillow knows how to look further
@@ -45,16 +43,10 @@ def jpeg_size(handle: int, head: bytes) -> tuple[int, int] | None:
 
 def _past(handle: int, at: int, fill: bytes) -> int:
     """Where a row of the same byte ends."""
-    os.lseek(handle, at, os.SEEK_SET)  # pread does not exist on Windows
     for _ in range(MOST_FILL // READ):
-        block = os.read(handle, READ)
+        block = os.pread(handle, READ, at)
         rest = block.lstrip(fill)
         at += len(block) - len(rest)
         if rest or not block:
             return at
     raise EndlessError(f"a JPEG with more than {MOST_FILL} bytes of filling")
-
-
-def _read_at(handle: int, at: int) -> bytes:
-    os.lseek(handle, at, os.SEEK_SET)
-    return os.read(handle, 10)

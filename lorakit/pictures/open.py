@@ -1,11 +1,7 @@
-"""The one door to Pillow for other people's pictures: which kinds are opened, how large they
-may be, and what a broken one says.
-"""
+"""The one door to Pillow: which kinds are opened, how large, and what a broken one says."""
 
 from __future__ import annotations
 
-import os
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -41,8 +37,6 @@ TURNS = {
 MAX_PIXELS = 64_000_000  # 256 MB decoded: Pillow takes four bytes for a pixel of three colours
 JPEG_TIMES = 8  # a JPEG is decoded smaller, line by line
 BIG = 128_000_000  # bytes; what takes more is decoded by one process at a time
-
-_HELD = threading.local()  # whether this thread holds the lock of big pictures
 
 
 class RefusedError(ValueError):
@@ -84,9 +78,7 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
 
 @contextmanager
 def decoded(image: Image.Image) -> Iterator[None]:
-    """Of the size that draft() has left it: a JPEG that is not made smaller needs more than its
-    header alone says.
-    """
+    """At the size that draft() has left: a JPEG in full needs more than its header says."""
     with _room(image, image.width * image.height * 4):
         image.load()
         yield
@@ -130,9 +122,7 @@ def reads_heic() -> bool:
 
 
 def _not_endless(path: Path | str) -> bool:
-    """Pillow looks for a JPEG's size byte by byte, as long as there are any. Says whether the
-    file is a HEIC, whatever its name is.
-    """
+    """Pillow would look for a JPEG's size for ever. Says whether the file is a HEIC."""
     with open(path, "rb", buffering=0) as file:
         head = file.read(1 << 12)
         if head.startswith(b"\xff\xd8"):
@@ -148,31 +138,21 @@ def _not_endless(path: Path | str) -> bool:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Of the big pictures one at a time, among all of the user's processes."""
-    import fcntl
+    from filelock import FileLock
 
-    if getattr(_HELD, "one", False):  # a second look at the same picture
-        yield
-        return
+    place = cache_dir() / "big-picture.lock"
     try:
-        place = cache_dir() / "big-picture.lock"
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        lock = FileLock(place, is_singleton=True).acquire()  # a second look is no second turn
     except OSError:  # no place for a lock: then without
         yield
         return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        _HELD.one = True
+    with lock:
         yield
-    finally:
-        _HELD.one = False
-        os.close(handle)
 
 
 def orientation(image: Image.Image) -> tuple[int, bool]:
-    """What EXIF says, 1 being upright; and whether it cannot be read, when every viewer takes the
-    picture as upright.
-    """
+    """What EXIF says, 1 being upright; and whether it cannot be read, which is upright, too."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
     except Exception:  # noqa: BLE001  (broken EXIF raises struct errors, SyntaxError, ...)

@@ -1,6 +1,4 @@
-"""The same work over many files on all cores; a worker that dies takes one file's result with it,
-not the others'.
-"""
+"""The same work over many files on all cores; a worker that dies takes one file along."""
 
 from __future__ import annotations
 
@@ -36,32 +34,29 @@ def worker_count() -> int:
 
 
 def spread(
-    work: Callable[[Item], Result], items: Sequence[Item], *, workers: int | None = None
+    work: Callable[[Item], Result], items: Sequence[Item]
 ) -> Generator[tuple[Item, Result | WorkerDied], None, None]:
-    """Each item with its result, in the order in which they are done. `work` must not raise; it
-    runs in fresh processes.
-    """
-    count = worker_count() if workers is None else workers
-    if len(items) < IN_THIS_PROCESS or count < 1:
+    """In the order in which they are done. `work` must not raise; it runs in fresh processes."""
+    if len(items) < IN_THIS_PROCESS:
         for item in items:
             yield item, work(item)
         return
     done: set[int] = set()
     try:
-        for index, result in _pooled(work, items, range(len(items)), count):
+        for index, result in _pooled(work, items, worker_count()):
             done.add(index)
             yield items[index], result
     except BrokenProcessPool:
         # one by one, so that the guilty file is known and the others are done
-        for index in range(len(items)):
+        for index, item in enumerate(items):
             if index not in done:
-                yield items[index], _alone(work, items, index)
+                yield item, _alone(work, item)
 
 
 def _pooled(
-    work: Callable[[Item], Result], items: Sequence[Item], indexes: Sequence[int], workers: int
+    work: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[int, Result]]:
-    waiting = iter(indexes)
+    waiting = enumerate(items)
     with (
         _no_sigpipe(),
         ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin) as pool,
@@ -69,14 +64,14 @@ def _pooled(
         try:
             with _ctrl_c_held_back():
                 running: dict[Future[Result], int] = {
-                    pool.submit(work, items[i]): i for i in islice(waiting, workers * AHEAD)
+                    pool.submit(work, item): i for i, item in islice(waiting, workers * AHEAD)
                 }
             while running:
                 ready, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in ready:
                     index = running.pop(future)
-                    for following in islice(waiting, 1):
-                        running[pool.submit(work, items[following])] = following
+                    for following, item in islice(waiting, 1):
+                        running[pool.submit(work, item)] = following
                     yield index, future.result()
         except BaseException:
             # waits for what is being worked on: its caller sweeps up afterwards
@@ -84,21 +79,17 @@ def _pooled(
             raise
 
 
-def _alone(
-    work: Callable[[Item], Result], items: Sequence[Item], index: int
-) -> Result | WorkerDied:
+def _alone(work: Callable[[Item], Result], item: Item) -> Result | WorkerDied:
     try:
-        return next(_pooled(work, items, [index], 1))[1]
+        return next(_pooled(work, [item], 1))[1]
     except BrokenProcessPool:
         return WorkerDied("the process that opened it was killed (out of memory?)")
 
 
 @contextmanager
 def _no_sigpipe() -> Iterator[None]:
-    """The command line ends silently on a closed pipe; here a closed pipe is a dead worker, and
-    must be an error to be dealt with.
-    """
-    if not hasattr(signal, "SIGPIPE") or threading.current_thread() is not threading.main_thread():
+    """Here a closed pipe is a dead worker, not the end of a reader, and must be an error."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -110,12 +101,7 @@ def _no_sigpipe() -> Iterator[None]:
 
 @contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
-    """A worker is started with what is held back here; else Ctrl-C in its first half second would
-    end in its traceback on the screen.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
+    """For workers that start: Ctrl-C in their first half second would show a traceback."""
     resource_tracker.ensure_running()  # it sets the mask back when it is started
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -125,9 +111,7 @@ def _ctrl_c_held_back() -> Iterator[None]:
 
 
 def _begin() -> None:
-    """In a worker. Ctrl-C is for the parent, which then ends its workers; when the parent itself
-    is gone, however it went, nobody would.
-    """
+    """Ctrl-C is for the parent, which ends its workers; when it is gone, nobody would."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -1,6 +1,4 @@
-"""The size and the true kind of an image from its first bytes, without decoding and, for the four
-usual kinds, without Pillow.
-"""
+"""The size and the true kind of an image from its first bytes, without decoding it."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ FIRST_READ = 4096  # one page: enough for all but JPEGs with a large EXIF block
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """`kind` is Pillow's name in lower case: png, jpeg, webp, bmp, gif, tiff, ... ; `extended` is
-    a WebP with a VP8X chunk.
-    """
+    """`kind` is Pillow's name in lower case; `extended` is a WebP with a VP8X chunk."""
 
     kind: str
     width: int
@@ -34,22 +30,17 @@ class PictureHeader:
         return self.width, self.height
 
 
-class PictureHeaderError(RefusedError):
-    """Why the header cannot be read."""
-
-
-class CutError(PictureHeaderError):
+class CutError(RefusedError):
     """The header is sound, but the picture behind it is not."""
 
 
 def read_header(path: Path | str) -> PictureHeader:
     """Raw size as stored: EXIF orientation is not applied, as kohya does not apply it."""
     # a pipe would wait for ever
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-    handle = os.open(path, flags)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise PictureHeaderError("not a file")
+            raise RefusedError("not a file")
         head = os.read(handle, FIRST_READ)
         header = _known(handle, head)
         if header is not None and _looks_cut(handle, header.kind, head):
@@ -58,28 +49,21 @@ def read_header(path: Path | str) -> PictureHeader:
         os.close(handle)
     header = header or _by_pillow(path)
     if header.width < 1 or header.height < 1:
-        raise PictureHeaderError(f"its header says {header.width}x{header.height}")
+        raise RefusedError(f"its header says {header.width}x{header.height}")
     return header
 
 
 def _looks_cut(handle: int, kind: str, head: bytes) -> bool:
-    """A download or a copy that stopped half-way has a sound beginning and no end. Cheap, so it
-    only raises a suspicion.
-    """
+    """A copy that stopped half-way has no end. Cheap, so it only raises a suspicion."""
     size = os.fstat(handle).st_size
     if kind == "webp":
         return size < 8 + int.from_bytes(head[4:8], "little")
-    end = {"png": b"IEND", "jpeg": b"\xff\xd9"}.get(kind)
-    if end is None:
-        return False
-    os.lseek(handle, max(0, size - 16), os.SEEK_SET)
-    return end not in os.read(handle, 16)
+    end = {"png": b"IEND", "jpeg": b"\xff\xd9"}.get(kind, b"")
+    return end not in os.pread(handle, 16, max(0, size - 16))
 
 
 def _decode(path: Path | str) -> None:
-    """To be certain: data may follow a complete picture, and Pillow forgives a JPEG that lacks only
-    its end mark.
-    """
+    """To be certain: data may follow a picture, and Pillow forgives a missing end mark."""
     try:
         with opened(path) as picture:
             picture.load()
@@ -91,36 +75,25 @@ def _decode(path: Path | str) -> None:
 
 def _known(handle: int, head: bytes) -> PictureHeader | None:
     if not head:
-        raise PictureHeaderError("the file is empty")
+        raise RefusedError("the file is empty")
     if head.startswith(b"\xff\xd8"):
-        return _jpeg(handle, head)
+        try:
+            found = jpeg_size(handle, head)
+        except ValueError as error:
+            raise RefusedError(str(error)) from None
+        return found and PictureHeader("jpeg", *found)
     if head.startswith(b"\x89PNG\r\n\x1a\n") and head[12:16] == b"IHDR" and len(head) >= 24:
-        return PictureHeader(
-            "png", int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
-        )
+        wide, high = (int.from_bytes(head[i : i + 4], "big") for i in (16, 20))
+        return PictureHeader("png", wide, high)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return _webp(head)
-    if head[:2] == b"BM" and len(head) >= 26 and int.from_bytes(head[14:18], "little") >= 40:
-        height = int.from_bytes(head[22:26], "little", signed=True)  # negative: stored from the top
-        return PictureHeader("bmp", int.from_bytes(head[18:22], "little", signed=True), abs(height))
-    if head[:6] in {b"GIF87a", b"GIF89a"} and len(head) >= 10:
-        wide, high = (int.from_bytes(head[i : i + 2], "little") for i in (6, 8))
-        return PictureHeader("gif", wide, high)
     return None
-
-
-def _jpeg(handle: int, head: bytes) -> PictureHeader | None:
-    try:
-        found = jpeg_size(handle, head)
-    except ValueError as error:
-        raise PictureHeaderError(str(error)) from None
-    return found and PictureHeader("jpeg", *found)
 
 
 def _webp(head: bytes) -> PictureHeader | None:
     kind, body = head[12:16], head[20:30]
     if len(body) < 10:
-        raise PictureHeaderError("a WebP that ends before its size")
+        raise RefusedError("a WebP that ends before its size")
     if kind == b"VP8X":
         wide, high = (1 + int.from_bytes(body[i : i + 3], "little") for i in (4, 7))
         return PictureHeader("webp", wide, high, extended=True)
@@ -134,9 +107,9 @@ def _webp(head: bytes) -> PictureHeader | None:
 
 
 def _by_pillow(path: Path | str) -> PictureHeader:
-    """Everything else: TIFF, AVIF, old BMPs."""
+    """Everything else: TIFF, AVIF, BMP."""
     try:
         with opened(path) as image:
             return PictureHeader((image.format or "unknown").lower(), *image.size)
     except Exception as error:  # noqa: BLE001  (Pillow raises whatever a broken header makes its plugins raise)
-        raise PictureHeaderError(why(error)) from None
+        raise RefusedError(why(error)) from None

@@ -251,7 +251,7 @@ def test_a_second_run_looks_at_nothing_that_has_not_changed(
         return look(path)
 
     monkeypatch.setattr(looks_module, "look", seeing)
-    second = look_at(root, paths, workers=0)
+    second = look_at(root, paths)
     assert seen == [paths[3]]
     assert {path: item for path, item in second.items() if path != paths[3]} == {
         path: item for path, item in first.items() if path != paths[3]
@@ -349,7 +349,7 @@ def test_the_pool_outlives_a_worker_that_is_killed(tmp_path: Path) -> None:
     from lorakit.pictures.pool import WorkerDied, spread
 
     items = [tmp_path / str(n) for n in range(26)]
-    results = dict(spread(die_on_four, items, workers=2))
+    results = dict(spread(die_on_four, items))
     assert {path.name for path, result in results.items() if isinstance(result, WorkerDied)} == {
         "4"
     }

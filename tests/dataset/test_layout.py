@@ -142,6 +142,7 @@ def test_the_guides_two_folders_come_out_as_the_guide_has_them() -> None:
         ["--ratio", "maya_char=a", "maya_char_realbody=1"],
         ["--ratio", "maya_char=0", "maya_char_realbody=1"],
         ["--ratio", "maja_char=4", "maya_char_realbody=1"],
+        ["--steps", "-5"],
         ["--repeats", "maya_char=0"],
         ["--repeats", "maja_char=3"],
         ["--repeats", "maya_char"],

@@ -16,11 +16,10 @@ from PIL import Image, ImageCms
 
 from lorakit.cli.main import main
 from lorakit.dataset.buckets import BucketRules, Chooser
-from lorakit.dataset.build import fonts
+from lorakit.dataset.build import contact_sheet
 from lorakit.dataset.build.arrangement import SubsetPlan
-from lorakit.dataset.build.contact_sheet import redraw_sheets, write_sheets
+from lorakit.dataset.build.contact_sheet import font_for, redraw_sheets, write_sheets
 from lorakit.dataset.build.fit import Settings, plan_fit, render, settings_problems
-from lorakit.dataset.build.fonts import font_for
 from lorakit.dataset.build.jobs import jobs_of
 from lorakit.dataset.build.originals import add
 from lorakit.dataset.build.prepare import PrepareOutcome, prepare
@@ -352,13 +351,13 @@ def test_the_sheet_shows_the_captions_that_are_there_now(root: Path) -> None:
 
 def test_words_are_written_in_a_font_that_has_their_letters(monkeypatch: Any) -> None:
     assert font_for("maya at sea", 13).getname()[0] == "Aileron"  # type: ignore[union-attr]
-    if "DejaVu Sans" not in {one.getname()[0] for one in fonts._fonts(13)}:  # type: ignore[union-attr]
+    if "DejaVu Sans" not in {one.getname()[0] for one in contact_sheet._fonts(13)}:  # type: ignore[union-attr]
         pytest.skip("this machine has no other font")
     assert font_for("maya, мая", 13).getname()[0] == "DejaVu Sans"  # type: ignore[union-attr]
-    monkeypatch.setattr(fonts, "NAMES", ())  # a machine without fonts: as much as there is
-    fonts._font_with.cache_clear()
+    monkeypatch.setattr(contact_sheet, "FONTS", ())  # a machine without fonts: as much as there is
+    contact_sheet._fonts.cache_clear()
     assert font_for("maya, мая", 13).getname()[0] == "Aileron"  # type: ignore[union-attr]
-    fonts._font_with.cache_clear()
+    contact_sheet._fonts.cache_clear()
 
 
 def test_the_command_prepares_a_bare_folder_of_photos(

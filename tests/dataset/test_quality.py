@@ -37,7 +37,7 @@ def test_a_telephones_screen_is_known_by_its_bars(tmp_path: Path, *, dark: bool)
     rendered.screenshot(scene, dark=dark).save(tmp_path / "shot.png")
     assert look(tmp_path / "photo.png").bars == 0
     assert look(tmp_path / "shot.png").bars > 0.05
-    photo, shot = ranking.rank(tmp_path, workers=1)
+    photo, shot = ranking.rank(tmp_path)
     assert Path(photo.file).name == "photo.png"
     assert shot.score < photo.score / 2
 
@@ -53,9 +53,9 @@ def test_of_two_alike_only_the_worse_one_loses(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     scene = rendered.scene(5, (480, 640))
     scene.save(tmp_path / "one/good.png")
-    (alone,) = ranking.rank(tmp_path / "one", workers=1)
+    (alone,) = ranking.rank(tmp_path / "one")
     rendered.scaled(scene, 0.5).save(tmp_path / "one/worse.jpg", quality=60)
-    good, worse = ranking.rank(tmp_path / "one", workers=1)
+    good, worse = ranking.rank(tmp_path / "one")
     assert good.score == alone.score
     assert worse.parts["uniqueness"] == 0
 

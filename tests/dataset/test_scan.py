@@ -10,7 +10,8 @@ from PIL import Image
 
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.scan import scan
-from lorakit.pictures.size import CutError, PictureHeaderError, read_header
+from lorakit.pictures.open import RefusedError
+from lorakit.pictures.size import CutError, read_header
 
 Draw = Callable[..., Path]
 
@@ -114,7 +115,7 @@ def test_orientation_is_not_applied_because_kohya_does_not(draw: Draw) -> None:
 )
 def test_broken_headers_raise_with_a_reason(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.png").write_bytes(data)
-    with pytest.raises(PictureHeaderError, match=r"\w+"):
+    with pytest.raises(RefusedError, match=r"\w+"):
         read_header(tmp_path / "a.png")
 
 

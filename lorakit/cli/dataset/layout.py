@@ -28,6 +28,7 @@ from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import Target, read_target, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.build import subsets as arranging
+from lorakit.dataset.captions.edit import Change
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.folder_names import FolderName, format_folder, parse_folder
 from lorakit.dataset.rules import shown
@@ -170,7 +171,7 @@ def _do(target: Target, step: arranging.Step, args: Arguments) -> None:
     for source, to in step.moves[:20]:
         say(f"{shown(source)} -> {shown(to)}")
     for edited in step.edits:
-        pairs = zip(edited.before.split("\n"), edited.after.split("\n"), strict=True)
+        pairs = zip((edited.before or "").split("\n"), edited.after.split("\n"), strict=True)
         say(*(f"{shown(edited.path)}: {old} -> {new}" for old, new in pairs if old != new))
     if not step.moves:
         say("The folders are as they should be.")
@@ -193,7 +194,7 @@ def _with_recipe(target: Target, step: arranging.Step) -> arranging.Step:
             hint = "Change the number there: it decides, whatever the folder's name says."
             raise RecipeError(f"{where} num_repeats = {said} stands in the recipe.", hint=hint)
     before, after = with_folders_renamed(file, step.renamed)
-    edits = (arranging.Edited(file, before, after),) if before != after else ()
+    edits = (Change(file, before, after),) if before != after else ()
     return replace(step, edits=edits)
 
 

@@ -11,7 +11,8 @@ from dataclasses import asdict
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import read_target
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
-from lorakit.dataset.check.stats import LIMIT, Stats, stats_of
+from lorakit.dataset.captions.tokens import LIMIT
+from lorakit.dataset.check.stats import Stats, stats_of
 from lorakit.errors import counted
 from lorakit.show import print_json, print_text, say, size, table
 

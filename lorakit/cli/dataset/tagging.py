@@ -87,7 +87,8 @@ def drafts(args: Arguments, captions: Sequence[tuple[Path, Path]]) -> tuple[Draf
     words, spoken = _settled(args, tags, sentences)
     by_caption = {wanted[image]: text for image, text in words.items()}
     told = {wanted[image]: text for image, text in spoken.items()}
-    return Drafts(by_caption, args.from_tags, told), ", ".join(said_by)
+    pattern = args.from_tags or "{trigger}, {sentence}, {rest}"
+    return Drafts(by_caption, told, pattern), ", ".join(said_by)
 
 
 def _say_which(images: Sequence[Path], what: str, most: int, advice: str) -> None:

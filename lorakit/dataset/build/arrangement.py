@@ -1,6 +1,4 @@
-"""The subsets of a dataset: its N_trigger folders, and what lorakit knows about them and remembers
-in the dataset's `.lorakit` folder.
-"""
+"""A dataset's subsets: the N_trigger folders, and what `.lorakit` remembers about them."""
 
 from __future__ import annotations
 

@@ -1,17 +1,16 @@
-"""The contact sheet: every prepared image as its original was, with the part that is kept, its
-size, and its caption.
-"""
+"""The contact sheet: every original, what is kept of it, its sizes and its caption."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorakit.dataset.buckets import BucketRules, Chooser
-from lorakit.dataset.build.fonts import font_for
 from lorakit.dataset.build.manifest import FOLDER, MadeFile, Manifest
 from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.rules import shown
@@ -19,11 +18,20 @@ from lorakit.files import write_atomic
 from lorakit.user_files import Unreadable
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
+
+    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 COLUMNS, ROWS = 5, 5
 NAME, WORDS = 14, 13  # sizes of letters
 CELL, PAD, TEXT = 288, 16, 96  # picture, gap, room for words; pixels
+# By file name, as Linux, macOS and Windows have them; Pillow knows where they are.
+FONTS = (
+    *("DejaVuSans.ttf", "NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc"),
+    *("DroidSansFallback.ttf", "DroidSansFallbackFull.ttf", "Arial Unicode.ttf", "Arial.ttf"),
+    *("arial.ttf", "msyh.ttc", "malgun.ttf", "msgothic.ttc"),
+)
+NO_LETTER = "\U0010ffff"
 INK, FAINT, MARK, PAPER = "#1c1c1c", "#6a6a6a", "#e0452c", "#fafafa"
 
 
@@ -117,3 +125,33 @@ def _lines(path: Path, entry: MadeFile, chooser: Chooser | None, suffix: str) ->
     except Unreadable as error:
         caption = f"(the caption {error.why})"
     return [shown(path.name), sizes, *textwrap.wrap(caption, 44, max_lines=3, placeholder="...")]
+
+
+def font_for(text: str, size: int) -> Font:
+    """Pillow's own, or else the first of this machine's that has all letters, or else the most."""
+    letters = {one for one in text if not one.isascii() and one.isprintable()}
+    return max(_fonts(size), key=lambda font: sum(_has(font, letter) for letter in letters))
+
+
+@cache
+def _fonts(size: int) -> list[Font]:
+    from PIL import ImageFont
+
+    found: list[Font] = [ImageFont.load_default(size)]
+    for name in FONTS:
+        with suppress(OSError):
+            found.append(ImageFont.truetype(name, size))
+    return found
+
+
+@cache
+def _has(font: Font, letter: str) -> bool:
+    return _drawn(font, letter) != _drawn(font, NO_LETTER)
+
+
+def _drawn(font: Font, letter: str) -> bytes:
+    from PIL import Image, ImageDraw
+
+    page = Image.new("L", (48, 48))
+    ImageDraw.Draw(page).text((8, 8), letter, fill=255, font=font)
+    return page.tobytes()

@@ -1,6 +1,4 @@
-"""Pictures that are not to be trained on, and the way back. An original stays where it is; what
-was in an N_trigger folder waits, with its caption, under `.lorakit/dropped`.
-"""
+"""Pictures that are not to be trained on, which wait under `.lorakit/dropped`, and the way back."""
 
 from __future__ import annotations
 

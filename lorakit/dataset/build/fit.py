@@ -1,6 +1,4 @@
-"""One picture made ready: upright, sRGB, eight bits, without metadata or transparency, fitted,
-encoded. Never enlarged.
-"""
+"""One picture made ready: upright, sRGB, eight bits, bare, fitted, encoded. Never enlarged."""
 
 from __future__ import annotations
 
@@ -105,9 +103,7 @@ def plan_fit(source: Size, settings: Settings, face: Box | None = None) -> Geome
 
 def _within(source: Size, settings: Settings) -> Geometry:
     """What was cropped by hand is fitted as if it were the whole picture."""
-    left, top, right, bottom = (
-        edge * source[number % 2] for number, edge in enumerate(settings.crop or ())
-    )
+    left, top, right, bottom = _in_pixels(settings.crop or (0, 0, 1, 1), source)
     inner = plan_fit(_at_least_1(right - left, bottom - top), replace(settings, crop=None))
     x, y = (right - left) / inner.size[0], (bottom - top) / inner.size[1]
     box = inner.box
@@ -115,14 +111,17 @@ def _within(source: Size, settings: Settings) -> Geometry:
     return Geometry(source, kept, inner.scaled, inner.canvas)
 
 
+def _in_pixels(shares: Box, size: Size) -> Box:
+    left, top, right, bottom = shares
+    return left * size[0], top * size[1], right * size[0], bottom * size[1]
+
+
 def _at_least_1(width: float, height: float) -> Size:
     return max(1, round(width)), max(1, round(height))
 
 
 def _bucketed(source: Size, rules: BucketRules) -> Geometry:
-    """The scale and centre crop that kohya would do, done once with a better filter; what kohya
-    would enlarge stays as it is.
-    """
+    """The scale and centre crop that kohya would do, once and better; nothing is enlarged."""
     width, height = source
     try:
         placement = Chooser(rules).choose(width, height)
@@ -138,9 +137,7 @@ def _bucketed(source: Size, rules: BucketRules) -> Geometry:
 
 
 def _window(source: Size, settings: Settings, face: Box | None) -> Box:
-    """The largest window of the wanted shape; around a face, one of which the face fills about 60
-    per cent of the height.
-    """
+    """The largest window of the wanted shape; a face fills about 60 per cent of its height."""
     width, height = source
     ratio = settings.size[0] / settings.size[1]
     wide = min(width, height * ratio)
@@ -155,9 +152,7 @@ def _window(source: Size, settings: Settings, face: Box | None) -> Box:
 
 
 def render(path: Path, settings: Settings) -> Rendered:
-    """Decode, fit, encode. Raises RefusedError with a reason, or whatever a broken file makes the
-    decoder raise.
-    """
+    """Raises RefusedError with a reason, or whatever a broken file makes the decoder raise."""
     from PIL import Image
 
     with opened(path) as image:
@@ -178,13 +173,14 @@ def render(path: Path, settings: Settings) -> Rendered:
             profile = image.info.get("icc_profile")
             upright = turned(eight_bits(image), turn)
             fitted = _cut(upright, geometry)
-            done = flat(to_srgb(fitted, profile), settings.background)
+            done = on_ground(to_srgb(fitted, profile), geometry.canvas, settings.background)
             # thumbnail() shrinks in place
             small = upright.copy() if fitted is upright else upright
             small.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=2)
-            thumb = flat(to_srgb(small, profile), settings.background)
-            data = _encoded(_on_canvas(done, geometry, settings.background), settings)
-    return Rendered(data, _jpeg(thumb, 80), geometry, faceless=wanted and face is None)
+            thumb = on_ground(to_srgb(small, profile), small.size, settings.background)
+            data = _encoded(done, settings.format, settings.quality)
+    faceless = wanted and face is None
+    return Rendered(data, _encoded(thumb, "jpeg", 80), geometry, faceless)
 
 
 def _cut(image: Image.Image, geometry: Geometry) -> Image.Image:
@@ -205,18 +201,11 @@ def _face(path: Path, source: Size) -> Box | None:
         image.draft("RGB", (SIDE, SIDE))
         turn, _ = orientation(image)
         found = find_face(turned(image.convert("RGB"), turn))
-    return found and (
-        found[0] * source[0],
-        found[1] * source[1],
-        found[2] * source[0],
-        found[3] * source[1],
-    )
+    return found and _in_pixels(found, source)
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """RGB, RGBA or CMYK with eight bits a channel, whatever the file held; 16-bit values are
-    scaled, not clipped.
-    """
+    """RGB, RGBA or CMYK, whatever the file held; 16-bit values are scaled, not clipped."""
     if image.mode in {"RGB", "RGBA", "CMYK"} and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
@@ -256,43 +245,28 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image if image.mode == wanted else image.convert(wanted)
 
 
-def flat(image: Image.Image, background: str) -> Image.Image:
+def on_ground(image: Image.Image, size: Size, background: str) -> Image.Image:
+    """In the middle of a canvas, on which transparency lies, too."""
     from PIL import Image as Pillow
 
-    if image.mode != "RGBA":
+    if image.mode == "RGB" and image.size == size:
         return image
-    ground = Pillow.new("RGB", image.size, background)
-    ground.paste(image, mask=image.getchannel("A"))
+    ground = Pillow.new("RGB", size, background)
+    corner = ((size[0] - image.width) // 2, (size[1] - image.height) // 2)
+    ground.paste(image, corner, image if image.mode == "RGBA" else None)
     return ground
 
 
-def _on_canvas(image: Image.Image, geometry: Geometry, background: str) -> Image.Image:
-    from PIL import Image as Pillow
-
-    wide, high = geometry.canvas
-    if image.size == geometry.canvas:
-        return image
-    canvas = Pillow.new("RGB", geometry.canvas, background)
-    canvas.paste(image, ((wide - image.width) // 2, (high - image.height) // 2))
-    return canvas
-
-
-def _encoded(image: Image.Image, settings: Settings) -> bytes:
+def _encoded(image: Image.Image, kind: str, quality: int) -> bytes:
+    how = {
+        "jpeg": {"quality": quality, "subsampling": 0 if quality >= 90 else 2},
+        "png": {"compress_level": 4},
+        "webp": {"quality": quality, "method": 4, "exact": True},
+    }
     # Pillow would write profile, EXIF, comments and resolution back from here
     image.info = {}
-    if settings.format == "jpeg":
-        return _jpeg(image, settings.quality)
     buffer = BytesIO()
-    if settings.format == "png":
-        image.save(buffer, "PNG", compress_level=4)
-    else:
-        image.save(buffer, "WEBP", quality=settings.quality, method=4, exact=True)
-    return buffer.getvalue()
-
-
-def _jpeg(image: Image.Image, quality: int) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
+    image.save(buffer, kind, **how[kind])
     return buffer.getvalue()
 
 

@@ -1,6 +1,4 @@
-"""What is to be prepared: every original, the subset it belongs to, and the place of its prepared
-file. Reads names only.
-"""
+"""What is to be prepared: each original, its subset and its place. Reads names only."""
 
 from __future__ import annotations
 

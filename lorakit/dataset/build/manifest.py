@@ -75,9 +75,7 @@ class Manifest:
             self.close()
 
     def close(self) -> None:
-        """One file in place of the journal. What is no longer there is forgotten, unless its
-        original still is: then somebody has taken it out.
-        """
+        """One file in place of the journal. What is gone with its original is forgotten."""
         kept = {
             name: asdict(entry)
             for name, entry in sorted(self.entries.items())

@@ -19,9 +19,7 @@ TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A hidden folder beside `target`, which takes its name at the end, or goes on any error. The
-    name must be free, at the beginning and at the end.
-    """
+    """A hidden folder, which becomes `target` at the end: a free name then and now."""
     if os.path.lexists(target):
         raise _taken(target)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,4 @@
-"""Photos into originals/: copied completely or not at all, each once, with a journal. The sources
-are never touched.
-"""
+"""Photos into originals/: copied completely or not at all, each once, with a journal."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ from lorakit.dataset.facts import FOREIGN
 from lorakit.dataset.folder_names import FORBIDDEN, format_folder
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault, RecipeError
-from lorakit.files import hidden_file, owner_mark, sha256, sweep, take_name
+from lorakit.files import into_place, owner_mark, sha256, sweep
 from lorakit.journal import Journal, now
 from lorakit.pictures.pool import WorkerDied, spread
 from lorakit.portable import folded
@@ -125,9 +123,7 @@ class Originals:
     def twin(self, path: Path) -> Path | None:
         """A file of the same bytes; only files of the same size are read."""
         same_size = self._by_size.get(path.stat().st_size, [])
-        if not same_size:
-            return None
-        digest = sha256(path)
+        digest = sha256(path) if same_size else ""
         own = [known for known in same_size if self._hash(known) == digest]
         return min(own, key=lambda known: known.parent != self.folder, default=None)
 
@@ -143,9 +139,7 @@ class Originals:
         self._hashes[path] = sha256(bytes_at)
 
     def _hash(self, path: Path) -> str:
-        if path not in self._hashes:
-            self._hashes[path] = sha256(path)
-        return self._hashes[path]
+        return self._hashes.get(path) or self._hashes.setdefault(path, sha256(path))
 
 
 def clean_name(name: str) -> str:
@@ -201,27 +195,20 @@ def _late_caption(candidate: Candidate, twin: Path, *, dry_run: bool) -> None:
 
 
 def copy_file(source: Path, to: Path) -> None:
-    """Beside, flushed, then into place; times kept, because photographers sort by them. Raises
-    FileExistsError where something is already.
-    """
-    beside = hidden_file(to)
-    try:
-        shutil.copy2(source, beside)
+    """Complete or not at all, never over anything; times kept: photographers sort by them."""
+    with into_place(to, new=True) as beside:
+        shutil.copyfile(source, beside)
+        status = source.stat()
+        os.utime(beside, ns=(status.st_atime_ns, status.st_mtime_ns))
         beside.chmod(0o644)
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
-        take_name(beside, to)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def subset_to_fill(
     root: Path, repeats: int | None, *, trigger: str = "", recipe: str = "", tag: str = ""
 ) -> SubsetPlan:
-    """What is added now goes here: the trigger that is given, else the recipe's, else that of the
-    dataset's first subset, else the folder's name; repeats as before, else 10.
-    """
+    """What is given, else the recipe's trigger, the first subset's, the folder's name."""
     known = read_arrangement(root).subsets
     first = next(iter(known.values()), None)
     trigger = trigger or recipe or (first.trigger if first else root.name)

@@ -1,6 +1,4 @@
-"""Originals into N_trigger folders: only what changed, never over an edit of yours, and complete
-files or none, whatever happens.
-"""
+"""Originals into N_trigger folders: only what changed, never over an edit of yours."""
 
 from __future__ import annotations
 
@@ -52,7 +50,6 @@ def prepare(
     force: bool = False,
     again: bool = False,
     dry_run: bool = False,
-    workers: int | None = None,
     caption_extension: str = ".txt",
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> PrepareOutcome:
@@ -61,9 +58,7 @@ def prepare(
     if not dry_run and manifest.journal.path.exists():
         manifest.close()  # what a killed run has left
     gone = set() if again else {*deleted(root, jobs)}
-    states = {
-        job: _deleted(job) if job in gone else _state(manifest, job, force=force) for job in jobs
-    }
+    states = {job: _state(manifest, job, gone=job in gone, force=force) for job in jobs}
     todo = [job for job, state in states.items() if state is False]
     unchanged = [job for job, state in states.items() if state is True]
     kept = [state for state in states.values() if isinstance(state, Fault)]
@@ -81,7 +76,7 @@ def prepare(
     refused: list[Fault] = []
     try:
         # no worker writes any more when the place is swept
-        with closing(spread(make, todo, workers=workers)) as results:
+        with closing(spread(make, todo)) as results:
             for job, result in results:
                 if not isinstance(result, Made):
                     what = f"{result}.".replace("..", ".")
@@ -98,8 +93,11 @@ def prepare(
     return PrepareOutcome(tuple(made), same, tuple(kept), tuple(refused), tuple(notes))
 
 
-def _state(manifest: Manifest, job: FitJob, *, force: bool) -> bool | Fault:
-    """True: nothing to do. A fault: somebody's own file is there. False: to be made."""
+def _state(manifest: Manifest, job: FitJob, *, gone: bool, force: bool) -> bool | Fault:
+    """True: nothing to do. A fault: somebody's own doing stays. False: to be made."""
+    if gone:
+        hint = f"lorakit dataset drop {shown(job.name)} makes that plain; --again brings it back."
+        return _warning(job.name, "was deleted by hand; left out.", hint, "deleted")
     if not job.target.exists():
         return False
     entry = manifest.entry_of(job.name, job.original)
@@ -127,9 +125,7 @@ def deleted(root: Path, jobs: Iterable[FitJob]) -> list[FitJob]:
 
 
 def refitted(root: Path, jobs: Iterable[FitJob]) -> list[tuple[FitJob, dict[str, Any]]]:
-    """Pictures that are there and would be made anew because of other settings for all, with
-    the settings that they have. A box of one picture does not count.
-    """
+    """Pictures that other settings for all would make anew, with the settings they have."""
 
     def of_all(settings: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in essential(settings).items() if key != "crop"}
@@ -142,11 +138,6 @@ def refitted(root: Path, jobs: Iterable[FitJob]) -> list[tuple[FitJob, dict[str,
         for job, entry in pairs
         if entry and (before := of_all(entry.settings)) != of_all(job.settings.as_data())
     ]
-
-
-def _deleted(job: FitJob) -> Fault:
-    hint = f"lorakit dataset drop {shown(job.name)} makes that plain; --again brings it back."
-    return _warning(job.name, "was deleted by hand; left out.", hint, "deleted")
 
 
 def _not_ours(job: FitJob) -> Fault:
@@ -214,9 +205,7 @@ def make(job: FitJob) -> Made | str:
 def _placed(
     manifest: Manifest, job: FitJob, result: Made, caption_extension: str, *, force: bool
 ) -> list[Fault]:
-    """Journal, move, caption; then remove what the same original was prepared as under another
-    name.
-    """
+    """Journal, move, caption; then away with what it was made as under another name."""
     entry, old = result.entry, manifest.entries.get(job.name)
     before = sha256(job.target) if job.target.exists() else ""
     caption = old.caption_sha if old else ""
@@ -241,13 +230,20 @@ def _placed(
 
 
 def _carry_caption(manifest: Manifest, job: FitJob, suffix: str) -> list[Fault]:
-    """The original's caption in UTF-8, with the subset's tag; a caption that somebody wrote or
-    changed stays.
-    """
+    """In UTF-8, with the subset's tag; a caption that somebody wrote or changed stays."""
     source = caption_beside(job.source)
     if source is None:
         return []
-    text, notes = _caption_text(source)
+    try:
+        words = read_words(source) or Words("")
+    except Unreadable as error:
+        return [_warning(source, error.why, "Write it again.", "caption-unreadable")]
+    notes = []
+    if words.encoding == "cp1252":
+        what, hint = "is not UTF-8; read as Windows text.", "Look at the prepared caption."
+        notes = [_warning(source, what, hint, "caption-encoding")]
+    tidy = (" ".join(line.split()) for line in words.text.replace("\0", "").split("\n"))
+    text = "\n".join(filter(None, tidy))
     if not text:
         return notes
     if job.subset.tag:
@@ -263,17 +259,3 @@ def _carry_caption(manifest: Manifest, job: FitJob, suffix: str) -> list[Fault]:
     with suppress(FileExistsError):  # somebody's own words, come just now
         (write_atomic if there else write_new)(target, data)
     return notes
-
-
-def _caption_text(source: Path) -> tuple[str, list[Fault]]:
-    """The words of a caption in whatever encoding; a guess is reported."""
-    try:
-        words = read_words(source) or Words("")
-    except Unreadable as error:
-        return "", [_warning(source, error.why, "Write it again.", "caption-unreadable")]
-    tidy = (" ".join(line.split()) for line in words.text.replace("\0", "").split("\n"))
-    notes = []
-    if words.encoding == "cp1252":
-        what, hint = "is not UTF-8; read as Windows text.", "Look at the prepared caption."
-        notes = [_warning(source, what, hint, "caption-encoding")]
-    return "\n".join(filter(None, tidy)), notes

@@ -6,7 +6,7 @@ the review says of each.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -54,7 +54,11 @@ def read_remembered(root: Path) -> Remembered:
         data = tomllib.read(root / PLACE)
     except Missing:
         return Remembered()
-    faults = [*_faults(root / PLACE, data)]
+    faults = []
+    for key in (key for key, sound in SOUND.items() if key in data and not sound(data[key])):
+        must = f" It must be one of {MUST[key]}." if key in MUST else ""
+        where = f"{shown(root / PLACE)} {key} = {data[key]!r}"
+        faults.append(Fault(where, f"is not understood.{must}"))
     if faults:
         hint = "Put it right, or delete the line: what is left out is as if nobody had said it."
         raise RecipeError("Nothing was changed.", faults=faults, hint=hint)
@@ -76,24 +80,6 @@ def remember(root: Path, kept: Remembered) -> None:
         write_atomic(root / PLACE, HEAD + document_text(kept.as_data()))
 
 
-def _faults(path: Path, data: Mapping[str, Any]) -> Iterator[Fault]:
-    crops, buckets = data.get("crops", {}), data.get("buckets", {})
-    sound = {
-        "fit": data.get("fit", "none") in get_args(Fit),
-        "focus": data.get("focus", "centre") in get_args(Focus),
-        "size": _numbers(data.get("size", [1, 1]), 2),
-        "quality": type(data.get("quality", 1)) is int,
-        "background": isinstance(data.get("background", ""), str),
-        "format": isinstance(data.get("format", ""), str),
-        "dropped": _words(data.get("dropped", [])),
-        "buckets": isinstance(buckets, dict) and _numbers(buckets.get("resolution", [1, 1]), 2),
-        "crops": isinstance(crops, dict) and all(_is_box(box) for box in crops.values()),
-    }
-    for key in (key for key, fine in sound.items() if not fine):
-        must = f" It must be one of {MUST[key]}." if key in MUST else ""
-        yield Fault(f"{shown(path)} {key} = {data[key]!r}", f"is not understood.{must}")
-
-
 def _numbers(value: Any, count: int) -> bool:
     numbers = isinstance(value, list) and all(type(one) in {int, float} for one in value)
     return numbers and len(value) == count
@@ -106,6 +92,21 @@ def _words(value: Any) -> bool:
 def _is_box(value: Any) -> bool:
     """Inside the picture, and with something in it."""
     return _numbers(value, 4) and 0 <= value[0] < value[2] <= 1 and 0 <= value[1] < value[3] <= 1
+
+
+SOUND: Mapping[str, Callable[[Any], bool]] = {
+    "fit": lambda value: value in get_args(Fit),
+    "focus": lambda value: value in get_args(Focus),
+    "size": lambda value: _numbers(value, 2),
+    "quality": lambda value: type(value) is int,
+    "background": lambda value: isinstance(value, str),
+    "format": lambda value: isinstance(value, str),
+    "dropped": _words,
+    "buckets": lambda value: (
+        isinstance(value, dict) and _numbers(value.get("resolution", [1, 1]), 2)
+    ),
+    "crops": lambda value: isinstance(value, dict) and all(map(_is_box, value.values())),
+}
 
 
 def read_marks(root: Path) -> dict[str, str]:

@@ -1,6 +1,4 @@
-"""Repeats from wishes: so many samples in an epoch, subsets weighed against each other. Pure
-arithmetic.
-"""
+"""Repeats from wishes: samples in an epoch, and subsets weighed against each other. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Where photos come from: files, folders, zip archives, albums as other programs leave them. Reads
-only; what is in an archive is unpacked beside the dataset first.
-"""
+"""Where photos come from: files, folders, zip archives, albums of other programs. Reads only."""
 
 from __future__ import annotations
 
@@ -22,6 +20,7 @@ from lorakit.dataset.facts import looks_like_image
 from lorakit.dataset.folder_names import FolderName, parse_folder
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault
+from lorakit.journal import Journal
 from lorakit.portable import leads_out
 from lorakit.user_files import Unreadable, read_text
 
@@ -43,40 +42,31 @@ class AlbumPart:
     repeats: int | None = None
     tokens: str = ""
 
+    def means(self, trigger: str) -> bool:
+        """Whether its name speaks of this trigger (empty: of any)."""
+        ours = self.tokens == trigger or self.tokens.startswith((f"{trigger}_", f"{trigger} "))
+        return (self.repeats or 1) <= MOST_REPEATS and bool(self.tokens) and (ours or not trigger)
+
 
 def parts_of(path: Path, trigger: str) -> list[AlbumPart]:
-    """The N_trigger folders of an album, if it has such of this trigger (empty: of any); else all
-    of it.
-    """
+    """The folders of an album that name this trigger (empty: any); else all of it."""
     own = parse_folder(path.name)
-    if (
-        path.is_dir()
-        and isinstance(own, FolderName)
-        and _means(own.repeats, own.class_tokens, trigger)
-    ):
-        return [AlbumPart(path, own.repeats, own.class_tokens)]
+    if path.is_dir() and isinstance(own, FolderName):
+        whole = AlbumPart(path, own.repeats, own.class_tokens)
+        if whole.means(trigger):
+            return [whole]
     for home in (path, path / IMG):
-        found = [
-            AlbumPart(home / name, repeats, tokens)
-            for name, (repeats, tokens) in subset_folders(home).items()
-            if _means(repeats, tokens, trigger)
-            and any(looks_like_image(file) for file in os.listdir(home / name))
-        ]
-        if found:
+        named = subset_folders(home).items()
+        parts = (AlbumPart(home / name, repeats, tokens) for name, (repeats, tokens) in named)
+        found = [part for part in parts if part.means(trigger)]
+        if found := [one for one in found if any(map(looks_like_image, os.listdir(one.path)))]:
             return found
     return [AlbumPart(path)]
 
 
-def _means(repeats: int, tokens: str, trigger: str) -> bool:
-    ours = tokens == trigger or tokens.startswith((f"{trigger}_", f"{trigger} "))
-    return repeats <= MOST_REPEATS and bool(tokens) and (ours or not trigger)
-
-
 @dataclass(frozen=True)
 class Candidate:
-    """One file that someone wants in the dataset; `label` is how they know it, `path` where its
-    bytes can be read.
-    """
+    """Wanted in the dataset; `label` is how its owner knows it, `path` where its bytes are."""
 
     label: str
     name: str
@@ -87,9 +77,7 @@ class Candidate:
 def gather(
     paths: Iterable[Path], incoming: Path, *, skip: Path
 ) -> tuple[list[Candidate], list[Fault]]:
-    """Every image that the paths name or hold, in a stable order. `skip`: the dataset's own
-    originals.
-    """
+    """Every image that the paths name or hold; `skip`: the dataset's own originals."""
     found: list[Candidate] = []
     faults: list[Fault] = []
     for number, path in enumerate(paths):
@@ -97,13 +85,13 @@ def gather(
         if path.is_dir():
             found += _folder(path, skip, incoming / str(number), faults)
         elif not path.is_file():
-            faults.append(_refused(shown(path), "no-file", "there is no such file or folder."))
+            faults.append(Fault(shown(path), "there is no such file or folder.", rule="no-file"))
         elif path.suffix.lower() in ARCHIVES or _is_zip(path):
             found += _archive(path, incoming / str(number), faults)
         else:
             found.append(_candidate(path))
         if len(found) + len(faults) == before:
-            faults.append(_refused(shown(path), "no-file", "holds no image."))
+            faults.append(Fault(shown(path), "holds no image.", rule="no-file"))
     return found, faults
 
 
@@ -154,8 +142,8 @@ def _listed(folder: Path) -> dict[Path, str]:
     found = {}
     for name in LISTS:
         with suppress(Unreadable, csv.Error):
-            text = read_text(folder / name, most=json_text.MOST)
-            rows = csv.DictReader(text.splitlines()) if name.endswith("csv") else _lines(text)
+            place = folder / name
+            rows = _table(place) if name.endswith("csv") else Journal(place).read()
             for row in rows:
                 file, words = row.get("file_name"), next((row[w] for w in WORDS if row.get(w)), "")
                 if isinstance(file, str) and isinstance(words, str) and words.strip():
@@ -163,12 +151,8 @@ def _listed(folder: Path) -> dict[Path, str]:
     return found
 
 
-def _lines(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
-        with suppress(ValueError):
-            row = json_text.loads(line)
-            if isinstance(row, dict):
-                yield row
+def _table(path: Path) -> list[dict[str, Any]]:
+    return [*csv.DictReader(read_text(path, most=json_text.MOST).splitlines())]
 
 
 def _is_zip(path: Path) -> bool:
@@ -184,16 +168,14 @@ def _archive(path: Path, incoming: Path, faults: list[Fault]) -> list[Candidate]
                 return _unpacked(path, archive, incoming, faults)
         except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as error:
             what = f"cannot be read as a zip archive: {error}."
-    faults.append(_refused(shown(path), "archive", what))
+    faults.append(Fault(shown(path), what, rule="archive"))
     return []
 
 
 def _unpacked(
     path: Path, archive: zipfile.ZipFile, incoming: Path, faults: list[Fault]
 ) -> list[Candidate]:
-    """Each wanted entry under a name of our own making, so that no name in the archive can lead
-    anywhere.
-    """
+    """Each wanted entry under a name of our own: none in the archive leads anywhere."""
     named = [entry for entry in archive.infolist() if entry.filename]
     if len(named) < len(archive.infolist()):
         what = "holds an entry without a name, which is left out."
@@ -201,7 +183,7 @@ def _unpacked(
     entries = [one for one in named if not one.is_dir() and "__MACOSX" not in one.filename]
     if sum(entry.file_size for entry in entries) > MAX_ARCHIVE:
         what = f"would unpack to more than {MAX_ARCHIVE >> 30} GB."
-        faults.append(_refused(shown(path), "archive", what))
+        faults.append(Fault(shown(path), what, rule="archive"))
         return []
     names = {entry.filename.replace("\\", "/"): entry for entry in entries}
     parted = {os.path.splitext(name): name for name in names}
@@ -216,7 +198,7 @@ def _unpacked(
     def taken(name: str, to: Path) -> Path | None:
         problem = _problem(names[name]) or _extract(archive, names[name], to)
         if problem:
-            faults.append(_refused(label(name), "archive", problem))
+            faults.append(Fault(label(name), problem, rule="archive"))
         return None if problem else to
 
     def label(name: str) -> str:
@@ -257,7 +239,3 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, to: Path) -> str:
         to.unlink(missing_ok=True)
         return f"cannot be unpacked: {error}."
     return ""
-
-
-def _refused(label: str, rule: str, what: str) -> Fault:
-    return Fault(label, what, rule=rule)

@@ -1,6 +1,4 @@
-"""Renaming, splitting and merging subsets. Only prepared folders move, never originals; every step
-is journaled and can be undone.
-"""
+"""Renaming, splitting, merging subsets: prepared folders only, journaled, to be undone."""
 
 from __future__ import annotations
 
@@ -24,6 +22,7 @@ from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.new_folder import TAKEN
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.build.repeats import balanced, solve
+from lorakit.dataset.captions.edit import Change
 from lorakit.dataset.facts import SubsetFacts, is_image_name
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
@@ -35,20 +34,13 @@ from lorakit.user_files import read_text
 
 
 @dataclass(frozen=True)
-class Edited:
-    path: Path
-    before: str
-    after: str
-
-
-@dataclass(frozen=True)
 class Step:
     """What is to be done, decided before anything moves. Paths are relative to the dataset."""
 
     what: str
     moves: tuple[tuple[str, str], ...]
     after: Arrangement
-    edits: tuple[Edited, ...] = ()  # of files that speak of the folders
+    edits: tuple[Change, ...] = ()  # of files that speak of the folders
 
     @property
     def renamed(self) -> dict[str, str]:
@@ -98,15 +90,15 @@ def solved(
     epochs: int,
     per_step: int,
 ) -> Step:
-    """The repeats that come nearest to so many steps, shared out by `ratio`, a weight for each
-    folder (empty: as they are shared now).
-    """
+    """The nearest to so many steps; `ratio` weighs each folder (empty: as they are now)."""
     images = [len(subset.images) for subset in subsets]
     if not images:
         raise RecipeError(f"{root}: no subset with images; there is nothing to solve.")
     repeats = [subset.repeats for subset in subsets]
     shares = [float(n * count) for n, count in zip(repeats, images, strict=True)]
     weights = [ratio[subset.path.name] for subset in subsets] if ratio else shares
+    if steps and steps < 0:
+        raise RecipeError(f"--steps {steps}: write a number from 1 on.")
     if steps:
         found = solve(images, steps * per_step / epochs, weights)
     else:
@@ -179,9 +171,7 @@ def _moved(root: Path, name: str, tokens: str, pattern: str = "*") -> Step:
 
 
 def image_of(file: str, images: Collection[str]) -> str:
-    """The image (without extension) that a file belongs to: itself, or for a cache the longest
-    name that it begins with.
-    """
+    """The image that a file belongs to: of a cache the longest name that it begins with."""
     stem, extension = os.path.splitext(file)
     if stem in images or extension != ".npz":
         return stem
@@ -209,19 +199,17 @@ def _refuse_taken(root: Path, moves: Sequence[tuple[str, str]]) -> None:
 def unmanaged_folders(root: Path, step: Step) -> list[str]:
     """Folders among the moves with images that lorakit did not make: they do not move unasked."""
     ours = {entry.file for entry in Manifest(root).entries.values()}
-    moving = {source for source, _ in step.moves}
-
-    def moves_unmade(folder: str) -> bool:
-        files = (f"{folder}/{file}" for file in os.listdir(root / folder) if is_image_name(file))
-        return any(file not in ours and (folder in moving or file in moving) for file in files)
-
-    return [folder for folder in sorted({s.split("/")[0] for s in moving}) if moves_unmade(folder)]
+    found = set()
+    for source, _ in step.moves:
+        folder, _, file = source.partition("/")
+        names = filter(is_image_name, [file] if file else os.listdir(root / folder))
+        if not ours.issuperset(f"{folder}/{name}" for name in names):
+            found.add(folder)
+    return sorted(found)
 
 
 def apply(root: Path, step: Step) -> None:
-    """Journal first, then move. Nothing is overwritten, and nothing moved where a name that was
-    free when the step was decided has been taken since.
-    """
+    """Journal first, then move; nothing moves where a free name has been taken since."""
     log, before = _journal(root), read_arrangement(root).as_data()
     edits = [[str(one.path), one.before, one.after] for one in step.edits]
     entry = {"when": now(), "what": step.what, "moves": list(step.moves), "edits": edits}
@@ -238,9 +226,7 @@ def apply(root: Path, step: Step) -> None:
 
 
 def undo(root: Path) -> str:
-    """Take the last step back; refuses where something else has taken a place since. A file that
-    was edited since stays as it is.
-    """
+    """Takes the last step back; a file that was edited since stays as it is."""
     steps = _journal(root).read()
     if not steps:
         raise RecipeError(f"{root}: no layout step is left to undo.")

@@ -1,14 +1,10 @@
-"""Editing captions: pure text operations on comma-separated parts.
-
-A caption is its first line, as kohya reads it. Parts are what is between commas; the order is
-the author's until asked otherwise.
-"""
+"""Editing captions: pure text operations on what is between the commas of their first line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.dataset.captions.read import caption_text
@@ -70,9 +66,7 @@ def trigger_first(trigger: str) -> Edit:
 
 
 def add(tag: str, *, after_trigger: str = "") -> Edit:
-    """The tag once: where it is already, else after the trigger, or first where that is still
-    to come; without a trigger last.
-    """
+    """Once: where it is already, else after the trigger; without a trigger last."""
 
     def edit(caption: str) -> str:
         items = parts(caption)
@@ -107,10 +101,10 @@ def dedupe(caption: str) -> str:
     return joined(seen.values())
 
 
-def sort(caption: str, *, keep: int = 1) -> str:
-    """Alphabetical after the first `keep` parts: the trigger stays where it is."""
+def sort(caption: str) -> str:
+    """Alphabetical after the first part: the trigger stays where it is."""
     items = parts(caption)
-    return joined([*items[:keep], *sorted(items[keep:], key=str.casefold)])
+    return joined([*items[:1], *sorted(items[1:], key=str.casefold)])
 
 
 def view_of(stem: str) -> str:
@@ -120,17 +114,13 @@ def view_of(stem: str) -> str:
 
 
 def pattern(text: str, values: Mapping[str, str]) -> Edit:
-    """`{trigger}, {shot}, {rest}`: parts are sorted into their places, what no place asks for is
-    `{rest}`, empty places vanish.
-    """
+    """Parts are sorted into their places, the others are `{rest}`, empty places vanish."""
     names = re.findall(r"\{(\w+)\}", text)
     for name in names:
         if name not in PLACEHOLDERS:
-            near = did_you_mean(name, PLACEHOLDERS)
-            raise RecipeError(
-                f"--pattern: no placeholder is called {{{name}}}. {near}",
-                hint="There are " + ", ".join(f"{{{name}}}" for name in PLACEHOLDERS) + ".",
-            )
+            what = f"--pattern: no placeholder is called {{{name}}}."
+            hint = "There are " + ", ".join(f"{{{name}}}" for name in PLACEHOLDERS) + "."
+            raise RecipeError(f"{what} {did_you_mean(name, PLACEHOLDERS)}", hint=hint)
     spoken = {part.casefold() for part in parts(text) if "{" not in part}
     spoken.add(values.get("trigger", "").casefold())
 
@@ -175,25 +165,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Drafts:
-    """A tagger's words and a describer's sentences by caption file, and the pattern that they are
-    put into: without one, the trigger goes first.
-    """
+    """Tags and sentences by caption file."""
 
     words: Mapping[Path, str]
-    pattern: str = ""
-    sentences: Mapping[Path, str] = field(default_factory=dict)
+    sentences: Mapping[Path, str]
+    pattern: str
 
     def __contains__(self, path: Path) -> bool:
         return path in self.words or path in self.sentences
 
     def edits(self, path: Path, values: Mapping[str, str]) -> list[Edit]:
         words, sentence = self.words.get(path, ""), self.sentences.get(path, "")
-        usual = "{trigger}, {sentence}, {rest}" if sentence else ""
-        order = pattern(self.pattern or usual, {**values, "sentence": sentence})
-        return [
-            lambda _: words,
-            order if self.pattern or usual else trigger_first(values["trigger"]),
-        ]
+        order = pattern(self.pattern, {**values, "sentence": sentence})
+        return [lambda _: words, order]
 
 
 def requested(
@@ -227,12 +211,9 @@ def subsets_named(facts: DatasetFacts, names: Sequence[str]) -> list[SubsetFacts
     known = {subset.path.name: subset for subset in facts.subsets}
     for name in names:
         if name not in known:
-            raise RecipeError(
-                f"{facts.root}: no subset {name!r}. {did_you_mean(name, known)}",
-                hint=f"There are {', '.join(known)}.",
-            )
-    picked = [known[name] for name in names]
-    picked = picked or [subset for subset in facts.subsets if not subset.is_reg]
+            what = f"{facts.root}: no subset {name!r}. {did_you_mean(name, known)}"
+            raise RecipeError(what, hint=f"There are {', '.join(known)}.")
+    picked = [known[name] for name in names] or facts.trained
     if not picked:
         hint = "`lorakit dataset prepare` makes them from originals/."
         raise RecipeError(f"{facts.root}: no N_trigger folder with images.", hint=hint)
@@ -240,9 +221,7 @@ def subsets_named(facts: DatasetFacts, names: Sequence[str]) -> list[SubsetFacts
 
 
 def changes(captions: Iterable[tuple[Path, Sequence[Edit]]]) -> list[Change]:
-    """What the edits would change, and only that. Further lines (wildcard captions) stay as
-    they are.
-    """
+    """What the edits would change. Further lines (wildcard captions) stay as they are."""
     found = []
     faults: list[Fault] = []
     for path, edits in captions:

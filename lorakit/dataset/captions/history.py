@@ -1,10 +1,8 @@
-"""Every change of captions, one step a line in the dataset's own `.lorakit` folder, and the way
-back.
-"""
+"""Every change of captions, one step a line in `.lorakit`, and the way back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,9 @@ class History:
 
     def record(self, what: str, found: Sequence[Change]) -> None:
         """Log a step whose captions are written already, or are about to be."""
-        self._log(what, changes=[[self._name(c.path), c.before, c.after] for c in found])
+        names = [change.path.relative_to(self.root).as_posix() for change in found]
+        pairs = zip(names, found, strict=True)
+        self._log(what, changes=[[name, change.before, change.after] for name, change in pairs])
 
     def undo(self) -> tuple[str, int, list[Fault]]:
         """Take the last step back. A caption that was edited since is left alone and named."""
@@ -43,18 +43,6 @@ class History:
         if not left:
             raise RecipeError(f"{self.root}: no caption step is left to undo.")
         step = steps[left[-1]]
-        back, faults = self._reversed(step)
-        self._log("undo", undoes=left[-1], changes=[])
-        for path, before in back:
-            if before is None:
-                path.unlink(missing_ok=True)  # made by lorakit, and touched by nobody since
-            else:
-                write_atomic(path, before + "\n")
-        return str(step["what"]), len(back), faults
-
-    def _reversed(
-        self, step: Mapping[str, Any]
-    ) -> tuple[list[tuple[Path, str | None]], list[Fault]]:
         back: list[tuple[Path, str | None]] = []
         faults = []
         for name, before, after in step["changes"]:
@@ -69,10 +57,13 @@ class History:
                 faults.append(Fault(shown(path), what, "", "caption-edited", "warning"))
             elif now_there == after:
                 back.append((path, before))
-        return back, faults
-
-    def _name(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
+        self._log("undo", undoes=left[-1], changes=[])
+        for path, before in back:
+            if before is None:
+                path.unlink(missing_ok=True)  # made by lorakit, and touched by nobody since
+            else:
+                write_atomic(path, before + "\n")
+        return str(step["what"]), len(back), faults
 
     def _log(self, what: str, **more: Any) -> None:
         self.journal.rewrite([*self.steps(), {"when": now(), "what": what, **more}])

@@ -1,6 +1,4 @@
-"""Models that look at pictures, taggers and describers: where their files are, in a folder or on
-the hub at a revision, and exactly which they are.
-"""
+"""Taggers and describers: where their files are, in a folder or on the hub, and which they are."""
 
 from __future__ import annotations
 
@@ -17,6 +15,7 @@ from lorakit import json_text
 from lorakit.errors import LorakitError, RecipeError, SetupError, did_you_mean
 from lorakit.files import sha256
 from lorakit.user_files import Unreadable
+from lorakit.weights.hub import endpoint
 
 MODEL, TAGS = "model.onnx", "selected_tags.csv"
 # Short names for the v3 taggers (Apache-2.0); any other repository with the same two files works by
@@ -137,7 +136,7 @@ def _hub_answers() -> bool:
     """At once, where its own client would try for half a minute; behind a proxy it may try."""
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
         return True
-    address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    address = urlsplit(endpoint())
     try:
         port = address.port or 443
         socket.create_connection((address.hostname or "", port), timeout=3).close()

@@ -33,9 +33,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Caption:
-    """The file that kohya will read for an image (None: none), the text it will make of it, and
-    what is wrong with it.
-    """
+    """The file that kohya reads for an image (None: none), and the text it makes of it."""
 
     path: Path | None
     text: str | None
@@ -60,10 +58,8 @@ def words_in(data: bytes) -> Words:
     except UnicodeDecodeError as error:
         encoding, text = "cp1252", data.decode("cp1252", "replace")
         near = text[max(0, error.start - 12) : error.start + 13].strip()
-        problem = (
-            problem
-            or f"is not UTF-8: see byte {error.start} (near {near!r} if it is Windows text)."
-        )
+        byte = f"see byte {error.start} (near {near!r} if it is Windows text)."
+        problem = problem or f"is not UTF-8: {byte}"
     return Words(re.sub(r"\r\n?", "\n", text), encoding, problem)
 
 
@@ -89,9 +85,7 @@ def caption_beside(image: Path) -> Path | None:
 def find_caption(
     folder: Path, stem: str, suffix: str, names: Mapping[str, os.DirEntry[str]]
 ) -> Caption:
-    """The two places, in kohya's order: beside the image; then, with the last four `_` parts of
-    the path cut off.
-    """
+    """In kohya's order: beside the image; with four `_` parts of the path cut off."""
     entry = names.get(stem + suffix)
     if entry is not None:
         return kohya_caption(folder / entry.name)
@@ -109,9 +103,7 @@ def find_caption(
 
 
 def kohya_caption(path: Path) -> Caption:
-    """The first line, stripped, as kohya takes it; with a fault for everything that kohya would
-    choke on or misread.
-    """
+    """The first line, stripped, as kohya takes it; and all that it would misread."""
     found: list[Fault] = []
 
     def note(rule: str, what: str, hint: str = "") -> None:

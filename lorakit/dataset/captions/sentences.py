@@ -1,6 +1,4 @@
-"""Captions in sentences, by a model that describes pictures: Florence-2 or BLIP. It runs in a child
-process with torch; what it said is remembered per picture and model.
-"""
+"""Captions in sentences by Florence-2 or BLIP, in a child process; remembered per picture."""
 
 from __future__ import annotations
 

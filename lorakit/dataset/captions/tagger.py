@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.config import cache_dir
+from lorakit.dataset.build.fit import on_ground
 from lorakit.dataset.captions.models import INSTALL_TAGGER, TAGS, CaptionModel
 from lorakit.errors import RecipeError, SetupError, did_you_mean
 from lorakit.memo import Memo
@@ -57,9 +58,7 @@ Likely = Sequence[tuple[int, float]]  # number of a tag, its probability
 
 
 def read_tags(path: Path) -> list[Tag]:
-    """selected_tags.csv: tag_id, name, category, count; the line's place is the number of the
-    model's output.
-    """
+    """The line's place in selected_tags.csv is the number of the model's output."""
     try:
         rows = csv.DictReader(io.StringIO(read_text(path, most=MOST_TAGS), newline=""))
         return [Tag(row["name"], int(row["category"])) for row in rows]
@@ -108,9 +107,7 @@ class Tagger:
     def look(
         self, paths: Sequence[Path], progress: Callable[[int, int], None] | None = None
     ) -> Iterator[tuple[Path, Likely]]:
-        """What the model sees in each picture. What was said is kept even when this is
-        interrupted.
-        """
+        """What the model sees in each; kept even when this is interrupted."""
         try:
             for done, path in enumerate(paths, 1):
                 found = self._known.get(path)
@@ -157,9 +154,7 @@ class Tagger:
 
 
 def square(path: Path, side: int) -> Any:
-    """The picture as the trainer sees it (EXIF orientation ignored), transparency on white,
-    centred on a white square: float32, BGR.
-    """
+    """As the trainer sees it, on a white square: float32, BGR."""
     import numpy as np
     from PIL import Image
 
@@ -173,10 +168,7 @@ def square(path: Path, side: int) -> Any:
         raise RecipeError(f"{path}: cannot be decoded ({why(error)}).", hint=hint) from error
     scale = side / max(seen.size)
     size = (max(1, round(seen.width * scale)), max(1, round(seen.height * scale)))
-    small = seen.resize(size, Image.Resampling.BICUBIC)
-    ground = Image.new("RGB", (side, side), "white")
-    corner = ((side - size[0]) // 2, (side - size[1]) // 2)
-    ground.paste(small, corner, small if small.mode == "RGBA" else None)
+    ground = on_ground(seen.resize(size, Image.Resampling.BICUBIC), (side, side), "white")
     return np.asarray(ground, dtype=np.float32)[:, :, ::-1]
 
 

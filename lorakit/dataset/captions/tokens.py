@@ -33,6 +33,7 @@ STRAIGHT = str.maketrans(
         "ﬆ": "st",
     }
 )
+SYMBOLS = byte_symbols()
 MARK = re.compile(r"(<\|startoftext\|>|<\|endoftext\|>)")
 CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]")
 
@@ -103,18 +104,12 @@ def _ranks() -> dict[tuple[str, str], int]:
     return {pair: rank for rank, pair in enumerate(clip_merges())}
 
 
-@cache
-def _symbols() -> dict[int, str]:
-    return byte_symbols()
-
-
 @lru_cache(65_536)
 def _merged(word: str) -> tuple[str, ...]:
     """Byte-pair merging: always the pair of the lowest rank first."""
     if word in MARKS:
         return (word,)
-    symbols = _symbols()
-    parts = [symbols[byte] for byte in word.encode("utf-8", "replace")]
+    parts = [SYMBOLS[byte] for byte in word.encode("utf-8", "replace")]
     parts[-1] += "</w>"
     ranks, worst = _ranks(), len(clip_merges())
     while len(parts) > 1:

@@ -1,6 +1,4 @@
-"""Every fault of a dataset at once: names and headers (scan), pixels, captions, balance. Changes
-nothing.
-"""
+"""Every fault of a dataset at once: names and headers, pixels, captions, balance."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ def check(
     from lorakit.dataset.check.looks import look_at
     from lorakit.dataset.check.pictures import picture_faults, sources_of
 
-    images = [image.path for subset in facts.subsets for image in subset.images]
+    images = [image.path for image in facts.images]
     looks = look_at(facts.root, images, progress=progress)
     found = [
         *facts.faults,
@@ -53,13 +51,12 @@ def flagged_faults(facts: DatasetFacts) -> Iterator[Fault]:
         facts.root / name for name, mark in read_marks(facts.root).items() if mark == "flagged"
     }
     hint = "lorakit dataset drop RECIPE --flagged leaves all such out."
-    for subset in facts.subsets:
-        for path in (image.path for image in subset.images if image.path in flagged):
-            yield fault("flagged", path, "is flagged in the review.", hint)
+    for path in (image.path for image in facts.images if image.path in flagged):
+        yield fault("flagged", path, "is flagged in the review.", hint)
 
 
 def balance_faults(facts: DatasetFacts) -> Iterator[Fault]:
-    subsets = [subset for subset in facts.subsets if not subset.is_reg]
+    subsets = facts.trained
     samples = {subset.path: subset.repeats * len(subset.images) for subset in subsets}
     total = sum(samples.values())
     for subset in subsets if len(subsets) > 1 else ():

@@ -1,6 +1,4 @@
-"""Rules about what captions say: the trigger, sameness, structure, length, and words that steal
-from the trigger.
-"""
+"""Rules about what captions say: trigger, sameness, structure, length, stolen words."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ TRIGGER_FIRST = "lorakit dataset caption RECIPE --trigger-first --write"
 
 
 def caption_faults(facts: DatasetFacts, settings: CheckSettings) -> Iterator[Fault]:
-    trained = (image for subset in facts.subsets if not subset.is_reg for image in subset.images)
+    trained = (image for subset in facts.trained for image in subset.images)
     images = [image for image in trained if image.caption_path and image.caption]
     trigger = settings.trigger or common_first(images)
     if trigger:
@@ -74,9 +72,7 @@ def _trigger(images: Sequence[ImageFacts], trigger: str) -> Iterator[Fault]:
 
 
 def _same(images: Sequence[ImageFacts]) -> Iterator[Fault]:
-    """Identical captions, and captions of the same words but one; linear in the number of
-    captions.
-    """
+    """Identical, or of the same words but one; linear in the number of captions."""
     hint = "Say what differs."
     groups: dict[str, list[ImageFacts]] = defaultdict(list)
     for image in images:

@@ -1,6 +1,4 @@
-"""A close look at every image: fully decoded, measured, and remembered as long as the file does
-not change.
-"""
+"""A close look at every image: decoded, measured, remembered until the file changes."""
 
 from __future__ import annotations
 
@@ -99,9 +97,7 @@ def _bits(path: Path, header: PictureHeader, image: Image.Image) -> int:
 
 
 def is_transparent(image: Image.Image) -> bool:
-    """Whether some pixel lets the background through; an alpha channel of nothing but 255 does not
-    count.
-    """
+    """Whether some pixel is; an alpha channel of nothing but 255 does not count."""
     if image.mode not in {"RGBA", "LA", "PA", "La", "RGBa"}:
         if "transparency" not in image.info:
             return False
@@ -135,9 +131,7 @@ def _profile(image: Image.Image) -> str:
 
 
 def _border(small: Image.Image) -> str:
-    """Edges with a band of one colour, a fortieth of the side or wider: letterboxes, frames,
-    caption strips.
-    """
+    """Edges with a band of one colour: letterboxes, frames, caption strips."""
     import numpy as np
 
     pixels = np.asarray(small, dtype=np.int16)
@@ -149,9 +143,7 @@ def _border(small: Image.Image) -> str:
 
 
 def _plain_band(lines: np.ndarray[Any, np.dtype[np.int16]]) -> bool:
-    """Whether the first fortieth of the lines holds one colour, the same in all of them, and some
-    later line does not.
-    """
+    """The first fortieth of the lines holds one colour, and some later line does not."""
     band = lines[: max(2, -(-len(lines) // 40))]
     colour = band[0].mean(axis=0)
     off = abs(band - colour)
@@ -164,7 +156,6 @@ def look_at(
     paths: Iterable[Path],
     *,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
-    workers: int | None = None,
 ) -> dict[Path, Look]:
     """Every image looked at, unchanged ones from memory."""
     name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
@@ -178,7 +169,7 @@ def look_at(
             fresh.append(path)
         else:
             found[path] = Look(**known)
-    for path, result in spread(look, fresh, workers=workers):
+    for path, result in spread(look, fresh):
         found[path] = Look(problem=str(result)) if isinstance(result, WorkerDied) else result
         if path.exists():
             memo.put(path, {k: v for k, v in vars(found[path]).items() if v != USUAL[k]})

@@ -8,7 +8,7 @@ much a trainer can learn, not how much anybody likes it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Floats = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
+Places = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 TARGET_SIDE = 1024  # of a picture that lacks nothing in resolution
 WORKING_SIDE = 768  # large enough to see motion blur, small enough for a hundred pictures a second
@@ -58,9 +60,7 @@ def measure(image: Image.Image) -> Look:
 
 
 def dhash(image: Image.Image) -> int:
-    """64 bits, one per horizontal neighbour in a 9x8 thumbnail: survives scaling and
-    recompression, not cropping.
-    """
+    """64 bits, one per neighbour in a 9x8 thumbnail: survives scaling, not cropping."""
     small = np.asarray(image.convert("L").resize((9, 8), resample=3), dtype=np.int16)  # 3: bicubic
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
 
@@ -72,9 +72,8 @@ def near_pairs(hashes: Sequence[int], *, within: int = 5) -> list[tuple[int, int
     slice are compared. Of equal hashes each is paired with the first alone: a thousand blank
     pictures are a thousand pairs, not half a million.
     """
-    values, firsts, back = np.unique(
-        np.asarray(hashes, dtype=np.uint64), return_index=True, return_inverse=True
-    )
+    numbers = np.asarray(hashes, dtype=np.uint64)
+    values, firsts, back = np.unique(numbers, return_index=True, return_inverse=True)
     equal = [(int(firsts[group]), i, 0) for i, group in enumerate(back) if firsts[group] != i]
     found: dict[tuple[int, int], int] = {}
     edges = np.linspace(0, 64, within + 2).astype(int)
@@ -83,32 +82,22 @@ def near_pairs(hashes: Sequence[int], *, within: int = 5) -> list[tuple[int, int
         order = np.argsort(slices, kind="stable")
         borders = np.flatnonzero(np.diff(slices[order])) + 1
         for group in np.split(order, borders):
-            if len(group) > 1:
-                _compare(values, np.sort(group), within, found)
+            found.update(_near(values, np.sort(group), within))
     near = [(int(firsts[i]), int(firsts[j]), distance) for (i, j), distance in found.items()]
     return sorted((min(i, j), max(i, j), distance) for i, j, distance in [*equal, *near])
 
 
-def _compare(
-    values: np.ndarray[tuple[int], np.dtype[np.uint64]],
-    group: np.ndarray[tuple[int], np.dtype[np.int64]],
-    within: int,
-    found: dict[tuple[int, int], int],
-) -> None:
+def _near(values: Hashes, group: Places, within: int) -> Iterator[tuple[tuple[int, int], int]]:
     for place, first in enumerate(group[:-1]):
         others = group[place + 1 :]
         differing = (values[others] ^ values[first]).view(np.uint8).reshape(-1, 8)
         distances = np.unpackbits(differing, axis=1).sum(axis=1)
-        for other, distance in zip(
-            others[distances <= within], distances[distances <= within], strict=True
-        ):
-            found[int(first), int(other)] = int(distance)
+        for at in np.flatnonzero(distances <= within):
+            yield (int(first), int(others[at])), int(distances[at])
 
 
 def scores(look: Look, *, nearest: int = 64) -> dict[str, float]:
-    """The parts of the technical score, 0..100 each; `nearest` is the distance in bits to the most
-    alike picture that is better.
-    """
+    """0..100 each; `nearest` is the distance in bits to the most alike better picture."""
     grain, blocks = _ramp(look.noise, 2.5, 14), _ramp(look.blocks, 1.15, 2.2)
     dirt = max(grain, blocks, _ramp(100 - look.jpeg, 4, 75))
     extreme = _ramp(abs(look.brightness - 0.5), 0.15, 0.5)
@@ -125,9 +114,7 @@ def scores(look: Look, *, nearest: int = 64) -> dict[str, float]:
 
 
 def total(parts: dict[str, float]) -> float:
-    """One number: the weighted mean, less where something cannot be repaired: the worst of blur,
-    exposure and dirt, a size below half of what is wanted, and bars or a screen around the picture.
-    """
+    """The weighted mean, less where blur, exposure, dirt, size or bars spoil a picture."""
     mean = sum(WEIGHTS[name] * parts[name] for name in WEIGHTS)
     worst = min(parts[name] for name in ("sharpness", "exposure", "cleanness"))
     size = min(1.0, 0.5 + parts["resolution"] / 100)
@@ -145,9 +132,7 @@ def _laplacian(light: Floats) -> Floats:
 
 
 def _noise(light: Floats) -> float:
-    """Grain: the second difference in both directions, which blanks edges and slopes, over the
-    flattest quarter of 16-pixel tiles.
-    """
+    """Grain: second differences, which blank edges and slopes, in the flattest tiles."""
     if min(light.shape) < 34:
         return 0.0
     rough = light[:-2] - 2 * light[1:-1] + light[2:]
@@ -170,9 +155,7 @@ def _blocks(light: Floats) -> float:
 
 
 def _bars(light: Floats) -> float:
-    """Bands of one colour with a straight end, as letterboxes, caption strips and the screens of
-    telephones have them: words and signs may stand in them. A plain background has no such end.
-    """
+    """Bands of one colour with a straight end, words in them or not; no plain background."""
     down, across = light, light.T
     ends = (_band(down), _band(down[::-1])), (_band(across), _band(across[::-1]))
     return float(max(min(0.95, sum(pair)) for pair in ends))

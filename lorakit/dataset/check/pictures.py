@@ -1,6 +1,4 @@
-"""Rules about pixels: what decoding found, what the buckets will do, and which pictures are the
-same.
-"""
+"""Rules about pixels: what decoding found, what buckets will do, which are the same."""
 
 from __future__ import annotations
 
@@ -60,7 +58,7 @@ def picture_faults(
     sources: Mapping[Path, SourcePicture],
 ) -> Iterator[Fault]:
     """`sources`: the photos behind the pictures, which say more about what is in them."""
-    images = [image for subset in facts.subsets for image in subset.images]
+    images = facts.images
     shown_in = {
         path: sources[path].look if path in sources else look for path, look in looks.items()
     }

@@ -1,6 +1,4 @@
-"""A dataset in numbers: counts, sizes, tags, token lengths, the weight of each subset, buckets.
-Pure.
-"""
+"""A dataset in numbers: counts, sizes, tags, token lengths, shares, buckets. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +9,8 @@ from statistics import median
 
 from lorakit.dataset.buckets import Chooser
 from lorakit.dataset.captions.edit import parts
-from lorakit.dataset.captions.tokens import count_tokens
+from lorakit.dataset.captions.tokens import LIMIT, count_tokens
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
-
-LIMIT = 75  # tokens that one CLIP chunk holds
 
 
 @dataclass(frozen=True)
@@ -42,9 +38,7 @@ def stats_of(facts: DatasetFacts, chooser: Chooser | None = None, *, tags: int =
         subset.path: [image.caption for image in subset.images if image.caption_path]
         for subset in facts.subsets
     }
-    draws = sum(
-        len(subset.images) * subset.repeats for subset in facts.subsets if not subset.is_reg
-    )
+    draws = sum(len(subset.images) * subset.repeats for subset in facts.trained)
     lengths = {
         path: [count_tokens(text) for text in texts if text] for path, texts in captions.items()
     }
@@ -79,8 +73,7 @@ def _subset(subset: SubsetFacts, lengths: Sequence[int], draws: int) -> SubsetSt
 
 
 def _buckets(facts: DatasetFacts, chooser: Chooser) -> tuple[tuple[tuple[int, int], int], ...]:
-    images = [image for subset in facts.subsets for image in subset.images]
-    places = (chooser.place(image.width, image.height) for image in images)
+    places = (chooser.place(image.width, image.height) for image in facts.images)
     found = Counter(place.bucket for place in places if place)  # `check` names the others
     return tuple(sorted(found.items()))
 

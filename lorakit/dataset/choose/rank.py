@@ -1,6 +1,4 @@
-"""Scoring pictures and choosing the best balanced set of them. Reads images; writes only rankings
-and a new version of a dataset.
-"""
+"""Scoring pictures, and choosing the best balanced set of them as a new dataset."""
 
 from __future__ import annotations
 
@@ -15,21 +13,24 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.dataset.build.arrangement import Arrangement, arrange, read_arrangement
+from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.new_folder import new_folder
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.build.remembered import read_remembered
 from lorakit.dataset.build.sources import images_below
+from lorakit.dataset.captions.read import caption_beside
 from lorakit.dataset.check.looks import look_at
-from lorakit.dataset.choose.carried import captions_for
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault, RecipeError
-from lorakit.files import write_atomic
+from lorakit.files import sha256, write_atomic
 from lorakit.user_files import read_text
 
 VERSION = 1
 NEAR_BITS = 6  # dHashes of two pictures that differ in fewer bits show the same thing
 FAR_BITS = 24  # beyond this two pictures have nothing in common as far as a dHash can tell
 LIKENESS_COST = 25.0  # points that a perfect twin of a chosen picture would lose under --diverse
+# whether it was edited since lorakit put it there, when it was changed, and where it is
+Place = tuple[bool, int, Path]
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,13 @@ class Selection:
 
     def averages(self) -> dict[str, tuple[int, float]]:
         """How many of each category, and their mean score."""
-        groups = by_category(self.chosen)
-        return {
-            name: (len(items), round(sum(item.score for item in items) / len(items), 1))
-            for name, items in groups.items()
-        }
+        groups = by_category(self.chosen).items()
+        means = {name: sum(item.score for item in items) / len(items) for name, items in groups}
+        return {name: (len(items), round(means[name], 1)) for name, items in groups}
 
 
 def pictures(root: Path) -> list[Path]:
-    """The pictures to judge: those of `originals/` where there are any, else those of the subset
-    folders; none that was dropped.
-    """
+    """Those of `originals/`, else of the subset folders; none that was dropped."""
     dropped = read_remembered(root).dropped
     found = images_below(root / ORIGINALS) or images_below(root)
     names = ((path, path.relative_to(root).as_posix()) for path in found if path.is_file())
@@ -74,14 +71,9 @@ def pictures(root: Path) -> list[Path]:
 
 
 def rank(
-    root: Path,
-    *,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
-    workers: int | None = None,
+    root: Path, *, progress: Callable[[int, int], None] = lambda _done, _all: None
 ) -> list[Ranked]:
-    """Score every picture; what cannot be read gets 0 and its reason. Best first within each
-    category.
-    """
+    """Best first within each category; what cannot be read gets 0 and its reason."""
     from lorakit.dataset.check.measures import near_pairs, scores, total
 
     paths = pictures(root)
@@ -89,7 +81,7 @@ def rank(
         hint = "Give the dataset folder; `lorakit dataset add` fills it."
         raise RecipeError(f"{root}: no pictures here or below.", hint=hint)
     home = root / ORIGINALS if root / ORIGINALS in paths[0].parents else root
-    looks = look_at(home, paths, progress=progress, workers=workers)
+    looks = look_at(home, paths, progress=progress)
     fine = [path for path in paths if not looks[path].problem]
     alone = {path: total(scores(looks[path])) for path in fine}
     nearest = dict.fromkeys(fine, 64)
@@ -122,9 +114,7 @@ def write_rankings(root: Path, ranked: Sequence[Ranked]) -> list[Path]:
 
 
 def read_scores(path: Path) -> dict[str, float]:
-    """Scores by file name from a ranking or a CSV with the columns file and score: yours, or
-    another model's.
-    """
+    """By file name, from a ranking or a CSV: yours, or another model's."""
     try:
         text = read_text(path, most=json_text.MOST)
         if path.suffix.lower() == ".csv":
@@ -142,9 +132,7 @@ def read_scores(path: Path) -> dict[str, float]:
 def with_scores(
     ranked: Iterable[Ranked], given: Mapping[str, float]
 ) -> tuple[list[Ranked], list[Fault]]:
-    """Given scores win over measured ones, matched by relative path, else by a file name that only
-    one picture has.
-    """
+    """Given scores win, matched by path, else by a file name that one picture has."""
     items = list(ranked)
     places = {item.file: [place] for place, item in enumerate(items)}
     for place, item in enumerate(items):
@@ -187,14 +175,22 @@ def select(
                 left.append((item, f"score {item.score:g} is below {min_score:g}"))
             else:
                 waiting.append(item)
-        _choose(waiting, per_category, chosen, left, diverse=diverse)
+        full = len(chosen) + per_category
+        while waiting:  # greedy: the most valuable; what resembles it is worth less from now on
+            best = max(waiting, key=lambda item: _worth(item, chosen if diverse else ()))
+            waiting.remove(best)
+            twin = next((other for other in chosen if _distance(best, other) <= NEAR_BITS), None)
+            if twin is not None:
+                left.append((best, f"near-duplicate of {twin.file}"))
+            elif len(chosen) == full:
+                left.append((best, f"{per_category} better ones were chosen"))
+            else:
+                chosen.append(best)
     return Selection(tuple(chosen), tuple(left))
 
 
 def copy_selection(root: Path, selection: Selection, target: Path) -> dict[str, str]:
-    """Copy the chosen pictures and their captions into a new dataset, which appears complete or
-    not at all; returns new name -> old.
-    """
+    """A new dataset, complete or not at all; returns new name -> old."""
     with new_folder(target) as beside:
         origin = dict(_copies(root, selection, beside, target))
         now = read_arrangement(root)
@@ -222,33 +218,8 @@ def _order(item: Ranked) -> tuple[str, float, str]:
     return item.category, -item.score, item.file
 
 
-def _choose(
-    waiting: list[Ranked],
-    count: int,
-    chosen: list[Ranked],
-    left: list[tuple[Ranked, str]],
-    *,
-    diverse: bool,
-) -> None:
-    """Greedy: take the most valuable, drop its twins, lower what resembles it, again."""
-    taken = 0
-    while waiting:
-        best = max(waiting, key=lambda item: _worth(item, chosen, diverse=diverse))
-        waiting.remove(best)
-        twin = next((other for other in chosen if _distance(best, other) <= NEAR_BITS), None)
-        if twin is not None:
-            left.append((best, f"near-duplicate of {twin.file}"))
-        elif taken == count:
-            left.append((best, f"{count} better ones were chosen"))
-        else:
-            chosen.append(best)
-            taken += 1
-
-
-def _worth(item: Ranked, chosen: Sequence[Ranked], *, diverse: bool) -> float:
-    if not diverse or not chosen:
-        return item.score
-    nearest = min(_distance(item, other) for other in chosen)
+def _worth(item: Ranked, chosen: Sequence[Ranked]) -> float:
+    nearest = min((_distance(item, other) for other in chosen), default=FAR_BITS)
     return item.score - LIKENESS_COST * max(0.0, 1 - nearest / FAR_BITS)
 
 
@@ -259,7 +230,7 @@ def _distance(a: Ranked, b: Ranked) -> int:
 def _copies(
     root: Path, selection: Selection, target: Path, named: Path
 ) -> Iterator[tuple[str, str]]:
-    captions = captions_for(root, [root / item.file for item in selection.chosen], named)
+    captions = _carried(root, [root / item.file for item in selection.chosen], named)
     for category, items in by_category(selection.chosen).items():
         for number, item in enumerate(items, 1):
             source = root / item.file
@@ -271,6 +242,43 @@ def _copies(
             if caption is not None:
                 shutil.copy2(caption, (target / new).with_suffix(caption.suffix.lower()))
             yield new.as_posix(), item.file
+
+
+def _carried(root: Path, pictures: Iterable[Path], beside: Path) -> dict[Path, Path]:
+    """Each picture's caption that somebody has worked on last, in any version of the dataset."""
+    wanted = list(pictures)
+    sizes = {path.stat().st_size for path in wanted}
+    found: dict[str, Place] = {}
+    for version in _versions(root, beside):
+        for digest, place in _captions(version, sizes):
+            found[digest] = max(found.get(digest, place), place)
+    captions = {}
+    for path in wanted:
+        known = found.get(sha256(path))
+        caption = known[2] if known else caption_beside(path)
+        if caption is not None:
+            captions[path] = caption
+    return captions
+
+
+def _versions(root: Path, beside: Path) -> list[Path]:
+    """Datasets that lie beside this one, or where the next one is to lie; this one first."""
+    places = dict.fromkeys([root.parent, beside.parent])
+    folders = (one for place in places if place.is_dir() for one in sorted(place.iterdir()))
+    others = [one for one in folders if any((one / name).is_dir() for name in (FOLDER, ORIGINALS))]
+    return [root, *(one for one in others if one.resolve() != root.resolve())]
+
+
+def _captions(version: Path, sizes: set[int]) -> Iterator[tuple[str, Place]]:
+    for entry in Manifest(version).entries.values():
+        caption = caption_beside(version / entry.file)
+        if caption is not None and entry.source_stamp[0] in sizes:
+            edited = sha256(caption) != entry.caption_sha
+            yield entry.source_sha, (edited, caption.stat().st_mtime_ns, caption)
+    for path in images_below(version / ORIGINALS):
+        caption = caption_beside(path)
+        if caption is not None and path.is_file() and path.stat().st_size in sizes:
+            yield sha256(path), (False, caption.stat().st_mtime_ns, caption)
 
 
 def _score(value: Any) -> float:

@@ -1,3 +1,1 @@
-"""A small local page to look at every image and its caption. Loopback only, one random token,
-nothing from elsewhere.
-"""
+"""A small local page for every image and its caption: loopback only, one token."""

@@ -1,6 +1,4 @@
-"""The page over HTTP: 127.0.0.1 only, every request carries the token, every answer forbids
-caching by others.
-"""
+"""The page over HTTP: 127.0.0.1 only, a token in every request, nothing cached by others."""
 
 from __future__ import annotations
 
@@ -142,19 +140,17 @@ class Handler(BaseHTTPRequestHandler):
         if words[0] == "caption":
             text, seen = str(data["text"]), str(data["seen"])
             self._json(review.save(number, text, seen=seen, done=bool(data.get("done"))))
-        elif words[0] == "mark":
+            return
+        if words[0] == "mark":
             review.mark(number, str(data["mark"]))
-            self._json({})
         elif words[0] == "drop":
             review.drop(number, back=bool(data["back"]))
-            self._json({})
         else:
             raise KeyError(words[0])
+        self._json({})
 
     def _allowed(self, token: str) -> bool:
-        """The right token, and a Host of ours: a page elsewhere that rebinds its name to this
-        address gets nothing.
-        """
+        """A page elsewhere that rebinds its name to this address gets nothing."""
         host = self.headers.get("Host", "").rsplit(":", 1)[0]
         known = hmac.compare_digest(token.encode(), self.server.token.encode())
         if known and host in {"127.0.0.1", "localhost"}:

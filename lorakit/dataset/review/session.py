@@ -63,8 +63,8 @@ class ReviewSession:
     ) -> None:
         self.facts = facts
         self.root = facts.root
-        trained = [subset for subset in facts.subsets if not subset.is_reg]
-        self.images = [(subset.path.name, image) for subset in trained for image in subset.images]
+        pairs = ((subset, image) for subset in facts.trained for image in subset.images)
+        self.images = [(subset.path.name, image) for subset, image in pairs]
         self.trigger = trigger
         self.chooser = chooser
         self.extension = caption_extension
@@ -77,11 +77,8 @@ class ReviewSession:
     def items(self) -> list[dict[str, Any]]:
         """All there is to show besides pixels."""
         marks = read_marks(self.root)
-        return [self._item(number, marks.get(self._name(number), "")) for number in self.numbers]
-
-    @property
-    def numbers(self) -> range:
-        return range(len(self.images))
+        numbers = range(len(self.images))
+        return [self._item(number, marks.get(self._name(number), "")) for number in numbers]
 
     def _item(self, number: int, mark: str) -> dict[str, Any]:
         subset, image = self.images[number]
@@ -115,9 +112,7 @@ class ReviewSession:
         return found
 
     def save(self, number: int, text: str, *, seen: str, done: bool) -> dict[str, Any]:
-        """Write the caption unless somebody else changed it since `seen`; with `done`, the edit
-        becomes one step of the history.
-        """
+        """Unless somebody else changed it since `seen`; with `done`, one step of the history."""
         text = text.strip()
         if number in self.dropped:
             raise ValueError("dropped")

@@ -8,8 +8,8 @@ versions of zlib.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 import re
 import shutil
 import stat
@@ -26,9 +26,8 @@ from lorakit import json_text
 from lorakit.dataset.build.new_folder import new_folder
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.facts import looks_like_image
-from lorakit.dataset.rules import os_text
 from lorakit.errors import Fault, RecipeError, raise_on_errors
-from lorakit.files import hidden_file, sha256
+from lorakit.files import into_place, sha256
 from lorakit.portable import folded, leads_out, path_problem
 
 MANIFEST = "manifest.json"
@@ -54,9 +53,7 @@ class BundleManifest:
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Files per folder and kind, which is what people compare by eye: {'40_maya': {'.png': 70,
-        '.txt': 70}}.
-        """
+        """Per folder and kind, as people compare: {'40_maya': {'.png': 70, '.txt': 70}}."""
         found: dict[str, Counter[str]] = {}
         for entry in self.entries:
             path = PurePosixPath(entry.name)
@@ -64,21 +61,13 @@ class BundleManifest:
         return {folder: dict(sorted(kinds.items())) for folder, kinds in sorted(found.items())}
 
     def text(self) -> str:
-        data = {
-            "version": VERSION,
-            "dataset": self.dataset,
-            "counts": self.counts,
-            "files": {
-                entry.name: {"size": entry.size, "sha256": entry.sha256} for entry in self.entries
-            },
-        }
+        files = {one.name: {"size": one.size, "sha256": one.sha256} for one in self.entries}
+        data = {"version": VERSION, "dataset": self.dataset, "counts": self.counts, "files": files}
         return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
 def contents(root: Path) -> Iterator[tuple[str, Path]]:
-    """What belongs in a bundle: every visible file of every `N_trigger` folder and beside them,
-    and what links lead to, as kohya follows them; no caches, dot-files, originals.
-    """
+    """Every visible file of the folder and what links lead to; no caches, dot-files, originals."""
     for path in sorted(_visible(root, ()), key=lambda path: path.relative_to(root).as_posix()):
         if path.suffix.lower() not in DERIVED:
             yield path.relative_to(root).as_posix(), path
@@ -102,7 +91,7 @@ def make_bundle(
     """Write `out` beside and move it into place. A file that changes while it is read is a fault,
     not a wrong hash. `beside_it`: more files by name, which take the place of the folder's own.
     """
-    files = [
+    files: list[tuple[str, Path | bytes]] = [
         (name, path)
         for name, path in contents(root)
         if path.resolve() != out.resolve() and name not in beside_it
@@ -110,37 +99,23 @@ def make_bundle(
     if not any(looks_like_image(name) for name, _ in files):
         hint = "Give the folder that holds the N_trigger folders."
         if (root / ORIGINALS).is_dir():
-            folders = "make the N_trigger folders of them"
-            hint = f"originals/ stays here; {folders}: lorakit dataset prepare"
+            make = "make the N_trigger folders of them: lorakit dataset prepare"
+            hint = f"originals/ stays here; {make}"
         raise RecipeError(f"{root}: nothing to bundle.", hint=hint)
     raise_on_errors([*_bad_names([MANIFEST, *(name for name, _ in files), *beside_it])])
-    entries = tuple(PackedFile(name, path.stat().st_size, sha256(path)) for name, path in files)
-    more = tuple(
-        PackedFile(name, len(data), hashlib.sha256(data).hexdigest())
-        for name, data in sorted(beside_it.items())
-    )
-    manifest = BundleManifest(root.name, (*entries, *more))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = hidden_file(out)
-    try:
+    sources = dict(files) | dict(sorted(beside_it.items()))
+    manifest = BundleManifest(root.name, tuple(_packed(*source) for source in sources.items()))
+    with into_place(out) as beside:
         with zipfile.ZipFile(beside, "w") as bundle:
             bundle.writestr(_info(MANIFEST), manifest.text())
-            for entry, (_, path) in zip(entries, files, strict=True):
-                _store(bundle, entry, path)
-            for entry in more:
-                bundle.writestr(_info(entry.name, entry.size), beside_it[entry.name])
-        os.chmod(beside, 0o644)
-        os.replace(beside, out)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+            for entry in manifest.entries:
+                _store(bundle, entry, sources[entry.name])
+        beside.chmod(0o644)
     return manifest
 
 
 def verify(bundle_path: Path) -> tuple[BundleManifest, list[Fault]]:
-    """Read every byte and compare it with the manifest. Nothing is written, nothing larger than
-    declared is read.
-    """
+    """Every byte against the manifest; nothing larger than declared is read."""
     with _open(bundle_path) as bundle:
         manifest = _manifest(bundle, bundle_path)
         where = f"{bundle_path}: "
@@ -153,9 +128,7 @@ def _fault(where: str, name: str, rule: str, what: str, hint: str = "") -> Fault
 
 
 def _bad_names(names: Iterable[str], where: str = "") -> Iterator[Fault]:
-    """Names that would leave the folder they are unpacked into, that a zip cannot hold, or that
-    two things would share somewhere.
-    """
+    """That would leave the folder, that a zip cannot hold, or that two would share."""
     seen: set[str] = set()
     folders: set[str] = set()
     for name in names:
@@ -165,7 +138,7 @@ def _bad_names(names: Iterable[str], where: str = "") -> Iterator[Fault]:
             what = "this name would leave the folder it is unpacked into."
             yield _fault(where, name, "escape", what)
             continue
-        if os_text(name) != name:
+        if name.encode(errors="replace").decode() != name:
             what = "a zip cannot hold this name: it is not UTF-8."
             yield _fault(where, name, "name", what, "Rename it.")
         elif problem := path_problem(name):
@@ -192,14 +165,21 @@ def unpack(bundle_path: Path, target: Path) -> BundleManifest:
     return manifest
 
 
-def _store(bundle: zipfile.ZipFile, entry: PackedFile, path: Path) -> None:
-    digest = hashlib.sha256()
-    with path.open("rb") as source, bundle.open(_info(entry.name, entry.size), "w") as file:
-        while chunk := source.read(CHUNK):
+def _packed(name: str, source: Path | bytes) -> PackedFile:
+    if isinstance(source, bytes):
+        return PackedFile(name, len(source), hashlib.sha256(source).hexdigest())
+    return PackedFile(name, source.stat().st_size, sha256(source))
+
+
+def _store(bundle: zipfile.ZipFile, entry: PackedFile, source: Path | bytes) -> None:
+    info, digest = _info(entry.name, entry.size), hashlib.sha256()
+    opened = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    with opened as file, bundle.open(info, "w") as packed:
+        while chunk := file.read(CHUNK):
             digest.update(chunk)
-            file.write(chunk)
+            packed.write(chunk)
     if digest.hexdigest() != entry.sha256:
-        what = f"{path} changed while it was being bundled; nothing was written."
+        what = f"{entry.name} changed while it was being bundled; nothing was written."
         raise RecipeError(what, hint="Run the same command again.")
 
 
@@ -249,13 +229,9 @@ def _entry(name: str, count: Any, digest: Any) -> PackedFile:
 
 
 def _unsafe(bundle: zipfile.ZipFile, where: str) -> Iterator[Fault]:
-    """Bad names, links, and entries that unpack to more than they declare. What only the manifest
-    names is reported as missing.
-    """
-    names = [info.filename for info in bundle.infolist()]
-    yield from _bad_names(
-        (name for name in names if not name.endswith("/")), where
-    )  # "/": a folder
+    """Bad names, links, and entries that unpack to more than they declare."""
+    files = (name for name in bundle.namelist() if not name.endswith("/"))
+    yield from _bad_names(files, where)
     for info in bundle.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
@@ -274,21 +250,18 @@ def _differences(bundle: zipfile.ZipFile, where: str, manifest: BundleManifest) 
         info = inside.get(name)
         if info is None:
             yield _fault(where, name, "missing", "in the manifest but not in the zip.")
-        elif info.compress_type == zipfile.ZIP_STORED and _hash(bundle, entry) != entry.sha256:
+        elif info.file_size != entry.size or _hash(bundle, info) != entry.sha256:
             what = "its bytes are not those that were bundled."
             yield _fault(where, name, "changed", what, "Copy the bundle again.")
 
 
-def _hash(bundle: zipfile.ZipFile, entry: PackedFile) -> str:
-    """The sha256 inside the zip; empty for what is broken or not as long as declared."""
-    digest, seen = hashlib.sha256(), 0
+def _hash(bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
+    """Of what is inside the zip, which is never more than it declares; empty where it is broken."""
+    digest = hashlib.sha256()
     try:
-        with bundle.open(entry.name) as file:
+        with bundle.open(info) as file:
             while chunk := file.read(CHUNK):
-                seen += len(chunk)
-                if seen > entry.size:
-                    return ""
                 digest.update(chunk)
     except (*BROKEN, OSError):
         return ""
-    return digest.hexdigest() if seen == entry.size else ""
+    return digest.hexdigest()

@@ -1,6 +1,4 @@
-"""Between the two ways to describe a dataset: folders named N_tokens, and kohya's dataset TOML.
-Images are copied, never moved.
-"""
+"""Between folders named N_tokens and kohya's dataset TOML. Images are only copied."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ class Copy:
 
 
 def to_toml(facts: DatasetFacts, caption_extension: str, options: Mapping[str, Any]) -> str:
-    """`options`: what one [[datasets]] is to say beside its subsets (resolution, batch_size,
-    enable_bucket ...).
-    """
+    """`options`: what [[datasets]] says beside its subsets (resolution, batch_size)."""
     subsets = [
         {
             "image_dir": subset.path.absolute().as_posix(),
@@ -91,8 +87,7 @@ def _subset(
         notes.append(_fault(folder, f"num_repeats = {repeats!r} is not an integer."))
         return []
     to = home / format_folder(repeats, str(merged.get("class_tokens") or folder.name))
-    before = str(merged.get("caption_extension", ".caption"))
-    before = before if before.startswith(".") else f".{before}"
+    before = "." + str(merged.get("caption_extension", ".caption")).removeprefix(".")
     copies = []
     for name in sorted(os.listdir(folder)):
         if is_image_name(name) and (folder / name).is_file():

@@ -1,6 +1,4 @@
-"""Two versions of a dataset, compared by content: what came, what went, what was renamed,
-recaptioned or changed.
-"""
+"""Two versions of a dataset, compared by content."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from lorakit.files import sha256
 
 @dataclass(frozen=True)
 class Version:
-    """Names are `class tokens/file`, so that a change of repeats alone is not forty removals and
-    forty additions.
-    """
+    """Names are `class tokens/file`, so that other repeats alone change no name."""
 
     images: Mapping[str, str]  # sha256
     captions: Mapping[str, str]  # "" where there is none

@@ -16,7 +16,8 @@ from lorakit.dataset.split import hold_out, match_reg
 from lorakit.embedded.data.captions import CaptionRules
 from lorakit.embedded.data.dataset_config import read_blueprint
 from lorakit.errors import Fault, RecipeError, raise_on_errors, refused
-from lorakit.pictures.size import PictureHeaderError, read_header
+from lorakit.pictures.open import RefusedError
+from lorakit.pictures.size import read_header
 from lorakit.trainers.embedded.options import HOW_MASKS, NO_MASKS
 from lorakit.user_files import Unreadable
 
@@ -182,7 +183,7 @@ def _images(subset: Subset, chooser: Chooser, faults: list[Fault]) -> list[Image
             caption, placement = _caption(path, subset), chooser.choose(*size)
             mask = _mask(path, subset, size) if subset.conditioning_data_dir else None
             images.append(Image(path, subset, caption, size, placement, subset.num_repeats, mask))
-        except (OSError, PictureHeaderError, UnfitError) as error:
+        except (OSError, RefusedError, UnfitError) as error:
             hint = "Take the file out of the folder or fix it."
             faults.append(Fault(str(path), f"{error}.", hint))
         except Unreadable as error:
