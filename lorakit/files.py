@@ -140,20 +140,12 @@ def _started(pid: int) -> str | None:
     return "ended" if words[0] in "ZX" else words[19]
 
 
-@contextmanager
-def _filled(path: Path, data: str | bytes, mode: int) -> Iterator[Path]:
-    """On the disk beside `path`; gone again where it cannot take its name."""
-    beside = hidden_file(path)
-    try:
-        with beside.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.chmod(mode)
-        yield beside
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+def _fill(beside: Path, data: str | bytes, mode: int) -> None:
+    with beside.open("wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.chmod(mode)
 
 
 @cache
