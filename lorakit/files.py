@@ -4,6 +4,8 @@ place. What a killed process has left goes when the next one writes into the sam
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import os
 import re
@@ -21,6 +23,7 @@ from lorakit.user_files import naming_it
 MAX_NAME_CHARS = 40  # of a file's name in that of its hidden neighbour
 MARK = r"\d+-\d+-[0-9a-f]{8}"  # of a temporary file's owner: pid, its start, its machine's start
 ABANDONED_S = 86_400.0  # untouched so long, what another machine has left is nobody's
+TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}  # a folder's new name
 _MARKED = re.compile(rf"(?<![^.-]){MARK}(?![^.-])")
 
 
@@ -62,6 +65,33 @@ def write_or_refuse(path: Path, data: str | bytes, hint: str) -> None:
     except FileExistsError:
         what = f"{path} is there already, and is left as it is."
         raise RecipeError(what, hint=hint) from None
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A hidden folder, which becomes `target` at the end: a free name then and now."""
+    if os.path.lexists(target):
+        raise _taken(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sweep(target.parent.glob(f".{glob.escape(target.name[:MAX_NAME_CHARS])}.*"))
+    beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=hidden_prefix(target)))
+    try:
+        yield beside
+        beside.chmod(0o755)
+        try:
+            os.rename(beside, target)  # replaces nothing that holds anything
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise
+            raise _taken(target) from error
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _taken(target: Path) -> RecipeError:
+    hint = "Give the name of a new folder."
+    return RecipeError(f"{target} exists already; nothing was overwritten.", hint=hint)
 
 
 def take_name(beside: Path, path: Path) -> None:

@@ -5,9 +5,18 @@ numpy, because `plan` must start at once.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 Size = tuple[int, int]  # width, height
+WORDS = {  # kohya's options for what BucketRules names
+    "enable": "enable_bucket",
+    "min": "min_bucket_reso",
+    "max": "max_bucket_reso",
+    "step": "bucket_reso_steps",
+    "no_upscale": "bucket_no_upscale",
+}
 CROP_LIMIT = 0.15  # of a picture: what a bucket may cut off before we warn
 
 
@@ -28,6 +37,12 @@ class BucketRules:
     # musubi-tuner's: sides from half of the square's up, without bounds; under no_upscale a small
     # picture keeps its size, and a large one goes to the nearest bucket.
     by_area: bool = False
+
+    @classmethod
+    def said(cls, resolution: Size, words: Mapping[str, Any]) -> BucketRules:
+        """In kohya's words; what they leave out is the script's default."""
+        own = {name: words[word] for name, word in WORDS.items() if word in words}
+        return cls(resolution, **own)
 
     @property
     def low(self) -> int:

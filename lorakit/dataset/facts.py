@@ -73,6 +73,11 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1] in USED and not name.startswith(".")
 
 
+def image_files(folder: Path) -> list[Path]:
+    """What kohya's globs find, in its order."""
+    return sorted((one for one in folder.iterdir() if is_image_name(one.name)), key=str)
+
+
 def looks_like_image(name: str) -> bool:
     """Whether anybody would call it an image, whatever kohya thinks."""
     extension = os.path.splitext(name)[1].lower()

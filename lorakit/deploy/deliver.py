@@ -17,7 +17,7 @@ from typing import Any
 from lorakit import json_text
 from lorakit.errors import RecipeError, did_you_mean
 from lorakit.families import FAMILIES
-from lorakit.files import hidden_file, sha256, take_name, write_atomic, write_new
+from lorakit.files import into_place, sha256, take_name, write_atomic, write_new
 from lorakit.portable import stem_problem
 from lorakit.runs.intact import require_intact
 from lorakit.runs.record import read_record
@@ -175,22 +175,20 @@ def _place(source: Path, target: Path, *, link: bool, replace: bool) -> Path | N
     """Copy (or link) beside and take the name; where another LoRA went that had it."""
     if os.path.lexists(target) and not replace:
         raise _another(target)
-    beside, backup = hidden_file(target), None
+    backup = None
     try:
-        if link:
-            os.unlink(beside)
-            os.symlink(source.resolve(), beside)
-        else:
-            shutil.copyfile(source, beside)
-            os.chmod(beside, 0o644)
-        if replace and os.path.lexists(target):
-            backup = _put_aside(target)
-        take_name(beside, target)
+        with into_place(target, new=True) as beside:
+            if link:
+                beside.unlink()
+                beside.symlink_to(source.resolve())
+            else:
+                shutil.copyfile(source, beside)
+                beside.chmod(0o644)
+            if replace and os.path.lexists(target):
+                backup = _put_aside(target)
     except FileExistsError:  # it came just now
         if not _is_there(source, target):
             raise _another(target) from None
-    finally:
-        beside.unlink(missing_ok=True)
     return backup
 
 

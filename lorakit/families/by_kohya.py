@@ -6,6 +6,11 @@ from types import MappingProxyType
 
 from lorakit.families.family import BASE, Family, Size, Weight
 
+
+def _base(what: str, file: str = "base.safetensors") -> Weight:
+    return Weight("base", BASE, what, example=f"models/{file}")
+
+
 INSIDE = "where the checkpoint does not hold it"
 
 SD15 = Family(
@@ -14,12 +19,7 @@ SD15 = Family(
     script="train_network.py",
     network_module="networks.lora",
     weights=(
-        Weight(
-            "base",
-            BASE,
-            "an SD1.5 checkpoint (.safetensors) or diffusers folder",
-            example="models/sd15-base.safetensors",
-        ),
+        _base("an SD1.5 checkpoint (.safetensors) or diffusers folder", "sd15-base.safetensors"),
         Weight("vae", "vae", "a separate VAE", required=False),
     ),
     bucket_step=64,
@@ -40,12 +40,7 @@ SDXL = Family(
     script="sdxl_train_network.py",
     network_module="networks.lora",
     weights=(
-        Weight(
-            "base",
-            BASE,
-            "an SDXL checkpoint (.safetensors) or diffusers folder",
-            example="models/sdxl-base.safetensors",
-        ),
+        _base("an SDXL checkpoint (.safetensors) or diffusers folder", "sdxl-base.safetensors"),
         Weight("vae", "vae", "a separate VAE, e.g. the fp16-safe one", required=False),
     ),
     bucket_step=32,
@@ -65,12 +60,7 @@ FLUX = Family(
     script="flux_train_network.py",
     network_module="networks.lora_flux",
     weights=(
-        Weight(
-            "base",
-            BASE,
-            "the FLUX.1-dev transformer (.safetensors)",
-            example="models/flux1-dev.safetensors",
-        ),
+        _base("the FLUX.1-dev transformer (.safetensors)", "flux1-dev.safetensors"),
         Weight(
             "clip_l",
             "clip_l",
@@ -104,7 +94,7 @@ SD3 = Family(
     script="sd3_train_network.py",
     network_module="networks.lora_sd3",
     weights=(
-        Weight("base", BASE, "the Stable Diffusion 3 or 3.5 checkpoint (.safetensors)"),
+        _base("the Stable Diffusion 3 or 3.5 checkpoint (.safetensors)"),
         Weight("clip_l", "clip_l", f"the CLIP-L text encoder, {INSIDE}", required=False),
         Weight("clip_g", "clip_g", f"the CLIP-G text encoder, {INSIDE}", required=False),
         Weight("t5xxl", "t5xxl", f"the T5-XXL text encoder, {INSIDE}", required=False),
@@ -119,7 +109,7 @@ LUMINA = Family(
     script="lumina_train_network.py",
     network_module="networks.lora_lumina",
     weights=(
-        Weight("base", BASE, "the Lumina Image 2.0 transformer (.safetensors)"),
+        _base("the Lumina Image 2.0 transformer (.safetensors)"),
         Weight("gemma2", "gemma2", "the Gemma 2 2B text encoder (.safetensors, fp16)"),
         Weight("ae", "ae", "the FLUX autoencoder (.safetensors)"),
     ),
@@ -132,7 +122,7 @@ HUNYUAN_IMAGE = Family(
     script="hunyuan_image_train_network.py",
     network_module="networks.lora_hunyuan_image",
     weights=(
-        Weight("base", BASE, "the HunyuanImage 2.1 transformer (.safetensors)"),
+        _base("the HunyuanImage 2.1 transformer (.safetensors)"),
         Weight("text_encoder", "text_encoder", "the Qwen2.5-VL text encoder (.safetensors, bf16)"),
         Weight("byt5", "byt5", "the byT5 text encoder (.safetensors, fp16)"),
         Weight("vae", "vae", "the HunyuanImage VAE (.safetensors)"),
@@ -146,7 +136,7 @@ ANIMA = Family(
     script="anima_train_network.py",
     network_module="networks.lora_anima",
     weights=(
-        Weight("base", BASE, "the Anima transformer (.safetensors)"),
+        _base("the Anima transformer (.safetensors)"),
         Weight("qwen3", "qwen3", "the Qwen3 0.6B text encoder (.safetensors or folder)"),
         Weight("vae", "vae", "the Wan VAE (.safetensors)"),
         Weight(

@@ -10,7 +10,7 @@ from typing import Any
 from lorakit import tomllib
 from lorakit.dataset.buckets import BucketRules, Chooser, Size, UnfitError
 from lorakit.dataset.captions.read import caption_beside, kohya_caption
-from lorakit.dataset.facts import is_image_name
+from lorakit.dataset.facts import image_files
 from lorakit.dataset.split import hold_out
 from lorakit.errors import LorakitError, RecipeError
 from lorakit.files import sha256
@@ -67,17 +67,9 @@ def pictures_of(run_dir: Path, held: Path | None) -> JudgingPictures:
 def _chooser(table: Mapping[str, Any], path: Path) -> Chooser:
     size = table.get("resolution", 512)
     sides = (size, size) if isinstance(size, int) else tuple(size)
-    names = {"min_bucket_reso": "min", "max_bucket_reso": "max", "bucket_reso_steps": "step"}
-    given = {name: table[key] for key, name in names.items() if key in table}
+    words = {"enable_bucket": False, **table}
     try:
-        return Chooser(
-            BucketRules(
-                (sides[0], sides[-1]),
-                enable=bool(table.get("enable_bucket")),
-                no_upscale=bool(table.get("bucket_no_upscale")),
-                **given,
-            )
-        )
+        return Chooser(BucketRules.said((sides[0], sides[-1]), words))
     except (ValueError, TypeError, IndexError) as error:
         raise LorakitError(f"{path}: {error}. Was it edited by hand?") from error
 
@@ -92,7 +84,7 @@ def _pictures(
             hint="Put it back, or give pictures that were not trained on: --held FOLDER",
         )
     ending = str(subset.get("caption_extension") or "")
-    for file in sorted((one for one in folder.iterdir() if is_image_name(one.name)), key=str):
+    for file in image_files(folder):
         words = file.with_suffix(ending) if ending else caption_beside(file)
         text = kohya_caption(words).text if words and words.is_file() else None
         text = str(subset.get("class_tokens") or "") if text is None else text

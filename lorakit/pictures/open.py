@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -149,6 +150,17 @@ def _alone() -> Iterator[None]:
         return
     with lock:
         yield
+
+
+def small_jpeg(path: Path, side: int, quality: int) -> tuple[bytes, tuple[int, int]]:
+    """As a trainer sees it, EXIF orientation not applied, for a screen; and its size."""
+    with opened(path) as image:
+        image.draft("RGB", (side, side))
+        picture = image.convert("RGB")
+    picture.thumbnail((side, side), reducing_gap=2.0)
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=quality)
+    return stream.getvalue(), picture.size
 
 
 def orientation(image: Image.Image) -> tuple[int, bool]:

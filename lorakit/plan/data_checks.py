@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lorakit.dataset.buckets import Chooser, Placement, UnfitError, check
+from lorakit.dataset.buckets import Chooser, Placement, check
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.errors import Fault, counted, did_you_mean
 from lorakit.plan.model import Steps
@@ -43,7 +43,10 @@ def data_faults(options: Options, facts: DatasetFacts, steps: Steps) -> Iterator
                 "no image is left to train on; the script would end with exit code 0 and no LoRA."
             )
             yield Fault(root, what, "", "nothing-to-train")
-        placed = list(_placed(facts, Chooser(rules)))
+        chooser = Chooser(rules)
+        places = ((one, chooser.place(one.width, one.height)) for one in facts.images)
+        # an image without a place is a fault of count_steps
+        placed = [(image, place) for image, place in places if place]
         yield from _crops(options, root, placed)
         if not rules.enable:
             yield from _unbucketed(options, root, placed)
@@ -102,15 +105,6 @@ def _masks(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
         if lacking := [one for one in subset.images if folder and one.path.stem not in masks]:
             what = f"holds no mask for {_these(lacking)}."
             yield Fault(str(place), what, "A mask has its picture's name and size.", "mask-missing")
-
-
-def _placed(facts: DatasetFacts, chooser: Chooser) -> Iterator[tuple[ImageFacts, Placement]]:
-    for subset in facts.subsets:
-        for image in subset.images:
-            try:
-                yield image, chooser.choose(image.width, image.height)
-            except (UnfitError, ZeroDivisionError):
-                continue  # counted as a fault by count_steps
 
 
 def _crops(options: Options, root: str, placed: Placed) -> Iterator[Fault]:

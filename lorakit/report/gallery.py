@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 from lorakit import tomllib
-from lorakit.dataset.buckets import Chooser, UnfitError
+from lorakit.dataset.buckets import Chooser
 from lorakit.errors import LorakitError, counted
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.recipe.options import Options
@@ -67,7 +66,8 @@ def _subset(
     buckets: dict[tuple[int, ...], list[str]] = {}  # () where there is none
     for row in sorted(rows, key=lambda row: row.image):
         if row.image in pictures:
-            figures = buckets.setdefault(_bucket(row, chooser), [])
+            place = chooser.place(row.width, row.height) if chooser else None
+            figures = buckets.setdefault(place.bucket if place else (), [])
             figures.append(_thumbnail(row, pictures[row.image]))
     body = ""
     for bucket, figures in sorted(buckets.items()):
@@ -84,13 +84,6 @@ def _thumbnail(row: ImageRow, picture: Picture) -> str:
     caption = element("span", escape(said or "no caption"), class_="caption", title=said or "")
     under = f"<b>{escape(name)}</b>{row.width} × {row.height}{caption}"
     return figure(picture, name, said or name, under)
-
-
-def _bucket(row: ImageRow, chooser: Chooser | None) -> tuple[int, ...]:
-    if chooser is not None:
-        with contextlib.suppress(UnfitError):
-            return chooser.choose(row.width, row.height).bucket
-    return ()
 
 
 def samples(run_dir: Path, record: Record) -> str:

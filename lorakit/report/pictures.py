@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakit.pictures.open import TooLargeError, opened
+from lorakit.pictures.open import TooLargeError, small_jpeg
 
 
 @dataclass(frozen=True)
@@ -57,19 +56,12 @@ def shrink(paths: Sequence[Path], budget: Budget) -> list[Picture]:
 
 
 def _small(path: Path, budget: Budget) -> Picture:
-    """As the trainer sees it: EXIF orientation is not applied."""
     try:
-        with opened(path) as image:
-            image.draft("RGB", (budget.side, budget.side))
-            shown = image.convert("RGB")
-        shown.thumbnail((budget.side, budget.side), reducing_gap=2.0)
-        stream = io.BytesIO()
-        shown.save(stream, "JPEG", quality=budget.quality)
+        data, size = small_jpeg(path, budget.side, budget.quality)
     except FileNotFoundError:
         return Picture(fault="no longer there")
     except TooLargeError:
         return Picture(fault="too large to be shown")
     except Exception:  # noqa: BLE001  (a broken file makes decoders raise anything)
         return Picture(fault="cannot be decoded")
-    code = base64.b64encode(stream.getvalue()).decode()
-    return Picture(f"data:image/jpeg;base64,{code}", *shown.size)
+    return Picture(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}", *size)

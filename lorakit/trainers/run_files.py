@@ -13,6 +13,7 @@ from typing import Any
 
 from lorakit import tomllib
 from lorakit.catalogue.options import Option
+from lorakit.dataset.buckets import WORDS
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault, LorakitError, RecipeError, counted
 from lorakit.recipe.model import Section, Setting
@@ -100,19 +101,10 @@ def train_toml(options: Options, settings: Section) -> str:
 def dataset_table(options: Options, resolution: tuple[int, int] | None = None) -> dict[str, Any]:
     """What one [[datasets]] says beside its subsets."""
     rules = options.bucket_rules_at(resolution or options.resolution)
-    table: dict[str, Any] = {
-        "resolution": list(rules.resolution),
-        "batch_size": options.integer("train_batch_size"),
-        "enable_bucket": rules.enable,
-    }
-    if rules.enable:
-        table |= {
-            "min_bucket_reso": rules.min,
-            "max_bucket_reso": rules.max,
-            "bucket_reso_steps": rules.step,
-            "bucket_no_upscale": rules.no_upscale,
-        }
-    return table
+    said = WORDS if rules.enable else ("enable",)
+    buckets = {WORDS[name]: getattr(rules, name) for name in said}
+    batch_size = options.integer("train_batch_size")
+    return {"resolution": list(rules.resolution), "batch_size": batch_size, **buckets}
 
 
 def dataset_toml(options: Options, facts: DatasetFacts) -> str:

@@ -77,7 +77,7 @@ def test_what_is_there_by_content_is_left_alone_whatever_its_name(
     add(tmp_path / "data", FOX, [photos])
     (photos / "day 0/IMG_0.JPG").rename(photos / "renamed.jpg")
     outcome = add(tmp_path / "data", FOX, [photos])
-    assert (len(outcome.added), len(outcome.present), outcome.refused) == (0, 3, ())
+    assert (len(outcome.added), len(outcome.present), outcome.refused) == (0, 3, [])
 
 
 def test_a_caption_that_comes_later_is_added_and_an_edited_one_stays(

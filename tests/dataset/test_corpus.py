@@ -145,7 +145,7 @@ def test_everything_that_can_be_prepared_is(
     add(root, SubsetPlan(10, "qb_fox"), [corpus[0] / "10_qb_fox"])
     originals = state(root / "originals")
     outcome = prepare(root, jobs_of(root, Settings("letterbox", (64, 64))))
-    assert outcome.refused == ()
+    assert outcome.refused == []
     assert state(root / "originals") == originals
     facts = scan(root)
     assert facts.image_count == len(outcome.made) > 50

@@ -25,16 +25,11 @@ def theirs(tmp_path: Path) -> Path:
     return path
 
 
-def clashes(path: Path) -> tuple[list[tuple[str, str]], list[Fault]]:
+def clashes(path: Path) -> tuple[list[tuple[str, ...]], list[Fault]]:
     root = path.parent / "data"
     copies, faults = read_toml(path, root=root, reg=path.parent / "reg", caption_extension=".txt")
-    return [
-        (
-            copy.source.relative_to(path.parent).as_posix(),
-            copy.to.relative_to(path.parent).as_posix(),
-        )
-        for copy in copies
-    ], faults
+    named = [tuple(one.relative_to(path.parent).as_posix() for one in copy) for copy in copies]
+    return named, faults
 
 
 def test_every_image_goes_to_its_folder_with_its_caption_renamed(theirs: Path) -> None:

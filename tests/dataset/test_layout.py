@@ -86,7 +86,7 @@ def test_repeats_are_set_by_name_remembered_and_undone(root: Path) -> None:
     assert names(root) == ["10_maya_char", "5_maya_char_realbody"]
     assert read_arrangement(root).subsets["maya_char"].repeats == 10
     outcome = prepare(root, jobs_of(root, NONE))
-    assert (outcome.made, outcome.kept, len(outcome.unchanged)) == ((), (), 10)
+    assert (outcome.made, outcome.kept, len(outcome.unchanged)) == ([], [], 10)
     assert layout(root, "--undo") == 0
     assert tree(root) == before
     assert read_arrangement(root).subsets["maya_char"].repeats == 40
@@ -173,14 +173,14 @@ def test_rename_split_and_merge_keep_captions_and_are_known_to_prepare(root: Pat
         "close_2.txt",
     ]
     outcome = prepare(root, jobs_of(root, NONE))
-    assert (outcome.made, outcome.kept) == ((), ())
+    assert (outcome.made, outcome.kept) == ([], [])
     assert write(root, "--rename", "maya_face=maya_portrait") == 0
     assert "40_maya_portrait" in names(root)
     assert len(prepare(root, jobs_of(root, Settings("none", quality=90))).made) == 10
     assert names(root) == ["20_maya_char_realbody", "40_maya_char", "40_maya_portrait"]
     assert write(root, "--merge", "maya_portrait=maya_char") == 0
     assert names(root) == ["20_maya_char_realbody", "40_maya_char"]
-    assert prepare(root, jobs_of(root, Settings("none", quality=90))).made == ()
+    assert prepare(root, jobs_of(root, Settings("none", quality=90))).made == []
     (root / "40_maya_char/close_1_0080x0064_sd.npz").unlink()
     assert tree(root) == before
 
@@ -270,13 +270,13 @@ def test_one_step_after_another_needs_no_force_and_undo_leads_back_to_the_start(
     assert write(root, "--rename", "maya_char=maya_v2") == 0
     assert write(root, "--split", "maya_v2=maya_face:close_*") == 0
     outcome = prepare(root, jobs_of(root, NONE))
-    assert (outcome.made, outcome.kept, outcome.notes, len(outcome.unchanged)) == ((), (), (), 10)
+    assert (outcome.made, outcome.kept, outcome.notes, len(outcome.unchanged)) == ([], [], [], 10)
     assert names(root) == ["20_maya_char_realbody", "41_maya_face", "41_maya_v2"]
     for _ in range(3):
         assert layout(root, "--undo") == 0
     assert tree(root) == before
     outcome = prepare(root, jobs_of(root, NONE))
-    assert (outcome.made, len(outcome.unchanged)) == ((), 10)
+    assert (outcome.made, len(outcome.unchanged)) == ([], 10)
 
 
 def test_a_split_takes_the_caches_of_its_images_and_of_no_others(

@@ -81,7 +81,7 @@ def test_prepare_takes_names_of_255_bytes_with_their_captions(odd: Path, tmp_pat
         tmp_path / "new",
         jobs_of(tmp_path / "new", Settings("none"), source=odd / "10_fox", trigger="fox"),
     )
-    assert (len(outcome.made), outcome.refused) == (2, ())
+    assert (len(outcome.made), outcome.refused) == (2, [])
     assert sorted(path.read_text() for path in (tmp_path / "new/10_fox").glob("*.txt")) == [
         "fox, one\n",
         "fox, two\n",

@@ -232,7 +232,7 @@ def test_a_second_run_does_nothing_and_a_third_only_what_changed(root: Path, pho
 def test_a_touched_original_of_the_same_content_is_not_redone(root: Path) -> None:
     run(root)
     (root / "originals/qb_fox/1.jpg").touch()
-    assert run(root).made == ()
+    assert run(root).made == []
 
 
 def test_what_a_person_edited_stays_unless_forced(root: Path, photo: Photo) -> None:
@@ -289,8 +289,8 @@ def test_a_folder_that_was_given_other_repeats_is_still_the_same_subset(root: Pa
     (root / "7_qb_fox").rename(root / "20_qb_fox")
     outcome = run(root, Settings("letterbox", (96, 96)))
     assert not (root / "7_qb_fox").exists()
-    assert (len(outcome.made), outcome.kept) == (3, ())
-    assert run(root, Settings("letterbox", (96, 96))).made == ()
+    assert (len(outcome.made), outcome.kept) == (3, [])
+    assert run(root, Settings("letterbox", (96, 96))).made == []
 
 
 def test_a_broken_original_is_named_and_the_others_are_made(root: Path) -> None:
@@ -319,7 +319,7 @@ def test_a_kill_between_journal_and_move_is_no_persons_edit(
         run(root, Settings("letterbox", (96, 96)))
     monkeypatch.undo()
     outcome = run(root, Settings("letterbox", (96, 96)))
-    assert outcome.kept == ()
+    assert outcome.kept == []
     assert len(outcome.made) == 3
     assert size_of(root / "7_qb_fox/0.jpg") == (96, 96)
 
@@ -327,7 +327,7 @@ def test_a_kill_between_journal_and_move_is_no_persons_edit(
 def test_the_sheet_shows_every_image_and_drops_pages_it_no_longer_needs(root: Path) -> None:
     run(root)
     (root / ".lorakit/sheet-02.jpg").write_bytes(b"old")
-    pages = write_sheets(root, SMALL)
+    pages = write_sheets(root, Chooser(SMALL))
     assert [page.name for page in pages] == ["sheet-01.jpg"]
     assert not (root / ".lorakit/sheet-02.jpg").exists()
     assert size_of(pages[0])[0] > 1400
@@ -335,8 +335,8 @@ def test_the_sheet_shows_every_image_and_drops_pages_it_no_longer_needs(root: Pa
 
 def test_the_sheet_shows_the_captions_that_are_there_now(root: Path) -> None:
     run(root)
-    before = write_sheets(root, SMALL)[0].read_bytes()
-    redraw_sheets(root, SMALL, ".txt")
+    before = write_sheets(root, Chooser(SMALL))[0].read_bytes()
+    redraw_sheets(root, Chooser(SMALL), ".txt")
     assert (root / ".lorakit/sheet-01.jpg").read_bytes() == before
     words = ["dataset", "caption", str(root), "--add", "night", "--write"]
     assert main(words) == 0
@@ -345,7 +345,7 @@ def test_the_sheet_shows_the_captions_that_are_there_now(root: Path) -> None:
     assert main(["dataset", "caption", str(root), "--undo"]) == 0
     assert (root / ".lorakit/sheet-01.jpg").read_bytes() != after
     (root / ".lorakit/sheet-01.jpg").unlink()
-    redraw_sheets(root, SMALL, ".txt")  # nobody asked for one
+    redraw_sheets(root, Chooser(SMALL), ".txt")  # nobody asked for one
     assert not (root / ".lorakit/sheet-01.jpg").exists()
 
 

@@ -44,7 +44,7 @@ def test_a_folder_renamed_by_hand_is_known_again_and_its_twin_keeps_its_own(
     (root / "10_kit").rename(root / "12_kit")
     for trigger in ("kit", "fox"):
         outcome = prepared(root, photos, trigger)
-        assert (outcome.made, outcome.kept, len(outcome.unchanged)) == ((), (), 3)
+        assert (outcome.made, outcome.kept, len(outcome.unchanged)) == ([], [], 3)
     assert sorted({Path(name).parent.name for name in Manifest(root).entries}) == [
         "10_fox",
         "12_kit",

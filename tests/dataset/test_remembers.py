@@ -104,6 +104,17 @@ def test_a_folder_remembers_the_buckets_that_the_recipe_gave(root: Path, tmp_pat
     assert stamps(root) == before
 
 
+def test_a_letterbox_is_made_also_where_the_recipes_buckets_are_impossible(
+    root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "r.toml").write_text(
+        f'preset = "sd15"\nname = "r"\ntrigger = "qb_fox"\n[dataset]\npath = "{root}"\n'
+        '[train]\nresolution = "128"\nenable_bucket = true\nmin_bucket_reso = 512\n'
+    )
+    assert main(["dataset", "prepare", str(tmp_path / "r.toml"), *LETTERBOX]) == 0
+    assert (root / ".lorakit/sheet-01.jpg").is_file()
+
+
 @pytest.mark.parametrize("how", ["original", "prepared", "path", "bare"])
 def test_a_dropped_picture_stays_away_from_every_command(
     root: Path,

@@ -58,7 +58,7 @@ def run(args: Arguments) -> None:
     if args.undo:
         with writing(args, target.root, "caption --undo"):
             _undo(history, as_json=args.json)
-            redraw_sheets(target.root, target.bucket_rules, target.caption_extension)
+            redraw_sheets(target.root, target.chooser(), target.caption_extension)
         return
     if args.history and args.json:
         print_json(history.steps())
@@ -74,7 +74,7 @@ def run(args: Arguments) -> None:
         if write:  # before anything is shown: a closed pipe must not leave half the work undone
             command = " ".join(args.as_typed)
             history.apply(f"{command} [{tagged_by}]" if tagged_by else command, found)
-            redraw_sheets(target.root, target.bucket_rules, target.caption_extension)
+            redraw_sheets(target.root, target.chooser(), target.caption_extension)
     if args.json:
         print_json([{"file": c.path, "before": c.before, "after": c.after} for c in found])
     else:

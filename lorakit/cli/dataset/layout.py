@@ -216,7 +216,7 @@ def _from_toml(target: Target, args: Arguments) -> None:
     raise_on_errors(notes)
     say_faults(notes)
     if not args.write:
-        say(*(f"{shown(copy.source)} -> {shown(copy.to)}" for copy in copies))
+        say(*(f"{shown(source)} -> {shown(to)}" for source, to in copies))
     else:
         say(f"{exchange.do_copies(copies)} files copied, {len(copies)} in all.")
 

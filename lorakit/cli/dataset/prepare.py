@@ -23,7 +23,7 @@ from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import Target, read_target, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.progress import counting
-from lorakit.dataset.buckets import BucketRules
+from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.dataset.build.contact_sheet import write_sheets
 from lorakit.dataset.build.fit import Settings, essential, settings_problems
 from lorakit.dataset.build.jobs import FitJob, jobs_of
@@ -68,7 +68,6 @@ def run(args: Arguments) -> int:
     words = {"repeats": args.repeats, "trigger": trigger, "source": args.source}
     settings = _settings(target, args)
     jobs_of(root, settings, **words)  # says what is wrong before it waits
-    rules = settings.rules if target.resolved or settings.fit == "bucket" else None
     with writing(args, root, "prepare", when=not args.dry_run):
         settings = _settings(target, args)  # another command may have changed them
         jobs = jobs_of(root, settings, **words)
@@ -79,7 +78,8 @@ def run(args: Arguments) -> int:
         how = {"force": args.force, "dry_run": args.dry_run, "again": _again(args, jobs)}
         with counting("preparing") as progress:
             outcome = prepare(root, jobs, caption_extension=suffix, progress=progress, **how)
-        sheets = [] if args.dry_run or args.no_sheet else write_sheets(root, rules, suffix)
+        own = Chooser(settings.rules) if settings.fit == "bucket" else target.chooser()
+        sheets = [] if args.dry_run or args.no_sheet else write_sheets(root, own, suffix)
     if args.json:
         made = [name_of(root, path) for path in outcome.made]
         same = [name_of(root, path) for path in outcome.unchanged]

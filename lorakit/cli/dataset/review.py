@@ -51,7 +51,7 @@ def run(args: Arguments) -> None:
     finally:
         review.leave()
         server.server_close()
-    redraw_sheets(target.root, target.bucket_rules, suffix)
+    redraw_sheets(target.root, target.chooser(), suffix)
     say_next(*next_for_dataset(target))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments
 from lorakit.cli.terminal.meant import recipe_path
-from lorakit.dataset.buckets import BucketRules, Chooser
+from lorakit.dataset.buckets import Chooser
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.lock import hold_dataset
 from lorakit.dataset.scan import scan
@@ -47,16 +47,12 @@ class Target:
         setting = self.resolved.dataset.get("rules_off") if self.resolved else None
         return tuple(setting.value) if setting else ()
 
-    @property
-    def bucket_rules(self) -> BucketRules | None:
-        return self.options.bucket_rules if self.options else None
-
     def chooser(self) -> Chooser | None:
         """The buckets that the recipe's settings give; None for a bare folder, or where they give
         none (`plan` says why).
         """
         try:
-            return Chooser(self.bucket_rules) if self.bucket_rules else None
+            return Chooser(self.options.bucket_rules) if self.options else None
         except ValueError:
             return None
 

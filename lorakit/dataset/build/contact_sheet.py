@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorakit.dataset.buckets import BucketRules, Chooser
+from lorakit.dataset.buckets import Chooser
 from lorakit.dataset.build.manifest import FOLDER, MadeFile, Manifest
 from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.rules import shown
@@ -36,11 +36,10 @@ INK, FAINT, MARK, PAPER = "#1c1c1c", "#6a6a6a", "#e0452c", "#fafafa"
 
 
 def write_sheets(
-    root: Path, rules: BucketRules | None, caption_extension: str = ".txt"
+    root: Path, chooser: Chooser | None, caption_extension: str = ".txt"
 ) -> list[Path]:
     """Pages of twenty-five under .lorakit/; pages of an earlier, longer sheet are removed."""
     entries = [e for _, e in sorted(Manifest(root).entries.items()) if (root / e.file).exists()]
-    chooser = Chooser(rules) if rules else None
     pages = []
     for number in range(0, len(entries), COLUMNS * ROWS):
         some = entries[number : number + COLUMNS * ROWS]
@@ -53,10 +52,10 @@ def write_sheets(
     return pages
 
 
-def redraw_sheets(root: Path, rules: BucketRules | None, caption_extension: str) -> None:
+def redraw_sheets(root: Path, chooser: Chooser | None, caption_extension: str) -> None:
     """Where there is a sheet, so that it shows what is there now."""
     if any((root / FOLDER).glob("sheet-*.jpg")):
-        write_sheets(root, rules, caption_extension)
+        write_sheets(root, chooser, caption_extension)
 
 
 def _page(root: Path, cells: Sequence[tuple[MadeFile, list[str]]]) -> bytes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count, takewhile
 from pathlib import Path
 
@@ -20,35 +20,26 @@ from lorakit.errors import Fault, RecipeError, did_you_mean
 from lorakit.files import take_name
 
 
-@dataclass(frozen=True)
-class Known:
-    """One picture by the name that `prepare.toml` has for it: the original's, else its own."""
-
-    key: str
-    places: tuple[str, ...]  # in N_trigger folders, whether there is something now or not
-
-
 def drop(root: Path, words: Sequence[str]) -> list[str]:
     """Out of training, for every command; returns the names that are remembered."""
-    found = _meant(root, words, [*_pictures(root)])
+    known = _pictures(root)
+    keys = _meant(root, words, known)
     kept = read_remembered(root)
-    keys = [one.key for one in found]
     remember(root, replace(kept, dropped=tuple({*kept.dropped, *keys})))
-    for one in found:
-        for place in one.places:
-            _park(root, one.key, root / place)
+    for key in keys:
+        for place in known[key]:
+            _park(root, key, root / place)
     return keys
 
 
 def take_back(root: Path, words: Sequence[str]) -> list[str]:
-    kept = read_remembered(root)
-    there = {one.key: one for one in _pictures(root)}
-    known = [there.get(key, Known(key, (key,))) for key in kept.dropped]
-    found = _meant(root, words, known)
+    kept, there = read_remembered(root), _pictures(root)
+    known = {key: there.get(key) or [key] for key in kept.dropped}
+    keys = _meant(root, words, known)
     moves = [
-        (path, root / os.path.dirname((one.places or (one.key,))[0]) / path.name)
-        for one in found
-        for path in _parked(root, one.key)
+        (path, root / os.path.dirname(known[key][0]) / path.name)
+        for key in keys
+        for path in _parked(root, key)
     ]
     taken = [Fault(shown(to), "is there already.") for _, to in moves if os.path.lexists(to)]
     if taken:
@@ -56,29 +47,28 @@ def take_back(root: Path, words: Sequence[str]) -> list[str]:
     for path, to in moves:
         to.parent.mkdir(parents=True, exist_ok=True)
         take_name(path, to)
-    keys = [one.key for one in found]
     remember(root, replace(kept, dropped=tuple(key for key in kept.dropped if key not in keys)))
     return keys
 
 
-def _pictures(root: Path) -> Iterator[Known]:
-    made: dict[str, list[str]] = {}
+def _pictures(root: Path) -> dict[str, list[str]]:
+    """Each by the name that `prepare.toml` has for it, the original's, else its own: its places in
+    N_trigger folders, whether there is something now or not.
+    """
     entries = Manifest(root).entries
+    known = {name_of(root, path): list[str]() for path in images_below(root / ORIGINALS)}
     for name, entry in entries.items():
-        made.setdefault(entry.source, []).append(name)
-    originals = [name_of(root, path) for path in images_below(root / ORIGINALS)]
-    for key in dict.fromkeys([*originals, *made]):
-        yield Known(key, tuple(made.get(key, ())))
+        known.setdefault(entry.source, []).append(name)
     for folder in subset_folders(root):
-        for name in sorted(filter(is_image_name, os.listdir(root / folder))):
-            if f"{folder}/{name}" not in entries:
-                yield Known(f"{folder}/{name}", (f"{folder}/{name}",))
+        names = (f"{folder}/{name}" for name in sorted(os.listdir(root / folder)))
+        known |= {one: [one] for one in names if is_image_name(one) and one not in entries}
+    return known
 
 
-def _meant(root: Path, words: Sequence[str], known: Sequence[Known]) -> list[Known]:
+def _meant(root: Path, words: Sequence[str], known: Mapping[str, Sequence[str]]) -> list[str]:
     """By path, by name inside the dataset, or by a file name that only one picture has."""
-    names = {one: {one.key, *one.places} for one in known}
-    files = {one: {*map(os.path.basename, own)} for one, own in names.items()}
+    names = {key: {key, *places} for key, places in known.items()}
+    files = {key: {*map(os.path.basename, own)} for key, own in names.items()}
     found, faults = [], []
     for word in words:
         said = {word, name_of(root, Path(word)), word.removeprefix("./")}
@@ -87,7 +77,7 @@ def _meant(root: Path, words: Sequence[str], known: Sequence[Known]) -> list[Kno
         if len(same) == 1:
             found += same
         elif same:
-            what = f"can mean {' and '.join(shown(one.key) for one in same)}."
+            what = f"can mean {' and '.join(map(shown, same))}."
             faults.append(Fault(shown(word), what, "Write the folder, too."))
         else:
             near = did_you_mean(os.path.basename(word), set().union(*files.values()))

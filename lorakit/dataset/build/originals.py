@@ -39,9 +39,9 @@ class Added:
 
 @dataclass(frozen=True)
 class AddOutcome:
-    added: tuple[Added, ...]
-    present: tuple[str, ...]  # there already, by content
-    refused: tuple[Fault, ...]
+    added: Sequence[Added]
+    present: Sequence[str]  # there already, by content
+    refused: Sequence[Fault]
 
 
 def add(
@@ -86,7 +86,7 @@ def add(
                 refused.append(Fault(candidate.label, what, rule="duplicate", severity="warning"))
             if twin is not None and twin.parent == folder:
                 _late_caption(candidate, twin, dry_run=dry_run)
-    return AddOutcome(tuple(added), tuple(present), tuple(refused))
+    return AddOutcome(added, present, refused)
 
 
 def _problem(candidate: Candidate, seen: Look | WorkerDied, min_side: int) -> Fault | None:

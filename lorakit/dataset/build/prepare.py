@@ -36,11 +36,11 @@ class Made:
 
 @dataclass(frozen=True)
 class PrepareOutcome:
-    made: tuple[Path, ...]
-    unchanged: tuple[Path, ...]
-    kept: tuple[Fault, ...]  # edited by you, or not ours
-    refused: tuple[Fault, ...]
-    notes: tuple[Fault, ...]
+    made: Sequence[Path]
+    unchanged: Sequence[Path]
+    kept: Sequence[Fault]  # edited by you, or not ours
+    refused: Sequence[Fault]
+    notes: Sequence[Fault]
 
 
 def prepare(
@@ -62,12 +62,10 @@ def prepare(
     todo = [job for job, state in states.items() if state is False]
     unchanged = [job for job, state in states.items() if state is True]
     kept = [state for state in states.values() if isinstance(state, Fault)]
-    same = tuple(job.target for job in unchanged)
+    same = [job.target for job in unchanged]
     notes = [*_orphans(manifest, jobs)]
     if dry_run:
-        return PrepareOutcome(
-            tuple(job.target for job in todo), same, tuple(kept), (), tuple(notes)
-        )
+        return PrepareOutcome([job.target for job in todo], same, kept, [], notes)
     for job in jobs:
         job.target.parent.mkdir(parents=True, exist_ok=True)
     for job in unchanged:
@@ -81,8 +79,8 @@ def prepare(
                 if not isinstance(result, Made):
                     what = f"{result}.".replace("..", ".")
                     refused.append(Fault(shown(job.source), what, rule="undecodable"))
-                elif _is_taken(manifest, job, force=force):  # since we looked
-                    kept.append(_not_ours(job))
+                elif isinstance(now := _state(manifest, job, gone=False, force=force), Fault):
+                    kept.append(now)  # since we looked
                 else:
                     notes += _placed(manifest, job, result, caption_extension, force=force)
                     made.append(job.target)
@@ -90,7 +88,7 @@ def prepare(
     finally:
         sweep(temporary_in(root), own=True)
         manifest.close()
-    return PrepareOutcome(tuple(made), same, tuple(kept), tuple(refused), tuple(notes))
+    return PrepareOutcome(made, same, kept, refused, notes)
 
 
 def _state(manifest: Manifest, job: FitJob, *, gone: bool, force: bool) -> bool | Fault:
@@ -98,11 +96,13 @@ def _state(manifest: Manifest, job: FitJob, *, gone: bool, force: bool) -> bool 
     if gone:
         hint = f"lorakit dataset drop {shown(job.name)} makes that plain; --again brings it back."
         return _warning(job.name, "was deleted by hand; left out.", hint, "deleted")
-    if not job.target.exists():
+    if not os.path.lexists(job.target):
         return False
     entry = manifest.entry_of(job.name, job.original)
-    if entry is None:
-        return _not_ours(job)
+    if entry is None or not job.target.exists():  # a link that leads nowhere
+        what = "was not made by lorakit; left as it is."
+        hint = "Move it out of the dataset to have it made from the original."
+        return _warning(job.name, what, hint, "edited")
     if not job.source.exists():
         what = f"leads to {shown(os.path.realpath(job.source))}, which cannot be reached."
         return _warning(job.original, what, "What was made of it before stays.", "broken-link")
@@ -138,21 +138,6 @@ def refitted(root: Path, jobs: Iterable[FitJob]) -> list[tuple[FitJob, dict[str,
         for job, entry in pairs
         if entry and (before := of_all(entry.settings)) != of_all(job.settings.as_data())
     ]
-
-
-def _not_ours(job: FitJob) -> Fault:
-    what = "was not made by lorakit; left as it is."
-    hint = "Move it out of the dataset to have it made from the original."
-    return _warning(job.name, what, hint, "edited")
-
-
-def _is_taken(manifest: Manifest, job: FitJob, *, force: bool) -> bool:
-    """Whether what is in the job's place must stay."""
-    if not os.path.lexists(job.target):
-        return False
-    entry = manifest.entries.get(job.name)
-    linked_away = not job.target.exists()
-    return entry is None or linked_away or (not force and manifest.edited(entry))
 
 
 def _warning(where: Path | str, what: str, hint: str, rule: str) -> Fault:

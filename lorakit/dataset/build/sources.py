@@ -108,13 +108,15 @@ def _folder(folder: Path, skip: Path, incoming: Path, faults: list[Fault]) -> It
             faults.append(Fault(shown(path), what, hint, "archive", "warning"))
 
 
-def files_below(folder: Path, *, skip: Path | None = None) -> list[Path]:
-    """In every visible folder but `skip`, in a stable order."""
+def files_below(folder: Path, *, skip: Path | None = None, links: bool = False) -> list[Path]:
+    """In every visible folder but `skip`, in a stable order; with `links` also where they lead."""
     found = []
-    for name, folders, files in os.walk(folder):
+    for name, folders, files in os.walk(folder, followlinks=links):
         place = Path(name)
+        # a link that leads back up has no end
+        out = {skip, *(above.resolve() for above in (place, *place.parents))}
         inner = (one for one in sorted(folders) if not one.startswith("."))
-        folders[:] = [one for one in inner if skip is None or (place / one).resolve() != skip]
+        folders[:] = [one for one in inner if (place / one).resolve() not in out]
         found += [place / file for file in sorted(files)]
     return found
 

@@ -19,7 +19,6 @@ from lorakit.dataset.build.arrangement import (
     subset_folders,
 )
 from lorakit.dataset.build.manifest import FOLDER, Manifest
-from lorakit.dataset.build.new_folder import TAKEN
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.build.repeats import balanced, solve
 from lorakit.dataset.captions.edit import Change
@@ -27,7 +26,7 @@ from lorakit.dataset.facts import SubsetFacts, is_image_name
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault, RecipeError, counted, did_you_mean
-from lorakit.files import take_name, write_atomic
+from lorakit.files import TAKEN, take_name, write_atomic
 from lorakit.journal import Journal, now
 from lorakit.portable import folded
 from lorakit.user_files import read_text

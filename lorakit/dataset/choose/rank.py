@@ -14,7 +14,6 @@ from typing import Any
 from lorakit import json_text
 from lorakit.dataset.build.arrangement import Arrangement, arrange, read_arrangement
 from lorakit.dataset.build.manifest import FOLDER, Manifest
-from lorakit.dataset.build.new_folder import new_folder
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.build.remembered import read_remembered
 from lorakit.dataset.build.sources import images_below
@@ -22,7 +21,7 @@ from lorakit.dataset.captions.read import caption_beside
 from lorakit.dataset.check.looks import look_at
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault, RecipeError
-from lorakit.files import sha256, write_atomic
+from lorakit.files import new_folder, sha256, write_atomic
 from lorakit.user_files import read_text
 
 VERSION = 1

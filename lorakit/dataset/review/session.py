@@ -6,7 +6,6 @@ image, so that undo takes back an edit, not a keystroke.
 
 from __future__ import annotations
 
-import io
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from lorakit.dataset.lock import hold_dataset
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError
 from lorakit.files import write_atomic
-from lorakit.pictures.open import RefusedError, opened, why
+from lorakit.pictures.open import RefusedError, small_jpeg, why
 
 LARGEST_SIDE = 2400
 PATIENCE_S = 5.0  # with another command that writes; the page keeps the text and tries again
@@ -162,18 +161,11 @@ class ReviewSession:
             yield
 
     def picture(self, number: int, side: int) -> bytes:
-        """The image as the trainer sees it (EXIF orientation ignored), fit for a screen."""
-        side = max(16, min(side, LARGEST_SIDE))
+        path, side = self.images[number][1].path, max(16, min(side, LARGEST_SIDE))
         try:
-            with opened(self.images[number][1].path) as image:
-                image.draft("RGB", (side, side))
-                picture = image.convert("RGB")
+            return small_jpeg(path, side, quality=88)[0]
         except Exception as error:  # a broken file makes decoders raise anything
             raise RefusedError(why(error)) from error
-        picture.thumbnail((side, side), reducing_gap=2.0)
-        stream = io.BytesIO()
-        picture.save(stream, "JPEG", quality=88)
-        return stream.getvalue()
 
     def _read(self, number: int) -> tuple[str, list[str]]:
         """The caption; or nothing, and in words why it cannot be edited here."""

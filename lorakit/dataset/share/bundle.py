@@ -23,11 +23,11 @@ from types import MappingProxyType
 from typing import Any
 
 from lorakit import json_text
-from lorakit.dataset.build.new_folder import new_folder
 from lorakit.dataset.build.originals import ORIGINALS
+from lorakit.dataset.build.sources import files_below
 from lorakit.dataset.facts import looks_like_image
 from lorakit.errors import Fault, RecipeError, raise_on_errors
-from lorakit.files import into_place, sha256
+from lorakit.files import into_place, new_folder, sha256
 from lorakit.portable import folded, leads_out, path_problem
 
 MANIFEST = "manifest.json"
@@ -68,21 +68,11 @@ class BundleManifest:
 
 def contents(root: Path) -> Iterator[tuple[str, Path]]:
     """Every visible file of the folder and what links lead to; no caches, dot-files, originals."""
-    for path in sorted(_visible(root, ()), key=lambda path: path.relative_to(root).as_posix()):
-        if path.suffix.lower() not in DERIVED:
-            yield path.relative_to(root).as_posix(), path
-
-
-def _visible(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    here = (*above, folder.resolve())
-    for path in folder.iterdir():
-        if path.name.startswith(".") or (not above and path.name == ORIGINALS):
-            continue
-        if path.is_dir():
-            if path.resolve() not in here:  # a link that leads back up has no end
-                yield from _visible(path, here)
-        elif path.is_file():
-            yield path
+    files = files_below(root, skip=(root / ORIGINALS).resolve(), links=True)
+    for name, path in sorted((path.relative_to(root).as_posix(), path) for path in files):
+        ours = path.name.startswith(".") or path.suffix.lower() in DERIVED
+        if path.is_file() and not ours:
+            yield name, path
 
 
 def make_bundle(

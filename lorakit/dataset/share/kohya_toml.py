@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,7 @@ from lorakit.toml_text import proven, table_text
 CARRIED = frozenset({"image_dir", "num_repeats", "class_tokens", "is_reg", "caption_extension"})
 
 
-@dataclass(frozen=True)
-class Copy:
-    source: Path
-    to: Path
+Copy = tuple[Path, Path]  # from, to
 
 
 def to_toml(facts: DatasetFacts, caption_extension: str, options: Mapping[str, Any]) -> str:
@@ -92,9 +88,9 @@ def _subset(
     for name in sorted(os.listdir(folder)):
         if is_image_name(name) and (folder / name).is_file():
             stem = os.path.splitext(name)[0]
-            copies.append(Copy(folder / name, to / name))
+            copies.append((folder / name, to / name))
             if os.path.isfile(folder / (stem + before)):
-                copies.append(Copy(folder / (stem + before), to / (stem + suffix)))
+                copies.append((folder / (stem + before), to / (stem + suffix)))
     return copies
 
 
@@ -102,22 +98,22 @@ def _clashes(copies: Sequence[Copy]) -> list[Fault]:
     """Places where something else is, or where two files would go."""
     firsts: dict[str, Path] = {}
     found = []
-    for copy in copies:
-        first = firsts.setdefault(folded(str(copy.to)), copy.source)
-        other = first if first != copy.source else copy.to if copy.to.exists() else None
-        if other is not None and sha256(other) != sha256(copy.source):
-            what = f"{shown(copy.source)} would take the place of {shown(other)}."
-            found.append(_fault(copy.to, what))
+    for source, to in copies:
+        first = firsts.setdefault(folded(str(to)), source)
+        other = first if first != source else to if to.exists() else None
+        if other is not None and sha256(other) != sha256(source):
+            what = f"{shown(source)} would take the place of {shown(other)}."
+            found.append(_fault(to, what))
     return found
 
 
 def do_copies(copies: Sequence[Copy]) -> int:
     """What is there already stays. Returns how many were copied."""
     count = 0
-    for copy in copies:
-        if not os.path.lexists(copy.to):
+    for source, to in copies:
+        if not os.path.lexists(to):
             with suppress(FileExistsError):  # it came just now
-                copy_file(copy.source, copy.to)
+                copy_file(source, to)
                 count += 1
     return count
 

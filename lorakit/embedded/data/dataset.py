@@ -11,7 +11,7 @@ from typing import Any
 
 from lorakit.dataset.buckets import BucketRules, Chooser, Placement, UnfitError
 from lorakit.dataset.captions.read import read_words
-from lorakit.dataset.facts import IMAGE_SUFFIXES
+from lorakit.dataset.facts import image_files
 from lorakit.dataset.split import hold_out, match_reg
 from lorakit.embedded.data.captions import CaptionRules
 from lorakit.embedded.data.dataset_config import read_blueprint
@@ -105,23 +105,9 @@ def read_datasets(args: argparse.Namespace, seed: int) -> tuple[Dataset, ...]:
     return datasets
 
 
-def image_files(folder: Path) -> list[Path]:
-    """What kohya's globs find, in its order: the five suffixes, all lower or all upper case."""
-    suffixes = {*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)}
-    files = [path for path in folder.iterdir() if path.suffix in suffixes]
-    return sorted((path for path in files if not path.name.startswith(".")), key=str)
-
-
 def _read(blueprint: dict[str, Any], seed: int, faults: list[Fault]) -> Dataset:
     get = blueprint.__getitem__
-    rules = BucketRules(
-        get("resolution"),
-        enable=bool(get("enable_bucket")),
-        min=get("min_bucket_reso"),
-        max=get("max_bucket_reso"),
-        step=get("bucket_reso_steps"),
-        no_upscale=bool(get("bucket_no_upscale")),
-    )
+    rules = BucketRules.said(get("resolution"), blueprint)
     try:
         chooser = Chooser(rules)
     except ValueError as error:

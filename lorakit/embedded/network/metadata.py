@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import __version__
-from lorakit.embedded.data.dataset import Dataset, Subset, image_files
+from lorakit.dataset.facts import image_files
+from lorakit.embedded.data.dataset import Dataset, Subset
 from lorakit.embedded.network.targets import network_args
 from lorakit.embedded.training.task import Task
 from lorakit.errors import RecipeError
