@@ -150,12 +150,11 @@ def test_ctrl_c_exits_130_and_the_next_recipe_is_not_started(
 def test_locked_refuses_a_changed_caption_before_anything_starts(
     plans: dict[str, Any], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lorakit.cli.terminal.meant import plans_of
     from lorakit.proof import lock
 
     (project / "models").mkdir()
     (project / "models/base.safetensors").write_bytes(b"base")
-    plan = plans_of("recipes/fox.toml")[0]
+    plan = vars(command)["plans_of"](Path("recipes/fox.toml"), [], [])[0]  # as the command plans
     lock.lock_path(plan.resolved.file).write_text(lock.text_of(lock.lock_of(plan)))
     assert main(["train", "--locked", "recipes/fox.toml"]) == 0
     (project / "datasets/fox/10_fox/a.txt").write_text("fox, by a lake\n")
