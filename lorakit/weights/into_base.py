@@ -15,6 +15,7 @@ from lorakit.weights.adapters import AdapterNumbers, opened_lora
 from lorakit.weights.arrays import WRITTEN, Array, read_array, stored
 from lorakit.weights.forms import Group, groups_of, whole_module
 from lorakit.weights.keys import MODEL, LoraFile
+from lorakit.weights.module_names import FUSED, OPEN_CLIP
 from lorakit.weights.rewrite import Rewritten, write_new_tensors
 from lorakit.weights.safetensors import BLOCK, Header, read_header
 
@@ -24,8 +25,6 @@ HEADS: Mapping[str, tuple[str, ...]] = {
     "te1": ("conditioner.embedders.0.transformer.", "cond_stage_model.transformer."),
     "te2": ("conditioner.embedders.1.model.",),
 }
-OPEN_CLIP = {"self_attn.out_proj": "attn.out_proj", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
-FUSED = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 
 
 class LayerChange(NamedTuple):
