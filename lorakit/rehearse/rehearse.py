@@ -27,12 +27,11 @@ from lorakit.plan.model import Plan
 from lorakit.recipe.model import Resolved, Section, Setting
 from lorakit.recipe.options import Options
 from lorakit.rehearse import standin
-from lorakit.rehearse.possible import possible_here
+from lorakit.rehearse.possible import SOURCE, possible_here
 from lorakit.runs.outcome import Outcome
 from lorakit.weights.keys import read_lora
 
 IMAGES = 6  # of each dataset, spread over its folders
-SOURCE = "rehearsal"
 # Faults of the real run that a rehearsal exists to do without.
 SPARED = frozenset(
     (
@@ -82,7 +81,7 @@ def prepare(
             f"There are no stand-in weights for {resolved.family}, so it cannot be rehearsed.",
             hint=f"There are some for {', '.join(standin.FAMILIES)}.",
         )
-    resolved, replaced = possible_here(resolved, machine, SOURCE)
+    resolved, replaced = possible_here(resolved, machine)
     real = make_plans(resolved, recipe_faults, run_dir=place / "as-written", machine=machine)[0]
     nothing = not real.dataset.image_count
     spared = SPARED | NO_PICTURES if nothing else SPARED

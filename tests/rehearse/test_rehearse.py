@@ -273,7 +273,7 @@ def test_what_this_machine_cannot_do_is_replaced_by_the_nearest_it_can(
     gpu = (Gpu("RTX 4090", 24 << 30),) if device == "cuda" else ()
     system = ("Darwin", "arm64") if device == "mps" else ("Linux", "x86_64")
     before = project(train=f"{asked}\n")
-    after, told = possible_here(before, Machine(*system, 4, 32 << 30, gpu), "rehearsal")
+    after, told = possible_here(before, Machine(*system, 4, 32 << 30, gpu))
     changed = {key: one.value for key, one in after.train.items() if one != before.train.get(key)}
     assert changed == done
     assert bool(told) == bool(done)
