@@ -301,6 +301,12 @@ def test_the_wrong_family_is_named(bases: dict[str, Path], tmp_path: Path) -> No
     )
 
 
+def test_a_model_of_the_family_with_other_layers_is_refused_by_its_name(tmp_path: Path) -> None:
+    names = ("double_blocks.0.img_attn.qkv", "distilled_guidance_layer.in_proj")
+    write(tmp_path / "chroma.safetensors", {f"{name}.weight": (1, 1) for name in names}, "BF16")
+    assert "this is flux chroma" in refusal(tmp_path / "chroma.safetensors", "flux")
+
+
 def test_what_is_not_there_is_named(bases: dict[str, Path], tmp_path: Path) -> None:
     assert "does not exist" in refusal(tmp_path / "nothing.safetensors", "sd15")
     assert "clip_l" in refusal(
