@@ -134,14 +134,14 @@ def _read(blueprint: dict[str, Any], seed: int, faults: list[Fault]) -> Dataset:
 
 def _steady(subset: Subset) -> Subset:
     """For validation: nothing by chance."""
-    fixed: dict[str, Any] = {
-        "shuffle_caption": False,
-        "caption_dropout_rate": 0.0,
-        "caption_dropout_every_n_epochs": 0,
-        "caption_tag_dropout_rate": 0.0,
-        "token_warmup_step": 0,
-    }
-    captions = replace(subset.captions, **fixed)
+    captions = replace(
+        subset.captions,
+        shuffle_caption=False,
+        caption_dropout_rate=0.0,
+        caption_dropout_every_n_epochs=0,
+        caption_tag_dropout_rate=0.0,
+        token_warmup_step=0,
+    )
     return replace(subset, captions=captions, flip_aug=False, color_aug=False, random_crop=False)
 
 
