@@ -77,9 +77,7 @@ def show_plans(
     run_dir: Path | None = None,
     verbose: bool = False,
 ) -> tuple[Plan, ...]:
-    """Also what `lorakit train --dry-run` shows. Raises where there are errors, having shown all
-    the same.
-    """
+    """Also what `lorakit train --dry-run` shows. Raises for errors, having shown all the same."""
     resolved, faults = recipe
     machine = machine or this_machine()
     run_dir = run_dir or new_run_dir(resolved.root, resolved.name)

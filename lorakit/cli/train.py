@@ -92,9 +92,7 @@ def train_one(
     locked: bool = False,
     begun: Callable[[Path], None] = lambda _: None,
 ) -> Result:
-    """Plan and train one recipe, saying everything; `begun` gets the folder. Never raises for what
-    belongs to the recipe or the run.
-    """
+    """Plan and train, saying everything; `begun` gets the folder. Raises only for our own bugs."""
     try:
         while True:
             plans = plans_of(str(recipe), sets, unsets)
@@ -133,9 +131,7 @@ def put_into_queue(recipes: Sequence[str], sets: list[str], unsets: list[str]) -
 
 
 def provide_weights(plan: Plan, *, as_json: bool) -> bool:
-    """Fetch what the recipe names by hf: and is not here; check files against the hashes it
-    states. True: something came.
-    """
+    """Fetch what hf: names and is not here; check stated hashes. True: something came."""
     wanted = fetch.missing(plan.weights)
     if wanted or any(weight.sha256 for weight in plan.weights):
         with screen(as_json=as_json) as emit:
@@ -146,9 +142,7 @@ def provide_weights(plan: Plan, *, as_json: bool) -> bool:
 
 
 def say_end(results: list[Result], args: Arguments, *, several: bool = True) -> int:
-    """A table, the user's own command, and the exit code: stopped wins, then a failed training,
-    then a recipe that could not start.
-    """
+    """A table, the user's command, the exit code: stopped wins, then failed, then not started."""
     if several and not args.json:
         columns = ("recipe", "state", "steps", "loss", "time", "run")
         table(columns, map(_cells, results), right=("steps", "loss", "time"))

@@ -134,9 +134,7 @@ def cut(scores: dict[str, float | None]) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def loss_at(result: PointResult, share: float) -> float | None:
-    """The mean over the last steps before the rung, the same steps for every point; None for a
-    point that has failed or is not there yet.
-    """
+    """The mean over the last steps before the rung; None for a point that failed or is late."""
     if result.run_dir is None or result.state == "failed":
         return None
     goal = math.ceil(share * read_record(result.run_dir).steps.total)

@@ -87,9 +87,7 @@ def combinations(
 
 
 def recipe_with(document: Document, values: Mapping[KeyPath, Any], head: str) -> str:
-    """The recipe's own text with these values and a first line, so that comments stay and a diff
-    is short; where its lines cannot be changed one by one, the same written anew.
-    """
+    """The recipe's own lines with these values, so that comments stay; else written anew."""
     wanted = _changed(document.data, values)
     own = document.text.splitlines()
     lines = [f"# {head}", *(line for line in own if not line.startswith("#:schema"))]

@@ -61,9 +61,7 @@ CIRCUMSTANCES = ("packages", "platform")
 
 
 def lock_of(plan: Plan) -> Lock:
-    """Hash everything the plan would read; files hashed before and unchanged since are not read
-    again.
-    """
+    """Hash everything the plan would read, but for files hashed before and unchanged since."""
     resolved, trainer, rows = plan.resolved, trainer_of(plan), images_of(plan)
     return {
         "version": VERSION,
@@ -132,9 +130,7 @@ def lock_of_all(plans: Sequence[Plan], *, quick: bool = False) -> Lock:
 
 
 def made_from(plan: Plan, digest: str) -> Lock:
-    """What the newest finished run of this recipe on this very dataset made, for its lock; empty
-    where there is none.
-    """
+    """What the newest finished run of this recipe on this very dataset made, for its lock."""
     for run_dir in reversed(run_dirs(plan.resolved.root, plan.resolved.name)):
         with suppress(LorakitError):
             record = read_record(run_dir)
@@ -157,9 +153,7 @@ def outputs_of(record: Record) -> Lock:
 
 
 def options_of(plan: Plan) -> Lock:
-    """What train.toml says, less what only this machine's folders decide. Paths of weights are
-    under `weights`, by hash.
-    """
+    """train.toml without what this machine's folders decide; weights are there by their hash."""
     left_out = LOCAL | {weight.option for weight in plan.weights}
     return {key: one.value for key, one in sorted(plan.settings.items()) if key not in left_out}
 
@@ -278,9 +272,7 @@ def _prompts(plan: Plan) -> list[str]:
 
 
 def _relative(path: Path, root: Path) -> str:
-    """Inside the project: relative. Outside: the name alone, for a lock in git says nothing about
-    anybody's folders.
-    """
+    """A lock in git says nothing about anybody's folders: outside the project the name alone."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 

@@ -135,9 +135,7 @@ def _pictures(lock: str | None) -> dict[str, Any]:
 
 
 def stale_lock(plans: Sequence[Plan]) -> list[Fault]:
-    """Whether the recipe says something else than its lock, by the options alone: nothing is
-    hashed.
-    """
+    """Whether the recipe differs from its lock, by the options alone: nothing is hashed."""
     path = lock_path(plans[0].resolved.file)
     if not path.is_file():
         return []

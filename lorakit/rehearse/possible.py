@@ -17,9 +17,7 @@ WITHOUT_CARD = ("AdamW", "SGDNesterov")  # what torch has of the optimisers that
 
 
 def possible_here(resolved: Resolved, machine: Machine, source: str) -> tuple[Resolved, str]:
-    """The recipe as this machine can train it, and one line about what was replaced; nothing of
-    it where the machine has a CUDA card.
-    """
+    """As this machine can train it, and one line about what was replaced; "" for a CUDA card."""
     options = Options(resolved)
     changes = {} if machine.accelerator == "cuda" else _changes(options, machine.accelerator)
     if not changes:

@@ -133,9 +133,7 @@ class Ladder:
 
 
 class Signals:
-    """While it is open, Ctrl-C, SIGTERM and SIGHUP are counted instead of ending us, and a closed
-    pipe is an error, not our death.
-    """
+    """While open, Ctrl-C, SIGTERM and SIGHUP are counted, and a closed pipe is only an error."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []

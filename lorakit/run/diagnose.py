@@ -1,6 +1,4 @@
-"""From the last lines of a log to a cause, the line that proves it and a command that helps. Never
-guesses: unknown is an answer.
-"""
+"""From a log's last lines to cause, evidence and remedy. Never guesses: unknown is an answer."""
 
 from __future__ import annotations
 
@@ -97,9 +95,7 @@ def recipe_word(record: Record) -> str:
 
 
 def with_own_sets(remedy: str, record: Record) -> str:
-    """The remedy for the run as it was: its own --set and --unset stay, but for the keys that the
-    remedy changes.
-    """
+    """The remedy with the run's own --set and --unset, but for the keys that it changes itself."""
     changed = set(re.findall(r"--(?:un)?set (?:train\.)?([\w.]+)", remedy))
     own = [
         f"--{word} {shlex.quote(said)}"

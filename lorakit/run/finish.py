@@ -1,6 +1,4 @@
-"""The end of a run: judge its files, find the cause of a bad end, close the record. Also for runs
-that ended while no lorakit watched.
-"""
+"""The end of a run, watched or not: judge its files, find the cause, close the record."""
 
 from __future__ import annotations
 
@@ -139,18 +137,14 @@ def _judged(supervision: Supervision, duration_s: float) -> tuple[str, Ending]:
 def _part_of_several(
     lora: Path, code: int | None, number: int | None, last_word: str
 ) -> tuple[Weights, str]:
-    """The LoRA is on the first machine: judged by the exit code, or by the trainer's last word if
-    nobody saw that.
-    """
+    """The LoRA is on the first machine: the exit code judges, or the trainer's last word."""
     ended_well = code == 0 or (code is None and number is None and last_word == "done")
     fault = "" if ended_well else "this machine's part did not end well"
     return Weights(lora, fault="is on the first machine"), fault
 
 
 def why_dead(run_dir: Path) -> Diagnosis:
-    """What can be known about a run that ended while nobody watched, before its record is closed.
-    Changes nothing.
-    """
+    """What can be known about an unwatched end before the record is closed. Changes nothing."""
     return _diagnosis(Outcome(run_dir, replace(read_record(run_dir), state="dead")))
 
 
@@ -223,9 +217,7 @@ def _how(ending: Ending) -> str:
 
 
 def _how_it_ended(code: int | None, log: Path) -> tuple[int | None, int | None]:
-    """Exit code and signal of the trainer itself: accelerate answers 1 for everything and says in
-    its last line what it was.
-    """
+    """Code and signal of the trainer itself: accelerate answers 1 and says it at its end."""
     if code is None or code == 0:
         return code, None
     if code < 0:
@@ -239,9 +231,7 @@ def _how_it_ended(code: int | None, log: Path) -> tuple[int | None, int | None]:
 
 
 def _add_missing_files(ledger: Ledger, supervision: Supervision, ending: Ending) -> None:
-    """Files that no line of the log named, every state, and the samples of a resumed part, which
-    have their true names now.
-    """
+    """Files that no line of the log named, every state, and samples under their true names."""
     record = ledger.record
     known = {one.path for one in record.checkpoints}
     steps, counted = record.steps, trainer(record.trainer.name).STATES_COUNT

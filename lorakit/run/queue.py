@@ -1,6 +1,4 @@
-"""Recipes that wait for their turn: one JSON file under the project's .lorakit/, changed only
-under a lock.
-"""
+"""Recipes that wait for their turn: one JSON file in .lorakit/, changed only under a lock."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Waiting(Part):
-    """One place in the queue. `state`: waiting, running, done, failed, not started, interrupted,
-    stopped.
-    """
+    """`state`: waiting, running, done, failed, not started, interrupted, stopped."""
 
     number: int
     recipe: str  # relative to the project where that is possible: projects move
@@ -121,9 +117,7 @@ def clear_ended(root: Path) -> int:
 
 
 def take(root: Path) -> Waiting | None:
-    """The next one, now ours: waiting, or left running by a worker that a restart or a kill has
-    ended.
-    """
+    """The next one, now ours: waiting, or left running by a worker that has ended."""
     with _changing(root) as items:
         for index, item in enumerate(items):
             if item.state == "waiting" or (item.state == "running" and not item.is_running):

@@ -1,6 +1,4 @@
-"""Run a plan: folder, record, launch, follow, stop, judge. The walk is `train`; each line of it is
-a small function.
-"""
+"""Run a plan: folder, record, launch, follow, stop, judge. The walk is `train`."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ class Job:
 def train(
     plan: Plan, *, emit: Emit = silent, patience: Patience | None = None, past_nan: bool = False
 ) -> Outcome:
-    """Run the plan to its end, whatever that is. Raises only when nothing could be started; a bad
-    end is an Outcome.
-    """
+    """Run it to its end. Raises only when nothing could be started; a bad end is an Outcome."""
     require_folder(plan.run_dir)
     with own_run(plan.run_dir, "lorakit train"):
         try:

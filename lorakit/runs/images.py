@@ -76,9 +76,7 @@ def read_images(run_dir: Path, name: str = LIST) -> list[ImageRow] | None:
 
 
 def digest_of(rows: Sequence[ImageRow]) -> str:
-    """The dataset in one hash: relative paths, image and caption hashes, repeats; nothing else
-    about files (no times, no places).
-    """
+    """The dataset in one hash: relative paths, hashes, repeats; no times, no places."""
     text = "\n".join(
         f"{row.image}\t{row.sha256}\t{row.caption_sha256 or ''}\t{row.repeats}" for row in rows
     )

@@ -40,9 +40,7 @@ SAME_SIZE = 4.0  # times: a LoRA of the toy base is far smaller than one of its 
 
 
 class Measured(NamedTuple):
-    """Seconds a step, batch size 1 unless said: half precision, plain LoRA of the U-Net or the
-    transformer, latents cached.
-    """
+    """Seconds a step: half precision, plain LoRA of U-Net or transformer, latents cached."""
 
     device: str  # a part of the card's name, or cpu
     family: str

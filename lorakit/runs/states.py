@@ -1,6 +1,4 @@
-"""Training states on the disk: which there are, which are intact, which is the newest. A power
-cut leaves half ones.
-"""
+"""Training states on the disk, and which are intact: a power cut leaves half ones."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ class State:
 def states_in(
     output_dir: Path, output_name: str, *, per_epoch: int, counted: bool = True
 ) -> list[State]:
-    """Intact states, oldest step first. The step is the name's where it has one, else the state's
-    own counter.
-    """
+    """Intact states, oldest step first: by the name where it has one, else its own counter."""
     found = []
     for path in sorted(output_dir.glob("*-state")) if output_dir.is_dir() else ():
         if not path.name.startswith(output_name) or fault_of(path, counted=counted):
@@ -76,9 +72,7 @@ def counter_of(state: Path) -> int | None:
 
 
 def _is_embedded(state: Path) -> bool:
-    """Our own trainer's schedule is a function of the step; its state says whose run it is
-    instead.
-    """
+    """Our own trainer needs no schedule, a function of the step; its state says whose run it is."""
     try:
         return "identity" in json_text.read(state / "train_state.json")
     except (Unreadable, TypeError):
@@ -95,9 +89,7 @@ def where_saved(path: Path, output_name: str | None, per_epoch: int) -> tuple[in
 
 
 def _intact_zip(path: Path) -> bool:
-    """torch.save writes a zip; its directory comes last, so a cut one has none. Other formats are
-    believed.
-    """
+    """A zip's directory comes last, so a cut one has none. Other formats are believed."""
     with path.open("rb") as file:
         if file.read(2) != b"PK":
             return True

@@ -33,9 +33,7 @@ def say_next(command: str, about: str = "") -> None:
 
 
 def next_for_dataset(target: Target, *, after: str = "") -> tuple[str, str]:
-    """The next command for a dataset, and a word about it. `after` is the step that has just been
-    done where that leaves no trace, or is to be followed whatever was there before.
-    """
+    """The next command and a word about it. `after`: a step just done that may leave no trace."""
     from lorakit.dataset.build.originals import ORIGINALS
     from lorakit.dataset.build.remembered import PLACE
 
@@ -62,9 +60,7 @@ def next_for_dataset(target: Target, *, after: str = "") -> tuple[str, str]:
 
 
 def next_for_plan(plan: Plan, words: str) -> tuple[str, str]:
-    """After a plan without faults: a rehearsal where gigabytes would have to come first. `words`
-    are the recipe and its --set as typed.
-    """
+    """A rehearsal where gigabytes have to come first. `words`: the recipe and --set as typed."""
     from lorakit.weights.fetch import missing
 
     if wanted := missing(plan.weights):

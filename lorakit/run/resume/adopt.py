@@ -1,6 +1,4 @@
-"""Runs whose lorakit process has exited: go on watching a living one, close a dead one with what
-can be known about its death.
-"""
+"""Runs whose lorakit process has exited: a living one is watched on, a dead one closed."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ CLOSING_S = 10.0  # what somebody else gets to close the same dead run
 def adopt(
     run_dir: Path, *, emit: Emit = silent, patience: Patience | None = None, stop: bool = False
 ) -> Outcome:
-    """Take over a run, living or dead, whose lorakit has exited; bring its record to a true end,
-    and that of the stage it is in.
-    """
+    """Take over a run, living or dead; bring its record, and its stage's, to a true end."""
     with own_run(run_dir, "lorakit watch"):
         folder = stage_of(run_dir)
         if folder == run_dir:

@@ -70,9 +70,7 @@ def true_name(name: str, part: ResumedPart) -> str:
 
 
 def is_extra(name: str, record: Record) -> bool:
-    """A checkpoint that the plan does not know: the script may have been made to save more often
-    than planned.
-    """
+    """A checkpoint that the plan does not know: the script was made to save more often."""
     part, parsed = record.part, CheckpointName.parse(name)
     by_step, by_epoch = (record.value(f"save_every_n_{unit}") for unit in ("steps", "epochs"))
     step = _true_step(name, part.offset)

@@ -101,9 +101,7 @@ def _resume_stages(
 
 
 class StageEvents:
-    """Counts a stage's steps through all stages, and keeps the run's own record up to date where
-    it matters.
-    """
+    """Counts a stage's steps through all stages, and keeps the run's own record up to date."""
 
     def __init__(self, ledger: Ledger, number: int, emit: Emit) -> None:
         self._ledger, self._number, self._emit = ledger, number, emit
@@ -144,9 +142,7 @@ class StageEvents:
 
 
 def _written_down(plan: Plan) -> BackgroundHasher:
-    """The stage's folder, files and record; the list of its images is made beside the training of
-    the stages before.
-    """
+    """Folder, files and record; the list of its images is made beside the earlier stages."""
     require_folder(plan.run_dir)
     for name, text in plan.files.items():
         write_atomic(plan.run_dir / name, text)

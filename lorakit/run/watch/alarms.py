@@ -14,9 +14,7 @@ MIN_PLATEAU_STEPS = 500
 
 
 class Alarms:
-    """Fed with step and validation events; returns warnings. `nan_steps` counts the steps whose
-    loss was NaN.
-    """
+    """Fed with step and validation events; returns warnings. Counts the steps with NaN."""
 
     def __init__(self, total: int) -> None:
         self._total = total

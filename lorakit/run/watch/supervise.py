@@ -1,6 +1,4 @@
-"""The watch over one running child: follow, write down, warn, obey requests to stop. Decides when
-to stop; judges nothing afterwards.
-"""
+"""The watch over one running child: follow, write down, warn, stop. Judges nothing afterwards."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ STOP_REQUEST = "stop.json"
 
 
 class Supervision:
-    """One watch. `stopped` says why the ladder was started: signal, request, nan, complete,
-    orphan.
-    """
+    """`stopped` says why the ladder was started: signal, request, nan, complete, orphan."""
 
     def __init__(
         self,
