@@ -1,4 +1,4 @@
-"""The record of a run before its launch, from its plan; and the run's folder."""
+"""A run before its launch: its plans, its folder, and its record as far as it is known."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from pathlib import Path
 from lorakit import __version__
 from lorakit.errors import SetupError
 from lorakit.families import FAMILIES
-from lorakit.machine import this_machine
+from lorakit.machine import Machine, this_machine
+from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
 from lorakit.private import is_private_set, shown
 from lorakit.recipe.model import Resolved, Section
+from lorakit.recipe.resolve import resolve
+from lorakit.runs.folder import new_run_dir
 from lorakit.runs.ran_from import (
     CommandRun,
     DatasetUsed,
@@ -48,6 +51,19 @@ def require_folder(run_dir: Path) -> None:
         raise FolderTaken(f"{run_dir} holds another run; nothing was started.") from None
     except OSError as error:
         raise SetupError(f"{run_dir}: {error.strerror}; nothing was started.") from error
+
+
+def plans_now(
+    recipe: Path,
+    sets: Sequence[str] = (),
+    unsets: Sequence[str] = (),
+    *,
+    machine: Machine | None = None,
+) -> tuple[Plan, ...]:
+    """As they would be run now: one plan, or one for each stage."""
+    resolved, faults = resolve(recipe, sets=sets, unsets=unsets)
+    run_dir = new_run_dir(resolved.root, resolved.name)
+    return make_plans(resolved, faults, run_dir=run_dir, machine=machine)
 
 
 def opening_record(plan: Plan) -> Record:

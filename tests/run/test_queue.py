@@ -15,8 +15,8 @@ from lorakit.cli.queue.run import go_on
 from lorakit.errors import LorakitError
 from lorakit.processes import Identity
 from lorakit.run import queue
-from lorakit.run.owner import own_run
 from lorakit.run.resume.adopt import close_dead_run
+from lorakit.run.train import own_run
 
 
 def recipe(root: Path, name: str) -> Path:

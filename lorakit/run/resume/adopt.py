@@ -10,9 +10,8 @@ from lorakit.events import Emit, silent
 from lorakit.processes import Identity
 from lorakit.run.child import Child, Patience, Signals
 from lorakit.run.finish import close
-from lorakit.run.owner import own_run
 from lorakit.run.resume.stage_records import record_stages
-from lorakit.run.train import ClosedTerminalSafe
+from lorakit.run.train import ClosedTerminalSafe, own_run
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.run.watch.supervise import Supervision
 from lorakit.runs.find import last_progress, live_state, stage_of

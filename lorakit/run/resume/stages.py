@@ -18,11 +18,10 @@ from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.run.child import Patience
-from lorakit.run.owner import own_run
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.resume import resume
 from lorakit.run.resume.stage_records import record_stages
-from lorakit.run.train import execute, job_of
+from lorakit.run.train import execute, job_of, own_run
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.runs.find import run_name, whole_of
 from lorakit.runs.ledger import Ledger
