@@ -26,11 +26,11 @@ from lorakit.cli.terminal.meant import plans_of, recipe_path
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.screen import PLAIN_EVERY_S, Bar, screen
 from lorakit.errors import LorakitError, raise_on_errors
+from lorakit.machine import this_machine
 from lorakit.plan.make import faults_of
 from lorakit.plan.model import Plan
 from lorakit.proc import ask
 from lorakit.proof.lock import require_locked
-from lorakit.recipe.resolve import resolve
 from lorakit.run import queue
 from lorakit.run.resume.stages import train_stages
 from lorakit.run.train import train
@@ -70,8 +70,9 @@ def run(args: Arguments) -> int:
         put_into_queue(args.recipes, args.sets, args.unsets)
         return 0
     if args.dry_run:
-        for recipe in map(recipe_path, args.recipes):
-            show_plans(resolve(recipe, sets=args.sets, unsets=args.unsets), as_json=args.json)
+        for recipe in args.recipes:
+            plans = plans_of(recipe, args.sets, args.unsets)
+            show_plans(plans, this_machine(), as_json=args.json)
         return 0
     how = {"as_json": args.json, "past_nan": args.past_nan, "locked": args.locked}
     results: list[Result] = []

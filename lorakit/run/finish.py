@@ -15,21 +15,13 @@ from lorakit.machine import free_disk
 from lorakit.processes import oom_kills
 from lorakit.run.commands import RUNNING, at_work, numbered, work_of
 from lorakit.run.diagnose import diagnose, recipe_word, with_own_sets
-from lorakit.run.resume.parts import collect_part_files
+from lorakit.run.resume.parts import collect_part_files, sample_drawn
 from lorakit.run.watch.supervise import Supervision, kind_of
 from lorakit.runs.find import run_name
 from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Outcome, judge, made_since
-from lorakit.runs.record import (
-    Diagnosis,
-    Ending,
-    SampleDrawn,
-    SavedCheckpoint,
-    SavedState,
-    now,
-    read_record,
-)
+from lorakit.runs.record import Diagnosis, Ending, SavedCheckpoint, SavedState, now, read_record
 from lorakit.runs.states import fault_of, where_saved
 from lorakit.trainers.table import trainer
 from lorakit.weights.finite import Weights
@@ -44,7 +36,7 @@ _INNER_CODE = re.compile(r"returned non-zero exit status (\d+)")
 def close(supervision: Supervision, duration_s: float) -> Outcome:
     """Collect a resumed part's files, judge, explain, write down, report."""
     ledger, emit = supervision.ledger, supervision.emit
-    for text in _collected(ledger):
+    for text in collect_part_files(ledger):
         emit(Event("warning", text=text, rule="gather"))
     state, ending = _judged(supervision, duration_s)
     _add_missing_files(ledger, supervision, ending)
@@ -75,19 +67,6 @@ def close(supervision: Supervision, duration_s: float) -> Outcome:
         )
     )
     return outcome
-
-
-def _collected(ledger: Ledger) -> list[str]:
-    record = ledger.record
-    output = record.part.output
-    if not output or ledger.run_dir / output == record.output_dir(ledger.run_dir):
-        return []
-    inside = f"{output}/"
-    ledger.note(
-        checkpoints=tuple(one for one in record.checkpoints if not one.path.startswith(inside)),
-        samples=tuple(one for one in record.samples if not one.path.startswith(inside)),
-    )
-    return collect_part_files(ledger.run_dir, record)
 
 
 def _judged(supervision: Supervision, duration_s: float) -> tuple[str, Ending]:
@@ -250,10 +229,9 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, ending: Ending)
     named = {one.path for one in states}
     listed = {one.path for one in record.samples}
     drawn = [
-        SampleDrawn(supervision.name(path), step, name.epoch, name.prompt)
+        sample_drawn(supervision.name(path), name, steps)
         for path in samples_in(record.output_dir(ledger.run_dir))
         if supervision.name(path) not in listed and (name := SampleName.parse(path.name))
-        for step in [name.step if name.epoch is None else steps.end_of(name.epoch)]
     ]
     ledger.note(
         samples=(*record.samples, *drawn),

@@ -110,11 +110,7 @@ def failure(outcome: Outcome, last_lines: list[str]) -> TrainingFailed:
     """The error as it is shown: the last lines, the log's path, cause, evidence and remedy."""
     lines = [f"  {line}" for line in last_lines]
     lines += [f"Training failed: {outcome.ending.reason}.", f"The complete log: {outcome.log}"]
-    found = outcome.ending.diagnosis
-    if found:
-        lines.append(f"Cause: {found.cause}")
-        lines += [f"Evidence: {found.evidence}"] if found.evidence else []
-        lines += [f"Remedy: {found.remedy}"] if found.remedy else []
+    lines += outcome.ending.diagnosis.lines if outcome.ending.diagnosis else []
     if outcome.saved:
         lines.append("Saved before that: " + ", ".join(path.name for path in outcome.saved))
     return TrainingFailed("\n".join(lines))

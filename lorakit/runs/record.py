@@ -145,6 +145,11 @@ class Diagnosis(Part):
     remedy: str = ""  # a command
     rule: str = "unknown"
 
+    @property
+    def lines(self) -> list[str]:
+        told = {"Cause": self.cause, "Evidence": self.evidence, "Remedy": self.remedy}
+        return [f"{name}: {text}" for name, text in told.items() if text]
+
 
 @dataclass(frozen=True)
 class Ending(Part):

@@ -9,7 +9,7 @@ later as it was planned, whatever has become of the recipe.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,19 +46,14 @@ def train_stages(
         hashers = [_written_down(plan) for plan in plans]
         ledger = Ledger(run_dir, _opened(plans))
         record_stages(ledger, running=True)
-        reached = 0
-        for plan, hasher in zip(plans, hashers, strict=True):
-            stage = Ledger(plan.run_dir)
+
+        def begin(number: int, report: Emit) -> Outcome:
+            job, hasher = job_of(plans[number]), hashers[number]
+            stage = Ledger(job.run_dir)
             hasher.weights(stage.record.weights)
-            report = StageEvents(ledger, reached, emit)
-            report.begin()
-            outcome = execute(
-                job_of(plan), stage, hasher, emit=report, patience=patience, past_nan=past_nan
-            )
-            reached += 1
-            record_stages(ledger, running=outcome.ok and reached < len(plans))
-            if not outcome.ok:
-                break
+            return execute(job, stage, hasher, emit=report, patience=patience, past_nan=past_nan)
+
+        reached = _one_by_one(ledger, begin, emit)
         for plan, hasher in list(zip(plans, hashers, strict=True))[reached:]:
             _settle(plan.run_dir, hasher)
         return Outcome(run_dir, ledger.record)
@@ -81,22 +76,31 @@ def _resume_stages(
 ) -> Outcome:
     """In the stage where the run ended, then with those that wait."""
     ledger = Ledger(run_dir)
-    unfinished = False
+    folders = list(_folders(ledger))
+
+    def go_on(number: int, report: Emit) -> Outcome:
+        return resume(folders[number], anyway=anyway, emit=report, patience=patience)
+
+    if not _one_by_one(ledger, go_on, emit):
+        record_stages(ledger)
+        raise LorakitError(f"{run_name(run_dir)} is done: every stage.")
+    return Outcome(run_dir, ledger.record)
+
+
+def _one_by_one(ledger: Ledger, do: Callable[[int, Emit], Outcome], emit: Emit) -> int:
+    """The stages that are not done yet, until one does not end well; how far that came, or 0."""
+    reached = 0
     for number, folder in enumerate(_folders(ledger)):
         close_dead_run(folder)
         if read_record(folder).state == "done":
             continue
-        unfinished = True
-        report = StageEvents(ledger, number, emit)
+        report, reached = StageEvents(ledger, number, emit), number + 1
         report.begin()
-        outcome = resume(folder, anyway=anyway, emit=report, patience=patience)
-        record_stages(ledger, running=outcome.ok and number + 1 < len(ledger.record.stages))
+        outcome = do(number, report)
+        record_stages(ledger, running=outcome.ok and reached < len(ledger.record.stages))
         if not outcome.ok:
             break
-    if not unfinished:
-        record_stages(ledger)
-        raise LorakitError(f"{run_name(run_dir)} is done: every stage.")
-    return Outcome(run_dir, ledger.record)
+    return reached
 
 
 class StageEvents:

@@ -10,17 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorakit import json_text
-from lorakit.catalogue.file_names import CheckpointName, SampleName, samples_in
+from lorakit.catalogue.file_names import CheckpointName, samples_in
 from lorakit.events import Emit, Event
 from lorakit.machine import free_disk
 from lorakit.run.child import Child, Ladder, Patience, Signals
 from lorakit.run.commands import at_work
-from lorakit.run.resume.parts import is_extra, true_name
+from lorakit.run.resume.parts import is_extra, sample_drawn, true_name, true_sample
 from lorakit.run.watch.follow import Follower
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Before
-from lorakit.runs.record import SampleDrawn, SavedCheckpoint, Warned
+from lorakit.runs.record import SavedCheckpoint, Warned
 from lorakit.runs.states import fault_of
 from lorakit.trainers.table import trainer
 from lorakit.user_files import Unreadable
@@ -201,14 +201,9 @@ class Supervision:
         if name in self._known:
             return
         self._known.add(name)
-        drawn, record = SampleDrawn(name, step), self.ledger.record
-        if parsed := SampleName.parse(path.name):
-            if parsed.epoch is not None:
-                parsed = replace(parsed, epoch=parsed.epoch + record.part.epoch_offset)
-                step = record.steps.end_of(parsed.epoch or 0)
-            elif parsed.step is not None:
-                step = parsed.step + self.offset
-            drawn = SampleDrawn(name, step, parsed.epoch, parsed.prompt)
+        record = self.ledger.record
+        drawn = sample_drawn(name, true_sample(path.name, record.part), record.steps)
+        drawn = replace(drawn, step=step) if drawn.step is None else drawn
         self.ledger.update(samples=(*record.samples, drawn))
         self.emit(Event("sample", drawn.step, path=str(path)))
 
