@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,19 +10,11 @@ from math import prod
 from random import Random
 from typing import Any
 
-from lorakit import tomllib
 from lorakit.errors import Fault, counted, raise_on_errors
 from lorakit.private import is_private_set
-from lorakit.recipe.document import Document, KeyPath, key_lines
-from lorakit.toml_text import document_text, value_text
+from lorakit.recipe.document import Document, KeyPath, with_values
 
 MOST = 1000  # points: more is a mistake, or a night with a better idea
-_VALUE = re.compile(
-    r"""(?P<head>[^=\#]*=\s*)
-    (?P<value>"(?:\\.|[^"\\])*"|'[^']*'|\[[^\[\]\#]*\]|[^\s\#"'\[{][^\#]*?)
-    (?P<rest>\s*(?:\#.*)?)$""",
-    re.VERBOSE,
-)
 _COMMA = re.compile(r""",(?=(?:[^"\[\]]*(?:"[^"]*"|\[[^\]]*\]))*[^"\[\]]*$)""")
 
 Said = tuple[str, ...]  # KEY=VALUE, as --set takes it
@@ -87,46 +78,6 @@ def combinations(
 
 
 def recipe_with(document: Document, values: Mapping[KeyPath, Any], head: str) -> str:
-    """The recipe's own lines with these values, so that comments stay; else written anew."""
-    wanted = _changed(document.data, values)
-    own = document.text.splitlines()
-    lines = [f"# {head}", *(line for line in own if not line.startswith("#:schema"))]
-    for path, value in values.items():
-        lines = _assigned(lines, path, value_text(value))
-    text = "\n".join(lines) + "\n"
-    try:
-        right = _spelt(tomllib.loads(text)) == _spelt(wanted)
-    except tomllib.TOMLDecodeError:
-        right = False
-    return text if right else f"# {head}\n{document_text(wanted)}"
-
-
-def _assigned(lines: list[str], path: KeyPath, value: str) -> list[str]:
-    """With the value in its place, or on a line of its own below its section's header."""
-    places = key_lines("\n".join(lines))
-    if path in places:
-        at = places[path] - 1
-        found = _VALUE.match(lines[at])
-        changed = f"{found['head']}{value}{found['rest']}" if found else lines[at]
-        return [*lines[:at], changed, *lines[at + 1 :]]
-    if len(path) == 1:
-        at = next((at for at, line in enumerate(lines) if line.strip() and line[0] != "#"), 1)
-        return [*lines[:at], f"{path[0]} = {value}", *lines[at:]]
-    if path[:-1] in places:
-        at = places[path[:-1]]
-        return [*lines[:at], f"{path[-1]} = {value}", *lines[at:]]
-    return [*lines, "", f"[{'.'.join(path[:-1])}]", f"{path[-1]} = {value}"]
-
-
-def _changed(data: Mapping[str, Any], values: Mapping[KeyPath, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = dict(data)
-    for (first, *rest), value in values.items():
-        inner = found.get(first)
-        below = inner if isinstance(inner, Mapping) else {}
-        found[first] = _changed(below, {tuple(rest): value}) if rest else value
-    return found
-
-
-def _spelt(data: Mapping[str, Any]) -> str:
-    """Equal for equal values of equal types: True is not 1 here."""
-    return json.dumps(data, sort_keys=True, default=str)
+    """The recipe with these values under a first line of its own, for another folder."""
+    text = re.sub(r"\A#:schema.*\n", "", with_values(document, values))
+    return f"# {head}\n{text}"

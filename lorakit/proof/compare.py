@@ -9,15 +9,8 @@ from typing import Any
 # Options that a run's folder or its machine decides, not the recipe.
 LOCAL = frozenset(
     {
-        "output_dir",
-        "logging_dir",
-        "dataset_config",
-        "sample_prompts",
-        "config_file",
-        "train_data_dir",
-        "reg_data_dir",
-        "resume",
-        "tokenizer_cache_dir",
+        *("output_dir", "logging_dir", "dataset_config", "sample_prompts", "config_file"),
+        *("train_data_dir", "reg_data_dir", "resume", "tokenizer_cache_dir"),
     }
 )
 

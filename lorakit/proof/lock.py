@@ -35,19 +35,9 @@ AGAIN = "Take it from git again, or make a new one with `lorakit lock RECIPE`."
 # The packages whose version can change a result; the rest of an environment cannot.
 DECISIVE = frozenset(
     {
-        "accelerate",
-        "bitsandbytes",
-        "diffusers",
-        "lion-pytorch",
-        "numpy",
-        "peft",
-        "pillow",
-        "prodigyopt",
-        "safetensors",
-        "schedulefree",
-        "torch",
-        "transformers",
-        "xformers",
+        *("accelerate", "diffusers", "numpy", "peft", "pillow", "safetensors", "torch"),
+        *("transformers", "xformers"),
+        *("bitsandbytes", "lion-pytorch", "prodigyopt", "schedulefree"),
     }
 )
 # A difference in one of these is another training,
@@ -182,21 +172,21 @@ def read_lock(path: Path) -> Lock:
         ) from error
     except Unreadable as error:
         raise RecipeError(f"{path}: cannot be read as a lock: {error.why}", hint=AGAIN) from error
-    version = data.get("version")
-    if version != VERSION:
-        raise RecipeError(
-            f"{path}: version {version!r}; this lorakit reads version {VERSION}.", hint=AGAIN
-        )
+    if wrong := next(_nonsense(data), ""):
+        raise RecipeError(f"{path}: {wrong}", hint=AGAIN)
+    return data
+
+
+def _nonsense(data: Lock) -> Iterator[str]:
+    if data.get("version") != VERSION:
+        yield f"version {data.get('version')!r}; this lorakit reads version {VERSION}."
     for key in ("sets", "unsets"):
         said = data.get(key, [])
         if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
-            raise RecipeError(
-                f"{path}: {key} is not a list of texts. Was it edited by hand?", hint=AGAIN
-            )
+            yield f"{key} is not a list of texts. Was it edited by hand?"
     for key in (*INPUTS, *CIRCUMSTANCES):
         if not isinstance(data.get(key, {}), dict):
-            raise RecipeError(f"{path}: {key} is not a table. Was it edited by hand?", hint=AGAIN)
-    return data
+            yield f"{key} is not a table. Was it edited by hand?"
 
 
 def lock_path(recipe: Path) -> Path:

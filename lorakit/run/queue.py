@@ -127,16 +127,7 @@ def take(root: Path) -> Waiting | None:
     return None
 
 
-def begun(root: Path, number: int, run: str) -> None:
-    """Note the run folder at once: if the queue is killed, the next one goes on with this run."""
-    _change(root, number, run=run)
-
-
-def close(root: Path, number: int, *, state: str, run: str = "") -> None:
-    _change(root, number, state=state, run=run, worker=None)
-
-
-def _change(root: Path, number: int, **changes: Any) -> None:
+def change(root: Path, number: int, **changes: Any) -> None:
     with _changing(root) as items:
         items[:] = [replace(item, **changes) if item.number == number else item for item in items]
 
@@ -150,7 +141,7 @@ def work(
         try:
             state, run = do(item)
         finally:
-            close(root, item.number, state=state, run=run)
+            change(root, item.number, state=state, run=run, worker=None)
 
 
 def path_of(root: Path) -> Path:

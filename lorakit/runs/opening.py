@@ -146,13 +146,9 @@ def sets_of(resolved: Resolved) -> tuple[str, ...]:
 def _settings(plan: Plan) -> dict[str, dict[str, SettingUsed]]:
     """By section, `train` as the script gets it; private values are named, never written."""
     resolved = plan.resolved
-    sections: dict[str, Section] = {
-        "model": resolved.model,
-        "dataset": resolved.dataset,
-        "train": plan.settings or resolved.train,
-        "sample": resolved.sample,
-        "launch": resolved.launch,
-    }
+    names = ("model", "dataset", "train", "sample", "launch")
+    sections: dict[str, Section] = {name: getattr(resolved, name) for name in names}
+    sections["train"] = plan.settings or resolved.train
     return {
         name: {
             key: SettingUsed(shown(name, key, one.value), one.source)

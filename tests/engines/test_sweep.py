@@ -282,7 +282,7 @@ def test_two_people_who_submit_the_same_sweep_queue_each_point_once(tmp_path: Pa
     recipe = tmp_path / "sweeps" / "rank" / "rank-01.toml"
     first = queue.add(tmp_path, recipe, once=True)
     assert queue.add(tmp_path, recipe, once=True) == first
-    queue.close(tmp_path, first.number, state="failed")
+    queue.change(tmp_path, first.number, state="failed", worker=None)
     assert queue.add(tmp_path, recipe, once=True).number == 2
 
 

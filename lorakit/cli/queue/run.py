@@ -56,7 +56,8 @@ def run(args: Arguments) -> int:
                     sets=item.sets,
                     unsets=item.unsets,
                     as_json=args.json,
-                    begun=lambda run_dir: queue.begun(root, item.number, str(run_dir)),
+                    # at once: if this queue is killed, the next one goes on with the run
+                    begun=lambda run_dir: queue.change(root, item.number, run=str(run_dir)),
                 )
             )
             outcome = results[-1].outcome
