@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from math import prod
 from random import Random
@@ -18,19 +17,12 @@ MOST = 1000  # points: more is a mistake, or a night with a better idea
 _COMMA = re.compile(r""",(?=(?:[^"\[\]]*(?:"[^"]*"|\[[^\]]*\]))*[^"\[\]]*$)""")
 
 Said = tuple[str, ...]  # KEY=VALUE, as --set takes it
+Varied = dict[str, tuple[str, ...]]  # each key and its values, as they were typed
 
 
-@dataclass(frozen=True)
-class Variation:
-    """One `--vary`: a key and its values as they were typed."""
-
-    key: str
-    values: tuple[str, ...]
-
-
-def read_variations(texts: Sequence[str]) -> tuple[Variation, ...]:
+def read_variations(texts: Sequence[str]) -> Varied:
     """KEY=a,b,c; a value with commas of its own stands in quotes or brackets."""
-    found: dict[str, Variation] = {}
+    found: Varied = {}
     faults = []
     for text in texts:
         key, equals, rest = (part.strip() for part in text.partition("="))
@@ -45,22 +37,22 @@ def read_variations(texts: Sequence[str]) -> tuple[Variation, ...]:
         elif key in found:
             faults.append(Fault(where, f"{key} is varied twice.", "Put all values in one.", "vary"))
         else:
-            found[key] = Variation(key, values)
+            found[key] = values
     if not texts:
         what, hint = "a sweep varies something.", "Such as --vary network_dim=8,16,32."
         faults.append(Fault("--vary", what, hint, "vary"))
     raise_on_errors(faults)
-    return tuple(found.values())
+    return found
 
 
 def combinations(
-    varied: Sequence[Variation], *, zipped: bool = False, random: int = 0, seed: int = 0
+    varied: Varied, *, zipped: bool = False, random: int = 0, seed: int = 0
 ) -> list[Said]:
     """Every combination, or the values side by side, or so many of them drawn at random."""
-    values = [[f"{one.key}={value}" for value in one.values] for one in varied]
+    values = [[f"{key}={value}" for value in those] for key, those in varied.items()]
     lengths = {len(one) for one in values}
     if zipped and len(lengths) > 1:
-        said = ", ".join(f"{one.key} {len(one.values)}" for one in varied)
+        said = ", ".join(f"{key} {len(those)}" for key, those in varied.items())
         what = f"takes as many values of each key; there are {said}."
         raise_on_errors([Fault("--zip", what, "Leave --zip out for every combination.", "vary")])
     count = min(lengths) if zipped else prod(map(len, values))

@@ -14,7 +14,7 @@ from typing import Any
 from lorakit import json_text
 from lorakit.engines.points import recipe_with
 from lorakit.errors import Fault, LorakitError, RecipeError, counted, did_you_mean, raise_on_errors
-from lorakit.files import sha256, write_new
+from lorakit.files import below, sha256, write_new
 from lorakit.machine import Machine
 from lorakit.plan.make import faults_of, make_plans
 from lorakit.plan.model import Plan
@@ -159,9 +159,8 @@ def write_sweep(
     locked: bool = False,
 ) -> Path:
     """The folder must be new; the manifest comes last, so that half a sweep is none."""
-    place = recipe.absolute()
-    root = root_of(place)
-    origin = place.relative_to(root).as_posix() if place.is_relative_to(root) else str(place)
+    root = root_of(recipe.absolute())
+    origin = below(recipe.absolute(), root)
     points = tuple(one.point for one in planned)
     sweep = Sweep(name=name, recipe=origin, made=now(), vary=tuple(vary), seed=seed, points=points)
     folder = root / FOLDER / name

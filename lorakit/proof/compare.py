@@ -17,9 +17,7 @@ LOCAL = frozenset(
 
 @dataclass(frozen=True)
 class Difference:
-    """One key that differs; None stands for a side that does not have it. `note` says what is
-    wrong where there are no two values to compare.
-    """
+    """None stands for a side without the key; `note` says what is wrong without two values."""
 
     key: str
     before: Any = None

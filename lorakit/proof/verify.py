@@ -19,9 +19,7 @@ Hashes = Mapping[Path, str | None]
 
 
 def verify_run(run_dir: Path, *, quick: bool = False) -> list[Difference]:
-    """Everything the record carries a hash of: run files, weights, dataset, checkpoints. `quick`
-    does not read again what looks unchanged.
-    """
+    """Everything the record has a hash of. `quick` reads nothing again that looks unchanged."""
     record = read_record(run_dir)
     if record.stages:
         return [

@@ -244,9 +244,7 @@ def draw_dataset(place: Path, folders: Sequence[str], trigger: str, extension: s
 
 
 def link_dataset(facts: DatasetFacts, place: Path, reg: Path) -> None:
-    """A few images of every folder, with their captions, linked (copied where links are not
-    allowed).
-    """
+    """A few images of every folder, with captions, linked; copied where that is refused."""
     own = sum(not subset.is_reg for subset in facts.subsets)
     for subset in facts.subsets:
         target = (reg if subset.is_reg else place) / subset.path.name

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lorakit.files import below
 from lorakit.runs.find import run_name
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import Diagnosis, Record
@@ -89,9 +90,7 @@ def unwrapped(lines: Sequence[str]) -> list[str]:
 
 def recipe_word(record: Record) -> str:
     """The run's recipe as a shell takes it."""
-    path = Path(record.recipe)
-    inside = record.recipe and path.is_relative_to(Path.cwd())
-    return shlex.quote(str(path.relative_to(Path.cwd())) if inside else record.recipe)
+    return shlex.quote(below(Path(record.recipe), Path.cwd()) if record.recipe else "")
 
 
 def with_own_sets(remedy: str, record: Record) -> str:

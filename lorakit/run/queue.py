@@ -11,7 +11,7 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.errors import LorakitError, RecipeError
-from lorakit.files import write_atomic
+from lorakit.files import below, write_atomic
 from lorakit.private import is_private_set
 from lorakit.runs.record import RunProcess, now
 from lorakit.runs.typed_json import Part
@@ -51,8 +51,7 @@ def add(
     that waits or runs already is not added again, whoever put it there; its place is given back.
     """
     _require_no_secrets(sets)
-    place, home = recipe.absolute(), root.absolute()
-    name = str(place.relative_to(home) if place.is_relative_to(home) else place)
+    name = below(recipe.absolute(), root.absolute())
     with _changing(root) as items:
         for item in items if once else ():
             if item.recipe == name and item.state in {"waiting", "running"}:

@@ -13,6 +13,7 @@ from pathlib import Path
 from lorakit import __version__
 from lorakit.errors import SetupError
 from lorakit.families import FAMILIES
+from lorakit.files import below
 from lorakit.machine import Machine, this_machine
 from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
@@ -82,8 +83,8 @@ def opening_record(plan: Plan) -> Record:
         sets=sets_of(resolved),
         unsets=resolved.unsets,
         output_name=plan.output_name,
-        output=_inside(plan.output_dir, plan.run_dir),
-        logs=_inside(plan.logging_dir, plan.run_dir),
+        output=below(plan.output_dir, plan.run_dir),
+        logs=below(plan.logging_dir, plan.run_dir),
         started=now(),
         platform=_platform(),
         trainer=trainer_of(plan),
@@ -193,7 +194,3 @@ def _platform() -> RanOn:
         node=platform.node(),
         python=sys.version.split()[0],
     )
-
-
-def _inside(path: Path, run_dir: Path) -> str:
-    return path.relative_to(run_dir).as_posix() if path.is_relative_to(run_dir) else str(path)

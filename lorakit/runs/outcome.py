@@ -16,10 +16,7 @@ from lorakit.weights.finite import Weights, inspect
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run that has come to its end, and its record as it was closed. `done` is the only good
-    state: an intact, finite LoRA of this run with the expected number of steps (or this machine's
-    part of it).
-    """
+    """A run at its end, its record closed. Only `done` is good: an intact, finite LoRA."""
 
     run_dir: Path
     record: Record

@@ -143,10 +143,9 @@ def test_what_is_there_already_is_left_as_it_is(
 
 
 def test_values_keep_their_quotes_brackets_and_commas() -> None:
-    (found,) = read_variations(['resolution="512,768","768,768"'])
-    assert found.values == ('"512,768"', '"768,768"')
-    (found,) = read_variations(["betas=[0.9, 0.99],[0.95, 0.98]"])
-    assert found.values == ("[0.9, 0.99]", "[0.95, 0.98]")
+    found = read_variations(['resolution="512,768","768,768"', "betas=[0.9, 0.99],[0.95, 0.98]"])
+    assert found["resolution"] == ('"512,768"', '"768,768"')
+    assert found["betas"] == ("[0.9, 0.99]", "[0.95, 0.98]")
 
 
 def test_combinations_side_by_side_and_at_random() -> None:

@@ -48,7 +48,7 @@ class PlainLines:
         last = event.total is not None and event.step == event.total
         if self._steps <= FIRST_LINES or last or time.monotonic() >= self._next_at:
             self._next_at = time.monotonic() + PLAIN_EVERY_S
-            say(step_line(event))
+            say(f"step {numbers(event).removeprefix('step ')}")
 
 
 class Bar:
@@ -110,10 +110,6 @@ def numbers(event: Event) -> str:
     parts += [f"{event.rate_s:.2f} s/step"] if event.rate_s else []
     parts += [f"{duration(event.eta_s)} left"] if event.eta_s is not None else []
     return "  ".join(parts)
-
-
-def step_line(event: Event) -> str:
-    return f"step {numbers(event).removeprefix('step ')}"
 
 
 def sentence(event: Event) -> str:

@@ -36,9 +36,7 @@ def _can_go_on(run_dir: Path, record: Record) -> bool:
 
 
 def is_untouched(run_dir: Path, record: Record) -> bool:
-    """Of a stage and of a run with several commands: nothing is lost by starting it from its first
-    step. It waits, or it ended before it saved anything.
-    """
+    """Nothing is lost by beginning it anew: it waits, or ended before it saved anything."""
     if not (record.stage or record.commands):
         return False
     state, saved = live_state(record), any((run_dir / "output").glob("*"))

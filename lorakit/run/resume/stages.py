@@ -62,9 +62,7 @@ def train_stages(
 def resume_run(
     run_dir: Path, *, anyway: bool = False, emit: Emit = silent, patience: Patience | None = None
 ) -> Outcome:
-    """Go on where the run ended, with or without stages; a stage of a run goes on as the run does.
-    `anyway`: also where its inputs are not as they were.
-    """
+    """A stage goes on as its run does. `anyway`: also where its inputs are not as they were."""
     run_dir = whole_of(run_dir)
     with own_run(run_dir, "lorakit resume"):
         go_on = _resume_stages if read_record(run_dir).stages else resume

@@ -12,6 +12,7 @@ from pathlib import Path
 from lorakit import json_text
 from lorakit.catalogue.file_names import CheckpointName, samples_in
 from lorakit.events import Emit, Event
+from lorakit.files import below
 from lorakit.machine import free_disk
 from lorakit.run.child import Child, Ladder, Patience, Signals
 from lorakit.run.commands import at_work
@@ -96,8 +97,7 @@ class Supervision:
             self._ladder.start()
 
     def name(self, path: Path) -> str:
-        run_dir = self.ledger.run_dir
-        return path.relative_to(run_dir).as_posix() if path.is_relative_to(run_dir) else str(path)
+        return below(path, self.ledger.run_dir)
 
     def _note(self, text: str) -> None:
         self.emit(Event("note", self.follower.step, text=text))
