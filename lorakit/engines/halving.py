@@ -117,9 +117,7 @@ def decide(folder: Path, number: int, share: float, results: Sequence[PointResul
 
 
 def cut(scores: dict[str, float | None]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Those that go on and those that stop, each in the order of the sweep: the worst third, and
-    whatever has no score. The last one always goes on.
-    """
+    """What goes on and what stops, in the sweep's order: the worst third, and what has no score."""
     known = {name: value for name, value in scores.items() if value is not None}
     ranked = sorted(known, key=lambda name: known[name])
     going = set(ranked[: len(ranked) - len(ranked) // 3])

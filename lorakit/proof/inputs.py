@@ -20,9 +20,7 @@ from lorakit.trainers.table import trainer
 
 
 def require_same_inputs(run_dir: Path, anyway: bool = False) -> list[str]:
-    """What is no longer as it was when the run began, for its record. Raises where that makes it
-    another training, unless `anyway`.
-    """
+    """What is not as the run began with, for its record. Raises for it, unless `anyway`."""
     record = _with_known_hashes(run_dir, read_record(run_dir))
     found = [*verify_inputs(run_dir, record), *_new_images(run_dir, record), *_code(record)]
     if found and not anyway:

@@ -1,9 +1,6 @@
 """recipes/NAME.lock.toml: everything a result depends on, small enough for git. Same lock, same
-inputs, proven by hash.
-
-Made from a plan. Says nothing about this machine's folders: paths are relative to the project or
-absent, and differences in the platform and in packages are kept apart from differences in the
-inputs.
+inputs, proven by hash. It says nothing about this machine's folders, and keeps differences in
+platform and packages apart from those in the inputs.
 """
 
 from __future__ import annotations
@@ -92,9 +89,7 @@ def lock_of(plan: Plan) -> Lock:
 
 
 def lock_of_all(plans: Sequence[Plan], *, quick: bool = False) -> Lock:
-    """Of one plan, every byte read anew unless `quick`; for a recipe with several stages, options
-    and images stand under their stage's name.
-    """
+    """Every byte read anew unless `quick`; with stages, options and images by the stage."""
     # Together: the stages share their weights, and the cores share the files.
     sha256_of_all((path for plan in plans for path in _inputs_of(plan)), anew=not quick)
     locks = {plan.stage: lock_of(plan) for plan in plans}
@@ -194,9 +189,7 @@ def lock_path(recipe: Path) -> Path:
 
 
 def require_locked(*plans: Plan) -> list[Difference]:
-    """Raise where the plan (of a run, or of each of its stages) is not what the lock says, with
-    all that differs; returns circumstances.
-    """
+    """Raises where the plans are not what the lock says, with all that differs."""
     recipe = plans[0].resolved.file
     path = lock_path(recipe)
     inputs, around = compare_locks(read_lock(path), lock_of_all(plans))

@@ -1,6 +1,4 @@
-"""What a recipe for another machine asks of this one in vain, and the nearest that this one can do.
-A rehearsal proves the rest; the run itself never changes its settings.
-"""
+"""The nearest that this machine can do to a recipe for another, for a rehearsal alone."""
 
 from __future__ import annotations
 

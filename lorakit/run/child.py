@@ -57,9 +57,7 @@ class Child:
         return not self.leader_ended or bool(members(self.identity))
 
     def send(self, number: int) -> None:
-        """To the group; to workers outside it only when the group is empty (their own parent
-        passes signals on) or to kill.
-        """
+        """To the group; beyond it to kill, or where it is empty: parents pass signals on."""
         if self._popen is not None:
             self._popen.poll()
         living = members(self.identity)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.errors import LorakitError, RecipeError, TrainingFailed, counted
+from lorakit.memo import Stamp, stamp_of
 from lorakit.runs.folder import LOG
 from lorakit.runs.record import Ending, Record, read_record, seconds_between
 from lorakit.show import size
@@ -55,7 +56,7 @@ class Outcome:
         return (self.run_dir / begun[-1].folder if begun else self.run_dir) / LOG
 
 
-Before = Mapping[str, tuple[int, int, int]]
+Before = Mapping[str, Stamp]
 
 
 def seen_in(folder: Path, *, made_before: str = "") -> Before:
@@ -63,7 +64,7 @@ def seen_in(folder: Path, *, made_before: str = "") -> Before:
     may be set back; the clock's word is taken where nobody looked then.
     """
     return {
-        path.name: _stamp(path)
+        path.name: stamp_of(path)
         for path in folder.glob("*.safetensors")
         if not made_before or not seconds_between(made_before, path.stat().st_mtime)
     }
@@ -71,7 +72,7 @@ def seen_in(folder: Path, *, made_before: str = "") -> Before:
 
 def made_since(folder: Path, before: Before) -> list[Path]:
     """Files written since `before`, oldest first."""
-    new = [path for path in folder.glob("*.safetensors") if before.get(path.name) != _stamp(path)]
+    new = [path for path in folder.glob("*.safetensors") if before.get(path.name) != stamp_of(path)]
     return sorted(new, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
@@ -82,7 +83,7 @@ def judge(
     weights = inspect(lora)
     if weights.fault:
         return weights, f"{lora.name} {weights.fault}"
-    if before.get(lora.name) == _stamp(lora):
+    if before.get(lora.name) == stamp_of(lora):
         return weights, f"{lora.name} is older than this run"
     if weights.not_finite:
         share = f"{len(weights.not_finite)} of {weights.tensors} tensors"
@@ -145,8 +146,3 @@ def _difference(file: Path, size_bytes: int | None, now: str, then: str | None) 
     if size_bytes is not None and here != size_bytes:
         return f"{size(here)} where the record says {size(size_bytes)}"
     return "its metadata were changed" if now and now == then else "other bytes, of the same size"
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino

@@ -287,9 +287,7 @@ class Record(Part):
 
 
 def read_record(run_dir: Path, *, only: Collection[str] = ()) -> Record:
-    """A record from disk. Hand-edited nonsense is a clear error, never a traceback. `only`: the
-    keys that a reader of many records needs; the rest stays empty.
-    """
+    """Nonsense in it is a clear error. `only`: the keys that a reader of many records needs."""
     path = run_dir / NAME
     try:
         data = json_text.read(path)
