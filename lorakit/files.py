@@ -188,6 +188,11 @@ def _machine() -> str:
     return hashlib.sha256(" ".join(known).encode()).hexdigest()[:8]
 
 
+def below(path: Path, root: Path) -> str:
+    """The path from `root` on, where it is inside; else the whole of it."""
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
 def at_home(path: Path) -> Path:
     """`~` expanded; where there is no home, the path as written, to be reported as missing."""
     try:

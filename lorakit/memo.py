@@ -29,7 +29,7 @@ class Memo:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self._known = _read(place)
+        self._known = read_memory(place)
         self._stamps: dict[str, Stamp] = {}  # as the files were when they were asked for
         self._new: dict[str, Any] = {}
         self._folders: dict[str, str] = {}  # without links; asked for once, for speed
@@ -55,7 +55,7 @@ class Memo:
         if not self._new and not (forget_others and len(kept) < len(self._known)):
             return
         with _saving, suppress(OSError):
-            entries = kept if forget_others else {**_read(self.place), **self._new}
+            entries = kept if forget_others else {**read_memory(self.place), **self._new}
             write_atomic(self.place, json.dumps(entries, separators=(",", ":")))
         self._new = {}
 
@@ -68,7 +68,7 @@ class Memo:
         return os.fsencode(place).decode("utf-8", "backslashreplace")
 
 
-def _read(place: Path) -> dict[str, Any]:
+def read_memory(place: Path) -> dict[str, Any]:
     try:
         data = json_text.read(place)
     except Unreadable:

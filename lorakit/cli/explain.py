@@ -44,8 +44,7 @@ def lines_about(run_dir: Path, record: Record, count: int) -> list[str]:
     reason = record.outcome.reason or known.get(state, "")
     lines = [f"{run_name(run_dir)}: {state}" + (f", {reason}" if reason else "")]
     lines += [f"Warned at step {one.step}: {one.text}" for one in record.warnings]
-    if found:
-        lines += [f"Cause: {found.cause}", f"Evidence: {found.evidence}", f"Remedy: {found.remedy}"]
+    lines += found.lines if found else []
     saved = ", ".join(one.path for one in record.checkpoints if not one.removed)
     lines += [f"Saved: {saved}"] if saved and state != "done" else []
     if state not in {"done", "running"}:

@@ -19,7 +19,7 @@ from lorakit.cli.terminal.meant import recipe_path
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.captions.tokens import common_word
 from lorakit.errors import Fault, raise_on_errors
-from lorakit.files import write_atomic, write_or_refuse
+from lorakit.files import below, write_atomic, write_or_refuse
 from lorakit.recipe import presets
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.names import name_problem, trigger_problem
@@ -45,7 +45,7 @@ def run(args: Arguments) -> int:
     if args.trigger is None or bool(args.preset) == bool(args.like):
         return _ask(args)
     like = resolve(recipe_path(args.like))[0] if args.like else None
-    root: Path = args.dir or (_from_here(like.root) if like else Path())
+    root: Path = args.dir or (Path(below(like.root, Path.cwd())) if like else Path())
     recipe, dataset = root / "recipes" / f"{args.name}.toml", root / "datasets" / args.name
     raise_on_errors(_faults(args, root, recipe, like))
     mentions = list[str]()
@@ -100,11 +100,6 @@ def _say_what_is_next(recipe: Path, dataset: Path) -> None:
     if lacking:
         say(f"Not here yet: {', '.join(lacking)}; [model] in {recipe.as_posix()} says where.")
     say_next(*next_for_dataset(Target(dataset.absolute(), recipe.as_posix(), resolved)))
-
-
-def _from_here(root: Path) -> Path:
-    here = Path.cwd()
-    return root.relative_to(here) if root.is_relative_to(here) else root
 
 
 def _faults(args: Arguments, root: Path, recipe: Path, like: Resolved | None) -> list[Fault]:

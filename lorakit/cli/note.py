@@ -28,15 +28,14 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> None:
-    run_dir, chosen = find_run(args.run), args.chosen
+    found, chosen = find_run(args.run), args.chosen
     if not args.text and args.rating is None and not chosen and args.strength is None:
         hint = 'lorakit note RUN "a remark" --rating 4 --chosen FILE --strength 0.8'
         raise LorakitError("Nothing to note.", hint=hint)
+    run_dir = whole_of(trained_run(args.run) if chosen else found)
     if chosen:
-        run_dir = whole_of(trained_run(args.run))
         record = read_record(run_dir)
         chosen = checkpoint_file(record.output_dir(run_dir), record.output_name, chosen)
-    run_dir = whole_of(run_dir)
     add_note(run_dir, args.text, rating=args.rating, chosen=chosen, strength=args.strength)
     update(run_dir.parents[2])
     say(f"noted for {run_name(run_dir)}")

@@ -14,9 +14,8 @@ lorakit plan recipes/maya.toml recipes/finn.toml --review       only faults, for
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.meant import as_typed, read, recipe_path
@@ -29,8 +28,8 @@ from lorakit.plan.document import as_document, files_of
 from lorakit.plan.make import faults_of, make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Resolved
-from lorakit.recipe.resolve import resolve
 from lorakit.runs.folder import new_run_dir
+from lorakit.runs.opening import plans_now
 from lorakit.runs.pace import expected
 from lorakit.show import print_json, print_text, say, say_faults
 from lorakit.trainers.table import trainer
@@ -58,32 +57,25 @@ def run(args: Arguments) -> None:
         raise LorakitError("One recipe at a time; --review takes several.")
     if args.review:
         _review([args.recipe, *args.more])
-    elif args.diff:
-        _diff(read(args), args)
-    else:
-        how = {"machine": args.machine, "run_dir": args.write}
-        plans = show_plans(read(args), as_json=args.json, verbose=args.verbose, **how)
-        if not args.machine and not args.json:
-            say_next(*next_for_plan(plans[0], as_typed(args)))
-        if args.write:
-            _write(plans)
+        return
+    machine = args.machine or this_machine()
+    resolved, faults = read(args)
+    run_dir = args.write or new_run_dir(resolved.root, resolved.name)
+    plans = make_plans(resolved, faults, run_dir=run_dir, machine=machine)
+    if args.diff:
+        _diff(resolved, plans, machine, args)
+        return
+    show_plans(plans, machine, as_json=args.json, verbose=args.verbose)
+    if not args.machine and not args.json:
+        say_next(*next_for_plan(plans[0], as_typed(args)))
+    if args.write:
+        _write(plans)
 
 
 def show_plans(
-    recipe: tuple[Resolved, tuple[Fault, ...]],
-    *,
-    as_json: bool,
-    machine: Machine | None = None,
-    run_dir: Path | None = None,
-    verbose: bool = False,
-) -> tuple[Plan, ...]:
-    """Also what `lorakit train --dry-run` shows. Raises where there are errors, having shown all
-    the same.
-    """
-    resolved, faults = recipe
-    machine = machine or this_machine()
-    run_dir = run_dir or new_run_dir(resolved.root, resolved.name)
-    plans = make_plans(resolved, faults, run_dir=run_dir, machine=machine)
+    plans: Sequence[Plan], machine: Machine, *, as_json: bool, verbose: bool = False
+) -> None:
+    """Also what `lorakit train --dry-run` shows. Raises for errors, having shown all the same."""
     if as_json:
         documents = [{**as_document(one), "time": expected(one, machine)} for one in plans]
         print_json(documents[0] if len(documents) == 1 else documents)
@@ -92,7 +84,6 @@ def show_plans(
             show_plan(plan, expected(plan, machine), verbose=verbose)
         say_faults(fault for fault in faults_of(plans) if fault.severity != "error")
     _refuse(faults_of(plans))
-    return plans
 
 
 def _refuse(faults: Iterable[Fault]) -> None:
@@ -100,13 +91,9 @@ def _refuse(faults: Iterable[Fault]) -> None:
     raise_on_errors([fault for fault in faults if fault.severity == "error"])
 
 
-def _diff(recipe: tuple[Resolved, tuple[Fault, ...]], args: Arguments) -> None:
+def _diff(resolved: Resolved, plans: Sequence[Plan], machine: Machine, args: Arguments) -> None:
     from lorakit.proof.plan_diff import changes_since
 
-    resolved, faults = recipe
-    machine = args.machine or this_machine()
-    run_dir = new_run_dir(resolved.root, resolved.name)
-    plans = make_plans(resolved, faults, run_dir=run_dir, machine=machine)
     changes = changes_since(args.diff, resolved, plans, machine)
     if args.json:
         print_json(
@@ -141,11 +128,10 @@ def _review(recipes: list[str]) -> None:
     machine = replace(this_machine(), elsewhere=True)
     for name in dict.fromkeys(one.replace(".lock.toml", ".toml") for one in recipes):
         try:
-            resolved, found = resolve(recipe_path(name))
+            plans = plans_now(recipe_path(name), machine=machine)
         except LorakitError as error:
             faults += error.faults or [Fault(name, error.message, error.hint)]
             continue
-        plans = make_plans(resolved, found, run_dir=resolved.root / "runs" / "r", machine=machine)
         faults += [*faults_of(plans), *stale_lock(plans)]
         say(f"{name}: {sum(plan.steps.total for plan in plans)} steps")
     faults = list(dict.fromkeys(faults))

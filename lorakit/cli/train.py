@@ -26,11 +26,11 @@ from lorakit.cli.terminal.meant import plans_of, recipe_path
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.screen import PLAIN_EVERY_S, Bar, screen
 from lorakit.errors import LorakitError, raise_on_errors
+from lorakit.machine import this_machine
 from lorakit.plan.make import faults_of
 from lorakit.plan.model import Plan
 from lorakit.proc import ask
 from lorakit.proof.lock import require_locked
-from lorakit.recipe.resolve import resolve
 from lorakit.run import queue
 from lorakit.run.resume.stages import train_stages
 from lorakit.run.train import train
@@ -70,8 +70,9 @@ def run(args: Arguments) -> int:
         put_into_queue(args.recipes, args.sets, args.unsets)
         return 0
     if args.dry_run:
-        for recipe in map(recipe_path, args.recipes):
-            show_plans(resolve(recipe, sets=args.sets, unsets=args.unsets), as_json=args.json)
+        for recipe in args.recipes:
+            plans = plans_of(recipe, args.sets, args.unsets)
+            show_plans(plans, this_machine(), as_json=args.json)
         return 0
     how = {"as_json": args.json, "past_nan": args.past_nan, "locked": args.locked}
     results: list[Result] = []
@@ -92,9 +93,7 @@ def train_one(
     locked: bool = False,
     begun: Callable[[Path], None] = lambda _: None,
 ) -> Result:
-    """Plan and train one recipe, saying everything; `begun` gets the folder. Never raises for what
-    belongs to the recipe or the run.
-    """
+    """Plan and train, saying everything; `begun` gets the folder. Raises only for our own bugs."""
     try:
         while True:
             plans = plans_of(str(recipe), sets, unsets)
@@ -133,9 +132,7 @@ def put_into_queue(recipes: Sequence[str], sets: list[str], unsets: list[str]) -
 
 
 def provide_weights(plan: Plan, *, as_json: bool) -> bool:
-    """Fetch what the recipe names by hf: and is not here; check files against the hashes it
-    states. True: something came.
-    """
+    """Fetch what hf: names and is not here; check stated hashes. True: something came."""
     wanted = fetch.missing(plan.weights)
     if wanted or any(weight.sha256 for weight in plan.weights):
         with screen(as_json=as_json) as emit:
@@ -146,9 +143,7 @@ def provide_weights(plan: Plan, *, as_json: bool) -> bool:
 
 
 def say_end(results: list[Result], args: Arguments, *, several: bool = True) -> int:
-    """A table, the user's own command, and the exit code: stopped wins, then a failed training,
-    then a recipe that could not start.
-    """
+    """A table, the user's command, the exit code: stopped wins, then failed, then not started."""
     if several and not args.json:
         columns = ("recipe", "state", "steps", "loss", "time", "run")
         table(columns, map(_cells, results), right=("steps", "loss", "time"))

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 from textwrap import wrap
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
@@ -150,6 +148,8 @@ def look(run_dir: Path) -> Glance:
 
 def picture(run_dir: Path, seen: Glance, width: int = 80) -> list[str]:
     """The same as lines of text; bar and curve fit into `width` columns."""
+    from lorakit.report.series import smoothed
+
     moving = seen.state in {"running", "unattended"}
     parts = [*([seen.command] if seen.command else []), f"{seen.step}/{seen.total}"]
     parts += [f"epoch {seen.epoch}/{seen.epochs}"] if seen.epoch else []
@@ -176,18 +176,6 @@ def bar(step: int, total: int, numbers: str, width: int) -> list[str]:
     filled = length * step // total if total else 0
     drawn = f"{'█' * filled}{'·' * (length - filled)}"
     return [f"{drawn}  {numbers}"] if room >= SHORTEST else [drawn, *wrap(numbers, width)]
-
-
-def smoothed(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """The mean over a twentieth of the run: a single loss says more about its timestep than about
-    the LoRA.
-    """
-    window: deque[float] = deque(maxlen=max(1, len(points) // 20))
-    found = []
-    for step, loss in points:
-        window.append(loss)
-        found.append((step, fmean(window)))
-    return found
 
 
 def _live(run_dir: Path) -> int:

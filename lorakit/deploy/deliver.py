@@ -19,7 +19,7 @@ from lorakit.errors import RecipeError, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.files import into_place, sha256, take_name, write_atomic, write_new
 from lorakit.portable import stem_problem
-from lorakit.runs.intact import require_intact
+from lorakit.runs.outcome import require_intact
 from lorakit.runs.record import read_record
 from lorakit.runs.registry import read_notes
 from lorakit.sheet.source import checkpoint_file

@@ -12,17 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorakit import json_text
-from lorakit.engines.sweep import PointResult, Sweep, plans_of
+from lorakit.engines.sweep import PointResult, Sweep
 from lorakit.errors import Fault, LorakitError, raise_on_errors
 from lorakit.events import Emit, Event
 from lorakit.files import write_atomic, write_new
-from lorakit.plan.model import Plan
-from lorakit.recipe.resolve import root_of
 from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import train
 from lorakit.run.watch.supervise import STOP_REQUEST
 from lorakit.runs.find import progress_rows
-from lorakit.runs.folder import new_run_dir
+from lorakit.runs.opening import plans_now
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
 from lorakit.runs.typed_json import Part
@@ -70,27 +68,25 @@ class StopAt:
             self._run_dir = None
 
 
-def cannot_halve(plans: Sequence[Plan], name: str) -> list[Fault]:
-    """What keeps a point from being stopped and resumed."""
-    if len(plans) > 1:
+def require_resumable(recipe: Path) -> None:
+    """Raises where a point like this one cannot be stopped and resumed."""
+    first, *others = plans_now(recipe)
+    by, faults = trainer(first.resolved.trainer), [*first.faults]
+    if others:
         what = "has several stages, which no rung can compare."
-        return [Fault(name, what, "Run the sweep without --halving.", "halving")]
-    by = trainer(plans[0].resolved.trainer)
-    if by.SAVES_WHEN_INTERRUPTED or plans[0].resolved.get("save_state"):
-        return []
-    what = f"--halving resumes what it keeps, and {by.TITLE} saves no state by itself."
-    hint = "Make the sweep with --set save_state=true --set save_every_n_steps=N."
-    return [Fault(name, what, hint, "halving")]
-
-
-def plan_of_point(recipe: Path) -> Plan:
-    return plans_of(recipe, new_run_dir(root_of(recipe.absolute()), recipe.stem))[0]
+        hint = "Run the sweep without --halving."
+        faults.append(Fault(recipe.name, what, hint, "halving"))
+    elif not (by.SAVES_WHEN_INTERRUPTED or first.resolved.get("save_state")):
+        what = f"--halving resumes what it keeps, and {by.TITLE} saves no state by itself."
+        hint = "Make the sweep with --set save_state=true --set save_every_n_steps=N."
+        faults.append(Fault(recipe.name, what, hint, "halving"))
+    raise_on_errors(faults)
 
 
 def train_to(recipe: Path, result: PointResult, share: float, emit: Emit) -> Outcome | None:
     """Until that share of the steps; None where it is there already, or has failed."""
     if result.run_dir is None:
-        plan = plan_of_point(recipe)
+        plan = plans_now(recipe)[0]
         raise_on_errors(plan.faults)
         return train(plan, emit=StopAt(emit, math.ceil(share * plan.steps.total)))
     goal = math.ceil(share * result.total)
@@ -121,9 +117,7 @@ def decide(folder: Path, number: int, share: float, results: Sequence[PointResul
 
 
 def cut(scores: dict[str, float | None]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Those that go on and those that stop, each in the order of the sweep: the worst third, and
-    whatever has no score. The last one always goes on.
-    """
+    """What goes on and what stops, in the sweep's order: the worst third, and what has no score."""
     known = {name: value for name, value in scores.items() if value is not None}
     ranked = sorted(known, key=lambda name: known[name])
     going = set(ranked[: len(ranked) - len(ranked) // 3])
@@ -134,9 +128,7 @@ def cut(scores: dict[str, float | None]) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def loss_at(result: PointResult, share: float) -> float | None:
-    """The mean over the last steps before the rung, the same steps for every point; None for a
-    point that has failed or is not there yet.
-    """
+    """The mean over the last steps before the rung; None for a point that failed or is late."""
     if result.run_dir is None or result.state == "failed":
         return None
     goal = math.ceil(share * read_record(result.run_dir).steps.total)

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from math import prod
 from random import Random
 from typing import Any
 
-from lorakit import tomllib
 from lorakit.errors import Fault, counted, raise_on_errors
 from lorakit.private import is_private_set
-from lorakit.recipe.document import Document, KeyPath, key_lines
-from lorakit.toml_text import document_text, value_text
+from lorakit.recipe.document import Document, KeyPath, with_values
 
 MOST = 1000  # points: more is a mistake, or a night with a better idea
-_VALUE = re.compile(
-    r"""(?P<head>[^=\#]*=\s*)
-    (?P<value>"(?:\\.|[^"\\])*"|'[^']*'|\[[^\[\]\#]*\]|[^\s\#"'\[{][^\#]*?)
-    (?P<rest>\s*(?:\#.*)?)$""",
-    re.VERBOSE,
-)
 _COMMA = re.compile(r""",(?=(?:[^"\[\]]*(?:"[^"]*"|\[[^\]]*\]))*[^"\[\]]*$)""")
 
 Said = tuple[str, ...]  # KEY=VALUE, as --set takes it
+Varied = dict[str, tuple[str, ...]]  # each key and its values, as they were typed
 
 
-@dataclass(frozen=True)
-class Variation:
-    """One `--vary`: a key and its values as they were typed."""
-
-    key: str
-    values: tuple[str, ...]
-
-
-def read_variations(texts: Sequence[str]) -> tuple[Variation, ...]:
+def read_variations(texts: Sequence[str]) -> Varied:
     """KEY=a,b,c; a value with commas of its own stands in quotes or brackets."""
-    found: dict[str, Variation] = {}
+    found: Varied = {}
     faults = []
     for text in texts:
         key, equals, rest = (part.strip() for part in text.partition("="))
@@ -54,22 +37,22 @@ def read_variations(texts: Sequence[str]) -> tuple[Variation, ...]:
         elif key in found:
             faults.append(Fault(where, f"{key} is varied twice.", "Put all values in one.", "vary"))
         else:
-            found[key] = Variation(key, values)
+            found[key] = values
     if not texts:
         what, hint = "a sweep varies something.", "Such as --vary network_dim=8,16,32."
         faults.append(Fault("--vary", what, hint, "vary"))
     raise_on_errors(faults)
-    return tuple(found.values())
+    return found
 
 
 def combinations(
-    varied: Sequence[Variation], *, zipped: bool = False, random: int = 0, seed: int = 0
+    varied: Varied, *, zipped: bool = False, random: int = 0, seed: int = 0
 ) -> list[Said]:
     """Every combination, or the values side by side, or so many of them drawn at random."""
-    values = [[f"{one.key}={value}" for value in one.values] for one in varied]
+    values = [[f"{key}={value}" for value in those] for key, those in varied.items()]
     lengths = {len(one) for one in values}
     if zipped and len(lengths) > 1:
-        said = ", ".join(f"{one.key} {len(one.values)}" for one in varied)
+        said = ", ".join(f"{key} {len(those)}" for key, those in varied.items())
         what = f"takes as many values of each key; there are {said}."
         raise_on_errors([Fault("--zip", what, "Leave --zip out for every combination.", "vary")])
     count = min(lengths) if zipped else prod(map(len, values))
@@ -87,48 +70,6 @@ def combinations(
 
 
 def recipe_with(document: Document, values: Mapping[KeyPath, Any], head: str) -> str:
-    """The recipe's own text with these values and a first line, so that comments stay and a diff
-    is short; where its lines cannot be changed one by one, the same written anew.
-    """
-    wanted = _changed(document.data, values)
-    own = document.text.splitlines()
-    lines = [f"# {head}", *(line for line in own if not line.startswith("#:schema"))]
-    for path, value in values.items():
-        lines = _assigned(lines, path, value_text(value))
-    text = "\n".join(lines) + "\n"
-    try:
-        right = _spelt(tomllib.loads(text)) == _spelt(wanted)
-    except tomllib.TOMLDecodeError:
-        right = False
-    return text if right else f"# {head}\n{document_text(wanted)}"
-
-
-def _assigned(lines: list[str], path: KeyPath, value: str) -> list[str]:
-    """With the value in its place, or on a line of its own below its section's header."""
-    places = key_lines("\n".join(lines))
-    if path in places:
-        at = places[path] - 1
-        found = _VALUE.match(lines[at])
-        changed = f"{found['head']}{value}{found['rest']}" if found else lines[at]
-        return [*lines[:at], changed, *lines[at + 1 :]]
-    if len(path) == 1:
-        at = next((at for at, line in enumerate(lines) if line.strip() and line[0] != "#"), 1)
-        return [*lines[:at], f"{path[0]} = {value}", *lines[at:]]
-    if path[:-1] in places:
-        at = places[path[:-1]]
-        return [*lines[:at], f"{path[-1]} = {value}", *lines[at:]]
-    return [*lines, "", f"[{'.'.join(path[:-1])}]", f"{path[-1]} = {value}"]
-
-
-def _changed(data: Mapping[str, Any], values: Mapping[KeyPath, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = dict(data)
-    for (first, *rest), value in values.items():
-        inner = found.get(first)
-        below = inner if isinstance(inner, Mapping) else {}
-        found[first] = _changed(below, {tuple(rest): value}) if rest else value
-    return found
-
-
-def _spelt(data: Mapping[str, Any]) -> str:
-    """Equal for equal values of equal types: True is not 1 here."""
-    return json.dumps(data, sort_keys=True, default=str)
+    """The recipe with these values under a first line of its own, for another folder."""
+    text = re.sub(r"\A#:schema.*\n", "", with_values(document, values))
+    return f"# {head}\n{text}"

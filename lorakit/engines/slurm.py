@@ -1,6 +1,4 @@
-"""A sweep as one Slurm job array, a task for each point. A task that is requeued goes on from the
-point's newest whole state; `scancel` ends it in good order.
-"""
+"""A sweep as one Slurm job array: what is requeued goes on, `scancel` ends in good order."""
 
 from __future__ import annotations
 

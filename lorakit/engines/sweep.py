@@ -14,9 +14,9 @@ from typing import Any
 from lorakit import json_text
 from lorakit.engines.points import recipe_with
 from lorakit.errors import Fault, LorakitError, RecipeError, counted, did_you_mean, raise_on_errors
-from lorakit.files import sha256, write_new
+from lorakit.files import below, sha256, write_new
 from lorakit.machine import Machine
-from lorakit.plan.make import make_plans
+from lorakit.plan.make import faults_of, make_plans
 from lorakit.plan.model import Plan
 from lorakit.private import is_private_set
 from lorakit.proof.lock import lock_of_all, lock_path, text_of
@@ -26,8 +26,9 @@ from lorakit.recipe.model import Resolved
 from lorakit.recipe.names import name_problem
 from lorakit.recipe.overrides import read_key, read_value
 from lorakit.recipe.reading import place_of
-from lorakit.recipe.resolve import TOP_KEYS, resolve
+from lorakit.recipe.resolve import TOP_KEYS, resolve, root_of
 from lorakit.runs.find import info, run_dirs
+from lorakit.runs.opening import plans_now
 from lorakit.runs.record import now, read_record
 from lorakit.runs.typed_json import Part, WrongValue, rare
 from lorakit.user_files import Missing
@@ -149,10 +150,20 @@ def _value(resolved: Resolved, text: str) -> tuple[KeyPath, Any]:
 
 
 def write_sweep(
-    root: Path, sweep: Sweep, planned: Sequence[PlannedPoint], *, locked: bool = False
+    recipe: Path,
+    name: str,
+    vary: Sequence[str],
+    planned: Sequence[PlannedPoint],
+    *,
+    seed: int | None = None,
+    locked: bool = False,
 ) -> Path:
     """The folder must be new; the manifest comes last, so that half a sweep is none."""
-    folder = root / FOLDER / sweep.name
+    root = root_of(recipe.absolute())
+    origin = below(recipe.absolute(), root)
+    points = tuple(one.point for one in planned)
+    sweep = Sweep(name=name, recipe=origin, made=now(), vary=tuple(vary), seed=seed, points=points)
+    folder = root / FOLDER / name
     if folder.exists():
         raise RecipeError(
             f"{folder} is there already, and is left as it is.", hint="Choose another --name."
@@ -161,26 +172,10 @@ def write_sweep(
         path = folder / one.point.file
         write_new(path, one.text)
         if locked:
-            plans = plans_of(path, one.plans[0].run_dir)
-            write_new(lock_path(path), text_of(lock_of_all(plans, quick=True)))
+            write_new(lock_path(path), text_of(lock_of_all(plans_now(path), quick=True)))
     text = json.dumps(sweep.to_json(), indent=1, ensure_ascii=False) + "\n"
     write_new(folder / MANIFEST, text)
     return folder
-
-
-def sweep_of(
-    root: Path,
-    recipe: Path,
-    name: str,
-    vary: Sequence[str],
-    planned: Sequence[PlannedPoint],
-    *,
-    seed: int | None = None,
-) -> Sweep:
-    place = recipe.absolute()
-    origin = place.relative_to(root).as_posix() if place.is_relative_to(root) else str(place)
-    points = tuple(one.point for one in planned)
-    return Sweep(name=name, recipe=origin, made=now(), vary=tuple(vary), seed=seed, points=points)
 
 
 def find_sweep(word: str, root: Path) -> Path:
@@ -230,14 +225,8 @@ def require_plannable(folder: Path, points: Sequence[SweepPoint], machine: Machi
     """Every fault of every point, before any of them is queued or submitted."""
     faults: list[Fault] = []
     for point in points:
-        for plan in plans_of(folder / point.file, folder.parents[1] / "runs" / point.name, machine):
-            faults += plan.faults
+        faults += faults_of(plans_now(folder / point.file, machine=machine))
     raise_on_errors(list(dict.fromkeys(faults)))
-
-
-def plans_of(recipe: Path, run_dir: Path, machine: Machine | None = None) -> tuple[Plan, ...]:
-    resolved, faults = resolve(recipe)
-    return make_plans(resolved, faults, run_dir=run_dir, machine=machine)
 
 
 def results_of(root: Path, sweep: Sweep) -> list[PointResult]:

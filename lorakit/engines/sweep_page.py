@@ -29,10 +29,10 @@ def heads(sweep: Sweep) -> tuple[str, ...]:
 def row_of_point(sweep: Sweep, one: PointResult) -> tuple[str, ...]:
     return (
         one.point.name,
-        *(_setting(one.point.settings.get(name)) for name in sweep.keys),
+        *(str(one.point.settings.get(name, "-")) for name in sweep.keys),
         one.state,
         f"{one.step}/{one.total}" if one.total else "-",
-        *(map(_measured, (one.loss, one.held_out, one.judged))),
+        *("-" if x is None else f"{x:.4g}" for x in (one.loss, one.held_out, one.judged)),
         f"{one.run_dir.parent.name}/{one.run_dir.name}" if one.run_dir else "-",
     )
 
@@ -108,11 +108,3 @@ def _winner(folder: Path, first: PointResult | None, how: str) -> str:
     if "env" in document.data.get("launch", {}):
         return told + soft("It sets an environment, whose values no page shows.")
     return told + element("pre", escape(without_user(document.text)))
-
-
-def _setting(value: object) -> str:
-    return "-" if value is None else str(value)
-
-
-def _measured(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"

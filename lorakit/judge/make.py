@@ -15,8 +15,8 @@ from lorakit.journal import Journal
 from lorakit.judge.pictures import JudgingPicture, JudgingPictures, pictures_of
 from lorakit.judge.score import FEWEST, Losses, MeasuredCell, judge
 from lorakit.runs.find import live_state, whole_of
-from lorakit.runs.intact import require_intact
 from lorakit.runs.ledger import Ledger
+from lorakit.runs.outcome import require_intact
 from lorakit.runs.record import Judged, now, read_record
 from lorakit.sheet.make import bases_of, choose, digest, distinct, passes_of, stamp
 from lorakit.sheet.model import DrawnCheckpoint, Source

@@ -1,3 +1,1 @@
-"""Prove that a run is what its recipe says: lock, verify, compare, and the table of everything
-that was trained.
-"""
+"""Prove that a run is what its recipe says: lock, verify, compare."""

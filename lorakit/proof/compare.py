@@ -9,24 +9,15 @@ from typing import Any
 # Options that a run's folder or its machine decides, not the recipe.
 LOCAL = frozenset(
     {
-        "output_dir",
-        "logging_dir",
-        "dataset_config",
-        "sample_prompts",
-        "config_file",
-        "train_data_dir",
-        "reg_data_dir",
-        "resume",
-        "tokenizer_cache_dir",
+        *("output_dir", "logging_dir", "dataset_config", "sample_prompts", "config_file"),
+        *("train_data_dir", "reg_data_dir", "resume", "tokenizer_cache_dir"),
     }
 )
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One key that differs; None stands for a side that does not have it. `note` says what is
-    wrong where there are no two values to compare.
-    """
+    """None stands for a side without the key; `note` says what is wrong without two values."""
 
     key: str
     before: Any = None

@@ -1,6 +1,4 @@
-"""May a run go on? Only from what it began with: its settings, weights, images, captions and
-trainer; else it becomes another training.
-"""
+"""May a run go on? Only from what it began with; else it becomes another training."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ from lorakit.trainers.table import trainer
 
 
 def require_same_inputs(run_dir: Path, anyway: bool = False) -> list[str]:
-    """What is no longer as it was when the run began, for its record. Raises where that makes it
-    another training, unless `anyway`.
-    """
+    """What is not as the run began with, for its record. Raises for it, unless `anyway`."""
     record = _with_known_hashes(run_dir, read_record(run_dir))
     found = [*verify_inputs(run_dir, record), *_new_images(run_dir, record), *_code(record)]
     if found and not anyway:
@@ -42,9 +38,7 @@ def require_same_inputs(run_dir: Path, anyway: bool = False) -> list[str]:
 
 
 def _with_known_hashes(run_dir: Path, record: Record) -> Record:
-    """Weights of a stage that has not begun are not hashed yet; the stages before it have read the
-    same ones.
-    """
+    """A waiting stage's weights have no hashes yet; the stages before it read the same ones."""
     above = read_record(run_dir.parent).weights if (run_dir.parent / NAME).is_file() else ()
     known = {one.path: one.sha256 for one in above}
     weights = (replace(one, sha256=one.sha256 or known.get(one.path)) for one in record.weights)

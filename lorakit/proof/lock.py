@@ -1,9 +1,6 @@
 """recipes/NAME.lock.toml: everything a result depends on, small enough for git. Same lock, same
-inputs, proven by hash.
-
-Made from a plan. Says nothing about this machine's folders: paths are relative to the project or
-absent, and differences in the platform and in packages are kept apart from differences in the
-inputs.
+inputs, proven by hash. It says nothing about this machine's folders, and keeps differences in
+platform and packages apart from those in the inputs.
 """
 
 from __future__ import annotations
@@ -35,19 +32,9 @@ AGAIN = "Take it from git again, or make a new one with `lorakit lock RECIPE`."
 # The packages whose version can change a result; the rest of an environment cannot.
 DECISIVE = frozenset(
     {
-        "accelerate",
-        "bitsandbytes",
-        "diffusers",
-        "lion-pytorch",
-        "numpy",
-        "peft",
-        "pillow",
-        "prodigyopt",
-        "safetensors",
-        "schedulefree",
-        "torch",
-        "transformers",
-        "xformers",
+        *("accelerate", "diffusers", "numpy", "peft", "pillow", "safetensors", "torch"),
+        *("transformers", "xformers"),
+        *("bitsandbytes", "lion-pytorch", "prodigyopt", "schedulefree"),
     }
 )
 # A difference in one of these is another training,
@@ -61,9 +48,7 @@ CIRCUMSTANCES = ("packages", "platform")
 
 
 def lock_of(plan: Plan) -> Lock:
-    """Hash everything the plan would read; files hashed before and unchanged since are not read
-    again.
-    """
+    """Hash everything the plan would read, but for files hashed before and unchanged since."""
     resolved, trainer, rows = plan.resolved, trainer_of(plan), images_of(plan)
     return {
         "version": VERSION,
@@ -104,9 +89,7 @@ def lock_of(plan: Plan) -> Lock:
 
 
 def lock_of_all(plans: Sequence[Plan], *, quick: bool = False) -> Lock:
-    """Of one plan, every byte read anew unless `quick`; for a recipe with several stages, options
-    and images stand under their stage's name.
-    """
+    """Every byte read anew unless `quick`; with stages, options and images by the stage."""
     # Together: the stages share their weights, and the cores share the files.
     sha256_of_all((path for plan in plans for path in _inputs_of(plan)), anew=not quick)
     locks = {plan.stage: lock_of(plan) for plan in plans}
@@ -132,9 +115,7 @@ def lock_of_all(plans: Sequence[Plan], *, quick: bool = False) -> Lock:
 
 
 def made_from(plan: Plan, digest: str) -> Lock:
-    """What the newest finished run of this recipe on this very dataset made, for its lock; empty
-    where there is none.
-    """
+    """What the newest finished run of this recipe on this very dataset made, for its lock."""
     for run_dir in reversed(run_dirs(plan.resolved.root, plan.resolved.name)):
         with suppress(LorakitError):
             record = read_record(run_dir)
@@ -157,9 +138,7 @@ def outputs_of(record: Record) -> Lock:
 
 
 def options_of(plan: Plan) -> Lock:
-    """What train.toml says, less what only this machine's folders decide. Paths of weights are
-    under `weights`, by hash.
-    """
+    """train.toml without what this machine's folders decide; weights are there by their hash."""
     left_out = LOCAL | {weight.option for weight in plan.weights}
     return {key: one.value for key, one in sorted(plan.settings.items()) if key not in left_out}
 
@@ -188,21 +167,21 @@ def read_lock(path: Path) -> Lock:
         ) from error
     except Unreadable as error:
         raise RecipeError(f"{path}: cannot be read as a lock: {error.why}", hint=AGAIN) from error
-    version = data.get("version")
-    if version != VERSION:
-        raise RecipeError(
-            f"{path}: version {version!r}; this lorakit reads version {VERSION}.", hint=AGAIN
-        )
+    if wrong := next(_nonsense(data), ""):
+        raise RecipeError(f"{path}: {wrong}", hint=AGAIN)
+    return data
+
+
+def _nonsense(data: Lock) -> Iterator[str]:
+    if data.get("version") != VERSION:
+        yield f"version {data.get('version')!r}; this lorakit reads version {VERSION}."
     for key in ("sets", "unsets"):
         said = data.get(key, [])
         if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
-            raise RecipeError(
-                f"{path}: {key} is not a list of texts. Was it edited by hand?", hint=AGAIN
-            )
+            yield f"{key} is not a list of texts. Was it edited by hand?"
     for key in (*INPUTS, *CIRCUMSTANCES):
         if not isinstance(data.get(key, {}), dict):
-            raise RecipeError(f"{path}: {key} is not a table. Was it edited by hand?", hint=AGAIN)
-    return data
+            yield f"{key} is not a table. Was it edited by hand?"
 
 
 def lock_path(recipe: Path) -> Path:
@@ -210,9 +189,7 @@ def lock_path(recipe: Path) -> Path:
 
 
 def require_locked(*plans: Plan) -> list[Difference]:
-    """Raise where the plan (of a run, or of each of its stages) is not what the lock says, with
-    all that differs; returns circumstances.
-    """
+    """Raises where the plans are not what the lock says, with all that differs."""
     recipe = plans[0].resolved.file
     path = lock_path(recipe)
     inputs, around = compare_locks(read_lock(path), lock_of_all(plans))
@@ -278,9 +255,7 @@ def _prompts(plan: Plan) -> list[str]:
 
 
 def _relative(path: Path, root: Path) -> str:
-    """Inside the project: relative. Outside: the name alone, for a lock in git says nothing about
-    anybody's folders.
-    """
+    """A lock in git says nothing about anybody's folders: outside the project the name alone."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 

@@ -1,6 +1,4 @@
-"""Two runs side by side: settings, data, versions, results. What belongs to a stage is compared
-stage by stage.
-"""
+"""Two runs side by side: settings, data, versions, results; stage by stage where there are."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ def compare_runs(a: Path, b: Path) -> dict[str, list[Difference]]:
 
 
 def _by_stage(account: Callable[[Path, Record], Account], run_dir: Path, record: Record) -> Account:
-    """The account of a run; of one with stages, each stage's under its name: its own record and
-    list of images say what it was.
-    """
+    """The account of a run; of one with stages, each stage's own under its name."""
     if not record.stages:
         return account(run_dir, record)
     folders = {one.name: run_dir / one.folder for one in record.stages}

@@ -25,7 +25,7 @@ from lorakit.proof.lock import lock_path, options_of, read_lock
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.resolve import resolve
 from lorakit.show import size
-from lorakit.user_files import Unreadable, read_text
+from lorakit.user_files import read_text
 
 Changes = dict[str, list[Difference]]  # by section, in the order in which one reads them
 COUNTED = ("train_images", "batch_size", "accumulation", "epochs", "steps_per_epoch", "total")
@@ -49,7 +49,9 @@ def changes_since(
             found[stage + section] = differences(old.get(section, {}), new.get(section, {}))
     lock = lock_path(resolved.file)
     old_lock = _at(commit, lock.relative_to(resolved.root).as_posix(), resolved.root)
-    found["pictures"] = differences(_pictures(old_lock), _pictures(_here(lock)))
+    found["pictures"] = differences(
+        _pictures(old_lock), _pictures(read_text(lock) if lock.is_file() else None)
+    )
     return {section: rows for section, rows in found.items() if rows}
 
 
@@ -119,13 +121,6 @@ def _account(plans: Sequence[Plan]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _here(path: Path) -> str | None:
-    try:
-        return read_text(path)
-    except Unreadable:
-        return None
-
-
 def _pictures(lock: str | None) -> dict[str, Any]:
     try:
         files = tomllib.loads(lock or "").get("dataset", {}).get("files", {})
@@ -135,9 +130,7 @@ def _pictures(lock: str | None) -> dict[str, Any]:
 
 
 def stale_lock(plans: Sequence[Plan]) -> list[Fault]:
-    """Whether the recipe says something else than its lock, by the options alone: nothing is
-    hashed.
-    """
+    """Whether the recipe differs from its lock, by the options alone: nothing is hashed."""
     path = lock_path(plans[0].resolved.file)
     if not path.is_file():
         return []

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lorakit.plan.make import make_plans
 from lorakit.proof.compare import Difference
 from lorakit.proof.lock import compare_locks, lock_of_all, read_lock
-from lorakit.recipe.resolve import resolve
 from lorakit.runs.images import ImageRow, read_images
+from lorakit.runs.opening import plans_now
 from lorakit.runs.record import WAITING, Record, SavedCheckpoint, read_record
 from lorakit.weights.finite import inspect
 from lorakit.weights.hashes import files_of, path_digest, sha256_of_all
@@ -20,9 +19,7 @@ Hashes = Mapping[Path, str | None]
 
 
 def verify_run(run_dir: Path, *, quick: bool = False) -> list[Difference]:
-    """Everything the record carries a hash of: run files, weights, dataset, checkpoints. `quick`
-    does not read again what looks unchanged.
-    """
+    """Everything the record has a hash of. `quick` reads nothing again that looks unchanged."""
     record = read_record(run_dir)
     if record.stages:
         return [
@@ -59,9 +56,7 @@ def verify_lock(path: Path, *, quick: bool = False) -> tuple[list[Difference], l
     locked = read_lock(path)
     recipe = path.with_name(path.name.removesuffix(".lock.toml") + ".toml")
     said = {key: locked.get(key, ()) for key in ("sets", "unsets")}
-    resolved, faults = resolve(recipe, **said)
-    plans = make_plans(resolved, faults, run_dir=resolved.root / "runs" / "verify")
-    return compare_locks(locked, lock_of_all(plans, quick=quick))
+    return compare_locks(locked, lock_of_all(plans_now(recipe, **said), quick=quick))
 
 
 def _run_files(run_dir: Path, record: Record) -> Iterator[Difference]:

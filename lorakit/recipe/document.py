@@ -1,7 +1,8 @@
-"""One TOML file of the user's: the line of every key, and its folders under other names."""
+"""One TOML file of the user's: the line of every key, and the file with other values or names."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 
 from lorakit import tomllib
 from lorakit.errors import Fault, RecipeError
-from lorakit.toml_text import key_text
+from lorakit.toml_text import document_text, key_text, value_text
 from lorakit.user_files import Unreadable, read_text
 
 KeyPath = tuple[str, ...]
@@ -21,6 +22,13 @@ _TOKEN = re.compile(
     | (?P<mark>[\[\]{}=,.\n])
     | (?P<bare>[^\s\[\]{}=,.\#"']+)""",
     re.VERBOSE | re.DOTALL,
+)
+
+_VALUE = re.compile(
+    r"""(?P<head>[^=\#]*=\s*)
+    (?P<value>"(?:\\.|[^"\\])*"|'[^']*'|\[[^\[\]\#]*\]|[^\s\#"'\[{][^\#]*?)
+    (?P<rest>\s*(?:\#.*)?)$""",
+    re.VERBOSE,
 )
 
 
@@ -121,6 +129,53 @@ def _toml_fault(label: str, message: str) -> Fault:
     )
     where = f"{label}:{at[1]}:{at[2]}" if at else label
     return Fault(where, what if at else message.rstrip(".") + ".", hint, rule="toml")
+
+
+def with_values(document: Document, values: Mapping[KeyPath, Any]) -> str:
+    """The file's own lines with these values, so that comments stay; where its lines cannot be
+    changed one by one, the same written anew.
+    """
+    wanted = _changed(document.data, values)
+    lines = document.text.splitlines()
+    for path, value in values.items():
+        lines = _assigned(lines, path, value_text(value))
+    text = "\n".join(lines) + "\n"
+    try:
+        right = _spelt(tomllib.loads(text)) == _spelt(wanted)
+    except tomllib.TOMLDecodeError:
+        right = False
+    return text if right else document_text(wanted)
+
+
+def _assigned(lines: list[str], path: KeyPath, value: str) -> list[str]:
+    """With the value in its place, or on a line of its own below its section's header."""
+    places = key_lines("\n".join(lines))
+    if path in places:
+        at = places[path] - 1
+        found = _VALUE.match(lines[at])
+        changed = f"{found['head']}{value}{found['rest']}" if found else lines[at]
+        return [*lines[:at], changed, *lines[at + 1 :]]
+    if len(path) == 1:
+        at = next((at for at, line in enumerate(lines) if line.strip() and line[0] != "#"), 0)
+        return [*lines[:at], f"{path[0]} = {value}", *lines[at:]]
+    if path[:-1] in places:
+        at = places[path[:-1]]
+        return [*lines[:at], f"{path[-1]} = {value}", *lines[at:]]
+    return [*lines, "", f"[{'.'.join(path[:-1])}]", f"{path[-1]} = {value}"]
+
+
+def _changed(data: Mapping[str, Any], values: Mapping[KeyPath, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = dict(data)
+    for (first, *rest), value in values.items():
+        inner = found.get(first)
+        below = inner if isinstance(inner, Mapping) else {}
+        found[first] = _changed(below, {tuple(rest): value}) if rest else value
+    return found
+
+
+def _spelt(data: Mapping[str, Any]) -> str:
+    """Equal for equal values of equal types: True is not 1 here."""
+    return json.dumps(data, sort_keys=True, default=str)
 
 
 def with_folders_renamed(file: Path, renamed: Mapping[str, str]) -> tuple[str, str]:

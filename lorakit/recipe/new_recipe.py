@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.families import FAMILIES
-from lorakit.recipe.document import read_document
+from lorakit.recipe.document import read_document, with_values
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.presets import Preset
 from lorakit.toml_text import value_text
@@ -29,29 +29,12 @@ def recipe_like(other: Resolved, name: str, trigger: str) -> tuple[str, list[str
     spell the old trigger out get the new.
     """
     document = read_document(other.file, other.file.name)
-    lines = document.text.splitlines()
     wanted = {("name",): name, ("trigger",): trigger, ("dataset", "path"): f"datasets/{name}"}
-    for path, value in wanted.items():
-        if path in document.lines:
-            at = document.lines[path] - 1
-            lines[at] = _assigned(lines[at], value)
+    lines = with_values(document, wanted).splitlines()
     first = next((at for at, line in enumerate(lines) if line and line[0] != "#"), 0)
     lines = [DIRECTIVE, f"# As recipes/{other.file.name}, for {name}.", *lines[first:]]
-    lines[2:2] = [
-        f"{path[0]} = {value_text(value)}"
-        for path, value in wanted.items()
-        if len(path) == 1 and path not in document.lines
-    ]
-    if ("dataset",) not in document.lines:
-        lines += ["", "[dataset]", f"path = {value_text(wanted['dataset', 'path'])}"]
     lines = _in_prompts(lines, other.trigger, trigger)
     return "\n".join(lines) + "\n", _mentions(lines, other, document.data)
-
-
-def _assigned(line: str, value: str) -> str:
-    return re.sub(
-        r"(=\s*)(\"[^\"]*\"|'[^']*')", lambda found: found[1] + value_text(value), line, count=1
-    )
 
 
 def _in_prompts(lines: list[str], old: str, new: str) -> list[str]:

@@ -1,6 +1,4 @@
-"""What a recipe for another machine asks of this one in vain, and the nearest that this one can do.
-A rehearsal proves the rest; the run itself never changes its settings.
-"""
+"""The nearest that this machine can do to a recipe for another, for a rehearsal alone."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ WITHOUT_CARD = ("AdamW", "SGDNesterov")  # what torch has of the optimisers that
 
 
 def possible_here(resolved: Resolved, machine: Machine) -> tuple[Resolved, str]:
-    """The recipe as this machine can train it, and one line about what was replaced; nothing of
-    it where the machine has a CUDA card.
-    """
+    """As this machine can train it, and one line about what was replaced; "" for a CUDA card."""
     options = Options(resolved)
     changes = {} if machine.accelerator == "cuda" else _changes(options, machine.accelerator)
     if not changes:

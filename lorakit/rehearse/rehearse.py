@@ -72,9 +72,7 @@ def prepare(
     machine: Machine | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Plan:
-    """The plan of the rehearsal in `place`; raises with every fault that the real run would meet
-    too.
-    """
+    """The rehearsal's plan in `place`; raises with every fault that the real run would meet."""
     machine = machine or this_machine()
     if resolved.family not in standin.FAMILIES:
         raise SetupError(
@@ -113,9 +111,7 @@ def prepare(
 
 
 def rehearse(plan: Plan, *, emit: Emit = silent) -> Rehearsal:
-    """Run it and judge it. A bad end raises TrainingFailed with cause and remedy, as a real run's
-    would.
-    """
+    """Run and judge it. A bad end raises TrainingFailed, with the cause as of a real run."""
     from lorakit.logfile import last_lines
     from lorakit.run.train import train
     from lorakit.runs.outcome import failure
@@ -129,9 +125,7 @@ def rehearse(plan: Plan, *, emit: Emit = silent) -> Rehearsal:
 
 
 def tells_the_time(plan: Plan, resolved: Resolved) -> bool:
-    """Whether a step of this rehearsal takes as long as one of the recipe: pictures of full size,
-    weights of full size, and a few steps.
-    """
+    """Whether its steps take as long as the recipe's: full size, and a few of them."""
     small, real = Options(plan.resolved), Options(resolved)
     whole = resolved.family != "flux"  # the stand-in of FLUX has two of 57 blocks
     return whole and small.resolution == real.resolution and plan.steps.total >= TELLING
@@ -250,9 +244,7 @@ def draw_dataset(place: Path, folders: Sequence[str], trigger: str, extension: s
 
 
 def link_dataset(facts: DatasetFacts, place: Path, reg: Path) -> None:
-    """A few images of every folder, with their captions, linked (copied where links are not
-    allowed).
-    """
+    """A few images of every folder, with captions, linked; copied where that is refused."""
     own = sum(not subset.is_reg for subset in facts.subsets)
     for subset in facts.subsets:
         target = (reg if subset.is_reg else place) / subset.path.name

@@ -131,9 +131,7 @@ def write(path: Path, tensors: Tensors, dtype: str, *, hole: bool = False) -> No
 
 
 def fill(name: str, shape: anatomy.Shape, number: int) -> npt.NDArray[np.float32]:
-    """Norms at 1, biases at 0, the rest small and random, scaled by what flows in: no layer makes
-    its signal larger.
-    """
+    """Norms at 1, biases at 0, the rest small and random: no layer makes its signal larger."""
     count = math.prod(shape)
     if name.endswith((".bias", "in_proj_bias")):
         return np.zeros(count, np.float32)

@@ -57,9 +57,7 @@ class Child:
         return not self.leader_ended or bool(members(self.identity))
 
     def send(self, number: int) -> None:
-        """To the group; to workers outside it only when the group is empty (their own parent
-        passes signals on) or to kill.
-        """
+        """To the group; beyond it to kill, or where it is empty: parents pass signals on."""
         if self._popen is not None:
             self._popen.poll()
         living = members(self.identity)
@@ -133,9 +131,7 @@ class Ladder:
 
 
 class Signals:
-    """While it is open, Ctrl-C, SIGTERM and SIGHUP are counted instead of ending us, and a closed
-    pipe is an error, not our death.
-    """
+    """While open, Ctrl-C, SIGTERM and SIGHUP are counted, and a closed pipe is only an error."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []

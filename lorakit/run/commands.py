@@ -43,9 +43,7 @@ def read_line(line: str) -> tuple[int, str, str] | None:
 
 
 def at_work(commands: Sequence[CommandRun]) -> str:
-    """The command that is at work, or was last, while the training has not begun; "" afterwards,
-    and for a run of one command.
-    """
+    """The command before the training that is at work, or was last; "" once that has begun."""
     if not commands or commands[-1].state:
         return ""
     place = max((n for n, one in enumerate(commands) if one.state), default=0)
@@ -57,9 +55,7 @@ def numbered(commands: Sequence[CommandRun], place: int) -> str:
 
 
 def lead(run_dir: Path) -> int:
-    """The exit code of the training, or of the command that kept it from beginning; negative for a
-    signal.
-    """
+    """The exit code of what ended it; negative for a signal."""
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda seen, _frame: asked.append(seen))
@@ -91,9 +87,7 @@ def lead(run_dir: Path) -> int:
 
 
 def _ended(command: Command, asked: list[int]) -> tuple[int, float]:
-    """Exit code and seconds. Whoever stops the run signals its whole group, and so the child too;
-    but for a child that was born at that moment.
-    """
+    """Code and seconds. Who stops the run signals its group, but maybe before the child is born."""
     began, child = time.monotonic(), start_inside(command.argv)
     if asked:
         child.send_signal(asked[-1])

@@ -1,6 +1,4 @@
-"""One training at a time on one device: a lock that lasts as long as the training does, even when
-lorakit is killed.
-"""
+"""One training at a time on one device: a lock that lives as long as the training itself."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ def lock_path() -> Path:
 
 @contextmanager
 def hold_device(run_dir: Path, emit: Emit) -> Iterator[tuple[int, ...]]:
-    """Holds the lock and gives the descriptor that the child must inherit. Somebody else's lock is
-    a warning: two runs may fit.
-    """
+    """Gives what the child must inherit. A lock of somebody else is a warning: two may fit."""
     with ExitStack() as stack:
         handles = _lock(stack)
         for handle in handles or ():
@@ -51,9 +47,7 @@ def holder() -> str:
 
 
 def _lock(stack: ExitStack) -> tuple[int, ...] | None:
-    """The lock's descriptor, held until the stack closes; none where there can be no lock; None
-    where somebody else holds it.
-    """
+    """The descriptor until the stack closes; none where locks fail; None where another has it."""
     from filelock import FileLock, Timeout
 
     taken: list[int] = []

@@ -1,6 +1,4 @@
-"""From the last lines of a log to a cause, the line that proves it and a command that helps. Never
-guesses: unknown is an answer.
-"""
+"""From a log's last lines to cause, evidence and remedy. Never guesses: unknown is an answer."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lorakit.files import below
 from lorakit.runs.find import run_name
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import Diagnosis, Record
@@ -91,15 +90,11 @@ def unwrapped(lines: Sequence[str]) -> list[str]:
 
 def recipe_word(record: Record) -> str:
     """The run's recipe as a shell takes it."""
-    path = Path(record.recipe)
-    inside = record.recipe and path.is_relative_to(Path.cwd())
-    return shlex.quote(str(path.relative_to(Path.cwd())) if inside else record.recipe)
+    return shlex.quote(below(Path(record.recipe), Path.cwd()) if record.recipe else "")
 
 
 def with_own_sets(remedy: str, record: Record) -> str:
-    """The remedy for the run as it was: its own --set and --unset stay, but for the keys that the
-    remedy changes.
-    """
+    """The remedy with the run's own --set and --unset, but for the keys that it changes itself."""
     changed = set(re.findall(r"--(?:un)?set (?:train\.)?([\w.]+)", remedy))
     own = [
         f"--{word} {shlex.quote(said)}"

@@ -1,6 +1,4 @@
-"""The end of a run: judge its files, find the cause of a bad end, close the record. Also for runs
-that ended while no lorakit watched.
-"""
+"""The end of a run, watched or not: judge its files, find the cause, close the record."""
 
 from __future__ import annotations
 
@@ -17,21 +15,13 @@ from lorakit.machine import free_disk
 from lorakit.processes import oom_kills
 from lorakit.run.commands import RUNNING, at_work, numbered, work_of
 from lorakit.run.diagnose import diagnose, recipe_word, with_own_sets
-from lorakit.run.resume.parts import collect_part_files
+from lorakit.run.resume.parts import collect_part_files, sample_drawn
 from lorakit.run.watch.supervise import Supervision, kind_of
 from lorakit.runs.find import run_name
 from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Outcome, judge, made_since
-from lorakit.runs.record import (
-    Diagnosis,
-    Ending,
-    SampleDrawn,
-    SavedCheckpoint,
-    SavedState,
-    now,
-    read_record,
-)
+from lorakit.runs.record import Diagnosis, Ending, SavedCheckpoint, SavedState, now, read_record
 from lorakit.runs.states import fault_of, where_saved
 from lorakit.trainers.table import trainer
 from lorakit.weights.finite import Weights
@@ -46,7 +36,7 @@ _INNER_CODE = re.compile(r"returned non-zero exit status (\d+)")
 def close(supervision: Supervision, duration_s: float) -> Outcome:
     """Collect a resumed part's files, judge, explain, write down, report."""
     ledger, emit = supervision.ledger, supervision.emit
-    for text in _collected(ledger):
+    for text in collect_part_files(ledger):
         emit(Event("warning", text=text, rule="gather"))
     state, ending = _judged(supervision, duration_s)
     _add_missing_files(ledger, supervision, ending)
@@ -77,19 +67,6 @@ def close(supervision: Supervision, duration_s: float) -> Outcome:
         )
     )
     return outcome
-
-
-def _collected(ledger: Ledger) -> list[str]:
-    record = ledger.record
-    output = record.part.output
-    if not output or ledger.run_dir / output == record.output_dir(ledger.run_dir):
-        return []
-    inside = f"{output}/"
-    ledger.note(
-        checkpoints=tuple(one for one in record.checkpoints if not one.path.startswith(inside)),
-        samples=tuple(one for one in record.samples if not one.path.startswith(inside)),
-    )
-    return collect_part_files(ledger.run_dir, record)
 
 
 def _judged(supervision: Supervision, duration_s: float) -> tuple[str, Ending]:
@@ -139,18 +116,14 @@ def _judged(supervision: Supervision, duration_s: float) -> tuple[str, Ending]:
 def _part_of_several(
     lora: Path, code: int | None, number: int | None, last_word: str
 ) -> tuple[Weights, str]:
-    """The LoRA is on the first machine: judged by the exit code, or by the trainer's last word if
-    nobody saw that.
-    """
+    """The LoRA is on the first machine: the exit code judges, or the trainer's last word."""
     ended_well = code == 0 or (code is None and number is None and last_word == "done")
     fault = "" if ended_well else "this machine's part did not end well"
     return Weights(lora, fault="is on the first machine"), fault
 
 
 def why_dead(run_dir: Path) -> Diagnosis:
-    """What can be known about a run that ended while nobody watched, before its record is closed.
-    Changes nothing.
-    """
+    """What can be known about an unwatched end before the record is closed. Changes nothing."""
     return _diagnosis(Outcome(run_dir, replace(read_record(run_dir), state="dead")))
 
 
@@ -223,9 +196,7 @@ def _how(ending: Ending) -> str:
 
 
 def _how_it_ended(code: int | None, log: Path) -> tuple[int | None, int | None]:
-    """Exit code and signal of the trainer itself: accelerate answers 1 for everything and says in
-    its last line what it was.
-    """
+    """Code and signal of the trainer itself: accelerate answers 1 and says it at its end."""
     if code is None or code == 0:
         return code, None
     if code < 0:
@@ -239,9 +210,7 @@ def _how_it_ended(code: int | None, log: Path) -> tuple[int | None, int | None]:
 
 
 def _add_missing_files(ledger: Ledger, supervision: Supervision, ending: Ending) -> None:
-    """Files that no line of the log named, every state, and the samples of a resumed part, which
-    have their true names now.
-    """
+    """Files that no line of the log named, every state, and samples under their true names."""
     record = ledger.record
     known = {one.path for one in record.checkpoints}
     steps, counted = record.steps, trainer(record.trainer.name).STATES_COUNT
@@ -260,10 +229,9 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, ending: Ending)
     named = {one.path for one in states}
     listed = {one.path for one in record.samples}
     drawn = [
-        SampleDrawn(supervision.name(path), step, name.epoch, name.prompt)
+        sample_drawn(supervision.name(path), name, steps)
         for path in samples_in(record.output_dir(ledger.run_dir))
         if supervision.name(path) not in listed and (name := SampleName.parse(path.name))
-        for step in [name.step if name.epoch is None else steps.end_of(name.epoch)]
     ]
     ledger.note(
         samples=(*record.samples, *drawn),

@@ -1,6 +1,4 @@
-"""Recipes that wait for their turn: one JSON file under the project's .lorakit/, changed only
-under a lock.
-"""
+"""Recipes that wait for their turn: one JSON file in .lorakit/, changed only under a lock."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.errors import LorakitError, RecipeError
-from lorakit.files import write_atomic
+from lorakit.files import below, write_atomic
 from lorakit.private import is_private_set
 from lorakit.runs.record import RunProcess, now
 from lorakit.runs.typed_json import Part
@@ -24,9 +22,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Waiting(Part):
-    """One place in the queue. `state`: waiting, running, done, failed, not started, interrupted,
-    stopped.
-    """
+    """`state`: waiting, running, done, failed, not started, interrupted, stopped."""
 
     number: int
     recipe: str  # relative to the project where that is possible: projects move
@@ -55,8 +51,7 @@ def add(
     that waits or runs already is not added again, whoever put it there; its place is given back.
     """
     _require_no_secrets(sets)
-    place, home = recipe.absolute(), root.absolute()
-    name = str(place.relative_to(home) if place.is_relative_to(home) else place)
+    name = below(recipe.absolute(), root.absolute())
     with _changing(root) as items:
         for item in items if once else ():
             if item.recipe == name and item.state in {"waiting", "running"}:
@@ -121,9 +116,7 @@ def clear_ended(root: Path) -> int:
 
 
 def take(root: Path) -> Waiting | None:
-    """The next one, now ours: waiting, or left running by a worker that a restart or a kill has
-    ended.
-    """
+    """The next one, now ours: waiting, or left running by a worker that has ended."""
     with _changing(root) as items:
         for index, item in enumerate(items):
             if item.state == "waiting" or (item.state == "running" and not item.is_running):
@@ -133,16 +126,7 @@ def take(root: Path) -> Waiting | None:
     return None
 
 
-def begun(root: Path, number: int, run: str) -> None:
-    """Note the run folder at once: if the queue is killed, the next one goes on with this run."""
-    _change(root, number, run=run)
-
-
-def close(root: Path, number: int, *, state: str, run: str = "") -> None:
-    _change(root, number, state=state, run=run, worker=None)
-
-
-def _change(root: Path, number: int, **changes: Any) -> None:
+def change(root: Path, number: int, **changes: Any) -> None:
     with _changing(root) as items:
         items[:] = [replace(item, **changes) if item.number == number else item for item in items]
 
@@ -156,7 +140,7 @@ def work(
         try:
             state, run = do(item)
         finally:
-            close(root, item.number, state=state, run=run)
+            change(root, item.number, state=state, run=run, worker=None)
 
 
 def path_of(root: Path) -> Path:

@@ -1,27 +1,27 @@
-"""Run a plan: folder, record, launch, follow, stop, judge. The walk is `train`; each line of it is
-a small function.
-"""
+"""Run a plan: folder, record, launch, follow, stop, judge. The walk is `train`."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorakit.errors import SetupError
 from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
+from lorakit.owner import Owner, own
 from lorakit.plan.model import Plan
 from lorakit.processes import oom_kills
 from lorakit.run.child import Child, Patience, Signals, launch
 from lorakit.run.commands import leader, work_of
 from lorakit.run.device import hold_device
 from lorakit.run.finish import close
-from lorakit.run.owner import own_run
 from lorakit.run.watch.follow import positions
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.run.watch.supervise import Supervision
+from lorakit.runs.find import whole_of
 from lorakit.runs.folder import EVENTS, LOG
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.opening import commands_of, opening_record, require_folder
@@ -50,9 +50,7 @@ class Job:
 def train(
     plan: Plan, *, emit: Emit = silent, patience: Patience | None = None, past_nan: bool = False
 ) -> Outcome:
-    """Run the plan to its end, whatever that is. Raises only when nothing could be started; a bad
-    end is an Outcome.
-    """
+    """Run it to its end. Raises only when nothing could be started; a bad end is an Outcome."""
     require_folder(plan.run_dir)
     with own_run(plan.run_dir, "lorakit train"):
         try:
@@ -66,6 +64,29 @@ def train(
         return execute(
             job_of(plan), ledger, hasher, emit=emit, patience=patience, past_nan=past_nan
         )
+
+
+def own_run(
+    run_dir: Path,
+    what: str,
+    *,
+    wait_s: float = 0,
+    waiting: Callable[[Owner], None] = lambda _: None,
+) -> AbstractContextManager[None]:
+    """One process trains into a run, follows it and closes its record: the run as a whole, also
+    where a stage is meant. A disk without locks ends no training: the record names the process.
+    """
+    whole = whole_of(run_dir)
+    name = f"{whole.parent.name}/{whole.name}"
+    return own(
+        whole,
+        what,
+        named=f"{name} is still running",
+        hint=f"lorakit watch {name}",
+        wait_s=wait_s,
+        waiting=waiting,
+        lock_needed=False,
+    )
 
 
 def job_of(plan: Plan) -> Job:

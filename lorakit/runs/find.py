@@ -1,6 +1,4 @@
-"""Which runs exist, and which one is meant: by name, by date, by path, or the latest. Reads
-records; changes nothing.
-"""
+"""Which runs exist, and which one is meant: by name, date, path, or the latest. Reads only."""
 
 from __future__ import annotations
 
@@ -59,9 +57,7 @@ def run_dirs(root: Path | None = None, name: str = "") -> list[Path]:
 
 
 def find_run(word: str = LATEST, root: Path | None = None) -> Path:
-    """The newest run that `word` fits: `latest`, a path, NAME, NAME/DATE, or the beginning of a
-    date.
-    """
+    """The newest that `word` fits: latest, a path, NAME, NAME/DATE, or how a date begins."""
     path = at_home(Path(word))
     path = path.parent if word.endswith(NAME) else path
     for folder in (path, runs_dir(root) / word.removeprefix("runs/")):
@@ -96,9 +92,7 @@ def find_run(word: str = LATEST, root: Path | None = None) -> Path:
 
 
 def find_trained(word: str = LATEST, root: Path | None = None) -> Path:
-    """As find_run, but of runs that `latest` or a bare name fits the newest one with a LoRA; the
-    newest of all where none has one.
-    """
+    """As find_run, but `latest` and a bare name mean the newest run with a LoRA, if any has one."""
     found, stem = find_run(word, root), _stem(word)
     if stem not in {LATEST, found.parent.name}:
         return found
@@ -122,9 +116,7 @@ def has_lora(run_dir: Path) -> bool:
 
 
 def stage_of(run_dir: Path) -> Path:
-    """The folder in which a run with stages is at work, or was last; the run's own where it has
-    none.
-    """
+    """The stage in which a run is at work, or was last; the run itself where it has none."""
     begun = read_record(run_dir).begun_stages
     return run_dir / begun[-1].folder if begun else run_dir
 
@@ -224,9 +216,7 @@ def seconds_a_step(seen: Iterable[tuple[float, int]]) -> float:
 
 
 def _progress_files(run_dir: Path) -> list[tuple[Path, int]]:
-    """progress.jsonl with the steps made before it: of the run, or of each of its stages that has
-    begun.
-    """
+    """progress.jsonl of the run, or of each begun stage, with the steps made before it."""
     found: list[tuple[Path, int]] = []
     before = 0
     stages = [path for path in run_dir.glob("[0-9]*-*") if _STAGE.match(path.name)]

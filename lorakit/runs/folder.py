@@ -13,9 +13,7 @@ def runs_dir(root: Path | None = None) -> Path:
 
 
 def new_run_dir(root: Path, name: str) -> Path:
-    """runs/NAME/DATE-TIME, or with -2, -3 ... when a start of the same second took it. Nothing is
-    created here.
-    """
+    """runs/NAME/DATE-TIME, or with -2, -3 ... where that is taken. Nothing is created here."""
     stem = time.strftime("%Y%m%d-%H%M%S")
     folder = runs_dir(root) / name
     return next(

@@ -11,7 +11,7 @@ from pathlib import Path
 from lorakit import json_text
 from lorakit.dataset.captions.read import read_words
 from lorakit.errors import LorakitError
-from lorakit.files import write_atomic
+from lorakit.files import below, write_atomic
 from lorakit.plan.model import Plan
 from lorakit.runs.typed_json import Part, rare
 from lorakit.user_files import Missing, Unreadable
@@ -41,9 +41,7 @@ def images_of(plan: Plan) -> list[ImageRow]:
     )
     rows = [
         ImageRow(
-            image=(
-                image.path.relative_to(root) if image.path.is_relative_to(root) else image.path
-            ).as_posix(),
+            image=below(image.path, root),
             sha256=hashes.get(image.path),
             caption=image.caption if subset.metadata else _caption(image.caption_path),
             caption_sha256=hashes.get(image.caption_path) if image.caption_path else None,
@@ -76,9 +74,7 @@ def read_images(run_dir: Path, name: str = LIST) -> list[ImageRow] | None:
 
 
 def digest_of(rows: Sequence[ImageRow]) -> str:
-    """The dataset in one hash: relative paths, image and caption hashes, repeats; nothing else
-    about files (no times, no places).
-    """
+    """The dataset in one hash: relative paths, hashes, repeats; no times, no places."""
     text = "\n".join(
         f"{row.image}\t{row.sha256}\t{row.caption_sha256 or ''}\t{row.repeats}" for row in rows
     )

@@ -1,6 +1,4 @@
-"""The writer of record.json while a run goes on. Writing may fail (disk full, folder gone) without
-ending a training that still works.
-"""
+"""The writer of a run's record. A full disk or a folder that is gone ends no training."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ SPARE, SPARE_BYTES = ".room-for-the-record", 1 << 17
 
 
 class Ledger:
-    """The current record of one run and the file it is in. `trouble` says why the last save
-    failed.
-    """
+    """The record of one run and its file. `trouble` says why the last save failed."""
 
     def __init__(self, run_dir: Path, record: Record | None = None) -> None:
         self.run_dir = run_dir
@@ -51,9 +47,7 @@ class Ledger:
             self.trouble = f"{path} cannot be written: {error.strerror}"
 
     def keep_room(self) -> None:
-        """Room for two records, given up when the disk is full: the outcome must be written down
-        then of all times.
-        """
+        """Room for two records, given up on a full disk: the outcome must be written down."""
         with contextlib.suppress(OSError):
             count = max(SPARE_BYTES, 2 * (self.run_dir / NAME).stat().st_size)
             write_atomic(self.run_dir / SPARE, bytes(count))

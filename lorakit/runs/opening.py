@@ -1,4 +1,4 @@
-"""The record of a run before its launch, from its plan; and the run's folder."""
+"""A run before its launch: its plans, its folder, and its record as far as it is known."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from pathlib import Path
 from lorakit import __version__
 from lorakit.errors import SetupError
 from lorakit.families import FAMILIES
-from lorakit.machine import this_machine
+from lorakit.files import below
+from lorakit.machine import Machine, this_machine
+from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
 from lorakit.private import is_private_set, shown
 from lorakit.recipe.model import Resolved, Section
+from lorakit.recipe.resolve import resolve
+from lorakit.runs.folder import new_run_dir
 from lorakit.runs.ran_from import (
     CommandRun,
     DatasetUsed,
@@ -50,6 +54,19 @@ def require_folder(run_dir: Path) -> None:
         raise SetupError(f"{run_dir}: {error.strerror}; nothing was started.") from error
 
 
+def plans_now(
+    recipe: Path,
+    sets: Sequence[str] = (),
+    unsets: Sequence[str] = (),
+    *,
+    machine: Machine | None = None,
+) -> tuple[Plan, ...]:
+    """As they would be run now: one plan, or one for each stage."""
+    resolved, faults = resolve(recipe, sets=sets, unsets=unsets)
+    run_dir = new_run_dir(resolved.root, resolved.name)
+    return make_plans(resolved, faults, run_dir=run_dir, machine=machine)
+
+
 def opening_record(plan: Plan) -> Record:
     """Everything that is known before the launch."""
     resolved = plan.resolved
@@ -66,8 +83,8 @@ def opening_record(plan: Plan) -> Record:
         sets=sets_of(resolved),
         unsets=resolved.unsets,
         output_name=plan.output_name,
-        output=_inside(plan.output_dir, plan.run_dir),
-        logs=_inside(plan.logging_dir, plan.run_dir),
+        output=below(plan.output_dir, plan.run_dir),
+        logs=below(plan.logging_dir, plan.run_dir),
         started=now(),
         platform=_platform(),
         trainer=trainer_of(plan),
@@ -130,13 +147,9 @@ def sets_of(resolved: Resolved) -> tuple[str, ...]:
 def _settings(plan: Plan) -> dict[str, dict[str, SettingUsed]]:
     """By section, `train` as the script gets it; private values are named, never written."""
     resolved = plan.resolved
-    sections: dict[str, Section] = {
-        "model": resolved.model,
-        "dataset": resolved.dataset,
-        "train": plan.settings or resolved.train,
-        "sample": resolved.sample,
-        "launch": resolved.launch,
-    }
+    names = ("model", "dataset", "train", "sample", "launch")
+    sections: dict[str, Section] = {name: getattr(resolved, name) for name in names}
+    sections["train"] = plan.settings or resolved.train
     return {
         name: {
             key: SettingUsed(shown(name, key, one.value), one.source)
@@ -181,7 +194,3 @@ def _platform() -> RanOn:
         node=platform.node(),
         python=sys.version.split()[0],
     )
-
-
-def _inside(path: Path, run_dir: Path) -> str:
-    return path.relative_to(run_dir).as_posix() if path.is_relative_to(run_dir) else str(path)

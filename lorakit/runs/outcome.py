@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakit.errors import TrainingFailed, counted
+from lorakit.errors import LorakitError, RecipeError, TrainingFailed, counted
+from lorakit.memo import Stamp, stamp_of
 from lorakit.runs.folder import LOG
-from lorakit.runs.record import Ending, Record, seconds_between
+from lorakit.runs.record import Ending, Record, read_record, seconds_between
+from lorakit.show import size
 from lorakit.weights.finite import Weights, inspect
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run that has come to its end, and its record as it was closed. `done` is the only good
-    state: an intact, finite LoRA of this run with the expected number of steps (or this machine's
-    part of it).
-    """
+    """A run at its end, its record closed. Only `done` is good: an intact, finite LoRA."""
 
     run_dir: Path
     record: Record
@@ -56,7 +56,7 @@ class Outcome:
         return (self.run_dir / begun[-1].folder if begun else self.run_dir) / LOG
 
 
-Before = Mapping[str, tuple[int, int, int]]
+Before = Mapping[str, Stamp]
 
 
 def seen_in(folder: Path, *, made_before: str = "") -> Before:
@@ -64,7 +64,7 @@ def seen_in(folder: Path, *, made_before: str = "") -> Before:
     may be set back; the clock's word is taken where nobody looked then.
     """
     return {
-        path.name: _stamp(path)
+        path.name: stamp_of(path)
         for path in folder.glob("*.safetensors")
         if not made_before or not seconds_between(made_before, path.stat().st_mtime)
     }
@@ -72,7 +72,7 @@ def seen_in(folder: Path, *, made_before: str = "") -> Before:
 
 def made_since(folder: Path, before: Before) -> list[Path]:
     """Files written since `before`, oldest first."""
-    new = [path for path in folder.glob("*.safetensors") if before.get(path.name) != _stamp(path)]
+    new = [path for path in folder.glob("*.safetensors") if before.get(path.name) != stamp_of(path)]
     return sorted(new, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
@@ -83,7 +83,7 @@ def judge(
     weights = inspect(lora)
     if weights.fault:
         return weights, f"{lora.name} {weights.fault}"
-    if before.get(lora.name) == _stamp(lora):
+    if before.get(lora.name) == stamp_of(lora):
         return weights, f"{lora.name} is older than this run"
     if weights.not_finite:
         share = f"{len(weights.not_finite)} of {weights.tensors} tensors"
@@ -108,16 +108,41 @@ def failure(outcome: Outcome, last_lines: list[str]) -> TrainingFailed:
     """The error as it is shown: the last lines, the log's path, cause, evidence and remedy."""
     lines = [f"  {line}" for line in last_lines]
     lines += [f"Training failed: {outcome.ending.reason}.", f"The complete log: {outcome.log}"]
-    found = outcome.ending.diagnosis
-    if found:
-        lines.append(f"Cause: {found.cause}")
-        lines += [f"Evidence: {found.evidence}"] if found.evidence else []
-        lines += [f"Remedy: {found.remedy}"] if found.remedy else []
+    lines += outcome.ending.diagnosis.lines if outcome.ending.diagnosis else []
     if outcome.saved:
         lines.append("Saved before that: " + ", ".join(path.name for path in outcome.saved))
     return TrainingFailed("\n".join(lines))
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+def require_intact(run_dir: Path, file: Path) -> None:
+    """What leaves is what the record says; or, where it says nothing of it, a sound LoRA."""
+    try:
+        record = read_record(run_dir)
+    except LorakitError:
+        return  # a sheet is also drawn of a folder from before records
+    place = Path(os.path.relpath(file, run_dir)).as_posix()
+    saved = next((one for one in record.checkpoints if one.path == place), None)
+    found, trouble = inspect(file), ""
+    if saved and saved.sha256:
+        if found.sha256 != saved.sha256:
+            trouble = _difference(
+                file, saved.size_bytes, found.tensors_sha256, saved.tensors_sha256
+            )
+            trouble = f"is not the file that {record.run} made: {trouble}"
+    elif found.fault:
+        trouble = found.fault
+    elif found.not_finite:
+        trouble = f"holds NaN or infinity ({found.not_finite[0]})"
+    if trouble:
+        raise RecipeError(
+            f"{file} {trouble}; nothing was written.",
+            hint=f"lorakit verify {record.run} names every difference. Restore the file from a"
+            f" copy, take another checkpoint, or train again: lorakit train {record.recipe}",
+        )
+
+
+def _difference(file: Path, size_bytes: int | None, now: str, then: str | None) -> str:
+    here = file.stat().st_size if file.exists() else 0
+    if size_bytes is not None and here != size_bytes:
+        return f"{size(here)} where the record says {size(size_bytes)}"
+    return "its metadata were changed" if now and now == then else "other bytes, of the same size"

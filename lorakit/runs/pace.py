@@ -1,6 +1,4 @@
-"""How long a run will take, before it starts: from the runs of its kind on this machine, else from
-a rehearsal, else from what was measured on such a card. Unknown is an answer.
-"""
+"""How long a run will take, by what was measured, here first. Unknown is an answer."""
 
 from __future__ import annotations
 
@@ -13,16 +11,15 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lorakit import json_text
 from lorakit.config import cache_dir
 from lorakit.errors import LorakitError, counted
 from lorakit.files import write_atomic
 from lorakit.machine import Machine
+from lorakit.memo import read_memory
 from lorakit.plan.model import Plan
 from lorakit.recipe.options import Options
 from lorakit.runs.folder import runs_dir
 from lorakit.show import duration
-from lorakit.user_files import Unreadable
 
 if TYPE_CHECKING:
     from lorakit.recipe.model import Setting
@@ -40,9 +37,7 @@ SAME_SIZE = 4.0  # times: a LoRA of the toy base is far smaller than one of its 
 
 
 class Measured(NamedTuple):
-    """Seconds a step, batch size 1 unless said: half precision, plain LoRA of the U-Net or the
-    transformer, latents cached.
-    """
+    """Seconds a step: half precision, plain LoRA of U-Net or transformer, latents cached."""
 
     device: str  # a part of the card's name, or cpu
     family: str
@@ -109,7 +104,8 @@ def expected(plan: Plan, machine: Machine) -> Expected:
 
 def remember(plan: Plan, machine: Machine, seconds: float) -> None:
     """What a rehearsal of full size measured, for the plans to come."""
-    write_atomic(_place(), json.dumps({**_rehearsed(), _key(plan, machine): seconds}, indent=1))
+    known = {**read_memory(_place()), _key(plan, machine): seconds}
+    write_atomic(_place(), json.dumps(known, indent=1))
 
 
 def _sources(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
@@ -117,7 +113,7 @@ def _sources(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
     if not machine.elsewhere:
         if runs := list(islice(_runs_here(plan, machine), ENOUGH)):
             yield median(runs), f"from {counted(len(runs), 'run')} here"
-        seconds = _rehearsed().get(_key(plan, machine))
+        seconds = read_memory(_place()).get(_key(plan, machine))
         if isinstance(seconds, (int, float)):
             yield seconds, "from a rehearsal here"
     yield from _measured(plan, machine)
@@ -194,14 +190,6 @@ def _kind_of(plan: Plan) -> tuple[str, ...]:
 
 def _key(plan: Plan, machine: Machine) -> str:
     return " ".join((*_kind_of(plan), machine.accelerator, *(one.name for one in machine.gpus)))
-
-
-def _rehearsed() -> dict[str, Any]:
-    try:
-        found = json_text.read(_place())
-    except Unreadable:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _place() -> Path:

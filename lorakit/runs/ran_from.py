@@ -1,6 +1,4 @@
-"""The parts of a record that are known before the launch: machine, trainer, settings, steps,
-dataset and weights.
-"""
+"""The parts of a record that are known before the launch."""
 
 from __future__ import annotations
 

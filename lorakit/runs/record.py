@@ -145,6 +145,11 @@ class Diagnosis(Part):
     remedy: str = ""  # a command
     rule: str = "unknown"
 
+    @property
+    def lines(self) -> list[str]:
+        told = {"Cause": self.cause, "Evidence": self.evidence, "Remedy": self.remedy}
+        return [f"{name}: {text}" for name, text in told.items() if text]
+
 
 @dataclass(frozen=True)
 class Ending(Part):
@@ -282,9 +287,7 @@ class Record(Part):
 
 
 def read_record(run_dir: Path, *, only: Collection[str] = ()) -> Record:
-    """A record from disk. Hand-edited nonsense is a clear error, never a traceback. `only`: the
-    keys that a reader of many records needs; the rest stays empty.
-    """
+    """Nonsense in it is a clear error. `only`: the keys that a reader of many records needs."""
     path = run_dir / NAME
     try:
         data = json_text.read(path)

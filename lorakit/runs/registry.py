@@ -121,9 +121,7 @@ def read_notes(run_dir: Path) -> Notes:
 
 
 def rows_of_runs(root: Path) -> list[Row]:
-    """One row for every run that made a LoRA, oldest first; of several machines only the first
-    has one.
-    """
+    """One row for every run that made a LoRA, oldest first; of several machines the first's."""
     rows: list[Row] = []
     for run_dir in run_dirs(root):
         try:
@@ -137,9 +135,7 @@ def rows_of_runs(root: Path) -> list[Row]:
 
 
 def update(root: Path) -> tuple[list[Row], bool]:
-    """Merge runs and table, write the table where it changed; returns the rows and whether
-    anything was written.
-    """
+    """Merge runs and table, write what changed; returns the rows and whether it was written."""
     path = root / FILE
     text = read_text(path) if path.exists() else HEAD
     old = parse(text)

@@ -1,11 +1,10 @@
-"""Training states on the disk: which there are, which are intact, which is the newest. A power
-cut leaves half ones.
-"""
+"""Training states on the disk, and which are intact: a power cut leaves half ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lorakit import json_text
 from lorakit.catalogue.file_names import CheckpointName
@@ -23,9 +22,7 @@ class State:
 def states_in(
     output_dir: Path, output_name: str, *, per_epoch: int, counted: bool = True
 ) -> list[State]:
-    """Intact states, oldest step first. The step is the name's where it has one, else the state's
-    own counter.
-    """
+    """Intact states, oldest step first: by the name where it has one, else its own counter."""
     found = []
     for path in sorted(output_dir.glob("*-state")) if output_dir.is_dir() else ():
         if not path.name.startswith(output_name) or fault_of(path, counted=counted):
@@ -37,9 +34,7 @@ def states_in(
 
 
 def fault_of(state: Path, *, counted: bool = True) -> str:
-    """What is missing or cut short; "" for an intact state. One whose trainer writes no counter
-    into it ends with the random states.
-    """
+    """Nothing for an intact state. One without a counter in it ends with the random states."""
     if not state.is_dir():
         return "does not exist"
     weights = sorted(state.glob("*.safetensors"))
@@ -55,9 +50,9 @@ def fault_of(state: Path, *, counted: bool = True) -> str:
             return f"{path.name} is empty"
     if not any(path.name.startswith("optimizer") for path in state.iterdir()):
         return "holds no optimiser"
-    if not _is_embedded(state) and not any(
-        path.name.startswith("scheduler") for path in state.iterdir()
-    ):
+    # our own trainer needs none: its schedule is a function of the step
+    ours = "identity" in _train_state(state)
+    if not ours and not any(path.name.startswith("scheduler") for path in state.iterdir()):
         return "holds no schedule"
     for path in state.glob("*.bin"):
         if not _intact_zip(path):
@@ -68,21 +63,16 @@ def fault_of(state: Path, *, counted: bool = True) -> str:
 
 
 def counter_of(state: Path) -> int | None:
+    count = _train_state(state).get("current_step")
+    return count if isinstance(count, int) else None
+
+
+def _train_state(state: Path) -> dict[str, Any]:
     try:
         data = json_text.read(state / "train_state.json")
-        return int(data["current_step"])
-    except (Unreadable, ValueError, KeyError, TypeError):
-        return None
-
-
-def _is_embedded(state: Path) -> bool:
-    """Our own trainer's schedule is a function of the step; its state says whose run it is
-    instead.
-    """
-    try:
-        return "identity" in json_text.read(state / "train_state.json")
-    except (Unreadable, TypeError):
-        return False
+    except Unreadable:
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def where_saved(path: Path, output_name: str | None, per_epoch: int) -> tuple[int, int | None]:
@@ -95,9 +85,7 @@ def where_saved(path: Path, output_name: str | None, per_epoch: int) -> tuple[in
 
 
 def _intact_zip(path: Path) -> bool:
-    """torch.save writes a zip; its directory comes last, so a cut one has none. Other formats are
-    believed.
-    """
+    """A zip's directory comes last, so a cut one has none. Other formats are believed."""
     with path.open("rb") as file:
         if file.read(2) != b"PK":
             return True

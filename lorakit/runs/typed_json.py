@@ -1,6 +1,4 @@
-"""JSON to frozen dataclasses and back, by their annotations: one class is reader, writer and
-check in one.
-"""
+"""JSON to frozen dataclasses and back by their annotations: reader, writer, check in one."""
 
 from __future__ import annotations
 

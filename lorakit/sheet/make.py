@@ -16,7 +16,7 @@ from typing import Any
 from lorakit.errors import LorakitError, counted, did_you_mean
 from lorakit.files import write_atomic
 from lorakit.runs.find import whole_of
-from lorakit.runs.intact import require_intact
+from lorakit.runs.outcome import require_intact
 from lorakit.runs.record import read_record
 from lorakit.sheet.grid import draw_grid
 from lorakit.sheet.model import Choice, Column, DrawnCheckpoint, Sheet, SheetRow, Source

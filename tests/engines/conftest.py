@@ -9,7 +9,7 @@ from engine_runs import MakeSweep
 from plan_cases import folder, sd15_base
 
 from lorakit.engines.points import combinations, read_variations
-from lorakit.engines.sweep import plan_points, sweep_of, write_sweep
+from lorakit.engines.sweep import plan_points, write_sweep
 
 MAYA = """\
 # Maya, second try
@@ -57,8 +57,7 @@ def make_sweep(maya: Path) -> MakeSweep:
     def make(*vary: str, name: str = "rank") -> Path:
         texts = vary or ("network_dim=8,16", "learning_rate=1e-4,2e-4,5e-4")
         planned = plan_points(maya, name, combinations(read_variations(texts)))
-        root = maya.parents[1]
-        return write_sweep(root, sweep_of(root, maya, name, texts, planned), planned)
+        return write_sweep(maya, name, texts, planned)
 
     return make
 

@@ -85,6 +85,16 @@ def test_a_trainer_that_saves_no_state_is_refused_beforehand(
     assert "saves no state" in capsys.readouterr().err
 
 
+def test_a_recipe_with_stages_is_refused_beforehand(
+    maya: Path, make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = '\n[[stage]]\nname = "one"\n\n[[stage]]\nname = "two"\n'
+    maya.write_text(maya.read_text() + stages)
+    make_sweep("network_dim=8,16")
+    assert main(["sweep", "run", "rank", "--halving"]) == 1
+    assert "has several stages, which no rung can compare" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["", "x", "0", "50,25", "100", "25,25"])
 def test_rungs_are_rising_percentages(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

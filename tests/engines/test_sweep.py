@@ -143,10 +143,9 @@ def test_what_is_there_already_is_left_as_it_is(
 
 
 def test_values_keep_their_quotes_brackets_and_commas() -> None:
-    (found,) = read_variations(['resolution="512,768","768,768"'])
-    assert found.values == ('"512,768"', '"768,768"')
-    (found,) = read_variations(["betas=[0.9, 0.99],[0.95, 0.98]"])
-    assert found.values == ("[0.9, 0.99]", "[0.95, 0.98]")
+    found = read_variations(['resolution="512,768","768,768"', "betas=[0.9, 0.99],[0.95, 0.98]"])
+    assert found["resolution"] == ('"512,768"', '"768,768"')
+    assert found["betas"] == ("[0.9, 0.99]", "[0.95, 0.98]")
 
 
 def test_combinations_side_by_side_and_at_random() -> None:
@@ -282,7 +281,7 @@ def test_two_people_who_submit_the_same_sweep_queue_each_point_once(tmp_path: Pa
     recipe = tmp_path / "sweeps" / "rank" / "rank-01.toml"
     first = queue.add(tmp_path, recipe, once=True)
     assert queue.add(tmp_path, recipe, once=True) == first
-    queue.close(tmp_path, first.number, state="failed")
+    queue.change(tmp_path, first.number, state="failed", worker=None)
     assert queue.add(tmp_path, recipe, once=True).number == 2
 
 

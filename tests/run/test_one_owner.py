@@ -23,10 +23,9 @@ from lorakit.errors import LorakitError
 from lorakit.events import Event
 from lorakit.owner import Owned
 from lorakit.run.child import Patience
-from lorakit.run.owner import own_run
 from lorakit.run.resume.adopt import adopt
 from lorakit.run.resume.stages import resume_run
-from lorakit.run.train import train
+from lorakit.run.train import own_run, train
 from lorakit.runs.find import info, last_progress
 from lorakit.runs.record import read_record
 

@@ -15,8 +15,8 @@ from lorakit.cli.queue.run import go_on
 from lorakit.errors import LorakitError
 from lorakit.processes import Identity
 from lorakit.run import queue
-from lorakit.run.owner import own_run
 from lorakit.run.resume.adopt import close_dead_run
+from lorakit.run.train import own_run
 
 
 def recipe(root: Path, name: str) -> Path:
@@ -91,7 +91,7 @@ def test_the_running_one_is_not_removed(tmp_path: Path) -> None:
 def test_removing_and_clearing(tmp_path: Path) -> None:
     for name in "abc":
         queue.add(tmp_path, recipe(tmp_path, name))
-    queue.close(tmp_path, 1, state="done")
+    queue.change(tmp_path, 1, state="done", worker=None)
     assert [item.number for item in queue.remove(tmp_path, [2])] == [2]
     assert queue.clear_ended(tmp_path) == 1
     assert states(tmp_path) == [(3, "recipes/c.toml", "waiting")]

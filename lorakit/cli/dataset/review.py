@@ -56,9 +56,7 @@ def run(args: Arguments) -> None:
 
 
 def _serve(review: ReviewSession, port: int) -> Server:
-    """Each dataset has a port of its own: a browser keeps unsaved text by address, and finds it
-    again after a crash.
-    """
+    """A port of its own for each dataset: a browser keeps unsaved text by address."""
     wanted = port or 49152 + zlib.crc32(str(review.root).encode()) % 16000
     try:
         return Server(review, wanted)

@@ -1,6 +1,4 @@
-"""The tagger's options, and its answers as first drafts of captions. Not a command itself: part of
-`dataset caption`.
-"""
+"""The tagger's part of `dataset caption`: its options, and its answers as first drafts."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ def check_tagger_arguments(args: Arguments) -> None:
 
 
 def drafts(args: Arguments, captions: Sequence[tuple[Path, Path]]) -> tuple[Drafts, str]:
-    """What taggers say about the images that are to be tagged; and which they were, for the
-    history.
-    """
+    """What taggers say about the images that are to be tagged; which they were, for the history."""
     wanted: dict[Path, Path] = {}
     faults: list[Fault] = []
     for image, caption in captions:

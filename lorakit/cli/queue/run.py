@@ -11,6 +11,7 @@ Ends with a table and an exit code: 0 all intact, 4 a training failed, 1 a recip
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
@@ -20,9 +21,9 @@ from lorakit.cli.train import Result, say_end, train_one
 from lorakit.errors import LorakitError
 from lorakit.run import queue
 from lorakit.run.device import device_is_free, holder
-from lorakit.run.owner import own_run
 from lorakit.run.resume.adopt import adopt, close_dead_run
 from lorakit.run.resume.stages import resume_run
+from lorakit.run.train import own_run
 from lorakit.runs.find import live_state, run_name
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
@@ -55,7 +56,8 @@ def run(args: Arguments) -> int:
                     sets=item.sets,
                     unsets=item.unsets,
                     as_json=args.json,
-                    begun=lambda run_dir: queue.begun(root, item.number, str(run_dir)),
+                    # at once: if this queue is killed, the next one goes on with the run
+                    begun=lambda run_dir: queue.change(root, item.number, run=str(run_dir)),
                 )
             )
             outcome = results[-1].outcome
@@ -68,10 +70,10 @@ def run(args: Arguments) -> int:
     return say_end(results, args)
 
 
-def go_on(run_dir: Path, *, as_json: bool) -> Outcome | None:
-    """What a killed queue or a restart left: a training that still runs is followed to its end, a
-    dead one is resumed, and one that somebody else has in hand is waited for: its recipe must not
-    train beside it, nor again. None: begin anew.
+def go_on(run_dir: Path, *, as_json: bool, resumes: Collection[str] = ("dead",)) -> Outcome | None:
+    """What was left: a training that still runs is followed to its end, one that ended as
+    `resumes` says is resumed, and one that somebody else has in hand is waited for: its recipe
+    must not train beside it, nor again. None: begin anew.
     """
     name = run_name(run_dir)
 
@@ -83,13 +85,13 @@ def go_on(run_dir: Path, *, as_json: bool) -> Outcome | None:
         with own_run(run_dir, "lorakit queue run", wait_s=-1, waiting=wait_for):
             while live_state(read_record(run_dir)) == "running":  # on a disk that takes no lock
                 time.sleep(WAIT_S)
-            return _gone_on(run_dir, name, as_json=as_json)
+            return _gone_on(run_dir, name, resumes, as_json=as_json)
     except LorakitError as error:
         say(f"{name} cannot go on, so its recipe begins anew: {error.message}")
         return None
 
 
-def _gone_on(run_dir: Path, name: str, *, as_json: bool) -> Outcome:
+def _gone_on(run_dir: Path, name: str, resumes: Collection[str], *, as_json: bool) -> Outcome:
     """The run is ours."""
     state = live_state(read_record(run_dir))
     with screen(as_json=as_json) as emit:
@@ -98,7 +100,7 @@ def _gone_on(run_dir: Path, name: str, *, as_json: bool) -> Outcome:
             return adopt(run_dir, emit=emit)
         close_dead_run(run_dir)
         outcome = Outcome(run_dir, read_record(run_dir))
-        if outcome.ok or state != "dead":
+        if outcome.ok or state not in resumes:
             say(f"{name} has come to its end meanwhile: {outcome.state}.")
             return outcome
         say(f"{name} was cut off; it goes on from its newest intact state.")

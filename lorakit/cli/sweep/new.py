@@ -19,10 +19,9 @@ from lorakit.cli.terminal.arguments import A_RECIPE, Arguments, Parser
 from lorakit.cli.terminal.meant import recipe_path
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.engines.points import combinations, read_variations
-from lorakit.engines.sweep import plan_points, sweep_of, write_sweep
+from lorakit.engines.sweep import plan_points, write_sweep
 from lorakit.errors import counted
 from lorakit.plan.make import faults_of
-from lorakit.recipe.resolve import root_of
 from lorakit.show import say, say_faults, table
 
 
@@ -41,7 +40,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Arguments) -> None:
     recipe = recipe_path(args.recipe)
-    root, name = root_of(recipe.absolute()), args.name or f"{recipe.stem}-sweep"
+    name = args.name or f"{recipe.stem}-sweep"
     said = combinations(
         read_variations(args.vary), zipped=args.zipped, random=args.random, seed=args.seed
     )
@@ -58,7 +57,6 @@ def run(args: Arguments) -> None:
         say(f"{counted(len(planned), 'point')}; nothing was written.")
         return
     seed = args.seed if args.random else None
-    sweep = sweep_of(root, recipe, name, args.vary, planned, seed=seed)
-    folder = write_sweep(root, sweep, planned, locked=args.lock)
+    folder = write_sweep(recipe, name, args.vary, planned, seed=seed, locked=args.lock)
     say(f"wrote {counted(len(planned), 'recipe')} into {folder}")
     say_next(f"lorakit sweep run {shlex.quote(name)}")

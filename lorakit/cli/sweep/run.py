@@ -33,6 +33,7 @@ from lorakit.engines.sweep import PointResult, Sweep, edited, require_plannable,
 from lorakit.errors import LorakitError, counted, raise_on_errors
 from lorakit.machine import this_machine
 from lorakit.run import queue
+from lorakit.runs.opening import plans_now
 from lorakit.show import say, say_faults
 
 
@@ -110,22 +111,16 @@ def _one(folder: Path, found: list[PointResult], args: Arguments) -> int:
     if one.state == "done":
         say(f"{one.point.name} is done already.")
         return 0
-    if one.run_dir and one.state in {"interrupted", "stopped"}:
-        try:
-            return resumed(one.run_dir, as_json=args.json)
-        except LorakitError as error:
-            say(f"{one.point.name} begins anew: {error.message}")
-    elif one.run_dir and one.state != "failed":
-        outcome = queue_run.go_on(one.run_dir, as_json=args.json)
-        if outcome is not None:
+    if one.run_dir and one.state != "failed":
+        how = {"as_json": args.json, "resumes": halving.GOES_ON}
+        if outcome := queue_run.go_on(one.run_dir, **how):
             return say_outcome(outcome)
     return train_one(folder / one.point.file, as_json=args.json).code
 
 
 def _halved(folder: Path, sweep: Sweep, args: Arguments) -> int:
     """Every point to the first rung, the better two thirds to the next, and so on."""
-    first = halving.plan_of_point(folder / sweep.points[0].file)
-    raise_on_errors([*first.faults, *halving.cannot_halve([first], sweep.points[0].file)])
+    halving.require_resumable(folder / sweep.points[0].file)
     keys = {key.rpartition(".")[2] for key in sweep.keys}
     if unlike := sorted(keys & halving.OTHER_LOSS):
         what = "changes what a training loss measures; compare with care."
@@ -141,7 +136,7 @@ def _halved(folder: Path, sweep: Sweep, args: Arguments) -> int:
             say(f"{one.point.name}: to {share:.0%} of the steps")
             recipe = folder / one.point.file
             if one.run_dir is None:
-                provide_weights(halving.plan_of_point(recipe), as_json=args.json)
+                provide_weights(plans_now(recipe)[0], as_json=args.json)
             with screen(as_json=args.json) as emit:
                 outcome = halving.train_to(recipe, one, share, emit)
             if outcome is None or outcome.state == "stopped":

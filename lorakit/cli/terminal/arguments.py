@@ -1,6 +1,4 @@
-"""What commands take: a parser on which each kind of argument is one line, and those that many
-commands have in common are said once.
-"""
+"""What commands take: each kind of argument is one line, and what many share is said once."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=form, **how)
 
     def value(self, names: str, metavar: str, about: str = "", **how: Any) -> None:
-        """Something that is given: by its name, or at its place where the name has no dashes. Text
-        that is not given is empty.
-        """
+        """By its name, or at its place where the name has no dashes. Text not given is empty."""
         how = how if "type" in how or names[0] != "-" else {"default": "", **how}
         self.add_argument(*names.split(), metavar=metavar, help=about, **how)
 

@@ -1,6 +1,4 @@
-"""A curve drawn with Braille dots: two by four dots a character, so that a loss fits under a
-progress bar. Not a command.
-"""
+"""A curve of Braille dots, two by four a character: small enough for under a progress bar."""
 
 from __future__ import annotations
 
@@ -10,9 +8,7 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 
 def curve(points: Sequence[tuple[int, float]], *, width: int = 72, height: int = 8) -> list[str]:
-    """Lines of text; nothing for fewer than two points. Steps that share a column are averaged,
-    neighbouring columns joined.
-    """
+    """Lines of text; nothing for fewer than two points. Steps that share a column are averaged."""
     if len(points) < 2:
         return []
     first, last = points[0][0], points[-1][0]

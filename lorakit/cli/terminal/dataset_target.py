@@ -1,6 +1,4 @@
-"""Every dataset command takes a recipe or a dataset folder: this finds out which, and what is
-known from it.
-"""
+"""What dataset commands work on: a recipe or a dataset folder, and what is known from it."""
 
 from __future__ import annotations
 
@@ -48,9 +46,7 @@ class Target:
         return tuple(setting.value) if setting else ()
 
     def chooser(self) -> Chooser | None:
-        """The buckets that the recipe's settings give; None for a bare folder, or where they give
-        none (`plan` says why).
-        """
+        """None for a bare folder, or where the settings give no buckets (`plan` says why)."""
         try:
             return Chooser(self.options.bucket_rules) if self.options else None
         except ValueError:
@@ -81,9 +77,7 @@ def writing(
 
 
 def read_target(text: str, *, new: bool = False) -> Target:
-    """A folder is taken as it is; anything else is read as a recipe. Where a `new` dataset is
-    welcome, its folder need not be there yet.
-    """
+    """A folder as it is, else a recipe. The folder of a `new` dataset need not be there yet."""
     path = Path(text)
     if path.is_dir():
         return Target(path.resolve(), text)

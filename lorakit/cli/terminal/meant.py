@@ -46,13 +46,9 @@ def read(args: Arguments) -> tuple[Resolved, tuple[Fault, ...]]:
 
 
 def plans_of(recipe: str, sets: Sequence[str] = (), unsets: Sequence[str] = ()) -> tuple[Plan, ...]:
-    """As they would be run now: one plan, or one for each stage."""
-    from lorakit.plan.make import make_plans
-    from lorakit.recipe.resolve import resolve
-    from lorakit.runs.folder import new_run_dir
+    from lorakit.runs.opening import plans_now
 
-    resolved, faults = resolve(recipe_path(recipe), sets=sets, unsets=unsets)
-    return make_plans(resolved, faults, run_dir=new_run_dir(resolved.root, resolved.name))
+    return plans_now(recipe_path(recipe), sets, unsets)
 
 
 def as_typed(args: Arguments) -> str:

@@ -1,9 +1,7 @@
-"""The way from photos to a LoRA in use, and the one place that knows it: add, prepare, caption,
-review, check, plan, rehearse, train, judge, sheet, note, deploy.
+"""The way from photos to a LoRA in use, and the one place that knows it.
 
-What is there already decides what comes next, so that a command ends with the same line whoever
-did the step before, and however. Nothing is said where nothing is left, or where a fault comes
-first.
+What is there already decides what comes next, whoever did the step before, and however. Nothing is
+said where nothing is left, or where a fault comes first.
 """
 
 from __future__ import annotations
@@ -33,9 +31,7 @@ def say_next(command: str, about: str = "") -> None:
 
 
 def next_for_dataset(target: Target, *, after: str = "") -> tuple[str, str]:
-    """The next command for a dataset, and a word about it. `after` is the step that has just been
-    done where that leaves no trace, or is to be followed whatever was there before.
-    """
+    """The next command and a word about it. `after`: a step just done that may leave no trace."""
     from lorakit.dataset.build.originals import ORIGINALS
     from lorakit.dataset.build.remembered import PLACE
 
@@ -57,14 +53,15 @@ def next_for_dataset(target: Target, *, after: str = "") -> tuple[str, str]:
         return f"lorakit dataset review {name}", ""
     if after != "check":
         return f"lorakit dataset check {name}", ""
-    recipe = target.typed if target.resolved else _recipe_of(root)
-    return (f"lorakit plan {shlex.quote(recipe)}" if recipe else ""), ""
+    likely = Path("recipes") / f"{root.name}.toml"  # of a bare folder
+    if not target.resolved and not likely.is_file():
+        return "", ""
+    recipe = target.typed if target.resolved else likely.as_posix()
+    return f"lorakit plan {shlex.quote(recipe)}", ""
 
 
 def next_for_plan(plan: Plan, words: str) -> tuple[str, str]:
-    """After a plan without faults: a rehearsal where gigabytes would have to come first. `words`
-    are the recipe and its --set as typed.
-    """
+    """A rehearsal where gigabytes have to come first. `words`: the recipe and --set as typed."""
     from lorakit.weights.fetch import missing
 
     if wanted := missing(plan.weights):
@@ -138,9 +135,3 @@ def _program() -> str:
             if (Path.home() / folder / "models").is_dir():
                 return f"--to {program} --dir ~/{folder}"
     return "--to diffusers"
-
-
-def _recipe_of(root: Path) -> str:
-    """The recipe that a bare dataset folder most likely belongs to."""
-    recipe = Path("recipes") / f"{root.name}.toml"
-    return recipe.as_posix() if recipe.is_file() else ""

@@ -1,6 +1,4 @@
-"""A plan on the terminal: what differs from the preset and the few settings that matter (all of
-them when asked), images, steps, files, disk, memory and the command; as wide as the terminal.
-"""
+"""A plan on the terminal, as wide as it: settings that matter or all, and what follows of them."""
 
 from __future__ import annotations
 

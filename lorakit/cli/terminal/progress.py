@@ -1,6 +1,4 @@
-"""A counting bar on stderr for anything that takes over a second; silent where stderr is not a
-terminal.
-"""
+"""A counting bar on stderr for what takes over a second; silent where that is no terminal."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ PATIENCE_S = 1.0
 
 @contextlib.contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields `progress(done, all)`; nothing is drawn before a second has passed, so quick work
-    stays quiet.
-    """
+    """Yields `progress(done, all)`; nothing is drawn in the first second."""
     started, drawn = time.monotonic(), 0.0
     terminal = sys.stderr.isatty()
 

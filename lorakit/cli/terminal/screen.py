@@ -1,6 +1,4 @@
-"""A run on the screen: a bar on a terminal, plain lines elsewhere, NDJSON for programs. Used by
-every command that follows a run.
-"""
+"""A run on the screen: a bar on a terminal, plain lines elsewhere, NDJSON for programs."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ def json_line(event: Event) -> None:
 
 
 class PlainLines:
-    """On stderr, for logs, mails and pipes: phases, files and warnings as they come, steps now and
-    then.
-    """
+    """On stderr, for logs and pipes: phases, files, warnings as they come, steps now and then."""
 
     def __init__(self) -> None:
         self._steps = 0
@@ -52,13 +48,11 @@ class PlainLines:
         last = event.total is not None and event.step == event.total
         if self._steps <= FIRST_LINES or last or time.monotonic() >= self._next_at:
             self._next_at = time.monotonic() + PLAIN_EVERY_S
-            say(step_line(event))
+            say(f"step {numbers(event).removeprefix('step ')}")
 
 
 class Bar:
-    """A live bar with phase, step, epoch, loss, s/step and time left; everything else is printed
-    above it.
-    """
+    """Phase, step, epoch, loss, s/step and time left; everything else is printed above it."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -98,9 +92,7 @@ class Bar:
 
 @contextmanager
 def screen(*, as_json: bool = False) -> Iterator[Emit]:
-    """What fits: NDJSON when asked for, a bar on a terminal that can draw one, plain lines
-    anywhere else.
-    """
+    """NDJSON when asked for, a bar on a terminal that can draw one, plain lines elsewhere."""
     if as_json or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield json_line if as_json else PlainLines()
         return
@@ -118,10 +110,6 @@ def numbers(event: Event) -> str:
     parts += [f"{event.rate_s:.2f} s/step"] if event.rate_s else []
     parts += [f"{duration(event.eta_s)} left"] if event.eta_s is not None else []
     return "  ".join(parts)
-
-
-def step_line(event: Event) -> str:
-    return f"step {numbers(event).removeprefix('step ')}"
 
 
 def sentence(event: Event) -> str:

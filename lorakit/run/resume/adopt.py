@@ -1,6 +1,4 @@
-"""Runs whose lorakit process has exited: go on watching a living one, close a dead one with what
-can be known about its death.
-"""
+"""Runs whose lorakit process has exited: a living one is watched on, a dead one closed."""
 
 from __future__ import annotations
 
@@ -12,9 +10,8 @@ from lorakit.events import Emit, silent
 from lorakit.processes import Identity
 from lorakit.run.child import Child, Patience, Signals
 from lorakit.run.finish import close
-from lorakit.run.owner import own_run
 from lorakit.run.resume.stage_records import record_stages
-from lorakit.run.train import ClosedTerminalSafe
+from lorakit.run.train import ClosedTerminalSafe, own_run
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.run.watch.supervise import Supervision
 from lorakit.runs.find import last_progress, live_state, stage_of
@@ -29,9 +26,7 @@ CLOSING_S = 10.0  # what somebody else gets to close the same dead run
 def adopt(
     run_dir: Path, *, emit: Emit = silent, patience: Patience | None = None, stop: bool = False
 ) -> Outcome:
-    """Take over a run, living or dead, whose lorakit has exited; bring its record to a true end,
-    and that of the stage it is in.
-    """
+    """Take over a run, living or dead; bring its record, and its stage's, to a true end."""
     with own_run(run_dir, "lorakit watch"):
         folder = stage_of(run_dir)
         if folder == run_dir:

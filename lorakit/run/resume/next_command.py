@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from lorakit.errors import LorakitError
@@ -32,13 +33,17 @@ def _can_go_on(run_dir: Path, record: Record) -> bool:
         stage = read_record(run_dir / one.folder)
         if stage.state != "done":
             return _can_go_on(run_dir / one.folder, stage)
-    return not record.stages and (is_untouched(run_dir, record) or _has_state(run_dir, record))
+    if record.stages:  # every one of them is done
+        return False
+    if is_untouched(run_dir, record):
+        return True
+    with suppress(LorakitError):
+        return bool(newest_state(run_dir, record))
+    return False
 
 
 def is_untouched(run_dir: Path, record: Record) -> bool:
-    """Of a stage and of a run with several commands: nothing is lost by starting it from its first
-    step. It waits, or it ended before it saved anything.
-    """
+    """Nothing is lost by beginning it anew: it waits, or ended before it saved anything."""
     if not (record.stage or record.commands):
         return False
     state, saved = live_state(record), any((run_dir / "output").glob("*"))
@@ -76,11 +81,3 @@ def newest_state(run_dir: Path, record: Record) -> State:
         + (f" ({'; '.join(broken)})." if broken else "."),
         hint=f"lorakit train {record.recipe} --set save_state=true starts anew and can be resumed.",
     )
-
-
-def _has_state(run_dir: Path, record: Record) -> bool:
-    try:
-        newest_state(run_dir, record)
-    except LorakitError:
-        return False
-    return True

@@ -17,19 +17,27 @@ from pathlib import Path
 from lorakit import json_text
 from lorakit.catalogue.file_names import CheckpointName, SampleName, samples_in
 from lorakit.files import write_atomic
-from lorakit.runs.record import Record, ResumedPart
+from lorakit.runs.ledger import Ledger
+from lorakit.runs.ran_from import StepCounts
+from lorakit.runs.record import Record, ResumedPart, SampleDrawn
 from lorakit.runs.states import counter_of, fault_of, where_saved
 from lorakit.trainers.table import trainer
 from lorakit.weights.safetensors import HeaderError, copy_with_metadata, read_header, steps_of
 
 
-def collect_part_files(run_dir: Path, record: Record) -> list[str]:
+def collect_part_files(ledger: Ledger) -> list[str]:
     """Move everything intact of the last part; returns remarks about what was not."""
+    record, run_dir = ledger.record, ledger.run_dir
     part, target = record.part, record.output_dir(run_dir)
     source, offset, end = run_dir / part.output, part.offset, part.stop_after
     counted = trainer(record.trainer.name).STATES_COUNT
     if not part.output or source == target or not source.is_dir():
         return []
+    inside = f"{part.output}/"
+    ledger.note(
+        checkpoints=tuple(one for one in record.checkpoints if not one.path.startswith(inside)),
+        samples=tuple(one for one in record.samples if not one.path.startswith(inside)),
+    )
     remarks, aside = [], source.parent / "replaced"
     target.mkdir(exist_ok=True)
     for path in sorted(source.glob("*.safetensors")):
@@ -52,14 +60,24 @@ def collect_part_files(run_dir: Path, record: Record) -> list[str]:
         else:
             _move_state(path, target / true_name(path.name, part), record, aside)
     for path in samples_in(source):
-        name = SampleName.parse(path.name)
-        if name and name.step is not None:
-            name = replace(name, step=name.step + offset)
-        elif name and name.epoch is not None:
-            name = replace(name, epoch=name.epoch + part.epoch_offset)
         (target / "sample").mkdir(exist_ok=True)
-        os.replace(path, target / "sample" / str(name or path.name))
+        os.replace(path, target / "sample" / str(true_sample(path.name, part) or path.name))
     return remarks
+
+
+def true_sample(name: str, part: ResumedPart) -> SampleName | None:
+    parsed = SampleName.parse(name)
+    if parsed and parsed.epoch is not None:
+        return replace(parsed, epoch=parsed.epoch + part.epoch_offset)
+    return parsed and replace(parsed, step=(parsed.step or 0) + part.offset)
+
+
+def sample_drawn(path: str, name: SampleName | None, steps: StepCounts) -> SampleDrawn:
+    """The record's word of a picture, by its true name."""
+    if name is None:
+        return SampleDrawn(path)
+    step = name.step if name.epoch is None else steps.end_of(name.epoch)
+    return SampleDrawn(path, step, name.epoch, name.prompt)
 
 
 def true_name(name: str, part: ResumedPart) -> str:
@@ -70,9 +88,7 @@ def true_name(name: str, part: ResumedPart) -> str:
 
 
 def is_extra(name: str, record: Record) -> bool:
-    """A checkpoint that the plan does not know: the script may have been made to save more often
-    than planned.
-    """
+    """A checkpoint that the plan does not know: the script was made to save more often."""
     part, parsed = record.part, CheckpointName.parse(name)
     by_step, by_epoch = (record.value(f"save_every_n_{unit}") for unit in ("steps", "epochs"))
     step = _true_step(name, part.offset)

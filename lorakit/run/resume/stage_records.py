@@ -1,6 +1,4 @@
-"""The record of a run with several stages, made from the records of its stages: steps counted
-through, paths from the run's folder.
-"""
+"""The record of a run with stages, made from theirs: steps counted on, paths from its folder."""
 
 from __future__ import annotations
 
@@ -82,9 +80,7 @@ def record_stages(ledger: Ledger, *, running: bool = False) -> None:
 
 
 def _conclude(ledger: Ledger, stages: Sequence[StageRecord]) -> None:
-    """State and outcome of the run: done when every stage is, else what the first unfinished one
-    says, with its name.
-    """
+    """Done when every stage is, else what the first unfinished one says, with its name."""
     unfinished = (n for n, one in enumerate(stages) if one.record.state != "done")
     place = next(unfinished, len(stages) - 1)
     summary, record = stages[place]

@@ -9,7 +9,7 @@ later as it was planned, whatever has become of the recipe.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +18,10 @@ from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.run.child import Patience
-from lorakit.run.owner import own_run
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.resume import resume
 from lorakit.run.resume.stage_records import record_stages
-from lorakit.run.train import execute, job_of
+from lorakit.run.train import execute, job_of, own_run
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.runs.find import run_name, whole_of
 from lorakit.runs.ledger import Ledger
@@ -47,19 +46,14 @@ def train_stages(
         hashers = [_written_down(plan) for plan in plans]
         ledger = Ledger(run_dir, _opened(plans))
         record_stages(ledger, running=True)
-        reached = 0
-        for plan, hasher in zip(plans, hashers, strict=True):
-            stage = Ledger(plan.run_dir)
+
+        def begin(number: int, report: Emit) -> Outcome:
+            job, hasher = job_of(plans[number]), hashers[number]
+            stage = Ledger(job.run_dir)
             hasher.weights(stage.record.weights)
-            report = StageEvents(ledger, reached, emit)
-            report.begin()
-            outcome = execute(
-                job_of(plan), stage, hasher, emit=report, patience=patience, past_nan=past_nan
-            )
-            reached += 1
-            record_stages(ledger, running=outcome.ok and reached < len(plans))
-            if not outcome.ok:
-                break
+            return execute(job, stage, hasher, emit=report, patience=patience, past_nan=past_nan)
+
+        reached = _one_by_one(ledger, begin, emit)
         for plan, hasher in list(zip(plans, hashers, strict=True))[reached:]:
             _settle(plan.run_dir, hasher)
         return Outcome(run_dir, ledger.record)
@@ -68,9 +62,7 @@ def train_stages(
 def resume_run(
     run_dir: Path, *, anyway: bool = False, emit: Emit = silent, patience: Patience | None = None
 ) -> Outcome:
-    """Go on where the run ended, with or without stages; a stage of a run goes on as the run does.
-    `anyway`: also where its inputs are not as they were.
-    """
+    """A stage goes on as its run does. `anyway`: also where its inputs are not as they were."""
     run_dir = whole_of(run_dir)
     with own_run(run_dir, "lorakit resume"):
         go_on = _resume_stages if read_record(run_dir).stages else resume
@@ -82,28 +74,35 @@ def _resume_stages(
 ) -> Outcome:
     """In the stage where the run ended, then with those that wait."""
     ledger = Ledger(run_dir)
-    unfinished = False
-    for number, folder in enumerate(_folders(ledger)):
-        close_dead_run(folder)
-        if read_record(folder).state == "done":
-            continue
-        unfinished = True
-        report = StageEvents(ledger, number, emit)
-        report.begin()
-        outcome = resume(folder, anyway=anyway, emit=report, patience=patience)
-        record_stages(ledger, running=outcome.ok and number + 1 < len(ledger.record.stages))
-        if not outcome.ok:
-            break
-    if not unfinished:
+    folders = list(_folders(ledger))
+
+    def go_on(number: int, report: Emit) -> Outcome:
+        return resume(folders[number], anyway=anyway, emit=report, patience=patience)
+
+    if not _one_by_one(ledger, go_on, emit):
         record_stages(ledger)
         raise LorakitError(f"{run_name(run_dir)} is done: every stage.")
     return Outcome(run_dir, ledger.record)
 
 
+def _one_by_one(ledger: Ledger, do: Callable[[int, Emit], Outcome], emit: Emit) -> int:
+    """The stages that are not done yet, until one does not end well; how far that came, or 0."""
+    reached = 0
+    for number, folder in enumerate(_folders(ledger)):
+        close_dead_run(folder)
+        if read_record(folder).state == "done":
+            continue
+        report, reached = StageEvents(ledger, number, emit), number + 1
+        report.begin()
+        outcome = do(number, report)
+        record_stages(ledger, running=outcome.ok and reached < len(ledger.record.stages))
+        if not outcome.ok:
+            break
+    return reached
+
+
 class StageEvents:
-    """Counts a stage's steps through all stages, and keeps the run's own record up to date where
-    it matters.
-    """
+    """Counts a stage's steps through all stages, and keeps the run's own record up to date."""
 
     def __init__(self, ledger: Ledger, number: int, emit: Emit) -> None:
         self._ledger, self._number, self._emit = ledger, number, emit
@@ -144,9 +143,7 @@ class StageEvents:
 
 
 def _written_down(plan: Plan) -> BackgroundHasher:
-    """The stage's folder, files and record; the list of its images is made beside the training of
-    the stages before.
-    """
+    """Folder, files and record; the list of its images is made beside the earlier stages."""
     require_folder(plan.run_dir)
     for name, text in plan.files.items():
         write_atomic(plan.run_dir / name, text)

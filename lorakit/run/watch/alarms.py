@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable, Iterator
 from statistics import fmean, median
 
 from lorakit.events import Event
@@ -12,11 +13,11 @@ FIRST = 50  # steps that say what is normal for this run
 WINDOW = 200  # steps whose mean is compared
 MIN_PLATEAU_STEPS = 500
 
+Alarm = tuple[str, str]  # the rule and what it says
+
 
 class Alarms:
-    """Fed with step and validation events; returns warnings. `nan_steps` counts the steps whose
-    loss was NaN.
-    """
+    """Fed with step and validation events; returns warnings. Counts the steps with NaN."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -28,103 +29,79 @@ class Alarms:
         self._halfway_seen = False
         self._normal_s: list[float] = []
         self._last_s: deque[float] = deque(maxlen=10)
-        # step, validation loss, training loss then
-        self._validations: list[tuple[int, float, float]] = []
+        # by step: validation loss, and training loss then
+        self._validations: dict[int, tuple[float, float]] = {}
         self.nan_steps = 0
         self.nan_at: int | None = None  # the first of them
 
     def step(self, event: Event, took_s: float | None) -> list[Event]:
-        found = self._slow(event, took_s) if took_s is not None else []
-        loss = event.loss
-        if loss is None:
-            return found
+        found = [*self._slow(took_s)] if took_s is not None else []
+        if event.loss is not None:
+            found += self._loss(event.step or 0, event.loss)
+        return self._warned(found, event.step)
+
+    def validation(self, event: Event) -> list[Event]:
+        return self._warned(self._overfit(event.step or 0, event.loss), event.step)
+
+    def disk(self, free: int, needed: int) -> list[Event]:
+        made, wanted = f"{free >> 20} MB are free", f"about {needed >> 20} MB"
+        text = f"{made}, the next checkpoint needs {wanted}: make room now"
+        return self._warned([("disk", text)] if free < needed else [])
+
+    def _warned(self, found: Iterable[Alarm], step: int | None = None) -> list[Event]:
+        new = {rule: text for rule, text in found if rule not in self._said}
+        self._said |= {*new}
+        return [Event("warning", step, text=text, rule=rule) for rule, text in new.items()]
+
+    def _loss(self, step: int, loss: float) -> Iterator[Alarm]:
         if not math.isfinite(loss):
             self.nan_steps += 1
-            self.nan_at = self.nan_at or event.step
-            text = f"the loss is {loss} at step {event.step}: this LoRA is lost"
-            return [*found, *self._once("nan", event.step, text)]
+            self.nan_at = self.nan_at or step
+            yield "nan", f"the loss is {loss} at step {step}: this LoRA is lost"
+            return
         self._recent.append(loss)
         if len(self._early) < FIRST:
             self._early.append(loss)
-            return found
+            return
         self._late.append(loss)
-        return [*found, *self._explosion(event), *self._plateau(event)]
+        usual, now = median(self._early), fmean(self._late)
+        if len(self._late) == 10 and now >= 2.5 * usual:
+            cause = "the learning rate is probably too high"
+            yield "explosion", f"the loss has grown from {usual:.3f} to {now:.3f}: {cause}"
+        yield from self._plateau(step, loss)
 
-    def validation(self, event: Event) -> list[Event]:
-        if event.loss is None or not math.isfinite(event.loss) or not self._recent:
-            return []
-        step = event.step or 0
-        self._validations = [v for v in self._validations if v[0] != step] + [
-            (step, event.loss, fmean(self._recent))
-        ]
-        last = self._validations[-3:]
-        rising = len(last) == 3 and last[0][1] < last[1][1] < last[2][1]
-        if not (rising and last[0][2] > last[2][2]):
-            return []
-        return self._once(
-            "overfit",
-            event.step,
-            f"validation loss rises ({last[0][1]:.3f} to {last[2][1]:.3f}) while training loss"
-            f" falls: overfitting since about step {last[0][0]}; an earlier checkpoint may be"
-            " the best one",
-        )
+    def _overfit(self, step: int, loss: float | None) -> Iterator[Alarm]:
+        if loss is None or not math.isfinite(loss) or not self._recent:
+            return
+        self._validations.pop(step, None)  # a resumed run may come by once more
+        self._validations[step] = (loss, fmean(self._recent))
+        last = list(self._validations.items())[-3:]
+        (since, (before, trained)), (_, (now, trained_now)) = last[0], last[-1]
+        rising = len(last) == 3 and before < last[1][1][0] < now
+        if rising and trained > trained_now:
+            yield (
+                "overfit",
+                f"validation loss rises ({before:.3f} to {now:.3f}) while training loss falls:"
+                f" overfitting since about step {since}; an earlier checkpoint may be the best one",
+            )
 
-    def disk(self, free: int, needed: int) -> list[Event]:
-        if needed <= 0 or free >= needed:
-            return []
-        return self._once(
-            "disk",
-            None,
-            f"{free >> 20} MB are free, the next checkpoint needs about {needed >> 20} MB: make"
-            " room now",
-        )
-
-    def _slow(self, event: Event, took_s: float) -> list[Event]:
+    def _slow(self, took_s: float) -> Iterator[Alarm]:
         if len(self._normal_s) < FIRST:
             self._normal_s.append(took_s)
-            return []
+            return
         self._last_s.append(took_s)
         normal, now = median(self._normal_s), median(self._last_s)
-        if len(self._last_s) < 10 or now < 0.2 or now < 2.5 * normal:
-            return []
-        return self._once(
-            "slow",
-            event.step,
-            f"{now:.2f} s a step where it was {normal:.2f}: is the machine hot, swapping or"
-            " shared?",
-        )
+        if len(self._last_s) == 10 and now >= max(0.2, 2.5 * normal):
+            why = "is the machine hot, swapping or shared?"
+            yield "slow", f"{now:.2f} s a step where it was {normal:.2f}: {why}"
 
-    def _explosion(self, event: Event) -> list[Event]:
-        if len(self._late) < 10 or fmean(self._late) < 2.5 * median(self._early):
-            return []
-        return self._once(
-            "explosion",
-            event.step,
-            f"the loss has grown from {median(self._early):.3f} to {fmean(self._late):.3f}: the"
-            " learning rate is probably too high",
-        )
-
-    def _plateau(self, event: Event) -> list[Event]:
-        """Asked once, half-way: a loss is so noisy that asking often would find a plateau in every
-        run. A flat end is normal.
-        """
+    def _plateau(self, step: int, loss: float) -> Iterator[Alarm]:
+        """Asked once, half-way: asking often would find one in every run. A flat end is normal."""
         if len(self._before) < WINDOW:
-            self._before.append(event.loss or 0.0)
-            return []
-        if self._halfway_seen or (event.step or 0) < max(MIN_PLATEAU_STEPS, self._total // 2):
-            return []
-        self._halfway_seen = True
-        first, now = fmean(self._before), fmean(self._recent)
-        if now < first:
-            return []
-        return self._once(
-            "plateau",
-            event.step,
-            f"the loss has not fallen since step {FIRST} ({first:.3f} then, {now:.3f} now)",
-        )
-
-    def _once(self, rule: str, step: int | None, text: str) -> list[Event]:
-        if rule in self._said:
-            return []
-        self._said.add(rule)
-        return [Event("warning", step, text=text, rule=rule)]
+            self._before.append(loss)
+        elif not self._halfway_seen and step >= max(MIN_PLATEAU_STEPS, self._total // 2):
+            self._halfway_seen = True
+            first, now = fmean(self._before), fmean(self._recent)
+            if now >= first:
+                told = f"({first:.3f} then, {now:.3f} now)"
+                yield "plateau", f"the loss has not fallen since step {FIRST} {told}"

@@ -1,6 +1,4 @@
-"""Follows one run: the growing log and the trainer's own events in, enriched events out; each step
-written to progress.jsonl.
-"""
+"""Follows one run: its growing log and own events in, enriched events and progress.jsonl out."""
 
 from __future__ import annotations
 
@@ -165,9 +163,7 @@ class Follower:
 
 
 def _row(event: Event, seconds: float) -> str:
-    """One line of progress.jsonl, formatted by hand: this is the hot path. NaN is written as null:
-    JSON has no NaN.
-    """
+    """By hand, as this is the hot path. NaN is written as null: JSON has no NaN."""
     loss = "null" if event.loss is None or not math.isfinite(event.loss) else f"{event.loss:.6g}"
     lr = f', "lr": {event.lr:.6g}' if event.lr is not None else ""
     return (

@@ -1,6 +1,4 @@
-"""Hashes what went in and what came out, in a thread beside the training, so that no launch waits
-for a 24 GB file.
-"""
+"""Hashes what went in and came out beside the training: no launch waits for a 24 GB file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The watch over one running child: follow, write down, warn, obey requests to stop. Decides when
-to stop; judges nothing afterwards.
-"""
+"""The watch over one running child: follow, write down, warn, stop. Judges nothing afterwards."""
 
 from __future__ import annotations
 
@@ -12,17 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorakit import json_text
-from lorakit.catalogue.file_names import CheckpointName, SampleName, samples_in
+from lorakit.catalogue.file_names import CheckpointName, samples_in
 from lorakit.events import Emit, Event
+from lorakit.files import below
 from lorakit.machine import free_disk
 from lorakit.run.child import Child, Ladder, Patience, Signals
 from lorakit.run.commands import at_work
-from lorakit.run.resume.parts import is_extra, true_name
+from lorakit.run.resume.parts import is_extra, sample_drawn, true_name, true_sample
 from lorakit.run.watch.follow import Follower
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Before
-from lorakit.runs.record import SampleDrawn, SavedCheckpoint, Warned
+from lorakit.runs.record import SavedCheckpoint, Warned
 from lorakit.runs.states import fault_of
 from lorakit.trainers.table import trainer
 from lorakit.user_files import Unreadable
@@ -35,9 +34,7 @@ STOP_REQUEST = "stop.json"
 
 
 class Supervision:
-    """One watch. `stopped` says why the ladder was started: signal, request, nan, complete,
-    orphan.
-    """
+    """`stopped` says why the ladder was started: signal, request, nan, complete, orphan."""
 
     def __init__(
         self,
@@ -100,8 +97,7 @@ class Supervision:
             self._ladder.start()
 
     def name(self, path: Path) -> str:
-        run_dir = self.ledger.run_dir
-        return path.relative_to(run_dir).as_posix() if path.is_relative_to(run_dir) else str(path)
+        return below(path, self.ledger.run_dir)
 
     def _note(self, text: str) -> None:
         self.emit(Event("note", self.follower.step, text=text))
@@ -205,14 +201,9 @@ class Supervision:
         if name in self._known:
             return
         self._known.add(name)
-        drawn, record = SampleDrawn(name, step), self.ledger.record
-        if parsed := SampleName.parse(path.name):
-            if parsed.epoch is not None:
-                parsed = replace(parsed, epoch=parsed.epoch + record.part.epoch_offset)
-                step = record.steps.end_of(parsed.epoch or 0)
-            elif parsed.step is not None:
-                step = parsed.step + self.offset
-            drawn = SampleDrawn(name, step, parsed.epoch, parsed.prompt)
+        record = self.ledger.record
+        drawn = sample_drawn(name, true_sample(path.name, record.part), record.steps)
+        drawn = replace(drawn, step=step) if drawn.step is None else drawn
         self.ledger.update(samples=(*record.samples, drawn))
         self.emit(Event("sample", drawn.step, path=str(path)))
 
