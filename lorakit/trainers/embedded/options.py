@@ -85,15 +85,15 @@ DATASET_LEVEL = {
     **dict.fromkeys(("enable_bucket", "bucket_no_upscale"), "bool"),
     **dict.fromkeys(("batch_size", "min_bucket_reso", "max_bucket_reso"), "int"),
     **dict.fromkeys(("bucket_reso_steps", "validation_seed"), "int"),
-    "resolution": "size",
-    "validation_split": "number",
+    "resolution": "str",  # or numbers, as ever
+    "validation_split": "float",
 }
 SUBSET_LEVEL = {
     **dict.fromkeys(("image_dir", "conditioning_data_dir"), "str"),
     **dict.fromkeys(("is_reg", "alpha_mask"), "bool"),
 }
 DATASET_EVERYWHERE = {
-    key: "number" if one.type == "float" else one.type
+    key: "float" if one.type == "number" else one.type
     for key, one in SUBSET.items()
     if key not in {*DATASET_REFUSED, *SUBSET_LEVEL}
 }
