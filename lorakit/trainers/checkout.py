@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,23 @@ from lorakit.files import at_home
 from lorakit.trainers.base import CodeChange, Script, Trainer
 
 READY = ".ready"  # the last thing `make vendor` writes: without it the environment is half built
+
+
+def sites_of(python: Path) -> list[Path]:
+    """The folders into which pip installs for that interpreter."""
+    home = python.parent.parent
+    return [*home.glob("lib/python3*/site-packages"), *home.glob("Lib/site-packages")]
+
+
+def packages_of(python: Path) -> dict[str, str]:
+    """Name and version of everything in its environment, from folder names alone."""
+    found: dict[str, str] = {}
+    with suppress(OSError):
+        for entry in sorted(one for site in sites_of(python) for one in site.glob("*.dist-info")):
+            name, _, version = entry.name.removesuffix(".dist-info").rpartition("-")
+            if name:
+                found[name.replace("_", "-").lower()] = version
+    return found
 
 
 @dataclass(frozen=True)
