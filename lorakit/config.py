@@ -9,8 +9,12 @@ from lorakit import tomllib
 from lorakit.errors import SetupError, did_you_mean
 from lorakit.user_files import Missing
 
-CHECKOUTS = ("sd_scripts", "musubi", "ai_toolkit")
-KEYS = tuple(key for name in CHECKOUTS for key in (name, f"{name}_python"))
+CHECKOUTS = {  # trainer -> its key in config.toml, and its folder under vendor/
+    "kohya": ("sd_scripts", "sd-scripts"),
+    "musubi": ("musubi", "musubi-tuner"),
+    "ai-toolkit": ("ai_toolkit", "ai-toolkit"),
+}
+KEYS = tuple(key for name, _ in CHECKOUTS.values() for key in (name, f"{name}_python"))
 
 
 def home() -> Path:

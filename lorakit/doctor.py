@@ -20,9 +20,8 @@ from lorakit.errors import LorakitError
 from lorakit.machine import free_disk
 from lorakit.proc import ask
 from lorakit.proof.lock import DECISIVE
-from lorakit.runs.opening import packages_of
 from lorakit.show import size
-from lorakit.trainers.checkout import Home
+from lorakit.trainers.checkout import Home, packages_of
 from lorakit.trainers.table import HOMES
 from lorakit.user_files import Unreadable, read_text
 

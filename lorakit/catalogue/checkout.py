@@ -10,29 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
-from lorakit.config import cache_dir, user_setting
+from lorakit.config import CHECKOUTS, cache_dir, user_setting
 from lorakit.errors import SetupError
 from lorakit.files import at_home, write_atomic
 from lorakit.user_files import Unreadable
 
 VENDOR = Path(__file__).resolve().parents[2] / "vendor"
 FORMAT = 2  # of what is remembered
-# Trainer -> its key in the user's config.toml, and its folder under vendor/.
-CHECKOUTS = {
-    "kohya": ("sd_scripts", "sd-scripts"),
-    "musubi": ("musubi", "musubi-tuner"),
-    "ai-toolkit": ("ai_toolkit", "ai-toolkit"),
-}
+
+
+def named_checkout(trainer: str) -> tuple[Path, str]:
+    """Where it is or would be, and who says so; nobody for the one in vendor/."""
+    setting, folder = CHECKOUTS[trainer]
+    named = user_setting(setting)
+    return (at_home(Path(named[0])).absolute(), named[1]) if named else (VENDOR / folder, "")
 
 
 def own_catalogue(trainer: str, pin: str) -> dict[str, Any] | None:
     """None where the checkout is at the pin, or nothing is known of it: then the pin's holds."""
-    setting, folder = CHECKOUTS[trainer]
     try:
-        named = user_setting(setting)
+        checkout, _ = named_checkout(trainer)
     except SetupError:  # reported where the trainer is looked for
         return None
-    checkout = at_home(Path(named[0])).absolute() if named else VENDOR / folder
     commit = head_commit(checkout)
     if commit is None or commit == pin:
         return None

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import tomllib
-from lorakit.catalogue.checkout import CHECKOUTS, own_catalogue
+from lorakit.catalogue.checkout import own_catalogue
 from lorakit.catalogue.networks import Words
+from lorakit.config import CHECKOUTS
 
 HERE = Path(__file__).parent
 DEFAULT_RANK = (

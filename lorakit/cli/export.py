@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lorakit.catalogue.checkout import CHECKOUTS
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.meant import read
 from lorakit.cli.terminal.next_step import say_next
+from lorakit.config import CHECKOUTS
 from lorakit.errors import did_you_mean, raise_on_errors, refused
 from lorakit.exchange.export import export, variable_of
 from lorakit.files import write_new

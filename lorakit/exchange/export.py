@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import tomllib
-from lorakit.catalogue.checkout import CHECKOUTS, VENDOR
-from lorakit.config import user_setting
+from lorakit.catalogue.checkout import named_checkout
+from lorakit.config import CHECKOUTS
 from lorakit.exchange.said import leaves
-from lorakit.files import at_home
 from lorakit.plan.complete import posix
 from lorakit.plan.model import Plan
 from lorakit.private import HIDDEN
@@ -89,9 +88,10 @@ def variable_of(trainer_name: str) -> str:
 def _script(plan: Plan) -> str:
     name = plan.resolved.trainer
     title, variable = trainer(name).TITLE, variable_of(name)
-    named = user_setting(CHECKOUTS[name][0])
-    checkout = at_home(Path(named[0])) if named else VENDOR / CHECKOUTS[name][1]
-    heads = {f"{posix(checkout)}/": f"${variable}/", **_heads(plan.resolved.root, plan.run_dir)}
+    heads = {
+        f"{posix(named_checkout(name)[0])}/": f"${variable}/",
+        **_heads(plan.resolved.root, plan.run_dir),
+    }
 
     def word(text: str) -> str:
         short = _shortened(text, heads)

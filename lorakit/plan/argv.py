@@ -59,6 +59,33 @@ def launch_of(options: Options, run_dir: Path, machine: Machine) -> Launch:
     )
 
 
+def launcher_file(options: Options, launch: Launch) -> dict[str, str]:
+    """Our own accelerate configuration, so that the user-wide one has no say. A script over
+    several processes goes through torchrun.
+    """
+    if launch.own_config:
+        return {}
+    text = f"""\
+# Written by lorakit. Stands in for the user-wide accelerate configuration.
+compute_environment: LOCAL_MACHINE
+debug: false
+distributed_type: '{"MULTI_GPU" if launch.several else "NO"}'
+downcast_bf16: 'no'
+enable_cpu_affinity: false
+machine_rank: {launch.rank}
+main_training_function: main
+mixed_precision: '{options.precision}'
+num_machines: {launch.machines}
+num_processes: {launch.processes}
+rdzv_backend: static
+same_network: true
+tpu_use_cluster: false
+tpu_use_sudo: false
+use_cpu: {str(launch.device == "cpu").lower()}
+"""
+    return {"accelerate.yaml": text}
+
+
 def commands_for(
     options: Options, launch: Launch, machine: Machine, *, python: Path, script: Path, run_dir: Path
 ) -> tuple[Command, ...]:

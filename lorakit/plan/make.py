@@ -23,7 +23,7 @@ from lorakit.plan.weights import weight_faults, weight_files
 from lorakit.recipe.layers import EITHER_OR
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.recipe.options import Options
-from lorakit.trainers.run_files import accelerate_yaml, settings_for
+from lorakit.trainers.run_files import settings_for
 from lorakit.trainers.table import trainer
 
 ORDER = {"error": 0, "warning": 1, "note": 2}
@@ -51,7 +51,7 @@ def make_plan(
     rules = who.check(_as_sent(full, resolved), machine)
     faults += _unsaid(more, rules)
     files, more = who.files(full, settings, facts)
-    files |= _launcher_file(full, launch)
+    files |= argv.launcher_file(full, launch)
     script = who.find(resolved.family)
     needs = estimate(full, steps, launch.device)
     python = argv.python_of(full, script.python)
@@ -83,8 +83,10 @@ def make_plan(
         *(_missing_packages(full, python, rules) if script.found else ()),
         *(_folder_faults(full, facts) if full.folders else ()),
     ]
+    known = tuple(recipe_faults)
     said = (noted(one) if machine.elsewhere else one for one in found)
-    return replace(plan, faults=_with_recipe_faults(said, tuple(recipe_faults), resolved))
+    own = (one for one in said if not _follows(one, known, resolved))
+    return replace(plan, faults=in_order([*known, *own]))
 
 
 def _as_sent(full: Options, resolved: Resolved) -> Resolved:
@@ -107,19 +109,6 @@ def _checked(
 def _unsaid(more: Iterable[Fault], rules: Iterable[Fault]) -> Iterator[Fault]:
     named = {fault.rule for fault in rules} | {fault.where for fault in rules}
     return (fault for fault in more if fault.rule not in named and fault.where not in named)
-
-
-def _launcher_file(options: Options, launch: argv.Launch) -> dict[str, str]:
-    if launch.own_config:
-        return {}
-    text = accelerate_yaml(
-        processes=launch.processes,
-        machines=launch.machines,
-        rank=launch.rank,
-        cpu=launch.device == "cpu",
-        mixed_precision=options.precision,
-    )
-    return {"accelerate.yaml": text}
 
 
 def _missing_packages(options: Options, python: Path, rules: Iterable[Fault]) -> Iterable[Fault]:
@@ -152,12 +141,6 @@ def _with_counts(resolved: Resolved, launch: argv.Launch) -> Resolved:
     }
     said = {key: Setting(count, str(launch.config)) for key, count in counts.items()}
     return replace(resolved, launch={**resolved.launch, **said})
-
-
-def _with_recipe_faults(
-    found: Iterable[Fault], known: tuple[Fault, ...], resolved: Resolved
-) -> tuple[Fault, ...]:
-    return in_order([*known, *(one for one in found if not _follows(one, known, resolved))])
 
 
 def _follows(fault: Fault, known: Iterable[Fault], resolved: Resolved) -> bool:

@@ -13,8 +13,9 @@ from lorakit.plan.model import Estimate, Steps, Verdict
 from lorakit.portable import stem_problem
 from lorakit.recipe.options import Options
 from lorakit.show import size
+from lorakit.trainers.checkout import sites_of
 from lorakit.trainers.optimisers import BY_LOWER_NAME
-from lorakit.trainers.signatures import package_of
+from lorakit.trainers.signatures import missing_package
 from lorakit.trainers.table import HOMES, trainer
 
 RESERVE = 500_000_000  # a disk filled to the last byte breaks more than this run
@@ -99,10 +100,7 @@ def package_faults(options: Options, python: Path) -> Iterator[Fault]:
     """What the trainer's Python certainly lacks; the script misses it only after loading."""
     for key, module in _wanted(options):
         if lacks(python, module):
-            package = package_of(module)
-            what = f"needs the package {package}, which {python} lacks."
-            hint = f"{python} -m pip install {package}"
-            yield options.fault(key, what, hint, "package-missing")
+            yield missing_package(options, key, python, module)
 
 
 def _wanted(options: Options) -> Iterator[tuple[str, str]]:
@@ -116,12 +114,11 @@ def _wanted(options: Options) -> Iterator[tuple[str, str]]:
 
 def lacks(python: Path, module: str) -> bool:
     """Only where it is certain: in a virtual environment closed to packages of the system."""
-    home = python.parent.parent
     try:
-        config = (home / "pyvenv.cfg").read_text(encoding="utf-8").lower()
+        config = (python.parent.parent / "pyvenv.cfg").read_text(encoding="utf-8").lower()
     except (OSError, ValueError):
         return False
-    sites = [*home.glob("lib/python3*/site-packages"), *home.glob("Lib/site-packages")]
+    sites = sites_of(python)
     patterns = (module, f"{module}.*", f"__editable__*{module}*")
     return (
         "include-system-site-packages = true" not in config

@@ -14,8 +14,8 @@ from lorakit.proof.lock import DECISIVE
 from lorakit.proof.verify import verify_inputs
 from lorakit.runs.find import run_name
 from lorakit.runs.images import LIST, read_images
-from lorakit.runs.opening import packages_of
 from lorakit.runs.record import NAME, WAITING, Record, read_record
+from lorakit.trainers.checkout import packages_of
 from lorakit.trainers.table import trainer
 
 

@@ -206,17 +206,13 @@ class Options:
         return self.bucket_rules_at(self.resolution)
 
     def bucket_rules_at(self, resolution: tuple[int, int]) -> BucketRules:
+        enable = self.flag("enable_bucket")
         if self.known and "bucket_reso_steps" not in self.known:  # musubi-tuner's are its own
-            return BucketRules(
-                resolution=resolution,
-                enable=self.flag("enable_bucket"),
-                step=self.about.bucket_step,
-                no_upscale=self.flag("bucket_no_upscale") and self.flag("enable_bucket"),
-                by_area=True,
-            )
+            step, no_upscale = self.about.bucket_step, enable and self.flag("bucket_no_upscale")
+            return BucketRules(resolution, enable, step=step, no_upscale=no_upscale, by_area=True)
         return BucketRules(
             resolution=resolution,
-            enable=self.flag("enable_bucket"),
+            enable=enable,
             min=self.integer("min_bucket_reso"),
             max=self.integer("max_bucket_reso"),
             step=self.integer("bucket_reso_steps"),

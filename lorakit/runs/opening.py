@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import platform
 import sys
@@ -37,6 +36,7 @@ from lorakit.runs.ran_from import (
 )
 from lorakit.runs.record import Record, now
 from lorakit.trainers.base import Command
+from lorakit.trainers.checkout import packages_of
 
 
 class FolderTaken(SetupError):  # noqa: N818  (reads as what happened)
@@ -126,17 +126,6 @@ def trainer_of(plan: Plan) -> TrainerUsed:
         python,
         packages_of(Path(python)),
     )
-
-
-def packages_of(python: Path) -> dict[str, str]:
-    """Name and version of everything in that interpreter's environment, from folder names alone."""
-    found: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        for entry in sorted(python.parent.parent.glob("lib/python3*/site-packages/*.dist-info")):
-            name, _, version = entry.name.removesuffix(".dist-info").rpartition("-")
-            if name:
-                found[name.replace("_", "-").lower()] = version
-    return found
 
 
 def sets_of(resolved: Resolved) -> tuple[str, ...]:

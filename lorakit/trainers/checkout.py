@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from lorakit.catalogue.checkout import CHECKOUTS, VENDOR, head_commit
-from lorakit.config import config_path, user_setting
+from lorakit.catalogue import checkout
+from lorakit.catalogue.checkout import head_commit, named_checkout
+from lorakit.config import CHECKOUTS, config_path, user_setting
 from lorakit.errors import Fault, LorakitError, SetupError
 from lorakit.families import FAMILIES
 from lorakit.files import at_home
@@ -19,12 +21,28 @@ from lorakit.trainers.base import CodeChange, Script, Trainer
 READY = ".ready"  # the last thing `make vendor` writes: without it the environment is half built
 
 
+def sites_of(python: Path) -> list[Path]:
+    """The folders into which pip installs for that interpreter."""
+    home = python.parent.parent
+    return [*home.glob("lib/python3*/site-packages"), *home.glob("Lib/site-packages")]
+
+
+def packages_of(python: Path) -> dict[str, str]:
+    """Name and version of everything in its environment, from folder names alone."""
+    found: dict[str, str] = {}
+    with suppress(OSError):
+        for entry in sorted(one for site in sites_of(python) for one in site.glob("*.dist-info")):
+            name, _, version = entry.name.removesuffix(".dist-info").rpartition("-")
+            if name:
+                found[name.replace("_", "-").lower()] = version
+    return found
+
+
 @dataclass(frozen=True)
 class Located:
     directory: Path
     python: Path
     commit: str  # "" where the folder is not a git checkout
-    source: str  # who said so: LORAKIT_SD_SCRIPTS, the path of the user's config.toml, vendor/
     home: Home
 
     @property
@@ -71,23 +89,21 @@ class Home:
 
     @property
     def folder(self) -> Path:
-        return VENDOR / CHECKOUTS[self.trainer][1]
+        return checkout.VENDOR / CHECKOUTS[self.trainer][1]
 
     def locate(self) -> Located | None:
         """The checkout and its Python, or None where there is none. Raises where something is
         named that is not a checkout.
         """
-        named = user_setting(self.setting)
-        directory = at_home(Path(named[0])).absolute() if named else self.folder
-        source = named[1] if named else "vendor/"
+        directory, source = named_checkout(self.trainer)
         if not (directory / self.mark).is_file():
-            if named:
+            if source:
                 what = f"{source} names {directory}, but there is no {self.mark} in it."
                 raise SetupError(what, hint=self.ways())
             return None
         python = self._python(source)
         commit = head_commit(directory) or ""
-        return Located(directory, python, commit, source, self) if python else None
+        return Located(directory, python, commit, self) if python else None
 
     def known(self) -> Located | None:
         """None also where what is named is none: that is told where the trainer is looked for."""
@@ -100,7 +116,7 @@ class Home:
         """The checkout, or one message that names the ways out."""
         located = self.locate()
         if located is None:
-            begun = (VENDOR / self.venv).exists()
+            begun = (checkout.VENDOR / self.venv).exists()
             lacking = "its set-up has not finished" if begun else "neither is set up here"
             what = f"{self.title} and a Python environment for it are needed; {lacking}."
             raise SetupError(what, hint=self.ways())
@@ -115,11 +131,11 @@ class Home:
                 what = f"{named[1]} names {python} as the Python of {self.title}, but it cannot be"
                 raise SetupError(f"{what} run.", hint=self.ways())
             return python
-        venv = VENDOR / self.venv
+        venv = checkout.VENDOR / self.venv
         vendored = venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
         if vendored.exists() and (venv / READY).exists():
             return vendored
-        if source != "vendor/":
+        if source:
             what = f"{source} names a checkout, but nothing names its Python."
             raise SetupError(what, hint=self.ways())
         return None
@@ -162,8 +178,8 @@ class CheckoutTrainer(Trainer):
 
     def changed_since(self, script: Path, commit: str, _lorakit: str) -> CodeChange | None:
         """Whether the checkout that holds this script is at another commit than the recorded."""
-        checkout = script.parents[len(PurePosixPath(self.PLACE).parts)]
-        now = head_commit(checkout)
+        place = script.parents[len(PurePosixPath(self.PLACE).parts)]
+        now = head_commit(place)
         if not commit or now == commit:
             return None
-        return CodeChange(f"{self.HOME.title} in {checkout}", commit[:12], now and now[:12])
+        return CodeChange(f"{self.HOME.title} in {place}", commit[:12], now and now[:12])

@@ -1,4 +1,4 @@
-"""The optimisers of trainers with kohya's options, and what becomes of their names."""
+"""The optimisers and schedules of trainers with kohya's options, and what becomes of names."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ CANNOT = {
     "SparseAdam": "it takes sparse gradients only, and a LoRA's are dense",
     "LBFGS": "its step needs closure, which the script never passes",
 }
+SCHEDULES = (
+    *("linear", "cosine", "cosine_with_restarts", "cosine_with_min_lr", "polynomial"),
+    *("constant", "constant_with_warmup", "inverse_sqrt", "warmup_stable_decay"),
+    "piecewise_constant",
+)
 BY_LOWER_NAME = {name.lower(): dotted for name, dotted in CLASSES.items()}
 
 

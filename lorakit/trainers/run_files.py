@@ -1,5 +1,5 @@
 """The texts of a run's files as kohya's scripts and the embedded one read them: train.toml,
-dataset.toml, prompts.toml; and accelerate.yaml. Nothing is written here, only composed.
+dataset.toml, prompts.toml. Nothing is written here, only composed.
 """
 
 from __future__ import annotations
@@ -187,33 +187,6 @@ def read_prompt(line: str) -> tuple[dict[str, Any], list[str]]:
     return found, problems
 
 
-def accelerate_yaml(
-    *, processes: int, machines: int, rank: int, mixed_precision: str, cpu: bool
-) -> str:
-    """Our own accelerate configuration, so that the user-wide one has no say. A script over
-    several processes goes through torchrun.
-    """
-    several = processes > 1 or machines > 1
-    return f"""\
-# Written by lorakit. Stands in for the user-wide accelerate configuration.
-compute_environment: LOCAL_MACHINE
-debug: false
-distributed_type: '{"MULTI_GPU" if several else "NO"}'
-downcast_bf16: 'no'
-enable_cpu_affinity: false
-machine_rank: {rank}
-main_training_function: main
-mixed_precision: '{mixed_precision}'
-num_machines: {machines}
-num_processes: {processes}
-rdzv_backend: static
-same_network: true
-tpu_use_cluster: false
-tpu_use_sudo: false
-use_cpu: {str(cpu).lower()}
-"""
-
-
 def _subset(options: Options, subset: SubsetFacts) -> dict[str, Any]:
     own = dict(options.subset(subset.path.name))
     if subset.metadata:
@@ -293,10 +266,7 @@ def changed_toml(path: Path, changes: Mapping[str, Any]) -> str:
     except Unreadable as error:
         hint = "The run cannot be resumed without its settings."
         raise LorakitError(str(error), hint=hint) from error
-    flat = {key: value for key, value in data.items() if not isinstance(value, dict)}
-    for table in data.values():
-        flat |= table if isinstance(table, dict) else {}
     text: str = toml.dumps(
-        {key: value for key, value in {**flat, **changes}.items() if value is not None}
+        {key: value for key, value in {**data, **changes}.items() if value is not None}
     )
     return text

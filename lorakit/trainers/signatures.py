@@ -125,10 +125,13 @@ def import_fault(
     if missing == module.partition(".")[0] and str(answer["missing"]) != missing:
         what = f"the package {missing} in {environment.python} has no {answer['missing']}."
         return case.fault(key, what, "", "package-missing")
-    package = package_of(missing)
-    what = f"needs the package {package}, which {environment.python} lacks."
-    hint = f"{environment.python} -m pip install {package}"
-    return case.fault(key, what, hint, "package-missing")
+    return missing_package(case, key, environment.python, missing)
+
+
+def missing_package(case: Options, key: str, python: Path, module: str) -> Fault:
+    package = package_of(module)
+    what, hint = f"needs the package {package}, which {python} lacks.", "-m pip install"
+    return case.fault(key, what, f"{python} {hint} {package}", "package-missing")
 
 
 def _fit(case: Options, wanted: Wanted, name: str, about: Mapping[str, Any]) -> Iterator[Fault]:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 from lorakit import json_text
 from lorakit.catalogue.file_names import CheckpointName
 from lorakit.errors import SetupError, counted
-from lorakit.files import hidden_file, take_name
+from lorakit.files import into_place
 
 MAX_HEADER = 100_000_000  # the library's own limit
 BITS = {
@@ -152,20 +152,15 @@ def write(
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    beside = hidden_file(path)
-    try:
-        with beside.open("wb") as out:
-            out.write(len(text).to_bytes(8, "little") + text)
-            if body is None:
-                out.truncate(out.tell() + end)
-            elif (written := sum(map(out.write, body))) != end:
-                raise ValueError(f"{written} bytes for tensors of {end}")
-            out.flush()
-            os.fsync(out.fileno())
+    with into_place(path, new=new) as beside, beside.open("wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        if body is None:
+            out.truncate(out.tell() + end)
+        elif (written := sum(map(out.write, body))) != end:
+            raise ValueError(f"{written} bytes for tensors of {end}")
+        out.flush()
+        os.fsync(out.fileno())
         beside.chmod(0o644)
-        (take_name if new else os.replace)(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def copy_with_metadata(

@@ -17,6 +17,7 @@ from toy_runs import MODULES, draw_pictures  # noqa: E402
 from lorakit.catalogue import options as catalogue  # noqa: E402
 from lorakit.embedded import arguments  # noqa: E402
 from lorakit.trainers.embedded import SCRIPTS, options, rules, schedulers  # noqa: E402
+from lorakit.trainers.optimisers import SCHEDULES  # noqa: E402
 
 # read before there is a namespace; read with several processes (test_embedded_stops); read where wandb is installed
 ELSEWHERE = {
@@ -125,7 +126,7 @@ def test_every_option_is_read_or_refused_or_always_so(
             max_train_epochs=None,
             max_train_steps=1,
         )
-    for name in schedulers.NAMES:
+    for name in SCHEDULES:
         values = {
             key: option.default
             for key, option in catalogue.options("embedded", SCRIPTS[family].name).items()

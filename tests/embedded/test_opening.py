@@ -370,7 +370,7 @@ def test_an_architecture_that_is_not_written_here_is_refused_by_its_setting(
 def test_t5_without_a_tokenizer_says_where_to_put_it(
     bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lorakit.trainers.checkout.VENDOR", tmp_path / "vendor")
+    monkeypatch.setattr("lorakit.catalogue.checkout.VENDOR", tmp_path / "vendor")
     base = opened(bases["flux"], "flux")
     encoder = base.load_encoders(torch.float32, "cpu")[1]
     save_file(stored(encoder, same_names(encoder), torch.float32), tmp_path / "t5xxl.safetensors")

@@ -110,6 +110,22 @@ def test_several_processes_on_the_cpu_do_not_say_cpu_which_would_start_only_one(
     assert after(words, "--num_cpu_threads_per_process") == "2"
 
 
+@pytest.mark.parametrize(
+    ("processes", "machines", "kind"),
+    [(1, 1, "NO"), (2, 1, "MULTI_GPU"), (2, 2, "MULTI_GPU"), (1, 2, "MULTI_GPU")],
+)
+def test_our_configuration_says_how_many_processes_and_machines(
+    tmp_path: Path, processes: int, machines: int, kind: str
+) -> None:
+    counts = {"processes": processes, "machines": machines}
+    resolved = Options(recipe(tmp_path, launch=counts))
+    text = argv.launcher_file(resolved, argv.launch_of(resolved, tmp_path / "run", CUDA))
+    assert f"distributed_type: '{kind}'" in text["accelerate.yaml"]
+    said = f"num_machines: {machines}\nnum_processes: {processes}\n"
+    assert said in text["accelerate.yaml"]
+    assert "use_cpu: false" in text["accelerate.yaml"]
+
+
 def test_several_machines_name_their_rank_and_where_the_first_is(tmp_path: Path) -> None:
     words = command(
         tmp_path, processes=4, machines=2, machine_rank=1, main_address="10.0.0.1", main_port=29501

@@ -19,7 +19,7 @@ from lorakit.trainers.kohya.trainer import Kohya
 @pytest.fixture(autouse=True)
 def no_vendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     vendor = tmp_path / "vendor"
-    monkeypatch.setattr("lorakit.trainers.checkout.VENDOR", vendor)
+    monkeypatch.setattr("lorakit.catalogue.checkout.VENDOR", vendor)
     return vendor
 
 
@@ -48,9 +48,8 @@ def test_environment_wins_over_config_and_config_over_vendor(
     (no_vendor / ".venv" / ".ready").touch()
     vendored = locate()
     assert vendored is not None
-    assert (vendored.directory, vendored.source, vendored.pinned, vendored.faults()) == (
+    assert (vendored.directory, vendored.pinned, vendored.faults()) == (
         no_vendor / "sd-scripts",
-        "vendor/",
         True,
         [],
     )
@@ -63,18 +62,13 @@ def test_environment_wins_over_config_and_config_over_vendor(
     )
     mine = locate()
     assert mine is not None
-    assert (mine.directory, mine.python, mine.source) == (
-        tmp_path / "mine",
-        tmp_path / "v" / "python",
-        str(file),
-    )
+    assert (mine.directory, mine.python) == (tmp_path / "mine", tmp_path / "v" / "python")
 
     monkeypatch.setenv("LORAKIT_SD_SCRIPTS", str(checkout(tmp_path / "theirs", "f" * 40)))
     theirs = locate()
     assert theirs is not None
-    assert (theirs.directory, theirs.source, theirs.commit, theirs.pinned) == (
+    assert (theirs.directory, theirs.commit, theirs.pinned) == (
         tmp_path / "theirs",
-        "LORAKIT_SD_SCRIPTS",
         "f" * 40,
         False,
     )

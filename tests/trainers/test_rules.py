@@ -13,7 +13,7 @@ from lorakit.catalogue.options import options
 from lorakit.families import FAMILIES, run_by
 from lorakit.machine import Gpu, Machine
 from lorakit.recipe.model import Resolved, Setting
-from lorakit.trainers.kohya.rules import RULES, captions, launch, memory, model
+from lorakit.trainers.kohya.rules import RULES, captions, launch, model
 from lorakit.trainers.rule import Rule
 from lorakit.trainers.table import trainer
 
@@ -422,7 +422,7 @@ def test_every_option_that_a_rule_asks_for_exists() -> None:
             model.IGNORED_BY_FLOW,
             launch.UPLOADS,
             launch.SECRETS,
-            memory.ATTENTION,
+            model.ATTENTION,
         )
         for name in words
     }

@@ -277,21 +277,6 @@ def test_samples_may_have_a_seed_of_their_own(tmp_path: Path) -> None:
     assert [one["seed"] for one in prompts(tmp_path, ["fox", "fox --d 3"], seed=9)[0]] == [9, 3]
 
 
-@pytest.mark.parametrize(
-    ("processes", "machines", "kind"),
-    [(1, 1, "NO"), (2, 1, "MULTI_GPU"), (2, 2, "MULTI_GPU"), (1, 2, "MULTI_GPU")],
-)
-def test_several_processes_or_machines_are_launched_as_such(
-    processes: int, machines: int, kind: str
-) -> None:
-    text = run_files.accelerate_yaml(
-        processes=processes, machines=machines, rank=0, mixed_precision="bf16", cpu=False
-    )
-    assert f"distributed_type: '{kind}'" in text
-    assert f"num_machines: {machines}\nnum_processes: {processes}\n" in text
-    assert "use_cpu: false" in text
-
-
 def test_the_logs_lie_in_the_runs_folder_and_deepspeed_is_handed_on(tmp_path: Path) -> None:
     data = train_toml(full(tmp_path, launch={"deepspeed": True}))
     assert (data["logging_dir"], data["deepspeed"]) == ((tmp_path / "run/logs").as_posix(), True)

@@ -44,7 +44,7 @@ def test_t5_comes_from_the_checkout_where_there_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    monkeypatch.setattr("lorakit.trainers.checkout.VENDOR", tmp_path)
+    monkeypatch.setattr("lorakit.catalogue.checkout.VENDOR", tmp_path)
     assert not tokenizers.provides(tokenizers.T5)
     for name in (
         "sd-scripts/train_network.py",

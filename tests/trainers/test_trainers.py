@@ -39,7 +39,7 @@ def test_without_sd_scripts_the_place_is_named_and_a_note_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LORAKIT_SD_SCRIPTS", raising=False)
-    monkeypatch.setattr("lorakit.trainers.checkout.VENDOR", tmp_path / "vendor")
+    monkeypatch.setattr("lorakit.catalogue.checkout.VENDOR", tmp_path / "vendor")
     found = trainer("kohya").find("sdxl")
     assert not found.found
     assert found.path.name == "sdxl_train_network.py"

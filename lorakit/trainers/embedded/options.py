@@ -5,6 +5,7 @@ refused, and what network_args and the dataset's file may hold.
 from __future__ import annotations
 
 from lorakit.catalogue.networks import Words
+from lorakit.recipe.schema import SUBSET
 from lorakit.trainers.optimisers import BY_LOWER_NAME
 
 # Options that kohya's script of a family takes and never reads: here they are refused.
@@ -73,20 +74,13 @@ OF_LOKR = ("factor", "decompose_both", "full_matrix")
 # What LyCORIS does not read, or does in a way of its own.
 NOT_LYCORIS = ("network_dropout", "scale_weight_norms", "dim_from_weights")
 
-DATASET_EVERYWHERE = {
-    **dict.fromkeys(
-        ("color_aug", "flip_aug", "random_crop", "shuffle_caption", "enable_wildcard"), "bool"
-    ),
-    **dict.fromkeys(
-        ("keep_tokens", "token_warmup_min", "caption_dropout_every_n_epochs", "num_repeats"), "int"
-    ),
-    **dict.fromkeys(
-        ("token_warmup_step", "caption_dropout_rate", "caption_tag_dropout_rate"), "float"
-    ),
-    **dict.fromkeys(("keep_tokens_separator", "secondary_separator", "caption_separator"), "str"),
-    **dict.fromkeys(("caption_prefix", "caption_suffix", "caption_extension"), "str"),
-    **dict.fromkeys(("class_tokens", "resize_interpolation"), "str"),
-}
+DATASET_REFUSED = (
+    "face_crop_aug_range",
+    "custom_attributes",
+    "cache_info",
+    "network_multiplier",
+    "metadata_file",
+)
 DATASET_LEVEL = {
     **dict.fromkeys(("enable_bucket", "bucket_no_upscale"), "bool"),
     **dict.fromkeys(("batch_size", "min_bucket_reso", "max_bucket_reso"), "int"),
@@ -98,16 +92,13 @@ SUBSET_LEVEL = {
     **dict.fromkeys(("image_dir", "conditioning_data_dir"), "str"),
     **dict.fromkeys(("is_reg", "alpha_mask"), "bool"),
 }
+DATASET_EVERYWHERE = {
+    key: "float" if one.type == "number" else one.type
+    for key, one in SUBSET.items()
+    if key not in {*DATASET_REFUSED, *SUBSET_LEVEL}
+}
 NO_MASKS = "no images have masks, so it would count every pixel as ever."
 HOW_MASKS = "Set alpha_mask = true, or conditioning_data_dir in [dataset.subset.FOLDER]."
-DATASET_REFUSED = (
-    "face_crop_aug_range",
-    "custom_attributes",
-    "cache_info",
-    "network_multiplier",
-    "metadata_file",
-)
-
 # frozen_linear: the compute capability that its products need
 NEEDS_CARD = {
     "fp8": (8.9, "RTX 40, Hopper and newer cards"),

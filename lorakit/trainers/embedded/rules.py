@@ -11,13 +11,13 @@ from typing import Any
 
 from lorakit.catalogue import options as catalogue
 from lorakit.catalogue.bounds import BOUNDS, Bound
-from lorakit.errors import Fault, RecipeError
+from lorakit.catalogue.networks import Words, misread
+from lorakit.errors import Fault, RecipeError, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.machine import Machine
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers.embedded import SCRIPTS, options
-from lorakit.trainers.embedded.network_rules import argument_faults, lycoris_faults
 from lorakit.trainers.embedded.schedulers import keeps_its_own_pace, optimizer_type, schedule
 from lorakit.trainers.optimisers import pace_faults
 from lorakit.trainers.signatures import Environment, package_of, read
@@ -134,8 +134,8 @@ def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) 
             faults.append(Fault(name, what, f"Remove {name}.", "no-effect"))
     lycoris = module == options.LYCORIS
     arguments = (options.LYCORIS_ARGS if lycoris else options.NETWORK_ARGS)[family]
-    faults += argument_faults(arguments, values.get("network_args") or [])
-    faults += lycoris_faults(values) if lycoris else []
+    faults += _arguments(arguments, values.get("network_args") or [])
+    faults += _lycoris(values) if lycoris else []
     faults += _pace(values)
     if family != "flux" and len(set(values.get("text_encoder_lr") or [])) > 1:
         what = "only the first of several rates is read, as by networks.lora."
@@ -147,6 +147,39 @@ def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) 
         hint = 'Use "constant" or "exponential".'
         faults.append(Fault("huber_schedule", '"snr" has no meaning for FLUX.', hint))
     return faults
+
+
+def _lycoris(values: Mapping[str, Any]) -> Iterator[Fault]:
+    for name in options.NOT_LYCORIS:
+        if values.get(name):
+            yield Fault(name, f"is not implemented for {options.LYCORIS}.", f"Remove {name}.")
+    extra = dict(str(one).partition("=")[::2] for one in values.get("network_args") or [])
+    for name in options.OF_LOKR:
+        if name in extra and extra.get("algo") != "lokr":
+            yield Fault(f"network_args {name}", "has no effect without algo=lokr.")
+    if "rs_lora" in extra and extra.get("algo") == "lokr":
+        what = "LyCORIS reads such files at another strength than it trained them."
+        yield Fault("network_args rs_lora", what, "Leave it out for lokr.")
+    if {"module_dropout", "dora_wd"} <= extra.keys():
+        yield Fault("network_args module_dropout", "is not implemented beside dora_wd.")
+
+
+def _arguments(known: Words, arguments: list[str]) -> Iterator[Fault]:
+    for argument in arguments:
+        name, equals, text = str(argument).partition("=")
+        where = f"network_args {name}"
+        if not equals:
+            yield Fault(f"network_args {argument!r}", "must read name=value.")
+        elif name not in known:
+            hint = "Write network_dropout." if name == "dropout" else did_you_mean(name, known)
+            yield Fault(where, "the embedded trainer does not know it.", hint, "not-implemented")
+        elif wanted := misread(known[name], text):
+            yield Fault(where, f"takes {wanted}, not {text!r}.")
+        elif name in ("rank_dropout", "module_dropout") and not 0 <= float(text) < 1:
+            yield Fault(where, f"{text} must be at least 0 and below 1.")
+    names = [str(argument).partition("=")[0] for argument in arguments]
+    if "conv_alpha" in names and "conv_dim" not in names and "algo" not in known:
+        yield Fault("network_args conv_alpha", "has no effect without conv_dim.")
 
 
 def _packages(values: Mapping[str, Any]) -> Iterator[Fault]:

@@ -5,34 +5,20 @@ functions, so nothing has to be saved.
 from __future__ import annotations
 
 import argparse
-import ast
 import math
 from collections.abc import Callable
 from typing import Any
 
 from lorakit.errors import did_you_mean, refused
+from lorakit.trainers.optimisers import SCHEDULES
+from lorakit.trainers.signatures import read
 
 Factor = Callable[[int], float]
-NAMES = (
-    "constant",
-    "constant_with_warmup",
-    "linear",
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-    "inverse_sqrt",
-    "cosine_with_min_lr",
-    "warmup_stable_decay",
-    "piecewise_constant",
-)
 
 
 def keyword_arguments(pairs: list[str] | None) -> dict[str, Any]:
     """`optimizer_args` and `lr_scheduler_args`: name=value with a Python literal."""
-    return {
-        name: ast.literal_eval(value)
-        for name, _, value in (pair.partition("=") for pair in pairs or [])
-    }
+    return dict(map(read, pairs or ()))
 
 
 def optimizer_type(args: argparse.Namespace) -> str:
@@ -55,8 +41,8 @@ def schedule(args: argparse.Namespace, total: int) -> Factor:
     """`total` counts the steps of all processes, as kohya's schedule does."""
     name = args.lr_scheduler
     warmup, decay = _steps(args.lr_warmup_steps, total), _steps(args.lr_decay_steps, total)
-    if name not in NAMES:
-        raise refused(f"lr_scheduler = {name!r}", "is not known.", did_you_mean(name, NAMES))
+    if name not in SCHEDULES:
+        raise refused(f"lr_scheduler = {name!r}", "is not known.", did_you_mean(name, SCHEDULES))
     if name == "constant":
         if warmup:
             hint = 'Use "constant_with_warmup" or drop lr_warmup_steps.'

@@ -15,7 +15,7 @@ from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers import tokenizers
 from lorakit.trainers.base import Script, Work
-from lorakit.trainers.checkout import CheckoutTrainer, Located
+from lorakit.trainers.checkout import CheckoutTrainer, Located, packages_of
 from lorakit.trainers.continuation import ANEW, Continuation, Paused, saves_after
 from lorakit.trainers.kohya import rules
 from lorakit.trainers.kohya.locate import HOME
@@ -104,24 +104,13 @@ def version_faults(located: Located) -> Iterator[Fault]:
         text = (located.directory / "requirements.txt").read_text(encoding="utf-8")
     except (OSError, ValueError):
         return
-    wanted = dict(_PIN.findall(text))
+    wanted, found = dict(_PIN.findall(text)), packages_of(located.python)
     for name in WATCHED:
-        version, there = wanted.get(name, ""), installed(located, name)
+        version, there = wanted.get(name, ""), found.get(name, "")
         if version and there and _minor(version) != _minor(there):
             what = f"{name} {there} is installed; these scripts were written for {version}."
             hint = f"{located.python} -m pip install {name}=={version}"
             yield Fault(str(located.python), what, hint, f"version-{name}", "warning")
-
-
-def installed(located: Located, name: str) -> str:
-    """Its version, read off the folder that pip left; nothing where that is not certain."""
-    home = located.python.parent.parent
-    found = {
-        path.name.removesuffix(".dist-info").split("-")[1]
-        for pattern in ("lib/python3*/site-packages", "Lib/site-packages")
-        for path in home.glob(f"{pattern}/{name}-*.dist-info")
-    }
-    return found.pop() if len(found) == 1 else ""
 
 
 def _minor(version: str) -> list[str]:

@@ -8,10 +8,10 @@ They read and start nothing, except that network.py asks the trainer's Python.
 
 from __future__ import annotations
 
-from lorakit.trainers.kohya.rules import captions, launch, learning, memory, model, network
+from lorakit.trainers.kohya.rules import captions, launch, learning, model, network
 from lorakit.trainers.rule import Finder
 
 RULES: tuple[Finder, ...] = (
     *(*captions.RULES, *launch.RULES, *learning.RULES),
-    *(*memory.RULES, *model.RULES, *network.RULES),
+    *(*model.RULES, *network.RULES),
 )

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lorakit.errors import Fault, did_you_mean
-from lorakit.trainers.optimisers import optimizer_of
+from lorakit.trainers.optimisers import SCHEDULES, optimizer_of
 from lorakit.trainers.rule import Case, Finder, Rule, apart, warning
 from lorakit.trainers.signatures import read
 
-SCHEDULERS = (
-    *("linear", "cosine", "cosine_with_restarts", "cosine_with_min_lr", "polynomial"),
-    *("constant", "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau"),
-    *("warmup_stable_decay", "piecewise_constant"),
-)
+SCHEDULERS = (*SCHEDULES, "reduce_lr_on_plateau")
 CYCLIC = ("cosine_with_restarts", "cosine_with_min_lr", "warmup_stable_decay")
 NAMING = ("use_8bit_adam", "use_lion_optimizer", "optimizer_type")
 
