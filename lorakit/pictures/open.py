@@ -1,4 +1,6 @@
-"""The one door to Pillow: which kinds are opened, how large, and what a broken one says."""
+"""The one door to Pillow: which kinds are opened, how large, what a broken one says, and how a PNG
+is written.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorakit.config import cache_dir
 from lorakit.errors import counted
+from lorakit.files import write_atomic
 from lorakit.pictures.jpeg import EndlessError, jpeg_size
 
 if TYPE_CHECKING:
@@ -149,6 +153,12 @@ def _alone() -> Iterator[None]:
         return
     with lock:
         yield
+
+
+def write_png(path: Path, image: Image.Image) -> None:
+    data = BytesIO()
+    image.save(data, "PNG")
+    write_atomic(path, data.getvalue())
 
 
 def orientation(image: Image.Image) -> tuple[int, bool]:

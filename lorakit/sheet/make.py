@@ -5,22 +5,20 @@ depend on: a second sheet draws only what is new.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lorakit.errors import LorakitError, counted, did_you_mean
-from lorakit.files import write_atomic
+from lorakit.pictures.open import write_png
 from lorakit.runs.find import whole_of
 from lorakit.runs.intact import require_intact
 from lorakit.runs.record import read_record
-from lorakit.sheet.grid import draw_grid
-from lorakit.sheet.model import Choice, Column, DrawnCheckpoint, Sheet, SheetRow, Source
-from lorakit.sheet.source import fits, read_source, samples
+from lorakit.sheet.grid import Column, Sheet, draw_grid
+from lorakit.sheet.source import DrawnCheckpoint, SheetRow, Source, fits, read_source, samples
 from lorakit.sheet.torch_job import run_torch
 from lorakit.show import duration
 from lorakit.weights.finite import inspect
@@ -28,6 +26,18 @@ from lorakit.weights.finite import inspect
 Say = Callable[[str], object]
 Progress = Callable[[int, int], object]
 Order = dict[str, Any]  # for the child, as JSON
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What you asked for: which checkpoints, strengths, prompts, and how many seeds."""
+
+    checkpoints: str = "all"  # all, last, last:3, or numbers, labels and names: 4,final
+    strengths: tuple[float, ...] = (0.6, 0.8, 1.0)
+    prompts: tuple[str, ...] = ()  # () is the run's own
+    seeds: int = 2
+    base: bool = True  # a first column without any LoRA
+    cells: tuple[tuple[str, float], ...] = ()  # exactly these: file name and strength
 
 
 def make_sheet(
@@ -63,7 +73,7 @@ def make_sheet(
             otherwise="lorakit sheet RUN --from-samples shows what the training drew.",
             progress=lambda: progress(total - len(_missing(order)), total),
         )
-    write_sheet(sheet, out)
+    write_png(out, draw_grid(sheet))
     return sheet
 
 
@@ -86,7 +96,7 @@ def sheet_from_samples(run_dir: Path, *, out: Path) -> Sheet:
     pictures = {(prompt, labels.index(label)): (path,) for _, label, prompt, path in found}
     footer = "samples drawn while training"
     sheet = Sheet(_title(source), tuple(columns), tuple(prompts), pictures, footer)
-    write_sheet(sheet, out)
+    write_png(out, draw_grid(sheet))
     return sheet
 
 
@@ -187,12 +197,6 @@ def _missing(order: Order) -> list[Order]:
 def passes_of(family: str, jobs: Sequence[Order]) -> int:
     """Of the denoiser; two a step where the negative prompt is drawn, too."""
     return sum((1 if family == "flux" else 2) * job["steps"] for job in jobs)
-
-
-def write_sheet(sheet: Sheet, out: Path) -> None:
-    data = io.BytesIO()
-    draw_grid(sheet).save(data, "PNG")
-    write_atomic(out, data.getvalue())
 
 
 def _job(source: Source, column: Column, row: SheetRow, seed: int, folder: Path) -> Order:

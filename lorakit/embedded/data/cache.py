@@ -18,8 +18,7 @@ from lorakit.embedded.data.dataset import Image
 from lorakit.embedded.data.images import pixels
 from lorakit.embedded.data.masks import Masks
 from lorakit.embedded.models import Base, Conditioning
-from lorakit.embedded.training.randomness import seed_of
-from lorakit.embedded.training.world import World, send
+from lorakit.embedded.training.world import World, seed_of, send
 from lorakit.errors import TrainingFailed
 from lorakit.files import write_atomic
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from lorakit.embedded.drawing.samplers import SAMPLERS
 from lorakit.embedded.models import Base, Conditioning, ldm_module, open_base
 from lorakit.embedded.network.lycoris import changed
 from lorakit.errors import LorakitError, SetupError
+from lorakit.pictures.open import write_png
 from lorakit.processes import end_with_parent
 
 Job = Mapping[str, Any]  # prompt, negative, width, height, steps, scale, seed, file
@@ -151,9 +151,7 @@ def fill(order: Mapping[str, Any]) -> None:
         with studio.wearing(column["lora"], float(column["strength"])):
             for group in alike(waiting, at_once):
                 for job, picture in zip(group, studio.draw(group), strict=True):
-                    beside = Path(job["file"]).with_suffix(".part")
-                    picture.save(beside, "PNG")
-                    os.replace(beside, job["file"])
+                    write_png(Path(job["file"]), picture)
                     print(job["file"], flush=True)
 
 

@@ -30,8 +30,7 @@ from lorakit.embedded.data.dataset import Image, Subset
 from lorakit.embedded.data.images import pixels, size_ids
 from lorakit.embedded.drawing.generate import alike, open_studio
 from lorakit.embedded.training import flow, noise
-from lorakit.embedded.training.randomness import seed_of
-from lorakit.embedded.training.world import World
+from lorakit.embedded.training.world import World, seed_of
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 from lorakit.processes import end_with_parent

@@ -14,12 +14,12 @@ from tqdm import tqdm
 from lorakit.catalogue.file_names import CheckpointName
 from lorakit.embedded.data.batches import Batch, epoch_batches, share
 from lorakit.embedded.drawing import sampling as samples
-from lorakit.embedded.events import emit
 from lorakit.embedded.network import checkpoints, metadata
 from lorakit.embedded.training import signals, state, step
 from lorakit.embedded.training.report import Trackers, norm_tags, rate_tags
 from lorakit.embedded.training.session import Session
 from lorakit.embedded.training.validation import validate
+from lorakit.embedded.training.world import emit
 from lorakit.errors import TrainingFailed
 from lorakit.trainers.embedded import EXIT_NAN
 

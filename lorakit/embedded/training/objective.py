@@ -16,10 +16,9 @@ from lorakit.embedded.data.cache import Latents
 from lorakit.embedded.data.images import size_ids
 from lorakit.embedded.models import Conditioning
 from lorakit.embedded.training import flow, noise
-from lorakit.embedded.training.randomness import seed_of
 from lorakit.embedded.training.task import Task
 from lorakit.embedded.training.texts import Texts
-from lorakit.embedded.training.world import send
+from lorakit.embedded.training.world import seed_of, send
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from torch import nn
 
 from lorakit.embedded.data.cache import Latents
 from lorakit.embedded.data.dataset import Dataset
-from lorakit.embedded.events import emit
 from lorakit.embedded.network import metadata, targets
 from lorakit.embedded.training import state
 from lorakit.embedded.training.objective import Objective
@@ -25,7 +24,7 @@ from lorakit.embedded.training.optimizers import Average, LossScale, Optimizer
 from lorakit.embedded.training.report import announce
 from lorakit.embedded.training.task import Task, open_task
 from lorakit.embedded.training.texts import Texts, open_texts
-from lorakit.embedded.training.world import World
+from lorakit.embedded.training.world import World, emit
 from lorakit.errors import RecipeError
 
 

@@ -6,8 +6,8 @@ import torch
 from tqdm import tqdm
 
 from lorakit.embedded.data.batches import validation_batches
-from lorakit.embedded.training.randomness import seed_of
 from lorakit.embedded.training.session import Session
+from lorakit.embedded.training.world import seed_of
 
 PLACES = 4
 
