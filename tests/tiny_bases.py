@@ -198,7 +198,7 @@ def _flux(folder: Path, made: _Made) -> None:
     vocabulary = _clip_tokenizer(folder / "tokenizer")
     t5 = {**T5, "vocab_size": _t5_tokenizer(folder / "tokenizer_2")}
     module = Flux({**FLUX, **made.more})
-    _write(folder / "transformer", module, "FluxTransformer2DModel", made, folder_flux(module, 64))
+    _write(folder / "transformer", module, "FluxTransformer2DModel", made, folder_flux(module))
     _write(folder / "vae", VAE({**VAE_CONFIG, **FLUX_VAE}), "AutoencoderKL", made)
     text = CLIPText(_clip(vocabulary), projection=False)
     _write(folder / "text_encoder", text, "CLIPTextModel", made)

@@ -159,7 +159,7 @@ def _stand_in_for_our_flux(args) -> None:
         for dataset in task.datasets:
             for image in dataset.images:
                 cache._keys[image.caption] = "0"
-        cache._store.put("0", {name: part.to(kind) for name, part in told.items()})
+        cache._store["0"] = {name: part.to(kind) for name, part in told.items()}
         return Texts(base, task.world, cache)
 
     kind = torch.bfloat16 if args.mixed_precision == "bf16" else torch.float32

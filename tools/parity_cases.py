@@ -16,7 +16,7 @@ import torch
 from tiny_bases import make_tiny
 
 from lorakit.families import FAMILIES
-from lorakit.trainers.kohya import tokenizers
+from lorakit.trainers import tokenizers
 
 COMMON: dict[str, Any] = {
     "seed": 7,

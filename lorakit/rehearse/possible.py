@@ -12,11 +12,12 @@ from lorakit.machine import Machine
 from lorakit.recipe.model import Resolved, Section, Setting
 from lorakit.recipe.options import Options
 
+SOURCE = "rehearsal"  # of every setting that a rehearsal changes
 SWITCHES = ("fp8_base", "fp8_base_unet", "xformers", "use_8bit_adam")
 WITHOUT_CARD = ("AdamW", "SGDNesterov")  # what torch has of the optimisers that need a card
 
 
-def possible_here(resolved: Resolved, machine: Machine, source: str) -> tuple[Resolved, str]:
+def possible_here(resolved: Resolved, machine: Machine) -> tuple[Resolved, str]:
     """The recipe as this machine can train it, and one line about what was replaced; nothing of
     it where the machine has a CUDA card.
     """
@@ -31,7 +32,7 @@ def possible_here(resolved: Resolved, machine: Machine, source: str) -> tuple[Re
     ]
 
     def over(train: Section) -> Section:
-        return {**train, **{key: Setting(new, source) for key, new in changes.items()}}
+        return {**train, **{key: Setting(new, SOURCE) for key, new in changes.items()}}
 
     stages = tuple(replace(stage, train=over(stage.train)) for stage in resolved.stages)
     line = f"Replaced for this rehearsal alone, as this machine cannot do it: {', '.join(told)}."

@@ -19,6 +19,7 @@ from typing import Any
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lorakit.errors import Fault, SetupError, raise_on_errors
 from lorakit.events import Emit, silent
+from lorakit.files import write_atomic
 from lorakit.machine import Machine, this_machine
 from lorakit.plan.estimate import NETWORKS, lora_layers
 from lorakit.plan.make import make_plans
@@ -26,46 +27,28 @@ from lorakit.plan.model import Plan
 from lorakit.recipe.model import Resolved, Section, Setting
 from lorakit.recipe.options import Options
 from lorakit.rehearse import standin
-from lorakit.rehearse.pictures import draw_dataset
-from lorakit.rehearse.possible import possible_here
+from lorakit.rehearse.possible import SOURCE, possible_here
 from lorakit.runs.outcome import Outcome
-from lorakit.weights.safetensors import read_header
+from lorakit.weights.keys import read_lora
 
 IMAGES = 6  # of each dataset, spread over its folders
-SOURCE = "rehearsal"
 # Faults of the real run that a rehearsal exists to do without.
 SPARED = frozenset(
-    {
-        "weights-not-there",
-        "weights-missing",
-        "weights-to-fetch",
-        "tokenizers-offline",
-        "t5-tokenizer",
-        "disk-space",
-        "hub-reference",
-    }
+    (
+        *("weights-not-there", "weights-missing", "weights-to-fetch", "hub-reference"),
+        *("tokenizers-offline", "t5-tokenizer", "disk-space"),
+    )
 )
 NO_PICTURES = frozenset({"no-folder", "nothing-to-train"})  # spared where there are none at all
+SHAPES = ((1024, 1024), (896, 1152), (1152, 896), (768, 1344), (1344, 768), (1024, 1024))
+TINTS = ("#707070", "#6b7480", "#80746b", "#6f806b", "#7a6b80", "#80806b")
 TELLING = 4  # steps from which a rehearsal says how long one takes
 DROPPED = (
-    "max_train_epochs",
-    "save_every_n_epochs",
-    "save_every_n_steps",
-    "save_n_epoch_ratio",
-    "save_last_n_epochs",
-    "save_last_n_steps",
-    "save_state",
-    "save_state_on_train_end",
-    "validation_split",
-    "validate_every_n_steps",
-    "validate_every_n_epochs",
-    "bucket_no_upscale",
-    "network_weights",
-    "dim_from_weights",
-    "base_weights",
-    "resume",
-    "output_name",
-    "vae",
+    *("max_train_epochs", "save_every_n_epochs", "save_every_n_steps", "save_n_epoch_ratio"),
+    *("save_last_n_epochs", "save_last_n_steps", "save_state", "save_state_on_train_end"),
+    *("validation_split", "validate_every_n_steps", "validate_every_n_epochs"),
+    *("network_weights", "dim_from_weights", "base_weights", "resume"),
+    *("bucket_no_upscale", "output_name", "vae"),
 )
 DROPPED_SAMPLES = ("every_n_epochs", "every_n_steps", "at_first", "prompts")
 
@@ -74,7 +57,6 @@ DROPPED_SAMPLES = ("every_n_epochs", "every_n_steps", "at_first", "prompts")
 class Rehearsal:
     """How it went; `proofs` are sentences."""
 
-    plan: Plan
     outcome: Outcome
     seconds: float
     proofs: tuple[str, ...]
@@ -99,7 +81,7 @@ def prepare(
             f"There are no stand-in weights for {resolved.family}, so it cannot be rehearsed.",
             hint=f"There are some for {', '.join(standin.FAMILIES)}.",
         )
-    resolved, replaced = possible_here(resolved, machine, SOURCE)
+    resolved, replaced = possible_here(resolved, machine)
     real = make_plans(resolved, recipe_faults, run_dir=place / "as-written", machine=machine)[0]
     nothing = not real.dataset.image_count
     spared = SPARED | NO_PICTURES if nothing else SPARED
@@ -143,7 +125,7 @@ def rehearse(plan: Plan, *, emit: Emit = silent) -> Rehearsal:
     if not outcome.ok or outcome.lora is None:
         raise failure(outcome, last_lines(outcome.log, 40))
     seconds = time.monotonic() - started
-    return Rehearsal(plan, outcome, seconds, tuple(proofs(plan, outcome, outcome.lora, seconds)))
+    return Rehearsal(outcome, seconds, tuple(proofs(plan, outcome, outcome.lora, seconds)))
 
 
 def tells_the_time(plan: Plan, resolved: Resolved) -> bool:
@@ -157,7 +139,8 @@ def tells_the_time(plan: Plan, resolved: Resolved) -> bool:
 
 def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator[str]:
     images = plan.dataset.image_count
-    modules, ranks = modules_of(lora)
+    found = read_lora(lora)
+    modules, ranks = len(found.modules), {*map(found.rank, found.modules)} - {0}
     options = Options(plan.resolved)
     asked = options.rank
     counted_here = options.network_module in NETWORKS  # of others the modules are not known
@@ -181,15 +164,6 @@ def proofs(plan: Plan, outcome: Outcome, lora: Path, seconds: float) -> Iterator
         yield "samples      a picture was drawn at the last step"
     loss = f"; loss {ending.loss:.3g}" if ending.loss is not None else ""
     yield f"time         {seconds:.0f} s in all{loss}"
-
-
-def modules_of(lora: Path) -> tuple[int, set[int]]:
-    """How many modules a LoRA has and their ranks, from its header."""
-    down = ("lora_down.weight", "lora_A.weight")
-    tensors = read_header(lora).tensors.items()
-    ranks = [tensor.shape[0] for name, tensor in tensors if name.endswith(down)]
-    alphas = sum(name.endswith(".alpha") for name, _ in tensors)  # LyCORIS has no such names
-    return alphas or len(ranks), set(ranks)
 
 
 def made_small(
@@ -261,24 +235,34 @@ def without(section: Section, keys: Sequence[str]) -> dict[str, Setting]:
     return {key: one for key, one in section.items() if key not in keys}
 
 
-def link_dataset(facts: DatasetFacts, place: Path, reg: Path) -> int:
+def draw_dataset(place: Path, folders: Sequence[str], trigger: str, extension: str) -> None:
+    """Six neutral pictures with captions in each of these `N_name` folders."""
+    from PIL import Image, ImageOps
+
+    caption = f"{trigger}, a plain background" if trigger else "a plain background"
+    for folder in folders:
+        for number, (shape, tint) in enumerate(zip(SHAPES, TINTS, strict=True)):
+            target = place / folder / f"{number}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            grey = Image.linear_gradient("L").rotate(90 * number).resize(shape)
+            ImageOps.colorize(grey, "#303030", "#d0d0d0", mid=tint).save(target)
+            write_atomic(target.with_suffix(extension), caption)
+
+
+def link_dataset(facts: DatasetFacts, place: Path, reg: Path) -> None:
     """A few images of every folder, with their captions, linked (copied where links are not
-    allowed); returns how many.
+    allowed).
     """
-    count = 0
     own = sum(not subset.is_reg for subset in facts.subsets)
     for subset in facts.subsets:
         target = (reg if subset.is_reg else place) / subset.path.name
-        chosen = spread(subset, max(2, IMAGES // max(1, own)))
-        for image in chosen:
+        for image in spread(subset, max(2, IMAGES // max(1, own))):
             link(image.path, target / image.path.name)
             if subset.metadata:
                 caption = (target / image.path.name).with_suffix(".txt")
                 caption.write_text(image.caption, encoding="utf-8")
             elif image.caption_path:
                 link(image.caption_path, target / image.caption_path.name)
-        count += len(chosen) if not subset.is_reg else 0
-    return count
 
 
 def spread(subset: SubsetFacts, count: int) -> list[ImageFacts]:

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from lorakit.files import write_atomic
 from lorakit.machine import free_disk
 from lorakit.trainers.tokenizers import T5_FOLDER
 from lorakit.weights import anatomy
+from lorakit.weights.arrays import stored
 from lorakit.weights.safetensors import write as write_safetensors
 
 Tensors = Mapping[str, anatomy.Shape]
@@ -123,7 +125,7 @@ def folder() -> Path:
 
 
 def write(path: Path, tensors: Tensors, dtype: str, *, hole: bool = False) -> None:
-    body = (encode(fill(*one, place), dtype) for place, one in enumerate(tensors.items()))
+    body = (stored(fill(*one, place), dtype)[2] for place, one in enumerate(tensors.items()))
     typed = {name: (dtype, shape) for name, shape in tensors.items()}
     write_safetensors(path, typed, METADATA, None if hole else body)
 
@@ -143,18 +145,7 @@ def fill(name: str, shape: anatomy.Shape, number: int) -> npt.NDArray[np.float32
     return values
 
 
-_pool: list[npt.NDArray[np.float32]] = []
-
-
+@cache
 def pool() -> npt.NDArray[np.float32]:
     """Four million normal numbers, drawn once; every tensor takes its own stretch of them."""
-    if not _pool:
-        _pool.append(np.random.default_rng(2026).standard_normal(POOL, dtype=np.float32))
-    return _pool[0]
-
-
-def encode(values: npt.NDArray[np.float32], dtype: str) -> bytes:
-    if dtype == "F16":
-        return values.astype(np.float16).tobytes()
-    bits = values.view(np.uint32)  # numpy has no bfloat16: it is the upper half, rounded
-    return ((bits + 0x8000) >> 16).astype(np.uint16).tobytes()
+    return np.random.default_rng(2026).standard_normal(POOL, dtype=np.float32)

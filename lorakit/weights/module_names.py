@@ -125,6 +125,16 @@ def rename(name: str, pairs: Mapping[str, str]) -> str:
     return name
 
 
+# A layer of OpenCLIP's text encoder; q, k and v are thirds of attn.in_proj there.
+OPEN_CLIP = {
+    "self_attn.out_proj": "attn.out_proj",
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+}
+FUSED = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+
 _FLUX_DOUBLE = {
     "img_mod.lin": ("norm1.linear",),
     "txt_mod.lin": ("norm1_context.linear",),

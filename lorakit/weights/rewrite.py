@@ -21,6 +21,7 @@ from lorakit.weights.adapters import AdapterNumbers, Factors, opened_lora, summe
 from lorakit.weights.arrays import WRITTEN, Array, read_array, stored
 from lorakit.weights.forms import Group, Place, Tensors, groups_of, named, renamed, whole_module
 from lorakit.weights.keys import MODEL, LoraFile, Module, read_lora
+from lorakit.weights.module_names import FUSED, OPEN_CLIP
 from lorakit.weights.safetensors import BITS, Header, copy_with_metadata, read_header, write
 
 # Metadata that a program needs to use the file, and that say nothing about whose pictures it saw.
@@ -35,8 +36,6 @@ HEADS: Mapping[str, tuple[str, ...]] = {
     "te1": ("conditioner.embedders.0.transformer.", "cond_stage_model.transformer."),
     "te2": ("conditioner.embedders.1.model.",),
 }
-OPEN_CLIP = {"self_attn.out_proj": "attn.out_proj", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
-FUSED = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 
 
 @dataclass(frozen=True)

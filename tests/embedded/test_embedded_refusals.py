@@ -193,7 +193,7 @@ def test_the_faults_of_a_dataset_file_are_reported_at_once(
 [general]
 caption_extention = ".txt"
 [[datasets]]
-resolution = "512"
+resolution = "big"
 train_batch_size = 2
 [[datasets.subsets]]
 image_dir = "nowhere"
@@ -207,12 +207,12 @@ num_repeats = 0
     assert said.code == 1
     for fault in (
         "caption_extention does not belong",
-        "resolution: '512' is not an integer or [width, height]",
+        'resolution: "big" is not a valid size',
         "train_batch_size does not",
         "metadata_file: the embedded trainer does not implement it",
         "image_dir is missing",
         "num_repeats: 0 must be at least 1",
-        "'spline' must be one of lanczos",
+        '"spline" is not one of lanczos',
         "Did you mean caption_extension?",
     ):
         assert (
@@ -284,7 +284,7 @@ def test_prompts_are_read_in_three_formats(tmp_path: Path) -> None:
         read_prompts(tmp_path / "gone.txt")
     with pytest.raises(RecipeError, match="Did you mean euler"):
         read_prompts(write(tmp_path / "q.txt", "a fox --ss eulr"))
-    with pytest.raises(RecipeError, match="'big' is not a number"):
+    with pytest.raises(RecipeError, match="takes an integer, not the text"):
         read_prompts(write(tmp_path / "q.json", '[{"prompt": "a", "width": "big"}]'))
     with pytest.raises(RecipeError, match="at least 1"):
         read_prompts(write(tmp_path / "q.txt", "a fox --s 0"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,6 @@ from safetensors.torch import load_file, save_file  # noqa: E402 -- after the ch
 from tiny_bases import CLIP, make_tiny, randomise, stored  # noqa: E402
 
 from lorakit.embedded.models import layouts, open_base  # noqa: E402
-from lorakit.embedded.models.base import _build  # noqa: E402
 from lorakit.embedded.models.clip import CLIPText  # noqa: E402
 from lorakit.embedded.models.unet import UNet  # noqa: E402
 from lorakit.embedded.models.vae import VAE  # noqa: E402
@@ -76,9 +74,9 @@ def test_the_one_anatomy_fits_the_models_tensor_by_tensor_at_full_size(
     base = opened(Path(options.pop("base")), family, tokenizer_cache_dir=None, **options)
     unused = {name for path in base.files for name in Tensors([path]).entries}
     for piece in (base.denoiser, base.vae, *base.text):
-        module = on_meta(partial(_build, piece.role, piece.config))
+        module = piece.empty()
         tensors = Tensors(piece.paths)
-        for name, parts in piece._layout(module, tensors).items():
+        for name, parts in piece.layout(module, tensors).items():
             _check_shape(name, parts, module.get_parameter(name), tensors, piece.role)
             unused -= {part.name for part in parts}
     assert unused <= {"conditioner.embedders.1.model.logit_scale"}
@@ -202,7 +200,7 @@ def test_the_ldm_unet_comes_back_whole(bases: dict[str, Path], tmp_path: Path, f
     config = opened(bases[family], family).denoiser.config
     returned(
         UNet(config),
-        layouts.ldm_unet(UNet(config), config),
+        layouts.ldm_unet(UNet(config)),
         tmp_path / "unet.safetensors",
         lambda: UNet(config),
     )
@@ -210,16 +208,11 @@ def test_the_ldm_unet_comes_back_whole(bases: dict[str, Path], tmp_path: Path, f
 
 def test_the_ldm_vae_and_open_clip_come_back_whole(bases: dict[str, Path], tmp_path: Path) -> None:
     vae = opened(bases["sd15"], "sd15").vae.config
-    returned(
-        VAE(vae),
-        layouts.ldm_vae(VAE(vae), vae, "first_stage_model."),
-        tmp_path / "vae.safetensors",
-        lambda: VAE(vae),
-    )
+    returned(VAE(vae), layouts.ldm_vae(VAE(vae)), tmp_path / "vae.safetensors", lambda: VAE(vae))
     clip = {**CLIP, "vocab_size": 50}
     returned(
         CLIPText(clip, projection=True),
-        layouts.open_clip(CLIPText(clip, projection=True), clip, "m."),
+        layouts.open_clip(CLIPText(clip, projection=True)),
         tmp_path / "clip.safetensors",
         lambda: CLIPText(clip, projection=True),
     )
@@ -251,10 +244,7 @@ def flux_files(folder: Path, tmp_path: Path) -> dict[str, str]:
         stored(transformer, same_names(transformer), torch.bfloat16),
         tmp_path / "flux1-dev.safetensors",
     )
-    save_file(
-        stored(vae, layouts.ldm_vae(vae, vae.config, ""), torch.float32),
-        tmp_path / "ae.safetensors",
-    )
+    save_file(stored(vae, layouts.ldm_vae(vae), torch.float32), tmp_path / "ae.safetensors")
     return {
         "clip_l": str(folder / "text_encoder"),
         "t5xxl": str(folder / "text_encoder_2"),
@@ -306,9 +296,15 @@ def refusal(*args: Any, **options: Any) -> str:
 def test_the_wrong_family_is_named(bases: dict[str, Path], tmp_path: Path) -> None:
     assert "an SDXL model; the recipe's family is sd15" in refusal(bases["sdxl"], "sd15")
     flux_files(bases["flux"], tmp_path)
-    assert "this is flux; the recipe's family is sdxl" in refusal(
+    assert "this is flux dev; the recipe's family is sdxl" in refusal(
         tmp_path / "flux1-dev.safetensors", "sdxl"
     )
+
+
+def test_a_model_of_the_family_with_other_layers_is_refused_by_its_name(tmp_path: Path) -> None:
+    names = ("double_blocks.0.img_attn.qkv", "distilled_guidance_layer.in_proj")
+    write(tmp_path / "chroma.safetensors", {f"{name}.weight": (1, 1) for name in names}, "BF16")
+    assert "this is flux chroma" in refusal(tmp_path / "chroma.safetensors", "flux")
 
 
 def test_what_is_not_there_is_named(bases: dict[str, Path], tmp_path: Path) -> None:

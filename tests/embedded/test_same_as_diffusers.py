@@ -214,20 +214,21 @@ def test_clip_tokens_are_those_of_transformers(bases: dict[str, Path], tmp_path:
     ):
         theirs = CLIPTokenizer.from_pretrained(folder)
         expected = theirs(TEXTS, padding="max_length", max_length=77, truncation=True).input_ids
-        assert ours.batch(TEXTS, None)[:, 0].tolist() == expected
+        (tokens,) = ours.batch(TEXTS)
+        assert tokens[:, 0].tolist() == expected
 
 
 def test_long_captions_give_three_chunks_as_kohya_cuts_them() -> None:
     from lorakit.embedded.models import ClipTokenizer
 
     words = "fox " * 100
-    first, second = ClipTokenizer(None), ClipTokenizer(None, pad=0)
+    first, second = ClipTokenizer(None, 225), ClipTokenizer(None, 225, pad=0)
     fox = first.numbers("fox")[0]
     start, end = first.bos, first.eos
-    assert first.batch([words], 225).tolist() == [
+    assert first.batch([words])[0].tolist() == [
         [[start, *[fox] * 75, end], [start, *[fox] * 25, *[end] * 51], [start, *[end] * 76]]
     ]
-    assert second.batch([words], 225).tolist() == [
+    assert second.batch([words])[0].tolist() == [
         [[start, *[fox] * 75, end], [start, *[fox] * 25, end, *[0] * 50], [start, end, *[0] * 75]]
     ]
 
@@ -278,7 +279,8 @@ def test_the_ldm_names_of_the_full_unet_are_those_that_diffusers_converts(family
     theirs = on_meta(UNet2DConditionModel, **config)
     shapes = {name: tuple(value.shape) for name, value in ours.named_parameters()}
     assert shapes == {name: tuple(value.shape) for name, value in theirs.named_parameters()}
-    file = {parts[0].name: name for name, parts in ldm_unet(ours, config).items()}
+    prefix = "model.diffusion_model."
+    file = {prefix + parts[0].name: name for name, parts in ldm_unet(ours).items()}
     extra = {"class_embed_type": None, **config}
     if family == "sdxl":
         extra["addition_embed_type"] = "text_time"
@@ -302,15 +304,14 @@ def test_the_ldm_names_of_the_full_vae_are_those_that_diffusers_converts(family:
     shapes = {name: tuple(value.shape) for name, value in ours.named_parameters()}
     assert shapes == {name: tuple(value.shape) for name, value in theirs.named_parameters()}
     prefix = "" if family == "flux" else "first_stage_model."
-    file = {
-        parts[0].name: torch.zeros(1, 1, 1) for name, parts in ldm_vae(ours, config, prefix).items()
-    }
+    theirs_of = {name: prefix + parts[0].name for name, parts in ldm_vae(ours).items()}
+    file = {name: torch.zeros(1, 1, 1) for name in theirs_of.values()}
     places = {id(value): name for name, value in file.items()}
     for name, value in convert_ldm_vae_checkpoint(file, {**config, **kinds}).items():
         if (
             id(value) in places
         ):  # the attention's matrices are reshaped on the way; the rest is the same object
-            assert ldm_vae(ours, config, prefix)[name][0].name == places[id(value)]
+            assert theirs_of[name] == places[id(value)]
 
 
 def test_the_names_of_open_clip_are_those_that_diffusers_converts() -> None:
@@ -326,9 +327,9 @@ def test_the_names_of_open_clip_are_those_that_diffusers_converts() -> None:
     randomise(ours, torch.Generator().manual_seed(0))
     prefix = "conditioner.embedders.1.model."
     theirs = CLIPTextModelWithProjection(CLIPTextConfig(**config)).eval()
-    converted = convert_open_clip_checkpoint(
-        theirs, stored(ours, open_clip(ours, config, prefix), torch.float32), prefix=prefix
-    )
+    file = stored(ours, open_clip(ours), torch.float32)
+    file = {prefix + name: value for name, value in file.items()}
+    converted = convert_open_clip_checkpoint(theirs, file, prefix=prefix)
     expected = dict(theirs.named_parameters())
     for name, value in ours.named_parameters():
         short = name if name in expected else name.removeprefix("text_model.")
@@ -354,7 +355,7 @@ def test_the_own_names_of_flux_are_those_that_diffusers_converts() -> None:
     }  # diffusers' converter knows one width only
     ours = Flux(config)
     randomise(ours, torch.Generator().manual_seed(0))
-    folder = stored(ours, folder_flux(ours, 3072), torch.float32)
+    folder = stored(ours, folder_flux(ours), torch.float32)
     converted = convert_flux_transformer_checkpoint_to_diffusers(dict(ours.state_dict()))
     assert set(converted) == set(folder)
     for name, value in folder.items():

@@ -16,12 +16,11 @@ from lorakit.machine import Gpu, Machine
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.resolve import resolve
 from lorakit.rehearse import standin
-from lorakit.rehearse.pictures import draw_dataset
 from lorakit.rehearse.possible import possible_here
 from lorakit.rehearse.rehearse import (
+    draw_dataset,
     link_dataset,
     made_small,
-    modules_of,
     one_sample,
     prepare,
     spread,
@@ -136,7 +135,7 @@ def test_a_few_images_of_every_folder_are_linked_with_their_captions(
 ) -> None:
     project()
     facts = scan(tmp_path / "data")
-    assert link_dataset(facts, tmp_path / "r" / "dataset", tmp_path / "r" / "reg") == 6
+    link_dataset(facts, tmp_path / "r" / "dataset", tmp_path / "r" / "reg")
     files = sorted(
         str(path.relative_to(tmp_path / "r"))
         for path in (tmp_path / "r").rglob("*")
@@ -196,19 +195,6 @@ def test_a_family_without_stand_ins_says_which_have_some(
 
     with pytest.raises(SetupError, match="sd3"):
         prepare(replace(project(), family="sd3"), (), tmp_path / "r", machine=CPU)
-
-
-def test_modules_and_ranks_are_read_from_a_lora(tmp_path: Path) -> None:
-    tensors = {
-        f"lora_unet_{name}.{part}.weight": shape
-        for name in "ab"
-        for part, shape in (("lora_down", (4, 9)), ("lora_up", (9, 4)))
-    }
-    standin.write(tmp_path / "x.safetensors", tensors, "F16")
-    assert modules_of(tmp_path / "x.safetensors") == (2, {4})
-    loha = {f"lora_unet_{name}.{part}": () for name in "abc" for part in ("alpha", "hada_w1_a")}
-    standin.write(tmp_path / "y.safetensors", loha, "F16")
-    assert modules_of(tmp_path / "y.safetensors") == (3, set())
 
 
 @pytest.mark.parametrize("words", [["--steps", "0"], ["--resolution", "32"]])
@@ -287,7 +273,7 @@ def test_what_this_machine_cannot_do_is_replaced_by_the_nearest_it_can(
     gpu = (Gpu("RTX 4090", 24 << 30),) if device == "cuda" else ()
     system = ("Darwin", "arm64") if device == "mps" else ("Linux", "x86_64")
     before = project(train=f"{asked}\n")
-    after, told = possible_here(before, Machine(*system, 4, 32 << 30, gpu), "rehearsal")
+    after, told = possible_here(before, Machine(*system, 4, 32 << 30, gpu))
     changed = {key: one.value for key, one in after.train.items() if one != before.train.get(key)}
     assert changed == done
     assert bool(told) == bool(done)

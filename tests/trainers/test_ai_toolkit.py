@@ -22,7 +22,8 @@ from lorakit.plan.make import make_plan, make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.resolve import resolve
 from lorakit.run.child import Patience
-from lorakit.run.resume.resume import newest_state, resume
+from lorakit.run.resume.next_command import newest_state
+from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import train
 from lorakit.run.watch.supervise import STOP_REQUEST
 from lorakit.runs.find import progress_rows
@@ -351,7 +352,7 @@ def test_a_stop_is_told_as_stopped_although_it_exits_with_0(
     monkeypatch.setenv("LOSSES", " ".join(["0.5"] * 600))
     monkeypatch.setenv("PAUSE", "0.05")
     outcome = train(sound(plan), emit=stop, patience=QUICK)
-    assert (outcome.state, outcome.exit_code) == ("stopped", 0)
+    assert (outcome.state, outcome.ending.exit_code) == ("stopped", 0)
 
 
 def test_a_run_that_died_goes_on_from_its_last_save_under_the_same_numbers(
@@ -362,9 +363,9 @@ def test_a_run_that_died_goes_on_from_its_last_save_under_the_same_numbers(
     older = plan.run_dir / "output/maya_000000002.safetensors"
     older.touch()  # it alone would begin with the file that was changed last
     monkeypatch.delenv("FAIL_AT")
-    outcome = resume(plan.run_dir, patience=QUICK)
+    outcome = resume_run(plan.run_dir, patience=QUICK)
     record = read_record(plan.run_dir)
-    assert (outcome.state, outcome.step) == ("done", 6)
+    assert (outcome.state, outcome.ending.step) == ("done", 6)
     log = (plan.run_dir / "log.txt").read_text(encoding="utf-8")
     assert f"lora path from config: {older.with_name('maya_000000004.safetensors')}" in log
     assert "optimizer.pt: step 4" in log

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import load_file, save
 from torch import nn
 
 from lorakit.config import cache_dir
@@ -21,6 +22,8 @@ from lorakit.embedded.models import Base, Conditioning
 from lorakit.embedded.training.world import World, seed_of, send
 from lorakit.errors import TrainingFailed
 from lorakit.files import write_atomic
+
+Named = dict[str, torch.Tensor]
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -36,36 +39,27 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-class TensorStore:
-    """Tensors by key: in memory, or on disk where asked for. A file is complete or absent."""
+class DiskStore:
+    """Tensors by key, as a dict has them, in files of the cache; a file is complete or absent."""
 
-    def __init__(self, kind: str, *, on_disk: bool) -> None:
-        self.folder = cache_dir() / "embedded" / kind if on_disk else None
-        self._memory: dict[str, dict[str, torch.Tensor]] = {}
+    def __init__(self, kind: str) -> None:
+        self.folder = cache_dir() / "embedded" / kind
 
-    def _path(self, key: str) -> Path | None:
-        return self.folder / key[:2] / f"{key}.safetensors" if self.folder else None
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.safetensors"
 
-    def get(self, key: str) -> dict[str, torch.Tensor]:
-        path = self._path(key)
-        if path is None:
-            return self._memory[key]
-        from safetensors.torch import load_file
+    def __contains__(self, key: str) -> bool:
+        return self._path(key).is_file()
 
-        return load_file(path)
+    def __getitem__(self, key: str) -> Named:
+        return load_file(self._path(key))
 
-    def has(self, key: str) -> bool:
-        path = self._path(key)
-        return path.is_file() if path else key in self._memory
+    def __setitem__(self, key: str, tensors: Named) -> None:
+        kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        write_atomic(self._path(key), save(kept))
 
-    def put(self, key: str, tensors: dict[str, torch.Tensor]) -> None:
-        path = self._path(key)
-        if path is None:
-            self._memory[key] = tensors
-            return
-        from safetensors.torch import save
 
-        write_atomic(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+Store = DiskStore | dict[str, Named]
 
 
 class _Waiting(NamedTuple):
@@ -97,7 +91,7 @@ class Latents:
         self.masks = Masks()
         self.vae: Any = None
         self._vae_print = ""
-        self._store = TensorStore("latents", on_disk=on_disk)
+        self._store: Store = DiskStore("latents") if on_disk else {}
         self._keys: dict[tuple[Path, tuple[int, int], bool], str] = {}
 
     def open(self) -> Any:
@@ -118,7 +112,7 @@ class Latents:
         for count, (image, flip) in enumerate(todo, 1):
             data = image.path.read_bytes()
             key = self._keys[image.path, image.bucket, flip] = self._key(image, data, flip=flip)
-            if not self._store.has(key):
+            if key not in self._store:
                 group = waiting.setdefault(image.bucket, [])
                 group.append(_Waiting(image, flip, key, data))
                 if len(group) == self.batch_size:
@@ -137,7 +131,7 @@ class Latents:
         seeds = [seed_of("latent", one.key) for one in group]
         latents = self._sampled(batch, seeds, [one.image for one in group])
         for one, latent in zip(group, latents, strict=True):
-            self._store.put(one.key, {"latent": latent.cpu()})
+            self._store[one.key] = {"latent": latent.cpu()}
 
     @torch.no_grad()
     def _sampled(
@@ -164,7 +158,7 @@ class Latents:
         images = [draw.image for draw in batch]
         if self.cached:
             keys = [self._keys[d.image.path, d.image.bucket, d.flipped(seed)] for d in batch]
-            tensors = [self._store.get(key)["latent"] for key in keys]
+            tensors = [self._store[key]["latent"] for key in keys]
             return send(torch.stack(tensors), self.world.device)
         ready = list(prefetched or self.pixels_of(batch, seed))
         seeds = [seed_of(seed, "vae", d.epoch, d.dataset, d.index, d.repeat) for d in batch]
@@ -191,7 +185,7 @@ class TextCache:
 
     def __init__(self, base: Base, world: World, *, on_disk: bool, batch_size: int) -> None:
         self.base, self.world, self.batch_size = base, world, max(1, batch_size)
-        self._store = TensorStore("text", on_disk=on_disk)
+        self._store: Store = DiskStore("text") if on_disk else {}
         self._keys: dict[str, str] = {}
 
     @torch.no_grad()
@@ -208,7 +202,7 @@ class TextCache:
                 part.numpy().tobytes() for part in base.tokenize(tokenizers, [caption])
             )
             key = self._keys[caption] = hashlib.sha256(tokens + marks).hexdigest()
-            if not self._store.has(key):
+            if key not in self._store:
                 missing.append(caption)
         for at in range(0, len(missing), self.batch_size):
             part = missing[at : at + self.batch_size]
@@ -217,10 +211,10 @@ class TextCache:
             found = {name: tensor for name, tensor in encoded.items() if tensor is not None}
             for index, caption in enumerate(part):
                 own = {name: tensor[index].clone().cpu() for name, tensor in found.items()}
-                self._store.put(self._keys[caption], own)
+                self._store[self._keys[caption]] = own
 
     def of(self, captions: Sequence[str]) -> Conditioning:
-        found = [self._store.get(self._keys[caption]) for caption in captions]
+        found = [self._store[self._keys[caption]] for caption in captions]
         device = self.world.device
         stacked = {name: torch.stack([one[name] for one in found]) for name in found[0]}
         return Conditioning(**{name: send(part, device) for name, part in stacked.items()})

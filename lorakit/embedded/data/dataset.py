@@ -11,7 +11,7 @@ from typing import Any
 
 from lorakit.dataset.buckets import BucketRules, Chooser, Placement, UnfitError
 from lorakit.dataset.captions.read import read_words
-from lorakit.dataset.facts import IMAGE_SUFFIXES
+from lorakit.dataset.facts import is_image_name
 from lorakit.dataset.split import hold_out, match_reg
 from lorakit.embedded.data.captions import CaptionRules
 from lorakit.embedded.data.dataset_config import read_blueprint
@@ -107,9 +107,7 @@ def read_datasets(args: argparse.Namespace, seed: int) -> tuple[Dataset, ...]:
 
 def image_files(folder: Path) -> list[Path]:
     """What kohya's globs find, in its order: the five suffixes, all lower or all upper case."""
-    suffixes = {*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)}
-    files = [path for path in folder.iterdir() if path.suffix in suffixes]
-    return sorted((path for path in files if not path.name.startswith(".")), key=str)
+    return sorted((path for path in folder.iterdir() if is_image_name(path.name)), key=str)
 
 
 def _read(blueprint: dict[str, Any], seed: int, faults: list[Fault]) -> Dataset:
@@ -148,14 +146,14 @@ def _read(blueprint: dict[str, Any], seed: int, faults: list[Fault]) -> Dataset:
 
 def _steady(subset: Subset) -> Subset:
     """For validation: nothing by chance."""
-    fixed: dict[str, Any] = {
-        "shuffle_caption": False,
-        "caption_dropout_rate": 0.0,
-        "caption_dropout_every_n_epochs": 0,
-        "caption_tag_dropout_rate": 0.0,
-        "token_warmup_step": 0,
-    }
-    captions = replace(subset.captions, **fixed)
+    captions = replace(
+        subset.captions,
+        shuffle_caption=False,
+        caption_dropout_rate=0.0,
+        caption_dropout_every_n_epochs=0,
+        caption_tag_dropout_rate=0.0,
+        token_warmup_step=0,
+    )
     return replace(subset, captions=captions, flip_aug=False, color_aug=False, random_crop=False)
 
 

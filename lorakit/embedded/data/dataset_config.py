@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text, tomllib
-from lorakit.catalogue import options as catalogue
+from lorakit.catalogue.options import Option, options
 from lorakit.dataset.folder_names import FolderName, parse_folder
-from lorakit.embedded.data.values import WORDS, fits
 from lorakit.errors import Fault, did_you_mean
+from lorakit.recipe.values import fit
 from lorakit.trainers.embedded.options import (
     DATASET_EVERYWHERE,
     DATASET_LEVEL,
@@ -24,7 +24,7 @@ from lorakit.user_files import Unreadable
 
 FROM_ARGUMENTS = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}
 DEFAULTS = {"is_reg": False, "class_tokens": None, "conditioning_data_dir": None}
-RESIZING = catalogue.options("embedded", "train_network.py")["resize_interpolation"].choices
+RESIZING = options("embedded", "train_network.py")["resize_interpolation"].choices
 AT_LEAST_ONE = ("batch_size", "num_repeats")
 
 
@@ -113,12 +113,15 @@ def _check(
             hint = 'Leave it out or use trainer = "kohya".'
         elif key not in known:
             what, hint = "does not belong here.", did_you_mean(key, known)
-        elif not fits(known[key], value):
-            what = f"{value!r} is not {WORDS.get(known[key], 'a table')}."
-        elif key == "resize_interpolation" and value not in RESIZING:
-            what = f"{value!r} must be one of {', '.join(RESIZING)}."
-        elif key in AT_LEAST_ONE and value < 1:
-            what = f"{value} must be at least 1."
+        elif known[key] == "tables":
+            tables = isinstance(value, list) and all(isinstance(one, dict) for one in value)
+            what = "" if tables else f"{value!r} is not a list of tables."
+        else:
+            choices = RESIZING if key == "resize_interpolation" else ()
+            fitted = fit(Option(key, known[key], choices=choices), value)
+            what, hint = fitted.problem, fitted.hint
+            if not what and key in AT_LEAST_ONE and value < 1:
+                what = f"{value} must be at least 1."
         if what:
             spot = f"{path} {where} {key}".replace("  ", " ")
             faults.append(Fault(spot, what, hint, rule))

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lorakit import json_text, tomllib
-from lorakit.catalogue import options as catalogue
-from lorakit.embedded.data.values import WORDS, fits
+from lorakit.catalogue.options import Option, options
 from lorakit.errors import RecipeError, did_you_mean, refused
+from lorakit.recipe.values import fit
 from lorakit.user_files import Missing, Unreadable, read_text
 
 FLAGS = {
-    "w": ("width", "int"),
-    "h": ("height", "int"),
-    "d": ("seed", "int"),
-    "s": ("sample_steps", "int"),
-    "l": ("scale", "number"),
-    "g": ("guidance_scale", "number"),
-    "n": ("negative_prompt", "str"),
-    "ss": ("sample_sampler", "str"),
+    "w": "width",
+    "h": "height",
+    "d": "seed",
+    "s": "sample_steps",
+    "l": "scale",
+    "g": "guidance_scale",
+    "n": "negative_prompt",
+    "ss": "sample_sampler",
 }
-KINDS = {"prompt": "str", **dict(FLAGS.values())}
-CASTS = {"int": int, "number": float, "str": str}
-SAMPLERS = catalogue.options("embedded", "train_network.py")["sample_sampler"].choices
+KINDS = {
+    **dict.fromkeys(("width", "height", "seed", "sample_steps"), "int"),
+    **dict.fromkeys(("scale", "guidance_scale"), "float"),
+    **dict.fromkeys(("prompt", "negative_prompt"), "str"),
+}
+OPTIONS = {
+    **{name: Option(name, kind) for name, kind in KINDS.items()},
+    "sample_sampler": options("embedded", "train_network.py")["sample_sampler"],
+}
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,10 @@ def read_prompts(path: Path) -> list[Prompt]:
         if path.suffix == ".toml":
             shared = dict(tomllib.loads(text)["prompt"])
             subsets = shared.pop("subset", [{}])
-            return [_from_table({**shared, **subset}, path) for subset in subsets]
+            return [_prompt({**shared, **subset}, str(path)) for subset in subsets]
         if path.suffix == ".json":
             return [
-                _from_line(one) if isinstance(one, str) else _from_table(one, path)
+                _from_line(one) if isinstance(one, str) else _prompt(one, str(path))
                 for one in json_text.loads(text)
             ]
     except Missing as error:
@@ -68,35 +74,31 @@ def read_prompts(path: Path) -> list[Prompt]:
 
 def _from_line(line: str) -> Prompt:
     """`a fox --w 512 --d 1 --n blurry`."""
-    words, *options = line.split(" --")
-    found: dict[str, Any] = {}
-    for option in options:
-        match = re.match(r"([a-z]+) (.+)", option, re.IGNORECASE)
-        flag = FLAGS.get(match.group(1).lower()) if match else None
-        if match is None or flag is None:
-            raise refused(f"sample prompt {line!r}", f"--{option} is not known.")
-        found[flag[0]] = CASTS[flag[1]](match.group(2).strip())
-    return _checked(Prompt(words, **found), f"sample prompt {line!r}")
+    words, *flags = line.split(" --")
+    found: dict[str, Any] = {"prompt": words}
+    for flag in flags:
+        match = re.match(r"([a-z]+) (.+)", flag, re.IGNORECASE)
+        name = FLAGS.get(match.group(1).lower()) if match else None
+        if match is None or name is None:
+            raise refused(f"sample prompt {line!r}", f"--{flag} is not known.")
+        cast = {"int": int, "float": float}.get(OPTIONS[name].type, str)
+        found[name] = cast(match.group(2).strip())
+    return _prompt(found, f"sample prompt {line!r}")
 
 
-def _from_table(table: Mapping[str, Any], path: Path) -> Prompt:
-    names = [field.name for field in fields(Prompt)]
+def _prompt(table: Mapping[str, Any], where: str) -> Prompt:
+    found = {}
     for key, value in table.items():
-        if key not in names:
-            raise refused(f"{path} {key}", "is not known.", did_you_mean(key, names))
-        if not fits(KINDS[key], value):
-            kind = WORDS["str" if KINDS[key] == "str" else "number"]
-            raise refused(f"{path} {key}", f"{value!r} is not {kind}.")
-    if "prompt" not in table:
-        raise refused(str(path), "a prompt is missing.")
-    return _checked(Prompt(**table), str(path))
-
-
-def _checked(prompt: Prompt, where: str) -> Prompt:
-    sampler, steps = prompt.sample_sampler, prompt.sample_steps
-    if sampler is not None and sampler not in SAMPLERS:
-        hint = did_you_mean(sampler, SAMPLERS) or f"There are: {', '.join(SAMPLERS)}."
-        raise refused(f"{where} sample_sampler", f"{sampler!r} is not known.", hint)
+        if key not in OPTIONS:
+            raise refused(f"{where} {key}", "is not known.", did_you_mean(key, OPTIONS))
+        fitted = fit(OPTIONS[key], value)
+        if fitted.problem:
+            raise refused(f"{where} {key}", fitted.problem, fitted.hint)
+        found[key] = fitted.value
+    if "prompt" not in found:
+        raise refused(where, "a prompt is missing.")
+    prompt = Prompt(**found)
+    steps = prompt.sample_steps
     if min(prompt.width, prompt.height) < 1 or (steps is not None and not 1 <= steps <= 1000):
         raise refused(where, "width and height must be at least 1, the steps 1 to 1000.")
     if prompt.seed is not None and prompt.seed < 0:  # as kohya takes it

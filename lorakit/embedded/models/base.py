@@ -4,82 +4,64 @@ when they are used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from lorakit.embedded.models import layouts, prompts
+from lorakit.embedded.models import prompts
+from lorakit.embedded.models.blocks import Network
 from lorakit.embedded.models.clip import CLIPText
 from lorakit.embedded.models.flux import Flux
 from lorakit.embedded.models.prompts import ClipTokenizer, Conditioning, T5Tokenizer, Tokens
 from lorakit.embedded.models.t5 import T5Encoder
 from lorakit.embedded.models.unet import UNet
 from lorakit.embedded.models.vae import VAE
-from lorakit.embedded.models.weights import Layout, TensorPart, Tensors, fill, on_meta, same_names
+from lorakit.embedded.models.weights import Layout, Tensors, fill, on_meta, same_names
 
 Device = Any  # a torch.device or its name
+
+
+NETWORKS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Network]]] = {
+    "unet": ("U-Net", UNet),
+    "flux": ("transformer", Flux),
+    "vae": ("VAE", VAE),
+    "clip": ("text encoder", partial(CLIPText, projection=False)),
+    "clip_projected": ("second text encoder", partial(CLIPText, projection=True)),
+    "t5": ("T5 encoder", T5Encoder),
+}
 
 
 @dataclass(frozen=True)
 class Piece:
     """One network of the base: what it is, in which files, under which names."""
 
-    role: str  # unet, flux, vae, clip, clip_projected, t5
-    # own (diffusers and transformers names), ldm, bare (CLIP without text_model.), open_clip, bfl
-    style: str
+    role: str  # a key of NETWORKS
     paths: tuple[Path, ...]
     config: Mapping[str, Any]
     prefix: str = ""
+    names: Callable[[Network], Layout] | None = None  # None: the module's own
 
-    def load(self, dtype: torch.dtype, device: Device) -> nn.Module:
-        module = on_meta(lambda: _build(self.role, self.config))
-        tensors = Tensors(self.paths)
-        layout = self._layout(module, tensors)
-        fill(module, tensors, layout, dtype=dtype, device=device, what=NAMES[self.role])
-        return module
+    def empty(self) -> Network:
+        """Without memory."""
+        return on_meta(partial(NETWORKS[self.role][1], self.config))
 
-    def _layout(self, module: nn.Module, tensors: Tensors) -> Layout:
-        if self.role == "unet" and self.style == "ldm":
-            return layouts.ldm_unet(module, self.config, self.prefix)
-        if self.role == "vae":
-            return (
-                layouts.ldm_vae(module, self.config, self.prefix)
-                if self.style == "ldm"
-                else layouts.folder_vae(module, tensors)
-            )
-        if self.style == "open_clip":
-            return layouts.open_clip(module, self.config, self.prefix)
-        if self.role == "flux" and self.style == "own":
-            width = self.config["num_attention_heads"] * self.config["attention_head_dim"]
-            return layouts.folder_flux(module, width)
-        layout = same_names(module, self.prefix)
-        if self.style == "bare":
-            short = {name: name.removeprefix("text_model.") for name in layout}
-            return {name: (TensorPart(self.prefix + theirs),) for name, theirs in short.items()}
-        if self.role == "t5" and "shared.weight" not in tensors:
-            # The same table under its other name.
-            layout["shared.weight"] = (TensorPart("encoder.embed_tokens.weight"),)
-        return layout
+    def load(self, dtype: torch.dtype, device: Device) -> Network:
+        network, tensors, what = self.empty(), Tensors(self.paths), NETWORKS[self.role][0]
+        layout = self.layout(network, tensors)
+        fill(network, tensors, layout, dtype=dtype, device=device, what=what)
+        return network
 
-
-NAMES = {
-    "unet": "U-Net",
-    "flux": "transformer",
-    "vae": "VAE",
-    "clip": "text encoder",
-    "clip_projected": "second text encoder",
-    "t5": "T5 encoder",
-}
-
-
-def _build(role: str, config: Mapping[str, Any]) -> nn.Module:
-    if role in ("clip", "clip_projected"):
-        return CLIPText(config, projection=role == "clip_projected")
-    return {"unet": UNet, "flux": Flux, "vae": VAE, "t5": T5Encoder}[role](config)
+    def layout(self, network: Network, tensors: Tensors) -> Layout:
+        if self.names is None:
+            return same_names(network, self.prefix, tensors.entries)
+        return {
+            name: tuple(part._replace(name=self.prefix + part.name) for part in parts)
+            for name, parts in self.names(network).items()
+        }
 
 
 @dataclass(frozen=True)
@@ -123,7 +105,7 @@ class Base:
         """Pixels a latent stands for, each way."""
         return int(2 ** (len(self.vae.config["block_out_channels"]) - 1))
 
-    def load_denoiser(self, dtype: torch.dtype, device: Device) -> nn.Module:
+    def load_denoiser(self, dtype: torch.dtype, device: Device) -> Network:
         return self.denoiser.load(dtype, device)
 
     def load_vae(self, dtype: torch.dtype, device: Device) -> VAE:
@@ -132,31 +114,23 @@ class Base:
     def load_tokenizers(self) -> tuple[ClipTokenizer | T5Tokenizer, ...]:
         made: list[ClipTokenizer | T5Tokenizer] = []
         for place, (piece, folder) in enumerate(zip(self.text, self.tokenizers, strict=True)):
-            if piece.role == "t5":
-                assert folder is not None
-                made.append(T5Tokenizer(folder))
+            if piece.role == "t5" and folder is not None:
+                made.append(T5Tokenizer(folder, self.t5_length))
             else:
                 pad = 0 if self.family == "sdxl" and place == 1 else None
-                made.append(ClipTokenizer(folder, pad=pad))
+                made.append(ClipTokenizer(folder, self.max_token_length, pad=pad))
         return tuple(made)
 
-    def load_encoders(self, dtype: torch.dtype, device: Device) -> tuple[nn.Module, ...]:
+    def load_encoders(self, dtype: torch.dtype, device: Device) -> tuple[Network, ...]:
         return tuple(piece.load(dtype, device) for piece in self.text)
 
     def tokenize(
         self, tokenizers: Sequence[ClipTokenizer | T5Tokenizer], texts: Sequence[str]
     ) -> Tokens:
         """What `encode` wants, on the CPU: a tensor per encoder, and T5's mask after its tokens."""
-        parts: list[torch.Tensor] = []
-        for tokenizer in tokenizers:
-            if isinstance(tokenizer, T5Tokenizer):
-                parts += tokenizer.batch(texts, self.t5_length)
-            else:
-                length = None if self.family == "flux" else self.max_token_length
-                parts.append(tokenizer.batch(texts, length))
-        return tuple(parts)
+        return tuple(part for one in tokenizers for part in one.batch(texts))
 
-    def encode(self, encoders: Sequence[nn.Module], tokens: Tokens) -> Conditioning:
+    def encode(self, encoders: Sequence[Network], tokens: Tokens) -> Conditioning:
         """Differentiable, so that a LoRA on the encoders learns; the tokens must be where the
         encoders are.
         """
@@ -171,7 +145,7 @@ class Base:
 
     def predict(
         self,
-        denoiser: nn.Module,
+        denoiser: Network,
         noisy: torch.Tensor,
         timesteps: torch.Tensor,
         text: Conditioning,

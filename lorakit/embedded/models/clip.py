@@ -61,40 +61,26 @@ class ClipLayer(nn.Module):
         return x + self.mlp(self.layer_norm2(x))
 
 
-class Embeddings(nn.Module):
-    def __init__(self, vocabulary: int, positions: int, width: int) -> None:
-        super().__init__()
-        self.token_embedding = nn.Embedding(vocabulary, width)
-        self.position_embedding = nn.Embedding(positions, width)
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]
-
-
-class TextModel(nn.Module):
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        super().__init__()
-        width = config["hidden_size"]
-        self.embeddings = Embeddings(config["vocab_size"], config["max_position_embeddings"], width)
-        self.encoder = nn.Module()
-        self.encoder.layers = nn.ModuleList(
-            ClipLayer(config) for _ in range(config["num_hidden_layers"])
-        )
-        self.final_layer_norm = nn.LayerNorm(width, eps=config.get("layer_norm_eps", 1e-5))
-
-
 class CLIPText(Network):
     def __init__(self, config: Mapping[str, Any], *, projection: bool) -> None:
         super().__init__(config)
         require(config, {"hidden_act": ("quick_gelu", "gelu")}, "CLIP")
-        self.text_model = TextModel(config)
+        width, layers = config["hidden_size"], range(config["num_hidden_layers"])
+        self.text_model = text = nn.Module()
+        text.embeddings = nn.Module()
+        text.embeddings.token_embedding = nn.Embedding(config["vocab_size"], width)
+        places = config["max_position_embeddings"]
+        text.embeddings.position_embedding = nn.Embedding(places, width)
+        text.encoder = nn.Module()
+        text.encoder.layers = nn.ModuleList(ClipLayer(config) for _ in layers)
+        text.final_layer_norm = nn.LayerNorm(width, eps=config.get("layer_norm_eps", 1e-5))
         self.text_projection = None
         if projection:
-            width, out = config["hidden_size"], config["projection_dim"]
-            self.text_projection = nn.Linear(width, out, bias=False)
+            self.text_projection = nn.Linear(width, config["projection_dim"], bias=False)
 
     def forward(self, ids: torch.Tensor) -> TextStates:
-        x = self.text_model.embeddings(ids)
+        table = self.text_model.embeddings
+        x = table.token_embedding(ids) + table.position_embedding.weight[: ids.shape[1]]
         hidden = [x]
         for layer in self.text_model.encoder.layers:
             x = self.run(layer, x)

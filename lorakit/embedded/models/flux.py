@@ -59,7 +59,7 @@ class SelfAttention(nn.Module):
         self.norm = QKNorm(width // heads)
         self.proj = nn.Linear(width, width)
 
-    def split(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return self.norm(self.qkv(x))
 
 
@@ -126,8 +126,8 @@ class DoubleStreamBlock(nn.Module):
         mask: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         img_mod, txt_mod = self.img_mod(vec), self.txt_mod(vec)
-        img_qkv = self.img_attn.split(shifted(img, img_mod[0], img_mod[1]))
-        txt_qkv = self.txt_attn.split(shifted(txt, txt_mod[0], txt_mod[1]))
+        img_qkv = self.img_attn(shifted(img, img_mod[0], img_mod[1]))
+        txt_qkv = self.txt_attn(shifted(txt, txt_mod[0], txt_mod[1]))
         q, k, v = (torch.cat([t, i], dim=2) for t, i in zip(txt_qkv, img_qkv, strict=True))
         out = joint_attention(q, k, v, rotation, mask)
         img = img + img_mod[2] * self.img_attn.proj(out[:, txt.shape[1] :])

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
+from lorakit.embedded.models.blocks import Network
 from lorakit.embedded.models.weights import Layout, TensorPart, Tensors
-from lorakit.weights.module_names import FLUX_BLOCKS, rename, unet_pairs
+from lorakit.weights.module_names import FLUX_BLOCKS, FUSED, OPEN_CLIP, rename, unet_pairs
 
 _VAE_ATTENTION = [
     ("group_norm", "norm"),
@@ -22,6 +21,13 @@ _VAE_ATTENTION = [
     ("to_v", "v"),
     ("to_out.0", "proj_out"),
 ]
+_OPEN_CLIP_OUTSIDE = {  # of its layers
+    "text_model.embeddings.token_embedding.weight": TensorPart("token_embedding.weight"),
+    "text_model.embeddings.position_embedding.weight": TensorPart("positional_embedding"),
+    "text_model.final_layer_norm.weight": TensorPart("ln_final.weight"),
+    "text_model.final_layer_norm.bias": TensorPart("ln_final.bias"),
+    "text_projection.weight": TensorPart("text_projection", transposed=True),
+}
 
 
 def ldm_module(name: str, config: Mapping[str, Any]) -> str:
@@ -29,16 +35,16 @@ def ldm_module(name: str, config: Mapping[str, Any]) -> str:
     return rename(name, dict(unet_pairs(config)))
 
 
-def ldm_unet(
-    module: nn.Module, config: Mapping[str, Any], prefix: str = "model.diffusion_model."
-) -> Layout:
-    pairs = dict(unet_pairs(config))
-    return {
-        name: (TensorPart(prefix + rename(name, pairs)),) for name, _ in module.named_parameters()
-    }
+def _renamed(network: Network, pairs: Mapping[str, str]) -> Layout:
+    return {name: (TensorPart(rename(name, pairs)),) for name, _ in network.named_parameters()}
 
 
-def ldm_vae(module: nn.Module, config: Mapping[str, Any], prefix: str) -> Layout:
+def ldm_unet(network: Network) -> Layout:
+    return _renamed(network, dict(unet_pairs(network.config)))
+
+
+def ldm_vae(network: Network) -> Layout:
+    config = network.config
     count, layers = len(config["block_out_channels"]), int(config.get("layers_per_block", 2))
     pairs: dict[str, str] = {}
     for half in ("encoder", "decoder"):
@@ -58,61 +64,27 @@ def ldm_vae(module: nn.Module, config: Mapping[str, Any], prefix: str) -> Layout
                 resnet = f"{ours}_blocks.{level}.resnets.{layer}"
                 pairs[resnet] = f"{theirs}.block.{layer}"
                 pairs[f"{resnet}.conv_shortcut"] = f"{theirs}.block.{layer}.nin_shortcut"
-    return {
-        name: (TensorPart(prefix + rename(name, pairs)),) for name, _ in module.named_parameters()
-    }
+    return _renamed(network, pairs)
 
 
-def folder_vae(module: nn.Module, tensors: Tensors) -> Layout:
-    """A diffusers folder: today's names, or those that its attention had until 2023."""
-    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
-    layout: dict[str, tuple[TensorPart, ...]] = {}
-    for name, _ in module.named_parameters():
-        other = name
-        for ours, theirs in old.items():
-            other = other.replace(f".attentions.0.{ours}.", f".attentions.0.{theirs}.")
-        layout[name] = (TensorPart(name if name in tensors else other),)
-    return layout
-
-
-def open_clip(module: nn.Module, config: Mapping[str, Any], prefix: str) -> Layout:
+def open_clip(network: Network) -> Layout:
     """OpenCLIP's names (SDXL's second encoder in one file): one matrix for q, k and v, the
     projection the other way round.
     """
-    width = config["hidden_size"]
-    rows = {"self_attn.q_proj": 0, "self_attn.k_proj": width, "self_attn.v_proj": 2 * width}
-    others = {
-        "self_attn.out_proj": "attn.out_proj",
-        "layer_norm1": "ln_1",
-        "layer_norm2": "ln_2",
-        "mlp.fc1": "mlp.c_fc",
-        "mlp.fc2": "mlp.c_proj",
-    }
-    fixed = {
-        "text_model.embeddings.token_embedding.weight": TensorPart(
-            prefix + "token_embedding.weight"
-        ),
-        "text_model.embeddings.position_embedding.weight": TensorPart(
-            prefix + "positional_embedding"
-        ),
-        "text_model.final_layer_norm.weight": TensorPart(prefix + "ln_final.weight"),
-        "text_model.final_layer_norm.bias": TensorPart(prefix + "ln_final.bias"),
-        "text_projection.weight": TensorPart(prefix + "text_projection", transposed=True),
-    }
+    width = network.config["hidden_size"]
     layout: dict[str, tuple[TensorPart, ...]] = {}
-    for name, _ in module.named_parameters():
-        if name in fixed:
-            layout[name] = (fixed[name],)
+    for name, _ in network.named_parameters():
+        if name in _OPEN_CLIP_OUTSIDE:
+            layout[name] = (_OPEN_CLIP_OUTSIDE[name],)
             continue
         number, _, rest = name.removeprefix("text_model.encoder.layers.").partition(".")
         part, _, leaf = rest.rpartition(".")
-        theirs = f"{prefix}transformer.resblocks.{number}."
-        if part in rows:
-            layout[name] = (
-                TensorPart(f"{theirs}attn.in_proj_{leaf}", rows[part], rows[part] + width),
-            )
+        theirs = f"transformer.resblocks.{number}"
+        if part in FUSED:
+            row = FUSED.index(part) * width
+            layout[name] = (TensorPart(f"{theirs}.attn.in_proj_{leaf}", row, row + width),)
         else:
-            layout[name] = (TensorPart(f"{theirs}{others[part]}.{leaf}"),)
+            layout[name] = (TensorPart(f"{theirs}.{OPEN_CLIP[part]}.{leaf}"),)
     return layout
 
 
@@ -129,12 +101,13 @@ _FLUX_FOLDER = {
 }
 
 
-def folder_flux(module: nn.Module, width: int) -> Layout:
+def folder_flux(network: Network) -> Layout:
     """A diffusers folder of FLUX: q, k and v apart, and the last modulation's halves the other way
     round.
     """
+    width = network.config["num_attention_heads"] * network.config["attention_head_dim"]
     layout: dict[str, tuple[TensorPart, ...]] = {}
-    for name, _ in module.named_parameters():
+    for name, _ in network.named_parameters():
         head, _, leaf = name.rpartition(".")
         leaf = "weight" if leaf == "scale" else leaf
         if head == "final_layer.adaLN_modulation.1":

@@ -33,12 +33,14 @@ class Conditioning:
 
 
 class ClipTokenizer:
-    def __init__(self, folder: Path | None, *, pad: int | None = None) -> None:
+    def __init__(
+        self, folder: Path | None, length: int | None = None, *, pad: int | None = None
+    ) -> None:
         """From a folder with vocab.json and merges.txt, or tokenizer.json; from the table in this
         package where there is none.
         """
         vocabulary, merges = _clip_table(folder)
-        self.vocabulary = vocabulary
+        self.length = length or CHUNK
         self.bos, self.eos = vocabulary["<|startoftext|>"], vocabulary["<|endoftext|>"]
         self.pad = self.eos if pad is None else pad
         self._bpe = Tokenizer(
@@ -66,13 +68,14 @@ class ClipTokenizer:
         """The tokens of a text, without start, end and padding."""
         return list(self._bpe.encode(text).ids)
 
-    def batch(self, texts: Sequence[str], max_token_length: int | None) -> torch.Tensor:
+    def batch(self, texts: Sequence[str]) -> Tokens:
         """(texts, chunks, 77): kohya cuts a long caption into chunks of 75, each between a start
         and an end of its own.
         """
-        return torch.tensor([self._chunks(text, max_token_length or CHUNK) for text in texts])
+        return (torch.tensor([self._chunks(text) for text in texts]),)
 
-    def _chunks(self, text: str, length: int) -> list[list[int]]:
+    def _chunks(self, text: str) -> list[list[int]]:
+        length = self.length
         numbers = [*self.numbers(text)[:length], self.eos]
         numbers += [self.pad] * (length + 1 - len(numbers))
         chunks = []
@@ -88,16 +91,13 @@ class ClipTokenizer:
 
 
 class T5Tokenizer:
-    def __init__(self, folder: Path) -> None:
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise SetupError(f"{folder}: there is no tokenizer.json for T5.")
-        self._tokenizer = Tokenizer.from_file(str(path))
-
-    def batch(self, texts: Sequence[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens and mask, both (texts, length); the end token counts, the padding does not."""
+    def __init__(self, folder: Path, length: int) -> None:
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(length)
         self._tokenizer.enable_padding(length=length, pad_id=0, pad_token="<pad>")  # noqa: S106
+
+    def batch(self, texts: Sequence[str]) -> Tokens:
+        """Tokens and mask, both (texts, length); the end token counts, the padding does not."""
         encoded = [self._tokenizer.encode(text) for text in texts]
         masks = [one.attention_mask for one in encoded]
         return torch.tensor([one.ids for one in encoded]), torch.tensor(masks)

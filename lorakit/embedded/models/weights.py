@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,15 +154,33 @@ def fill(
     # Reading, converting and fresh memory cost the same again each.
     with ThreadPoolExecutor(READERS) as readers:
         list(readers.map(give, wanted, wanted.values()))
-    for name, buffer in module.named_buffers():
-        if buffer.is_meta:
-            raise AssertionError(f"{name}: a buffer without a value")
     module.eval()
 
 
-def same_names(module: nn.Module, prefix: str = "") -> dict[str, tuple[TensorPart, ...]]:
-    """The layout of files that use the module's own names, after a prefix."""
-    return {name: (TensorPart(prefix + name),) for name, _ in module.named_parameters()}
+OLDER = {  # names that early files have: bare CLIPs, a VAE's attention, T5's table
+    "text_model.": "",
+    ".attentions.0.to_q.": ".attentions.0.query.",
+    ".attentions.0.to_k.": ".attentions.0.key.",
+    ".attentions.0.to_v.": ".attentions.0.value.",
+    ".attentions.0.to_out.0.": ".attentions.0.proj_attn.",
+    "shared.": "encoder.embed_tokens.",
+}
+
+
+def same_names(
+    module: nn.Module, prefix: str = "", tensors: Container[str] = ()
+) -> dict[str, tuple[TensorPart, ...]]:
+    """The layout of files that use the module's own names, after a prefix; or older ones, where
+    the files have those.
+    """
+    layout: dict[str, tuple[TensorPart, ...]] = {}
+    for name, _ in module.named_parameters():
+        older = name
+        for ours, theirs in OLDER.items():
+            older = older.replace(ours, theirs)
+        found = older if prefix + older in tensors else name
+        layout[name] = (TensorPart(prefix + found),)
+    return layout
 
 
 def _check_shape(

@@ -81,7 +81,7 @@ DATASET_EVERYWHERE = {
         ("keep_tokens", "token_warmup_min", "caption_dropout_every_n_epochs", "num_repeats"), "int"
     ),
     **dict.fromkeys(
-        ("token_warmup_step", "caption_dropout_rate", "caption_tag_dropout_rate"), "number"
+        ("token_warmup_step", "caption_dropout_rate", "caption_tag_dropout_rate"), "float"
     ),
     **dict.fromkeys(("keep_tokens_separator", "secondary_separator", "caption_separator"), "str"),
     **dict.fromkeys(("caption_prefix", "caption_suffix", "caption_extension"), "str"),
@@ -91,8 +91,8 @@ DATASET_LEVEL = {
     **dict.fromkeys(("enable_bucket", "bucket_no_upscale"), "bool"),
     **dict.fromkeys(("batch_size", "min_bucket_reso", "max_bucket_reso"), "int"),
     **dict.fromkeys(("bucket_reso_steps", "validation_seed"), "int"),
-    "resolution": "size",
-    "validation_split": "number",
+    "resolution": "str",  # or numbers, as ever
+    "validation_split": "float",
 }
 SUBSET_LEVEL = {
     **dict.fromkeys(("image_dir", "conditioning_data_dir"), "str"),
