@@ -18,9 +18,8 @@ from lorakit.runs.find import live_state, whole_of
 from lorakit.runs.intact import require_intact
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import Judged, now, read_record
-from lorakit.sheet.make import bases_of, choose, digest, distinct, passes_of, stamp
+from lorakit.sheet.make import bases_of, choose, digest, distinct, passes_of, run_torch, stamp
 from lorakit.sheet.source import DrawnCheckpoint, Source, read_source
-from lorakit.sheet.torch_job import run_torch
 
 Progress = Callable[[int, int], object]
 Thing = TypeVar("Thing")

@@ -12,14 +12,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lorakit.errors import LorakitError, counted, did_you_mean
+from lorakit import proc
+from lorakit.errors import LorakitError, SetupError, counted, did_you_mean
+from lorakit.files import write_atomic
 from lorakit.pictures.open import write_png
 from lorakit.runs.find import whole_of
 from lorakit.runs.intact import require_intact
 from lorakit.runs.record import read_record
 from lorakit.sheet.grid import Column, Sheet, draw_grid
 from lorakit.sheet.source import DrawnCheckpoint, SheetRow, Source, fits, read_source, samples
-from lorakit.sheet.torch_job import run_torch
 from lorakit.show import duration
 from lorakit.weights.finite import inspect
 
@@ -225,3 +226,38 @@ def stamp(path: Path) -> str:
 def _title(source: Source) -> str:
     base = Path(str(source.options.get("pretrained_model_name_or_path", ""))).name
     return f"{source.name}, run {source.run_dir.name}" + (f", on {base}" if base else "")
+
+
+def run_torch(
+    module: str,
+    order: Order,
+    log: Path,
+    python: str,
+    *,
+    what: str,
+    otherwise: str = "",
+    progress: Callable[[], object],
+) -> None:
+    """A child with torch carries out an order. `what` could not be made where it fails; `otherwise`
+    is what can be done without torch. The order lies beside the child's log.
+    """
+    path = log.with_name("order.json" if log.stem == "draw" else f"{log.stem}-order.json")
+    write_atomic(path, json.dumps(order, indent=1))
+    write_atomic(log, "")
+    try:
+        said = proc.run_ours(python, module, path, log=log, progress=progress)
+    except OSError as error:
+        raise SetupError(
+            f"{python}: {error.strerror}.", hint="--python FILE names a Python with torch."
+        ) from error
+    if "No module named 'torch'" in said:
+        raise SetupError(
+            f"{python} has no torch to make {what} with.",
+            hint=f"pip install 'lorakit[train]'. {otherwise}".rstrip(),
+        )
+    if said:
+        # what we can explain is a sentence and a hint, a line each
+        last = " ".join(said.splitlines()[-1 if "Traceback" in said else -2 :])
+        raise SetupError(
+            f"The {what} could not be made: {last}", hint=f"Its output: {log}. {otherwise}".rstrip()
+        )

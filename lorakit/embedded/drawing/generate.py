@@ -74,7 +74,8 @@ class Studio:
         kept: list[tuple[torch.Tensor, torch.Tensor]] = []
         names: set[str] = set()
         try:
-            for name, parts in adapters(Path(lora)) if lora is not None and strength else ():
+            worn = adapters(Path(lora)) if lora is not None and strength else {}
+            for name, parts in worn.items():
                 if name not in self.layers:
                     what = f"{name} fits no layer of {self.base.name}; it was trained on"
                     raise SetupError(f"{lora}: {what} another model.")
@@ -122,14 +123,14 @@ class Studio:
         return self.base.predict(self.denoiser, noisy.to(self.dtype), *rest, **more)
 
 
-def adapters(lora: Path) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+def adapters(lora: Path) -> dict[str, dict[str, torch.Tensor]]:
     """Each layer that a file changes, and what it has for it."""
     found: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in load_file(lora).items():
         name, _, rest = key.partition(".")
         if name.startswith("lora_"):
             found.setdefault(name, {})[rest] = tensor
-    yield from found.items()
+    return found
 
 
 def open_studio(order: Mapping[str, Any]) -> Studio:

@@ -167,11 +167,9 @@ class Bench:
 
 
 def image_of(told: Order) -> Image:
-    path, bucket = Path(told["file"]), (int(told["bucket"][0]), int(told["bucket"][1]))
-    placement = Placement(bucket, (int(told["scaled"][0]), int(told["scaled"][1])), 0.0)
+    path, placement = Path(told["file"]), Placement(tuple(told["bucket"]), tuple(told["scaled"]), 0)
     subset = Subset(path.parent, 1, None, ".txt", CaptionRules())
-    size = (int(told["size"][0]), int(told["size"][1]))
-    return Image(path, subset, told["caption"], size, placement, 1)
+    return Image(path, subset, told["caption"], tuple(told["size"]), placement, 1)
 
 
 def batches(shots: Sequence[Shot], at_once: int) -> Iterator[list[Shot]]:

@@ -134,20 +134,12 @@ def _digest(datasets: Sequence[Dataset]) -> str:
 
 
 def _latents(task: Task) -> Latents:
-    args, world = task.args, task.world
-    on_disk = bool(args.cache_latents_to_disk)
-    latents = Latents(
-        task.base,
-        world,
-        no_half_vae=args.no_half_vae,
-        cached=bool(args.cache_latents or on_disk),
-        on_disk=on_disk,
-        batch_size=args.vae_batch_size or 1,
-    )
+    world = task.world
+    latents = Latents(task.base, world, task.args)
     if latents.cached:
         emit("phase", phase="caching")
         images = [image for one in task.datasets for image in (*one.images, *one.validation)]
-        if on_disk and world.size > 1:  # a share each, then all find all
+        if latents.on_disk and world.size > 1:  # a share each, then all find all
             latents.prepare(images[world.rank :: world.size], lambda _done, _all: None)
             world.wait()
         latents.prepare(images, lambda done, count: emit("cached", done=done, of=count))
