@@ -125,16 +125,12 @@ class Bench:
     def answers(self, shots: Sequence[Shot], texts: TextCache) -> Iterator[torch.Tensor]:
         """The denoiser's answer to each shot, in their order."""
         studio, at_once = self.studio, AT_ONCE_TINY if self.studio.base.is_tiny else AT_ONCE
-        more: dict[str, Any] = {}
         for group in batches(shots, at_once):
-            if studio.base.prediction == "flow":
-                more = {"guidance": 1.0}
-            else:
-                more = {"time_ids": torch.tensor([one.sides for one in group]).to(studio.device)}
+            ids = torch.tensor([one.sides for one in group]).to(studio.device)
             noisy = torch.stack([one.noisy for one in group]).to(studio.device)
             t = torch.tensor([one.timestep for one in group], device=studio.device)
             text = texts.of([one.caption for one in group])
-            yield from studio.predict(noisy, t, text, **more).float().cpu()
+            yield from studio.predict(noisy, t, text, time_ids=ids).float().cpu()
 
     def measure(self, lora: str | None, strength: float, kinds: Sequence[str]) -> dict[str, Any]:
         """Losses of each picture, one a timestep; of drawn ones the squared distance from the
