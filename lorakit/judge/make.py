@@ -77,10 +77,9 @@ class Inquiry:
     run_dir: Path
     cells: tuple[Cell, ...]  # the last checkpoint's first: what a budget is best spent on
     order: dict[str, Any]
-    held: int
     passes: int  # forward passes still to be made, of one picture each
     seconds: float | None  # what they take by the run's own pace
-    regularised: bool = True
+    regularised: bool
 
     @property
     def results(self) -> Path:
@@ -117,8 +116,7 @@ def inquire(
     passes = _passes(order)
     pace = record.pass_seconds
     seconds = None if pace is None else passes * pace
-    regularised = bool(pictures.others)
-    return Inquiry(run_dir, tuple(cells), order, len(unseen), passes, seconds, regularised)
+    return Inquiry(run_dir, tuple(cells), order, passes, seconds, bool(pictures.others))
 
 
 def _require_openable(family: str) -> None:
