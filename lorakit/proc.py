@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +44,29 @@ def start(
 def start_inside(argv: Sequence[str]) -> subprocess.Popen[bytes]:
     """In our own session and group, with our output, environment and locks. Raises OSError."""
     return subprocess.Popen(list(argv), stdin=subprocess.DEVNULL, close_fds=False)
+
+
+def run_ours(
+    python: str, module: str, order: Path, *, log: Path, progress: Callable[[], object]
+) -> str:
+    """One of our modules in a Python with torch, with its order, as a child that never outlives the
+    call. What it said where it failed. Raises OSError.
+    """
+    paths = filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")))
+    # The machine may be busy: threads sleep while waiting.
+    env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "HF_HUB_OFFLINE": "1"}
+    env["PYTHONPATH"] = os.pathsep.join(paths)
+    child = start([python, "-m", module, str(order)], cwd=log.parent, env=env, log=log)
+    try:
+        while child.poll() is None:
+            time.sleep(0.1)
+            progress()
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+    said = log.read_text(encoding="utf-8", errors="replace").strip()
+    return (said or f"exit code {child.returncode}") if child.returncode else ""
 
 
 def ask(

@@ -57,7 +57,8 @@ def run(args: Arguments) -> None:
         controls=args.controls,
         budget_s=seconds_of(args.budget),
     )
-    shots = f"{counted(inquiry.held, 'held-out picture')}, {len(inquiry.order['drawn'])} drawn"
+    order = inquiry.order
+    shots = f"{counted(len(order['held']), 'held-out picture')}, {len(order['drawn'])} drawn"
     pace = f", about {duration(inquiry.seconds)} by this run's pace" if inquiry.seconds else ""
     cost = f"{inquiry.passes:,} forward passes{pace}" if inquiry.passes else "measured before"
     cells = counted(len(inquiry.cells), "cell")

@@ -22,7 +22,6 @@ from lorakit.cli.terminal.progress import counting
 from lorakit.errors import LorakitError
 from lorakit.runs.find import find_run, stage_of, whole_of
 from lorakit.runs.record import read_record
-from lorakit.sheet.model import Choice
 from lorakit.show import print_json, print_text, say
 
 
@@ -44,7 +43,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Arguments) -> None:
     from lorakit.report.sheet_page import write_sheet_page
-    from lorakit.sheet.make import make_sheet, sheet_from_samples
+    from lorakit.sheet.make import Choice, make_sheet, sheet_from_samples
 
     # samples are there before the first LoRA is
     run_dir = stage_of((find_run if args.from_samples else trained_run)(args.run))

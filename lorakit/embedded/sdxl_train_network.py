@@ -6,10 +6,8 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    here = Path(__file__).resolve().parent
-    # not this folder, which Python puts first; lorakit may not be installed
-    others = (entry for entry in sys.path if not entry or Path(entry).resolve() != here)
-    sys.path[:] = [str(here.parents[1]), *others]
+    # instead of this folder, which Python puts first; lorakit may not be installed
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
     from lorakit.embedded.main import leave, main
 

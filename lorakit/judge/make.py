@@ -18,10 +18,8 @@ from lorakit.runs.find import live_state, whole_of
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import require_intact
 from lorakit.runs.record import Judged, now, read_record
-from lorakit.sheet.make import bases_of, choose, digest, distinct, passes_of, stamp
-from lorakit.sheet.model import DrawnCheckpoint, Source
-from lorakit.sheet.source import read_source
-from lorakit.sheet.torch_job import run_torch
+from lorakit.sheet.make import bases_of, choose, digest, distinct, passes_of, run_torch, stamp
+from lorakit.sheet.source import DrawnCheckpoint, Source, read_source
 
 Progress = Callable[[int, int], object]
 Thing = TypeVar("Thing")
@@ -79,10 +77,9 @@ class Inquiry:
     run_dir: Path
     cells: tuple[Cell, ...]  # the last checkpoint's first: what a budget is best spent on
     order: dict[str, Any]
-    held: int
     passes: int  # forward passes still to be made, of one picture each
     seconds: float | None  # what they take by the run's own pace
-    regularised: bool = True
+    regularised: bool
 
     @property
     def results(self) -> Path:
@@ -119,8 +116,7 @@ def inquire(
     passes = _passes(order)
     pace = record.pass_seconds
     seconds = None if pace is None else passes * pace
-    regularised = bool(pictures.others)
-    return Inquiry(run_dir, tuple(cells), order, len(unseen), passes, seconds, regularised)
+    return Inquiry(run_dir, tuple(cells), order, passes, seconds, bool(pictures.others))
 
 
 def _require_openable(family: str) -> None:

@@ -1,18 +1,21 @@
-"""The one door to Pillow: which kinds are opened, how large, and what a broken one says."""
+"""The one door to Pillow: which kinds are opened, how large, what a broken one says, and how a PNG
+is written.
+"""
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorakit.config import cache_dir
 from lorakit.errors import counted
+from lorakit.files import write_atomic
 from lorakit.pictures.jpeg import EndlessError, jpeg_size
 
 if TYPE_CHECKING:
@@ -158,9 +161,15 @@ def small_jpeg(path: Path, side: int, quality: int) -> tuple[bytes, tuple[int, i
         image.draft("RGB", (side, side))
         picture = image.convert("RGB")
     picture.thumbnail((side, side), reducing_gap=2.0)
-    stream = io.BytesIO()
+    stream = BytesIO()
     picture.save(stream, "JPEG", quality=quality)
     return stream.getvalue(), picture.size
+
+
+def write_png(path: Path, image: Image.Image) -> None:
+    data = BytesIO()
+    image.save(data, "PNG")
+    write_atomic(path, data.getvalue())
 
 
 def orientation(image: Image.Image) -> tuple[int, bool]:

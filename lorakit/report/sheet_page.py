@@ -12,7 +12,7 @@ from lorakit.report.page import element, filled
 from lorakit.report.pictures import Budget, Picture, shrink
 from lorakit.runs.find import whole_of
 from lorakit.runs.record import JudgedCell, read_record
-from lorakit.sheet.model import Column, Sheet
+from lorakit.sheet.grid import Column, Sheet
 
 PICTURES = Budget(side=1024, count=2000, size_bytes=120_000_000, quality=88)
 SMALL = 160  # pixels: up to here they are shown with hard edges

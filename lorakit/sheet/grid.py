@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorakit.errors import RecipeError
 from lorakit.pictures.open import opened, why
-from lorakit.sheet.model import Sheet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,6 +20,33 @@ if TYPE_CHECKING:
 
 PAPER, INK, FAINT, RULE, MISSING = "#ffffff", "#1b1b1f", "#6a6a73", "#dcdce2", "#f0f0f3"
 MARGIN, GAP, LABEL = 24, 4, 220
+
+
+@dataclass(frozen=True)
+class Column:
+    """The base alone, or one checkpoint at one strength."""
+
+    label: str
+    lora: Path | None = None
+    strength: float = 0.0
+    note: str | None = None  # below the label, instead of the strength
+
+    @property
+    def under(self) -> str:
+        if self.note is None:
+            return f"strength {self.strength:g}" if self.lora else "no LoRA"
+        return self.note
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A grid ready to be drawn; `pictures` has the files, one per seed, of each row and column."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[str, ...]
+    pictures: Mapping[tuple[int, int], tuple[Path, ...]]  # (row, column)
+    footer: str = ""
 
 
 def draw_grid(sheet: Sheet) -> Image:

@@ -5,29 +5,40 @@ depend on: a second sheet draws only what is new.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lorakit.errors import LorakitError, counted, did_you_mean
+from lorakit import proc
+from lorakit.errors import LorakitError, SetupError, counted, did_you_mean
 from lorakit.files import write_atomic
+from lorakit.pictures.open import write_png
 from lorakit.runs.find import whole_of
 from lorakit.runs.outcome import require_intact
 from lorakit.runs.record import read_record
-from lorakit.sheet.grid import draw_grid
-from lorakit.sheet.model import Choice, Column, DrawnCheckpoint, Sheet, SheetRow, Source
-from lorakit.sheet.source import fits, read_source, samples
-from lorakit.sheet.torch_job import run_torch
+from lorakit.sheet.grid import Column, Sheet, draw_grid
+from lorakit.sheet.source import DrawnCheckpoint, SheetRow, Source, fits, read_source, samples
 from lorakit.show import duration
 from lorakit.weights.finite import inspect
 
 Say = Callable[[str], object]
 Progress = Callable[[int, int], object]
 Order = dict[str, Any]  # for the child, as JSON
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What you asked for: which checkpoints, strengths, prompts, and how many seeds."""
+
+    checkpoints: str = "all"  # all, last, last:3, or numbers, labels and names: 4,final
+    strengths: tuple[float, ...] = (0.6, 0.8, 1.0)
+    prompts: tuple[str, ...] = ()  # () is the run's own
+    seeds: int = 2
+    base: bool = True  # a first column without any LoRA
+    cells: tuple[tuple[str, float], ...] = ()  # exactly these: file name and strength
 
 
 def make_sheet(
@@ -63,7 +74,7 @@ def make_sheet(
             otherwise="lorakit sheet RUN --from-samples shows what the training drew.",
             progress=lambda: progress(total - len(_missing(order)), total),
         )
-    write_sheet(sheet, out)
+    write_png(out, draw_grid(sheet))
     return sheet
 
 
@@ -86,7 +97,7 @@ def sheet_from_samples(run_dir: Path, *, out: Path) -> Sheet:
     pictures = {(prompt, labels.index(label)): (path,) for _, label, prompt, path in found}
     footer = "samples drawn while training"
     sheet = Sheet(_title(source), tuple(columns), tuple(prompts), pictures, footer)
-    write_sheet(sheet, out)
+    write_png(out, draw_grid(sheet))
     return sheet
 
 
@@ -189,12 +200,6 @@ def passes_of(family: str, jobs: Sequence[Order]) -> int:
     return sum((1 if family == "flux" else 2) * job["steps"] for job in jobs)
 
 
-def write_sheet(sheet: Sheet, out: Path) -> None:
-    data = io.BytesIO()
-    draw_grid(sheet).save(data, "PNG")
-    write_atomic(out, data.getvalue())
-
-
 def _job(source: Source, column: Column, row: SheetRow, seed: int, folder: Path) -> Order:
     job = asdict(row) | {"seed": seed}
     worn = "" if column.lora is None else f"{stamp(column.lora)} {column.strength!r}"
@@ -221,3 +226,38 @@ def stamp(path: Path) -> str:
 def _title(source: Source) -> str:
     base = Path(str(source.options.get("pretrained_model_name_or_path", ""))).name
     return f"{source.name}, run {source.run_dir.name}" + (f", on {base}" if base else "")
+
+
+def run_torch(
+    module: str,
+    order: Order,
+    log: Path,
+    python: str,
+    *,
+    what: str,
+    otherwise: str = "",
+    progress: Callable[[], object],
+) -> None:
+    """A child with torch carries out an order. `what` could not be made where it fails; `otherwise`
+    is what can be done without torch. The order lies beside the child's log.
+    """
+    path = log.with_name("order.json" if log.stem == "draw" else f"{log.stem}-order.json")
+    write_atomic(path, json.dumps(order, indent=1))
+    write_atomic(log, "")
+    try:
+        said = proc.run_ours(python, module, path, log=log, progress=progress)
+    except OSError as error:
+        raise SetupError(
+            f"{python}: {error.strerror}.", hint="--python FILE names a Python with torch."
+        ) from error
+    if "No module named 'torch'" in said:
+        raise SetupError(
+            f"{python} has no torch to make {what} with.",
+            hint=f"pip install 'lorakit[train]'. {otherwise}".rstrip(),
+        )
+    if said:
+        # what we can explain is a sentence and a hint, a line each
+        last = " ".join(said.splitlines()[-1 if "Traceback" in said else -2 :])
+        raise SetupError(
+            f"The {what} could not be made: {last}", hint=f"Its output: {log}. {otherwise}".rstrip()
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from lorakit.catalogue.file_names import CheckpointName, SampleName
 from lorakit.errors import LorakitError
 from lorakit.families import FAMILIES
 from lorakit.runs.record import read_record
-from lorakit.sheet.model import DrawnCheckpoint, SheetRow, Source
 from lorakit.user_files import Missing
 
 WEIGHTS = (
@@ -32,6 +32,41 @@ WEIGHTS = (
 LAST = (sys.maxsize, sys.maxsize)
 SEED = 42
 Settings = Mapping[str, Any]  # train.toml
+
+
+@dataclass(frozen=True)
+class DrawnCheckpoint:
+    """A LoRA of a run, with the place in the training it comes from."""
+
+    path: Path
+    label: str  # epoch 4, step 250, final
+    order: tuple[int, int]  # sorts as the training went; the final one last
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One prompt, with everything its picture depends on but the seed."""
+
+    prompt: str
+    negative: str = ""
+    width: int = 512
+    height: int = 512
+    steps: int = 30
+    scale: float = 7.5
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a sheet needs to know of a run."""
+
+    run_dir: Path
+    name: str
+    family: str
+    options: Mapping[str, Any]  # kohya's, of the weights: pretrained_model_name_or_path, vae, ...
+    checkpoints: tuple[DrawnCheckpoint, ...]  # oldest first
+    rows: tuple[SheetRow, ...]  # the run's own sample prompts
+    plain: SheetRow  # without a prompt: what another one takes of the training
+    seed: int
 
 
 def read_source(run_dir: Path) -> Source:

@@ -174,7 +174,7 @@ def test_metadata_says_what_happened(train: Callable[..., Any], tmp_path: Path) 
     assert said["ss_optimizer"] == "torch.optim.adamw.AdamW"
     assert json.loads(said["ss_dataset_dirs"]) == {"2_zwx": {"n_repeats": 2, "img_count": 4}}
     assert json.loads(said["ss_tag_frequency"])["2_zwx"]["zwx"] == 4
-    assert json.loads(said["ss_bucket_info"])["buckets"]["0"]["count"] == 8
+    assert json.loads(said["ss_datasets"])[0]["bucket_info"]["buckets"]["0"]["count"] == 8
     assert said["modelspec.architecture"] == "stable-diffusion-v1/lora"
     assert said["modelspec.resolution"] == "64x64"
     assert said["modelspec.author"] == "the fox project"

@@ -18,8 +18,7 @@ from lorakit.dataset.buckets import Placement  # noqa: E402
 from lorakit.embedded.data.batches import Pick  # noqa: E402
 from lorakit.embedded.data.captions import CaptionRules  # noqa: E402
 from lorakit.embedded.data.dataset import Image, Subset  # noqa: E402
-from lorakit.embedded.data.images import mask, pixels  # noqa: E402
-from lorakit.embedded.data.masks import Masks  # noqa: E402
+from lorakit.embedded.data.images import Masks, mask, pixels  # noqa: E402
 
 Train = Any
 Tiny = Any

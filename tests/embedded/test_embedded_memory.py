@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lorakit.config import cache_dir  # noqa: E402
-from lorakit.embedded.models.recompute import again, chosen  # noqa: E402
+from lorakit.embedded.models.blocks import again, chosen  # noqa: E402
 from lorakit.embedded.training import memory  # noqa: E402
 from lorakit.embedded.training.objective import Objective  # noqa: E402
 

@@ -22,9 +22,9 @@ from lorakit.embedded.data.cache import Latents  # noqa: E402
 from lorakit.embedded.drawing.generate import Studio  # noqa: E402
 from lorakit.embedded.models import open_base  # noqa: E402
 from lorakit.embedded.models.vae import Gaussian  # noqa: E402
+from lorakit.embedded.training.objective import held_out_timesteps  # noqa: E402
 from lorakit.embedded.training.report import rate_tags  # noqa: E402
 from lorakit.embedded.training.state import Watch  # noqa: E402
-from lorakit.embedded.training.validation import timesteps  # noqa: E402
 from lorakit.embedded.training.world import World  # noqa: E402
 from lorakit.errors import TrainingFailed  # noqa: E402
 
@@ -95,10 +95,9 @@ def test_latents_are_shifted_and_scaled_as_the_family_wants_and_must_be_finite(
     latents = Latents(
         base,
         World(torch.device("cpu"), 0, 1, "no", first_here=True),
-        no_half_vae=False,
-        cached=False,
-        on_disk=False,
-        batch_size=1,
+        argparse.Namespace(
+            no_half_vae=False, cache_latents=False, cache_latents_to_disk=False, vae_batch_size=1
+        ),
     )
     image: Any = SimpleNamespace(path=Path("one.png"))
     for mean in (1.0, float("nan")):
@@ -191,8 +190,8 @@ def test_validation_sees_its_images_as_they_are_whatever_chance_does_to_the_othe
 
 
 def test_validation_places_are_kohyas() -> None:
-    assert timesteps(0, 1000) == [200, 400, 600, 800]
-    assert timesteps(500, 600) == [520, 540, 560, 580]
+    assert held_out_timesteps(0, 1000) == [200, 400, 600, 800]
+    assert held_out_timesteps(500, 600) == [520, 540, 560, 580]
 
 
 def test_early_stopping_keeps_the_best_and_says_why(train: Callable[..., Any]) -> None:

@@ -201,7 +201,7 @@ def test_clip_tokens_are_those_of_transformers(bases: dict[str, Path], tmp_path:
     from transformers import CLIPTokenizer
 
     from lorakit import data
-    from lorakit.embedded.models import ClipTokenizer
+    from lorakit.embedded.models.prompts import ClipTokenizer
 
     (tmp_path / "vocab.json").write_text(json.dumps(data.clip_vocabulary()), encoding="utf-8")
     (tmp_path / "merges.txt").write_text(
@@ -219,7 +219,7 @@ def test_clip_tokens_are_those_of_transformers(bases: dict[str, Path], tmp_path:
 
 
 def test_long_captions_give_three_chunks_as_kohya_cuts_them() -> None:
-    from lorakit.embedded.models import ClipTokenizer
+    from lorakit.embedded.models.prompts import ClipTokenizer
 
     words = "fox " * 100
     first, second = ClipTokenizer(None, 225), ClipTokenizer(None, 225, pad=0)

@@ -42,7 +42,7 @@ def test_a_picture_that_kohyas_rounding_puts_into_both_parts_is_not_held_out(
         record = json.loads((judged_run / "record.json").read_text())
         record["trainer"]["name"] = trainer
         (judged_run / "record.json").write_text(json.dumps(record))
-        counts.append(inquire(judged_run).held)
+        counts.append(len(inquire(judged_run).order["held"]))
     assert counts == [2, 2]  # kohya validates on three, one of which it trains on
 
 

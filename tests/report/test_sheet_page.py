@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lorakit.report.sheet_page import write_sheet_page
-from lorakit.sheet.model import Column, Sheet
+from lorakit.sheet.grid import Column, Sheet
 
 EVIL = '</script><img src=x onerror=alert(1)> & "quotes"'
 

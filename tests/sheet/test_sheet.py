@@ -11,9 +11,16 @@ from PIL import Image
 
 from lorakit.cli.main import main
 from lorakit.errors import LorakitError, RecipeError, SetupError
-from lorakit.sheet.grid import draw_grid
-from lorakit.sheet.make import choose, columns_of, lay_out, make_sheet, rows_of, sheet_from_samples
-from lorakit.sheet.model import Choice, Column, Sheet
+from lorakit.sheet.grid import Column, Sheet, draw_grid
+from lorakit.sheet.make import (
+    Choice,
+    choose,
+    columns_of,
+    lay_out,
+    make_sheet,
+    rows_of,
+    sheet_from_samples,
+)
 from lorakit.sheet.source import checkpoint_file, read_source
 from lorakit.weights.safetensors import write
 

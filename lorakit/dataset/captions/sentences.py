@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -57,22 +55,15 @@ def described(
 
 
 def _run(folder: Path, progress: Callable[[int], None]) -> None:
-    package = Path(__file__).parents[3]
-    paths = filter(None, (str(package), os.environ.get("PYTHONPATH", "")))
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "lorakit.embedded.describing", str(folder)]
-    child = proc.start(command, cwd=folder, env=env, log=folder / "log")
-    try:
-        while child.poll() is None:
-            time.sleep(0.2)
-            progress(len(_said(folder)))
-    finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-    if child.returncode:
-        text = (folder / "log").read_text(encoding="utf-8", errors="replace").strip()
-        last = text.splitlines()[-1] if text else f"exit code {child.returncode}"
+    said = proc.run_ours(
+        sys.executable,
+        "lorakit.embedded.describing",
+        folder,
+        log=folder / "log",
+        progress=lambda: progress(len(_said(folder))),
+    )
+    if said:
+        last = said.splitlines()[-1]
         raise SetupError(f"The pictures could not be described: {last}", hint=INSTALL_DESCRIBER)
 
 

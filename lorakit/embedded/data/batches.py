@@ -8,7 +8,6 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from lorakit.embedded.data.captions import process
 from lorakit.embedded.data.dataset import Dataset, Image
@@ -40,7 +39,6 @@ class Pick:
 
 
 Batch = tuple[Pick, ...]
-T = TypeVar("T")
 
 
 def epoch_batches(datasets: Sequence[Dataset], seed: int, epoch: int) -> list[Batch]:
@@ -62,7 +60,7 @@ def epoch_batches(datasets: Sequence[Dataset], seed: int, epoch: int) -> list[Ba
     return batches
 
 
-def share(batches: list[T], rank: int, world: int) -> list[T]:
+def share(batches: list[Batch], rank: int, world: int) -> list[Batch]:
     """What one of several processes sees: every world-th batch, padded from the start so that all
     see equally many.
     """

@@ -4,6 +4,7 @@ answered with old numbers.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,11 +17,9 @@ from torch import nn
 from lorakit.config import cache_dir
 from lorakit.embedded.data.batches import Pick
 from lorakit.embedded.data.dataset import Image
-from lorakit.embedded.data.images import pixels
-from lorakit.embedded.data.masks import Masks
+from lorakit.embedded.data.images import Masks, pixels
 from lorakit.embedded.models import Base, Conditioning
-from lorakit.embedded.training.randomness import seed_of
-from lorakit.embedded.training.world import World, send
+from lorakit.embedded.training.world import World, seed_of, send
 from lorakit.errors import TrainingFailed
 from lorakit.files import write_atomic
 
@@ -75,24 +74,16 @@ class Latents:
     cached: anew every time an image is drawn.
     """
 
-    def __init__(
-        self,
-        base: Base,
-        world: World,
-        *,
-        no_half_vae: bool,
-        cached: bool,
-        on_disk: bool,
-        batch_size: int,
-    ) -> None:
-        self.base, self.world, self.batch_size = base, world, max(1, batch_size)
-        wide = no_half_vae or world.device.type != "cuda"
+    def __init__(self, base: Base, world: World, args: argparse.Namespace) -> None:
+        self.base, self.world, self.batch_size = base, world, args.vae_batch_size or 1
+        wide = args.no_half_vae or world.device.type != "cuda"
         self.dtype = torch.float32 if wide else world.weight_dtype
-        self.cached = cached
+        self.on_disk = bool(args.cache_latents_to_disk)
+        self.cached = self.on_disk or bool(args.cache_latents)
         self.masks = Masks()
         self.vae: Any = None
         self._vae_print = ""
-        self._store: Store = DiskStore("latents") if on_disk else {}
+        self._store: Store = DiskStore("latents") if self.on_disk else {}
         self._keys: dict[tuple[Path, tuple[int, int], bool], str] = {}
 
     def open(self) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from lorakit.embedded.drawing.samplers import SAMPLERS
 from lorakit.embedded.models import Base, Conditioning, ldm_module, open_base
 from lorakit.embedded.network.lycoris import changed
 from lorakit.errors import LorakitError, SetupError
+from lorakit.pictures.open import write_png
 from lorakit.processes import end_with_parent
 
 Job = Mapping[str, Any]  # prompt, negative, width, height, steps, scale, seed, file
@@ -74,7 +74,8 @@ class Studio:
         kept: list[tuple[torch.Tensor, torch.Tensor]] = []
         names: set[str] = set()
         try:
-            for name, parts in adapters(Path(lora)) if lora is not None and strength else ():
+            worn = adapters(Path(lora)) if lora is not None and strength else {}
+            for name, parts in worn.items():
                 if name not in self.layers:
                     what = f"{name} fits no layer of {self.base.name}; it was trained on"
                     raise SetupError(f"{lora}: {what} another model.")
@@ -122,14 +123,14 @@ class Studio:
         return self.base.predict(self.denoiser, noisy.to(self.dtype), *rest, **more)
 
 
-def adapters(lora: Path) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+def adapters(lora: Path) -> dict[str, dict[str, torch.Tensor]]:
     """Each layer that a file changes, and what it has for it."""
     found: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in load_file(lora).items():
         name, _, rest = key.partition(".")
         if name.startswith("lora_"):
             found.setdefault(name, {})[rest] = tensor
-    yield from found.items()
+    return found
 
 
 def open_studio(order: Mapping[str, Any]) -> Studio:
@@ -151,9 +152,7 @@ def fill(order: Mapping[str, Any]) -> None:
         with studio.wearing(column["lora"], float(column["strength"])):
             for group in alike(waiting, at_once):
                 for job, picture in zip(group, studio.draw(group), strict=True):
-                    beside = Path(job["file"]).with_suffix(".part")
-                    picture.save(beside, "PNG")
-                    os.replace(beside, job["file"])
+                    write_png(Path(job["file"]), picture)
                     print(job["file"], flush=True)
 
 

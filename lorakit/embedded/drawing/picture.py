@@ -57,11 +57,8 @@ class Painter:
         scale = first.scale if first.scale is not None else 1.0 if flow else 7.5
         wanted = self.encode([prompt.prompt for prompt in prompts])
         sides = [float(side) for side in (height, width, 0, 0, height, width)]
-        more: dict[str, Any] = (
-            {"guidance": first.guidance_scale}
-            if flow
-            else {"time_ids": torch.tensor([sides] * len(prompts), device=self.device)}
-        )
+        ids = torch.tensor([sides] * len(prompts), device=self.device)
+        more = {"guidance": first.guidance_scale, "time_ids": ids}
         if scale == 1.0:
             return lambda x, t: self.predict(x, t, wanted, **more).float()
         unwanted = self.encode([prompt.negative_prompt for prompt in prompts])

@@ -4,7 +4,6 @@ so the training is not disturbed.
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +13,10 @@ import torch
 from lorakit.catalogue.file_names import SampleName
 from lorakit.embedded.drawing.picture import Painter, pictures
 from lorakit.embedded.drawing.sample_prompts import Prompt
-from lorakit.embedded.events import emit
 from lorakit.embedded.training.report import Trackers
 from lorakit.embedded.training.session import Session
-from lorakit.files import write_atomic
+from lorakit.embedded.training.world import emit
+from lorakit.pictures.open import write_png
 
 
 def due(session: Session, *, step: int, epoch: int | None) -> bool:
@@ -44,9 +43,7 @@ def draw_all(session: Session, trackers: Trackers, *, step: int, epoch: int | No
         drawn = painter.latents([replace(prompt, seed=seed)], sampler.removeprefix("k_"))
         (picture,) = pictures(session.base, latents.open(), drawn.to(latents.dtype))
         path = _path(session, prompt, number, step=step, epoch=epoch)
-        buffer = io.BytesIO()
-        picture.save(buffer, format="PNG")
-        write_atomic(path, buffer.getvalue())
+        write_png(path, picture)
         emit("sample", path=str(path), step=step, prompt=prompt.prompt)
         trackers.picture(number, path, prompt.prompt, step=step)
     if not vae_is_wanted:

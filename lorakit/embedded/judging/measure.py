@@ -30,8 +30,7 @@ from lorakit.embedded.data.dataset import Image, Subset
 from lorakit.embedded.data.images import pixels, size_ids
 from lorakit.embedded.drawing.generate import alike, open_studio
 from lorakit.embedded.training import flow, noise
-from lorakit.embedded.training.randomness import seed_of
-from lorakit.embedded.training.world import World
+from lorakit.embedded.training.world import World, seed_of
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 from lorakit.processes import end_with_parent
@@ -126,16 +125,12 @@ class Bench:
     def answers(self, shots: Sequence[Shot], texts: TextCache) -> Iterator[torch.Tensor]:
         """The denoiser's answer to each shot, in their order."""
         studio, at_once = self.studio, AT_ONCE_TINY if self.studio.base.is_tiny else AT_ONCE
-        more: dict[str, Any] = {}
         for group in batches(shots, at_once):
-            if studio.base.prediction == "flow":
-                more = {"guidance": 1.0}
-            else:
-                more = {"time_ids": torch.tensor([one.sides for one in group]).to(studio.device)}
+            ids = torch.tensor([one.sides for one in group]).to(studio.device)
             noisy = torch.stack([one.noisy for one in group]).to(studio.device)
             t = torch.tensor([one.timestep for one in group], device=studio.device)
             text = texts.of([one.caption for one in group])
-            yield from studio.predict(noisy, t, text, **more).float().cpu()
+            yield from studio.predict(noisy, t, text, time_ids=ids).float().cpu()
 
     def measure(self, lora: str | None, strength: float, kinds: Sequence[str]) -> dict[str, Any]:
         """Losses of each picture, one a timestep; of drawn ones the squared distance from the
@@ -168,11 +163,9 @@ class Bench:
 
 
 def image_of(told: Order) -> Image:
-    path, bucket = Path(told["file"]), (int(told["bucket"][0]), int(told["bucket"][1]))
-    placement = Placement(bucket, (int(told["scaled"][0]), int(told["scaled"][1])), 0.0)
+    path, placement = Path(told["file"]), Placement(tuple(told["bucket"]), tuple(told["scaled"]), 0)
     subset = Subset(path.parent, 1, None, ".txt", CaptionRules())
-    size = (int(told["size"][0]), int(told["size"][1]))
-    return Image(path, subset, told["caption"], size, placement, 1)
+    return Image(path, subset, told["caption"], tuple(told["size"]), placement, 1)
 
 
 def batches(shots: Sequence[Shot], at_once: int) -> Iterator[list[Shot]]:

@@ -12,20 +12,9 @@ keys are made of; SDXL's keys use the LDM names instead: `ldm_module`.
 
 from __future__ import annotations
 
-from lorakit.embedded.models.base import Base, Piece
+from lorakit.embedded.models.base import Base
 from lorakit.embedded.models.layouts import ldm_module
 from lorakit.embedded.models.opening import open_base
-from lorakit.embedded.models.prompts import ClipTokenizer, Conditioning, T5Tokenizer, Tokens
-from lorakit.embedded.models.vae import VAE
+from lorakit.embedded.models.prompts import Conditioning
 
-__all__ = [
-    "VAE",
-    "Base",
-    "ClipTokenizer",
-    "Conditioning",
-    "Piece",
-    "T5Tokenizer",
-    "Tokens",
-    "ldm_module",
-    "open_base",
-]
+__all__ = ["Base", "Conditioning", "ldm_module", "open_base"]

@@ -191,11 +191,8 @@ class UNet(Network):
         self.mid_block = Middle(attention, resnets([widths[-1]] * 2, widths[-1]))
         self.up_blocks = nn.ModuleList()
         for level, kind in zip(reversed(range(last + 1)), config["up_block_types"], strict=True):
-            width, above, below = (
-                widths[level],
-                widths[max(level - 1, 0)],
-                widths[min(level + 1, last)],
-            )
+            width, above = widths[level], widths[max(level - 1, 0)]
+            below = widths[min(level + 1, last)]
             # what comes up from below, beside what was kept on the way down
             given = [below + width, *[width + width] * (layers - 1), width + above]
             up = Upsample2D(width) if level else None

@@ -56,12 +56,8 @@ class Half(nn.Module):
         layers, latents = config.get("layers_per_block", 2), config["latent_channels"]
         given, out = config.get("in_channels", 3), 2 * latents
         if decoder:
-            widths, layers, given, out = (
-                widths[::-1],
-                layers + 1,
-                latents,
-                config.get("out_channels", 3),
-            )
+            widths, layers = widths[::-1], layers + 1
+            given, out = latents, config.get("out_channels", 3)
         deepest = widths[0] if decoder else widths[-1]
 
         def resnets(*given: int, width: int) -> list[nn.Module]:

@@ -69,10 +69,8 @@ class Tensors:
         return self.entries[name].shape
 
     def rows(self, part: TensorPart) -> int:
-        shape = self.shape(part.name)
-        return (
-            (shape[0] if shape else 1) - part.start if part.stop is None else part.stop - part.start
-        )
+        whole = (self.shape(part.name) or (1,))[0]
+        return (whole if part.stop is None else part.stop) - part.start
 
     def count(self, part: TensorPart) -> int:
         return self.rows(part) * math.prod(self.shape(part.name)[1:])

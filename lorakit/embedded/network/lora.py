@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from lorakit.embedded.models.low_bits import wide_size
 from lorakit.embedded.network.low_rank import LowRankLinear, LowRankPixels
-from lorakit.embedded.training.randomness import seed_of
+from lorakit.embedded.training.world import seed_of
 
 WIDE = (torch.float32, torch.bfloat16, torch.float16)
 

@@ -68,7 +68,6 @@ OF_SUBSET = names("""
     secondary_separator enable_wildcard caption_prefix caption_suffix resize_interpolation image_dir
     class_tokens is_reg
 """)
-OF_FOLDERS = names("resolution color_aug flip_aug random_crop shuffle_caption keep_tokens")
 FROM_USER = names("""
     author description license tags usage_hint thumbnail merged_from trigger_phrase preprocessor
     is_negative_embedding
@@ -127,7 +126,7 @@ def training(task: Task, dataset: str, optimizer: str) -> dict[str, str]:
         values["ss_network_args"] = json.dumps(network_args(args))
     if args.vae:
         values["ss_vae_name"] = Path(args.vae).name
-    values |= _of_datasets(datasets) if args.dataset_config else _of_folders(task)
+    values |= _of_datasets(datasets)
     said = {key: str(value) for key, value in values.items()}
     facts = json.dumps([said, dataset], sort_keys=True).encode()
     return {**said, "ss_session_id": str(int(hashlib.sha256(facts).hexdigest()[:8], 16))}
@@ -243,25 +242,3 @@ def _of_subset(subset: Subset) -> dict[str, Any]:
     facts = {**vars(subset), **vars(subset.captions), "image_dir": subset.image_dir.name}
     count = {"img_count": len(image_files(subset.image_dir))}
     return count | {name: facts[name] for name in OF_SUBSET}
-
-
-def _of_folders(task: Task) -> dict[str, Any]:
-    args, dataset, processes = task.args, task.datasets[0], task.world.size
-    folders: dict[bool, dict[str, Any]] = {False: {}, True: {}}
-    for subset in dataset.subsets:
-        count = len(image_files(subset.image_dir))
-        facts = {"n_repeats": subset.num_repeats, "img_count": count}
-        folders[subset.is_reg][subset.image_dir.name] = facts
-    return {
-        **{f"ss_{name}": getattr(args, name) for name in OF_FOLDERS},
-        "ss_batch_size_per_device": args.train_batch_size,
-        "ss_total_batch_size": args.train_batch_size * processes * args.gradient_accumulation_steps,
-        "ss_enable_bucket": dataset.rules.enable,
-        "ss_bucket_no_upscale": dataset.rules.no_upscale,
-        "ss_min_bucket_reso": dataset.rules.low,
-        "ss_max_bucket_reso": dataset.rules.high,
-        "ss_dataset_dirs": json.dumps(folders[False]),
-        "ss_reg_dataset_dirs": json.dumps(folders[True]),
-        "ss_tag_frequency": json.dumps(tag_frequency(dataset)),
-        "ss_bucket_info": json.dumps(bucket_info(dataset)),
-    }

@@ -104,19 +104,20 @@ def shapes(
     """Of every adapter of a run; `encoders`: those that learn."""
     flux = family == "flux"
     dim, alpha = args.network_dim or DEFAULT_RANK, args.network_alpha
-    found = []
+    found: list[tuple[str, str, Layer]] = []
     for number, encoder in enumerate(encoders[:1] if flux else encoders, 1):
         prefix = "lora_te" if family == "sd15" else f"lora_te{number}"
         group = "textencoder 1 " if flux else "textencoder"
-        for path, module in _inside(encoder, TEXT):
-            found.append(_shape(prefix, path, module, dim=dim, alpha=alpha, group=group))
-    if args.network_train_text_encoder_only:
-        return found
-    layers = _flux_layers(denoiser, args) if flux else _unet_layers(denoiser, args, family)
-    for path, module, dim, alpha in layers:
-        if dim:
-            found.append(_shape("lora_unet", path, module, dim=dim, alpha=alpha, group="unet"))
-    return found
+        inside = _inside(encoder, TEXT)
+        found += [(prefix, group, (path, module, dim, alpha)) for path, module in inside]
+    if not args.network_train_text_encoder_only:
+        layers = _flux_layers(denoiser, args) if flux else _unet_layers(denoiser, args, family)
+        found += [("lora_unet", "unet", layer) for layer in layers]
+    return [
+        Shape(f"{prefix}_{path.replace('.', '_')}", module, rank, float(alpha or rank), group)
+        for prefix, group, (path, module, rank, alpha) in found
+        if rank
+    ]
 
 
 def _unet_layers(unet: nn.Module, args: argparse.Namespace, family: str) -> Iterator[Layer]:
@@ -194,12 +195,6 @@ def _refuse_other_ranks(
             ours = f"rank {shape.dim} and alpha {shape.alpha:g}"
             hint = "Set dim_from_weights to take the file's."
             raise refused(str(file), f"{shape.name} has {its}, the recipe {ours}.", hint)
-
-
-def _shape(
-    prefix: str, path: str, module: nn.Module, *, dim: int, alpha: float | None, group: str
-) -> Shape:
-    return Shape(f"{prefix}_{path.replace('.', '_')}", module, dim, float(alpha or dim), group)
 
 
 def _inside(root: nn.Module, kinds: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:

@@ -14,12 +14,12 @@ from tqdm import tqdm
 from lorakit.catalogue.file_names import CheckpointName
 from lorakit.embedded.data.batches import Batch, epoch_batches, share
 from lorakit.embedded.drawing import sampling as samples
-from lorakit.embedded.events import emit
 from lorakit.embedded.network import checkpoints, metadata
 from lorakit.embedded.training import signals, state, step
-from lorakit.embedded.training.report import Trackers, norm_tags, rate_tags
+from lorakit.embedded.training.objective import validate
+from lorakit.embedded.training.report import Trackers, rate_tags
 from lorakit.embedded.training.session import Session
-from lorakit.embedded.training.validation import validate
+from lorakit.embedded.training.world import emit
 from lorakit.errors import TrainingFailed
 from lorakit.trainers.embedded import EXIT_NAN
 
@@ -120,12 +120,12 @@ class Loop:
         """`loss`: the mean of the step's batches."""
         average, rates, at = self.at.average, taken.rates, taken.step
         notes: dict[str, Any] = {"avr_loss": average}
-        limited = bool(self.args.scale_weight_norms)
-        if limited:
-            notes = {"Keys Scaled": norms[0], "Average key norm": norms[1], **notes}
-        self.bar.set_postfix(**notes)
         values = {"loss/current": loss, "loss/average": average}
-        values |= norm_tags(norms) if limited else {}
+        if self.args.scale_weight_norms:
+            notes = {"Keys Scaled": norms[0], "Average key norm": norms[1], **notes}
+            names = ("max_norm/keys_scaled", "norm/avg_key_norm", "max_norm/max_key_norm")
+            values |= dict(zip(names, norms, strict=True))
+        self.bar.set_postfix(**notes)
         values |= rate_tags(rates, taken.adapted)
         self.trackers.log(values, x=at, step=at, epoch=taken.epoch + 1)
         rate = rates.get("unet", next(iter(rates.values())))
@@ -193,7 +193,7 @@ class Loop:
         loss: float | None = at.watch.last
         if not again:
             with self._as_saved():
-                loss = validate(self.s)
+                loss = validate(self.s, self.s.objective, step=at.step)
         if loss is None:
             return
         tag, beyond = f"loss/validation/{kind}", loss - self.at.average

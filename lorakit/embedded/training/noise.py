@@ -13,8 +13,7 @@ import random
 
 import torch
 
-from lorakit.embedded.training.randomness import seed_of
-from lorakit.embedded.training.world import send
+from lorakit.embedded.training.world import seed_of, send
 
 STEPS = 1000
 

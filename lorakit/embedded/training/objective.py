@@ -1,5 +1,6 @@
 """The loss of one batch, for every family: what goes into the denoiser, what should come out, and
-how far off it is. `draw` does what needs the host (chance, files, captions), `loss_of` the rest.
+how far off it is. `draw` does what needs the host (chance, files, captions), `loss_of` the rest,
+`validate` takes the mean over what was held out.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from typing import Any
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
-from lorakit.embedded.data.batches import Batch
+from lorakit.embedded.data.batches import Batch, validation_batches
 from lorakit.embedded.data.cache import Latents
 from lorakit.embedded.data.images import size_ids
 from lorakit.embedded.models import Conditioning
 from lorakit.embedded.training import flow, noise
-from lorakit.embedded.training.randomness import seed_of
 from lorakit.embedded.training.task import Task
 from lorakit.embedded.training.texts import Texts
-from lorakit.embedded.training.world import send
+from lorakit.embedded.training.world import seed_of, send
+
+PLACES = 4  # in time, at which held-out images are measured
 
 
 @dataclass(frozen=True)
@@ -178,3 +181,37 @@ class Objective:
     def step_seed(self, micro_step: int) -> int:
         """`micro_step` counts the batches of this process since the start of the training."""
         return seed_of(self.seed, "step", micro_step, self.world.rank)
+
+
+def held_out_timesteps(low: int, high: int) -> list[int]:
+    """Evenly between the ends: 200, 400, 600, 800 of all."""
+    return [int(low + (high - low) * place / (PLACES + 1)) for place in range(1, PLACES + 1)]
+
+
+@torch.no_grad()
+def validate(task: Task, objective: Objective, *, step: int) -> float | None:
+    """The mean over all held-out batches and timesteps, always under the same noise, so that two
+    compare; None where nothing is held out.
+    """
+    batches = validation_batches(task.datasets)
+    if not batches:
+        return None
+    args, world = task.args, task.world
+    if args.max_validation_steps is not None:
+        batches = batches[: args.max_validation_steps]
+    seed = args.validation_seed if args.validation_seed is not None else task.seed
+    places = held_out_timesteps(objective.low, objective.high)
+    # each once: a mean over all must not depend on the number of processes
+    mine = list(enumerate(batches))[world.rank :: world.size]
+    asked = [(number, batch, place) for number, batch in mine for place in places]
+    kind = torch.float32 if world.device.type == "mps" else torch.float64
+    total = torch.zeros(1, device=world.device, dtype=kind)
+    for number, batch, place in tqdm(
+        asked, smoothing=0, disable=not world.is_main, desc="validation steps", leave=False
+    ):
+        chance = seed_of(seed, "validation", number, place)
+        drawn = objective.draw(batch, chance, step=step, timestep=place, learning=False)
+        total += objective.loss_of(drawn, learning=False).to(total)
+    count = torch.full_like(total, len(asked))
+    world.average([total, count])
+    return float(total / count)

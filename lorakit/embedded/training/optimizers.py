@@ -77,17 +77,14 @@ class Optimizer:
         if self.on_device is not None:
             self.on_device.rounds = bool(args.stochastic_rounding)
         self.name = getattr(cls, "KOHYAS_NAME", f"{cls.__module__}.{cls.__name__}")
-        self.arguments = ",".join(f"{key}={value}" for key, value in keywords.items())
+        arguments = ",".join(f"{key}={value}" for key, value in keywords.items())
+        # as kohya writes it into the metadata
+        self.described = f"{self.name}({arguments})" if arguments else self.name
         self.other: Any = _other_scheduler(args, self.inner)
         self.factor: Factor | None = None
         if not own_pace and self.other is None:
             self.factor = schedule(args, args.max_train_steps * world_size)
         self.set_step(0)
-
-    @property
-    def described(self) -> str:
-        """As kohya writes it into the metadata."""
-        return f"{self.name}({self.arguments})" if self.arguments else self.name
 
     def _groups(self) -> list[tuple[str, dict[str, Any]]]:
         return list(zip(self.rates, self.inner.param_groups, strict=True))
@@ -150,7 +147,11 @@ class Optimizer:
         data = self.inner.state_dict()
         tensors: dict[str, torch.Tensor] = {}
         groups = [
-            {key: _plain(value) for key, value in group.items() if key != "params"}
+            {
+                key: value.item() if isinstance(value, torch.Tensor) else value
+                for key, value in group.items()
+                if key != "params"
+            }
             for group in data["param_groups"]
         ]
         plain: dict[str, Any] = {"groups": groups, "state": {}}
@@ -172,22 +173,12 @@ class Optimizer:
         for name, tensor in tensors.items():
             index, _, key = name.partition(".")
             state.setdefault(int(index), {})[key] = tensor
-        groups = [
-            {**old, **{key: _as(old.get(key), value) for key, value in saved.items()}}
-            for old, saved in zip(data["param_groups"], plain["groups"], strict=True)
-        ]
-        self.inner.load_state_dict({"state": state, "param_groups": groups})
+        for group, saved in zip(data["param_groups"], plain["groups"], strict=True):
+            for key, value in saved.items():  # JSON makes lists of tuples
+                group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
+        self.inner.load_state_dict({"state": state, "param_groups": data["param_groups"]})
         if self.other is not None:
             self.other.load_state_dict({**self.other.state_dict(), **plain["scheduler"]})
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, torch.Tensor) else value
-
-
-def _as(old: Any, saved: Any) -> Any:
-    """JSON makes lists of tuples."""
-    return tuple(saved) if isinstance(old, tuple) else saved
 
 
 def _find(name: str) -> tuple[Any, bool]:

@@ -84,9 +84,3 @@ def rate_tags(rates: Mapping[str, float], adapted: Mapping[str, float]) -> dict[
         tags["lr/textencoder"] = rates[names[0]]
     numbered = list(enumerate(names))[1 if text else 0 :]
     return tags | {f"lr/group{number}": rates[name] for number, name in numbered}
-
-
-def norm_tags(norms: tuple[int, float, float]) -> dict[str, float]:
-    """Of scale_weight_norms: how many adapters were scaled, the mean and the largest norm."""
-    names = ("max_norm/keys_scaled", "norm/avg_key_norm", "max_norm/max_key_norm")
-    return dict(zip(names, norms, strict=True))

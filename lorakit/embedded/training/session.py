@@ -17,7 +17,6 @@ from torch import nn
 
 from lorakit.embedded.data.cache import Latents
 from lorakit.embedded.data.dataset import Dataset
-from lorakit.embedded.events import emit
 from lorakit.embedded.network import metadata, targets
 from lorakit.embedded.training import state
 from lorakit.embedded.training.objective import Objective
@@ -25,7 +24,7 @@ from lorakit.embedded.training.optimizers import Average, LossScale, Optimizer
 from lorakit.embedded.training.report import announce
 from lorakit.embedded.training.task import Task, open_task
 from lorakit.embedded.training.texts import Texts, open_texts
-from lorakit.embedded.training.world import World
+from lorakit.embedded.training.world import World, emit
 from lorakit.errors import RecipeError
 
 
@@ -135,20 +134,12 @@ def _digest(datasets: Sequence[Dataset]) -> str:
 
 
 def _latents(task: Task) -> Latents:
-    args, world = task.args, task.world
-    on_disk = bool(args.cache_latents_to_disk)
-    latents = Latents(
-        task.base,
-        world,
-        no_half_vae=args.no_half_vae,
-        cached=bool(args.cache_latents or on_disk),
-        on_disk=on_disk,
-        batch_size=args.vae_batch_size or 1,
-    )
+    world = task.world
+    latents = Latents(task.base, world, task.args)
     if latents.cached:
         emit("phase", phase="caching")
         images = [image for one in task.datasets for image in (*one.images, *one.validation)]
-        if on_disk and world.size > 1:  # a share each, then all find all
+        if latents.on_disk and world.size > 1:  # a share each, then all find all
             latents.prepare(images[world.rank :: world.size], lambda _done, _all: None)
             world.wait()
         latents.prepare(images, lambda done, count: emit("cached", done=done, of=count))

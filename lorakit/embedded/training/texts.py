@@ -13,10 +13,9 @@ from torch import nn
 
 from lorakit.embedded.data.batches import epoch_batches, validation_batches
 from lorakit.embedded.data.cache import TextCache
-from lorakit.embedded.events import emit
 from lorakit.embedded.models import Base, Conditioning
 from lorakit.embedded.training.task import Task
-from lorakit.embedded.training.world import World, send
+from lorakit.embedded.training.world import World, emit, send
 
 MOST_CAPTIONS = 4096  # kept in memory when nobody asked for a cache; more are encoded as they come
 

@@ -1,12 +1,19 @@
-"""Where this process runs: device, precision, and its place among those of the launcher."""
+"""Where this process runs: device, precision, and its place among those of the launcher. Whom it
+tells what happens, and where chance comes from.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
+import hashlib
+import json
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -73,6 +80,26 @@ def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def seed_of(*parts: object) -> int:
+    """A 63-bit number that is the same on every machine, in every process, for the same words:
+    every random number follows from the run's seed and a purpose, nothing to save or disturb.
+    """
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def emit(event: str, **facts: Any) -> None:
+    """A line of JSON for whoever follows the run, in the file that LORAKIT_EVENTS names. Only the
+    first process of each machine writes. A full disk must not end a training.
+    """
+    path = os.environ.get("LORAKIT_EVENTS")
+    if not path or os.environ.get("LOCAL_RANK", "0") != "0":
+        return
+    line = json.dumps({"event": event, "time": round(time.time(), 3), **facts}) + "\n"
+    with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
+        file.write(line)
 
 
 def enter(args: argparse.Namespace) -> World:
