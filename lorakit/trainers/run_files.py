@@ -266,7 +266,10 @@ def changed_toml(path: Path, changes: Mapping[str, Any]) -> str:
     except Unreadable as error:
         hint = "The run cannot be resumed without its settings."
         raise LorakitError(str(error), hint=hint) from error
+    flat = {key: value for key, value in data.items() if not isinstance(value, dict)}
+    for table in data.values():
+        flat |= table if isinstance(table, dict) else {}
     text: str = toml.dumps(
-        {key: value for key, value in {**data, **changes}.items() if value is not None}
+        {key: value for key, value in {**flat, **changes}.items() if value is not None}
     )
     return text
