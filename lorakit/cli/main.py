@@ -32,9 +32,7 @@ def entry() -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command and return its exit code: 0 done, 1 yours, 2 usage, 3 our bug, 4 training
-    failed, 130 Ctrl-C.
-    """
+    """The exit code: 0 done, 1 yours, 2 usage, 3 our bug, 4 training failed, 130 Ctrl-C."""
     try:
         return dispatch("lorakit", cli, argv)
     except LorakitError as error:

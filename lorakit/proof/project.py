@@ -1,6 +1,4 @@
-"""What belongs to a recipe beside its pictures: the recipe, its lock, the pages
-of its presets, and a script that puts them in place on another machine.
-"""
+"""A recipe with its lock, its presets, and a script that puts them in place elsewhere."""
 
 from __future__ import annotations
 

@@ -42,9 +42,7 @@ def verify_run(run_dir: Path, *, quick: bool = False) -> list[Difference]:
 
 
 def verify_inputs(run_dir: Path, record: Record) -> list[Difference]:
-    """Its settings, weights, images and captions: what it would read again, so their bytes are
-    read, too. What was never hashed is passed over.
-    """
+    """Its settings, weights, images and captions, every byte; what was never hashed is not."""
     record = replace(record, weights=tuple(one for one in record.weights if one.sha256))
     images = read_images(run_dir) or []
     now = sha256_of_all(_inputs(record, images), anew=True)

@@ -42,9 +42,7 @@ OTHERS = (
 
 
 def resume(run_dir: Path, *, anyway: bool, emit: Emit, patience: Patience | None) -> Outcome:
-    """A run without stages, or one stage: from the newest intact state, or from its first step
-    where nothing is lost by that. Raises where its inputs are not as they were, unless `anyway`.
-    """
+    """From its newest state, or anew where nothing is lost. `anyway`: also with other inputs."""
     close_dead_run(run_dir)
     record = read_record(run_dir)
     go_on = _from_record if is_untouched(run_dir, record) else _from_state
