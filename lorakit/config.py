@@ -1,7 +1,5 @@
 """The user's own settings: config.toml, and the environment variables that override it."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

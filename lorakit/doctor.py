@@ -2,8 +2,6 @@
 changes nothing, and tells no private path and no token.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import re

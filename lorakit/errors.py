@@ -1,7 +1,5 @@
 """What can go wrong, and whose fault it is. Knows nothing about screens."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches

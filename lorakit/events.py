@@ -1,7 +1,5 @@
 """What happens during a run, as data: one shape for the screen, `--json`, watch and the record."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal

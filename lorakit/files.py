@@ -2,8 +2,6 @@
 place. What a killed process has left goes when the next one writes into the same folder.
 """
 
-from __future__ import annotations
-
 import errno
 import glob
 import hashlib

@@ -2,8 +2,6 @@
 unrecorded; a last line that a kill has cut was never acted on.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """JSON that a person may have edited: not too large, not too deep, its faults named."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

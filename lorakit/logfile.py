@@ -1,7 +1,5 @@
 """A growing file, read as lines: broken bytes replaced, lines of any length survived."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path

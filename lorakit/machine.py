@@ -1,7 +1,5 @@
 """What this machine is, without importing torch, and what another is that somebody names."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

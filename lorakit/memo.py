@@ -2,8 +2,6 @@
 memory that cannot be read or written costs time, nothing else.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import threading

@@ -2,8 +2,6 @@
 however it ends, and whoever comes second can say who the first is.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time

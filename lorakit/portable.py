@@ -1,7 +1,5 @@
 """Names that every system can hold: of one file, and of a path inside an archive."""
 
-from __future__ import annotations
-
 import unicodedata
 from pathlib import PurePosixPath
 

@@ -2,8 +2,6 @@
 of `[launch] env` go to the training and nowhere else; a URL loses its user and password.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

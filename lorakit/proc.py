@@ -1,7 +1,5 @@
 """The only door to other programs. No shell, argv lists, output as text with bad bytes replaced."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import time

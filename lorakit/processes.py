@@ -4,8 +4,6 @@ Every process of a run inherits LORAKIT_RUN, a mark made for that one launch, by
 left the process group (as torch's launcher makes them) are found, and nobody else's process ever.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from contextlib import suppress
@@ -33,11 +31,11 @@ class Identity:
     mark: str = ""  # the run's value of LORAKIT_RUN
 
     @classmethod
-    def of(cls, pid: int, mark: str = "") -> Identity:
+    def of(cls, pid: int, mark: str = "") -> "Identity":
         return cls(pid, start_time(pid) or "", boot_id(), mark)
 
     @classmethod
-    def read(cls, data: Any) -> Identity | None:
+    def read(cls, data: Any) -> "Identity | None":
         """From a record that anybody may have edited; None when it is not an identity."""
         pid = data.get("pid") if isinstance(data, dict) else None
         if not isinstance(pid, int) or isinstance(pid, bool) or pid <= 1:
@@ -110,7 +108,7 @@ def oom_kills() -> int:
     return 0
 
 
-def _belongs(process: Process, leader: Identity, *, reused: bool) -> bool:
+def _belongs(process: "Process", leader: Identity, *, reused: bool) -> bool:
     if process.pid == leader.pid:
         return not reused
     if not LINUX and not reused and os.getpgid(process.pid) == leader.pid:
@@ -118,11 +116,11 @@ def _belongs(process: Process, leader: Identity, *, reused: bool) -> bool:
     return bool(leader.mark) and process.environ().get(MARK) == leader.mark
 
 
-def _ended(process: Process) -> bool:
+def _ended(process: "Process") -> bool:
     return process.status() in {"zombie", "dead"}
 
 
-def _started(process: Process) -> str:
+def _started(process: "Process") -> str:
     """On Linux the kernel's ticks since the boot, which no change of the clock moves."""
     import psutil
 

@@ -1,7 +1,5 @@
 """How results reach the user: tables and JSON on stdout, everything else on stderr; plain text."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

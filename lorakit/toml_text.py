@@ -6,8 +6,6 @@ commas at the start of a text in an array. So unusual texts are spelt in whichev
 right, and every file for it is read back in full with that library before anything uses it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any

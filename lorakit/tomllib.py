@@ -2,8 +2,6 @@
 read, or is nested too deeply for whoever comes after, is a TOMLDecodeError.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path

@@ -2,8 +2,6 @@
 whatever the system refuses to write, the file's name is in the error.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

@@ -4,8 +4,6 @@ kohya's names for those that have one.
 Its own loader ignores what it does not look up, so a misspelt key would pass in silence.
 """
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator, Mapping
 from pathlib import Path

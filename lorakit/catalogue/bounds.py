@@ -1,7 +1,5 @@
 """Between which numbers an option means something to kohya's scripts, and what happens outside."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 # Values that an option's choices lack, and that the scripts take for what they do anyway: the

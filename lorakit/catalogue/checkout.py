@@ -2,8 +2,6 @@
 source, and remembered by its commit.
 """
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from pathlib import Path

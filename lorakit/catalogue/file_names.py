@@ -9,16 +9,9 @@ the same, and one more: NAME-best. ai-toolkit's LoRA files are NAME_000000249, w
 Give `parse` the run's output name as `stem` where it is known: a run may be called maya-000004.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from typing_extensions import Self
+from pathlib import Path
 
 SUFFIX = ".safetensors"  # the other kinds are refused
 _CHECKPOINT = re.compile(
@@ -49,7 +42,7 @@ class CheckpointName:
     part: str = ""  # high_noise, low_noise: one of the files of a save
 
     @classmethod
-    def parse(cls, name: str, stem: str | None = None) -> Self | None:
+    def parse(cls, name: str, stem: str | None = None) -> "CheckpointName | None":
         if stem is not None:
             if not name.startswith(stem):
                 return None
@@ -86,13 +79,13 @@ class CheckpointName:
             return "step"
         return "epoch" if self.epoch is not None else "best" if self.best else "final"
 
-    def at_step(self, step: int) -> Self:
+    def at_step(self, step: int) -> "CheckpointName":
         return replace(self, step=step, epoch=None, best=False)
 
-    def at_epoch(self, epoch: int) -> Self:
+    def at_epoch(self, epoch: int) -> "CheckpointName":
         return replace(self, epoch=epoch, step=None, best=False)
 
-    def as_state(self) -> Self:
+    def as_state(self) -> "CheckpointName":
         return replace(self, state=True)
 
 
@@ -115,7 +108,7 @@ class SampleName:
     end: str = ".png"  # musubi-tuner's: _000.png, and .mp4 for a film
 
     @classmethod
-    def parse(cls, name: str, stem: str | None = None) -> Self | None:
+    def parse(cls, name: str, stem: str | None = None) -> "SampleName | None":
         if theirs := _NUMBERED.fullmatch(name):
             return cls(stem or "", int(theirs["prompt"]), theirs["time"], step=int(theirs["step"]))
         match = _SAMPLE.fullmatch(name)

@@ -7,8 +7,6 @@ it has, too; "dataset": {name: {...}}, what it takes in its dataset file alone; 
 {argument: kind}}. Or TRAINER.toml, which says what it takes from another trainer's.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ torch, nothing of the checkout is imported. Every other name in those files is a
 that reaches an option is a ValueError. Help texts are not copied.
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import warnings
@@ -50,10 +48,10 @@ PLAIN: dict[str, Any] = {"type": "str", "many": False, "choices": [], "default":
 class Stub:
     """Stands for anything the parser set-up does not need: attributes and calls give more of it."""
 
-    def __getattr__(self, name: str) -> Stub:
+    def __getattr__(self, name: str) -> "Stub":
         return Stub()
 
-    def __call__(self, *_: Any, **__: Any) -> Stub:
+    def __call__(self, *_: Any, **__: Any) -> "Stub":
         return Stub()
 
 

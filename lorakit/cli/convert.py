@@ -7,8 +7,6 @@ lorakit convert flux-by-ai-toolkit.safetensors out.safetensors --to kohya --dtyp
 Says how far delta-W of the new file is from the old one's: zero, or the rounding of the format.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser

@@ -10,8 +10,6 @@ The checkpoint and strength that `lorakit note` chose are taken by default. Noth
 already is overwritten; `lorakit undeploy` takes it back.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lorakit.cli.terminal.arguments import A_RUN, Arguments, Parser

@@ -5,8 +5,6 @@ lorakit diff maya/20260801-201500 maya/20260802-093000 --json
 lorakit diff maya finn --page both.html    # one page, with the curves laid over each other
 """
 
-from __future__ import annotations
-
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.proof.compare import Difference, shown
 from lorakit.proof.pair import compare_runs

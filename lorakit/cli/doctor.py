@@ -7,8 +7,6 @@ Every line that is red has its remedy. The report names no folder of yours and n
 as it is. Nothing is changed. exit codes: 0 nothing is red, 1 something is.
 """
 
-from __future__ import annotations
-
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.next_step import PROGRAMS, say_next
 from lorakit.show import print_json, print_text

@@ -4,8 +4,6 @@ lorakit explain
 lorakit explain maya/20261121-080000 --json
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser

@@ -7,8 +7,6 @@ Paths below the project are relative, so the project moves as a whole. What coul
 is listed. `lorakit import exports/maya` makes the same plan of it again.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from lorakit.cli.terminal.arguments import Arguments, Parser

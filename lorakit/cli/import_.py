@@ -9,8 +9,6 @@ lorakit import downloads/style.safetensors        what a LoRA says of its own tr
 Nothing is executed, moved or fetched. The recipe is new; one that is there stays as it is.
 """
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections import Counter

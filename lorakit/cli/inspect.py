@@ -8,8 +8,6 @@ Reads the forms of kohya, musubi, diffusers, PEFT, ai-toolkit, ComfyUI and LyCOR
 The numbers are read without being asked for in files under 100 MB.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from lorakit.cli.terminal.arguments import Arguments, Parser

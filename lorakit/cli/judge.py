@@ -11,8 +11,6 @@ the base's other pictures least first. You choose among them; a winner is named 
 proven. What was measured is kept: run it again to go on. What it cannot say: docs/judge.md.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 import sys

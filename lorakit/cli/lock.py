@@ -5,8 +5,6 @@ lorakit train recipes/maya.toml --locked  # refuses if anything differs
 lorakit verify recipes/maya.lock.toml     # hashes again and names every difference
 """
 
-from __future__ import annotations
-
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.meant import plans_of
 from lorakit.errors import counted, raise_on_errors

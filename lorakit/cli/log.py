@@ -6,8 +6,6 @@ lorakit log maya -f               # go on until the run ends
 lorakit log maya --raw > log.txt  # every byte as it came
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 import time

@@ -6,8 +6,6 @@ it is not always 0; its docstring's first line is its description, the rest its 
 (`dataset`) is a package of commands with its own COMMANDS.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import os

@@ -7,8 +7,6 @@ lorakit merge maya.safetensors=0.8 --into models/sdxl-base.safetensors -o merged
 A sum of LoRAs is exact: its rank is the sum of theirs, unless --rank cuts it.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lorakit.cli.convert import DTYPES

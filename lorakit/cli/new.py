@@ -7,8 +7,6 @@ writes recipes/maya.toml and datasets/maya/, and says what to do next. Nothing t
 overwritten.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 from pathlib import Path

@@ -4,8 +4,6 @@ lorakit note latest "hands better than v1" --rating 4
 lorakit note maya --chosen "epoch 6" --strength 0.8
 """
 
-from __future__ import annotations
-
 from lorakit.cli.terminal.arguments import A_RUN, Arguments, Parser
 from lorakit.cli.terminal.meant import trained_run
 from lorakit.cli.terminal.next_step import next_for_run, say_next

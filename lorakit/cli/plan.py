@@ -11,8 +11,6 @@ lorakit plan maya --diff origin/main  what it says that it did not say in that c
 lorakit plan recipes/maya.toml recipes/finn.toml --review       only faults, for a commit hook
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

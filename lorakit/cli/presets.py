@@ -7,8 +7,6 @@ lorakit presets show sdxl-12gb --resolved    every value, and the page that set 
 lorakit presets copy sdxl                    into this project's presets/, where it wins
 """
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import replace
 from pathlib import Path

@@ -4,8 +4,6 @@ lorakit registry            # bring REGISTRY.md up to date and show it
 lorakit registry --json
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, fields
 from pathlib import Path
 

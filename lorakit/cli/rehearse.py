@@ -8,8 +8,6 @@ Weights and pictures need not be there yet. Images are only linked to; the resul
 unless --keep names a folder for it.
 """
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from pathlib import Path

@@ -8,8 +8,6 @@ Every run makes its page at its end. This makes it again, also while a run goes 
 The page needs no network and contains everything it shows.
 """
 
-from __future__ import annotations
-
 import webbrowser
 
 from lorakit.cli.terminal.arguments import Arguments, Parser

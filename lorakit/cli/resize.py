@@ -4,8 +4,6 @@ lorakit resize maya.safetensors --rank 16
 lorakit resize maya.safetensors --rank 64 --keep 0.95    as few ranks as hold 95 % of each module
 """
 
-from __future__ import annotations
-
 from lorakit.cli.convert import add_target, target_of
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.next_step import say_next

@@ -10,8 +10,6 @@ rate; what it cannot restore is said on the screen and in the record. exit codes
 train.
 """
 
-from __future__ import annotations
-
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.ending import resumed
 from lorakit.runs.find import find_run

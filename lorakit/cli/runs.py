@@ -10,8 +10,6 @@ watched: `lorakit explain` says why); broken (its record makes no sense). If a r
 is unfinished, the next command is shown.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser

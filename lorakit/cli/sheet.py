@@ -10,8 +10,6 @@ Beside the PNG stands a page to compare in: enlarge, side by side, flicker, mark
 Pictures are kept in the run's folder: a second sheet draws only what is new.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

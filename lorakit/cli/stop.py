@@ -5,8 +5,6 @@ lorakit stop maya                 # embedded: saves and ends; kohya: after the n
 lorakit stop maya --now           # at once; what is lost is said
 """
 
-from __future__ import annotations
-
 import json
 import time
 from pathlib import Path

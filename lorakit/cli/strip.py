@@ -6,8 +6,6 @@ lorakit strip maya.safetensors public.safetensors --keep modelspec.author
 What programs need stays: base version, rank, alpha, network module, title, licence, trigger phrase.
 """
 
-from __future__ import annotations
-
 from lorakit.cli.convert import target_of
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.next_step import say_next

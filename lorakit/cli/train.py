@@ -11,8 +11,6 @@ exit codes: 0 every LoRA is intact, 1 a recipe or the machine is wrong, 4 a trai
 stopped.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Callable, Sequence

@@ -7,8 +7,6 @@ Removed is what lorakit wrote there, unless somebody has changed it since; a LoR
 put aside gets its name back. The run keeps its LoRA.
 """
 
-from __future__ import annotations
-
 from lorakit.cli.terminal.arguments import A_RUN, Arguments, Parser
 from lorakit.deploy.deliver import FOLDERS
 from lorakit.deploy.history import take_back

@@ -4,8 +4,6 @@ lorakit verify latest                  # a run: its files, weights, dataset and 
 lorakit verify recipes/maya.lock.toml  # a lock: would the recipe train from the same inputs?
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser

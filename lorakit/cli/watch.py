@@ -8,17 +8,14 @@ lorakit watch maya --once         # one picture, then back
 A run whose lorakit process has exited is taken over: watched to its end, its record closed.
 """
 
-from __future__ import annotations
-
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import wrap
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
-from lorakit.cli.terminal.curve import curve
 from lorakit.cli.terminal.ending import say_outcome
 from lorakit.cli.terminal.screen import screen
 from lorakit.errors import LorakitError
@@ -35,6 +32,7 @@ EVERY_S = 1.0
 MARGIN = 8  # columns for the curve's labels
 ENOUGH = 10  # losses that make a curve
 SHORTEST = 10  # columns of a bar that still says something
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # Braille, two by four a character
 OVER = {"done": 0, "interrupted": 130, "stopped": 130, "running": 0, "unattended": 0}
 
 
@@ -68,7 +66,7 @@ def _watch(run_dir: Path, *, as_json: bool, once: bool) -> int:
 
 def follow(
     run_dir: Path,
-    tell: Callable[[Glance], None],
+    tell: "Callable[[Glance], None]",
     once: bool = False,
     moving: Collection[str] = ("running",),
 ) -> int:
@@ -87,7 +85,7 @@ class PlainSteps:
     def __init__(self) -> None:
         self._last = -1
 
-    def __call__(self, seen: Glance) -> None:
+    def __call__(self, seen: "Glance") -> None:
         if seen.step != self._last:
             self._last = seen.step
             loss = "" if seen.loss is None else f"  loss {seen.loss:.4g}"
@@ -199,3 +197,38 @@ def _take_over(run_dir: Path, *, as_json: bool) -> int:
     with screen(as_json=as_json) as emit:
         outcome = adopt(run_dir, emit=emit)
     return say_outcome(outcome)
+
+
+def curve(points: Sequence[tuple[int, float]], *, width: int = 72, height: int = 8) -> list[str]:
+    """Lines of text; nothing for fewer than two points. Steps that share a column are averaged."""
+    if len(points) < 2:
+        return []
+    first, last = points[0][0], points[-1][0]
+    columns: dict[int, list[float]] = {}
+    for step, value in points:
+        columns.setdefault((step - first) * (2 * width - 1) // max(1, last - first), []).append(
+            value
+        )
+    means = {column: sum(values) / len(values) for column, values in columns.items()}
+    low, high = min(means.values()), max(means.values())
+    cells = [[0] * width for _ in range(height)]
+    before = None
+    for column, mean in sorted(means.items()):
+        row = round((high - mean) / (high - low) * (4 * height - 1)) if high > low else 2 * height
+        for dot in _joined(before, row):
+            cells[dot // 4][column // 2] |= _DOTS[dot % 4][column % 2]
+        before = row
+    labels = [f"{high:.4g}", *[""] * (height - 2), f"{low:.4g}"]
+    margin = max(map(len, labels))
+    lines = [
+        f"{label:>{margin}} {''.join(chr(0x2800 + cell) for cell in row)}"
+        for label, row in zip(labels, cells, strict=True)
+    ]
+    return [*lines, f"{'':{margin}} {first}{last!s:>{max(1, width - len(str(first)))}}"]
+
+
+def _joined(before: int | None, row: int) -> Iterable[int]:
+    """The rows of a column, from beside the last one's to its own."""
+    if before is None or abs(row - before) <= 1:
+        return (row,)
+    return range(before + 1, row + 1) if row > before else range(row, before)

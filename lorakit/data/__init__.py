@@ -1,7 +1,5 @@
 """CLIP's byte-pair table, by which SD1.5, SDXL and FLUX cut captions into tokens."""
 
-from __future__ import annotations
-
 import gzip
 from functools import cache
 from pathlib import Path

@@ -2,8 +2,6 @@
 numpy, because `plan` must start at once.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +37,7 @@ class BucketRules:
     by_area: bool = False
 
     @classmethod
-    def said(cls, resolution: Size, words: Mapping[str, Any]) -> BucketRules:
+    def said(cls, resolution: Size, words: Mapping[str, Any]) -> "BucketRules":
         """In kohya's words; what they leave out is the script's default."""
         own = {name: words[word] for name, word in WORDS.items() if word in words}
         return cls(resolution, **own)

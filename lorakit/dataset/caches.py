@@ -1,7 +1,5 @@
 """Caches of an earlier run beside the images: which are stale, and which claim a wrong size."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """What a dataset is, as far as planning must know: names, sizes, captions, repeats."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

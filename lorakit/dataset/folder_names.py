@@ -1,7 +1,5 @@
 """Folder names: how kohya reads `N_trigger`, and how lorakit writes it. Pure."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from lorakit.errors import RecipeError

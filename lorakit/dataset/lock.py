@@ -2,8 +2,6 @@
 neither trainers nor scans look; whoever only reads needs none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every rule by name, which also switches it off: how severe it is and why it matters."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path

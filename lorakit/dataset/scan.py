@@ -2,8 +2,6 @@
 nothing, and speaks about everything that kohya would drop silently, misread or choke on.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from collections import defaultdict

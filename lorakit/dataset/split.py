@@ -1,7 +1,5 @@
 """What is held back for validation, how often reg images are drawn, and the sum of it. Pure."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """What a recipe says of one folder: repeats, or the metadata file of kohya's fine-tuning."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ A1111 and Forge name every LoRA that they loaded, with its hash, in what they sa
 ComfyUI refuses a name it does not know; keys that it skipped it tells its own terminal only.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import time

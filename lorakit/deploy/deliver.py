@@ -2,8 +2,6 @@
 another LoRA is put aside only when that is asked for, never lost.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """What was delivered where: a journal beside the runs, so that a delivery can be taken back."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

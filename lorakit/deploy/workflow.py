@@ -1,7 +1,5 @@
 """A ComfyUI workflow with another LoRA and trigger in it: read, swapped, and written as a copy."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What the user asked for: command line over TOML over default, strict, and all faults at once."""
 
-from __future__ import annotations
-
 import argparse
 import re
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,6 @@ FOLDER holds order.json (the model's folder, the pictures); a line of said.jsonl
 as a picture is described. Nothing is fetched, no code of the model's is run.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

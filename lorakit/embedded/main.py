@@ -1,7 +1,5 @@
 """The script: arguments in, exit code out. What goes wrong is explained in words."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

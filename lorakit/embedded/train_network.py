@@ -1,7 +1,5 @@
 """Train a LoRA for SD1.5: `accelerate launch THIS --config_file FILE --dataset_config FILE`."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -2,8 +2,6 @@
 Each decision is a file of the sweep, made once: whoever comes later follows it.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """From `--vary` to points, and from a point to its recipe's text. Pure."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from itertools import product

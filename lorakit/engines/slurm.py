@@ -1,7 +1,5 @@
 """A sweep as one Slurm job array: what is requeued goes on, `scancel` ends in good order."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Sequence

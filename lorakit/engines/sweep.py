@@ -2,8 +2,6 @@
 belongs to which point is in the runs' own records; nothing here is kept twice.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

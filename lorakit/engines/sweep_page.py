@@ -1,7 +1,5 @@
 """A sweep as rows, and as one page in the style of the reports."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path

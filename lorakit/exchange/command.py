@@ -2,8 +2,6 @@
 plain variables are understood; whatever the shell would compute is left out.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """A plan as a folder that runs without lorakit: its files with relative paths, and a script."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Iterator, Mapping

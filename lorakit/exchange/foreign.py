@@ -2,8 +2,6 @@
 words: by words.toml, and the few values that need more than a table.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from functools import cache

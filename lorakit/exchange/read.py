@@ -1,7 +1,5 @@
 """What a THING is, by its contents, and what it says: a config, a command, a LoRA. The one door."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

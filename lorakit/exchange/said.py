@@ -1,7 +1,5 @@
 """What another program's file says, value by value, and in which words of ours."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """From values to a recipe, and what has become of each: kept, translated or dropped, and why."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """What is trained: one explicit table. A family owns its facts: script, weights, sizes, words."""
 
-from __future__ import annotations
-
 from lorakit.families.by_ai_toolkit import also_by_ai_toolkit
 from lorakit.families.by_kohya import ANIMA, FLUX, HUNYUAN_IMAGE, LUMINA, SD3, SD15, SDXL
 from lorakit.families.by_musubi import FLUX2, KONTEXT, KREA2, QWEN_IMAGE, WAN21, WAN22, ZIMAGE

@@ -1,7 +1,5 @@
 """The families that ai-toolkit runs, too, and what it calls them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """Families that sd-scripts runs; the first three our own trainer, too."""
 
-from __future__ import annotations
-
 from types import MappingProxyType
 
 from lorakit.families.family import BASE, Family, Size, Weight

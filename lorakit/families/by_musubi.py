@@ -1,7 +1,5 @@
 """Families that only musubi-tuner runs here. What is measured of their memory is in the presets."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any

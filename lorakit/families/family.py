@@ -1,7 +1,5 @@
 """The shape of a family: data, no inheritance."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,8 +62,8 @@ class Family:
     ui_word: str = "Unknown"  # A1111's and Forge's word for it
     size: Size | None = None  # None: not known here
     # The same family as another trainer takes it, where script, weights or defaults differ.
-    variants: Mapping[str, Family] = field(default_factory=dict)
+    variants: "Mapping[str, Family]" = field(default_factory=dict)
 
-    def by(self, trainer: str) -> Family:
+    def by(self, trainer: str) -> "Family":
         """As this trainer takes it."""
         return self.variants.get(trainer, self)

@@ -1,7 +1,5 @@
 """From a run to its judgement: what is measured, what that costs, what the record keeps."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace

@@ -1,7 +1,5 @@
 """Which pictures a run was trained on and which it never saw; reads headers and captions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -6,8 +6,6 @@ where the interval of `held` itself lies above 0; the others make the shortlist,
 first. docs/judge.md has what was proven of this, and what not.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Mapping, Sequence

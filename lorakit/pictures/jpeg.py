@@ -1,7 +1,5 @@
 """Where a JPEG says its size: from marker to marker, in time that no file can drive up."""
 
-from __future__ import annotations
-
 import os
 
 MOST_MARKERS = 10_000

@@ -2,8 +2,6 @@
 is written.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -57,7 +55,7 @@ def kinds() -> tuple[str, ...]:
 
 
 @contextmanager
-def opened(path: Path | str) -> Iterator[Image.Image]:
+def opened(path: Path | str) -> "Iterator[Image.Image]":
     """The picture, not yet decoded. A pipe is not waited for, and what is too large is refused."""
     from PIL import Image, UnidentifiedImageError
 
@@ -81,7 +79,7 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def decoded(image: Image.Image) -> Iterator[None]:
+def decoded(image: "Image.Image") -> Iterator[None]:
     """At the size that draft() has left: a JPEG in full needs more than its header says."""
     with _room(image, image.width * image.height * 4):
         image.load()
@@ -89,7 +87,7 @@ def decoded(image: Image.Image) -> Iterator[None]:
 
 
 @contextmanager
-def _room(image: Image.Image, need: int) -> Iterator[None]:
+def _room(image: "Image.Image", need: int) -> Iterator[None]:
     limit = MAX_PIXELS * 4
     if need > limit:
         raise TooLargeError(
@@ -100,7 +98,7 @@ def _room(image: Image.Image, need: int) -> Iterator[None]:
         yield
 
 
-def bytes_needed(image: Image.Image) -> int:
+def bytes_needed(image: "Image.Image") -> int:
     """To decode it once, known from its header alone."""
     pixels: int = image.width * image.height
     if image.format not in {"JPEG", "MPO"}:
@@ -166,13 +164,13 @@ def small_jpeg(path: Path, side: int, quality: int) -> tuple[bytes, tuple[int, i
     return stream.getvalue(), picture.size
 
 
-def write_png(path: Path, image: Image.Image) -> None:
+def write_png(path: Path, image: "Image.Image") -> None:
     data = BytesIO()
     image.save(data, "PNG")
     write_atomic(path, data.getvalue())
 
 
-def orientation(image: Image.Image) -> tuple[int, bool]:
+def orientation(image: "Image.Image") -> tuple[int, bool]:
     """What EXIF says, 1 being upright; and whether it cannot be read, which is upright, too."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
@@ -183,7 +181,7 @@ def orientation(image: Image.Image) -> tuple[int, bool]:
     return 1, value not in {None, 0}
 
 
-def turned(image: Image.Image, number: int) -> Image.Image:
+def turned(image: "Image.Image", number: int) -> "Image.Image":
     """Upright, given its EXIF orientation."""
     from PIL import Image as Pillow
 

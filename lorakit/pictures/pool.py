@@ -1,7 +1,5 @@
 """The same work over many files on all cores; a worker that dies takes one file along."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -1,7 +1,5 @@
 """The size and the true kind of an image from its first bytes, without decoding it."""
 
-from __future__ import annotations
-
 import os
 import stat
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A run's command line and environment: which Python, launcher flags and variables."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ script does something nobody meant.
 Every addition carries its reason as its source, so `lorakit plan` shows it like any other setting.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What only shows when images meet settings: crops, no buckets, latents of another size."""
 
-from __future__ import annotations
-
 import ast
 import zipfile
 from collections.abc import Iterator

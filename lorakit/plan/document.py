@@ -1,7 +1,5 @@
 """A plan for others: as JSON, as a command line for a shell, as the files of `--write`."""
 
-from __future__ import annotations
-
 import shlex
 from typing import Any, NamedTuple
 

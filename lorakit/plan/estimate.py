@@ -1,7 +1,5 @@
 """What a run will need: LoRA, states, caches, disk at its fullest, an honest range of memory."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Does the memory of a run fit a device, and which preset would? Arithmetic alone."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Recipe + dataset + machine -> Plan. Reads folders and headers; changes and starts nothing."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace

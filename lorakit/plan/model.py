@@ -1,7 +1,5 @@
 """The plan and its parts: everything that would happen, decided and checked. Pure data."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +80,7 @@ class Verdict:
     better: str = ""  # a preset with which it would fit, or might: "flux-8gb would"
 
     @classmethod
-    def of(cls, needs: Estimate, device: Gpu) -> Verdict:
+    def of(cls, needs: Estimate, device: Gpu) -> "Verdict":
         low, high, there = needs.memory_low, needs.memory_high, device.memory_bytes
         if not high or not there:
             word = "unknown"

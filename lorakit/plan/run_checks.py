@@ -1,7 +1,5 @@
 """What only shows at the end: disk, memory, files in the way, what is not installed or fetched."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

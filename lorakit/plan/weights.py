@@ -2,8 +2,6 @@
 taken for: sd-scripts loads most mistakes silently. From headers alone; fetches nothing.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path

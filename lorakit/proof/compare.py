@@ -1,7 +1,5 @@
 """Two nested accounts, compared key by key. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any

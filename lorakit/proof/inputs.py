@@ -1,7 +1,5 @@
 """May a run go on? Only from what it began with; else it becomes another training."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path

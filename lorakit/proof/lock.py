@@ -3,8 +3,6 @@ inputs, proven by hash. It says nothing about this machine's folders, and keeps 
 platform and packages apart from those in the inputs.
 """
 
-from __future__ import annotations
-
 import json
 import platform
 import re

@@ -1,7 +1,5 @@
 """Two runs side by side: settings, data, versions, results; stage by stage where there are."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

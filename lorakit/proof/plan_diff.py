@@ -3,8 +3,6 @@ Both plans are made on the same machine, from the same dataset folder; pictures 
 known where both commits have a lock.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace

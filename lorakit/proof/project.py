@@ -1,7 +1,5 @@
 """A recipe with its lock, its presets, and a script that puts them in place elsewhere."""
 
-from __future__ import annotations
-
 import shlex
 
 from lorakit.proof.lock import lock_path

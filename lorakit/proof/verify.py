@@ -1,7 +1,5 @@
 """Hash again, and name every difference: are the files here what the run, or the lock, says?"""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

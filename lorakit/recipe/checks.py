@@ -1,7 +1,5 @@
 """Every question about one entry: is there such a key, may it stand here, does its value fit?"""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace

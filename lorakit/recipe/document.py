@@ -1,7 +1,5 @@
 """One TOML file of the user's: the line of every key, and the file with other values or names."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence

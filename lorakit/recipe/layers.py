@@ -2,8 +2,6 @@
 prompts and captions, `{trigger}` and `{name}` are filled in; `{a|b}` is the trainer's own.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

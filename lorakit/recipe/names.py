@@ -1,7 +1,5 @@
 """What a recipe and a trigger may be called: they become names of files and folders."""
 
-from __future__ import annotations
-
 import re
 
 from lorakit.portable import is_device

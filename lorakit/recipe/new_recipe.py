@@ -1,7 +1,5 @@
 """The text of a new recipe, with a word on what one may want to change; or another's, adapted."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ catalogue's default where no layer sets it, and the few facts that follow from s
 A value of the wrong type was reported before, and reads as if it were not set.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property

@@ -2,8 +2,6 @@
 where it is not.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import re
 from collections.abc import Sequence

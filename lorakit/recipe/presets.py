@@ -1,7 +1,5 @@
 """The shelf of presets: shipped ones, and a project's own `presets/`, which win."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,7 +23,7 @@ class Preset:
     name: str
     document: Document
     own: bool = False  # from the project's presets/, not shipped
-    base: Preset | None = None
+    base: "Preset | None" = None
     faults: tuple[Fault, ...] = ()
 
     @cached_property

@@ -1,7 +1,5 @@
 """From documents and --set to checked layers: what a preset, a recipe and its stages say."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any

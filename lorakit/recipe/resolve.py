@@ -6,8 +6,6 @@ that nobody sets is absent, but for [dataset] caption_extension, which is ".txt"
 own default (.caption) loses every caption silently.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

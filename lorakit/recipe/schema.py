@@ -1,7 +1,5 @@
 """The words of a recipe outside [train], in the same shape as the catalogue of options."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 

@@ -2,8 +2,6 @@
 training; kept by the record, the report and a bundle.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date

@@ -2,8 +2,6 @@
 how to write it.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The nearest that this machine can do to a recipe for another, for a rehearsal alone."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from typing import Any

@@ -6,8 +6,6 @@ network, optimiser, precision, captions. The user's dataset is only linked to, s
 ends up beside the pictures, and nothing is kept unless asked for.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import time

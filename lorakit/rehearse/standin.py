@@ -4,8 +4,6 @@ They sample noise, but they train.
 Written without torch, once, into the user's cache folder; their metadata say what they are.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """What to make of a run and do next; says only what its end, warnings and curves can bear."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path

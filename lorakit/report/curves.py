@@ -1,7 +1,5 @@
 """Charts as inline SVG, coloured by the page's classes: they follow light and dark."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The pictures of a run: what it was trained on by bucket, the samples it drew by step."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape

@@ -1,7 +1,5 @@
 """make_report: a run's folder in, report.html out."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from pathlib import Path
 

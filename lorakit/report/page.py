@@ -1,7 +1,5 @@
 """The page's text: template, style and script, filled once. What comes from files is escaped."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

@@ -1,7 +1,5 @@
 """Small JPEGs as data URLs, within a budget of count and bytes that is never exceeded."""
 
-from __future__ import annotations
-
 import base64
 import os
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Scalars out of tensorboard's event files without tensorboard: what `add_scalar` writes."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Each part of the page as HTML, but its pictures."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from html import escape

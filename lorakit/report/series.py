@@ -1,7 +1,5 @@
 """The numbers of a run over its steps, from what the run wrote; no drawing here."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """A sheet as one page that needs nothing else: enlarge, compare, flicker, mark a winner."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from html import escape

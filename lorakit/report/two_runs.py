@@ -1,7 +1,5 @@
 """Two runs on one page: curves over each other, what differs, samples side by side."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

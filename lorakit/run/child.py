@@ -5,8 +5,6 @@ Its output goes straight into the log, not through us: should lorakit be killed,
 on and can be adopted.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets
@@ -16,14 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
-from typing import TYPE_CHECKING
 
 from lorakit.errors import SetupError
 from lorakit.proc import start
 from lorakit.processes import MARK, Identity, members
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 # of a log line; sd-scripts would break its messages, and the paths in them, into columns of 80
 WIDTH = "240"
@@ -137,7 +131,7 @@ class Signals:
         self.seen: list[int] = []
         self._old: dict[int, object] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Signals":  # noqa: PYI034  (Self begins with Python 3.11)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._set(number, lambda number, _frame: self.seen.append(number))
         self._set(signal.SIGPIPE, signal.SIG_IGN)

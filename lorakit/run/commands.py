@@ -4,8 +4,6 @@ one program would be. The record says which commands; the trainer says which of 
 again, and what is wrong with what they left. Where each begins and how it ends stands in the log.
 """
 
-from __future__ import annotations
-
 import re
 import signal
 import sys

@@ -1,7 +1,5 @@
 """One training at a time on one device: a lock that lives as long as the training itself."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

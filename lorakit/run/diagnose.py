@@ -1,18 +1,19 @@
 """From a log's last lines to cause, evidence and remedy. Never guesses: unknown is an answer."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from lorakit import tomllib
 from lorakit.files import below
 from lorakit.runs.find import run_name
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import Diagnosis, Record
-from lorakit.trainers.symptoms import Symptom, symptoms
+from lorakit.trainers.signatures import package_of
 
 _TRACE_END = re.compile(
     r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Warning|Interrupt|Invalid))\b(?::|$)"
@@ -20,14 +21,6 @@ _TRACE_END = re.compile(
 SMALLER = "{again} --set max_data_loader_n_workers=0 --set train_batch_size=1"
 NEAR = 60
 LIKELY_RATE = 1e-4  # a rate above it that ends in NaN was most likely a typo
-PACKAGES = {
-    "prodigy": "prodigyopt",
-    "lion_pytorch": "lion-pytorch",
-    "lycoris": "lycoris-lora",
-    "cv2": "opencv-python",
-    "pil": "pillow",
-    "skimage": "scikit-image",
-}
 NAN = re.compile(r"avr_loss=nan|loss is (?:nan|not a finite number)", re.IGNORECASE)
 # A log message of sd-scripts goes on below its beginning when it is long, and says everything a
 # second time in Japanese.
@@ -35,6 +28,24 @@ _RECORD = re.compile(r"(?:[-\d]{10} [\d:]{8} | {20,})((?:INFO|WARNING|ERROR|CRIT
 _PLACE = re.compile(r"\s+\w+\.py:\d+$")
 _MORE = re.compile(r"^ {20,}(?=\S)")
 _JAPANESE = re.compile(r"\s/\s*\S*\s?[^\x00-\x7f](?:(?!: ).)*")
+
+
+@dataclass(frozen=True)
+class Symptom:
+    rule: str
+    pattern: re.Pattern[str]
+    cause: str
+    remedy: str  # a command
+
+
+@cache
+def symptoms() -> tuple[Symptom, ...]:
+    """In the order in which they are tried."""
+    table = tomllib.loads(Path(__file__).with_name("symptoms.toml").read_text(encoding="utf-8"))
+    return tuple(
+        Symptom(entry["rule"], re.compile("|".join(entry["log"])), entry["cause"], entry["remedy"])
+        for entry in table["symptom"]
+    )
 
 
 def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = False) -> Diagnosis:
@@ -111,8 +122,7 @@ def _found(
 ) -> Diagnosis:
     caught = [group.strip() for group in match.groups() if group]
     if symptom.rule == "missing-package" and caught:
-        module = caught[0].partition(".")[0].lower()
-        caught[0] = PACKAGES.get(module, module)
+        caught[0] = package_of(caught[0].lower())
     fill = [*caught, *[""] * 3]
     cause = symptom.cause.format(*fill, **words).replace(" ()", "").rstrip(" :")
     remedy = symptom.remedy.format(*[shlex.quote(word) for word in fill], **words)

@@ -1,7 +1,5 @@
 """The end of a run, watched or not: judge its files, find the cause, close the record."""
 
-from __future__ import annotations
-
 import math
 import re
 import signal

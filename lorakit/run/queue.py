@@ -1,7 +1,5 @@
 """Recipes that wait for their turn: one JSON file in .lorakit/, changed only under a lock."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """Run a plan: folder, record, launch, follow, stop, judge. The walk is `train`."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager

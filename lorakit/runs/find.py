@@ -1,7 +1,5 @@
 """Which runs exist, and which one is meant: by name, date, path, or the latest. Reads only."""
 
-from __future__ import annotations
-
 import os
 import re
 import time

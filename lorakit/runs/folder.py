@@ -1,7 +1,5 @@
 """Where runs are, and the names of the files in a run's folder."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

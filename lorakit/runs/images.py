@@ -1,7 +1,5 @@
 """A run's own list of the images it trained on: dataset.json, written beside the training."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

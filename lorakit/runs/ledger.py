@@ -1,7 +1,5 @@
 """The writer of a run's record. A full disk or a folder that is gone ends no training."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from dataclasses import replace

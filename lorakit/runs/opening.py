@@ -1,7 +1,5 @@
 """A run before its launch: its plans, its folder, and its record as far as it is known."""
 
-from __future__ import annotations
-
 import hashlib
 import platform
 import sys

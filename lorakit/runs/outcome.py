@@ -1,7 +1,5 @@
 """How a run ended, judged by the files on the disk, not by the script's exit code."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How long a run will take, by what was measured, here first. Unknown is an answer."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -133,7 +131,7 @@ def _runs_here(plan: Plan, machine: Machine) -> Iterator[float]:
                 yield seconds / max(1, record.steps.accumulation)
 
 
-def _is_alike(record: Record, plan: Plan, machine: Machine) -> bool:
+def _is_alike(record: "Record", plan: Plan, machine: Machine) -> bool:
     """On the same machine, of the same kind and about the same size."""
     ran = record.platform
     here = (machine.system, machine.arch, machine.cpu_count, *(one.name for one in machine.gpus))
@@ -170,7 +168,7 @@ def _measured(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
 
 
 def _kind(
-    trainer: str, family: str, settings: Mapping[str, Setting | SettingUsed]
+    trainer: str, family: str, settings: "Mapping[str, Setting | SettingUsed]"
 ) -> tuple[str, ...]:
     """Words that are equal where the settings are; what is unset, false or 1 is the same."""
     said = {key: settings[key].value if key in settings else None for key in KIND}

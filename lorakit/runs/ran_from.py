@@ -1,7 +1,5 @@
 """The parts of a record that are known before the launch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -12,8 +12,6 @@ says that nothing is known yet. A number that may be missing is None. Nothing he
 `dataclasses.replace(record, name="b")` makes another one, `record.to_json()` gives the JSON.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Collection, Mapping
@@ -97,7 +95,7 @@ class RunProcess(Part):
     log_at: tuple[int, ...] = rare((0, 0))
 
     @classmethod
-    def ours(cls) -> RunProcess:
+    def ours(cls) -> "RunProcess":
         return cls.like(Identity.of(os.getpid()))
 
     @property

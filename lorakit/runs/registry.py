@@ -4,8 +4,6 @@ The runs' records and notes.json files are the source; the Markdown table is one
 people wrote into it by hand and for rows whose run folder is gone.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

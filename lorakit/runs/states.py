@@ -1,7 +1,5 @@
 """Training states on the disk, and which are intact: a power cut leaves half ones."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """JSON to frozen dataclasses and back by their annotations: reader, writer, check in one."""
 
-from __future__ import annotations
-
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -30,13 +28,13 @@ class Part:
     unknown: Mapping[str, object] = field(default_factory=dict, kw_only=True, repr=False)
 
     @classmethod
-    def like(cls, noun: object, **more: Any) -> Self:
+    def like(cls, noun: object, **more: Any) -> "Self":
         """With what another noun calls by the same names."""
         names = (one.name for one in _known(cls) if hasattr(noun, one.name))
         return cls(**{name: getattr(noun, name) for name in names} | more)
 
     @classmethod
-    def from_json(cls, data: object) -> Self:
+    def from_json(cls, data: object) -> "Self":
         """Missing keys get their defaults, and so does null where a field cannot be None."""
         if not isinstance(data, dict):
             raise WrongValue("", data)

@@ -1,23 +1,17 @@
 """Drawing a sheet: prompts down the side, checkpoints and strengths along the top."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from lorakit.errors import RecipeError
 from lorakit.pictures.open import opened, why
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-    from PIL.ImageDraw import ImageDraw
-    from PIL.ImageFont import FreeTypeFont, ImageFont
-
-    Font = FreeTypeFont | ImageFont
-
+Pen = ImageDraw.ImageDraw
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 PAPER, INK, FAINT, RULE, MISSING = "#ffffff", "#1b1b1f", "#6a6a73", "#dcdce2", "#f0f0f3"
 MARGIN, GAP, LABEL = 24, 4, 220
 
@@ -49,9 +43,7 @@ class Sheet:
     footer: str = ""
 
 
-def draw_grid(sheet: Sheet) -> Image:
-    from PIL import Image, ImageDraw, ImageFont, ImageOps
-
+def draw_grid(sheet: Sheet) -> Image.Image:
     title, plain, small = (ImageFont.load_default(points) for points in (24, 16, 14))
     width, height = _picture_size(sheet)
     seeds = max((len(files) for files in sheet.pictures.values()), default=1)
@@ -86,7 +78,7 @@ def draw_grid(sheet: Sheet) -> Image:
 
 
 def _column_heads(
-    pen: ImageDraw, sheet: Sheet, place: tuple[int, int, int, int], fonts: tuple[Font, Font]
+    pen: Pen, sheet: Sheet, place: tuple[int, int, int, int], fonts: tuple[Font, Font]
 ) -> None:
     """A checkpoint's name once, over all its strengths."""
     (left, top, cell, bottom), (plain, small) = place, fonts
@@ -113,7 +105,7 @@ def _picture_size(sheet: Sheet) -> tuple[int, int]:
     return 96, 96
 
 
-def _picture(file: Path) -> Image:
+def _picture(file: Path) -> Image.Image:
     """By the one door to Pillow; what it refuses is an error with the file's name."""
     try:
         with opened(file) as picture:

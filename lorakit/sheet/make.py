@@ -2,8 +2,6 @@
 depend on: a second sheet draws only what is new.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

@@ -1,7 +1,5 @@
 """What a run's folder offers a sheet: base, checkpoints, prompts, samples. Reads only."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Mapping

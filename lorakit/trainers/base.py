@@ -5,8 +5,6 @@ Options come from catalogue/, file names from catalogue/file_names.py: the train
 kohya's words and kohya's names.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -2,8 +2,6 @@
 vendor/.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from contextlib import suppress
@@ -43,7 +41,7 @@ class Located:
     directory: Path
     python: Path
     commit: str  # "" where the folder is not a git checkout
-    home: Home
+    home: "Home"
 
     @property
     def pinned(self) -> bool:

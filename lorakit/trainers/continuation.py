@@ -2,8 +2,6 @@
 told, and how its numbers differ from the true ones. Arithmetic only.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field

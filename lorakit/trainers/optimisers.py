@@ -1,7 +1,5 @@
 """The optimisers and schedules of trainers with kohya's options, and what becomes of names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from lorakit.errors import Fault, did_you_mean

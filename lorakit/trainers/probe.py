@@ -4,8 +4,6 @@ command line hold, each as one line of JSON behind MARK.
 `python -c <this text> torch.optim prodigyopt`; Python 3.8 and the standard library suffice.
 """
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import json

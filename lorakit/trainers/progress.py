@@ -1,7 +1,5 @@
 """What the trainers print: lines in, events out. A line that is not understood is skipped."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -2,8 +2,6 @@
 dataset.toml, prompts.toml. Nothing is written here, only composed.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -2,8 +2,6 @@
 remembered until something is installed there.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import os
@@ -33,6 +31,10 @@ PIP = {  # where a package's name is not its module's
     "prodigyplus": "prodigy-plus-schedule-free",
     "pytorch_optimizer": "pytorch-optimizer",
     "came_pytorch": "came-pytorch",
+    "prodigy": "prodigyopt",
+    "cv2": "opencv-python",
+    "pil": "pillow",
+    "skimage": "scikit-image",
 }
 
 

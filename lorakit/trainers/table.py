@@ -1,7 +1,5 @@
 """Every trainer, by the name a recipe gives it. The first that a family lists is its default."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 

@@ -4,8 +4,6 @@ sd-scripts, as a folder for tokenizer_cache_dir, so that nothing is downloaded.
 CLIP's two are made from the byte-pair table that lorakit ships; T5's is copied from the checkout.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

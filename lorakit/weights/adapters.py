@@ -1,7 +1,5 @@
 """Delta-W of LoRA, LoHa, LoKr and whole differences, as numbers (numpy alone)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -59,7 +57,7 @@ class Factors:
         down = self.down.reshape(self.rank, -1, *self.kernel)
         return down, self.up.reshape(*self.up.shape, *ones)
 
-    def cut(self, rank: int, energy: float = 1.0) -> tuple[Factors, float]:
+    def cut(self, rank: int, energy: float = 1.0) -> "tuple[Factors, float]":
         """The best approximation of that rank, or of as few as hold that share of the norm, and the
         share that is lost. It is delta-W's SVD, had from the factors' own small products.
         """

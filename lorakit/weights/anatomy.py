@@ -2,8 +2,6 @@
 stand-ins are made of them, and the size of a LoRA is counted from them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial

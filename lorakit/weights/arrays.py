@@ -2,8 +2,6 @@
 knows neither bf16 nor fp8. Imported only where a command needs numbers.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any, BinaryIO
 

@@ -6,8 +6,6 @@ into place when it is complete and its hash is right. Whatever ends a fetch leav
 and the next one goes on from there. Nothing else is ever fetched.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import re

@@ -1,7 +1,5 @@
 """A LoRA file judged from its bytes, in one pass: intact, finite, trained, its hashes. No torch."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -2,8 +2,6 @@
 written in the words of another form. delta-W stays what it is.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

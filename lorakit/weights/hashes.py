@@ -1,7 +1,5 @@
 """sha256 of big files, remembered in the cache until they change; one to each core."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

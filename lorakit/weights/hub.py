@@ -5,8 +5,6 @@ again: we call the http_get under it, and keep the part. That is also why Xet's 
 cannot resume either, is not used; the hub serves those files by plain HTTP too.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterator

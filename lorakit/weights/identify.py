@@ -1,7 +1,5 @@
 """What a file of weights is, from its header alone: family, part, number format, sound or not."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

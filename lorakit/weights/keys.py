@@ -2,8 +2,6 @@
 diffusers and PEFT, ai-toolkit, ComfyUI's own form, LyCORIS. Reads no numbers.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

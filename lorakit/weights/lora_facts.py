@@ -1,7 +1,5 @@
 """What can be said of a LoRA file: from its header at once, and from its numbers when asked."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

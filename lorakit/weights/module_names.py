@@ -1,7 +1,5 @@
 """What modules are called: by the network's makers, by diffusers, and flat in kohya's keys."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from typing import Any

@@ -1,7 +1,5 @@
 """How a recipe names a file of weights, and where one from the hub is kept."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

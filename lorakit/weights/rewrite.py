@@ -3,8 +3,6 @@ metadata (`strip`); several in one (`merge_loras`), or in a base (`merge_into_ba
 stay, nothing is overwritten, and what has become of delta-W is measured on what was written.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import re

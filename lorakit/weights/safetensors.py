@@ -2,8 +2,6 @@
 its library or stricter. The reader looks at the header alone; neither needs numpy or torch.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -5,8 +5,6 @@ Counted against sd-scripts: SD1.5 has 192 modules in the U-Net and 72 in the tex
 and 264, FLUX 304 and 72.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from plan_cases import recipe
 
-from lorakit.plan.saves import checkpoints, sample_steps
+from lorakit.plan.steps import checkpoints, sample_steps
 from lorakit.recipe.options import Options
 
 ROOT = Path("/project")

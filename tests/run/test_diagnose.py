@@ -10,11 +10,10 @@ import pytest
 
 import lorakit
 from lorakit import tomllib
-from lorakit.run.diagnose import diagnose, unwrapped
+from lorakit.run.diagnose import diagnose, symptoms, unwrapped
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.ran_from import SettingUsed
 from lorakit.runs.record import Diagnosis, Ending, Record
-from lorakit.trainers.symptoms import symptoms
 
 RUN_DIR = Path("runs/fox/20260101-120000")
 FAILED = Record(

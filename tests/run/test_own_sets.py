@@ -13,11 +13,12 @@ from plan_cases import folder, sd15_base
 from lorakit.cli.main import main
 from lorakit.events import silent
 from lorakit.plan.model import Plan
-from lorakit.run.diagnose import PACKAGES, with_own_sets
+from lorakit.run.diagnose import with_own_sets
 from lorakit.run.train import train
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.ran_from import TrainerUsed
 from lorakit.runs.record import Record, read_record
+from lorakit.trainers.signatures import package_of
 
 FAILED = Record(
     state="failed",
@@ -73,7 +74,7 @@ def test_a_failed_run_has_its_own_sets_in_record_and_remedy(make_plan: Any) -> N
 
 
 def test_a_package_is_installed_under_its_own_name_with_the_trainers_python(make_plan: Any) -> None:
-    assert PACKAGES["lycoris"] == "lycoris-lora"
+    assert package_of("lycoris") == "lycoris-lora"
     record = replace(FAILED, trainer=TrainerUsed(python="/opt/my env/bin/python"))
     outcome = Outcome(Path("runs/fox/1"), record)
     from lorakit.run.diagnose import diagnose

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.cli.terminal.curve import curve
+from lorakit.cli.watch import curve
 from lorakit.events import Event
 from lorakit.run.child import Patience
 from lorakit.run.train import train

@@ -11,8 +11,6 @@ decoded, is a duplicate or is too small is refused by name. `lorakit dataset pre
 N_trigger folders.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

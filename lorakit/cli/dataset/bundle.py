@@ -6,8 +6,6 @@ lorakit dataset bundle verify maya.zip                   # every byte read and c
 lorakit dataset bundle verify maya.zip --unpack datasets/maya
 """
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path, PurePosixPath
 

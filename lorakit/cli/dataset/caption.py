@@ -14,8 +14,6 @@ Edits are done in the order of this list: the tagger's tags, --from-tags, --repl
 caption, unless --overwrite is given; always look at what it wrote.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -9,8 +9,6 @@ are errors, 0 for warnings. In a recipe, [dataset] rules_off = ["border"] switch
 good; rules = { crop_limit = 0.3, near_bits = 3 } moves limits.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections import Counter, defaultdict
 from typing import Any

@@ -4,8 +4,6 @@ lorakit dataset diff datasets/maya datasets/maya-v2
 lorakit dataset diff recipes/maya.toml recipes/maya-v2.toml --json
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 from lorakit.cli.terminal.arguments import Arguments, Parser

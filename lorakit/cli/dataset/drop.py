@@ -8,8 +8,6 @@ The list is in prepare.toml, beside the N_trigger folders; it belongs in git. An
 originals/; the picture in the N_trigger folder and its caption wait in .lorakit/dropped.
 """
 
-from __future__ import annotations
-
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import read_target, writing
 from lorakit.dataset.build.drop import drop, take_back

@@ -18,8 +18,6 @@ follows its folder. Only folders that prepare has made are renamed; --force also
 your own images. Originals never move.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path

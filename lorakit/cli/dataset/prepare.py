@@ -12,8 +12,6 @@ enlarged. A contact sheet with every crop, bucket and caption is written to
 .lorakit/sheet-01.jpg.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -8,8 +8,6 @@ cleanness, uniqueness), not whether it is a good one: correct it with your own n
 `lorakit dataset select --scores FILE.csv`.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

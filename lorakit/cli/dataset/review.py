@@ -8,8 +8,6 @@ What was changed can be taken back with `lorakit dataset caption ... --undo`; ac
 images are remembered in the dataset's .lorakit folder.
 """
 
-from __future__ import annotations
-
 import webbrowser
 import zlib
 

@@ -8,8 +8,6 @@ Uses the CATEGORY_ranking.json files in the dataset where there are any, else me
 compare pictures of one album; where to draw the line is best said as a share of them.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections import Counter

@@ -4,8 +4,6 @@ lorakit dataset stats recipes/maya.toml
 lorakit dataset stats datasets/maya --tags 0 --json      # every tag
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 from lorakit.cli.terminal.arguments import Arguments, Parser

@@ -1,7 +1,5 @@
 """The tagger's part of `dataset caption`: its options, and its answers as first drafts."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ lorakit queue add recipes/maya.toml recipes/finn.toml
 lorakit queue add recipes/maya.toml --set learning_rate=5e-5
 """
 
-from __future__ import annotations
-
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.train import put_into_queue
 

@@ -4,8 +4,6 @@ lorakit queue list
 lorakit queue list --json
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser

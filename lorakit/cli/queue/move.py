@@ -4,8 +4,6 @@ lorakit queue move 5                # next
 lorakit queue move 5 --before 3
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser

@@ -4,8 +4,6 @@ lorakit queue remove 3 4
 lorakit queue remove --ended
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser

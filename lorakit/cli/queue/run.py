@@ -8,8 +8,6 @@ Ends with a table and an exit code: 0 all intact, 4 a training failed, 1 a recip
 130 stopped.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Collection
 from pathlib import Path

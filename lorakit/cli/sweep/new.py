@@ -11,8 +11,6 @@ own stands in quotes or brackets: --vary 'resolution="512,768","768,768"'. The p
 like any other: read them, change them, train one alone.
 """
 
-from __future__ import annotations
-
 import shlex
 
 from lorakit.cli.terminal.arguments import A_RECIPE, Arguments, Parser

@@ -4,8 +4,6 @@ lorakit sweep report                       # the newest; writes sweeps/NAME/repo
 lorakit sweep report maya-sweep --out maya-sweep.html --open
 """
 
-from __future__ import annotations
-
 import shlex
 import webbrowser
 

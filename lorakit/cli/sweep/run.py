@@ -13,8 +13,6 @@ On Slurm a task that is requeued after a preemption goes on from its newest whol
 exit codes: as for lorakit queue run.
 """
 
-from __future__ import annotations
-
 import argparse
 import shlex
 from dataclasses import replace

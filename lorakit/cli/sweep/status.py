@@ -4,8 +4,6 @@ lorakit sweep status
 lorakit sweep status maya-sweep
 """
 
-from __future__ import annotations
-
 import shlex
 from collections import Counter
 

@@ -8,8 +8,6 @@ The best finished point is the one with the best measure that all of them have: 
 else held-out loss, else training loss, which says little about pictures.
 """
 
-from __future__ import annotations
-
 import shlex
 
 from lorakit.cli.terminal.arguments import Arguments, Parser

@@ -1,7 +1,5 @@
 """What commands take: each kind of argument is one line, and what many share is said once."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path

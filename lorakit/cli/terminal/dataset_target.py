@@ -1,7 +1,5 @@
 """What dataset commands work on: a recipe or a dataset folder, and what is known from it."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """How a run ended, in words and as an exit code. Not a command itself."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lorakit.cli.terminal.next_step import next_for_run, say_next

@@ -1,7 +1,5 @@
 """Which recipe and which run somebody means. Not a command itself."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +28,7 @@ def trained_run(word: str) -> Path:
     return found
 
 
-def sweep_named(word: str) -> tuple[Path, Sweep, list[PointResult]]:
+def sweep_named(word: str) -> "tuple[Path, Sweep, list[PointResult]]":
     """Its folder, what it says, and how far each of its points is."""
     from lorakit.engines.sweep import find_sweep, read_sweep, results_of
 
@@ -39,13 +37,15 @@ def sweep_named(word: str) -> tuple[Path, Sweep, list[PointResult]]:
     return folder, sweep, results_of(folder.parents[1], sweep)
 
 
-def read(args: Arguments) -> tuple[Resolved, tuple[Fault, ...]]:
+def read(args: Arguments) -> "tuple[Resolved, tuple[Fault, ...]]":
     from lorakit.recipe.resolve import resolve
 
     return resolve(recipe_path(args.recipe), sets=args.sets, unsets=args.unsets)
 
 
-def plans_of(recipe: str, sets: Sequence[str] = (), unsets: Sequence[str] = ()) -> tuple[Plan, ...]:
+def plans_of(
+    recipe: str, sets: Sequence[str] = (), unsets: Sequence[str] = ()
+) -> "tuple[Plan, ...]":
     from lorakit.runs.opening import plans_now
 
     return plans_now(recipe_path(recipe), sets, unsets)

@@ -4,8 +4,6 @@ What is there already decides what comes next, whoever did the step before, and 
 said where nothing is left, or where a fault comes first.
 """
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +28,7 @@ def say_next(command: str, about: str = "") -> None:
         say(f"Next: {command}" + (f"    # {about}" if about else ""))
 
 
-def next_for_dataset(target: Target, *, after: str = "") -> tuple[str, str]:
+def next_for_dataset(target: "Target", *, after: str = "") -> tuple[str, str]:
     """The next command and a word about it. `after`: a step just done that may leave no trace."""
     from lorakit.dataset.build.originals import ORIGINALS
     from lorakit.dataset.build.remembered import PLACE

@@ -1,7 +1,5 @@
 """A plan on the terminal, as wide as it: settings that matter or all, and what follows of them."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """A counting bar on stderr for what takes over a second; silent where that is no terminal."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 import time

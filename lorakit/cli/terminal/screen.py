@@ -1,7 +1,5 @@
 """A run on the screen: a bar on a terminal, plain lines elsewhere, NDJSON for programs."""
 
-from __future__ import annotations
-
 import math
 import os
 import sys

@@ -1,7 +1,5 @@
 """A dataset's subsets: the N_trigger folders, and what `.lorakit` remembers about them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

@@ -1,14 +1,13 @@
 """The contact sheet: every original, what is kept of it, its sizes and its caption."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
 
 from lorakit.dataset.buckets import Chooser
 from lorakit.dataset.build.manifest import FOLDER, MadeFile, Manifest
@@ -17,10 +16,7 @@ from lorakit.dataset.rules import shown
 from lorakit.files import write_atomic
 from lorakit.user_files import Unreadable
 
-if TYPE_CHECKING:
-    from PIL import Image, ImageDraw, ImageFont
-
-    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 COLUMNS, ROWS = 5, 5
 NAME, WORDS = 14, 13  # sizes of letters
@@ -59,8 +55,6 @@ def redraw_sheets(root: Path, chooser: Chooser | None, caption_extension: str) -
 
 
 def _page(root: Path, cells: Sequence[tuple[MadeFile, list[str]]]) -> bytes:
-    from PIL import Image, ImageDraw
-
     rows = -(-len(cells) // COLUMNS)
     across, down = CELL + PAD, CELL + TEXT + PAD
     page = Image.new("RGB", (PAD + COLUMNS * across, PAD + rows * down), PAPER)
@@ -83,8 +77,6 @@ def _picture(
     place: tuple[int, int],
 ) -> None:
     """The upright original; what is cut off is dimmed, what is kept is framed."""
-    from PIL import Image
-
     scale = CELL / max(entry.size)
     size = (max(1, round(entry.size[0] * scale)), max(1, round(entry.size[1] * scale)))
     x, y = (start + (CELL - side) // 2 for start, side in zip(place, size, strict=True))
@@ -134,8 +126,6 @@ def font_for(text: str, size: int) -> Font:
 
 @cache
 def _fonts(size: int) -> list[Font]:
-    from PIL import ImageFont
-
     found: list[Font] = [ImageFont.load_default(size)]
     for name in FONTS:
         with suppress(OSError):
@@ -149,8 +139,6 @@ def _has(font: Font, letter: str) -> bool:
 
 
 def _drawn(font: Font, letter: str) -> bytes:
-    from PIL import Image, ImageDraw
-
     page = Image.new("L", (48, 48))
     ImageDraw.Draw(page).text((8, 8), letter, fill=255, font=font)
     return page.tobytes()

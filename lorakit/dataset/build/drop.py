@@ -1,7 +1,5 @@
 """Pictures that are not to be trained on, which wait under `.lorakit/dropped`, and the way back."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

@@ -5,15 +5,12 @@ Its later versions come without a model and would have to fetch one; hence the u
 extra `face`.
 """
 
-from __future__ import annotations
-
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from PIL import Image
 
 from lorakit.errors import SetupError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 SIDE = 1024  # more pixels find no more faces

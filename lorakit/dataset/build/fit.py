@@ -1,18 +1,15 @@
 """One picture made ready: upright, sRGB, eight bits, bare, fitted, encoded. Never enlarged."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+from PIL import Image, ImageCms, ImageColor
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError, check
 from lorakit.pictures.open import RefusedError, decoded, opened, orientation, turned
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 Fit = Literal["bucket", "letterbox", "crop", "none"]
 Focus = Literal["centre", "top", "face"]
@@ -153,8 +150,6 @@ def _window(source: Size, settings: Settings, face: Box | None) -> Box:
 
 def render(path: Path, settings: Settings) -> Rendered:
     """Raises RefusedError with a reason, or whatever a broken file makes the decoder raise."""
-    from PIL import Image
-
     with opened(path) as image:
         turn, _ = orientation(image)
         stored = image.size
@@ -217,20 +212,17 @@ def eight_bits(image: Image.Image) -> Image.Image:
 
 def _from_deep(image: Image.Image) -> Image.Image:
     import numpy as np
-    from PIL import Image as Pillow
 
     values = np.array(image, dtype=np.float32)  # worked on in place: such pictures are large
     top = float(values.max(initial=0))
     full = 1.0 if image.mode == "F" and top <= 1 else 255.0 if top <= 255 else max(65535.0, top)
     values *= 255 / full
     np.rint(values.clip(0, 255, out=values), out=values)
-    return Pillow.fromarray(values.astype(np.uint8)).convert("RGB")
+    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Through the embedded profile where there is a usable one; RGB or RGBA comes back."""
-    from PIL import ImageCms
-
     wanted = "RGBA" if image.mode == "RGBA" else "RGB"
     needed = "CMYK" if image.mode == "CMYK" else "RGB"
     if profile:
@@ -247,11 +239,9 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 def on_ground(image: Image.Image, size: Size, background: str) -> Image.Image:
     """In the middle of a canvas, on which transparency lies, too."""
-    from PIL import Image as Pillow
-
     if image.mode == "RGB" and image.size == size:
         return image
-    ground = Pillow.new("RGB", size, background)
+    ground = Image.new("RGB", size, background)
     corner = ((size[0] - image.width) // 2, (size[1] - image.height) // 2)
     ground.paste(image, corner, image if image.mode == "RGBA" else None)
     return ground
@@ -272,8 +262,6 @@ def _encoded(image: Image.Image, kind: str, quality: int) -> bytes:
 
 def settings_problems(settings: Settings) -> list[str]:
     """What is wrong with settings as they were given."""
-    from PIL import ImageColor
-
     wide, high = settings.size
     problems = []
     try:

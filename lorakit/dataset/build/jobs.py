@@ -1,7 +1,5 @@
 """What is to be prepared: each original, its subset and its place. Reads names only."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ A line of the journal is written before its file is moved into place; so whateve
 a kill is known to be ours.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Photos into originals/: copied completely or not at all, each once, with a journal."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile

@@ -1,7 +1,5 @@
 """Originals into N_trigger folders: only what changed, never over an edit of yours."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

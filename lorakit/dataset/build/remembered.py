@@ -3,8 +3,6 @@ how they are fitted, where one is cropped by hand, and which are not to be used.
 the review says of each.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -35,7 +33,7 @@ class Remembered:
     dropped: tuple[str, ...] = ()  # originals; pictures of one's own by their place
     crops: Mapping[str, Box] = field(default_factory=dict)  # by original, in shares of its sides
 
-    def with_settings(self, settings: Settings) -> Remembered:
+    def with_settings(self, settings: Settings) -> "Remembered":
         kept = essential(settings.as_data())
         rules = settings.rules if settings.fit == "bucket" else None
         return replace(self, wishes={key: kept[key] for key in WISHES if key in kept}, rules=rules)

@@ -1,7 +1,5 @@
 """Repeats from wishes: samples in an epoch, and subsets weighed against each other. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import product

@@ -1,7 +1,5 @@
 """Where photos come from: files, folders, zip archives, albums of other programs. Reads only."""
 
-from __future__ import annotations
-
 import csv
 import os
 import shutil

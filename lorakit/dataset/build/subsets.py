@@ -1,7 +1,5 @@
 """Renaming, splitting, merging subsets: prepared folders only, journaled, to be undone."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence

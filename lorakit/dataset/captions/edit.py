@@ -1,7 +1,5 @@
 """Editing captions: pure text operations on what is between the commas of their first line."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Every change of captions, one step a line in `.lorakit`, and the way back."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Taggers and describers: where their files are, in a folder or on the hub, and which they are."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket

@@ -4,8 +4,6 @@ The words are read here and nowhere else: without a byte order mark, every line 
 and where the bytes are not UTF-8, a guess that says so.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Captions in sentences by Florence-2 or BLIP, in a child process; remembered per picture."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -7,8 +7,6 @@ selected_tags.csv out. What it said is remembered per picture and model, so that
 looked at first and other thresholds tried later cost the computing only once.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import re

@@ -6,8 +6,6 @@ cleans ordinary text (composed characters, straight quotes, ligatures, full-widt
 guesses about wrongly decoded text are not repeated.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from functools import cache, lru_cache

@@ -1,7 +1,5 @@
 """Every fault of a dataset at once: names and headers, pixels, captions, balance."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 

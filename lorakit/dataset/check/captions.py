@@ -1,7 +1,5 @@
 """Rules about what captions say: trigger, sameness, structure, length, stolen words."""
 
-from __future__ import annotations
-
 import re
 import statistics
 from collections import Counter, defaultdict

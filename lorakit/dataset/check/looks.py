@@ -1,7 +1,5 @@
 """A close look at every image: decoded, measured, remembered until the file changes."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable, Iterable
@@ -69,7 +67,7 @@ def _decoded(path: Path, header: PictureHeader) -> Look:
         )
 
 
-def _small(image: Image.Image) -> Image.Image:
+def _small(image: "Image.Image") -> "Image.Image":
     """RGB, at most about 1,500 pixels long, as kohya would see the colours."""
     factor = max(1, max(image.size) // 768)
     if factor > 1 and image.mode in {"RGB", "L", "RGBA", "CMYK", "LA"}:
@@ -77,7 +75,7 @@ def _small(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _jpeg_quality(image: Image.Image) -> int:
+def _jpeg_quality(image: "Image.Image") -> int:
     """By the usual scale, from 1 to 100: the tables' mean against those of quality 50."""
     tables: dict[int, list[int]] = getattr(image, "quantization", None) or {}
     if image.format not in {"JPEG", "MPO"} or not tables.get(0):
@@ -87,7 +85,7 @@ def _jpeg_quality(image: Image.Image) -> int:
     return max(1, min(100, round(quality)))
 
 
-def _bits(path: Path, header: PictureHeader, image: Image.Image) -> int:
+def _bits(path: Path, header: PictureHeader, image: "Image.Image") -> int:
     if image.mode.startswith(("I", "F")):
         return 32 if image.mode in {"I", "F"} and header.kind != "png" else 16
     if header.kind == "png":
@@ -96,7 +94,7 @@ def _bits(path: Path, header: PictureHeader, image: Image.Image) -> int:
     return 8
 
 
-def is_transparent(image: Image.Image) -> bool:
+def is_transparent(image: "Image.Image") -> bool:
     """Whether some pixel is; an alpha channel of nothing but 255 does not count."""
     if image.mode not in {"RGBA", "LA", "PA", "La", "RGBa"}:
         if "transparency" not in image.info:
@@ -106,7 +104,7 @@ def is_transparent(image: Image.Image) -> bool:
     return isinstance(low, (int, float)) and low < 255
 
 
-def _is_grey(small: Image.Image) -> bool:
+def _is_grey(small: "Image.Image") -> bool:
     import numpy as np
 
     pixels = np.asarray(small, dtype=np.int16)[::4, ::4]
@@ -115,7 +113,7 @@ def _is_grey(small: Image.Image) -> bool:
     return bool((np.maximum(np.maximum(away[0], away[1]), away[2]) > 18).mean() < 0.002)
 
 
-def _profile(image: Image.Image) -> str:
+def _profile(image: "Image.Image") -> str:
     icc = image.info.get("icc_profile")
     if not icc:
         return ""
@@ -130,7 +128,7 @@ def _profile(image: Image.Image) -> str:
     return name or "unnamed"
 
 
-def _border(small: Image.Image) -> str:
+def _border(small: "Image.Image") -> str:
     """Edges with a band of one colour: letterboxes, frames, caption strips."""
     import numpy as np
 
@@ -142,7 +140,7 @@ def _border(small: Image.Image) -> str:
     return ", ".join(edge for edge, lines in zip(EDGES, sides, strict=True) if _plain_band(lines))
 
 
-def _plain_band(lines: np.ndarray[Any, np.dtype[np.int16]]) -> bool:
+def _plain_band(lines: "np.ndarray[Any, np.dtype[np.int16]]") -> bool:
     """The first fortieth of the lines holds one colour, and some later line does not."""
     band = lines[: max(2, -(-len(lines) // 40))]
     colour = band[0].mean(axis=0)

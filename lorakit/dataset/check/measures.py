@@ -6,18 +6,13 @@ thumbnail are judged alike; resolution is counted on its own. Scores run from 0 
 much a trainer can learn, not how much anybody likes it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from lorakit.dataset.check.model import Look
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 Floats = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]

@@ -1,7 +1,5 @@
 """What the rules know: of the recipe, and of each picture."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from lorakit.dataset.buckets import CROP_LIMIT, BucketRules

@@ -1,7 +1,5 @@
 """Rules about pixels: what decoding found, what buckets will do, which are the same."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """A dataset in numbers: counts, sizes, tags, token lengths, shares, buckets. Pure."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Scoring pictures, and choosing the best balanced set of them as a new dataset."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math

@@ -1,7 +1,5 @@
 """The page over HTTP: 127.0.0.1 only, a token in every request, nothing cached by others."""
 
-from __future__ import annotations
-
 import hmac
 import json
 import secrets

@@ -4,8 +4,6 @@ A caption is written to its file at every save. The step goes into the history w
 image, so that undo takes back an edit, not a keystroke.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import Counter
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ Entries are stored, not deflated: photos do not shrink, and compressed bytes wou
 versions of zlib.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Between folders named N_tokens and kohya's dataset TOML. Images are only copied."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Two versions of a dataset, compared by content."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -2,8 +2,6 @@
 any step can be resumed.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Sequence

@@ -2,8 +2,6 @@
 answered with old numbers.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 from collections.abc import Callable, Iterable, Sequence

@@ -2,8 +2,6 @@
 a random source that is handed in.
 """
 
-from __future__ import annotations
-
 import math
 import random
 import re

@@ -2,8 +2,6 @@
 TOML or an `N_trigger` tree.
 """
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import dataclass, fields, replace
 from pathlib import Path

@@ -2,8 +2,6 @@
 dataset to [general] to the arguments.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping
 from pathlib import Path

@@ -2,8 +2,6 @@
 jitter, by Pillow; and how much each place of a latent counts in the loss (`masked_loss`).
 """
 
-from __future__ import annotations
-
 import io
 import random
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ strength; each picture is written where the order says, and a line is printed wh
 Noise depends on the seed alone, so columns of a sheet compare.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -2,8 +2,6 @@
 prompt, seed and weights give the same picture in both.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Sample prompts in kohya's three formats."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

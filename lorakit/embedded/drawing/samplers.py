@@ -5,8 +5,6 @@ Tables and results are those of diffusers' schedulers under kohya's names; no mo
 but the one handed in.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise

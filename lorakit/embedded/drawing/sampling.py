@@ -2,8 +2,6 @@
 so the training is not disturbed.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 from pathlib import Path

@@ -7,8 +7,6 @@ JSON goes to the order's `results` for the base and for every cell (a LoRA at a 
 it is known, and what has a line there is not measured again.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import sys

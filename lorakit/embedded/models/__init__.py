@@ -10,8 +10,6 @@ Modules carry the names of diffusers and transformers (FLUX: of its own files), 
 keys are made of; SDXL's keys use the LDM names instead: `ldm_module`.
 """
 
-from __future__ import annotations
-
 from lorakit.embedded.models.base import Base
 from lorakit.embedded.models.layouts import ldm_module
 from lorakit.embedded.models.opening import open_base

@@ -2,8 +2,6 @@
 attention, a convolution that is quick on a CPU.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

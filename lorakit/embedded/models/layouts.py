@@ -5,8 +5,6 @@ Module names go in pairs (ours, theirs); the same pairs name the LoRA keys of SD
 makes of the LDM names.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -6,8 +6,6 @@ A product on a card goes through torch's own kernels; elsewhere its twin compute
 one after another, which is how the tests judge it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

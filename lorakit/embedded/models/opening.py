@@ -2,8 +2,6 @@
 headers alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path

@@ -2,8 +2,6 @@
 clip_skip, pooling, T5's mask.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

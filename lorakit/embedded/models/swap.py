@@ -5,8 +5,6 @@ Two slots on the device: one block computes while the next is copied, forwards a
 checkpointing, backwards. The host waits for nothing here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

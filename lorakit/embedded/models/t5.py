@@ -2,8 +2,6 @@
 its import.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

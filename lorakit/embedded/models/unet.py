@@ -5,8 +5,6 @@ Sizes come from config.json, so toy models work. Variants that neither family us
 the name of their setting.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -2,8 +2,6 @@
 AutoencoderKL, without its import.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

@@ -2,8 +2,6 @@
 wanted type, nothing held twice.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """LoRA files under kohya's names, complete or absent, and which is one too many."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

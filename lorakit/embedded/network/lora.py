@@ -5,8 +5,6 @@ The adapters' weights are views into one flat tensor per group, so that clipping
 processes and the optimiser are single calls.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping

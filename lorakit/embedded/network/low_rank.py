@@ -2,8 +2,6 @@
 the optimiser finds them, so that autograd has nothing to gather.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -6,8 +6,6 @@ the way back, instead of being kept: a layer costs the memory of its factors alo
 weight and the change are multiplied apart, so that a small change is not lost in bf16's rounding.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -49,7 +47,7 @@ class RebuiltLayer(torch.autograd.Function):
         ctx: Any,
         x: torch.Tensor,
         bias: torch.Tensor | None,
-        layer: Rebuilt,
+        layer: "Rebuilt",
         kept: torch.Tensor | None,
         *factors: torch.Tensor,
     ) -> torch.Tensor:

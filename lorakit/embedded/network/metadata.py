@@ -5,8 +5,6 @@ But for three: the same training gives the same file, so the times count from SO
 everything else. When a run really began and ended is in its record.
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime as dt
 import hashlib

@@ -2,8 +2,6 @@
 networks.lora_flux choose and name them; what it starts from, and what drops out of it.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

@@ -2,8 +2,6 @@
 arguments, defaults and numbers are those of transformers' class, which kohya's scripts use.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

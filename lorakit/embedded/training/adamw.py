@@ -2,8 +2,6 @@
 imports the compiler (a second, 70 MB).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

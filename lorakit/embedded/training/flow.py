@@ -1,7 +1,5 @@
 """Flow matching (FLUX): how noisy a step is, what is predicted, how its loss is weighed."""
 
-from __future__ import annotations
-
 import argparse
 import math
 

@@ -1,7 +1,5 @@
 """The training itself: epochs, steps, saves, samples, validations, and a clean end."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -2,8 +2,6 @@
 allows where gradient_checkpointing is "auto", and more where it runs out in the middle.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import torch

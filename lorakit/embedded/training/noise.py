@@ -5,8 +5,6 @@ Random numbers come from torch's CPU generator, which the loop has seeded for th
 noise on every device.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import random

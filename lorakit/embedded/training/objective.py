@@ -3,8 +3,6 @@ how far off it is. `draw` does what needs the host (chance, files, captions), `l
 `validate` takes the mean over what was held out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -64,7 +62,7 @@ class Inputs:
         length = f", {self.texts.hidden.shape[1]} tokens" if self.texts is not None else ""
         return f"latents of {wide}x{high}, batch {len(self.latents)}{length}"
 
-    def overwrite(self, other: Inputs) -> None:
+    def overwrite(self, other: "Inputs") -> None:
         for own, new in zip(self.tensors().values(), other.tensors().values(), strict=True):
             own.copy_(new)
 

@@ -2,8 +2,6 @@
 per group: one fused call a step.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import importlib

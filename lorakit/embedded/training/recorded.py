@@ -5,8 +5,6 @@ An act works on tensors that stay where they are. Where something of this run ca
 its name is said and every operation is launched by itself, as before.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """What a run prints and logs: kohya's lines; tensorboard and wandb under kohya's tags."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import time

@@ -2,8 +2,6 @@
 latents, texts, then the denoiser.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import os

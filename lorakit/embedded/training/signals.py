@@ -2,8 +2,6 @@
 and be saved, a second ends at once.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

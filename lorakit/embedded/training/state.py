@@ -2,8 +2,6 @@
 pickle; a folder is complete or absent.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -33,7 +31,7 @@ class Watch:
     last: float = math.inf
     last_step: int = -1
 
-    def after(self, loss: float, step: int) -> Watch:
+    def after(self, loss: float, step: int) -> "Watch":
         seen = replace(self, last=loss, last_step=step)
         if loss < self.best - self.min_delta:
             return replace(seen, best=loss, best_step=step, without_gain=0)

@@ -2,8 +2,6 @@
 in it waits for the device: what came out is read a step later.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future

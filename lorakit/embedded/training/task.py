@@ -1,7 +1,5 @@
 """What is trained, on what and for how long: all that is known before any weights are loaded."""
 
-from __future__ import annotations
-
 import argparse
 import math
 import random

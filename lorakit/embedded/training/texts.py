@@ -2,8 +2,6 @@
 else through the encoders at every step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any

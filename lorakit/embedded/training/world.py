@@ -2,8 +2,6 @@
 tells what happens, and where chance comes from.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import datetime as dt

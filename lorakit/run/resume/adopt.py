@@ -1,7 +1,5 @@
 """Runs whose lorakit process has exited: a living one is watched on, a dead one closed."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

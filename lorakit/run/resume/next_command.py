@@ -1,7 +1,5 @@
 """Whether a run may go on, from which state, and what to type next about it."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 

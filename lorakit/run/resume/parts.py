@@ -5,8 +5,6 @@ A file of an earlier part with the same name is moved to parts/N/replaced. What 
 where it is.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

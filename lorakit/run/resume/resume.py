@@ -5,8 +5,6 @@ counters, so their part of the run writes into parts/N/output and parts.py moves
 continuous names. How such a trainer is made to go on is its own to say.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The record of a run with stages, made from theirs: steps counted on, paths from its folder."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar

@@ -6,8 +6,6 @@ All stages are written down before the first one starts (state `waiting`), so th
 later as it was planned, whatever has become of the recipe.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

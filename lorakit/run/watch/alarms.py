@@ -1,7 +1,5 @@
 """What is worth waking somebody for during a run. Judges numbers only; every rule warns once."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Follows one run: its growing log and own events in, enriched events and progress.jsonl out."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from dataclasses import replace

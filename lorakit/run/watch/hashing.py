@@ -1,7 +1,5 @@
 """Hashes what went in and came out beside the training: no launch waits for a 24 GB file."""
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections.abc import Callable, Sequence

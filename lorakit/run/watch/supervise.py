@@ -1,7 +1,5 @@
 """The watch over one running child: follow, write down, warn, stop. Judges nothing afterwards."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

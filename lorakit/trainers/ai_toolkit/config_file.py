@@ -2,8 +2,6 @@
 proposes differ, and neither tells.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from ast import literal_eval

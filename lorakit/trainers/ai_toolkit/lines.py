@@ -1,7 +1,5 @@
 """What it prints: lines in, events out."""
 
-from __future__ import annotations
-
 import math
 import os
 import re

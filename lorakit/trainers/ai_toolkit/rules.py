@@ -2,8 +2,6 @@
 it. Names of kohya's that it has no counterpart for are refused by the catalogue.
 """
 
-from __future__ import annotations
-
 from lorakit.trainers.ai_toolkit.config_file import OPTIMIZERS, optimizer, warmup
 from lorakit.trainers.rule import Case, Rule
 

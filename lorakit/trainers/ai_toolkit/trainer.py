@@ -1,7 +1,5 @@
 """ai-toolkit as a `Trainer`: one command, one YAML. Interrupted it saves nothing and exits 0."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path

@@ -2,8 +2,6 @@
 lorakit/embedded, with torch; nothing here imports it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType

@@ -2,8 +2,6 @@
 refused, and what network_args and the dataset's file may hold.
 """
 
-from __future__ import annotations
-
 from lorakit.catalogue.networks import Words
 from lorakit.recipe.schema import SUBSET
 from lorakit.trainers.optimisers import BY_LOWER_NAME

@@ -1,7 +1,5 @@
 """What the embedded trainer refuses, before anything starts. No torch: the plan asks it too."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping

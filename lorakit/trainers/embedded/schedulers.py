@@ -2,8 +2,6 @@
 functions, so nothing has to be saved.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Our own trainer as a `Trainer`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lorakit import __version__

@@ -1,7 +1,5 @@
 """Where sd-scripts and its Python are."""
 
-from __future__ import annotations
-
 from lorakit.trainers.checkout import Home
 
 # v0.10.1 and its first fixes; `make vendor` moves it

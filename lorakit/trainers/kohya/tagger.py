@@ -2,8 +2,6 @@
 captions beside the images.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import tempfile

@@ -1,7 +1,5 @@
 """sd-scripts as a `Trainer`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

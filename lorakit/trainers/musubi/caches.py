@@ -2,8 +2,6 @@
 whether it is all there, and whether it is of these pictures and these captions.
 """
 
-from __future__ import annotations
-
 import glob
 import json
 from collections import defaultdict

@@ -2,8 +2,6 @@
 alone decide it.
 """
 
-from __future__ import annotations
-
 from lorakit.trainers.rule import (
     Case,
     Finder,

@@ -2,8 +2,6 @@
 dataset and a cache for each folder.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """musubi-tuner as a `Trainer`: latents and texts are cached by two commands, a third trains."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterator, Mapping

@@ -4,8 +4,6 @@ lorakit copies this file into parts/N of a resumed run, where musubi-tuner's own
 It asks musubi-tuner itself, with the settings of the whole run; the state then says how far it was.
 """
 
-from __future__ import annotations
-
 import os
 from importlib import import_module
 from pathlib import Path

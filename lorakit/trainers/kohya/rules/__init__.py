@@ -6,8 +6,6 @@ options are checked before (catalogue); rules about images and captions live wit
 They read and start nothing, except that network.py asks the trainer's Python.
 """
 
-from __future__ import annotations
-
 from lorakit.trainers.kohya.rules import captions, launch, learning, model, network
 from lorakit.trainers.rule import Finder
 

@@ -2,8 +2,6 @@
 the buckets' bounds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from lorakit.errors import Fault

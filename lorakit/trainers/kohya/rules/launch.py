@@ -2,8 +2,6 @@
 that cannot work or must not stand in a recipe.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 
 from lorakit.catalogue.bounds import BOUNDS

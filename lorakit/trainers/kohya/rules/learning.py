@@ -1,7 +1,5 @@
 """Optimisers, learning rates and their schedules."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from lorakit.errors import Fault, did_you_mean

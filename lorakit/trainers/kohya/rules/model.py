@@ -2,8 +2,6 @@
 v-prediction, noise, the options of the flow-matching families.
 """
 
-from __future__ import annotations
-
 from lorakit.trainers.rule import (
     FLOW,
     UNET,

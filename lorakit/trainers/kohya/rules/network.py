@@ -3,8 +3,6 @@ can say: its optimisers, schedules and networks of others. That is asked where a
 hands it arguments; never for a plain recipe.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 
