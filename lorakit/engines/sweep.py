@@ -13,6 +13,7 @@ from lorakit import json_text
 from lorakit.engines.points import recipe_with
 from lorakit.errors import Fault, LorakitError, RecipeError, counted, did_you_mean, raise_on_errors
 from lorakit.files import below, sha256, write_new
+from lorakit.journal import now
 from lorakit.machine import Machine
 from lorakit.plan.make import faults_of, make_plans
 from lorakit.plan.model import Plan
@@ -27,7 +28,7 @@ from lorakit.recipe.reading import place_of
 from lorakit.recipe.resolve import TOP_KEYS, resolve, root_of
 from lorakit.runs.find import info, run_dirs
 from lorakit.runs.opening import plans_now
-from lorakit.runs.record import now, read_record
+from lorakit.runs.record import read_record
 from lorakit.runs.typed_json import Part, WrongValue, rare
 from lorakit.user_files import Missing
 

@@ -9,12 +9,13 @@ from lorakit.engines.halving import rungs_made
 from lorakit.engines.points import recipe_with
 from lorakit.engines.sweep import PointResult, Sweep, best, results_of
 from lorakit.errors import counted
+from lorakit.journal import now
 from lorakit.private import without_user
 from lorakit.recipe.document import read_document
 from lorakit.report.curves import Line, charts
 from lorakit.report.page import element, page, soft, table
 from lorakit.report.series import read_numbers, smoothed
-from lorakit.runs.record import now, read_record
+from lorakit.runs.record import read_record
 
 KINDS = ("smooth", "validation", "rate1", "rate2")  # as many curves as an eye tells apart
 

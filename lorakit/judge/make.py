@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 from lorakit import tomllib
 from lorakit.errors import LorakitError
 from lorakit.families import run_by
-from lorakit.journal import Journal
+from lorakit.journal import Journal, now
 from lorakit.judge.pictures import JudgingPicture, JudgingPictures, pictures_of
 from lorakit.judge.score import FEWEST, Losses, MeasuredCell, judge
 from lorakit.runs.find import live_state, whole_of
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import require_intact
-from lorakit.runs.record import Judged, now, read_record
+from lorakit.runs.record import Judged, read_record
 from lorakit.sheet.make import bases_of, choose, digest, distinct, passes_of, run_torch, stamp
 from lorakit.sheet.source import DrawnCheckpoint, Source, read_source
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lorakit.catalogue.file_names import SampleName, samples_in
 from lorakit.events import Event
+from lorakit.journal import now
 from lorakit.logfile import last_lines
 from lorakit.machine import free_disk
 from lorakit.processes import oom_kills
@@ -19,7 +20,7 @@ from lorakit.runs.find import run_name
 from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Outcome, judge, made_since
-from lorakit.runs.record import Diagnosis, Ending, SavedCheckpoint, SavedState, now, read_record
+from lorakit.runs.record import Diagnosis, Ending, SavedCheckpoint, SavedState, read_record
 from lorakit.runs.states import fault_of, where_saved
 from lorakit.trainers.table import trainer
 from lorakit.weights.finite import Weights

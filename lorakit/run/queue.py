@@ -10,8 +10,9 @@ from typing import Any
 from lorakit import json_text
 from lorakit.errors import LorakitError, RecipeError
 from lorakit.files import below, write_atomic
+from lorakit.journal import now
 from lorakit.private import is_private_set
-from lorakit.runs.record import RunProcess, now
+from lorakit.runs.record import RunProcess
 from lorakit.runs.typed_json import Part
 from lorakit.user_files import Missing
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from lorakit.errors import SetupError
 from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
+from lorakit.journal import now
 from lorakit.owner import Owner, own
 from lorakit.plan.model import Plan
 from lorakit.processes import oom_kills
@@ -24,7 +25,7 @@ from lorakit.runs.folder import EVENTS, LOG
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.opening import commands_of, opening_record, require_folder
 from lorakit.runs.outcome import Outcome, seen_in
-from lorakit.runs.record import Ending, ResumedPart, RunProcess, now
+from lorakit.runs.record import Ending, ResumedPart, RunProcess
 from lorakit.trainers.base import Command
 from lorakit.trainers.table import trainer
 

@@ -11,6 +11,7 @@ from lorakit import __version__
 from lorakit.errors import SetupError
 from lorakit.families import FAMILIES
 from lorakit.files import below
+from lorakit.journal import now
 from lorakit.machine import Machine, this_machine
 from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
@@ -32,7 +33,7 @@ from lorakit.runs.ran_from import (
     TrainerUsed,
     WeightUsed,
 )
-from lorakit.runs.record import Record, now
+from lorakit.runs.record import Record
 from lorakit.trainers.base import Command
 from lorakit.trainers.checkout import packages_of
 

@@ -13,10 +13,9 @@ says that nothing is known yet. A number that may be missing is None. Nothing he
 """
 
 import os
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -312,8 +311,3 @@ def seconds_between(started: str, end: float) -> float | None:
         return max(0.0, end - datetime.fromisoformat(started).timestamp())
     except ValueError:
         return None
-
-
-def now() -> str:
-    here = datetime.fromtimestamp(time.time(), timezone.utc).astimezone()
-    return here.isoformat(timespec="seconds")

@@ -13,8 +13,9 @@ from pathlib import Path
 from lorakit import json_text
 from lorakit.errors import LorakitError, RecipeError
 from lorakit.files import write_atomic
+from lorakit.journal import now
 from lorakit.runs.find import run_dirs
-from lorakit.runs.record import Record, now, read_record
+from lorakit.runs.record import Record, read_record
 from lorakit.runs.typed_json import Part, WrongValue, rare
 from lorakit.user_files import Missing, Unreadable, read_text
 

@@ -14,6 +14,7 @@ from typing import Any
 from lorakit.errors import LorakitError
 from lorakit.events import Emit, Event
 from lorakit.files import write_atomic
+from lorakit.journal import now
 from lorakit.private import HIDDEN
 from lorakit.proof.inputs import require_same_inputs
 from lorakit.recipe.resolve import resolve
@@ -26,7 +27,7 @@ from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.runs.images import LIST, digest_of, read_images
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Outcome
-from lorakit.runs.record import Ending, Record, ResumedPart, Warned, now, read_record
+from lorakit.runs.record import Ending, Record, ResumedPart, Warned, read_record
 from lorakit.runs.states import State
 from lorakit.trainers.base import Command
 from lorakit.trainers.continuation import ANEW, Continuation, Paused
