@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
+from lorakit.journal import now
 from lorakit.runs.images import digest_of_stages
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import (
@@ -16,7 +17,6 @@ from lorakit.runs.record import (
     SavedState,
     StageSummary,
     Warned,
-    now,
     read_record,
 )
 
