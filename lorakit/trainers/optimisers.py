@@ -58,9 +58,7 @@ def optimizer_of(case: Options) -> str:
 def pace_faults(
     case: Options, where: Environment | None, classes: Mapping[str, str] = BY_LOWER_NAME
 ) -> Iterator[Fault]:
-    """Whether the optimiser and the schedule are there, and take their arguments: asked of the
-    environment where it matters, told without asking where that is enough.
-    """
+    """Optimiser and schedule are there and take their arguments: asked of `where` if it matters."""
     name, low = case.text("optimizer_type"), optimizer_of(case)
     dotted = classes.get(low) or (name if "." in name else f"torch.optim.{name}")
     cannot = any(fault.rule == "optimizer-cannot" for fault in optimizer_name(case))
@@ -71,12 +69,14 @@ def pace_faults(
         return
     if asks:
         given = ("lr", "nesterov") if low.startswith("sgdnesterov") else ("lr",)
-        wanted = Wanted(dotted, "optimizer_type", "optimizer_args", given, "optimiser")
+        unknown = "optimiser-class" if "." in name else "optimizer-unknown"
+        wanted = Wanted(dotted, "optimizer_type", "optimizer_args", given, "optimiser", unknown)
         yield from class_faults(case, where, wanted)
     schedule = case.text("lr_scheduler_type")
     if schedule and not low.endswith("schedulefree"):  # else the script never looks at it
         dotted = schedule if "." in schedule else f"torch.optim.lr_scheduler.{schedule}"
-        wanted = Wanted(dotted, "lr_scheduler_type", "lr_scheduler_args", (), "schedule")
+        args = "lr_scheduler_args"
+        wanted = Wanted(dotted, "lr_scheduler_type", args, (), "schedule", "schedule-class")
         yield from class_faults(case, where, wanted)
 
 

@@ -92,12 +92,11 @@ class Wanted:
     arguments: str  # the setting with its arguments
     given: tuple[str, ...]
     kind: str  # "optimiser", "schedule"
+    unknown: str  # the rule where there is none
 
 
 def class_faults(case: Options, environment: Environment, wanted: Wanted) -> Iterator[Fault]:
-    """Whether there is such a class, whether it can train here, and whether it takes its
-    arguments.
-    """
+    """Whether there is such a class, can train here, and takes its arguments."""
     module, _, name = wanted.dotted.rpartition(".")
     answer = environment.ask(module)
     if answer is None:
@@ -107,7 +106,7 @@ def class_faults(case: Options, environment: Environment, wanted: Wanted) -> Ite
     elif name not in answer["classes"]:
         what = f"{module} has no {name}; the script would find out after loading the model."
         usable = [one for one, about in answer["classes"].items() if about["steps"]]
-        yield case.fault(wanted.key, what, did_you_mean(name, usable), f"{wanted.kind}-class")
+        yield case.fault(wanted.key, what, did_you_mean(name, usable), wanted.unknown)
     else:
         yield from _fit(case, wanted, name, answer["classes"][name])
 

@@ -1,6 +1,4 @@
-"""The contract of our own trainer: its scripts, options, rules and exit codes. What trains is
-lorakit/embedded, with torch; nothing here imports it.
-"""
+"""The contract of our own trainer. What trains is lorakit/embedded; nothing here imports torch."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,3 +1,1 @@
-"""The vendored sd-scripts: where it is, what it accepts, its rules and its failures. Never edited,
-never imported by us.
-"""
+"""The vendored sd-scripts: never edited, never imported by us."""

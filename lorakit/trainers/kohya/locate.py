@@ -2,8 +2,7 @@
 
 from lorakit.trainers.checkout import Home
 
-# v0.10.1 and its first fixes; `make vendor` moves it
-PIN = "48d368fa557731ad0488c07304dfeba8c07910eb"
+PIN = "48d368fa557731ad0488c07304dfeba8c07910eb"  # v0.10.1 and its first fixes
 HOME = Home(
     title="sd-scripts",
     trainer="kohya",
