@@ -42,7 +42,9 @@ def on_tape(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Tape]:
     return switch
 
 
-@pytest.mark.parametrize("family", ["sd15", pytest.param("sdxl", marks=pytest.mark.slow), "flux"])
+@pytest.mark.parametrize(
+    "family", ["sd15", *(pytest.param(one, marks=pytest.mark.slow) for one in ("sdxl", "flux"))]
+)
 def test_replayed_steps_end_with_the_bytes_of_steps_launched_one_by_one(
     train: Callable[..., Any], on_tape: Callable[[], Tape], family: str
 ) -> None:
@@ -91,6 +93,7 @@ def test_whatever_a_step_has_is_replayed_alike(
     assert replayed.digest() == plain.digest()
 
 
+@pytest.mark.slow
 def test_a_replayed_run_resumes_in_the_middle_and_ends_alike(
     train: Callable[..., Any], on_tape: Callable[[], Tape]
 ) -> None:
@@ -104,6 +107,7 @@ def test_a_replayed_run_resumes_in_the_middle_and_ends_alike(
     assert resumed.digest() == whole.digest()
 
 
+@pytest.mark.slow
 def test_the_least_used_recording_goes_where_there_are_too_many(
     train: Callable[..., Any], on_tape: Callable[[], Tape], monkeypatch: pytest.MonkeyPatch
 ) -> None:
