@@ -131,10 +131,8 @@ def test_what_a_mac_puts_into_an_archive_is_passed_over(tmp_path: Path, photo: P
         archive.write(photo(tmp_path / "a.png", (80, 80), 1), "a.png")
         archive.write(photo(tmp_path / "b.png", (80, 80), 2), "__MACOSX/b.png")
     outcome = add(tmp_path / "data", SubsetPlan(1, "fox"), [tmp_path / "a.zip"])
-    assert ([Path(item.source).name for item in outcome.added], outcome.refused) == (
-        ["a.zip!a.png"],
-        (),
-    )
+    assert [Path(item.source).name for item in outcome.added] == ["a.zip!a.png"]
+    assert not outcome.refused
 
 
 @pytest.mark.parametrize(("last", "taken"), [("3f", 1), ("7f", 2)])
