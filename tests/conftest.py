@@ -24,6 +24,11 @@ REAL_CONFIG = {
 NUMBERS = itertools.count()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: one worker would have it at the end, alone."""
+    items.sort(key=lambda item: "tests/toy/test_demo" not in item.nodeid)
+
+
 def new_folder(factory: pytest.TempPathFactory, name: str) -> Path:
     """Without reading the list of all folders for each new one, as pytest's own numbering does."""
     folder = factory.getbasetemp() / f"{name}-{next(NUMBERS)}"
