@@ -47,7 +47,9 @@ def sweep_page(folder: Path, sweep: Sweep) -> str:
     first, how = best(results)
     names = heads(sweep)
     rows = [[escape(cell) for cell in row_of_point(sweep, one)] for one in results]
-    done = sum(one.state == "done" for one in results)
+    states = [one.state for one in results]
+    alike = states[0] if len({*states}) == 1 else "unfinished"
+    done = states.count("done")
     parts = {
         "points": (
             "Points",
@@ -62,7 +64,7 @@ def sweep_page(folder: Path, sweep: Sweep) -> str:
         title=sweep.name,
         over="lorakit sweep",
         name=sweep.name,
-        state="done" if done == len(results) else "running",
+        state="running" if "running" in states else alike,
         reason=f"Best: {first.point.name}, {how}." if first else "",
         facts=[
             ("recipe", sweep.recipe),

@@ -236,6 +236,17 @@ def test_the_page_holds_table_curves_and_the_best_recipe(make_sweep: MakeSweep, 
     assert "http" not in text.replace("http-equiv", "").replace("http://www.w3.org", "")
 
 
+def test_the_page_of_points_that_nobody_trains_does_not_say_running(
+    make_sweep: MakeSweep, maya: Path
+) -> None:
+    folder = make_sweep("network_dim=8,16")
+    for state, next_run in (("not started", "rank-01"), ("unfinished", "rank-02"), ("done", "")):
+        assert main(["sweep", "report", "rank"]) == 0
+        assert f">{state}</span>" in (folder / "report.html").read_text()
+        if next_run:
+            left_run(maya.parents[1], next_run)
+
+
 def test_an_edited_point_is_said_and_a_missing_one_stops(
     make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
