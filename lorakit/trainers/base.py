@@ -169,6 +169,7 @@ class Trainer(ABC):
     # machines. False: run/resume renumbers what the script writes.
     RESUMES_EXACTLY = False
     STATES_COUNT = True  # a whole state has a train_state.json with its step; else its name says it
+    RESUMABLE_WITH = "save_state=true"  # the setting by which there is something to go on from
     CONFIG = "train.toml"  # what its command reads, in the run's folder
 
     def changed(self, config: Path, changes: Mapping[str, Any]) -> str:

@@ -389,5 +389,6 @@ def test_a_lora_that_was_saved_without_its_optimiser_is_not_gone_on_from(
     state = newest_state(plan.run_dir, read_record(plan.run_dir))
     assert (state.step, state.path.name) == (5, "maya_000000004.safetensors")
     (output / "optimizer.pt").write_bytes(b"PK cut short")
-    with pytest.raises(LorakitError, match="no intact state"):
+    with pytest.raises(LorakitError, match="no intact state") as caught:
         newest_state(plan.run_dir, read_record(plan.run_dir))
+    assert "--set save_every_n_steps=" in caught.value.hint  # it has no save_state

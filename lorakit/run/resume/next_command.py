@@ -74,8 +74,7 @@ def newest_state(run_dir: Path, record: Record) -> State:
         return intact[-1]
     faults = {path: fault_of(path, counted=who.STATES_COUNT) for path in output.glob("*-state")}
     broken = [f"{path.name} {fault}" for path, fault in sorted(faults.items()) if fault]
-    raise LorakitError(
-        f"{name} has no intact state to go on from"
-        + (f" ({'; '.join(broken)})." if broken else "."),
-        hint=f"lorakit train {record.recipe} --set save_state=true starts anew and can be resumed.",
-    )
+    why = f" ({'; '.join(broken)})" if broken else ""
+    anew = f"lorakit train {record.recipe} --set {who.RESUMABLE_WITH} starts anew"
+    hint = f"{anew} and can be resumed."
+    raise LorakitError(f"{name} has no intact state to go on from{why}.", hint=hint)

@@ -50,6 +50,7 @@ class AiToolkit(CheckoutTrainer):
     TITLE = HOME.title
     RULES = rules.RULES
     SEPARATE_FOLDERS = True
+    RESUMABLE_WITH = "save_every_n_steps=250"
     CONFIG = config_file.FILE
 
     def settings(self, resolved: Resolved) -> Iterator[tuple[str, Any, str]]:
@@ -84,13 +85,11 @@ class AiToolkit(CheckoutTrainer):
     def commands(self, options: Options, start: Start) -> tuple[Command, ...]:
         """Its seed comes from the environment alone."""
         config = (start.run_dir / config_file.FILE).absolute().as_posix()
-        seed = f"SEED={options.seed}"
-        return (Command(("env", seed, start.python, start.script, config)),)
+        return (Command(("env", f"SEED={options.seed}", start.python, start.script, config)),)
 
     def prepare(self, work: Work) -> None:
-        """It writes caches beside the images, and begins with whatever file of the run's name is
-        newest: so each run has folders of links, and each part of it a fresh folder. The parts
-        share one optimizer.pt: each save replaces it.
+        """It writes caches beside the images and begins with its newest file: hence the links, and
+        a fresh folder for each part. The parts share one optimizer.pt: each save replaces it.
         """
         captions = str(work.settings.get("caption_extension") or ".txt")
         for name, source in tomllib.read(work.run_dir / config_file.LINKS).items():
