@@ -8,8 +8,9 @@ Per row: a steady step (median after warm-up; a step counts when its loss is rea
 card's kernels worked in one, the time to the first step and what 500 steps take with it, the most
 memory that tensors held, and the share of the card's own peak, measured at the start. All answers
 stand in --out as soon as they are there; what does not fit into the time limit is left out and
-named. `--tiny` runs every line of this on the CPU at toy size, our trainer playing both: it
-measures nothing. Needs a configured sd-scripts (docs/kohya.md); without one our column stands
+named. `--cpu` runs both trainers' workers here, full-size weights on pictures of 64 pixels and a
+FLUX of two blocks; `--tiny` does it at toy size, our trainer playing both. Neither measures
+anything: they prove before a card is rented that the table will be made. Needs a configured sd-scripts (docs/kohya.md); without one our column stands
 alone.
 """
 
@@ -125,8 +126,8 @@ class Bench:
 
 
 def job_of(bench: Bench, name: str, who: str, steps: int, limit_s: float) -> dict[str, Any]:
-    row, tiny = ROWS[name], bench.given.tiny
-    pixels = 64 if tiny else row.pixels
+    row, tiny, on_cpu = ROWS[name], bench.given.tiny, bench.given.tiny or bench.given.cpu
+    pixels = 64 if on_cpu else row.pixels
     folder = bench.work / f"{name}-{who}-{steps}"
     folder.mkdir()
     options = {**COMMON, **row.options, **weights(bench.work, row.family, tiny=tiny)}
@@ -157,7 +158,8 @@ def job_of(bench: Bench, name: str, who: str, steps: int, limit_s: float) -> dic
         "tokens": 16 if tiny else 512,
         "fp8": bool(row.options.get("fp8_base")),
         "profile": steps != LONG,
-        "on_cpu": tiny,
+        "on_cpu": on_cpu,
+        "blocks": 1 if bench.given.cpu else None,
         "until": time.time() + limit_s,
         "started": time.time(),
     }
@@ -202,8 +204,8 @@ def run(job: dict[str, Any], limit_s: float) -> dict[str, Any]:
 
 def measure(bench: Bench, name: str, who: str) -> dict[str, Any]:
     row = ROWS[name]
-    steps = 9 if bench.given.tiny else row.steps
-    limit_s = min(row.limit_s, bench.left_s - 5)
+    steps = 4 if bench.given.cpu else 9 if bench.given.tiny else row.steps
+    limit_s = min(row.limit_s, bench.left_s - 5) if not bench.given.cpu else bench.left_s
     if limit_s < min(15.0, row.limit_s):
         return {"code": 0, "said": "left out: the time limit"}
     answer = run(job_of(bench, name, who, steps, limit_s), limit_s)
@@ -214,7 +216,7 @@ def measure(bench: Bench, name: str, who: str) -> dict[str, Any]:
 
 def long_run(bench: Bench, name: str) -> dict[str, Any]:
     """From the start of the process to the file, measured and not reckoned."""
-    steps = 12 if bench.given.tiny else LONG
+    steps = 12 if bench.given.tiny or bench.given.cpu else LONG
     if bench.left_s < 30 and not bench.given.tiny:
         return {"code": 0, "said": "left out: the time limit"}
     limit_s = bench.left_s - 5
@@ -300,9 +302,10 @@ def main() -> int:
         "--long", default="sdxl-b1", help="the row of the 500 steps, if time is left"
     )
     parser.add_argument("--out", type=Path, default=Path("bench-gpu.json"))
+    parser.add_argument("--cpu", action="store_true", help="rehearse it without a card, minutes")
     parser.add_argument("--tiny", action="store_true", help="on the CPU at toy size, for testing")
     given = parser.parse_args()
-    if not torch.cuda.is_available() and not given.tiny:
+    if not torch.cuda.is_available() and not (given.tiny or given.cpu):
         print("There is no CUDA device here; this measures NVIDIA cards.", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -149,7 +149,10 @@ def _stand_in_for_our_flux(args) -> None:
 
     def load(self, dtype, _device):
         where = "cuda" if CUDA else "cpu"  # whatever was asked for: 24 GB are quicker on the card
-        return random_weights(on_meta(lambda: Flux(self.denoiser.config)), where, dtype)
+        config = dict(self.denoiser.config)
+        if JOB["blocks"]:
+            config |= {"num_layers": JOB["blocks"], "num_single_layers": JOB["blocks"]}
+        return random_weights(on_meta(lambda: Flux(config)), where, dtype)
 
     def texts(task):
         base = task.base
@@ -209,8 +212,11 @@ def _stand_in_for_their_flux(module) -> None:
         dtype, device = torch.bfloat16, torch.device("cpu")
 
     def load(path, _dtype, _device, **_more):
+        params = models.configs["dev"].params
+        if JOB["blocks"]:
+            params.depth = params.depth_single_blocks = JOB["blocks"]
         with torch.device("meta"):
-            model = models.Flux(models.configs["dev"].params)
+            model = models.Flux(params)
         random_weights(model, "cuda" if CUDA else "cpu", torch.bfloat16)
         return False, model.to(torch.float8_e4m3fn) if JOB["fp8"] else model
 
