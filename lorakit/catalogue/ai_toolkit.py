@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from lorakit.catalogue.file_names import EXPERTS
+
 SCRIPT = "run.py"
 CLASSES: Mapping[str, str] = MappingProxyType(
     {
@@ -84,7 +86,6 @@ NOT_OFFERED = frozenset(
 NUMBERS = frozenset(  # without a type or a default in the source
     ("cache_size_limit", "cfg_rescale", "snr_gamma", "target_norm_std", "unet_sample_size")
 )
-EXPERTS = ("train_high_noise", "train_low_noise")  # in model_kwargs, of Wan 2.2 alone
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str"}
 
 
@@ -102,9 +103,8 @@ def read_ai_toolkit(checkout: Path, commit: str = "") -> dict[str, Any]:
         if place == "ema_config":  # unset means none at all
             options[name].pop("default", None)
         sections.setdefault(place, []).append(name)
-    for name in EXPERTS:
-        options[name] = {"type": "bool", "default": True}
-        sections.setdefault("model_kwargs", []).append(name)
+    sections["model_kwargs"] = [f"train_{expert}" for expert in EXPERTS]
+    options |= {name: {"type": "bool", "default": True} for name in sections["model_kwargs"]}
     return {
         "commit": commit,
         "from": "kohya",

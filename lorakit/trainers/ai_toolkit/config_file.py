@@ -13,7 +13,6 @@ from lorakit.catalogue.ai_toolkit import PLACES
 from lorakit.catalogue.options import sections
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault
-from lorakit.families.by_ai_toolkit import ARCH, NAME
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
 from lorakit.trainers import run_files
@@ -70,7 +69,7 @@ def configuration(options: Options, facts: DatasetFacts, faults: list[Fault]) ->
     run_dir = Path(options.text("output_dir")).parent
     said = {
         section: {name: options.value(name) for name in names if options.is_set(name)}
-        for section, names in sections(NAME).items()
+        for section, names in sections("ai-toolkit").items()
     }
     process = {
         "type": "sd_trainer",
@@ -174,7 +173,7 @@ def _model(options: Options, experts: Mapping[str, Any]) -> dict[str, Any]:
     block = {
         "name_or_path": options.text("name_or_path")
         or options.text("pretrained_model_name_or_path"),
-        "arch": ARCH[options.family][0],
+        "arch": options.about.word,
         "dtype": DTYPES[options.precision],
         "quantize": quantize,
         "quantize_te": quantize,

@@ -8,10 +8,9 @@ from typing import Any
 from zipfile import is_zipfile
 
 from lorakit import tomllib
-from lorakit.catalogue.file_names import CheckpointName
+from lorakit.catalogue.file_names import EXPERTS, CheckpointName
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.errors import Fault
-from lorakit.families.by_ai_toolkit import EXPERTS
 from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options
 from lorakit.trainers.ai_toolkit import config_file, rules
