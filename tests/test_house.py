@@ -28,6 +28,7 @@ ROOMS = (  # from the ground up: a room imports rooms that stand before it, neve
     "private",
     "portable",
     "files",
+    "typed_json",
     "proc",
     "config",
     "machine",

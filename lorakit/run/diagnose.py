@@ -37,7 +37,7 @@ class Symptom:
     rule: str
     cause: str
     remedy: str  # a command
-    pattern: re.Pattern[str] | None = None  # none for a sign, which no line of the log shows
+    pattern: re.Pattern[str] = re.compile(r"(?!)")  # a sign is in no line of the log
 
 
 @cache
@@ -61,7 +61,7 @@ def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = Fa
     for near in (lines[-NEAR:], lines):
         for symptom in symptoms():
             for line in reversed(near):
-                if symptom.pattern and (match := symptom.pattern.search(line)):
+                if match := symptom.pattern.search(line):
                     return _told(symptom, outcome, line.strip(), match.groups(""))
     if outcome.ending.nan:
         line = next((line for line in lines if NAN.search(line)), "")

@@ -132,13 +132,13 @@ def _diagnosis(outcome: Outcome) -> Diagnosis:
 
 def _cause(outcome: Outcome) -> Diagnosis:
     run_dir, record = outcome.run_dir, outcome.record
-    leader = record.process.identity
-    if leader is not None and not leader.same_boot:
+    leader = record.process
+    if leader.pid and not leader.same_boot:
         return sign("reboot", outcome, "the boot id differs from the one in the record")
     free = free_disk(run_dir)
     if outcome.lora is None and free < max(FULL, record.estimate.lora_bytes):
         return sign("full", outcome, f"{free >> 20} MB are free")
-    killed = leader is not None and oom_kills() > record.process.oom_kills
+    killed = leader.pid > 0 and oom_kills() > leader.oom_kills
     return diagnose(last_lines(run_dir / LOG, WINDOW), outcome, memory_killed=killed)
 
 
