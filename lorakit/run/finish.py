@@ -13,10 +13,9 @@ from lorakit.logfile import last_lines
 from lorakit.machine import free_disk
 from lorakit.processes import oom_kills
 from lorakit.run.commands import RUNNING, at_work, numbered, work_of
-from lorakit.run.diagnose import diagnose, recipe_word, with_own_sets
+from lorakit.run.diagnose import diagnose, sign, with_own_sets
 from lorakit.run.resume.parts import collect_part_files, sample_drawn
 from lorakit.run.watch.supervise import Supervision, kind_of
-from lorakit.runs.find import run_name
 from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Outcome, judge, made_since
@@ -133,23 +132,13 @@ def _diagnosis(outcome: Outcome) -> Diagnosis:
 
 def _cause(outcome: Outcome) -> Diagnosis:
     run_dir, record = outcome.run_dir, outcome.record
-    leader = record.process.identity
-    if leader is not None and not leader.same_boot:
-        return Diagnosis(
-            "the machine was restarted during the run",
-            "the boot id differs from the one in the record",
-            f"lorakit resume {run_name(run_dir)}",
-            "reboot",
-        )
+    leader = record.process
+    if leader.pid and not leader.same_boot:
+        return sign("reboot", outcome, "the boot id differs from the one in the record")
     free = free_disk(run_dir)
     if outcome.lora is None and free < max(FULL, record.estimate.lora_bytes):
-        return Diagnosis(
-            "the disk is full; not even the log could be written to its end",
-            f"{free >> 20} MB are free",
-            f"df -h . && lorakit plan {recipe_word(record)}",
-            "disk-full",
-        )
-    killed = leader is not None and oom_kills() > record.process.oom_kills
+        return sign("full", outcome, f"{free >> 20} MB are free")
+    killed = leader.pid > 0 and oom_kills() > leader.oom_kills
     return diagnose(last_lines(run_dir / LOG, WINDOW), outcome, memory_killed=killed)
 
 

@@ -1,5 +1,6 @@
 """Run a plan: folder, record, launch, follow, stop, judge. The walk is `train`."""
 
+import os
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -12,7 +13,7 @@ from lorakit.files import write_atomic
 from lorakit.journal import now
 from lorakit.owner import Owner, own
 from lorakit.plan.model import Plan
-from lorakit.processes import oom_kills
+from lorakit.processes import Identity, oom_kills
 from lorakit.run.child import Child, Patience, Signals, launch
 from lorakit.run.commands import leader, work_of
 from lorakit.run.device import hold_device
@@ -111,7 +112,7 @@ def execute(
     trainer(record.trainer.name).prepare(replace(work, output_dir=output_dir))
     ledger.update(
         state="running",
-        supervisor=RunProcess.ours(),
+        supervisor=Identity.of(os.getpid()),
         cwd=str(job.cwd),
         commands=commands_of(job.commands),
     )

@@ -170,12 +170,9 @@ def live_state(record: Record) -> str:
     """The state in the record, unless it says running and that is no longer so."""
     if record.state != "running":
         return record.state
-    supervisor, leader = record.supervisor.identity, record.process.identity
-    if supervisor is not None and supervisor.alive:
+    if record.supervisor.alive:
         return "running"
-    if leader is not None and (leader.alive or members(leader)):
-        return "unattended"
-    return "dead"
+    return "unattended" if record.process.alive or members(record.process) else "dead"
 
 
 class Progress(NamedTuple):

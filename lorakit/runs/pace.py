@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lorakit import tomllib
 from lorakit.config import cache_dir
 from lorakit.errors import LorakitError, counted
 from lorakit.files import write_atomic
@@ -35,38 +36,15 @@ SAME_SIZE = 4.0  # times: a LoRA of the toy base is far smaller than one of its 
 
 
 class Measured(NamedTuple):
-    """Seconds a step: half precision, plain LoRA of U-Net or transformer, latents cached."""
+    """A row of measured.toml, which says what the words mean."""
 
-    device: str  # a part of the card's name, or cpu
     family: str
     trainer: str
-    checkpointing: bool
-    fp8: bool
-    side: int  # pixels
+    side: int
     batch: int
     seconds: float
-
-
-# One NVIDIA H100 80GB HBM3 with 16 host cores, torch 2.11, 2026-11-28, full-size random weights,
-# both trainers' own loops. The CPU: LOG.md, 2026-11-21, two cores, `unet-256`, steps after the
-# first.
-MEASURED = (
-    Measured("H100", "sdxl", "kohya", True, False, 1024, 1, 1.222),
-    Measured("H100", "sdxl", "embedded", True, False, 1024, 1, 1.169),
-    Measured("H100", "sdxl", "kohya", False, False, 1024, 1, 0.832),
-    Measured("H100", "sdxl", "embedded", False, False, 1024, 1, 0.559),
-    Measured("H100", "sd15", "kohya", False, False, 512, 1, 0.306),
-    Measured("H100", "sd15", "embedded", False, False, 512, 1, 0.235),
-    Measured("H100", "sd15", "kohya", False, False, 512, 4, 0.248),
-    Measured("H100", "sd15", "embedded", False, False, 512, 4, 0.197),
-    Measured("H100", "flux", "kohya", True, False, 1024, 1, 1.088),
-    Measured("H100", "flux", "embedded", True, False, 1024, 1, 0.988),
-    Measured("H100", "flux", "kohya", True, True, 1024, 1, 1.186),
-    Measured("H100", "flux", "embedded", True, True, 1024, 1, 1.017),
-    Measured("cpu", "sd15", "kohya", False, False, 256, 1, 3.9),
-    Measured("cpu", "sd15", "embedded", False, False, 256, 1, 2.8),
-)
-TITLES = {"H100": "an H100", "cpu": "another machine's two cores"}
+    checkpointing: bool = False
+    fp8: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,18 +127,19 @@ def _measured(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
     device = machine.gpus[0].name if machine.gpus else machine.accelerator
     side = options.resolution
     work = side[0] * side[1] * options.batch_size
+    page = tomllib.loads(Path(__file__).with_name("measured.toml").read_text(encoding="utf-8"))
     fitting = [
-        (work / (one.side**2 * one.batch), one)
-        for one in MEASURED
-        if one.device in device
+        (work / (one.side**2 * one.batch), one, known["title"])
+        for name, known in page.items()
+        for one in (Measured(**row) for row in known["steps"])
+        if name in device
         and (one.family, one.trainer) == (options.family, options.resolved.trainer)
         and one.checkpointing == options.flag("gradient_checkpointing")
         and one.fp8 == options.fp8
         and not options.integer("blocks_to_swap")
     ]
     if fitting:
-        times, nearest = min(fitting, key=lambda one: abs(one[0] - 1))
-        title = TITLES[nearest.device]
+        times, nearest, title = min(fitting, key=lambda one: abs(one[0] - 1))
         alike = times == 1 and options.flag("network_train_unet_only")
         exact = f"as measured on {title}"
         scaled = f"roughly: scaled by pixels from what was measured on {title}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lorakit.runs.typed_json import Part, rare
+from lorakit.typed_json import Part, rare
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ says that nothing is known yet. A number that may be missing is None. Nothing he
 `dataclasses.replace(record, name="b")` makes another one, `record.to_json()` gives the JSON.
 """
 
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -34,7 +33,7 @@ from lorakit.runs.ran_from import (
     TrainerUsed,
     WeightUsed,
 )
-from lorakit.runs.typed_json import Part, WrongValue, rare
+from lorakit.typed_json import Part, WrongValue, rare
 from lorakit.user_files import Missing
 
 SCHEMA = 1
@@ -84,22 +83,10 @@ class SampleDrawn(Part):
 
 
 @dataclass(frozen=True)
-class RunProcess(Part):
-    pid: int = 0
-    started: str = ""
-    boot_id: str = ""
-    mark: str = ""
+class RunProcess(Identity):
     pgid: int = rare(0)
     oom_kills: int = rare(0)
     log_at: tuple[int, ...] = rare((0, 0))
-
-    @classmethod
-    def ours(cls) -> "RunProcess":
-        return cls.like(Identity.of(os.getpid()))
-
-    @property
-    def identity(self) -> Identity | None:
-        return Identity.read(self.to_json())
 
 
 @dataclass(frozen=True)
@@ -251,7 +238,7 @@ class Record(Part):
     checkpoints: tuple[SavedCheckpoint, ...] = ()
     states: tuple[SavedState, ...] = ()
     samples: tuple[SampleDrawn, ...] = ()
-    supervisor: RunProcess = field(default_factory=RunProcess)
+    supervisor: Identity = field(default_factory=Identity)
     process: RunProcess = field(default_factory=RunProcess)
     stages: tuple[StageSummary, ...] = rare(())
     parts: tuple[ResumedPart, ...] = ()

@@ -1,5 +1,6 @@
 """Runs whose lorakit process has exited: a living one is watched on, a dead one closed."""
 
+import os
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from lorakit.runs.find import last_progress, live_state, stage_of
 from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Outcome, seen_in
-from lorakit.runs.record import RunProcess, read_record, seconds_between
+from lorakit.runs.record import read_record, seconds_between
 
 CLOSING_S = 10.0  # what somebody else gets to close the same dead run
 
@@ -42,11 +43,11 @@ def _adopt(run_dir: Path, *, emit: Emit, patience: Patience | None, stop: bool) 
     if record.state != "running" or state == "running":
         raise LorakitError(f"{run_dir}: the lorakit process that started it has not exited.")
     if state == "unattended":
-        ledger.update(supervisor=RunProcess.ours())
+        ledger.update(supervisor=Identity.of(os.getpid()))
     output, began = record.output_dir(run_dir), record.part.started or record.started
     with Signals() as signals:
         supervision = Supervision(
-            Child(record.process.identity or Identity(0, "", "")),
+            Child(record.process),
             ledger,
             BackgroundHasher(),
             signals,

@@ -1,17 +1,18 @@
 """The record of a run with stages, made from theirs: steps counted on, paths from its folder."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from lorakit.journal import now
+from lorakit.processes import Identity
 from lorakit.runs.images import digest_of_stages
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import (
     WAITING,
     Ending,
     Record,
-    RunProcess,
     SampleDrawn,
     SavedCheckpoint,
     SavedState,
@@ -69,7 +70,7 @@ def record_stages(ledger: Ledger, *, running: bool = False) -> None:
         dataset=replace(last.dataset, files=f"{folder}/dataset.json", digest=digest),
         weights=stages[0].record.weights,
         process=last.process,
-        supervisor=RunProcess.ours() if running else supervisor,
+        supervisor=Identity.of(os.getpid()) if running else supervisor,
     )
     if running:
         ledger.update(state="running", outcome=Ending())

@@ -15,6 +15,7 @@ from lorakit.errors import LorakitError
 from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
+from lorakit.processes import Identity
 from lorakit.run.child import Patience
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.resume import resume
@@ -158,7 +159,7 @@ def _opened(plans: Sequence[Plan]) -> Record:
         run=run_name(run_dir),
         files={},
         process=RunProcess(),
-        supervisor=RunProcess(),
+        supervisor=Identity(),
         stages=tuple(StageSummary(plan.stage, folder=plan.run_dir.name) for plan in plans),
     )
 
