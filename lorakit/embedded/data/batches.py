@@ -31,9 +31,9 @@ class Pick:
         return self.image.subset.flip_aug and self.chance(seed, "flip").random() < 0.5
 
     def caption(self, seed: int, *, step: int, total_steps: int) -> str:
-        caption, rules = self.image.caption, self.image.subset.captions
-        chance, epoch = self.chance(seed, "caption"), self.epoch
-        return process(caption, rules, chance, epoch=epoch, step=step, total_steps=total_steps)
+        image, chance = self.image, self.chance(seed, "caption")
+        now = {"epoch": self.epoch, "step": step, "total_steps": total_steps}
+        return process(image.caption, image.subset, chance, **now)
 
 
 Batch = tuple[Pick, ...]

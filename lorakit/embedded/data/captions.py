@@ -5,47 +5,12 @@ a random source that is handed in.
 import math
 import random
 import re
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class CaptionRules:
-    """A subset's settings, under kohya's names."""
-
-    caption_prefix: str | None = None
-    caption_suffix: str | None = None
-    caption_separator: str = ","
-    secondary_separator: str | None = None
-    keep_tokens: int = 0
-    keep_tokens_separator: str | None = None
-    shuffle_caption: bool = False
-    enable_wildcard: bool = False
-    caption_dropout_rate: float = 0.0
-    caption_dropout_every_n_epochs: int = 0
-    caption_tag_dropout_rate: float = 0.0
-    token_warmup_min: int = 1
-    token_warmup_step: float = 0  # below 1: a share of all steps
-
-    @property
-    def varies(self) -> bool:
-        """Every step may see another caption: too many to encode beforehand."""
-        by_tags = self.shuffle_caption or self.caption_tag_dropout_rate > 0
-        return by_tags or self.token_warmup_step > 0
-
-    @property
-    def varies_by_epoch(self) -> bool:
-        dropped = self.caption_dropout_rate or self.caption_dropout_every_n_epochs
-        return bool(self.enable_wildcard or dropped)
+from lorakit.embedded.data.dataset_config import Subset
 
 
 def process(
-    caption: str,
-    rules: CaptionRules,
-    chance: random.Random,
-    *,
-    epoch: int,
-    step: int,
-    total_steps: int,
+    caption: str, rules: Subset, chance: random.Random, *, epoch: int, step: int, total_steps: int
 ) -> str:
     """`epoch` counts from 1. Dropping the whole caption drops prefix and suffix with it."""
     if rules.caption_prefix:
@@ -77,7 +42,7 @@ def _wildcards(caption: str, chance: random.Random) -> str:
 
 
 def _shuffled(
-    caption: str, rules: CaptionRules, chance: random.Random, *, step: int, total_steps: int
+    caption: str, rules: Subset, chance: random.Random, *, step: int, total_steps: int
 ) -> str:
     def tags(text: str) -> list[str]:
         return [tag.strip() for tag in text.split(rules.caption_separator) if tag.strip()]

@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save
 from lorakit import json_text
 from lorakit.dataset.buckets import Placement
 from lorakit.embedded.data.cache import TextCache
-from lorakit.embedded.data.captions import CaptionRules
-from lorakit.embedded.data.dataset import Image, Subset
+from lorakit.embedded.data.dataset import Image
+from lorakit.embedded.data.dataset_config import Subset
 from lorakit.embedded.data.images import pixels, size_ids
 from lorakit.embedded.drawing.generate import alike, open_studio
 from lorakit.embedded.training import flow, noise
@@ -162,8 +162,7 @@ class Bench:
 
 def image_of(told: Order) -> Image:
     path, placement = Path(told["file"]), Placement(tuple(told["bucket"]), tuple(told["scaled"]), 0)
-    subset = Subset(path.parent, 1, None, ".txt", CaptionRules())
-    return Image(path, subset, told["caption"], tuple(told["size"]), placement, 1)
+    return Image(path, Subset(path.parent), told["caption"], tuple(told["size"]), placement, 1)
 
 
 def batches(shots: Sequence[Shot], at_once: int) -> Iterator[list[Shot]]:

@@ -237,6 +237,6 @@ def _of_datasets(datasets: Sequence[Dataset]) -> dict[str, str]:
 
 
 def _of_subset(subset: Subset) -> dict[str, Any]:
-    facts = {**vars(subset), **vars(subset.captions), "image_dir": subset.image_dir.name}
+    facts = {**vars(subset), "image_dir": subset.image_dir.name}
     count = {"img_count": len(image_files(subset.image_dir))}
     return count | {name: facts[name] for name in OF_SUBSET}

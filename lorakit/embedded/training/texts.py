@@ -75,10 +75,10 @@ def open_texts(task: Task) -> Texts:
 def _captions(task: Task, most: int | None) -> list[str] | None:
     """Every caption of the run, which the seed decides; None where they vary too much."""
     datasets, seed = task.datasets, task.seed
-    rules = [subset.captions for dataset in datasets for subset in dataset.subsets]
-    if any(rule.varies for rule in rules):
+    subsets = [subset for dataset in datasets for subset in dataset.subsets]
+    if any(subset.varies for subset in subsets):
         return None
-    changing = any(rule.varies_by_epoch for rule in rules)
+    changing = any(subset.varies_by_epoch for subset in subsets)
     found: dict[str, None] = {}
     for epoch in (*range(1, (task.epochs if changing else 1) + 1), 0):  # 0: what is held out
         batches = epoch_batches(datasets, seed, epoch) if epoch else validation_batches(datasets)

@@ -3,6 +3,7 @@ refused, and what network_args and the dataset's file may hold.
 """
 
 from lorakit.catalogue.networks import Words
+from lorakit.catalogue.options import Option
 from lorakit.recipe.schema import SUBSET
 from lorakit.trainers.optimisers import BY_LOWER_NAME
 
@@ -79,21 +80,20 @@ DATASET_REFUSED = (
     "network_multiplier",
     "metadata_file",
 )
-DATASET_LEVEL = {
+_OF_DATASET = {
     **dict.fromkeys(("enable_bucket", "bucket_no_upscale"), "bool"),
     **dict.fromkeys(("batch_size", "min_bucket_reso", "max_bucket_reso"), "int"),
     **dict.fromkeys(("bucket_reso_steps", "validation_seed"), "int"),
     "resolution": "str",  # or numbers, as ever
     "validation_split": "float",
 }
+DATASET_LEVEL = {name: Option(name, kind) for name, kind in _OF_DATASET.items()}
 SUBSET_LEVEL = {
-    **dict.fromkeys(("image_dir", "conditioning_data_dir"), "str"),
-    **dict.fromkeys(("is_reg", "alpha_mask"), "bool"),
+    **{name: Option(name, "str") for name in ("image_dir", "conditioning_data_dir")},
+    **{name: Option(name, "bool") for name in ("is_reg", "alpha_mask")},
 }
 DATASET_EVERYWHERE = {
-    key: "float" if one.type == "number" else one.type
-    for key, one in SUBSET.items()
-    if key not in {*DATASET_REFUSED, *SUBSET_LEVEL}
+    key: one for key, one in SUBSET.items() if key not in {*DATASET_REFUSED, *SUBSET_LEVEL}
 }
 NO_MASKS = "no images have masks, so it would count every pixel as ever."
 HOW_MASKS = "Set alpha_mask = true, or conditioning_data_dir in [dataset.subset.FOLDER]."
