@@ -32,6 +32,7 @@ def next_for_dataset(target: "Target", *, after: str = "") -> tuple[str, str]:
     """The next command and a word about it. `after`: a step just done that may leave no trace."""
     from lorakit.dataset.build.originals import ORIGINALS
     from lorakit.dataset.build.remembered import PLACE, flagged_in
+    from lorakit.dataset.build.sources import holds_pictures
 
     name, root = shlex.quote(target.typed), target.root
     trained = [one for one in target.scan().subsets if not one.is_reg] if root.is_dir() else []
@@ -39,6 +40,8 @@ def next_for_dataset(target: "Target", *, after: str = "") -> tuple[str, str]:
     captioned = sum(subset.captioned for subset in trained)
     added = any((root / ORIGINALS).glob("*/*"))
     repeats, fit = proposed(target.resolved)
+    if not images and not target.resolved and holds_pictures(root):
+        return "", ""  # a flat album, and there is more than one way
     if not images and not added:
         return f"lorakit dataset add {name} {PHOTOS} --repeats {repeats}", "PHOTOS: your folder"
     if not images or after == "add":
