@@ -87,12 +87,17 @@ def _subsets(root: Path, notes: _Notes, *, is_reg: bool) -> list[SubsetFacts]:
         return []
     subsets: list[SubsetFacts] = []
     named = False
-    for name in _folders(entries):
-        folder, parsed, said = root / name, parse_folder(name), notes.stated.get(name)
-        if isinstance(parsed, NotASubset) and said and said.repeats:
+    places = {name: root / name for name in _folders(entries)}
+    lies_flat = root.name in notes.stated and root.name not in places and not is_reg
+    if lies_flat:  # the folder itself is a subset: an album that somebody has taken over
+        places = {root.name: root} | places
+    for name, folder in places.items():
+        parsed, said = parse_folder(name), notes.stated.get(name)
+        if said and said.repeats and (folder == root or isinstance(parsed, NotASubset)):
             parsed = FolderName(said.repeats, said.class_tokens)
         if isinstance(parsed, NotASubset):
-            _skipped(folder, parsed, notes)
+            if not lies_flat:  # else the folder above has said it
+                _skipped(folder, parsed, notes)
             continue
         named = True
         if parsed.oddity:
@@ -109,7 +114,7 @@ def _subsets(root: Path, notes: _Notes, *, is_reg: bool) -> list[SubsetFacts]:
             rule = "reg-empty" if is_reg else "folder-empty"
             notes.add(rule, folder, "no image that kohya would use.")
     loose = sorted(n for n, entry in entries.items() if looks_like_image(n) and not _is_dir(entry))
-    if loose and named:
+    if loose and named and not lies_flat:
         some = ", ".join(map(shown, loose[:3]))
         what = f"{counted(len(loose), 'image')} beside the subset folders: {some}; not trained on."
         notes.add("image-outside", root, what, "Move them into a folder such as 10_trigger.")
@@ -163,7 +168,8 @@ def _nothing(root: Path, entries: Entries, loose: int, notes: _Notes) -> None:
     deeper = next((name for name in _folders(entries) if _holds_subsets(root / name)), None)
     if loose and isinstance(parse_folder(root.name), NotASubset):
         what = f"holds {counted(loose, 'image')} itself, but no folder named like 10_trigger."
-        hint = f"Put them into {root / '10_trigger'}, or run: lorakit dataset prepare {root}"
+        new = "lorakit new NAME --preset P --trigger T --album"
+        hint = f"Put them into {root / '10_trigger'}, or take them over as they lie: {new} {root}"
     elif loose:
         what = "is the folder with the images; the dataset is its parent."
         hint = f"Write {shown(root.parent)}"
@@ -254,7 +260,8 @@ def _unused(folder: Path, entries: Entries, notes: _Notes) -> None:
         path, (stem, extension) = folder / name, os.path.splitext(name)
         lower = extension.lower()
         if _is_dir(entries[name]):
-            count = _count_images(path)
+            ours = name == OURS or name.startswith(".")
+            count = 0 if ours else _count_images(path)
             if count and not is_image_name(name):
                 what = f"holds {counted(count, 'image')}; kohya does not look inside."
                 notes.add("nested", path, what, f"Move them up into {shown(folder)}.")

@@ -101,7 +101,8 @@ def from_toolkit(data: Mapping[str, Any]) -> Theirs:
             why = "lorakit trains one thing a recipe." if "process" in path else HISTORY
             said.append(Said(path, value, why=why))
         elif key.endswith(".folder_path"):
-            said.append(folder_of_images(path, str(value)))
+            repeats = flat.get(f"{path.removesuffix('folder_path')}num_repeats", 1)
+            said += folder_of_images(path, str(value), repeats=repeats)
         elif key.startswith("model.is_") or key == "model.arch":
             said.append(Said(path, value, why="the recipe's family says it."))
         else:

@@ -202,21 +202,21 @@ def _subset(at: str, subset: Mapping[str, Any]) -> Iterator[Said]:
         if "." in key:
             yield Said(source, value, why="a table, where lorakit takes one value.")
         elif key in {"image_dir", "image_directory"}:
-            yield folder_of_images(source, place, reg=reg)
+            yield from folder_of_images(source, place, reg=reg)
         elif key == "is_reg":
             yield Said(source, value, why="[dataset] reg_path says it.")
-        elif isinstance(parsed, NotASubset):
+        elif isinstance(parsed, NotASubset) and reg:
             yield Said(source, value, why=NOT_NAMED)
         elif key in {"num_repeats", "class_tokens"} and value == getattr(
-            parsed, key.removeprefix("num_")
+            parsed, key.removeprefix("num_"), None
         ):
             yield Said(source, value, why=f"the folder's name says it: {name}.")
         elif key == "caption_extension":
             yield Said(source, value, key)
         else:
             yield Said(source, value, "dataset.subset", {name: {key: value}})
-    if not isinstance(parsed, NotASubset) and not reg:
-        tokens = str(subset.get("class_tokens") or parsed.class_tokens).split()
+    if not reg:
+        tokens = str(subset.get("class_tokens") or getattr(parsed, "class_tokens", "")).split()
         yield from [Said(f"{at}: its folder", name, "trigger", tokens[0])] if tokens else []
 
 

@@ -10,7 +10,7 @@ from lorakit.catalogue.options import Option, options
 from lorakit.dataset.folder_names import NotASubset, parse_folder
 from lorakit.families import FAMILIES
 
-NOT_NAMED = "a folder must be called N_trigger: `lorakit dataset add` copies it; nothing is moved."
+NOT_NAMED = "a folder of class images must be called N_class; nothing is moved."
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,19 @@ def number_in(text: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def folder_of_images(source: str, place: str, *, reg: bool = False) -> Said:
-    """A folder of images, as the dataset whose subset it is."""
-    path = Path(place)
-    if isinstance(parse_folder(path.name), NotASubset):
-        return Said(source, place, why=NOT_NAMED)
-    return Said(source, place, f"dataset.{'reg_path' if reg else 'path'}", path.parent.as_posix())
+def folder_of_images(
+    source: str, place: str, *, reg: bool = False, repeats: object = 1
+) -> Iterator[Said]:
+    """A folder of images, as the dataset whose subset it is; or itself, where it lies flat."""
+    path, named = Path(place), not isinstance(parse_folder(Path(place).name), NotASubset)
+    if reg and not named:
+        yield Said(source, place, why=NOT_NAMED)
+        return
+    there = path.parent if named else path
+    yield Said(source, place, f"dataset.{'reg_path' if reg else 'path'}", there.as_posix())
+    if not named:
+        stated = {path.name: {"num_repeats": repeats}}
+        yield Said(source, place, "dataset.subset", stated, "its pictures stay where they lie")
 
 
 def options_of(family: str) -> Mapping[str, Option]:

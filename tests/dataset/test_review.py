@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,6 +38,13 @@ def make(root: Path, count: int) -> Path:
         ImageDraw.Draw(image).ellipse((100, 50, 200, 150), fill=(220, 180, 60))
         image.save(folder / f"{number:04d}.png")
         (folder / f"{number:04d}.txt").write_text(f"maya, picture {number}\n")
+    return root / "maya"
+
+
+def make_unlike(root: Path, count: int) -> Path:
+    """Pictures that nothing takes for copies of each other."""
+    for path in sorted((make(root, count) / "40_maya").glob("*.png")):
+        Image.effect_noise((12, 8), 90).resize((300, 200)).convert("RGB").save(path)
     return root / "maya"
 
 
@@ -385,6 +393,59 @@ def test_flagged_pictures_are_named_by_check_and_dropped_together(
     main(["dataset", "check", str(root), "--all"])
     assert "0001.png" not in capsys.readouterr().out
     assert main(["dataset", "drop", str(root), "--flagged"]) == 0
+
+
+def test_check_ends_with_the_command_for_what_is_flagged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make(tmp_path, 3)
+    review = session_of(root)
+    review.leave()
+    review.mark(1, "flagged")
+    main(["dataset", "check", str(root)])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"Next: lorakit dataset drop {root} --flagged ")
+    assert "1 picture" in last
+    review.drop(1, back=False)
+    main(["dataset", "check", str(root)])
+    assert "--flagged" not in capsys.readouterr().err
+
+
+def test_a_bundle_and_a_selection_can_go_without_what_is_flagged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, folder, out = (
+        make_unlike(tmp_path, 3),
+        tmp_path / "maya/40_maya",
+        str(tmp_path / "maya.zip"),
+    )
+    session_of(root).mark(1, "flagged")
+    main(["dataset", "bundle", str(root), "--out", out])
+    told = capsys.readouterr()
+    assert "3 pictures, 3 captions" in told.err + told.out
+    assert "1 of them is flagged" in told.err
+    main(["dataset", "bundle", str(root), "--out", out, "--skip-flagged"])
+    with zipfile.ZipFile(out) as bundle:
+        assert [name for name in bundle.namelist() if "0001" in name] == []
+        assert "40_maya/0002.png" in bundle.namelist()
+    words = ["--per-category", "9", "--skip-flagged", "--to", str(tmp_path / "best")]
+    main(["dataset", "select", str(root), *words])
+    copies = (tmp_path / "best").rglob("*.txt")
+    assert sorted(path.read_text() for path in copies) == ["maya, picture 0\n", "maya, picture 2\n"]
+    assert (folder / "0001.txt").exists()
+
+
+def test_prepare_drops_what_is_flagged_when_it_is_told_to(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    make_unlike(tmp_path, 3)
+    assert main(["dataset", "add", str(root), str(tmp_path / "maya/40_maya")]) == 0
+    prepare = ["dataset", "prepare", str(root), "--fit", "none", "--no-sheet"]
+    assert main(prepare) == 0
+    session_of(root).mark(1, "flagged")
+    assert main([*prepare, "--skip-flagged"]) == 0
+    assert sorted(path.name for path in root.glob("40_maya/*.jpg")) == ["0000.jpg", "0002.jpg"]
+    assert main(prepare) == 0
+    assert len([*root.glob("40_maya/*.jpg")]) == 2
 
 
 @pytest.mark.browser

@@ -249,9 +249,17 @@ def test_a_windows_script_keeps_its_backslashes_and_variables(tmp_path: Path) ->
     assert made["dataset"]["path"] == "D:\\data\\maya"
 
 
-def test_a_flat_folder_is_not_moved_but_told(tmp_path: Path) -> None:
+def test_a_flat_folder_stays_and_is_the_dataset_itself(tmp_path: Path) -> None:
     found = taken(write(tmp_path / "d.toml", DATASET.format("pictures")), tmp_path, family="flux")
-    assert "must be called N_trigger" in fates(found)["datasets.0.subsets.0.image_dir"][1]
+    made = recipe(found)["dataset"]
+    assert made["path"] == "pictures"
+    assert made["subset"]["pictures"]["num_repeats"] >= 1
+    text = TOOLKIT.replace("/data/10_maya_char", "/data/maya").replace("repeats: 1", "repeats: 4")
+    made = recipe(taken(write(tmp_path / "aitk.yaml", text), tmp_path))["dataset"]
+    assert (made["path"], made["subset"]) == ("/data/maya", {"maya": {"num_repeats": 4}})
+    text = '[[datasets]]\nimage_directory = "/d/fox"\nnum_repeats = 3\ncache_directory = "/d/c"\n'
+    made = recipe(taken(write(tmp_path / "m.toml", text), tmp_path, family="wan22"))["dataset"]
+    assert (made["path"], made["subset"]) == ("/d/fox", {"fox": {"num_repeats": 3}})
 
 
 def test_a_folder_as_it_lies_is_taken_over_with_its_trigger(tmp_path: Path) -> None:

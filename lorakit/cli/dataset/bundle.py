@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import Target, read_target
 from lorakit.cli.terminal.next_step import say_next
+from lorakit.dataset.build.remembered import flagged_in
 from lorakit.dataset.facts import looks_like_image
 from lorakit.dataset.rules import shown
 from lorakit.dataset.share.bundle import BundleManifest, contents, make_bundle, unpack, verify
@@ -26,6 +27,7 @@ def add_arguments(parser: Parser) -> None:
     parser.value("words", names, "what to bundle, or `verify` and a bundle", nargs="+")
     parser.path("--out", "FILE", "where the zip goes (default: NAME.zip here)")
     parser.path("--unpack", "DIR", "with verify: unpack into this new folder once all is proven")
+    parser.flag("--skip-flagged", "without the pictures that are flagged in the review")
     parser.flag("--dry-run", "list what would be bundled")
     parser.json()
 
@@ -44,8 +46,10 @@ def run(args: Arguments) -> int:
 def _bundle(target: Target, args: Arguments) -> None:
     root, resolved = target.root, target.resolved
     carried = project_files(resolved, root.name) if resolved else {}
+    flagged = flagged_in(root)
+    left = flagged if args.skip_flagged else []
     if args.dry_run:
-        sizes = {name: path.stat().st_size for name, path in contents(root)}
+        sizes = {name: path.stat().st_size for name, path in contents(root, left)}
         sizes |= {name: len(data) for name, data in sorted(carried.items())}
         if args.json:
             print_json({"bundle": None, "files": sizes})
@@ -54,9 +58,12 @@ def _bundle(target: Target, args: Arguments) -> None:
             print_text(f"{size(count):>8}  {shown(name)}")
         return
     out = args.out or Path(f"{root.name}.zip")
-    _report(make_bundle(root, out, carried), out, args)
+    _report(make_bundle(root, out, carried, without=left), out, args)
     if args.json:
         return
+    if flagged and not left:
+        are = "is" if len(flagged) == 1 else "are"
+        say(f"{len(flagged)} of them {are} flagged in the review; --skip-flagged leaves such out.")
     if resolved:
         about = resolved.subject
         person = " They show a real person." if about.real_person else ""

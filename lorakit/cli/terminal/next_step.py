@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorakit.errors import LorakitError
+from lorakit.errors import LorakitError, counted
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Resolved
 from lorakit.show import say
@@ -31,7 +31,8 @@ def say_next(command: str, about: str = "") -> None:
 def next_for_dataset(target: "Target", *, after: str = "") -> tuple[str, str]:
     """The next command and a word about it. `after`: a step just done that may leave no trace."""
     from lorakit.dataset.build.originals import ORIGINALS
-    from lorakit.dataset.build.remembered import PLACE
+    from lorakit.dataset.build.remembered import PLACE, flagged_in
+    from lorakit.dataset.build.sources import holds_pictures
 
     name, root = shlex.quote(target.typed), target.root
     trained = [one for one in target.scan().subsets if not one.is_reg] if root.is_dir() else []
@@ -39,6 +40,8 @@ def next_for_dataset(target: "Target", *, after: str = "") -> tuple[str, str]:
     captioned = sum(subset.captioned for subset in trained)
     added = any((root / ORIGINALS).glob("*/*"))
     repeats, fit = proposed(target.resolved)
+    if not images and not target.resolved and holds_pictures(root):
+        return "", ""  # a flat album, and there is more than one way
     if not images and not added:
         return f"lorakit dataset add {name} {PHOTOS} --repeats {repeats}", "PHOTOS: your folder"
     if not images or after == "add":
@@ -51,6 +54,9 @@ def next_for_dataset(target: "Target", *, after: str = "") -> tuple[str, str]:
         return f"lorakit dataset review {name}", ""
     if after != "check":
         return f"lorakit dataset check {name}", ""
+    if flagged := flagged_in(root):
+        about = f"{counted(len(flagged), 'picture')} flagged in the review; this leaves them out"
+        return f"lorakit dataset drop {name} --flagged", about
     likely = Path("recipes") / f"{root.name}.toml"  # of a bare folder
     if not target.resolved and not likely.is_file():
         return "", ""

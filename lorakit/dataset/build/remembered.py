@@ -121,6 +121,12 @@ def read_marks(root: Path) -> dict[str, str]:
     return {str(name): str(mark) for name, mark in data.items()}
 
 
+def flagged_in(root: Path) -> list[str]:
+    """Those flagged that are still in their place."""
+    marks = read_marks(root).items()
+    return [name for name, mark in marks if mark == "flagged" and (root / name).exists()]
+
+
 def write_marks(root: Path, marks: Mapping[str, str]) -> None:
     kept = {name: mark for name, mark in sorted(marks.items()) if mark}
     write_atomic(root / MARKS_PLACE, json.dumps(kept, indent=0, ensure_ascii=False) + "\n")

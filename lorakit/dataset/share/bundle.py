@@ -14,7 +14,7 @@ import stat
 import struct
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -64,24 +64,31 @@ class BundleManifest:
         return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
-def contents(root: Path) -> Iterator[tuple[str, Path]]:
-    """Every visible file of the folder and what links lead to; no caches, dot-files, originals."""
+def contents(root: Path, without: Collection[str] = ()) -> Iterator[tuple[str, Path]]:
+    """Every visible file of the folder and what links lead to; no caches, dot-files, originals.
+    `without`: pictures that stay here, and the captions beside them.
+    """
+    stay = {PurePosixPath(name).with_suffix("") for name in without}
     files = files_below(root, skip=(root / ORIGINALS).resolve(), links=True)
     for name, path in sorted((path.relative_to(root).as_posix(), path) for path in files):
         ours = path.name.startswith(".") or path.suffix.lower() in DERIVED
-        if path.is_file() and not ours:
+        if path.is_file() and not ours and PurePosixPath(name).with_suffix("") not in stay:
             yield name, path
 
 
 def make_bundle(
-    root: Path, out: Path, beside_it: Mapping[str, bytes] = MappingProxyType({})
+    root: Path,
+    out: Path,
+    beside_it: Mapping[str, bytes] = MappingProxyType({}),
+    *,
+    without: Collection[str] = (),
 ) -> BundleManifest:
     """Write `out` beside and move it into place. A file that changes while it is read is a fault,
     not a wrong hash. `beside_it`: more files by name, which take the place of the folder's own.
     """
     files: list[tuple[str, Path | bytes]] = [
         (name, path)
-        for name, path in contents(root)
+        for name, path in contents(root, without)
         if path.resolve() != out.resolve() and name not in beside_it
     ]
     if not any(looks_like_image(name) for name, _ in files):
