@@ -41,7 +41,7 @@ class Symptom:
 @cache
 def symptoms() -> tuple[Symptom, ...]:
     """In the order in which they are tried."""
-    table = tomllib.loads(Path(__file__).with_name("symptoms.toml").read_text(encoding="utf-8"))
+    table = tomllib.page(__file__, "symptoms.toml")
     return tuple(
         Symptom(entry["rule"], re.compile("|".join(entry["log"])), entry["cause"], entry["remedy"])
         for entry in table["symptom"]
