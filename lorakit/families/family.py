@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lorakit import tomllib
@@ -76,7 +75,7 @@ class Family:
 
 def read_families(file: str) -> dict[str, Family]:
     """In the file's order; its [common] is what each of them says if it says nothing else."""
-    pages = tomllib.loads((Path(__file__).with_name(file)).read_text(encoding="utf-8"))
+    pages = tomllib.page(__file__, file)
     common = pages.pop("common", {})
     usual = common.get("defaults", {})
     return {
@@ -86,9 +85,9 @@ def read_families(file: str) -> dict[str, Family]:
 
 
 def _family(name: str, page: Mapping[str, Any]) -> Family:
-    facts = {key: _plain(value) for key, value in page.items() if key != "by"}
+    facts = {key: value for key, value in page.items() if key != "by"}
     facts["weights"] = tuple(
-        Weight(key, **{"option": BASE if key == "base" else key, **_plain(one)})
+        Weight(key, **{"option": BASE if key == "base" else key, **one})
         for key, one in page["weights"].items()
     )
     if "size" in page:
@@ -97,10 +96,3 @@ def _family(name: str, page: Mapping[str, Any]) -> Family:
     others = page.get("by", {}).items()
     variants = {trainer: _family(name, {**shared, **own}) for trainer, own in others}
     return Family(name, **facts, variants=variants)
-
-
-def _plain(value: Any) -> Any:
-    """Tuples for TOML's lists."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return tuple(value) if isinstance(value, list) else value

@@ -7,20 +7,11 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from lorakit.catalogue.options import Option
 from lorakit.errors import Fault, did_you_mean
 from lorakit.recipe.document import Document
+from lorakit.recipe.schema import SUBJECT
 from lorakit.recipe.values import fit
 
-WORDS = {
-    "kind": Option(
-        "kind", "str", choices=("person", "character", "animal", "object", "place", "style")
-    ),
-    "source": Option("source", "str", help="where the pictures come from"),
-    "licence": Option("licence", "str", help="of the pictures"),
-    "real_person": Option("real_person", "bool"),
-    "consent": Option("consent", "table"),
-}
 CONSENT = ("by", "date", "scope")
 
 
@@ -57,13 +48,13 @@ def read_subject(document: Document) -> tuple[Subject, list[Fault]]:
     faults: list[Fault] = []
     for key, value in table.items():
         where = f"{document.source('subject', key)} [subject] {key}"
-        if key not in WORDS:
+        if key not in SUBJECT:
             more[key] = str(value)
-            if near := did_you_mean(key, WORDS):
-                what = f"is kept, but lorakit knows {', '.join(WORDS)}."
+            if near := did_you_mean(key, SUBJECT):
+                what = f"is kept, but lorakit knows {', '.join(SUBJECT)}."
                 faults.append(Fault(where, what, near, "subject", "warning"))
             continue
-        fitted = fit(WORDS[key], value)
+        fitted = fit(SUBJECT[key], value)
         if fitted.problem:
             faults.append(Fault(where, fitted.problem, fitted.hint, "value"))
         elif key == "consent":

@@ -42,7 +42,7 @@ class Symptom:
 
 @cache
 def _table() -> dict[str, Any]:
-    return tomllib.loads(Path(__file__).with_name("symptoms.toml").read_text(encoding="utf-8"))
+    return tomllib.page(__file__, "symptoms.toml")
 
 
 @cache

@@ -23,12 +23,11 @@ from lorakit.trainers.tokenizers import T5_HINT, has_tokenizer, t5_places
 
 FAMILY_OF = {path.name: family for family, path in SCRIPTS.items()}
 REQUIRED = ("pretrained_model_name_or_path", "network_module", "output_dir", "output_name")
-# What is bounded beside catalogue/bounds.py: at least 1, at least 0.
+# What is bounded beside catalogue/bounds.toml: at least 1.
 ONE_OR_MORE = (
     *("text_encoder_batch_size", "save_n_epoch_ratio", "max_validation_steps"),
     *("early_stop_patience", "dataset_repeats", "t5xxl_max_token_length"),
 )
-ZERO_OR_MORE = ("lr_warmup_steps", "lr_decay_steps")
 # What means nothing alone: option -> the other that it needs.
 NEEDS = {
     "adaptive_noise_scale": "noise_offset",
@@ -196,8 +195,7 @@ def _packages(values: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _ranges(values: Mapping[str, Any]) -> Iterator[Fault]:
-    own = (Bound("", ONE_OR_MORE, 1, ""), Bound("", ZERO_OR_MORE, 0, ""))
-    for bound in (*BOUNDS, *own):
+    for bound in (*BOUNDS, Bound("", ONE_OR_MORE, 1, "")):
         for name in bound.options:
             if wrong := bound.outside(values.get(name)):
                 yield Fault(name, f"{wrong[0]} must be {bound.range}.")

@@ -1,18 +1,11 @@
-"""How long and how often; several processes, trackers, the network, sample pictures; and options
-that cannot work or must not stand in a recipe.
-"""
+"""How long and how often; several processes, trackers, sample pictures; numbers out of bounds."""
 
 from collections.abc import Callable, Iterator, Mapping
 
 from lorakit.catalogue.bounds import BOUNDS
 from lorakit.errors import Fault
-from lorakit.trainers.rule import Case, Finder, Rule, apart, unwanted, warning
+from lorakit.trainers.rule import Case, Finder, Rule, warning
 
-SECRETS = {"wandb_api_key": "WANDB_API_KEY", "huggingface_token": "HF_TOKEN"}
-UPLOADS = (
-    *("huggingface_repo_id", "huggingface_path_in_repo", "huggingface_repo_type"),
-    *("save_state_to_huggingface", "async_upload"),
-)
 # What the scripts read in some runs only; elsewhere any number may stand.
 READ_WHERE: Mapping[str, Callable[[Case], bool]] = {
     "vae_batch_size": lambda c: c.caches_latents,
@@ -54,73 +47,6 @@ def prompts(case: Case) -> bool:
 
 
 RULES: tuple[Finder, ...] = (
-    *(
-        unwanted(
-            "secret-in-recipe",
-            key,
-            "is a secret; it would end up in files and records.",
-            f"Remove it and set {variable} in the environment.",
-        )
-        for key, variable in SECRETS.items()
-    ),
-    *(
-        unwanted(
-            "upload-off",
-            key,
-            "uploads while training; lorakit sends nothing anywhere unless asked afterwards.",
-            "Remove it; `lorakit deploy` writes the files to publish.",
-        )
-        for key in UPLOADS
-    ),
-    unwanted(
-        "debug-dataset",
-        "debug_dataset",
-        "never ends where there is no window to press a key in.",
-        "Remove it; `lorakit plan` shows the buckets.",
-    ),
-    *(
-        unwanted(
-            "config-in-config",
-            key,
-            "cannot work from a config file; lorakit writes that file itself.",
-            "Remove it.",
-        )
-        for key in ("config_file", "output_config")
-    ),
-    unwanted(
-        "own-dataset-class",
-        "dataset_class",
-        "runs code of its own in place of the dataset, so nothing about it can be checked or"
-        " predicted.",
-        "Remove it.",
-    ),
-    unwanted(
-        "log-to-file",
-        "console_log_file",
-        "takes the messages away from the terminal, where lorakit reads them.",
-        "Remove it; every run has its log.txt.",
-    ),
-    apart(
-        "steps-and-epochs",
-        "max_train_steps",
-        "max_train_epochs",
-        "is overridden by max_train_epochs.",
-        severity="warning",
-    ),
-    apart(
-        "ratio-and-epochs",
-        "save_every_n_epochs",
-        "save_n_epoch_ratio",
-        "is overridden by save_n_epoch_ratio.",
-        severity="warning",
-    ),
-    Rule(
-        "seed-per-process",
-        "seed",
-        lambda c: c.processes > 1 and c.value("seed") is None,
-        "unset: each process would take its own and shuffle the images differently.",
-        "Set seed, e.g. 42.",
-    ),
     warning(
         "processes-device",
         "mixed_precision",
@@ -172,13 +98,6 @@ RULES: tuple[Finder, ...] = (
         "{value} is a number of steps, not of files: only the newest checkpoint would stay.",
         "Write a multiple of save_every_n_steps.",
     ),
-    Rule(
-        "resume-accumulation",
-        "skip_until_initial_step",
-        lambda c: c.flag("skip_until_initial_step") and c.number("gradient_accumulation_steps") > 1,
-        "overshoots with gradient accumulation and may train nothing.",
-        "Use `lorakit resume`.",
-    ),
     bounds,
     Rule(
         "sample-without-prompts",
@@ -194,13 +113,6 @@ RULES: tuple[Finder, ...] = (
         lambda c: prompts(c) and not any(asked(c, when) for when in WHEN),
         "there are prompts, but nothing says when to sample.",
         "Set every_n_epochs = 1 in [sample].",
-    ),
-    warning(
-        "sample-both",
-        "sample_every_n_steps",
-        lambda c: asked(c, "every_n_steps") and asked(c, "every_n_epochs"),
-        "is ignored beside sample_every_n_epochs.",
-        "Keep one.",
     ),
     warning(
         "sample-interval",
