@@ -11,7 +11,6 @@ import secrets
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
@@ -21,14 +20,6 @@ from lorakit.processes import MARK, Identity, members
 
 # of a log line; sd-scripts would break its messages, and the paths in them, into columns of 80
 WIDTH = "240"
-
-
-@dataclass(frozen=True)
-class Patience:
-    """Seconds between the rungs: interrupt, this long; terminate, this long; kill."""
-
-    interrupt_s: float = 30.0
-    terminate_s: float = 10.0
 
 
 class Child:
@@ -89,11 +80,11 @@ def launch(
 class Ladder:
     """Interrupt, wait, terminate, wait, kill. Polled, so that the log is followed meanwhile."""
 
-    def __init__(self, child: Child, patience: Patience) -> None:
+    def __init__(self, child: Child, interrupt_s: float, terminate_s: float) -> None:
         self._child = child
         self._rungs = [
-            (int(signal.SIGINT), patience.interrupt_s),
-            (int(signal.SIGTERM), patience.terminate_s),
+            (int(signal.SIGINT), interrupt_s),
+            (int(signal.SIGTERM), terminate_s),
             (int(signal.SIGKILL), 5.0),
         ]
         self._next_at: float | None = None

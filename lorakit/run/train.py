@@ -14,7 +14,7 @@ from lorakit.journal import now
 from lorakit.owner import Owner, own
 from lorakit.plan.model import Plan
 from lorakit.processes import Identity, oom_kills
-from lorakit.run.child import Child, Patience, Signals, launch
+from lorakit.run.child import Child, Signals, launch
 from lorakit.run.commands import leader, work_of
 from lorakit.run.device import hold_device
 from lorakit.run.finish import close
@@ -47,9 +47,7 @@ class Job:
         return leader(self.run_dir) if len(self.commands) > 1 else self.commands[0].argv
 
 
-def train(
-    plan: Plan, *, emit: Emit = silent, patience: Patience | None = None, past_nan: bool = False
-) -> Outcome:
+def train(plan: Plan, *, emit: Emit = silent, past_nan: bool = False) -> Outcome:
     """Run it to its end. Raises only when nothing could be started; a bad end is an Outcome."""
     require_folder(plan.run_dir)
     with own_run(plan.run_dir, "lorakit train"):
@@ -61,9 +59,7 @@ def train(
         ledger, hasher = Ledger(plan.run_dir, opening_record(plan)), BackgroundHasher()
         hasher.weights(ledger.record.weights)
         hasher.dataset(plan, plan.run_dir)
-        return execute(
-            job_of(plan), ledger, hasher, emit=emit, patience=patience, past_nan=past_nan
-        )
+        return execute(job_of(plan), ledger, hasher, emit=emit, past_nan=past_nan)
 
 
 def own_run(
@@ -96,13 +92,7 @@ def job_of(plan: Plan) -> Job:
 
 
 def execute(
-    job: Job,
-    ledger: Ledger,
-    hasher: BackgroundHasher,
-    *,
-    emit: Emit,
-    patience: Patience | None = None,
-    past_nan: bool = False,
+    job: Job, ledger: Ledger, hasher: BackgroundHasher, *, emit: Emit, past_nan: bool = False
 ) -> Outcome:
     """Launch one job, follow it, and close the record over it. The run is the caller's own."""
     record, part = ledger.record, job.part or ResumedPart()
@@ -128,7 +118,6 @@ def execute(
             tell,
             before=before,
             write_after=first_step,
-            patience=patience,
             past_nan=past_nan,
         )
         tell(Event("started", first_step, record.steps.total, path=str(job.run_dir)))

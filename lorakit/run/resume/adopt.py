@@ -7,7 +7,7 @@ from pathlib import Path
 from lorakit.errors import LorakitError
 from lorakit.events import Emit, silent
 from lorakit.processes import Identity
-from lorakit.run.child import Child, Patience, Signals
+from lorakit.run.child import Child, Signals
 from lorakit.run.finish import close
 from lorakit.run.resume.stage_records import record_stages
 from lorakit.run.train import ClosedTerminalSafe, own_run
@@ -22,22 +22,20 @@ from lorakit.runs.record import read_record, seconds_between
 CLOSING_S = 10.0  # what somebody else gets to close the same dead run
 
 
-def adopt(
-    run_dir: Path, *, emit: Emit = silent, patience: Patience | None = None, stop: bool = False
-) -> Outcome:
+def adopt(run_dir: Path, *, emit: Emit = silent, stop: bool = False) -> Outcome:
     """Take over a run, living or dead; bring its record, and its stage's, to a true end."""
     with own_run(run_dir, "lorakit watch"):
         folder = stage_of(run_dir)
         if folder == run_dir:
-            return _adopt(run_dir, emit=emit, patience=patience, stop=stop)
+            return _adopt(run_dir, emit=emit, stop=stop)
         if read_record(folder).state == "running":
-            _adopt(folder, emit=emit, patience=patience, stop=stop)
+            _adopt(folder, emit=emit, stop=stop)
         ledger = Ledger(run_dir)
         record_stages(ledger)
         return Outcome(run_dir, ledger.record)
 
 
-def _adopt(run_dir: Path, *, emit: Emit, patience: Patience | None, stop: bool) -> Outcome:
+def _adopt(run_dir: Path, *, emit: Emit, stop: bool) -> Outcome:
     ledger = Ledger(run_dir)
     record, state = ledger.record, live_state(ledger.record)
     if record.state != "running" or state == "running":
@@ -55,7 +53,6 @@ def _adopt(run_dir: Path, *, emit: Emit, patience: Patience | None, stop: bool) 
             before=seen_in(output, made_before=began) if record.parts else {},
             began_s=seconds_between(began, time.time()) or 0.0,
             write_after=last_progress(run_dir).step,
-            patience=patience,
         )
         if stop:
             supervision.stop("request")

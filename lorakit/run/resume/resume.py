@@ -18,7 +18,6 @@ from lorakit.journal import now
 from lorakit.private import HIDDEN
 from lorakit.proof.inputs import require_same_inputs
 from lorakit.recipe.resolve import resolve
-from lorakit.run.child import Patience
 from lorakit.run.commands import work_of
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.next_command import is_untouched, newest_state
@@ -40,17 +39,15 @@ OTHERS = (
 )
 
 
-def resume(run_dir: Path, *, anyway: bool, emit: Emit, patience: Patience | None) -> Outcome:
+def resume(run_dir: Path, *, anyway: bool, emit: Emit) -> Outcome:
     """From its newest state, or anew where nothing is lost. `anyway`: also with other inputs."""
     close_dead_run(run_dir)
     record = read_record(run_dir)
     go_on = _from_record if is_untouched(run_dir, record) else _from_state
-    return go_on(run_dir, record, anyway=anyway, emit=emit, patience=patience)
+    return go_on(run_dir, record, anyway=anyway, emit=emit)
 
 
-def _from_record(
-    run_dir: Path, record: Record, *, anyway: bool, emit: Emit, patience: Patience | None
-) -> Outcome:
+def _from_record(run_dir: Path, record: Record, *, anyway: bool, emit: Emit) -> Outcome:
     """As it was planned, whatever has become of the recipe."""
     ledger, hasher = Ledger(run_dir, record), BackgroundHasher()
     texts = [f"not as it was planned: {text}" for text in require_same_inputs(run_dir, anyway)]
@@ -67,12 +64,10 @@ def _from_record(
     )
     hasher.weights(record.weights)
     job = job_of_record(run_dir, record)
-    return execute(job, ledger, hasher, emit=emit, patience=patience)
+    return execute(job, ledger, hasher, emit=emit)
 
 
-def _from_state(
-    run_dir: Path, record: Record, *, anyway: bool, emit: Emit, patience: Patience | None
-) -> Outcome:
+def _from_state(run_dir: Path, record: Record, *, anyway: bool, emit: Emit) -> Outcome:
     ledger, state = Ledger(run_dir, record), newest_state(run_dir, record)
     env, unknown = _env(record)
     remarks = tuple(
@@ -100,7 +95,7 @@ def _from_state(
     # LORAKIT_ANYWAY: the embedded trainer knows its dataset too
     env |= {"LORAKIT_ANYWAY": "1"} if anyway else {}
     job = Job(run_dir, _commands(record, part.command), env, _folder_or(run_dir, record.cwd), part)
-    return execute(job, ledger, BackgroundHasher(), emit=emit, patience=patience)
+    return execute(job, ledger, BackgroundHasher(), emit=emit)
 
 
 def job_of_record(run_dir: Path, record: Record) -> Job:

@@ -16,7 +16,6 @@ from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.processes import Identity
-from lorakit.run.child import Patience
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.resume import resume
 from lorakit.run.resume.stage_records import record_stages
@@ -31,13 +30,7 @@ from lorakit.runs.record import WAITING, Record, RunProcess, StageSummary, read_
 _PATIENCE_S = 5.0  # for a dataset list that is still being made when the run ends
 
 
-def train_stages(
-    plans: Sequence[Plan],
-    *,
-    emit: Emit = silent,
-    patience: Patience | None = None,
-    past_nan: bool = False,
-) -> Outcome:
+def train_stages(plans: Sequence[Plan], *, emit: Emit = silent, past_nan: bool = False) -> Outcome:
     """Run the stages one after another. Raises only when nothing could be started."""
     run_dir = plans[0].run_dir.parent
     require_folder(run_dir)
@@ -50,7 +43,7 @@ def train_stages(
             job, hasher = job_of(plans[number]), hashers[number]
             stage = Ledger(job.run_dir)
             hasher.weights(stage.record.weights)
-            return execute(job, stage, hasher, emit=report, patience=patience, past_nan=past_nan)
+            return execute(job, stage, hasher, emit=report, past_nan=past_nan)
 
         reached = _one_by_one(ledger, begin, emit)
         for plan, hasher in list(zip(plans, hashers, strict=True))[reached:]:
@@ -58,25 +51,21 @@ def train_stages(
         return Outcome(run_dir, ledger.record)
 
 
-def resume_run(
-    run_dir: Path, *, anyway: bool = False, emit: Emit = silent, patience: Patience | None = None
-) -> Outcome:
+def resume_run(run_dir: Path, *, anyway: bool = False, emit: Emit = silent) -> Outcome:
     """A stage goes on as its run does. `anyway`: also where its inputs are not as they were."""
     run_dir = whole_of(run_dir)
     with own_run(run_dir, "lorakit resume"):
         go_on = _resume_stages if read_record(run_dir).stages else resume
-        return go_on(run_dir, anyway=anyway, emit=emit, patience=patience)
+        return go_on(run_dir, anyway=anyway, emit=emit)
 
 
-def _resume_stages(
-    run_dir: Path, *, anyway: bool, emit: Emit, patience: Patience | None
-) -> Outcome:
+def _resume_stages(run_dir: Path, *, anyway: bool, emit: Emit) -> Outcome:
     """In the stage where the run ended, then with those that wait."""
     ledger = Ledger(run_dir)
     folders = list(_folders(ledger))
 
     def go_on(number: int, report: Emit) -> Outcome:
-        return resume(folders[number], anyway=anyway, emit=report, patience=patience)
+        return resume(folders[number], anyway=anyway, emit=report)
 
     if not _one_by_one(ledger, go_on, emit):
         record_stages(ledger)

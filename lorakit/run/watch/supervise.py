@@ -12,7 +12,7 @@ from lorakit.catalogue.file_names import CheckpointName, samples_in
 from lorakit.events import Emit, Event
 from lorakit.files import below
 from lorakit.machine import free_disk
-from lorakit.run.child import Child, Ladder, Patience, Signals
+from lorakit.run.child import Child, Ladder, Signals
 from lorakit.run.commands import at_work
 from lorakit.run.resume.parts import is_extra, sample_drawn, true_name, true_sample
 from lorakit.run.watch.follow import Follower
@@ -45,7 +45,6 @@ class Supervision:
         before: Before,
         began_s: float = 0.0,
         write_after: int = 0,
-        patience: Patience | None = None,
         past_nan: bool = False,
     ) -> None:
         """`before`: what the output held before the launch, which was `began_s` ago."""
@@ -60,7 +59,7 @@ class Supervision:
         self.follower = Follower(run_dir, record, write_after=write_after)
         self._began = time.monotonic() - began_s
         self._trainer = trainer(record.trainer.name)
-        self._ladder = Ladder(child, patience or Patience(*self._trainer.PATIENCE))
+        self._ladder = Ladder(child, *self._trainer.PATIENCE)
         self._stop_after = part.stop_after
         self._past_nan = past_nan
         self._saves_states = bool(record.value("save_state"))
