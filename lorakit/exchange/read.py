@@ -13,6 +13,7 @@ from lorakit.exchange import command
 from lorakit.exchange.foreign import family_word, from_gui, from_lora, from_onetrainer, from_toolkit
 from lorakit.exchange.said import NOT_NAMED, Said, Theirs, folder_of_images, leaves, options_of
 from lorakit.families import FAMILIES
+from lorakit.trainers.run_files import prompt_line
 from lorakit.user_files import Unreadable, read_text
 
 SHELL = (".sh", ".bat", ".ps1", ".cmd", ".txt")
@@ -86,6 +87,10 @@ def _yaml(text: str, path: Path) -> Any:
 
 
 def _from_command(text: str, folder: Path, where: str) -> Theirs:
+    if match := command.TOOLKIT.search(text):
+        theirs = _read_file(folder / match[1])
+        seeds = (Said("SEED", seed[1], "seed") for seed in re.finditer(r"\bSEED=(\d+)", text))
+        return replace(theirs, said=(*seeds, *theirs.said))
     said, family = command.read_command(text, where)
     config = {one.key: str(one.value) for one in said}.get("config_file", "")
     theirs = _finished("a training command", [*_included(config, folder), *said], folder)
@@ -159,18 +164,10 @@ def _prompts(one: Said, folder: Path) -> Said:
     if path.suffix == ".toml":
         table = tomllib.read(path).get("prompt", {})
         common = {key: value for key, value in table.items() if key != "subset"}
-        lines = [_prompt_line({**common, **one}) for one in table.get("subset", [])]
+        lines = [prompt_line({**common, **one}) for one in table.get("subset", [])]
     else:
         lines = [line for line in read_text(path).splitlines() if line.strip() and line[0] != "#"]
     return replace(one, key="sample.prompts", meant=lines)
-
-
-def _prompt_line(prompt: Mapping[str, Any]) -> str:
-    from lorakit.trainers.run_files import IN_PROMPT
-
-    marks = {key: mark for mark, (key, _) in IN_PROMPT.items()}
-    tail = (f" --{marks[key]} {value}" for key, value in prompt.items() if key in marks)
-    return str(prompt.get("prompt", "")) + "".join(tail)
 
 
 def _dataset(data: Mapping[str, Any]) -> Iterator[Said]:
@@ -202,7 +199,8 @@ def _subset(at: str, subset: Mapping[str, Any]) -> Iterator[Said]:
         if "." in key:
             yield Said(source, value, why="a table, where lorakit takes one value.")
         elif key in {"image_dir", "image_directory"}:
-            yield from folder_of_images(source, place, reg=reg)
+            tokens = str(subset.get("class_tokens") or "")
+            yield from folder_of_images(source, place, reg=reg, tokens=tokens)
         elif key == "is_reg":
             yield Said(source, value, why="[dataset] reg_path says it.")
         elif isinstance(parsed, NotASubset) and reg:
@@ -215,9 +213,6 @@ def _subset(at: str, subset: Mapping[str, Any]) -> Iterator[Said]:
             yield Said(source, value, key)
         else:
             yield Said(source, value, "dataset.subset", {name: {key: value}})
-    if not reg:
-        tokens = str(subset.get("class_tokens") or getattr(parsed, "class_tokens", "")).split()
-        yield from [Said(f"{at}: its folder", name, "trigger", tokens[0])] if tokens else []
 
 
 def family_of(said: Mapping[str, Any]) -> str:

@@ -160,6 +160,13 @@ def prompt_tables(options: Options) -> tuple[list[dict[str, Any]], list[Fault]]:
     return subsets, faults
 
 
+def prompt_line(prompt: Mapping[str, Any]) -> str:
+    """The same the other way, of kohya's keys."""
+    marks = {key: mark for mark, (key, _) in IN_PROMPT.items()}
+    tail = (f" --{marks[key]} {value}" for key, value in prompt.items() if key in marks)
+    return str(prompt.get("prompt", "")) + "".join(tail)
+
+
 def read_prompt(line: str) -> tuple[dict[str, Any], list[str]]:
     """A prompt line as kohya's text files write it: the prompt, then ` --option value`. Unknown
     options are reported, not dropped.

@@ -51,6 +51,10 @@ class AiToolkit(CheckoutTrainer):
     SEPARATE_FOLDERS = True
     RESUMABLE_WITH = "save_every_n_steps=250"
     CONFIG = config_file.FILE
+    HANDED_OVER = (
+        "ai-toolkit: writes its caches beside the pictures, and started twice it goes on from the"
+        " newest file in training/."
+    )
 
     def settings(self, resolved: Resolved) -> Iterator[tuple[str, Any, str]]:
         """What it gets wrong where nothing is said."""
@@ -85,6 +89,10 @@ class AiToolkit(CheckoutTrainer):
         """Its seed comes from the environment alone."""
         config = (start.run_dir / config_file.FILE).absolute().as_posix()
         return (Command(("env", f"SEED={options.seed}", start.python, start.script, config)),)
+
+    def stands_for(self, files: Mapping[str, str]) -> Mapping[str, str]:
+        links = tomllib.loads(files[config_file.LINKS])
+        return {f"data/{name}": place for name, place in links.items()}
 
     def prepare(self, work: Work) -> None:
         """It writes caches beside the images and begins with its newest file: hence the links, and
