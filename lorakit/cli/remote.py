@@ -21,7 +21,7 @@ from pathlib import Path
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.meant import recipe_path
 from lorakit.cli.terminal.next_step import say_next
-from lorakit.engines.pod import Pod, fetch_run, pack_run, push
+from lorakit.engines.pod import Pod, fetch_run, pack_run, push, stays_here
 from lorakit.engines.source import setup_lines
 from lorakit.errors import LorakitError, did_you_mean, raise_on_errors
 from lorakit.machine import this_machine
@@ -65,19 +65,17 @@ def push_and_train(pod: Pod, verb: str, words: Sequence[str]) -> int:
     parser = Parser(prog=f"lorakit remote {pod} {verb}")
     parser.recipe()
     args, more = parser.parse_known_args(words)
-    recipe = recipe_path(args.recipe)
     machine = replace(this_machine(), elsewhere=True)
-    plans = plans_now(recipe, args.sets, args.unsets, machine=machine)
+    plans = plans_now(recipe_path(args.recipe), args.sets, args.unsets, machine=machine)
     raise_on_errors(faults_of(plans))
-    sets = [*push(pod, plans[0], args.sets, say), *args.sets]
-    for one in {weight.asked for weight in plans[0].weights if not weight.reference}:
-        say(f"{one} is not sent: copy it there, or name it hf:OWNER/REPO/FILE in the recipe.")
+    resolved = plans[0].resolved
+    said = push(pod, resolved, say)
+    say(*stays_here(plans[0]))
     if verb == "push":
         say_next(f"lorakit remote {pod} train {shlex.join(words)}")
         return 0
-    said = [*(f"--set={one}" for one in sets), *(f"--unset={one}" for one in args.unsets)]
-    there = f"recipes/{recipe.name}"
-    return _begin(pod, ["train", there, *said, *more], [plans[0].resolved.name])
+    there = ["train", f"recipes/{resolved.file.name}", *said, *more]
+    return _begin(pod, there, [resolved.name])
 
 
 def _begin(pod: Pod, words: Sequence[str], name: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
@@ -102,9 +103,9 @@ class Pod:
 
 
 def datasets_of(resolved: Resolved) -> tuple[dict[str, Path], list[str]]:
-    """Folders by their place there, and what is set where that is not the recipe's own."""
+    """Folders by their place there, and what is said over the recipe there."""
     found: dict[str, Path] = {}
-    sets = []
+    sets = list(resolved.sets)
     for key in ("path", "reg_path"):
         if said := resolved.dataset.get(key):
             root = resolved.path_of(str(said.value))
@@ -113,35 +114,55 @@ def datasets_of(resolved: Resolved) -> tuple[dict[str, Path], list[str]]:
                 place = f"datasets/{root.name}"
                 sets.append(f"dataset.{key}={place}")
             found[place] = root
-    return found, sets
+    return found, [
+        *(f"--set={one}" for one in sets),
+        *(f"--unset={one}" for one in resolved.unsets),
+    ]
 
 
-def push(pod: Pod, plan: Plan, sets: Sequence[str], tell: Callable[[str], object]) -> list[str]:
-    """Recipe, lock, presets and datasets to their places there; what is to be set beside `sets`."""
-    ours = project_files(plan.resolved, "")
-    if not ours or any(map(is_private_set, sets)):
-        what = f"{plan.resolved.file.name} comes with values that may be private; nothing was sent."
+def sent_files(resolved: Resolved) -> dict[str, Path | bytes]:
+    """Recipe, lock and presets by their place there; nothing private goes to another machine."""
+    ours = project_files(resolved, "")
+    if not ours or any(map(is_private_set, resolved.sets)):
+        what = f"{resolved.file.name} comes with values that may be private; nothing was sent."
         raise RecipeError(what, hint="Set them in the environment of the machine instead.")
-    project: dict[str, Path | bytes] = {
+    return {
         name.removeprefix(f"{FOLDER}/"): data
         for name, data in ours.items()
         if name != f"{FOLDER}/{START}"
     }
-    datasets, more = datasets_of(plan.resolved)
-    sources: dict[str, Mapping[str, Path | bytes]] = {"": project}
+
+
+def stays_here(plan: Plan) -> list[str]:
+    """A sentence for each file of weights that the hub does not have."""
+    found = dict.fromkeys(one.asked for one in plan.weights if not one.asked.startswith("hf:"))
+    hint = "copy it there, or name it hf:OWNER/REPO/FILE in the recipe."
+    return [f"{one} is not sent: {hint}" for one in found]
+
+
+def bundle_at(path: Path, name: str, sources: Mapping[str, Path | bytes]) -> str:
+    """Its digest, by which it is known on another machine."""
+    with path.open("wb") as stream:
+        write_bundle(stream, name, sources)
+    return sha256(path)[:16]
+
+
+def push(pod: Pod, resolved: Resolved, tell: Callable[[str], object]) -> list[str]:
+    """Recipe, lock, presets and datasets to their places there; the words to say over it."""
+    datasets, words = datasets_of(resolved)
+    sources: dict[str, Mapping[str, Path | bytes]] = {"": sent_files(resolved)}
     sources |= {place: dict(contents(root)) for place, root in datasets.items()}
     with TemporaryDirectory(prefix="lorakit-push-") as folder:
-        bundles: dict[str, tuple[str, Path]] = {}
-        for place, files in sources.items():
-            path = Path(folder) / str(len(bundles))
-            with path.open("wb") as stream:
-                write_bundle(stream, Path(place).name, files)
-            bundles[place] = (sha256(path)[:16], path)
-        _send(pod, list(bundles.values()), tell)
-    (digest, _), *pairs = ((digest, place) for place, (digest, _) in bundles.items())
-    for line in pod.ask("place", digest, *(word for pair in pairs for word in pair)).splitlines():
+        paths = [Path(folder) / str(number) for number in range(len(sources))]
+        digests = [
+            bundle_at(path, Path(place).name, files)
+            for path, (place, files) in zip(paths, sources.items(), strict=True)
+        ]
+        _send(pod, list(zip(digests, paths, strict=True)), tell)
+    pairs = zip(digests[1:], datasets, strict=True)
+    for line in pod.ask("place", digests[0], *chain(*pairs)).splitlines():
         tell(line)
-    return more
+    return words
 
 
 def _send(pod: Pod, bundles: list[tuple[str, Path]], tell: Callable[[str], object]) -> None:
