@@ -17,6 +17,7 @@ COMMANDS = {
     "explain": "why a run failed, the evidence, the remedy",
     "queue": "recipes that wait for their turn",
     "sweep": "one recipe with several values: a folder of recipes, one table",
+    "remote": "the same on a machine that ssh reaches: push, train, watch, fetch",
     "lock": "pin everything a recipe's result depends on",
     "verify": "hash again and name every difference",
     "diff": "two runs side by side",

@@ -30,10 +30,7 @@ def project_files(resolved: Resolved, dataset: str) -> dict[str, bytes]:
 
 
 def _start(names: list[str], resolved: Resolved, dataset: str) -> str:
-    path = resolved.dataset.get("path")
-    words = ["lorakit", "plan", f"recipes/{resolved.file.name}"]
-    if not path or str(path.value).rstrip("/") != f"datasets/{dataset}":
-        words.append(f"--set=dataset.path=datasets/{dataset}")
+    words = ["lorakit", "plan", *words_there(resolved, dataset)]
     return f"""\
 #!/bin/sh
 # Written by lorakit: sh {shlex.quote(f"datasets/{dataset}/{FOLDER}/{START}")}
@@ -47,3 +44,11 @@ for file in {shlex.join(names)}; do
 done
 exec {shlex.join(words)}
 """
+
+
+def words_there(resolved: Resolved, dataset: str) -> list[str]:
+    """The recipe where it has been put in place, and what is to be set there."""
+    path = resolved.dataset.get("path")
+    same = path and str(path.value).rstrip("/") == f"datasets/{dataset}"
+    sets = [] if same else [f"--set=dataset.path=datasets/{dataset}"]
+    return [f"recipes/{resolved.file.name}", *sets]

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
 from lorakit import json_text
 from lorakit.dataset.build.originals import ORIGINALS
@@ -97,15 +97,25 @@ def make_bundle(
             make = "make the N_trigger folders of them: lorakit dataset prepare"
             hint = f"originals/ stays here; {make}"
         raise RecipeError(f"{root}: nothing to bundle.", hint=hint)
-    raise_on_errors([*_bad_names([MANIFEST, *(name for name, _ in files), *beside_it])])
-    sources = dict(files) | dict(sorted(beside_it.items()))
-    manifest = BundleManifest(root.name, tuple(_packed(*source) for source in sources.items()))
     with into_place(out) as beside:
-        with zipfile.ZipFile(beside, "w") as bundle:
-            bundle.writestr(_info(MANIFEST), manifest.text())
-            for entry in manifest.entries:
-                _store(bundle, entry, sources[entry.name])
+        with beside.open("wb") as stream:
+            manifest = write_bundle(
+                stream, root.name, {**dict(files), **dict(sorted(beside_it.items()))}
+            )
         beside.chmod(0o644)
+    return manifest
+
+
+def write_bundle(
+    stream: IO[bytes], name: str, sources: Mapping[str, Path | bytes]
+) -> BundleManifest:
+    """Also into a pipe. The same sources in the same order give the same bytes."""
+    raise_on_errors([*_bad_names([MANIFEST, *sources])])
+    manifest = BundleManifest(name, tuple(_packed(*source) for source in sources.items()))
+    with zipfile.ZipFile(stream, "w") as bundle:
+        bundle.writestr(_info(MANIFEST), manifest.text())
+        for entry in manifest.entries:
+            _store(bundle, entry, sources[entry.name])
     return manifest
 
 
