@@ -14,6 +14,7 @@ ARCH: Mapping[str, tuple[str, str]] = MappingProxyType(
         "sd15": ("sd1", ""),
         "sdxl": ("sdxl", ""),
         "flux": ("flux", "black-forest-labs/FLUX.1-dev"),
+        "flux_kontext": ("flux_kontext", "black-forest-labs/FLUX.1-Kontext-dev"),
         "flux2": ("flux2", "black-forest-labs/FLUX.2-dev"),
         "qwen_image": ("qwen_image", "Qwen/Qwen-Image"),
         "zimage": ("zimage", "Tongyi-MAI/Z-Image"),

@@ -58,6 +58,7 @@ QWEN_IMAGE = _family(
     title="Qwen-Image",
     script="qwen_image_train_network.py",
     network_module="networks.lora_qwen_image",
+    controls=True,
     weights=(
         _dit("the Qwen-Image transformer (.safetensors, bf16)", "qwen_image_bf16.safetensors"),
         _QWEN_VAE,
@@ -74,6 +75,7 @@ FLUX2 = _family(
     title="FLUX.2",
     script="flux_2_train_network.py",
     network_module="networks.lora_flux_2",
+    controls=True,
     weights=(
         _dit("the FLUX.2 transformer (.safetensors)", "flux2-dev.safetensors"),
         Weight("vae", "vae", "the FLUX.2 autoencoder (.safetensors)"),
@@ -90,6 +92,7 @@ KONTEXT = _family(
     title="FLUX.1 Kontext",
     script="flux_kontext_train_network.py",
     network_module="networks.lora_flux",
+    controls=True,
     weights=(
         _dit("the FLUX.1 Kontext transformer (.safetensors)", "flux1-kontext-dev.safetensors"),
         Weight("vae", "vae", "the FLUX autoencoder (.safetensors)"),
@@ -123,6 +126,7 @@ WAN21 = _family(
     script="wan_train_network.py",
     network_module="networks.lora_wan",
     default_resolution=960,
+    films=True,
     weights=(
         _dit("the Wan 2.1 transformer (.safetensors)", "wan2.1_t2v_14B_bf16.safetensors"),
         _WAN_VAE,
@@ -146,6 +150,7 @@ WAN22 = _family(
     script="wan_train_network.py",
     network_module="networks.lora_wan",
     default_resolution=960,
+    films=True,
     weights=(
         _dit(
             "one expert of Wan 2.2: the low-noise or the high-noise transformer (.safetensors)",

@@ -31,6 +31,18 @@ MODEL = _words(
     Option("network_weights", "str"),
 )
 
+# What families have that are trained on films, or on pictures that are made from others.
+FILMS = _words(
+    Option("target_frames", "int", many=True),
+    Option("frame_extraction", "str", choices=("head", "chunk", "slide", "uniform", "full")),
+    *(Option(key, "int") for key in ("frame_stride", "frame_sample", "max_frames")),
+    Option("source_fps", "float"),
+)
+CONTROLS = _words(
+    Option("control_directory", "str"),
+    Option("no_resize_control", "bool"),
+    Option("control_resolution", "int", many=True),
+)
 DATASET = _words(
     Option("path", "str"),
     Option("reg_path", "str"),
@@ -131,6 +143,9 @@ WRITTEN_BY_US: Mapping[str, str] = MappingProxyType(
         "in_json": "[dataset] path",
         "caption_extention": "[dataset] caption_extension",
         "conditioning_data_dir": "[dataset.subset.FOLDER] conditioning_data_dir",
+        "num_frames": "[dataset] target_frames",
+        "auto_frame_count": "[dataset] target_frames",
+        "control_path": "[dataset] control_directory",
         "sample_prompts": "[sample] prompts",
         "sample_every_n_epochs": "[sample] every_n_epochs",
         "sample_every_n_steps": "[sample] every_n_steps",
@@ -153,10 +168,23 @@ WRITTEN_BY_US: Mapping[str, str] = MappingProxyType(
 )
 
 
+def words_of_folders(family: str) -> Mapping[str, Option]:
+    """What [dataset] and each [dataset.subset.FOLDER] may say beyond what every family has."""
+    about = FAMILIES.get(family)
+    return {
+        **(FILMS if about is None or about.films else {}),
+        **(CONTROLS if about is None or about.controls else {}),
+    }
+
+
 def words_of(section: str, family: str = "", trainer: str = "") -> Mapping[str, Option]:
     """The keys of a section other than [train]; [model] has the family's, or all without one."""
     if section != "model":
-        return {"dataset": DATASET, "sample": SAMPLE, "launch": LAUNCH}[section]
+        return {
+            "dataset": {**DATASET, **words_of_folders(family)},
+            "sample": SAMPLE,
+            "launch": LAUNCH,
+        }[section]
     families = [FAMILIES[family].by(trainer)] if family in FAMILIES else FAMILIES.values()
     weights = [weight for one in families for weight in one.weights]
     return {**{one.key: Option(one.key, "str", help=one.what) for one in weights}, **MODEL}
