@@ -23,8 +23,6 @@ from lorakit.families import FAMILIES
 from lorakit.recipe.new_recipe import schema_file
 from lorakit.recipe.schema import (
     ABOUT,
-    CONTROLS,
-    FILMS,
     PRESET_TOP,
     PROPOSED,
     STAGE,
@@ -94,7 +92,7 @@ def _sections() -> dict[str, Schema]:
         name: _table({key: _value([one]) for key, one in words_of(name).items()})
         for name in ("model", "dataset", "sample", "launch")
     }
-    subset = _table({key: _value([one]) for key, one in {**SUBSET, **FILMS, **CONTROLS}.items()})
+    subset = _table({key: _value([one]) for key, one in SUBSET.items()})
     keys = found["dataset"]["properties"]
     keys["subset"] = {"type": "object", "additionalProperties": subset}
     keys["rules"] = {"type": "object"}

@@ -27,6 +27,17 @@ class FilmRules:
             own["target_frames"] = tuple(sorted({*own["target_frames"]}))
         return cls(**own)
 
+    def problem(self) -> tuple[str, str]:
+        """Of the lengths, and what is right."""
+        for one in self.target_frames:
+            if one < 1 or rounded(one) != one:
+                right = max(1, rounded(one + STEP // 2 - 1))
+                return f"{one} is not 4N+1, which is what Wan makes.", f"Write {right}."
+        if self.target_frames or self.frame_extraction == "full":
+            return "", ""
+        what = "is not set: of each film one frame alone would be trained."
+        return what, "Write target_frames = [33], two seconds, or what fits into memory."
+
     def pieces(self, frames: int) -> list[tuple[int, int]]:
         """Start and length; a piece that comes twice has one cache and is trained once."""
         there = self._taken(frames)

@@ -44,7 +44,6 @@ RULES = {
         cache_size="kohya finds the size of an image in the name of a cache, by prefix; a wrong one"
         " puts the image into the wrong bucket",
         film="a film among pictures is silently left out: only Wan is trained on films",
-        film_broken="a film that cannot be read stops the cacher, after all those before it",
         # caption files
         caption_missing="an image without a caption among captioned ones is trained on the folder's"
         " class tokens alone",

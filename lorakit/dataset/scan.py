@@ -29,7 +29,7 @@ from lorakit.dataset.folder_names import FolderName, NotASubset, parse_folder
 from lorakit.dataset.rules import fault, shown, without
 from lorakit.dataset.stated import Stated, read_metadata
 from lorakit.errors import Fault, counted, did_you_mean
-from lorakit.pictures.film import NoReaderError, read_film
+from lorakit.pictures.film import read_film
 from lorakit.pictures.open import RefusedError
 from lorakit.pictures.size import CutError, read_header
 from lorakit.user_files import Unreadable
@@ -62,18 +62,16 @@ def scan(
     reg: Path | None = None,
     caption_extension: str = ".txt",
     off: Collection[str] = (),
-    films: bool = True,
+    films: bool = True,  # they are trained, too
     stated: Mapping[str, Stated] = MappingProxyType({}),
 ) -> DatasetFacts:
-    """What is wrong is in the faults; `films`: whether they are trained; `stated`: what the recipe
-    says of folders, by name.
-    """
+    """What is wrong is in the faults; `stated` is what the recipe says of folders, by name."""
     dot = "" if caption_extension.startswith(".") else "."
     notes = _Notes(dot + caption_extension, films, stated)
     subsets = _subsets(Path(root), notes, is_reg=False)
     if reg is not None:
         subsets += _subsets(Path(reg), notes, is_reg=True)
-    return DatasetFacts(Path(root), tuple(subsets), without(dict.fromkeys(notes.faults), off))
+    return DatasetFacts(Path(root), tuple(subsets), without(notes.faults, off))
 
 
 def _list(folder: Path, notes: _Notes) -> Entries | None:
@@ -298,20 +296,13 @@ def _opened(path: Path, entry: os.DirEntry[str] | Path, notes: _Notes) -> ImageF
             if film.turned:
                 what = "is turned by a mark that is ignored: it would be trained lying on its side."
                 notes.add("film-turned", path, what, "Save it upright.")
-            image = ImageFacts(
-                path, film.width, film.height, None, status.st_size, status.st_mtime_ns
-            )
-            return replace(image, frames=film.frames, fps=film.fps)
+            stamp = (status.st_size, status.st_mtime_ns)
+            return ImageFacts(path, *film[:2], None, *stamp, frames=film.frames, fps=film.fps)
         header = read_header(path)
-    except NoReaderError as error:
-        notes.add("film-broken", path.parent, f"{error}.")
     except CutError as error:
         notes.add("undecodable", path, f"cannot be decoded: {error}.", "Replace or remove it.")
     except RefusedError as error:
-        rule, how = "header", f"its size cannot be read: {error}"
-        if is_film_name(path.name):
-            rule, how = "film-broken", str(error)
-        notes.add(rule, path, f"{how}.", "Replace or remove it.")
+        notes.add("header", path, f"its size cannot be read: {error}.", "Replace or remove it.")
     except OSError as error:
         if path.is_symlink() and not os.path.exists(path):
             what = f"points to {shown(os.readlink(path))}, which cannot be reached."

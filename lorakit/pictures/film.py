@@ -9,12 +9,9 @@ from typing import NamedTuple
 from lorakit.config import cache_dir
 from lorakit.memo import Memo
 from lorakit.pictures.open import RefusedError
+from lorakit.pictures.size import CutError
 
 MOST = 10_000  # frames; seven minutes
-
-
-class NoReaderError(RefusedError):
-    """Nothing is wrong with the film."""
 
 
 class Film(NamedTuple):
@@ -33,12 +30,12 @@ def read_film(path: Path) -> Film:
     known = memo.get(path)
     if known is None:
         if not find_spec("av"):
-            raise NoReaderError('films are read with PyAV: pip install "lorakit[video]"')
+            raise RefusedError('films are read with PyAV: pip install "lorakit[video]"')
         known = _decoded(path)
         memo.put(path, known)
         memo.save()
     if isinstance(known, str):
-        raise RefusedError(known)
+        raise CutError(known)
     return Film(*known)
 
 
@@ -53,8 +50,8 @@ def _decoded(path: Path) -> Film | str:
             for number, frame in enumerate(container.decode(video=0), start=1):
                 film = film or Film(frame.width, frame.height, 0, rate, bool(frame.rotation))
                 if number > MOST:
-                    return f"has more than {MOST:,} frames; cut it into clips"
+                    return f"more than {MOST:,} frames; cut it into clips"
     except Exception as error:  # noqa: BLE001  (a broken film raises whatever its decoder does)
-        where = f"breaks off after frame {number}" if number else "cannot be decoded"
-        return f"{where}: {getattr(error, 'strerror', '') or error}"
-    return film._replace(frames=number) if film else "has no frames"
+        where = f"after frame {number}: " if number else ""
+        return f"{where}{getattr(error, 'strerror', '') or error}"
+    return film._replace(frames=number) if film else "no frames"

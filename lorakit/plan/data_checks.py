@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lorakit.dataset.buckets import Chooser, Placement, check
-from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
-from lorakit.dataset.films import WAN_RATE, rounded
+from lorakit.dataset.facts import DatasetFacts, ImageFacts
+from lorakit.dataset.films import WAN_RATE
 from lorakit.errors import Fault, counted, did_you_mean
 from lorakit.plan.model import Steps
 from lorakit.plan.steps import repeats_of
 from lorakit.recipe.options import Options
+from lorakit.recipe.schema import CONTROLS, FILMS
 from lorakit.trainers.table import trainer
 
 MUCH_ENLARGED = 1.5
@@ -109,43 +110,29 @@ def _masks(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
 
 def _films(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
     """Each folder's films against what is said of them."""
-
-    def blame(subset: SubsetFacts, key: str, what: str, hint: str, rule: str) -> Fault:
-        own = key in options.subset(subset.path.name)
-        place = options.where("subset", DATASET) + f".{subset.path.name} {key}"
-        where = place if own else options.where(key, DATASET)
-        return Fault(where, what, hint, rule, section=DATASET, key=key)
-
+    about = options.about
+    taken = {*(FILMS if about.films else ()), *(CONTROLS if about.controls else ())}
+    said = {*options.resolved.dataset}.union(*options.subsets.values())
+    for key in sorted(({*FILMS, *CONTROLS} - taken) & said):
+        what = f"{options.family} is not trained on such data."
+        yield options.fault(key, what, "Take it out.", "not-such-data", section=DATASET)
     for subset in facts.trained:
+        rules = options.film_rules(subset.path)
         films = [image for image in subset.images if image.frames]
-        words, rules = options.of_folder(subset.path.name), options.film_rules(subset.path)
-        if not films:
-            continue
-        for key in ("frame_stride", "frame_sample", "max_frames", "source_fps"):
-            if words.get(key, 1) <= 0:
-                yield blame(subset, key, f"{words[key]} is too few.", "From 1 on.", "film-number")
-        if not rules.target_frames and rules.frame_extraction != "full":
-            what = "is not set: of each film one frame alone would be trained."
-            hint = "Write target_frames = [33], two seconds, or what fits into memory."
-            yield blame(subset, "target_frames", what, hint, "film-frames")
-        for count in rules.target_frames:
-            if count < 1 or rounded(count) != count:
-                right = max(1, rounded(count) + 4 * (rounded(count) + 2 < count))
-                what = f"{count} is not 4N+1, which is what Wan makes."
-                yield blame(subset, "target_frames", what, f"Write {right}.", "film-frames")
+        problem = rules.problem() if films else ("", "")
+        if problem[0]:
+            yield options.fault("target_frames", *problem, "film-frames", section=DATASET)
         for film in films:
-            where = str(film.path)
             if not rules.pieces(film.frames) and rules.target_frames:
-                what = f"has {film.frames} frames"
-                what += f" at {rules.source_fps:g} a second" if rules.source_fps else ""
-                what += f"; the shortest piece has {rules.target_frames[0]}: it would be left out."
+                what = f"has {film.frames} frames; the shortest piece has {rules.target_frames[0]}"
+                what += f" at {WAN_RATE:g} a second: it would be left out."
                 hint = "Take a longer film, or a smaller target_frames."
-                yield Fault(where, what, hint, "film-short")
+                yield Fault(str(film.path), what, hint, "film-short")
             read_as = rules.source_fps or WAN_RATE
             if abs(film.fps - read_as) > 0.5:
                 what = f"has {film.fps:g} frames a second and is read as if it had {read_as:g}."
                 hint = f"Write source_fps = {film.fps:.2f}, in [dataset.subset] where films differ."
-                yield Fault(where, what, hint, "film-rate", "warning")
+                yield Fault(str(film.path), what, hint, "film-rate", "warning")
 
 
 def _crops(options: Options, root: str, placed: Placed) -> Iterator[Fault]:

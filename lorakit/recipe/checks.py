@@ -11,15 +11,7 @@ from lorakit.errors import Fault, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.private import holds_password
 from lorakit.recipe.layers import Entry
-from lorakit.recipe.schema import (
-    SECTIONS,
-    SUBSET,
-    WRITTEN_BY_US,
-    above,
-    home_of,
-    words_of,
-    words_of_folders,
-)
+from lorakit.recipe.schema import SECTIONS, SUBSET, WRITTEN_BY_US, above, home_of, words_of
 from lorakit.recipe.values import fit
 
 ADDRESS = "holds a password in a web address; it would end up in files and records."
@@ -66,7 +58,7 @@ class Checker:
         if fitted.problem:
             return None, [entry.fault(fitted.problem, fitted.hint)]
         if (entry.section, entry.key) == ("dataset", "subset"):
-            subsets, faults = _subsets(entry, fitted.value, self.family)
+            subsets, faults = _subsets(entry, fitted.value)
             return replace(entry, value=subsets), faults
         if entry.section == "train" and fitted.value == "":
             note = entry.fault("is empty, so it sets nothing.", "", "empty-text", "note")
@@ -107,10 +99,6 @@ class Checker:
             what = f"{self.family} has no such file; only {' and '.join(owners)}."
             if self.family in owners:
                 what = f"the {self.trainer} trainer takes no such file."
-            return entry.fault(what, "", "unknown-key")
-        if section == "dataset" and key in words_of(section):
-            able = [name for name in FAMILIES if key in words_of(section, name)]
-            what = f"{self.family} is not trained on such; only {' and '.join(able)}."
             return entry.fault(what, "", "unknown-key")
         hint = above(key)
         if self.options and key in self.options and key not in WRITTEN_BY_US:
@@ -178,12 +166,11 @@ def _inside(entry: Entry, value: Any, who: Checker) -> list[Fault]:
 
 
 def _subsets(
-    entry: Entry, tables: Mapping[str, Any], family: str
+    entry: Entry, tables: Mapping[str, Any]
 ) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
     """[dataset.subset.FOLDER]: what one folder may have of its own, each option checked."""
     fitted: dict[str, dict[str, Any]] = {}
     faults: list[Fault] = []
-    known = {**SUBSET, **words_of_folders(family)}
     for folder, table in tables.items():
         if not isinstance(table, dict):
             hint = f'Write [dataset.subset."{folder}"] and its options below.'
@@ -192,11 +179,11 @@ def _subsets(
         fitted[folder] = {}
         for key, value in table.items():
             name = f"{folder}.{key}"
-            if key not in known:
+            if key not in SUBSET:
                 what = "one folder cannot have this option of its own."
-                faults.append(_bad(entry, name, what, did_you_mean(key, known)))
+                faults.append(_bad(entry, name, what, did_you_mean(key, SUBSET)))
                 continue
-            one = fit(known[key], value)
+            one = fit(SUBSET[key], value)
             if one.problem:
                 faults.append(_bad(entry, name, one.problem, one.hint))
             else:

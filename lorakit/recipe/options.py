@@ -19,7 +19,7 @@ from lorakit.families import FAMILIES
 from lorakit.families.family import Family
 from lorakit.recipe.checks import catalogue
 from lorakit.recipe.model import Resolved, Section, Setting
-from lorakit.recipe.schema import words_of_folders
+from lorakit.recipe.schema import CONTROLS, FILMS
 
 CAPTION_EXTENSION = ".txt"  # the script's own default is .caption, which nobody writes
 SEED = 42  # written into every run: without one each process takes its own
@@ -158,8 +158,8 @@ class Options:
 
     def of_folder(self, folder: str) -> dict[str, Any]:
         """The same, and what [dataset] says for all of them about films and control pictures."""
-        words = words_of_folders(self.family)
-        common = {key: one.value for key, one in self.resolved.dataset.items() if key in words}
+        every = self.resolved.dataset.items()
+        common = {key: one.value for key, one in every if key in {*FILMS, *CONTROLS}}
         found = {**common, **self.subset(folder)}
         if place := found.get("control_directory"):
             found["control_directory"] = self.resolved.path_of(place).as_posix()

@@ -31,7 +31,7 @@ MODEL = _words(
     Option("network_weights", "str"),
 )
 
-# What families have that are trained on films, or on pictures that are made from others.
+# Of all folders or of one, where a family is trained on films, or on pictures made from others.
 FILMS = _words(
     Option("target_frames", "int", many=True),
     Option("frame_extraction", "str", choices=("head", "chunk", "slide", "uniform", "full")),
@@ -44,6 +44,8 @@ CONTROLS = _words(
     Option("control_resolution", "int", many=True),
 )
 DATASET = _words(
+    *FILMS.values(),
+    *CONTROLS.values(),
     Option("path", "str"),
     Option("reg_path", "str"),
     Option("mode", "str", choices=("toml", "folders")),
@@ -109,6 +111,8 @@ _SUBSET = {
 }
 _RESIZERS = ("lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area")
 SUBSET = _words(
+    *FILMS.values(),
+    *CONTROLS.values(),
     *(Option(key, kind) for kind, keys in _SUBSET.items() for key in keys),
     Option("face_crop_aug_range", "float", many=True),
     Option("resize_interpolation", "str", choices=_RESIZERS),
@@ -168,23 +172,10 @@ WRITTEN_BY_US: Mapping[str, str] = MappingProxyType(
 )
 
 
-def words_of_folders(family: str) -> Mapping[str, Option]:
-    """What [dataset] and each [dataset.subset.FOLDER] may say beyond what every family has."""
-    about = FAMILIES.get(family)
-    return {
-        **(FILMS if about is None or about.films else {}),
-        **(CONTROLS if about is None or about.controls else {}),
-    }
-
-
 def words_of(section: str, family: str = "", trainer: str = "") -> Mapping[str, Option]:
     """The keys of a section other than [train]; [model] has the family's, or all without one."""
     if section != "model":
-        return {
-            "dataset": {**DATASET, **words_of_folders(family)},
-            "sample": SAMPLE,
-            "launch": LAUNCH,
-        }[section]
+        return {"dataset": DATASET, "sample": SAMPLE, "launch": LAUNCH}[section]
     families = [FAMILIES[family].by(trainer)] if family in FAMILIES else FAMILIES.values()
     weights = [weight for one in families for weight in one.weights]
     return {**{one.key: Option(one.key, "str", help=one.what) for one in weights}, **MODEL}

@@ -41,6 +41,7 @@ FROM_PICTURES: Mapping[str, tuple[str, type]] = {
     "f": ("frame_count", int),
     "ci": ("control_image_path", str),
 }
+FILES = {"image_path", "control_image_path"}
 SAMPLE_KEYS = {
     "width": "width",
     "height": "height",
@@ -133,13 +134,7 @@ def prompts_toml(
     """`renamed`: keys for which its reader has other words."""
     prompts, problems = prompt_tables(options)
     faults += problems
-    tables = [
-        {
-            renamed.get(key, key): [value] if key == "control_image_path" else value
-            for key, value in one.items()
-        }
-        for one in prompts
-    ]
+    tables = [{renamed.get(key, key): value for key, value in one.items()} for one in prompts]
     text = "".join(f"\n[[prompt.subset]]\n{table_text(table)}" for table in tables)
     return proven("prompts.toml", f"[prompt]\n{text}", {"prompt": {"subset": tables}})
 
@@ -162,8 +157,9 @@ def prompt_tables(options: Options) -> tuple[list[dict[str, Any]], list[Fault]]:
     for prompt in options.prompts:
         about = options.about
         own, problems = read_prompt(prompt, FROM_PICTURES if about.films or about.controls else {})
-        for key in {"image_path", "control_image_path"} & own.keys():
+        for key in FILES & own.keys():
             own[key] = options.resolved.path_of(own[key]).as_posix()
+            own[key] = [own[key]] if key == "control_image_path" else own[key]
         for problem in problems:
             blame("prompts", problem, "", "prompt-option")
         subset = {"prompt": own.pop("prompt"), **common, **own}

@@ -11,7 +11,7 @@ from typing import Any
 from lorakit import show
 from lorakit.errors import few
 from lorakit.plan.document import command_text, subset_rows
-from lorakit.plan.model import Bucket, Plan
+from lorakit.plan.model import Plan
 from lorakit.recipe.model import Setting
 from lorakit.runs.pace import Expected
 from lorakit.show import print_text
@@ -54,7 +54,10 @@ def show_plan(plan: Plan, time: Expected | None = None, *, verbose: bool = False
     show.table(("subset", *numbers, ""), subset_rows(plan), right=numbers)
     print_text()
     buckets = (
-        (_size(bucket), len(bucket.images), bucket.draws, bucket.batches)
+        (
+            f"{bucket.width} x {bucket.height}" + f", {bucket.frames} frames" * (bucket.frames > 0),
+            *(len(bucket.images), bucket.draws, bucket.batches),
+        )
         for bucket in steps.buckets
     )
     columns = ("bucket", "images", "samples", "batches")
@@ -67,10 +70,6 @@ def show_plan(plan: Plan, time: Expected | None = None, *, verbose: bool = False
     print_text(f"run        {plan.run_dir}")
     if verbose:
         print_text(f"\n{command_text(plan)}")
-
-
-def _size(bucket: Bucket) -> str:
-    return f"{bucket.width} x {bucket.height}" + f", {bucket.frames} frames" * bool(bucket.frames)
 
 
 def _saves(plan: Plan) -> None:

@@ -21,8 +21,10 @@ from lorakit.trainers import run_files
 
 FILE, LINKS = "ai-toolkit.yaml", "links.toml"
 TRAINING = "training"  # it writes into a folder of its own in there
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-SUFFIXES += (".mp4", ".avi", ".mov", ".webm", ".mkv", ".wmv", ".m4v", ".flv")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp"),
+    *(".mp4", ".avi", ".mov", ".webm", ".mkv", ".wmv", ".m4v", ".flv"),
+)
 GRAMMAR = run_files.Grammar(
     "ai-toolkit",
     "aitk",
@@ -226,7 +228,10 @@ def _sample(options: Options, faults: list[Fault]) -> dict[str, Any]:
         if odd:
             what = f"ai-toolkit's samples have no {', '.join(odd)}."
             faults.append(options.fault("prompts", what, "", "aitk-prompt", section="sample"))
-        samples.append({PROMPT[key]: value for key, value in one.items() if key in PROMPT})
+        files = {key: one[key][0] for key in {"control_image_path"} & one.keys()}
+        samples.append(
+            {PROMPT[key]: value for key, value in {**one, **files}.items() if key in PROMPT}
+        )
     width, height = options.resolution
     return {
         "sampler": "flowmatch" if options.about.flow else "ddpm",
@@ -293,13 +298,11 @@ def _unread(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
     for subset in _trained(facts):
         words = options.of_folder(subset.path.name)
         other = {*schema.FILMS, *schema.CONTROLS} - {"target_frames", "control_directory"}
-        if said := sorted(other & words.keys()):
-            what = f"ai-toolkit has no {said[0]}: it spreads target_frames over the whole film."
+        said = [*(other & words.keys()), *words.get("target_frames", ())[1:]]
+        if said:
+            what = f"ai-toolkit has no {said[0]}: it spreads one target_frames over a whole film."
             hint = "Take it out; shrink_video_to_frames and fps belong in [train]."
             yield Fault(str(subset.path), what, hint, "aitk-films")
-        if len(words.get("target_frames", ())) > 1:
-            what = "ai-toolkit takes one number of frames for a folder."
-            yield Fault(str(subset.path), what, "Write one.", "aitk-frames")
         if options.about.controls:
             needed = "edit" in options.text("arch")
             yield from run_files.control_faults(options, subset, 1, needed=needed, numbered=False)

@@ -108,7 +108,7 @@ def _dataset_faults(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
             what = "films are cached in buckets, and without them batches do not fit together."
             yield options.fault("enable_bucket", what, "Write true.", "musubi-film-buckets")
         if options.about.controls:
-            most = CONTROLS.get(version, 9)
-            most = 1 if options.family == "flux_kontext" else most
-            needed = options.family == "flux_kontext" or version.startswith("edit")
+            kontext = options.family == "flux_kontext"
+            most = 1 if kontext else CONTROLS.get(version, 9)
+            needed = kontext or version.startswith("edit")
             yield from run_files.control_faults(options, subset, most, needed=needed, numbered=True)
