@@ -43,6 +43,7 @@ RULES = {
         " stops at what is not there",
         cache_size="kohya finds the size of an image in the name of a cache, by prefix; a wrong one"
         " puts the image into the wrong bucket",
+        film="a film among pictures is silently left out: only Wan is trained on films",
         # caption files
         caption_missing="an image without a caption among captioned ones is trained on the folder's"
         " class tokens alone",
@@ -84,6 +85,7 @@ RULES = {
         " would train on the old one",
         cache_old_style="a <name>.npz without a size in its name takes precedence over the newer"
         " caches of SD and SDXL",
+        film_turned="phones store films lying on their side; the mark that turns them is ignored",
         reg_empty="a regularisation folder without images does nothing",
         # caption files
         caption_none="without captions every image is trained on the class tokens alone; fine for"

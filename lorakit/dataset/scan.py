@@ -13,6 +13,7 @@ from types import MappingProxyType
 from lorakit.dataset.caches import cache_faults
 from lorakit.dataset.captions.read import caption_leftovers, find_caption
 from lorakit.dataset.facts import (
+    FILMS,
     FOREIGN,
     IMAGE_SUFFIXES,
     OTHER_IMAGES,
@@ -20,6 +21,7 @@ from lorakit.dataset.facts import (
     DatasetFacts,
     ImageFacts,
     SubsetFacts,
+    is_film_name,
     is_image_name,
     looks_like_image,
 )
@@ -27,6 +29,7 @@ from lorakit.dataset.folder_names import FolderName, NotASubset, parse_folder
 from lorakit.dataset.rules import fault, shown, without
 from lorakit.dataset.stated import Stated, read_metadata
 from lorakit.errors import Fault, counted, did_you_mean
+from lorakit.pictures.film import read_film
 from lorakit.pictures.open import RefusedError
 from lorakit.pictures.size import CutError, read_header
 from lorakit.user_files import Unreadable
@@ -41,9 +44,13 @@ class _Notes:
     """What one scan has found so far."""
 
     suffix: str
+    films: bool
     stated: Mapping[str, Stated] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     described: dict[str, Path] = field(default_factory=dict)  # by what metadata calls an image
+
+    def takes(self, name: str) -> bool:
+        return is_image_name(name) or (self.films and is_film_name(name))
 
     def add(self, rule: str, where: Path | str, what: str, hint: str = "") -> None:
         self.faults.append(fault(rule, where, what, hint))
@@ -55,11 +62,12 @@ def scan(
     reg: Path | None = None,
     caption_extension: str = ".txt",
     off: Collection[str] = (),
+    films: bool = True,  # they are trained, too
     stated: Mapping[str, Stated] = MappingProxyType({}),
 ) -> DatasetFacts:
     """What is wrong is in the faults; `stated` is what the recipe says of folders, by name."""
     dot = "" if caption_extension.startswith(".") else "."
-    notes = _Notes(dot + caption_extension, stated)
+    notes = _Notes(dot + caption_extension, films, stated)
     subsets = _subsets(Path(root), notes, is_reg=False)
     if reg is not None:
         subsets += _subsets(Path(reg), notes, is_reg=True)
@@ -207,7 +215,7 @@ def _images(
     images: list[ImageFacts] = []
     bare: list[Path] = []
     stems: dict[str, list[str]] = defaultdict(list)
-    for name in filter(is_image_name, sorted(entries)):
+    for name in filter(notes.takes, sorted(entries)):
         stem = os.path.splitext(name)[0]
         stems[stem].append(name)
         image = _opened(folder / name, entries[name], notes)
@@ -269,9 +277,12 @@ def _unused(folder: Path, entries: Entries, notes: _Notes) -> None:
             if lower in IMAGE_SUFFIXES and not name.startswith("._"):
                 what = "is silently left out because its name begins with a dot."
                 notes.add("dot-file", path, what, "Rename it.")
-        elif extension not in USED and lower in IMAGE_SUFFIXES:
+        elif extension not in USED | FILMS and lower in {*IMAGE_SUFFIXES, *FILMS}:
             what = f"{extension} is neither all lower nor all upper case; silently left out."
             notes.add("extension-case", path, what, f"Rename it to {shown(stem + lower)}.")
+        elif extension in FILMS and not notes.films:
+            what = "is a film, and this model is trained on pictures; it would be left out."
+            notes.add("film", path, what, "Take it out, or put frames of it there as pictures.")
         elif lower in OTHER_IMAGES:
             hint = "Convert it: lorakit dataset add takes it and prepare converts it."
             hint = "Export it as JPEG." if lower in FOREIGN else hint
@@ -287,6 +298,13 @@ def _opened(path: Path, entry: os.DirEntry[str] | Path, notes: _Notes) -> ImageF
             what = "has an image's name but is not a file."
             notes.add("not-a-file", path, what, "Move it out of the subset.")
             return None
+        if is_film_name(path.name):
+            film = read_film(path)
+            if film.turned:
+                what = "is turned by a mark that is ignored: it would be trained lying on its side."
+                notes.add("film-turned", path, what, "Save it upright.")
+            stamp = (status.st_size, status.st_mtime_ns)
+            return ImageFacts(path, *film[:2], None, *stamp, frames=film.frames, fps=film.fps)
         header = read_header(path)
     except CutError as error:
         notes.add("undecodable", path, f"cannot be decoded: {error}.", "Replace or remove it.")

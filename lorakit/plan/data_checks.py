@@ -7,10 +7,12 @@ from pathlib import Path
 
 from lorakit.dataset.buckets import Chooser, Placement, check
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
+from lorakit.dataset.films import WAN_RATE
 from lorakit.errors import Fault, counted, did_you_mean
 from lorakit.plan.model import Steps
 from lorakit.plan.steps import repeats_of
 from lorakit.recipe.options import Options
+from lorakit.recipe.schema import CONTROLS, FILMS
 from lorakit.trainers.table import trainer
 
 MUCH_ENLARGED = 1.5
@@ -33,6 +35,7 @@ def data_faults(options: Options, facts: DatasetFacts, steps: Steps) -> Iterator
     yield from _unknown_subsets(options, facts)
     yield from _metadata(options, facts)
     yield from _masks(options, facts)
+    yield from _films(options, facts)
     root, rules = str(facts.root), options.bucket_rules
     said = any(fault.severity == "error" for fault in facts.faults)
     if not check(rules):
@@ -103,6 +106,33 @@ def _masks(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
         if lacking := [one for one in subset.images if folder and one.path.stem not in masks]:
             what = f"holds no mask for {_these(lacking)}."
             yield Fault(str(place), what, "A mask has its picture's name and size.", "mask-missing")
+
+
+def _films(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
+    """Each folder's films against what is said of them."""
+    about = options.about
+    taken = {*(FILMS if about.films else ()), *(CONTROLS if about.controls else ())}
+    said = {*options.resolved.dataset}.union(*options.subsets.values())
+    for key in sorted(({*FILMS, *CONTROLS} - taken) & said):
+        what = f"{options.family} is not trained on such data."
+        yield options.fault(key, what, "Take it out.", "not-such-data", section=DATASET)
+    for subset in facts.trained:
+        rules = options.film_rules(subset.path)
+        films = [image for image in subset.images if image.frames]
+        problem = rules.problem() if films else ("", "")
+        if problem[0]:
+            yield options.fault("target_frames", *problem, "film-frames", section=DATASET)
+        for film in films:
+            if not rules.pieces(film.frames) and rules.target_frames:
+                what = f"has {film.frames} frames; the shortest piece has {rules.target_frames[0]}"
+                what += f" at {WAN_RATE:g} a second: it would be left out."
+                hint = "Take a longer film, or a smaller target_frames."
+                yield Fault(str(film.path), what, hint, "film-short")
+            read_as = rules.source_fps or WAN_RATE
+            if abs(film.fps - read_as) > 0.5:
+                what = f"has {film.fps:g} frames a second and is read as if it had {read_as:g}."
+                hint = f"Write source_fps = {film.fps:.2f}, in [dataset.subset] where films differ."
+                yield Fault(str(film.path), what, hint, "film-rate", "warning")
 
 
 def _crops(options: Options, root: str, placed: Placed) -> Iterator[Fault]:

@@ -163,6 +163,7 @@ def _facts(options: Options) -> DatasetFacts:
         reg=None if reg is None else resolved.path_of(reg),
         caption_extension=options.caption_extension,
         off=tuple(off or ()),
+        films=options.about.films,
         stated=options.stated,
     )
 

@@ -22,6 +22,7 @@ class Bucket:
     images: tuple[ImageFacts, ...]
     draws: int  # sum of repeats
     batches: int
+    frames: int = 0  # of each piece of a film; 0: pictures
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,19 @@ A value of the wrong type was reported before, and reads as if it were not set.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from lorakit.catalogue.options import DEFAULT_RANK, Option
 from lorakit.dataset.buckets import CROP_LIMIT, BucketRules
+from lorakit.dataset.films import FilmRules
 from lorakit.dataset.stated import Stated
 from lorakit.errors import Fault, Severity
 from lorakit.families import FAMILIES
 from lorakit.families.family import Family
 from lorakit.recipe.checks import catalogue
 from lorakit.recipe.model import Resolved, Section, Setting
+from lorakit.recipe.schema import CONTROLS, FILMS
 
 CAPTION_EXTENSION = ".txt"  # the script's own default is .caption, which nobody writes
 SEED = 42  # written into every run: without one each process takes its own
@@ -152,6 +155,18 @@ class Options:
     def subset(self, folder: str) -> Mapping[str, Any]:
         """What [dataset.subset.FOLDER] says about one folder."""
         return self.subsets.get(folder, {})
+
+    def of_folder(self, folder: str) -> dict[str, Any]:
+        """The same, and what [dataset] says for all of them about films and control pictures."""
+        every = self.resolved.dataset.items()
+        common = {key: one.value for key, one in every if key in {*FILMS, *CONTROLS}}
+        found = {**common, **self.subset(folder)}
+        if place := found.get("control_directory"):
+            found["control_directory"] = self.resolved.path_of(place).as_posix()
+        return found
+
+    def film_rules(self, folder: Path) -> FilmRules:
+        return FilmRules.said(self.of_folder(folder.name))
 
     @property
     def stated(self) -> Mapping[str, Stated]:

@@ -22,11 +22,14 @@ SHARED_WORDS = frozenset({"seed"})  # the one word that means its own thing in t
 
 _PAGE = tomllib.page(__file__, "words.toml")
 _HOMES: dict[str, str] = _PAGE.pop("written_by_us")
-_WORDS: Mapping[str, Mapping[str, Option]] = {
+_WORDS: dict[str, dict[str, Option]] = {
     section: {name: option_of(name, entry) for name, entry in words.items()}
     for section, words in _PAGE.items()
 }
-SUBSET, SUBJECT = _WORDS["subset"], _WORDS["subject"]
+FILMS, CONTROLS, SUBJECT = _WORDS["films"], _WORDS["controls"], _WORDS["subject"]
+_WORDS["dataset"] |= {**FILMS, **CONTROLS}
+_WORDS["subset"] |= {**FILMS, **CONTROLS}
+SUBSET = _WORDS["subset"]
 _TRAINER = replace(_WORDS["top"]["trainer"], choices=TRAINERS)
 TOP_WORDS: Mapping[str, Option] = {**_WORDS["top"], "trainer": _TRAINER}
 

@@ -56,6 +56,7 @@ class Target:
             reg=self.reg,
             caption_extension=self.caption_extension,
             off=self.rules_off,
+            films=self.options is None or self.options.about.films,
             stated=self.options.stated if self.options else {},
         )
 

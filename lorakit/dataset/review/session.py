@@ -60,7 +60,12 @@ class ReviewSession:
     ) -> None:
         self.facts = facts
         self.root = facts.root
-        pairs = ((subset, image) for subset in facts.trained for image in subset.images)
+        pairs = (
+            (subset, image)
+            for subset in facts.trained
+            for image in subset.images
+            if not image.frames
+        )
         self.images = [(subset.path.name, image) for subset, image in pairs]
         self.trigger = trigger
         self.chooser = chooser
