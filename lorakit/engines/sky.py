@@ -14,7 +14,7 @@ from lorakit.engines.pod import bundle_at, datasets_of, sent_files
 from lorakit.engines.source import setup_lines
 from lorakit.errors import SetupError, refused
 from lorakit.files import below, into_place, write_atomic
-from lorakit.machine import CARDS, GB, Gpu
+from lorakit.machine import GB, known_cards
 from lorakit.plan.model import Plan, Verdict
 from lorakit.show import size
 
@@ -36,12 +36,12 @@ BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")  # as S3 and Google take
 
 def cards_for(plan: Plan, count: int) -> str:
     """The smallest cards that fit for sure, and those up to twice their size."""
-    known = {name: CARDS[ours] for name, ours in NAMES.items()}
+    cards = known_cards()
     fit = {
-        name: memory
-        for name, (title, memory, _) in known.items()
-        if Verdict.of(plan.estimate, Gpu(title, memory * GB)).word == "fits"
-        or (not plan.estimate.memory_high and memory >= USUAL_GB)
+        name: cards[ours].memory_bytes
+        for name, ours in NAMES.items()
+        if Verdict.of(plan.estimate, cards[ours]).word == "fits"
+        or (not plan.estimate.memory_high and cards[ours].memory_bytes >= USUAL_GB * GB)
     }
     if not fit:
         high = size(plan.estimate.memory_high)

@@ -140,10 +140,8 @@ def _off(flat: Mapping[str, Any], family: str) -> dict[str, str]:
     usual = (
         {"guidance_scale": about.sample_scale, "sample_steps": about.sample_steps} if about else {}
     )
-    heads = (
-        f"sample.{word}" for word, value in usual.items() if flat.get(f"sample.{word}") == value
-    )
-    return off | dict.fromkeys(heads, "the family has it anyway.")
+    as_usual = [f"sample.{word}" for word in usual if flat.get(f"sample.{word}") == usual[word]]
+    return off | dict.fromkeys(as_usual, "the family has it anyway.")
 
 
 @cache

@@ -58,8 +58,6 @@ class Family:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     films: bool = False  # whether it is trained on films, too
     controls: bool = False  # whether a picture may have control pictures: what it is made from
-    films: bool = False  # whether it is trained on films, too
-    controls: bool = False  # whether a picture may have control pictures: what it is made from
     tokenizers: tuple[str, ...] = ()  # hub ids the script loads when it starts
     # What kohya's sampler takes where a prompt says nothing.
     sample_steps: int = 20

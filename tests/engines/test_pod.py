@@ -318,7 +318,7 @@ def test_a_fetch_goes_on_where_it_was_cut_and_takes_nothing_that_was_changed(
     from engine_runs import left_run
 
     monkeypatch.chdir(tmp_path)
-    me = Identity.of(os.getpid()).as_dict()
+    me = Identity.of(os.getpid()).to_json()
     moving = left_run(pod.project, "maya", state="running", supervisor=me, outcome={})
     assert "is being trained; it is fetched when it has ended" in said_by(
         ["remote", pod.name, "fetch", "maya"], capsys, 1

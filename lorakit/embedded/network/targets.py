@@ -115,7 +115,9 @@ def _unet_layers(unet: nn.Module, args: argparse.Namespace, family: str) -> Iter
     dim = args.network_dim or DEFAULT_RANK
     conv_dim = int(extra.get("conv_dim", 0))
     conv_alpha = float(extra.get("conv_alpha", 1.0))
-    wanted = (TRANSFORMER, RESIDUAL) if "conv_dim" in extra else (TRANSFORMER,)
+    wanted: tuple[re.Pattern[str], ...] = (
+        (TRANSFORMER, RESIDUAL) if "conv_dim" in extra else (TRANSFORMER,)
+    )
     outside: tuple[str, ...] = ()
     if args.network_module == options.LYCORIS:
         wanted, outside, conv = LYCORIS[extra.get("preset", "full")]
