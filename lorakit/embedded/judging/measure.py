@@ -22,13 +22,13 @@ from safetensors.torch import load_file, save
 
 from lorakit import json_text
 from lorakit.dataset.buckets import Placement
-from lorakit.embedded.data.cache import TextCache
+from lorakit.embedded.data.cache import Texts
 from lorakit.embedded.data.dataset import Image
 from lorakit.embedded.data.dataset_config import Subset
 from lorakit.embedded.data.images import pixels, size_ids
 from lorakit.embedded.drawing.generate import alike, open_studio
 from lorakit.embedded.training import flow, noise
-from lorakit.embedded.training.world import World, seed_of
+from lorakit.embedded.training.world import seed_of
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 from lorakit.processes import end_with_parent
@@ -110,17 +110,16 @@ class Bench:
                 target = velocity if prediction == "v_prediction" else white
             yield Shot(kind, number, caption, sides, noisy, float(place), target)
 
-    def _texts(self) -> TextCache:
+    def _texts(self) -> Texts:
         """What the encoders make of every caption, as they are now."""
-        studio, here = self.studio, torch.device(self.studio.device)
-        world = World(here, rank=0, size=1, precision="no", first_here=True)
-        texts = TextCache(studio.base, world, on_disk=False, batch_size=16)
-        captions = list(dict.fromkeys(shot.caption for shot in self.shots))
-        texts.prepare(captions, studio.tokenizers, studio.encoders)
+        asked = self.studio.texts
+        texts = Texts(asked.base, asked.device, asked.tokenizers, asked.encoders)
+        texts.remember(list(dict.fromkeys(shot.caption for shot in self.shots)), 16)
+        texts.encoders = ()
         return texts
 
     @torch.inference_mode()
-    def answers(self, shots: Sequence[Shot], texts: TextCache) -> Iterator[torch.Tensor]:
+    def answers(self, shots: Sequence[Shot], texts: Texts) -> Iterator[torch.Tensor]:
         """The denoiser's answer to each shot, in their order."""
         studio, at_once = self.studio, AT_ONCE_TINY if self.studio.base.is_tiny else AT_ONCE
         for group in batches(shots, at_once):

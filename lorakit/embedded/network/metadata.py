@@ -20,7 +20,8 @@ from typing import Any
 
 from lorakit import __version__
 from lorakit.dataset.facts import image_files
-from lorakit.embedded.data.dataset import Dataset, Subset
+from lorakit.embedded.data.dataset import Dataset
+from lorakit.embedded.data.dataset_config import Subset
 from lorakit.embedded.network.targets import network_args
 from lorakit.embedded.training.task import Task
 from lorakit.errors import RecipeError
