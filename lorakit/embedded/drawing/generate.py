@@ -9,11 +9,11 @@ Noise depends on the seed alone, so columns of a sheet compare.
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -30,6 +30,7 @@ from lorakit.errors import LorakitError, SetupError
 from lorakit.pictures.open import write_png
 from lorakit.processes import end_with_parent
 
+T = TypeVar("T")
 Job = Mapping[str, Any]  # prompt, negative, width, height, steps, scale, seed, file
 ALIKE = ("width", "height", "steps", "scale")  # jobs that agree in these are drawn together
 TEXT_PREFIXES = {
@@ -152,9 +153,14 @@ def fill(order: Mapping[str, Any]) -> None:
 
 def alike(jobs: Sequence[Job], at_once: int) -> Iterator[list[Job]]:
     """Jobs that can be drawn together."""
-    groups: dict[tuple[Any, ...], list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(tuple(job[name] for name in ALIKE), []).append(job)
+    return together(jobs, lambda job: tuple(job[name] for name in ALIKE), at_once)
+
+
+def together(every: Iterable[T], kind: Callable[[T], Hashable], at_once: int) -> Iterator[list[T]]:
+    """Those of one kind, at most so many at a time."""
+    groups: dict[Hashable, list[T]] = {}
+    for one in every:
+        groups.setdefault(kind(one), []).append(one)
     for group in groups.values():
         for first in range(0, len(group), at_once):
             yield group[first : first + at_once]

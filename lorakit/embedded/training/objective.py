@@ -4,7 +4,7 @@ how far off it is. `draw` does what needs the host (chance, files, captions), `l
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -42,15 +42,10 @@ class Inputs:
     tokens: Tokens = ()  # where a text encoder learns
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        found: dict[str, torch.Tensor] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            parts = vars(value) if isinstance(value, Conditioning) else {"": value}
-            if isinstance(value, tuple):
-                parts = {str(place): part for place, part in enumerate(value)}
-            named = {f"{field.name}.{key}": part for key, part in parts.items()}
-            found |= {key: part for key, part in named.items() if part is not None}
-        return found
+        words = vars(self.texts) if self.texts is not None else {}
+        tokens = {f"tokens {place}": part for place, part in enumerate(self.tokens)}
+        every = {**vars(self), **words, **tokens}
+        return {key: part for key, part in every.items() if torch.is_tensor(part)}
 
     @property
     def shape(self) -> tuple[Any, ...]:
