@@ -4,7 +4,6 @@ They sample noise, but they train.
 Written without torch, once, into the user's cache folder; their metadata say what they are.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -83,38 +82,8 @@ def t5_tokenizer() -> Path:
     """For tokenizer_cache_dir: T5's, of single characters with T5's marks. It teaches nothing."""
     place = folder() / "tokenizers"
     file = place / T5_FOLDER / "tokenizer.json"
-    marks = ["<pad>", "</s>", "<unk>"]
-    pieces = [*marks, "▁", *map(chr, range(33, 127))]
-    added = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    space = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
-    end = {"SpecialToken": {"id": "</s>", "type_id": 0}}
-    text = {"Sequence": {"id": "A", "type_id": 0}}
-    content = {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {"id": number, "content": mark, "special": True, **added}
-            for number, mark in enumerate(marks)
-        ],
-        "normalizer": None,
-        "pre_tokenizer": space,
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [text, end],
-            "pair": [text, end],
-            "special_tokens": {"</s>": {"id": "</s>", "ids": [1], "tokens": ["</s>"]}},
-        },
-        "decoder": space,
-        "model": {
-            "type": "Unigram",
-            "unk_id": 2,
-            "vocab": [[piece, 0.0 if piece in marks else -4.0] for piece in pieces],
-            "byte_fallback": False,
-        },
-    }
     if not file.is_file():
-        write_atomic(file, json.dumps(content, ensure_ascii=False))
+        write_atomic(file, Path(__file__).with_name("t5_characters.json").read_bytes())
     return place
 
 

@@ -148,13 +148,15 @@ class Base:
         timesteps: torch.Tensor,
         text: Conditioning,
         *,
+        dtype: torch.dtype = torch.float32,
         time_ids: torch.Tensor | None = None,
         guidance: float = 1.0,
     ) -> torch.Tensor:
-        """The denoiser's answer for latents of any shape; time_ids (batch, 6) for SDXL; timesteps
-        0 to 1000 for every family.
+        """The denoiser's answer for latents of any shape, computed in `dtype`; time_ids (batch, 6)
+        for SDXL; timesteps 0 to 1000 for every family.
         """
+        pooled = None if text.pooled is None else text.pooled.to(dtype)
+        given, words = noisy.to(dtype), (text.hidden.to(dtype), pooled)
         if self.family != "flux":
-            return denoiser(noisy, timesteps, text.hidden, text.pooled, time_ids)
-        share, words = timesteps / 1000, (text.hidden, text.pooled)
-        return denoiser(noisy, share, *words, mask=text.mask, guidance=guidance)
+            return denoiser(given, timesteps, *words, time_ids)
+        return denoiser(given, timesteps / 1000, *words, mask=text.mask, guidance=guidance)

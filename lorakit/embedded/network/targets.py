@@ -21,6 +21,7 @@ from lorakit.trainers.embedded import options
 from lorakit.weights.sizes import CLIP, FLUX, RESIDUAL, TRANSFORMER
 
 Layer = tuple[str, nn.Module, int, float | None]  # its path, itself, rank and alpha
+Patterns = tuple[re.Pattern[str], ...]
 
 OUTSIDE = ("conv_in", "conv_out", "time_embedding.linear_1", "time_embedding.linear_2")
 LYCORIS = {  # its presets: which layers, and whether the 3x3 convolutions are among them
@@ -115,9 +116,7 @@ def _unet_layers(unet: nn.Module, args: argparse.Namespace, family: str) -> Iter
     dim = args.network_dim or DEFAULT_RANK
     conv_dim = int(extra.get("conv_dim", 0))
     conv_alpha = float(extra.get("conv_alpha", 1.0))
-    wanted: tuple[re.Pattern[str], ...] = (
-        (TRANSFORMER, RESIDUAL) if "conv_dim" in extra else (TRANSFORMER,)
-    )
+    wanted: Patterns = (TRANSFORMER, RESIDUAL) if "conv_dim" in extra else (TRANSFORMER,)
     outside: tuple[str, ...] = ()
     if args.network_module == options.LYCORIS:
         wanted, outside, conv = LYCORIS[extra.get("preset", "full")]

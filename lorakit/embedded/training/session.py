@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from lorakit.embedded.data.cache import Latents
+from lorakit.embedded.data.cache import Latents, Texts
 from lorakit.embedded.data.dataset import Dataset
 from lorakit.embedded.network import metadata, targets
 from lorakit.embedded.training import state
@@ -21,7 +21,7 @@ from lorakit.embedded.training.objective import Objective
 from lorakit.embedded.training.optimizers import Average, LossScale, Optimizer
 from lorakit.embedded.training.report import announce
 from lorakit.embedded.training.task import Task, open_task
-from lorakit.embedded.training.texts import Texts, open_texts
+from lorakit.embedded.training.texts import open_texts
 from lorakit.embedded.training.world import World, emit
 from lorakit.errors import RecipeError
 

@@ -109,7 +109,6 @@ class Stepper:
             return True
         self.acts.forget()
         self.ladder.down(kept.with_traceback(None))  # the traceback would hold the memory
-        s.network.drop_gathering()
         return False
 
     def learn(self, inputs: Inputs) -> None:
