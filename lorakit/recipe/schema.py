@@ -23,7 +23,10 @@ SHARED_WORDS = frozenset({"seed"})  # the one word that means its own thing in t
 _PAGE = tomllib.page(__file__, "words.toml")
 _HOMES: dict[str, str] = _PAGE.pop("written_by_us")
 _WORDS: Mapping[str, Mapping[str, Option]] = {
-    section: {name: option_of(name, entry) for name, entry in words.items()}
+    section: {
+        name: option_of(name, {"type": one} if isinstance(one, str) else one)
+        for name, one in words.items()
+    }
     for section, words in _PAGE.items()
 }
 SUBSET, SUBJECT = _WORDS["subset"], _WORDS["subject"]
