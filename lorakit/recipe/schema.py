@@ -21,6 +21,7 @@ TRAINERS = tuple(dict.fromkeys(name for one in FAMILIES.values() for name in one
 SHARED_WORDS = frozenset({"seed"})  # the one word that means its own thing in two sections
 
 _PAGE = tomllib.page(__file__, "words.toml")
+MEANT: Mapping[str, str] = _PAGE.pop("meant")
 _HOMES: dict[str, str] = _PAGE.pop("written_by_us")
 _WORDS: Mapping[str, Mapping[str, Option]] = {
     section: {
