@@ -52,7 +52,8 @@ def loads(text: str) -> dict[str, Any]:
 
 def page(beside: str, name: str) -> dict[str, Any]:
     """Data of our own, beside the module that reads it; lists are tuples."""
-    found: dict[str, Any] = _frozen(loads(Path(beside).with_name(name).read_text(encoding="utf-8")))
+    text = Path(beside).with_name(name).read_text(encoding="utf-8")
+    found: dict[str, Any] = _frozen(tomllib.loads(text))
     return found
 
 

@@ -11,7 +11,7 @@ from lorakit.errors import Fault, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.private import holds_password
 from lorakit.recipe.layers import Entry
-from lorakit.recipe.schema import SECTIONS, SUBSET, WRITTEN_BY_US, above, home_of, words_of
+from lorakit.recipe.schema import MEANT, SECTIONS, SUBSET, WRITTEN_BY_US, above, home_of, words_of
 from lorakit.recipe.values import fit
 
 ADDRESS = "holds a password in a web address; it would end up in files and records."
@@ -122,7 +122,7 @@ class Checker:
             hint = f"Such as --set {key}.KEY=VALUE."
             return entry.fault("is a section, not a key.", hint, "unknown-key")
         ours = [name for name in options if name not in WRITTEN_BY_US]
-        meant = f"Did you mean {OTHER_WORDS[key]}?" if key in OTHER_WORDS else ""
+        meant = f"Did you mean {MEANT[key]}?" if key in MEANT else ""
         hint = above(key) or meant or did_you_mean(key.replace("-", "_"), ours)
         return entry.fault(what, hint, "unknown-key")
 
@@ -214,22 +214,6 @@ def _hashes(entry: Entry, value: Any, who: Checker) -> list[Fault]:
             name = key if isinstance(value, dict) else ""
             faults.append(_bad(entry, name, "is not a SHA-256: 64 hexadecimal digits."))
     return faults
-
-
-OTHER_WORDS = {
-    "lr": "learning_rate",
-    "epochs": "max_train_epochs",
-    "steps": "max_train_steps",
-    "batch": "train_batch_size",
-    "batch_size": "train_batch_size",
-    "rank": "network_dim",
-    "dim": "network_dim",
-    "alpha": "network_alpha",
-    "optimizer": "optimizer_type",
-    "scheduler": "lr_scheduler",
-    "precision": "mixed_precision",
-    "size": "resolution",
-}
 
 
 def _bad(entry: Entry, name: str, what: str, hint: str = "") -> Fault:

@@ -21,9 +21,13 @@ TRAINERS = tuple(dict.fromkeys(name for one in FAMILIES.values() for name in one
 SHARED_WORDS = frozenset({"seed"})  # the one word that means its own thing in two sections
 
 _PAGE = tomllib.page(__file__, "words.toml")
+MEANT: Mapping[str, str] = _PAGE.pop("meant")
 _HOMES: dict[str, str] = _PAGE.pop("written_by_us")
 _WORDS: dict[str, dict[str, Option]] = {
-    section: {name: option_of(name, entry) for name, entry in words.items()}
+    section: {
+        name: option_of(name, {"type": one} if isinstance(one, str) else one)
+        for name, one in words.items()
+    }
     for section, words in _PAGE.items()
 }
 FILMS, CONTROLS, SUBJECT = _WORDS["films"], _WORDS["controls"], _WORDS["subject"]

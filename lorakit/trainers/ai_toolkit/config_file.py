@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lorakit.catalogue.ai_toolkit import PLACES
 from lorakit.catalogue.options import sections
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault
@@ -195,9 +194,14 @@ def _model(options: Options, experts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dataset(options: Options, subset: SubsetFacts, run_dir: Path) -> dict[str, Any]:
-    own = options.subset(subset.path.name)
-    words = ("caption_dropout_rate", "caption_tag_dropout_rate")
-    block: dict[str, Any] = {
+    own = options.of_folder(subset.path.name)
+
+    def said(word: str) -> Any:
+        return own.get(word, options.value(word))
+
+    control = own.get("control_directory")
+    return {
+        **({"control_path": control} if control else {}),
         "folder_path": (run_dir / "data" / subset.path.name).as_posix(),
         "num_repeats": own.get("num_repeats", subset.repeats),
         "resolution": [width for width, _ in options.resolutions],
@@ -209,13 +213,13 @@ def _dataset(options: Options, subset: SubsetFacts, run_dir: Path) -> dict[str, 
         "cache_latents": options.flag("cache_latents"),
         "cache_latents_to_disk": options.flag("cache_latents_to_disk"),
         "cache_text_embeddings": options.flag("cache_text_encoder_outputs"),
-        **{PLACES[word][1]: float(own.get(word, options.number(word))) for word in words},
+        "caption_dropout_rate": float(said("caption_dropout_rate") or 0),
+        "token_dropout_rate": float(said("caption_tag_dropout_rate") or 0),
+        "shuffle_tokens": bool(said("shuffle_caption")),
+        "flip_x": bool(said("flip_aug")),
+        "random_crop": bool(said("random_crop")),
+        "keep_tokens": int(said("keep_tokens") or 0),
     }
-    if control := options.of_folder(subset.path.name).get("control_directory"):
-        block["control_path"] = control
-    for word in ("shuffle_caption", "flip_aug", "random_crop"):
-        block[PLACES[word][1]] = bool(own.get(word, options.flag(word)))
-    return block | {"keep_tokens": own.get("keep_tokens", options.integer("keep_tokens"))}
 
 
 def _sample(options: Options, faults: list[Fault]) -> dict[str, Any]:
