@@ -1,7 +1,7 @@
 """What a THING is, by its contents, and what it says: a config, a command, a LoRA. The one door."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,12 +103,17 @@ def _from_command(text: str, folder: Path, where: str) -> Theirs:
 
 def _from_kohya(data: Mapping[str, Any], path: Path) -> Theirs:
     known = set(options_of(""))
-    if _tables(data.get("datasets")):
+    if _is_dataset(data):
         return _finished("a dataset config", list(_dataset(data)), path.parent)
     said = list(_flat(data))
     if not known & {one.key for one in said} and not MUSUBI & {one.key for one in said}:
         raise refused(str(path), "holds no setting that lorakit knows.", "Is it a training config?")
     return _finished("a kohya config", said, path.parent)
+
+
+def _is_dataset(data: Mapping[str, Any]) -> bool:
+    datasets = data.get("datasets")
+    return _tables(datasets) and all(_tables(one.get("subsets", [])) for one in datasets or ())
 
 
 def _tables(value: Any) -> bool:
@@ -148,7 +153,7 @@ def _beside(key: str, value: str, folder: Path) -> list[Said]:
     path = folder / value
     if key == "dataset_config" and path.is_file():
         data = tomllib.read(path)
-        return list(_dataset(data)) if _tables(data.get("datasets")) else []
+        return list(_dataset(data)) if _is_dataset(data) else []
     found = sorted(one.name for one in path.iterdir() if one.is_dir()) if path.is_dir() else []
     for name in found if key == "train_data_dir" else ():
         parsed = parse_folder(name)
@@ -177,17 +182,34 @@ def _dataset(data: Mapping[str, Any]) -> Iterator[Said]:
     rest = {key: one for key, one in data.items() if key not in {"general", "datasets"}}
     for key, value in leaves(rest):
         yield Said(key, value, why="sd-scripts does not read it.")
+    sizes = _sizes(data.get("datasets", []))
     for number, dataset in enumerate(data.get("datasets", [])):
         at, own = f"datasets.{number}", ("image_directory", "num_repeats")
         subsets, musubi = dataset.get("subsets", []), "image_directory" in dataset
         apart = ("subsets", *own) if musubi else ("subsets",)
         for key, value in leaves({key: one for key, one in dataset.items() if key not in apart}):
             name, why = OF_DATASET.get(key, key), ONE_SIZE * bool(number)
+            if key == "resolution" and sizes:
+                yield Said(f"{at}.{key}", value, "dataset.resolutions", sizes)
+                continue
             yield Said(f"{at}.{key}", value, "" if number else name, why=why)
         for index, subset in enumerate(subsets):
             yield from _subset(f"{at}.subsets.{index}", subset)
         if musubi:
             yield from _subset(at, {key: dataset[key] for key in own if key in dataset})
+
+
+def _sizes(datasets: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Several squares, where every folder is trained at each of them."""
+    pairs = [
+        (str(one.get("image_dir") or one.get("image_directory")), str(dataset.get("resolution")))
+        for dataset in datasets
+        for one in (dataset.get("subsets") or [dataset])
+    ] or [("", "")]
+    folders, texts = (dict.fromkeys(found) for found in zip(*pairs, strict=True))
+    sizes = [re.findall(r"\d+", text) for text in texts]
+    whole = len({*pairs}) == len(folders) * len(texts) and all(len({*one}) == 1 for one in sizes)
+    return [int(one[0]) for one in sizes] if whole and len(sizes) > 1 else []
 
 
 def _subset(at: str, subset: Mapping[str, Any]) -> Iterator[Said]:

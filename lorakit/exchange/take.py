@@ -85,7 +85,7 @@ def take_over(theirs: Theirs, root: Path, *, family: str = "", name: str = "") -
         old = taken.values.get(place)
         if isinstance(old, dict) and isinstance(value, dict):
             value = {key: {**old.get(key, {}), **value.get(key, {})} for key in {**old, **value}}
-        elif place in last and old != value:
+        elif place in last and old != value and not _goes_on(old, value):
             taken.fates[last[place]] = replace(taken.fates[last[place]], done="dropped", text=AGAIN)
         taken.values[place], last[place] = value, len(taken.fates)
         same = place[-1] == one.source.rpartition(".")[2].lstrip("-") and _alike(value, one.value)
@@ -98,6 +98,11 @@ def take_over(theirs: Theirs, root: Path, *, family: str = "", name: str = "") -
     own = name or taken.name or theirs.stem
     taken.values[("name",)] = own if not name_problem(own) else _plain_name(own)
     return taken
+
+
+def _goes_on(old: Any, new: Any) -> bool:
+    """A list that has grown: prompts, arguments."""
+    return isinstance(old, list) and isinstance(new, list) and new[: len(old)] == old
 
 
 def _alike(ours: Any, theirs: Any) -> bool:
@@ -124,6 +129,8 @@ def _placed(one: Said, taken: TakenOver) -> tuple[Place, Any, str]:
     if key == "name":
         return ("name",), str(value), one.why
     if key == "trigger":
+        old = taken.values.get(("trigger",), "")
+        value = old if old and str(value).startswith(old) else value  # maya_char_face
         problem = trigger_problem(str(value))
         return ((), None, problem) if problem else (("trigger",), str(value), one.why)
     section, _, word = key.partition(".")

@@ -15,6 +15,7 @@ from plan_cases import CUDA, folder, sd15_base, weights
 
 from lorakit import tomllib
 from lorakit.cli.main import main
+from lorakit.families import FAMILIES
 from lorakit.plan.make import make_plan
 from lorakit.plan.model import Plan
 from lorakit.recipe.resolve import resolve
@@ -76,12 +77,15 @@ def said(plan: Plan) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("sizes", ["", "resolutions = [512, 768]"])
 def test_what_we_export_is_taken_over_as_the_same_plan(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sizes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "a project"
     root.mkdir()
     recipe = project(root)
+    text = recipe.read_text(encoding="utf-8").replace("[dataset]", f"[dataset]\n{sizes}")
+    recipe.write_text(text.replace('"512,768"', '"512"') if sizes else text, encoding="utf-8")
     monkeypatch.chdir(root)
     assert main(["export", "maya", "--to", "kohya", "--set", "launch.env.SECRET_THING=hush"]) == 0
     told = capsys.readouterr()
@@ -164,23 +168,23 @@ mixed_precision = "bf16"
 """
 
 
+@pytest.mark.parametrize("sizes", ["", "resolutions = [512, 768]"])
 def test_a_recipe_of_musubis_goes_out_and_in_with_its_three_commands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sizes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lorakit.families import FAMILIES
-
-    if "zimage" not in FAMILIES:
-        pytest.skip("lorakit has no Z-Image yet")
     names = [one.key for one in FAMILIES["zimage"].weights if one.required]
     for name in names:
         weights(
             tmp_path / f"{name}.safetensors", {"layers.0.attention.to_q.weight": ("BF16", (4, 4))}
         )
     folder(tmp_path / "datasets" / "maya" / "10_maya_char", [(512, 768), (768, 512)])
+    folder(tmp_path / "datasets" / "maya" / "3_maya_char_face", [(512, 512)])
     recipe = tmp_path / "recipes" / "maya.toml"
     recipe.parent.mkdir()
     recipe.write_text(
-        MUSUBI.format(weights="\n".join(f'{name} = "{name}.safetensors"' for name in names))
+        MUSUBI.format(
+            weights="\n".join(f'{name} = "{name}.safetensors"' for name in names)
+        ).replace("[dataset]", f"[dataset]\n{sizes}")
     )
     monkeypatch.chdir(tmp_path)
     assert main(["export", "maya", "--to", "musubi"]) == 0
@@ -300,6 +304,7 @@ def test_a_recipe_of_ai_toolkits_goes_out_and_in_as_the_same_plan(
     assert ours["config"] == {**theirs["config"], "name": "again"}
     assert second.commands == first.commands and second.steps.formula == first.steps.formula
     assert (second.resolved.family, second.resolved.trigger) == (family, "maya_char")
+    assert "said again" not in capsys.readouterr().out
 
 
 def test_the_script_for_ai_toolkit_starts_it_with_the_seed_and_its_config(
