@@ -14,18 +14,31 @@ MIN_PLATEAU_STEPS = 500
 Alarm = tuple[str, str]  # the rule and what it says
 
 
+class Usual:
+    """The median of the first values, once there are enough of them."""
+
+    def __init__(self) -> None:
+        self._values: list[float] = []
+        self.median: float | None = None
+
+    def add(self, value: float) -> None:
+        self._values.append(value)
+        if len(self._values) == FIRST:
+            self.median = median(self._values)
+
+
 class Alarms:
     """Fed with step and validation events; returns warnings. Counts the steps with NaN."""
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._said: set[str] = set()
-        self._early: list[float] = []
+        self._early = Usual()
         self._late: deque[float] = deque(maxlen=10)
         self._before: list[float] = []
         self._recent: deque[float] = deque(maxlen=WINDOW)
         self._halfway_seen = False
-        self._normal_s: list[float] = []
+        self._normal_s = Usual()
         self._last_s: deque[float] = deque(maxlen=10)
         # by step: validation loss, and training loss then
         self._validations: dict[int, tuple[float, float]] = {}
@@ -36,7 +49,7 @@ class Alarms:
         found = [*self._slow(took_s)] if took_s is not None else []
         if event.loss is not None:
             found += self._loss(event.step or 0, event.loss)
-        return self._warned(found, event.step)
+        return self._warned(found, event.step) if found else []
 
     def validation(self, event: Event) -> list[Event]:
         return self._warned(self._overfit(event.step or 0, event.loss), event.step)
@@ -48,7 +61,7 @@ class Alarms:
 
     def _warned(self, found: Iterable[Alarm], step: int | None = None) -> list[Event]:
         new = {rule: text for rule, text in found if rule not in self._said}
-        self._said |= {*new}
+        self._said.update(new)
         return [Event("warning", step, text=text, rule=rule) for rule, text in new.items()]
 
     def _loss(self, step: int, loss: float) -> Iterator[Alarm]:
@@ -58,11 +71,12 @@ class Alarms:
             yield "nan", f"the loss is {loss} at step {step}: this LoRA is lost"
             return
         self._recent.append(loss)
-        if len(self._early) < FIRST:
-            self._early.append(loss)
+        usual = self._early.median
+        if usual is None:
+            self._early.add(loss)
             return
         self._late.append(loss)
-        usual, now = median(self._early), fmean(self._late)
+        now = fmean(self._late)
         if len(self._late) == 10 and now >= 2.5 * usual:
             cause = "the learning rate is probably too high"
             yield "explosion", f"the loss has grown from {usual:.3f} to {now:.3f}: {cause}"
@@ -84,11 +98,12 @@ class Alarms:
             )
 
     def _slow(self, took_s: float) -> Iterator[Alarm]:
-        if len(self._normal_s) < FIRST:
-            self._normal_s.append(took_s)
+        normal = self._normal_s.median
+        if normal is None:
+            self._normal_s.add(took_s)
             return
         self._last_s.append(took_s)
-        normal, now = median(self._normal_s), median(self._last_s)
+        now = median(self._last_s)
         if len(self._last_s) == 10 and now >= max(0.2, 2.5 * normal):
             why = "is the machine hot, swapping or shared?"
             yield "slow", f"{now:.2f} s a step where it was {normal:.2f}: {why}"
