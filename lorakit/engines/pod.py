@@ -120,7 +120,7 @@ def datasets_of(resolved: Resolved) -> tuple[dict[str, Path], list[str]]:
     ]
 
 
-def sent_files(resolved: Resolved) -> dict[str, Path | bytes]:
+def sent_files(resolved: Resolved) -> dict[str, bytes]:
     """Recipe, lock and presets by their place there; nothing private goes to another machine."""
     ours = project_files(resolved, "")
     if not ours or any(map(is_private_set, resolved.sets)):
