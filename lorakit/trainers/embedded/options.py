@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lorakit import tomllib
 from lorakit.catalogue.networks import Words
 from lorakit.catalogue.options import HERE, Option
-from lorakit.recipe.schema import SUBSET
+from lorakit.recipe.schema import CONTROLS, FILMS, SUBSET
 from lorakit.trainers.optimisers import BY_LOWER_NAME
 
 _SAID = tomllib.read(HERE / "embedded.toml")
@@ -35,9 +35,8 @@ DATASET_LEVEL, SUBSET_LEVEL = (
     {name: Option(name, kind) for name, kind in _SAID[level].items()}
     for level in ("datasets", "subsets")
 )
-DATASET_EVERYWHERE = {
-    key: one for key, one in SUBSET.items() if key not in {*DATASET_REFUSED, *SUBSET_LEVEL}
-}
+_ELSEWHERE = {*DATASET_REFUSED, *SUBSET_LEVEL, *FILMS, *CONTROLS}
+DATASET_EVERYWHERE = {key: one for key, one in SUBSET.items() if key not in _ELSEWHERE}
 NO_MASKS = "no images have masks, so it would count every pixel as ever."
 HOW_MASKS = "Set alpha_mask = true, or conditioning_data_dir in [dataset.subset.FOLDER]."
 # frozen_linear: the compute capability that its products need
