@@ -154,11 +154,14 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def small_jpeg(path: Path, side: int, quality: int) -> tuple[bytes, tuple[int, int]]:
+def small_jpeg(
+    path: Path, side: int, quality: int, *, upright: bool = False
+) -> tuple[bytes, tuple[int, int]]:
     """As a trainer sees it, EXIF orientation not applied, for a screen; and its size."""
     with opened(path) as image:
         image.draft("RGB", (side, side))
-        picture = image.convert("RGB")
+        turn = orientation(image)[0] if upright else 1
+        picture = turned(image.convert("RGB"), turn)
     picture.thumbnail((side, side), reducing_gap=2.0)
     stream = BytesIO()
     picture.save(stream, "JPEG", quality=quality)

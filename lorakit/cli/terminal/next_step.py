@@ -31,7 +31,7 @@ def say_next(command: str, about: str = "") -> None:
 def next_for_dataset(target: "Target", *, after: str = "") -> tuple[str, str]:
     """The next command and a word about it. `after`: a step just done that may leave no trace."""
     from lorakit.dataset.build.originals import ORIGINALS
-    from lorakit.dataset.build.remembered import PLACE, flagged_in
+    from lorakit.dataset.build.remembered import PLACE, flagged_in, recropped
     from lorakit.dataset.build.sources import holds_pictures
 
     name, root = shlex.quote(target.typed), target.root
@@ -47,6 +47,8 @@ def next_for_dataset(target: "Target", *, after: str = "") -> tuple[str, str]:
     if not images or after == "add":
         fit = "" if (root / PLACE).exists() else fit  # it is remembered
         return f"lorakit dataset prepare {name}" + (f" --fit {fit}" if fit else ""), ""
+    if recut := recropped(root):
+        return f"lorakit dataset prepare {name}", f"{counted(len(recut), 'picture')} cropped anew"
     if captioned < images:
         about = f"{images - captioned} of {images} have none; --tagger wd describes each picture"
         return f"lorakit dataset caption {name} --trigger-first --write", about
