@@ -16,12 +16,12 @@ from lorakit.machine import Gpu, Machine
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.resolve import resolve
 from lorakit.rehearse import standin
-from lorakit.rehearse.possible import possible_here
 from lorakit.rehearse.rehearse import (
     draw_dataset,
     link_dataset,
     made_small,
     one_sample,
+    possible_here,
     prepare,
     spread,
     tells_the_time,
