@@ -34,7 +34,7 @@ TINY = {"conv.weight": (2, 2)}
 @pytest.fixture(autouse=True)
 def tiny_stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in standin.FILES:
-        monkeypatch.setitem(standin.FILES, name, standin.StandIn(name, lambda: TINY, "F16"))
+        monkeypatch.setitem(standin.FILES, name, standin.StandIn(lambda: TINY, "F16"))
 
 
 @pytest.fixture

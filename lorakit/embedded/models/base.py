@@ -137,9 +137,6 @@ class Base:
             return prompts.encode_sdxl(encoders, tokens)
         return prompts.encode_flux(encoders, tokens, use_mask=self.t5_mask)
 
-    def to_pixels(self, vae: VAE, latents: torch.Tensor) -> torch.Tensor:
-        return vae.decode(latents / self.vae_scaling + self.vae_shift)
-
     def predict(
         self,
         denoiser: Network,
