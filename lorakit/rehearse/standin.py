@@ -32,22 +32,18 @@ VERSION = 1  # raise it when a file's content changes: the old one is then left 
 class StandIn:
     """One file. `hole` files hold nothing but zeros that take no room on the disk."""
 
-    name: str
     tensors: Callable[[], Tensors]
     dtype: str  # F16 or BF16
     hole: bool = False
 
 
 FILES: Mapping[str, StandIn] = {
-    file.name: file
-    for file in (
-        StandIn("sd15", anatomy.sd15_checkpoint, "F16"),
-        StandIn("sdxl", anatomy.sdxl_checkpoint, "F16"),
-        StandIn("flux", lambda: dict(anatomy.flux(1, 1)), "BF16"),
-        StandIn("flux-ae", lambda: dict(anatomy.autoencoder(16, quantised=False)), "BF16"),
-        StandIn("clip-l", lambda: dict(anatomy.clip()), "BF16"),
-        StandIn("t5xxl", lambda: dict(anatomy.t5xxl()), "BF16", hole=True),
-    )
+    "sd15": StandIn(anatomy.sd15_checkpoint, "F16"),
+    "sdxl": StandIn(anatomy.sdxl_checkpoint, "F16"),
+    "flux": StandIn(lambda: dict(anatomy.flux(1, 1)), "BF16"),
+    "flux-ae": StandIn(lambda: dict(anatomy.autoencoder(16, quantised=False)), "BF16"),
+    "clip-l": StandIn(lambda: dict(anatomy.clip()), "BF16"),
+    "t5xxl": StandIn(lambda: dict(anatomy.t5xxl()), "BF16", hole=True),
 }
 # Which files stand for the [model] keys of a family.
 FAMILIES: Mapping[str, Mapping[str, str]] = {

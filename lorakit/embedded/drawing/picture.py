@@ -69,6 +69,6 @@ class Painter:
 
 
 def pictures(base: Base, vae: Any, latents: torch.Tensor) -> list[Image.Image]:
-    pixels = base.to_pixels(vae, latents).float().clamp(-1, 1)
+    pixels = vae.decode(latents / base.vae_scaling + base.vae_shift).float().clamp(-1, 1)
     table = ((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(one) for one in table]

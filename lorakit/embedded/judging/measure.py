@@ -100,7 +100,7 @@ class Bench:
             seed = seed_of(self.order["seed"], kind, number, place)
             white = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
             if prediction == "flow":
-                share, _ = flow.fixed_sigmas(1, place)
+                share = torch.tensor(place / flow.STEPS)
                 noisy, target = (1 - share) * latent + share * white, white - latent
             else:
                 t = torch.tensor([place])

@@ -77,7 +77,6 @@ class Base:
     tokenizers: tuple[Path | None, ...]  # a folder each; None: the table in this package
     vae_scaling: float
     vae_shift: float = 0.0
-    vae_name: str | None = None  # of a VAE given apart
     clip_skip: int | None = None
     max_token_length: int | None = None
     t5_length: int = 512
@@ -137,9 +136,6 @@ class Base:
         if self.family == "sdxl":
             return prompts.encode_sdxl(encoders, tokens)
         return prompts.encode_flux(encoders, tokens, use_mask=self.t5_mask)
-
-    def to_pixels(self, vae: VAE, latents: torch.Tensor) -> torch.Tensor:
-        return vae.decode(latents / self.vae_scaling + self.vae_shift)
 
     def predict(
         self,

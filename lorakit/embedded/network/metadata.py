@@ -199,41 +199,38 @@ def bucket_info(dataset: Dataset) -> dict[str, Any]:
 
 
 def _of_datasets(datasets: Sequence[Dataset]) -> dict[str, str]:
-    described: list[dict[str, Any]] = []
     folders: dict[str, Any] = {}
+    for subset in (one for dataset in datasets for one in dataset.subsets if not one.is_reg):
+        name, again = subset.image_dir.name, 2
+        while name in folders:
+            name, again = f"{subset.image_dir.name} ({again})", again + 1
+        count = len(image_files(subset.image_dir))
+        folders[name] = {"n_repeats": subset.num_repeats, "img_count": count}
     tags: dict[str, Any] = {}
-    for dataset in datasets:
-        for subset in dataset.subsets:
-            if not subset.is_reg:
-                name, again = subset.image_dir.name, 2
-                while name in folders:
-                    name, again = f"{subset.image_dir.name} ({again})", again + 1
-                count = len(image_files(subset.image_dir))
-                folders[name] = {"n_repeats": subset.num_repeats, "img_count": count}
-        frequencies = tag_frequency(dataset)
-        resize = dataset.subsets[0].resize_interpolation if dataset.subsets else None
-        described.append(
-            {
-                "is_dreambooth": True,
-                "batch_size_per_device": dataset.batch_size,
-                "num_train_images": dataset.train_count,
-                "num_reg_images": dataset.reg_count,
-                "resolution": list(dataset.rules.resolution),
-                "enable_bucket": dataset.rules.enable,
-                "min_bucket_reso": dataset.rules.low,
-                "max_bucket_reso": dataset.rules.high,
-                "tag_frequency": frequencies,
-                "bucket_info": bucket_info(dataset),
-                "resize_interpolation": resize,
-                "subsets": [_of_subset(subset) for subset in dataset.subsets],
-            }
-        )
-        for name, counts in frequencies.items():
-            tags.setdefault(name, counts)
+    for name, counts in (one for dataset in datasets for one in tag_frequency(dataset).items()):
+        tags.setdefault(name, counts)
     return {
-        "ss_datasets": json.dumps(described),
+        "ss_datasets": json.dumps([_of_dataset(one) for one in datasets]),
         "ss_tag_frequency": json.dumps(tags),
         "ss_dataset_dirs": json.dumps(folders),
+    }
+
+
+def _of_dataset(dataset: Dataset) -> dict[str, Any]:
+    first = dataset.subsets[:1]
+    return {
+        "is_dreambooth": True,
+        "batch_size_per_device": dataset.batch_size,
+        "num_train_images": dataset.train_count,
+        "num_reg_images": dataset.reg_count,
+        "resolution": list(dataset.rules.resolution),
+        "enable_bucket": dataset.rules.enable,
+        "min_bucket_reso": dataset.rules.low,
+        "max_bucket_reso": dataset.rules.high,
+        "tag_frequency": tag_frequency(dataset),
+        "bucket_info": bucket_info(dataset),
+        "resize_interpolation": first[0].resize_interpolation if first else None,
+        "subsets": [_of_subset(subset) for subset in dataset.subsets],
     }
 
 

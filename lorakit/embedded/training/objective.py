@@ -119,10 +119,11 @@ class Objective:
         if self.schedule is None:
             white = noise.gaussian(latents)
             if timestep is None:
-                height, width = latents.shape[-2:]
-                share, t = flow.sigmas(count, height, width, args)
+                share = flow.sigmas(count, *latents.shape[-2:], args)
+                t = share * flow.STEPS
             else:
-                share, t = flow.fixed_sigmas(count, timestep)
+                t = torch.full((count,), float(timestep))
+                share = t / flow.STEPS
             share = send(share, device)
         else:
             white = noise.sample_noise(latents, args, step_seed)
