@@ -33,22 +33,6 @@ def own_vae(case: Case) -> bool:
 
 
 RULES: tuple[Finder, ...] = (
-    warning(
-        "fp8-unsupported",
-        "fp8_base",
-        lambda c: c.fp8,
-        "this family's script does not support it.",
-        "Remove it.",
-        families=("anima",),
-    ),
-    warning(
-        "fp8-scaled",
-        "fp8_base",
-        lambda c: c.fp8 and not c.flag("fp8_scaled"),
-        "this family's script wants fp8_scaled instead.",
-        "Set fp8_scaled = true.",
-        families=("hunyuan_image",),
-    ),
     not_on("fp16-device", "mps", "fp16", "accelerate refuses fp16 on a Mac's GPU."),
     not_on("bf16-on-mps", "mps", "bf16", "accelerate refuses bf16 on a Mac's GPU."),
     not_on(
