@@ -28,10 +28,6 @@ def attentions(case: Case) -> int:
     return sum(case.flag(key) for key in ATTENTION)
 
 
-def own_vae(case: Case) -> bool:
-    return "vae" in case.resolved.model or case.is_set("vae")
-
-
 RULES: tuple[Finder, ...] = (
     not_on("fp16-device", "mps", "fp16", "accelerate refuses fp16 on a Mac's GPU."),
     not_on("bf16-on-mps", "mps", "bf16", "accelerate refuses bf16 on a Mac's GPU."),
@@ -49,7 +45,7 @@ RULES: tuple[Finder, ...] = (
     Rule(
         "sdxl-vae-nan",
         "no_half_vae",
-        lambda c: c.precision == "fp16" and not c.flag("no_half_vae") and not own_vae(c),
+        lambda c: c.precision == "fp16" and not c.flag("no_half_vae") and not c.is_set("vae"),
         "SDXL's own VAE gives NaN in fp16, and the script trains on it silently.",
         "Set no_half_vae = true, or name the fp16-safe VAE as vae in [model].",
         families=("sdxl",),
