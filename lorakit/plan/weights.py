@@ -8,13 +8,13 @@ from pathlib import Path
 
 from lorakit.errors import Fault, Severity
 from lorakit.families import FAMILIES
+from lorakit.families.family import BASE
 from lorakit.recipe.options import Options
 from lorakit.weights.finite import number_fault
 from lorakit.weights.identify import PICKLED, Sniffed, sniff
 from lorakit.weights.reference import WeightFile, fetched_path
 from lorakit.weights.safetensors import HeaderError, read_header
 
-BASE = "pretrained_model_name_or_path"
 DIT = "dit"  # musubi-tuner's word for it; which family's it is, its layers do not say here
 COMPLETE = {"checkpoint", "diffusers"}
 NAMES = {
@@ -25,18 +25,12 @@ NAMES = {
     "controlnet": "a ControlNet",
     "unet": "a U-Net alone",
 }
-# What the other files of a family must be: option -> (kind, family or variant).
+# What the other files of a family must be: option -> (kind, family or variant, in words).
 PARTS = {
-    "clip_l": ("text_encoder", "clip_l"),
-    "t5xxl": ("text_encoder", "t5xxl"),
-    "ae": ("vae", "flux"),
-    "vae": ("vae", ""),
-}
-WANTED = {
-    "clip_l": "It wants clip_l.safetensors.",
-    "t5xxl": "It wants t5xxl_fp16.safetensors (or the fp8 one).",
-    "ae": "It wants ae.safetensors.",
-    "vae": "It wants an SD VAE with 4 latent channels.",
+    "clip_l": ("text_encoder", "clip_l", "clip_l.safetensors"),
+    "t5xxl": ("text_encoder", "t5xxl", "t5xxl_fp16.safetensors (or the fp8 one)"),
+    "ae": ("vae", "flux", "ae.safetensors"),
+    "vae": ("vae", "", "an SD VAE with 4 latent channels"),
 }
 TITLES = {"sd2": "Stable Diffusion 2", **{name: family.title for name, family in FAMILIES.items()}}
 
@@ -219,7 +213,7 @@ def _missing_parts(options: Options, found: Sniffed) -> Iterator[Fault]:
 
 
 def _part(options: Options, option: str, found: Sniffed) -> Iterator[Fault]:
-    kind, which = PARTS[option]
+    kind, which, wanted = PARTS[option]
     if option == "vae" and found.kind in COMPLETE and found.has_vae:
         return  # the script takes the VAE out of a complete model
     fits = found.kind == kind and which in {"", found.family, found.variant}
@@ -229,9 +223,8 @@ def _part(options: Options, option: str, found: Sniffed) -> Iterator[Fault]:
         kind_of = found.variant or found.family
         said = f"{NAMES.get(found.kind, 'a base model')}{f' ({kind_of})' if kind_of else ''}"
         what = f"is {said}; {option} takes something else."
-        wanted = "It wants the family's own VAE." if options.about.flow else WANTED["vae"]
-        hint = wanted if option == "vae" else WANTED[option]
-        yield Fault(str(found.path), what, hint, "part-is-other")
+        wanted = "the family's own VAE" if option == "vae" and options.about.flow else wanted
+        yield Fault(str(found.path), what, f"It wants {wanted}.", "part-is-other")
 
 
 def _pickle(options: Options, path: Path) -> Fault:

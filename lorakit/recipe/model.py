@@ -49,7 +49,7 @@ class Resolved:
     preset: str
     family: str  # key of lorakit.families.FAMILIES
     trainer: str  # a name of trainers/table.py
-    # The keys of each section: recipe/schema.py.
+    # The keys of each section: recipe/words.toml.
     model: Section = field(default_factory=dict)
     dataset: Section = field(default_factory=dict)
     train: Section = field(default_factory=dict)

@@ -13,7 +13,11 @@ from lorakit.catalogue.bounds import BOUNDS
 from lorakit.catalogue.options import options
 from lorakit.families import FAMILIES, run_by
 from lorakit.machine import Gpu, Machine
+from lorakit.plan.complete import completed
+from lorakit.plan.make import as_sent
+from lorakit.plan.weights import weight_files
 from lorakit.recipe.model import Resolved, Setting
+from lorakit.recipe.options import Options
 from lorakit.trainers.kohya.rules import RULES, captions, launch, model
 from lorakit.trainers.rule import Rule
 from lorakit.trainers.table import trainer
@@ -73,9 +77,10 @@ def judge(
         model=said(model),
         dataset=said({"subset": subset} if subset else None),
     )
+    weights, _ = weight_files(Options(resolved))
+    sent = as_sent(completed(Options(resolved), Path("/p/run"), weights), resolved)
     return {
-        fault.rule: f"{fault.severity} {fault}"
-        for fault in trainer("kohya").check(resolved, machine)
+        fault.rule: f"{fault.severity} {fault}" for fault in trainer("kohya").check(sent, machine)
     }
 
 

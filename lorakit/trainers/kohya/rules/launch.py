@@ -12,16 +12,12 @@ READ_WHERE: Mapping[str, Callable[[Case], bool]] = {
     "clip_skip": lambda c: c.family == "sd15",
     "max_train_steps": lambda c: not c.is_set("max_train_epochs"),
 }
-WHEN = ("every_n_epochs", "every_n_steps", "at_first")
+WHEN = ("sample_every_n_epochs", "sample_every_n_steps", "sample_at_first")
 
 
 def here(case: Case) -> int:
     """The processes of this machine, where there are several."""
     return max(1, case.processes // max(1, case.launch("machines", 1)))
-
-
-def deepspeed(case: Case) -> bool:
-    return bool(case.said("launch", "deepspeed")) or case.flag("deepspeed")
 
 
 def bounds(case: Case) -> Iterator[Fault]:
@@ -38,12 +34,8 @@ def files_not_steps(case: Case) -> bool:
     return every > 0 and case.is_set("save_last_n_steps") and last < every
 
 
-def asked(case: Case, when: str) -> bool:
-    return bool(case.said("sample", when) or case.flag(f"sample_{when}"))
-
-
-def prompts(case: Case) -> bool:
-    return bool(case.said("sample", "prompts") or case.flag("sample_prompts"))
+def samples(case: Case) -> bool:
+    return any(map(case.flag, WHEN))
 
 
 RULES: tuple[Finder, ...] = (
@@ -63,24 +55,19 @@ RULES: tuple[Finder, ...] = (
         'Set processes = 1 in [launch], or trainer = "embedded", which shares the work on the CPU'
         " too.",
     ),
-    Rule(
-        "deepspeed-device",
-        "deepspeed",
-        lambda c: deepspeed(c) and not c.cuda,
-        "needs CUDA cards; this machine has none.",
-        "Set deepspeed = false in [launch].",
-    ),
     warning(
         "deepspeed-state",
         "save_state",
-        lambda c: deepspeed(c) and (c.flag("save_state") or c.flag("save_state_on_train_end")),
+        lambda c: (
+            c.flag("deepspeed") and (c.flag("save_state") or c.flag("save_state_on_train_end"))
+        ),
         "saves on the first process alone, which most likely hangs the others under DeepSpeed.",
         "Remove it.",
     ),
     warning(
         "zero-idle",
         "zero_stage",
-        lambda c: c.is_set("zero_stage") and not deepspeed(c),
+        lambda c: c.is_set("zero_stage") and not c.flag("deepspeed"),
         "has no effect without DeepSpeed.",
         "Set deepspeed = true in [launch], or remove it.",
     ),
@@ -102,7 +89,7 @@ RULES: tuple[Finder, ...] = (
     Rule(
         "sample-without-prompts",
         "sample_prompts",
-        lambda c: any(asked(c, when) for when in WHEN) and not prompts(c),
+        lambda c: samples(c) and not c.flag("sample_prompts"),
         "samples are asked for, but there is no prompt: the script fails at the first sampling"
         " point.",
         "Write prompts in [sample].",
@@ -110,18 +97,14 @@ RULES: tuple[Finder, ...] = (
     warning(
         "sample-never",
         "sample_prompts",
-        lambda c: prompts(c) and not any(asked(c, when) for when in WHEN),
+        lambda c: c.flag("sample_prompts") and not samples(c),
         "there are prompts, but nothing says when to sample.",
         "Set every_n_epochs = 1 in [sample].",
     ),
     warning(
         "sample-interval",
         "sample_every_n_epochs",
-        lambda c: any(
-            isinstance(value, int) and value <= 0
-            for when in WHEN[:2]
-            for value in (c.said("sample", when), c.value(f"sample_{when}"))
-        ),
+        lambda c: any(c.is_set(when) and c.number(when) <= 0 for when in WHEN[:2]),
         "an interval of 0 or less switches the samples off.",
         "Write 1 or more, or remove it.",
     ),

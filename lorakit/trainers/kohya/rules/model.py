@@ -28,27 +28,7 @@ def attentions(case: Case) -> int:
     return sum(case.flag(key) for key in ATTENTION)
 
 
-def own_vae(case: Case) -> bool:
-    return "vae" in case.resolved.model or case.is_set("vae")
-
-
 RULES: tuple[Finder, ...] = (
-    warning(
-        "fp8-unsupported",
-        "fp8_base",
-        lambda c: c.fp8,
-        "this family's script does not support it.",
-        "Remove it.",
-        families=("anima",),
-    ),
-    warning(
-        "fp8-scaled",
-        "fp8_base",
-        lambda c: c.fp8 and not c.flag("fp8_scaled"),
-        "this family's script wants fp8_scaled instead.",
-        "Set fp8_scaled = true.",
-        families=("hunyuan_image",),
-    ),
     not_on("fp16-device", "mps", "fp16", "accelerate refuses fp16 on a Mac's GPU."),
     not_on("bf16-on-mps", "mps", "bf16", "accelerate refuses bf16 on a Mac's GPU."),
     not_on(
@@ -65,7 +45,7 @@ RULES: tuple[Finder, ...] = (
     Rule(
         "sdxl-vae-nan",
         "no_half_vae",
-        lambda c: c.precision == "fp16" and not c.flag("no_half_vae") and not own_vae(c),
+        lambda c: c.precision == "fp16" and not c.flag("no_half_vae") and not c.is_set("vae"),
         "SDXL's own VAE gives NaN in fp16, and the script trains on it silently.",
         "Set no_half_vae = true, or name the fp16-safe VAE as vae in [model].",
         families=("sdxl",),

@@ -166,16 +166,6 @@ RULES: tuple[Finder, ...] = (
         "Use module_dropout or network_dropout.",
         families=("anima",),
     ),
-    Rule(
-        "weights-rank",
-        "dim_from_weights",
-        lambda c: (
-            c.flag("dim_from_weights")
-            and not (c.is_set("network_weights") or "network_weights" in c.resolved.model)
-        ),
-        "needs network_weights to take the rank from.",
-        "Name network_weights in [model], or set network_dim.",
-    ),
     fitting_module,
     network_words,
     foreign_network,
