@@ -113,14 +113,13 @@ def prepare(
 
 def rehearse(plan: Plan, *, emit: Emit = silent) -> Rehearsal:
     """Run and judge it. A bad end raises TrainingFailed, with the cause as of a real run."""
-    from lorakit.logfile import last_lines
     from lorakit.run.train import train
     from lorakit.runs.outcome import failure
 
     started = time.monotonic()
     outcome = train(plan, emit=emit)
     if not outcome.ok or outcome.lora is None:
-        raise failure(outcome, last_lines(outcome.log, 40))
+        raise failure(outcome)
     seconds = time.monotonic() - started
     return Rehearsal(outcome, seconds, tuple(proofs(plan, outcome, outcome.lora, seconds)))
 

@@ -49,7 +49,7 @@ def close(supervision: Supervision, duration_s: float) -> Outcome:
     # First without waiting for hashes: the outcome must not be lost to impatience.
     ledger.update(state=state, ended=ended, outcome=ending, parts=parts, commands=tuple(commands))
     supervision.hasher.finish(lambda: supervision.signals.hurried)
-    supervision.hasher.enter(ledger)
+    supervision.hasher.enter()
     ledger.save()
     ledger.give_room()
     outcome = Outcome(ledger.run_dir, ledger.record)
@@ -227,4 +227,4 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, ending: Ending)
         states=(*(old for old in record.states if old.path not in named), *states),
     )
     for one in new:
-        supervision.hasher.checkpoint(ledger.run_dir, one)
+        supervision.hasher.checkpoint(one)

@@ -25,6 +25,7 @@ from lorakit.processes import Identity, members
 from lorakit.run import queue
 from lorakit.run.resume.adopt import adopt, close_dead_run
 from lorakit.run.train import train
+from lorakit.run.watch.supervise import STOP_REQUEST
 from lorakit.runs.find import info, last_progress, live_state
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
@@ -292,7 +293,8 @@ def test_an_adopted_run_can_be_stopped(make_plan: Any, start: Any) -> None:
     lorakit = start(plan)
     lorakit.kill()
     lorakit.communicate()
-    outcome = adopt(plan.run_dir, stop=True)
+    (plan.run_dir / STOP_REQUEST).write_text('{"mode": "now"}')
+    outcome = adopt(plan.run_dir)
     assert outcome.state == "stopped"
     assert live_state(read_record(plan.run_dir)) == "stopped"
 

@@ -248,7 +248,7 @@ def test_kohya_and_the_embedded_trainer_launch_one_command_themselves(
     start = Start("python", ("--cpu",), "train.py", plan.run_dir)
     (only,) = trainer(name).commands(None, start)  # type: ignore[arg-type]
     assert only.argv[:4] == ("python", "-m", "accelerate.commands.launch", "--cpu")
-    assert launching.job_of(plan).argv == plan.argv
+    assert [one.argv for one in launching.job_of(plan).commands] == [plan.argv]
     train(plan)
     assert read_record(plan.run_dir).commands == ()
     assert '"commands"' not in (plan.run_dir / "record.json").read_text()

@@ -135,7 +135,7 @@ def test_a_bad_end_is_failed_with_reason_and_cause(
     outcome, record = outcome_and_record(make_plan(fake))
     assert (outcome.state, outcome.ending.reason.partition(";")[0]) == ("failed", reason)
     assert record.outcome.diagnosis and record.outcome.diagnosis.rule == rule
-    text = str(failure(outcome, ["last line"]))
+    text = str(failure(outcome))
     assert f"The complete log: {outcome.log}" in text
     assert "Remedy: " in text
 

@@ -22,20 +22,20 @@ from lorakit.runs.record import read_record, seconds_between
 CLOSING_S = 10.0  # what somebody else gets to close the same dead run
 
 
-def adopt(run_dir: Path, *, emit: Emit = silent, stop: bool = False) -> Outcome:
+def adopt(run_dir: Path, *, emit: Emit = silent) -> Outcome:
     """Take over a run, living or dead; bring its record, and its stage's, to a true end."""
     with own_run(run_dir, "lorakit watch"):
         folder = stage_of(run_dir)
         if folder == run_dir:
-            return _adopt(run_dir, emit=emit, stop=stop)
+            return _adopt(run_dir, emit)
         if read_record(folder).state == "running":
-            _adopt(folder, emit=emit, stop=stop)
+            _adopt(folder, emit)
         ledger = Ledger(run_dir)
         record_stages(ledger)
         return Outcome(run_dir, ledger.record)
 
 
-def _adopt(run_dir: Path, *, emit: Emit, stop: bool) -> Outcome:
+def _adopt(run_dir: Path, emit: Emit) -> Outcome:
     ledger = Ledger(run_dir)
     record, state = ledger.record, live_state(ledger.record)
     if record.state != "running" or state == "running":
@@ -46,16 +46,13 @@ def _adopt(run_dir: Path, *, emit: Emit, stop: bool) -> Outcome:
     with Signals() as signals:
         supervision = Supervision(
             Child(record.process),
-            ledger,
-            BackgroundHasher(),
+            BackgroundHasher(ledger),
             signals,
             ClosedTerminalSafe(emit),
             before=seen_in(output, made_before=began) if record.parts else {},
             began_s=seconds_between(began, time.time()) or 0.0,
             write_after=last_progress(run_dir).step,
         )
-        if stop:
-            supervision.stop("request")
         supervision.watch()
         log = run_dir / LOG
         last_word = log.stat().st_mtime if log.exists() else time.time()

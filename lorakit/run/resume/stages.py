@@ -40,14 +40,13 @@ def train_stages(plans: Sequence[Plan], *, emit: Emit = silent, past_nan: bool =
         record_stages(ledger, running=True)
 
         def begin(number: int, report: Emit) -> Outcome:
-            job, hasher = job_of(plans[number]), hashers[number]
-            stage = Ledger(job.run_dir)
-            hasher.weights(stage.record.weights)
-            return execute(job, stage, hasher, emit=report, past_nan=past_nan)
+            hashers[number].weights()
+            job = job_of(plans[number])
+            return execute(job, hashers[number], emit=report, past_nan=past_nan)
 
         reached = _one_by_one(ledger, begin, emit)
-        for plan, hasher in list(zip(plans, hashers, strict=True))[reached:]:
-            _settle(plan.run_dir, hasher)
+        for hasher in hashers[reached:]:
+            _settle(hasher)
         return Outcome(run_dir, ledger.record)
 
 
@@ -135,9 +134,10 @@ def _written_down(plan: Plan) -> BackgroundHasher:
     require_folder(plan.run_dir)
     for name, text in plan.files.items():
         write_atomic(plan.run_dir / name, text)
-    Ledger(plan.run_dir, replace(opening_record(plan), state=WAITING, stage=plan.stage)).save()
-    hasher = BackgroundHasher()
-    hasher.dataset(plan, plan.run_dir)
+    record = replace(opening_record(plan), state=WAITING, stage=plan.stage)
+    hasher = BackgroundHasher(Ledger(plan.run_dir, record))
+    hasher.ledger.save()
+    hasher.dataset(plan)
     return hasher
 
 
@@ -153,13 +153,12 @@ def _opened(plans: Sequence[Plan]) -> Record:
     )
 
 
-def _settle(folder: Path, hasher: BackgroundHasher) -> None:
+def _settle(hasher: BackgroundHasher) -> None:
     """What was found out about a stage that was not reached."""
     end = time.monotonic() + _PATIENCE_S
     hasher.finish(lambda: time.monotonic() > end)
-    ledger = Ledger(folder)
-    hasher.enter(ledger)
-    ledger.save()
+    hasher.enter()
+    hasher.ledger.save()
 
 
 def _folders(ledger: Ledger) -> Iterator[Path]:

@@ -17,7 +17,6 @@ from lorakit.run.commands import at_work
 from lorakit.run.resume.parts import is_extra, sample_drawn, true_name, true_sample
 from lorakit.run.watch.follow import Follower
 from lorakit.run.watch.hashing import BackgroundHasher
-from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Before
 from lorakit.runs.record import SavedCheckpoint, Warned
 from lorakit.runs.states import fault_of
@@ -37,7 +36,6 @@ class Supervision:
     def __init__(
         self,
         child: Child,
-        ledger: Ledger,
         hasher: BackgroundHasher,
         signals: Signals,
         emit: Emit,
@@ -48,8 +46,8 @@ class Supervision:
         past_nan: bool = False,
     ) -> None:
         """`before`: what the output held before the launch, which was `began_s` ago."""
-        record, part, run_dir = ledger.record, ledger.record.part, ledger.run_dir
-        self.child, self.ledger, self.hasher = child, ledger, hasher
+        self.child, self.ledger, self.hasher = child, hasher.ledger, hasher
+        record, part, run_dir = self.ledger.record, self.ledger.record.part, self.ledger.run_dir
         self.signals, self.emit, self.before = signals, emit, before
         self.output_dir = run_dir / part.output if part.output else record.output_dir(run_dir)
         self.offset = part.offset
@@ -164,7 +162,7 @@ class Supervision:
             self._checkpoint(path, event)
         for path in samples_in(self.output_dir):
             self._sample(path, None)
-        if self.hasher.enter(self.ledger) or complete:
+        if self.hasher.enter() or complete:
             self.ledger.save()
 
     def _is_complete(self, path: Path) -> bool:
@@ -184,7 +182,7 @@ class Supervision:
         saved = SavedCheckpoint(self.name(path), step, event.epoch, kind)
         others = (old for old in record.checkpoints if old.path != saved.path)
         self.ledger.note(checkpoints=(*others, saved))
-        self.hasher.checkpoint(self.ledger.run_dir, saved)
+        self.hasher.checkpoint(saved)
         text = true_name(path.name, record.part) if self.offset else None
         self.emit(Event("saved", step, epoch=event.epoch, path=str(path), text=text))
         # A resumed script saves more often than planned; what was planned is kept in the end.
