@@ -8,7 +8,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -77,7 +76,9 @@ def new_folder(target: Path) -> Iterator[Path]:
         raise _taken(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent.glob(f".{glob.escape(target.name[:MAX_NAME_CHARS])}.*"))
-    beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=hidden_prefix(target)))
+    from tempfile import mkdtemp
+
+    beside = Path(mkdtemp(dir=target.parent, prefix=hidden_prefix(target)))
     try:
         yield beside
         beside.chmod(0o755)
@@ -119,7 +120,9 @@ def hidden_file(path: Path) -> Path:
     """An empty file beside `path`, ours until it is moved into place, and nobody else's to read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep_once(path.parent.absolute())
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=hidden_prefix(path), suffix=".tmp")
+    from tempfile import mkstemp
+
+    handle, name = mkstemp(dir=path.parent, prefix=hidden_prefix(path), suffix=".tmp")
     os.close(handle)
     return Path(name)
 

@@ -1,7 +1,6 @@
 """What only shows when images meet settings: crops, no buckets, latents of another size."""
 
 import ast
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,15 +19,6 @@ SHOWN = 3  # so many examples are named
 Placed = list[tuple[ImageFacts, Placement]]
 DATASET, METADATA = "dataset", "metadata"
 NOT_DESCRIBED = {"class_tokens", "caption_extension", "cache_info", "conditioning_data_dir"}
-CANNOT_BE_READ = (
-    OSError,
-    zipfile.BadZipFile,
-    StopIteration,
-    ValueError,
-    KeyError,
-    SyntaxError,
-    TypeError,
-)
 
 
 def data_faults(options: Options, facts: DatasetFacts, steps: Steps) -> Iterator[Fault]:
@@ -180,15 +170,17 @@ def _stale_latents(suffix: str, placed: Placed) -> Iterator[Fault]:
 
 def latent_shape(path: Path) -> tuple[int, ...] | None:
     """The shape of `latents` in a .npz, from its header alone; None where it cannot be read."""
+    from zipfile import BadZipFile, ZipFile
+
     try:
-        with zipfile.ZipFile(path) as archive:
+        with ZipFile(path) as archive:
             names = archive.namelist()
             name = next(one for one in names if one[:7] == "latents" and one.endswith(".npy"))
             with archive.open(name) as file:
                 start = file.read(10)
                 length = int.from_bytes(start[8:10], "little")
                 shape = ast.literal_eval(file.read(length).decode("latin-1").strip())["shape"]
-    except CANNOT_BE_READ:
+    except (OSError, BadZipFile, StopIteration, ValueError, KeyError, SyntaxError, TypeError):
         return None
     return tuple(int(side) for side in shape)
 

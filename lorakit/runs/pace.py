@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lorakit import tomllib
@@ -88,6 +87,8 @@ def _sources(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
     """Seconds a batch and where they come from, the surest first."""
     if not machine.elsewhere:
         if runs := list(islice(_runs_here(plan, machine), ENOUGH)):
+            from statistics import median
+
             yield median(runs), f"from {counted(len(runs), 'run')} here"
         seconds = read_memory(_place()).get(_key(plan, machine))
         if isinstance(seconds, (int, float)):

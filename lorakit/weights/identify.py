@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
 from lorakit.user_files import Unreadable
-from lorakit.weights.safetensors import HeaderError, Tensor, read_header
+from lorakit.weights.safetensors import Header, HeaderError, Tensor, read_header
 
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 SD_UNET = "model.diffusion_model."
@@ -75,6 +75,7 @@ class Sniffed:
     problem: str = ""  # why it is broken
     data_bytes: int = 0
     parameters: int = 0
+    header: Header | None = field(default=None, repr=False, compare=False)
 
 
 def sniff(path: Path) -> Sniffed:
@@ -108,6 +109,7 @@ def sniff(path: Path) -> Sniffed:
         in {"v", "v_prediction", "v-prediction"},
         data_bytes=header.data_bytes,
         parameters=sum(counts.values()),
+        header=header,
     )
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorakit.errors import LorakitError, counted
-from lorakit.plan.model import Plan
-from lorakit.recipe.model import Resolved
 from lorakit.show import say
 
 if TYPE_CHECKING:
     from lorakit.cli.terminal.dataset_target import Target
+    from lorakit.plan.model import Plan
+    from lorakit.recipe.model import Resolved
 
 PHOTOS = "PHOTOS"  # the one word that only the user knows
 PROGRAMS = {
@@ -66,7 +66,7 @@ def next_for_dataset(target: "Target", *, after: str = "") -> tuple[str, str]:
     return f"lorakit plan {shlex.quote(recipe)}", ""
 
 
-def next_for_plan(plan: Plan, words: str) -> tuple[str, str]:
+def next_for_plan(plan: "Plan", words: str) -> tuple[str, str]:
     """A rehearsal where gigabytes have to come first. `words`: the recipe and --set as typed."""
     from lorakit.weights.fetch import missing
 
@@ -104,7 +104,7 @@ def next_for_run(run_dir: Path, *, after: str = "") -> tuple[str, str]:
     return f"lorakit deploy {name} {_program()}", ""
 
 
-def proposed(resolved: Resolved | None) -> tuple[str, str]:
+def proposed(resolved: "Resolved | None") -> tuple[str, str]:
     """The repeats and the fit that the recipe's preset was written for."""
     from lorakit.recipe import presets
 

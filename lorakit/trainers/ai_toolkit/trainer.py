@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from zipfile import is_zipfile
 
 from lorakit import tomllib
 from lorakit.catalogue.file_names import EXPERTS, CheckpointName
@@ -122,10 +121,10 @@ class AiToolkit(CheckoutTrainer):
 
     def newest_save(self, work: Work) -> tuple[int, Path] | None:
         """The LoRA whose optimiser is on the disk: the last one saved before it."""
-        names, optimizer = (
-            _names(work.output_name, work.family, work.settings),
-            work.output_dir / OPTIMIZER,
-        )
+        from zipfile import is_zipfile
+
+        names = _names(work.output_name, work.family, work.settings)
+        optimizer = work.output_dir / OPTIMIZER
         if not optimizer.is_file() or not is_zipfile(optimizer):
             return None
         saved_at = optimizer.stat().st_mtime_ns
