@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
+from lorakit import json_text
 from lorakit.errors import did_you_mean
 from lorakit.proc import ask
 
@@ -28,36 +28,10 @@ class Gpu:
 
 # By the name that `--for` takes: the card's own name, its memory as it is sold, in GB, and its
 # compute capability, as in NVIDIA's list of CUDA cards.
-CARDS: Mapping[str, tuple[str, int, float]] = MappingProxyType(
-    {
-        "gtx1080ti": ("GTX 1080 Ti", 11, 6.1),
-        "rtx2080ti": ("RTX 2080 Ti", 11, 7.5),
-        "rtx3060": ("RTX 3060", 12, 8.6),
-        "rtx3070": ("RTX 3070", 8, 8.6),
-        "rtx3080": ("RTX 3080", 10, 8.6),
-        "rtx3090": ("RTX 3090", 24, 8.6),
-        "rtx4060": ("RTX 4060", 8, 8.9),
-        "rtx4060ti": ("RTX 4060 Ti 16 GB", 16, 8.9),
-        "rtx4070": ("RTX 4070", 12, 8.9),
-        "rtx4070ti": ("RTX 4070 Ti", 12, 8.9),
-        "rtx4080": ("RTX 4080", 16, 8.9),
-        "rtx4090": ("RTX 4090", 24, 8.9),
-        "rtx5070": ("RTX 5070", 12, 12.0),
-        "rtx5070ti": ("RTX 5070 Ti", 16, 12.0),
-        "rtx5080": ("RTX 5080", 16, 12.0),
-        "rtx5090": ("RTX 5090", 32, 12.0),
-        "v100": ("V100", 16, 7.0),
-        "t4": ("T4", 16, 7.5),
-        "a10": ("A10", 24, 8.6),
-        "a6000": ("RTX A6000", 48, 8.6),
-        "l4": ("L4", 24, 8.9),
-        "l40s": ("L40S", 48, 8.9),
-        "a100-40": ("A100 40 GB", 40, 8.0),
-        "a100-80": ("A100 80 GB", 80, 8.0),
-        "h100": ("H100", 80, 9.0),
-        "h200": ("H200", 141, 9.0),
-    }
-)
+CARDS: Mapping[str, tuple[str, int, float]] = {
+    name: tuple(about)
+    for name, about in json_text.read(Path(__file__).with_name("cards.json")).items()
+}
 SIZES = "cuda:24 (GB), cuda:24x2 (cards), mps, mps:64 or cpu"
 
 

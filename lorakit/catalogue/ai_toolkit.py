@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from lorakit import json_text
+
 SCRIPT = "run.py"
 CLASSES: Mapping[str, str] = MappingProxyType(
     {
@@ -21,49 +23,13 @@ CLASSES: Mapping[str, str] = MappingProxyType(
         "DatasetConfig": "datasets",
     }
 )
-# kohya's name -> where ai-toolkit has the same thing under a name of its own.
-PLACES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "learning_rate": ("train", "lr"),
-        "unet_lr": ("train", "unet_lr"),
-        "text_encoder_lr": ("train", "text_encoder_lr"),
-        "max_train_steps": ("train", "steps"),
-        "train_batch_size": ("train", "batch_size"),
-        # its gradient_accumulation_steps counts batches as steps
-        "gradient_accumulation_steps": ("train", "gradient_accumulation"),
-        "gradient_checkpointing": ("train", "gradient_checkpointing"),
-        "max_grad_norm": ("train", "max_grad_norm"),
-        "noise_offset": ("train", "noise_offset"),
-        "min_snr_gamma": ("train", "min_snr_gamma"),
-        "optimizer_type": ("train", "optimizer"),
-        "optimizer_args": ("train", "optimizer_params"),
-        "lr_scheduler": ("train", "lr_scheduler"),
-        "lr_warmup_steps": ("train", "lr_scheduler_params"),
-        "mixed_precision": ("train", "dtype"),
-        "cache_text_encoder_outputs": ("train", "cache_text_embeddings"),
-        "network_dim": ("network", "linear"),
-        "network_alpha": ("network", "linear_alpha"),
-        "network_dropout": ("network", "dropout"),
-        "network_weights": ("network", "pretrained_lora_path"),
-        "save_every_n_steps": ("save", "save_every"),
-        "save_precision": ("save", "dtype"),
-        "pretrained_model_name_or_path": ("model", "name_or_path"),
-        "vae": ("model", "vae_path"),
-        "fp8_base": ("model", "quantize"),
-        "resolution": ("datasets", "resolution"),
-        "caption_extension": ("datasets", "caption_ext"),
-        "caption_dropout_rate": ("datasets", "caption_dropout_rate"),
-        "caption_tag_dropout_rate": ("datasets", "token_dropout_rate"),
-        "shuffle_caption": ("datasets", "shuffle_tokens"),
-        "keep_tokens": ("datasets", "keep_tokens"),
-        "flip_aug": ("datasets", "flip_x"),
-        "random_crop": ("datasets", "random_crop"),
-        "cache_latents": ("datasets", "cache_latents"),
-        "cache_latents_to_disk": ("datasets", "cache_latents_to_disk"),
-        "enable_bucket": ("datasets", "buckets"),
-        "max_data_loader_n_workers": ("datasets", "num_workers"),
-    }
-)
+# kohya's name -> where ai-toolkit has the same thing under a name of its own; its
+# gradient_accumulation_steps counts batches as steps, so it is not the one that is meant.
+PLACES: Mapping[str, tuple[str, str]] = {
+    ours: (place, theirs)
+    for place, names in json_text.read(Path(__file__).with_name("ai_toolkit_places.json")).items()
+    for ours, theirs in names.items()
+}
 # Said elsewhere in a recipe, or by the plan.
 OF_LORAKIT = (
     *("output_dir", "output_name", "seed", "network_train_unet_only", "sample_prompts"),
