@@ -43,7 +43,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args: Arguments) -> int:
     words = args.words
     if (args.place, args.verb) == ("here", "pack"):  # the other end of fetch
-        pack_run(find_run(words[0]), sys.stdout.buffer, int(words[1]))
+        pack_run(find_run(words[0]), sys.stdout.buffer)
         return 0
     pod = Pod.named(args.place)
     if args.verb not in VERBS:

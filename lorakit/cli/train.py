@@ -73,12 +73,13 @@ def run(args: Arguments) -> int:
         tasks_for_sky(args.recipes, args.bucket, args.sets, args.unsets)
         return 0
     if args.on:
-        from lorakit.cli.remote import run as run_there
+        from lorakit.cli.remote import push_and_train
+        from lorakit.engines.pod import Pod
 
         words = [*args.recipes, *(f"--set={one}" for one in args.sets)]
         words += [f"--unset={one}" for one in args.unsets]
         words += ["--locked"] * args.locked + ["--past-nan"] * args.past_nan
-        return run_there(Arguments(place=args.on, verb="train", words=words))
+        return push_and_train(Pod.named(args.on), "train", words)
     if args.queue:
         put_into_queue(args.recipes, args.sets, args.unsets)
         return 0

@@ -2,7 +2,6 @@
 pod.sh is the other end. What trains there is in a session of its own and needs no connection.
 """
 
-import io
 import os
 import re
 import shlex
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import IO
 
 from lorakit import __version__
 from lorakit.config import user_setting
@@ -22,7 +21,7 @@ from lorakit.files import below, sha256
 from lorakit.plan.model import Plan
 from lorakit.private import is_private_set
 from lorakit.proc import Answer, ask, stay
-from lorakit.proof.project import FOLDER, START, project_files
+from lorakit.proof.project import recipe_files
 from lorakit.recipe.model import Resolved
 from lorakit.runs.find import info, run_name
 from lorakit.runs.folder import runs_dir
@@ -32,18 +31,21 @@ PLACE = "lorakit-pod"  # in the home folder there
 SKEW_S = 60.0
 OPTIONS = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=4")
 NAMED = re.compile(r"ssh:((?:\w[\w.-]*@)?\w[\w.-]*)(?::(\d{1,5}))?(/.*)?")
-LOST, NO_LORAKIT, ANOTHER, NO_SSH = 255, 76, 77, 127
 BY_HAND = "Try it by hand: ssh {host}. LORAKIT_SSH='ssh -i KEY -p PORT' adds options."
-WHY = (  # what ssh says, what it means, what to do
-    ("Permission denied", "refused the key", "Put your public key there. " + BY_HAND),
-    ("verification failed", "is not known here, or is another machine now", BY_HAND),
-    ("resolve hostname|refused|timed out|No route", "cannot be reached", "Is it on? " + BY_HAND),
-    ("", "is not connected", "What trains there goes on; run the same command again."),
+FAILURES = (  # exit code, what was said, what it means, what to do
+    (127, "", "There is no ssh here.", "apt-get install openssh-client"),
+    (76, "", "No lorakit runs at {host}.", "lorakit remote {pod} setup"),
+    (77, "", "Here is lorakit {here}, and at {host} {said}.", "lorakit remote {pod} setup"),
+    (255, "Permission denied", "{host} refused the key. {said}", BY_HAND),
+    (255, "key verification", "{host} is not known here, or is another machine now.", BY_HAND),
+    (255, "hostname|refused|timed out|No route", "{host} cannot be reached. {said}", BY_HAND),
+    (255, "", "{host} is not connected. {said}", "What trains there goes on; do it again."),
 )
 
 
 @dataclass(frozen=True)
 class Pod:
+    name: str  # as it was said
     host: str  # as ssh takes it: a name of ~/.ssh/config, too
     port: str
     folder: str
@@ -51,13 +53,12 @@ class Pod:
     @classmethod
     def named(cls, text: str) -> "Pod":
         if found := NAMED.fullmatch(text):
-            return cls(found[1], found[2] or "", found[3] or PLACE)
+            return cls(text, found[1], found[2] or "", found[3] or PLACE)
         hint = "Such as ssh:root@203.0.113.7:22022/workspace/maya, or ssh:NAME of ~/.ssh/config."
         raise LorakitError(f"{text!r} names no machine.", hint=hint)
 
     def __str__(self) -> str:
-        port, folder = f":{self.port}" if self.port else "", self.folder
-        return f"ssh:{self.host}{port}{'' if folder == PLACE else folder}"
+        return self.name
 
     def argv(self, words: Sequence[str], *, tty: bool = False) -> list[str]:
         """One text for the shell there, in which every word is quoted."""
@@ -80,26 +81,17 @@ class Pod:
     def stay(self, words: Sequence[str], *, tty: bool = False) -> int:
         """The same on this terminal; the command's own exit code."""
         code = stay(self.argv(words, tty=tty))
-        if code in {LOST, NO_LORAKIT, ANOTHER, NO_SSH}:
+        if code in {row[0] for row in FAILURES}:
             raise self.failure(Answer(code, "", ""))
         return code
 
     def failure(self, answer: Answer) -> LorakitError:
-        said, set_up = answer.err.strip(), f"lorakit remote {self} setup"
-        if answer.code == NO_SSH:
-            return SetupError("There is no ssh here.", hint="apt-get install openssh-client")
-        if answer.code == NO_LORAKIT:
-            return SetupError(f"No lorakit runs at {self.host}.", hint=set_up)
-        if answer.code == ANOTHER:
-            theirs = said.splitlines()[-1] if said else "another one"
-            what = f"Here is lorakit {__version__}, and at {self.host} {theirs}."
-            return SetupError(what, hint=f"{set_up}    # the same one there")
-        if answer.code == LOST:
-            last = said.splitlines()[-1] if said else ""
-            _, what, hint = next(one for one in WHY if re.search(one[0], said))
-            what = f"{self.host} {what}. {last}".strip()
-            return SetupError(what, hint=hint.format(host=self.host))
-        return LorakitError(f"{self.host} says: {said}")
+        for code, sign, what, hint in FAILURES:
+            if answer.code == code and re.search(sign, answer.err):
+                last = (answer.err.strip().splitlines() or [""])[-1]
+                words = {"host": self.host, "pod": self, "here": __version__, "said": last}
+                return SetupError(what.format(**words).strip(), hint=hint.format(**words))
+        return LorakitError(f"{self.host} says: {answer.err.strip()}")
 
 
 def datasets_of(resolved: Resolved) -> tuple[dict[str, Path], list[str]]:
@@ -122,15 +114,11 @@ def datasets_of(resolved: Resolved) -> tuple[dict[str, Path], list[str]]:
 
 def sent_files(resolved: Resolved) -> dict[str, bytes]:
     """Recipe, lock and presets by their place there; nothing private goes to another machine."""
-    ours = project_files(resolved, "")
-    if not ours or any(map(is_private_set, resolved.sets)):
+    files = recipe_files(resolved)
+    if not files or any(map(is_private_set, resolved.sets)):
         what = f"{resolved.file.name} comes with values that may be private; nothing was sent."
         raise RecipeError(what, hint="Set them in the environment of the machine instead.")
-    return {
-        name.removeprefix(f"{FOLDER}/"): data
-        for name, data in ours.items()
-        if name != f"{FOLDER}/{START}"
-    }
+    return files
 
 
 def stays_here(plan: Plan) -> list[str]:
@@ -192,60 +180,28 @@ def _send(pod: Pod, bundles: list[tuple[str, Path]], tell: Callable[[str], objec
 
 def fetch_run(pod: Pod, word: str, root: Path) -> Path:
     """A run that has ended, put into its place here once every byte is proven."""
-    part = runs_dir(root) / ".fetch-{}.zip".format(re.sub(r"[^\w.-]", "-", word))
-    part.parent.mkdir(exist_ok=True)
-    try:
-        with part.open("ab") as file:  # goes on where a cut connection left it
-            pod.ask("remote", "here", "pack", word, str(file.tell()), into=file)
-        target = _unpacked(part, runs_dir(root), pod.host)
-    except SetupError:
-        raise
-    except LorakitError:
-        part.unlink()
-        raise
-    part.unlink()
-    return target
-
-
-def _unpacked(part: Path, runs: Path, host: str) -> Path:
-    try:
-        manifest, faults = verify(part)
+    with TemporaryDirectory(prefix="lorakit-fetch-") as folder:
+        bundle = Path(folder) / "run.zip"
+        with bundle.open("wb") as file:
+            pod.ask("remote", "here", "pack", word, into=file)
+        manifest, faults = verify(bundle)
         raise_on_errors(faults)
-    except RecipeError as error:
-        what = f"What came is not what {host} sent; it was thrown away. {error.message}"
-        hint = "Run the same command again."
-        raise LorakitError(what, faults=error.faults, hint=hint) from None
-    name = Path(manifest.dataset)
-    if len(name.parts) != 2 or name.is_absolute() or ".." in name.parts:
-        raise LorakitError(f"{host} calls its run {manifest.dataset!r}; it was not taken.")
-    if (runs / name).exists():
-        hint = "Move it away to have the one there."
-        raise LorakitError(f"{runs / name} is here already, and is left as it is.", hint=hint)
-    unpack(part, runs / name)
-    return runs / name
+        name = Path(manifest.dataset)
+        if len(name.parts) != 2 or name.is_absolute() or ".." in name.parts:
+            raise LorakitError(f"{pod.host} calls its run {manifest.dataset!r}; it was not taken.")
+        target = runs_dir(root) / name
+        if target.exists():
+            hint = "Move it away to have the one there."
+            raise LorakitError(f"{target} is here already, and is left as it is.", hint=hint)
+        unpack(bundle, target)
+        return target
 
 
-class _FromByte(io.RawIOBase):
-    """Leaves out what the other side has."""
-
-    def __init__(self, stream: IO[bytes], seen: int) -> None:
-        self._stream, self._seen = stream, seen
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._stream.write(bytes(data)[self._seen :])
-        self._seen = max(0, self._seen - len(data))
-        return len(data)
-
-
-def pack_run(run_dir: Path, stream: IO[bytes], seen: int) -> None:
+def pack_run(run_dir: Path, stream: IO[bytes]) -> None:
     """The other end of `fetch_run`."""
     if info(run_dir).state in {"running", "unattended"}:
         what = f"{run_name(run_dir)} is being trained; it is fetched when it has ended."
         raise LorakitError(what, hint="watch, log and stop work until then.")
     files = (path for path in sorted(run_dir.rglob("*")) if path.is_file())
     sources = {path.relative_to(run_dir).as_posix(): path for path in files}
-    with io.BufferedWriter(_FromByte(stream, seen)) as rest:
-        write_bundle(rest, run_name(run_dir), sources)
+    write_bundle(stream, run_name(run_dir), sources)

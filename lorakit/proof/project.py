@@ -10,9 +10,9 @@ from lorakit.user_files import read_bytes
 FOLDER, START = "project", "start.sh"
 
 
-def project_files(resolved: Resolved, dataset: str) -> dict[str, bytes]:
-    """By their names inside the bundle of the dataset of that name. Nothing where the recipe holds
-    private values, which no other machine is sent.
+def recipe_files(resolved: Resolved) -> dict[str, bytes]:
+    """Recipe, lock and presets by their places in a project. Nothing where the recipe holds private
+    values, which no other machine is sent.
     """
     if "env" in resolved.launch:
         return {}
@@ -25,8 +25,14 @@ def project_files(resolved: Resolved, dataset: str) -> dict[str, bytes]:
     while page is not None:
         files[f"presets/{page.name}.toml"] = page.text.encode()
         page = page.base
-    start = _start(sorted(files), resolved, dataset).encode()
-    return {f"{FOLDER}/{name}": data for name, data in {**files, START: start}.items()}
+    return files
+
+
+def project_files(resolved: Resolved, dataset: str) -> dict[str, bytes]:
+    """The same by their names inside the bundle of the dataset of that name, and the script."""
+    if files := recipe_files(resolved):
+        files[START] = _start(sorted(files), resolved, dataset).encode()
+    return {f"{FOLDER}/{name}": data for name, data in files.items()}
 
 
 def _start(names: list[str], resolved: Resolved, dataset: str) -> str:
