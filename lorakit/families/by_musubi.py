@@ -133,7 +133,7 @@ WAN21 = _family(
         _UMT5,
         Weight("clip", "clip", "the CLIP image encoder, for image to video", required=False),
     ),
-    tokenizers=("google/umt5-xxl",),
+    tokenizers=("Wan-AI/Wan2.1-T2V-14B",),
     pipeline="WanPipeline",
     ui_word="Wan Video",
 )
@@ -159,7 +159,7 @@ WAN22 = _family(
         _WAN_VAE,
         _UMT5,
     ),
-    tokenizers=("google/umt5-xxl",),
+    tokenizers=("Wan-AI/Wan2.1-T2V-14B",),
     pipeline="WanPipeline",
     ui_word="Wan Video",
 )
