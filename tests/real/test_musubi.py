@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from drawn_images import draw
+from plan_cases import weights
 
 from lorakit.catalogue.options import options
 from lorakit.catalogue.parsers import MUSUBI_SCRIPTS, read_musubi
@@ -21,6 +22,7 @@ from lorakit.report.scalars import read_scalars
 from lorakit.report.series import read_numbers
 from lorakit.runs.find import run_dirs
 from lorakit.runs.record import Record, read_record
+from lorakit.weights.identify import sniff
 from lorakit.weights.safetensors import read_header
 
 pytestmark = pytest.mark.real
@@ -135,6 +137,19 @@ def test_buckets_are_those_of_its_own_selector(musubi_tuner: Path, tmp_path: Pat
         rules = BucketRules(resolution, step=16, no_upscale=no_upscale, by_area=True)
         chooser = Chooser(rules)
         assert [list(chooser.choose(wide, high).bucket) for wide, high in sizes] == theirs
+
+
+def test_each_transformer_is_known_by_the_names_of_its_weights(
+    musubi_tuner: Path, tmp_path: Path
+) -> None:
+    env = {"PYTHONPATH": os.pathsep.join((str(TOY), str(musubi_tuner / "src")))}
+    answer = ask([python(), str(HERE / "musubi_keys_probe.py")], timeout_s=300, cwd=tmp_path, env=env)  # fmt: skip
+    assert answer.code == 0, answer.err[-3000:]
+    known = json.loads(answer.out)
+    assert len(known) == 8
+    for family, names in known.items():
+        path = weights(tmp_path / "base.safetensors", dict.fromkeys(names, ("BF16", (1,))))
+        assert sniff(path).family == family.partition(" ")[0], family
 
 
 # Trained.
