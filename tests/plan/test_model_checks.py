@@ -38,7 +38,7 @@ def test_another_familys_model_is_refused(tmp_path: Path, tensors: Any) -> None:
     assert rules(tmp_path) == ["model-family:error"]
 
 
-WAN = {name: ("BF16", (4, 4)) for name in ("blocks.0.cross_attn.k.weight", "patch_embedding.weight")}  # fmt: skip
+WAN = dict.fromkeys(("blocks.0.cross_attn.k.weight", "patch_embedding.weight"), ("BF16", (4, 4)))  # fmt: skip
 
 
 @pytest.mark.parametrize(
