@@ -147,6 +147,15 @@ def test_image_to_video_needs_more_than_its_first_frame_to_train_and_one_to_draw
     assert (prompt["image_path"], prompt["frame_count"]) == (str(tmp_path / "first.png"), 17)
 
 
+def test_films_in_batches_are_refused_without_buckets(tmp_path: Path) -> None:
+    film(tmp_path / "datasets/fox/1_fox/a.mp4", 25)
+    several = "train_batch_size = 2\nenable_bucket = "
+    assert "musubi-film-buckets" in told(plan(tmp_path, "target_frames = [9]", f"{several}false"))
+    assert "musubi-film-buckets" not in told(
+        plan(tmp_path, "target_frames = [9]", f"{several}true")
+    )
+
+
 def test_only_wan_is_trained_on_films(tmp_path: Path) -> None:
     film(tmp_path / "datasets/fox/1_fox/a.mp4", 25)
     found = told(plan(tmp_path, "target_frames = [9]", family="zimage"))
