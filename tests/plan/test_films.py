@@ -118,7 +118,7 @@ def test_a_folder_has_its_own_words_for_its_films(tmp_path: Path) -> None:
     [
         ("target_frames = [16]", "film-frames", "16 is not 4N+1, which is what Wan makes. Write 17."),
         ("target_frames = [18]", "film-frames", "Write 17."),
-        ("target_frames = [0]", "film-frames", "Write 1."),
+        ('target_frames = [0]\nframe_extraction = "chunk"', "film-frames", "Write 1."),
         ("", "film-frames", "is not set: of each film one frame alone would be trained."),
         ("target_frames = [33]", "film-short", "has 25 frames; the shortest piece has 33"),
         ("target_frames = [9]\nsource_fps = 24", "film-rate", "has 16 frames a second and is read as if it had 24"),
