@@ -259,8 +259,7 @@ def test_ai_toolkit_gets_one_number_of_frames_and_the_films_themselves(tmp_path:
     assert [one.frames for one in planned.steps.buckets] == [17]
     several = 'target_frames = [9, 17]\nframe_extraction = "chunk"'
     found = told(plan(tmp_path, several, family="wan22", trainer="ai-toolkit"))
-    assert "ai-toolkit has no frame_extraction" in found["aitk-films"]
-    found = told(plan(tmp_path, "target_frames = [9, 17]", family="wan22", trainer="ai-toolkit"))
-    assert "spreads one target_frames over a whole film" in found["aitk-films"]
+    assert "frame_extraction: ai-toolkit has no such setting" in found["aitk-subset"]
+    assert "spreads one number of frames over a whole film" in found["aitk-films"]
     other = told(plan(tmp_path, "", "num_frames = 9", family="wan22", trainer="ai-toolkit"))
     assert "Use [dataset] target_frames." in other["ours"]

@@ -14,7 +14,6 @@ from lorakit.catalogue.options import sections
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault
 from lorakit.families.by_ai_toolkit import ARCH, NAME
-from lorakit.recipe import schema
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
 from lorakit.trainers import run_files
@@ -212,8 +211,8 @@ def _dataset(options: Options, subset: SubsetFacts, run_dir: Path) -> dict[str, 
         "cache_text_embeddings": options.flag("cache_text_encoder_outputs"),
         **{PLACES[word][1]: float(own.get(word, options.number(word))) for word in words},
     }
-    if control := options.of_folder(subset.path.name).get("control_directory"):
-        block["control_path"] = control
+    if "control_directory" in own:
+        block["control_path"] = own["control_directory"]
     for word in ("shuffle_caption", "flip_aug", "random_crop"):
         block[PLACES[word][1]] = bool(own.get(word, options.flag(word)))
     return block | {"keep_tokens": own.get("keep_tokens", options.integer("keep_tokens"))}
@@ -296,12 +295,9 @@ def _first(value: Any) -> float:
 
 def _unread(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
     for subset in _trained(facts):
-        words = options.of_folder(subset.path.name)
-        other = {*schema.FILMS, *schema.CONTROLS} - {"target_frames", "control_directory"}
-        said = [*(other & words.keys()), *words.get("target_frames", ())[1:]]
-        if said:
-            what = f"ai-toolkit has no {said[0]}: it spreads one target_frames over a whole film."
-            hint = "Take it out; shrink_video_to_frames and fps belong in [train]."
+        if len(options.film_rules(subset.path).target_frames) > 1:
+            what = "ai-toolkit spreads one number of frames over a whole film."
+            hint = "Write one target_frames; shrink_video_to_frames and fps belong in [train]."
             yield Fault(str(subset.path), what, hint, "aitk-films")
         if options.about.controls:
             needed = "edit" in options.text("arch")

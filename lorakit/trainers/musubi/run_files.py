@@ -72,7 +72,7 @@ def _table(
 ) -> dict[str, Any]:
     name, kind = subset.path.name, "video" if films else "image"
     place = cache / f"{name}-{size[0]}x{size[1]}{'-films' * films}"
-    own = {"num_repeats": subset.repeats, **options.of_folder(name)}
+    own = {"num_repeats": subset.repeats, **options.subset(name)}
     words = {"num_repeats", *(schema.FILMS if films else schema.CONTROLS)}
     return {
         f"{kind}_directory": subset.path.absolute().as_posix(),
