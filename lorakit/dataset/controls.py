@@ -5,14 +5,14 @@ stem_0, stem_1 where there are several. Pure.
 from collections.abc import Iterable
 from pathlib import Path
 
-from lorakit.dataset.facts import looks_like_image
+from lorakit.dataset.facts import is_image_name
 
 
 def controls_of(
     pictures: Iterable[Path], folder: Path, *, numbered: bool
 ) -> dict[Path, list[Path]]:
     """As musubi-tuner finds them: long names first, so that fox_1 has its own, and fox the rest."""
-    left = sorted(one for one in folder.iterdir() if looks_like_image(one.name))
+    left = sorted(one for one in folder.iterdir() if is_image_name(one.name))
     found: dict[Path, list[Path]] = {}
     for picture in sorted(pictures, key=lambda one: len(one.name), reverse=True):
         stem = picture.stem

@@ -62,11 +62,6 @@ class DatasetFacts:
         return [image for subset in self.subsets for image in subset.images]
 
     @property
-    def pictures(self) -> list[ImageFacts]:
-        """Without films."""
-        return [image for image in self.images if not image.frames]
-
-    @property
     def trained(self) -> list[SubsetFacts]:
         """Without regularisation images."""
         return [subset for subset in self.subsets if not subset.is_reg]

@@ -43,7 +43,7 @@ class FilmRules:
         there = self._taken(frames)
         if self.frame_extraction == "full":
             return [(0, rounded(min(there, self.max_frames)))] if there else []
-        fitting = [length for length in self.target_frames if length <= there]
+        fitting = [length for length in self.target_frames if 0 < length <= there]
         return list(dict.fromkeys((at, one) for one in fitting for at in self._starts(there, one)))
 
     def _starts(self, there: int, length: int) -> Iterator[int]:

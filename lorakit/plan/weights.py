@@ -15,7 +15,8 @@ from lorakit.weights.identify import PICKLED, Sniffed, sniff
 from lorakit.weights.reference import WeightFile, fetched_path
 from lorakit.weights.safetensors import HeaderError, read_header
 
-DIT = "dit"  # musubi-tuner's word for it; which family's it is, its layers do not say here
+DIT = "dit"  # musubi-tuner's word for it
+ALIKE = {"wan22": "wan21", "flux_kontext": "flux"}  # in their layers
 COMPLETE = {"checkpoint", "diffusers"}
 NAMES = {
     "lora": "a LoRA",
@@ -98,8 +99,8 @@ def weight_faults(options: Options, weights: Sequence[WeightFile]) -> Iterator[F
             yield _pickle(options, path)
         elif weight.option == BASE:
             yield from base_faults(options, found)
-        elif weight.option == DIT and found.kind in NAMES:
-            yield _part_as_base(options, found)
+        elif weight.option == DIT:
+            yield from _dit_faults(options, found)
         elif weight.option in PARTS:
             yield from _part(options, weight.option, found)
     if options.is_set("network_weights"):
@@ -116,18 +117,29 @@ def base_faults(options: Options, found: Sniffed) -> Iterator[Fault]:
         yield Fault(where, what, "", "model-unknown", "warning")
         return
     if found.family not in {family.name, "sd2" if family.name == "sd15" else ""}:
-        title = TITLES.get(found.family, found.family)
-        hint = "Take another base."
-        if found.family in FAMILIES:
-            hint = f'Take a preset with family = "{found.family}", or another base.'
-        what = f"is a {title} model; the recipe trains {family.title}."
-        yield Fault(where, what, hint, "model-family")
+        yield _other_family(options, found)
         return
     yield from _kind_of_sd(options, found)
     if family.name == "flux":
         yield from _flux_kind(options, found)
     if not family.flow:
         yield from _missing_parts(options, found)
+
+
+def _dit_faults(options: Options, found: Sniffed) -> Iterator[Fault]:
+    if found.kind in NAMES:
+        yield _part_as_base(options, found)
+    elif found.family and found.family != ALIKE.get(options.family, options.family):
+        yield _other_family(options, found)
+
+
+def _other_family(options: Options, found: Sniffed) -> Fault:
+    hint = "Take another base."
+    if found.family in FAMILIES:
+        hint = f'Take a preset with family = "{found.family}", or another base.'
+    title = TITLES.get(found.family, found.family)
+    what = f"is a {title} model; the recipe trains {options.about.title}."
+    return Fault(str(found.path), what, hint, "model-family")
 
 
 def _part_as_base(options: Options, found: Sniffed) -> Fault:

@@ -153,20 +153,18 @@ class Options:
         return self.said("dataset", "subset") or {}
 
     def subset(self, folder: str) -> Mapping[str, Any]:
-        """What [dataset.subset.FOLDER] says about one folder."""
-        return self.subsets.get(folder, {})
-
-    def of_folder(self, folder: str) -> dict[str, Any]:
-        """The same, and what [dataset] says for all of them about films and control pictures."""
+        """What [dataset.subset.FOLDER] says about one folder, and [dataset] about films and control
+        pictures in all of them.
+        """
         every = self.resolved.dataset.items()
         common = {key: one.value for key, one in every if key in {*FILMS, *CONTROLS}}
-        found = {**common, **self.subset(folder)}
+        found = {**common, **self.subsets.get(folder, {})}
         if place := found.get("control_directory"):
             found["control_directory"] = self.resolved.path_of(place).as_posix()
         return found
 
     def film_rules(self, folder: Path) -> FilmRules:
-        return FilmRules.said(self.of_folder(folder.name))
+        return FilmRules.said(self.subset(folder.name))
 
     @property
     def stated(self) -> Mapping[str, Stated]:

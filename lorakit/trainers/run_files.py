@@ -277,7 +277,7 @@ def control_faults(
     options: Options, subset: SubsetFacts, most: int, *, needed: bool, numbered: bool
 ) -> Iterator[Fault]:
     """Of each picture what it is made from: at most so many, `numbered` or of its very name."""
-    said = options.of_folder(subset.path.name).get("control_directory")
+    said = options.subset(subset.path.name).get("control_directory")
     where = options.where("control_directory", "dataset")
     pictures = [image.path for image in subset.images]
     if not said:

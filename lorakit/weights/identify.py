@@ -54,6 +54,25 @@ _TELLING = (
     (re.compile(r"transformer_blocks[._]\d+[._]attn[._]add_q_proj"), "flux"),
     (re.compile(r"lora_unet_(?:input|output)_blocks"), "sdxl"),
 )
+_QKV = "double_blocks.0.img_attn.qkv.weight"
+# How names begin in the transformer of one family alone, and its variant; the narrower marks first.
+_MARKS = (
+    (("distilled_guidance_layer.",), "flux", "chroma"),
+    ((_QKV, "double_stream_modulation_img."), "flux2", ""),
+    ((_QKV, "byt5_in."), "hunyuan_image", ""),
+    ((_QKV, "guidance_in."), "flux", "dev"),
+    ((_QKV,), "flux", "schnell"),
+    (("single_transformer_blocks.0.", "time_text_embed.guidance_"), "flux", "diffusers-dev"),
+    (("single_transformer_blocks.0.",), "flux", "diffusers-schnell"),
+    (("joint_blocks.0.",), "sd3", ""),
+    (("noise_refiner.", "x_pad_token"), "zimage", ""),
+    (("noise_refiner.", "cap_embedder.0.weight"), "lumina", ""),
+    (("llm_adapter.embed.weight",), "anima", ""),
+    (("blocks.0.adaln_modulation_cross_attn",), "anima", ""),
+    (("transformer_blocks.0.img_mlp.", "txt_norm."), "qwen_image", ""),
+    (("blocks.0.cross_attn.", "patch_embedding."), "wan21", ""),
+    (("txtmlp.", "tproj."), "krea2", ""),
+)
 Tensors = Mapping[str, Tensor]
 
 
@@ -164,22 +183,8 @@ def _sd_unet(names: Tensors) -> tuple[str, str] | None:
 
 def _transformer(names: Tensors) -> tuple[str, str] | None:
     bare = {name.removeprefix(SD_UNET).removeprefix("model.") for name in names}
-    if _any(bare, "distilled_guidance_layer."):
-        return "flux", "chroma"
-    if "double_blocks.0.img_attn.qkv.weight" in bare:
-        if _any(bare, "byt5_in."):
-            return "hunyuan_image", ""
-        return "flux", "dev" if _any(bare, "guidance_in.") else "schnell"
-    if _any(bare, "single_transformer_blocks.0."):
-        dev = any("guidance_embedder" in name for name in bare)
-        return "flux", "diffusers-dev" if dev else "diffusers-schnell"
-    if _any(bare, "joint_blocks.0."):
-        return "sd3", ""
-    if "cap_embedder.0.weight" in bare and _any(bare, "noise_refiner."):
-        return "lumina", ""
-    if "llm_adapter.embed.weight" in bare or _any(bare, "blocks.0.adaln_modulation_cross_attn"):
-        return "anima", ""
-    return None
+    told = (one for one in _MARKS if all(_any(bare, mark) for mark in one[0]))
+    return next((one[1:] for one in told), None)
 
 
 def _part(names: Tensors) -> tuple[str, str, str]:

@@ -118,7 +118,7 @@ def test_a_folder_has_its_own_words_for_its_films(tmp_path: Path) -> None:
     [
         ("target_frames = [16]", "film-frames", "16 is not 4N+1, which is what Wan makes. Write 17."),
         ("target_frames = [18]", "film-frames", "Write 17."),
-        ("target_frames = [0]", "film-frames", "Write 1."),
+        ('target_frames = [0]\nframe_extraction = "chunk"', "film-frames", "Write 1."),
         ("", "film-frames", "is not set: of each film one frame alone would be trained."),
         ("target_frames = [33]", "film-short", "has 25 frames; the shortest piece has 33"),
         ("target_frames = [9]\nsource_fps = 24", "film-rate", "has 16 frames a second and is read as if it had 24"),
@@ -145,6 +145,15 @@ def test_image_to_video_needs_more_than_its_first_frame_to_train_and_one_to_draw
     assert "musubi-i2v-prompt" not in told(right)
     (prompt,) = toml.loads(right.files["prompts.toml"])["prompt"]["subset"]
     assert (prompt["image_path"], prompt["frame_count"]) == (str(tmp_path / "first.png"), 17)
+
+
+def test_films_in_batches_are_refused_without_buckets(tmp_path: Path) -> None:
+    film(tmp_path / "datasets/fox/1_fox/a.mp4", 25)
+    several = "train_batch_size = 2\nenable_bucket = "
+    assert "musubi-film-buckets" in told(plan(tmp_path, "target_frames = [9]", f"{several}false"))
+    assert "musubi-film-buckets" not in told(
+        plan(tmp_path, "target_frames = [9]", f"{several}true")
+    )
 
 
 def test_only_wan_is_trained_on_films(tmp_path: Path) -> None:
@@ -250,8 +259,7 @@ def test_ai_toolkit_gets_one_number_of_frames_and_the_films_themselves(tmp_path:
     assert [one.frames for one in planned.steps.buckets] == [17]
     several = 'target_frames = [9, 17]\nframe_extraction = "chunk"'
     found = told(plan(tmp_path, several, family="wan22", trainer="ai-toolkit"))
-    assert "ai-toolkit has no frame_extraction" in found["aitk-films"]
-    found = told(plan(tmp_path, "target_frames = [9, 17]", family="wan22", trainer="ai-toolkit"))
-    assert "spreads one target_frames over a whole film" in found["aitk-films"]
+    assert "frame_extraction: ai-toolkit has no such setting" in found["aitk-subset"]
+    assert "spreads one number of frames over a whole film" in found["aitk-films"]
     other = told(plan(tmp_path, "", "num_frames = 9", family="wan22", trainer="ai-toolkit"))
     assert "Use [dataset] target_frames." in other["ours"]

@@ -148,6 +148,23 @@ def test_a_transformer_is_trained_as_planned(toy: Path, family: str, files: set[
 
 
 @pytest.mark.slow
+def test_wan_is_trained_on_a_film_as_planned(toy: Path) -> None:
+    """So many frames, spread over the whole of it; the pictures beside it are one frame each."""
+    pytest.importorskip("av", reason='pip install "lorakit[video]"')
+    from films import film
+
+    film(toy / "datasets/fox/2_zxfox/walk.mp4", 25, size=(160, 96))
+    write(toy, "wan22", str(toy / "models/wan22"))
+    words = ("dataset.target_frames=[5]", "train_high_noise=false", "max_train_steps=3")
+    assert train(toy, *words, "save_every_n_steps=10") == 0
+    place, record = only_run(toy)
+    assert (record.state, record.outcome.step) == ("done", 3)
+    log = (place / "log.txt").read_text(encoding="utf-8", errors="replace")
+    assert "Found 2 videos and 6 images" in log  # two repeats of each
+    assert "x5f: 2 files" in log
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd15", "wan22"])
 def test_killed_and_resumed_it_makes_the_steps_that_were_left_at_their_rates(
     toy: Path, family: str

@@ -28,7 +28,7 @@ def check(
     from lorakit.dataset.check.looks import look_at
     from lorakit.dataset.check.pictures import picture_faults, sources_of
 
-    images = [image.path for image in facts.pictures]
+    images = [image.path for image in facts.images if not image.frames]
     looks = look_at(facts.root, images, progress=progress)
     found = [
         *facts.faults,

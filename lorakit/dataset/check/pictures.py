@@ -59,7 +59,7 @@ def picture_faults(
     sources: Mapping[Path, SourcePicture],
 ) -> Iterator[Fault]:
     """`sources`: the photos behind the pictures, which say more about what is in them."""
-    images = facts.pictures
+    images = [image for image in facts.images if not image.frames]  # no films
     shown_in = {
         path: sources[path].look if path in sources else look for path, look in looks.items()
     }

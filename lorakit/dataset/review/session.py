@@ -72,13 +72,8 @@ class ReviewSession:
     ) -> None:
         self.facts = facts
         self.root = facts.root
-        pairs = (
-            (subset, image)
-            for subset in facts.trained
-            for image in subset.images
-            if not image.frames
-        )
-        self.images = [(subset.path.name, image) for subset, image in pairs]
+        pairs = ((subset, image) for subset in facts.trained for image in subset.images)
+        self.images = [(subset.path.name, image) for subset, image in pairs if not image.frames]
         self.trigger = trigger
         self.chooser = chooser
         self.extension = caption_extension

@@ -12,7 +12,6 @@ from typing import Any
 from lorakit.catalogue.options import sections
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault
-from lorakit.recipe import schema
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
 from lorakit.trainers import run_files
@@ -299,12 +298,9 @@ def _first(value: Any) -> float:
 
 def _unread(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
     for subset in _trained(facts):
-        words = options.of_folder(subset.path.name)
-        other = {*schema.FILMS, *schema.CONTROLS} - {"target_frames", "control_directory"}
-        said = [*(other & words.keys()), *words.get("target_frames", ())[1:]]
-        if said:
-            what = f"ai-toolkit has no {said[0]}: it spreads one target_frames over a whole film."
-            hint = "Take it out; shrink_video_to_frames and fps belong in [train]."
+        if len(options.film_rules(subset.path).target_frames) > 1:
+            what = "ai-toolkit spreads one number of frames over a whole film."
+            hint = "Write one target_frames; shrink_video_to_frames and fps belong in [train]."
             yield Fault(str(subset.path), what, hint, "aitk-films")
         if options.about.controls:
             needed = "edit" in options.text("arch")

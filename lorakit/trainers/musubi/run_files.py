@@ -72,7 +72,7 @@ def _table(
 ) -> dict[str, Any]:
     name, kind = subset.path.name, "video" if films else "image"
     place = cache / f"{name}-{size[0]}x{size[1]}{'-films' * films}"
-    own = {"num_repeats": subset.repeats, **options.of_folder(name)}
+    own = {"num_repeats": subset.repeats, **options.subset(name)}
     words = {"num_repeats", *(schema.FILMS if films else schema.CONTROLS)}
     return {
         f"{kind}_directory": subset.path.absolute().as_posix(),
@@ -91,11 +91,6 @@ def _dataset_faults(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
         hint = 'Write "PROMPT --i pictures/first.png".'
         yield options.fault("prompts", what, hint, "musubi-i2v-prompt", section="sample")
     for subset in facts.trained:
-        where = str(subset.path)
-        planned = {image.path for image in subset.images}
-        if unseen := [one for one in caches.pictures(subset.path) if one not in planned]:
-            what = f"{unseen[0].name} would be trained, and lorakit does not read it."
-            yield Fault(where, what, "Convert it to .png, or take it out.", "musubi-unseen")
         films = [image for image in subset.images if image.frames]
         one_frame = 1 in options.film_rules(subset.path).target_frames
         lone = [image for image in subset.images if one_frame or not image.frames]
@@ -103,7 +98,7 @@ def _dataset_faults(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
             what = f"{lone[0].path.name} would be one frame: image to video is given the first and"
             what = f"{what} learns those behind it."
             hint = "Take films, with target_frames from 5 on."
-            yield Fault(where, what, hint, "musubi-i2v-frames")
+            yield Fault(str(subset.path), what, hint, "musubi-i2v-frames")
         if films and options.batch_size > 1 and not options.bucket_rules.enable:
             what = "films are cached in buckets, and without them batches do not fit together."
             yield options.fault("enable_bucket", what, "Write true.", "musubi-film-buckets")
