@@ -16,9 +16,10 @@ class DatasetRule:
     why: str
 
 
+_PAGE: dict[Severity, dict[str, dict[str, str]]] = tomllib.page(__file__, "rules.toml")
 RULES = {
     name: DatasetRule(name, severity, why)
-    for severity, kinds in tomllib.page(__file__, "rules.toml").items()
+    for severity, kinds in _PAGE.items()
     for rules in kinds.values()
     for name, why in rules.items()
 }

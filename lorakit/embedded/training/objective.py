@@ -119,7 +119,8 @@ class Objective:
         if self.schedule is None:
             white = noise.gaussian(latents)
             if timestep is None:
-                share = flow.sigmas(count, *latents.shape[-2:], args)
+                height, width = latents.shape[-2:]
+                share = flow.sigmas(count, height, width, args)
                 t = share * flow.STEPS
             else:
                 t = torch.full((count,), float(timestep))

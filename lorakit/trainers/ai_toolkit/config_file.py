@@ -193,7 +193,7 @@ def _model(options: Options, experts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dataset(options: Options, subset: SubsetFacts, run_dir: Path) -> dict[str, Any]:
-    own = options.of_folder(subset.path.name)
+    own = options.subset(subset.path.name)
 
     def said(word: str) -> Any:
         return own.get(word, options.value(word))
