@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lorakit import tomllib
 from lorakit.errors import Fault, RecipeError, Severity, did_you_mean
@@ -16,7 +17,7 @@ class DatasetRule:
     why: str
 
 
-_PAGE: dict[Severity, dict[str, dict[str, str]]] = tomllib.page(__file__, "rules.toml")
+_PAGE: dict[Any, dict[str, dict[str, str]]] = tomllib.page(__file__, "rules.toml")
 RULES = {
     name: DatasetRule(name, severity, why)
     for severity, kinds in _PAGE.items()
