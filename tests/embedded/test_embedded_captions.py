@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from lorakit.dataset.buckets import BucketRules, Chooser
-from lorakit.embedded.data.batches import epoch_batches, share
-from lorakit.embedded.data.captions import process
+from lorakit.embedded.data.batches import epoch_batches, process, share
 from lorakit.embedded.data.dataset import Dataset, Image, _caption
 from lorakit.embedded.data.dataset_config import Subset
 

@@ -19,7 +19,7 @@ from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from lorakit.embedded.data import dataset, images  # noqa: E402
-from lorakit.embedded.data.captions import process  # noqa: E402
+from lorakit.embedded.data.batches import process  # noqa: E402
 from lorakit.embedded.data.dataset import Image  # noqa: E402
 from lorakit.embedded.data.dataset_config import Subset  # noqa: E402
 from lorakit.embedded.network.lora import Dropout, Network, Shape  # noqa: E402

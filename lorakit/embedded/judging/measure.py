@@ -141,8 +141,11 @@ class Bench:
             words = any(name.startswith("lora_te") for name in changed)
             texts = self._texts() if words else self.texts
             answered = self.answers(shots, texts)
-        if lora is None:
-            self._know(shots, answered)
+        if lora is None:  # every kind: what a LoRA is held against on the base's own pictures
+            self.shots = [
+                replace(one, target=answered[at]) if one.kind == DRAWN else one
+                for at, one in enumerate(shots)
+            ]
         found: dict[str, dict[int, list[float | None]]] = {kind: {} for kind in kinds}
         for at, shot in enumerate(shots):
             loss = float(((answered[at] - shot.target) ** 2).mean())
@@ -151,13 +154,6 @@ class Bench:
             losses = found[shot.kind].setdefault(shot.number, [])
             losses.append(loss if math.isfinite(loss) else None)
         return {kind: list(numbers.values()) for kind, numbers in found.items()}
-
-    def _know(self, shots: Sequence[Shot], answered: Mapping[int, torch.Tensor]) -> None:
-        """The base's answers are what a LoRA is held against on the base's own pictures."""
-        known = iter([answered[at] for at, shot in enumerate(shots) if shot.kind == DRAWN])
-        self.shots = [
-            replace(one, target=next(known)) if one.kind == DRAWN else one for one in self.shots
-        ]
 
 
 def image_of(told: Order) -> Image:

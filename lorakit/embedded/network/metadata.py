@@ -26,6 +26,7 @@ from lorakit.embedded.network.targets import network_args
 from lorakit.embedded.training.task import Task
 from lorakit.errors import RecipeError
 from lorakit.files import sha256
+from lorakit.trainers.embedded.options import METADATA
 
 EPOCH = 315532800  # 1980-01-01
 FAMILIES = {  # kohya's name of the base, the architecture's, and where that comes from
@@ -37,40 +38,6 @@ FAMILIES = {  # kohya's name of the base, the architecture's, and where that com
     ),
     "flux": ("flux1", "flux-1-dev", "https://github.com/black-forest-labs/flux"),
 }
-
-
-def names(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-# written as they are, under the same name
-FROM_ARGUMENTS = names("""
-    output_name learning_rate unet_lr gradient_checkpointing gradient_accumulation_steps
-    max_train_steps lr_warmup_steps lr_scheduler network_module network_dim network_alpha
-    network_dropout mixed_precision clip_skip max_token_length lowram noise_offset
-    multires_noise_iterations multires_noise_discount adaptive_noise_scale zero_terminal_snr
-    training_comment max_grad_norm caption_dropout_rate caption_dropout_every_n_epochs
-    caption_tag_dropout_rate prior_loss_weight min_snr_gamma scale_weight_norms ip_noise_gamma
-    noise_offset_random_strength ip_noise_gamma_random_strength loss_type huber_schedule
-    huber_scale huber_c validation_seed validation_split max_validation_steps
-    validate_every_n_epochs validate_every_n_steps resize_interpolation
-""")
-FLUX = names("""
-    model_type apply_t5_attn_mask weighting_scheme logit_mean logit_std mode_scale guidance_scale
-    timestep_sampling sigmoid_scale model_prediction_type discrete_flow_shift
-""")
-MINIMUM = names("""
-    ss_v2 ss_base_model_version ss_network_module ss_network_dim ss_network_alpha ss_network_args
-""")
-OF_SUBSET = names("""
-    num_repeats color_aug flip_aug random_crop shuffle_caption keep_tokens keep_tokens_separator
-    secondary_separator enable_wildcard caption_prefix caption_suffix resize_interpolation image_dir
-    class_tokens is_reg
-""")
-FROM_USER = names("""
-    author description license tags usage_hint thumbnail merged_from trigger_phrase preprocessor
-    is_negative_embedding
-""")
 
 
 def base_hashes(files: Mapping[str, str | None]) -> dict[str, str]:
@@ -93,7 +60,7 @@ def training(task: Task, dataset: str, optimizer: str) -> dict[str, str]:
     args, base, datasets = task.args, task.base, task.datasets
     flux, text_lr = base.family == "flux", args.text_encoder_lr
     v_of_sd15 = args.v_parameterization and base.family == "sd15"
-    values: dict[str, Any] = {f"ss_{name}": getattr(args, name) for name in FROM_ARGUMENTS}
+    values: dict[str, Any] = {f"ss_{name}": getattr(args, name) for name in METADATA["arguments"]}
     values |= {
         "ss_training_started_at": float(epoch_second()),
         "ss_text_encoder_lr": text_lr if flux else text_lr[0] if text_lr else None,
@@ -116,7 +83,7 @@ def training(task: Task, dataset: str, optimizer: str) -> dict[str, str]:
         "ss_sd_model_name": base.name,
     }
     if flux:
-        values |= {f"ss_{name}": getattr(args, name) for name in FLUX}
+        values |= {f"ss_{name}": getattr(args, name) for name in METADATA["flux"]}
     if args.frozen_linear:
         values["ss_frozen_linear"] = args.frozen_linear
     if args.ema_decay:
@@ -151,7 +118,7 @@ def of_checkpoint(task: Task, known: Mapping[str, str], *, step: int, epoch: int
         "ss_epoch": str(epoch),
     }
     if task.args.no_metadata:
-        metadata = {key: value for key, value in metadata.items() if key in MINIMUM}
+        metadata = {key: value for key, value in metadata.items() if key in METADATA["least"]}
     return {**metadata, **_model_spec(task, step)}
 
 
@@ -174,7 +141,7 @@ def _model_spec(task: Task, step: int) -> dict[str, str]:
     if args.min_timestep is not None or args.max_timestep is not None:
         high = 1000 if args.max_timestep is None else args.max_timestep
         spec["timestep_range"] = f"{args.min_timestep or 0},{high}"
-    spec |= {name: getattr(args, f"metadata_{name}") for name in FROM_USER}
+    spec |= {name: getattr(args, f"metadata_{name}") for name in METADATA["from_user"]}
     return {f"modelspec.{name}": value for name, value in spec.items() if value is not None}
 
 
@@ -237,4 +204,4 @@ def _of_dataset(dataset: Dataset) -> dict[str, Any]:
 def _of_subset(subset: Subset) -> dict[str, Any]:
     facts = {**vars(subset), "image_dir": subset.image_dir.name}
     count = {"img_count": len(image_files(subset.image_dir))}
-    return count | {name: facts[name] for name in OF_SUBSET}
+    return count | {name: facts[name] for name in METADATA["of_subset"]}

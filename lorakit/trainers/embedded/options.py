@@ -20,17 +20,12 @@ NETWORK_ARGS: Mapping[str, Words] = {"sd15": _UNET_ARGS, "sdxl": _UNET_ARGS, "fl
 LYCORIS = "lycoris.kohya"
 _LYCORIS_CONV = {**_ARGS["lycoris"], **_ARGS["conv"]}
 LYCORIS_ARGS = {"sd15": _LYCORIS_CONV, "sdxl": _LYCORIS_CONV, "flux": _ARGS["lycoris"]}
-OF_LOKR = ("factor", "decompose_both", "full_matrix")
-# What LyCORIS does not read, or does in a way of its own.
-NOT_LYCORIS = ("network_dropout", "scale_weight_norms", "dim_from_weights")
+OF_LOKR, NOT_LYCORIS = _SAID["lycoris"]["of_lokr"], _SAID["lycoris"]["not_here"]
+NEEDS: Mapping[str, str] = _SAID["needs"]
+AT_LEAST: Mapping[str, list[str]] = _SAID["at_least"]
+METADATA: Mapping[str, list[str]] = _SAID["metadata"]  # what a LoRA file says of a training
 
-DATASET_REFUSED = (
-    "face_crop_aug_range",
-    "custom_attributes",
-    "cache_info",
-    "network_multiplier",
-    "metadata_file",
-)
+DATASET_REFUSED: list[str] = _SAID["refused"]["of_dataset"]
 DATASET_LEVEL, SUBSET_LEVEL = (
     {name: Option(name, kind) for name, kind in _SAID[level].items()}
     for level in ("datasets", "subsets")
@@ -39,11 +34,7 @@ _ELSEWHERE = {*DATASET_REFUSED, *SUBSET_LEVEL, *FILMS, *CONTROLS}
 DATASET_EVERYWHERE = {key: one for key, one in SUBSET.items() if key not in _ELSEWHERE}
 NO_MASKS = "no images have masks, so it would count every pixel as ever."
 HOW_MASKS = "Set alpha_mask = true, or conditioning_data_dir in [dataset.subset.FOLDER]."
-# frozen_linear: the compute capability that its products need
-NEEDS_CARD = {
-    "fp8": (8.9, "RTX 40, Hopper and newer cards"),
-    "int8": (8.0, "RTX 30, A100 and newer cards"),
-}
+NEEDS_CARD: Mapping[str, tuple[float, str]] = _SAID["needs_card"]
 
 # lower-case name -> class
 OPTIMISERS = {

@@ -94,9 +94,7 @@ def _polynomial(args: argparse.Namespace, total: int, warmup: int) -> Factor:
         raise refused("learning_rate", f"polynomial ends at {last:g} and must begin above it.")
 
     def factor(step: int) -> float:
-        if step > total:
-            return last / first
-        left = 1 - (step - warmup) / max(1, total - warmup)
+        left = max(0.0, 1 - (step - warmup) / max(1, total - warmup))
         decayed: float = (first - last) * left**power + last
         return decayed / first
 
@@ -113,9 +111,7 @@ def _stable(args: argparse.Namespace, total: int, warmup: int, decay: int) -> Fa
             return step / max(1, warmup) * (1 - low) + low
         if step < warmup + stable:
             return 1.0
-        if step < total:
-            return _wave((step - warmup - stable) / max(1, decay), cycles, low)
-        return low
+        return _wave((step - warmup - stable) / max(1, decay), cycles, low) if step < total else low
 
     return factor
 
