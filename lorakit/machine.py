@@ -62,7 +62,8 @@ def known_cards() -> dict[str, Gpu]:
 
 
 def this_machine() -> Machine:
-    return Machine(platform.system(), platform.machine(), os.cpu_count() or 1, _memory(), _gpus())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Machine(platform.system(), platform.machine(), os.cpu_count() or 1, memory, _gpus())
 
 
 def machine_named(text: str) -> Machine:
@@ -93,13 +94,6 @@ def free_disk(path: Path) -> int:
     while not path.exists() and path != path.parent:
         path = path.parent
     return shutil.disk_usage(path).free
-
-
-def _memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0
 
 
 def _gpus() -> tuple[Gpu, ...]:

@@ -115,7 +115,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "__dataclass_fields__"):
-        return {name: getattr(value, name) for name in value.__dataclass_fields__}
+        fields = value.__dataclass_fields__
+        return {name: getattr(value, name) for name, one in fields.items() if one.repr}
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     if hasattr(value, "items"):

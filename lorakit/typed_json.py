@@ -119,6 +119,8 @@ def _reader(kind: Any) -> Reader:
     if origin in {Union, types.UnionType}:  # X | None
         read = _reader(inner[0])
         return lambda value: None if value is None else read(value)
+    if kind in {Any, object}:
+        return lambda value: value
     if isinstance(kind, type) and issubclass(kind, Part):
         return kind.from_json
     if origin is tuple:
@@ -129,7 +131,7 @@ def _reader(kind: Any) -> Reader:
 
 
 def _read_plain(kind: type, value: object) -> Any:
-    if kind is object or type(value) is kind or (kind is float and type(value) is int):
+    if type(value) is kind or (kind is float and type(value) is int):
         return value
     raise WrongValue("", value)
 

@@ -45,10 +45,6 @@ class Inquiry:
     seconds: float | None  # what they take by the run's own pace
     regularised: bool
 
-    @property
-    def results(self) -> Path:
-        return Path(self.order["results"])
-
 
 def inquire(
     run_dir: Path,
@@ -65,7 +61,12 @@ def inquire(
         raise LorakitError(
             f"{record.run} is still being trained.", hint=f"lorakit watch {record.run}"
         )
-    _require_openable(source.family)
+    if source.family not in (able := run_by("embedded")):
+        raise LorakitError(
+            f"The judge measures with the embedded trainer, which opens {', '.join(able)};"
+            f" this run is of {source.family}.",
+            hint="lorakit sheet RUN --from-samples shows what the training drew.",
+        )
     points = distinct(choose(source.checkpoints, checkpoints, run_dir))
     for point in points:
         require_intact(run_dir, point.path)
@@ -84,19 +85,9 @@ def inquire(
     return Inquiry(run_dir, known, order, passes, seconds, bool(others))
 
 
-def _require_openable(family: str) -> None:
-    known = run_by("embedded")
-    if family not in known:
-        raise LorakitError(
-            f"The judge measures with the embedded trainer, which opens {', '.join(known)};"
-            f" this run is of {family}.",
-            hint="lorakit sheet RUN --from-samples shows what the training drew.",
-        )
-
-
 def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _all: None) -> Judged:
     """Measure what is missing, judge what is there, write it to the record."""
-    total, results = len(inquiry.order["cells"]), inquiry.results
+    total, results = len(inquiry.order["cells"]), Path(inquiry.order["results"])
     there = _there(results)
     if total:
         before = len(there)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorakit.families.family import Size
-from lorakit.plan.model import Checkpoint, Estimate, Steps
+from lorakit.plan.foreseen import Checkpoint, Estimate
+from lorakit.plan.model import Steps
 from lorakit.recipe.options import Options
 from lorakit.weights import anatomy, sizes
 from lorakit.weights.sizes import BaseShapes, LoraLayer, Shapes, base_of, covered, usual

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lorakit.errors import Fault
 from lorakit.machine import Machine, free_disk
-from lorakit.plan.model import Estimate, Steps, Verdict
+from lorakit.plan.foreseen import Estimate
+from lorakit.plan.model import Steps, Verdict
 from lorakit.portable import stem_problem
 from lorakit.recipe.options import Options
 from lorakit.show import size

@@ -18,7 +18,8 @@ from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError, check
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lorakit.dataset.split import epochs_sentence, hold_out, match_reg, samples_sentence
 from lorakit.errors import Fault, counted
-from lorakit.plan.model import Bucket, Checkpoint, Steps
+from lorakit.plan.foreseen import Checkpoint
+from lorakit.plan.model import Bucket, Steps
 from lorakit.recipe.options import Options
 from lorakit.trainers.table import trainer
 

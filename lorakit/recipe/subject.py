@@ -3,40 +3,16 @@ training; kept by the record, the report and a bundle.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 from lorakit.errors import Fault, did_you_mean
 from lorakit.recipe.document import Document
+from lorakit.recipe.model import Consent, Subject
 from lorakit.recipe.schema import SUBJECT
 from lorakit.recipe.values import fit
 
 CONSENT = ("by", "date", "scope")
-
-
-@dataclass(frozen=True)
-class Consent:
-    """Whose likeness may be used: who agreed, when (ISO 8601), and to what."""
-
-    by: str
-    date: str
-    scope: str
-
-
-@dataclass(frozen=True)
-class Subject:
-    kind: str = ""
-    source: str = ""
-    licence: str = ""
-    real_person: bool = False
-    consent: Consent | None = None
-    more: Mapping[str, str] = field(default_factory=dict)  # whatever else is said, as text
-
-    @property
-    def sentence(self) -> str:
-        """Where the pictures come from and how they are licensed; empty where neither is said."""
-        return ", ".join(filter(None, (self.source, self.licence)))
 
 
 def read_subject(document: Document) -> tuple[Subject, list[Fault]]:

@@ -20,7 +20,7 @@ from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Outcome, judge, made_since
 from lorakit.runs.record import Diagnosis, Ending, SavedCheckpoint, SavedState, read_record
-from lorakit.runs.states import fault_of, where_saved
+from lorakit.runs.states import states_in
 from lorakit.trainers.table import trainer
 from lorakit.weights.finite import Weights
 from lorakit.weights.safetensors import planned_steps_of, steps_of
@@ -89,7 +89,7 @@ def _judged(supervision: Supervision, duration_s: float) -> tuple[str, Ending]:
     ending = Ending(
         exit_code=code,
         signal=number,
-        asked_by=supervision.asked_by,
+        asked_by=next(iter(supervision.signals.seen), None),
         step=follower.step,
         total=total,
         loss=follower.loss if finite else None,  # JSON has no NaN
@@ -207,18 +207,17 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, ending: Ending)
         for path in ending.saved
         if path not in known
     ]
+    output = record.output_dir(ledger.run_dir)
+    found = states_in(output, record.output_name, per_epoch=steps.per_epoch, counted=counted)
     states = [
-        SavedState(supervision.name(path), at or steps.total, fault or None)
-        for path in sorted(record.output_dir(ledger.run_dir).glob("*-state"))
-        if path.is_dir()
-        for at in [where_saved(path, record.output_name, steps.per_epoch)[0]]
-        for fault in [fault_of(path, counted=counted)]
+        SavedState(supervision.name(one.path), one.step or steps.total, one.fault or None)
+        for one in found
     ]
     named = {one.path for one in states}
     listed = {one.path for one in record.samples}
     drawn = [
         sample_drawn(supervision.name(path), name, steps)
-        for path in samples_in(record.output_dir(ledger.run_dir))
+        for path in samples_in(output)
         if supervision.name(path) not in listed and (name := SampleName.parse(path.name))
     ]
     ledger.note(

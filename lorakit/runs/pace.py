@@ -1,7 +1,7 @@
 """How long a run will take, by what was measured, here first. Unknown is an answer."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -15,13 +15,12 @@ from lorakit.files import write_atomic
 from lorakit.machine import Machine
 from lorakit.memo import read_memory
 from lorakit.plan.model import Plan
+from lorakit.recipe.model import Section
 from lorakit.recipe.options import Options
 from lorakit.runs.folder import runs_dir
 from lorakit.show import duration
 
 if TYPE_CHECKING:
-    from lorakit.recipe.model import Setting
-    from lorakit.runs.ran_from import SettingUsed
     from lorakit.runs.record import Record
 
 READ = 100  # the newest records are looked at,
@@ -147,9 +146,7 @@ def _measured(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
         yield nearest.seconds * times, exact if alike else scaled
 
 
-def _kind(
-    trainer: str, family: str, settings: "Mapping[str, Setting | SettingUsed]"
-) -> tuple[str, ...]:
+def _kind(trainer: str, family: str, settings: Section) -> tuple[str, ...]:
     """Words that are equal where the settings are; what is unset, false or 1 is the same."""
     said = {key: settings[key].value if key in settings else None for key in KIND}
     if (side := str(said["resolution"] or "").split(",")) and len(set(side)) == 1:

@@ -20,16 +20,15 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.errors import LorakitError
+from lorakit.plan.foreseen import Estimate
 from lorakit.processes import Identity
+from lorakit.recipe.model import Setting, Subject
 from lorakit.runs.ran_from import (
     CommandRun,
     DatasetUsed,
-    Estimated,
     MachineRank,
     RanOn,
-    SettingUsed,
     StepCounts,
-    SubjectShown,
     TrainerUsed,
     WeightUsed,
 )
@@ -226,12 +225,12 @@ class Record(Part):
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str = rare("")
     files: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, Mapping[str, SettingUsed]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
     steps: StepCounts = field(default_factory=StepCounts)
-    estimate: Estimated = field(default_factory=Estimated)
+    estimate: Estimate = field(default_factory=Estimate)
     dataset: DatasetUsed = field(default_factory=DatasetUsed)
     notes: str = rare("")
-    subject: SubjectShown = field(default_factory=SubjectShown)
+    subject: Subject = field(default_factory=Subject)
     weights: tuple[WeightUsed, ...] = ()
     plan_warnings: tuple[str, ...] = ()
     warnings: tuple[Warned, ...] = ()

@@ -13,8 +13,9 @@ from plan_cases import CUDA, folder, recipe, sd15_base
 
 from lorakit.cli.main import main
 from lorakit.machine import GB, Gpu, known_cards, machine_named
+from lorakit.plan.foreseen import Estimate
 from lorakit.plan.make import make_plan
-from lorakit.plan.model import Estimate, Verdict
+from lorakit.plan.model import Verdict
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ from plan_cases import folder, recipe, weights
 from lorakit.dataset.scan import scan
 from lorakit.families import FAMILIES
 from lorakit.plan.estimate import CLIP_G, CLIP_L, data_bytes, estimate, lora_layers, size_of
-from lorakit.plan.model import Estimate
+from lorakit.plan.foreseen import Estimate
 from lorakit.plan.steps import count_steps
 from lorakit.recipe.options import Options
 from lorakit.weights import anatomy

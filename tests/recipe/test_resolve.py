@@ -9,11 +9,10 @@ import pytest
 
 from lorakit.errors import Fault, RecipeError
 from lorakit.recipe.checks import catalogue
-from lorakit.recipe.model import Resolved
+from lorakit.recipe.model import Consent, Resolved, Subject
 from lorakit.recipe.options import Options
 from lorakit.recipe.presets import find
 from lorakit.recipe.resolve import resolve
-from lorakit.recipe.subject import Consent, Subject
 
 HEAD = 'preset = "sdxl"\nname = "maya"\ntrigger = "maya_char"\n'
 Say = Callable[..., tuple[Resolved, tuple[Fault, ...]]]

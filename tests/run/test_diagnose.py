@@ -10,16 +10,14 @@ import pytest
 
 import lorakit
 from lorakit import tomllib
+from lorakit.recipe.model import Setting
 from lorakit.run.diagnose import diagnose, symptoms, unwrapped
 from lorakit.runs.outcome import Outcome
-from lorakit.runs.ran_from import SettingUsed
 from lorakit.runs.record import Diagnosis, Ending, Record
 
 RUN_DIR = Path("runs/fox/20260101-120000")
 FAILED = Record(
-    state="failed",
-    recipe="recipes/fox.toml",
-    settings={"train": {"learning_rate": SettingUsed(1e-4)}},
+    state="failed", recipe="recipes/fox.toml", settings={"train": {"learning_rate": Setting(1e-4)}}
 )
 
 
@@ -106,7 +104,7 @@ def test_the_end_of_the_log_wins_over_an_old_warning() -> None:
     ],
 )
 def test_nan_has_the_likeliest_remedy_first(settings: dict[str, object], remedy: str) -> None:
-    train = {key: SettingUsed(value) for key, value in settings.items()}
+    train = {key: Setting(value) for key, value in settings.items()}
     outcome = failed(replace(FAILED, settings={"train": train}), nan=True)
     assert diagnose(["steps: 1/2 avr_loss=nan"], outcome).remedy.endswith(remedy)
 

@@ -24,7 +24,7 @@ from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
 from lorakit.runs.opening import FolderTaken
 from lorakit.runs.outcome import Outcome, failure
-from lorakit.runs.ran_from import MachineRank, SettingUsed
+from lorakit.runs.ran_from import MachineRank
 from lorakit.runs.record import Record, read_record
 from lorakit.runs.registry import rows_of_runs
 from lorakit.trainers.base import Trainer
@@ -56,7 +56,7 @@ def test_a_good_run_is_done_and_its_record_says_from_what(make_plan: Any) -> Non
     assert outcome.lora == plan.run_dir / "output" / "fox.safetensors"
     assert record.state == "done"
     assert record.command == plan.argv
-    assert record.settings["train"]["learning_rate"] == SettingUsed(1e-4, "test")
+    assert record.settings["train"]["learning_rate"] == Setting(1e-4, "test")
     assert record.dataset.digest
     assert [(c.path, c.step, c.kind, c.finite) for c in record.checkpoints] == [
         ("output/fox-step00000002.safetensors", 2, "step", True),

@@ -52,7 +52,6 @@ class Supervision:
         self.output_dir = run_dir / part.output if part.output else record.output_dir(run_dir)
         self.offset = part.offset
         self.stopped = ""
-        self.asked_by: int | None = None
         self.gave_up = False
         self.follower = Follower(run_dir, record, write_after=write_after)
         self._began = time.monotonic() - began_s
@@ -125,14 +124,10 @@ class Supervision:
             self.stop("nan")
 
     def _obey(self) -> None:
-        if self.signals.seen and self.asked_by is None:
-            self.asked_by = self.signals.seen[0]
-            if not self._ladder.started:
-                saves = self._trainer.SAVES_WHEN_INTERRUPTED
-                what = " and to save" if saves else f"; {self._trainer.TITLE} saves nothing now"
-                self._note(
-                    f"stopping: the trainer is asked to end{what}. Once more ends it at once."
-                )
+        if self.signals.seen and not self._ladder.started:
+            saves = self._trainer.SAVES_WHEN_INTERRUPTED
+            what = " and to save" if saves else f"; {self._trainer.TITLE} saves nothing now"
+            self._note(f"stopping: the trainer is asked to end{what}. Once more ends it at once.")
             self.stop("signal")
         if self.signals.hurried and signal.SIGKILL not in self._ladder.sent:
             self._ladder.kill()
