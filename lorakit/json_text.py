@@ -38,7 +38,11 @@ def read(path: Path) -> Any:
 
 def deeper(data: Any, limit: int = DEEPEST) -> bool:
     """Whether it has more storeys of lists and tables than that."""
-    if not isinstance(data, (dict, list)):
-        return False
-    inner = data.values() if isinstance(data, dict) else data
-    return limit < 0 or any(deeper(one, limit - 1) for one in inner)
+    storey = [data]
+    for _ in range(limit + 2):
+        storey = [one for one in storey if isinstance(one, (dict, list))]
+        if not storey:
+            return False
+        parts = (one.values() if isinstance(one, dict) else one for one in storey)
+        storey = [inner for part in parts for inner in part]
+    return True
