@@ -1,8 +1,10 @@
 """The words of a recipe outside [train], in the same shape as the catalogue of options."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
+from lorakit import json_text
 from lorakit.catalogue.options import Option
 from lorakit.families import FAMILIES
 
@@ -115,40 +117,13 @@ TOP_WORDS: Mapping[str, Option] = MappingProxyType(
 # Options that lorakit writes itself: where to say it instead.
 WRITTEN_BY_US: Mapping[str, str] = MappingProxyType(
     {
-        "pretrained_model_name_or_path": "[model] base",
-        "name_or_path": "[model] base",
+        **json_text.read(Path(__file__).with_name("written_by_us.json")),
         **{
             weight.option: f"[model] {weight.key}"
             for family in FAMILIES.values()
             for weight in family.weights
             if weight.key != "base"
         },
-        "network_weights": "[model] network_weights",
-        "tokenizer_cache_dir": "[model] tokenizers",
-        "train_data_dir": "[dataset] path",
-        "reg_data_dir": "[dataset] reg_path",
-        "dataset_config": "[dataset] path",
-        "in_json": "[dataset] path",
-        "caption_extention": "[dataset] caption_extension",
-        "conditioning_data_dir": "[dataset.subset.FOLDER] conditioning_data_dir",
-        "sample_prompts": "[sample] prompts",
-        "sample_every_n_epochs": "[sample] every_n_epochs",
-        "sample_every_n_steps": "[sample] every_n_steps",
-        "sample_at_first": "[sample] at_first",
-        "sample_sampler": "[sample] sampler",
-        "deepspeed": "[launch] deepspeed",
-        "config_file": "",
-        "output_config": "",
-        "output_dir": "",
-        "logging_dir": "",
-        "console_log_file": "",
-        "resume": "`lorakit resume RUN`",
-        "resume_from_huggingface": "`lorakit resume RUN`",
-        "initial_epoch": "`lorakit resume RUN`",
-        "initial_step": "`lorakit resume RUN`",
-        "skip_until_initial_step": "`lorakit resume RUN`",
-        "huggingface_token": "the environment variable HF_TOKEN",
-        "wandb_api_key": "the environment variable WANDB_API_KEY",
     }
 )
 
