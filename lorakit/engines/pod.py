@@ -32,6 +32,7 @@ SKEW_S = 60.0
 OPTIONS = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=4")
 NAMED = re.compile(r"ssh:((?:\w[\w.-]*@)?\w[\w.-]*)(?::(\d{1,5}))?(/.*)?")
 BY_HAND = "Try it by hand: ssh {host}. LORAKIT_SSH='ssh -i KEY -p PORT' adds options."
+GOES_ON = "What trains there goes on. Do it again. " + BY_HAND
 FAILURES = (  # exit code, what was said, what it means, what to do
     (127, "", "There is no ssh here.", "apt-get install openssh-client"),
     (76, "", "No lorakit runs at {host}.", "lorakit remote {pod} setup"),
@@ -39,12 +40,7 @@ FAILURES = (  # exit code, what was said, what it means, what to do
     (255, "Permission denied", "{host} refused the key. {said}", BY_HAND),
     (255, "key verification", "{host} is not known here, or is another machine now.", BY_HAND),
     (255, "hostname|refused|timed out|No route", "{host} cannot be reached. {said}", BY_HAND),
-    (
-        255,
-        "",
-        "{host} is not connected. {said}",
-        "What trains there goes on. Do it again. " + BY_HAND,
-    ),
+    (255, "", "{host} is not connected. {said}", GOES_ON),
 )
 
 
