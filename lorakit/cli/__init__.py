@@ -34,5 +34,6 @@ COMMANDS = {
     "convert": "a LoRA in kohya's, diffusers' or ComfyUI's names",
     "resize": "a LoRA at a lower rank, and what is lost",
     "merge": "LoRAs into one, or into a base model",
+    "completions": "complete commands, recipes, presets and runs in the shell",
     "strip": "a LoRA without its private metadata",
 }

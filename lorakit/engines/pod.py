@@ -32,6 +32,7 @@ SKEW_S = 60.0
 OPTIONS = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=4")
 NAMED = re.compile(r"ssh:((?:\w[\w.-]*@)?\w[\w.-]*)(?::(\d{1,5}))?(/.*)?")
 BY_HAND = "Try it by hand: ssh {host}. LORAKIT_SSH='ssh -i KEY -p PORT' adds options."
+GOES_ON = "What trains there goes on. Do it again. " + BY_HAND
 FAILURES = (  # exit code, what was said, what it means, what to do
     (127, "", "There is no ssh here.", "apt-get install openssh-client"),
     (76, "", "No lorakit runs at {host}.", "lorakit remote {pod} setup"),
@@ -39,7 +40,7 @@ FAILURES = (  # exit code, what was said, what it means, what to do
     (255, "Permission denied", "{host} refused the key. {said}", BY_HAND),
     (255, "key verification", "{host} is not known here, or is another machine now.", BY_HAND),
     (255, "hostname|refused|timed out|No route", "{host} cannot be reached. {said}", BY_HAND),
-    (255, "", "{host} is not connected. {said}", "What trains there goes on; do it again."),
+    (255, "", "{host} is not connected. {said}", GOES_ON),
 )
 
 
@@ -170,6 +171,8 @@ def _send(pod: Pod, bundles: list[tuple[str, Path]], tell: Callable[[str], objec
     if needed > int(free) * 1024:
         what = f"{pod.host} has {size(int(free) * 1024)} free and needs {size(needed)}"
         raise SetupError(f"{what}; nothing was sent.", hint=f"Make room there, in {pod.folder}.")
+    if not rest:
+        tell(f"All of it is at {pod.host} already.")
     for digest, path, seen in rest:
         total = path.stat().st_size
         tell(f"{size(total - seen)} to {pod.host}" + (f", from byte {seen:,} on" if seen else ""))

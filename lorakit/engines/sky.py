@@ -64,11 +64,8 @@ def write_task(plan: Plan, bucket: str) -> Path:
         hint = "Small letters, digits and dashes; SkyPilot makes it where there is none yet."
         raise refused("--bucket", f"{bucket!r} can be no bucket's name.", hint)
     resolved, high = plan.resolved, plan.estimate.memory_high
-    name, folder, processes = (
-        resolved.name,
-        resolved.root / FOLDER,
-        resolved.launch.get("processes"),
-    )
+    name, folder = resolved.name, resolved.root / FOLDER
+    processes = resolved.launch.get("processes")
     project = sent_files(resolved)
     for place, data in project.items():
         write_atomic(folder / name / place, data)

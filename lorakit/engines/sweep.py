@@ -262,7 +262,7 @@ def best(results: Sequence[PointResult]) -> tuple[PointResult | None, str]:
     measures = {
         "judged": "the judge's number",
         "held_out": "held-out loss",
-        "loss": "training loss, which says little about pictures",
+        "loss": "training loss (which says little about pictures)",
     }
     for key, words in measures.items():
         known = [(getattr(one, key), one) for one in done]

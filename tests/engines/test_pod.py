@@ -200,7 +200,7 @@ def test_pictures_are_pushed_once_and_what_was_edited_there_is_kept(
         one.name for one in Path("data/10_maya_char").iterdir()
     )
     assert (pod.project / "recipes" / "maya.toml").read_bytes() == maya.read_bytes()
-    assert " to " not in said_by(push, capsys)
+    assert "All of it is at" in said_by(push, capsys)
     (pod.project / "recipes" / "maya.toml").write_text("# mine\n")
     maya.write_text(maya.read_text() + "\n# changed\n")
     said = said_by(push, capsys)
