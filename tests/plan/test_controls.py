@@ -82,6 +82,12 @@ def test_missing_and_doubled_ones_are_named(
     assert said.format(pairs / "before") in told(plan(pairs, page))
 
 
+def test_one_side_of_a_control_is_a_square(pairs: Path) -> None:
+    said = 'control_directory = "before"\ncontrol_resolution = 512'
+    (table,) = toml.loads(plan(pairs, "flux2", said).files["dataset.toml"])["datasets"]
+    assert table["control_resolution"] == [512, 512]
+
+
 def test_several_are_taken_where_the_version_takes_them(pairs: Path) -> None:
     (pairs / "before/000.png").rename(pairs / "before/000_0.png")
     png(pairs / "before/000_1.png", 64, 64)

@@ -73,6 +73,8 @@ def _table(
     name, kind = subset.path.name, "video" if films else "image"
     place = cache / f"{name}-{size[0]}x{size[1]}{'-films' * films}"
     own = {"num_repeats": subset.repeats, **options.subset(name)}
+    if sides := own.get("control_resolution"):
+        own["control_resolution"] = [sides[0], sides[-1]]
     words = {"num_repeats", *(schema.FILMS if films else schema.CONTROLS)}
     return {
         f"{kind}_directory": subset.path.absolute().as_posix(),
