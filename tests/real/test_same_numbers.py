@@ -101,7 +101,7 @@ def shown(family: str, more: dict[str, Any], shape: tuple[int, ...]) -> tuple[Pr
     task = Task(args, world, base, (), seed=0, batches=1, epochs=1, prompts=())
     objective = Objective(task, nobody, nobody, nobody)
     words: Any = None
-    objective.predict = lambda noisy, t, told, **_more: base.predict(None, noisy, t, told)  # type: ignore[method-assign]
+    objective.predict = lambda noisy, t, told, **_more: base.predict(None, noisy, t, told)  # type: ignore[assignment]
     torch.manual_seed(2)
     return base, objective._losses(objective._drawn(latents, 1, None), words)
 
