@@ -40,9 +40,7 @@ def _command_line(
     script: str, options: Mapping[str, Option], argv: Sequence[str]
 ) -> tuple[dict[str, Any], list[Fault]]:
     """What is given there, and what belongs to no option."""
-    parser = argparse.ArgumentParser(
-        prog=script, allow_abbrev=False, argument_default=argparse.SUPPRESS
-    )
+    parser = argparse.ArgumentParser(allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for option in options.values():
         parser.add_argument(
             f"--{option.name}", nargs="*", metavar="VALUE", help=option.help or None

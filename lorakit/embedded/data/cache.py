@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
@@ -62,11 +62,7 @@ class DiskStore:
 Store = DiskStore | dict[str, Named]
 
 
-class _Waiting(NamedTuple):
-    image: Image
-    flip: bool
-    key: str
-    data: bytes
+Waiting = tuple[Image, bool, str, bytes]  # whether it is flipped, its key, its file's content
 
 
 class Latents:
@@ -97,7 +93,7 @@ class Latents:
     def prepare(self, images: Iterable[Image], progress: Callable[[int, int], None]) -> None:
         """Fill the cache, images of one bucket together."""
         self._vae_print = fingerprint(self.open())
-        waiting: dict[tuple[int, int], list[_Waiting]] = {}
+        waiting: dict[tuple[int, int], list[Waiting]] = {}
         todo = [
             (image, flip) for image in images for flip in (False, True)[: 1 + image.subset.flip_aug]
         ]
@@ -106,7 +102,7 @@ class Latents:
             key = self._keys[image.path, image.bucket, flip] = self._key(image, data, flip=flip)
             if key not in self._store:
                 group = waiting.setdefault(image.bucket, [])
-                group.append(_Waiting(image, flip, key, data))
+                group.append((image, flip, key, data))
                 if len(group) == self.batch_size:
                     self._encode(waiting.pop(image.bucket))
             progress(count, len(todo))
@@ -118,12 +114,12 @@ class Latents:
         text = f"{self._vae_print} {how} {self.dtype}"
         return hashlib.sha256(hashlib.sha256(data).digest() + text.encode()).hexdigest()
 
-    def _encode(self, group: Sequence[_Waiting]) -> None:
-        batch = torch.stack([pixels(one.image, one.data, flip=one.flip) for one in group])
-        seeds = [seed_of("latent", one.key) for one in group]
-        latents = self._sampled(batch, seeds, [one.image for one in group])
-        for one, latent in zip(group, latents, strict=True):
-            self._store[one.key] = {"latent": latent.cpu()}
+    def _encode(self, group: Sequence[Waiting]) -> None:
+        batch = torch.stack([pixels(image, data, flip=flip) for image, flip, _, data in group])
+        keys, images = [key for _, _, key, _ in group], [image for image, *_ in group]
+        latents = self._sampled(batch, [seed_of("latent", key) for key in keys], images)
+        for key, latent in zip(keys, latents, strict=True):
+            self._store[key] = {"latent": latent.cpu()}
 
     @torch.no_grad()
     def _sampled(

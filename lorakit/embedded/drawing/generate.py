@@ -26,6 +26,7 @@ from lorakit.embedded.drawing.sample_prompts import Prompt
 from lorakit.embedded.drawing.samplers import SAMPLERS
 from lorakit.embedded.models import Base, ldm_module, open_base
 from lorakit.embedded.network.lycoris import changed
+from lorakit.embedded.training.world import best_device
 from lorakit.errors import LorakitError, SetupError
 from lorakit.pictures.open import write_png
 from lorakit.processes import end_with_parent
@@ -130,9 +131,7 @@ def adapters(lora: Path) -> dict[str, dict[str, torch.Tensor]]:
 
 def open_studio(order: Mapping[str, Any]) -> Studio:
     """The base that an order names, on the best device here."""
-    mps = "mps" if torch.backends.mps.is_available() else "cpu"
-    device = "cuda" if torch.cuda.is_available() else mps
-    options = dict(order["options"])
+    device, options = best_device(), dict(order["options"])
     base = open_base(argparse.Namespace(**options), order["family"])
     dtype = torch.float32 if device == "cpu" or base.is_tiny else torch.bfloat16
     return Studio(base, device, dtype, options.get("sample_sampler"))

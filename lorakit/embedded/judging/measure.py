@@ -65,7 +65,9 @@ class Bench:
     def _pictures(self, kind: str) -> Iterator[Shot]:
         base, studio = self.studio.base, self.studio
         for number, told in enumerate(self.order[kind]):
-            image = image_of(told)
+            path, size = Path(told["file"]), tuple(told["size"])
+            placement = Placement(tuple(told["bucket"]), tuple(told["scaled"]), 0)
+            image = Image(path, Subset(path.parent), told["caption"], size, placement, 1)
             batch = pixels(image, image.path.read_bytes(), flip=False)[None]
             mean = studio.vae.encode(batch.to(studio.device)).mean.float().cpu()
             latent = (mean[0] - base.vae_shift) * base.vae_scaling
@@ -154,11 +156,6 @@ class Bench:
             losses = found[shot.kind].setdefault(shot.number, [])
             losses.append(loss if math.isfinite(loss) else None)
         return {kind: list(numbers.values()) for kind, numbers in found.items()}
-
-
-def image_of(told: Order) -> Image:
-    path, placement = Path(told["file"]), Placement(tuple(told["bucket"]), tuple(told["scaled"]), 0)
-    return Image(path, Subset(path.parent), told["caption"], tuple(told["size"]), placement, 1)
 
 
 def fill(order: Order) -> None:

@@ -94,10 +94,6 @@ class Base:
         return sum(path.stat().st_size for path in self.files) < 100_000_000
 
     @property
-    def latent_channels(self) -> int:
-        return self.vae.config["latent_channels"]
-
-    @property
     def latent_step(self) -> int:
         """Pixels a latent stands for, each way."""
         return int(2 ** (len(self.vae.config["block_out_channels"]) - 1))
@@ -109,14 +105,13 @@ class Base:
         return self.vae.load(dtype, device)
 
     def load_tokenizers(self) -> tuple[ClipTokenizer | T5Tokenizer, ...]:
-        made: list[ClipTokenizer | T5Tokenizer] = []
-        for place, (piece, folder) in enumerate(zip(self.text, self.tokenizers, strict=True)):
-            if piece.role == "t5" and folder is not None:
-                made.append(T5Tokenizer(folder, self.t5_length))
-            else:
-                pad = 0 if self.family == "sdxl" and place == 1 else None
-                made.append(ClipTokenizer(folder, self.max_token_length, pad=pad))
-        return tuple(made)
+        pads = {"clip_projected": 0}
+        return tuple(
+            T5Tokenizer(folder, self.t5_length)
+            if piece.role == "t5" and folder is not None
+            else ClipTokenizer(folder, self.max_token_length, pad=pads.get(piece.role))
+            for piece, folder in zip(self.text, self.tokenizers, strict=True)
+        )
 
     def load_encoders(self, dtype: torch.dtype, device: Device) -> tuple[Network, ...]:
         return tuple(piece.load(dtype, device) for piece in self.text)

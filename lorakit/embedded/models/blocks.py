@@ -122,10 +122,6 @@ def chosen(count: int, share: float) -> list[bool]:
     return [int((place + 1) * share + 1e-9) > int(place * share + 1e-9) for place in range(count)]
 
 
-def directly(block: Callable[..., Any], *inputs: Any) -> Any:
-    return block(*inputs)
-
-
 def sinusoid(steps: torch.Tensor, width: int, *, max_period: float = 10000.0) -> torch.Tensor:
     """Cosines, then sines, of the steps at `width / 2` frequencies, in float32."""
     half = width // 2

@@ -39,9 +39,7 @@ def open_base(args: Any, family: str) -> Base:
     belongs to another family.
     """
     path, flux = _path(args, "pretrained_model_name_or_path"), family == "flux"
-    if path is None:
-        raise SetupError("pretrained_model_name_or_path: no base model is named.")
-    if not path.exists():
+    if path is None or not path.exists():
         raise SetupError(
             f"pretrained_model_name_or_path: {args.pretrained_model_name_or_path} does not exist.",
             hint="The embedded trainer reads files and diffusers folders on this machine;"

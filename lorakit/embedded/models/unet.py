@@ -22,7 +22,6 @@ from lorakit.embedded.models.blocks import (
     Stage,
     Upsample2D,
     attend,
-    directly,
     require,
     sinusoid,
 )
@@ -104,7 +103,9 @@ class Transformer2DModel(nn.Module):
         )
         self.proj_out = nn.Linear(width, width) if linear else Conv2d(width, width, 1)
 
-    def forward(self, x: torch.Tensor, context: torch.Tensor, run: Run = directly) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, context: torch.Tensor, run: Run | None = None
+    ) -> torch.Tensor:
         height, width = x.shape[-2:]
         h = self.norm(x)
         if self.linear:
@@ -112,7 +113,7 @@ class Transformer2DModel(nn.Module):
         else:
             h = self.proj_in(h).flatten(2).transpose(1, 2)
         for block in self.transformer_blocks:
-            h = run(block, h, context)
+            h = run(block, h, context) if run else block(h, context)
         if self.linear:
             return self.proj_out(h).transpose(1, 2).unflatten(2, (height, width)) + x
         return self.proj_out(h.transpose(1, 2).unflatten(2, (height, width)).contiguous()) + x

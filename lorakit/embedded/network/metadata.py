@@ -26,18 +26,9 @@ from lorakit.embedded.network.targets import network_args
 from lorakit.embedded.training.task import Task
 from lorakit.errors import RecipeError
 from lorakit.files import sha256
-from lorakit.trainers.embedded.options import METADATA
+from lorakit.trainers.embedded.options import BASES, METADATA
 
 EPOCH = 315532800  # 1980-01-01
-FAMILIES = {  # kohya's name of the base, the architecture's, and where that comes from
-    "sd15": ("sd_v1", "stable-diffusion-v1", "diffusers"),
-    "sdxl": (
-        "sdxl_base_v1-0",
-        "stable-diffusion-xl-v1-base",
-        "https://github.com/Stability-AI/generative-models",
-    ),
-    "flux": ("flux1", "flux-1-dev", "https://github.com/black-forest-labs/flux"),
-}
 
 
 def base_hashes(files: Mapping[str, str | None]) -> dict[str, str]:
@@ -72,7 +63,7 @@ def training(task: Task, dataset: str, optimizer: str) -> dict[str, str]:
         "ss_num_epochs": task.epochs,
         "ss_v2": False,
         "ss_full_fp16": False,
-        "ss_base_model_version": FAMILIES[base.family][0] + ("_v" if v_of_sd15 else ""),
+        "ss_base_model_version": BASES[base.family][0] + ("_v" if v_of_sd15 else ""),
         "ss_cache_latents": bool(args.cache_latents or args.cache_latents_to_disk),
         "ss_sd_scripts_commit_hash": f"(none: lorakit {__version__} embedded)",
         "ss_optimizer": optimizer,
@@ -123,7 +114,7 @@ def of_checkpoint(task: Task, known: Mapping[str, str], *, step: int, epoch: int
 
 
 def _model_spec(task: Task, step: int) -> dict[str, str]:
-    args, (_, architecture, implementation) = task.args, FAMILIES[task.base.family]
+    args, (_, architecture, implementation) = task.args, BASES[task.base.family]
     made = dt.datetime.fromtimestamp(epoch_second() + step, dt.timezone.utc)
     width, height = task.datasets[0].rules.resolution
     kind = "v" if args.v_parameterization else "epsilon"

@@ -56,12 +56,9 @@ def prediction(
         return output, None
     if args.model_prediction_type == "additive":
         return output + noisy, None
-    return output * -share + noisy, _weight(share, args.weighting_scheme)
-
-
-def _weight(share: torch.Tensor, scheme: str) -> torch.Tensor:
-    if scheme == "sigma_sqrt":
-        return share**-2.0
-    if scheme == "cosmap":
-        return 2 / (math.pi * (1 - 2 * share + 2 * share**2))
-    return torch.ones_like(share)
+    weight = torch.ones_like(share)
+    if args.weighting_scheme == "sigma_sqrt":
+        weight = share**-2.0
+    elif args.weighting_scheme == "cosmap":
+        weight = 2 / (math.pi * (1 - 2 * share + 2 * share**2))
+    return output * -share + noisy, weight

@@ -129,7 +129,8 @@ class Objective:
         else:
             white = noise.sample_noise(latents, args, step_seed)
             low, high = (self.low, self.high) if timestep is None else (timestep, timestep)
-            t = noise.timesteps(count, low, high)
+            # `high` is excluded, except that low = high means exactly that one
+            t = torch.randint(low, high, (count,)) if low < high else torch.full((count,), high)
         t, ones = send(t, device), torch.ones(count, device=device)
         return Inputs(latents, white, noise.perturbed(white, args), t, ones, share)
 
@@ -162,10 +163,6 @@ class Objective:
                 distance = distance * share
         losses = distance.mean(dim=list(range(1, distance.dim()))) * inputs.weights
         return losses if schedule is None else noise.weighted(losses, t, schedule, args)
-
-    def step_seed(self, micro_step: int) -> int:
-        """`micro_step` counts the batches of this process since the start of the training."""
-        return seed_of(self.seed, "step", micro_step, self.world.rank)
 
 
 def held_out_timesteps(low: int, high: int) -> list[int]:

@@ -109,7 +109,7 @@ def _position(task: Task, parts: state.Parts, identity: dict[str, Any]) -> state
         return state.Position(watch=watch)
     position = state.load(Path(args.resume), parts, identity)
     this = f"{args.resume}: this state has {position.step} steps"
-    if not task.world.agree(position.step):
+    if task.world.highest(position.step) != -task.world.highest(-position.step):
         raise RecipeError(
             f"{this}; another machine has one with fewer or more.",
             hint="Move a newer state than the oldest of these out of its output folder, and resume"

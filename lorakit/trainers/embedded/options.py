@@ -23,6 +23,7 @@ LYCORIS_ARGS = {"sd15": _LYCORIS_CONV, "sdxl": _LYCORIS_CONV, "flux": _ARGS["lyc
 OF_LOKR, NOT_LYCORIS = _SAID["lycoris"]["of_lokr"], _SAID["lycoris"]["not_here"]
 NEEDS: Mapping[str, str] = _SAID["needs"]
 AT_LEAST: Mapping[str, list[str]] = _SAID["at_least"]
+BASES: Mapping[str, list[str]] = _SAID["bases"]  # what a file calls its base
 METADATA: Mapping[str, list[str]] = _SAID["metadata"]  # what a LoRA file says of a training
 
 DATASET_REFUSED: list[str] = _SAID["refused"]["of_dataset"]

@@ -243,9 +243,7 @@ def _combinations(values: Mapping[str, Any]) -> Iterator[Fault]:
         if get(f"full_{kind}") and precision != kind:
             yield Fault(f"full_{kind}", f'needs mixed_precision = "{kind}".')
     plain = optimizer_type(argparse.Namespace(**values)).lower() == "adamw"
-    if get("stochastic_rounding") and not get("full_bf16"):
-        yield Fault("stochastic_rounding", "needs full_bf16.")
-    elif get("stochastic_rounding") and (not plain or get("lr_scheduler_type")):
+    if get("stochastic_rounding") and (not plain or get("lr_scheduler_type")):
         yield Fault("stochastic_rounding", "needs AdamW, without lr_scheduler_type.")
     if get("blocks_to_swap") and not get("gradient_checkpointing"):
         what = "needs gradient_checkpointing: else the way back keeps every block's weights."

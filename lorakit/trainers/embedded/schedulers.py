@@ -95,8 +95,7 @@ def _polynomial(args: argparse.Namespace, total: int, warmup: int) -> Factor:
 
     def factor(step: int) -> float:
         left = max(0.0, 1 - (step - warmup) / max(1, total - warmup))
-        decayed: float = (first - last) * left**power + last
-        return decayed / first
+        return float((first - last) * left**power + last) / first
 
     return factor
 
