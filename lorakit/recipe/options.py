@@ -10,14 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lorakit.catalogue.options import DEFAULT_RANK, Option
+from lorakit.catalogue.options import DEFAULT_RANK, Option, options
 from lorakit.dataset.buckets import CROP_LIMIT, BucketRules
 from lorakit.dataset.films import FilmRules
 from lorakit.dataset.stated import Stated
 from lorakit.errors import Fault, Severity
 from lorakit.families import FAMILIES
 from lorakit.families.family import Family
-from lorakit.recipe.checks import catalogue
 from lorakit.recipe.model import Resolved, Section, Setting
 from lorakit.recipe.schema import CONTROLS, FILMS
 
@@ -41,7 +40,7 @@ class Options:
 
     @cached_property
     def known(self) -> Mapping[str, Option]:
-        return catalogue(self.resolved.trainer, self.about.script) or {}
+        return options(self.resolved.trainer, self.about.script)
 
     def is_set(self, key: str) -> bool:
         """Whether any layer sets it; an empty text sets nothing."""

@@ -147,7 +147,7 @@ def _chooser(record: Record) -> Chooser | None:
     resolved = Resolved(Path(), Path(), "", "", "", record.family, trainer, train=train)
     try:
         return Chooser(Options(resolved).bucket_rules)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OSError):
         return None
 
 
