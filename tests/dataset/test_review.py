@@ -514,7 +514,8 @@ def prepared(tmp_path: Path) -> Path:
 
 def size_of(path: Path) -> tuple[int, int]:
     with Image.open(path) as image:
-        return image.size
+        width, height = image.size
+        return width, height
 
 
 def test_a_crop_box_is_kept_in_the_datasets_file_and_used_by_prepare(
