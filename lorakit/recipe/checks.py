@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from lorakit import json_text
 from lorakit.catalogue.options import Option, options
 from lorakit.errors import Fault, did_you_mean
 from lorakit.families import FAMILIES
@@ -216,20 +218,7 @@ def _hashes(entry: Entry, value: Any, who: Checker) -> list[Fault]:
     return faults
 
 
-OTHER_WORDS = {
-    "lr": "learning_rate",
-    "epochs": "max_train_epochs",
-    "steps": "max_train_steps",
-    "batch": "train_batch_size",
-    "batch_size": "train_batch_size",
-    "rank": "network_dim",
-    "dim": "network_dim",
-    "alpha": "network_alpha",
-    "optimizer": "optimizer_type",
-    "scheduler": "lr_scheduler",
-    "precision": "mixed_precision",
-    "size": "resolution",
-}
+OTHER_WORDS: dict[str, str] = json_text.read(Path(__file__).with_name("other_words.json"))
 
 
 def _bad(entry: Entry, name: str, what: str, hint: str = "") -> Fault:

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lorakit import json_text
 from lorakit.config import cache_dir
 from lorakit.errors import LorakitError, counted
 from lorakit.files import write_atomic
@@ -50,21 +51,8 @@ class Measured(NamedTuple):
 # One NVIDIA H100 80GB HBM3 with 16 host cores, torch 2.11, 2026-11-28, full-size random weights,
 # both trainers' own loops. The CPU: LOG.md, 2026-11-21, two cores, `unet-256`, steps after the
 # first.
-MEASURED = (
-    Measured("H100", "sdxl", "kohya", True, False, 1024, 1, 1.222),
-    Measured("H100", "sdxl", "embedded", True, False, 1024, 1, 1.169),
-    Measured("H100", "sdxl", "kohya", False, False, 1024, 1, 0.832),
-    Measured("H100", "sdxl", "embedded", False, False, 1024, 1, 0.559),
-    Measured("H100", "sd15", "kohya", False, False, 512, 1, 0.306),
-    Measured("H100", "sd15", "embedded", False, False, 512, 1, 0.235),
-    Measured("H100", "sd15", "kohya", False, False, 512, 4, 0.248),
-    Measured("H100", "sd15", "embedded", False, False, 512, 4, 0.197),
-    Measured("H100", "flux", "kohya", True, False, 1024, 1, 1.088),
-    Measured("H100", "flux", "embedded", True, False, 1024, 1, 0.988),
-    Measured("H100", "flux", "kohya", True, True, 1024, 1, 1.186),
-    Measured("H100", "flux", "embedded", True, True, 1024, 1, 1.017),
-    Measured("cpu", "sd15", "kohya", False, False, 256, 1, 3.9),
-    Measured("cpu", "sd15", "embedded", False, False, 256, 1, 2.8),
+MEASURED = tuple(
+    Measured(*row) for row in json_text.read(Path(__file__).with_name("measured.json"))
 )
 TITLES = {"H100": "an H100", "cpu": "another machine's two cores"}
 

@@ -2,34 +2,17 @@
 refused, and what network_args and the dataset's file may hold.
 """
 
+from pathlib import Path
+
+from lorakit import json_text
 from lorakit.catalogue.networks import Words
 from lorakit.recipe.schema import SUBSET
 from lorakit.trainers.optimisers import BY_LOWER_NAME
 
 # Options that kohya's script of a family takes and never reads: here they are refused.
-WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
-    "sd15": (),
-    "sdxl": ("clip_skip",),
-    "flux": (
-        "vae",
-        "clip_skip",
-        "max_token_length",
-        "min_timestep",
-        "max_timestep",
-        "noise_offset",
-        "noise_offset_random_strength",
-        "adaptive_noise_scale",
-        "multires_noise_iterations",
-        "multires_noise_discount",
-        "min_snr_gamma",
-        "v_parameterization",
-        "zero_terminal_snr",
-        "scale_v_pred_loss_like_noise_pred",
-        "v_pred_like_loss",
-        "debiased_estimation_loss",
-        "sample_sampler",
-    ),
-}
+WITHOUT_EFFECT: dict[str, list[str]] = json_text.read(
+    Path(__file__).with_name("without_effect.json")
+)
 
 _EVERY_NETWORK = dict.fromkeys(
     (
