@@ -23,6 +23,7 @@ COMMANDS = {
     "diff": "two runs side by side",
     "registry": "the table of LoRAs and where each came from",
     "note": "write a rating or a remark to a run",
+    "track": "its losses in TensorBoard, Weights & Biases, MLflow or Trackio",
     "report": "one self-contained page about a run",
     "judge": "which checkpoint, which strength, how surely",
     "sheet": "a grid of pictures: checkpoint x strength x prompt",

@@ -1,33 +1,15 @@
 """The optimisers and schedules of trainers with kohya's options, and what becomes of names."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+from lorakit import json_text
 from lorakit.errors import Fault, did_you_mean
 from lorakit.recipe.options import Options
 from lorakit.trainers.signatures import Environment, Wanted, asks_something, class_faults
 
 # What the scripts make of a name, which they compare without regard to case.
-CLASSES = {
-    "AdamW": "torch.optim.AdamW",
-    "Lion": "lion_pytorch.Lion",
-    "SGDNesterov": "torch.optim.SGD",
-    "SGDNesterov8bit": "bitsandbytes.optim.SGD8bit",
-    "Prodigy": "prodigyopt.Prodigy",
-    "Adafactor": "transformers.optimization.Adafactor",
-    "DAdaptation": "dadaptation.experimental.DAdaptAdamPreprint",
-    "DAdaptAdamPreprint": "dadaptation.experimental.DAdaptAdamPreprint",
-    "DAdaptAdanIP": "dadaptation.experimental.DAdaptAdanIP",
-    **{
-        name: f"{module}.{name}"
-        for module, names in (
-            ("dadaptation", "DAdaptAdaGrad DAdaptAdam DAdaptAdan DAdaptLion DAdaptSGD"),
-            ("schedulefree", "RAdamScheduleFree AdamWScheduleFree SGDScheduleFree"),
-            ("bitsandbytes.optim", "AdamW8bit Lion8bit PagedAdamW8bit PagedLion8bit"),
-            ("bitsandbytes.optim", "PagedAdamW PagedAdamW32bit"),
-        )
-        for name in names.split()
-    },
-}
+CLASSES: dict[str, str] = json_text.read(Path(__file__).with_suffix(".json"))
 # torch.optim's own, which must be spelt exactly.
 TORCH = (
     *("Adam", "Adamax", "NAdam", "RAdam", "Adagrad", "Adadelta"),

@@ -18,34 +18,9 @@ LORA = (
     *(".lora_down.weight", ".lora_up.weight", ".lora_A.weight", ".lora_B.weight"),
     *(".hada_w1_a", ".lokr_w1", "lora.down.weight"),
 )
-ARCHITECTURES = {  # what a LoRA's metadata say it is for, the longer words first
-    "flux_kontext": "flux_kontext",
-    "flux_2": "flux2",
-    "flux2": "flux2",
-    "qwen_image": "qwen_image",
-    "z_image": "zimage",
-    "zimage": "zimage",
-    "krea2": "krea2",
-    "sdxl": "sdxl",
-    "stable-diffusion-xl": "sdxl",
-    "flux": "flux",
-    "sd3": "sd3",
-    "lumina": "lumina",
-    "anima": "anima",
-    "sd_v2": "sd2",
-    "sd_2": "sd2",
-    "sd_v1": "sd15",
-    "sd_1.5": "sd15",
-    "stable-diffusion-v1": "sd15",
-}
-PIPELINES = {  # of diffusers, the longer names first
-    "StableDiffusionXL": "sdxl",
-    "StableDiffusion3": "sd3",
-    "Flux": "flux",
-    "Lumina": "lumina",
-    "HunyuanImage": "hunyuan_image",
-    "StableDiffusion": "sd15",
-}
+_NAMES = json_text.read(Path(__file__).with_name("names.json"))  # the longer ones first
+ARCHITECTURES: dict[str, str] = _NAMES["architectures"]  # what a LoRA's metadata say it is for
+PIPELINES: dict[str, str] = _NAMES["pipelines"]  # of diffusers
 # In a LoRA without metadata: how wide the text is that it reads, and modules of one family alone.
 _TEXT_WIDTH = re.compile(r"attn2[._](?:processor\.)?to_k[._](?:lora_down|lora_A|lora\.down)")
 _TELLING = (

@@ -515,13 +515,7 @@ def prepared(tmp_path: Path) -> Path:
 def size_of(path: Path) -> tuple[int, int]:
     with Image.open(path) as image:
         width, height = image.size
-<<<<<<< ours
     return width, height
-||||||| base
-        return image.size
-=======
-        return width, height
->>>>>>> theirs
 
 
 def test_a_crop_box_is_kept_in_the_datasets_file_and_used_by_prepare(
