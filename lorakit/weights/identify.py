@@ -98,6 +98,7 @@ def _identity(names: Tensors, metadata: Mapping[str, str]) -> tuple[str, str, st
 
 def _lora_family(names: Tensors, metadata: Mapping[str, str]) -> str:
     stated = metadata.get("ss_base_model_version") or metadata.get("modelspec.architecture", "")
+    family: str
     for mark, family in _TOLD["architectures"].items():
         if mark in stated:
             return family
