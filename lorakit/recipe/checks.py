@@ -4,10 +4,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from lorakit import json_text
 from lorakit.catalogue.options import Option, options
 from lorakit.errors import Fault, did_you_mean
 from lorakit.families import FAMILIES

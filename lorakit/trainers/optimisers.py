@@ -1,15 +1,14 @@
 """The optimisers and schedules of trainers with kohya's options, and what becomes of names."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
-from lorakit import json_text
+from lorakit import tomllib
 from lorakit.errors import Fault, did_you_mean
 from lorakit.recipe.options import Options
 from lorakit.trainers.signatures import Environment, Wanted, asks_something, class_faults
 
 # What the scripts make of a name, which they compare without regard to case.
-CLASSES: dict[str, str] = json_text.read(Path(__file__).with_suffix(".json"))
+CLASSES: dict[str, str] = tomllib.page(__file__, "optimisers.toml")
 # torch.optim's own, which must be spelt exactly.
 TORCH = (
     *("Adam", "Adamax", "NAdam", "RAdam", "Adagrad", "Adadelta"),

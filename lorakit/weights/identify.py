@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lorakit import json_text
+from lorakit import json_text, tomllib
 from lorakit.user_files import Unreadable
 from lorakit.weights.safetensors import Header, HeaderError, Tensor, read_header
 
@@ -18,9 +18,7 @@ LORA = (
     *(".lora_down.weight", ".lora_up.weight", ".lora_A.weight", ".lora_B.weight"),
     *(".hada_w1_a", ".lokr_w1", "lora.down.weight"),
 )
-_NAMES = json_text.read(Path(__file__).with_name("names.json"))  # the longer ones first
-ARCHITECTURES: dict[str, str] = _NAMES["architectures"]  # what a LoRA's metadata say it is for
-PIPELINES: dict[str, str] = _NAMES["pipelines"]  # of diffusers
+_TOLD = tomllib.page(__file__, "identify.toml")
 # In a LoRA without metadata: how wide the text is that it reads, and modules of one family alone.
 _TEXT_WIDTH = re.compile(r"attn2[._](?:processor\.)?to_k[._](?:lora_down|lora_A|lora\.down)")
 _TELLING = (
@@ -28,25 +26,6 @@ _TELLING = (
     (re.compile(r"layers[._]\d+[._](?:attention[._]to_|feed_forward)"), "zimage"),
     (re.compile(r"transformer_blocks[._]\d+[._]attn[._]add_q_proj"), "flux"),
     (re.compile(r"lora_unet_(?:input|output)_blocks"), "sdxl"),
-)
-_QKV = "double_blocks.0.img_attn.qkv.weight"
-# How names begin in the transformer of one family alone, and its variant; the narrower marks first.
-_MARKS = (
-    (("distilled_guidance_layer.",), "flux", "chroma"),
-    ((_QKV, "double_stream_modulation_img."), "flux2", ""),
-    ((_QKV, "byt5_in."), "hunyuan_image", ""),
-    ((_QKV, "guidance_in."), "flux", "dev"),
-    ((_QKV,), "flux", "schnell"),
-    (("single_transformer_blocks.0.", "time_text_embed.guidance_"), "flux", "diffusers-dev"),
-    (("single_transformer_blocks.0.",), "flux", "diffusers-schnell"),
-    (("joint_blocks.0.",), "sd3", ""),
-    (("noise_refiner.", "x_pad_token"), "zimage", ""),
-    (("noise_refiner.", "cap_embedder.0.weight"), "lumina", ""),
-    (("llm_adapter.embed.weight",), "anima", ""),
-    (("blocks.0.adaln_modulation_cross_attn",), "anima", ""),
-    (("transformer_blocks.0.img_mlp.", "txt_norm."), "qwen_image", ""),
-    (("blocks.0.cross_attn.", "patch_embedding."), "wan21", ""),
-    (("txtmlp.", "tproj."), "krea2", ""),
 )
 Tensors = Mapping[str, Tensor]
 
@@ -121,7 +100,8 @@ def _identity(names: Tensors, metadata: Mapping[str, str]) -> tuple[str, str, st
 
 def _lora_family(names: Tensors, metadata: Mapping[str, str]) -> str:
     stated = metadata.get("ss_base_model_version") or metadata.get("modelspec.architecture", "")
-    for mark, family in ARCHITECTURES.items():
+    family: str
+    for mark, family in _TOLD["architectures"].items():
         if mark in stated:
             return family
     if any("double_blocks" in name or "single_transformer_blocks" in name for name in names):
@@ -158,8 +138,10 @@ def _sd_unet(names: Tensors) -> tuple[str, str] | None:
 
 def _transformer(names: Tensors) -> tuple[str, str] | None:
     bare = {name.removeprefix(SD_UNET).removeprefix("model.") for name in names}
-    told = (one for one in _MARKS if all(_any(bare, mark) for mark in one[0]))
-    return next((one[1:] for one in told), None)
+    for one in _TOLD["transformers"]:
+        if all(_any(bare, mark) for mark in one["has"]):
+            return one["family"], one.get("variant", "")
+    return None
 
 
 def _part(names: Tensors) -> tuple[str, str, str]:
@@ -194,7 +176,7 @@ def _folder(path: Path) -> Sniffed:
             "broken",
             problem="is a folder without a readable model_index.json, so not a diffusers model",
         )
-    family = next((family for mark, family in PIPELINES.items() if mark in name), "")
+    family = next((family for mark, family in _TOLD["pipelines"].items() if mark in name), "")
     if family == "sd15" and config_of(path / "unet").get("cross_attention_dim") == 1024:
         family = "sd2"
     schedule = config_of(path / "scheduler", "scheduler_config.json")

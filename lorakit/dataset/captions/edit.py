@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakit import json_text
+from lorakit import tomllib
 from lorakit.dataset.captions.read import caption_text
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault, RecipeError, did_you_mean, raise_on_errors
@@ -13,7 +13,7 @@ from lorakit.errors import Fault, RecipeError, did_you_mean, raise_on_errors
 # Which parts a pattern's placeholders pick, by the words people and taggers use for them.
 GROUPS: Mapping[str, re.Pattern[str]] = {
     name: re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
-    for name, words in json_text.read(Path(__file__).with_name("groups.json")).items()
+    for name, words in tomllib.page(__file__, "groups.toml").items()
 }
 VIEWS = {
     **dict.fromkeys(("side", "profile"), "profile view"),
