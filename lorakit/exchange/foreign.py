@@ -132,10 +132,10 @@ def _off(flat: Mapping[str, Any], family: str) -> dict[str, str]:
     usual = (
         {"guidance_scale": about.sample_scale, "sample_steps": about.sample_steps} if about else {}
     )
-    heads = (
+    same = (
         f"sample.{word}" for word, value in usual.items() if flat.get(f"sample.{word}") == value
     )
-    return off | dict.fromkeys(heads, "the family has it anyway.")
+    return off | dict.fromkeys(same, "the family has it anyway.")
 
 
 @cache
