@@ -7,48 +7,17 @@ Its own loader ignores what it does not look up, so a misspelt key would pass in
 import ast
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from lorakit import tomllib
 from lorakit.catalogue.file_names import EXPERTS
 
 SCRIPT = "run.py"
-CLASSES: Mapping[str, str] = MappingProxyType(
-    {
-        "TrainConfig": "train",
-        "ModelConfig": "model",
-        "EMAConfig": "ema_config",
-        "NetworkConfig": "network",
-        "SaveConfig": "save",
-        "DatasetConfig": "datasets",
-    }
-)
-# kohya's name -> section and name, where ai-toolkit has the same thing under a name of its own.
-PLACES: Mapping[str, tuple[str, str]] = {
-    kohyas: (section, own)
-    for section, names in tomllib.page(__file__, "places.toml").items()
-    for kohyas, own in names.items()
-}
-# Said elsewhere in a recipe, or by the plan.
-OF_LORAKIT = (
-    *("output_dir", "output_name", "seed", "network_train_unet_only", "sample_prompts"),
-    *("sample_every_n_steps", "sample_at_first"),
-)
-# Two spellings of one thing, what would leave the run's folder, and what is no plain value.
-NOT_OFFERED = frozenset(
-    (
-        *("folder_path", "dataset_path", "num_repeats", "is_reg", "prior_reg", "type"),
-        *("rank", "alpha", "gradient_accumulation_steps", "start_step", "content_or_style"),
-        *("push_to_hub", "hf_repo_id", "hf_private", "use_ema", "auto_memory", "batch_size"),
-        *("disable_sampling", "skip_first_sample", "force_first_sample", "train_text_encoder"),
-        *("is_v2", "is_xl", "is_pixart", "is_pixart_sigma", "is_auraflow", "is_v3", "is_flux"),
-        *("is_lumina2", "is_ssd", "is_vega", "train_unet", "save_format"),
-        *("cache_text_embeddings", "dtype", "validation_config", "trigger_word", "lorm"),
-    )
-)
-NUMBERS = frozenset(  # without a type or a default in the source
-    ("cache_size_limit", "cfg_rescale", "snr_gamma", "target_norm_std", "unet_sample_size")
+_SAID = tomllib.page(__file__, "ai_toolkit.toml")
+CLASSES: Mapping[str, str] = _SAID["classes"]
+PLACES: Mapping[str, tuple[str, str]] = _SAID["places"]
+OF_LORAKIT, NOT_OFFERED, NUMBERS = (
+    frozenset(_SAID["names"][one]) for one in ("of_lorakit", "not_offered", "numbers")
 )
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str"}
 

@@ -24,13 +24,6 @@ from lorakit.weights.lora_facts import trigger_of
 NAME = "ai-toolkit"
 NO_WORD = "{} has a word for it that has no counterpart here."
 HISTORY = "it tells how the training went, not how to train."
-SS = {  # of a LoRA's metadata, where it is not ss_ and kohya's option
-    "ss_sd_model_name": "pretrained_model_name_or_path",
-    "ss_vae_name": "vae",
-    "ss_num_epochs": "max_train_epochs",
-    "ss_batch_size_per_device": "train_batch_size",
-    "ss_output_name": "name",
-}
 
 
 @cache
@@ -206,8 +199,8 @@ def from_lora(path: Path) -> Theirs:
     known = options_of("")
     for key, value in metadata.items():
         option = key.removeprefix("ss_")
-        if key in SS:
-            said.append(Said(key, value, SS[key]))
+        if key in word_table()["lora"]:
+            said.append(Said(key, value, word_table()["lora"][key]))
         elif key == "ss_optimizer":
             name, _, rest = value.partition("(")
             said.append(Said(key, value, "optimizer_type", name.rpartition(".")[2]))
