@@ -58,9 +58,12 @@ def test_every_pattern_of_the_table_is_met_by_some_text() -> None:
 
 
 def test_what_the_plan_is_said_to_name_beforehand_is_a_rule_of_its_own() -> None:
-    code = "".join(
-        path.read_text(encoding="utf-8") for path in Path(lorakit.__file__).parent.rglob("*.py")
-    )
+    pages = [
+        path
+        for kind in ("*.py", "options.toml")
+        for path in Path(lorakit.__file__).parent.rglob(kind)
+    ]
+    code = "".join(path.read_text(encoding="utf-8") for path in pages)
     assert {
         failure["plan"]
         for failure in FAILURES
